@@ -1,0 +1,3 @@
+//! nix: evaluate and build, as [`crate::event::Event`]s and typed results.
+
+pub mod promises;

@@ -1,0 +1,100 @@
+//! What a configuration promises: the options that checks are derived from, read by one tolerant `nix eval`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What a configuration promises. Every field is optional in the configuration; what is missing is empty or `None`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Promises {
+    /// False where there is no configuration to read (a store path, a script): then only the guest is asked.
+    pub known: bool,
+    /// `networking.hostName`.
+    pub host_name: Option<String>,
+    /// Units by full name (`nginx.service`), as evaluated in the VM variant.
+    pub units: BTreeMap<String, PromisedUnit>,
+    /// `networking.firewall.enable`.
+    pub firewall: Option<bool>,
+    /// `networking.firewall.allowedTCPPorts`. An open port is permission, not a promise that somebody listens.
+    pub open_tcp: Vec<u16>,
+    /// `networking.firewall.allowedUDPPorts`.
+    pub open_udp: Vec<u16>,
+    /// Ports that an enabled service says it listens on: (`sshd`, 22).
+    pub service_ports: Vec<ServicePort>,
+    /// `users.mutableUsers`.
+    pub mutable_users: Option<bool>,
+    /// `users.users`.
+    pub users: BTreeMap<String, PromisedUser>,
+    /// `users.groups`, by name: gid when it is fixed.
+    pub groups: BTreeMap<String, Option<u32>>,
+    /// `virtualisation.memorySize` of the VM variant, MiB.
+    pub memory_mib: Option<u64>,
+    /// `virtualisation.cores` of the VM variant.
+    pub cores: Option<u32>,
+    /// `virtualisation.diskSize` of the VM variant, MiB.
+    pub disk_mib: Option<u64>,
+    /// `virtualisation.graphics` of the VM variant.
+    pub graphics: Option<bool>,
+    /// `system.configurationRevision`.
+    pub revision: Option<String>,
+    /// `boot.initrd.systemd.enable`.
+    pub systemd_stage_1: Option<bool>,
+    /// `services.getty.autologinUser` or the display manager's.
+    pub autologin_user: Option<String>,
+    /// Options that could not be evaluated, with nix's message: never a reason to stop.
+    pub unread: BTreeMap<String, String>,
+}
+
+/// A unit of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromisedUnit {
+    /// `enable`.
+    pub enable: bool,
+    /// `wantedBy` and `requiredBy` together.
+    pub wanted_by: Vec<String>,
+    /// `serviceConfig.Type`.
+    pub kind: Option<String>,
+    /// Conditions of `unitConfig`, as `ConditionPathExists=/foo`.
+    pub conditions: Vec<String>,
+    /// `description`.
+    pub description: Option<String>,
+}
+
+/// A port that an enabled service listens on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServicePort {
+    /// The option that promises it: `services.openssh`.
+    pub option: String,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The port.
+    pub port: u16,
+}
+
+/// A user of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromisedUser {
+    /// `isNormalUser`.
+    pub normal: bool,
+    /// `uid`, when fixed.
+    pub uid: Option<u32>,
+    /// `group`.
+    pub group: Option<String>,
+    /// `extraGroups`.
+    pub extra_groups: Vec<String>,
+    /// `home`.
+    pub home: Option<String>,
+    /// `createHome`.
+    pub create_home: bool,
+    /// Any of `hashedPassword`, `password`, `initialPassword`, `initialHashedPassword`, `hashedPasswordFile`, `passwordFile`
+    /// is set (to something other than a locked hash). The value itself never leaves nix.
+    pub has_password: bool,
+    /// `hashedPasswordFile` or `passwordFile`: a secret that lies outside the configuration.
+    pub password_file: Option<String>,
+    /// `openssh.authorizedKeys.keys` or `.keyFiles` are not empty.
+    pub has_key: bool,
+}

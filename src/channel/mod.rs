@@ -1,0 +1,36 @@
+//! How a byte gets into the guest and back: one trait, [`Channel`], over vhost-user vsock (default), virtio-serial
+//! (macOS, or where there is no vsock daemon) and the kernel's vsock (only when asked for).
+
+use std::io;
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+
+/// Which channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// vsock served by `vhost-device-vsock` over Unix sockets: no root, no kernel module, no CID collisions.
+    VhostUser,
+    /// virtio-serial ports on Unix sockets.
+    VirtioSerial,
+    /// The host kernel's vsock (`/dev/vhost-vsock`).
+    Vsock,
+}
+
+/// A way into a guest.
+pub trait Channel: Send + Sync {
+    /// Which one it is.
+    fn transport(&self) -> Transport;
+
+    /// Opens a stream to a service in the guest that listens on `port` (see [`crate::names::port`]).
+    ///
+    /// # Errors
+    /// `ConnectionRefused` or `ConnectionReset` while the guest does not listen yet: the caller tries again to its deadline.
+    fn open(&self, port: u32) -> BoxFuture<'_, io::Result<UnixStream>>;
+
+    /// Waits for the next stream that the guest opens to the host's [`crate::names::port::NOTIFY`].
+    /// Where the transport has no such way (virtio-serial), it never resolves.
+    fn accept_notify(&self) -> BoxFuture<'_, io::Result<UnixStream>>;
+}

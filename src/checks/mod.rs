@@ -1,0 +1,1 @@
+//! Judging, pure: promises and facts in, verdicts out. No I/O.

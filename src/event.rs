@@ -1,0 +1,99 @@
+//! The one event stream. Stages emit, displays and reports only consume.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::report::CheckResult;
+
+/// A stage of a run, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// What the user named becomes a target.
+    Resolve,
+    /// nix evaluates.
+    Evaluate,
+    /// nix builds.
+    Build,
+    /// From the runner's start to PID 1's `READY=1`.
+    Boot,
+    /// The guest is looked at, units settle.
+    Look,
+    /// Screen, journal, quit.
+    Stop,
+}
+
+impl Phase {
+    /// One word for people.
+    pub fn label(self) -> &'static str {
+        match self {
+            Phase::Resolve => "resolve",
+            Phase::Evaluate => "evaluate",
+            Phase::Build => "build",
+            Phase::Boot => "boot",
+            Phase::Look => "look",
+            Phase::Stop => "stop",
+        }
+    }
+}
+
+/// What a stage tells while it works.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A stage began.
+    Started(Phase),
+    /// A stage ended, well or badly.
+    Ended(Phase, Duration),
+    /// One line on what is going on right now; replaces the last one (`building foo-1.2`, `waiting for x.service`).
+    Doing(String),
+    /// Counted progress of the current stage: done, expected.
+    Progress {
+        /// How many are done.
+        done: u64,
+        /// How many there will be, as known now.
+        expected: u64,
+        /// What is counted: `built`, `MiB fetched`.
+        unit: &'static str,
+    },
+    /// Something the user should know and can act on (a fallback, a dirty tree).
+    Note(String),
+    /// A check has its verdict.
+    Check(CheckResult),
+}
+
+/// The sending side. Cheap to clone; a send never blocks and never fails (a display that went away is no error).
+#[derive(Debug, Clone)]
+pub struct Events(Option<mpsc::UnboundedSender<Event>>);
+
+impl Events {
+    /// A stream and its receiving end.
+    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Self(Some(sender)), receiver)
+    }
+
+    /// A stream that nobody reads.
+    pub fn silent() -> Self {
+        Self(None)
+    }
+
+    /// Tells whoever listens.
+    pub fn send(&self, event: Event) {
+        if let Some(sender) = &self.0 {
+            // Nobody listening is fine: a display may have ended before the run.
+            drop(sender.send(event));
+        }
+    }
+
+    /// What is going on right now.
+    pub fn doing(&self, text: impl Into<String>) {
+        self.send(Event::Doing(text.into()));
+    }
+
+    /// Something the user should know.
+    pub fn note(&self, text: impl Into<String>) {
+        self.send(Event::Note(text.into()));
+    }
+}

@@ -1,0 +1,292 @@
+//! What a guest has, as plain data: gathered by [`crate::guest`], judged by [`crate::checks`], kept as `facts.json`.
+//!
+//! Everything here comes from an untrusted guest: strings are bounded in length where they are gathered, and escaped
+//! where they are shown. Times called `_us` are microseconds on the guest's `CLOCK_MONOTONIC` (org.freedesktop.systemd1(5)).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One look at a guest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// PID 1 and the boot.
+    pub manager: Manager,
+    /// Jobs that are queued or running: what the boot waits for.
+    pub jobs: Vec<Job>,
+    /// All loaded units, and the promised ones whether loaded or not. Ours (`nixbox-*`) are left out.
+    pub units: Vec<Unit>,
+    /// The journal's lines that judging needs: warnings and worse, all of the kernel's and PID 1's, bounded.
+    pub journal: Vec<JournalLine>,
+    /// `/proc/sys/kernel/tainted`, a bit mask (kernel's admin-guide/tainted-kernels).
+    pub taint: Option<u64>,
+    /// Sockets that listen.
+    pub listeners: Vec<Listener>,
+    /// The network as it is.
+    pub network: Network,
+    /// Accounts as in passwd and shadow.
+    pub accounts: Vec<Account>,
+    /// Group name to gid and members.
+    pub groups: BTreeMap<String, Group>,
+    /// Answers to the HTTP requests that were asked for, by id.
+    pub http: BTreeMap<String, HttpAnswer>,
+    /// Outcomes of the scripts that were asked for, by id.
+    pub scripts: BTreeMap<String, ScriptOutcome>,
+    /// Outcomes of the timers' services that were run once, by timer.
+    pub timers: BTreeMap<String, ScriptOutcome>,
+    /// What could not be gathered, and why. A check that needs it says `unknown`, never `pass`.
+    pub gaps: BTreeMap<String, String>,
+    /// `CLOCK_MONOTONIC` in the guest when this look began.
+    pub now_us: u64,
+}
+
+/// PID 1's own properties.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Manager {
+    /// `Version`, such as `257.9`.
+    pub version: String,
+    /// `SystemState`: `starting`, `running`, `degraded`, `maintenance`, …
+    pub state: String,
+    /// The unit that `default.target` is.
+    pub default_target: String,
+    /// When the kernel, the initrd (0 without one that tells), userspace and the boot's end were reached. 0: not yet.
+    pub kernel_us: u64,
+    /// `UserspaceTimestampMonotonic`.
+    pub userspace_us: u64,
+    /// `FinishTimestampMonotonic`; 0 while the boot is going on.
+    pub finish_us: u64,
+    /// `Tainted`, words joined by `:`.
+    pub tainted: String,
+    /// `Virtualization`, such as `qemu`.
+    pub virtualization: String,
+}
+
+/// A job in PID 1's queue.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Job {
+    /// The unit that the job is for.
+    pub unit: String,
+    /// `start`, `stop`, …
+    pub kind: String,
+    /// `waiting` or `running`.
+    pub state: String,
+    /// How long it has been running, in seconds, when known.
+    pub seconds: Option<u64>,
+}
+
+/// A unit, typed over D-Bus.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unit {
+    /// `Id`, such as `nginx.service`.
+    pub name: String,
+    /// `Description`.
+    pub description: String,
+    /// `LoadState`: `loaded`, `not-found`, `bad-setting`, `error`, `masked`.
+    pub load_state: String,
+    /// `LoadError`'s message, where there is one.
+    pub load_error: Option<String>,
+    /// `ActiveState`: `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`.
+    pub active_state: String,
+    /// `SubState`: `running`, `exited`, `dead`, `auto-restart`, …
+    pub sub_state: String,
+    /// `UnitFileState`: `enabled`, `linked`, `static`, `masked`, …
+    pub unit_file_state: String,
+    /// `FragmentPath`.
+    pub fragment_path: String,
+    /// `ActiveEnterTimestampMonotonic`.
+    pub active_enter_us: u64,
+    /// `ActiveExitTimestampMonotonic`.
+    pub active_exit_us: u64,
+    /// `InactiveEnterTimestampMonotonic`.
+    pub inactive_enter_us: u64,
+    /// `StateChangeTimestampMonotonic`.
+    pub state_change_us: u64,
+    /// `ConditionResult`; only meaningful when `condition_us` is not 0.
+    pub condition_result: bool,
+    /// `ConditionTimestampMonotonic`; 0: the conditions were never looked at, i.e. nobody tried to start it.
+    pub condition_us: u64,
+    /// Conditions that did not hold, as written: `ConditionPathExists=!/foo`.
+    pub failed_conditions: Vec<String>,
+    /// `TriggeredBy`: sockets, timers, paths.
+    pub triggered_by: Vec<String>,
+    /// `WantedBy` and `RequiredBy` together.
+    pub wanted_by: Vec<String>,
+    /// Units of `Requires=`, `Requisite=`, `BindsTo=` that are not there or failed.
+    pub broken_requirements: Vec<String>,
+    /// What only services have.
+    pub service: Option<Service>,
+    /// `Where` of a mount.
+    pub mount_where: Option<String>,
+    /// `What` of a mount.
+    pub mount_what: Option<String>,
+    /// `Result` of a unit that has one: `success`, `exit-code`, `signal`, `start-limit-hit`, `timeout`, `oom-kill`, …
+    pub result: String,
+}
+
+/// What only services have.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Service {
+    /// `Type`: `simple`, `oneshot`, `dbus`, `notify`, …
+    pub kind: String,
+    /// `RemainAfterExit`.
+    pub remain_after_exit: bool,
+    /// `Restart`: `no`, `always`, `on-failure`, …
+    pub restart: String,
+    /// `NRestarts`.
+    pub restarts: u32,
+    /// `MainPID`, 0 when there is none.
+    pub main_pid: u32,
+    /// `ExecMainCode`: 0 none, 1 exited, 2 killed, 3 dumped (CLD_… of sigaction(2)).
+    pub exit_kind: i32,
+    /// `ExecMainStatus`: an exit code or a signal, by `exit_kind`.
+    pub exit_status: i32,
+    /// `StatusText`.
+    pub status_text: String,
+    /// The first `ExecStart`'s command line.
+    pub exec_start: String,
+}
+
+/// A journal line.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JournalLine {
+    /// `__MONOTONIC_TIMESTAMP`.
+    pub at_us: u64,
+    /// syslog's priority, 0 (emergency) to 7 (debug).
+    pub priority: u8,
+    /// `_SYSTEMD_UNIT`, or `UNIT` where PID 1 speaks of a unit; empty when neither.
+    pub unit: String,
+    /// `SYSLOG_IDENTIFIER`.
+    pub identifier: String,
+    /// `_PID`.
+    pub pid: u32,
+    /// `_TRANSPORT`: `kernel`, `journal`, `stdout`, `syslog`, …
+    pub transport: String,
+    /// `MESSAGE`, bounded.
+    pub message: String,
+}
+
+/// A socket that listens, from `/proc/net`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listener {
+    /// `tcp` or `udp` (both for IPv4 and IPv6).
+    pub protocol: String,
+    /// The local address.
+    pub address: String,
+    /// The local port.
+    pub port: u16,
+    /// The process that holds it, where it could be found.
+    pub process: String,
+}
+
+/// The guest's network.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Network {
+    /// Interfaces other than lo.
+    pub links: Vec<String>,
+    /// Addresses with prefix, of global scope, by interface.
+    pub addresses: BTreeMap<String, Vec<String>>,
+    /// Default routes: gateway or interface.
+    pub default_routes: Vec<String>,
+    /// `nameserver` lines of /etc/resolv.conf.
+    pub nameservers: Vec<String>,
+    /// Whether a name could be resolved; `None` when it was not tried (`--network off`).
+    pub resolves: Option<bool>,
+}
+
+/// A state of the password field in shadow(5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Password {
+    /// A hash.
+    Set,
+    /// Nothing at all: anybody can log in.
+    Empty,
+    /// `!`, `*` or something that no password matches.
+    #[default]
+    Locked,
+}
+
+/// An account.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Account {
+    /// Login name.
+    pub name: String,
+    /// Number.
+    pub uid: u32,
+    /// Primary group's number.
+    pub gid: u32,
+    /// Home directory.
+    pub home: String,
+    /// Shell.
+    pub shell: String,
+    /// Whether the shell is there and executable, and no nologin.
+    pub shell_works: bool,
+    /// The password field's state.
+    pub password: Password,
+    /// Whether an authorized_keys file (home or /etc/ssh/authorized_keys.d) has a key.
+    pub has_key: bool,
+    /// The owner's uid of the home directory; `None` when it is not there.
+    pub home_owner: Option<u32>,
+}
+
+/// A group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Group {
+    /// Number.
+    pub gid: u32,
+    /// Members other than by primary group.
+    pub members: Vec<String>,
+}
+
+/// An HTTP answer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HttpAnswer {
+    /// Status code; 0 when there was no answer.
+    pub status: u16,
+    /// The body, bounded, lossily decoded.
+    pub body: String,
+    /// Why there was no answer.
+    pub error: Option<String>,
+}
+
+/// How a script ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScriptOutcome {
+    /// Exit code; 128 + signal when killed.
+    pub exit: i32,
+    /// stdout, bounded.
+    pub stdout: String,
+    /// stderr, bounded.
+    pub stderr: String,
+    /// Seconds it took, the last attempt.
+    pub seconds: f64,
+    /// Attempts made, at least 1.
+    pub attempts: u32,
+    /// Set when it could not be run or did not end in time.
+    pub error: Option<String>,
+}
+
+impl Facts {
+    /// The unit with this name.
+    pub fn unit(&self, name: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// The last `most` journal lines of a unit, its own and PID 1's about it.
+    pub fn journal_of<'a>(&'a self, unit: &'a str, most: usize) -> Vec<&'a JournalLine> {
+        let lines: Vec<_> = self.journal.iter().filter(|line| line.unit == unit).collect();
+        lines[lines.len().saturating_sub(most)..].to_vec()
+    }
+}

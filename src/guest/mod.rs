@@ -1,0 +1,3 @@
+//! What is asked of a guest, and what it answered.
+
+pub mod facts;

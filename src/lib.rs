@@ -1,0 +1,38 @@
+//! nixbox answers one question before `nixos-rebuild switch`: does the machine still work with this configuration?
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! target ──► build ──► machine ──► channel ──► guest ──► checks ──► report
+//! (name)     (nix)     (QEMU,QMP)  (vsock)     (facts)   (verdicts)  (writers)
+//! ```
+//!
+//! [`run`] strings these together. Every stage emits [`event::Event`]s; displays and reports only consume them.
+//! Nothing but `main` and [`report`] writes to stdout or stderr.
+//!
+//! Where does a change go?
+//! * a flag, its help: [`cli`]; a key of `nixbox.toml`: [`config`]
+//! * what a name given by the user means: [`target`]
+//! * how nix is asked and what it answers: [`build`]
+//! * how QEMU is started, contained, talked to and ended: [`machine`]
+//! * how a byte gets into the guest and back: [`channel`]
+//! * what is asked of the guest and what it answered, as data: [`guest`]
+//! * whether that is good or bad: [`checks`] (pure: no I/O)
+//! * how the verdict is told: [`report`]
+//! * a port, a file name, an exit code, a schema version: [`names`]
+
+pub mod build;
+pub mod channel;
+pub mod checks;
+pub mod clean;
+pub mod cli;
+pub mod config;
+pub mod doctor;
+pub mod event;
+pub mod failure;
+pub mod guest;
+pub mod machine;
+pub mod names;
+pub mod report;
+pub mod run;
+pub mod target;

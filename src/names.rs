@@ -1,0 +1,121 @@
+//! Each fact that nixbox shares with the outside, defined once: exit codes, ports, credential names, file names,
+//! schema versions.
+
+use serde::{Deserialize, Serialize};
+
+/// The exit code, the same everywhere. The numbers are an API (README, `--help`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Exit {
+    /// All that was tested passed.
+    Pass = 0,
+    /// A check failed.
+    CheckFailed = 1,
+    /// Usage: flags, values, `nixbox.toml`, a flake or path that is not there, several targets and none chosen.
+    Usage = 2,
+    /// The target's attribute is missing, or evaluation or build failed.
+    Build = 3,
+    /// The guest did not come up, with evidence from the guest.
+    Boot = 4,
+    /// Could not tell: this host, QEMU, the disk, a deadline without evidence, a guest too old to look into.
+    Unknown = 5,
+    /// Interrupted (128 + SIGINT).
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The number that the process ends with.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+/// The table that `--help` and the README show.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0    all that was tested passed
+  1    a check failed
+  2    usage: flags, values, nixbox.toml, a flake or path that is not there
+  3    the target's attribute is missing, evaluation or build failed
+  4    the guest did not come up (panic, emergency mode, power-off, a job that is stuck)
+  5    could not tell: this host, QEMU, the disk, a guest too old to look into
+  130  interrupted";
+
+/// The version of the JSON report (`schema` in `report.json`).
+pub const REPORT_SCHEMA: u32 = 1;
+
+/// Ports on vsock (or the numbers of the virtio-serial ports). All above 1023, so that a rootless host may serve them.
+pub mod port {
+    /// A root shell per connection, in the guest.
+    pub const SHELL: u32 = 7100;
+    /// The system bus, one `systemd-stdio-bridge` per connection, in the guest.
+    pub const SYSTEM_BUS: u32 = 7101;
+    /// PID 1's private bus, which needs no bus daemon, in the guest.
+    pub const MANAGER_BUS: u32 = 7102;
+    /// PID 1's notify messages arrive here, on the host.
+    pub const NOTIFY: u32 = 7103;
+}
+
+/// The vsock CID of the host, as seen from the guest (vsock(7)).
+pub const HOST_CID: u32 = 2;
+/// The guest's CID. With vhost-user every VM has a daemon of its own, so one number serves all.
+pub const GUEST_CID: u32 = 3;
+
+/// systemd credentials (systemd.system-credentials(7)) that make an unmodified guest answer.
+pub mod credential {
+    /// `systemd.extra-unit.NAME` adds a unit.
+    pub const EXTRA_UNIT: &str = "systemd.extra-unit.";
+    /// `systemd.unit-dropin.UNIT~NAME` adds a drop-in.
+    pub const UNIT_DROPIN: &str = "systemd.unit-dropin.";
+    /// PID 1's notify socket.
+    pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
+    /// Where systemd looks for credentials in SMBIOS type 11 strings.
+    pub const SMBIOS_PREFIX: &str = "io.systemd.credential.binary:";
+}
+
+/// Every unit that nixbox adds to a guest starts with this, so that checks can leave them out.
+pub const UNIT_PREFIX: &str = "nixbox-";
+
+/// The configuration beside a flake.
+pub const CONFIG_FILE: &str = "nixbox.toml";
+/// The artifacts' directory beside a flake.
+pub const ARTIFACTS_DIR: &str = ".nixbox";
+
+/// Files in an artifacts directory.
+pub mod artifact {
+    /// The report, whatever format went to stdout.
+    pub const REPORT: &str = "report.json";
+    /// Everything that the guest wrote to its serial console, bounded.
+    pub const CONSOLE: &str = "console.log";
+    /// The guest's whole journal as text, bounded.
+    pub const JOURNAL: &str = "journal.txt";
+    /// The screen at the verdict.
+    pub const SCREEN: &str = "screen.png";
+    /// What nix said.
+    pub const NIX_LOG: &str = "nix.log";
+    /// What the runner and QEMU said.
+    pub const QEMU_LOG: &str = "qemu.log";
+    /// The facts that the checks judged.
+    pub const FACTS: &str = "facts.json";
+}
+
+/// Names in a run directory (mode 0700, short path: a Unix socket's path holds about 104 bytes).
+pub mod run_file {
+    /// QEMU connects here for QMP; nixbox listens.
+    pub const QMP: &str = "qmp";
+    /// QEMU connects here with the serial console; nixbox listens.
+    pub const CONSOLE: &str = "con";
+    /// The vsock daemon's vhost-user socket, for QEMU.
+    pub const VHOST: &str = "vh";
+    /// The vsock daemon's socket for the host's side; `_PORT` is appended for connections from the guest.
+    pub const VSOCK: &str = "vs";
+    /// The guest's disk.
+    pub const DISK: &str = "disk.qcow2";
+    /// Who owns the run: `PID START_TIME` in clock ticks (proc_pid_stat(5)).
+    pub const OWNER: &str = "owner";
+}
+
+/// Most of an artifacts directory's size, in bytes: 20 MiB.
+pub const ARTIFACTS_LIMIT: u64 = 20 << 20;
+/// How many runs' artifacts are kept.
+pub const ARTIFACTS_KEPT: usize = 10;
