@@ -1,1 +1,3 @@
+//! nixbox: parse, run, exit code.
+
 fn main() {}
