@@ -1,1 +1,4 @@
 //! Judging, pure: promises and facts in, verdicts out. No I/O.
+
+pub mod catalog;
+pub mod text;
