@@ -11,11 +11,13 @@
 //! Nothing here ends a run: what cannot be kept becomes a note. Only a DIR that the user named and that cannot be
 //! used at all is refused.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use tempfile::{NamedTempFile, TempDir};
 
 use super::json;
 use super::model::Report;
@@ -100,7 +102,7 @@ impl Artifacts {
     fn make(root: &Path, target: &str, started: SystemTime) -> io::Result<Self> {
         make_root(root)?;
         // Made under another name, marked and locked, and only then named: nobody ever sees it unlocked.
-        let new = tempfile::Builder::new().prefix(NEW).tempdir_in(root)?;
+        let new = new_directory(root)?;
         let lock = OpenOptions::new().read(true).write(true).create_new(true).open(new.path().join(LOCK))?;
         // Where the file system knows no locks, the run is never taken for one that has ended, so never removed.
         let _where_possible = lock.try_lock();
@@ -192,7 +194,7 @@ fn make_root(root: &Path) -> io::Result<()> {
     if let Some(parent) = root.parent() {
         fs::create_dir_all(parent)?;
     }
-    match fs::DirBuilder::new().mode(0o755).create(root) {
+    match fs::create_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }
@@ -235,9 +237,19 @@ fn is_ours_by_name(name: &str) -> bool {
     begins && ends
 }
 
+/// With the modes that the umask leaves, as any build's output: what runs as root in a container is read by others
+/// outside, and a guest holds none of this host's secrets.
+fn new_directory(root: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(NEW).permissions(Permissions::from_mode(0o777)).tempdir_in(root)
+}
+
+fn new_file(directory: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".part-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory)
+}
+
 /// Written whole or not at all. A link of that name is replaced, not followed.
 fn write_atomically(directory: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".part-").tempfile_in(directory)?;
+    let mut file = new_file(directory)?;
     file.write_all(content)?;
     file.persist(path).map(drop).map_err(|error| error.error)
 }
@@ -245,7 +257,7 @@ fn write_atomically(directory: &Path, path: &Path, content: &[u8]) -> io::Result
 fn point_latest(root: &Path, directory: &Path) -> io::Result<()> {
     let Some(name) = directory.file_name() else { return Ok(()) };
     // In a directory of its own, so that the name is free; renamed over the old link in one step.
-    let new = tempfile::Builder::new().prefix(NEW).tempdir_in(root)?;
+    let new = new_directory(root)?;
     let link = new.path().join(LATEST);
     symlink(name, &link)?;
     let latest = root.join(LATEST);
@@ -339,7 +351,7 @@ fn cut_middle(directory: &Path, path: &Path, size: u64, cap: u64) -> io::Result<
     // Room for the mark, whatever number it holds.
     let half = cap.saturating_sub(80) / 2;
     let mut source = File::open(path)?;
-    let mut cut = tempfile::Builder::new().prefix(".part-").tempfile_in(directory)?;
+    let mut cut = new_file(directory)?;
     io::copy(&mut (&mut source).take(half), &mut cut)?;
     cut.write_all(mark(size.saturating_sub(2 * half)).as_bytes())?;
     source.seek(SeekFrom::Start(size.saturating_sub(half)))?;

@@ -14,7 +14,7 @@ pub fn schema() -> String {
 
 /// Any of ours that is told as JSON. What we tell has string keys and no writer of its own, so it cannot fail; if it
 /// did, the document says so.
-pub(crate) fn pretty(value: &impl serde::Serialize) -> String {
+pub fn pretty(value: &impl serde::Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value)
         .unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }).to_string());
     text.push('\n');

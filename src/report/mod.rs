@@ -5,6 +5,7 @@ pub mod display;
 pub mod human;
 pub mod json;
 mod model;
+pub mod output;
 pub mod text;
 
 pub use model::{CheckResult, MachineInfo, NotTested, PhaseTime, Report, Stage, Status, TargetInfo, Verdict};

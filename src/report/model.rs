@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::display::Recorded;
 use crate::channel::Transport;
 use crate::event::Phase;
 use crate::failure::Failure;
@@ -97,6 +98,21 @@ impl Report {
         };
         (self.verdict, self.stage, self.exit) = (verdict, stage, exit.code());
         (self.cause, self.hint, self.detail) = (cause, hint, None);
+    }
+
+    /// Takes over what the run told while it went on, where it is not there yet.
+    pub fn record(&mut self, recorded: Recorded) {
+        if self.phases.is_empty() {
+            self.phases = recorded.phases;
+        }
+        if self.checks.is_empty() {
+            self.checks = recorded.checks;
+        }
+        for note in recorded.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
     }
 
     /// Judges by a failure that ended the run.
