@@ -26,7 +26,7 @@ package_set() {
     guest)
         echo linux-image-amd64 systemd udev dbus libpam-systemd libpam-modules libpam-runtime \
             login passwd util-linux mount kmod iproute2 iputils-ping bash coreutils findutils grep sed gawk procps \
-            nginx-light redis-server curl nftables
+            libc-bin systemd-resolved nginx-light redis-server curl nftables
         ;;
     *) die 2 "no package set named $1" ;;
     esac

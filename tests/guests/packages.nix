@@ -69,7 +69,7 @@ let
   # Top modules; what they depend on comes along.
   modules = [
     "virtio_blk" "virtio_net" "virtio-rng" "virtio_input" "virtio_balloon" "virtio-gpu" "virtio_snd"
-    "ext4" "crc32c-intel" "crc32c_generic" "overlay" "9p" "9pnet_virtio" "erofs" "squashfs" "isofs" "fuse" "virtiofs" "vfat" "nls_ascii" "nls_cp437" "loop" "sd_mod" "ata_piix" "virtio_scsi"
+    "ext4" "crc32c-intel" "crc32c_generic" "overlay" "9p" "9pnet_virtio" "erofs" "squashfs" "isofs" "fuse" "virtiofs" "vfat" "nls_ascii" "nls_cp437" "loop" "virtio_scsi"
     "vsock" "vmw_vsock_virtio_transport" "autofs4" "qemu_fw_cfg" "pvpanic-pci" "efi-pstore" "configfs"
     "snd-hda-intel" "snd-hda-codec-generic" "snd-hda-codec-hdmi" "snd-seq" "snd-dummy" "snd-aloop"
     "bochs" "uhci-hcd" "ehci-pci" "xhci-pci" "usbhid" "hid-generic" "usb-storage" "evdev" "psmouse" "atkbd" "i8042" "mousedev" "button"
@@ -132,6 +132,8 @@ let
       usr/lib/x86_64-linux-gnu/gconv usr/lib/udev/hwdb.d boot dev proc sys run tmp home root
     ln -s ${kernel}/lib/modules usr/lib/modules
     ln -s bash usr/bin/sh
+    # NixOS has no `which` unless asked for.
+    rm -f usr/bin/which usr/bin/which.debianutils
 
     mkdir upstream
     mv usr/lib/systemd/system upstream/system
