@@ -42,7 +42,10 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Try(arguments) => {
             try_(&arguments, async |_, _| (not_joined_report(arguments.target.as_deref().unwrap_or(".")), None))
         }
-        Command::Doctor(_) => Err(not_joined()),
+        // Joined by the integrator: `Proofs` from machine::accel and machine::jail.
+        Command::Doctor(arguments) => {
+            runtime()?.block_on(nixbox::doctor::run(&arguments, nixbox::doctor::Proofs::default()))
+        }
         Command::Clean(_) => Err(not_joined()),
         Command::Schema(arguments) => match arguments.of {
             // Joined by the integrator: `print(&json::pretty(&nixbox::config::schema()))`.
