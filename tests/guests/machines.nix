@@ -125,7 +125,7 @@ let
       networking.firewall.allowedTCPPorts = [ 80 ];
       systemd.services = { inherit nginx; };
       environment.etc = nginxFiles listen location;
-      inherit users;
+      users = { inherit users groups; };
     };
   };
   redis = {
