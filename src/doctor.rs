@@ -140,12 +140,12 @@ pub struct Proof {
     pub name: String,
     /// Whether it works.
     pub usable: bool,
-    /// What was seen: why not, or how it was proven.
-    pub reason: String,
+    /// Why not; or what is left unproven, or why not a better one.
+    pub reason: Option<String>,
     /// What to do when it does not work.
     pub fix: Option<String>,
     /// How long the proof took, in milliseconds.
-    pub millis: f64,
+    pub millis: Option<f64>,
 }
 
 /// Everything that was seen, before judging.
@@ -398,7 +398,7 @@ pub fn judge(seen: &Seen) -> Vec<Finding> {
         _ => ok("qemu", "not on PATH, and not needed: a NixOS VM brings its own"),
     });
     for proof in &seen.proofs.accelerators {
-        add(proven("accelerator", proof, State::Warn));
+        add(proven("accelerator", proof));
     }
     let fast = seen.proofs.accelerators.iter().any(|proof| proof.usable);
     let slow = "emulation, works everywhere";
@@ -408,7 +408,7 @@ pub fn judge(seen: &Seen) -> Vec<Finding> {
     ));
     // The first that works is taken; a worse one that does not work is nobody's concern then.
     for proof in &seen.proofs.jails {
-        add(proven("jail", proof, State::Warn));
+        add(proven("jail", proof));
         if proof.usable {
             break;
         }
@@ -540,14 +540,16 @@ fn judge_build(builds: &Ran) -> Finding {
     bad("nix.build", complaint, fix)
 }
 
-fn proven(kind: &str, proof: &Proof, otherwise: State) -> Finding {
-    Finding {
-        id: format!("{kind}.{}", proof.name),
-        state: if proof.usable { State::Ok } else { otherwise },
-        seen: escape_line(&proof.reason),
-        fix: proof.fix.clone().filter(|_| !proof.usable),
-        millis: Some(proof.millis),
-    }
+fn proven(kind: &str, proof: &Proof) -> Finding {
+    let id = format!("{kind}.{}", proof.name);
+    let reason = proof.reason.as_deref().map(escape_line);
+    let finding = if proof.usable {
+        ok(&id, reason.map_or_else(|| "works".to_owned(), |reason| format!("works ({reason})")))
+    } else {
+        let fix = proof.fix.clone().unwrap_or_else(|| "use a host that has it; try works without".to_owned());
+        warn(&id, reason.unwrap_or_else(|| "does not work".to_owned()), fix)
+    };
+    Finding { millis: proof.millis, ..finding }
 }
 
 fn ok(id: &str, seen: impl Into<String>) -> Finding {
@@ -789,16 +791,16 @@ mod tests {
                 accelerators: vec![Proof {
                     name: "kvm".to_owned(),
                     usable: false,
-                    reason: "1,000,000 iterations did not end within 100 ms".to_owned(),
+                    reason: Some("1,000,000 iterations did not end within 100 ms".to_owned()),
                     fix: Some("use a host with hardware virtualisation".to_owned()),
-                    millis: 100.2,
+                    millis: Some(100.2),
                 }],
                 jails: vec![Proof {
                     name: "namespaces".to_owned(),
                     usable: true,
-                    reason: "user, mount, pid, net".to_owned(),
+                    reason: None,
                     fix: None,
-                    millis: 3.0,
+                    millis: Some(3.0),
                 }],
             },
         }
@@ -834,7 +836,7 @@ warning accelerator.kvm          1,000,000 iterations did not end within 100 ms
                                  fix: use a host with hardware virtualisation
 ok      accelerator.tcg          emulation, works everywhere; a boot takes about
                                  ten times as long
-ok      jail.namespaces          user, mount, pid, net (3 ms)
+ok      jail.namespaces          works (3 ms)
 ok      transport.vhost-user     vhost-device-vsock 0.3.0
 ok      transport.virtio-serial  needs nothing of the host
 ok      transport.vsock          /dev/vhost-vsock: No such file or directory (os
@@ -868,6 +870,7 @@ nixbox try can work here
             builds: broke("error: boom"),
             settings: broke(""),
             vsock_daemon: absent("vhost-device-vsock"),
+            proofs: Proofs { accelerators: vec![Proof::default()], jails: vec![Proof::default()] },
             disks: vec![("/a".into(), 1), ("/b".into(), 1 << 30)],
             memory: Some(1),
             ..good()

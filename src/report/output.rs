@@ -9,6 +9,7 @@ use super::text::Style;
 use super::{human, json};
 use crate::cli::{Format, ReportFile};
 use crate::failure::{Failure, Result};
+use crate::names::Exit;
 
 /// Writes to stdout. That nobody reads any more (`nixbox … | head`) is no error.
 ///
@@ -61,7 +62,9 @@ pub fn check_files(files: &[ReportFile]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the report to stdout and into the files. All are tried.
+/// Writes the report to stdout and into the files. All are tried. What is no verdict, a usage error or an interruption,
+/// is told on stderr, so that stdout holds verdicts only; JSON goes to stdout all the same, since who reads it waits
+/// for one document.
 ///
 /// # Errors
 /// This host's (exit 5), naming each that could not be written.
@@ -73,7 +76,13 @@ pub fn deliver(report: &Report, stdout: Format, files: &[ReportFile]) -> Result<
             errors.push(format!("{}: {error}", file.path.display()));
         }
     }
-    if let Err(error) = to_stdout(&render(report, stdout, Style::of_stdout())) {
+    let no_verdict = [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&report.exit);
+    if no_verdict {
+        to_stderr(&human::render(report, Style::of_stderr()));
+    }
+    if !(no_verdict && stdout == Format::Human)
+        && let Err(error) = to_stdout(&render(report, stdout, Style::of_stdout()))
+    {
         errors.push(format!("stdout: {error}"));
     }
     if errors.is_empty() { Ok(()) } else { Err(Failure::host("the report was not written").why(errors.join("\n"))) }

@@ -362,22 +362,31 @@ let
     "mitigations=off" "init_on_alloc=0" "nokaslr" "tsc=reliable" "no_timer_check" "random.trust_cpu=on" "quiet" "cryptomgr.notests" "audit=0"
   ];
 
+  # The mounts are the same whoever does them.
+  mounts =
+    cfg: root:
+    substitute ./stage-1-mounts.sh {
+      inherit dist root;
+      mountStore =
+        (
+          if cfg.nixbox.store or "9p" == "virtiofs" then
+            "busybox mount -t virtiofs nix-store ${root}/nix/.ro-store || fail"
+          else
+            "busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384,cache=loose nix-store ${root}/nix/.ro-store || fail"
+        )
+        + "\nfor tag in xchg shared; do busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384 $tag ${root}/tmp/$tag || fail; done";
+    };
   stage1 =
     cfg:
-    packages.initrd {
-      name = if cfg.nixbox.store or "9p" == "virtiofs" then "virtiofs" else "9p";
-      script = run "stage-1.sh" { } (
-        here "$out" (substitute ./stage-1.sh {
-          inherit dist;
-          mountStore =
-            (if cfg.nixbox.store or "9p" == "virtiofs" then
-              "busybox mount -t virtiofs nix-store /mnt-root/nix/.ro-store || fail"
-            else
-              "busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384,cache=loose nix-store /mnt-root/nix/.ro-store || fail")
-            + "\nfor tag in xchg shared; do busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384 $tag /mnt-root/tmp/$tag || fail; done";
-        })
-      );
-    };
+    if cfg.boot.initrd.systemd.enable then
+      packages.initrdSystemd {
+        script = run "mounts.sh" { } (here "$out" (substitute ./stage-1-systemd.sh { mounts = mounts cfg "/sysroot"; }));
+      }
+    else
+      packages.initrd {
+        name = cfg.nixbox.store or "9p";
+        script = run "stage-1.sh" { } (here "$out" (substitute ./stage-1.sh { mounts = mounts cfg "/mnt-root"; }));
+      };
 
   toplevel =
     cfg: fileSystems:

@@ -62,6 +62,9 @@ let
     # What a runner has when nobody turned the screen off: NixOS's default.
     (guest "graphical" { exit = 0; } { config.virtualisation.graphics = true; })
 
+    # systemd in stage 1, NixOS's default from 26.05: what comes by credentials starts there too, if let.
+    (guest "stage1-systemd" { exit = 0; } { config.boot.initrd.systemd.enable = true; })
+
     # The runner starts its own virtiofsd and brings its own memory object, as unstable's does.
     (guest "virtiofs" { exit = 0; } {
       nixbox = {
@@ -122,7 +125,7 @@ let
       networking.firewall.allowedTCPPorts = [ 80 ];
       systemd.services = { inherit nginx; };
       environment.etc = nginxFiles listen location;
-      inherit users;
+      users = { inherit users groups; };
     };
   };
   redis = {

@@ -181,17 +181,8 @@ let
       -E hash_seed=6e697862-6f78-4000-8000-000000000002,root_owner=0:0 -d $NIX_BUILD_TOP/root $out $(( size * 5 / 4 + 16 ))M
   '';
 
-  # Stage 1: a static busybox and the few modules that it takes to mount everything.
-  initrd =
-    { name, script, extra ? "" }:
-    run "initrd-${name}" { } ''
-      mkdir $NIX_BUILD_TOP/root
-      cd $NIX_BUILD_TOP/root
-      mkdir -p bin dev proc sys run mnt-root modules etc
-      cp ${busybox} bin/busybox
-      for applet in sh ash; do ln -s busybox bin/$applet; done
-      cp ${script} init
-      chmod 755 init
+  # What it takes to mount everything, into ./modules, in the order in which they are to be loaded.
+  copyModules = ''
       version=$(cat ${kernel}/version)
       number=10
       for name in virtio_blk crc32c_generic ext4 overlay 9p 9pnet_virtio; do
@@ -204,10 +195,86 @@ let
           fi
         done
       done
+  '';
+
+  # Stage 1: a static busybox and the few modules that it takes to mount everything.
+  initrd =
+    { name, script, extra ? "" }:
+    run "initrd-${name}" { } ''
+      mkdir $NIX_BUILD_TOP/root
+      cd $NIX_BUILD_TOP/root
+      mkdir -p bin dev proc sys run mnt-root modules etc
+      cp ${busybox} bin/busybox
+      for applet in sh ash; do ln -s busybox bin/$applet; done
+      cp ${script} init
+      chmod 755 init
+      ${copyModules}
       ${extra}
+      find . | sort | ${tools}/bin/cpio -o -H newc -R 0:0 --reproducible --quiet > $out
+    '';
+  # Stage 1 with systemd as its PID 1 (NixOS's default from 26.05): the same mounts, done by a unit, then
+  # switch-root. It reads credentials too, so units from there start in this stage unless they say otherwise.
+  initrdSystemd =
+    { script }:
+    run "initrd-systemd" { } ''
+      mkdir $NIX_BUILD_TOP/tree
+      tree=$NIX_BUILD_TOP/tree
+      ${unpack sets.guest "-" "systemd_*|libsystemd-shared_*|lib*|zlib*"}
+      lib=usr/lib/x86_64-linux-gnu
+      mkdir $NIX_BUILD_TOP/root
+      cd $NIX_BUILD_TOP/root
+      mkdir -p usr/bin usr/lib64 $lib dev proc sys run tmp sysroot modules etc/systemd/system/initrd.target.wants usr/lib/systemd/system-generators
+      ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/lib64 lib64; ln -s usr/bin sbin; ln -s bin usr/sbin
+      cp ${busybox} bin/busybox
+      for applet in sh ash mount umount; do ln -s busybox bin/$applet; done
+      for program in usr/lib/systemd/systemd usr/lib/systemd/systemd-executor usr/lib/systemd/systemd-shutdown usr/lib/systemd/systemd-journald usr/lib/systemd/system-generators/systemd-debug-generator usr/bin/systemctl usr/bin/systemd-tmpfiles; do
+        cp $tree/$program $program
+        # What the loader would load, its own words parsed: NAME => PATH (ADDRESS).
+        $tree/$lib/ld-linux-x86-64.so.2 --library-path $tree/$lib:$tree/$lib/systemd --list $tree/$program | while read -r name arrow path rest; do
+          [ "$arrow" = "=>" ] || continue
+          case $path in */systemd/*) mkdir -p $lib/systemd; cp -L $path $lib/systemd/ ;; *) cp -L $path $lib/ ;; esac
+        done
+      done
+      # Loaded on demand, so not in that list.
+      cp -L $tree/$lib/libmount.so.1 $tree/$lib/libblkid.so.1 $tree/$lib/libkmod.so.2 $tree/$lib/libcap.so.2 $lib/ 2>/dev/null || true
+      cp -L $tree/$lib/ld-linux-x86-64.so.2 usr/lib64/
+      for unit in initrd.target initrd-fs.target initrd-root-fs.target initrd-root-device.target initrd-usr-fs.target initrd-switch-root.target initrd-switch-root.service initrd-cleanup.service \
+        basic.target sysinit.target sockets.target timers.target paths.target slices.target local-fs.target local-fs-pre.target swap.target shutdown.target umount.target final.target emergency.target emergency.service \
+        systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket; do
+        cp $tree/usr/lib/systemd/system/$unit etc/systemd/system/
+      done
+      sed -i '/^Conflicts=/d' etc/systemd/system/initrd-cleanup.service
+      ln -s initrd.target etc/systemd/system/default.target
+      mkdir -p etc/systemd/system/sockets.target.wants
+      for unit in systemd-journald.socket systemd-journald-dev-log.socket; do ln -s ../$unit etc/systemd/system/sockets.target.wants/; done
+      ln -s ../initrd-cleanup.service etc/systemd/system/initrd.target.wants/
+      mkdir -p etc/systemd/system/initrd-root-fs.target.requires
+      ln -s ../initrd-nixos-mounts.service etc/systemd/system/initrd-root-fs.target.requires/
+      {
+        echo "[Unit]"; echo "Description=Mount the root and the store"; echo "DefaultDependencies=no"
+        echo "Before=initrd-root-fs.target"; echo "OnFailure=emergency.target"
+        echo "[Service]"; echo "Type=oneshot"; echo "RemainAfterExit=yes"; echo "ExecStart=/bin/sh /mounts.sh"; echo "StandardOutput=journal+console"
+      } > etc/systemd/system/initrd-nixos-mounts.service
+      # switch-root is told which init by the kernel's command line, as NixOS's initrd-find-nixos-closure does.
+      mkdir -p etc/systemd/system/initrd-switch-root.service.d
+      printf '[Service]\nEnvironmentFile=/run/switch-root.conf\nExecStart=\nExecStart=systemctl --no-block switch-root /sysroot $NEW_INIT\n' > etc/systemd/system/initrd-switch-root.service.d/nixos.conf
+      printf 'ID=nixos\nNAME=NixOS\nPRETTY_NAME="NixOS 25.11 (initrd)"\nVERSION_ID="25.11"\n' > etc/initrd-release
+      ln -s initrd-release etc/os-release
+      printf 'root:x:0:0::/root:/bin/sh\n' > etc/passwd
+      printf 'root:x:0:\nsystemd-journal:x:62:\n' > etc/group
+      cp ${script} mounts.sh
+      # PID 1 complains when it cannot load this one.
+      version=$(cat ${kernel}/version)
+      mkdir -p usr/lib/modules/$version
+      cp ${kernel}/lib/modules/$version/modules.* usr/lib/modules/$version/
+      autofs=$(cd ${kernel}/lib/modules/$version && find . -name 'autofs4.ko')
+      mkdir -p usr/lib/modules/$version/''${autofs%/*}
+      cp ${kernel}/lib/modules/$version/$autofs usr/lib/modules/$version/$autofs
+      ln -s usr/lib/systemd/systemd init
+      ${copyModules}
       find . | sort | ${tools}/bin/cpio -o -H newc -R 0:0 --reproducible --quiet > $out
     '';
 in
 {
-  inherit sets busybox run unpack tools kernel dist sw image initrd;
+  inherit initrdSystemd sets busybox run unpack tools kernel dist sw image initrd;
 }
