@@ -56,6 +56,10 @@ pub mod port {
     pub const NOTIFY: u32 = 7103;
 }
 
+/// virtio-serial's ports: (number, how many of it), each a stream of its own. They are called `nixbox.NUMBER.N` in the
+/// guest, `vp.NUMBER.N` in the run directory.
+pub const VIRTIO_PORTS: [(u32, u32); 3] = [(port::SHELL, 4), (port::SYSTEM_BUS, 1), (port::MANAGER_BUS, 1)];
+
 /// The vsock CID of the host, as seen from the guest (vsock(7)).
 pub const HOST_CID: u32 = 2;
 /// The guest's CID. With vhost-user every VM has a daemon of its own, so one number serves all.
@@ -67,6 +71,8 @@ pub mod credential {
     pub const EXTRA_UNIT: &str = "systemd.extra-unit.";
     /// `systemd.unit-dropin.UNIT~NAME` adds a drop-in.
     pub const UNIT_DROPIN: &str = "systemd.unit-dropin.";
+    /// What our units run: `/run/credentials/@system/nixbox.sh`, readable by root only, since the run's token is in it.
+    pub const SCRIPT: &str = "nixbox.sh";
     /// PID 1's notify socket.
     pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
     /// Where systemd looks for credentials in SMBIOS type 11 strings.
@@ -109,6 +115,8 @@ pub mod run_file {
     pub const VHOST: &str = "vh";
     /// The vsock daemon's socket for the host's side; `_PORT` is appended for connections from the guest.
     pub const VSOCK: &str = "vs";
+    /// QEMU listens here for the host's side of virtio-serial ports; `.PORT.N` is appended.
+    pub const VIRTIO_PORT: &str = "vp";
     /// The guest's disk.
     pub const DISK: &str = "disk.qcow2";
     /// Who owns the run: `PID START_TIME` in clock ticks (proc_pid_stat(5)).

@@ -1,11 +1,22 @@
 //! How a byte gets into the guest and back: one trait, [`Channel`], over vhost-user vsock (default), virtio-serial
 //! (macOS, or where there is no vsock daemon) and the kernel's vsock (only when asked for).
 
+mod bridge;
+pub mod vhost_user;
+pub mod virtio_serial;
+#[cfg(target_os = "linux")]
+pub mod vsock;
+
 use std::io;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
+
+pub use vhost_user::VhostUser;
+pub use virtio_serial::VirtioSerial;
+#[cfg(target_os = "linux")]
+pub use vsock::Vsock;
 
 /// Which channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]

@@ -1,3 +1,13 @@
 //! What is asked of a guest, and what it answered.
 
+mod bus;
+pub mod credentials;
+mod error;
 pub mod facts;
+mod frames;
+mod greeting;
+pub mod notify;
+pub mod shell;
+mod text;
+
+pub use error::Error;
