@@ -176,8 +176,9 @@ let
     rm $NIX_BUILD_TOP/root/*/vmlinux
     chmod a-w $NIX_BUILD_TOP/root/*
     size=$(du -sm $NIX_BUILD_TOP/root | cut -f1)
-    # No journal: it is only ever mounted read-only.
-    ${tools}/bin/mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -L nixbox-dist -U 6e697862-6f78-4000-8000-000000000001 \
+    # No journal: it is only ever mounted read-only. In the sandbox the files belong to an ordinary user; a user
+    # namespace shows them to mke2fs as root's, which is what they are in any store.
+    unshare --map-root-user ${tools}/bin/mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -L nixbox-dist -U 6e697862-6f78-4000-8000-000000000001 \
       -E hash_seed=6e697862-6f78-4000-8000-000000000002,root_owner=0:0 -d $NIX_BUILD_TOP/root $out $(( size * 5 / 4 + 16 ))M
   '';
 
