@@ -1,14 +1,15 @@
 //! The command line: clap types only, no side effects. Resolving (files, flakes, the host) comes later.
 
-use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::build::NixFlags;
 use crate::channel::Transport;
+use crate::config::Memory;
+use crate::machine::{AccelWish, NetworkPolicy};
 use crate::names::EXIT_CODES;
 
 const EXAMPLES: &str = "\
@@ -83,10 +84,10 @@ pub struct TryArgs {
 
     /// How QEMU runs the guest's code [default: auto]
     #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
-    pub accel: Option<Accel>,
+    pub accel: Option<AccelWish>,
     /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured]
-    #[arg(long, value_name = "SIZE", help_heading = "Machine")]
-    pub memory: Option<MemorySize>,
+    #[arg(long, value_name = "SIZE", value_parser = Memory::parse, help_heading = "Machine")]
+    pub memory: Option<Memory>,
     /// The guest's virtual CPUs [default: as configured, but at least 2 where the host has them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Machine")]
     pub cores: Option<u32>,
@@ -95,7 +96,7 @@ pub struct TryArgs {
     pub timeout: Option<Duration>,
     /// What the guest reaches: nothing, or the outside through the user's own network
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
-    pub network: Option<Network>,
+    pub network: Option<NetworkPolicy>,
     /// The way into the guest [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
     pub transport: Option<Transport>,
@@ -123,64 +124,6 @@ pub struct TryArgs {
     /// nix's own flags.
     #[command(flatten)]
     pub nix: NixFlags,
-}
-
-/// nix's own flags, under their own names, given on to every nix that evaluates or builds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "nix's own flags")]
-pub struct NixFlags {
-    /// Let the evaluation see the environment and paths outside the flake
-    #[arg(long)]
-    pub impure: bool,
-    /// Replace an input of the flake
-    #[arg(long, num_args = 2, value_names = ["INPUT", "FLAKE"], action = clap::ArgAction::Append)]
-    pub override_input: Vec<String>,
-    /// Set an option of nix.conf
-    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = clap::ArgAction::Append)]
-    pub option: Vec<String>,
-    /// Use no network for evaluation and build
-    #[arg(long)]
-    pub offline: bool,
-    /// Take nothing that was downloaded before for fresh
-    #[arg(long, conflicts_with = "offline")]
-    pub refresh: bool,
-    /// Accept the nixConfig of the flake: trusts whoever wrote it
-    #[arg(long)]
-    pub accept_flake_config: bool,
-    /// Show where an evaluation error comes from
-    #[arg(long)]
-    pub show_trace: bool,
-    /// Add to the search path of `<…>`
-    #[arg(short = 'I', long = "include", value_name = "PATH", action = clap::ArgAction::Append)]
-    pub include: Vec<String>,
-}
-
-impl NixFlags {
-    /// The flags as nix takes them, in nix's own spelling.
-    pub fn arguments(&self) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = Vec::new();
-        for (set, flag) in [
-            (self.impure, "--impure"),
-            (self.offline, "--offline"),
-            (self.refresh, "--refresh"),
-            (self.accept_flake_config, "--accept-flake-config"),
-            (self.show_trace, "--show-trace"),
-        ] {
-            if set {
-                arguments.push(flag.into());
-            }
-        }
-        for (flag, pairs) in [("--override-input", &self.override_input), ("--option", &self.option)] {
-            for pair in pairs.chunks_exact(2) {
-                arguments.push(flag.into());
-                arguments.extend(pair.iter().map(OsString::from));
-            }
-        }
-        for path in &self.include {
-            arguments.extend(["-I".into(), path.into()]);
-        }
-        arguments
-    }
 }
 
 /// Arguments of `nixbox doctor`.
@@ -227,30 +170,6 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-/// How QEMU is to run the guest's code.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Accel {
-    /// The fastest that is proven to work here; the report says which, and why not a faster one
-    #[default]
-    Auto,
-    /// Linux's KVM, or exit 5
-    Kvm,
-    /// macOS's Hypervisor.framework, or exit 5
-    Hvf,
-    /// Emulation: works everywhere, slowly
-    Tcg,
-}
-
-/// What the guest may reach.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Network {
-    /// Nothing: there is a card with an address, and no way out
-    #[default]
-    Off,
-    /// What this user reaches
-    User,
-}
-
 /// What a report is written in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Format {
@@ -287,54 +206,6 @@ impl FromStr for ReportFile {
             return Err("the path after `=` is missing".to_owned());
         }
         Ok(Self { format, path: path.into() })
-    }
-}
-
-/// A guest's memory. As in QEMU's `-m` and in `virtualisation.memorySize`, a bare number is MiB and K, M, G are powers
-/// of 1024.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct MemorySize {
-    /// MiB, from 64 up to 16 TiB.
-    pub mib: u64,
-}
-
-impl MemorySize {
-    /// Less does not boot a Linux with systemd.
-    const LEAST_MIB: u64 = 64;
-    /// More than any host has: a slip of the keyboard, to be said before QEMU says it unclearly.
-    const MOST_MIB: u64 = 16 << 20;
-}
-
-impl fmt::Display for MemorySize {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB", self.mib)
-    }
-}
-
-impl FromStr for MemorySize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let no_size = || "not a size: give a number of MiB (2048), or a number with M or G (1536M, 2G)".to_owned();
-        let text = text.trim();
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let number: f64 = number.parse().map_err(|_error| no_size())?;
-        let scale = match unit.trim_start().to_ascii_lowercase().as_str() {
-            "" | "m" | "mb" | "mib" => 1.0,
-            "g" | "gb" | "gib" => 1024.0,
-            "t" | "tb" | "tib" => 1024.0 * 1024.0,
-            _ => return Err(no_size()),
-        };
-        // Bounded below, so that the conversion is exact enough: f64 holds 16 TiB in MiB many times over.
-        let mib = (number * scale).floor();
-        if mib < Self::LEAST_MIB as f64 {
-            return Err(format!("too little to boot a NixOS machine: at least {} MiB", Self::LEAST_MIB));
-        }
-        if mib > Self::MOST_MIB as f64 {
-            return Err(format!("more than any machine has: at most {} GiB", Self::MOST_MIB >> 10));
-        }
-        Ok(Self { mib: mib as u64 })
     }
 }
 
@@ -392,7 +263,7 @@ mod tests {
         assert_eq!(arguments.accel, None);
         assert_eq!(arguments.format, Format::Human);
         assert_eq!((arguments.network, arguments.transport, arguments.memory), (None, None, None));
-        assert_eq!(arguments.nix.arguments(), Vec::<OsString>::new());
+        assert_eq!(arguments.nix, NixFlags::default());
     }
 
     #[test]
@@ -437,10 +308,10 @@ mod tests {
         assert_eq!(arguments.target.as_deref(), Some(".#laptop"));
         assert_eq!(arguments.only, ["boot", "services.failed-units", "users"]);
         assert_eq!(arguments.skip, ["audio.tone"]);
-        assert_eq!(arguments.accel, Some(Accel::Tcg));
-        assert_eq!(arguments.memory, Some(MemorySize { mib: 2048 }));
+        assert_eq!(arguments.accel, Some(AccelWish::Tcg));
+        assert_eq!(arguments.memory, Some(Memory(2048)));
         assert_eq!(arguments.timeout, Some(Duration::from_secs(600)));
-        assert_eq!(arguments.network, Some(Network::User));
+        assert_eq!(arguments.network, Some(NetworkPolicy::User));
         assert_eq!(arguments.transport, Some(Transport::VirtioSerial));
         assert_eq!(
             arguments.report,
@@ -472,28 +343,16 @@ mod tests {
             ".#laptop",
         ]);
         assert_eq!(arguments.target.as_deref(), Some(".#laptop"));
-        let expected = "--impure --offline --accept-flake-config --override-input nixpkgs github:NixOS/nixpkgs \
-                        --override-input a b --option cores 1 -I nixpkgs=/x";
-        assert_eq!(arguments.nix.arguments(), expected.split(' ').collect::<Vec<_>>());
+        assert!(arguments.nix.impure && arguments.nix.offline && arguments.nix.accept_flake_config);
+        assert_eq!(arguments.nix.override_input, ["nixpkgs", "github:NixOS/nixpkgs", "a", "b"]);
+        assert_eq!((arguments.nix.option_value("cores"), arguments.nix.include.as_slice()), (Some("1"), &["nixpkgs=/x".to_owned()][..]));
     }
 
     #[test]
     fn a_memory_that_is_a_banana_is_refused_clearly() {
         let text = refused(&["try", "--memory", "banana"]);
         assert!(text.contains("'banana' for '--memory <SIZE>'"), "{text}");
-        assert!(text.contains("not a size: give a number of MiB"), "{text}");
-    }
-
-    #[test]
-    fn sizes() {
-        for (text, mib) in
-            [("2048", 2048), ("2G", 2048), ("2 GiB", 2048), ("1.5g", 1536), ("1536M", 1536), ("1T", 1 << 20)]
-        {
-            assert_eq!(text.parse(), Ok(MemorySize { mib }), "{text}");
-        }
-        for text in ["", "G", "-1G", "2X", "63", "0", "1e9", "1.2.3G", "99999T", "2G2", "NaN", "inf"] {
-            assert!(text.parse::<MemorySize>().is_err(), "{text}");
-        }
+        assert!(text.contains("a number of MiB"), "{text}");
     }
 
     #[test]

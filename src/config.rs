@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::channel::Transport;
 use crate::checks::catalog;
 use crate::failure::{self, Failure, nearest};
+use crate::machine::{AccelWish, NetworkPolicy};
 use crate::names;
 
 /// How long a unit has to stay active before it counts as settled, unless `[checks] settle` says otherwise.
@@ -27,32 +28,6 @@ pub const DEFAULT_SCRIPT_DEADLINE: Duration = Duration::from_secs(30);
 pub const DEFAULT_HTTP_DEADLINE: Duration = Duration::from_secs(10);
 /// Most retries that a file may ask for.
 const MOST_RETRIES: u32 = 100;
-
-/// Whether the guest reaches the outside.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkPolicy {
-    /// The card is there and gets an address; nothing leaves the sandbox.
-    #[default]
-    Off,
-    /// QEMU's user network, with the host's reach.
-    User,
-}
-
-/// The accelerator that is asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum AccelChoice {
-    /// The best that is proven to work.
-    #[default]
-    Auto,
-    /// Linux's KVM.
-    Kvm,
-    /// macOS's Hypervisor framework.
-    Hvf,
-    /// QEMU's emulation.
-    Tcg,
-}
 
 /// What was read from `nixbox.toml`, or nothing at all where there is none.
 #[derive(Debug, Clone, Default)]
@@ -171,7 +146,7 @@ pub struct Machine {
     /// How long the boot may take in all: `"10min"`. As it is, not scaled.
     pub timeout: Option<Time>,
     /// The accelerator.
-    pub accel: Option<AccelChoice>,
+    pub accel: Option<AccelWish>,
     /// The way into the guest.
     pub transport: Option<Transport>,
 }

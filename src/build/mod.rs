@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub use self::diagnosis::{Source, check};
 pub use self::nix::{Answer, Nix, NixFlags, quote};
-pub use self::store::{Store, store_path_of};
+pub use self::store::{STORE_DIR, Store, store_path_of};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::target::{Output, Target, choices};

@@ -2,7 +2,7 @@
 
 use super::unit::{self, Fault, is_active, is_failed, is_firewall};
 use super::{Finding, Judgement, View, conclude, sandbox, text};
-use crate::config::NetworkPolicy;
+use crate::machine::NetworkPolicy;
 use crate::guest::facts::{Facts, Listener};
 use crate::report::{CheckResult, Status};
 

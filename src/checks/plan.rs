@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::promises::{PromisedUnit, Promises};
 use crate::checks::catalog::{self, Selection};
-use crate::config::{Http, NetworkPolicy, Script, Settings};
+use crate::config::{Http, Script, Settings};
+use crate::machine::NetworkPolicy;
 
 /// What is to be checked. The fields under "the guest is asked" say what must be gathered; judging takes the rest.
 #[derive(Debug, Clone, PartialEq)]

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use super::unit::{is_active, own_lines, pattern, unescape_path};
 use super::{View, text};
-use crate::config::NetworkPolicy;
+use crate::machine::NetworkPolicy;
 use crate::guest::facts::{JournalLine, Unit};
 
 /// How many of a unit's last own lines can be evidence: an early hiccup does not explain a later failure.
