@@ -1,1 +1,5 @@
-fn main() {}
+//! The command `nixbox`.
+
+fn main() {
+    nixbox::machine::jail::maybe_enter();
+}
