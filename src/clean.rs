@@ -4,29 +4,49 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::failure::{Failure, Result};
 use crate::machine::rundir;
 
-/// What [`clean`] did with a directory.
+/// What was done with a directory.
 #[derive(Debug)]
-pub struct Cleaned {
+struct Cleaned {
     /// The run directory.
-    pub path: PathBuf,
+    path: PathBuf,
     /// What it took, in bytes.
-    pub bytes: u64,
+    bytes: u64,
     /// Whether it has gone.
-    pub result: io::Result<()>,
+    result: io::Result<()>,
 }
 
 /// Most entries of a directory that are counted.
 const COUNTED: u64 = 100_000;
 
-/// Removes the abandoned run directories of this user: those whose owner has gone (see [`rundir`]).
-pub fn clean() -> Vec<Cleaned> {
-    rundir::bases().iter().flat_map(|base| clean_in(base)).collect()
+/// Removes the abandoned run directories of this user: those whose owner has gone (see [`rundir`]). Answers with what
+/// to tell the user. With `dry_run` it only tells.
+///
+/// # Errors
+/// Exit 5, when something could not be removed.
+pub fn clean(dry_run: bool) -> Result<String> {
+    let cleaned: Vec<_> = rundir::bases().iter().flat_map(|base| clean_in(base, dry_run)).collect();
+    let mut told = String::new();
+    for one in cleaned.iter().filter(|one| one.result.is_ok()) {
+        let done = if dry_run { "would remove" } else { "removed" };
+        let size = bytesize::ByteSize::b(one.bytes).display().iec();
+        told.push_str(&format!("{done} {} ({size})\n", one.path.display()));
+    }
+    if cleaned.is_empty() {
+        told.push_str("nothing was left behind\n");
+    }
+    match cleaned.iter().find_map(|one| Some((&one.path, one.result.as_ref().err()?))) {
+        None => Ok(told),
+        Some((path, error)) => {
+            Err(Failure::host(format!("{} cannot be removed", path.display())).why(format!("{error}\n{told}")))
+        }
+    }
 }
 
 /// The same below one place.
-pub fn clean_in(base: &Path) -> Vec<Cleaned> {
+fn clean_in(base: &Path, dry_run: bool) -> Vec<Cleaned> {
     // What is not ours alone is not touched: somebody else could have put it there.
     if rundir::check_base(base).is_err() {
         return Vec::new();
@@ -39,7 +59,7 @@ pub fn clean_in(base: &Path) -> Vec<Cleaned> {
         .filter(|path| rundir::is_abandoned(path))
         .map(|path| {
             let (bytes, _) = rundir::usage(&path, COUNTED);
-            let result = rundir::remove_tree(&path);
+            let result = if dry_run { Ok(()) } else { rundir::remove_tree(&path) };
             Cleaned { path, bytes, result }
         })
         .collect()
@@ -66,7 +86,7 @@ mod tests {
         fs::create_dir(&young).unwrap();
         fs::write(base.join("file"), "").unwrap();
 
-        let mut cleaned: Vec<_> = clean_in(&base).into_iter().map(|it| it.path).collect();
+        let mut cleaned: Vec<_> = clean_in(&base, false).into_iter().map(|it| it.path).collect();
         cleaned.sort();
         assert_eq!(cleaned, [dead, reused]);
         assert!(alive.path().exists() && young.exists() && base.join("file").exists());

@@ -16,6 +16,8 @@ use tokio::process::Command;
 
 use crate::cli::{DoctorArgs, Format};
 use crate::failure::{Failure, Result};
+use crate::machine::accel;
+use crate::machine::jail::{self, JailKind};
 use crate::names::Exit;
 use crate::report::text::{Paint, Style, escape, escape_line, seconds, wrap};
 use crate::report::{artifacts, json, output};
@@ -181,8 +183,8 @@ pub struct Seen {
 ///
 /// # Errors
 /// This host's (exit 5), when stdout cannot be written to.
-pub async fn run(arguments: &DoctorArgs, proofs: Proofs) -> Result<u8> {
-    let seen = look(proofs).await;
+pub async fn run(arguments: &DoctorArgs) -> Result<u8> {
+    let seen = look(prove().await).await;
     let mut diagnosis = diagnose(&seen, &host().await);
     if arguments.prove {
         diagnosis.transcript = transcript(seen);
@@ -194,6 +196,35 @@ pub async fn run(arguments: &DoctorArgs, proofs: Proofs) -> Result<u8> {
     };
     output::to_stdout(&text).map_err(|error| Failure::host("stdout cannot be written to").why(error))?;
     Ok(diagnosis.exit)
+}
+
+/// Proves what this host gives a machine. One after the other: they are timed.
+async fn prove() -> Proofs {
+    let launcher = jail::launcher();
+    let accelerator = if cfg!(target_os = "macos") {
+        ("hvf", accel::prove_hvf().await)
+    } else {
+        ("kvm", accel::prove_kvm(&launcher).await)
+    };
+    let (name, proof) = accelerator;
+    let accelerators = vec![Proof {
+        name: name.to_owned(),
+        usable: proof.usable,
+        reason: proof.reason,
+        fix: proof.hint,
+        millis: proof.millis,
+    }];
+    let began = Instant::now();
+    let probe = jail::probe(&launcher).await;
+    let jails = vec![Proof {
+        name: probe.kind.name().to_owned(),
+        usable: probe.kind != JailKind::None,
+        reason: probe.reason,
+        fix: (probe.kind == JailKind::None)
+            .then(|| "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1), or a kernel with Landlock".to_owned()),
+        millis: Some(began.elapsed().as_secs_f64() * 1000.0),
+    }];
+    Proofs { accelerators, jails }
 }
 
 /// Asks this host.

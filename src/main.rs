@@ -14,6 +14,8 @@ use nixbox::report::display::{Display, Mode};
 use nixbox::report::{Report, json, output};
 
 fn main() -> ExitCode {
+    // A jail's supervisor is this program again: it must fork before there are threads.
+    nixbox::machine::jail::maybe_enter();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -38,20 +40,16 @@ fn tell(failure: &Failure) -> ExitCode {
 
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
-        // Joined by the integrator: `try_(&arguments, |events, interrupt| nixbox::run::try_(&arguments, events, interrupt))`.
+        Command::Try(arguments) if arguments.list_checks => print(&nixbox::checks::catalog::table()),
         Command::Try(arguments) => {
-            try_(&arguments, async |_, _| (not_joined_report(arguments.target.as_deref().unwrap_or(".")), None))
+            try_(&arguments, async |events, interrupt| nixbox::run::try_(&arguments, events, interrupt).await)
         }
-        // Joined by the integrator: `Proofs` from machine::accel and machine::jail.
-        Command::Doctor(arguments) => {
-            runtime()?.block_on(nixbox::doctor::run(&arguments, nixbox::doctor::Proofs::default()))
-        }
-        Command::Clean(_) => Err(not_joined()),
-        Command::Schema(arguments) => match arguments.of {
-            // Joined by the integrator: `print(&json::pretty(&nixbox::config::schema()))`.
-            SchemaOf::Config => Err(not_joined()),
-            SchemaOf::Report => print(&json::schema()),
-        },
+        Command::Doctor(arguments) => runtime()?.block_on(nixbox::doctor::run(&arguments)),
+        Command::Clean(arguments) => print(&nixbox::clean::clean(arguments.dry_run)?),
+        Command::Schema(arguments) => print(&match arguments.of {
+            SchemaOf::Config => json::pretty(&nixbox::config::schema()),
+            SchemaOf::Report => json::schema(),
+        }),
         Command::Completions(arguments) => {
             let mut script = Vec::new();
             clap_complete::generate(arguments.shell, &mut Cli::command(), "nixbox", &mut script);
@@ -111,14 +109,4 @@ fn try_(
     // A thread that still reads something must not hold up the end.
     runtime.shutdown_background();
     code
-}
-
-fn not_joined() -> Failure {
-    Failure::host("this part is built in another room and not joined yet")
-}
-
-fn not_joined_report(target: &str) -> Report {
-    let mut report = Report::new(target, std::time::SystemTime::now());
-    report.ended_by(&not_joined());
-    report
 }

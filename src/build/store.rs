@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 /// The logical store directory. Other ones exist, but nothing of nixpkgs' binary caches works with them.
-pub(super) const STORE_DIR: &str = "/nix/store";
+pub const STORE_DIR: &str = "/nix/store";
 
 /// A store, and where its files are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub use accel::AccelWish;
 pub use jail::{JailKind, JailOptions};
 pub use process::find_program;
 pub use rundir::RunDir;
-pub use spec::{Accel, Credential, NetworkPolicy, Spec, Traits};
+pub use spec::{Accel, NetworkPolicy, Spec, Traits};
 
 use console::Capture;
 use jail::{Order, Show};
@@ -187,9 +187,10 @@ impl Machine {
             .map_err(|error| Failure::host("could not start the jail").why(error))?;
         let stream = connected(&qmp_listener, &runner).await?;
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-        let (qmp, qmp_events) = Qmp::negotiate(stream, COMMAND_LIMIT).await.map_err(|error| {
-            Failure::host("QEMU does not answer").why(with_tail(&error.to_string(), &runner.output().tail(TAIL)))
-        })?;
+        let (qmp, qmp_events) = match Qmp::negotiate(stream, START_LIMIT).await {
+            Ok(link) => link,
+            Err(error) => return Err(unanswered(&runner, &error).await),
+        };
         let qemu_version = match qmp.execute(&commands::query_version {}, COMMAND_LIMIT).await {
             Ok(version) => format!("{}.{}.{}", version.qemu.major, version.qemu.minor, version.qemu.micro),
             Err(error) => return Err(Failure::host("QEMU does not tell its version").why(error)),
@@ -490,25 +491,36 @@ async fn start_daemon(spec: &Spec, jail: &JailOptions) -> failure::Result<Proces
 
 /// QEMU's connection, or why there will be none.
 async fn connected(listener: &UnixListener, runner: &Process) -> failure::Result<UnixStream> {
-    let ended = |fate: &Ended| {
-        let why = with_tail(&tell(fate), &runner.output().tail(TAIL));
-        match fate {
-            Ended::Failed { .. } => Failure::host("could not jail the runner").why(why),
-            Ended::Exited { .. } => Failure::host("the runner ended before QEMU was up")
-                .why(why)
-                .hint("run it by hand to see whether it works without nixbox"),
-        }
-    };
     tokio::select! {
         accepted = listener.accept() => {
             accepted.map(|(stream, _)| stream).map_err(|error| Failure::host("could not accept QEMU's connection").why(error))
         }
-        fate = process::wait(runner.ended()) => Err(ended(&fate)),
+        fate = process::wait(runner.ended()) => Err(ended_early(&runner.output().tail(TAIL), &fate)),
         () = tokio::time::sleep(START_LIMIT) => {
             let limit = humantime::format_duration(START_LIMIT);
             Err(Failure::host(format!("QEMU did not come up within {limit}"))
                 .why(with_tail("the runner still runs", &runner.output().tail(TAIL))))
         }
+    }
+}
+
+/// Why there was no QMP: QEMU connects first and refuses its other arguments afterwards.
+async fn unanswered(runner: &Process, error: &QmpError) -> Failure {
+    let fate = tokio::time::timeout(QUIT_LIMIT, process::wait(runner.ended())).await;
+    let tail = runner.output().tail(TAIL);
+    match fate {
+        Ok(fate) => ended_early(&tail, &fate),
+        Err(_) => Failure::host("QEMU does not answer").why(with_tail(&error.to_string(), &tail)),
+    }
+}
+
+fn ended_early(tail: &[String], fate: &Ended) -> Failure {
+    let why = with_tail(&tell(fate), tail);
+    match fate {
+        Ended::Failed { .. } => Failure::host("could not jail the runner").why(why),
+        Ended::Exited { .. } => Failure::host("the runner ended before QEMU was up")
+            .why(why)
+            .hint("run it by hand to see whether it works without nixbox"),
     }
 }
 

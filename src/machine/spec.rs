@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Transport;
+use crate::guest::credentials::Credential;
 use crate::names::{GUEST_CID, credential, port, run_file};
 
 /// How instructions of the guest are executed.
@@ -59,15 +60,6 @@ impl NetworkPolicy {
             NetworkPolicy::User => "user",
         }
     }
-}
-
-/// A systemd credential for the guest (systemd.system-credentials(7)).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// `systemd.extra-unit.nixbox-shell.socket`, …
-    pub name: String,
-    /// Any bytes; they travel as base64.
-    pub value: Vec<u8>,
 }
 
 /// What a runner's script says about the QEMU it starts. Read from its text, which is a guess where the script is

@@ -19,10 +19,10 @@ use crate::config::{self, Settings};
 use crate::event::{Event, Events, Phase};
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::{Token, credentials};
-use crate::guest::notify;
+use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailKind, JailOptions};
-use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
+use crate::machine::{Accel, AccelWish, Machine, RunDir, Spec, accel, find_program};
 use crate::names::{Exit, GUEST_CID, artifact};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
@@ -104,7 +104,7 @@ impl Run<'_> {
                 }
             }
         };
-        self.judged(judgement, &prepared);
+        self.judged(judgement);
         if self.report.verdict == Verdict::Pass {
             self.report.apply = build::apply_command(&prepared.target, &prepared.nix).await;
         }
@@ -236,8 +236,9 @@ impl Run<'_> {
         let transport = self.transport(settings);
         let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
         let (spec, limit) = self.spec(prepared, transport, &token);
+        let memory_mib = spec.memory_mib;
         if let Some(info) = &mut self.report.machine {
-            info.memory_mib = spec.memory_mib;
+            info.memory_mib = memory_mib;
             info.cores = spec.cores;
         }
         let jail = JailOptions {
@@ -263,9 +264,9 @@ impl Run<'_> {
         if let Some(serial) = serial {
             serial.connect().await.map_err(|error| Failure::host("QEMU's serial ports do not answer").why(error))?;
         }
-        let guest = look::Guest::new(channel, token);
+        let guest = Guest::new(channel, token);
 
-        let boot = boot::Boot { limit, events: &self.events, accel: *accel };
+        let boot = boot::Boot { limit, events: &self.events };
         let come_up = tokio::select! {
             come_up = boot.wait(&mut machine, notifications, &guest) => Ok(come_up),
             () = interrupt.orderly() => Err(Failure::interrupted()),
@@ -278,8 +279,8 @@ impl Run<'_> {
             Ok(come_up) => {
                 let look = look::Look {
                     plan,
-                    settings,
                     accel: *accel,
+                    memory_mib,
                     events: &self.events,
                     artifacts: self.artifacts.as_ref(),
                 };
@@ -347,7 +348,7 @@ impl Run<'_> {
     }
 
     /// `--keep`: leaves the machine up until Ctrl-C.
-    async fn keep(&self, guest: &look::Guest, prepared: &Prepared) {
+    async fn keep(&self, guest: &Guest, prepared: &Prepared) {
         let socket = prepared.run_dir.file("shell");
         match guest.serve_shell(&socket) {
             Ok(served) => {
@@ -363,8 +364,8 @@ impl Run<'_> {
     }
 
     /// The checks' verdict becomes the report's.
-    fn judged(&mut self, judgement: Judgement, prepared: &Prepared) {
-        let outcome = checks::verdict(&judgement, &prepared.settings);
+    fn judged(&mut self, judgement: Judgement) {
+        let outcome = checks::verdict(&judgement.results);
         let report = &mut self.report;
         for check in &judgement.results {
             self.events.send(Event::Check(check.clone()));
@@ -375,6 +376,7 @@ impl Run<'_> {
         report.stage = outcome.stage;
         report.exit = outcome.exit.code();
         report.cause = outcome.cause;
+        report.detail = (!outcome.detail.is_empty()).then(|| outcome.detail.join("\n"));
         report.hint = outcome.hint;
     }
 
