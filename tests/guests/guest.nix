@@ -23,7 +23,7 @@ let
     file: vars:
     replaceStrings (map (n: "@${n}@") (attrNames vars)) (map (n: toString vars.${n}) (attrNames vars)) (builtins.readFile file);
   # here PATH TEXT: shell that writes a file, whatever is in TEXT.
-  here = path: text: "mkdir -p \"$(dirname \"${path}\")\"\ncat > \"${path}\" <<'NIXBOX_END_OF_FILE'\n${text}\nNIXBOX_END_OF_FILE\n";
+  here = path: text: "mkdir -p \"$(dirname \"${path}\")\"\nrm -f \"${path}\"\ncat > \"${path}\" <<'NIXBOX_END_OF_FILE'\n${text}\nNIXBOX_END_OF_FILE\n";
 
   # --- defaults, as NixOS has them -------------------------------------------------------------------------------
   defaults = name: {
@@ -250,7 +250,7 @@ let
       # Presets would otherwise enable everything on a first boot; NixOS ignores them all.
       "systemd/system-preset/00-nixos.preset".text = "ignore *";
       "systemd/user-preset/00-nixos.preset".text = "ignore *";
-      "sysctl.d/60-nixos.conf".text = "kernel.modprobe=${dist}/usr/sbin/modprobe\nnet.ipv4.ping_group_range=0 2147483647\nkernel.printk=4 4 1 7";
+      "sysctl.d/60-nixos.conf".text = "net.ipv4.ping_group_range=0 2147483647\nkernel.printk=4 4 1 7";
       "tmpfiles.d/00-nixos.conf".text = lines ([ "d /var/lib/private 0700 root root -" "d /var/empty 0555 root root -" "d /srv 0755 root root -" ] ++ cfg.systemd.tmpfiles.rules);
       "fstab".text = lines (
         attrValuesWith (mountPoint: fs: "${fs.device or "none"} ${mountPoint} ${fs.fsType or "auto"} ${concatStringsSep "," (fs.options or [ "defaults" ])} 0 ${if fs.noCheck or true then "0" else "2"}") fileSystems
@@ -262,7 +262,7 @@ let
     // (
       if cfg.networking.useNetworkd then
         {
-          "systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\nKind=!*\n\n[Network]\nDHCP=yes\nIPv6AcceptRA=no\nLinkLocalAddressing=no";
+          "systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\nKind=!*\n\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\nLinkLocalAddressing=no";
         }
       else
         { }
@@ -287,10 +287,10 @@ let
       shadow = n: u:
         if u ? hashedPassword && u.hashedPassword != null then
           "echo '${n}:${u.hashedPassword}:1::::::' >> $out/users/shadow\n"
-        else if u ? hashedPasswordFile || !(u ? password || u ? initialPassword) then
+        else if u ? hashedPasswordFile || (u.password or null) == null && (u.initialPassword or null) == null then
           "echo '${n}:!:1::::::' >> $out/users/shadow\n"
         else
-          "echo \"${n}:$(mkpasswd -m sha512 -S nixboxguest '${u.password or u.initialPassword}'):1::::::\" >> $out/users/shadow\n";
+          "echo \"${n}:$(mkpasswd -m sha512 -S nixboxguest '${if (u.password or null) != null then u.password else u.initialPassword}'):1::::::\" >> $out/users/shadow\n";
       unitTree = units cfg;
     in
     run "etc" { } (
@@ -317,7 +317,7 @@ let
       homes = filter (n: let u = cfg.users.users.${n}; in u.createHome or (isNormal u)) (attrNames cfg.users.users);
       standard = {
         "00-binsh" = "mkdir -p /bin /usr/bin\nln -sfn ${sw}/bin/bash /bin/sh\nln -sfn ${sw}/bin/env /usr/bin/env";
-        "01-etc" = "echo 'setting up /etc...'\nmkdir -p /etc\nln -sfn ${etcTree}/etc /etc/static\ncp -dR --remove-destination ${etcTree}/links/. /etc/";
+        "01-etc" = "echo 'setting up /etc...'\nmkdir -p /etc\nln -sfn ${etcTree}/etc /etc/static\ncp -dR --no-preserve=mode --remove-destination ${etcTree}/links/. /etc/";
         # The store's files are read-only, and so would their copies be; login and passwd want to write.
         "02-users" = ''
           install -m 0644 ${etcTree}/users/passwd ${etcTree}/users/group /etc/
@@ -339,7 +339,8 @@ let
           mkdir -p /run/wrappers/bin
           (cd ${dist}/usr/bin && install -m 4755 su mount umount passwd newgrp /run/wrappers/bin/)
         '';
-        "05-hostname" = "echo ${cfg.networking.hostName} > /proc/sys/kernel/hostname";
+        "05-modprobe" = "echo ${dist}/usr/sbin/modprobe > /proc/sys/kernel/modprobe";
+        "06-hostname" = "echo ${cfg.networking.hostName} > /proc/sys/kernel/hostname";
       };
       custom = cfg.system.activationScripts;
       wrap = n: text: ''
@@ -361,22 +362,31 @@ let
     "mitigations=off" "init_on_alloc=0" "nokaslr" "tsc=reliable" "no_timer_check" "random.trust_cpu=on" "quiet" "cryptomgr.notests" "audit=0"
   ];
 
+  # The mounts are the same whoever does them.
+  mounts =
+    cfg: root:
+    substitute ./stage-1-mounts.sh {
+      inherit dist root;
+      mountStore =
+        (
+          if cfg.nixbox.store or "9p" == "virtiofs" then
+            "busybox mount -t virtiofs nix-store ${root}/nix/.ro-store || fail"
+          else
+            "busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384,cache=loose nix-store ${root}/nix/.ro-store || fail"
+        )
+        + "\nfor tag in xchg shared; do busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384 $tag ${root}/tmp/$tag || fail; done";
+    };
   stage1 =
     cfg:
-    packages.initrd {
-      name = if cfg.nixbox.store or "9p" == "virtiofs" then "virtiofs" else "9p";
-      script = run "stage-1.sh" { } (
-        here "$out" (substitute ./stage-1.sh {
-          inherit dist;
-          mountStore =
-            (if cfg.nixbox.store or "9p" == "virtiofs" then
-              "busybox mount -t virtiofs nix-store /mnt-root/nix/.ro-store || fail"
-            else
-              "busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384,cache=loose nix-store /mnt-root/nix/.ro-store || fail")
-            + "\nfor tag in xchg shared; do busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384 $tag /mnt-root/tmp/$tag || fail; done";
-        })
-      );
-    };
+    if cfg.boot.initrd.systemd.enable then
+      packages.initrdSystemd {
+        script = run "mounts.sh" { } (here "$out" (substitute ./stage-1-systemd.sh { mounts = mounts cfg "/sysroot"; }));
+      }
+    else
+      packages.initrd {
+        name = cfg.nixbox.store or "9p";
+        script = run "stage-1.sh" { } (here "$out" (substitute ./stage-1.sh { mounts = mounts cfg "/mnt-root"; }));
+      };
 
   toplevel =
     cfg: fileSystems:
@@ -398,7 +408,7 @@ let
         echo -n "systemd 257" > $out/init-interface-version
         echo -n "${concatStringsSep " " (speedups ++ cfg.boot.kernelParams ++ [ "loglevel=4" "lsm=landlock,yama,bpf" ])}" > $out/kernel-params
       ''
-      + here "$out/init" (substitute ./stage-2.sh vars)
+      + here "$out/init" (cfg.nixbox.init or (substitute ./stage-2.sh vars))
       + here "$out/activate" (substitute ./activate.sh (vars // { snippets = snippets cfg etcTree; }))
       + here "$out/bin/switch-to-configuration" (substitute ./switch-to-configuration.sh vars)
       + "chmod 755 $out/init $out/activate $out/bin/switch-to-configuration\n"
