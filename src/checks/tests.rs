@@ -328,6 +328,18 @@ fn emergency_mode_names_the_mount_and_not_plymouth() {
 }
 
 #[test]
+fn emergency_mode_names_the_device_that_did_not_appear() {
+    let device = "dev-disk-by\\x2dlabel-persist.device";
+    guest()
+        .unit(inactive("multi-user.target"))
+        .unit(active("emergency.target"))
+        .unit(Unit { broken_requirements: vec!["persist.mount".into()], ..inactive("local-fs.target") })
+        .unit(Unit { broken_requirements: vec![device.into()], ..inactive("persist.mount") })
+        .unit(inactive(device))
+        .breaks("boot.emergency", "/dev/disk/by-label/persist, which persist.mount needs, did not appear");
+}
+
+#[test]
 fn a_stuck_job_and_a_target_that_is_not_reached() {
     let job = |unit: &str, state: &str, seconds| Job {
         unit: unit.into(),
@@ -498,6 +510,10 @@ fn the_outside_excuses_only_when_it_is_kept_away_and_shown() {
         .context(|context| context.network = NetworkPolicy::User)
         .breaks("services.failed-units", "fwupd-refresh.service");
     fwupd().breaks("services.failed-units", "fwupd-refresh.service");
+    fwupd()
+        .journal(line("fwupd-refresh.service", "fetching https://cdn.fwupd.org/firmware.xml.zst"))
+        .journal(line("fwupd-refresh.service", "curl: (28) Connection timed out after 10001 milliseconds"))
+        .sets_aside("Connection timed out");
     let mut crash = failed("fwupd-refresh.service", 1);
     crash.result = "core-dump".into();
     guest().unit(crash).journal(words).breaks("services.failed-units", "");
@@ -871,6 +887,19 @@ fn names() {
         .context(|context| context.host_resolves = Some(true))
         .breaks("network.dns", "no name resolves");
     resolves(Some(false)).facts(|facts| facts.network.nameservers.clear()).breaks("network.dns", "names no server");
+    let nobody = || guest().facts(|facts| facts.network.nameservers.clear());
+    nobody().breaks("network.dns", "names no server");
+    nobody().unit(active("systemd-resolved.service")).passes();
+    nobody()
+        .facts(|facts| {
+            facts.listeners.push(Listener {
+                protocol: "udp".into(),
+                address: "127.0.0.1".into(),
+                port: 53,
+                ..Listener::default()
+            });
+        })
+        .passes();
 }
 
 #[test]
