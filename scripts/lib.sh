@@ -196,7 +196,7 @@ make_tools() {
     local dir=$1 final=${1%.part} f
     say "unpacking nix and QEMU …"
     for f in "$(debs_dir tools)"/*.deb; do dpkg-deb -x "$f" "$dir"; done
-    sh "$NIXBOX_ROOT/tests/guests/relocate.sh" "$dir" "$final"
+    sh "$NIXBOX_ROOT/tests/guests/relocate.sh" "$dir" "$final" /bin/sh
     mkdir "$dir/path" "$dir/path-nix"
     for f in qemu-system-x86_64 qemu-img qemu-io; do ln -s "../usr/bin/$f" "$dir/path/$f"; done
     for f in mke2fs mkfs.ext4 debugfs e2fsck; do ln -s "../usr/sbin/$f" "$dir/path/$f"; done

@@ -146,6 +146,13 @@ fn emergency(facts: &Facts, by: &str) -> CheckResult {
             let lines = unit::tail(facts, name, 8);
             result = result.detail(lines);
             match facts.unit(name) {
+                _ if name.ends_with(".device") => {
+                    let path = unit::unescape_path(name);
+                    let needs = |unit: &&Unit| unit.broken_requirements.iter().any(|other| other == name);
+                    let by = facts.units.iter().find(needs).map(|unit| format!(", which {} needs,", unit.name));
+                    result = result.evidence("what", text::clean(&path));
+                    format!("{path}{} did not appear", by.unwrap_or_default())
+                }
                 Some(unit) => {
                     if let (Some(place), Some(what)) = (&unit.mount_where, &unit.mount_what) {
                         result = result

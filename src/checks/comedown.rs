@@ -52,6 +52,7 @@ static NO_INIT: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)stage 2 init script \(?([^)\s]*)\)? not found|can't execute '([^']+)'|(?:Failed to execute|Requested init) (/\S+)(?: failed)? \(error -?\d+\)|exec(?:ve)? (?:of )?'?(/\S+?)'?: (?:No such file|Permission denied|Exec format)|Failed to execute (?:/?\S* )?init|switch_root: [^:]*: (?:No such file|not found)",
     )
 });
+static FROZEN: LazyLock<Regex> = LazyLock::new(|| pattern(r"systemd\[1\]: (Freezing execution|Caught <\w+>)"));
 static EMERGENCY_PROMPT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)An error occurred in stage 1|You are in (emergency|rescue) mode|Press Enter for (maintenance|emergency)|Give root password for maintenance|root account is locked|Entering emergency mode|Started Emergency Shell|Reached target (emergency\.target|Emergency Mode)|rescue shell",
@@ -74,7 +75,7 @@ static JOB: LazyLock<Regex> = LazyLock::new(|| {
 /// What stage 1 and 2 say before they do something that may never end.
 static STEP: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(stage-[12]-init: )?(setting up (secrets|\S+)|running activation script|waiting for (device|root|/)|mounting \S+|starting device mapper|checking \S+|decrypting|unlocking|Passphrase for|cannot open /dev/null|can't open /dev/null)",
+        r"(?i)(stage-[12]-init: )?(setting up (secrets|\S+)|running activation script|waiting for (device|root|/)|mounting \S+|starting device mapper|checking \S+|decrypting|unlocking|Passphrase for|(cannot|can't) (open|create) /dev/\S+)",
     )
 });
 
@@ -84,7 +85,7 @@ pub fn judge_no_boot(plan: &Plan, evidence: &NoBoot) -> Judgement {
     let lines: Vec<String> =
         evidence.console_tail.iter().map(|line| text::clean(line)).filter(|line| !line.trim().is_empty()).collect();
     let result = panic(&lines, evidence)
-        .or_else(|| missing_init(&lines, evidence))
+        .or_else(|| no_init(&lines, evidence))
         .or_else(|| from_facts(evidence, &mut out))
         .or_else(|| emergency(&lines, evidence))
         .or_else(|| ended(&lines, evidence))
@@ -164,16 +165,18 @@ fn panic(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
     }
 }
 
-/// Stage 1 that finds no stage 2: told without a panic where stage 1 offers a prompt instead.
-fn missing_init(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
-    let at = lines.iter().position(|line| NO_INIT.is_match(line))?;
-    // A line of this kind long before the end is somebody's helper, not the init.
-    let last = lines.len() - at <= 25;
-    if !last || evidence.facts.as_ref().is_some_and(|facts| !facts.units.is_empty()) {
+/// PID 1 that is missing or crashed, without a panic: stage 1 may offer a prompt instead, systemd freezes.
+fn no_init(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
+    let at = lines.iter().position(|line| NO_INIT.is_match(line) || FROZEN.is_match(line))?;
+    // Long before the end, it is some other program that could not be executed.
+    let is_last = lines.len() - at <= 25;
+    if !is_last || evidence.facts.as_ref().is_some_and(|facts| !facts.units.is_empty()) {
         return None;
     }
-    let summary = format!("the init is missing or cannot be executed: {}", stamp_off(&lines[at]));
-    Some(fail("boot.panic", summary, around(lines, at)))
+    let prompts = lines[at..].iter().any(|line| EMERGENCY_PROMPT.is_match(line));
+    let id = if prompts { "boot.emergency" } else { "boot.target" };
+    let what = if FROZEN.is_match(&lines[at]) { "PID 1 crashed" } else { "the init is missing or cannot be executed" };
+    Some(fail(id, format!("{what}: {}", stamp_off(&lines[at])), around(lines, at)))
 }
 
 /// Without the kernel's time stamp.
@@ -391,8 +394,17 @@ mod tests {
         assert!(result.summary.contains("mounting /dev/vda on /mnt-root/ failed"), "{}", result.summary);
         let console = "stage 2 init script (/mnt-root//nix/store/x/init) not found\nAn error occurred in stage 1 of the boot process";
         let (result, _) = judged(End::Deadline, console, None, None, 100.0);
-        assert_eq!(result.id, "boot.panic");
+        assert_eq!(result.id, "boot.emergency");
         assert!(result.summary.contains("stage 2 init script"), "{}", result.summary);
+        let console =
+            "[    3.2] systemd[1]: Caught <SEGV>, dumped core as pid 80.\n[    3.3] systemd[1]: Freezing execution.";
+        let (result, _) = judged(End::Deadline, console, None, None, 100.0);
+        assert_eq!(result.id, "boot.target");
+        assert!(result.summary.starts_with("PID 1 crashed"), "{}", result.summary);
+        let console = "<<< NixOS Stage 1 >>>\n/init: line 4: can't create /dev/null: nonexistent directory";
+        let (result, exit) = judged(End::Deadline, console, None, None, 100.0);
+        assert_eq!((result.id.as_str(), exit), ("boot.target", Exit::Boot));
+        assert!(result.summary.contains("/dev/null"), "{}", result.summary);
     }
 
     #[test]

@@ -103,12 +103,15 @@ fn dns(view: &View<'_>, out: &mut Judgement) {
         return;
     }
     let servers = &view.now.network.nameservers;
+    if is_without_resolver(view) {
+        let finding =
+            Finding::new("resolv.conf", "no name can resolve: /etc/resolv.conf names no server, and none runs here")
+                .hint("the sandbox offers one by DHCP; a static set-up takes networking.nameservers");
+        out.results.push(conclude(view, id, vec![finding], Vec::new(), String::new));
+        return;
+    }
     let result = match view.now.network.resolves {
         Some(true) => CheckResult::new(id, Status::Pass, "a name of the outside resolves"),
-        Some(false) if servers.is_empty() => {
-            let finding = Finding::new("resolv.conf", "no name resolves: /etc/resolv.conf names no server");
-            conclude(view, id, vec![finding], Vec::new(), String::new)
-        }
         Some(false) if view.context.host_resolves == Some(true) => {
             let finding = Finding::new(
                 "resolver",
@@ -123,6 +126,16 @@ fn dns(view: &View<'_>, out: &mut Judgement) {
         None => CheckResult::new(id, Status::Skip, "not tried"),
     };
     out.results.push(result);
+}
+
+/// Whether the machine has a way out but nobody to ask for names: no server named, none of its own (resolv.conf(5): then
+/// the one on this host is asked), no systemd-resolved, which can be asked without resolv.conf.
+fn is_without_resolver(view: &View<'_>) -> bool {
+    let network = &view.now.network;
+    let connected = !network.default_routes.is_empty() && network.addresses.values().any(|list| !list.is_empty());
+    let own = view.now.listeners.iter().any(|listener| listener.port == 53);
+    let resolved = view.unit("systemd-resolved.service").is_some_and(is_active);
+    connected && network.nameservers.is_empty() && !own && !resolved && view.gap("listeners").is_none()
 }
 
 fn is_loopback(listener: &Listener) -> bool {

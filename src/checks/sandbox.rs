@@ -62,7 +62,7 @@ fn quote(line: &JournalLine) -> String {
 
 static UNREACHED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(could ?n[o']t|cannot|can't|unable to|failed to) (resolve|lookup|look up)|name resolution|resolution failed|name or service not known|no such host|(network|host) (is )?unreachable|no route to host|getaddrinfo|EAI_AGAIN|ENOTFOUND|ENETUNREACH|failed to lookup address|nodename nor servname|unknown host|name does not resolve|host(name)? not found|server misbehaving|lookup [^ ]+ on [^ ]+:\d+",
+        r"(?i)(could ?n[o']t|cannot|can't|unable to|failed to) (resolve|lookup|look up)|name resolution|resolution failed|resolving timed out|name or service not known|no such host|(network|host) (is )?unreachable|no route to host|getaddrinfo|EAI_AGAIN|ENOTFOUND|ENETUNREACH|failed to lookup address|nodename nor servname|unknown host|name does not resolve|host(name)? not found|server misbehaving|lookup [^ ]+ on [^ ]+:\d+",
     )
 });
 /// Said of many things; evidence only together with a remote name.
@@ -94,7 +94,12 @@ fn outside(view: &View<'_>, unit: &Unit) -> Option<String> {
     }
     let host = view.plan.promises.host_name.as_deref();
     let lines = last_lines(view, &unit.name);
-    let line = lines.iter().rev().find(|line| shows_no_outside(&line.message, host))?;
+    // curl says "Connection timed out after 10001 ms" and leaves out to whom: its command line, or another line, tells.
+    let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
+    let goes_out = REMOTE.is_match(exec) || lines.iter().any(|line| REMOTE.is_match(&line.message));
+    let timed_out = |line: &str| goes_out && TIMED_OUT.is_match(line) && !AT_HOME.is_match(line);
+    let shows = |line: &str| shows_no_outside(line, host) || timed_out(line);
+    let line = lines.iter().rev().find(|line| shows(&line.message))?;
     Some(format!("needs the outside, which --network off keeps away: {}", quote(line)))
 }
 
@@ -316,6 +321,7 @@ mod tests {
             "connect to 1.2.3.4:443: Network is unreachable",
             "Get \"https://acme-v02.api.letsencrypt.org/directory\": dial tcp 1.2.3.4:443: i/o timeout",
             "Error: getaddrinfo EAI_AGAIN api.example.com",
+            "curl: (28) Resolving timed out after 10001 milliseconds",
         ] {
             assert!(shows_no_outside(line, Some("box")), "{line}");
         }

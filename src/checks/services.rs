@@ -206,6 +206,11 @@ fn inactive(view: &View<'_>, unit: &Unit, expected: bool, by: &str) -> Standing 
     if !expected && triggers.iter().any(|trigger| view.unit(trigger).is_some_and(is_active)) {
         return Standing::Right;
     }
+    if let Some(trigger) =
+        triggers.iter().find(|trigger| view.unit(trigger).is_some_and(|it| is_failed(it) || is_refused(it)))
+    {
+        return Standing::Because((*trigger).to_owned());
+    }
     if is_oneshot && ended_well(unit) {
         return Standing::Right;
     }

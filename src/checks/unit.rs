@@ -371,7 +371,7 @@ fn is_configured_path(path: &str) -> bool {
         "/etc/secureboot",
     ];
     let below = |dir: &&str| path.strip_prefix(*dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    OURS.iter().any(|dir| below(&dir)) && !STATE.iter().any(|state| path.starts_with(state))
+    OURS.iter().any(below) && !STATE.iter().any(|state| path.starts_with(state))
 }
 
 /// Undoes systemd-escape(1) for a path: `dev-disk-by\x2duuid-1` is `/dev/disk/by-uuid/1`.

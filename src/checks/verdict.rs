@@ -97,10 +97,12 @@ mod tests {
         verdict(&results.iter().map(|(id, status)| CheckResult::new(*id, *status, *id)).collect::<Vec<_>>())
     }
 
+    type Row<'a> = (&'a [(&'a str, Status)], Verdict, Exit, Option<&'a str>);
+
     #[test]
     fn the_table() {
         use Status::{Fail, Pass, Skip, Unknown, Warn};
-        let table: &[(&[(&str, Status)], Verdict, Exit, Option<&str>)] = &[
+        let table: &[Row<'_>] = &[
             (&[("boot.target", Pass), ("services.journal", Warn)], Verdict::Pass, Exit::Pass, None),
             (
                 &[("services.ports", Fail), ("services.failed-units", Fail)],

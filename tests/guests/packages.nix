@@ -54,7 +54,7 @@ let
     ${unpack sets.tools "libperl*|libdbi*" "qemu-*|seabios_*|ipxe-*|virtiofsd_*|e2fsprogs_*|bash_*|coreutils_*|sed_*|cpio_*|zstd_*|patchelf_*|lib*|zlib*"}
     rm -rf $tree/usr/share/doc $tree/usr/share/man $tree/usr/share/locale $tree/usr/lib/x86_64-linux-gnu/perl* \
       $tree/usr/share/perl*
-    sh ${./relocate.sh} $tree $out
+    sh ${./relocate.sh} $tree $out $out/usr/bin/bash
     mkdir $out/bin
     for tool in bash cat chmod cp id mkdir mktemp readlink rm sleep touch dd env kill qemu-system-x86_64 qemu-img sed cpio zstd; do
       ln -s ../usr/bin/$tool $out/bin/$tool
