@@ -272,6 +272,59 @@ async fn all_ways_to_name_it() {
 }
 
 #[tokio::test]
+async fn a_plain_configuration() {
+    if !has_nix() {
+        return;
+    }
+    // A nixpkgs that is just enough: what stands behind <nixpkgs/nixos>.
+    let system = nix(&[]).system();
+    let flake = Flake::new("my etc", false, "{ }");
+    fs::remove_file(flake.dir.join("flake.nix")).unwrap();
+    flake.write("configuration.nix", "{ boots = true; }");
+    let nixpkgs = flake.top.path().join("nixpkgs/nixos");
+    fs::create_dir_all(&nixpkgs).unwrap();
+    let expression = format!(
+        "{{ configuration }}: let {} in {{ config = {{ system.build = {{ inherit toplevel; vm = if (import configuration).boots then vm else fail; }}; networking.hostName = \"plain\"; }}; }}",
+        COMMON.replace("SYSTEM", &system)
+    );
+    fs::write(nixpkgs.join("default.nix"), expression).unwrap();
+    let include = format!("nixpkgs={}", flake.top.path().join("nixpkgs").display());
+    for named in [flake.dir.join("configuration.nix"), flake.dir.clone()] {
+        let (target, built) = flake.run_named(&named.display().to_string(), &nix(&["-I", &include])).await.built();
+        assert_eq!(target, Target::Configuration { file: flake.dir.join("configuration.nix") });
+        assert_eq!(target.dir(), Some(flake.dir.as_path()));
+        assert_eq!(built.promises.host_name.as_deref(), Some("plain"));
+        assert!(built.toplevel.is_some());
+        assert_eq!(build::apply_command(&target, &nix(&[])).await, None);
+    }
+    let named = flake.dir.join("configuration.nix").display().to_string();
+    let failure = flake.run_named(&named, &nix(&["-I", "nixpkgs=/nowhere"])).await.failure();
+    assert_eq!(failure.exit, Exit::Unknown, "{failure}");
+    assert!(failure.hint.unwrap().contains("-I nixpkgs="));
+}
+
+#[tokio::test]
+async fn a_flakes_own_settings() {
+    if !has_nix() {
+        return;
+    }
+    let flake = Flake::new("x", false, "{ }");
+    let text = flake_nix("{ nixosConfigurations.demo = machine { toplevel = needs vm; }; }");
+    flake.write("flake.nix", &text.replacen('{', "{ nixConfig.extra-trusted-public-keys = \"a:b\";", 1));
+    let named = format!("{}#demo", flake.dir.display());
+    // Not applied silently, and told.
+    let outcome = flake.run_named(&named, &nix(&[])).await;
+    assert!(outcome.notes.iter().any(|note| note.contains("--accept-flake-config")), "{:?}", outcome.notes);
+    outcome.built();
+    // Applied on request, when building too.
+    let outcome = flake.run_named(&named, &nix(&["--accept-flake-config"])).await;
+    assert!(outcome.notes.iter().all(|note| !note.contains("nixConfig")), "{:?}", outcome.notes);
+    let (_, built) = outcome.built();
+    assert!(built.runner.ends_with("bin/run-nixos-vm") && built.toplevel.is_some());
+    assert!(fs::read_to_string(flake.run.join("nix.log")).unwrap().contains(" build --no-write-lock-file "));
+}
+
+#[tokio::test]
 async fn what_does_not_evaluate() {
     if !has_nix() {
         return;

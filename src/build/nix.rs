@@ -118,7 +118,7 @@ fn absolute(reference: &str, here: &Path) -> String {
 pub struct Answer {
     /// How it ended.
     pub status: ExitStatus,
-    /// stdout, at most [`STDOUT_BYTES`].
+    /// stdout, at most 64 MiB.
     pub stdout: Vec<u8>,
     /// What was kept of its log.
     pub log: Log,

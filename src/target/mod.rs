@@ -4,7 +4,7 @@
 //! is this host's configuration, else the only one, else the package `vm`. Also a store path or directory with one
 //! `bin/run-…-vm`, that script, and a plain `configuration.nix`.
 //!
-//! [`parse`] and [`choose`] are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
+//! `parse` and `choose` are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
 //! usual case, not at all for a full path.
 
 mod reference;
