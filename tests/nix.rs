@@ -3,6 +3,12 @@
 //! Without nix each test says so and passes. `NIXBOX_TEST_NIX=DIRECTORY` names the programs of another nix, so that
 //! old versions can be tested too.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by failing, and why it was skipped"
+)]
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;

@@ -416,6 +416,21 @@ mod tests {
     }
 
     #[test]
+    fn a_build_that_goes_well_in_each_version() {
+        for (version, text) in [
+            ("2.8", include_str!("../../tests/fixtures/nix/build-2.8.log")),
+            ("2.26", include_str!("../../tests/fixtures/nix/build-2.26.log")),
+            ("2.34", include_str!("../../tests/fixtures/nix/build-2.34.log")),
+        ] {
+            let (log, written, seen) = replay(text);
+            assert_eq!((log.errors.as_slice(), log.stray.len()), ([].as_slice(), 0), "{version}");
+            assert!(written.contains(&"nixos-vm> phase one".to_owned()), "{version}: {written:?}");
+            let built = |event: &Event| matches!(event, Event::Progress { done: 1, unit: "built", .. });
+            assert!(seen.iter().any(built), "{version}");
+        }
+    }
+
+    #[test]
     fn garbage_is_tolerated() {
         let (log, written, _) = replay(
             "@nix \n@nix {\n@nix []\n@nix {\"action\":\"dance\"}\n@nix {\"action\":\"start\"}\n\
