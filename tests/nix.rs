@@ -3,8 +3,14 @@
 //! Without nix each test says so and passes. `NIXBOX_TEST_NIX=DIRECTORY` names the programs of another nix, so that
 //! old versions can be tested too.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by failing, and why it was skipped"
+)]
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -114,7 +120,7 @@ impl Flake {
 
     fn git(&self, args: &[&str]) {
         let status = Command::new("git")
-            .args(["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main"])
+            .args(["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=master"])
             .args(args)
             .current_dir(&self.dir)
             .status();
@@ -174,6 +180,14 @@ async fn a_machine_is_built_with_its_toplevel() {
     for (name, is_git) in [("plain", true), ("plain", false), ("a b#c%d?e ü", true), ("a b#c%d?e ü", false)] {
         let flake = Flake::new(name, is_git, r#"{ nixosConfigurations.demo = machine { }; }"#);
         let outcome = flake.run("demo").await;
+        if let Err(failure) = &outcome.result
+            && failure.what.starts_with("this nix cannot read")
+        {
+            // 2.8, and it must not come to a verdict.
+            assert!(is_git && failure.exit == Exit::Unknown, "{failure}");
+            eprintln!("skipped: {}", failure.what);
+            continue;
+        }
         let doing = outcome.doing.clone();
         let (target, built) = outcome.built();
         assert_eq!(target.dir(), Some(flake.dir.as_path()));
@@ -264,6 +278,59 @@ async fn all_ways_to_name_it() {
 }
 
 #[tokio::test]
+async fn a_plain_configuration() {
+    if !has_nix() {
+        return;
+    }
+    // A nixpkgs that is just enough: what stands behind <nixpkgs/nixos>.
+    let system = nix(&[]).system();
+    let flake = Flake::new("my etc", false, "{ }");
+    fs::remove_file(flake.dir.join("flake.nix")).unwrap();
+    flake.write("configuration.nix", "{ boots = true; }");
+    let nixpkgs = flake.top.path().join("nixpkgs/nixos");
+    fs::create_dir_all(&nixpkgs).unwrap();
+    let expression = format!(
+        "{{ configuration }}: let {} in {{ config = {{ system.build = {{ inherit toplevel; vm = if (import configuration).boots then vm else fail; }}; networking.hostName = \"plain\"; }}; }}",
+        COMMON.replace("SYSTEM", &system)
+    );
+    fs::write(nixpkgs.join("default.nix"), expression).unwrap();
+    let include = format!("nixpkgs={}", flake.top.path().join("nixpkgs").display());
+    for named in [flake.dir.join("configuration.nix"), flake.dir.clone()] {
+        let (target, built) = flake.run_named(&named.display().to_string(), &nix(&["-I", &include])).await.built();
+        assert_eq!(target, Target::Configuration { file: flake.dir.join("configuration.nix") });
+        assert_eq!(target.dir(), Some(flake.dir.as_path()));
+        assert_eq!(built.promises.host_name.as_deref(), Some("plain"));
+        assert!(built.toplevel.is_some());
+        assert_eq!(build::apply_command(&target, &nix(&[])).await, None);
+    }
+    let named = flake.dir.join("configuration.nix").display().to_string();
+    let failure = flake.run_named(&named, &nix(&["-I", "nixpkgs=/nowhere"])).await.failure();
+    assert_eq!(failure.exit, Exit::Unknown, "{failure}");
+    assert!(failure.hint.unwrap().contains("-I nixpkgs="));
+}
+
+#[tokio::test]
+async fn a_flakes_own_settings() {
+    if !has_nix() {
+        return;
+    }
+    let flake = Flake::new("x", false, "{ }");
+    let text = flake_nix("{ nixosConfigurations.demo = machine { toplevel = needs vm; }; }");
+    flake.write("flake.nix", &text.replacen('{', "{ nixConfig.extra-trusted-public-keys = \"a:b\";", 1));
+    let named = format!("{}#demo", flake.dir.display());
+    // Not applied silently, and told.
+    let outcome = flake.run_named(&named, &nix(&[])).await;
+    assert!(outcome.notes.iter().any(|note| note.contains("--accept-flake-config")), "{:?}", outcome.notes);
+    outcome.built();
+    // Applied on request, when building too.
+    let outcome = flake.run_named(&named, &nix(&["--accept-flake-config"])).await;
+    assert!(outcome.notes.iter().all(|note| !note.contains("nixConfig")), "{:?}", outcome.notes);
+    let (_, built) = outcome.built();
+    assert!(built.runner.ends_with("bin/run-nixos-vm") && built.toplevel.is_some());
+    assert!(fs::read_to_string(flake.run.join("nix.log")).unwrap().contains(" build --no-write-lock-file "));
+}
+
+#[tokio::test]
 async fn what_does_not_evaluate() {
     if !has_nix() {
         return;
@@ -276,9 +343,12 @@ async fn what_does_not_evaluate() {
     }; }"#;
     for is_git in [true, false] {
         let flake = Flake::new("x", is_git, outputs);
-        for (attribute, words) in
-            [("thrown", "boom: option"), ("missing", "'nosuch' missing"), ("typed", "cannot"), ("infinite", "infinite recursion")]
-        {
+        for (attribute, words) in [
+            ("thrown", "boom: option"),
+            ("missing", "'nosuch' missing"),
+            ("typed", "cannot"),
+            ("infinite", "infinite recursion"),
+        ] {
             let failure = flake.run(attribute).await.failure();
             assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.eval")), "{failure}");
             let why = failure.why.unwrap();
@@ -308,7 +378,9 @@ async fn the_hosts_own_system_is_told_apart() {
         both = machine { toplevel = needs (make "otherfail" "exit 4"); vm = needs fail; };
     }; }"#;
     let flake = Flake::new("x", true, outputs);
-    for (attribute, words) in [("asserts", "root file system"), ("missing", "'nosuch' missing"), ("unbuilt", "fatal: cannot do")] {
+    for (attribute, words) in
+        [("asserts", "root file system"), ("missing", "'nosuch' missing"), ("unbuilt", "fatal: cannot do")]
+    {
         let (_, built) = flake.run(attribute).await.built();
         assert_eq!(built.toplevel, None);
         let failure = built.toplevel_failure.unwrap();
@@ -322,7 +394,8 @@ async fn the_hosts_own_system_is_told_apart() {
     assert!(failure.what.starts_with("fail does not build"), "the runner's own cause: {failure}");
 
     // Left out on request.
-    let target = target::resolve(Some(&format!("{}#asserts", flake.dir.display())), &nix(&[]), &Events::silent()).await.unwrap();
+    let target =
+        target::resolve(Some(&format!("{}#asserts", flake.dir.display())), &nix(&[]), &Events::silent()).await.unwrap();
     let evaluated = build::evaluate(&target, &nix(&[]), true, &Events::silent()).await.unwrap();
     assert_eq!((evaluated.toplevel, evaluated.toplevel_failure), (None, None));
 }
@@ -332,7 +405,8 @@ async fn what_does_not_build() {
     if !has_nix() {
         return;
     }
-    let flake = Flake::new("x", true, "{ nixosConfigurations.demo = machine { vm = needs (needs fail); toplevel = fail; }; }");
+    let flake =
+        Flake::new("x", true, "{ nixosConfigurations.demo = machine { vm = needs (needs fail); toplevel = fail; }; }");
     let outcome = flake.run("demo").await;
     assert!(outcome.doing.contains(&"building fail".to_owned()), "{:?}", outcome.doing);
     let failure = outcome.failure();
@@ -360,14 +434,15 @@ async fn untracked_files_and_dirty_trees() {
     if !has_nix() {
         return;
     }
-    let flake = Flake::new("x y", true, "{ nixosConfigurations.demo = import ./hosts/demo.nix { inherit machine; }; }");
+    let flake = Flake::new("x-y", true, "{ nixosConfigurations.demo = import ./hosts/demo.nix { inherit machine; }; }");
     flake.write("hosts/demo.nix", "{ machine }: machine { }");
     let failure = flake.run("demo").await.failure();
     assert_eq!(failure.check, Some("build.eval"));
-    assert!(failure.hint.unwrap().starts_with("git add hosts/demo.nix"));
+    assert!(failure.hint.unwrap().starts_with("git add hosts"));
 
     flake.git(&["add", "hosts/demo.nix"]);
-    let outcome = flake.run_named(&format!("{}#demo", flake.dir.display()), &nix(&["--option", "warn-dirty", "true"])).await;
+    let outcome =
+        flake.run_named(&format!("{}#demo", flake.dir.display()), &nix(&["--option", "warn-dirty", "true"])).await;
     let told = outcome.notes.iter().filter(|note| note.contains("not committed")).count();
     assert!(told >= 1, "{:?}", outcome.notes);
     outcome.built();
@@ -510,39 +585,42 @@ async fn flakes_that_are_not_there() {
         assert_eq!(failure.exit, Exit::Usage, "{named}: {failure}");
     }
     // What only the network can tell is not the configuration's fault.
-    let failure = flake.run_named("git+https://nixbox.invalid/x#x", &nix(&["--offline"])).await.failure();
-    assert_eq!(failure.exit, Exit::Unknown, "{failure}");
+    for flags in [[].as_slice(), &["--offline"]] {
+        let failure = flake.run_named("git+https://nixbox.invalid/x#x", &nix(flags)).await.failure();
+        assert_eq!(failure.exit, Exit::Unknown, "{failure}");
+    }
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_stopped_nix_leaves_nothing() {
     if !has_nix() {
         return;
     }
-    // The builder says where it is, so that it can be looked for afterwards.
-    let marker = tempfile::tempdir().unwrap();
-    let pid_file = marker.path().join("pid");
+    // The builder is known by its command line: in a sandbox it cannot say where it is.
+    let marker = format!("nixbox-test-{}-{}", std::process::id(), Instant::now().elapsed().as_nanos());
     let outputs = format!(
-        r#"{{ nixosConfigurations.demo = machine {{ vm = make "slow" "echo $$ > {}; while :; do sleep 0.1; done"; }}; }}"#,
-        pid_file.display()
+        r#"{{ nixosConfigurations.demo = machine {{ vm = make "slow" ": {marker}; while :; do :; done"; }}; }}"#
     );
     let flake = Flake::new("x", false, &outputs);
-    let is_there = |pid: &str| Path::new("/proc").join(pid).join("stat").exists();
+    let is_there = || {
+        fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.starts_with(b"sh\0") && String::from_utf8_lossy(&line).contains(&marker)
+        })
+    };
     let started = Instant::now();
-    let pid = tokio::select! {
+    tokio::select! {
         outcome = flake.run("demo") => panic!("it ended: {}", outcome.failure()),
-        pid = async {
-            loop {
-                match fs::read_to_string(&pid_file) {
-                    Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
-                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
+        () = async {
+            while !is_there() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
                 assert!(started.elapsed() < Duration::from_secs(60), "the builder never began");
             }
-        } => pid,
-    };
+        } => {}
+    }
     let stopped = Instant::now();
-    while is_there(&pid) {
+    while is_there() {
         assert!(stopped.elapsed() < Duration::from_secs(5), "the builder outlived us");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -25,6 +25,8 @@ pub mod check {
     pub const TOPLEVEL: &str = "build.toplevel";
 }
 
+const NETWORK_HINT: &str = "is the network up? `--offline` uses only what is here already";
+
 /// Lines of a failed derivation's log that are shown.
 const LOG_LINES: usize = 15;
 /// Lines of nix's own message that are shown.
@@ -61,7 +63,7 @@ patterns! {
     NO_FLAKE = r"cannot find flake 'flake:|input '[^']*' is unsupported|is not a valid URL|is not a valid flake reference|could not find a flake\.nix|does not contain a '[^']*flake\.nix'";
     NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|timed? ?out|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:403|429|5\d\d)|could not read from remote repository|unable to access '";
     DISK = r"No space left on device|Disk quota exceeded|database or disk is full";
-    DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|unexpected end-of-file|unexpected EOF reading a line";
+    DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|daemon .*(?:connection|EOF)";
     READ_ONLY = r"Read-only file system";
     PERMISSION = r"Permission denied|Operation not permitted|is not allowed to|not privileged|lacks? a signature by a trusted key";
     SANDBOX = r"kernel namespaces that are required for sandboxing|setting up a private mount namespace|cannot (?:create|set up) .*namespace|unable to start build process";
@@ -69,6 +71,7 @@ patterns! {
     OWNER = r"is not owned by (?:the )?current user|dubious ownership";
     SEARCH_PATH = r"file '([^']+)' was not found in the Nix search path";
     PURE = r"in pure eval(?:uation)? mode|is forbidden in pure";
+    UNFETCHED = r"while fetching the input|Git reference|unable to download|(?i)cannot fetch|failed to fetch|not cached";
     INTERRUPTED = r"interrupted by the user";
 }
 
@@ -275,7 +278,9 @@ fn host_problem(text: &str) -> Option<Failure> {
         return Some(Failure::interrupted());
     }
     if is(&DISK, text) {
-        return Some(failure("the disk is full").hint("free some space (`nix store gc` removes what nothing needs any more)"));
+        return Some(
+            failure("the disk is full").hint("free some space (`nix store gc` removes what nothing needs any more)"),
+        );
     }
     if is(&DAEMON, text) {
         return Some(failure("the nix daemon does not answer").hint(
@@ -283,7 +288,9 @@ fn host_problem(text: &str) -> Option<Failure> {
         ));
     }
     if is(&READ_ONLY, text) {
-        return Some(failure("nix cannot write to its store").hint("is /nix/store mounted read-only without a nix daemon?"));
+        return Some(
+            failure("nix cannot write to its store").hint("is /nix/store mounted read-only without a nix daemon?"),
+        );
     }
     if is(&SANDBOX, text) {
         return Some(failure("nix cannot set up its build sandbox here").hint("see `sandbox` in nix.conf(5)"));
@@ -292,18 +299,21 @@ fn host_problem(text: &str) -> Option<Failure> {
         return Some(failure("out of memory").hint("close something, or add swap"));
     }
     if is(&OWNER, text) {
-        return Some(failure("git does not trust the repository's owner").hint("git config --global --add safe.directory DIRECTORY"));
+        return Some(
+            failure("git does not trust the repository's owner")
+                .hint("git config --global --add safe.directory DIRECTORY"),
+        );
     }
     if first.contains("unable to download") || first.contains("fetch") || is(&NETWORK, first) {
         let looks_down = is(&NETWORK, text);
         if looks_down {
-            return Some(failure("something could not be fetched").hint(
-                "is the network up? `--offline` uses only what is here already",
-            ));
+            return Some(failure("something could not be fetched").hint(NETWORK_HINT));
         }
     }
     if first.starts_with("executing 'git'") || first.contains("program 'git' failed") {
-        return Some(failure("git does not work here").hint("nix reads flakes in a git repository with git: install it"));
+        return Some(
+            failure("git does not work here").hint("nix reads flakes in a git repository with git: install it"),
+        );
     }
     if is(&PERMISSION, first) {
         return Some(failure("nix is not permitted to do that"));
@@ -320,14 +330,34 @@ pub(super) fn evaluation(log: &Log, source: &Source, named: &str) -> Failure {
     let core = core(&message);
     let why = readable(&message, source);
     if let Some(hint) = source.untracked(&core) {
-        return Failure::build(check::EVAL, format!("{named} does not evaluate: a file is missing")).why(why).hint(hint);
+        return Failure::build(check::EVAL, format!("{named} does not evaluate: a file is missing"))
+            .why(why)
+            .hint(hint);
     }
     // Built during evaluation ("import from derivation").
     if root_cause(log).is_some() {
         return derivation(log, source, named, None);
     }
     if let Some(failure) = host_problem(&core) {
-        return failure.why(why);
+        // What git and ssh say does not come by the protocol, and is the better half of it.
+        return failure.why([why, past_the_protocol(log)].join("\n").trim_end());
+    }
+    if is(&UNFETCHED, &message.text) {
+        if log.offline {
+            let failure = Failure::host(format!("{named} needs something that is not here"));
+            return failure.why(why).hint("try it without --offline");
+        }
+        // git fails first, with a line of its own; nix then misses what git should have brought.
+        let said = [log.warnings.join("\n"), past_the_protocol(log)].join("\n");
+        if is(&NETWORK, &said) {
+            let why = [why, past_the_protocol(log)].join("\n");
+            return Failure::host("something could not be fetched").why(why.trim_end()).hint(NETWORK_HINT);
+        }
+    }
+    if core.starts_with("'file://") && core.contains("is not a valid URL") && source.is_git {
+        return Failure::host("this nix cannot read a git repository whose path has such characters")
+            .why(why)
+            .hint("use a newer nix, or move it to a path of letters, digits and dashes");
     }
     if is(&NO_FLAKE, &core) {
         return Failure::usage(format!("there is no flake for {named}")).why(why);
@@ -354,6 +384,12 @@ pub(super) fn evaluation(log: &Log, source: &Source, named: &str) -> Failure {
 fn stray_error(log: &Log) -> Option<Message> {
     let text = log.stray.iter().find(|line| line.starts_with("error:"))?.clone();
     Some(Message { text, position: None })
+}
+
+/// The last of what nix's helpers printed.
+fn past_the_protocol(log: &Log) -> String {
+    let last = log.stray.len().saturating_sub(5);
+    log.stray.iter().skip(last).cloned().collect::<Vec<_>>().join("\n")
 }
 
 /// The derivation whose builder failed, and how.
@@ -408,9 +444,9 @@ pub(super) fn derivation(log: &Log, source: &Source, named: &str, cause: Option<
             let last = log.stray.back().cloned().unwrap_or_else(|| "it ended without a message".to_owned());
             return Failure::host(format!("nix could not build {named}")).why(last);
         };
-        let why = readable(&message, source);
+        let why = [readable(&message, source), past_the_protocol(log)].join("\n");
         let failure = host_problem(&core(&message));
-        return failure.unwrap_or_else(|| Failure::host(format!("nix could not build {named}"))).why(why);
+        return failure.unwrap_or_else(|| Failure::host(format!("nix could not build {named}"))).why(why.trim_end());
     };
     let name = clean(name_of(&cause.drv), 200);
     let message = log.errors.iter().find(|message| message.text.contains(&cause.drv)).cloned().unwrap_or_default();
@@ -432,16 +468,23 @@ pub(super) fn derivation(log: &Log, source: &Source, named: &str, cause: Option<
             .hint("build it on such a machine (`builders` in nix.conf(5)), or with binfmt emulation");
     }
     if cause.how == "timed out" {
-        return Failure::host(format!("building {name} took too long")).why(why).hint("see `timeout` and `max-silent-time` in nix.conf(5)");
+        return Failure::host(format!("building {name} took too long"))
+            .why(why)
+            .hint("see `timeout` and `max-silent-time` in nix.conf(5)");
     }
     if cause.how == "hash mismatch" {
         let message = parts(&message.text).message.join("\n");
-        return Failure::build(check::DERIVATION, format!("{name}: what was fetched is not what the configuration expects"))
-            .why(format!("{}\n{message}", cause.drv))
-            .hint("the source has changed, or the hash was not updated with its version");
+        return Failure::build(
+            check::DERIVATION,
+            format!("{name}: what was fetched is not what the configuration expects"),
+        )
+        .why(format!("{}\n{message}", cause.drv))
+        .hint("the source has changed, or the hash was not updated with its version");
     }
     if is(&DISK, &logged) || is(&DISK, &message.text) {
-        return Failure::host(format!("the disk is full (building {name})")).why(why).hint("free some space (`nix store gc`)");
+        return Failure::host(format!("the disk is full (building {name})"))
+            .why(why)
+            .hint("free some space (`nix store gc`)");
     }
     if cause.how.contains("signal 9") {
         return Failure::host(format!("the builder of {name} was killed")).why(why).hint(

@@ -88,10 +88,14 @@ pub struct Log {
     pub tails: BTreeMap<String, VecDeque<String>>,
     /// Lines that were no protocol: what nix or its children said past it.
     pub stray: VecDeque<String>,
+    /// Warnings, as nix put them.
+    pub warnings: Vec<String>,
     /// Warnings that the user should know, once each.
     pub notes: Vec<String>,
     /// Whether nix said that it does not apply the flake's nixConfig.
     pub ignores_settings: bool,
+    /// Whether nix was told to do without the network.
+    pub offline: bool,
     activities: BTreeMap<u64, Activity>,
     order: VecDeque<String>,
     expected_bytes: BTreeMap<u64, u64>,
@@ -142,8 +146,14 @@ impl Log {
             return Some(text);
         }
         if let Some(path) = text.strip_prefix("evaluating file '") {
-            self.doing(format!("evaluating {}", short_path(path.trim_end_matches('\''))), events);
+            // nix's own files (`<nix/…>`, `«nix-internal»/…`) tell nothing.
+            if path.contains("/") && !path.starts_with(['<', '«']) {
+                self.doing(format!("evaluating {}", short_path(path.trim_end_matches('\''))), events);
+            }
             return None;
+        }
+        if line.level <= LEVEL_WARNING && self.warnings.len() < MESSAGES {
+            self.warnings.push(text.chars().take(LINE_BYTES).collect());
         }
         self.ignores_settings |= text.contains(IGNORES_SETTINGS);
         if line.level <= LEVEL_WARNING
@@ -183,7 +193,9 @@ impl Log {
             ACTIVITY_BUILDS => Activity::Builds,
             _ => {
                 let text = clean(&line.text, 200);
-                if text.starts_with("copying") || text.starts_with("evaluating derivation") || text.starts_with("fetching")
+                if text.starts_with("copying")
+                    || text.starts_with("evaluating derivation")
+                    || text.starts_with("fetching")
                 {
                     self.doing(text, events);
                 }
@@ -391,12 +403,30 @@ mod tests {
             assert!(log.errors[0].text.contains(drv), "{version}: {:?}", log.errors);
             assert!(!log.errors[0].text.contains('\u{1b}'), "{version}");
             assert!(written.contains(&"fail> line 1".to_owned()), "{version}");
-            assert!(seen.iter().any(|event| matches!(event, Event::Doing(text) if text == "building fail")), "{version}");
+            assert!(
+                seen.iter().any(|event| matches!(event, Event::Doing(text) if text == "building fail")),
+                "{version}"
+            );
             assert!(
                 seen.iter().any(|event| matches!(event, Event::Progress { expected: 1, unit: "built", .. })),
                 "{version}"
             );
             assert!(seen.iter().any(|event| matches!(event, Event::Note(text) if text.contains("not committed"))));
+        }
+    }
+
+    #[test]
+    fn a_build_that_goes_well_in_each_version() {
+        for (version, text) in [
+            ("2.8", include_str!("../../tests/fixtures/nix/build-2.8.log")),
+            ("2.26", include_str!("../../tests/fixtures/nix/build-2.26.log")),
+            ("2.34", include_str!("../../tests/fixtures/nix/build-2.34.log")),
+        ] {
+            let (log, written, seen) = replay(text);
+            assert_eq!((log.errors.as_slice(), log.stray.len()), ([].as_slice(), 0), "{version}");
+            assert!(written.contains(&"nixos-vm> phase one".to_owned()), "{version}: {written:?}");
+            let built = |event: &Event| matches!(event, Event::Progress { done: 1, unit: "built", .. });
+            assert!(seen.iter().any(built), "{version}");
         }
     }
 
@@ -416,7 +446,9 @@ mod tests {
     fn tails_are_bounded() {
         let mut text = String::new();
         for id in 0..1000 {
-            text += &format!("@nix {{\"action\":\"start\",\"id\":{id},\"type\":105,\"fields\":[\"/nix/store/d{id}.drv\"]}}\n");
+            text += &format!(
+                "@nix {{\"action\":\"start\",\"id\":{id},\"type\":105,\"fields\":[\"/nix/store/d{id}.drv\"]}}\n"
+            );
             for _ in 0..50 {
                 text += &format!(
                     "@nix {{\"action\":\"result\",\"id\":{id},\"type\":101,\"fields\":[\"{}\"]}}\n",
@@ -439,14 +471,16 @@ mod tests {
              @nix {\"action\":\"result\",\"id\":2,\"type\":105,\"fields\":[10485760,20971520,0,0]}\n",
         );
         assert!(
-            seen.iter()
-                .any(|event| matches!(event, Event::Progress { done: 10, expected: 20, unit: "MiB fetched" }))
+            seen.iter().any(|event| matches!(event, Event::Progress { done: 10, expected: 20, unit: "MiB fetched" }))
         );
     }
 
     #[test]
     fn escapes_are_removed() {
-        assert_eq!(clean("\u{1b}[31;1merror:\u{1b}[0m a\u{1b}]0;title\u{7}b\u{1b}]8;;x\u{1b}\\c\rd\u{8}", 99), "error: abcd");
+        assert_eq!(
+            clean("\u{1b}[31;1merror:\u{1b}[0m a\u{1b}]0;title\u{7}b\u{1b}]8;;x\u{1b}\\c\rd\u{8}", 99),
+            "error: abcd"
+        );
         assert_eq!(clean("aaaa", 2), "aa…");
         assert_eq!(clean("a\n\tb", 99), "a\n\tb");
     }

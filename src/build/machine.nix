@@ -24,7 +24,8 @@ let
         else [ "specialisation" specialisation "configuration" ] ++ (if isConfig then [ ] else [ "config" ]))
     ++ [ "system" "build" ];
 
-  drv = attr: d: { inherit attr; inherit (d) drvPath; outPath = d.outPath or null; };
+  # Not `outPath`: as JSON, a set with that is its path alone.
+  drv = attr: d: { inherit attr; drv = d.drvPath; out = d.outPath or null; };
   isMachine = (found ? config || specialisation != null) && config ? system.build;
 
   # The variant is what boots; a configuration without one (not made by NixOS's modules) speaks for itself.

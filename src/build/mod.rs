@@ -32,11 +32,12 @@ const ROOT: &str = "gc-runner";
 
 /// Something to build.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Derivation {
     /// `/nix/store/….drv`.
+    #[serde(rename = "drv")]
     pub drv_path: String,
     /// Its first output, where it is known before building.
+    #[serde(rename = "out")]
     pub out_path: Option<String>,
     /// Where it is below the target's own attribute.
     #[serde(default)]
@@ -249,7 +250,8 @@ fn missing_failure(target: &Target, missing: &Missing) -> Failure {
         }
         ("output", _) => {
             let failure = Failure::build(check::ATTRIBUTE, format!("{name} has no `system.build.vm`"));
-            return failure.hint("import <nixpkgs/nixos/modules/virtualisation/build-vm.nix>, which NixOS does by itself");
+            return failure
+                .hint("import <nixpkgs/nixos/modules/virtualisation/build-vm.nix>, which NixOS does by itself");
         }
         ("derivation", _) => {
             let failure = Failure::build(check::ATTRIBUTE, format!("{name} is neither a NixOS system nor a package"));
@@ -527,7 +529,7 @@ pub async fn apply_command(target: &Target, nix: &Nix) -> Option<String> {
         .and_then(|answer| serde_json::from_slice::<Metadata>(&answer.stdout).ok())
         .filter(|metadata| metadata.locked.as_ref().is_some_and(|locked| locked.rev.is_some()))
         .and_then(|metadata| metadata.url);
-    let reference = locked.unwrap_or_else(|| flake.shown());
+    let reference = locked.unwrap_or_else(|| flake.portable());
     let mut words = ["nixos-rebuild", "switch", "--flake"].map(str::to_owned).to_vec();
     words.push(format!("{reference}#{name}"));
     if let Some(specialisation) = specialisation {
@@ -579,12 +581,13 @@ mod tests {
     #[test]
     fn answers_in_all_shapes() {
         let answered: Answered = serde_json::from_str(
-            r#"{"runner":{"attr":["config"],"drvPath":"/nix/store/x.drv","outPath":null},"toplevel":{"failed":true},"promises":null}"#,
+            r#"{"runner":{"attr":["config"],"drv":"/nix/store/x.drv","out":null},"toplevel":{"failed":true},"promises":null}"#,
         )
         .unwrap();
         assert!(matches!(answered.toplevel, Some(Caught::Failed { .. })));
         assert_eq!(answered.runner.unwrap().attr, ["config"]);
-        let answered: Answered = serde_json::from_str(r#"{"toplevel":null,"missing":{"kind":"x","names":[]}}"#).unwrap();
+        let answered: Answered =
+            serde_json::from_str(r#"{"toplevel":null,"missing":{"kind":"x","names":[]}}"#).unwrap();
         assert!(answered.toplevel.is_none());
         assert_eq!(answered.missing.unwrap().kind, "x");
     }

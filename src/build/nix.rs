@@ -108,7 +108,8 @@ impl NixFlags {
 
 /// A path that begins with a dot, from here; everything else (URLs, registry names) as it is.
 fn absolute(reference: &str, here: &Path) -> String {
-    let is_relative = reference == "." || reference.starts_with("./") || reference.starts_with("../") || reference == "..";
+    let is_relative =
+        reference == "." || reference.starts_with("./") || reference.starts_with("../") || reference == "..";
     if is_relative { here.join(reference).to_string_lossy().into_owned() } else { reference.to_owned() }
 }
 
@@ -117,7 +118,7 @@ fn absolute(reference: &str, here: &Path) -> String {
 pub struct Answer {
     /// How it ended.
     pub status: ExitStatus,
-    /// stdout, at most [`STDOUT_BYTES`].
+    /// stdout, at most 64 MiB.
     pub stdout: Vec<u8>,
     /// What was kept of its log.
     pub log: Log,
@@ -161,7 +162,13 @@ impl Nix {
     pub fn log_to(mut self, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         if let Ok(file) = File::create(&path) {
-            self.log = Some(Arc::new(Mutex::new(LogFile { file, written: 0, late: VecDeque::new(), late_bytes: 0, left_out: false })));
+            self.log = Some(Arc::new(Mutex::new(LogFile {
+                file,
+                written: 0,
+                late: VecDeque::new(),
+                late_bytes: 0,
+                left_out: false,
+            })));
             self.log_path = Some(path);
         }
         self
@@ -247,7 +254,8 @@ impl Nix {
     /// # Errors
     /// Only when nix could not be run.
     pub async fn realise(&self, paths: &[&str], root: &Path, events: &Events) -> Result<Answer> {
-        let mut args: Vec<OsString> = ["--log-format", "internal-json", "--keep-going", "--realise"].map(OsString::from).into();
+        let mut args: Vec<OsString> =
+            ["--log-format", "internal-json", "--keep-going", "--realise"].map(OsString::from).into();
         args.extend(self.flags.for_store());
         if self.flags.offline {
             // `--offline` is of the new command line only; for a build it means this.
@@ -316,6 +324,7 @@ impl Nix {
         let mut running = Running { child: Some(child) };
 
         let mut log = Log::default();
+        log.offline = self.flags.offline;
         let reading = async {
             let mut stderr = BufReader::new(stderr);
             let mut line = Vec::new();
@@ -337,7 +346,8 @@ impl Nix {
         let (read, answered) = tokio::join!(reading, answering);
         let status = running.wait().await;
         self.finish_log();
-        for outcome in [read, answered, status.as_ref().map(|_| ()).map_err(|error| std::io::Error::from(error.kind()))] {
+        for outcome in [read, answered, status.as_ref().map(|_| ()).map_err(|error| std::io::Error::from(error.kind()))]
+        {
             outcome.map_err(|error| Failure::host(format!("lost {program}")).why(error))?;
         }
         let status = status.map_err(|error| Failure::host(format!("lost {program}")).why(error))?;
@@ -533,12 +543,24 @@ mod tests {
 
     #[test]
     fn flags_under_their_own_names() {
-        let given = ["--impure", "--override-input", "a", "../b", "--option", "max-jobs", "-1", "--offline", "-I", "x=./y"];
+        let given =
+            ["--impure", "--override-input", "a", "../b", "--option", "max-jobs", "-1", "--offline", "-I", "x=./y"];
         let flags = flags(&given);
         assert_eq!(flags.option_value("max-jobs"), Some("-1"));
         assert_eq!(
             flags.words(Path::new("/h")),
-            ["--option", "max-jobs", "-1", "--impure", "--offline", "--override-input", "a", "/h/../b", "-I", "x=/h/./y"]
+            [
+                "--option",
+                "max-jobs",
+                "-1",
+                "--impure",
+                "--offline",
+                "--override-input",
+                "a",
+                "/h/../b",
+                "-I",
+                "x=/h/./y"
+            ]
         );
         assert_eq!(flags.for_store(), ["--option", "max-jobs", "-1"]);
         assert_eq!(NixFlags::default().words(Path::new("/h")), Vec::<String>::new());

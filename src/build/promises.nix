@@ -168,6 +168,8 @@ in
   open_udp = attempt [ ] (ports (at [ "networking" "firewall" "allowedUDPPorts" ]));
   service_ports = unique servicePorts;
   mutable_users = read bool [ "users" "mutableUsers" ];
+  allow_no_password_login = read bool [ "users" "allowNoPasswordLogin" ];
+  interfaces = attempt [ ] (attrNames (attrs (at [ "networking" "interfaces" ])));
   users = members [ "users" "users" ] user;
   groups = members [ "users" "groups" ] (group: attempt null (int (group.gid or null)));
   memory_mib = read int [ "virtualisation" "memorySize" ];

@@ -4,15 +4,15 @@
 //! is this host's configuration, else the only one, else the package `vm`. Also a store path or directory with one
 //! `bin/run-…-vm`, that script, and a plain `configuration.nix`.
 //!
-//! [`parse`] and [`choose`] are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
+//! `parse` and `choose` are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
 //! usual case, not at all for a full path.
 
 mod reference;
 
 use std::path::{Path, PathBuf};
 
-use self::reference::{components, join};
 pub use self::reference::{Flake, encode};
+use self::reference::{components, join};
 use crate::build::{self, Nix, Source, Store, check};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -195,13 +195,20 @@ fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
     };
     // The flake's own directory may have a `#` in its name: then the last one is meant.
     let (reference, attribute) = match named.rsplit_once('#') {
-        Some((longer, last)) if longer.contains('#') && attribute.is_some() && here.join(longer).exists() => (longer, Some(last)),
+        Some((longer, last)) if longer.contains('#') && attribute.is_some() && here.join(longer).exists() => {
+            (longer, Some(last))
+        }
         _ => (reference, attribute),
     };
     let attribute = attribute.map(str::to_owned);
     let reference = if reference.is_empty() { "." } else { reference };
 
     if reference::has_scheme(reference) && !here.join(reference).exists() {
+        if let Some((path, _)) = reference::local_path(reference)
+            && !path.exists()
+        {
+            return Err(not_there(&path, named));
+        }
         return Ok(Parsed::Flake { flake: remote(reference), attribute });
     }
     let path = here.join(reference);
@@ -236,8 +243,9 @@ fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
         events.note(format!("there is no flake.nix in {}: configuration.nix is tested", directory.display()));
         return Ok(Parsed::Target(Target::Configuration { file: configuration }));
     }
-    Err(Failure::usage(format!("there is no flake.nix in {}", directory.display()))
-        .hint("name a flake (FLAKE#NAME), a configuration.nix, or the result of building a VM; `nixbox init` makes a flake"))
+    Err(Failure::usage(format!("there is no flake.nix in {}", directory.display())).hint(
+        "name a flake (FLAKE#NAME), a configuration.nix, or the result of building a VM; `nixbox init` makes a flake",
+    ))
 }
 
 /// A flake that nix has to find. A `path:` or `git+file:` URL of a directory that is there is a local one, kept as typed.
@@ -327,9 +335,22 @@ fn full_path(flake: &Flake, attribute: &str) -> Option<Target> {
             "specialisation",
             special,
             "configuration",
-            "config" | "system",
-            rest @ ..,
-        ] if matches!(rest, ["build", "vm"] | ["system", "build", "vm"]) => host(name, Some(special), Output::Vm),
+            "system",
+            "build",
+            "vm",
+        ]
+        | [
+            "nixosConfigurations",
+            name,
+            "config",
+            "specialisation",
+            special,
+            "configuration",
+            "config",
+            "system",
+            "build",
+            "vm",
+        ] => host(name, Some(special), Output::Vm),
         [first, _, ..] if OUTPUTS.contains(first) => {
             Some(Target::Attribute { flake: flake(), path: attribute.to_owned() })
         }
@@ -404,7 +425,8 @@ fn no_choice(wanted: &Wanted<'_>, flake: &Flake, configurations: &[String], pack
     match wanted.attribute {
         Some(attribute) => {
             let (name, _) = split_specialisation(attribute);
-            let failure = Failure::build(check::ATTRIBUTE, format!("{shown} has no configuration and no package {name}"));
+            let failure =
+                Failure::build(check::ATTRIBUTE, format!("{shown} has no configuration and no package {name}"));
             if all.is_empty() {
                 failure.hint("it has no nixosConfigurations and no packages for this system")
             } else {
@@ -414,16 +436,17 @@ fn no_choice(wanted: &Wanted<'_>, flake: &Flake, configurations: &[String], pack
         None if all.is_empty() => {
             Failure::build(check::ATTRIBUTE, format!("{shown} has no nixosConfigurations and no package vm"))
         }
-        None => Failure::usage(format!("{shown} has several configurations, and none is this host's ({})", wanted.host))
-            .hint(format!("name one as {}#NAME: {}", shown, listed(wanted.host, &all))),
+        None => {
+            Failure::usage(format!("{shown} has several configurations, and none is this host's ({})", wanted.host))
+                .hint(format!("name one as {}#NAME: {}", shown, listed(wanted.host, &all)))
+        }
     }
 }
 
 /// Names for a person, those nearest to what was typed first, not too many.
 pub(crate) fn listed(typed: &str, names: &[String]) -> String {
     const MOST: usize = 12;
-    let mut sorted: Vec<(f64, &String)> =
-        names.iter().map(|name| (strsim::jaro_winkler(typed, name), name)).collect();
+    let mut sorted: Vec<(f64, &String)> = names.iter().map(|name| (strsim::jaro_winkler(typed, name), name)).collect();
     if !typed.is_empty() {
         sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     }

@@ -19,24 +19,28 @@ pub struct Flake {
 impl Flake {
     /// A flake in a local directory. `git_root` is the work tree's root when it is in one.
     ///
-    /// A plain path is what all versions take. One with characters that a URL gives a meaning is written as a URL
-    /// where it is in git; else nix is started inside it, since 2.8 does not decode a `path:` URL.
+    /// A plain path is what all versions take. For one with characters that a URL gives a meaning nix is started
+    /// inside it: 2.8 does not decode a `path:` URL, and takes a `git+file:` URL with `%20` for a remote repository,
+    /// so that it would test the last commit in place of the work tree.
     pub fn local(dir: &Path, git_root: Option<PathBuf>) -> Self {
-        let text = dir.to_string_lossy();
-        let (reference, relative) = match &git_root {
-            _ if is_plain(&text) => (text.into_owned(), false),
-            Some(root) => {
-                let mut url = format!("git+file://{}", encode(&root.to_string_lossy()));
-                if let Ok(inside) = dir.strip_prefix(root)
-                    && inside != Path::new("")
-                {
-                    url = format!("{url}?dir={}", encode(&inside.to_string_lossy()));
-                }
-                (url, false)
-            }
-            None => (".".to_owned(), true),
-        };
+        let relative = !is_plain(&dir.to_string_lossy());
+        let reference = if relative { ".".to_owned() } else { dir.to_string_lossy().into_owned() };
         Self { reference, dir: Some(dir.to_owned()), git_root, relative }
+    }
+
+    /// The reference for another command, from any directory.
+    pub fn portable(&self) -> String {
+        match (&self.dir, &self.git_root) {
+            (Some(dir), Some(root)) if self.relative => {
+                let url = format!("git+file://{}", encode(&root.to_string_lossy()));
+                match dir.strip_prefix(root) {
+                    Ok(inside) if inside != Path::new("") => format!("{url}?dir={}", encode(&inside.to_string_lossy())),
+                    _ => url,
+                }
+            }
+            (Some(dir), None) if self.relative => format!("path:{}", encode(&dir.to_string_lossy())),
+            _ => self.reference.clone(),
+        }
     }
 
     /// A flake that nix finds: `github:…`, `git+https:…`, a name from the registry. One that is a local directory by
@@ -55,7 +59,7 @@ impl Flake {
         format!("{}#{attribute}", self.reference)
     }
 
-    /// The reference for a person, and for a shell in any directory.
+    /// The reference for a person.
     pub fn shown(&self) -> String {
         match &self.dir {
             Some(dir) if self.relative => dir.to_string_lossy().into_owned(),
@@ -95,15 +99,22 @@ pub fn encode(path: &str) -> String {
         .collect()
 }
 
-/// The directory that a `path:` or `git+file:` URL names, when it is plain and there.
-fn local_directory(reference: &str) -> Option<PathBuf> {
+/// The path that a `path:` or `git+file:` URL names, when it is plain, and the URL's query.
+pub(super) fn local_path(reference: &str) -> Option<(PathBuf, &str)> {
     let (url, query) = reference.split_once('?').unwrap_or((reference, ""));
-    let path = ["path://", "path:", "git+file://", "file://"].iter().find_map(|scheme| url.strip_prefix(scheme))?;
-    if query.contains("rev=") || query.contains("ref=") || path.contains('%') {
-        // A revision is not what lies in the directory.
+    let path = ["path://", "path:", "git+file://"].iter().find_map(|scheme| url.strip_prefix(scheme))?;
+    if path.contains('%') {
         return None;
     }
-    let mut dir = std::path::absolute(path).ok()?;
+    Some((std::path::absolute(path).ok()?, query))
+}
+
+/// The directory that a URL names, when it is there and it is its present state that is named.
+fn local_directory(reference: &str) -> Option<PathBuf> {
+    let (mut dir, query) = local_path(reference)?;
+    if query.contains("rev=") || query.contains("ref=") {
+        return None;
+    }
     if let Some(inside) = query.split('&').find_map(|pair| pair.strip_prefix("dir=")) {
         dir.push(inside);
     }
@@ -188,11 +199,13 @@ mod tests {
         let spaced = Flake::local(Path::new("/home/u/my demo"), None);
         assert_eq!((spaced.reference.as_str(), spaced.directory()), (".", Some(Path::new("/home/u/my demo"))));
         assert_eq!(spaced.shown(), "/home/u/my demo");
+        assert_eq!(spaced.portable(), "path:/home/u/my%20demo");
         let git = Flake::local(Path::new("/home/u/my demo/a#b"), Some("/home/u/my demo".into()));
-        assert_eq!(git.reference, "git+file:///home/u/my%20demo?dir=a%23b");
-        assert_eq!(git.installable("x"), "git+file:///home/u/my%20demo?dir=a%23b#x");
+        assert_eq!(git.installable("x"), ".#x");
+        assert_eq!(git.portable(), "git+file:///home/u/my%20demo?dir=a%23b");
         let root = Flake::local(Path::new("/ü%?"), Some("/ü%?".into()));
-        assert_eq!(root.reference, "git+file:///%C3%BC%25%3F");
+        assert_eq!(root.portable(), "git+file:///%C3%BC%25%3F");
+        assert_eq!(plain.portable(), "/home/u/demo");
     }
 
     #[test]
@@ -204,13 +217,18 @@ mod tests {
             assert!(!has_scheme(path), "{path}");
         }
         assert!(is_registry_name("nixpkgs") && is_registry_name("nixpkgs/nixos-25.05"));
-        assert!(!is_registry_name("./x") && !is_registry_name("..") && !is_registry_name("/x") && !is_registry_name(""));
+        assert!(
+            !is_registry_name("./x") && !is_registry_name("..") && !is_registry_name("/x") && !is_registry_name("")
+        );
     }
 
     #[test]
     fn attribute_paths() {
         assert_eq!(components("a.b"), ["a", "b"]);
-        assert_eq!(components(r#"nixosConfigurations."web.example".config"#), ["nixosConfigurations", "web.example", "config"]);
+        assert_eq!(
+            components(r#"nixosConfigurations."web.example".config"#),
+            ["nixosConfigurations", "web.example", "config"]
+        );
         assert_eq!(join(&["nixosConfigurations", "web.example"]), r#"nixosConfigurations."web.example""#);
     }
 
