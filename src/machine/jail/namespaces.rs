@@ -122,7 +122,7 @@ fn init(hands: &mut Hands, signals: &nix::sys::signalfd::SignalFd, resolv_conf: 
     // SAFETY: keyctl(2) takes numbers; an anonymous session keyring replaces the user's.
     let _ = Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) });
     build_root(&hands.order, resolv_conf)?;
-    drop_capabilities()?;
+    linux::drop_capabilities()?;
     // Same user, same namespace: without this the program could trace us and keep us from ending.
     nix::sys::prctl::set_dumpable(false).step("refuse to be traced")?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
@@ -396,24 +396,4 @@ fn make_etc(order: &Order, resolv_conf: Option<&[u8]>) -> Step<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).step(format_args!("protect /etc/{name}"))?;
     }
     Ok(())
-}
-
-/// Gives up every capability, for good (capabilities(7)).
-fn drop_capabilities() -> Step<()> {
-    for capability in 0..64 {
-        // SAFETY: prctl(2) takes numbers. EINVAL says that the kernel knows no capability of this number.
-        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
-            Ok(_) => {}
-            Err(Errno::EINVAL) => break,
-            Err(error) => return failed("drop a capability from the bounding set", error),
-        }
-    }
-    // SAFETY: as above. Kernels before 4.3 have no ambient set.
-    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    // capset(2): version 3, this thread, and two words each of effective, permitted and inheritable.
-    let header: [u32; 2] = [0x2008_0522, 0];
-    let sets = [0_u32; 6];
-    // SAFETY: capset(2) reads a header of two words and, at version 3, two structs of three words.
-    let done = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
-    Errno::result(done).map(drop).step("drop capabilities")
 }
