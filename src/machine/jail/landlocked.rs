@@ -35,7 +35,7 @@ pub(super) fn run(mut hands: Hands) -> Step<()> {
         }
         restrict(order)?;
         // Root could load modules and set the clock, of which Landlock knows nothing.
-        linux::drop_capabilities()
+        linux::drop_capabilities(0)
     })?;
     linux::attend(&mut hands, &signals, main);
     kill_descendants();
