@@ -366,4 +366,28 @@ pub(super) mod linux {
             }
         }
     }
+
+    /// Gives up every capability but these (a bit each, below 32), for good (capabilities(7)).
+    pub(in super::super) fn drop_capabilities(kept: u32) -> Step<()> {
+        for capability in 0..64_u32 {
+            if capability < 32 && kept & (1 << capability) != 0 {
+                continue;
+            }
+            // SAFETY: prctl(2) takes numbers. EINVAL says that the kernel knows no capability of this number.
+            match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
+                Ok(_) => {}
+                // A plain user may not, and needs not: no_new_privs keeps exec from giving any.
+                Err(Errno::EINVAL | Errno::EPERM) => break,
+                Err(error) => return super::failed("drop a capability from the bounding set", error),
+            }
+        }
+        // SAFETY: as above. Kernels before 4.3 have no ambient set.
+        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+        // capset(2): version 3, this thread, and two words each of effective, permitted and inheritable.
+        let header: [u32; 2] = [0x2008_0522, 0];
+        let sets = [kept, kept, 0, 0, 0, 0];
+        // SAFETY: capset(2) reads a header of two words and, at version 3, two structs of three words.
+        let done = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+        Errno::result(done).map(drop).step("drop capabilities")
+    }
 }

@@ -30,7 +30,12 @@ pub(super) fn run(mut hands: Hands) -> Step<()> {
         if nix::unistd::getppid() != supervisor {
             return failed("die with the supervisor", "it has gone already");
         }
-        if landlocked { restrict(order) } else { Ok(()) }
+        if !landlocked {
+            return Ok(());
+        }
+        restrict(order)?;
+        // Root could load modules and set the clock, of which Landlock knows nothing.
+        linux::drop_capabilities(0)
     })?;
     linux::attend(&mut hands, &signals, main);
     kill_descendants();
@@ -115,7 +120,7 @@ fn restrict(order: &Order) -> Step<()> {
         allow(path, device)?;
     }
     if let Some(run_dir) = &order.run_dir {
-        allow(run_dir, AccessFs::from_all(RULES))?;
+        allow(run_dir, AccessFs::from_all(RULES) & !(AccessFs::MakeBlock | AccessFs::MakeChar))?;
     }
     let status = ruleset.restrict_self().step("enforce Landlock")?;
     if status.ruleset == RulesetStatus::NotEnforced {

@@ -31,12 +31,12 @@ pub(super) fn run(mut hands: Hands) -> Step<()> {
     let signals = linux::signals()?;
     // Kernel memory first: an OOM killer takes the machine, not the user's session. Refusal is no harm.
     drop(fs::write("/proc/self/oom_score_adj", "300"));
-    enter(hands.order.host_network)?;
+    let user_namespace = enter(hands.order.host_network)?;
 
     // SAFETY: this process has a single thread, so the child may do anything.
     match unsafe { nix::unistd::fork() }.step("fork PID 1 of the jail")? {
         ForkResult::Child => {
-            let code = match init(&mut hands, &signals, resolv_conf.as_deref()) {
+            let code = match init(&mut hands, &signals, resolv_conf.as_deref(), user_namespace) {
                 Ok(()) => 0,
                 Err(super::inside::StepError { step, error }) => {
                     hands.teller.tell(&Status::Failed { step, error });
@@ -71,8 +71,8 @@ pub(super) fn run(mut hands: Hands) -> Step<()> {
     }
 }
 
-/// Leaves the host's namespaces.
-fn enter(host_network: bool) -> Step<()> {
+/// Leaves the host's namespaces; tells whether that includes the user namespace.
+fn enter(host_network: bool) -> Step<bool> {
     let (uid, gid) = (geteuid(), getegid());
     let mut others =
         CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
@@ -83,21 +83,25 @@ fn enter(host_network: bool) -> Step<()> {
         // Root's other groups would keep their meaning inside.
         let _ = nix::unistd::setgroups(&[]);
     }
-    match unshare(CloneFlags::CLONE_NEWUSER | others) {
+    let user_namespace = match unshare(CloneFlags::CLONE_NEWUSER | others) {
         Ok(()) => {
             fs::write("/proc/self/setgroups", "deny").step("write setgroups of the user namespace")?;
             fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")).step("write uid_map of the user namespace")?;
             fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")).step("write gid_map of the user namespace")?;
+            true
         }
         // Root may do without: its capabilities are dropped before the program starts, as always.
-        Err(_) if uid.is_root() => unshare(others).step("unshare the mount, pid and net namespaces")?,
+        Err(_) if uid.is_root() => {
+            unshare(others).step("unshare the mount, pid and net namespaces")?;
+            false
+        }
         Err(error) => return failed("unshare a user namespace", error),
-    }
+    };
     let _ = nix::unistd::sethostname("nixbox");
     if !host_network {
         loopback_up()?;
     }
-    Ok(())
+    Ok(user_namespace)
 }
 
 /// A loopback of its own: without it a runner that forwards ports would not start.
@@ -114,15 +118,25 @@ fn loopback_up() -> Step<()> {
     Errno::result(done).map(drop).step("bring the loopback up")
 }
 
+/// What uid 0 keeps in a user namespace: `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `SETGID`, `SETUID`, `MKNOD`,
+/// `SETFCAP`. virtiofsd as root does not start without. They mean nothing beyond files of ids that are mapped, which is
+/// one id, and mounts stay read-only; `DAC_READ_SEARCH` would open files by handle, past all mounts.
+const KEPT: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 27 | 1 << 31;
+
 /// PID 1 of the jail.
-fn init(hands: &mut Hands, signals: &nix::sys::signalfd::SignalFd, resolv_conf: Option<&[u8]>) -> Step<()> {
+fn init(
+    hands: &mut Hands,
+    signals: &nix::sys::signalfd::SignalFd,
+    resolv_conf: Option<&[u8]>,
+    user_namespace: bool,
+) -> Step<()> {
     // The supervisor has one thread, so its death is the process's (prctl(2)).
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
     nix::unistd::setsid().step("make a session")?;
     // SAFETY: keyctl(2) takes numbers; an anonymous session keyring replaces the user's.
     let _ = Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) });
     build_root(&hands.order, resolv_conf)?;
-    drop_capabilities()?;
+    linux::drop_capabilities(if user_namespace && geteuid().is_root() { KEPT } else { 0 })?;
     // Same user, same namespace: without this the program could trace us and keep us from ending.
     nix::sys::prctl::set_dumpable(false).step("refuse to be traced")?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
@@ -396,24 +410,4 @@ fn make_etc(order: &Order, resolv_conf: Option<&[u8]>) -> Step<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).step(format_args!("protect /etc/{name}"))?;
     }
     Ok(())
-}
-
-/// Gives up every capability, for good (capabilities(7)).
-fn drop_capabilities() -> Step<()> {
-    for capability in 0..64 {
-        // SAFETY: prctl(2) takes numbers. EINVAL says that the kernel knows no capability of this number.
-        match Errno::result(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) }) {
-            Ok(_) => {}
-            Err(Errno::EINVAL) => break,
-            Err(error) => return failed("drop a capability from the bounding set", error),
-        }
-    }
-    // SAFETY: as above. Kernels before 4.3 have no ambient set.
-    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    // capset(2): version 3, this thread, and two words each of effective, permitted and inheritable.
-    let header: [u32; 2] = [0x2008_0522, 0];
-    let sets = [0_u32; 6];
-    // SAFETY: capset(2) reads a header of two words and, at version 3, two structs of three words.
-    let done = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
-    Errno::result(done).map(drop).step("drop capabilities")
 }
