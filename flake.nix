@@ -35,6 +35,8 @@
               ./Cargo.toml
               ./Cargo.lock
               ./src
+              ./nix
+              ./benches
               # Cargo.toml names them.
               ./tests
             ];
@@ -85,6 +87,9 @@
       });
 
       overlays.default = final: _: { nixbox = nixbox final; };
+
+      # Only for guests whose systemd is older than 256; all others need nothing of ours.
+      nixosModules.guest = ./nix/guest.nix;
 
       devShells = forAllSystems (pkgs: {
         default = pkgs.mkShell {

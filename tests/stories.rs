@@ -106,7 +106,7 @@ fn a_missing_attribute() {
 fn kvm_works() -> bool {
     let doctor: serde_json::Value = Nixbox::new(["doctor", "--format", "json"]).run().report();
     let findings = doctor["findings"].as_array().cloned().unwrap_or_default();
-    findings.iter().any(|finding| finding.to_string().contains("kvm") && finding["status"] == "ok")
+    findings.iter().any(|finding| finding["id"] == "accelerator.kvm" && finding["state"] == "ok")
 }
 
 fn kvm_that_does_not_work() {
