@@ -1,1 +1,484 @@
-//! D-Bus.
+//! D-Bus in the guest, typed: PID 1's private bus, which needs no bus daemon, and the system bus.
+//!
+//! A `systemd-stdio-bridge` in the guest carries the bytes (systemd-stdio-bridge(1)). Every call has a deadline.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
+use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue, Type, Value};
+use zbus::{Connection, MessageStream, connection, message};
+
+use super::credentials::Token;
+use super::facts::{Job, Manager, Service, Unit};
+use super::text::bounded;
+use super::{Error, greeting};
+use crate::channel::Channel;
+use crate::names::{UNIT_PREFIX, port};
+
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const ROOT: &str = "/org/freedesktop/systemd1";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+/// How many calls are under way at once: PID 1 answers one after the other, so more only fill its queue.
+const PIPELINE: usize = 64;
+/// Most bytes of any one string that are kept.
+const STRING: usize = 1024;
+/// Most strings of a list that are kept.
+const LIST: usize = 256;
+
+/// Which bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// PID 1's own, `/run/systemd/private`.
+    Manager,
+    /// The system bus.
+    System,
+}
+
+/// The properties of an object, by name.
+pub type Properties = HashMap<String, OwnedValue>;
+
+/// A connection to a bus in the guest. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    connection: Connection,
+    which: Which,
+    /// For each call.
+    patience: Duration,
+}
+
+/// A line of `ListUnits`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Its object.
+    pub path: OwnedObjectPath,
+    /// What `ListUnits` tells of it; all the rest is empty.
+    pub unit: Unit,
+}
+
+impl Bus {
+    /// Connects, waiting for the guest to answer; each call from then on may take `patience`.
+    ///
+    /// # Errors
+    /// No answer within `patience`; no `systemd-stdio-bridge` in the guest; a bus that does not answer.
+    pub async fn connect(channel: &dyn Channel, token: &Token, which: Which, patience: Duration) -> Result<Self, Error> {
+        let deadline = Instant::now() + patience;
+        let (port, arguments) = match which {
+            Which::Manager => (port::MANAGER_BUS, "--bus-path=unix:path=/run/systemd/private"),
+            Which::System => (port::SYSTEM_BUS, ""),
+        };
+        let program = "systemd-stdio-bridge";
+        let (mut stream, _) = greeting::greet(channel, port, token, deadline).await?;
+        if !greeting::become_command(&mut stream, token, program, arguments, deadline).await? {
+            return Err(Error::Lacks(program.to_owned()));
+        }
+        // A full queue of signals that are not looked at yet would hold back the answers behind them.
+        let builder = connection::Builder::unix_stream(stream).max_queued(8192);
+        let builder = if which == Which::Manager { builder.p2p() } else { builder };
+        let connection = timeout_at(deadline, builder.build())
+            .await
+            .map_err(|_| Error::Deadline("the guest's bus does not answer".to_owned()))??;
+        Ok(Self { connection, which, patience })
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+
+    async fn call<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R, Error>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + Type,
+    {
+        let destination = (self.which == Which::System).then_some(SYSTEMD);
+        let deadline = Instant::now() + self.patience;
+        let reply = self.connection.call_method(destination, path, Some(interface), method, body);
+        let reply =
+            timeout_at(deadline, reply).await.map_err(|_| Error::Deadline(format!("{method} on the guest's bus")))??;
+        Ok(reply.body().deserialize()?)
+    }
+
+    /// All properties of an object that one interface has.
+    ///
+    /// # Errors
+    /// As every call: no answer in time, an error answer, a broken connection.
+    pub async fn properties(&self, path: &str, interface: &str) -> Result<Properties, Error> {
+        self.call(path, PROPERTIES, "GetAll", &(interface)).await
+    }
+
+    /// One property.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedValue, Error> {
+        self.call(path, PROPERTIES, "Get", &(interface, name)).await
+    }
+
+    /// A round trip that PID 1 itself answers.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.call(ROOT, "org.freedesktop.DBus.Peer", "Ping", &()).await
+    }
+
+    /// PID 1's own properties.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn manager(&self) -> Result<Manager, Error> {
+        let (properties, target) = futures_util::future::join(
+            self.properties(ROOT, MANAGER),
+            self.call::<_, String>(ROOT, MANAGER, "GetDefaultTarget", &()),
+        )
+        .await;
+        // A default.target that is not there is an error answer, and no reason to know nothing.
+        Ok(manager(&properties?, target.unwrap_or_default()))
+    }
+
+    /// The queue, ours left out; how long each has been running as seen at `now_us`, once the units are known.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn jobs(&self, now_us: u64) -> Result<Vec<Job>, Error> {
+        type Line = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
+        let lines: Vec<Line> = self.call(ROOT, MANAGER, "ListJobs", &()).await?;
+        let ours = |line: &Line| line.1.starts_with(UNIT_PREFIX);
+        let jobs = lines.into_iter().filter(|line| !ours(line)).take(4 * LIST).map(|(_, unit, kind, state, _, path)| async move {
+            // A job keeps no time of its own; the unit left `inactive` when it began to run.
+            let mut seconds = None;
+            if state == "running" && kind == "start" {
+                let since = self.property(path.as_str(), UNIT, "InactiveExitTimestampMonotonic").await;
+                let since = since.ok().and_then(|value| u64::try_from(value).ok()).filter(|since| *since > 0);
+                seconds = since.map(|since| now_us.saturating_sub(since) / 1_000_000);
+            }
+            Job { unit: bounded(&unit, STRING), kind, state, seconds }
+        });
+        Ok(stream::iter(jobs).buffered(PIPELINE).collect().await)
+    }
+
+    /// All loaded units, ours left out.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn list_units(&self) -> Result<Vec<Listed>, Error> {
+        type Line = (
+            String,
+            String,
+            String,
+            String,
+            String,
+            String,
+            OwnedObjectPath,
+            u32,
+            String,
+            OwnedObjectPath,
+        );
+        let lines: Vec<Line> = self.call(ROOT, MANAGER, "ListUnits", &()).await?;
+        Ok(lines
+            .into_iter()
+            .filter(|line| !line.0.starts_with(UNIT_PREFIX))
+            .map(|(name, description, load_state, active_state, sub_state, _, path, ..)| Listed {
+                path,
+                unit: Unit {
+                    name: bounded(&name, STRING),
+                    description: bounded(&description, STRING),
+                    load_state,
+                    active_state,
+                    sub_state,
+                    ..Unit::default()
+                },
+            })
+            .collect())
+    }
+
+    /// All loaded units and the `wanted` ones, whether loaded or not. Devices, slices, scopes and targets that nobody
+    /// wants and that are well have only what `ListUnits` tells.
+    ///
+    /// # Errors
+    /// As every call. A unit that cannot be read has what `ListUnits` tells.
+    pub async fn units(&self, wanted: &BTreeSet<String>) -> Result<Vec<Unit>, Error> {
+        let listed = self.list_units().await?;
+        let known: BTreeSet<_> = listed.iter().map(|listed| listed.unit.name.clone()).collect();
+        let states: BTreeMap<String, (String, String)> = listed
+            .iter()
+            .map(|Listed { unit, .. }| (unit.name.clone(), (unit.load_state.clone(), unit.active_state.clone())))
+            .collect();
+        let there = stream::iter(listed.into_iter().map(|listed| async move {
+            if is_detailed(&listed.unit) || wanted.contains(&listed.unit.name) {
+                self.unit(&listed.path, &listed.unit.name).await.unwrap_or(listed.unit)
+            } else {
+                listed.unit
+            }
+        }))
+        .buffered(PIPELINE);
+        let missing = stream::iter(wanted.iter().filter(|name| !known.contains(*name)).map(|name| async move {
+            let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
+            // An alias leads to a unit of another name, which is listed already; here it goes by the wanted one.
+            Ok::<_, Error>(Unit { name: name.clone(), ..self.unit(&path, name).await? })
+        }))
+        .buffered(PIPELINE);
+        let (mut units, missing) = futures_util::future::join(there.collect::<Vec<_>>(), missing.collect::<Vec<_>>()).await;
+        for unit in missing {
+            units.push(unit?);
+        }
+        for unit in &mut units {
+            unit.broken_requirements.retain(|name| match states.get(name) {
+                Some((load, active)) => load != "loaded" || active == "failed",
+                None => false,
+            });
+        }
+        Ok(units)
+    }
+
+    /// One unit, with all that is known of it. `broken_requirements` holds every requirement yet.
+    async fn unit(&self, path: &OwnedObjectPath, name: &str) -> Result<Unit, Error> {
+        let own = name.rsplit_once('.').and_then(|(_, kind)| INTERFACES.iter().find(|(suffix, _)| *suffix == kind));
+        let (properties, more) = futures_util::future::join(self.properties(path.as_str(), UNIT), async {
+            match own {
+                Some((_, interface)) => self.properties(path.as_str(), interface).await,
+                None => Ok(Properties::new()),
+            }
+        })
+        .await;
+        let mut properties = properties?;
+        properties.extend(more?);
+        Ok(unit(&properties))
+    }
+
+    /// Waits for the end of the boot: `StartupFinished`, or that it has been already.
+    ///
+    /// # Errors
+    /// As every call, or the connection ended. There is no deadline but the caller's.
+    pub async fn booted(&self) -> Result<(), Error> {
+        let mut messages = MessageStream::from(&self.connection);
+        self.subscribe().await?;
+        let finished = self.property(ROOT, MANAGER, "FinishTimestampMonotonic").await?;
+        if u64::try_from(finished).is_ok_and(|at| at > 0) {
+            return Ok(());
+        }
+        while let Some(message) = messages.next().await {
+            if is_signal(&message?, MANAGER, "StartupFinished") {
+                return Ok(());
+            }
+        }
+        Err(Error::Closed)
+    }
+
+    /// Asks PID 1 for signals.
+    async fn subscribe(&self) -> Result<(), Error> {
+        match self.call::<_, ()>(ROOT, MANAGER, "Subscribe", &()).await {
+            Err(Error::Bus(zbus::Error::MethodError(name, ..))) if name.ends_with(".AlreadySubscribed") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Starts a unit and waits until it is no longer starting or running: the unit as it is then.
+    ///
+    /// # Errors
+    /// As every call; [`Error::Deadline`] when it is still running at the deadline.
+    pub async fn run_unit(&self, name: &str, deadline: Instant) -> Result<Unit, Error> {
+        let mut messages = MessageStream::from(&self.connection);
+        let run = async {
+            self.subscribe().await?;
+            let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
+            let job: OwnedObjectPath = self.call(ROOT, MANAGER, "StartUnit", &(name, "replace")).await?;
+            let mut queued = true;
+            loop {
+                let unit = if queued { None } else { Some(self.unit(&path, name).await?) };
+                match unit {
+                    Some(unit) if !matches!(unit.active_state.as_str(), "activating" | "deactivating" | "reloading") => {
+                        let lasting = unit.service.as_ref().is_none_or(|service| service.remain_after_exit);
+                        if unit.active_state != "active" || lasting {
+                            return Ok(unit);
+                        }
+                    }
+                    Some(_) | None => {}
+                }
+                // PID 1 tells when the job is gone, and each change of a unit's state.
+                while let Some(message) = messages.next().await {
+                    let message = message?;
+                    if is_signal(&message, MANAGER, "JobRemoved") {
+                        type Removed = (u32, OwnedObjectPath, String, String);
+                        if message.body().deserialize::<Removed>().is_ok_and(|removed| removed.1 == job) {
+                            queued = false;
+                            break;
+                        }
+                    } else if !queued && is_signal(&message, PROPERTIES, "PropertiesChanged") {
+                        let header = message.header();
+                        if header.path().is_some_and(|from| from.as_str() == path.as_str()) {
+                            break;
+                        }
+                    }
+                }
+                if self.is_closed() {
+                    return Err(Error::Closed);
+                }
+            }
+        };
+        timeout_at(deadline, run).await.map_err(|_| Error::Deadline(format!("{name} did not end")))?
+    }
+
+    /// The units that a unit triggers (a timer's service).
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn triggers(&self, name: &str) -> Result<Vec<String>, Error> {
+        let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
+        let value = self.property(path.as_str(), UNIT, "Triggers").await?;
+        Ok(Vec::<String>::try_from(value).unwrap_or_default())
+    }
+}
+
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+/// The interfaces of those kinds of units that have properties we read.
+const INTERFACES: [(&str, &str); 3] = [
+    ("service", "org.freedesktop.systemd1.Service"),
+    ("mount", "org.freedesktop.systemd1.Mount"),
+    ("socket", "org.freedesktop.systemd1.Socket"),
+];
+
+/// Whether a unit is read in full although nobody wants it.
+fn is_detailed(unit: &Unit) -> bool {
+    let kind = unit.name.rsplit_once('.').map_or("", |(_, kind)| kind);
+    matches!(kind, "service" | "socket" | "mount" | "timer" | "path" | "swap" | "automount")
+        // `not-found` is what somebody orders itself after; ListUnits tells all there is to know.
+        && unit.load_state != "not-found"
+        || !matches!(unit.load_state.as_str(), "loaded" | "not-found")
+        || matches!(unit.active_state.as_str(), "failed" | "activating" | "deactivating")
+}
+
+fn is_signal(message: &zbus::Message, interface: &str, member: &str) -> bool {
+    let header = message.header();
+    message.message_type() == message::Type::Signal
+        && header.interface().is_some_and(|have| have.as_str() == interface)
+        && header.member().is_some_and(|have| have.as_str() == member)
+}
+
+/// A property as the type that is asked for; its default when it is not there or another.
+fn get<'a, T>(properties: &'a Properties, name: &str) -> T
+where
+    T: TryFrom<&'a Value<'a>> + Default,
+{
+    properties.get(name).and_then(|value| T::try_from(value).ok()).unwrap_or_default()
+}
+
+fn string(properties: &Properties, name: &str) -> String {
+    bounded(get::<&str>(properties, name), STRING)
+}
+
+fn strings(properties: &Properties, name: &str) -> Vec<String> {
+    let list: Option<Vec<String>> =
+        properties.get(name).and_then(|value| value.try_clone().ok()).and_then(|value| value.try_into().ok());
+    list.unwrap_or_default().into_iter().take(LIST).map(|text| bounded(&text, STRING)).collect()
+}
+
+fn structs<T>(properties: &Properties, name: &str) -> Vec<T>
+where
+    Vec<T>: TryFrom<OwnedValue>,
+{
+    let list = properties.get(name).and_then(|value| value.try_clone().ok()).and_then(|value| value.try_into().ok());
+    list.unwrap_or_default()
+}
+
+fn manager(properties: &Properties, default_target: String) -> Manager {
+    Manager {
+        version: string(properties, "Version"),
+        state: string(properties, "SystemState"),
+        default_target: bounded(&default_target, STRING),
+        kernel_us: get(properties, "KernelTimestampMonotonic"),
+        userspace_us: get(properties, "UserspaceTimestampMonotonic"),
+        finish_us: get(properties, "FinishTimestampMonotonic"),
+        tainted: string(properties, "Tainted"),
+        virtualization: string(properties, "Virtualization"),
+    }
+}
+
+/// A unit by its properties (org.freedesktop.systemd1(5)), those of its kind among them.
+fn unit(properties: &Properties) -> Unit {
+    let list = |names: &[&str]| {
+        let mut all: Vec<String> = names.iter().flat_map(|name| strings(properties, name)).collect();
+        all.sort();
+        all.dedup();
+        all
+    };
+    let load_error: Option<(String, String)> =
+        properties.get("LoadError").and_then(|value| value.try_clone().ok()).and_then(|value| value.try_into().ok());
+    let is_mount = properties.contains_key("Where");
+    Unit {
+        name: string(properties, "Id"),
+        description: string(properties, "Description"),
+        load_state: string(properties, "LoadState"),
+        load_error: load_error.map(|(_, message)| bounded(&message, STRING)).filter(|message| !message.is_empty()),
+        active_state: string(properties, "ActiveState"),
+        sub_state: string(properties, "SubState"),
+        unit_file_state: string(properties, "UnitFileState"),
+        fragment_path: string(properties, "FragmentPath"),
+        active_enter_us: get(properties, "ActiveEnterTimestampMonotonic"),
+        active_exit_us: get(properties, "ActiveExitTimestampMonotonic"),
+        inactive_enter_us: get(properties, "InactiveEnterTimestampMonotonic"),
+        state_change_us: get(properties, "StateChangeTimestampMonotonic"),
+        condition_result: get(properties, "ConditionResult"),
+        condition_us: get(properties, "ConditionTimestampMonotonic"),
+        failed_conditions: failed_conditions(properties),
+        triggered_by: strings(properties, "TriggeredBy"),
+        wanted_by: list(&["WantedBy", "RequiredBy"]),
+        broken_requirements: list(&["Requires", "Requisite", "BindsTo"]),
+        service: properties.contains_key("ExecMainStatus").then(|| service(properties)),
+        mount_where: is_mount.then(|| string(properties, "Where")),
+        mount_what: is_mount.then(|| string(properties, "What")),
+        result: string(properties, "Result"),
+    }
+}
+
+fn service(properties: &Properties) -> Service {
+    Service {
+        kind: string(properties, "Type"),
+        remain_after_exit: get(properties, "RemainAfterExit"),
+        restart: string(properties, "Restart"),
+        restarts: get(properties, "NRestarts"),
+        main_pid: get(properties, "MainPID"),
+        exit_kind: get(properties, "ExecMainCode"),
+        exit_status: get(properties, "ExecMainStatus"),
+        status_text: string(properties, "StatusText"),
+        exec_start: exec_start(properties),
+    }
+}
+
+/// The first command line of `ExecStart`, an `a(sasbttttuii)`.
+fn exec_start(properties: &Properties) -> String {
+    let Some(Value::Array(commands)) = properties.get("ExecStart").map(|value| &**value) else { return String::new() };
+    let Some(Value::Structure(command)) = commands.iter().next() else { return String::new() };
+    let Some(Value::Array(words)) = command.fields().get(1) else { return String::new() };
+    let words: Vec<&str> = words.iter().filter_map(|word| <&str>::try_from(word).ok()).collect();
+    bounded(&words.join(" "), STRING)
+}
+
+/// Conditions and asserts that did not hold. `a(sbbsi)`: type, trigger, negated, parameter, and 1 held, -1 did not, 0
+/// was not looked at. Of those with `|` one that holds is enough.
+fn failed_conditions(properties: &Properties) -> Vec<String> {
+    type Condition = (String, bool, bool, String, i32);
+    let mut failed = Vec::new();
+    for name in ["Conditions", "Asserts"] {
+        let all: Vec<Condition> = structs(properties, name);
+        let some_trigger_held = all.iter().any(|(_, trigger, _, _, result)| *trigger && *result > 0);
+        failed.extend(
+            all.into_iter()
+                .filter(|(_, trigger, _, _, result)| *result < 0 && !(*trigger && some_trigger_held))
+                .take(LIST)
+                .map(|(kind, trigger, negated, parameter, _)| {
+                    let trigger = if trigger { "|" } else { "" };
+                    let negated = if negated { "!" } else { "" };
+                    bounded(&format!("{kind}={trigger}{negated}{parameter}"), STRING)
+                }),
+        );
+    }
+    failed
+}

@@ -132,7 +132,8 @@ fn service(standard: &str, argument: &str) -> String {
 
 /// The guest's side of every stream, for any POSIX shell: lines `TOKEN NONCE COMMAND`, of which those with the right
 /// token are evaluated and all others ignored. That is all of it, so whatever a cancelled use left in the stream is
-/// skipped and the next line is answered. The rest is said line by line by [`super::shell`] and [`super::bus`].
+/// skipped and the next line is answered; a command that fails, since the functions it calls are not known, is answered
+/// by `␞NONCE!`. The rest is said line by line by [`super::shell`] and [`super::bus`].
 ///
 /// With an argument (`7100.0`) it first waits for the virtio-serial port `nixbox.7100.0`, by sysfs, since udev's
 /// symbolic link comes later than the device, if at all.
@@ -153,7 +154,7 @@ if [ "$1" ]; then
  exec <>"/dev/${{p##*/}}" >&0
 fi
 while read -r t n c; do
- [ "$t" = "$w" ] && eval "$c"
+ [ "$t" != "$w" ] || eval "$c" || printf '\036%s!' "$n"
 done
 [ "$1" ] && sleep .3
 "#,

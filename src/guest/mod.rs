@@ -1,6 +1,6 @@
 //! What is asked of a guest, and what it answered.
 
-mod bus;
+pub mod bus;
 pub mod credentials;
 mod error;
 pub mod facts;

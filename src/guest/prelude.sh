@@ -16,7 +16,7 @@ tail_() {
 quick() {
  k=0
  printf '\036%s<' "$n"
- ( eval "$s" ) </dev/null 2>"$d/e"
+ eval "$s" </dev/null 2>"$d/e"
  x=$?
  tail_
 }
