@@ -345,7 +345,10 @@ mod tests {
         assert_eq!(arguments.target.as_deref(), Some(".#laptop"));
         assert!(arguments.nix.impure && arguments.nix.offline && arguments.nix.accept_flake_config);
         assert_eq!(arguments.nix.override_input, ["nixpkgs", "github:NixOS/nixpkgs", "a", "b"]);
-        assert_eq!((arguments.nix.option_value("cores"), arguments.nix.include.as_slice()), (Some("1"), &["nixpkgs=/x".to_owned()][..]));
+        assert_eq!(
+            (arguments.nix.option_value("cores"), arguments.nix.include.as_slice()),
+            (Some("1"), &["nixpkgs=/x".to_owned()][..])
+        );
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub use comedown::{End, NoBoot, judge_no_boot};
 pub use plan::{Plan, WantedPort, plan};
 pub use verdict::{Outcome, counts_as_failure, verdict};
 
-use crate::machine::NetworkPolicy;
 use crate::guest::facts::{Facts, Unit};
+use crate::machine::NetworkPolicy;
 use crate::report::{CheckResult, NotTested, Status};
 use unit::Fault;
 

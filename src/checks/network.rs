@@ -2,8 +2,8 @@
 
 use super::unit::{self, Fault, is_active, is_failed, is_firewall};
 use super::{Finding, Judgement, View, conclude, sandbox, text};
-use crate::machine::NetworkPolicy;
 use crate::guest::facts::{Facts, Listener};
+use crate::machine::NetworkPolicy;
 use crate::report::{CheckResult, Status};
 
 /// Services that get or set addresses.

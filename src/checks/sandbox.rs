@@ -6,8 +6,8 @@ use regex::Regex;
 
 use super::unit::{is_active, own_lines, pattern, unescape_path};
 use super::{View, text};
-use crate::machine::NetworkPolicy;
 use crate::guest::facts::{JournalLine, Unit};
+use crate::machine::NetworkPolicy;
 
 /// How many of a unit's last own lines can be evidence: an early hiccup does not explain a later failure.
 const LAST: usize = 12;

@@ -3,8 +3,8 @@
 use super::unit::{self, is_failed};
 use super::{Finding, Judgement, View, conclude, plan, sandbox, text};
 use crate::config::{self, Http, Script};
-use crate::machine::NetworkPolicy;
 use crate::guest::facts::{HttpAnswer, ScriptOutcome};
+use crate::machine::NetworkPolicy;
 use crate::report::{CheckResult, Status};
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {

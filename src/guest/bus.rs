@@ -67,7 +67,12 @@ impl Bus {
     ///
     /// # Errors
     /// No answer within `patience`; no `systemd-stdio-bridge` in the guest; a bus that does not answer.
-    pub async fn connect(channel: &dyn Channel, token: &Token, which: Which, patience: Duration) -> Result<Self, Error> {
+    pub async fn connect(
+        channel: &dyn Channel,
+        token: &Token,
+        which: Which,
+        patience: Duration,
+    ) -> Result<Self, Error> {
         let deadline = Instant::now() + patience;
         let (port, arguments) = match which {
             Which::Manager => (port::MANAGER_BUS, "--bus-path=unix:path=/run/systemd/private"),
@@ -100,8 +105,9 @@ impl Bus {
         let destination = (self.which == Which::System).then_some(SYSTEMD);
         let deadline = Instant::now() + self.patience;
         let reply = self.connection.call_method(destination, path, Some(interface), method, body);
-        let reply =
-            timeout_at(deadline, reply).await.map_err(|_| Error::Deadline(format!("{method} on the guest's bus")))??;
+        let reply = timeout_at(deadline, reply)
+            .await
+            .map_err(|_| Error::Deadline(format!("{method} on the guest's bus")))??;
         Ok(reply.body().deserialize()?)
     }
 
@@ -151,16 +157,18 @@ impl Bus {
         type Line = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
         let lines: Vec<Line> = self.call(ROOT, MANAGER, "ListJobs", &()).await?;
         let ours = |line: &Line| line.1.starts_with(UNIT_PREFIX);
-        let jobs = lines.into_iter().filter(|line| !ours(line)).take(4 * LIST).map(|(_, unit, kind, state, _, path)| async move {
-            // A job keeps no time of its own; the unit left `inactive` when it began to run.
-            let mut seconds = None;
-            if state == "running" && kind == "start" {
-                let since = self.property(path.as_str(), UNIT, "InactiveExitTimestampMonotonic").await;
-                let since = since.ok().and_then(|value| u64::try_from(value).ok()).filter(|since| *since > 0);
-                seconds = since.map(|since| now_us.saturating_sub(since) / 1_000_000);
-            }
-            Job { unit: bounded(&unit, STRING), kind, state, seconds }
-        });
+        let jobs = lines.into_iter().filter(|line| !ours(line)).take(4 * LIST).map(
+            |(_, unit, kind, state, _, path)| async move {
+                // A job keeps no time of its own; the unit left `inactive` when it began to run.
+                let mut seconds = None;
+                if state == "running" && kind == "start" {
+                    let since = self.property(path.as_str(), UNIT, "InactiveExitTimestampMonotonic").await;
+                    let since = since.ok().and_then(|value| u64::try_from(value).ok()).filter(|since| *since > 0);
+                    seconds = since.map(|since| now_us.saturating_sub(since) / 1_000_000);
+                }
+                Job { unit: bounded(&unit, STRING), kind, state, seconds }
+            },
+        );
         Ok(stream::iter(jobs).buffered(PIPELINE).collect().await)
     }
 
@@ -169,18 +177,7 @@ impl Bus {
     /// # Errors
     /// As every call.
     pub async fn list_units(&self) -> Result<Vec<Listed>, Error> {
-        type Line = (
-            String,
-            String,
-            String,
-            String,
-            String,
-            String,
-            OwnedObjectPath,
-            u32,
-            String,
-            OwnedObjectPath,
-        );
+        type Line = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
         let lines: Vec<Line> = self.call(ROOT, MANAGER, "ListUnits", &()).await?;
         Ok(lines
             .into_iter()
@@ -225,7 +222,8 @@ impl Bus {
             Ok::<_, Error>(Unit { name: name.clone(), ..self.unit(&path, name).await? })
         }))
         .buffered(PIPELINE);
-        let (mut units, missing) = futures_util::future::join(there.collect::<Vec<_>>(), missing.collect::<Vec<_>>()).await;
+        let (mut units, missing) =
+            futures_util::future::join(there.collect::<Vec<_>>(), missing.collect::<Vec<_>>()).await;
         for unit in missing {
             units.push(unit?);
         }
@@ -294,7 +292,9 @@ impl Bus {
             loop {
                 let unit = if queued { None } else { Some(self.unit(&path, name).await?) };
                 match unit {
-                    Some(unit) if !matches!(unit.active_state.as_str(), "activating" | "deactivating" | "reloading") => {
+                    Some(unit)
+                        if !matches!(unit.active_state.as_str(), "activating" | "deactivating" | "reloading") =>
+                    {
                         let lasting = unit.service.as_ref().is_none_or(|service| service.remain_after_exit);
                         if unit.active_state != "active" || lasting {
                             return Ok(unit);

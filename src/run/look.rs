@@ -80,15 +80,12 @@ impl Look<'_> {
         tokio::time::sleep(wait).await;
         // What was asked for once (requests, scripts, timers) is not done again.
         let again = Wanted { http: BTreeMap::new(), scripts: BTreeMap::new(), timers: Vec::new(), ..wanted };
-        let later = guest.look(&again).await.map_err(|error| {
-            Failure::host("the guest could be looked into once, but not again").why(error)
-        })?;
-        let later = Facts {
-            http: first.http.clone(),
-            scripts: first.scripts.clone(),
-            timers: first.timers.clone(),
-            ..later
-        };
+        let later = guest
+            .look(&again)
+            .await
+            .map_err(|error| Failure::host("the guest could be looked into once, but not again").why(error))?;
+        let later =
+            Facts { http: first.http.clone(), scripts: first.scripts.clone(), timers: first.timers.clone(), ..later };
         Ok(Looks { first, later: Some(later), ..Looks::default() })
     }
 

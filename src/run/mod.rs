@@ -141,8 +141,7 @@ impl Run<'_> {
         }
 
         let settings = self.settings(&target)?;
-        let selection =
-            Selection::new(&arguments.only, &arguments.skip, settings.scripts.keys().map(String::as_str))?;
+        let selection = Selection::new(&arguments.only, &arguments.skip, settings.scripts.keys().map(String::as_str))?;
         let wish = settings.machine.accel.unwrap_or_default();
         let launcher = jail::launcher();
         let (evaluated, accel, jail) = phase(&self.events, Phase::Evaluate, async {
