@@ -1,5 +1,12 @@
 //! What a user meets: exit codes, interrupts, killed processes, full disks, two runs at once. On real machines.
 
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's runner says why it skips, and its helpers are the test"
+)]
+
 mod harness;
 
 use std::fs;

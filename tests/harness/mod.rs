@@ -3,7 +3,13 @@
 //! These tests run the real binary, real nix, real QEMU and real guests. Without the guests' packages (see
 //! `scripts/env`) they are skipped, and say so.
 
-#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test binary uses its own part of the harness, and says what it waits for"
+)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
