@@ -10,9 +10,14 @@ use std::time::{Duration, Instant};
 
 use nixbox::channel::Transport;
 use nixbox::event::Events;
-use nixbox::machine::{Accel, JailOptions, Machine, MachineEvent, RunDir, Spec, find_program};
+use nixbox::machine::accel::prove_kvm;
+use nixbox::machine::{Accel, JailKind, JailOptions, Machine, MachineEvent, RunDir, Spec, find_program};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn launcher() -> PathBuf {
+    std::env::var_os("NIXBOX_TEST_LAUNCHER").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_nixbox")), PathBuf::from)
+}
 
 /// A run directory, a runner that starts QEMU with nothing to boot, and a jail that shows both.
 struct Bench {
@@ -40,7 +45,7 @@ impl Bench {
         std::fs::write(&runner, script).unwrap();
         std::fs::set_permissions(&runner, std::fs::Permissions::from_mode(0o755)).unwrap();
         let jail = JailOptions {
-            launcher: PathBuf::from(env!("CARGO_BIN_EXE_nixbox")),
+            launcher: launcher(),
             // A QEMU that was unpacked somewhere needs what lies around it.
             read_only: qemu.ancestors().nth(2).map(Path::to_owned).into_iter().collect(),
             ..JailOptions::default()
@@ -180,6 +185,57 @@ async fn a_disk_that_fills_ends_the_machine() {
     let MachineEvent::DiskLimit { why } = next_of_note(&mut machine).await else { panic!() };
     assert!(why.contains("8.0 MiB"), "{why}");
     machine.stop().await;
+}
+
+#[tokio::test]
+async fn in_every_jail() {
+    for kind in [JailKind::Namespaces, JailKind::Landlock, JailKind::None] {
+        let Some(mut bench) = Bench::new() else { return };
+        bench.jail.kind = kind;
+        let machine = bench.start(bench.spec()).await.unwrap();
+        assert_eq!(machine.status().await.unwrap(), "running");
+        let begun = Instant::now();
+        assert!(machine.stop().await.orderly, "{kind:?}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{kind:?} {:?}", begun.elapsed());
+        assert_eq!(processes_of(bench.run_dir.path()), [0; 0], "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_qemu_that_hangs_is_killed() {
+    let Some(bench) = Bench::new() else { return };
+    let machine = bench.start(bench.spec()).await.unwrap();
+    let qemu = *processes_of(bench.run_dir.path()).first().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(qemu.cast_signed()), nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let begun = Instant::now();
+    assert!(!machine.stop().await.orderly);
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(processes_of(bench.run_dir.path()), [0; 0]);
+}
+
+#[tokio::test]
+async fn a_runner_that_ends_at_once_is_told_with_its_words() {
+    let Some(bench) = Bench::new() else { return };
+    std::fs::write(&bench.runner, "#!/bin/sh\necho no such luck >&2\nexit 7\n").unwrap();
+    let failure = bench.start(bench.spec()).await.unwrap_err();
+    let why = failure.why.unwrap();
+    assert!(why.contains("exit code 7") && why.contains("no such luck"), "{why}");
+}
+
+/// On one host it works, on the next it does not: either way the answer comes at once and explains itself.
+#[tokio::test]
+async fn kvm_is_proven_or_refused() {
+    let begun = Instant::now();
+    let proof = prove_kvm(&launcher()).await;
+    eprintln!("{:?} {proof:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    match proof.millis {
+        Some(millis) => assert!(proof.usable && millis < 100.0, "{proof:?}"),
+        None => assert!(proof.reason.is_some(), "{proof:?}"),
+    }
+    if !Path::new("/dev/kvm").exists() {
+        assert!(!proof.usable);
+    }
 }
 
 /// A whole guest, where one is named.
