@@ -1,0 +1,21 @@
+{
+  description = "Test machines for nixbox: shaped like NixOS, made of Debian packages, built by nix without a network";
+
+  # Evaluate with --impure under scripts/env: the packages' places come from the environment.
+  outputs =
+    { self }:
+    let
+      packages = import ./packages.nix;
+      guests = import ./machines.nix {
+        inherit packages;
+        inherit (import ./guest.nix packages) mkGuest;
+      };
+      withMachine = builtins.removeAttrs guests (builtins.filter (n: !(guests.${n} ? machine)) (builtins.attrNames guests));
+    in
+    {
+      nixosConfigurations = builtins.mapAttrs (_: g: g.machine) withMachine;
+      # What nixbox is to say of each: its exit code, the checks that fail, words that must be in its report.
+      expected = builtins.mapAttrs (_: g: { slow = false; switchFrom = null; fails = [ ]; notTested = [ ]; } // g.expect) guests;
+      packages.x86_64-linux.vm = guests.minimal.machine.config.system.build.vm;
+    };
+}

@@ -1,0 +1,566 @@
+# The machines, each a few lines, with what nixbox is expected to say of it:
+#   exit    nixbox's exit code
+#   fails   ids of the checks that fail (none: every check passes, warns or is set aside with a reason)
+#   cause   words that the report must contain: the culprit's name
+#   notTested  what must be listed as set aside, with its evidence
+#   slow    left out of the quick run of the tests
+#   args    further arguments for `nixbox try`
+# Beside it, nixbox.toml holds what some of them promise. A name in a comment is that of the real breakage it mimics.
+{ mkGuest, packages }:
+let
+  inherit (packages) dist sw run;
+
+  guest = name: expect: description: {
+    inherit name;
+    value = {
+      inherit expect;
+      machine = mkGuest ({ inherit name; } // description);
+    };
+  };
+
+  # A service of multi-user.target; its script is all there is to say.
+  service = description: script: {
+    inherit description script;
+    wantedBy = [ "multi-user.target" ];
+  };
+  oneshot = description: script: service description script // {
+    serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
+  };
+  # with NAME UNIT: a configuration that has just this service.
+  only = name: unit: { config.systemd.services.${name} = unit; };
+
+  healthy = [
+    # As small as can be: what boots, opens a shell and says READY=1 in the least time.
+    (guest "minimal" { exit = 0; } { })
+
+    # One of everything that a server has.
+    (guest "server" { exit = 0; } {
+      config = {
+        networking.firewall = { enable = true; allowedTCPPorts = [ 80 ]; allowedUDPPorts = [ ]; };
+        services.nginx.enable = true;
+        services.redis.enable = true;
+        systemd.services = {
+          nginx = nginx;
+          redis = redis;
+          firewall = firewall [ 80 ];
+          "echo@" = {
+            description = "Answers what it is told, once per connection";
+            serviceConfig = { ExecStart = "-${sw}/bin/cat"; StandardInput = "socket"; };
+          };
+          prepare-data = oneshot "Prepare the data directory" "mkdir -p /var/lib/data && echo prepared > /var/lib/data/state";
+          cleanup = { description = "Nightly cleanup"; script = "rm -rf /var/lib/data/tmp"; serviceConfig.Type = "oneshot"; };
+        };
+        systemd.timers.cleanup = { wantedBy = [ "timers.target" ]; timerConfig = { OnCalendar = "04:00"; Persistent = false; }; };
+        systemd.sockets.echo = { wantedBy = [ "sockets.target" ]; listenStreams = [ "127.0.0.1:7" ]; socketConfig.Accept = true; };
+        environment.etc = nginxFiles "listen 80; listen [::]:80;" "return 200 'hello from the test guest\\n';";
+        users.users = users // {
+          alice = { isNormalUser = true; uid = 1000; extraGroups = [ "wheel" ]; initialPassword = "alice"; description = "Alice"; };
+        };
+        users.groups = groups;
+      };
+    })
+
+    # What a runner has when nobody turned the screen off: NixOS's default.
+    (guest "graphical" { exit = 0; } { config.virtualisation.graphics = true; })
+
+    # systemd in stage 1, NixOS's default from 26.05: what comes by credentials starts there too, if let.
+    (guest "stage1-systemd" { exit = 0; } { config.boot.initrd.systemd.enable = true; })
+
+    # The runner starts its own virtiofsd and brings its own memory object, as unstable's does.
+    (guest "virtiofs" { exit = 0; } {
+      nixbox = {
+        store = "virtiofs";
+        storeShare = ''
+          -object memory-backend-memfd,id=mem,size=1024M,share=on -machine memory-backend=mem \
+              -chardev socket,id=virtiofs-nix-store,path="$TMPDIR"/virtiofs-nix-store.sock \
+              -device vhost-user-fs-pci,chardev=virtiofs-nix-store,tag=nix-store'';
+        beforeStart = ''
+
+          # Share the store by virtiofs. The daemon ends when QEMU closes its socket.
+          virtiofsd --socket-path="$TMPDIR"/virtiofs-nix-store.sock --shared-dir /nix/store --sandbox none --cache always &
+          while ! test -S "$TMPDIR"/virtiofs-nix-store.sock; do sleep 0.05; done
+        '';
+      };
+    })
+  ];
+
+  # --- parts ------------------------------------------------------------------------------------------------------
+  users = {
+    nginx = { isSystemUser = true; uid = 60; group = "nginx"; };
+    redis = { isSystemUser = true; uid = 181; group = "redis"; };
+  };
+  groups = { nginx.gid = 60; redis.gid = 181; };
+  nginxFiles = listen: location: {
+    "nginx/nginx.conf".text = ''
+      pid /run/nginx/nginx.pid;
+      error_log stderr;
+      events { worker_connections 64; }
+      http {
+        access_log off;
+        client_body_temp_path /run/nginx/body;
+        proxy_temp_path /run/nginx/proxy;
+        fastcgi_temp_path /run/nginx/fastcgi;
+        uwsgi_temp_path /run/nginx/uwsgi;
+        scgi_temp_path /run/nginx/scgi;
+        server { ${listen} location / { ${location} } }
+      }'';
+  };
+  nginx = {
+    description = "Nginx Web Server";
+    wantedBy = [ "multi-user.target" ];
+    after = [ "network.target" ];
+    serviceConfig = {
+      ExecStart = "${sw}/bin/nginx -c /etc/nginx/nginx.conf -e stderr -g 'daemon off;'";
+      User = "nginx";
+      Group = "nginx";
+      RuntimeDirectory = "nginx";
+      AmbientCapabilities = "CAP_NET_BIND_SERVICE";
+      Restart = "always";
+      RestartSec = "10s";
+    };
+    unitConfig = { StartLimitIntervalSec = 60; };
+  };
+  withNginx = listen: location: {
+    config = {
+      services.nginx.enable = true;
+      networking.firewall.allowedTCPPorts = [ 80 ];
+      systemd.services = { inherit nginx; };
+      environment.etc = nginxFiles listen location;
+      users = { inherit users groups; };
+    };
+  };
+  redis = {
+    description = "Redis Server";
+    wantedBy = [ "multi-user.target" ];
+    after = [ "network.target" ];
+    serviceConfig = {
+      Type = "notify";
+      ExecStart = "${sw}/bin/redis-server --bind 127.0.0.1 --port 6379 --supervised systemd --daemonize no --dir /var/lib/redis --save ''";
+      User = "redis";
+      Group = "redis";
+      StateDirectory = "redis";
+      Restart = "always";
+    };
+  };
+  firewall = ports: {
+    description = "Firewall";
+    wantedBy = [ "sysinit.target" ];
+    before = [ "network-pre.target" ];
+    wants = [ "network-pre.target" ];
+    unitConfig.DefaultDependencies = false;
+    serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
+    script = ''
+      nft -f - <<RULES
+      table inet nixos-fw {
+        chain input {
+          type filter hook input priority filter; policy drop;
+          iifname "lo" accept
+          ct state established,related accept
+          icmp type echo-request accept
+          tcp dport { ${builtins.concatStringsSep ", " (map toString ports)} } accept
+        }
+      }
+      RULES
+    '';
+  };
+
+  # --- healthy, but looking wrong ---------------------------------------------------------------------------------
+  traps = [
+    # A unit whose condition does not hold is not a failure (trap-condition-is-not-failure); one that is disabled is
+    # no promise.
+    (guest "trap-condition" { exit = 0; notTested = [ "import-backup.service" "laptop-lid.service" ]; } {
+      config.systemd.services = {
+        import-backup = oneshot "Import a backup, when there is one" "exit 1" // { unitConfig.ConditionPathExists = "/var/backup/import.tar"; };
+        laptop-lid = service "For real machines only" "exit 1" // { unitConfig.ConditionVirtualization = false; };
+        switched-off = service "Disabled in the configuration" "exit 1" // { enable = false; };
+      };
+    })
+
+    # Daemons of hardware that no virtual machine has (trap-thermald-vm, trap-fwupd-offline). The words are theirs.
+    (guest "trap-hardware" { exit = 0; notTested = [ "thermald.service" "smartd.service" "fwupd-refresh.service" "bluetooth.service" ]; } {
+      config.systemd.services = {
+        thermald = service "Thermal Daemon Service" ''
+          echo "NO RAPL sysfs present" >&2
+          echo "Unsupported cpu model or platform" >&2
+          exit 1
+        '';
+        smartd = service "S.M.A.R.T. Daemon" ''
+          echo "In the system's table of devices NO devices found to scan" >&2
+          echo "Unable to monitor any SMART enabled devices. Try debug (-d) option. Exiting..." >&2
+          exit 17
+        '';
+        fwupd-refresh = oneshot "Refresh fwupd metadata and update motd" ''
+          echo "Updating lvfs" >&2
+          curl -sS --max-time 10 https://cdn.fwupd.org/downloads/firmware.xml.zst
+        '';
+        bluetooth = service "Bluetooth service" "exit 1" // { unitConfig.ConditionPathIsDirectory = "/sys/class/bluetooth"; };
+      };
+    })
+
+    # The wait unit gives up although the network works: it waits for a link that is not in this machine
+    # (trap-nm-wait-online-timeout).
+    (guest "trap-wait-online" { exit = 0; notTested = [ "systemd-networkd-wait-online.service" ]; } {
+      config.systemd.services = {
+        systemd-networkd-wait-online = {
+          description = "Wait for Network to be Configured";
+          wantedBy = [ "network-online.target" ];
+          unitConfig.DefaultDependencies = false;
+          after = [ "systemd-networkd.service" ];
+          before = [ "network-online.target" ];
+          serviceConfig = {
+            Type = "oneshot";
+            RemainAfterExit = true;
+            ExecStart = "${dist}/usr/lib/systemd/systemd-networkd-wait-online --interface=enp3s0 --timeout=4";
+          };
+        };
+        after-online = oneshot "Wants to be online" "true" // { wants = [ "network-online.target" ]; after = [ "network-online.target" ]; };
+      };
+    })
+
+    # What needs the outside cannot be tried in isolation (trap-fwupd-offline, trap-offline-vpn-start-limit).
+    (guest "trap-needs-internet" { exit = 0; notTested = [ "acme-example.service" "vpn.service" ]; } {
+      config.systemd.services = {
+        acme-example = oneshot "Renew the certificate of example.org" "curl -sS --max-time 10 https://acme-v02.example.org/directory";
+        vpn = service "VPN tunnel" ''
+          if ! getent hosts vpn.example.org; then
+            echo "RESOLVE: Cannot resolve host address: vpn.example.org:1194 (Temporary failure in name resolution)" >&2
+            exit 1
+          fi
+        '' // {
+          serviceConfig = { Restart = "on-failure"; RestartSec = "100ms"; };
+          unitConfig = { StartLimitBurst = 5; StartLimitIntervalSec = 60; };
+        };
+      };
+    })
+
+    # Keys and caches are made once, on a fresh disk.
+    (guest "trap-slow-first-boot" { exit = 0; } (only "generate-keys" (
+      oneshot "Generate host keys" "sleep 20; mkdir -p /var/lib/keys; echo key > /var/lib/keys/host" // { before = [ "multi-user.target" ]; }
+    )))
+
+    # Plymouth's stray lines: a dash-prefixed helper that is not there (trap-plymouth-red-herring), and its own words.
+    (guest "trap-plymouth" { exit = 0; } (only "plymouth-noise" (
+      oneshot "Says what plymouth says" ''
+        echo "<3>plymouthd: could not start boot splash: No such file or directory"
+        echo "<3>error: unexpectedly disconnected from boot status daemon"
+      '' // {
+        serviceConfig = {
+          Type = "oneshot";
+          RemainAfterExit = true;
+          ExecStartPre = "-/run/current-system/sw/bin/plymouth quit --retain-splash";
+          SyslogIdentifier = "plymouthd";
+        };
+      }
+    )))
+
+    # Old modules pull the deprecated settle unit, which says so at length (trap-udev-settle-noise).
+    (guest "trap-udev-settle" { exit = 0; } (only "scan-disks" (
+      oneshot "Scan the disks" "ls /dev/disk/by-label" // { wants = [ "systemd-udev-settle.service" ]; after = [ "systemd-udev-settle.service" ]; }
+    )))
+
+    # A configuration bound to the real machine's card: the sandbox's has another name (trap-qemu-interface-names).
+    (guest "trap-interface-name" { exit = 0; notTested = [ "enp0s31f6" ]; } {
+      config = {
+        networking.useDHCP = false;
+        networking.interfaces.enp0s31f6.ipv4.addresses = [ { address = "192.168.1.10"; prefixLength = 24; } ];
+        environment.etc."systemd/network/99-ethernet-default-dhcp.network".text =
+          "[Match]\nName=enp0s31f6\n\n[Network]\nAddress=192.168.1.10/24\nGateway=192.168.1.1";
+      };
+    })
+
+    # Passwords set by hand live outside the configuration: in a fresh VM there are none (vm-no-login-possible).
+    (guest "trap-imperative-password" { exit = 0; } {
+      config.users.users = {
+        root = { initialPassword = null; };
+        alice = { isNormalUser = true; uid = 1000; };
+      };
+    })
+
+    # The password is a secret that is decrypted on the real machine only (sec-sops-user-password-missing).
+    (guest "trap-secret-password" { exit = 0; } {
+      config.users = {
+        mutableUsers = false;
+        users.root = { initialPassword = null; };
+        users.alice = { isNormalUser = true; uid = 1000; hashedPasswordFile = "/run/secrets/alice-password"; };
+      };
+    })
+
+    # Noise without end on the console harms nobody.
+    (guest "trap-console-flood" { exit = 0; } (only "chatty" (service "Floods the console" "exec yes 'all work and no play makes a dull console' > /dev/console")))
+  ];
+
+  # --- broken -----------------------------------------------------------------------------------------------------
+  brokenServices = [
+    (guest "failed-unit" { exit = 1; fails = [ "services.failed-units" ]; cause = "backup.service"; } (only "backup" (
+      oneshot "Backup" "echo 'cannot read the key /etc/backup.key: No such file or directory' >&2; exit 1"
+    )))
+    (guest "dies-later" { exit = 1; fails = [ "services.failed-units" ]; cause = "dies-later.service"; } (only "dies-later" (
+      service "Lives for two seconds" "sleep 2; echo 'lost the connection to nowhere' >&2; exit 1"
+    )))
+    # It says that it is up, and ends two seconds later without a complaint: nothing is ever in state failed.
+    (guest "dies-quietly" { exit = 1; fails = [ "services.settled" ]; cause = "dies-quietly.service"; } (only "dies-quietly" (
+      service "Is ready, and gone" "systemd-notify --ready; sleep 2" // { serviceConfig = { Type = "notify"; NotifyAccess = "all"; }; }
+    )))
+    (guest "restart-loop" { exit = 1; fails = [ "services.restart-loop" ]; cause = "flapping.service"; } (only "flapping" (
+      service "Fails and is started again" "echo 'no such configuration: flapping.conf' >&2; exit 1" // {
+        serviceConfig = { Restart = "always"; RestartSec = "300ms"; };
+        unitConfig.StartLimitIntervalSec = 0;
+      }
+    )))
+    (guest "restart-loop-clean" { exit = 1; fails = [ "services.restart-loop" ]; cause = "flapping.service"; } (only "flapping" (
+      service "Ends well and is started again" "exit 0" // {
+        serviceConfig = { Restart = "always"; RestartSec = "300ms"; };
+        unitConfig.StartLimitIntervalSec = 0;
+      }
+    )))
+    # systemd refuses the unit, so it is not even among the failed (svc-bad-unit-never-listed).
+    (guest "never-loaded" { exit = 1; fails = [ "services.promised" ]; cause = "relative.service"; } (only "relative" {
+      description = "Its program's path is relative";
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig.ExecStart = "bin/daemon --foreground";
+    }))
+    (guest "masked" { exit = 1; fails = [ "services.promised" ]; cause = "important.service"; } {
+      config = {
+        systemd.services.important = service "Promised, and masked behind the configuration's back" "exec sleep infinity";
+        system.activationScripts.mask = "mkdir -p /etc/systemd/system.control\nln -sfn /dev/null /etc/systemd/system.control/important.service";
+      };
+    })
+    # A condition on what the configuration itself makes can only be a mistake.
+    (guest "wrong-condition" { exit = 1; fails = [ "services.promised" ]; cause = "ConditionPathExists"; } (only "conditioned" (
+      service "Its condition has a typing error" "exec sleep infinity" // { unitConfig.ConditionPathExists = "/etc/hostnmae"; }
+    )))
+    (guest "port-silent" { exit = 1; fails = [ "services.ports" ]; cause = "8080"; } {
+      config = {
+        networking.firewall.allowedTCPPorts = [ 8080 ];
+        systemd.services.webapp = service "Runs, and listens on nothing" "exec sleep infinity";
+      };
+    })
+    (guest "http-wrong" { exit = 1; fails = [ "services.http" ]; cause = "502"; }
+      (withNginx "listen 80;" "return 502 'the application behind it is not there\\n';"))
+    (guest "nginx-ipv6-off" { exit = 1; fails = [ "services.failed-units" ]; cause = "Address family not supported"; } (
+      # svc-nginx-ipv6-off
+      let web = withNginx "listen 80; listen [::]:80;" "return 200 'hello\\n';";
+      in web // { config = web.config // { boot.kernelParams = [ "ipv6.disable=1" ]; systemd.services.nginx = nginx // { serviceConfig = nginx.serviceConfig // { Restart = "no"; }; }; }; }
+    ))
+    # svc-ddclient-dynamicuser: the daemon may not read its own configuration.
+    (guest "dynamic-user" { exit = 1; fails = [ "services.failed-units" ]; cause = "Permission denied"; } (only "ddclient" (
+      service "Dynamic DNS client" "cat /run/ddclient-secret/ddclient.conf; exec sleep infinity" // {
+        serviceConfig = {
+          DynamicUser = true;
+          ExecStartPre = "+${sw}/bin/install -D -m 0600 /dev/null /run/ddclient-secret/ddclient.conf";
+        };
+      }
+    )))
+    # svc-logrotate-timer-sigsys: nothing is wrong until the timer fires.
+    (guest "timer-breaks" { exit = 1; fails = [ "services.timers" ]; cause = "logrotate.service"; } {
+      config.systemd = {
+        services.logrotate = {
+          description = "Rotate log files";
+          script = "chown 1:1 /var/log";
+          serviceConfig = { Type = "oneshot"; SystemCallFilter = "~@chown"; };
+        };
+        timers.logrotate = { wantedBy = [ "timers.target" ]; timerConfig.OnCalendar = "monthly"; };
+      };
+    })
+    (guest "journal-errors" { exit = 1; fails = [ "services.journal" ]; cause = "cannot open database"; } (only "quiet-failure" (
+      service "Runs, complains, does nothing" "while :; do echo '<3>cannot open database /var/lib/quiet/db: Permission denied'; sleep 1; done"
+    )))
+  ];
+
+  brokenNetwork = [
+    (guest "no-address" { exit = 1; fails = [ "network.address" "network.route" ]; cause = "eth0"; } {
+      config.environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\n\n[Network]\nDHCP=no\nLinkLocalAddressing=no";
+    })
+    (guest "no-dns" { exit = 1; fails = [ "network.dns" ]; cause = "resolv.conf"; } { config.networking.nameservers = [ ]; })
+    # net-invalid-ruleset-means-no-firewall
+    (guest "firewall-broken" { exit = 1; fails = [ "network.ports" ]; cause = "firewall.service"; } {
+      config = {
+        networking.firewall = { enable = true; allowedTCPPorts = [ 22 ]; };
+        systemd.services.firewall = firewall [ 22 ] // { script = "nft flush ruleset\necho 'table inet nixos-fw { chain input { policy dropp; } }' | nft -f -"; };
+      };
+    })
+    # net-facter-networkd-beside-nm: networkd manages no link, its wait unit times out.
+    (guest "two-managers" { exit = 1; fails = [ "services.failed-units" ]; cause = "systemd-networkd-wait-online.service"; } {
+      config = {
+        networking.networkmanager.enable = true;
+        environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nName=none";
+        systemd.services = {
+          NetworkManager = oneshot "Network Manager" "ip link set eth0 up\nip address add 10.0.2.15/24 dev eth0\nip route add default via 10.0.2.2";
+          systemd-networkd-wait-online = {
+            description = "Wait for Network to be Configured";
+            wantedBy = [ "network-online.target" ];
+            unitConfig.DefaultDependencies = false;
+            after = [ "systemd-networkd.service" ];
+            before = [ "network-online.target" ];
+            serviceConfig = { Type = "oneshot"; RemainAfterExit = true; ExecStart = "${dist}/usr/lib/systemd/systemd-networkd-wait-online --timeout=4"; };
+          };
+          after-online = oneshot "Wants to be online" "true" // { wants = [ "network-online.target" ]; after = [ "network-online.target" ]; };
+        };
+      };
+    })
+  ];
+
+  brokenUsers = [
+    # boot-nobody-can-log-in
+    (guest "nobody-can-log-in" { exit = 1; fails = [ "users.login" ]; cause = "log in"; } {
+      config.users = {
+        mutableUsers = false;
+        users.root = { initialPassword = null; hashedPassword = "!"; };
+        users.alice = { isNormalUser = true; uid = 1000; };
+      };
+    })
+    (guest "user-missing" { exit = 1; fails = [ "users.declared" ]; cause = "bob"; } {
+      config = {
+        users.users.alice = { isNormalUser = true; uid = 1000; initialPassword = "alice"; };
+        users.users.bob = { isNormalUser = true; uid = 1001; initialPassword = "bob"; };
+        system.activationScripts.zz-rewrite-users = "sed -i '/^bob:/d' /etc/passwd /etc/shadow";
+      };
+    })
+  ];
+
+  brokenBoot = [
+    # The default target is never reached: the report names the job that PID 1 waits for, and since when.
+    (guest "hangs" { exit = 4; fails = [ "boot.target" ]; cause = "migrate-database.service"; } (only "migrate-database" (
+      oneshot "Migrate the database" "echo 'waiting for the lock of the database'; sleep infinity" // {
+        requiredBy = [ "multi-user.target" ];
+        before = [ "multi-user.target" ];
+        serviceConfig = { Type = "oneshot"; RemainAfterExit = true; TimeoutStartSec = "infinity"; };
+      }
+    )))
+    # boot-lxcfs-mount-emergency, trap-plymouth-red-herring: the mount is to blame, not plymouth in emergency.service.
+    (guest "emergency" { exit = 4; fails = [ "boot.emergency" ]; cause = "var-lib-lxcfs.mount"; } {
+      vm.virtualisation.fileSystems."/var/lib/lxcfs" = { device = "lxcfs"; fsType = "fuse.lxcfs"; options = [ "defaults" ]; };
+    })
+    # boot-impermanence-device-wait: a device unit that cannot exist.
+    (guest "emergency-device" { exit = 4; fails = [ "boot.emergency" ]; cause = "persist"; } {
+      vm.virtualisation.fileSystems."/persist" = { device = "/dev/disk/by-label/persist"; fsType = "ext4"; options = [ "x-systemd.device-timeout=5s" ]; };
+    })
+    (guest "kernel-panic" { exit = 4; fails = [ "boot.panic" ]; cause = "sysrq triggered crash"; } (only "panic" (
+      oneshot "Crashes the kernel" "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger" // { before = [ "multi-user.target" ]; }
+    )))
+    # PID 1 cannot start: the kernel panics for want of it.
+    (guest "init-dies" { exit = 4; fails = [ "boot.panic" ]; cause = "Attempted to kill init"; } {
+      nixbox.init = "#!${sw}/bin/bash\necho 'cannot find the real root'\nexit 1";
+    })
+    (guest "missing-init" { exit = 4; fails = [ "boot.target" ]; cause = "stage 2 init script"; } { nixbox.noInit = true; })
+    (guest "powers-off" { exit = 4; fails = [ "boot.poweroff" ]; cause = "power"; } (only "power-saver" (
+      oneshot "Saves power" "systemctl --no-block poweroff; sleep infinity" // { before = [ "multi-user.target" ]; }
+    )))
+    (guest "oom" { exit = 1; fails = [ "boot.oom" ]; cause = "hungry"; } (only "hungry" (
+      service "A worker of it eats more than there is" "tail /dev/zero || true; exec sleep infinity" // {
+        serviceConfig = { MemoryMax = "48M"; MemorySwapMax = 0; OOMPolicy = "continue"; };
+      }
+    )))
+    # sec-sops-fails-no-failed-unit: no unit fails, only a line says so.
+    (guest "activation-fails" { exit = 1; fails = [ "boot.activation" ]; cause = "setupSecrets"; } {
+      config.system.activationScripts.setupSecrets = ''
+        echo "sops-install-secrets: failed to decrypt '/etc/secrets.yaml': no key could decrypt the data"
+        false
+      '';
+    })
+    # sec-sops-hangs-without-key: stuck before there is any systemd to ask.
+    (guest "activation-hangs" { exit = 4; fails = [ "boot.target" ]; cause = "setting up secrets"; slow = true; } {
+      config.system.activationScripts.setupSecrets = "echo 'setting up secrets...'\nsleep infinity";
+    })
+    (guest "tmpfiles-fails" { exit = 1; fails = [ "boot.tmpfiles" ]; cause = "nosuchuser"; } {
+      config.systemd.tmpfiles.rules = [ "d /var/lib/app 0755 nosuchuser nosuchgroup -" ];
+    })
+    (guest "tainted" { exit = 1; fails = [ "boot.taint" ]; cause = "taint"; } (only "oops" (
+      oneshot "Leaves the kernel as it is after an oops" "echo 128 > /proc/sys/kernel/tainted"
+    )))
+    # vm-stage1-special-mounts-overridden
+    (guest "stage1-hangs" { exit = 4; fails = [ "boot.target" ]; cause = "/dev/null"; slow = true; } {
+      nixbox.initrd = packages.initrd {
+        name = "no-devtmpfs";
+        script = builtins.toFile "stage-1-broken.sh" ''
+          #!/bin/ash
+          printf '\n\033[1;32m<<< NixOS Stage 1 >>>\033[0m\n\n'
+          while :; do
+            : > /dev/null
+            busybox sleep 1
+          done
+        '';
+      };
+    })
+    (guest "fills-disk" { exit = 1; fails = [ "services.failed-units" ]; cause = "No space left on device"; } {
+      config = {
+        virtualisation.diskSize = 256;
+        systemd.services.hoarder = oneshot "Fills its disk" "dd if=/dev/zero of=/var/lib/hoard bs=1M";
+      };
+    })
+    # A systemd that takes no units from credentials: nothing can be looked at.
+    (guest "old-systemd" { exit = 5; cause = "credentials"; } { config.boot.kernelParams = [ "systemd.import_credentials=no" ]; })
+  ];
+
+  hostile = [
+    (guest "runner-dies" { exit = 5; cause = "could not allocate memory"; } {
+      nixbox.runner = "#!${packages.tools}/bin/bash\necho 'qemu-system-x86_64: could not allocate memory: the dog ate it' >&2\nexit 1";
+    })
+    # Code of the flake that runs on the host tries what it should not be able to.
+    (guest "hostile-runner" { exit = 0; } {
+      nixbox.beforeStart = ''
+
+        attempt() { if "''${@:2}" 2>/dev/null; then echo "hostile-runner: $1: it worked" >&2; else echo "hostile-runner: $1: refused" >&2; fi; }
+        secret() { for home in /root /home/*; do for file in "$home"/.* "$home"/*; do if test -f "$file" && cat "$file" > /dev/null; then return 0; fi; done; done; return 1; }
+        store() { : > /nix/store/nixbox-hostile-runner && rm /nix/store/nixbox-hostile-runner; }
+        loopback() { exec 9<>/dev/tcp/127.0.0.1/"$1"; }
+        loopbackAny() { for port in 22 80 8080 18765; do if (loopback $port); then return 0; fi; done; return 1; }
+        # Only a process made to be killed is ever tried.
+        outside() { for proc in /proc/[0-9]*; do if test "$(cat $proc/comm)" = nixbox-canary; then kill -9 "''${proc#/proc/}"; return 0; fi; done; return 1; }
+        fill() { dd if=/dev/zero of="$TMPDIR/hoard" bs=1M count=6000 status=none; }
+        attempt "read a file in a home directory" secret
+        attempt "write to the store" store
+        attempt "reach a port on loopback" loopbackAny
+        attempt "kill a process outside" outside
+        attempt "fill the disk" fill
+        (trap "" TERM HUP INT; exec -a nixbox-hostile-daemon sleep 3600) < /dev/null > /dev/null 2>&1 &
+      '';
+    })
+    # The same from inside the machine, by what its runner shares with it.
+    (guest "hostile-guest" { exit = 0; } (only "hostile" (
+      oneshot "Tries to get out" ''
+        if touch /nix/.ro-store/nixbox-hostile-guest; then echo "hostile-guest: write to the host's store: it worked"; else echo "hostile-guest: write to the host's store: refused"; fi
+        if ls /tmp/shared/.. /tmp/xchg/../../etc/shadow.host; then echo "hostile-guest: look outside: it worked"; else echo "hostile-guest: look outside: refused"; fi
+        if curl -sS --max-time 3 http://10.0.2.2:18765/; then echo "hostile-guest: reach the host: it worked"; else echo "hostile-guest: reach the host: refused"; fi
+      ''
+    )))
+  ];
+
+  brokenBuild = [
+    {
+      name = "eval-error";
+      value = {
+        expect = { exit = 3; fails = [ "build.eval" ]; cause = "services.nixbocks"; };
+        machine.config = throw "The option `services.nixbocks' does not exist. Definition values:\n- In `configuration.nix': { enable = true; }";
+      };
+    }
+    {
+      # bld-option-declared-twice
+      name = "option-declared-twice";
+      value = {
+        expect = { exit = 3; fails = [ "build.eval" ]; cause = "already declared"; };
+        machine.config = throw "The option `services.hypridle.enable' in `modules/mine.nix' is already declared in `modules/upstream.nix'.";
+      };
+    }
+    # bld-pipewire-options-removed; the VM variant has no such assertion, the host's own system does.
+    (guest "failed-assertion" { exit = 3; fails = [ "build.toplevel" ]; cause = "services.pipewire.config"; } {
+      host.assertions = [
+        { assertion = false; message = "The option definition `services.pipewire.config' in `audio.nix' no longer has any effect; please remove it."; }
+      ];
+    })
+    # bld-logrotate-check-in-build
+    (guest "build-fails" { exit = 3; fails = [ "build.derivation" ]; cause = "unknown group"; } {
+      config.environment.etc."logrotate.conf".source = run "logrotate.conf" { } ''
+        echo "checking the configuration"
+        echo "error: logrotate.conf:3 unknown group 'nogroup'" >&2
+        exit 1
+      '';
+    })
+    {
+      # Named in `expected` only: there is no such machine.
+      name = "missing-attribute";
+      value.expect = { exit = 3; fails = [ "build.attribute" ]; cause = "missing-attribute"; };
+    }
+  ];
+in
+builtins.listToAttrs (healthy ++ traps ++ brokenServices ++ brokenNetwork ++ brokenUsers ++ brokenBoot ++ hostile ++ brokenBuild)

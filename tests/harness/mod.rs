@@ -1,0 +1,227 @@
+//! The domain's own words for end-to-end tests: `Nixbox::try_(guest("failed-unit")).run()`, and proof that nothing is left.
+//!
+//! These tests run the real binary, real nix, real QEMU and real guests. Without the guests' packages (see
+//! `scripts/env`) they are skipped, and say so.
+
+#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The environment variable by which `scripts/env` tells where the guests' packages lie.
+const PACKAGES: &str = "NIXBOX_TEST_PACKAGES";
+
+/// Why end-to-end tests cannot run here, if they cannot.
+pub(crate) fn cannot_run() -> Option<String> {
+    if std::env::var_os(PACKAGES).is_none() {
+        return Some(format!("{PACKAGES} is not set: run them through scripts/test, or scripts/env cargo test"));
+    }
+    None
+}
+
+/// The guests' flake.
+pub(crate) fn guests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests")
+}
+
+/// The installable of a guest.
+pub(crate) fn guest(name: &str) -> String {
+    format!("{}#{name}", guests().display())
+}
+
+/// What `tests/guests#expected` says of all guests.
+pub(crate) fn expected() -> Result<serde_json::Map<String, Value>, String> {
+    let output = Command::new("nix")
+        .args(["--extra-experimental-features", "nix-command flakes", "eval", "--json", "--impure"])
+        .arg(format!("{}#expected", guests().display()))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cannot run nix: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("tests/guests#expected: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    match serde_json::from_slice(&output.stdout) {
+        Ok(Value::Object(map)) => Ok(map),
+        other => Err(format!("tests/guests#expected is no attribute set: {other:?}")),
+    }
+}
+
+/// One call of nixbox, with an empty home and a state directory of its own.
+pub(crate) struct Nixbox {
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    home: tempfile::TempDir,
+    deadline: Duration,
+}
+
+impl Nixbox {
+    /// `nixbox ARGS`.
+    pub(crate) fn new<A: Into<OsString>>(args: impl IntoIterator<Item = A>) -> Self {
+        let home = tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary home");
+        Self {
+            args: args.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            home,
+            deadline: Duration::from_secs(600),
+        }
+    }
+
+    /// `nixbox try TARGET --impure --format json`, artifacts in the call's own home.
+    pub(crate) fn try_(target: impl Into<OsString>) -> Self {
+        let mut call = Self::new(["try"]);
+        call.args.push(target.into());
+        let artifacts = call.home.path().join("artifacts");
+        call.args.extend(["--impure", "--format", "json", "--artifacts"].map(OsString::from));
+        call.args.push(artifacts.into());
+        call
+    }
+
+    pub(crate) fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    pub(crate) fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    pub(crate) fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
+        command
+            .args(&self.args)
+            .env("XDG_STATE_HOME", self.home.path().join("state"))
+            .env_remove("XDG_RUNTIME_DIR")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it, for tests that interrupt.
+    pub(crate) fn spawn(self) -> Running {
+        let child =
+            self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nixbox starts");
+        Running { child, call: self }
+    }
+
+    /// Runs it to its end. Fails when it hangs, or leaves anything behind.
+    pub(crate) fn run(self) -> Outcome {
+        let started = Instant::now();
+        let running = self.spawn();
+        let outcome = running.wait();
+        eprintln!("    {:.1} s", started.elapsed().as_secs_f64());
+        outcome
+    }
+}
+
+/// A nixbox that is running.
+pub(crate) struct Running {
+    child: Child,
+    call: Nixbox,
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.call.home()
+    }
+
+    /// Sends a signal to nixbox alone.
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("nixbox is there to be signalled");
+    }
+
+    /// Waits for its end and proves that nothing is left.
+    pub(crate) fn wait(self) -> Outcome {
+        let Self { child, call } = self;
+        let pid = child.id();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        let output = match receiver.recv_timeout(call.deadline) {
+            Ok(output) => output.expect("nixbox can be waited for"),
+            Err(_) => {
+                let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+                panic!("nixbox {:?} did not end within {:?}", call.args, call.deadline);
+            }
+        };
+        let left = processes_under(call.home.path());
+        assert!(left.is_empty(), "processes survived: {left:?}");
+        Outcome { output, call }
+    }
+}
+
+/// How a call ended.
+pub(crate) struct Outcome {
+    pub(crate) output: Output,
+    pub(crate) call: Nixbox,
+}
+
+impl Outcome {
+    pub(crate) fn code(&self) -> i32 {
+        self.output.status.code().unwrap_or(-1)
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// stdout as one JSON document.
+    pub(crate) fn report(&self) -> Value {
+        serde_json::from_slice(&self.output.stdout).unwrap_or_else(|error| {
+            panic!("stdout is not one JSON document: {error}\nstdout: {}\nstderr: {}", self.stdout(), self.stderr())
+        })
+    }
+
+    /// The ids of the checks that failed.
+    pub(crate) fn failed(&self) -> BTreeSet<String> {
+        self.report()["checks"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|check| check["status"] == "fail" && check["allowed"].is_null())
+            .filter_map(|check| check["id"].as_str().map(str::to_owned))
+            .collect()
+    }
+}
+
+/// Processes that have `directory` in their command line, environment or root: whatever a call has started works below
+/// the call's own home.
+pub(crate) fn processes_under(directory: &Path) -> Vec<String> {
+    let needle = directory.as_os_str().as_encoded_bytes();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        if pid == std::process::id() {
+            continue;
+        }
+        let cmdline = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let has = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        if has(&cmdline) || has(&environ) {
+            found.push(format!("{pid}: {}", String::from_utf8_lossy(&cmdline).replace('\0', " ")));
+        }
+    }
+    found
+}

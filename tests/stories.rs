@@ -1,0 +1,287 @@
+//! What a user meets: exit codes, interrupts, killed processes, full disks, two runs at once. On real machines.
+
+mod harness;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use harness::{Nixbox, Running, cannot_run, guest, processes_under};
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::signal::Signal;
+
+/// A story's name and what happens in it.
+type Story = (&'static str, fn());
+
+const WITHOUT_GUESTS: &[Story] = &[
+    ("a flake that is not there is a usage error", a_flake_that_is_not_there),
+    ("a size that is none is a usage error", a_size_that_is_none),
+    ("a bad nixbox toml is a usage error with the line", a_bad_config),
+    ("help names the exit codes", help_names_the_exit_codes),
+];
+
+const WITH_GUESTS: &[Story] = &[
+    ("a missing attribute is named with the nearest", a_missing_attribute),
+    ("kvm that does not work is not the configuration's fault", kvm_that_does_not_work),
+    ("json is one document and nothing else", json_is_one_document),
+    ("a pass tells how to apply it and keeps the evidence", a_pass_keeps_the_evidence),
+    ("virtio-serial finds out the same", virtio_serial),
+    ("ctrl-c ends it at once and leaves nothing", ctrl_c),
+    ("a second ctrl-c ends it hard", ctrl_c_twice),
+    ("sigterm ends it", sigterm),
+    ("sigkill leaves no process, clean removes the rest", sigkill),
+    ("qemu killed is noticed and is nobody's configuration", qemu_killed),
+    ("the vsock daemon killed is no failure of the configuration", vsock_daemon_killed),
+    ("a path with spaces works", a_path_with_spaces),
+    ("two runs at once do not disturb each other", two_at_once),
+    ("no terminal, no home, no runtime directory", no_home),
+];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    let cannot = cannot_run();
+    if let Some(reason) = &cannot {
+        for (name, _) in WITH_GUESTS {
+            eprintln!("skipped: {name}: {reason}");
+        }
+    }
+    let trial = |(name, story): &Story, skip: bool| {
+        let story = *story;
+        Trial::test(*name, move || {
+            std::panic::catch_unwind(story).map_err(|panic| {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+                Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
+            })
+        })
+        .with_ignored_flag(skip)
+    };
+    let trials = WITHOUT_GUESTS
+        .iter()
+        .map(|story| trial(story, false))
+        .chain(WITH_GUESTS.iter().map(|story| trial(story, cannot.is_some())))
+        .collect();
+    arguments.test_threads.get_or_insert(2);
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn a_flake_that_is_not_there() {
+    let outcome = Nixbox::new(["try", "./nowhere#x"]).run();
+    assert_eq!(outcome.code(), 2, "{}", outcome.stderr());
+    assert!(outcome.stderr().contains("nowhere"), "{}", outcome.stderr());
+}
+
+fn a_size_that_is_none() {
+    let outcome = Nixbox::new(["try", "--memory", "banana"]).run();
+    assert_eq!(outcome.code(), 2);
+    assert!(outcome.stderr().contains("banana"), "{}", outcome.stderr());
+}
+
+fn a_bad_config() {
+    let call = Nixbox::new(["try", "./nowhere#x"]);
+    let config = call.home().join("nixbox.toml");
+    fs::write(&config, "[checks]\nsettel = \"3s\"\n").unwrap();
+    let outcome = call.arg("--config").arg(&config).run();
+    assert_eq!(outcome.code(), 2);
+    for word in ["settel", "settle", "2"] {
+        assert!(outcome.stderr().contains(word), "{word} in {}", outcome.stderr());
+    }
+}
+
+fn help_names_the_exit_codes() {
+    let outcome = Nixbox::new(["--help"]).run();
+    assert_eq!(outcome.code(), 0);
+    assert!(outcome.stdout().contains("130  interrupted"), "{}", outcome.stdout());
+}
+
+fn a_missing_attribute() {
+    let outcome = Nixbox::try_(guest("minimel")).run();
+    let report = outcome.report();
+    assert_eq!(outcome.code(), 3, "{report:#}");
+    assert!(outcome.failed().contains("build.attribute"), "{report:#}");
+    assert!(report.to_string().contains("minimal"), "{report:#}");
+}
+
+fn kvm_that_does_not_work() {
+    if nixbox::machine::accel::prove_kvm().usable {
+        eprintln!("skipped: KVM works here, so that it does not cannot be seen");
+        return;
+    }
+    let outcome = Nixbox::try_(guest("minimal")).args(["--accel", "kvm"]).run();
+    let report = outcome.report();
+    assert_eq!(outcome.code(), 5, "{report:#}");
+    assert_eq!(report["verdict"], "unknown");
+    assert_eq!(report["stage"], "host");
+}
+
+fn json_is_one_document() {
+    let outcome = Nixbox::try_(guest("minimal")).run();
+    let report = outcome.report();
+    assert_eq!((outcome.code(), &report["verdict"]), (0, &"pass".into()), "{report:#}");
+    assert_eq!(report["schema"], 1);
+    assert!(outcome.stdout().trim_end().ends_with('}'));
+}
+
+fn a_pass_keeps_the_evidence() {
+    let outcome = Nixbox::try_(guest("minimal")).run();
+    let report = outcome.report();
+    let artifacts = report["artifacts"].as_str().expect("an artifacts directory");
+    let artifacts = Path::new(artifacts);
+    for (name, holds) in [
+        ("report.json", "\"schema\""),
+        ("console.log", "Stage 2"),
+        ("journal.txt", "systemd"),
+        ("facts.json", "units"),
+        ("nix.log", ""),
+        ("qemu.log", ""),
+    ] {
+        let text = fs::read(artifacts.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(String::from_utf8_lossy(&text).contains(holds), "{name} holds {holds:?}");
+    }
+    let screen = fs::read(artifacts.join("screen.png")).expect("screen.png");
+    assert_eq!(&screen[..8], b"\x89PNG\r\n\x1a\n");
+    assert!(report["apply"].as_str().is_some_and(|apply| apply.contains("nixos-rebuild switch")), "{report:#}");
+}
+
+fn virtio_serial() {
+    let outcome = Nixbox::try_(guest("minimal")).args(["--transport", "virtio-serial"]).run();
+    let report = outcome.report();
+    assert_eq!(outcome.code(), 0, "{report:#}\n{}", outcome.stderr());
+    assert_eq!(report["machine"]["transport"], "virtio-serial");
+}
+
+/// The processes of a run by a word of their command line.
+fn pids_of(running: &Running, word: &str) -> Vec<i32> {
+    processes_under(running.home())
+        .iter()
+        .filter(|process| process.contains(word))
+        .filter_map(|process| process.split(':').next()?.parse().ok())
+        .collect()
+}
+
+/// Waits until QEMU itself runs (the jail's own processes name it too, as an argument).
+fn until_qemu_runs(running: &Running) -> i32 {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        for pid in pids_of(running, "qemu") {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if name.starts_with("qemu-system") {
+                return pid;
+            }
+        }
+        assert!(Instant::now() < deadline, "QEMU did not start: {:?}", processes_under(running.home()));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn nothing_left(home: &Path, within: Duration) {
+    let deadline = Instant::now() + within;
+    loop {
+        let left = processes_under(home);
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still there after {within:?}: {left:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn run_directories(home: &Path) -> Vec<std::path::PathBuf> {
+    let run = home.join("state/nixbox/run");
+    fs::read_dir(run).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn interrupted_by(signals: &[Signal], code: i32) {
+    let running = Nixbox::try_(guest("minimal")).spawn();
+    until_qemu_runs(&running);
+    let asked = Instant::now();
+    for signal in signals {
+        running.signal(*signal);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let outcome = running.wait();
+    assert!(asked.elapsed() < Duration::from_secs(5), "took {:?}", asked.elapsed());
+    assert_eq!(outcome.code(), code, "{}", outcome.stderr());
+    let left = run_directories(outcome.call.home());
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn ctrl_c() {
+    interrupted_by(&[Signal::SIGINT], 130);
+}
+
+fn ctrl_c_twice() {
+    interrupted_by(&[Signal::SIGINT, Signal::SIGINT], 130);
+}
+
+fn sigterm() {
+    interrupted_by(&[Signal::SIGTERM], 130);
+}
+
+fn sigkill() {
+    let running = Nixbox::try_(guest("minimal")).spawn();
+    until_qemu_runs(&running);
+    running.signal(Signal::SIGKILL);
+    nothing_left(running.home(), Duration::from_secs(3));
+    let left = run_directories(running.home());
+    assert_eq!(left.len(), 1, "{left:?}");
+    let outcome = running.wait();
+    let state = outcome.call.home().join("state");
+    let clean = Nixbox::new(["clean"]).env("XDG_STATE_HOME", &state).run();
+    assert_eq!(clean.code(), 0, "{}", clean.stderr());
+    assert!(!left[0].exists(), "{left:?} is still there: {}", clean.stdout());
+}
+
+fn qemu_killed() {
+    let running = Nixbox::try_(guest("minimal")).spawn();
+    let qemu = until_qemu_runs(&running);
+    std::thread::sleep(Duration::from_secs(2));
+    let killed = Instant::now();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(qemu), Signal::SIGKILL).unwrap();
+    let outcome = running.wait();
+    assert!(killed.elapsed() < Duration::from_secs(3), "noticed after {:?}", killed.elapsed());
+    let report = outcome.report();
+    assert_eq!(outcome.code(), 5, "{report:#}");
+    assert_eq!(report["verdict"], "unknown");
+}
+
+fn vsock_daemon_killed() {
+    let running = Nixbox::try_(guest("minimal")).spawn();
+    until_qemu_runs(&running);
+    for pid in pids_of(&running, "vhost-device-vsock") {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if name.starts_with("vhost-device") {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        }
+    }
+    let outcome = running.wait();
+    assert_eq!(outcome.code(), 5, "{:#}", outcome.report());
+}
+
+fn a_path_with_spaces() {
+    let call = Nixbox::new(["try"]);
+    let flake = call.home().join("a flake, with spaces");
+    let copied = std::process::Command::new("cp").arg("-r").arg(harness::guests()).arg(&flake).status().unwrap();
+    assert!(copied.success());
+    let mut target = flake.into_os_string();
+    target.push("#minimal");
+    let outcome = call.arg(target).args(["--impure", "--format", "json"]).run();
+    assert_eq!(outcome.code(), 0, "{}\n{}", outcome.stdout(), outcome.stderr());
+}
+
+fn two_at_once() {
+    let first = Nixbox::try_(guest("minimal")).spawn();
+    let second = Nixbox::try_(guest("minimal")).spawn();
+    let outcomes = [first.wait(), second.wait()];
+    for outcome in outcomes {
+        assert_eq!(outcome.code(), 0, "{:#}", outcome.report());
+    }
+}
+
+fn no_home() {
+    let call = Nixbox::try_(guest("minimal"));
+    let home = call.home().join("empty home");
+    fs::create_dir(&home).unwrap();
+    let outcome = call.env("HOME", &home).env("TERM", "dumb").run();
+    assert_eq!(outcome.code(), 0, "{:#}", outcome.report());
+}
