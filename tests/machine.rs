@@ -76,6 +76,13 @@ fn processes_of(dir: &Path) -> Vec<u32> {
         .collect()
 }
 
+/// The one of them with this name.
+fn process_of(dir: &Path, name: &str) -> nix::unistd::Pid {
+    let named =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name));
+    nix::unistd::Pid::from_raw(processes_of(dir).into_iter().find(named).unwrap().cast_signed())
+}
+
 async fn next(machine: &mut Machine) -> MachineEvent {
     tokio::time::timeout(LIMIT, machine.next_event()).await.expect("nothing happened")
 }
@@ -127,12 +134,8 @@ async fn over_vhost_user_too() {
     assert_eq!(machine.status().await.unwrap(), "running");
     assert!(bench.run_dir.file("vs").exists());
 
-    let daemon = *processes_of(bench.run_dir.path())
-        .iter()
-        .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("vhost")))
-        .unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon.cast_signed()), nix::sys::signal::Signal::SIGKILL)
-        .unwrap();
+    let daemon = process_of(bench.run_dir.path(), "vhost");
+    nix::sys::signal::kill(daemon, nix::sys::signal::Signal::SIGKILL).unwrap();
     assert!(matches!(next_of_note(&mut machine).await, MachineEvent::VsockDaemonDied { .. }));
     machine.stop().await;
     assert_eq!(processes_of(bench.run_dir.path()), [0; 0]);
@@ -142,9 +145,9 @@ async fn over_vhost_user_too() {
 async fn a_killed_qemu_is_noticed_at_once() {
     let Some(bench) = Bench::new() else { return };
     let mut machine = bench.start(bench.spec()).await.unwrap();
-    let qemu = *processes_of(bench.run_dir.path()).first().unwrap();
+    let qemu = process_of(bench.run_dir.path(), "qemu");
     let begun = Instant::now();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(qemu.cast_signed()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(qemu, nix::sys::signal::Signal::SIGKILL).unwrap();
     let MachineEvent::Exited { code, signal, stderr_tail } = next_of_note(&mut machine).await else { panic!() };
     let noticed = begun.elapsed();
     assert!(noticed < Duration::from_millis(200), "{noticed:?}");
@@ -205,8 +208,8 @@ async fn in_every_jail() {
 async fn a_qemu_that_hangs_is_killed() {
     let Some(bench) = Bench::new() else { return };
     let machine = bench.start(bench.spec()).await.unwrap();
-    let qemu = *processes_of(bench.run_dir.path()).first().unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(qemu.cast_signed()), nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let qemu = process_of(bench.run_dir.path(), "qemu");
+    nix::sys::signal::kill(qemu, nix::sys::signal::Signal::SIGSTOP).unwrap();
     let begun = Instant::now();
     assert!(!machine.stop().await.orderly);
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());

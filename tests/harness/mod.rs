@@ -114,8 +114,7 @@ impl Nixbox {
 
     /// Starts it, for tests that interrupt.
     pub(crate) fn spawn(self) -> Running {
-        let child =
-            self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nixbox starts");
+        let child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nixbox starts");
         Running { child, call: self }
     }
 
@@ -146,7 +145,8 @@ impl Running {
 
     /// Sends a signal to nixbox alone.
     pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).expect("nixbox is there to be signalled");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal)
+            .expect("nixbox is there to be signalled");
     }
 
     /// Waits for its end and proves that nothing is left.

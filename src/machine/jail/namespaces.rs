@@ -141,7 +141,7 @@ fn init(
     nix::sys::prctl::set_dumpable(false).step("refuse to be traced")?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
 
-    let Some(program) = hands.program.take() else {
+    let Some(program) = linux::Program::new(&hands.order)? else {
         hands.teller.tell(&Status::Started);
         hands.teller.tell(&Status::Exited { code: Some(0), signal: None });
         return Ok(());
