@@ -250,6 +250,8 @@ let
       # Presets would otherwise enable everything on a first boot; NixOS ignores them all.
       "systemd/system-preset/00-nixos.preset".text = "ignore *";
       "systemd/user-preset/00-nixos.preset".text = "ignore *";
+      # The kernel's names (eth0) become predictable ones (ens3), as on NixOS.
+      "systemd/network/99-default.link".text = "[Match]\nOriginalName=*\n\n[Link]\nNamePolicy=keep kernel database onboard slot path\nAlternativeNamesPolicy=database onboard slot path mac\nMACAddressPolicy=persistent";
       "sysctl.d/60-nixos.conf".text = "net.ipv4.ping_group_range=0 2147483647\nkernel.printk=4 4 1 7";
       "tmpfiles.d/00-nixos.conf".text = lines ([ "d /var/lib/private 0700 root root -" "d /var/empty 0555 root root -" "d /srv 0755 root root -" ] ++ cfg.systemd.tmpfiles.rules);
       "fstab".text = lines (

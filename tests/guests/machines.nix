@@ -368,7 +368,7 @@ let
   ];
 
   brokenNetwork = [
-    (guest "no-address" { exit = 1; fails = [ "network.address" "network.route" ]; cause = "eth0"; } {
+    (guest "no-address" { exit = 1; fails = [ "network.address" "network.route" ]; cause = "address"; } {
       config.environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\n\n[Network]\nDHCP=no\nLinkLocalAddressing=no";
     })
     (guest "no-dns" { exit = 1; fails = [ "network.dns" ]; cause = "resolv.conf"; } { config.networking.nameservers = [ ]; })
@@ -385,7 +385,12 @@ let
         networking.networkmanager.enable = true;
         environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nName=none";
         systemd.services = {
-          NetworkManager = oneshot "Network Manager" "ip link set eth0 up\nip address add 10.0.2.15/24 dev eth0\nip route add default via 10.0.2.2";
+          NetworkManager = oneshot "Network Manager" ''
+            until dev=$(ls /sys/class/net | grep '^en'); do sleep 0.1; done
+            ip link set $dev up
+            ip address add 10.0.2.15/24 dev $dev
+            ip route add default via 10.0.2.2
+          '';
           systemd-networkd-wait-online = {
             description = "Wait for Network to be Configured";
             wantedBy = [ "network-online.target" ];
