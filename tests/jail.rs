@@ -301,6 +301,37 @@ fn sigkill_leaves_nothing() {
     }
 }
 
+/// Also while the jail is being built.
+#[test]
+fn sigkill_at_any_moment_leaves_nothing() {
+    for kind in [JailKind::Namespaces, JailKind::Landlock] {
+        for moment in 0..25 {
+            let place = Place::new();
+            let script = place.script("(setsid sleep $1 &)\nexec sleep $1");
+            let order = place.path("order.json");
+            std::fs::write(&order, serde_json::to_vec(&place.order(kind, &script, &[&place.mark])).unwrap()).unwrap();
+            let mut nixbox = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "as_nixbox", "--ignored"])
+                .env("NIXBOX_TEST_ORDER", &order)
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            // Spread over the time that all of it takes.
+            std::thread::sleep(Duration::from_millis(2 * moment));
+            nixbox.kill().unwrap();
+            nixbox.wait().unwrap();
+            // Supervisors are named after the run directory.
+            let run = place.path("run");
+            let left = || [place.survivors(), processes_with(run.to_str().unwrap())].concat();
+            let begun = Instant::now();
+            while !left().is_empty() {
+                assert!(begun.elapsed() < Duration::from_secs(3), "{kind:?}, {moment}: something survives");
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
 /// When the supervisor is killed as well, the kernel still ends the namespace.
 #[test]
 fn sigkill_of_the_supervisor_leaves_nothing_either() {

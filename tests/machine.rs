@@ -10,9 +10,14 @@ use std::time::{Duration, Instant};
 
 use nixbox::channel::Transport;
 use nixbox::event::Events;
-use nixbox::machine::{Accel, JailOptions, Machine, MachineEvent, RunDir, Spec, find_program};
+use nixbox::machine::accel::prove_kvm;
+use nixbox::machine::{Accel, JailKind, JailOptions, Machine, MachineEvent, RunDir, Spec, find_program};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn launcher() -> PathBuf {
+    std::env::var_os("NIXBOX_TEST_LAUNCHER").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_nixbox")), PathBuf::from)
+}
 
 /// A run directory, a runner that starts QEMU with nothing to boot, and a jail that shows both.
 struct Bench {
@@ -40,7 +45,7 @@ impl Bench {
         std::fs::write(&runner, script).unwrap();
         std::fs::set_permissions(&runner, std::fs::Permissions::from_mode(0o755)).unwrap();
         let jail = JailOptions {
-            launcher: PathBuf::from(env!("CARGO_BIN_EXE_nixbox")),
+            launcher: launcher(),
             // A QEMU that was unpacked somewhere needs what lies around it.
             read_only: qemu.ancestors().nth(2).map(Path::to_owned).into_iter().collect(),
             ..JailOptions::default()
@@ -69,6 +74,13 @@ fn processes_of(dir: &Path) -> Vec<u32> {
             line.windows(needle.len()).any(|window| window == needle)
         })
         .collect()
+}
+
+/// The one of them with this name.
+fn process_of(dir: &Path, name: &str) -> nix::unistd::Pid {
+    let named =
+        |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.starts_with(name));
+    nix::unistd::Pid::from_raw(processes_of(dir).into_iter().find(named).unwrap().cast_signed())
 }
 
 async fn next(machine: &mut Machine) -> MachineEvent {
@@ -122,12 +134,8 @@ async fn over_vhost_user_too() {
     assert_eq!(machine.status().await.unwrap(), "running");
     assert!(bench.run_dir.file("vs").exists());
 
-    let daemon = *processes_of(bench.run_dir.path())
-        .iter()
-        .find(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("vhost")))
-        .unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon.cast_signed()), nix::sys::signal::Signal::SIGKILL)
-        .unwrap();
+    let daemon = process_of(bench.run_dir.path(), "vhost");
+    nix::sys::signal::kill(daemon, nix::sys::signal::Signal::SIGKILL).unwrap();
     assert!(matches!(next_of_note(&mut machine).await, MachineEvent::VsockDaemonDied { .. }));
     machine.stop().await;
     assert_eq!(processes_of(bench.run_dir.path()), [0; 0]);
@@ -137,9 +145,9 @@ async fn over_vhost_user_too() {
 async fn a_killed_qemu_is_noticed_at_once() {
     let Some(bench) = Bench::new() else { return };
     let mut machine = bench.start(bench.spec()).await.unwrap();
-    let qemu = *processes_of(bench.run_dir.path()).first().unwrap();
+    let qemu = process_of(bench.run_dir.path(), "qemu");
     let begun = Instant::now();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(qemu.cast_signed()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(qemu, nix::sys::signal::Signal::SIGKILL).unwrap();
     let MachineEvent::Exited { code, signal, stderr_tail } = next_of_note(&mut machine).await else { panic!() };
     let noticed = begun.elapsed();
     assert!(noticed < Duration::from_millis(200), "{noticed:?}");
@@ -180,6 +188,57 @@ async fn a_disk_that_fills_ends_the_machine() {
     let MachineEvent::DiskLimit { why } = next_of_note(&mut machine).await else { panic!() };
     assert!(why.contains("8.0 MiB"), "{why}");
     machine.stop().await;
+}
+
+#[tokio::test]
+async fn in_every_jail() {
+    for kind in [JailKind::Namespaces, JailKind::Landlock, JailKind::None] {
+        let Some(mut bench) = Bench::new() else { return };
+        bench.jail.kind = kind;
+        let machine = bench.start(bench.spec()).await.unwrap();
+        assert_eq!(machine.status().await.unwrap(), "running");
+        let begun = Instant::now();
+        assert!(machine.stop().await.orderly, "{kind:?}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{kind:?} {:?}", begun.elapsed());
+        assert_eq!(processes_of(bench.run_dir.path()), [0; 0], "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_qemu_that_hangs_is_killed() {
+    let Some(bench) = Bench::new() else { return };
+    let machine = bench.start(bench.spec()).await.unwrap();
+    let qemu = process_of(bench.run_dir.path(), "qemu");
+    nix::sys::signal::kill(qemu, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    let begun = Instant::now();
+    assert!(!machine.stop().await.orderly);
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(processes_of(bench.run_dir.path()), [0; 0]);
+}
+
+#[tokio::test]
+async fn a_runner_that_ends_at_once_is_told_with_its_words() {
+    let Some(bench) = Bench::new() else { return };
+    std::fs::write(&bench.runner, "#!/bin/sh\necho no such luck >&2\nexit 7\n").unwrap();
+    let failure = bench.start(bench.spec()).await.unwrap_err();
+    let why = failure.why.unwrap();
+    assert!(why.contains("exit code 7") && why.contains("no such luck"), "{why}");
+}
+
+/// On one host it works, on the next it does not: either way the answer comes at once and explains itself.
+#[tokio::test]
+async fn kvm_is_proven_or_refused() {
+    let begun = Instant::now();
+    let proof = prove_kvm(&launcher()).await;
+    eprintln!("{:?} {proof:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    match proof.millis {
+        Some(millis) => assert!(proof.usable && millis < 100.0, "{proof:?}"),
+        None => assert!(proof.reason.is_some(), "{proof:?}"),
+    }
+    if !Path::new("/dev/kvm").exists() {
+        assert!(!proof.usable);
+    }
 }
 
 /// A whole guest, where one is named.

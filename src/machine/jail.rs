@@ -205,6 +205,8 @@ impl Jailed {
     pub async fn spawn(launcher: &Path, order: &Order) -> io::Result<Self> {
         let mut child = Command::new(launcher)
             .arg(ENTRY)
+            // For people who read a list of processes.
+            .args(&order.run_dir)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())

@@ -6,7 +6,6 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -221,6 +220,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     #[cfg(target_os = "linux")]
     {
+        use std::os::fd::AsRawFd as _;
         use std::os::unix::fs::FileTypeExt as _;
 
         let flags = nix::libc::O_PATH | nix::libc::O_NOFOLLOW;

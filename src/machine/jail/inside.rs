@@ -1,11 +1,9 @@
 //! The supervisor's side of the jail. One thread, no tokio, no guesses: every step that fails is told by name.
 
-use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd, FromRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -55,40 +53,6 @@ impl Teller {
     }
 }
 
-/// The order as C wants it for exec, made before any fork.
-#[derive(Debug)]
-pub(super) struct Program {
-    path: CString,
-    arguments: Vec<CString>,
-    environment: Vec<CString>,
-}
-
-impl Program {
-    fn new(order: &Order) -> Step<Option<Self>> {
-        let Some(program) = &order.program else { return Ok(None) };
-        let c = |text: &OsStr| CString::new(text.as_bytes()).step("a NUL byte in the program's arguments");
-        let path = c(program.as_os_str())?;
-        let mut arguments = vec![path.clone()];
-        for argument in &order.arguments {
-            arguments.push(c(argument)?);
-        }
-        let mut environment = Vec::new();
-        for (name, value) in &order.environment {
-            let mut pair = name.clone();
-            pair.push("=");
-            pair.push(value);
-            environment.push(c(&pair)?);
-        }
-        Ok(Some(Self { path, arguments, environment }))
-    }
-
-    /// Becomes the program; returns only when that fails.
-    pub(super) fn exec(&self) -> Step<std::convert::Infallible> {
-        let result = nix::unistd::execve(&self.path, &self.arguments, &self.environment);
-        result.step(format_args!("start {}", self.path.to_string_lossy()))
-    }
-}
-
 /// What the supervisor has in hand once it has begun.
 pub(super) struct Hands {
     /// Readable at nixbox' end.
@@ -97,8 +61,6 @@ pub(super) struct Hands {
     pub(super) teller: Teller,
     /// What is wanted.
     pub(super) order: Order,
-    /// The program of the order.
-    pub(super) program: Option<Program>,
 }
 
 /// The supervisor. Returns the process's exit code.
@@ -118,7 +80,7 @@ pub(super) fn main() -> i32 {
         }
     };
     let spare = teller.0.try_clone().map(Teller);
-    let result = Program::new(&order).and_then(|program| run(Hands { lifeline, teller, order, program }));
+    let result = run(Hands { lifeline, teller, order });
     match (result, spare) {
         (Ok(()), _) => 0,
         (Err(StepError { step, error }), Ok(mut teller)) => {
@@ -142,11 +104,11 @@ fn run(hands: Hands) -> Step<()> {
 fn run(hands: Hands) -> Step<()> {
     use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 
-    let Hands { mut lifeline, mut teller, order, program } = hands;
+    let Hands { mut lifeline, mut teller, order } = hands;
     if order.kind != JailKind::None {
         return failed("build the jail", "this system has none");
     }
-    let (Some(path), Some(_)) = (order.program, program) else { return Ok(()) };
+    let Some(path) = order.program else { return Ok(()) };
     let mut command = std::process::Command::new(&path);
     command.args(&order.arguments).env_clear().envs(order.environment).process_group(0);
     if let Some(run_dir) = &order.run_dir {
@@ -157,10 +119,10 @@ fn run(hands: Hands) -> Step<()> {
     let group = nix::unistd::Pid::from_raw(child.id().cast_signed());
     std::thread::spawn(move || {
         drop(lifeline.read(&mut [0]));
-        drop(nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL));
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
     });
     let status = child.wait().step("wait for the program")?;
-    drop(nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL));
+    let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
     teller.tell(&Status::Exited { code: status.code(), signal: status.signal() });
     Ok(())
 }
@@ -218,8 +180,10 @@ fn read_order(lifeline: &mut File) -> Step<Order> {
 pub(super) mod linux {
     //! What both kinds of supervisors on Linux need.
 
+    use std::ffi::{CString, OsStr};
     use std::io::Read as _;
     use std::os::fd::AsFd as _;
+    use std::os::unix::ffi::OsStrExt as _;
 
     use nix::errno::Errno;
     use nix::libc;
@@ -230,7 +194,41 @@ pub(super) mod linux {
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use nix::unistd::Pid;
 
-    use super::{File, Hands, Named as _, Order, Program, Status, Step, StepError};
+    use super::{File, Hands, Named as _, Order, Status, Step, StepError};
+
+    /// The order as C wants it for exec, made before any fork.
+    #[derive(Debug)]
+    pub(in super::super) struct Program {
+        path: CString,
+        arguments: Vec<CString>,
+        environment: Vec<CString>,
+    }
+
+    impl Program {
+        pub(in super::super) fn new(order: &Order) -> Step<Option<Self>> {
+            let Some(program) = &order.program else { return Ok(None) };
+            let c = |text: &OsStr| CString::new(text.as_bytes()).step("a NUL byte in the program's arguments");
+            let path = c(program.as_os_str())?;
+            let mut arguments = vec![path.clone()];
+            for argument in &order.arguments {
+                arguments.push(c(argument)?);
+            }
+            let mut environment = Vec::new();
+            for (name, value) in &order.environment {
+                let mut pair = name.clone();
+                pair.push("=");
+                pair.push(value);
+                environment.push(c(&pair)?);
+            }
+            Ok(Some(Self { path, arguments, environment }))
+        }
+
+        /// Becomes the program; returns only when that fails.
+        pub(in super::super) fn exec(&self) -> Step<std::convert::Infallible> {
+            let result = nix::unistd::execve(&self.path, &self.arguments, &self.environment);
+            result.step(format_args!("start {}", self.path.to_string_lossy()))
+        }
+    }
 
     /// Signals arrive by descriptor from here on.
     pub(in super::super) fn signals() -> Step<SignalFd> {

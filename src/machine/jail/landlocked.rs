@@ -21,7 +21,7 @@ pub(super) fn run(mut hands: Hands) -> Step<()> {
     let signals = linux::signals()?;
     nix::sys::prctl::set_child_subreaper(true).step("become the subreaper")?;
     let landlocked = hands.order.kind == JailKind::Landlock;
-    let Some(program) = hands.program.take() else { return prove(&mut hands, landlocked) };
+    let Some(program) = linux::Program::new(&hands.order)? else { return prove(&mut hands, landlocked) };
     let supervisor = nix::unistd::getpid();
     let order = &hands.order;
     let main = linux::start(order, &program, || {

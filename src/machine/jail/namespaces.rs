@@ -118,10 +118,10 @@ fn loopback_up() -> Step<()> {
     Errno::result(done).map(drop).step("bring the loopback up")
 }
 
-/// What uid 0 keeps in a user namespace: `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `SETGID`, `SETUID`, `MKNOD`,
-/// `SETFCAP`. virtiofsd as root does not start without. They mean nothing beyond files of ids that are mapped, which is
+/// What uid 0 keeps in a user namespace: `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `SETGID`, `SETUID`, `SETPCAP`,
+/// `MKNOD`, `SETFCAP`. virtiofsd as root does not start without. They mean nothing beyond files of ids that are mapped, which is
 /// one id, and mounts stay read-only; `DAC_READ_SEARCH` would open files by handle, past all mounts.
-const KEPT: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 27 | 1 << 31;
+const KEPT: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 27 | 1 << 31;
 
 /// PID 1 of the jail.
 fn init(
@@ -141,7 +141,7 @@ fn init(
     nix::sys::prctl::set_dumpable(false).step("refuse to be traced")?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
 
-    let Some(program) = hands.program.take() else {
+    let Some(program) = linux::Program::new(&hands.order)? else {
         hands.teller.tell(&Status::Started);
         hands.teller.tell(&Status::Exited { code: Some(0), signal: None });
         return Ok(());
