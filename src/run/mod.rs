@@ -36,10 +36,6 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
-/// Kernel parameters that every guest gets. The console is captured (with graphics on, NixOS names none but tty0).
-/// With systemd in stage 1, that one must leave the credentials alone: handed on through switch-root they are lost.
-const KERNEL_PARAMS: &[&str] = &["console=ttyS0", "rd.systemd.import_credentials=no"];
-
 /// Runs `nixbox try`. Always answers with a report: what went wrong is in it.
 pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> (Report, Option<Artifacts>) {
     let clock = Instant::now();
@@ -260,6 +256,9 @@ impl Run<'_> {
         if let Some(info) = &mut self.report.machine {
             info.qemu = Some(machine.qemu_version().to_owned());
         }
+        for opening in machine.openings() {
+            self.events.note(format!("the runner {opening}"));
+        }
         if let Some(serial) = serial {
             serial.connect().await.map_err(|error| Failure::host("QEMU's serial ports do not answer").why(error))?;
         }
@@ -310,7 +309,7 @@ impl Run<'_> {
     fn spec(&self, prepared: &Prepared, transport: Transport, token: &Token) -> (Spec, Duration) {
         let machine = &prepared.settings.machine;
         let promises = &prepared.plan.promises;
-        let mut spec = Spec::new(prepared.built.store.physical(&prepared.built.runner), prepared.run_dir.path());
+        let mut spec = Spec::new(&prepared.built.runner, prepared.run_dir.path());
         // Two virtual CPUs boot faster than NixOS's default of one, where the host has them.
         let host_cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2) as u32);
         spec.cores = machine.cores.map_or_else(|| promises.cores.unwrap_or(1).max(host_cores), |cores| cores.0);
@@ -321,7 +320,6 @@ impl Run<'_> {
         spec.transport = transport;
         spec.network = machine.network.unwrap_or_default();
         spec.credentials = credentials(transport, token);
-        spec.kernel_params = KERNEL_PARAMS.iter().map(|parameter| (*parameter).to_owned()).collect();
         let limit = if prepared.accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT };
         (spec, machine.timeout.map_or(limit, |time| time.0))
     }
