@@ -480,6 +480,7 @@ let
         script = builtins.toFile "stage-1-broken.sh" ''
           #!/bin/ash
           printf '\n\033[1;32m<<< NixOS Stage 1 >>>\033[0m\n\n'
+          busybox rm -rf /dev
           while :; do
             : > /dev/null
             busybox sleep 1
