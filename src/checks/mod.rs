@@ -41,6 +41,7 @@ use serde_json::Value;
 pub use catalog::Selection;
 pub use comedown::{End, NoBoot, judge_no_boot};
 pub use plan::{Plan, WantedPort, plan};
+pub use script::{is_answered, is_as_expected};
 pub use verdict::{Outcome, counts_as_failure, verdict};
 
 use crate::guest::facts::{Facts, Unit};
@@ -213,8 +214,10 @@ impl<'a> View<'a> {
     }
 
     /// Why this kind of fact is missing, if it is.
+    /// Why a fact, or any part of it (`http.ID`), could not be gathered.
     fn gap(&self, fact: &str) -> Option<&str> {
-        self.now.gaps.get(fact).map(String::as_str)
+        let is_part = |name: &str| name.strip_prefix(fact).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.now.gaps.iter().find(|(name, _)| is_part(name)).map(|(_, why)| why.as_str())
     }
 
     /// The result when one of these facts is missing: never a pass.

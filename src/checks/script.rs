@@ -57,6 +57,40 @@ fn mismatch(
     }
 }
 
+/// What is wrong with how a script ended, if it ended by itself.
+fn wrong_end(script: &Script, outcome: &ScriptOutcome) -> Option<String> {
+    if outcome.exit != script.exit.0 {
+        let said = outcome.stderr.trim().lines().last().or(outcome.stdout.trim().lines().last());
+        let said = said.map_or_else(String::new, |line| format!(": {line}"));
+        return Some(format!("exit code {}, expected {}{said}", outcome.exit, script.exit.0));
+    }
+    let (equals, contains) = (script.equals.as_deref(), script.contains.as_deref());
+    mismatch("stdout", &outcome.stdout, equals, contains, script.regex.as_deref())
+}
+
+/// Whether a script ended as it should, so that it need not be tried again.
+pub fn is_as_expected(script: &Script, outcome: &ScriptOutcome) -> bool {
+    outcome.error.is_none() && wrong_end(script, outcome).is_none()
+}
+
+/// What is wrong with an answer, if there was one.
+fn wrong_content(request: &Http, answer: &HttpAnswer) -> Option<String> {
+    let fine = match request.status {
+        Some(status) => answer.status == status.0,
+        None => (200..400).contains(&answer.status),
+    };
+    if fine {
+        return mismatch("the body", &answer.body, None, request.contains.as_deref(), request.regex.as_deref());
+    }
+    let expected = request.status.map_or_else(|| "200 to 399".to_owned(), |status| status.0.to_string());
+    Some(format!("status {}, expected {expected}", answer.status))
+}
+
+/// Whether an answer is as it should be, so that the request need not be made again.
+pub fn is_answered(request: &Http, answer: &HttpAnswer) -> bool {
+    answer.status != 0 && wrong_content(request, answer).is_none()
+}
+
 fn judge_script(view: &View<'_>, id: &str, name: &str, script: &Script, outcome: &ScriptOutcome) -> CheckResult {
     let output = || text::clean_all(outcome.stdout.lines().chain(outcome.stderr.lines()));
     let wrong = if let Some(error) = &outcome.error {
@@ -65,13 +99,8 @@ fn judge_script(view: &View<'_>, id: &str, name: &str, script: &Script, outcome:
         }
         let limit = script.deadline().as_secs_f64() * view.context.scale();
         Some(format!("did not end within {}", text::seconds(limit)))
-    } else if outcome.exit != script.exit.0 {
-        let said = outcome.stderr.trim().lines().last().or(outcome.stdout.trim().lines().last());
-        let said = said.map_or_else(String::new, |line| format!(": {line}"));
-        Some(format!("exit code {}, expected {}{said}", outcome.exit, script.exit.0))
     } else {
-        let (equals, contains) = (script.equals.as_deref(), script.contains.as_deref());
-        mismatch("stdout", &outcome.stdout, equals, contains, script.regex.as_deref())
+        wrong_end(script, outcome)
     };
     let attempts = outcome.attempts.max(1);
     let mut result = match wrong {
@@ -141,16 +170,7 @@ fn wrong_answer(
         }
         format!("no answer: {error}")
     } else {
-        let fine = match request.status {
-            Some(status) => answer.status == status.0,
-            None => (200..400).contains(&answer.status),
-        };
-        if fine {
-            mismatch("the body", &answer.body, None, request.contains.as_deref(), request.regex.as_deref())?
-        } else {
-            let expected = request.status.map_or_else(|| "200 to 399".to_owned(), |status| status.0.to_string());
-            format!("status {}, expected {expected}", answer.status)
-        }
+        wrong_content(request, answer)?
     };
     Some(
         Finding::new(name, format!("{name}: {} {url}: {wrong}", request.method.0))

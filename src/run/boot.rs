@@ -86,12 +86,21 @@ pub(super) async fn gone(machine: &mut Machine) -> Result<End, Failure> {
 
 /// The wait for a boot.
 pub(super) struct Boot<'a> {
+    /// Whether PID 1's notify messages arrive; else D-Bus is asked.
+    pub(super) notifies: bool,
     /// How long it may take.
     pub(super) limit: Duration,
     pub(super) events: &'a Events,
 }
 
 impl Boot<'_> {
+    /// The end of the boot as D-Bus tells it, where PID 1's own messages do not arrive.
+    async fn booted(&self, guest: &Guest) {
+        if self.notifies || guest.wait_booted(self.limit).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     /// Waits until the guest is up, or until it is clear that it will not be.
     pub(super) async fn wait(
         &self,
@@ -105,7 +114,7 @@ impl Boot<'_> {
         let mut heard = false;
         let mut prompt: Option<Instant> = None;
         let mut look_for_prompt = tokio::time::interval(PROMPT_INTERVAL);
-        let mut booted = std::pin::pin!(guest.booted());
+        let mut booted = std::pin::pin!(self.booted(guest));
         let not_up = |end, status| ComeUp::NotUp { end, status, seconds: started.elapsed().as_secs_f64() };
         loop {
             tokio::select! {
@@ -156,7 +165,7 @@ impl Boot<'_> {
                     if !shows {
                         prompt = None;
                     } else if since.elapsed() > SILENT_AFTER_LOGIN {
-                        return ComeUp::Host(silent());
+                        return ComeUp::Host(closed(&"it shows a login prompt, and nothing was heard of PID 1"));
                     }
                 }
                 () = sleep_until(deadline) => return not_up(End::Deadline, status),
@@ -165,9 +174,11 @@ impl Boot<'_> {
     }
 }
 
-/// A guest that is up, by its console, and from which nothing comes.
-pub(super) fn silent() -> Failure {
-    Failure::host("the guest shows a login prompt, but its systemd opened no way in: could not look inside")
-        .why("units from credentials need systemd 256 or later (NixOS 25.05), and a kernel with dmi-sysfs and vsock")
+/// A guest that is up, as far as can be seen from outside, and does not let us in.
+pub(super) fn closed(why: &dyn std::fmt::Display) -> Failure {
+    Failure::host("the guest came up, but opened no way in: could not look inside")
+        .why(format!(
+            "{why}\nunits from credentials need systemd 256 or later (NixOS 25.05), and a kernel with dmi-sysfs and vsock"
+        ))
         .hint("for an older one, import nixosModules.guest of nixbox's flake into the configuration")
 }

@@ -75,8 +75,8 @@ struct Prepared {
 
 /// How one start of the machine ended.
 enum Attempt {
-    /// Judged.
-    Judged(Judgement),
+    /// Looked at, as far as it came.
+    Seen(look::Seen),
     /// QEMU crashed before the guest said anything.
     Crashed(Failure),
 }
@@ -90,9 +90,9 @@ impl Run<'_> {
             () = interrupt.orderly() => return Err(Failure::interrupted()),
         };
         let mut restarts = 0;
-        let judgement = loop {
+        let seen = loop {
             match self.attempt(&prepared).await? {
-                Attempt::Judged(judgement) => break judgement,
+                Attempt::Seen(seen) => break seen,
                 Attempt::Crashed(failure) if restarts == RESTARTS => return Err(failure),
                 Attempt::Crashed(failure) => {
                     restarts += 1;
@@ -100,7 +100,10 @@ impl Run<'_> {
                 }
             }
         };
-        self.judged(judgement);
+        if let Some(info) = &mut self.report.machine {
+            info.systemd = seen.systemd;
+        }
+        self.judged(seen.judgement);
         if self.report.verdict == Verdict::Pass {
             self.report.apply = build::apply_command(&prepared.target, &prepared.nix).await;
         }
@@ -264,7 +267,7 @@ impl Run<'_> {
         }
         let guest = Guest::new(channel, token);
 
-        let boot = boot::Boot { limit, events: &self.events };
+        let boot = boot::Boot { notifies: transport != Transport::VirtioSerial, limit, events: &self.events };
         let come_up = tokio::select! {
             come_up = boot.wait(&mut machine, notifications, &guest) => Ok(come_up),
             () = interrupt.orderly() => Err(Failure::interrupted()),
@@ -284,17 +287,14 @@ impl Run<'_> {
                 };
                 phase(&self.events, Phase::Look, async {
                     tokio::select! {
-                        seen = look.at(&mut machine, &guest, come_up) => seen.map(Attempt::Judged),
+                        seen = look.at(&mut machine, &guest, come_up) => seen.map(Attempt::Seen),
                         () = interrupt.orderly() => Err(Failure::interrupted()),
                     }
                 })
                 .await
             }
         };
-        if let Some(info) = &mut self.report.machine {
-            info.systemd = guest.systemd();
-        }
-        if self.arguments.keep && matches!(attempt, Ok(Attempt::Judged(_))) {
+        if self.arguments.keep && matches!(attempt, Ok(Attempt::Seen(_))) {
             self.keep(&guest, prepared).await;
         }
         let stopped = phase(&self.events, Phase::Stop, machine.stop()).await;
