@@ -482,7 +482,7 @@ let
           printf '\n\033[1;32m<<< NixOS Stage 1 >>>\033[0m\n\n'
           busybox rm -rf /dev
           while :; do
-            : > /dev/null
+            busybox true > /dev/null
             busybox sleep 1
           done
         '';
