@@ -76,6 +76,8 @@ pub struct Context {
     pub accelerator: String,
     /// What the guest's network reached.
     pub network: NetworkPolicy,
+    /// Whether the sandbox's DHCP offers no router (QEMU's `restrict=on`).
+    pub no_router: bool,
     /// The guest's memory in MiB, where known.
     pub memory_mib: Option<u64>,
     /// Whether the host itself could resolve a name; `None` when it was not tried.

@@ -84,6 +84,9 @@ fn route(view: &View<'_>, has_address: bool, out: &mut Judgement) {
     let result = match routes.first() {
         Some(route) => CheckResult::new(id, Status::Pass, text::clean(&format!("default route {route}"))),
         None if !has_address => CheckResult::new(id, Status::Skip, "no address, so no route"),
+        None if view.context.no_router => {
+            CheckResult::new(id, Status::Skip, "not tested: the sandbox lets nothing out, and so offers no router")
+        }
         None => match sandbox::missing_interfaces(view).first() {
             Some((_, why)) => CheckResult::new(id, Status::Skip, text::clean(&format!("not tested: {why}"))),
             None => {

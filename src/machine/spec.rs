@@ -137,6 +137,10 @@ pub struct Spec {
     pub cid: u32,
     /// What the network reaches.
     pub network: NetworkPolicy,
+    /// Whether QEMU itself keeps the guest from the outside where the policy is off. Its DHCP then offers neither a
+    /// router nor name servers (libslirp), so that no configuration gets a default route: leave it out where the jail
+    /// has no network to lead to.
+    pub restrict: bool,
     /// Credentials, in total well under 64 KiB with their base64 (see [`Spec::credential_bytes`]).
     pub credentials: Vec<Credential>,
     /// Added to the kernel's command line.
@@ -164,6 +168,7 @@ impl Spec {
             transport: Transport::VhostUser,
             cid: GUEST_CID,
             network: NetworkPolicy::Off,
+            restrict: true,
             credentials: Vec::new(),
             kernel_params: Vec::new(),
             extra: Vec::new(),
@@ -289,7 +294,7 @@ pub fn environment(spec: &Spec) -> Vec<(OsString, OsString)> {
     set("NIX_DISK_IMAGE", spec.run_file(run_file::DISK).into());
     set("NIX_EFI_VARS", spec.run_file("efi-vars.fd").into());
     set("NIX_SWTPM_DIR", spec.run_file(DIR_SWTPM).into());
-    if spec.network == NetworkPolicy::Off {
+    if spec.network == NetworkPolicy::Off && spec.restrict {
         // Appended to `-netdev user,id=user.0,`.
         set("QEMU_NET_OPTS", "restrict=on".into());
     }

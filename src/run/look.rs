@@ -33,6 +33,7 @@ pub(super) struct Look<'a> {
     pub(super) plan: &'a Plan,
     pub(super) accel: Accel,
     pub(super) memory_mib: u64,
+    pub(super) no_router: bool,
     pub(super) events: &'a Events,
     pub(super) artifacts: Option<&'a Artifacts>,
 }
@@ -74,6 +75,7 @@ impl Look<'_> {
         let context = Context {
             accelerator: self.accel.name().to_owned(),
             network: self.plan.settings.machine.network.unwrap_or_default(),
+            no_router: self.no_router,
             memory_mib: Some(self.memory_mib),
             host_resolves: None,
         };

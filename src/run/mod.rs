@@ -22,7 +22,7 @@ use crate::guest::credentials::{Token, credentials};
 use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailKind, JailOptions};
-use crate::machine::{Accel, AccelWish, Machine, RunDir, Spec, accel, find_program};
+use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
 use crate::names::{Exit, GUEST_CID, artifact};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
@@ -235,6 +235,7 @@ impl Run<'_> {
         let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
         let (spec, limit) = self.spec(prepared, transport, &token);
         let memory_mib = spec.memory_mib;
+        let no_router = spec.network == NetworkPolicy::Off && spec.restrict;
         if let Some(info) = &mut self.report.machine {
             info.memory_mib = memory_mib;
             info.cores = spec.cores;
@@ -282,6 +283,7 @@ impl Run<'_> {
                     plan,
                     accel: *accel,
                     memory_mib,
+                    no_router,
                     events: &self.events,
                     artifacts: self.artifacts.as_ref(),
                 };
@@ -319,6 +321,7 @@ impl Run<'_> {
         spec.accel = prepared.accel;
         spec.transport = transport;
         spec.network = machine.network.unwrap_or_default();
+        spec.restrict = prepared.jail != JailKind::Namespaces;
         spec.credentials = credentials(transport, token);
         let limit = if prepared.accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT };
         (spec, machine.timeout.map_or(limit, |time| time.0))
