@@ -24,7 +24,7 @@ use super::Error;
 use super::credentials::{Token, nonce};
 use super::frames::{End, Frames};
 use super::greeting;
-use super::text::quote;
+use super::text::{quote as quote_line, quote_plain};
 use crate::channel::{Channel, Transport};
 use crate::names::{VIRTIO_PORTS, port};
 
@@ -308,7 +308,7 @@ impl Inner {
             let (mut stream, pid) = greeting::greet(&*self.channel, port::SHELL, &self.token, deadline).await?;
             let nonce = nonce()?;
             let directory = format!("{}/nixbox-{}", self.base, &nonce[..12]);
-            let functions = quote(&format!("{}R={}", PRELUDE.replace("$D", &directory), quote_plain(RUNNER)));
+            let functions = quote_line(&format!("{}R={}", PRELUDE.replace("$D", &directory), quote_plain(RUNNER)));
             // A virtio-serial port may be given to us with another's functions; ours replace them.
             let line = format!("{} {nonce} eval {functions}; s=:; quick\n", self.token.ask());
             let told = async {
@@ -333,7 +333,7 @@ impl Inner {
 
     async fn quick(&self, session: &mut Session, text: &str, until: Instant, limit: usize) -> Result<Answer, Error> {
         let run = async {
-            let mut source = quote(text);
+            let mut source = quote_line(text);
             if source.len() > INLINE {
                 if !self.put(session, "s", text.as_bytes()).await? {
                     return Ok::<_, Error>((None, Frames::new("", 0)));
@@ -369,10 +369,10 @@ impl Inner {
         let nonce = nonce()?;
         let mut frames = Frames::new(&nonce, script.limit);
         let stdin = if script.stdin.is_empty() { "/dev/null" } else { "$d/i" };
-        let text = if inline { quote(&script.text) } else { String::new() };
+        let text = if inline { quote_line(&script.text) } else { String::new() };
         // An empty script would be the last one's.
         let text = if inline && script.text.is_empty() { ":".to_owned() } else { text };
-        let line = format!("U={} T={text} i={stdin} L={}; full", quote(user), script.limit);
+        let line = format!("U={} T={text} i={stdin} L={}; full", quote_line(user), script.limit);
         let until = Instant::now() + script.deadline;
         match timeout_at(until, self.say(session, &nonce, &line, &mut frames)).await {
             Ok(Err(Error::Closed)) if !frames.begun() => Ok(Answer::NotBegun),
@@ -481,11 +481,6 @@ fn finish(end: Option<End>, frames: Frames, clean: bool, timed_out: bool) -> Res
             Ok(Answer::Ended { output: Output { exit, stdout, stderr, cut, timed_out }, clean })
         }
     }
-}
-
-/// A single-quoted word for a POSIX shell, which may hold line ends.
-fn quote_plain(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -674,7 +669,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_that_escapes_and_holds_the_output_open_costs_the_deadline_only() {
         let (_local, shell) = local();
-        let mut script = Script::new("setsid sleep 4 & echo here; exit 3");
+        let mut script = Script::new("setsid sleep 4 & sleep 0.2; echo here; exit 3");
         script.deadline = Duration::from_millis(500);
         let output = shell.run(script).await.unwrap();
         assert_eq!((output.exit, output.stdout, output.timed_out), (3, b"here\n".to_vec(), true));

@@ -14,6 +14,11 @@ pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''").replace('\n', "'\"$N\"'"))
 }
 
+/// A single-quoted word for a POSIX shell, which may hold line ends.
+pub(crate) fn quote_plain(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,230 @@
+//! HTTP requests made from inside the guest, with what it has: curl, else bash's `/dev/tcp`, nc or wget.
+
+use std::time::Duration;
+
+use super::Error;
+use super::facts::HttpAnswer;
+use super::shell::{Output, Script};
+use super::text::{bounded, quote_plain as quote};
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// `http://…` or `https://…` (the latter needs curl or wget in the guest). A redirect is an answer, not followed.
+    pub url: String,
+    /// `GET`, `POST`, …
+    pub method: String,
+    /// Header lines, `Name: value`.
+    pub headers: Vec<String>,
+    /// How long one attempt may take.
+    pub deadline: Duration,
+    /// How many bytes of the body are kept.
+    pub body_limit: usize,
+}
+
+impl Request {
+    /// A plain GET within 10 s of which 64 KiB are kept.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            method: "GET".to_owned(),
+            headers: Vec::new(),
+            deadline: Duration::from_secs(10),
+            body_limit: 64 << 10,
+        }
+    }
+}
+
+/// Before the status that the guest's script tells on stderr.
+const MARK: &str = "nixbox-http ";
+
+/// The script that makes a request, written for the guest's `/bin/sh`.
+pub(super) fn script(request: &Request) -> Result<Script, Error> {
+    let Request { url, method, headers, .. } = request;
+    let odd = |text: &str| text.chars().any(char::is_control);
+    if odd(url) || url.contains(char::is_whitespace) || headers.iter().any(|header| odd(header)) {
+        return Err(Error::Unaskable(format!("{url:?} or its headers hold characters that a request cannot have")));
+    }
+    if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Err(Error::Unaskable(format!("{method:?} is no HTTP method")));
+    }
+    let seconds = request.deadline.as_secs().max(1);
+    let mut text = String::new();
+    let method_option = if method == "HEAD" { "--head".to_owned() } else { format!("-X {method}") };
+    let curl_headers: String = headers.iter().map(|header| format!(" -H {}", quote(header))).collect();
+    let url_word = quote(url);
+    text.push_str(&format!(
+        "if command -v curl >/dev/null; then\n exec curl -q -sS --max-time {seconds} {method_option}{curl_headers} \
+         -w '%{{stderr}}\\n{MARK}%{{http_code}}\\n' -- {url_word}\nfi\n"
+    ));
+    match Plain::parse(url) {
+        Some(plain) => {
+            let mut bytes = format!("{method} {} HTTP/1.0\r\nHost: {}\r\n", plain.path, plain.authority);
+            headers.iter().for_each(|header| bytes.push_str(&format!("{header}\r\n")));
+            bytes.push_str("Connection: close\r\n\r\n");
+            text.push_str(&format!(
+                "host={} port={} request={}\n\
+                 if command -v bash >/dev/null; then\n \
+                 exec bash -c 'exec 3<>\"/dev/tcp/$0/$1\" || exit 7; trap : PIPE; printf %s \"$2\" >&3; echo {MARK}raw >&2; cat <&3' \
+                 \"$host\" \"$port\" \"$request\"\nfi\n\
+                 if command -v nc >/dev/null; then\n echo {MARK}raw >&2\n printf %s \"$request\" | nc \"$host\" \"$port\"\n exit\nfi\n",
+                quote(&plain.host),
+                plain.port,
+                quote(&bytes),
+            ));
+        }
+        None if url.starts_with("https://") => {}
+        None => return Err(Error::Unaskable(format!("{url:?} is no http:// or https:// address"))),
+    }
+    text.push_str(&format!(
+        "if command -v wget >/dev/null; then\n exec wget -q -S -T {seconds} -O - {url_word}\nfi\n\
+         echo 'the guest has neither curl nor wget, and no bash or nc for plain http' >&2\nexit 127\n"
+    ));
+    Ok(Script {
+        // curl ends by itself at its --max-time and then says why.
+        deadline: request.deadline + Duration::from_secs(2),
+        limit: request.body_limit.saturating_add(16 << 10),
+        ..Script::new(text)
+    })
+}
+
+/// What came of it.
+pub(super) fn answer(request: &Request, output: &Output) -> HttpAnswer {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let mut body = output.stdout.as_slice();
+    let mut status = 0;
+    let told = stderr.lines().rev().find_map(|line| line.strip_prefix(MARK));
+    match told {
+        Some("raw") => {
+            let end = body.windows(4).position(|window| window == b"\r\n\r\n").map(|at| (at, at + 4));
+            let end = end.or_else(|| body.windows(2).position(|window| window == b"\n\n").map(|at| (at, at + 2)));
+            let (head, rest) = end.map_or((body, &[][..]), |(head, rest)| (&body[..head], &body[rest..]));
+            status = status_line(&String::from_utf8_lossy(head)).unwrap_or(0);
+            body = rest;
+        }
+        Some(code) => status = code.trim().parse().unwrap_or(0),
+        None => {
+            // wget tells the server's lines.
+            let lines = stderr.lines().filter_map(|line| status_line(line.trim()));
+            status = lines.last().unwrap_or(status);
+        }
+    }
+    let body = String::from_utf8_lossy(&body[..body.len().min(request.body_limit)]).into_owned();
+    let error = (status == 0).then(|| {
+        if output.timed_out {
+            return format!("no answer within {} s", request.deadline.as_secs());
+        }
+        let said = stderr.lines().rfind(|line| !line.trim().is_empty() && !line.starts_with(MARK));
+        let said = said.unwrap_or("nothing came back, or it was not HTTP").trim_start_matches("curl: ");
+        bounded(said, 512)
+    });
+    HttpAnswer { status, body, error }
+}
+
+/// The code in `HTTP/1.1 200 OK`.
+fn status_line(text: &str) -> Option<u16> {
+    let mut words = text.lines().next()?.split_ascii_whitespace();
+    words.next().filter(|version| version.starts_with("HTTP/"))?;
+    words.next()?.parse().ok()
+}
+
+/// The parts of an `http://` address.
+struct Plain {
+    authority: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+impl Plain {
+    fn parse(url: &str) -> Option<Self> {
+        let rest = url.strip_prefix("http://")?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let path = path.split('#').next().unwrap_or_default();
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        // Credentials in the address need curl.
+        if authority.contains('@') {
+            return None;
+        }
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+            _ => (authority, 80),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        (!host.is_empty()).then(|| Self { authority: authority.to_owned(), host: host.to_owned(), port, path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::process::Command;
+
+    use super::*;
+
+    fn output(stdout: &str, stderr: &str) -> Output {
+        Output { stdout: stdout.into(), stderr: stderr.into(), ..Output::default() }
+    }
+
+    #[test]
+    fn what_each_tool_says() {
+        let request = Request::new("http://localhost/");
+        let curl = answer(&request, &output("hello", "\nnixbox-http 200\n"));
+        assert_eq!((curl.status, curl.body.as_str(), curl.error), (200, "hello", None));
+        let refused = answer(&request, &output("", "curl: (7) Failed to connect to localhost\n\nnixbox-http 000\n"));
+        assert_eq!(refused.error.as_deref(), Some("(7) Failed to connect to localhost"));
+        let raw = answer(&request, &output("HTTP/1.1 404 Not Found\r\nA: b\r\n\r\ngone", "nixbox-http raw\n"));
+        assert_eq!((raw.status, raw.body.as_str()), (404, "gone"));
+        let wget = answer(&request, &output("x", "  HTTP/1.1 301 Moved\n  Location: /y\n  HTTP/1.1 200 OK\n"));
+        assert_eq!(wget.status, 200);
+        let none = answer(&request, &Output { timed_out: true, ..Output::default() });
+        assert_eq!(none.error.as_deref(), Some("no answer within 10 s"));
+    }
+
+    #[test]
+    fn addresses() {
+        let parts = |url| Plain::parse(url).map(|plain| (plain.host, plain.port, plain.path));
+        assert_eq!(parts("http://127.0.0.1:8080/a?b#c"), Some(("127.0.0.1".into(), 8080, "/a?b".into())));
+        assert_eq!(parts("http://[::1]"), Some(("::1".into(), 80, "/".into())));
+        assert_eq!(parts("http://[::1]:81?q"), Some(("::1".into(), 81, "/?q".into())));
+        assert_eq!(parts("https://x/"), None);
+        assert_eq!(parts("http://x:y/"), None);
+        assert!(matches!(script(&Request::new("ftp://x")), Err(Error::Unaskable(_))));
+        assert!(matches!(script(&Request::new("http://x/\r\nEvil: y")), Err(Error::Unaskable(_))));
+    }
+
+    #[test]
+    fn a_real_request_with_bash_alone() {
+        if !std::path::Path::new("/bin/bash").exists() {
+            return;
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/it's?x=%20", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            // bash writes line by line.
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
+            stream.write_all(b"HTTP/1.1 418 Teapot\r\n\r\nshort and stout").unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        let mut request = Request::new(url);
+        request.headers.push("X-From: nixbox's".to_owned());
+        let bin = tempfile::tempdir().unwrap();
+        for tool in ["bash", "cat"] {
+            std::os::unix::fs::symlink(format!("/bin/{tool}"), bin.path().join(tool)).unwrap();
+        }
+        let text = script(&request).unwrap().text;
+        let ran = Command::new("/bin/sh").args(["-c", &text]).env("PATH", bin.path()).output().unwrap();
+        let answer = answer(&request, &Output { stdout: ran.stdout, stderr: ran.stderr, ..Output::default() });
+        assert_eq!((answer.status, answer.body.as_str()), (418, "short and stout"), "{answer:?}");
+        let asked = server.join().unwrap();
+        assert!(asked.starts_with("GET /it's?x=%20 HTTP/1.0\r\nHost: 127.0.0.1:"), "{asked}");
+        assert!(asked.contains("\r\nX-From: nixbox's\r\n"));
+    }
+}

@@ -1,0 +1,111 @@
+//! The journal's lines as `journalctl -o json` prints them (systemd.journal-fields(7)).
+
+use serde_json::Value;
+
+use super::facts::JournalLine;
+use super::text::bounded;
+use crate::names::UNIT_PREFIX;
+
+/// Most bytes of a message.
+const MESSAGE: usize = 2048;
+
+/// The command for the lines that judging needs: warnings and worse, and everything from the kernel and PID 1; the last
+/// `most` of this boot, oldest first.
+pub(super) fn command(most: usize) -> String {
+    let priorities: String = (0..=4).map(|priority| format!("PRIORITY={priority} ")).collect();
+    format!(
+        "journalctl -b -q --no-pager -o json -n {most} \
+         --output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_PID,_TRANSPORT \
+         {priorities}+ _PID=1 + _TRANSPORT=kernel"
+    )
+}
+
+/// The command for all of this boot as text, its last `bytes`.
+pub(super) fn text_command(bytes: usize) -> String {
+    format!("journalctl -b -q --no-pager -o short-monotonic | tail -c {bytes}")
+}
+
+/// Reads the lines, without what our own looking made.
+pub(super) fn parse(output: &str) -> Vec<JournalLine> {
+    output.lines().filter_map(line).filter(|line| !is_ours(line)).collect()
+}
+
+/// What is in the journal because nixbox looks.
+fn is_ours(line: &JournalLine) -> bool {
+    line.unit.starts_with(UNIT_PREFIX)
+        // PID 1 writes to our notify socket; we close after the first read.
+        || line.pid == 1 && line.message.starts_with("Failed to send readiness notification")
+}
+
+fn line(text: &str) -> Option<JournalLine> {
+    let fields: serde_json::Map<String, Value> = serde_json::from_str(text).ok()?;
+    let string = |name: &str| fields.get(name).map(field).unwrap_or_default();
+    let pid = string("_PID").parse().unwrap_or(0);
+    let about = bounded(&string("UNIT"), 256);
+    Some(JournalLine {
+        at_us: string("__MONOTONIC_TIMESTAMP").parse().unwrap_or(0),
+        priority: string("PRIORITY").parse().unwrap_or(6),
+        // Only PID 1 may speak of others.
+        unit: if pid == 1 && !about.is_empty() { about } else { bounded(&string("_SYSTEMD_UNIT"), 256) },
+        identifier: bounded(&string("SYSLOG_IDENTIFIER"), 128),
+        pid,
+        transport: bounded(&string("_TRANSPORT"), 32),
+        message: bounded(&string("MESSAGE"), MESSAGE),
+    })
+}
+
+/// A field: a string, an array of bytes when it is no text, an array of fields when it is there more than once, `null`
+/// when it is too long to be shown.
+fn field(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(bytes) if bytes.iter().all(Value::is_u64) => {
+            let bytes: Vec<u8> =
+                bytes.iter().filter_map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect();
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        Value::Array(several) => several.first().map(field).unwrap_or_default(),
+        Value::Null => "(too long to be shown)".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn real_lines() {
+        let lines = parse(concat!(
+            r#"{"_PID":"1","MESSAGE":"nginx.service: Failed with result 'exit-code'.","UNIT":"nginx.service","_SYSTEMD_UNIT":"init.scope","PRIORITY":"4","__MONOTONIC_TIMESTAMP":"9000000","SYSLOG_IDENTIFIER":"systemd","_TRANSPORT":"journal","__CURSOR":"s=1"}"#,
+            "\n",
+            r#"{"_TRANSPORT":"kernel","PRIORITY":"2","MESSAGE":[111,111,109,255],"SYSLOG_IDENTIFIER":"kernel","__MONOTONIC_TIMESTAMP":"12"}"#,
+            "\n",
+            r#"{"_PID":"44","UNIT":"liar.service","_SYSTEMD_UNIT":"nginx.service","MESSAGE":["one","two"],"PRIORITY":"3"}"#,
+            "\nnonsense\n",
+            r#"{"_PID":"1","UNIT":"nixbox-shell.socket","MESSAGE":"Listening on nixbox"}"#,
+            "\n",
+            r#"{"_PID":"1","PRIORITY":"4","MESSAGE":"Failed to send readiness notification, ignoring: Transport endpoint is not connected"}"#,
+        ));
+        let seen: Vec<_> =
+            lines.iter().map(|line| (line.unit.as_str(), line.priority, line.message.as_str())).collect();
+        assert_eq!(
+            seen,
+            [
+                ("nginx.service", 4, "nginx.service: Failed with result 'exit-code'."),
+                ("", 2, "oom\u{fffd}"),
+                ("nginx.service", 3, "one"),
+            ]
+        );
+        assert_eq!((lines[0].at_us, lines[1].transport.as_str()), (9_000_000, "kernel"));
+    }
+
+    proptest! {
+        #[test]
+        fn anything_can_be_read(text in "(?s).{0,400}") {
+            drop(parse(&text));
+        }
+    }
+}

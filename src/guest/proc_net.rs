@@ -1,0 +1,339 @@
+//! `/proc/net` (proc_pid_net(5)): listeners, addresses and routes, read without any tool in the guest.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::facts::{Listener, Network};
+use super::text::bounded;
+
+/// Most sockets, links, addresses and routes that are kept of each.
+const MOST: usize = 512;
+
+/// A listening socket and its inode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Socket {
+    pub(super) protocol: &'static str,
+    pub(super) address: IpAddr,
+    pub(super) port: u16,
+    pub(super) inode: u64,
+}
+
+/// The listening sockets of `/proc/net/{tcp,tcp6,udp,udp6}`: TCP in state `0A` (LISTEN), UDP in `07` (unconnected).
+pub(super) fn sockets(protocol: &'static str, table: &str) -> Vec<Socket> {
+    let listening = if protocol == "tcp" { "0A" } else { "07" };
+    let lines = table.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (local, remote, state) = (words.get(1)?, words.get(2)?, words.get(3)?);
+        // An unconnected UDP socket has no peer.
+        if *state != listening || !remote.ends_with(":0000") {
+            return None;
+        }
+        let (address, port) = local.split_once(':')?;
+        Some(Socket {
+            protocol,
+            address: address_of_words(address)?,
+            port: u16::from_str_radix(port, 16).ok()?,
+            inode: words.get(9)?.parse().ok()?,
+        })
+    });
+    lines.take(MOST).collect()
+}
+
+/// An address as the kernel prints it: 32-bit words in the guest's byte order, which is little endian.
+fn address_of_words(hex: &str) -> Option<IpAddr> {
+    if !hex.is_ascii() {
+        return None;
+    }
+    match hex.len() {
+        8 => Some(IpAddr::V4(Ipv4Addr::from(u32::from_str_radix(hex, 16).ok()?.swap_bytes()))),
+        32 => {
+            let mut bytes = [0; 16];
+            for (word, into) in bytes.chunks_exact_mut(4).enumerate() {
+                let value = u32::from_str_radix(&hex[word * 8..word * 8 + 8], 16).ok()?;
+                into.copy_from_slice(&value.to_le_bytes());
+            }
+            let address = Ipv6Addr::from(bytes);
+            Some(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4))
+        }
+        _ => None,
+    }
+}
+
+/// An address as `if_inet6` and `ipv6_route` print it: bytes in order.
+fn address_of_bytes(hex: &str) -> Option<Ipv6Addr> {
+    (hex.len() == 32).then(|| u128::from_str_radix(hex, 16).ok().map(Ipv6Addr::from)).flatten()
+}
+
+/// Sockets with the names of the processes that hold them. A port held by both families is one listener an address.
+pub(super) fn listeners(sockets: &[Socket], holders: &BTreeMap<u64, String>) -> Vec<Listener> {
+    let mut all: Vec<Listener> = sockets
+        .iter()
+        .map(|socket| Listener {
+            protocol: socket.protocol.to_owned(),
+            address: socket.address.to_string(),
+            port: socket.port,
+            process: holders.get(&socket.inode).cloned().unwrap_or_default(),
+        })
+        .collect();
+    all.sort_by(|a, b| (&a.protocol, a.port, &a.address).cmp(&(&b.protocol, b.port, &b.address)));
+    // Several processes may share one port (SO_REUSEPORT).
+    all.dedup();
+    all
+}
+
+/// Which process holds which socket: lines `'/proc/1/fd/5' -> 'socket:[123]'` of stat(1), and names by pid.
+pub(super) fn holders(links: &str, names: &BTreeMap<u32, String>) -> BTreeMap<u64, String> {
+    let pairs = links.lines().filter_map(|line| {
+        let (path, target) = line.split_once(" -> ")?;
+        let inode = target.trim_matches(['\'', '‘', '’']).strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
+        let pid: u32 = path.trim_matches(['\'', '‘', '’']).strip_prefix("/proc/")?.split('/').next()?.parse().ok()?;
+        Some((inode, pid))
+    });
+    let mut holders = BTreeMap::new();
+    for (inode, pid) in pairs {
+        let Some(name) = names.get(&pid) else { continue };
+        // PID 1 holds a socket for the service it activates: that one's name says more.
+        let entry = holders.entry(inode).or_insert_with(|| name.clone());
+        if entry == "systemd" {
+            entry.clone_from(name);
+        }
+    }
+    holders
+}
+
+/// The tables that tell the network, as text; what could not be read is empty.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tables<'a> {
+    pub(super) dev: &'a str,
+    pub(super) route: &'a str,
+    pub(super) ipv6_route: &'a str,
+    pub(super) if_inet6: &'a str,
+    pub(super) fib_trie: &'a str,
+    pub(super) resolv_conf: &'a str,
+}
+
+/// The network. `resolves` is left open.
+pub(super) fn network(tables: Tables<'_>) -> Network {
+    let mut network =
+        Network { links: links(tables.dev), nameservers: nameservers(tables.resolv_conf), ..Network::default() };
+    let routes = routes(tables.route);
+    for route in &routes {
+        if route.mask.is_unspecified() && route.destination.is_unspecified() {
+            let gateway = (!route.gateway.is_unspecified()).then(|| route.gateway.to_string());
+            network.default_routes.push(gateway.unwrap_or_else(|| route.link.clone()));
+        }
+    }
+    network.default_routes.extend(ipv6_defaults(tables.ipv6_route));
+    for address in local_addresses(tables.fib_trie) {
+        // The trie names no link: the most special route that has the address does.
+        let on = routes.iter().filter(|route| route.has(address) && !route.mask.is_unspecified());
+        let (link, prefix) = match on.max_by_key(|route| u32::from(route.mask)) {
+            Some(route) => (route.link.clone(), u32::from(route.mask).count_ones()),
+            None if network.links.len() == 1 => (network.links[0].clone(), 32),
+            None => continue,
+        };
+        network.addresses.entry(link).or_default().push(format!("{address}/{prefix}"));
+    }
+    for (link, address) in ipv6_addresses(tables.if_inet6) {
+        network.addresses.entry(link).or_default().push(address);
+    }
+    network.default_routes.sort();
+    network.default_routes.dedup();
+    network
+}
+
+/// Links other than lo, by `/proc/net/dev`.
+fn links(dev: &str) -> Vec<String> {
+    let names = dev.lines().skip(2).filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
+    names.filter(|name| name != "lo").map(|name| bounded(&name, 64)).take(MOST).collect()
+}
+
+struct Route {
+    link: String,
+    destination: Ipv4Addr,
+    gateway: Ipv4Addr,
+    mask: Ipv4Addr,
+}
+
+impl Route {
+    fn has(&self, address: Ipv4Addr) -> bool {
+        u32::from(address) & u32::from(self.mask) == u32::from(self.destination)
+    }
+}
+
+/// `/proc/net/route`: Iface Destination Gateway Flags RefCnt Use Metric Mask …
+fn routes(table: &str) -> Vec<Route> {
+    let address = |word: &str| match address_of_words(word)? {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let lines = table.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        Some(Route {
+            link: bounded(words.first()?, 64),
+            destination: address(words.get(1)?)?,
+            gateway: address(words.get(2)?)?,
+            mask: address(words.get(7)?)?,
+        })
+    });
+    lines.take(MOST).collect()
+}
+
+/// Default routes of `/proc/net/ipv6_route`: destination prefix source prefix next-hop metric refcount use flags link.
+/// The kernel's own unreachable one (RTF_REJECT, on lo) is none.
+fn ipv6_defaults(table: &str) -> Vec<String> {
+    const RTF_REJECT: u32 = 0x0200;
+    let lines = table.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (destination, prefix, hop) = (words.first()?, words.get(1)?, words.get(4)?);
+        let (flags, link) = (u32::from_str_radix(words.get(8)?, 16).ok()?, words.get(9)?);
+        let default = *prefix == "00" && address_of_bytes(destination)?.is_unspecified();
+        if !default || flags & RTF_REJECT != 0 || *link == "lo" {
+            return None;
+        }
+        let hop = address_of_bytes(hop)?;
+        Some(if hop.is_unspecified() { bounded(link, 64) } else { hop.to_string() })
+    });
+    lines.take(MOST).collect()
+}
+
+/// The guest's own IPv4 addresses: leaves of `/proc/net/fib_trie` that are `/32 host LOCAL`.
+fn local_addresses(trie: &str) -> Vec<Ipv4Addr> {
+    let mut leaf = None;
+    let mut all = Vec::new();
+    for line in trie.lines() {
+        let line = line.trim();
+        if let Some(address) = line.strip_prefix("|-- ") {
+            leaf = address.parse::<Ipv4Addr>().ok();
+        } else if line.starts_with("/32 host LOCAL")
+            && let Some(address) = leaf
+            && !address.is_loopback()
+            && !all.contains(&address)
+            && all.len() < MOST
+        {
+            // Main and local table both list it.
+            all.push(address);
+        }
+    }
+    all
+}
+
+/// `/proc/net/if_inet6`: address index prefix scope flags link; those of global scope (00).
+fn ipv6_addresses(table: &str) -> Vec<(String, String)> {
+    let lines = table.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        let address = address_of_bytes(words.first()?)?;
+        let prefix = u8::from_str_radix(words.get(2)?, 16).ok()?;
+        (*words.get(3)? == "00").then(|| Some((bounded(words.get(5)?, 64), format!("{address}/{prefix}"))))?
+    });
+    lines.take(MOST).collect()
+}
+
+/// The servers of resolv.conf(5).
+fn nameservers(text: &str) -> Vec<String> {
+    let words = text.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    words
+        .filter(|words| words.len() > 1 && words[0] == "nameserver")
+        .map(|words| bounded(words[1], 64))
+        .take(16)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TCP: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1234 1 0000000000000000 100 0 0 10 0
+   1: 0F02000A:0016 0202000A:D431 01 00000000:00000000 02:000A0C1C 00000000     0        0 777 2 0000000000000000 20 4 24 10 -1
+";
+    const TCP6: &str = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 55 1 0000000000000000 100 0 0 10 0
+   1: 00000000000000000000000001000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 56 1 0000000000000000 100 0 0 10 0
+";
+    const ROUTE: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t0202000A\t0003\t0\t0\t1024\t00000000\t0\t0\t0
+eth0\t0002000A\t00000000\t0001\t0\t0\t1024\t00FFFFFF\t0\t0\t0
+eth0\t0202000A\t00000000\t0005\t0\t0\t1024\tFFFFFFFF\t0\t0\t0
+";
+    const TRIE: &str = "Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 10.0.2.0/24 2 0 2
+        |-- 10.0.2.0
+           /24 link UNICAST
+        |-- 10.0.2.15
+           /32 host LOCAL
+        |-- 10.0.2.255
+           /32 link BROADCAST
+     |-- 127.0.0.1
+        /32 host LOCAL
+Local:
+        |-- 10.0.2.15
+           /32 host LOCAL
+";
+
+    #[test]
+    fn only_listening_sockets() {
+        let sockets = [sockets("tcp", TCP), sockets("tcp", TCP6)].concat();
+        let holders =
+            holders("'/proc/9/fd/3' -> 'socket:[55]'\n'/proc/9/fd/0' -> '/dev/null'\n", &[(9, "sshd".into())].into());
+        let found: Vec<_> = listeners(&sockets, &holders).into_iter().map(|l| (l.address, l.port, l.process)).collect();
+        assert_eq!(
+            found,
+            [
+                ("::".into(), 22, "sshd".into()),
+                ("::1".into(), 80, String::new()),
+                ("127.0.0.1".into(), 3306, String::new())
+            ]
+        );
+    }
+
+    #[test]
+    fn the_service_is_named_and_not_the_pid_1_that_holds_its_socket_too() {
+        let names = [(1, "systemd".to_owned()), (7, "sshd".to_owned())].into();
+        for links in [
+            "'/proc/1/fd/5' -> 'socket:[55]'\n'/proc/7/fd/3' -> 'socket:[55]'",
+            "'/proc/7/fd/3' -> 'socket:[55]'\n'/proc/1/fd/5' -> 'socket:[55]'",
+        ] {
+            assert_eq!(holders(links, &names)[&55], "sshd");
+        }
+    }
+
+    #[test]
+    fn a_network_from_its_tables() {
+        let network = network(Tables {
+            dev: "Inter-|   Receive\n face |bytes\n    lo: 0 0\n  eth0: 1 2\n",
+            route: ROUTE,
+            ipv6_route: "fec00000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000400 00000001 00000000 00000001     eth0\n\
+                         00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000002 00000400 00000001 00000000 00000003     eth0\n\
+                         00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n",
+            if_inet6: "00000000000000000000000000000001 01 80 10 80       lo\n\
+                       fec0000000000000505400fffe123456 02 40 00 00     eth0\n\
+                       fe80000000000000505400fffe123456 02 40 20 80     eth0\n",
+            fib_trie: TRIE,
+            resolv_conf: "# by hand\nnameserver 10.0.2.3\nsearch example\nnameserver fec0::3\n",
+        });
+        assert_eq!(network.links, ["eth0"]);
+        assert_eq!(network.addresses["eth0"], ["10.0.2.15/24", "fec0::5054:ff:fe12:3456/64"]);
+        assert_eq!(network.addresses.len(), 1);
+        assert_eq!(network.default_routes, ["10.0.2.2", "fe80::2"]);
+        assert_eq!(network.nameservers, ["10.0.2.3", "fec0::3"]);
+    }
+
+    proptest! {
+        #[test]
+        fn anything_can_be_read(text in "(?s).{0,400}", words in "([0-9A-F:]{0,34}[ \t\n]){0,60}") {
+            for table in [&text, &words] {
+                drop(sockets("udp", table));
+                drop(holders(table, &BTreeMap::new()));
+                drop(network(Tables {
+                    dev: table, route: table, ipv6_route: table, if_inet6: table, fib_trie: table, resolv_conf: table,
+                }));
+            }
+        }
+    }
+}
