@@ -65,7 +65,7 @@ pub(super) fn script(request: &Request) -> Result<Script, Error> {
             text.push_str(&format!(
                 "host={} port={} request={}\n\
                  if command -v bash >/dev/null; then\n \
-                 exec bash -c 'exec 3<>\"/dev/tcp/$0/$1\" || exit 7; printf %s \"$2\" >&3; echo {MARK}raw >&2; cat <&3' \
+                 exec bash -c 'exec 3<>\"/dev/tcp/$0/$1\" || exit 7; trap : PIPE; printf %s \"$2\" >&3; echo {MARK}raw >&2; cat <&3' \
                  \"$host\" \"$port\" \"$request\"\nfi\n\
                  if command -v nc >/dev/null; then\n echo {MARK}raw >&2\n printf %s \"$request\" | nc \"$host\" \"$port\"\n exit\nfi\n",
                 quote(&plain.host),
@@ -203,10 +203,15 @@ mod tests {
         let url = format!("http://{}/it's?x=%20", listener.local_addr().unwrap());
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut asked = vec![0; 1024];
-            let count = stream.read(&mut asked).unwrap();
+            let mut asked = Vec::new();
+            // bash writes line by line.
+            while !asked.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
             stream.write_all(b"HTTP/1.1 418 Teapot\r\n\r\nshort and stout").unwrap();
-            String::from_utf8_lossy(&asked[..count]).into_owned()
+            String::from_utf8(asked).unwrap()
         });
         let mut request = Request::new(url);
         request.headers.push("X-From: nixbox's".to_owned());
@@ -216,7 +221,6 @@ mod tests {
         }
         let text = script(&request).unwrap().text;
         let ran = Command::new("/bin/sh").args(["-c", &text]).env("PATH", bin.path()).output().unwrap();
-        eprintln!("{ran:?}");
         let answer = answer(&request, &Output { stdout: ran.stdout, stderr: ran.stderr, ..Output::default() });
         assert_eq!((answer.status, answer.body.as_str()), (418, "short and stout"), "{answer:?}");
         let asked = server.join().unwrap();
