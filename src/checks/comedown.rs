@@ -79,6 +79,15 @@ static STEP: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// Whether the console's last lines say that nothing more will come: the kernel has ended in a panic that QEMU does not
+/// tell of (without a driver for pvpanic), or stage 1 waits at a prompt.
+pub fn has_given_up(lines: &[String]) -> Option<End> {
+    if lines.iter().any(|line| PANIC_END.is_match(line)) {
+        return Some(End::Panicked);
+    }
+    lines.iter().any(|line| EMERGENCY_PROMPT.is_match(line)).then_some(End::Deadline)
+}
+
 /// Judges a guest that did not come up.
 pub fn judge_no_boot(plan: &Plan, evidence: &NoBoot) -> Judgement {
     let mut out = Judgement::default();

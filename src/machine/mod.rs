@@ -128,6 +128,7 @@ pub struct Machine {
     qmp: Qmp,
     qemu_version: String,
     command_line: Vec<String>,
+    pid: Option<i32>,
     console: Capture,
     runner: Process,
     daemon: Option<Process>,
@@ -210,6 +211,7 @@ impl Machine {
             qmp,
             qemu_version,
             command_line: pid.map(command_line).unwrap_or_default(),
+            pid,
             lines: console.last_line(),
             console,
             runner,
@@ -252,6 +254,12 @@ impl Machine {
     /// The command line that QEMU was started with, as the kernel shows it; empty where it does not.
     pub fn command_line(&self) -> &[String] {
         &self.command_line
+    }
+
+    /// How much processor time QEMU has taken so far; `None` where the system does not tell. A guest that does nothing
+    /// takes next to none, under emulation too.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        rundir::cpu_time(u32::try_from(self.pid?).ok()?)
     }
 
     /// What the runner's own arguments open to the guest beyond the store (see [`spec::openings`]).

@@ -154,6 +154,15 @@ pub(crate) fn start_time(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// How much processor time a process and its threads have taken (fields 14 and 15 of proc_pid_stat(5)).
+pub(crate) fn cpu_time(pid: u32) -> Option<std::time::Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks: u64 =
+        stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2).filter_map(|it| it.parse::<u64>().ok()).sum();
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    Some(std::time::Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
 /// Whether nobody uses a run directory any more.
 pub(crate) fn is_abandoned(dir: &Path) -> bool {
     let owner = dir.join(run_file::OWNER);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::checks::End;
+use crate::checks::{self, End};
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::guest::Guest;
@@ -17,8 +17,16 @@ const CONSOLE_DRAIN: Duration = Duration::from_millis(200);
 /// How long after a login prompt on the console a guest from which nothing was heard is taken for one that does not
 /// import credentials. PID 1 tells of `basic.target` long before there is a prompt.
 const SILENT_AFTER_LOGIN: Duration = Duration::from_secs(10);
-/// How often the console is looked at for a login prompt, which has no line's end that would tell of it.
-const PROMPT_INTERVAL: Duration = Duration::from_secs(1);
+/// How many of the console's last lines are looked at for words that nothing comes after.
+const LAST_LINES: usize = 40;
+/// How often the machine is looked at for what nothing tells of: a login prompt has no line's end, an idle guest says
+/// nothing.
+const GLANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a guest may do nothing while PID 1 waits for a job that has no limit of its own. Such a job does not come to
+/// an end; one with a limit does, and is waited for.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// A guest that takes less than this share of one processor does nothing.
+const IDLE_SHARE: f64 = 0.25;
 
 /// What a boot came to.
 #[derive(Debug)]
@@ -84,6 +92,29 @@ pub(super) async fn gone(machine: &mut Machine) -> Result<End, Failure> {
     }
 }
 
+/// Since when a guest has been doing nothing.
+#[derive(Default)]
+struct Idle {
+    last: Option<(Instant, Duration)>,
+    since: Option<Instant>,
+}
+
+impl Idle {
+    /// Looks at how much processor time was taken by now; answers how long next to none was.
+    fn glance(&mut self, taken: Option<Duration>) -> Duration {
+        let (Some(taken), now) = (taken, Instant::now()) else { return Duration::ZERO };
+        let share = self.last.map_or(1.0, |(at, before)| {
+            taken.saturating_sub(before).as_secs_f64() / now.saturating_duration_since(at).as_secs_f64().max(0.001)
+        });
+        self.last = Some((now, taken));
+        if share > IDLE_SHARE {
+            self.since = None;
+            return Duration::ZERO;
+        }
+        self.since.get_or_insert(now).elapsed()
+    }
+}
+
 /// The wait for a boot.
 pub(super) struct Boot<'a> {
     /// Whether PID 1's notify messages arrive; else D-Bus is asked.
@@ -113,7 +144,8 @@ impl Boot<'_> {
         let mut status = None;
         let mut heard = false;
         let mut prompt: Option<Instant> = None;
-        let mut look_for_prompt = tokio::time::interval(PROMPT_INTERVAL);
+        let mut glance = tokio::time::interval(GLANCE_INTERVAL);
+        let mut idle = Idle::default();
         let mut booted = std::pin::pin!(self.booted(guest));
         let not_up = |end, status| ComeUp::NotUp { end, status, seconds: started.elapsed().as_secs_f64() };
         loop {
@@ -141,6 +173,9 @@ impl Boot<'_> {
                 }
                 Some(notification) = notifications.recv() => {
                     heard = true;
+                    if !matches!(notification, Notification::Status(_)) {
+                        idle = Idle::default();
+                    }
                     match notification {
                         Notification::Ready => return ComeUp::Up,
                         // The rest of the transaction is of no interest: it is there to be looked at.
@@ -159,8 +194,20 @@ impl Boot<'_> {
                     }
                 }
                 () = &mut booted => return ComeUp::Up,
-                _ = look_for_prompt.tick(), if !heard => {
-                    let shows = machine.console().tail(1).iter().any(|line| line.trim_end().ends_with("login:"));
+                _ = glance.tick() => {
+                    let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
+                    if idle.glance(machine.cpu_time()) > IDLE_LIMIT && endless {
+                        return not_up(End::Deadline, status);
+                    }
+                    let lines = machine.console().tail(LAST_LINES);
+                    if let Some(end) = checks::has_given_up(&lines) {
+                        tokio::time::sleep(CONSOLE_DRAIN).await;
+                        return not_up(end, status);
+                    }
+                    if heard {
+                        continue;
+                    }
+                    let shows = lines.last().is_some_and(|line| line.trim_end().ends_with("login:"));
                     let since = *prompt.get_or_insert_with(Instant::now);
                     if !shows {
                         prompt = None;

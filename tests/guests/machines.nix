@@ -447,7 +447,7 @@ let
     (guest "init-dies" { exit = 4; fails = [ "boot.panic" ]; cause = "Attempted to kill init"; } {
       nixbox.init = "#!${sw}/bin/bash\necho 'cannot find the real root'\nexit 1";
     })
-    (guest "missing-init" { exit = 4; fails = [ "boot.target" ]; cause = "stage 2 init script"; } { nixbox.noInit = true; })
+    (guest "missing-init" { exit = 4; fails = [ "boot.emergency" ]; cause = "stage 2 init script"; } { nixbox.noInit = true; })
     (guest "powers-off" { exit = 4; fails = [ "boot.poweroff" ]; cause = "power"; } (only "power-saver" (
       oneshot "Saves power" "systemctl --no-block poweroff; sleep infinity" // { before = [ "multi-user.target" ]; }
     )))
@@ -503,7 +503,7 @@ let
       nixbox.runner = "#!${packages.tools}/bin/bash\necho 'qemu-system-x86_64: could not allocate memory: the dog ate it' >&2\nexit 1";
     })
     # Code of the flake that runs on the host tries what it should not be able to.
-    (guest "hostile-runner" { exit = 0; } {
+    (guest "hostile-runner" { exit = 5; cause = "filled this host's disk"; } {
       nixbox.beforeStart = ''
 
         attempt() { if "''${@:2}" 2>/dev/null; then echo "hostile-runner: $1: it worked" >&2; else echo "hostile-runner: $1: refused" >&2; fi; }
