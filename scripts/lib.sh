@@ -196,7 +196,7 @@ make_tools() {
     local dir=$1 final=${1%.part} f
     say "unpacking nix and QEMU …"
     for f in "$(debs_dir tools)"/*.deb; do dpkg-deb -x "$f" "$dir"; done
-    sh "$NIXBOX_ROOT/tests/guests/relocate.sh" "$dir" "$final"
+    sh "$NIXBOX_ROOT/tests/guests/relocate.sh" "$dir" "$final" /bin/sh
     mkdir "$dir/path" "$dir/path-nix"
     for f in qemu-system-x86_64 qemu-img qemu-io; do ln -s "../usr/bin/$f" "$dir/path/$f"; done
     for f in mke2fs mkfs.ext4 debugfs e2fsck; do ln -s "../usr/sbin/$f" "$dir/path/$f"; done
@@ -206,9 +206,17 @@ make_tools() {
 
 tools_dir() { printf '%s' "$NIXBOX_CACHE/tools-$(hash_of "$(set_hash tools)" "$(cat "$NIXBOX_ROOT/tests/guests/relocate.sh")")"; }
 
+# rustup's directory is not on every PATH, and cargo links with cc.
+need_cargo() {
+    local bin=${CARGO_HOME:-$(home_dir)/.cargo}/bin
+    if ! have cargo && [ -x "$bin/cargo" ]; then PATH=$bin:$PATH; fi
+    have cargo || die 5 "cargo is missing: vhost-device-vsock is built with it" \
+        "install Rust with rustup, or put vhost-device-vsock $VHOST_DEVICE_VSOCK on PATH"
+    have cc || as_root apt-get install -y gcc libc6-dev
+}
+
 make_vhost_device_vsock() {
     local dir=$1
-    have cargo || die 5 "cargo is missing: vhost-device-vsock is built with it" "install Rust (rustup), or put vhost-device-vsock $VHOST_DEVICE_VSOCK on PATH"
     say "building vhost-device-vsock $VHOST_DEVICE_VSOCK (a minute or three) …"
     # From /, so that no toolchain file or cargo configuration of a project decides.
     if ! (cd / && cargo install --locked --quiet --root "$dir" --target-dir "$dir/.target" \
@@ -273,12 +281,13 @@ quote() { printf '%q' "$1"; }
 make_env() {
     local dir=$1 final=${1%.part} vsock_pid='' set remote path='' json='' store_paths=() failed=0
 
+    need_debian
     if ! have vhost-device-vsock; then
+        if [ ! -e "$(vsock_dir)" ]; then need_cargo; fi
         make_once "$(vsock_dir)" make_vhost_device_vsock &
         vsock_pid=$!
         path=$(vsock_dir)/bin
     fi
-    need_debian
     for set in $NIXBOX_SETS; do fetch_set "$set"; done
     make_once "$(tools_dir)" make_tools
     path=$path:$(tools_dir)/path

@@ -1,1 +1,407 @@
-//! cli
+//! The command line: clap types only, no side effects. Resolving (files, flakes, the host) comes later.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::build::NixFlags;
+use crate::channel::Transport;
+use crate::config::Memory;
+use crate::machine::{AccelWish, NetworkPolicy};
+use crate::names::EXIT_CODES;
+
+const EXAMPLES: &str = "\
+Examples:
+  nixbox try                          this host's configuration, from the flake here
+  nixbox try .#laptop                 nixosConfigurations.laptop
+  nixbox try github:me/dots#laptop    a flake from elsewhere
+  nixbox try ./result                 a built VM: a directory with bin/run-*-vm, or that script
+  nixbox try .#laptop --format json   one JSON document on stdout, progress on stderr
+  nixbox doctor                       what this host can do, with the fix for what it cannot";
+
+/// `EXIT_CODES` and `EXAMPLES`, joined when help is printed and at no other time.
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{EXIT_CODES}")
+}
+
+/// Tells you, before `nixos-rebuild switch`, whether your NixOS machine will still work.
+///
+/// Builds the flake's VM, boots it under QEMU in isolation, looks inside and says pass, fail or could not tell, with
+/// the cause. The configuration is tested unmodified: the guest needs no agent, module or password of ours.
+#[derive(Debug, Parser)]
+#[command(name = "nixbox", version, after_help = after_help(), arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build, boot, check and report
+    #[command(after_help = after_help())]
+    Try(Box<TryArgs>),
+    /// Show what this host can do, proven, with the fix for what it cannot
+    ///
+    /// Ends with 0 when `nixbox try` can work here, with 5 when it cannot.
+    Doctor(DoctorArgs),
+    /// Remove what a killed run left on disk, and only that
+    Clean(CleanArgs),
+    /// Print a JSON schema
+    Schema(SchemaArgs),
+    /// Print a shell's completion script
+    Completions(CompletionsArgs),
+}
+
+/// Arguments of `nixbox try`.
+#[derive(Debug, Clone, Args)]
+pub struct TryArgs {
+    /// What to test: FLAKE#NAME, a full attribute path, a store path or directory with bin/run-*-vm, that script, or a
+    /// configuration.nix [default: the flake here, this host's name]
+    pub target: Option<String>,
+
+    /// Run only these checks: an id (services.failed-units) or a kind (services); repeat, or separate by commas
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Checks")]
+    pub only: Vec<String>,
+    /// Leave these checks out
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Checks")]
+    pub skip: Vec<String>,
+    /// The configuration of nixbox [default: nixbox.toml beside the flake]
+    #[arg(long, value_name = "FILE", help_heading = "Checks")]
+    pub config: Option<PathBuf>,
+    /// List the ids of all checks with a line each, and do nothing else
+    #[arg(long, help_heading = "Checks")]
+    pub list_checks: bool,
+    /// Leave out the host's own toplevel, which is otherwise built beside the VM
+    #[arg(long, help_heading = "Checks")]
+    pub vm_only: bool,
+    /// Ignore cached verdicts
+    #[arg(long, help_heading = "Checks")]
+    pub fresh: bool,
+
+    /// How QEMU runs the guest's code [default: auto]
+    #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
+    pub accel: Option<AccelWish>,
+    /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured]
+    #[arg(long, value_name = "SIZE", value_parser = Memory::parse, help_heading = "Machine")]
+    pub memory: Option<Memory>,
+    /// The guest's virtual CPUs [default: as configured, but at least 2 where the host has them]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Machine")]
+    pub cores: Option<u32>,
+    /// How long boot and checks may take: 90, 90s, 10m [default: by accelerator]
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Machine")]
+    pub timeout: Option<Duration>,
+    /// What the guest reaches: nothing, or the outside through the user's own network
+    #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
+    pub network: Option<NetworkPolicy>,
+    /// The way into the guest [default: vhost-user, else virtio-serial]
+    #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
+    pub transport: Option<Transport>,
+    /// Leave the VM up after the verdict and print how to reach it, until Ctrl-C
+    #[arg(long, help_heading = "Machine")]
+    pub keep: bool,
+    /// Run the flake's runner without a jail. It is code from the flake, run as you
+    #[arg(long, help_heading = "Machine")]
+    pub no_jail: bool,
+
+    /// What goes to stdout
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Report")]
+    pub format: Format,
+    /// A report in a file besides, such as json=report.json; repeat for more
+    #[arg(long, value_name = "FORMAT=PATH", help_heading = "Report")]
+    pub report: Vec<ReportFile>,
+    /// Where the evidence is kept, a subdirectory per run
+    /// [default: .nixbox beside the flake when writable, else the state directory]
+    #[arg(long, value_name = "DIR", help_heading = "Report")]
+    pub artifacts: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(long, short, help_heading = "Report")]
+    pub quiet: bool,
+
+    /// nix's own flags.
+    #[command(flatten)]
+    pub nix: NixFlags,
+}
+
+/// Arguments of `nixbox doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Print a transcript to paste into a bug report: versions, timings, exact errors; no user name, no home directory
+    #[arg(long)]
+    pub prove: bool,
+    /// What goes to stdout
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+}
+
+/// Arguments of `nixbox clean`.
+#[derive(Debug, Clone, Args)]
+pub struct CleanArgs {
+    /// Say what would be removed, remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `nixbox schema`.
+#[derive(Debug, Clone, Args)]
+pub struct SchemaArgs {
+    /// Of what
+    #[arg(value_enum)]
+    pub of: SchemaOf,
+}
+
+/// What has a JSON schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// nixbox.toml
+    Config,
+    /// `nixbox try --format json`, report.json
+    Report,
+}
+
+/// Arguments of `nixbox completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// What a report is written in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Format {
+    /// For people: fits a screen
+    #[default]
+    Human,
+    /// One JSON document (`nixbox schema report`)
+    Json,
+}
+
+/// `FORMAT=PATH`: a report in a file besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportFile {
+    /// In what.
+    pub format: Format,
+    /// Where.
+    pub path: PathBuf,
+}
+
+impl FromStr for ReportFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let formats = || {
+            let names = Format::value_variants().iter().filter_map(|format| format.to_possible_value());
+            names.map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ")
+        };
+        let Some((format, path)) = text.split_once('=') else {
+            return Err(format!("give FORMAT=PATH, such as json=report.json (formats: {})", formats()));
+        };
+        let format = Format::from_str(format, false)
+            .map_err(|_unknown| format!("`{format}` is no format (formats: {})", formats()))?;
+        if path.is_empty() {
+            return Err("the path after `=` is missing".to_owned());
+        }
+        Ok(Self { format, path: path.into() })
+    }
+}
+
+/// A duration as people write it (`90s`, `10m`, `1h 30m`) or a bare number of seconds.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let duration = match text.trim().parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_error| "not a duration: give seconds (90), or a number with s, m or h (10m)".to_owned())?,
+    };
+    if duration < Duration::from_secs(1) {
+        return Err("too short: at least 1 s".to_owned());
+    }
+    if duration > Duration::from_secs(7 * 24 * 3600) {
+        return Err("too long: at most 7 days".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("nixbox").chain(line.iter().copied()))
+    }
+
+    fn try_args(line: &[&str]) -> TryArgs {
+        match parse(&[&["try"], line].concat()).unwrap().command {
+            Command::Try(arguments) => *arguments,
+            other => panic!("not a try: {other:?}"),
+        }
+    }
+
+    /// What a user sees and what a script sees: text and exit code.
+    fn refused(line: &[&str]) -> String {
+        let error = parse(line).expect_err("should be refused");
+        assert_eq!(error.exit_code(), 2, "{line:?}");
+        error.to_string()
+    }
+
+    #[test]
+    fn clap_finds_no_fault_with_the_types() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn bare_try_leaves_everything_to_defaults() {
+        let arguments = try_args(&[]);
+        assert_eq!(arguments.target, None);
+        // `None` and not `auto`: nixbox.toml may say otherwise, and a flag outranks it.
+        assert_eq!(arguments.accel, None);
+        assert_eq!(arguments.format, Format::Human);
+        assert_eq!((arguments.network, arguments.transport, arguments.memory), (None, None, None));
+        assert_eq!(arguments.nix, NixFlags::default());
+    }
+
+    #[test]
+    fn try_takes_all_of_its_flags() {
+        let arguments = try_args(&[
+            ".#laptop",
+            "--only",
+            "boot,services.failed-units",
+            "--only",
+            "users",
+            "--skip",
+            "audio.tone",
+            "--config",
+            "other.toml",
+            "--accel",
+            "tcg",
+            "--memory",
+            "2G",
+            "--cores",
+            "3",
+            "--timeout",
+            "10m",
+            "--network",
+            "user",
+            "--transport",
+            "virtio-serial",
+            "--format",
+            "json",
+            "--report",
+            "human=out.txt",
+            "--report",
+            "json=a=b.json",
+            "--artifacts",
+            "somewhere",
+            "--vm-only",
+            "--keep",
+            "--fresh",
+            "--no-jail",
+            "--list-checks",
+            "--quiet",
+        ]);
+        assert_eq!(arguments.target.as_deref(), Some(".#laptop"));
+        assert_eq!(arguments.only, ["boot", "services.failed-units", "users"]);
+        assert_eq!(arguments.skip, ["audio.tone"]);
+        assert_eq!(arguments.accel, Some(AccelWish::Tcg));
+        assert_eq!(arguments.memory, Some(Memory(2048)));
+        assert_eq!(arguments.timeout, Some(Duration::from_secs(600)));
+        assert_eq!(arguments.network, Some(NetworkPolicy::User));
+        assert_eq!(arguments.transport, Some(Transport::VirtioSerial));
+        assert_eq!(
+            arguments.report,
+            [
+                ReportFile { format: Format::Human, path: "out.txt".into() },
+                ReportFile { format: Format::Json, path: "a=b.json".into() }
+            ]
+        );
+        assert!(arguments.vm_only && arguments.keep && arguments.fresh && arguments.no_jail && arguments.list_checks);
+    }
+
+    #[test]
+    fn nix_flags_keep_their_own_names_and_pairs() {
+        let arguments = try_args(&[
+            "--impure",
+            "--override-input",
+            "nixpkgs",
+            "github:NixOS/nixpkgs",
+            "--option",
+            "cores",
+            "1",
+            "--override-input",
+            "a",
+            "b",
+            "--offline",
+            "--accept-flake-config",
+            "-I",
+            "nixpkgs=/x",
+            ".#laptop",
+        ]);
+        assert_eq!(arguments.target.as_deref(), Some(".#laptop"));
+        assert!(arguments.nix.impure && arguments.nix.offline && arguments.nix.accept_flake_config);
+        assert_eq!(arguments.nix.override_input, ["nixpkgs", "github:NixOS/nixpkgs", "a", "b"]);
+        assert_eq!(
+            (arguments.nix.option_value("cores"), arguments.nix.include.as_slice()),
+            (Some("1"), &["nixpkgs=/x".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn a_memory_that_is_a_banana_is_refused_clearly() {
+        let text = refused(&["try", "--memory", "banana"]);
+        assert!(text.contains("'banana' for '--memory <SIZE>'"), "{text}");
+        assert!(text.contains("a number of MiB"), "{text}");
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_timeout("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_timeout("1h 30m"), Ok(Duration::from_secs(5400)));
+        for text in ["", "0", "0s", "soon", "-5", "100days", "10ms"] {
+            assert!(parse_timeout(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reports_need_a_known_format_and_a_path() {
+        assert!(refused(&["try", "--report", "foo"]).contains("give FORMAT=PATH"));
+        assert!(refused(&["try", "--report", "pdf=x"]).contains("`pdf` is no format (formats: human, json)"));
+        assert!(refused(&["try", "--report", "json="]).contains("path after `=` is missing"));
+    }
+
+    #[test]
+    fn other_slips_are_usage_too() {
+        for line in [
+            &["trie"][..],
+            &["try", "--frobnicate"],
+            &["try", "--accel", "xen"],
+            &["try", "--cores", "0"],
+            &["try", "--timeout", "soon"],
+            &["try", "--network", "on"],
+            &["try", "a", "b"],
+            &["try", "--option", "cores"],
+            &["try", "--offline", "--refresh"],
+            &["schema"],
+            &["schema", "other"],
+            &[],
+        ] {
+            refused(line);
+        }
+        assert!(refused(&["trie"]).contains("try"), "names the nearest");
+    }
+
+    #[test]
+    fn help_shows_the_exit_codes_and_examples() {
+        for line in [&["--help"][..], &["-h"], &["try", "--help"]] {
+            let error = parse(line).expect_err("help is an error to clap");
+            assert_eq!((error.kind(), error.exit_code()), (ErrorKind::DisplayHelp, 0));
+            let text = error.to_string();
+            assert!(text.contains(EXIT_CODES) && text.contains("nixbox try .#laptop"), "{text}");
+        }
+    }
+}

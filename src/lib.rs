@@ -31,6 +31,7 @@ pub mod doctor;
 pub mod event;
 pub mod failure;
 pub mod guest;
+pub mod interrupt;
 pub mod machine;
 pub mod names;
 pub mod report;

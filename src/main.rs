@@ -1,1 +1,112 @@
-fn main() {}
+//! nixbox: parse, run, exit code.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use nixbox::cli::{Cli, Command, SchemaOf, TryArgs};
+use nixbox::event::Events;
+use nixbox::failure::Failure;
+use nixbox::interrupt::Interrupt;
+use nixbox::names::Exit;
+use nixbox::report::artifacts::Artifacts;
+use nixbox::report::display::{Display, Mode};
+use nixbox::report::{Report, json, output};
+
+fn main() -> ExitCode {
+    // A jail's supervisor is this program again: it must fork before there are threads.
+    nixbox::machine::jail::maybe_enter();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help is asked for, and a pipe that nobody reads is no error; usage errors are exit 2 (clap's own).
+            let _nobody_reads = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()).into();
+        }
+    };
+    // The exit code is an API: a bug of ours is "could not tell", not Rust's 101.
+    match catch_unwind(AssertUnwindSafe(|| dispatch(cli.command))) {
+        Ok(Ok(code)) => code.into(),
+        Ok(Err(failure)) => tell(&failure),
+        Err(_) => tell(&Failure::host("nixbox broke: this is a bug of ours, not your configuration's")),
+    }
+}
+
+/// Says why nothing else is said, on stderr.
+fn tell(failure: &Failure) -> ExitCode {
+    output::to_stderr(&format!("error: {}\n", nixbox::report::text::escape(&failure.to_string())));
+    failure.exit.code().into()
+}
+
+fn dispatch(command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Try(arguments) if arguments.list_checks => print(&nixbox::checks::catalog::table()),
+        Command::Try(arguments) => {
+            try_(&arguments, async |events, interrupt| nixbox::run::try_(&arguments, events, interrupt).await)
+        }
+        Command::Doctor(arguments) => runtime()?.block_on(nixbox::doctor::run(&arguments)),
+        Command::Clean(arguments) => print(&nixbox::clean::clean(arguments.dry_run)?),
+        Command::Schema(arguments) => print(&match arguments.of {
+            SchemaOf::Config => json::pretty(&nixbox::config::schema()),
+            SchemaOf::Report => json::schema(),
+        }),
+        Command::Completions(arguments) => {
+            let mut script = Vec::new();
+            clap_complete::generate(arguments.shell, &mut Cli::command(), "nixbox", &mut script);
+            print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+fn print(text: &str) -> Result<u8, Failure> {
+    output::to_stdout(text).map_err(|error| Failure::host("stdout cannot be written to").why(error))?;
+    Ok(Exit::Pass.code())
+}
+
+/// Two workers: one may be busy with a flood from the guest while the other goes on.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::host("no threads to run on").why(error))
+}
+
+/// A run from the first event to the report: display, signals, artifacts, report, exit code.
+fn try_(
+    arguments: &TryArgs,
+    run: impl AsyncFnOnce(Events, Interrupt) -> (Report, Option<Artifacts>),
+) -> Result<u8, Failure> {
+    output::check_files(&arguments.report)?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
+        let interrupt =
+            Interrupt::on_signals().map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+        let (events, receiver) = Events::channel();
+        let display = Display::start(receiver, Mode::of_stderr(arguments.quiet));
+        let outcome = tokio::select! {
+            outcome = run(events, interrupt.clone()) => Some(outcome),
+            // Dropping the run ends what it started, by the backstops that need no time.
+            () = interrupt.hard() => None,
+        };
+        let recorded = display.finish().await;
+        let Some((mut report, artifacts)) = outcome else { return Err(Failure::interrupted()) };
+        report.record(recorded);
+        if let Some(artifacts) = artifacts {
+            artifacts.finish(&mut report);
+        }
+        let delivered = output::deliver(&report, arguments.format, &arguments.report);
+        match delivered {
+            // A pass whose report got lost is not the pass that was asked for; a failure stays one.
+            Err(failure) if report.exit == Exit::Pass.code() => Err(failure),
+            Err(failure) => {
+                tell(&failure);
+                Ok(report.exit)
+            }
+            Ok(()) => Ok(report.exit),
+        }
+    });
+    // A thread that still reads something must not hold up the end.
+    runtime.shutdown_background();
+    code
+}

@@ -1,5 +1,12 @@
 //! What a user meets: exit codes, interrupts, killed processes, full disks, two runs at once. On real machines.
 
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's runner says why it skips, and its helpers are the test"
+)]
+
 mod harness;
 
 use std::fs;
@@ -9,6 +16,9 @@ use std::time::{Duration, Instant};
 use harness::{Nixbox, Running, cannot_run, guest, processes_under};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
+
+/// Set by `scripts/test --all`: the long stories too.
+const ALL: &str = "NIXBOX_TEST_ALL";
 
 /// A story's name and what happens in it.
 type Story = (&'static str, fn());
@@ -35,6 +45,15 @@ const WITH_GUESTS: &[Story] = &[
     ("a path with spaces works", a_path_with_spaces),
     ("two runs at once do not disturb each other", two_at_once),
     ("no terminal, no home, no runtime directory", no_home),
+    ("a disk without space is nobody's configuration", disk_without_space),
+    ("a disk that fills up is nobody's configuration", disk_that_fills_up),
+    ("a read-only artifacts directory is said, and nothing is lost", read_only_artifacts),
+];
+
+/// Long ones, for `scripts/test --all`.
+const LONG: &[Story] = &[
+    ("fifty sigkills at random moments leave nothing", fifty_sigkills),
+    ("ten runs at once do not disturb each other", ten_at_once),
 ];
 
 fn main() {
@@ -43,6 +62,12 @@ fn main() {
     if let Some(reason) = &cannot {
         for (name, _) in WITH_GUESTS {
             eprintln!("skipped: {name}: {reason}");
+        }
+    }
+    let all = std::env::var_os(ALL).is_some();
+    if !all && !arguments.list {
+        for (name, _) in LONG {
+            eprintln!("skipped: {name}: long, run by scripts/test --all");
         }
     }
     let trial = |(name, story): &Story, skip: bool| {
@@ -60,6 +85,7 @@ fn main() {
         .iter()
         .map(|story| trial(story, false))
         .chain(WITH_GUESTS.iter().map(|story| trial(story, cannot.is_some())))
+        .chain(LONG.iter().map(|story| trial(story, cannot.is_some() || !all)))
         .collect();
     arguments.test_threads.get_or_insert(2);
     libtest_mimic::run(&arguments, trials).exit();
@@ -102,8 +128,15 @@ fn a_missing_attribute() {
     assert!(report.to_string().contains("minimal"), "{report:#}");
 }
 
+/// Whether this host's KVM runs code at all, as `nixbox doctor` proves.
+fn kvm_works() -> bool {
+    let doctor: serde_json::Value = Nixbox::new(["doctor", "--format", "json"]).run().report();
+    let findings = doctor["findings"].as_array().cloned().unwrap_or_default();
+    findings.iter().any(|finding| finding["id"] == "accelerator.kvm" && finding["state"] == "ok")
+}
+
 fn kvm_that_does_not_work() {
-    if nixbox::machine::accel::prove_kvm().usable {
+    if kvm_works() {
         eprintln!("skipped: KVM works here, so that it does not cannot be seen");
         return;
     }
@@ -284,4 +317,58 @@ fn no_home() {
     fs::create_dir(&home).unwrap();
     let outcome = call.env("HOME", &home).env("TERM", "dumb").run();
     assert_eq!(outcome.code(), 0, "{:#}", outcome.report());
+}
+
+/// `nixbox` with a state directory of this many MiB.
+fn in_little_space(mib: u32) -> harness::Outcome {
+    let call = Nixbox::try_(guest("minimal"));
+    let state = call.home().join("state");
+    fs::create_dir(&state).unwrap();
+    call.on_a_disk_of(mib, &state).run()
+}
+
+fn disk_without_space() {
+    let outcome = in_little_space(100);
+    let report = outcome.report();
+    assert_eq!(outcome.code(), 5, "{report:#}");
+    assert!(report["cause"].as_str().is_some_and(|cause| cause.contains("disk is full")), "{report:#}");
+}
+
+fn disk_that_fills_up() {
+    // A little more than what has to stay free: enough to start, not enough for the guest's disk.
+    let outcome = in_little_space(262);
+    let report = outcome.report();
+    assert_eq!(outcome.code(), 5, "{report:#}");
+    assert!(report["cause"].as_str().is_some_and(|cause| cause.contains("disk")), "{report:#}");
+}
+
+fn read_only_artifacts() {
+    let outcome = Nixbox::new(["try"]).arg(guest("minimal")).args(["--impure", "--artifacts", "/proc/nixbox"]).run();
+    assert_eq!(outcome.code(), 2, "{}", outcome.stderr());
+    assert!(outcome.stdout().contains("/proc/nixbox") || outcome.stderr().contains("/proc/nixbox"));
+}
+
+fn fifty_sigkills() {
+    // Reproducible: the moments are spread over a boot by a stride that is coprime to their number.
+    for round in 0..50_u64 {
+        let running = Nixbox::try_(guest("minimal")).spawn();
+        std::thread::sleep(Duration::from_millis((round * 37 % 50) * 300 + round * 7));
+        running.signal(Signal::SIGKILL);
+        nothing_left(running.home(), Duration::from_secs(3));
+        let outcome = running.wait();
+        let state = outcome.call.home().join("state");
+        let clean = Nixbox::new(["clean"]).env("XDG_STATE_HOME", &state).run();
+        assert_eq!(clean.code(), 0, "{}", clean.stderr());
+        let left = run_directories(outcome.call.home());
+        assert!(left.is_empty(), "round {round}: {left:?}");
+    }
+}
+
+fn ten_at_once() {
+    let running: Vec<_> =
+        (0..10).map(|_| Nixbox::try_(guest("minimal")).args(["--timeout", "15m"]).patient().spawn()).collect();
+    for run in running {
+        let outcome = run.wait();
+        assert_eq!(outcome.code(), 0, "{:#}", outcome.report());
+    }
 }

@@ -42,6 +42,10 @@ pub struct Promises {
     pub systemd_stage_1: Option<bool>,
     /// `services.getty.autologinUser` or the display manager's.
     pub autologin_user: Option<String>,
+    /// `users.allowNoPasswordLogin`: that nobody can log in is wanted.
+    pub allow_no_password_login: Option<bool>,
+    /// Names of `networking.interfaces`: interfaces that the configuration binds by name.
+    pub interfaces: Vec<String>,
     /// Options that could not be evaluated, with nix's message: never a reason to stop.
     pub unread: BTreeMap<String, String>,
 }

@@ -1,1 +1,344 @@
 //! Judging, pure: promises and facts in, verdicts out. No I/O.
+//!
+//! ```text
+//! Promises, Settings, Selection ──► plan() ──► Plan ─┐
+//! guest: the first look, one after the settle time ──┴► judge() ──► CheckResults, NotTested ──► verdict()
+//! guest that did not come up: NoBoot ─────────────────► judge_no_boot() ┘
+//! ```
+//!
+//! Where does a rule live?
+//! * what a unit's state means, why a unit failed, what the root of a chain is: `unit`
+//! * what the sandbox explains, and which evidence that takes: `sandbox`
+//! * a check's own judgement: the file named as its id begins (`http` and `timers`, which ask the guest to do
+//!   something, are in `script`)
+//! * a guest that did not come up: `comedown`
+//! * what several verdicts make together: `verdict`
+//!
+//! Each cause is told once, under one id. A unit in state `failed` is always `services.failed-units`, however long it
+//! was active before, but for these: killed for want of memory (`boot.oom`), systemd-tmpfiles (`boot.tmpfiles`), a
+//! promised firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
+//! of another unit is listed under that one. A machine that did not come up is judged by `boot.*` alone.
+
+mod boot;
+pub mod catalog;
+mod comedown;
+mod network;
+pub mod plan;
+mod sandbox;
+mod script;
+mod services;
+pub mod text;
+mod unit;
+mod users;
+mod verdict;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use catalog::Selection;
+pub use comedown::{End, NoBoot, judge_no_boot};
+pub use plan::{Plan, WantedPort, plan};
+pub use script::{is_answered, is_as_expected};
+pub use verdict::{Outcome, counts_as_failure, verdict};
+
+use crate::guest::facts::{Facts, Unit};
+use crate::machine::NetworkPolicy;
+use crate::report::{CheckResult, NotTested, Status};
+use unit::Fault;
+
+/// What was seen of a guest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Looks {
+    /// The first look, as soon as the boot was over.
+    pub first: Facts,
+    /// One after the settle time, when [`settle_needed`] asked for it.
+    pub later: Option<Facts>,
+    /// The serial console's lines: some things of stage 1 and 2 are told nowhere else.
+    pub console: Vec<String>,
+}
+
+impl Looks {
+    /// The guest as it is now.
+    pub fn now(&self) -> &Facts {
+        self.later.as_ref().unwrap_or(&self.first)
+    }
+}
+
+/// How the guest was run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Context {
+    /// `kvm`, `hvf` or `tcg`: time limits scale with it.
+    pub accelerator: String,
+    /// What the guest's network reached.
+    pub network: NetworkPolicy,
+    /// Whether the sandbox's DHCP offers no router (QEMU's `restrict=on`).
+    pub no_router: bool,
+    /// The guest's memory in MiB, where known.
+    pub memory_mib: Option<u64>,
+    /// Whether the host itself could resolve a name; `None` when it was not tried.
+    pub host_resolves: Option<bool>,
+}
+
+impl Context {
+    /// What a time limit meant for hardware virtualisation is multiplied by.
+    pub fn scale(&self) -> f64 {
+        scale_of(&self.accelerator)
+    }
+}
+
+/// TCG takes roughly five times as long to boot as hardware virtualisation does.
+pub fn scale_of(accelerator: &str) -> f64 {
+    if accelerator == "tcg" { 5.0 } else { 1.0 }
+}
+
+/// Verdicts, and what was set aside with the evidence for it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Judgement {
+    /// One result for each check that applies, in the catalog's order.
+    pub results: Vec<CheckResult>,
+    /// What the sandbox made, or cannot show.
+    pub not_tested: Vec<NotTested>,
+}
+
+impl Judgement {
+    fn aside(&mut self, what: &str, why: impl Into<String>) {
+        let entry = NotTested { what: text::clean(what), why: text::clean(&why.into()) };
+        if !self.not_tested.iter().any(|known| known.what == entry.what) {
+            self.not_tested.push(entry);
+        }
+    }
+}
+
+/// How long to wait until every running service has been active for the settle time, from its own
+/// `ActiveEnterTimestamp`, so that a machine that came up long ago is judged at once. `None`: no need to wait.
+///
+/// Also asks for a second look when a service is about to be restarted, and, for up to 10 s after the boot's end, when
+/// a card has no address yet although something is there that gets one.
+pub fn settle_needed(facts: &Facts, settle: Duration) -> Option<Duration> {
+    let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
+    let young = facts.units.iter().filter_map(|unit| {
+        let service = unit.service.as_ref()?;
+        if unit.active_state == "activating" && (unit::is_auto_restart(unit) || service.restarts > 0) {
+            return Some(settle_us.max(1));
+        }
+        let runs = unit::is_active(unit) && unit.sub_state == "running" && unit.active_enter_us > 0;
+        runs.then(|| settle_us.saturating_sub(facts.now_us.saturating_sub(unit.active_enter_us)))
+    });
+    const LEASE_US: u64 = 10_000_000;
+    let lease = network::is_waiting_for_an_address(facts)
+        .then(|| LEASE_US.saturating_sub(facts.now_us.saturating_sub(facts.manager.finish_us)));
+    young.chain(lease).max().filter(|us| *us > 0).map(Duration::from_micros)
+}
+
+/// Judges a guest that could be looked into.
+pub fn judge(plan: &Plan, looks: &Looks, context: &Context) -> Judgement {
+    let view = View::new(plan, looks, context);
+    let mut out = Judgement::default();
+    boot::judge(&view, &mut out);
+    if view.came_up() {
+        services::judge(&view, &mut out);
+        network::judge(&view, &mut out);
+        users::judge(&view, &mut out);
+        script::judge(&view, &mut out);
+    } else {
+        skip_the_rest(plan, &mut out, "the boot did not finish");
+    }
+    finish(plan, out)
+}
+
+/// A machine that did not come up has nothing else to show: its other failures are consequences.
+fn skip_the_rest(plan: &Plan, out: &mut Judgement, why: &str) {
+    for id in &plan.checks {
+        if !out.results.iter().any(|result| result.id == *id) {
+            out.results.push(CheckResult::new(id, Status::Skip, why));
+        }
+    }
+}
+
+/// Leaves out what was not asked for, orders the rest as planned, and marks what is accepted as a whole.
+fn finish(plan: &Plan, mut out: Judgement) -> Judgement {
+    let mut results: BTreeMap<String, CheckResult> =
+        out.results.drain(..).map(|result| (result.id.clone(), result)).collect();
+    out.results = plan.checks.iter().filter_map(|id| results.remove(id)).collect();
+    for result in &mut out.results {
+        if result.status == Status::Fail && result.allowed.is_none() {
+            result.allowed = plan.settings.allow.get(&result.id).cloned();
+        }
+        result.summary = text::clean(&result.summary);
+        let more = result.detail.len().saturating_sub(text::LINES);
+        if more > 0 {
+            result.detail.truncate(text::LINES - 1);
+            result.detail.push(format!("… and {} more lines", more + 1));
+        }
+        for line in &mut result.detail {
+            *line = text::clean(line);
+        }
+    }
+    out
+}
+
+/// Everything that a judge looks at.
+struct View<'a> {
+    plan: &'a Plan,
+    first: &'a Facts,
+    now: &'a Facts,
+    console: &'a [String],
+    context: &'a Context,
+    /// Why each unit in state `failed` is so.
+    faults: BTreeMap<&'a str, Fault>,
+    boot: boot::Boot,
+}
+
+impl<'a> View<'a> {
+    fn new(plan: &'a Plan, looks: &'a Looks, context: &'a Context) -> Self {
+        let now = looks.now();
+        let mut view = Self {
+            plan,
+            first: &looks.first,
+            now,
+            console: &looks.console,
+            context,
+            faults: BTreeMap::new(),
+            boot: boot::state(now),
+        };
+        let faults = now.units.iter().filter(|unit| unit::is_failed(unit)).map(|unit| unit.name.as_str());
+        view.faults = faults.map(|name| (name, unit::fault(&view, name))).collect();
+        view
+    }
+
+    fn came_up(&self) -> bool {
+        matches!(self.boot, boot::Boot::Up | boot::Boot::CannotTell(_))
+    }
+
+    /// Why this kind of fact is missing, if it is.
+    /// Why a fact, or any part of it (`http.ID`), could not be gathered.
+    fn gap(&self, fact: &str) -> Option<&str> {
+        let is_part = |name: &str| name.strip_prefix(fact).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.now.gaps.iter().find(|(name, _)| is_part(name)).map(|(_, why)| why.as_str())
+    }
+
+    /// The result when one of these facts is missing: never a pass.
+    fn unknown(&self, id: &str, facts: &[&str]) -> Option<CheckResult> {
+        let (fact, why) = facts.iter().find_map(|fact| Some((*fact, self.gap(fact)?)))?;
+        Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {fact}: {why}"))))
+    }
+
+    fn wants(&self, id: &str) -> bool {
+        self.plan.has(id)
+    }
+
+    /// Why a failure of this item of this check is accepted.
+    fn allowed(&self, id: &str, item: &str) -> Option<&'a str> {
+        self.plan.settings.allow.get(&format!("{id}:{item}")).map(String::as_str)
+    }
+
+    fn unit(&self, name: &str) -> Option<&'a Unit> {
+        self.now.unit(name)
+    }
+}
+
+/// One thing that a check found wrong.
+#[derive(Debug, Clone)]
+struct Finding {
+    /// The unit, port, user, … that it is about.
+    item: String,
+    /// The cause, one line.
+    summary: String,
+    /// Lines that show it.
+    detail: Vec<String>,
+    evidence: Vec<(&'static str, Value)>,
+    hint: Option<String>,
+}
+
+impl Finding {
+    fn new(item: impl Into<String>, summary: impl Into<String>) -> Self {
+        Self { item: item.into(), summary: summary.into(), detail: Vec::new(), evidence: Vec::new(), hint: None }
+    }
+
+    fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.detail.extend(lines);
+        self
+    }
+
+    fn evidence(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.evidence.push((name, value.into()));
+        self
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Makes one result of what a check found: failures first, then warnings, else the pass's line.
+fn conclude(
+    view: &View<'_>,
+    id: &str,
+    fails: Vec<Finding>,
+    warns: Vec<Finding>,
+    pass: impl FnOnce() -> String,
+) -> CheckResult {
+    let reasons: Vec<Option<&str>> = fails.iter().map(|finding| view.allowed(id, &finding.item)).collect();
+    if !fails.is_empty() && reasons.iter().all(Option::is_some) {
+        // Each of them is accepted: it stays a failure that says so.
+        let unique: BTreeSet<&str> = reasons.into_iter().flatten().collect();
+        let reason = unique.into_iter().collect::<Vec<_>>().join("; ");
+        let mut result = told(id, Status::Fail, fails);
+        result.allowed = Some(reason);
+        return result;
+    }
+    let accepted: Vec<String> = fails
+        .iter()
+        .zip(&reasons)
+        .filter_map(|(finding, reason)| Some(format!("accepted: {}: {}", finding.item, (*reason)?)))
+        .collect();
+    let fails: Vec<Finding> =
+        fails.into_iter().zip(&reasons).filter(|(_, reason)| reason.is_none()).map(|(finding, _)| finding).collect();
+    if !fails.is_empty() {
+        return told(id, Status::Fail, fails).detail(accepted);
+    }
+    if !warns.is_empty() {
+        return told(id, Status::Warn, warns);
+    }
+    CheckResult::new(id, Status::Pass, pass())
+}
+
+fn told(id: &str, status: Status, findings: Vec<Finding>) -> CheckResult {
+    let count = findings.len();
+    let mut result = CheckResult::new(id, status, "");
+    for (index, finding) in findings.into_iter().enumerate() {
+        if index == 0 {
+            result.summary = if count > 1 {
+                // Room for the count: the summary is cut at a line's length.
+                let lead: String = finding.summary.chars().take(text::LINE - 20).collect();
+                format!("{lead} (and {} more)", count - 1)
+            } else {
+                finding.summary
+            };
+            result.hint = finding.hint;
+            result.evidence.extend(finding.evidence.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        } else {
+            result.detail.push(finding.summary);
+        }
+        // Of the later ones only the last lines: the first is the likeliest cause.
+        let lines = if index == 0 { 8 } else { 2 };
+        let from = finding.detail.len().saturating_sub(lines);
+        result.detail.extend(finding.detail.into_iter().skip(from).map(|line| format!("  {line}")));
+        let items = result.evidence.entry("items".to_owned()).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(items) = items
+            && items.len() < 50
+        {
+            items.push(Value::from(text::clean(&finding.item)));
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ mod look;
 pub mod notify;
 mod proc_net;
 mod relabel;
+mod serve;
 pub mod shell;
 mod text;
 

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::display::Recorded;
 use crate::channel::Transport;
 use crate::event::Phase;
+use crate::failure::Failure;
+use crate::names::{Exit, REPORT_SCHEMA};
 
 /// What a run found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +52,88 @@ pub struct Report {
     pub started: String,
     /// How long the whole run took, in seconds.
     pub seconds: f64,
+}
+
+impl Report {
+    /// A report on a target as the user named it, with nothing found out yet: the verdict is `unknown`.
+    pub fn new(target: impl Into<String>, started: SystemTime) -> Self {
+        Self {
+            schema: REPORT_SCHEMA,
+            nixbox: env!("CARGO_PKG_VERSION").to_owned(),
+            verdict: Verdict::Unknown,
+            stage: None,
+            exit: Exit::Unknown.code(),
+            cause: None,
+            detail: None,
+            hint: None,
+            target: TargetInfo { name: target.into(), ..TargetInfo::default() },
+            machine: None,
+            phases: Vec::new(),
+            checks: Vec::new(),
+            not_tested: Vec::new(),
+            notes: Vec::new(),
+            artifacts: None,
+            apply: None,
+            started: humantime::format_rfc3339_seconds(started).to_string(),
+            seconds: 0.0,
+        }
+    }
+
+    /// Judges by the checks alone: a failure that is not allowed fails, else one that could not be looked at leaves
+    /// the answer unknown, else it is a pass. No check at all is no pass: nothing was tested.
+    pub fn judge(&mut self) {
+        let failed = self.checks.iter().find(|check| check.status == Status::Fail && check.allowed.is_none());
+        let unknown = self.checks.iter().find(|check| check.status == Status::Unknown);
+        let tested = self.checks.iter().any(|check| matches!(check.status, Status::Pass | Status::Warn | Status::Fail));
+        let (verdict, stage, exit, lead) = match (failed, unknown) {
+            (Some(check), _) => (Verdict::Fail, Some(Stage::Check), Exit::CheckFailed, Some(check)),
+            (None, Some(check)) => (Verdict::Unknown, Some(Stage::Check), Exit::Unknown, Some(check)),
+            (None, None) if tested => (Verdict::Pass, None, Exit::Pass, None),
+            (None, None) => (Verdict::Unknown, Some(Stage::Check), Exit::Unknown, None),
+        };
+        let (cause, hint) = match lead {
+            Some(check) => (Some(check.summary.clone()), check.hint.clone()),
+            None if verdict == Verdict::Unknown => (Some("no check was run".to_owned()), None),
+            None => (None, None),
+        };
+        (self.verdict, self.stage, self.exit) = (verdict, stage, exit.code());
+        (self.cause, self.hint, self.detail) = (cause, hint, None);
+    }
+
+    /// Takes over what the run told while it went on, where it is not there yet.
+    pub fn record(&mut self, recorded: Recorded) {
+        if self.phases.is_empty() {
+            self.phases = recorded.phases;
+        }
+        if self.checks.is_empty() {
+            self.checks = recorded.checks;
+        }
+        for note in recorded.notes {
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
+
+    /// Judges by a failure that ended the run.
+    pub fn ended_by(&mut self, failure: &Failure) {
+        let (verdict, stage) = match failure.exit {
+            Exit::Build if failure.check.is_some_and(|id| id.starts_with("build.eval")) => {
+                (Verdict::Fail, Some(Stage::Evaluate))
+            }
+            Exit::Build => (Verdict::Fail, Some(Stage::Build)),
+            Exit::Boot => (Verdict::Fail, Some(Stage::Boot)),
+            Exit::CheckFailed => (Verdict::Fail, Some(Stage::Check)),
+            Exit::Pass | Exit::Unknown => (Verdict::Unknown, Some(Stage::Host)),
+            Exit::Usage | Exit::Interrupted => (Verdict::Unknown, None),
+        };
+        // A failure is never a pass, whatever it says of itself.
+        let exit = if failure.exit == Exit::Pass { Exit::Unknown } else { failure.exit };
+        (self.verdict, self.stage, self.exit) = (verdict, stage, exit.code());
+        self.cause = Some(failure.what.clone());
+        self.detail = failure.why.clone();
+        self.hint = failure.hint.clone();
+    }
 }
 
 /// The answer.
@@ -214,5 +300,177 @@ impl CheckResult {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+/// Reports of each kind, for the writers' tests.
+#[cfg(test)]
+pub(crate) mod examples {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn base() -> Report {
+        let mut report = Report::new(".#laptop", SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_464_845));
+        report.target.resolved = "git+file:///home/u/nixos#nixosConfigurations.laptop".to_owned();
+        report.seconds = 41.3;
+        report
+    }
+
+    fn ran(mut report: Report) -> Report {
+        report.machine = Some(MachineInfo {
+            accelerator: "tcg".to_owned(),
+            accelerator_reason: Some("/dev/kvm ran 1,000,000 iterations in over 100 ms".to_owned()),
+            transport: Transport::VhostUser,
+            jail: "namespaces".to_owned(),
+            memory_mib: 1024,
+            cores: 2,
+            network: "off".to_owned(),
+            systemd: Some("257.9".to_owned()),
+            qemu: Some("10.0.2".to_owned()),
+        });
+        report.artifacts = Some("/home/u/nixos/.nixbox/2026-11-23T20-14-05-laptop-812".into());
+        report
+    }
+
+    /// Passed, with all that may stand beside.
+    pub(crate) fn pass() -> Report {
+        let mut report = ran(base());
+        let phases = [(Phase::Evaluate, 2.1), (Phase::Build, 0.4), (Phase::Boot, 21.3), (Phase::Look, 5.0)];
+        report.phases = phases.map(|(phase, seconds)| PhaseTime { phase, seconds }).to_vec();
+        report.phases.push(PhaseTime { phase: Phase::Stop, seconds: 0.09 });
+        let mut allowed = CheckResult::new("services.printing", Status::Fail, "cups.service failed");
+        allowed.allowed = Some("no printer here".to_owned());
+        report.checks = vec![
+            CheckResult::new("boot.target", Status::Pass, "multi-user.target reached").evidence("seconds", 21.3),
+            CheckResult::new("boot.time", Status::Warn, "21.3 s to multi-user.target, 20 s wished"),
+            CheckResult::new("services.failed-units", Status::Pass, "no failed unit"),
+            CheckResult::new("services.promised", Status::Pass, "all 31 promised units are as promised"),
+            allowed,
+            CheckResult::new("users.login", Status::Pass, "u can log in"),
+            CheckResult::new("audio.tone", Status::Skip, "no sound server is promised"),
+        ];
+        report.not_tested = vec![
+            NotTested {
+                what: "fwupd.service".to_owned(),
+                why: "ConditionVirtualization=!vm, as on no real machine".to_owned(),
+            },
+            NotTested {
+                what: "disks".to_owned(),
+                why: "a VM has a disk of its own, not those of hardware-configuration.nix".to_owned(),
+            },
+        ];
+        report.notes = vec!["tcg instead of kvm: /dev/kvm ran 1,000,000 iterations in over 100 ms".to_owned()];
+        report.judge();
+        report.apply = Some("nixos-rebuild switch --flake 'git+file:///home/u/nixos?rev=0123#laptop'".to_owned());
+        report
+    }
+
+    /// A check failed.
+    pub(crate) fn fail() -> Report {
+        let mut report = ran(base());
+        let lines = [
+            "nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)",
+            "nginx[812]: \u{1b}[31mred\u{1b}[0m",
+            "systemd[1]: nginx.service: Failed with result 'exit-code'.",
+        ];
+        report.checks = vec![
+            CheckResult::new("boot.target", Status::Pass, "multi-user.target reached"),
+            CheckResult::new("services.failed-units", Status::Fail, "nginx.service failed: exit code 1")
+                .detail(lines.map(str::to_owned))
+                .evidence("unit", "nginx.service")
+                .hint("another unit listens on tcp 80: httpd.service"),
+            CheckResult::new("network.ports", Status::Fail, "nobody listens on tcp 80").evidence("port", 80),
+            CheckResult::new("users.login", Status::Pass, "u can log in"),
+        ];
+        report.not_tested = vec![NotTested { what: "disks".to_owned(), why: "a VM has a disk of its own".to_owned() }];
+        report.judge();
+        report
+    }
+
+    /// This host cannot.
+    pub(crate) fn unknown() -> Report {
+        let mut report = base();
+        report.seconds = 0.035;
+        report.ended_by(
+            &Failure::host("--accel kvm: /dev/kvm does not open: Permission denied (os error 13)")
+                .hint("add yourself to the group kvm, or leave --accel at auto"),
+        );
+        report
+    }
+
+    /// The guest did not come up.
+    pub(crate) fn boot_fail() -> Report {
+        let mut report = ran(base());
+        report.machine = None;
+        report.seconds = 120.2;
+        report.checks = vec![CheckResult::new("boot.kernel", Status::Pass, "the kernel came up")];
+        report.ended_by(
+            &Failure::new(Exit::Boot, "boot hangs: stuck.service/start has been running for 1 min 31 s")
+                .why("[  *** ] Job stuck.service/start running (1min 31s / no limit)\r\n")
+                .hint("give stuck.service a TimeoutStartSec, or see why it does not end"),
+        );
+        report
+    }
+
+    /// nix could not build it.
+    pub(crate) fn build_fail() -> Report {
+        let mut report = base();
+        report.seconds = 4.2;
+        let log = (1..=32).map(|line| format!("log line {line}")).collect::<Vec<_>>().join("\n");
+        let error = "error: builder for '/nix/store/x-hello-1.0.drv' failed with exit code 2";
+        report.ended_by(
+            &Failure::build("build.derivation", "building hello-1.0 failed: exit code 2")
+                .why(format!("{error}\n{log}")),
+        );
+        report
+    }
+
+    /// All of them.
+    pub(crate) fn all() -> Vec<Report> {
+        vec![pass(), fail(), unknown(), boot_fail(), build_fail()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(statuses: &[(Status, bool)]) -> (Verdict, u8) {
+        let mut report = Report::new("x", SystemTime::UNIX_EPOCH);
+        for (number, (status, allowed)) in statuses.iter().enumerate() {
+            let mut check = CheckResult::new(format!("kind.{number}"), *status, "seen");
+            check.allowed = allowed.then(|| "known".to_owned());
+            report.checks.push(check);
+        }
+        report.judge();
+        (report.verdict, report.exit)
+    }
+
+    #[test]
+    fn a_run_is_judged_by_its_worst_check() {
+        use Status::{Fail, Pass, Skip, Unknown, Warn};
+        assert_eq!(judged(&[(Pass, false), (Warn, false), (Skip, false)]), (Verdict::Pass, 0));
+        assert_eq!(judged(&[(Pass, false), (Unknown, false), (Fail, false)]), (Verdict::Fail, 1));
+        assert_eq!(judged(&[(Pass, false), (Unknown, false), (Fail, true)]), (Verdict::Unknown, 5));
+        assert_eq!(judged(&[(Pass, false), (Fail, true)]), (Verdict::Pass, 0));
+        assert_eq!(judged(&[(Skip, false)]), (Verdict::Unknown, 5));
+        assert_eq!(judged(&[]), (Verdict::Unknown, 5));
+    }
+
+    #[test]
+    fn a_failure_s_exit_code_says_the_verdict_and_the_stage() {
+        let of = |failure: Failure| {
+            let mut report = Report::new("x", SystemTime::UNIX_EPOCH);
+            report.ended_by(&failure);
+            (report.verdict, report.stage, report.exit)
+        };
+        assert_eq!(of(Failure::build("build.eval", "x")), (Verdict::Fail, Some(Stage::Evaluate), 3));
+        assert_eq!(of(Failure::build("build.derivation", "x")), (Verdict::Fail, Some(Stage::Build), 3));
+        assert_eq!(of(Failure::new(Exit::Boot, "x")), (Verdict::Fail, Some(Stage::Boot), 4));
+        assert_eq!(of(Failure::host("x")), (Verdict::Unknown, Some(Stage::Host), 5));
+        assert_eq!(of(Failure::new(Exit::Pass, "x")), (Verdict::Unknown, Some(Stage::Host), 5));
+        assert_eq!(of(Failure::usage("x")), (Verdict::Unknown, None, 2));
+        assert_eq!(of(Failure::interrupted()), (Verdict::Unknown, None, 130));
     }
 }

@@ -1,1 +1,406 @@
-//! Strings the stages together.
+//! A run: target, build, machine, guest, checks, strung together. What is found out goes into a [`Report`]; whatever
+//! ends a run early is a [`Failure`].
+//!
+//! * this file: the order of things, and what the machine is made of
+//! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
+//! * `look`: what is asked of a guest, how the answers become a judgement
+
+mod boot;
+mod look;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::build::{self, Built, Nix};
+use crate::channel::{Channel, Transport, VhostUser, VirtioSerial};
+use crate::checks::{self, Judgement, Plan, Selection};
+use crate::cli::TryArgs;
+use crate::config::{self, Settings};
+use crate::event::{Event, Events, Phase};
+use crate::failure::{Failure, Result};
+use crate::guest::credentials::{Token, credentials};
+use crate::guest::{Guest, notify};
+use crate::interrupt::Interrupt;
+use crate::machine::jail::{self, JailKind, JailOptions};
+use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
+use crate::names::{Exit, GUEST_CID, artifact};
+use crate::report::artifacts::{Artifacts, state_directory};
+use crate::report::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
+use crate::target::{self, Target};
+
+/// How often a machine is started again when QEMU itself crashed before the guest said a word: multi-threaded TCG
+/// aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
+const RESTARTS: u32 = 2;
+/// The longest a boot may take by default. Emulation is five to ten times slower, and more on a busy host.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
+/// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
+const DISK_MIB: u64 = 1024;
+/// Runs `nixbox try`. Always answers with a report: what went wrong is in it.
+pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> (Report, Option<Artifacts>) {
+    let clock = Instant::now();
+    let mut run = Run {
+        arguments,
+        events,
+        interrupt,
+        report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
+        artifacts: None,
+    };
+    if let Err(failure) = run.go().await {
+        run.failed(&failure);
+    }
+    run.report.seconds = clock.elapsed().as_secs_f64();
+    (run.report, run.artifacts)
+}
+
+struct Run<'a> {
+    arguments: &'a TryArgs,
+    events: Events,
+    interrupt: Interrupt,
+    report: Report,
+    artifacts: Option<Artifacts>,
+}
+
+/// What is known before anything is started.
+struct Prepared {
+    target: Target,
+    nix: Nix,
+    built: Built,
+    settings: Settings,
+    plan: Plan,
+    accel: Accel,
+    jail: JailKind,
+    run_dir: RunDir,
+}
+
+/// How one start of the machine ended.
+enum Attempt {
+    /// Looked at, as far as it came.
+    Seen(look::Seen),
+    /// QEMU crashed before the guest said anything.
+    Crashed(Failure),
+}
+
+impl Run<'_> {
+    async fn go(&mut self) -> Result<()> {
+        let interrupt = self.interrupt.clone();
+        let prepared = tokio::select! {
+            // Dropping it ends the nix that runs.
+            prepared = self.prepare() => prepared?,
+            () = interrupt.orderly() => return Err(Failure::interrupted()),
+        };
+        let mut restarts = 0;
+        let seen = loop {
+            match self.attempt(&prepared).await? {
+                Attempt::Seen(seen) => break seen,
+                Attempt::Crashed(failure) if restarts == RESTARTS => return Err(failure),
+                Attempt::Crashed(failure) => {
+                    restarts += 1;
+                    self.events.note(format!("started the machine again: {}", failure.what));
+                }
+            }
+        };
+        if let Some(info) = &mut self.report.machine {
+            info.systemd = seen.systemd;
+        }
+        self.judged(seen.judgement);
+        if self.report.verdict == Verdict::Pass {
+            self.report.apply = build::apply_command(&prepared.target, &prepared.nix).await;
+        }
+        Ok(())
+    }
+
+    /// Everything up to the machine: name, evaluation, build, and what this host can do.
+    async fn prepare(&mut self) -> Result<Prepared> {
+        let arguments = self.arguments;
+        // What the user wrote is looked at before anything that takes time.
+        let named = arguments.config.as_deref();
+        if named.is_some() {
+            config::load(named, None)?;
+        }
+        let mut nix = Nix::new(arguments.nix.clone());
+        let target = phase(&self.events, Phase::Resolve, async {
+            target::resolve(arguments.target.as_deref(), &nix, &self.events).await
+        })
+        .await?;
+        self.report.target.name = target.name();
+        self.report.target.resolved = target.resolved();
+
+        let opened = Artifacts::open(
+            arguments.artifacts.as_deref(),
+            target.dir(),
+            state_directory().as_deref(),
+            &target.name(),
+            SystemTime::now(),
+        )?;
+        opened.notes.into_iter().for_each(|note| self.events.note(note));
+        self.artifacts = opened.artifacts;
+        if let Some(artifacts) = &self.artifacts {
+            nix = nix.log_to(artifacts.file(artifact::NIX_LOG));
+        }
+
+        let settings = self.settings(&target)?;
+        let selection = Selection::new(&arguments.only, &arguments.skip, settings.scripts.keys().map(String::as_str))?;
+        let wish = settings.machine.accel.unwrap_or_default();
+        let launcher = jail::launcher();
+        let (evaluated, accel, jail) = phase(&self.events, Phase::Evaluate, async {
+            tokio::join!(
+                build::evaluate(&target, &nix, arguments.vm_only, &self.events),
+                accel::choose(wish, &launcher),
+                self.jail(&launcher),
+            )
+        })
+        .await;
+        let evaluated = evaluated?;
+        let (accel, reason) = accel?;
+        if wish == AccelWish::Auto
+            && let Some(reason) = &reason
+        {
+            self.events.note(format!("runs under {}: {reason}", accel.name()));
+        }
+        let plan = checks::plan(&evaluated.promises, &settings, &selection);
+        let run_dir = RunDir::create()?;
+        let built = phase(&self.events, Phase::Build, async {
+            build::build(&target, evaluated, &nix, run_dir.path(), &self.events).await
+        })
+        .await?;
+        self.report.target.drv_path = built.drv_path.clone();
+        self.report.target.runner = Some(built.runner.display().to_string());
+        self.report.target.toplevel = built.toplevel.as_ref().map(|path| path.display().to_string());
+        if let Some(failure) = &built.toplevel_failure {
+            // The VM may well boot, but this is what would be switched to.
+            return Err(failure.clone());
+        }
+        self.report.machine = Some(MachineInfo {
+            accelerator: accel.name().to_owned(),
+            accelerator_reason: reason,
+            transport: self.transport(&settings),
+            jail: jail.name().to_owned(),
+            memory_mib: 0,
+            cores: 0,
+            network: settings.machine.network.unwrap_or_default().name().to_owned(),
+            systemd: None,
+            qemu: None,
+        });
+        Ok(Prepared { target, nix, built, settings, plan, accel, jail, run_dir })
+    }
+
+    /// `nixbox.toml`, with the flags on top.
+    fn settings(&self, target: &Target) -> Result<Settings> {
+        let arguments = self.arguments;
+        let config = config::load(arguments.config.as_deref(), target.dir())?;
+        let mut settings = config.settings_for(target.host().unwrap_or_default());
+        let machine = &mut settings.machine;
+        machine.accel = arguments.accel.or(machine.accel);
+        machine.memory = arguments.memory.or(machine.memory);
+        machine.cores = arguments.cores.map(config::Cores).or(machine.cores);
+        machine.network = arguments.network.or(machine.network);
+        machine.timeout = arguments.timeout.map(config::Time).or(machine.timeout);
+        machine.transport = arguments.transport.or(machine.transport);
+        Ok(settings)
+    }
+
+    /// The best jail there is; a person is told when it is none.
+    async fn jail(&self, launcher: &std::path::Path) -> JailKind {
+        if self.arguments.no_jail {
+            self.events.note("the flake's runner runs without a jail, as --no-jail says");
+            return JailKind::None;
+        }
+        let probe = jail::probe(launcher).await;
+        if probe.kind != JailKind::Namespaces {
+            let reason = probe.reason.unwrap_or_default();
+            self.events.note(match probe.kind {
+                JailKind::None => format!("the flake's runner runs without a jail: {reason}"),
+                _ => format!("the flake's runner runs under Landlock only: {reason}"),
+            });
+        }
+        probe.kind
+    }
+
+    /// The way into the guest: what was asked for, else vsock where its daemon is.
+    fn transport(&self, settings: &Settings) -> Transport {
+        settings.machine.transport.unwrap_or_else(|| {
+            if cfg!(target_os = "linux") && find_program(crate::machine::VSOCK_DAEMON).is_some() {
+                Transport::VhostUser
+            } else {
+                Transport::VirtioSerial
+            }
+        })
+    }
+
+    /// Starts the machine, waits for it, looks into it, ends it.
+    async fn attempt(&mut self, prepared: &Prepared) -> Result<Attempt> {
+        let Prepared { built, settings, plan, accel, .. } = prepared;
+        let transport = self.transport(settings);
+        let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
+        let (spec, limit) = self.spec(prepared, transport, &token);
+        let memory_mib = spec.memory_mib;
+        let no_router = spec.network == NetworkPolicy::Off && spec.restrict;
+        if let Some(info) = &mut self.report.machine {
+            info.memory_mib = memory_mib;
+            info.cores = spec.cores;
+        }
+        let jail = JailOptions {
+            kind: prepared.jail,
+            store: built.store.physical(std::path::Path::new(build::STORE_DIR)),
+            disk_limit: (plan.promises.disk_mib.unwrap_or(DISK_MIB) + 1024) << 20,
+            ..JailOptions::default()
+        };
+        let boot_clock = Instant::now();
+        self.events.send(Event::Started(Phase::Boot));
+        let (channel, serial): (Arc<dyn Channel>, _) = self.channel(transport, prepared.run_dir.path())?;
+        let (notifications, listener) = notify::listen(Arc::clone(&channel));
+        let artifacts = self.artifacts.as_ref().map(|artifacts| artifacts.path().to_owned());
+        let interrupt = self.interrupt.clone();
+        let started = tokio::select! {
+            machine = Machine::start(spec, &jail, &self.events, artifacts.as_deref()) => machine,
+            () = interrupt.orderly() => Err(Failure::interrupted()),
+        };
+        let mut machine = started.inspect_err(|_| listener.abort())?;
+        if let Some(info) = &mut self.report.machine {
+            info.qemu = Some(machine.qemu_version().to_owned());
+        }
+        for opening in machine.openings() {
+            self.events.note(format!("the runner {opening}"));
+        }
+        if let Some(serial) = serial {
+            serial.connect().await.map_err(|error| Failure::host("QEMU's serial ports do not answer").why(error))?;
+        }
+        let guest = Guest::new(channel, token);
+
+        let boot = boot::Boot { notifies: transport != Transport::VirtioSerial, limit, events: &self.events };
+        let come_up = tokio::select! {
+            come_up = boot.wait(&mut machine, notifications, &guest) => Ok(come_up),
+            () = interrupt.orderly() => Err(Failure::interrupted()),
+        };
+        self.events.send(Event::Ended(Phase::Boot, boot_clock.elapsed()));
+        let attempt = match come_up {
+            Err(failure) => Err(failure),
+            Ok(boot::ComeUp::Crashed(failure)) => Ok(Attempt::Crashed(failure)),
+            Ok(boot::ComeUp::Host(failure)) => Err(failure),
+            Ok(come_up) => {
+                let look = look::Look {
+                    plan,
+                    accel: *accel,
+                    memory_mib,
+                    no_router,
+                    events: &self.events,
+                    artifacts: self.artifacts.as_ref(),
+                };
+                phase(&self.events, Phase::Look, async {
+                    tokio::select! {
+                        seen = look.at(&mut machine, &guest, come_up) => seen.map(Attempt::Seen),
+                        () = interrupt.orderly() => Err(Failure::interrupted()),
+                    }
+                })
+                .await
+            }
+        };
+        if self.arguments.keep && matches!(attempt, Ok(Attempt::Seen(_))) {
+            self.keep(&guest, prepared).await;
+        }
+        let stopped = phase(&self.events, Phase::Stop, machine.stop()).await;
+        listener.abort();
+        if !stopped.orderly {
+            self.events.note("QEMU did not quit when it was told to, and was killed");
+        }
+        attempt
+    }
+
+    /// What the machine is made of, and how long its boot may take.
+    fn spec(&self, prepared: &Prepared, transport: Transport, token: &Token) -> (Spec, Duration) {
+        let machine = &prepared.settings.machine;
+        let promises = &prepared.plan.promises;
+        let mut spec = Spec::new(&prepared.built.runner, prepared.run_dir.path());
+        // Two virtual CPUs boot faster than NixOS's default of one, where the host has them.
+        let host_cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2) as u32);
+        spec.cores = machine.cores.map_or_else(|| promises.cores.unwrap_or(1).max(host_cores), |cores| cores.0);
+        if let Some(memory) = machine.memory.map(|memory| memory.0).or(promises.memory_mib) {
+            spec.memory_mib = memory;
+        }
+        spec.accel = prepared.accel;
+        spec.transport = transport;
+        spec.network = machine.network.unwrap_or_default();
+        spec.restrict = prepared.jail != JailKind::Namespaces;
+        spec.credentials = credentials(transport, token);
+        let limit = if prepared.accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT };
+        (spec, machine.timeout.map_or(limit, |time| time.0))
+    }
+
+    /// The way into the guest; for virtio-serial also what has to be connected once QEMU is up.
+    fn channel(
+        &self,
+        transport: Transport,
+        run_dir: &std::path::Path,
+    ) -> Result<(Arc<dyn Channel>, Option<Arc<VirtioSerial>>)> {
+        let failed = |error: std::io::Error| Failure::host("the way into the guest cannot be made").why(error);
+        Ok(match transport {
+            Transport::VhostUser => (Arc::new(VhostUser::new(run_dir).map_err(failed)?), None),
+            Transport::VirtioSerial => {
+                let serial = Arc::new(VirtioSerial::new(run_dir));
+                (serial.clone(), Some(serial))
+            }
+            #[cfg(target_os = "linux")]
+            Transport::Vsock => (Arc::new(crate::channel::Vsock::new(GUEST_CID).map_err(failed)?), None),
+            #[cfg(not(target_os = "linux"))]
+            Transport::Vsock => return Err(Failure::host("only Linux has vsock").hint("use --transport virtio-serial")),
+        })
+    }
+
+    /// `--keep`: leaves the machine up until Ctrl-C.
+    async fn keep(&self, guest: &Guest, prepared: &Prepared) {
+        let socket = prepared.run_dir.file("shell");
+        match guest.serve_shell(&socket) {
+            Ok(served) => {
+                self.events.note(format!(
+                    "the machine stays up: `socat - UNIX-CONNECT:{}` is a root shell in it; Ctrl-C ends it",
+                    socket.display()
+                ));
+                self.interrupt.orderly().await;
+                drop(served);
+            }
+            Err(error) => self.events.note(format!("the machine could not be kept: {error}")),
+        }
+    }
+
+    /// The checks' verdict becomes the report's.
+    fn judged(&mut self, judgement: Judgement) {
+        let outcome = checks::verdict(&judgement.results);
+        let report = &mut self.report;
+        for check in &judgement.results {
+            self.events.send(Event::Check(check.clone()));
+        }
+        report.checks = judgement.results;
+        report.not_tested = judgement.not_tested;
+        report.verdict = outcome.verdict;
+        report.stage = outcome.stage;
+        report.exit = outcome.exit.code();
+        report.cause = outcome.cause;
+        report.detail = (!outcome.detail.is_empty()).then(|| outcome.detail.join("\n"));
+        report.hint = outcome.hint;
+    }
+
+    /// A failure that ended the run; where it stands for a check, that check is listed.
+    fn failed(&mut self, failure: &Failure) {
+        self.report.ended_by(failure);
+        if let Some(id) = failure.check {
+            let mut check = CheckResult::new(id, Status::Fail, failure.what.clone());
+            check.detail = failure.why.iter().flat_map(|why| why.lines()).map(str::to_owned).collect();
+            check.hint.clone_from(&failure.hint);
+            self.report.checks.push(check);
+        }
+        // An evaluation error of the host's own system is one of evaluation, whatever came before.
+        if failure.exit == Exit::Build && failure.check == Some(build::check::EVAL) {
+            self.report.stage = Some(Stage::Evaluate);
+        }
+    }
+}
+
+/// Tells when a phase begins and ends, whatever it ends with.
+async fn phase<T>(events: &Events, phase: Phase, work: impl Future<Output = T>) -> T {
+    let clock = Instant::now();
+    events.send(Event::Started(phase));
+    let done = work.await;
+    events.send(Event::Ended(phase, clock.elapsed()));
+    done
+}

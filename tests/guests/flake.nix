@@ -15,7 +15,7 @@
     {
       nixosConfigurations = builtins.mapAttrs (_: g: g.machine) withMachine;
       # What nixbox is to say of each: its exit code, the checks that fail, words that must be in its report.
-      expected = builtins.mapAttrs (_: g: { slow = false; switchFrom = null; fails = [ ]; } // g.expect) guests;
+      expected = builtins.mapAttrs (_: g: { slow = false; switchFrom = null; fails = [ ]; notTested = [ ]; } // g.expect) guests;
       packages.x86_64-linux.vm = guests.minimal.machine.config.system.build.vm;
     };
 }

@@ -250,6 +250,8 @@ let
       # Presets would otherwise enable everything on a first boot; NixOS ignores them all.
       "systemd/system-preset/00-nixos.preset".text = "ignore *";
       "systemd/user-preset/00-nixos.preset".text = "ignore *";
+      # The kernel's names (eth0) become predictable ones (ens3), as on NixOS.
+      "systemd/network/99-default.link".text = "[Match]\nOriginalName=*\n\n[Link]\nNamePolicy=keep kernel database onboard slot path\nAlternativeNamesPolicy=database onboard slot path mac\nMACAddressPolicy=persistent";
       "sysctl.d/60-nixos.conf".text = "net.ipv4.ping_group_range=0 2147483647\nkernel.printk=4 4 1 7";
       "tmpfiles.d/00-nixos.conf".text = lines ([ "d /var/lib/private 0700 root root -" "d /var/empty 0555 root root -" "d /srv 0755 root root -" ] ++ cfg.systemd.tmpfiles.rules);
       "fstab".text = lines (
@@ -362,22 +364,31 @@ let
     "mitigations=off" "init_on_alloc=0" "nokaslr" "tsc=reliable" "no_timer_check" "random.trust_cpu=on" "quiet" "cryptomgr.notests" "audit=0"
   ];
 
+  # The mounts are the same whoever does them.
+  mounts =
+    cfg: root:
+    substitute ./stage-1-mounts.sh {
+      inherit dist root;
+      mountStore =
+        (
+          if cfg.nixbox.store or "9p" == "virtiofs" then
+            "busybox mount -t virtiofs nix-store ${root}/nix/.ro-store || fail"
+          else
+            "busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384,cache=loose nix-store ${root}/nix/.ro-store || fail"
+        )
+        + "\nfor tag in xchg shared; do busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384 $tag ${root}/tmp/$tag || fail; done";
+    };
   stage1 =
     cfg:
-    packages.initrd {
-      name = if cfg.nixbox.store or "9p" == "virtiofs" then "virtiofs" else "9p";
-      script = run "stage-1.sh" { } (
-        here "$out" (substitute ./stage-1.sh {
-          inherit dist;
-          mountStore =
-            (if cfg.nixbox.store or "9p" == "virtiofs" then
-              "busybox mount -t virtiofs nix-store /mnt-root/nix/.ro-store || fail"
-            else
-              "busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384,cache=loose nix-store /mnt-root/nix/.ro-store || fail")
-            + "\nfor tag in xchg shared; do busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384 $tag /mnt-root/tmp/$tag || fail; done";
-        })
-      );
-    };
+    if cfg.boot.initrd.systemd.enable then
+      packages.initrdSystemd {
+        script = run "mounts.sh" { } (here "$out" (substitute ./stage-1-systemd.sh { mounts = mounts cfg "/sysroot"; }));
+      }
+    else
+      packages.initrd {
+        name = cfg.nixbox.store or "9p";
+        script = run "stage-1.sh" { } (here "$out" (substitute ./stage-1.sh { mounts = mounts cfg "/mnt-root"; }));
+      };
 
   toplevel =
     cfg: fileSystems:

@@ -54,7 +54,7 @@ let
     ${unpack sets.tools "libperl*|libdbi*" "qemu-*|seabios_*|ipxe-*|virtiofsd_*|e2fsprogs_*|bash_*|coreutils_*|sed_*|cpio_*|zstd_*|patchelf_*|lib*|zlib*"}
     rm -rf $tree/usr/share/doc $tree/usr/share/man $tree/usr/share/locale $tree/usr/lib/x86_64-linux-gnu/perl* \
       $tree/usr/share/perl*
-    sh ${./relocate.sh} $tree $out
+    sh ${./relocate.sh} $tree $out $out/usr/bin/bash
     mkdir $out/bin
     for tool in bash cat chmod cp id mkdir mktemp readlink rm sleep touch dd env kill qemu-system-x86_64 qemu-img sed cpio zstd; do
       ln -s ../usr/bin/$tool $out/bin/$tool
@@ -176,9 +176,26 @@ let
     rm $NIX_BUILD_TOP/root/*/vmlinux
     chmod a-w $NIX_BUILD_TOP/root/*
     size=$(du -sm $NIX_BUILD_TOP/root | cut -f1)
-    # No journal: it is only ever mounted read-only.
-    ${tools}/bin/mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -L nixbox-dist -U 6e697862-6f78-4000-8000-000000000001 \
+    # No journal: it is only ever mounted read-only. In the sandbox the files belong to an ordinary user; a user
+    # namespace shows them to mke2fs as root's, which is what they are in any store.
+    unshare --map-root-user ${tools}/bin/mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -L nixbox-dist -U 6e697862-6f78-4000-8000-000000000001 \
       -E hash_seed=6e697862-6f78-4000-8000-000000000002,root_owner=0:0 -d $NIX_BUILD_TOP/root $out $(( size * 5 / 4 + 16 ))M
+  '';
+
+  # What it takes to mount everything, into ./modules, in the order in which they are to be loaded.
+  copyModules = ''
+      version=$(cat ${kernel}/version)
+      number=10
+      for name in virtio_blk crc32c_generic ext4 overlay 9p 9pnet_virtio; do
+        line=$(grep -m1 -E "/$name\.ko:" ${kernel}/lib/modules/$version/modules.dep)
+        # A module's dependencies are listed nearest first: they are loaded in the reverse order.
+        for module in $(echo $line | tr -d : | tr ' ' '\n' | tac); do
+          if ! ls modules | grep -q -- "-''${module##*/}$"; then
+            cp ${kernel}/lib/modules/$version/$module modules/$number-''${module##*/}
+            number=$((number + 1))
+          fi
+        done
+      done
   '';
 
   # Stage 1: a static busybox and the few modules that it takes to mount everything.
@@ -192,22 +209,73 @@ let
       for applet in sh ash; do ln -s busybox bin/$applet; done
       cp ${script} init
       chmod 755 init
-      version=$(cat ${kernel}/version)
-      number=10
-      for name in virtio_blk crc32c_generic ext4 overlay 9p 9pnet_virtio; do
-        line=$(grep -m1 -E "/$name\.ko:" ${kernel}/lib/modules/$version/modules.dep)
-        # A module's dependencies are listed nearest first: they are loaded in the reverse order.
-        for module in $(echo $line | tr -d : | tr ' ' '\n' | tac); do
-          if ! ls modules | grep -q -- "-''${module##*/}$"; then
-            cp ${kernel}/lib/modules/$version/$module modules/$number-''${module##*/}
-            number=$((number + 1))
-          fi
+      ${copyModules}
+      ${extra}
+      find . | sort | ${tools}/bin/cpio -o -H newc -R 0:0 --reproducible --quiet > $out
+    '';
+  # Stage 1 with systemd as its PID 1 (NixOS's default from 26.05): the same mounts, done by a unit, then
+  # switch-root. It reads credentials too, so units from there start in this stage unless they say otherwise.
+  initrdSystemd =
+    { script }:
+    run "initrd-systemd" { } ''
+      mkdir $NIX_BUILD_TOP/tree
+      tree=$NIX_BUILD_TOP/tree
+      ${unpack sets.guest "-" "systemd_*|libsystemd-shared_*|lib*|zlib*"}
+      lib=usr/lib/x86_64-linux-gnu
+      mkdir $NIX_BUILD_TOP/root
+      cd $NIX_BUILD_TOP/root
+      mkdir -p usr/bin usr/lib64 $lib dev proc sys run tmp sysroot modules etc/systemd/system/initrd.target.wants usr/lib/systemd/system-generators
+      ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/lib64 lib64; ln -s usr/bin sbin; ln -s bin usr/sbin
+      cp ${busybox} bin/busybox
+      for applet in sh ash mount umount; do ln -s busybox bin/$applet; done
+      for program in usr/lib/systemd/systemd usr/lib/systemd/systemd-executor usr/lib/systemd/systemd-shutdown usr/lib/systemd/systemd-journald usr/lib/systemd/system-generators/systemd-debug-generator usr/bin/systemctl usr/bin/systemd-tmpfiles; do
+        cp $tree/$program $program
+        # What the loader would load, its own words parsed: NAME => PATH (ADDRESS).
+        $tree/$lib/ld-linux-x86-64.so.2 --library-path $tree/$lib:$tree/$lib/systemd --list $tree/$program | while read -r name arrow path rest; do
+          [ "$arrow" = "=>" ] || continue
+          case $path in */systemd/*) mkdir -p $lib/systemd; cp -L $path $lib/systemd/ ;; *) cp -L $path $lib/ ;; esac
         done
       done
-      ${extra}
+      # Loaded on demand, so not in that list.
+      cp -L $tree/$lib/libmount.so.1 $tree/$lib/libblkid.so.1 $tree/$lib/libkmod.so.2 $tree/$lib/libcap.so.2 $lib/ 2>/dev/null || true
+      cp -L $tree/$lib/ld-linux-x86-64.so.2 usr/lib64/
+      for unit in initrd.target initrd-fs.target initrd-root-fs.target initrd-root-device.target initrd-usr-fs.target initrd-switch-root.target initrd-switch-root.service initrd-cleanup.service \
+        basic.target sysinit.target sockets.target timers.target paths.target slices.target local-fs.target local-fs-pre.target swap.target shutdown.target umount.target final.target emergency.target emergency.service \
+        systemd-journald.service systemd-journald.socket systemd-journald-dev-log.socket; do
+        cp $tree/usr/lib/systemd/system/$unit etc/systemd/system/
+      done
+      sed -i '/^Conflicts=/d' etc/systemd/system/initrd-cleanup.service
+      ln -s initrd.target etc/systemd/system/default.target
+      mkdir -p etc/systemd/system/sockets.target.wants
+      for unit in systemd-journald.socket systemd-journald-dev-log.socket; do ln -s ../$unit etc/systemd/system/sockets.target.wants/; done
+      ln -s ../initrd-cleanup.service etc/systemd/system/initrd.target.wants/
+      mkdir -p etc/systemd/system/initrd-root-fs.target.requires
+      ln -s ../initrd-nixos-mounts.service etc/systemd/system/initrd-root-fs.target.requires/
+      {
+        echo "[Unit]"; echo "Description=Mount the root and the store"; echo "DefaultDependencies=no"
+        echo "Before=initrd-root-fs.target"; echo "OnFailure=emergency.target"
+        echo "[Service]"; echo "Type=oneshot"; echo "RemainAfterExit=yes"; echo "ExecStart=/bin/sh /mounts.sh"; echo "StandardOutput=journal+console"
+      } > etc/systemd/system/initrd-nixos-mounts.service
+      # switch-root is told which init by the kernel's command line, as NixOS's initrd-find-nixos-closure does.
+      mkdir -p etc/systemd/system/initrd-switch-root.service.d
+      printf '[Service]\nEnvironmentFile=/run/switch-root.conf\nExecStart=\nExecStart=systemctl --no-block switch-root /sysroot $NEW_INIT\n' > etc/systemd/system/initrd-switch-root.service.d/nixos.conf
+      printf 'ID=nixos\nNAME=NixOS\nPRETTY_NAME="NixOS 25.11 (initrd)"\nVERSION_ID="25.11"\n' > etc/initrd-release
+      ln -s initrd-release etc/os-release
+      printf 'root:x:0:0::/root:/bin/sh\n' > etc/passwd
+      printf 'root:x:0:\nsystemd-journal:x:62:\n' > etc/group
+      cp ${script} mounts.sh
+      # PID 1 complains when it cannot load this one.
+      version=$(cat ${kernel}/version)
+      mkdir -p usr/lib/modules/$version
+      cp ${kernel}/lib/modules/$version/modules.* usr/lib/modules/$version/
+      autofs=$(cd ${kernel}/lib/modules/$version && find . -name 'autofs4.ko')
+      mkdir -p usr/lib/modules/$version/''${autofs%/*}
+      cp ${kernel}/lib/modules/$version/$autofs usr/lib/modules/$version/$autofs
+      ln -s usr/lib/systemd/systemd init
+      ${copyModules}
       find . | sort | ${tools}/bin/cpio -o -H newc -R 0:0 --reproducible --quiet > $out
     '';
 in
 {
-  inherit sets busybox run unpack tools kernel dist sw image initrd;
+  inherit initrdSystemd sets busybox run unpack tools kernel dist sw image initrd;
 }

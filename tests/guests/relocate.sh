@@ -1,4 +1,4 @@
-# relocate.sh TREE FINAL: makes the programs of the set `tools`, unpacked in TREE, run from FINAL.
+# relocate.sh TREE FINAL SHELL: makes the programs of the set `tools`, unpacked in TREE, run from FINAL.
 #
 # Their interpreter and library path are set to FINAL's own. Debian builds QEMU without --enable-relocatable, so it
 # is told where its firmware and modules are, by a wrapper that becomes it (the pid stays). Used on the host by scripts/lib.sh and in the build sandbox by
@@ -6,6 +6,7 @@
 set -e
 tree=$1
 final=$2
+shell=$3
 lib=usr/lib/x86_64-linux-gnu
 loader=$lib/ld-linux-x86-64.so.2
 
@@ -25,9 +26,9 @@ rm "$tree/patchelf"
 
 mv "$tree/usr/bin/qemu-system-x86_64" "$tree/usr/libexec/qemu-system-x86_64"
 cat >"$tree/usr/bin/qemu-system-x86_64" <<WRAPPER
-#!$final/usr/bin/bash
-export QEMU_MODULE_DIR=$final/$lib/qemu
-exec -a qemu-system-x86_64 $final/usr/libexec/qemu-system-x86_64 \\
-    -L $final/usr/share/qemu -L $final/usr/share/seabios -L $final/usr/lib/ipxe/qemu "\$@"
+#!$shell
+export QEMU_MODULE_DIR='$final/$lib/qemu'
+exec '$final/usr/libexec/qemu-system-x86_64' \\
+    -L '$final/usr/share/qemu' -L '$final/usr/share/seabios' -L '$final/usr/lib/ipxe/qemu' "\$@"
 WRAPPER
 chmod 755 "$tree/usr/bin/qemu-system-x86_64"

@@ -3,7 +3,13 @@
 //! These tests run the real binary, real nix, real QEMU and real guests. Without the guests' packages (see
 //! `scripts/env`) they are skipped, and say so.
 
-#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+#![allow(
+    dead_code,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test binary uses its own part of the harness, and says what it waits for"
+)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -58,6 +64,8 @@ pub(crate) struct Nixbox {
     env: Vec<(OsString, OsString)>,
     home: tempfile::TempDir,
     deadline: Duration,
+    /// MiB, and where a file system of that size is mounted for it alone.
+    disk: Option<(u32, PathBuf)>,
 }
 
 impl Nixbox {
@@ -69,6 +77,7 @@ impl Nixbox {
             env: Vec::new(),
             home,
             deadline: Duration::from_secs(600),
+            disk: None,
         }
     }
 
@@ -97,12 +106,33 @@ impl Nixbox {
         self
     }
 
+    /// Waits longer than usual: many machines share this one.
+    pub(crate) fn patient(mut self) -> Self {
+        self.deadline = Duration::from_secs(1800);
+        self
+    }
+
+    /// Gives it a disk of its own, a tmpfs in a mount namespace that goes with it.
+    pub(crate) fn on_a_disk_of(mut self, mib: u32, at: &Path) -> Self {
+        self.disk = Some((mib, at.to_owned()));
+        self
+    }
+
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
+        let nixbox = env!("CARGO_BIN_EXE_nixbox");
+        let mut command = match &self.disk {
+            None => Command::new(nixbox),
+            Some((mib, at)) => {
+                let mut command = Command::new("unshare");
+                let mount = format!("mount -t tmpfs -o size={mib}m tmpfs \"$1\" && shift && exec \"$@\"");
+                command.args(["-Urm", "sh", "-c", &mount, "sh"]).arg(at).arg(nixbox);
+                command
+            }
+        };
         command
             .args(&self.args)
             .env("XDG_STATE_HOME", self.home.path().join("state"))

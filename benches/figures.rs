@@ -1,0 +1,306 @@
+//! The figures that nixbox is held to, on guest `minimal`, taken in one run. `scripts/bench [--json FILE]` runs this.
+//!
+//! These machines are noisy: ratios are taken from pairs of runs made in turn, and each figure is a median.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    reason = "a table is what this program is for, and what it cannot measure ends it"
+)]
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use nixbox::channel::{Channel, Transport, VhostUser};
+use nixbox::event::Events;
+use nixbox::guest::credentials::{Token, credentials};
+use nixbox::guest::notify::{self, Notification};
+use nixbox::guest::shell::Shell;
+use nixbox::machine::{AccelWish, JailOptions, Machine, RunDir, Spec, accel};
+use nixbox::names::{GUEST_CID, HOST_CID, credential, port};
+use serde_json::{Map, Value, json};
+
+/// Pairs of (bare boot, `nixbox try`).
+const RUNS: usize = 3;
+/// Longer than any boot here.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A figure, its goal, and whether it is in seconds, milliseconds, …
+struct Figure {
+    name: &'static str,
+    goal: f64,
+    values: Vec<f64>,
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let json_file = match (arguments.next().as_deref(), arguments.next()) {
+        (None, _) => None,
+        (Some("--json"), Some(path)) => Some(PathBuf::from(path)),
+        _ => {
+            eprintln!("usage: scripts/bench [--json FILE]");
+            std::process::exit(2);
+        }
+    };
+    let guest = format!("{}/tests/guests#minimal", env!("CARGO_MANIFEST_DIR"));
+    // Everything is built before anything is timed.
+    let warm = try_(&guest, &[]);
+    assert_eq!(warm.code, 0, "nixbox try {guest} does not pass: {:#}", warm.report);
+    let runner = PathBuf::from(warm.report["target"]["runner"].as_str().expect("a runner"));
+    let accelerator = warm.report["machine"]["accelerator"].as_str().expect("an accelerator").to_owned();
+
+    let figure = |name, goal| Figure { name, goal, values: Vec::new() };
+    let mut cold = figure("cold_over_floor", 1.15);
+    let mut verdict = figure("ready_to_verdict_s", 6.0);
+    let mut gone = figure("verdict_to_gone_s", 1.0);
+    let mut noticed = figure("crash_noticed_s", 0.2);
+    let mut shell = figure("shell_round_trip_ms", 5.0);
+    let mut help = figure("help_ms", 10.0);
+    let mut rss = figure("rss_mib", 40.0);
+
+    for run in 1..=RUNS {
+        let floor = bare_boot(&runner, &accelerator);
+        let whole = try_(&guest, &[]);
+        assert_eq!(whole.code, 0, "{:#}", whole.report);
+        let phase = |name: &str| {
+            let phases = whole.report["phases"].as_array().into_iter().flatten();
+            phases.filter(|phase| phase["phase"] == name).filter_map(|phase| phase["seconds"].as_f64()).sum::<f64>()
+        };
+        let seconds = whole.report["seconds"].as_f64().expect("seconds");
+        cold.values.push(whole.wall / floor);
+        verdict.values.push(phase("look"));
+        gone.values.push(whole.wall - (seconds - phase("stop")));
+        rss.values.push(whole.peak_mib);
+        eprintln!(
+            "run {run}: bare {floor:.1} s, try {:.1} s (evaluate {:.1}, build {:.1}, boot {:.1}, look {:.1}, stop {:.1})",
+            whole.wall,
+            phase("evaluate"),
+            phase("build"),
+            phase("boot"),
+            phase("look"),
+            phase("stop"),
+        );
+        noticed.values.push(crash(&guest));
+    }
+    shell.values = shell_round_trips(&runner);
+    for _ in 0..20 {
+        let clock = Instant::now();
+        let status = nixbox().arg("--help").stdout(Stdio::null()).status().expect("nixbox --help");
+        assert!(status.success());
+        help.values.push(clock.elapsed().as_secs_f64() * 1000.0);
+    }
+
+    let mut document = Map::new();
+    println!("{:24} {:>10} {:>8}", "figure", "median", "goal");
+    for figure in [cold, verdict, gone, noticed, shell, help, rss] {
+        let median = median(figure.values);
+        let shown = median.map_or("-".to_owned(), |value| format!("{value:.3}"));
+        let met = median.map_or("?", |value| if value <= figure.goal { "" } else { "  missed" });
+        println!("{:24} {shown:>10} {:>8}{met}", figure.name, figure.goal);
+        document.insert(figure.name.to_owned(), median.map_or(Value::Null, |value| json!(value)));
+    }
+    if let Some(path) = json_file {
+        let text = serde_json::to_string_pretty(&document).expect("JSON");
+        fs::write(&path, text + "\n").unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len().checked_sub(1)? / 2).copied()
+}
+
+fn nixbox() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// How a whole `nixbox try` went.
+struct Tried {
+    code: i32,
+    report: Value,
+    /// Seconds from its start to its end.
+    wall: f64,
+    /// nixbox's own peak resident memory.
+    peak_mib: f64,
+}
+
+fn start(guest: &str, arguments: &[&str]) -> (Child, tempfile::TempDir) {
+    let home = tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary directory");
+    let child = nixbox()
+        .args(["try", guest, "--impure", "--quiet", "--format", "json", "--artifacts"])
+        .arg(home.path())
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("nixbox starts");
+    (child, home)
+}
+
+fn try_(guest: &str, arguments: &[&str]) -> Tried {
+    let clock = Instant::now();
+    let (mut child, _home) = start(guest, arguments);
+    let status = format!("/proc/{}/status", child.id());
+    let watch = std::thread::spawn(move || {
+        let mut peak = 0.0_f64;
+        while let Ok(text) = fs::read_to_string(&status) {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let Some(kib) = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok()) else { break };
+            peak = peak.max(kib / 1024.0);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        peak
+    });
+    let mut text = String::new();
+    child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");
+    let code = child.wait().expect("its end").code().unwrap_or(-1);
+    let wall = clock.elapsed().as_secs_f64();
+    let report = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Tried { code, report, wall, peak_mib: watch.join().unwrap_or_default() }
+}
+
+/// The same runner, with nothing but a listener for `READY=1`: seconds until that arrives.
+fn bare_boot(runner: &Path, accelerator: &str) -> f64 {
+    let directory = tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary directory");
+    let file = |name: &str| directory.path().join(name);
+    let listener = UnixListener::bind(file(&format!("vs_{}", port::NOTIFY))).expect("a socket");
+    let clock = Instant::now();
+    let mut daemon = Command::new("vhost-device-vsock")
+        .arg("--vm")
+        .arg(format!(
+            "guest-cid={GUEST_CID},socket={},uds-path={},tx-buffer-size=32768",
+            file("vh").display(),
+            file("vs").display()
+        ))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("vhost-device-vsock is on PATH");
+    while !file("vh").exists() {
+        assert!(clock.elapsed() < PATIENCE, "the vsock daemon does not listen");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let notify = base64::engine::general_purpose::STANDARD.encode(format!("vsock-stream:{HOST_CID}:{}", port::NOTIFY));
+    let mut qemu = Command::new(runner)
+        .args(["-display", "none", "-serial", "none", "-machine"])
+        .arg(format!("accel={accelerator},memory-backend=mem"))
+        .args(["-cpu", if accelerator == "tcg" { "max,-la57" } else { "max" }, "-smp", "2"])
+        .args(["-m", "1024M", "-object", "memory-backend-memfd,id=mem,size=1024M,share=on"])
+        .args(["-chardev", &format!("socket,id=vs,path={}", file("vh").display())])
+        .args(["-device", "vhost-user-vsock-pci,chardev=vs", "-smbios"])
+        .arg(format!("type=11,value={}{}={notify}", credential::SMBIOS_PREFIX, credential::NOTIFY_SOCKET))
+        .env("NIX_DISK_IMAGE", file("disk.qcow2"))
+        .env("TMPDIR", directory.path())
+        .env("USE_TMPDIR", "1")
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the runner starts");
+    // One message a connection; the daemon forwards no half-close, so one read is all (see guest::notify).
+    let ready = loop {
+        let (mut stream, _) = listener.accept().expect("a message");
+        let mut message = [0; 4096];
+        stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        let length = stream.read(&mut message).unwrap_or(0);
+        if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+            break clock.elapsed().as_secs_f64();
+        }
+        assert!(clock.elapsed() < PATIENCE, "no READY=1");
+    };
+    for child in [&mut qemu, &mut daemon] {
+        child.kill().expect("it is ours to kill");
+        child.wait().expect("its end");
+    }
+    ready
+}
+
+/// Kills QEMU in the middle of a boot: seconds until nixbox has said so and ended.
+fn crash(guest: &str) -> f64 {
+    let (mut child, _home) = start(guest, &[]);
+    let clock = Instant::now();
+    let qemu = loop {
+        if let Some(pid) = find_qemu(child.id()) {
+            break pid;
+        }
+        assert!(clock.elapsed() < PATIENCE, "QEMU did not start");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    std::thread::sleep(Duration::from_secs(2));
+    let clock = Instant::now();
+    kill(Pid::from_raw(qemu), Signal::SIGKILL).expect("QEMU is ours to kill");
+    let code = child.wait().expect("its end").code();
+    assert_eq!(code, Some(5), "a crash of QEMU is nobody's configuration");
+    clock.elapsed().as_secs_f64()
+}
+
+/// Milliseconds that `true` takes in an open shell of an idle guest.
+fn shell_round_trips(runner: &Path) -> Vec<f64> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let run_dir = RunDir::create().expect("a run directory");
+        let token = Token::random().expect("random numbers");
+        let channel: Arc<dyn Channel> = Arc::new(VhostUser::new(run_dir.path()).expect("a channel"));
+        let (mut notifications, listener) = notify::listen(Arc::clone(&channel));
+        let (accel, _) = accel::choose(AccelWish::Auto, Path::new(env!("CARGO_BIN_EXE_nixbox"))).await.expect("one");
+        let spec = Spec {
+            cores: 2,
+            accel,
+            transport: Transport::VhostUser,
+            credentials: credentials(Transport::VhostUser, &token),
+            ..Spec::new(runner, run_dir.path())
+        };
+        let jail = JailOptions { launcher: env!("CARGO_BIN_EXE_nixbox").into(), ..JailOptions::default() };
+        let machine = Machine::start(spec, &jail, &Events::silent(), None).await.expect("a machine");
+        while notifications.recv().await.expect("PID 1's word") != Notification::Ready {}
+        let shell = Shell::new(channel, token);
+        shell.warm(1, PATIENCE).await.expect("a shell");
+        let mut values = Vec::new();
+        for _ in 0..50 {
+            let clock = Instant::now();
+            shell.ask("true", PATIENCE, 1024).await.expect("an answer");
+            values.push(clock.elapsed().as_secs_f64() * 1000.0);
+        }
+        machine.stop().await;
+        listener.abort();
+        values
+    })
+}
+
+/// QEMU among the descendants of a nixbox.
+fn find_qemu(nixbox: u32) -> Option<i32> {
+    let mut parents = std::collections::BTreeMap::new();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((head, tail)) = stat.rsplit_once(')') else { continue };
+        let parent: Option<i32> = tail.split_whitespace().nth(1).and_then(|parent| parent.parse().ok());
+        parents.insert(pid, parent.unwrap_or(0));
+        if head.contains("(qemu-system") {
+            found.push(pid);
+        }
+    }
+    found.into_iter().find(|pid| {
+        let mut pid = *pid;
+        while let Some(parent) = parents.get(&pid) {
+            if u32::try_from(pid) == Ok(nixbox) {
+                return true;
+            }
+            pid = *parent;
+        }
+        false
+    })
+}

@@ -1,0 +1,110 @@
+{
+  description = "Tells you, before nixos-rebuild switch, whether your NixOS machine will still work";
+
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      inherit (nixpkgs) lib;
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+        "x86_64-darwin"
+        "aarch64-darwin"
+      ];
+      forAllSystems = f: lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
+
+      # What nixbox starts besides nix and the runner: QEMU for its tools (a runner brings its own emulator), and on
+      # Linux the daemon that serves vsock.
+      runtimeTools =
+        pkgs: [ pkgs.qemu ] ++ lib.optionals pkgs.stdenv.hostPlatform.isLinux [ pkgs.vhost-device-vsock ];
+
+      nixbox =
+        pkgs:
+        let
+          manifest = (lib.importTOML ./Cargo.toml).package;
+        in
+        pkgs.rustPlatform.buildRustPackage {
+          pname = manifest.name;
+          inherit (manifest) version;
+          # Nothing else, so that a word in the README rebuilds nothing.
+          src = lib.fileset.toSource {
+            root = ./.;
+            fileset = lib.fileset.unions [
+              ./Cargo.toml
+              ./Cargo.lock
+              ./src
+              ./nix
+              ./benches
+              # Cargo.toml names them.
+              ./tests
+            ];
+          };
+          cargoLock.lockFile = ./Cargo.lock;
+          nativeBuildInputs = [
+            pkgs.makeWrapper
+            pkgs.installShellFiles
+          ];
+          # The unit tests; the others boot machines, which a build may not.
+          cargoTestFlags = [
+            "--lib"
+            "--bins"
+          ];
+          # Behind the caller's own: who brings another QEMU means it.
+          postInstall =
+            lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+              installShellCompletion --cmd nixbox \
+                --bash <($out/bin/nixbox completions bash) \
+                --fish <($out/bin/nixbox completions fish) \
+                --zsh <($out/bin/nixbox completions zsh)
+            ''
+            + ''
+              wrapProgram $out/bin/nixbox --suffix PATH : ${lib.makeBinPath (runtimeTools pkgs)}
+            '';
+          meta = {
+            inherit (manifest) description;
+            license = [
+              lib.licenses.mit
+              lib.licenses.asl20
+            ];
+            mainProgram = "nixbox";
+            platforms = systems;
+          };
+        };
+    in
+    {
+      packages = forAllSystems (pkgs: {
+        default = nixbox pkgs;
+      });
+
+      apps = forAllSystems (pkgs: {
+        default = {
+          type = "app";
+          program = lib.getExe self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+          meta.description = "nixbox try, doctor and the rest";
+        };
+      });
+
+      overlays.default = final: _: { nixbox = nixbox final; };
+
+      # Only for guests whose systemd is older than 256; all others need nothing of ours.
+      nixosModules.guest = ./nix/guest.nix;
+
+      devShells = forAllSystems (pkgs: {
+        default = pkgs.mkShell {
+          packages = [
+            pkgs.cargo
+            pkgs.clippy
+            pkgs.rustc
+            pkgs.rustfmt
+            pkgs.cargo-deny
+            pkgs.cargo-machete
+          ]
+          ++ runtimeTools pkgs;
+        };
+      });
+
+      formatter = forAllSystems (pkgs: pkgs.nixfmt-tree);
+    };
+}

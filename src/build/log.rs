@@ -1,0 +1,487 @@
+//! What nix says while it works: `--log-format internal-json` lines on stderr, as far as nixbox needs them.
+//!
+//! nix writes `@nix {…}`; builders, hooks and older nix mix in plain lines. What is not known is ignored, in shape as
+//! in number. Everything kept is bounded: a builder may print without end.
+//!
+//! The numbers are those of nix's `src/libutil/logging.hh` (`ActivityType`, `ResultType`), unchanged from 2.8 to 2.34.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::store::name_of;
+use crate::event::{Event, Events};
+
+/// Lines kept of each derivation's log.
+const TAIL_LINES: usize = 40;
+/// Derivations whose tails are kept.
+const TAILS: usize = 128;
+/// Bytes kept of a line.
+const LINE_BYTES: usize = 2000;
+/// Error messages, and plain lines, that are kept.
+const MESSAGES: usize = 64;
+/// Bytes kept of an error message: nix's traces are long, and a `throw` may hold anything.
+const MESSAGE_BYTES: usize = 64 << 10;
+/// Notes passed on from one run of nix.
+const NOTES: usize = 8;
+
+const ACTIVITY_COPY_PATH: u64 = 100;
+const ACTIVITY_FILE_TRANSFER: u64 = 101;
+const ACTIVITY_BUILDS: u64 = 104;
+const ACTIVITY_BUILD: u64 = 105;
+const ACTIVITY_SUBSTITUTE: u64 = 108;
+const ACTIVITY_FETCH_TREE: u64 = 112;
+const RESULT_BUILD_LOG_LINE: u64 = 101;
+const RESULT_SET_PHASE: u64 = 104;
+const RESULT_PROGRESS: u64 = 105;
+const RESULT_SET_EXPECTED: u64 = 106;
+const RESULT_POST_BUILD_LOG_LINE: u64 = 107;
+
+const IGNORES_SETTINGS: &str = "ignoring untrusted flake configuration setting";
+
+/// nix's verbosity of an error (`lvlError`); 1 are warnings, 3 is info, 4 what `-v` adds.
+const LEVEL_ERROR: i64 = 0;
+const LEVEL_WARNING: i64 = 1;
+const LEVEL_INFO: i64 = 3;
+
+/// A line of the protocol. Fields that a version does not send are 0, empty or `None`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Line {
+    action: String,
+    id: u64,
+    #[serde(rename = "type")]
+    kind: u64,
+    level: i64,
+    text: String,
+    msg: String,
+    fields: Vec<Value>,
+    file: Option<String>,
+    line: Option<u64>,
+    column: Option<u64>,
+}
+
+/// An error as nix put it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Without ANSI codes and control characters, trace included, `error:` at its head.
+    pub text: String,
+    /// Where, when nix knows: file, line, column. 2.8 gives the plain file, 2.26 appends `:LINE:COLUMN` to it.
+    pub position: Option<(String, u64, u64)>,
+}
+
+#[derive(Debug)]
+enum Activity {
+    Build { drv: String, phase: Option<String> },
+    Transfer { done: u64 },
+    Builds,
+    Other,
+}
+
+/// All that is kept of one run of nix.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Errors, in order.
+    pub errors: Vec<Message>,
+    /// The last lines of each derivation's log, by its store path.
+    pub tails: BTreeMap<String, VecDeque<String>>,
+    /// Lines that were no protocol: what nix or its children said past it.
+    pub stray: VecDeque<String>,
+    /// Warnings, as nix put them.
+    pub warnings: Vec<String>,
+    /// Warnings that the user should know, once each.
+    pub notes: Vec<String>,
+    /// Whether nix said that it does not apply the flake's nixConfig.
+    pub ignores_settings: bool,
+    /// Whether nix was told to do without the network.
+    pub offline: bool,
+    activities: BTreeMap<u64, Activity>,
+    order: VecDeque<String>,
+    expected_bytes: BTreeMap<u64, u64>,
+    done_bytes: u64,
+    last_progress: Option<(u64, u64, &'static str)>,
+    last_doing: String,
+}
+
+impl Log {
+    /// Takes one line of nix's stderr; tells `events`. Returns what belongs into `nix.log`, if anything.
+    pub fn take(&mut self, line: &str, events: &Events) -> Option<String> {
+        let Some(json) = line.strip_prefix("@nix ") else {
+            let plain = clean(line, LINE_BYTES);
+            if plain.trim().is_empty() {
+                return None;
+            }
+            self.stray.push_back(plain.clone());
+            if self.stray.len() > MESSAGES {
+                self.stray.pop_front();
+            }
+            return Some(plain);
+        };
+        // A line that is no JSON, or of another shape, is some other version's business.
+        let Ok(line) = serde_json::from_str::<Line>(json) else { return None };
+        match line.action.as_str() {
+            "msg" => self.message(line, events),
+            "start" => {
+                self.start(&line, events);
+                None
+            }
+            "stop" => {
+                self.stop(line.id, events);
+                None
+            }
+            "result" => self.result(&line, events),
+            _ => None,
+        }
+    }
+
+    fn message(&mut self, line: Line, events: &Events) -> Option<String> {
+        let text = clean(&line.msg, MESSAGE_BYTES);
+        if line.level == LEVEL_ERROR && text.starts_with("error:") {
+            // Every failure says it again for each thing that depended on it: the first ones are what matters.
+            if self.errors.len() < MESSAGES {
+                let position = line.file.zip(line.line).map(|(file, row)| (file, row, line.column.unwrap_or(0)));
+                self.errors.push(Message { text: text.clone(), position });
+            }
+            return Some(text);
+        }
+        if let Some(path) = text.strip_prefix("evaluating file '") {
+            // nix's own files (`<nix/…>`, `«nix-internal»/…`) tell nothing.
+            if path.contains("/") && !path.starts_with(['<', '«']) {
+                self.doing(format!("evaluating {}", short_path(path.trim_end_matches('\''))), events);
+            }
+            return None;
+        }
+        if line.level <= LEVEL_WARNING && self.warnings.len() < MESSAGES {
+            self.warnings.push(text.chars().take(LINE_BYTES).collect());
+        }
+        self.ignores_settings |= text.contains(IGNORES_SETTINGS);
+        if line.level <= LEVEL_WARNING
+            && let Some(note) = note_of(&text)
+            && self.notes.len() < NOTES
+            && !self.notes.contains(&note)
+        {
+            events.note(note.clone());
+            self.notes.push(note);
+        }
+        (line.level <= LEVEL_INFO).then_some(text)
+    }
+
+    fn start(&mut self, line: &Line, events: &Events) {
+        let first = || line.fields.first().and_then(Value::as_str).unwrap_or_default().to_owned();
+        let activity = match line.kind {
+            ACTIVITY_BUILD => {
+                let drv = first();
+                self.doing(format!("building {}", clean(name_of(&drv), 200)), events);
+                Activity::Build { drv, phase: None }
+            }
+            ACTIVITY_SUBSTITUTE | ACTIVITY_COPY_PATH => {
+                let path = first();
+                if !path.is_empty() {
+                    self.doing(format!("fetching {}", clean(name_of(&path), 200)), events);
+                }
+                if line.kind == ACTIVITY_COPY_PATH { Activity::Transfer { done: 0 } } else { Activity::Other }
+            }
+            ACTIVITY_FILE_TRANSFER => {
+                self.doing(format!("downloading {}", clean(&first(), 200)), events);
+                Activity::Transfer { done: 0 }
+            }
+            ACTIVITY_FETCH_TREE => {
+                self.doing(clean(&line.text, 200), events);
+                Activity::Other
+            }
+            ACTIVITY_BUILDS => Activity::Builds,
+            _ => {
+                let text = clean(&line.text, 200);
+                if text.starts_with("copying")
+                    || text.starts_with("evaluating derivation")
+                    || text.starts_with("fetching")
+                {
+                    self.doing(text, events);
+                }
+                Activity::Other
+            }
+        };
+        if self.activities.len() < 65_536 {
+            self.activities.insert(line.id, activity);
+        }
+    }
+
+    fn stop(&mut self, id: u64, events: &Events) {
+        if let Some(Activity::Build { .. }) = self.activities.remove(&id) {
+            // What is still being built is what is going on now.
+            let running = self.activities.values().rev().find_map(|activity| match activity {
+                Activity::Build { drv, phase } => Some(building(drv, phase.as_deref())),
+                _ => None,
+            });
+            if let Some(text) = running {
+                self.doing(text, events);
+            }
+        }
+    }
+
+    fn result(&mut self, line: &Line, events: &Events) -> Option<String> {
+        let number = |index: usize| line.fields.get(index).and_then(Value::as_u64).unwrap_or(0);
+        let text = || line.fields.first().and_then(Value::as_str).unwrap_or_default();
+        match line.kind {
+            RESULT_BUILD_LOG_LINE | RESULT_POST_BUILD_LOG_LINE => {
+                let said = clean(text(), LINE_BYTES);
+                let Some(Activity::Build { drv, .. }) = self.activities.get(&line.id) else { return Some(said) };
+                let drv = drv.clone();
+                let logged = format!("{}> {said}", name_of(&drv));
+                self.tail(drv, said);
+                return Some(logged);
+            }
+            RESULT_SET_PHASE => {
+                if let Some(Activity::Build { drv, phase }) = self.activities.get_mut(&line.id) {
+                    *phase = Some(clean(text(), 100));
+                    let now = building(drv, phase.as_deref());
+                    self.doing(now, events);
+                }
+            }
+            RESULT_SET_EXPECTED if [ACTIVITY_COPY_PATH, ACTIVITY_FILE_TRANSFER].contains(&number(0)) => {
+                self.expected_bytes.insert(number(0), number(1));
+                self.fetched(events);
+            }
+            RESULT_PROGRESS => match self.activities.get_mut(&line.id) {
+                Some(Activity::Builds) => self.progress(number(0), number(1), "built", events),
+                Some(Activity::Transfer { done }) => {
+                    self.done_bytes += number(0).saturating_sub(*done);
+                    *done = (*done).max(number(0));
+                    self.fetched(events);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        None
+    }
+
+    fn tail(&mut self, drv: String, line: String) {
+        if !self.tails.contains_key(&drv) {
+            self.order.push_back(drv.clone());
+            if self.order.len() > TAILS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.tails.remove(&oldest);
+            }
+        }
+        let tail = self.tails.entry(drv).or_default();
+        tail.push_back(line);
+        if tail.len() > TAIL_LINES {
+            tail.pop_front();
+        }
+    }
+
+    fn fetched(&mut self, events: &Events) {
+        const MIB: u64 = 1 << 20;
+        // A path's copy and its download count the same bytes twice: the larger expectation is the one that holds.
+        let expected = self.expected_bytes.values().copied().max().unwrap_or(0).max(self.done_bytes);
+        if expected >= MIB {
+            self.progress(self.done_bytes / MIB, expected.div_ceil(MIB), "MiB fetched", events);
+        }
+    }
+
+    fn progress(&mut self, done: u64, expected: u64, unit: &'static str, events: &Events) {
+        if expected > 0 && self.last_progress != Some((done, expected, unit)) {
+            self.last_progress = Some((done, expected, unit));
+            events.send(Event::Progress { done, expected, unit });
+        }
+    }
+
+    fn doing(&mut self, text: String, events: &Events) {
+        if text != self.last_doing && !text.is_empty() {
+            events.doing(text.clone());
+            self.last_doing = text;
+        }
+    }
+}
+
+fn building(drv: &str, phase: Option<&str>) -> String {
+    let name = clean(name_of(drv), 200);
+    match phase {
+        Some(phase) => format!("building {name}: {phase}"),
+        None => format!("building {name}"),
+    }
+}
+
+/// A path without the store path that it lies in.
+fn short_path(path: &str) -> &str {
+    path.split_once("-source/").map_or(path, |(_, inside)| inside)
+}
+
+/// Warnings that are worth a note, in our words where nix's are long.
+fn note_of(text: &str) -> Option<String> {
+    let first = text.lines().next().unwrap_or_default();
+    if let Some(warning) = first.strip_prefix("warning: ") {
+        if warning.starts_with("Git tree '") && warning.ends_with("' is dirty") {
+            return Some("the git tree has changes that are not committed: they are part of what is tested".to_owned());
+        }
+        if warning.starts_with("not writing modified lock file") {
+            return Some(
+                "flake.lock does not name every input: they were looked up anew, and may differ next time \
+                 (`nix flake lock` writes it)"
+                    .to_owned(),
+            );
+        }
+        if warning.starts_with(IGNORES_SETTINGS) {
+            return Some("the flake's nixConfig is not applied (--accept-flake-config applies it)".to_owned());
+        }
+        return None;
+    }
+    let warning = first.strip_prefix("evaluation warning: ").or_else(|| first.strip_prefix("trace: warning: "))?;
+    Some(format!("the configuration warns: {}", clean(warning, 300)))
+}
+
+/// Without ANSI sequences and control characters (newlines and tabs stay), and no longer than `most` bytes.
+pub(super) fn clean(text: &str, most: usize) -> String {
+    let mut out = String::with_capacity(text.len().min(most));
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => match rest.peek() {
+                // CSI: parameters, then one final byte (ECMA-48, 5.4).
+                Some('[') => {
+                    rest.next();
+                    while rest.next_if(|c| !('\u{40}'..='\u{7e}').contains(c)).is_some() {}
+                    rest.next();
+                }
+                // OSC: ends in BEL or ST.
+                Some(']') => {
+                    while let Some(c) = rest.next() {
+                        if c == '\u{7}' || (c == '\u{1b}' && rest.next_if_eq(&'\\').is_some()) {
+                            break;
+                        }
+                    }
+                }
+                _ => {}
+            },
+            '\n' | '\t' => out.push(c),
+            // Bidirectional overrides make text read as something else (CVE-2021-42574).
+            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {}
+            c => out.push(c),
+        }
+        if out.len() >= most {
+            out.push('…');
+            break;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay(text: &str) -> (Log, Vec<String>, Vec<Event>) {
+        let (events, mut receiver) = Events::channel();
+        let mut log = Log::default();
+        let written = text.lines().filter_map(|line| log.take(line, &events)).collect();
+        drop(events);
+        let mut seen = Vec::new();
+        while let Ok(event) = receiver.try_recv() {
+            seen.push(event);
+        }
+        (log, written, seen)
+    }
+
+    const FAILING: [(&str, &str); 3] = [
+        ("2.8", include_str!("../../tests/fixtures/nix/build-failed-2.8.log")),
+        ("2.26", include_str!("../../tests/fixtures/nix/build-failed-2.26.log")),
+        ("2.34", include_str!("../../tests/fixtures/nix/build-failed-2.34.log")),
+    ];
+
+    #[test]
+    fn a_failed_build_in_each_version() {
+        let drv = "/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-fail.drv";
+        for (version, text) in FAILING {
+            let (log, written, seen) = replay(text);
+            let tail = &log.tails[drv];
+            assert_eq!(tail.back().map(String::as_str), Some("fatal: cannot do"), "{version}");
+            assert_eq!(tail.len(), 14, "{version}");
+            assert_eq!(log.errors.len(), 1, "{version}");
+            assert!(log.errors[0].text.contains(drv), "{version}: {:?}", log.errors);
+            assert!(!log.errors[0].text.contains('\u{1b}'), "{version}");
+            assert!(written.contains(&"fail> line 1".to_owned()), "{version}");
+            assert!(
+                seen.iter().any(|event| matches!(event, Event::Doing(text) if text == "building fail")),
+                "{version}"
+            );
+            assert!(
+                seen.iter().any(|event| matches!(event, Event::Progress { expected: 1, unit: "built", .. })),
+                "{version}"
+            );
+            assert!(seen.iter().any(|event| matches!(event, Event::Note(text) if text.contains("not committed"))));
+        }
+    }
+
+    #[test]
+    fn a_build_that_goes_well_in_each_version() {
+        for (version, text) in [
+            ("2.8", include_str!("../../tests/fixtures/nix/build-2.8.log")),
+            ("2.26", include_str!("../../tests/fixtures/nix/build-2.26.log")),
+            ("2.34", include_str!("../../tests/fixtures/nix/build-2.34.log")),
+        ] {
+            let (log, written, seen) = replay(text);
+            assert_eq!((log.errors.as_slice(), log.stray.len()), ([].as_slice(), 0), "{version}");
+            assert!(written.contains(&"nixos-vm> phase one".to_owned()), "{version}: {written:?}");
+            let built = |event: &Event| matches!(event, Event::Progress { done: 1, unit: "built", .. });
+            assert!(seen.iter().any(built), "{version}");
+        }
+    }
+
+    #[test]
+    fn garbage_is_tolerated() {
+        let (log, written, _) = replay(
+            "@nix \n@nix {\n@nix []\n@nix {\"action\":\"dance\"}\n@nix {\"action\":\"start\"}\n\
+             @nix {\"action\":\"result\",\"type\":105,\"fields\":[\"a\",-1]}\n\u{1b}[31mplain\u{1b}[0m\n\n\
+             @nix {\"action\":\"stop\",\"id\":7}\n@nix {\"action\":\"start\",\"id\":-1}",
+        );
+        assert_eq!(log.errors, []);
+        assert_eq!(written, ["plain"]);
+        assert_eq!(log.stray, ["plain"]);
+    }
+
+    #[test]
+    fn tails_are_bounded() {
+        let mut text = String::new();
+        for id in 0..1000 {
+            text += &format!(
+                "@nix {{\"action\":\"start\",\"id\":{id},\"type\":105,\"fields\":[\"/nix/store/d{id}.drv\"]}}\n"
+            );
+            for _ in 0..50 {
+                text += &format!(
+                    "@nix {{\"action\":\"result\",\"id\":{id},\"type\":101,\"fields\":[\"{}\"]}}\n",
+                    "x".repeat(3000)
+                );
+            }
+            text += &format!("@nix {{\"action\":\"stop\",\"id\":{id}}}\n");
+        }
+        let (log, _, _) = replay(&text);
+        assert_eq!(log.tails.len(), TAILS);
+        assert!(log.tails.values().all(|tail| tail.len() == TAIL_LINES));
+        assert!(log.tails.values().flatten().all(|line| line.len() < LINE_BYTES + 8));
+    }
+
+    #[test]
+    fn downloads_are_counted() {
+        let (_, _, seen) = replay(
+            "@nix {\"action\":\"result\",\"id\":1,\"type\":106,\"fields\":[101,20971520]}\n\
+             @nix {\"action\":\"start\",\"id\":2,\"type\":101,\"fields\":[\"https://example.org/x.nar\"]}\n\
+             @nix {\"action\":\"result\",\"id\":2,\"type\":105,\"fields\":[10485760,20971520,0,0]}\n",
+        );
+        assert!(
+            seen.iter().any(|event| matches!(event, Event::Progress { done: 10, expected: 20, unit: "MiB fetched" }))
+        );
+    }
+
+    #[test]
+    fn escapes_are_removed() {
+        assert_eq!(
+            clean("\u{1b}[31;1merror:\u{1b}[0m a\u{1b}]0;title\u{7}b\u{1b}]8;;x\u{1b}\\c\rd\u{8}", 99),
+            "error: abcd"
+        );
+        assert_eq!(clean("aaaa", 2), "aa…");
+        assert_eq!(clean("a\n\tb", 99), "a\n\tb");
+    }
+}

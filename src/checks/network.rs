@@ -1,0 +1,213 @@
+//! `network.*`: an address, a route, names, and what the firewall lets through.
+
+use super::unit::{self, Fault, is_active, is_failed, is_firewall};
+use super::{Finding, Judgement, View, conclude, sandbox, text};
+use crate::guest::facts::{Facts, Listener};
+use crate::machine::NetworkPolicy;
+use crate::report::{CheckResult, Status};
+
+/// Services that get or set addresses.
+const MANAGERS: [&str; 4] =
+    ["systemd-networkd.service", "NetworkManager.service", "dhcpcd.service", "networking.service"];
+
+/// Whether there is a card without an address, and somebody who is likely to get one.
+pub(super) fn is_waiting_for_an_address(facts: &Facts) -> bool {
+    let has_address = facts.network.addresses.values().any(|list| !list.is_empty());
+    let managed = MANAGERS.iter().any(|name| facts.unit(name).is_some_and(is_active));
+    !facts.gaps.contains_key("network")
+        && facts.manager.finish_us > 0
+        && !facts.network.links.is_empty()
+        && !has_address
+        && managed
+}
+
+pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
+    for (interface, why) in sandbox::missing_interfaces(view) {
+        out.aside(&format!("interface {interface}"), why);
+    }
+    let has_address = address(view, out);
+    route(view, has_address, out);
+    dns(view, out);
+    ports(view, out);
+}
+
+/// Whether anything in the guest is there to set up the network.
+fn is_managed(view: &View<'_>) -> bool {
+    let ours = |name: &str| name.starts_with("network-addresses-") || name.starts_with("dhcpcd");
+    MANAGERS
+        .iter()
+        .any(|name| view.plan.is_own(name) || view.unit(name).is_some_and(|unit| is_active(unit) || is_failed(unit)))
+        || view.plan.promises.units.keys().any(|name| ours(name))
+}
+
+fn address(view: &View<'_>, out: &mut Judgement) -> bool {
+    let id = "network.address";
+    if let Some(unknown) = view.unknown(id, &["network"]) {
+        out.results.push(unknown);
+        return false;
+    }
+    let network = &view.now.network;
+    let found = network.addresses.iter().find(|(_, list)| !list.is_empty());
+    if let Some((link, list)) = found {
+        out.results.push(CheckResult::new(id, Status::Pass, format!("{} has {}", text::clean(link), text::list(list))));
+        return true;
+    }
+    let skip = |why: String| CheckResult::new(id, Status::Skip, text::clean(&why));
+    let bound = sandbox::missing_interfaces(view);
+    let result = if network.links.is_empty() {
+        skip("no network card in the guest".to_owned())
+    } else if let Some((_, why)) = bound.first() {
+        skip(format!("not tested: {why}"))
+    } else if !is_managed(view) {
+        skip("nothing in the guest sets up a network".to_owned())
+    } else {
+        let manager =
+            MANAGERS.iter().find(|name| view.unit(name).is_some_and(|unit| is_active(unit) || is_failed(unit)));
+        let state = manager
+            .and_then(|name| view.unit(name))
+            .map_or_else(String::new, |unit| format!("; {} is {}", unit.name, unit.active_state));
+        let lines = manager.map(|name| unit::tail(view.now, name, 6)).unwrap_or_default();
+        let finding = Finding::new("network", format!("{} has no address{state}", text::list(&network.links)));
+        conclude(view, id, vec![finding.detail(lines)], Vec::new(), String::new)
+    };
+    out.results.push(result);
+    false
+}
+
+fn route(view: &View<'_>, has_address: bool, out: &mut Judgement) {
+    let id = "network.route";
+    if let Some(unknown) = view.unknown(id, &["network"]) {
+        out.results.push(unknown);
+        return;
+    }
+    let routes = &view.now.network.default_routes;
+    let result = match routes.first() {
+        Some(route) => CheckResult::new(id, Status::Pass, text::clean(&format!("default route {route}"))),
+        None if !has_address => CheckResult::new(id, Status::Skip, "no address, so no route"),
+        None if view.context.no_router => {
+            CheckResult::new(id, Status::Skip, "not tested: the sandbox lets nothing out, and so offers no router")
+        }
+        None => match sandbox::missing_interfaces(view).first() {
+            Some((_, why)) => CheckResult::new(id, Status::Skip, text::clean(&format!("not tested: {why}"))),
+            None => {
+                let finding = Finding::new("route", "there is an address, but no default route")
+                    .hint("the sandbox offers one by DHCP; a static set-up takes networking.defaultGateway");
+                conclude(view, id, vec![finding], Vec::new(), String::new)
+            }
+        },
+    };
+    out.results.push(result);
+}
+
+fn dns(view: &View<'_>, out: &mut Judgement) {
+    let id = "network.dns";
+    if let Some(unknown) = view.unknown(id, &["network"]) {
+        out.results.push(unknown);
+        return;
+    }
+    let servers = &view.now.network.nameservers;
+    if is_without_resolver(view) {
+        let finding =
+            Finding::new("resolv.conf", "no name can resolve: /etc/resolv.conf names no server, and none runs here")
+                .hint("the sandbox offers one by DHCP; a static set-up takes networking.nameservers");
+        out.results.push(conclude(view, id, vec![finding], Vec::new(), String::new));
+        return;
+    }
+    let result = match view.now.network.resolves {
+        Some(true) => CheckResult::new(id, Status::Pass, "a name of the outside resolves"),
+        Some(false) if view.context.host_resolves == Some(true) => {
+            let finding = Finding::new(
+                "resolver",
+                format!("no name resolves, though {} is asked and the host resolves names", text::list(servers)),
+            );
+            conclude(view, id, vec![finding], Vec::new(), String::new)
+        }
+        Some(false) => CheckResult::new(id, Status::Unknown, "no name resolves, which may be this host's network"),
+        None if view.context.network == NetworkPolicy::Off => {
+            CheckResult::new(id, Status::Skip, "not tried: --network off lets nothing out")
+        }
+        None => CheckResult::new(id, Status::Skip, "not tried"),
+    };
+    out.results.push(result);
+}
+
+/// Whether the machine has a way out but nobody to ask for names: no server named, none of its own (resolv.conf(5): then
+/// the one on this host is asked), no systemd-resolved, which can be asked without resolv.conf.
+fn is_without_resolver(view: &View<'_>) -> bool {
+    let network = &view.now.network;
+    let connected = !network.default_routes.is_empty() && network.addresses.values().any(|list| !list.is_empty());
+    let own = view.now.listeners.iter().any(|listener| listener.port == 53);
+    let resolved = view.unit("systemd-resolved.service").is_some_and(is_active);
+    connected && network.nameservers.is_empty() && !own && !resolved && view.gap("listeners").is_none()
+}
+
+fn is_loopback(listener: &Listener) -> bool {
+    let address = listener.address.as_str();
+    address.starts_with("127.") || address == "::1" || address == "[::1]" || address.starts_with("::ffff:127.")
+}
+
+fn ports(view: &View<'_>, out: &mut Judgement) {
+    let id = "network.ports";
+    let promises = &view.plan.promises;
+    if promises.firewall == Some(true)
+        && let Some(unknown) = view.unknown(id, &["units"])
+    {
+        out.results.push(unknown);
+        return;
+    }
+    let mut fails = Vec::new();
+    if promises.firewall == Some(true) {
+        for unit in view.now.units.iter().filter(|unit| is_firewall(&unit.name)) {
+            let name = unit.name.as_str();
+            let told = view.faults.get(name).is_some_and(|fault| matches!(fault, Fault::Told("network.ports")));
+            if told {
+                fails.push(
+                    Finding::new(
+                        name,
+                        format!(
+                            "the promised firewall is not up, every port is open: {name} failed: {}",
+                            unit::ending(view.now, unit)
+                        ),
+                    )
+                    .detail(unit::tail(view.now, name, 8))
+                    .evidence("unit", text::clean(name)),
+                );
+            }
+        }
+    }
+    if fails.is_empty()
+        && let Some(unknown) = view.unknown(id, &["listeners"])
+    {
+        out.results.push(unknown);
+        return;
+    }
+    let mut reachable: Vec<(u16, &str)> = view
+        .now
+        .listeners
+        .iter()
+        .filter(|listener| !is_loopback(listener))
+        .map(|listener| (listener.port, if listener.protocol == "udp" { "udp" } else { "tcp" }))
+        .collect();
+    reachable.sort_unstable();
+    reachable.dedup();
+    let is_open = |(port, protocol): &(u16, &str)| match *protocol {
+        "udp" => promises.open_udp.contains(port),
+        _ => promises.open_tcp.contains(port),
+    };
+    let behind = |ports: &mut dyn Iterator<Item = &(u16, &str)>| {
+        ports.map(|(port, protocol)| format!("{port}/{protocol}")).collect::<Vec<_>>()
+    };
+    let all = behind(&mut reachable.iter());
+    let open = behind(&mut reachable.iter().filter(|port| is_open(port)));
+    let result = conclude(view, id, fails, Vec::new(), || match (promises.firewall, all.len()) {
+        (_, 0) => "nothing listens towards the outside".to_owned(),
+        (Some(true), many) => {
+            let let_in =
+                if open.is_empty() { "none of them open".to_owned() } else { format!("open: {}", text::list(&open)) };
+            format!("the firewall is up; {many} ports are listened on, {let_in}")
+        }
+        (Some(false), _) => format!("no firewall; listened on: {}", text::list(&all)),
+        (None, _) => format!("listened on: {}", text::list(&all)),
+    });
+    out.results.push(result.evidence("listening", all));
+}

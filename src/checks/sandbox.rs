@@ -1,0 +1,354 @@
+//! What the sandbox explains, by evidence. A name alone excuses nothing, and neither does a crash.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::unit::{is_active, own_lines, pattern, unescape_path};
+use super::{View, text};
+use crate::guest::facts::{JournalLine, Unit};
+use crate::machine::NetworkPolicy;
+
+/// How many of a unit's last own lines can be evidence: an early hiccup does not explain a later failure.
+const LAST: usize = 12;
+
+/// Why the failure of this unit is the sandbox's, with the line that shows it.
+pub(super) fn excuse(view: &View<'_>, unit: &Unit) -> Option<String> {
+    let name = unit.name.as_str();
+    if let Some(why) = missing_device(view, name) {
+        return Some(why);
+    }
+    if let Some(why) = secrets(view, unit) {
+        return Some(why);
+    }
+    if is_beyond_excuse(unit) {
+        return None;
+    }
+    wait_online(view, unit)
+        .or_else(|| interface(view, unit))
+        .or_else(|| outside(view, unit))
+        .or_else(|| hardware(view, unit))
+}
+
+/// The same for the root of a chain, which need not be loaded (a device).
+pub(super) fn excuse_of_root(view: &View<'_>, name: &str) -> Option<String> {
+    match view.unit(name) {
+        Some(unit) => excuse(view, unit),
+        None => missing_device(view, name),
+    }
+}
+
+/// Crashes, and what systemd itself could not do for the unit, have nothing to do with the sandbox.
+fn is_beyond_excuse(unit: &Unit) -> bool {
+    if matches!(unit.result.as_str(), "core-dump" | "oom-kill" | "watchdog") {
+        return true;
+    }
+    unit.service.as_ref().is_some_and(|service| {
+        service.exit_kind == 3 || (service.exit_kind == 1 && (200..=243).contains(&service.exit_status))
+    })
+}
+
+fn last_lines<'a>(view: &View<'a>, unit: &str) -> Vec<&'a JournalLine> {
+    let lines = own_lines(view.now, unit);
+    lines[lines.len().saturating_sub(LAST)..].to_vec()
+}
+
+fn quote(line: &JournalLine) -> String {
+    let line: String = line.message.lines().next().unwrap_or_default().chars().take(200).collect();
+    format!("\"{}\"", text::clean(&line))
+}
+
+// --- the outside ---
+
+static UNREACHED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)(could ?n[o']t|cannot|can't|unable to|failed to) (resolve|lookup|look up)|name resolution|resolution failed|resolving timed out|name or service not known|no such host|(network|host) (is )?unreachable|no route to host|getaddrinfo|EAI_AGAIN|ENOTFOUND|ENETUNREACH|failed to lookup address|nodename nor servname|unknown host|name does not resolve|host(name)? not found|server misbehaving|lookup [^ ]+ on [^ ]+:\d+",
+    )
+});
+/// Said of many things; evidence only together with a remote name.
+static TIMED_OUT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)(connect(ion)?|operation|request|dial|i/o|handshake|download)[^:]{0,40}(timed out|timeout)|ETIMEDOUT")
+});
+static REMOTE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)https?://|\b(\d{1,3}\.){3}\d{1,3}\b|\b[a-z0-9-]+\.(com|org|net|io|dev|de|eu|cloud|sh|nl|uk|fr|me|app)\b",
+    )
+});
+static AT_HOME: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\blocalhost\b|\b127\.\d|\[?::1\]?|unix:|\.sock\b"));
+static NOT_A_HOST: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)(resolve|lookup|look up|unknown) (the )?(user|group|path|symlink|unit|specifier|symbol|option|module|library)",
+    )
+});
+
+/// Whether a line shows that something outside was not reached.
+pub(super) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
+    let speaks = UNREACHED.is_match(line) || (TIMED_OUT.is_match(line) && REMOTE.is_match(line));
+    let itself = host_name.is_some_and(|name| name.len() > 2 && line.contains(&format!(" {name}")));
+    speaks && !itself && !AT_HOME.is_match(line) && !NOT_A_HOST.is_match(line)
+}
+
+fn outside(view: &View<'_>, unit: &Unit) -> Option<String> {
+    if view.context.network != NetworkPolicy::Off {
+        return None;
+    }
+    let host = view.plan.promises.host_name.as_deref();
+    let lines = last_lines(view, &unit.name);
+    // curl says "Connection timed out after 10001 ms" and leaves out to whom: its command line, or another line, tells.
+    let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
+    let goes_out = REMOTE.is_match(exec) || lines.iter().any(|line| REMOTE.is_match(&line.message));
+    let timed_out = |line: &str| goes_out && TIMED_OUT.is_match(line) && !AT_HOME.is_match(line);
+    let shows = |line: &str| shows_no_outside(line, host) || timed_out(line);
+    let line = lines.iter().rev().find(|line| shows(&line.message))?;
+    Some(format!("needs the outside, which --network off keeps away: {}", quote(line)))
+}
+
+// --- hardware ---
+
+/// A kind of hardware that a VM has not, and the services that are about it.
+static KINDS: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {
+    [
+        ("sensors and fans", r"(?i)thermald|throttled|thinkfan|fancontrol|lm_sensors|sensord|hddtemp|mbpfan|iio-sensor|amdfand|coolercontrol"),
+        ("firmware that can be updated", r"(?i)fwupd"),
+        ("Bluetooth", r"(?i)bluetooth|bluez|blueman|hciattach|hciuart"),
+        ("disks with SMART", r"(?i)smartd|smartmontools|scrutiny"),
+        ("a modem", r"(?i)ModemManager|modem|ofono"),
+        ("a graphics card", r"(?i)nvidia|amdgpu|\blact|supergfx|xserver-gpu|gpu-"),
+        ("batteries and power management", r"(?i)\btlp|upower|power-profiles|auto-cpufreq|undervolt|ryzen|acpid|laptop-mode|\bups(d|mon|drv)|apcupsd|nut-"),
+        ("a wireless card", r"(?i)wpa_supplicant|\biwd|hostapd|wireless"),
+        ("a fingerprint reader", r"(?i)fprintd"),
+        ("a card reader", r"(?i)pcscd"),
+        ("a TPM", r"(?i)\btpm|tcsd|clevis"),
+        ("Thunderbolt", r"(?i)boltd|\bbolt\.service|thunderbolt"),
+        ("memory error reports", r"(?i)mcelog|rasdaemon|edac"),
+        ("peripherals", r"(?i)openrazer|openrgb|ckb-next|asusd|ratbagd|usbmuxd|lirc|ddcci|logid|gpsd|liquidctl"),
+        ("a management controller", r"(?i)ipmi"),
+        ("RAID disks", r"(?i)mdmonitor|mdadm"),
+        ("a camera or tuner", r"(?i)v4l|tvheadend|\bmotion\b"),
+        ("a printer or scanner", r"(?i)ipp-usb|\bsaned|brscan"),
+    ]
+    .into_iter()
+    .map(|(kind, names)| (kind, pattern(names)))
+    .collect()
+});
+/// How such services say that there is nothing for them.
+static NOTHING_THERE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)no such device|not supported|unsupported|does not support|no ([\w-]+ ){0,4}(found|detected|available|present)|no ([\w-]+ ){0,2}(devices?|sensors?|adapters?|controllers?|batter(y|ies)|gpus?|zones?|disks?|modems?|hardware)|(could not|cannot|can't|unable to|failed to) (find|detect|open|access|probe|initiali[sz]e)|not (found|detected|present)|virtual machine|hypervisor|ENODEV|nothing to (do|monitor)",
+    )
+});
+/// Lines about the configuration, not about hardware.
+static ABOUT_CONFIG: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)/etc/|/nix/store/|syntax|pars(e|ing)|permission denied|operation not permitted|shared librar|unknown option|config(uration)? (file|error)|not executable",
+    )
+});
+/// Device nodes of hardware, whoever misses them.
+static NODE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"/dev/(tty(USB|ACM|AMA)\d|nvme\d|sd[a-z]|mmcblk|dri\b|nvidia|kfd|video\d|media\d|hidraw|uinput|input/|i2c|spidev|gpio|tpm|mei|cpu/|cpu_dma|watchdog|ipmi|mcelog|snd/|bus/usb|usb|serial/|sr\d|st\d|lp\d|rfkill|cec|dvb|accel|sgx|kvm\b|fb\d)",
+    )
+});
+static MISSING: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)no such (file|device)|not found|does not exist|doesn't exist|(cannot|can't|could not|unable to|failed to) (open|find|access)|ENOENT|ENODEV|ENXIO|missing",
+    )
+});
+
+fn hardware(view: &View<'_>, unit: &Unit) -> Option<String> {
+    let lines = last_lines(view, &unit.name);
+    if let Some(line) = lines.iter().rev().find(|line| NODE.is_match(&line.message) && MISSING.is_match(&line.message))
+    {
+        return Some(format!("needs a device that the sandbox has not: {}", quote(line)));
+    }
+    let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
+    let program = exec.split_whitespace().next().unwrap_or("").rsplit('/').next().unwrap_or("");
+    let (kind, _) = KINDS.iter().find(|(_, names)| names.is_match(&unit.name) || names.is_match(program))?;
+    let shows = |message: &str| NOTHING_THERE.is_match(message) && !ABOUT_CONFIG.is_match(message);
+    let line = lines.iter().rev().find(|line| shows(&line.message))?;
+    Some(format!("is about {kind}, which the sandbox has not: {}", quote(line)))
+}
+
+/// A device unit that a VM cannot have: hardware's nodes, and network cards by their name on the real machine.
+fn missing_device(view: &View<'_>, name: &str) -> Option<String> {
+    if !name.ends_with(".device") || view.unit(name).is_some_and(is_active) {
+        return None;
+    }
+    let path = unescape_path(name);
+    if let Some(interface) = path.strip_prefix("/sys/subsystem/net/devices/") {
+        return names_hardware(interface).then(|| renamed(view, interface));
+    }
+    NODE.is_match(&path).then(|| format!("{path} is a device that the sandbox has not"))
+}
+
+// --- the network card's name ---
+
+static CARD: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^((en|wl|ww)(o\d|s\d|p\d|x[0-9a-f]{12}|P\d)[0-9a-zA-Z]*|eth\d+|wlan\d+|wwan\d+|usb\d+)$")
+});
+
+/// Whether an interface is called as the kernel and udev call hardware (systemd.net-naming-scheme(7)).
+fn names_hardware(interface: &str) -> bool {
+    CARD.is_match(interface)
+}
+
+fn renamed(view: &View<'_>, interface: &str) -> String {
+    let cards = &view.now.network.links;
+    let here = if cards.is_empty() { "none".to_owned() } else { text::list(cards) };
+    format!("{interface} is a card of the real machine; the sandbox's is {here}")
+}
+
+/// Interfaces that the configuration binds by name and that are cards which the sandbox does not have.
+pub(super) fn missing_interfaces(view: &View<'_>) -> Vec<(String, String)> {
+    let from_units = view.plan.promises.units.keys().filter_map(|unit| interface_of(unit));
+    let mut names: Vec<&str> = view.plan.promises.interfaces.iter().map(String::as_str).chain(from_units).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+        .into_iter()
+        .filter(|name| names_hardware(name) && !view.now.network.links.iter().any(|link| link == name))
+        .map(|name| (name.to_owned(), renamed(view, name)))
+        .collect()
+}
+
+/// The interface that a unit of NixOS's scripted networking is for.
+fn interface_of(unit: &str) -> Option<&str> {
+    ["network-addresses-", "network-link-", "dhcpcd-", "wpa_supplicant-"]
+        .iter()
+        .find_map(|prefix| unit.strip_prefix(prefix)?.strip_suffix(".service"))
+}
+
+fn interface(view: &View<'_>, unit: &Unit) -> Option<String> {
+    let missing = missing_interfaces(view);
+    if let Some(name) = interface_of(&unit.name)
+        && names_hardware(name)
+        && !view.now.network.links.iter().any(|link| link == name)
+    {
+        return Some(renamed(view, name));
+    }
+    let lines = last_lines(view, &unit.name);
+    missing.into_iter().find_map(|(name, why)| {
+        let line = lines.iter().rev().find(|line| line.message.contains(&name))?;
+        Some(format!("{why}: {}", quote(line)))
+    })
+}
+
+// --- waiting for the network ---
+
+pub(super) fn is_wait_online(name: &str) -> bool {
+    name == "NetworkManager-wait-online.service" || name.starts_with("systemd-networkd-wait-online")
+}
+
+/// Two managers are on, and the one whose wait unit failed does not run the link: that is the configuration's doing.
+pub(super) fn two_managers(view: &View<'_>, unit: &Unit) -> bool {
+    let runs = |name: &str| view.unit(name).is_some_and(is_active);
+    unit.name.starts_with("systemd-networkd-wait-online")
+        && runs("systemd-networkd.service")
+        && runs("NetworkManager.service")
+}
+
+/// Waiting for the network was in vain though the network works: what is awaited is that *all* links are set up.
+fn wait_online(view: &View<'_>, unit: &Unit) -> Option<String> {
+    if !is_wait_online(&unit.name) || two_managers(view, unit) || view.gap("network").is_some() {
+        return None;
+    }
+    let network = &view.now.network;
+    if let (Some((link, addresses)), Some(route)) =
+        (network.addresses.iter().find(|(_, list)| !list.is_empty()), network.default_routes.first())
+    {
+        return Some(format!(
+            "gave up waiting though the network works: {link} has {}, default route {route}",
+            text::list(addresses)
+        ));
+    }
+    missing_interfaces(view).into_iter().next().map(|(_, why)| why)
+}
+
+// --- secrets ---
+
+static SECRET_UNIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(sops-install-secrets|sops-nix|agenix|ragenix)"));
+static SECRET_SNIPPET: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^(setupSecrets|agenix|ragenix|sops)"));
+static SECRET_PATH: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"/run/(secrets|agenix|keys)(-for-users|-rendered|\.d)?(/|\b)"));
+static NO_KEY: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)decrypt|identit|ssh_host|\bage\b|\bgpg\b|private key|no key|key ?file|master key|data key|no such file|secret",
+    )
+});
+
+/// Whether a snippet of the activation script sets up secrets that take the real machine's key.
+pub(super) fn is_secret_snippet(name: &str) -> bool {
+    SECRET_SNIPPET.is_match(name)
+}
+
+/// Whether a line misses a secret.
+pub(super) fn misses_a_secret(line: &str) -> bool {
+    SECRET_PATH.is_match(line) && MISSING.is_match(line)
+}
+
+fn secrets(view: &View<'_>, unit: &Unit) -> Option<String> {
+    let lines = view.now.journal_of(&unit.name, LAST);
+    if SECRET_UNIT.is_match(&unit.name) {
+        let line = lines.iter().rev().find(|line| line.pid != 1 && NO_KEY.is_match(&line.message))?;
+        return Some(format!("the sandbox has not the real machine's key: {}", quote(line)));
+    }
+    let line = lines.iter().rev().find(|line| misses_a_secret(&line.message))?;
+    Some(format!("needs a secret that only the real machine can decrypt: {}", quote(line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_compile() {
+        for pattern in [&UNREACHED, &TIMED_OUT, &REMOTE, &AT_HOME, &NOT_A_HOST, &NOTHING_THERE, &ABOUT_CONFIG, &NODE] {
+            assert!(!pattern.as_str().is_empty());
+        }
+        for pattern in [&MISSING, &CARD, &SECRET_UNIT, &SECRET_SNIPPET, &SECRET_PATH, &NO_KEY] {
+            assert!(!pattern.as_str().is_empty());
+        }
+        assert!(!KINDS.is_empty());
+    }
+
+    #[test]
+    fn the_outside_by_words() {
+        for line in [
+            "curl: (6) Could not resolve host: fwupd.org",
+            "dial tcp: lookup registry-1.docker.io on 10.0.2.3:53: server misbehaving",
+            "Temporary failure in name resolution",
+            "socket.gaierror: [Errno -2] Name or service not known",
+            "connect to 1.2.3.4:443: Network is unreachable",
+            "Get \"https://acme-v02.api.letsencrypt.org/directory\": dial tcp 1.2.3.4:443: i/o timeout",
+            "Error: getaddrinfo EAI_AGAIN api.example.com",
+            "curl: (28) Resolving timed out after 10001 milliseconds",
+        ] {
+            assert!(shows_no_outside(line, Some("box")), "{line}");
+        }
+        for line in [
+            "Failed to resolve user 'app': No such process",
+            "could not resolve host: localhost",
+            "connect to 127.0.0.1:5432: Connection timed out",
+            "connection timed out",
+            "could not resolve box",
+            "bind() to [::]:80 failed (97: Address family not supported by protocol)",
+            "undefined symbol: foo",
+        ] {
+            assert!(!shows_no_outside(line, Some("box")), "{line}");
+        }
+    }
+
+    #[test]
+    fn cards_and_secrets() {
+        for name in ["enp0s31f6", "eno1", "ens3", "enx001122334455", "wlp2s0", "eth0", "wlan0", "enp0s3f1u2"] {
+            assert!(names_hardware(name), "{name}");
+        }
+        for name in ["br0", "wg0", "bond0", "end", "tailscale0", "docker0", "ensemble"] {
+            assert!(!names_hardware(name), "{name}");
+        }
+        assert!(misses_a_secret("cat: /run/secrets/db: No such file or directory"));
+        assert!(!misses_a_secret("reading /run/secrets/db"));
+        assert!(is_secret_snippet("setupSecretsForUsers") && is_secret_snippet("agenixInstall"));
+        assert!(!is_secret_snippet("users"));
+    }
+}

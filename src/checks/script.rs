@@ -1,0 +1,237 @@
+//! What the guest was asked to do: `script.*`, `services.http`, `services.timers`.
+
+use super::unit::{self, is_failed};
+use super::{Finding, Judgement, View, conclude, plan, sandbox, text};
+use crate::config::{self, Http, Script};
+use crate::guest::facts::{HttpAnswer, ScriptOutcome};
+use crate::machine::NetworkPolicy;
+use crate::report::{CheckResult, Status};
+
+pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
+    http(view, out);
+    timers(view, out);
+    for (name, script) in &view.plan.scripts {
+        let id = format!("script.{name}");
+        let result = match (view.now.scripts.get(name), view.unknown(&id, &["scripts"])) {
+            (Some(outcome), _) => judge_script(view, &id, name, script, outcome),
+            (None, Some(unknown)) => unknown,
+            (None, None) => CheckResult::new(&id, Status::Unknown, "the script was not run"),
+        };
+        out.results.push(result);
+    }
+}
+
+/// Whether the reason why something could not be run is that it did not end in time, which is its own doing.
+fn is_late(error: &str) -> bool {
+    let error = error.to_ascii_lowercase();
+    ["deadline", "timed out", "timeout", "in time", "too long"].iter().any(|words| error.contains(words))
+}
+
+/// Why an output is not what was expected.
+fn mismatch(
+    what: &str,
+    text: &str,
+    equals: Option<&str>,
+    contains: Option<&str>,
+    regex: Option<&str>,
+) -> Option<String> {
+    let shown = |text: &str| {
+        let first: String = text.trim().lines().next().unwrap_or("").chars().take(120).collect();
+        if text.trim().is_empty() { "nothing".to_owned() } else { format!("{:?}", text::clean(&first)) }
+    };
+    if let Some(expected) = equals
+        && text.trim_end() != expected.trim_end()
+    {
+        return Some(format!("{what} is {}, expected {}", shown(text), shown(expected)));
+    }
+    if let Some(expected) = contains
+        && !text.contains(expected)
+    {
+        return Some(format!("{what} does not contain {}: it is {}", shown(expected), shown(text)));
+    }
+    let pattern = regex?;
+    match config::compile(pattern) {
+        Ok(compiled) if compiled.is_match(text) => None,
+        Ok(_) => Some(format!("{what} does not match {pattern:?}: it is {}", shown(text))),
+        Err(_) => Some(format!("{pattern:?} is no regular expression")),
+    }
+}
+
+/// What is wrong with how a script ended, if it ended by itself.
+fn wrong_end(script: &Script, outcome: &ScriptOutcome) -> Option<String> {
+    if outcome.exit != script.exit.0 {
+        let said = outcome.stderr.trim().lines().last().or(outcome.stdout.trim().lines().last());
+        let said = said.map_or_else(String::new, |line| format!(": {line}"));
+        return Some(format!("exit code {}, expected {}{said}", outcome.exit, script.exit.0));
+    }
+    let (equals, contains) = (script.equals.as_deref(), script.contains.as_deref());
+    mismatch("stdout", &outcome.stdout, equals, contains, script.regex.as_deref())
+}
+
+/// Whether a script ended as it should, so that it need not be tried again.
+pub fn is_as_expected(script: &Script, outcome: &ScriptOutcome) -> bool {
+    outcome.error.is_none() && wrong_end(script, outcome).is_none()
+}
+
+/// What is wrong with an answer, if there was one.
+fn wrong_content(request: &Http, answer: &HttpAnswer) -> Option<String> {
+    let fine = match request.status {
+        Some(status) => answer.status == status.0,
+        None => (200..400).contains(&answer.status),
+    };
+    if fine {
+        return mismatch("the body", &answer.body, None, request.contains.as_deref(), request.regex.as_deref());
+    }
+    let expected = request.status.map_or_else(|| "200 to 399".to_owned(), |status| status.0.to_string());
+    Some(format!("status {}, expected {expected}", answer.status))
+}
+
+/// Whether an answer is as it should be, so that the request need not be made again.
+pub fn is_answered(request: &Http, answer: &HttpAnswer) -> bool {
+    answer.status != 0 && wrong_content(request, answer).is_none()
+}
+
+fn judge_script(view: &View<'_>, id: &str, name: &str, script: &Script, outcome: &ScriptOutcome) -> CheckResult {
+    let output = || text::clean_all(outcome.stdout.lines().chain(outcome.stderr.lines()));
+    let wrong = if let Some(error) = &outcome.error {
+        if !is_late(error) {
+            return CheckResult::new(id, Status::Unknown, text::clean(&format!("could not be run: {error}")));
+        }
+        let limit = script.deadline().as_secs_f64() * view.context.scale();
+        Some(format!("did not end within {}", text::seconds(limit)))
+    } else {
+        wrong_end(script, outcome)
+    };
+    let attempts = outcome.attempts.max(1);
+    let mut result = match wrong {
+        Some(wrong) => {
+            let tries = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+            let finding = Finding::new(name, format!("{name}: {wrong}{tries}"))
+                .detail(output())
+                .evidence("exit", outcome.exit)
+                .evidence("attempts", attempts);
+            conclude(view, id, vec![finding], Vec::new(), String::new)
+        }
+        None => {
+            let took = text::seconds(outcome.seconds);
+            let tries = if attempts > 1 { format!(" at attempt {attempts}") } else { String::new() };
+            CheckResult::new(id, Status::Pass, format!("as expected{tries}, {took}"))
+        }
+    };
+    result.flaky = result.status == Status::Pass && attempts > 1;
+    result
+}
+
+fn http(view: &View<'_>, out: &mut Judgement) {
+    let id = "services.http";
+    if view.plan.http.is_empty() {
+        return;
+    }
+    let mut fails = Vec::new();
+    let mut untold = None;
+    for (name, request) in &view.plan.http {
+        match view.now.http.get(name) {
+            Some(answer) => fails.extend(wrong_answer(view, name, request, answer, out)),
+            None => untold = Some(name),
+        }
+    }
+    let result = match untold.filter(|_| fails.is_empty()) {
+        Some(name) => view
+            .unknown(id, &["http"])
+            .unwrap_or_else(|| CheckResult::new(id, Status::Unknown, format!("the request {name:?} was not made"))),
+        None => {
+            let count = view.plan.http.len();
+            conclude(view, id, fails, Vec::new(), || match count {
+                1 => "the request is answered as expected".to_owned(),
+                many => format!("all {many} requests are answered as expected"),
+            })
+        }
+    };
+    out.results.push(result);
+}
+
+fn wrong_answer(
+    view: &View<'_>,
+    name: &str,
+    request: &Http,
+    answer: &HttpAnswer,
+    out: &mut Judgement,
+) -> Option<Finding> {
+    let url = request.url.0.as_str();
+    let wrong = if answer.status == 0 {
+        let error = answer.error.as_deref().unwrap_or("no answer");
+        let host = view.plan.promises.host_name.as_deref();
+        if view.context.network == NetworkPolicy::Off && sandbox::shows_no_outside(error, host) {
+            out.aside(
+                &format!("request {name}"),
+                format!("{url} is outside, which --network off keeps away: \"{error}\""),
+            );
+            return None;
+        }
+        format!("no answer: {error}")
+    } else {
+        wrong_content(request, answer)?
+    };
+    Some(
+        Finding::new(name, format!("{name}: {} {url}: {wrong}", request.method.0))
+            .detail(text::clean_all(answer.body.lines().take(6)))
+            .evidence("status", answer.status)
+            .evidence("url", url),
+    )
+}
+
+fn timers(view: &View<'_>, out: &mut Judgement) {
+    let id = "services.timers";
+    if view.plan.timers.is_empty() {
+        return;
+    }
+    let mut fails = Vec::new();
+    let mut untold = None;
+    let mut well = 0;
+    for timer in &view.plan.timers {
+        let Some(outcome) = view.now.timers.get(timer) else {
+            untold = Some(timer);
+            continue;
+        };
+        let service = plan::service_of(timer);
+        let triggered = view.now.units.iter().find(|unit| unit.triggered_by.contains(timer));
+        let unit = triggered.or_else(|| view.unit(&service));
+        let name = unit.map_or(service.as_str(), |unit| unit.name.as_str());
+        let failed = unit.is_some_and(is_failed);
+        if outcome.exit == 0 && outcome.error.is_none() && !failed {
+            well += 1;
+            continue;
+        }
+        if let Some(unit) = unit
+            && let Some(why) = sandbox::excuse(view, unit)
+        {
+            out.aside(name, format!("run for {timer}: {why}"));
+            continue;
+        }
+        let how = match (unit.filter(|_| failed), &outcome.error) {
+            (Some(unit), _) => unit::ending(view.now, unit),
+            (None, Some(error)) => error.clone(),
+            (None, None) => {
+                let said = outcome.stderr.trim().lines().last().map_or_else(String::new, |line| format!(": {line}"));
+                format!("could not be started, exit code {}{said}", outcome.exit)
+            }
+        };
+        let mut lines = unit::tail(view.now, name, 8);
+        if lines.is_empty() {
+            lines = text::clean_all(outcome.stderr.lines().chain(outcome.stdout.lines()));
+        }
+        fails.push(
+            Finding::new(timer, format!("{name}, run once for {timer}: {how}"))
+                .detail(lines)
+                .evidence("timer", text::clean(timer))
+                .evidence("exit", outcome.exit),
+        );
+    }
+    let result = match untold.filter(|_| fails.is_empty()) {
+        Some(timer) => view.unknown(id, &["timers"]).unwrap_or_else(|| {
+            CheckResult::new(id, Status::Unknown, text::clean(&format!("the service of {timer} was not run")))
+        }),
+        None => conclude(view, id, fails, Vec::new(), || format!("{well} ran well once")),
+    };
+    out.results.push(result);
+}

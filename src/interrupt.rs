@@ -1,0 +1,106 @@
+//! Ctrl-C and its relatives, as something to wait for: the first asks for an orderly stop, the second for a hard one.
+
+use std::future::pending;
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Told of interruptions. Cheap to clone; whoever must stop waits on it.
+#[derive(Debug, Clone)]
+pub struct Interrupt(watch::Receiver<u8>);
+
+/// The other end: interrupts.
+#[derive(Debug)]
+pub struct Trigger(watch::Sender<u8>);
+
+impl Trigger {
+    /// Interrupts once more.
+    pub fn pull(&self) {
+        self.0.send_modify(|times| *times = times.saturating_add(1));
+    }
+}
+
+impl Interrupt {
+    /// A pair, for whoever decides on interruptions by other means than signals.
+    pub fn channel() -> (Trigger, Self) {
+        let (sender, receiver) = watch::channel(0);
+        (Trigger(sender), Self(receiver))
+    }
+
+    /// Listens for SIGINT, SIGTERM and SIGHUP, each of which counts. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the kernel does not let the handlers be set.
+    pub fn on_signals() -> io::Result<Self> {
+        let (trigger, interrupt) = Self::channel();
+        let mut kinds = [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            // A terminal that was closed. Under nohup(1) it is ignored by the parent's wish, which setting a handler
+            // would undo; that is harmless, as nobody sends it then.
+            signal(SignalKind::hangup())?,
+        ];
+        tokio::spawn(async move {
+            let [int, term, hup] = &mut kinds;
+            loop {
+                tokio::select! {
+                    _ = int.recv() => {}
+                    _ = term.recv() => {}
+                    _ = hup.recv() => {}
+                }
+                trigger.pull();
+            }
+        });
+        Ok(interrupt)
+    }
+
+    /// Whether there was an interruption.
+    pub fn happened(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    /// Ends at the first interruption: stop in good order. At once if it was before.
+    pub async fn orderly(&self) {
+        self.times(1).await;
+    }
+
+    /// Ends at the second interruption: stop now.
+    pub async fn hard(&self) {
+        self.times(2).await;
+    }
+
+    async fn times(&self, wanted: u8) {
+        let mut receiver = self.0.clone();
+        if receiver.wait_for(|times| *times >= wanted).await.is_err() {
+            // Nobody is left who could interrupt.
+            pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_is_orderly_the_second_hard() {
+        let (trigger, interrupt) = Interrupt::channel();
+        assert!(interrupt.orderly().now_or_never().is_none() && !interrupt.happened());
+        trigger.pull();
+        let late = interrupt.clone();
+        assert!(late.orderly().now_or_never().is_some() && late.happened());
+        assert!(late.hard().now_or_never().is_none());
+        trigger.pull();
+        assert!(late.hard().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn with_nobody_to_interrupt_it_never_ends() {
+        let (trigger, interrupt) = Interrupt::channel();
+        drop(trigger);
+        assert!(interrupt.orderly().now_or_never().is_none());
+    }
+}

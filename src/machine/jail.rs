@@ -1,0 +1,310 @@
+//! The jail: a runner is code from the flake under test, and it and all it starts must gain nothing on the host and
+//! leave nothing behind.
+//!
+//! nixbox starts itself again under the name [`ENTRY`]. That process, which has one thread, reads an [`Order`] from its
+//! stdin, builds the jail and starts the program in it. Its stdin stays open as the *lifeline*: nobody but nixbox holds
+//! the other end, so when nixbox ends in whatever way, SIGKILL included, the supervisor reads the end of the file and
+//! kills all. What happens in the jail is told on its stdout, one [`Status`] a line; the program's stdout and stderr
+//! both go to its stderr.
+//!
+//! ```text
+//! nixbox ──stdin: order, then lifeline──► supervisor ──► PID 1 of the jail ──► runner ──► QEMU, helpers
+//!        ◄─stdout: status──────────────┘ (host's pids)  (reaps)
+//! ```
+//!
+//! * [`JailKind::Namespaces`]: user, mount, pid, net, ipc and uts namespaces. The kernel kills whatever is in the pid
+//!   namespace when its PID 1 ends.
+//! * [`JailKind::Landlock`]: where namespaces are refused. The file system is restricted by landlock(7), and the
+//!   supervisor is the subreaper (prctl(2)) of everything that is started, so that it finds and kills what is left.
+//!   Weaker: connecting to Unix sockets by path is open on older kernels, and so is UDP.
+//! * [`JailKind::None`]: the supervisor alone.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+mod inside;
+#[cfg(target_os = "linux")]
+mod landlocked;
+#[cfg(target_os = "linux")]
+mod namespaces;
+
+/// The hidden first argument that turns nixbox into the supervisor of a jail.
+pub const ENTRY: &str = "__jail";
+
+/// How the flake's code is contained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum JailKind {
+    /// Its own view of files, processes and network.
+    Namespaces,
+    /// The host's view, with most of it forbidden.
+    Landlock,
+    /// Not at all: it runs as the user does. It is still killed with nixbox.
+    None,
+}
+
+impl JailKind {
+    /// The word for the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            JailKind::Namespaces => "namespaces",
+            JailKind::Landlock => "landlock",
+            JailKind::None => "none",
+        }
+    }
+}
+
+/// How programs are jailed.
+#[derive(Debug, Clone)]
+pub struct JailOptions {
+    /// Which jail, as [`probe`] found or as the user wants it.
+    pub kind: JailKind,
+    /// The nixbox executable.
+    pub launcher: PathBuf,
+    /// Where the store's files are (a store may be relocated: `ROOT/nix/store`); they appear at `/nix/store`.
+    pub store: PathBuf,
+    /// Further files and directories that are shown, read-only, at their own place.
+    pub read_only: Vec<PathBuf>,
+    /// Most bytes that a run directory may take, and the largest file in it.
+    pub disk_limit: u64,
+}
+
+impl Default for JailOptions {
+    fn default() -> Self {
+        Self {
+            kind: JailKind::Namespaces,
+            launcher: launcher(),
+            store: PathBuf::from("/nix/store"),
+            read_only: Vec::new(),
+            disk_limit: 2 << 30,
+        }
+    }
+}
+
+/// This executable, even when its file was replaced meanwhile.
+pub fn launcher() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        // In the child, between fork and exec, it still names nixbox.
+        PathBuf::from("/proc/self/exe")
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| PathBuf::from("nixbox"))
+    }
+}
+
+/// A part of the host that is shown in the jail, read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Show {
+    /// On the host, without symbolic links.
+    pub source: PathBuf,
+    /// In the jail.
+    pub target: PathBuf,
+}
+
+/// What is to run, and what it may see.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Order {
+    /// Which jail.
+    pub kind: JailKind,
+    /// The program by absolute path; without one the jail is only built, as a proof.
+    pub program: Option<PathBuf>,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Its whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Where it starts, and the only place where it may write. Without one: `/`, nothing.
+    pub run_dir: Option<PathBuf>,
+    /// What it sees besides the system's programs.
+    pub show: Vec<Show>,
+    /// Device nodes beyond the harmless ones: `/dev/kvm`.
+    pub devices: Vec<PathBuf>,
+    /// Whether it has the host's network; otherwise a loopback of its own.
+    pub host_network: bool,
+    /// The largest file it may write, in bytes (RLIMIT_FSIZE of getrlimit(2)).
+    pub file_limit: u64,
+    /// The size of `/dev/shm`, in bytes.
+    pub shm_limit: u64,
+}
+
+impl Order {
+    /// An order that runs nothing.
+    pub fn proof(kind: JailKind) -> Self {
+        Self {
+            kind,
+            program: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            run_dir: None,
+            show: Vec::new(),
+            devices: Vec::new(),
+            host_network: false,
+            file_limit: 1 << 20,
+            shm_limit: 1 << 20,
+        }
+    }
+}
+
+/// What the supervisor tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// The jail could not be built or the program not be started.
+    Failed {
+        /// What was being done.
+        step: String,
+        /// The system's answer.
+        error: String,
+    },
+    /// The program runs.
+    Started,
+    /// The program ended; whatever else was in the jail is being killed.
+    Exited {
+        /// Its exit code, if it exited.
+        code: Option<i32>,
+        /// The signal that killed it, if one did.
+        signal: Option<i32>,
+    },
+}
+
+/// Turns this process into the supervisor of a jail, or into a probe, if that is what it was started for. To be called
+/// first thing in `main`, before there is any thread: a namespace is entered by single-threaded processes only.
+pub fn maybe_enter() {
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(first) = arguments.next() else { return };
+    if first == ENTRY {
+        std::process::exit(inside::main());
+    }
+    if first == super::accel::ENTRY {
+        std::process::exit(super::accel::entry());
+    }
+}
+
+/// A supervisor with a program in its jail.
+#[derive(Debug)]
+pub struct Jailed {
+    child: Child,
+    lifeline: Option<ChildStdin>,
+    status: BufReader<ChildStdout>,
+    output: Option<ChildStderr>,
+}
+
+/// Longest line that a supervisor tells, in bytes. It is ours, but a bound costs nothing.
+const STATUS_LINE: u64 = 64 << 10;
+
+impl Jailed {
+    /// Starts the supervisor and gives it the order. The program's fate comes by [`Jailed::status`].
+    ///
+    /// # Errors
+    /// When the supervisor itself cannot be started.
+    pub async fn spawn(launcher: &Path, order: &Order) -> io::Result<Self> {
+        let mut child = Command::new(launcher)
+            .arg(ENTRY)
+            // For people who read a list of processes.
+            .args(&order.run_dir)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A Ctrl-C on the terminal is for nixbox, which then ends the machine in order.
+            .process_group(0)
+            .spawn()?;
+        let missing = || io::Error::other("a pipe to the supervisor is missing");
+        let mut lifeline = child.stdin.take().ok_or_else(missing)?;
+        let status = child.stdout.take().ok_or_else(missing)?;
+        let output = child.stderr.take().ok_or_else(missing)?;
+        let order = serde_json::to_vec(order).map_err(io::Error::other)?;
+        lifeline.write_all(&u32::try_from(order.len()).map_err(io::Error::other)?.to_be_bytes()).await?;
+        lifeline.write_all(&order).await?;
+        lifeline.flush().await?;
+        Ok(Self { child, lifeline: Some(lifeline), status: BufReader::new(status), output: Some(output) })
+    }
+
+    /// The program's stdout and stderr, once.
+    pub fn take_output(&mut self) -> Option<ChildStderr> {
+        self.output.take()
+    }
+
+    /// The next thing that the supervisor tells; `None` when it has ended. Cancelling it may lose a part of a line,
+    /// so it belongs into a task of its own.
+    pub async fn status(&mut self) -> Option<Status> {
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut self.status).take(STATUS_LINE).read_until(b'\n', &mut line).await.ok()?;
+            if read == 0 {
+                return None;
+            }
+            if let Ok(status) = serde_json::from_slice(&line) {
+                return Some(status);
+            }
+        }
+    }
+
+    /// Lets go of the lifeline: everything in the jail is killed.
+    pub fn release(&mut self) {
+        self.lifeline = None;
+    }
+
+    /// Kills everything in the jail and waits until it has gone.
+    pub async fn end(&mut self, most: Duration) {
+        self.release();
+        if tokio::time::timeout(most, self.child.wait()).await.is_err() {
+            // The supervisor hangs: the kernel then kills what is in its namespace, by PDEATHSIG of PID 1.
+            drop(self.child.kill().await);
+        }
+    }
+}
+
+/// What kind of jail this host allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JailProbe {
+    /// The best one that works.
+    pub kind: JailKind,
+    /// Why not a better one.
+    pub reason: Option<String>,
+}
+
+/// How long building an empty jail may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Builds an empty jail of each kind until one works.
+pub async fn probe(launcher: &Path) -> JailProbe {
+    let mut reasons = Vec::new();
+    for kind in [JailKind::Namespaces, JailKind::Landlock] {
+        match prove(launcher, kind).await {
+            Ok(()) => return JailProbe { kind, reason: (!reasons.is_empty()).then(|| reasons.join("; ")) },
+            Err(why) => reasons.push(format!("{}: {why}", kind.name())),
+        }
+    }
+    JailProbe { kind: JailKind::None, reason: Some(reasons.join("; ")) }
+}
+
+async fn prove(launcher: &Path, kind: JailKind) -> Result<(), String> {
+    if cfg!(not(target_os = "linux")) {
+        return Err("only Linux has it".into());
+    }
+    let mut jailed = Jailed::spawn(launcher, &Order::proof(kind)).await.map_err(|error| error.to_string())?;
+    let mut result = Err("the supervisor said nothing".to_owned());
+    let told = tokio::time::timeout(PROBE_LIMIT, async {
+        while let Some(status) = jailed.status().await {
+            match status {
+                Status::Failed { step, error } => return Err(format!("{step}: {error}")),
+                Status::Started => {}
+                Status::Exited { code: Some(0), .. } => return Ok(()),
+                Status::Exited { code, signal } => return Err(format!("ended with {code:?}, signal {signal:?}")),
+            }
+        }
+        Err("the supervisor ended without a word".to_owned())
+    });
+    if let Ok(told) = told.await {
+        result = told;
+    }
+    jailed.end(Duration::from_secs(2)).await;
+    result
+}

@@ -1,0 +1,141 @@
+//! The second way: landlock(7) and a subreaper; and the last one, the subreaper alone.
+
+use std::path::Path;
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::inside::{Hands, Named as _, Step, failed, linux};
+use super::{JailKind, Order, Status};
+
+/// The newest rules that are asked for; older kernels enforce what they know.
+const RULES: ABI = ABI::V10;
+
+/// The supervisor: everything that is started and loses its parent becomes its child.
+pub(super) fn run(mut hands: Hands) -> Step<()> {
+    let signals = linux::signals()?;
+    nix::sys::prctl::set_child_subreaper(true).step("become the subreaper")?;
+    let landlocked = hands.order.kind == JailKind::Landlock;
+    let Some(program) = linux::Program::new(&hands.order)? else { return prove(&mut hands, landlocked) };
+    let supervisor = nix::unistd::getpid();
+    let order = &hands.order;
+    let main = linux::start(order, &program, || {
+        // The supervisor has one thread, so its death is the process's (prctl(2)). This reaches the program only.
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
+        if nix::unistd::getppid() != supervisor {
+            return failed("die with the supervisor", "it has gone already");
+        }
+        if !landlocked {
+            return Ok(());
+        }
+        restrict(order)?;
+        // Root could load modules and set the clock, of which Landlock knows nothing.
+        linux::drop_capabilities(0)
+    })?;
+    linux::attend(&mut hands, &signals, main);
+    kill_descendants();
+    Ok(())
+}
+
+/// Restricts a child, to see whether it works.
+fn prove(hands: &mut Hands, landlocked: bool) -> Step<()> {
+    if landlocked {
+        restrict(&hands.order)?;
+    }
+    hands.teller.tell(&Status::Started);
+    hands.teller.tell(&Status::Exited { code: Some(0), signal: None });
+    Ok(())
+}
+
+/// Kills children until there are none: who loses its parent becomes our child and is next.
+fn kill_descendants() {
+    loop {
+        for child in children() {
+            let _ = kill(child, Signal::SIGKILL);
+        }
+        match waitpid(None, None) {
+            Err(nix::errno::Errno::EINTR) | Ok(_) => {}
+            // ECHILD: nobody is left.
+            Err(_) => return,
+        }
+        while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
+    }
+}
+
+/// Our children, by their parent in `/proc` (proc_pid_stat(5)).
+fn children() -> Vec<Pid> {
+    let me = nix::unistd::getpid().as_raw();
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+        .filter(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // The name may hold anything, so the fields count from the last parenthesis: state, parent.
+            let parent =
+                stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
+            parent == Some(me)
+        })
+        .map(Pid::from_raw)
+        .collect()
+}
+
+/// Shuts what the order does not open.
+fn restrict(order: &Order) -> Step<()> {
+    let read = AccessFs::from_read(RULES);
+    let device: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::Truncate;
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(RULES))
+        .and_then(|ruleset| if order.host_network { Ok(ruleset) } else { ruleset.handle_access(AccessNet::ConnectTcp) })
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(RULES)))
+        .and_then(Ruleset::create);
+    let mut ruleset = ruleset.step("make a Landlock ruleset")?;
+    let mut allow = |path: &Path, access: BitFlags<AccessFs>| -> Step<()> {
+        // What is not there needs no rule.
+        let Ok(fd) = PathFd::new(path) else { return Ok(()) };
+        let access = if path.is_dir() { access } else { access & AccessFs::from_file(RULES) };
+        (&mut ruleset).add_rule(PathBeneath::new(fd, access)).map(drop).step(format_args!("allow {}", path.display()))
+    };
+    for path in ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/proc"]
+    {
+        allow(Path::new(path), read)?;
+    }
+    for path in ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"] {
+        allow(Path::new(path), read)?;
+    }
+    for show in &order.show {
+        allow(&show.source, read)?;
+        allow(&show.target, read)?;
+    }
+    for path in ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/ptmx"] {
+        allow(Path::new(path), device)?;
+    }
+    allow(Path::new("/dev/pts"), device | AccessFs::ReadDir)?;
+    for path in &order.devices {
+        allow(path, device)?;
+    }
+    if let Some(run_dir) = &order.run_dir {
+        allow(run_dir, AccessFs::from_all(RULES) & !(AccessFs::MakeBlock | AccessFs::MakeChar))?;
+    }
+    let status = ruleset.restrict_self().step("enforce Landlock")?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return failed("enforce Landlock", "this kernel does not");
+    }
+    Ok(())
+}
+
+/// Closes abstract Unix sockets and signals to the outside, where the kernel can (Linux 6.12); an addition to the
+/// namespaces, so no failure.
+pub(super) fn scope() {
+    let scoped = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .scope(Scope::from_all(RULES))
+        .and_then(Ruleset::create)
+        .and_then(landlock::RulesetCreated::restrict_self);
+    drop(scoped);
+}

@@ -1,0 +1,588 @@
+//! Where the evidence of a run is kept: one directory a run, bounded in size, the last few kept.
+//!
+//! A root (`--artifacts DIR`, else `.nixbox` beside the flake, else the state directory) holds one directory a run,
+//! `2026-11-23T20-14-05-laptop-812`, and `latest`, a link to the last one that ended. While a run goes on it holds a
+//! lock on a file in its directory; the kernel gives that up however the run ends, so a run that was killed is told
+//! from one that is going on, across containers too.
+//!
+//! The root may lie in a repository that somebody else writes to: links in it are never followed or written through,
+//! and only directories that are ours, by name and by the lock file in them, are ever removed.
+//!
+//! Nothing here ends a run: what cannot be kept becomes a note. Only a DIR that the user named and that cannot be
+//! used at all is refused.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use tempfile::{NamedTempFile, TempDir};
+
+use super::json;
+use super::model::Report;
+use crate::failure::{Failure, Result};
+use crate::names::{ARTIFACTS_DIR, ARTIFACTS_KEPT, ARTIFACTS_LIMIT, artifact};
+
+/// Marks a directory as ours; locked while its run goes on.
+const LOCK: &str = ".nixbox-run";
+/// The link to the last run that ended.
+const LATEST: &str = "latest";
+/// Directories that are being made, not yet under their own name.
+const NEW: &str = ".new-";
+/// Kept free for the report itself.
+const REPORT_RESERVE: u64 = 2 << 20;
+
+/// The directory of one run.
+#[derive(Debug)]
+pub struct Artifacts {
+    root: PathBuf,
+    directory: PathBuf,
+    /// Locked as long as this lives.
+    _lock: File,
+}
+
+/// A directory for a run, when one could be made, and what the user should know about it.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// The directory; `None` when nothing can be kept anywhere.
+    pub artifacts: Option<Artifacts>,
+    /// What did not work, each in one line.
+    pub notes: Vec<String>,
+}
+
+impl Artifacts {
+    /// Makes the directory of a run of `target` (any text; only its harmless characters are used).
+    ///
+    /// `named` is the user's own choice, `flake` the local directory of the flake under test, if it is one, `state` the
+    /// state directory ([`state_directory`]).
+    ///
+    /// # Errors
+    /// Usage (exit 2), when the directory that the user named cannot be made or written to for another reason than a
+    /// full disk.
+    pub fn open(
+        named: Option<&Path>,
+        flake: Option<&Path>,
+        state: Option<&Path>,
+        target: &str,
+        started: SystemTime,
+    ) -> Result<Opened> {
+        let mut opened = Opened::default();
+        if let Some(named) = named {
+            match Self::make(named, target, started) {
+                Ok(made) => opened.artifacts = Some(made),
+                Err(error) if is_full(&error) => opened.notes.push(format!("no artifacts are kept: {error}")),
+                Err(error) => {
+                    return Err(Failure::usage(format!("--artifacts {}: {error}", named.display()))
+                        .hint("name a directory that can be written to, or leave --artifacts out"));
+                }
+            }
+            return Ok(opened);
+        }
+        // A directory that is no git checkout is copied into the store whole when it is evaluated: evidence in it
+        // would change the flake's hash with each run.
+        let beside = flake.filter(|flake| in_git(flake)).map(|flake| flake.join(ARTIFACTS_DIR));
+        let mut why = Vec::new();
+        for root in beside.into_iter().chain(state.map(|state| state.join("runs"))) {
+            match Self::make(&root, target, started) {
+                Ok(made) => {
+                    opened.artifacts = Some(made);
+                    return Ok(opened);
+                }
+                Err(error) => why.push(format!("{}: {error}", root.display())),
+            }
+        }
+        if why.is_empty() {
+            why.push("there is no state directory".to_owned());
+        }
+        opened.notes.push(format!("no artifacts are kept: {}", why.join("; ")));
+        Ok(opened)
+    }
+
+    fn make(root: &Path, target: &str, started: SystemTime) -> io::Result<Self> {
+        make_root(root)?;
+        // Made under another name, marked and locked, and only then named: nobody ever sees it unlocked.
+        let new = new_directory(root)?;
+        let lock = OpenOptions::new().read(true).write(true).create_new(true).open(new.path().join(LOCK))?;
+        // Where the file system knows no locks, the run is never taken for one that has ended, so never removed.
+        let _where_possible = lock.try_lock();
+        let name = format!("{}-{}-{}", time_stamp(started), harmless(target), std::process::id());
+        // The same number in another pid namespace, in the same second.
+        for number in 1..100 {
+            let directory = root.join(if number == 1 { name.clone() } else { format!("{name}-{number}") });
+            // rename(2) may replace an empty directory, but none of ours is empty.
+            match fs::rename(new.path(), &directory) {
+                Ok(()) => {
+                    // It has another name now; there is nothing left to remove under this one.
+                    let _moved = new.keep();
+                    return Ok(Self { root: root.to_owned(), directory, _lock: lock });
+                }
+                Err(_) if fs::symlink_metadata(&directory).is_ok() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::AlreadyExists))
+    }
+
+    /// The run's directory.
+    pub fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Where the artifact with this name lies (see [`artifact`]).
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Keeps `content` under `name`. What does not fit into the whole is cut when the run ends, but no more than the
+    /// whole is written now.
+    ///
+    /// # Errors
+    /// The file system's: a full or read-only disk. Worth a note, no more.
+    pub fn keep(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let path = self.file(name);
+        if content.len() as u64 <= ARTIFACTS_LIMIT {
+            return write_atomically(&self.directory, &path, content);
+        }
+        let half = usize::try_from(ARTIFACTS_LIMIT / 2).unwrap_or(usize::MAX);
+        let mut cut = content[..half].to_vec();
+        cut.extend_from_slice(mark(content.len() as u64 - ARTIFACTS_LIMIT).as_bytes());
+        cut.extend_from_slice(&content[content.len() - half..]);
+        write_atomically(&self.directory, &path, &cut)
+    }
+
+    /// Ends the run's directory: cuts what is too much, writes the report, points `latest` here and removes old runs.
+    /// Sets the report's `artifacts`, and adds notes on what did not work (also on disk, where the report could be
+    /// written).
+    pub fn finish(self, report: &mut Report) {
+        report.artifacts = Some(self.directory.clone());
+        if let Err(error) = bound(&self.directory, ARTIFACTS_LIMIT.saturating_sub(REPORT_RESERVE)) {
+            report.notes.push(format!("artifacts could not be cut to {} MiB: {error}", ARTIFACTS_LIMIT >> 20));
+        }
+        let path = self.file(artifact::REPORT);
+        if let Err(error) = write_atomically(&self.directory, &path, json::render(report).as_bytes()) {
+            report.notes.push(format!("{} was not written: {error}", artifact::REPORT));
+            return;
+        }
+        // A convenience: where links cannot be made, or something else has the name, the run is found by its own name.
+        let _convenience = point_latest(&self.root, &self.directory);
+        // This one is still locked, and so not counted.
+        prune(&self.root, ARTIFACTS_KEPT - 1);
+    }
+}
+
+/// nixbox's directory for what outlives a run, as the XDG base directory specification has it: `$XDG_STATE_HOME/nixbox`.
+pub fn state_directory() -> Option<PathBuf> {
+    use etcetera::BaseStrategy as _;
+    let base = etcetera::base_strategy::Xdg::new().ok()?;
+    Some(base.state_dir()?.join("nixbox"))
+}
+
+/// Whether the directory is in a git checkout, where nix copies only what is tracked.
+fn in_git(directory: &Path) -> bool {
+    let Ok(directory) = directory.canonicalize() else { return false };
+    // A worktree's or a submodule's `.git` is a file.
+    directory.ancestors().any(|ancestor| ancestor.join(".git").exists())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes the root, with a `.gitignore` of its own, so that it never dirties a tree.
+fn make_root(root: &Path) -> io::Result<()> {
+    if let Some(parent) = root.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::create_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    let there = fs::symlink_metadata(root)?;
+    // A link committed to a repository would let it choose where we write. One that the user named is theirs.
+    if there.file_type().is_symlink() && root.ends_with(ARTIFACTS_DIR) {
+        return Err(io::Error::other("is a link; nixbox writes through none"));
+    }
+    // `create_new` follows no link. When it is there already, it is as somebody wanted it.
+    let ignore = OpenOptions::new().write(true).create_new(true).open(root.join(".gitignore"));
+    match ignore {
+        Ok(mut file) => file.write_all(b"*\n"),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// `2026-11-23T20-14-05`, UTC: sorts by time, has no colon.
+fn time_stamp(time: SystemTime) -> String {
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    text.trim_end_matches('Z').replace(':', "-")
+}
+
+/// The end of a target's name that can be part of a file name: `.#laptop` is `laptop`.
+fn harmless(target: &str) -> String {
+    let name = target.rsplit(['#', '/']).find(|part| !part.is_empty()).unwrap_or_default();
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' }).take(40).collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "here".to_owned() } else { name.to_owned() }
+}
+
+/// Whether a name is of the form of [`Artifacts`]' directories: a time, a target, a number.
+fn is_ours_by_name(name: &str) -> bool {
+    const FORM: &[u8] = b"0000-00-00T00-00-00-";
+    let bytes = name.as_bytes();
+    let begins = bytes.len() > FORM.len()
+        && FORM.iter().zip(bytes).all(|(form, byte)| if *form == b'0' { byte.is_ascii_digit() } else { form == byte });
+    let ends = name.rsplit('-').next().is_some_and(|end| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()));
+    begins && ends
+}
+
+/// With the modes that the umask leaves, as any build's output: what runs as root in a container is read by others
+/// outside, and a guest holds none of this host's secrets.
+fn new_directory(root: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(NEW).permissions(Permissions::from_mode(0o777)).tempdir_in(root)
+}
+
+fn new_file(directory: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".part-").permissions(Permissions::from_mode(0o666)).tempfile_in(directory)
+}
+
+/// Written whole or not at all. A link of that name is replaced, not followed.
+fn write_atomically(directory: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = new_file(directory)?;
+    file.write_all(content)?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+fn point_latest(root: &Path, directory: &Path) -> io::Result<()> {
+    let Some(name) = directory.file_name() else { return Ok(()) };
+    // In a directory of its own, so that the name is free; renamed over the old link in one step.
+    let new = new_directory(root)?;
+    let link = new.path().join(LATEST);
+    symlink(name, &link)?;
+    let latest = root.join(LATEST);
+    if fs::symlink_metadata(&latest).is_ok_and(|there| !there.file_type().is_symlink()) {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    fs::rename(&link, &latest)
+}
+
+/// Removes runs beyond the newest `kept`. Runs that are going on are neither counted nor touched. Whatever fails is
+/// left to the next run.
+fn prune(root: &Path, kept: usize) {
+    let Ok(entries) = fs::read_dir(root) else { return };
+    let mut ended = Vec::new();
+    for entry in entries.flatten() {
+        // The entry's own kind: a link to a directory is no directory here.
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(NEW) && is_abandoned(&entry.path()) {
+            let _next_time = fs::remove_dir_all(entry.path());
+        } else if is_ours_by_name(&name)
+            && let Some(lock) = lock_of_ended(&entry.path())
+        {
+            // The lock is held until it is gone, so that nobody else removes the same.
+            ended.push((name, entry.path(), lock));
+        }
+    }
+    ended.sort_by(|one, other| other.0.cmp(&one.0));
+    for (_, path, _lock) in ended.iter().skip(kept) {
+        let _next_time = fs::remove_dir_all(path);
+    }
+}
+
+/// The lock of a run's directory that is ours and whose run has ended.
+fn lock_of_ended(directory: &Path) -> Option<File> {
+    // Neither through a link nor waiting on a FIFO that somebody put there.
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let lock = OpenOptions::new().read(true).custom_flags(flags).open(directory.join(LOCK)).ok()?;
+    lock.try_lock().ok()?;
+    Some(lock)
+}
+
+/// A directory that was being made when its maker was killed.
+fn is_abandoned(directory: &Path) -> bool {
+    let age = |metadata: fs::Metadata| metadata.modified().ok()?.elapsed().ok();
+    fs::symlink_metadata(directory).ok().and_then(age).is_some_and(|age| age > Duration::from_secs(3600))
+}
+
+/// Cuts the files in a directory, largest first, until they are at most `limit` bytes together. Text keeps its head and
+/// its tail; a picture or a sound, of which a half is worth nothing, goes.
+fn bound(directory: &Path, limit: u64) -> io::Result<()> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = fs::symlink_metadata(entry.path())?;
+        if metadata.is_file() {
+            files.push((metadata.len(), entry.path()));
+        }
+    }
+    let cap = fair_cap(files.iter().map(|(size, _)| *size).collect(), limit);
+    for (size, path) in files.into_iter().filter(|(size, _)| *size > cap) {
+        let whole = path.extension().is_some_and(|kind| kind == "png" || kind == "wav" || kind == "json");
+        if whole { fs::remove_file(&path)? } else { cut_middle(directory, &path, size, cap)? }
+    }
+    Ok(())
+}
+
+/// The size that each file may have, so that together they have at most `limit`: small files stay whole.
+fn fair_cap(mut sizes: Vec<u64>, limit: u64) -> u64 {
+    sizes.sort_unstable();
+    let mut left = limit;
+    let count = sizes.len();
+    for (place, size) in sizes.into_iter().enumerate() {
+        let share = left / (count - place) as u64;
+        if size > share {
+            return share;
+        }
+        left -= size;
+    }
+    u64::MAX
+}
+
+fn mark(left_out: u64) -> String {
+    format!("\n[nixbox: {left_out} bytes left out here]\n")
+}
+
+/// Leaves `cap` bytes of a file of `size` bytes: head, mark, tail.
+fn cut_middle(directory: &Path, path: &Path, size: u64, cap: u64) -> io::Result<()> {
+    // Room for the mark, whatever number it holds.
+    let half = cap.saturating_sub(80) / 2;
+    let mut source = File::open(path)?;
+    let mut cut = new_file(directory)?;
+    io::copy(&mut (&mut source).take(half), &mut cut)?;
+    cut.write_all(mark(size.saturating_sub(2 * half)).as_bytes())?;
+    source.seek(SeekFrom::Start(size.saturating_sub(half)))?;
+    io::copy(&mut source.take(half), &mut cut)?;
+    cut.persist(path).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::process::{Command, Stdio};
+
+    use super::super::model::examples;
+    use super::*;
+
+    fn at(second: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_464_845 + second)
+    }
+
+    fn git_checkout() -> tempfile::TempDir {
+        let checkout = tempfile::tempdir().unwrap();
+        fs::create_dir(checkout.path().join(".git")).unwrap();
+        checkout
+    }
+
+    fn names(root: &Path) -> BTreeSet<String> {
+        let entries = fs::read_dir(root).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    fn runs(root: &Path) -> Vec<String> {
+        names(root).into_iter().filter(|name| is_ours_by_name(name)).collect()
+    }
+
+    #[test]
+    fn a_run_lies_beside_the_flake_and_dirties_no_tree() {
+        let flake = git_checkout();
+        let state = tempfile::tempdir().unwrap();
+        let opened = Artifacts::open(None, Some(flake.path()), Some(state.path()), ".#laptop", at(0)).unwrap();
+        let artifacts = opened.artifacts.unwrap();
+        let directory = artifacts.path().to_owned();
+        assert_eq!(directory, flake.path().join(format!(".nixbox/2026-11-23T20-14-05-laptop-{}", std::process::id())));
+        artifacts.keep(artifact::CONSOLE, b"hello\n").unwrap();
+        let mut report = examples::pass();
+        artifacts.finish(&mut report);
+        assert_eq!(report.artifacts.as_deref(), Some(directory.as_path()));
+        let root = flake.path().join(".nixbox");
+        assert_eq!(fs::read_to_string(root.join(".gitignore")).unwrap(), "*\n");
+        let written = fs::read_to_string(root.join("latest/report.json")).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&written).unwrap(), report);
+        assert_eq!(names(&directory), [LOCK, artifact::CONSOLE, artifact::REPORT].map(str::to_owned).into());
+        assert_eq!(names(&root).len(), 3, "nothing half-made is left: {:?}", names(&root));
+        assert!(names(state.path()).is_empty());
+    }
+
+    #[test]
+    fn outside_of_git_or_where_the_flake_cannot_be_written_to_the_state_directory_serves() {
+        let plain = tempfile::tempdir().unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let opened = Artifacts::open(None, Some(plain.path()), Some(state.path()), "x", at(0)).unwrap();
+        assert!(opened.artifacts.unwrap().path().starts_with(state.path().join("runs")));
+        assert!(names(plain.path()).is_empty());
+
+        // A file where the directory would be: refuses root as well, which a mode would not.
+        let blocked = git_checkout();
+        fs::write(blocked.path().join(ARTIFACTS_DIR), "").unwrap();
+        let opened = Artifacts::open(None, Some(blocked.path()), Some(state.path()), "x", at(1)).unwrap();
+        assert!(opened.artifacts.unwrap().path().starts_with(state.path()));
+        assert!(opened.notes.is_empty());
+
+        let opened = Artifacts::open(None, Some(blocked.path()), None, "x", at(2)).unwrap();
+        assert!(opened.artifacts.is_none());
+        assert!(opened.notes[0].starts_with("no artifacts are kept: "), "{:?}", opened.notes);
+    }
+
+    #[test]
+    fn a_directory_that_the_user_named_is_used_or_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let named = base.path().join("a/b");
+        let opened = Artifacts::open(Some(&named), None, None, "x", at(0)).unwrap();
+        assert!(opened.artifacts.unwrap().path().starts_with(&named));
+        let file = base.path().join("file");
+        fs::write(&file, "").unwrap();
+        let failure = Artifacts::open(Some(&file.join("x")), None, None, "x", at(0)).unwrap_err();
+        assert_eq!(failure.exit, crate::names::Exit::Usage);
+    }
+
+    #[test]
+    fn links_in_a_repository_are_not_written_through() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let flake = git_checkout();
+        symlink(elsewhere.path(), flake.path().join(ARTIFACTS_DIR)).unwrap();
+        let opened = Artifacts::open(None, Some(flake.path()), None, "x", at(0)).unwrap();
+        assert!(opened.artifacts.is_none());
+        assert!(names(elsewhere.path()).is_empty());
+
+        let flake = git_checkout();
+        let root = flake.path().join(ARTIFACTS_DIR);
+        fs::create_dir(&root).unwrap();
+        let (ignore, latest) = (elsewhere.path().join("ignore"), elsewhere.path().join("latest"));
+        symlink(&ignore, root.join(".gitignore")).unwrap();
+        fs::create_dir(&latest).unwrap();
+        symlink(&latest, root.join(LATEST)).unwrap();
+        let artifacts = Artifacts::open(None, Some(flake.path()), None, "x", at(0)).unwrap().artifacts.unwrap();
+        symlink(&ignore, artifacts.file(artifact::REPORT)).unwrap();
+        artifacts.finish(&mut examples::pass());
+        assert!(!ignore.exists());
+        assert!(names(&latest).is_empty());
+    }
+
+    #[test]
+    fn only_old_runs_of_ours_that_have_ended_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let open = |second| Artifacts::open(Some(root.path()), None, None, "x", at(second)).unwrap().artifacts.unwrap();
+        let running = open(0);
+        let running_name = running.path().file_name().unwrap().to_string_lossy().into_owned();
+        // A name like ours, without our mark; our mark, without such a name; a link to a run elsewhere.
+        let stranger = "2020-01-01T00-00-00-stranger-1";
+        fs::create_dir(root.path().join(stranger)).unwrap();
+        fs::create_dir(root.path().join("notes")).unwrap();
+        fs::write(root.path().join("notes").join(LOCK), "").unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join(LOCK), "").unwrap();
+        symlink(elsewhere.path(), root.path().join("2020-01-01T00-00-00-link-1")).unwrap();
+        // Killed: no report, no lock held.
+        drop(open(1));
+        for second in 2..14 {
+            open(second).finish(&mut examples::pass());
+        }
+        let left = runs(root.path());
+        assert_eq!(left.len(), ARTIFACTS_KEPT + 3, "{left:?}");
+        assert!(left.contains(&running_name) && left.contains(&stranger.to_owned()));
+        assert!(!left.iter().any(|name| name.contains("20-14-06")), "the killed one went first: {left:?}");
+        assert!(root.path().join("notes").exists() && elsewhere.path().join(LOCK).exists());
+        drop(running);
+    }
+
+    #[test]
+    fn runs_at_once_do_not_disturb_each_other() {
+        let root = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..10 {
+                let root = root.path();
+                scope.spawn(move || {
+                    for round in 0..5 {
+                        // All in the same second, of the same process: the names collide on purpose.
+                        let opened = Artifacts::open(Some(root), None, None, "x", at(0)).unwrap();
+                        let artifacts = opened.artifacts.unwrap();
+                        let own = format!("{number} {round}");
+                        artifacts.keep(artifact::CONSOLE, own.as_bytes()).unwrap();
+                        let directory = artifacts.path().to_owned();
+                        assert_eq!(fs::read_to_string(artifacts.file(artifact::CONSOLE)).unwrap(), own);
+                        let mut report = examples::pass();
+                        artifacts.finish(&mut report);
+                        assert_eq!(report.artifacts, Some(directory));
+                        assert_eq!(report.notes, examples::pass().notes);
+                    }
+                });
+            }
+        });
+        let left = runs(root.path());
+        assert!((1..=ARTIFACTS_KEPT + 10).contains(&left.len()), "{left:?}");
+        let latest = fs::read_link(root.path().join(LATEST)).unwrap();
+        assert!(is_ours_by_name(&latest.to_string_lossy()));
+        assert!(names(root.path()).iter().all(|name| !name.starts_with(NEW)));
+    }
+
+    #[test]
+    fn a_run_that_is_killed_gives_its_lock_up() {
+        let root = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::open(Some(root.path()), None, None, "x", at(0)).unwrap().artifacts.unwrap();
+        assert!(lock_of_ended(artifacts.path()).is_none());
+        // What we start does not inherit it.
+        let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().unwrap();
+        let directory = artifacts.path().to_owned();
+        drop(artifacts);
+        // Another test's child may hold a copy between its fork and its exec; waits for that, and no longer.
+        let (free, freed) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            File::open(directory.join(LOCK)).unwrap().lock().unwrap();
+            free.send(()).unwrap();
+        });
+        freed.recv_timeout(Duration::from_secs(20)).expect("freed while the child still runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_is_too_much_loses_its_middle() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("small.txt"), "small").unwrap();
+        let long = |letter: &str| format!("head{}tail", letter.repeat(100_000));
+        fs::write(path("console.log"), long("c")).unwrap();
+        fs::write(path("journal.txt"), long("j")).unwrap();
+        fs::write(path("screen.png"), long("p")).unwrap();
+        bound(directory.path(), 30_000).unwrap();
+        assert_eq!(fs::read_to_string(path("small.txt")).unwrap(), "small");
+        assert!(!path("screen.png").exists());
+        for name in ["console.log", "journal.txt"] {
+            let text = fs::read_to_string(path(name)).unwrap();
+            assert!(text.len() <= 10_000 && text.len() > 9_000, "{}", text.len());
+            assert!(text.starts_with("head") && text.ends_with("tail"));
+            let marked: u64 = text.split("[nixbox: ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+            assert_eq!(text.len() as u64 - mark(marked).len() as u64 + marked, 100_008);
+        }
+        let before = names(directory.path());
+        bound(directory.path(), 30_000).unwrap();
+        assert_eq!(names(directory.path()), before);
+    }
+
+    #[test]
+    fn caps_are_fair() {
+        assert_eq!(fair_cap(vec![], 10), u64::MAX);
+        assert_eq!(fair_cap(vec![5, 5], 10), u64::MAX);
+        assert_eq!(fair_cap(vec![2, 9, 9], 10), 4);
+        assert_eq!(fair_cap(vec![100], 10), 10);
+    }
+
+    #[test]
+    fn names_of_targets_become_harmless() {
+        assert_eq!(harmless(".#laptop"), "laptop");
+        assert_eq!(harmless("github:me/dots#nixosConfigurations.a.config.system.build.vm").len(), 40);
+        assert_eq!(harmless("/nix/store/x-vm/"), "x-vm");
+        assert_eq!(harmless(".#a b/../\n\x1bü"), "here");
+        assert_eq!(harmless(".."), "here");
+        assert_eq!(harmless(""), "here");
+        assert!(is_ours_by_name("2026-11-23T20-14-05-laptop-812"));
+        assert!(is_ours_by_name("2026-11-23T20-14-05-my-laptop-812-2"));
+        for other in ["2026-11-23T20-14-05-laptop", "2026-11-23-laptop-812", "latest", "", "2026-11-23T20-14-05-"] {
+            assert!(!is_ours_by_name(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Where reports go: stdout, and files besides.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::model::Report;
+use super::text::Style;
+use super::{human, json};
+use crate::cli::{Format, ReportFile};
+use crate::failure::{Failure, Result};
+use crate::names::Exit;
+
+/// Writes to stdout. That nobody reads any more (`nixbox … | head`) is no error.
+///
+/// # Errors
+/// Any other error of stdout's.
+pub fn to_stdout(text: &str) -> io::Result<()> {
+    quietly(write_all(&mut io::stdout().lock(), text))
+}
+
+/// Writes to stderr; where that cannot be written to, there is nobody to tell.
+pub fn to_stderr(text: &str) {
+    let _nobody_to_tell = write_all(&mut io::stderr().lock(), text);
+}
+
+fn write_all(out: &mut impl Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn quietly(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// The report in a format, for somebody who reads it with `style`.
+pub fn render(report: &Report, format: Format, style: Style) -> String {
+    match format {
+        Format::Human => human::render(report, style),
+        Format::Json => json::render(report),
+    }
+}
+
+/// Says before a long run what would spoil its end: a report for a directory that is not there.
+///
+/// # Errors
+/// Usage (exit 2).
+pub fn check_files(files: &[ReportFile]) -> Result<()> {
+    for file in files {
+        let parent = file.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let refuse = |why: &str| Failure::usage(format!("--report to {}: {why}", file.path.display()));
+        if !parent.is_dir() {
+            return Err(refuse(&format!("{} is no directory", parent.display())).hint("make it first"));
+        }
+        if file.path.is_dir() {
+            return Err(refuse("is a directory").hint("name a file in it"));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the report to stdout and into the files. All are tried. What is no verdict, a usage error or an interruption,
+/// is told on stderr, so that stdout holds verdicts only; JSON goes to stdout all the same, since who reads it waits
+/// for one document.
+///
+/// # Errors
+/// This host's (exit 5), naming each that could not be written.
+pub fn deliver(report: &Report, stdout: Format, files: &[ReportFile]) -> Result<()> {
+    let mut errors = Vec::new();
+    for file in files {
+        // In place, so that a FIFO or a device works too.
+        if let Err(error) = fs::write(&file.path, render(report, file.format, Style::PLAIN)) {
+            errors.push(format!("{}: {error}", file.path.display()));
+        }
+    }
+    let no_verdict = [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&report.exit);
+    if no_verdict {
+        to_stderr(&human::render(report, Style::of_stderr()));
+    }
+    if !(no_verdict && stdout == Format::Human)
+        && let Err(error) = to_stdout(&render(report, stdout, Style::of_stdout()))
+    {
+        errors.push(format!("stdout: {error}"));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Failure::host("the report was not written").why(errors.join("\n"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::examples;
+    use super::*;
+
+    #[test]
+    fn files_are_written_in_their_formats() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |format, name: &str| ReportFile { format, path: directory.path().join(name) };
+        let files = [file(Format::Json, "a.json"), file(Format::Human, "b.txt")];
+        check_files(&files).unwrap();
+        for wanted in &files {
+            fs::write(&wanted.path, render(&examples::fail(), wanted.format, Style::PLAIN)).unwrap();
+        }
+        let written = fs::read_to_string(&files[0].path).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&written).unwrap(), examples::fail());
+        assert!(fs::read_to_string(&files[1].path).unwrap().starts_with("fail: nginx.service"));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_said_before_the_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| {
+            let failure = check_files(&[ReportFile { format: Format::Json, path: path.into() }]).unwrap_err();
+            assert_eq!(failure.exit, crate::names::Exit::Usage);
+            failure.to_string()
+        };
+        assert!(refused(&directory.path().join("no/a.json")).contains("is no directory\nhint: make it first"));
+        assert!(refused(directory.path()).contains("is a directory"));
+        check_files(&[ReportFile { format: Format::Json, path: "a.json".into() }]).unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_error() {
+        assert!(quietly(Err(io::ErrorKind::BrokenPipe.into())).is_ok());
+        assert!(quietly(Err(io::ErrorKind::StorageFull.into())).is_err());
+    }
+}

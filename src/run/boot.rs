@@ -1,0 +1,184 @@
+//! From the runner's start to a guest that came up, or to the evidence that it did not.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::checks::End;
+use crate::event::Events;
+use crate::failure::Failure;
+use crate::guest::Guest;
+use crate::guest::notify::Notification;
+use crate::machine::{Machine, MachineEvent, signal_name};
+
+/// The console's last bytes may still be on their way when QEMU tells of a panic or a power-off.
+const CONSOLE_DRAIN: Duration = Duration::from_millis(200);
+/// How long after a login prompt on the console a guest from which nothing was heard is taken for one that does not
+/// import credentials. PID 1 tells of `basic.target` long before there is a prompt.
+const SILENT_AFTER_LOGIN: Duration = Duration::from_secs(10);
+/// How often the console is looked at for a login prompt, which has no line's end that would tell of it.
+const PROMPT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a boot came to.
+#[derive(Debug)]
+pub(super) enum ComeUp {
+    /// PID 1 says that its first transaction is done: the default target, or emergency mode.
+    Up,
+    /// The guest did not come up.
+    NotUp {
+        /// How that showed.
+        end: End,
+        /// PID 1's last `STATUS=`.
+        status: Option<String>,
+        /// Seconds since the machine ran.
+        seconds: f64,
+    },
+    /// QEMU crashed before the guest said anything: nobody's configuration, and worth another try.
+    Crashed(Failure),
+    /// This host, QEMU or the way into the guest broke.
+    Host(Failure),
+}
+
+/// What ends a machine, or the way into it, before it was asked to.
+pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
+    Some(match event {
+        MachineEvent::Panicked => Ok(End::Panicked),
+        MachineEvent::Shutdown { reason, .. } if reason == "guest-panic" => Ok(End::Panicked),
+        MachineEvent::Shutdown { reason, .. } if reason == "guest-reset" => Ok(End::Reset),
+        MachineEvent::Shutdown { by_guest: true, .. } => Ok(End::PoweredOff),
+        MachineEvent::Shutdown { reason, .. } => Err(Failure::host(format!("QEMU shut the machine down: {reason}"))),
+        MachineEvent::Exited { code, signal, stderr_tail } => {
+            let how = match (code, signal) {
+                (_, Some(signal)) => format!("was killed by {}", signal_name(signal)),
+                (Some(code), None) => format!("ended with exit code {code}"),
+                (None, None) => "ended".to_owned(),
+            };
+            let failure = Failure::host(format!("QEMU {how} while the guest ran"));
+            Err(if stderr_tail.is_empty() { failure } else { failure.why(stderr_tail.join("\n")) })
+        }
+        MachineEvent::VsockDaemonDied { tail } => {
+            let failure = Failure::host("the vsock daemon ended: there is no way into the guest any more");
+            Err(if tail.is_empty() { failure } else { failure.why(tail.join("\n")) })
+        }
+        MachineEvent::DiskLimit { why } => {
+            Err(Failure::host("the machine was ended, as it filled this host's disk").why(why))
+        }
+        MachineEvent::IoError { no_space: true } => {
+            Err(Failure::host("this host's disk is full: the guest could not write").hint("free some space"))
+        }
+        MachineEvent::LinkLost => Err(Failure::host("QEMU does not answer any more")),
+        MachineEvent::IoError { no_space: false }
+        | MachineEvent::Paused
+        | MachineEvent::Resumed
+        | MachineEvent::ConsoleLine(_) => return None,
+    })
+}
+
+/// Waits until the machine or the way into it is gone. Cancelling it loses nothing.
+pub(super) async fn gone(machine: &mut Machine) -> Result<End, Failure> {
+    loop {
+        if let Some(fate) = fate(machine.next_event().await) {
+            return fate;
+        }
+    }
+}
+
+/// The wait for a boot.
+pub(super) struct Boot<'a> {
+    /// Whether PID 1's notify messages arrive; else D-Bus is asked.
+    pub(super) notifies: bool,
+    /// How long it may take.
+    pub(super) limit: Duration,
+    pub(super) events: &'a Events,
+}
+
+impl Boot<'_> {
+    /// The end of the boot as D-Bus tells it, where PID 1's own messages do not arrive.
+    async fn booted(&self, guest: &Guest) {
+        if self.notifies || guest.wait_booted(self.limit).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until the guest is up, or until it is clear that it will not be.
+    pub(super) async fn wait(
+        &self,
+        machine: &mut Machine,
+        mut notifications: mpsc::UnboundedReceiver<Notification>,
+        guest: &Guest,
+    ) -> ComeUp {
+        let started = Instant::now();
+        let deadline = started + self.limit;
+        let mut status = None;
+        let mut heard = false;
+        let mut prompt: Option<Instant> = None;
+        let mut look_for_prompt = tokio::time::interval(PROMPT_INTERVAL);
+        let mut booted = std::pin::pin!(self.booted(guest));
+        let not_up = |end, status| ComeUp::NotUp { end, status, seconds: started.elapsed().as_secs_f64() };
+        loop {
+            tokio::select! {
+                event = machine.next_event() => {
+                    if let MachineEvent::ConsoleLine(line) = &event {
+                        if !heard {
+                            self.events.doing(format!("booting: {}", line.trim()));
+                        }
+                        continue;
+                    }
+                    let crashed = matches!(event, MachineEvent::Exited { signal: Some(_), .. });
+                    match fate(event) {
+                        None => {}
+                        Some(Ok(end)) => {
+                            tokio::time::sleep(CONSOLE_DRAIN).await;
+                            return not_up(end, status);
+                        }
+                        // SIGKILL is somebody's doing (a user's, the kernel's for want of memory).
+                        Some(Err(failure)) if crashed && !heard && !failure.what.contains("SIGKILL") => {
+                            return ComeUp::Crashed(failure);
+                        }
+                        Some(Err(failure)) => return ComeUp::Host(failure),
+                    }
+                }
+                Some(notification) = notifications.recv() => {
+                    heard = true;
+                    match notification {
+                        Notification::Ready => return ComeUp::Up,
+                        // The rest of the transaction is of no interest: it is there to be looked at.
+                        Notification::Active(unit) if unit == "emergency.target" || unit == "rescue.target" => {
+                            return ComeUp::Up;
+                        }
+                        Notification::Active(unit) => self.events.doing(format!("booting: reached {unit}")),
+                        Notification::Status(text) => {
+                            self.events.doing(format!("booting: {text}"));
+                            status = Some(text);
+                        }
+                        Notification::Shutdown(_)
+                        | Notification::ExitStatus(_)
+                        | Notification::Inactive(_)
+                        | Notification::Other => {}
+                    }
+                }
+                () = &mut booted => return ComeUp::Up,
+                _ = look_for_prompt.tick(), if !heard => {
+                    let shows = machine.console().tail(1).iter().any(|line| line.trim_end().ends_with("login:"));
+                    let since = *prompt.get_or_insert_with(Instant::now);
+                    if !shows {
+                        prompt = None;
+                    } else if since.elapsed() > SILENT_AFTER_LOGIN {
+                        return ComeUp::Host(closed(&"it shows a login prompt, and nothing was heard of PID 1"));
+                    }
+                }
+                () = sleep_until(deadline) => return not_up(End::Deadline, status),
+            }
+        }
+    }
+}
+
+/// A guest that is up, as far as can be seen from outside, and does not let us in.
+pub(super) fn closed(why: &dyn std::fmt::Display) -> Failure {
+    Failure::host("the guest came up, but opened no way in: could not look inside")
+        .why(format!(
+            "{why}\nunits from credentials need systemd 256 or later (NixOS 25.05), and a kernel with dmi-sysfs and vsock"
+        ))
+        .hint("for an older one, import nixosModules.guest of nixbox's flake into the configuration")
+}

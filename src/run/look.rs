@@ -1,0 +1,213 @@
+//! What is asked of a guest, and how the answers become a judgement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::boot::{self, ComeUp};
+use crate::checks::{self, Context, End, Judgement, Looks, NoBoot, Plan};
+use crate::config::DEFAULT_SCRIPT_DEADLINE;
+use crate::event::Events;
+use crate::failure::Result;
+use crate::guest::facts::Facts;
+use crate::guest::shell::Script;
+use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
+use crate::machine::{Accel, Machine};
+use crate::names::artifact;
+use crate::report::artifacts::Artifacts;
+
+/// How many of the console's last lines are judged.
+const CONSOLE_LINES: usize = 400;
+/// How long a guest that did not come up is tried to be looked into: where it answers at all it answers soon.
+const LAST_LOOK: Duration = Duration::from_secs(20);
+/// Most of the journal's text that is kept, in bytes.
+const JOURNAL_LIMIT: usize = 8 << 20;
+/// How long the journal's text may take to come.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
+/// Between two attempts of a request or a script.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
+const RESOLVED: &str = "example.org";
+
+/// A look into a guest that came up, or at what is left of one that did not.
+pub(super) struct Look<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) accel: Accel,
+    pub(super) memory_mib: u64,
+    pub(super) no_router: bool,
+    pub(super) events: &'a Events,
+    pub(super) artifacts: Option<&'a Artifacts>,
+}
+
+/// What was seen of a guest.
+pub(super) struct Seen {
+    /// What the checks say.
+    pub(super) judgement: Judgement,
+    /// The version of its systemd, when it could be asked.
+    pub(super) systemd: Option<String>,
+}
+
+impl Look<'_> {
+    /// Looks, keeps the evidence, judges.
+    ///
+    /// # Errors
+    /// This host's: the machine or the way into it broke while it was looked at.
+    pub(super) async fn at(&self, machine: &mut Machine, guest: &Guest, come_up: ComeUp) -> Result<Seen> {
+        let seen = match come_up {
+            ComeUp::Up => match self.judge(machine, guest).await? {
+                Ok(seen) => seen,
+                Err(end) => self.judge_no_boot(machine, guest, end, None, 0.0).await,
+            },
+            ComeUp::NotUp { end, status, seconds } => self.judge_no_boot(machine, guest, end, status, seconds).await,
+            ComeUp::Crashed(failure) | ComeUp::Host(failure) => return Err(failure),
+        };
+        self.evidence(machine, guest).await;
+        Ok(seen)
+    }
+
+    /// A guest that is up. The inner error: it went away while it was looked at.
+    async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Seen, End>> {
+        let looks = tokio::select! {
+            looks = self.look(guest) => looks?,
+            fate = boot::gone(machine) => return fate.map(Err),
+        };
+        let looks = Looks { console: machine.console().tail(CONSOLE_LINES), ..looks };
+        self.keep_facts(&looks);
+        let context = Context {
+            accelerator: self.accel.name().to_owned(),
+            network: self.plan.settings.machine.network.unwrap_or_default(),
+            no_router: self.no_router,
+            memory_mib: Some(self.memory_mib),
+            host_resolves: None,
+        };
+        let systemd = Some(looks.now().manager.version.clone()).filter(|version| !version.is_empty());
+        Ok(Ok(Seen { judgement: checks::judge(self.plan, &looks, &context), systemd }))
+    }
+
+    /// The first look, and another one when something has not settled yet.
+    async fn look(&self, guest: &Guest) -> Result<Looks> {
+        self.events.doing("looking at units, journal, network, users");
+        let wanted = self.wanted();
+        let patience = self.limits().patience;
+        guest.warm(patience).await.map_err(|error| boot::closed(&error))?;
+        let first = guest.look(&wanted, &self.limits()).await;
+        let Some(wait) = checks::settle_needed(&first, self.plan.settings.settle) else {
+            return Ok(Looks { first, ..Looks::default() });
+        };
+        self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
+        tokio::time::sleep(wait).await;
+        // What was asked for once (requests, scripts, timers) is not done again.
+        let again = Wanted { units: wanted.units, system_bus: true, ..Wanted::default() };
+        let later = guest.look(&again, &self.limits()).await;
+        let later =
+            Facts { http: first.http.clone(), scripts: first.scripts.clone(), timers: first.timers.clone(), ..later };
+        Ok(Looks { first, later: Some(later), ..Looks::default() })
+    }
+
+    async fn judge_no_boot(
+        &self,
+        machine: &Machine,
+        guest: &Guest,
+        end: End,
+        status: Option<String>,
+        seconds: f64,
+    ) -> Seen {
+        // After a panic or a power-off nobody is there to answer.
+        let facts = match end {
+            End::Deadline => {
+                let look = async {
+                    guest.warm(LAST_LOOK).await.ok()?;
+                    Some(guest.look(&Wanted { units: self.wanted().units, ..Wanted::default() }, &self.limits()).await)
+                };
+                tokio::time::timeout(LAST_LOOK * 2, look).await.ok().flatten()
+            }
+            _ => None,
+        };
+        if let Some(facts) = &facts {
+            self.keep_facts(&Looks { first: facts.clone(), ..Looks::default() });
+        }
+        let evidence = NoBoot {
+            end,
+            console_tail: machine.console().tail(CONSOLE_LINES),
+            status,
+            facts,
+            seconds,
+            accelerator: self.accel.name().to_owned(),
+        };
+        let systemd = evidence.facts.as_ref().map(|facts| facts.manager.version.clone());
+        Seen { judgement: checks::judge_no_boot(self.plan, &evidence), systemd }
+    }
+
+    /// Screen and journal, as they are at the verdict.
+    async fn evidence(&self, machine: &Machine, guest: &Guest) {
+        let Some(artifacts) = self.artifacts else { return };
+        let screen = artifacts.file(artifact::SCREEN);
+        let (screen, journal) =
+            tokio::join!(machine.screenshot(&screen), guest.journal_text(JOURNAL_LIMIT, JOURNAL_PATIENCE));
+        if let Err(error) = screen {
+            self.events.note(format!("no picture of the screen: {error}"));
+        }
+        let kept = match journal {
+            Ok(text) => artifacts.keep(artifact::JOURNAL, &text).map_err(|error| error.to_string()),
+            // A guest that did not come up has none to give; the console says it all.
+            Err(_) => Ok(()),
+        };
+        if let Err(error) = kept {
+            self.events.note(format!("the journal was not kept: {error}"));
+        }
+    }
+
+    /// The facts, so that a verdict can be understood and judged again.
+    fn keep_facts(&self, looks: &Looks) {
+        let Some(artifacts) = self.artifacts else { return };
+        let kept = serde_json::to_vec_pretty(looks).map_err(|error| error.to_string());
+        let kept = kept.and_then(|text| artifacts.keep(artifact::FACTS, &text).map_err(|error| error.to_string()));
+        if let Err(error) = kept {
+            self.events.note(format!("the facts were not kept: {error}"));
+        }
+    }
+
+    /// What bounds a look.
+    fn limits(&self) -> Limits {
+        let limits = Limits::default();
+        Limits { patience: limits.patience.mul_f64(self.scale().max(1.0)), ..limits }
+    }
+
+    /// What deadlines meant for hardware virtualisation are multiplied by.
+    fn scale(&self) -> f64 {
+        checks::scale_of(self.accel.name())
+    }
+
+    /// What the plan needs to know.
+    fn wanted(&self) -> Wanted {
+        let plan = self.plan;
+        let http = plan.http.iter().map(|(id, request)| {
+            let what = Request {
+                method: request.method.0.clone(),
+                deadline: request.deadline().mul_f64(self.scale()),
+                ..Request::new(request.url.0.clone())
+            };
+            let (retries, request) = (request.retries.0, request.clone());
+            let good: Good<_> = Arc::new(move |answer: &_| checks::is_answered(&request, answer));
+            (id.clone(), Attempts { what, retries, pause: RETRY_PAUSE, good: Some(good) })
+        });
+        let scripts = plan.scripts.iter().map(|(id, script)| {
+            let what = Script {
+                user: script.user.as_ref().map(|user| user.0.clone()),
+                deadline: script.deadline().mul_f64(self.scale()),
+                ..Script::new(script.run.0.clone())
+            };
+            let (retries, script) = (script.retries.0, script.clone());
+            let good: Good<_> = Arc::new(move |outcome: &_| checks::is_as_expected(&script, outcome));
+            (id.clone(), Attempts { what, retries, pause: RETRY_PAUSE, good: Some(good) })
+        });
+        Wanted {
+            units: plan.units.iter().cloned().collect(),
+            http: http.collect(),
+            scripts: scripts.collect(),
+            timers: plan.timers.clone(),
+            timer_deadline: DEFAULT_SCRIPT_DEADLINE.mul_f64(self.scale()),
+            resolve: plan.resolve.then(|| RESOLVED.to_owned()),
+            system_bus: true,
+        }
+    }
+}

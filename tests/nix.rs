@@ -1,0 +1,628 @@
+//! Target and build against the real nix on `PATH`: small flakes in a temporary directory.
+//!
+//! Without nix each test says so and passes. `NIXBOX_TEST_NIX=DIRECTORY` names the programs of another nix, so that
+//! old versions can be tested too.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test says what went wrong by failing, and why it was skipped"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nixbox::build::{self, Built, Evaluated, Nix, NixFlags};
+use nixbox::event::{Event, Events};
+use nixbox::failure::{Failure, Result};
+use nixbox::names::Exit;
+use nixbox::target::{self, Target};
+
+/// What every flake here is made of: a runner in one file, made by a shell.
+const COMMON: &str = r#"
+    system = builtins.elemAt [ "SYSTEM" ] 0;
+    make = name: script: derivation { inherit name system; builder = "/bin/sh"; args = [ "-c" script ]; PATH = "/bin:/usr/bin"; };
+    vm = make "nixos-vm" "mkdir -p $out/bin; echo exit > $out/bin/run-nixos-vm; exit 0";
+    toplevel = make "nixos-system" "echo > $out; exit 0";
+    fail = make "fail" "i=0; while [ $i -lt 30 ]; do i=$((i + 1)); echo line $i; done; echo fatal: cannot do >&2; exit 3";
+    needs = dependency: derivation { name = "needs"; inherit system dependency; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; };
+    machine = build: { config.system.build = { inherit vm toplevel; } // build; };
+"#;
+
+struct Flake {
+    top: tempfile::TempDir,
+    dir: PathBuf,
+    run: PathBuf,
+    is_git: bool,
+}
+
+struct Outcome {
+    result: Result<(Target, Evaluated, Result<Built>)>,
+    notes: Vec<String>,
+    doing: Vec<String>,
+}
+
+impl Outcome {
+    fn failure(self) -> Failure {
+        match self.result {
+            Err(failure) | Ok((_, _, Err(failure))) => {
+                // For whoever reads `--nocapture`: this is what a user would see.
+                eprintln!("---\n{failure}");
+                failure
+            }
+            Ok((target, _, Ok(_))) => panic!("{} was built", target.name()),
+        }
+    }
+
+    fn built(self) -> (Target, Built) {
+        match self.result {
+            Ok((target, _, Ok(built))) => (target, built),
+            Err(failure) | Ok((_, _, Err(failure))) => panic!("{failure}"),
+        }
+    }
+}
+
+fn nix_directory() -> Option<PathBuf> {
+    std::env::var_os("NIXBOX_TEST_NIX").map(PathBuf::from)
+}
+
+/// Whether there is a nix to test with; says so if not.
+fn has_nix() -> bool {
+    let program = nix_directory().map_or_else(|| PathBuf::from("nix"), |directory| directory.join("nix"));
+    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("skipped: no nix on PATH");
+    }
+    found
+}
+
+fn nix(flags: &[&str]) -> Nix {
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        nix: NixFlags,
+    }
+    use clap::Parser as _;
+    // The builders use this host's shell; nothing is to be fetched.
+    let usual = ["x", "--option", "sandbox", "false", "--option", "substituters", "", "--option", "builders", ""];
+    let nix = Nix::new(Cli::try_parse_from([&usual, flags].concat()).unwrap().nix);
+    match nix_directory() {
+        Some(directory) => nix.in_directory(directory),
+        None => nix,
+    }
+}
+
+impl Flake {
+    /// A flake in a directory of this name, in git or not. `outputs` is what stands behind `in`.
+    fn new(name: &str, is_git: bool, outputs: &str) -> Self {
+        let top = tempfile::tempdir().unwrap();
+        let dir = top.path().canonicalize().unwrap().join(name);
+        let run = top.path().join("run");
+        fs::create_dir_all(&dir).unwrap();
+        fs::create_dir(&run).unwrap();
+        let flake = Self { top, dir, run, is_git };
+        flake.write("flake.nix", &flake_nix(outputs));
+        if is_git {
+            flake.git(&["init", "-q"]);
+            flake.git(&["add", "--all"]);
+            flake.git(&["commit", "-qm", "test"]);
+        }
+        flake
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.dir.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn git(&self, args: &[&str]) {
+        let status = Command::new("git")
+            .args(["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=master"])
+            .args(args)
+            .current_dir(&self.dir)
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Everything that is in the flake's directory now.
+    fn files(&self) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(&self.dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    async fn run(&self, attribute: &str) -> Outcome {
+        let separator = if attribute.is_empty() { "" } else { "#" };
+        self.run_named(&format!("{}{separator}{attribute}", self.dir.display()), &nix(&[])).await
+    }
+
+    async fn run_named(&self, named: &str, nix: &Nix) -> Outcome {
+        let before = self.files();
+        let nix = nix.clone().log_to(self.run.join("nix.log"));
+        let (events, mut receiver) = Events::channel();
+        let result = async {
+            let target = target::resolve(Some(named), &nix, &events).await?;
+            let evaluated = build::evaluate(&target, &nix, false, &events).await?;
+            let built = build::build(&target, evaluated.clone(), &nix, &self.run, &events).await;
+            Ok((target, evaluated, built))
+        }
+        .await;
+        drop(events);
+        let (mut notes, mut doing) = (Vec::new(), Vec::new());
+        while let Ok(event) = receiver.try_recv() {
+            match event {
+                Event::Note(text) => notes.push(text),
+                Event::Doing(text) => doing.push(text),
+                _ => {}
+            }
+        }
+        assert_eq!(self.files(), before, "nothing is written into the user's tree");
+        Outcome { result, notes, doing }
+    }
+}
+
+fn flake_nix(outputs: &str) -> String {
+    let system = nix(&[]).system();
+    format!("{{ outputs = {{ self }}: let {} in {outputs}; }}\n", COMMON.replace("SYSTEM", &system))
+}
+
+#[tokio::test]
+async fn a_machine_is_built_with_its_toplevel() {
+    if !has_nix() {
+        return;
+    }
+    for (name, is_git) in [("plain", true), ("plain", false), ("a b#c%d?e ü", true), ("a b#c%d?e ü", false)] {
+        let flake = Flake::new(name, is_git, r#"{ nixosConfigurations.demo = machine { }; }"#);
+        let outcome = flake.run("demo").await;
+        if let Err(failure) = &outcome.result
+            && failure.what.starts_with("this nix cannot read")
+        {
+            // 2.8, and it must not come to a verdict.
+            assert!(is_git && failure.exit == Exit::Unknown, "{failure}");
+            eprintln!("skipped: {}", failure.what);
+            continue;
+        }
+        let doing = outcome.doing.clone();
+        let (target, built) = outcome.built();
+        assert_eq!(target.dir(), Some(flake.dir.as_path()));
+        assert_eq!(target.host(), Some("demo"));
+        assert!(built.runner.ends_with("bin/run-nixos-vm"), "{built:?}");
+        assert!(built.store.physical(&built.runner).is_file());
+        assert!(built.store.physical(built.toplevel.as_ref().unwrap()).exists());
+        assert!(built.toplevel_failure.is_none());
+        assert!(flake.run.join("gc-runner").symlink_metadata().is_ok(), "held by a root");
+        assert!(flake.run.join("gc-runner-2").symlink_metadata().is_ok(), "held by a root");
+        assert!(doing.iter().any(|text| text.contains("demo")), "{doing:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_name_is_the_only_one() {
+    if !has_nix() {
+        return;
+    }
+    let flake = Flake::new("x", true, "{ nixosConfigurations.demo = machine { }; }");
+    assert_eq!(flake.run("").await.built().0.host(), Some("demo"));
+    let flake = Flake::new("x", true, "{ packages.${system} = { inherit vm; }; }");
+    let (target, built) = flake.run("").await.built();
+    assert!(matches!(target, Target::Attribute { .. }));
+    assert_eq!(built.toplevel, None);
+    assert!(!built.promises.known);
+    let flake = Flake::new("x", true, "{ nixosConfigurations = { nearby = { }; other = { }; }; }");
+    let failure = flake.run("").await.failure();
+    assert_eq!(failure.exit, Exit::Usage);
+    assert!(failure.hint.unwrap().contains("nearby"));
+}
+
+#[tokio::test]
+async fn all_ways_to_name_it() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{
+        nixosConfigurations.demo = { config = {
+            system.build = { inherit vm toplevel; vmWithBootLoader = vm; };
+            specialisation.nixos.configuration = { system.build = { inherit vm toplevel; }; };
+            specialisation.other.configuration.config = { system.build = { inherit vm; }; };
+        }; };
+        packages.${system} = { default = vm; runner = vm; };
+        vms.deep = machine { };
+        wrong = toplevel;
+    }"#;
+    let flake = Flake::new("x", true, outputs);
+    let system = nix(&[]).system();
+    for attribute in [
+        "demo",
+        "demo@nixos",
+        "demo@other",
+        "runner",
+        "vms.deep",
+        "nixosConfigurations.demo",
+        "nixosConfigurations.demo.config.system.build.vm",
+        "nixosConfigurations.demo.config.system.build.vmWithBootLoader",
+        "nixosConfigurations.demo.config.specialisation.other.configuration.config.system.build.vm",
+        &format!("packages.{system}.runner"),
+    ] {
+        let (target, built) = flake.run(attribute).await.built();
+        assert!(built.runner.ends_with("bin/run-nixos-vm"), "{attribute}");
+        assert!(target.resolved().contains('#'), "{attribute}");
+        // The result of building is a target too.
+        let path = built.store.physical(built.runner_store_path.as_ref().unwrap());
+        let (again, held) = flake.run_named(&path.display().to_string(), &nix(&[])).await.built();
+        assert_eq!(again, Target::Runner { script: built.runner.clone() });
+        assert_eq!(held.runner_store_path, built.runner_store_path);
+        assert_eq!(again.name(), "nixos");
+    }
+    for (attribute, hint) in [
+        ("dmeo", "there are: demo, "),
+        ("demo@nixso", "there are: nixos, other"),
+        ("nixosConfigurations.dmeo", "there are: demo"),
+        ("vms.shallow", "there are: "),
+        (&format!("packages.{system}.runnre"), "there are: runner, "),
+        ("nixosConfigurations.demo.config.system.build.nope", "there are: "),
+    ] {
+        let failure = flake.run(attribute).await.failure();
+        assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.attribute")), "{attribute}: {failure}");
+        assert!(failure.hint.as_deref().unwrap_or_default().starts_with(hint), "{attribute}: {failure}");
+    }
+    // It builds, and is no VM. (`wrong` is no package: a name of one part is not looked for elsewhere.)
+    let other = Flake::new("x", true, "{ packages.${system} = { wrong = toplevel; }; }");
+    let failure = other.run("wrong").await.failure();
+    assert_eq!(failure.check, Some("build.attribute"));
+}
+
+#[tokio::test]
+async fn a_plain_configuration() {
+    if !has_nix() {
+        return;
+    }
+    // A nixpkgs that is just enough: what stands behind <nixpkgs/nixos>.
+    let system = nix(&[]).system();
+    let flake = Flake::new("my etc", false, "{ }");
+    fs::remove_file(flake.dir.join("flake.nix")).unwrap();
+    flake.write("configuration.nix", "{ boots = true; }");
+    let nixpkgs = flake.top.path().join("nixpkgs/nixos");
+    fs::create_dir_all(&nixpkgs).unwrap();
+    let expression = format!(
+        "{{ configuration }}: let {} in {{ config = {{ system.build = {{ inherit toplevel; vm = if (import configuration).boots then vm else fail; }}; networking.hostName = \"plain\"; }}; }}",
+        COMMON.replace("SYSTEM", &system)
+    );
+    fs::write(nixpkgs.join("default.nix"), expression).unwrap();
+    let include = format!("nixpkgs={}", flake.top.path().join("nixpkgs").display());
+    for named in [flake.dir.join("configuration.nix"), flake.dir.clone()] {
+        let (target, built) = flake.run_named(&named.display().to_string(), &nix(&["-I", &include])).await.built();
+        assert_eq!(target, Target::Configuration { file: flake.dir.join("configuration.nix") });
+        assert_eq!(target.dir(), Some(flake.dir.as_path()));
+        assert_eq!(built.promises.host_name.as_deref(), Some("plain"));
+        assert!(built.toplevel.is_some());
+        assert_eq!(build::apply_command(&target, &nix(&[])).await, None);
+    }
+    let named = flake.dir.join("configuration.nix").display().to_string();
+    let failure = flake.run_named(&named, &nix(&["-I", "nixpkgs=/nowhere"])).await.failure();
+    assert_eq!(failure.exit, Exit::Unknown, "{failure}");
+    assert!(failure.hint.unwrap().contains("-I nixpkgs="));
+}
+
+#[tokio::test]
+async fn a_flakes_own_settings() {
+    if !has_nix() {
+        return;
+    }
+    let flake = Flake::new("x", false, "{ }");
+    let text = flake_nix("{ nixosConfigurations.demo = machine { toplevel = needs vm; }; }");
+    flake.write("flake.nix", &text.replacen('{', "{ nixConfig.extra-trusted-public-keys = \"a:b\";", 1));
+    let named = format!("{}#demo", flake.dir.display());
+    // Not applied silently, and told.
+    let outcome = flake.run_named(&named, &nix(&[])).await;
+    assert!(outcome.notes.iter().any(|note| note.contains("--accept-flake-config")), "{:?}", outcome.notes);
+    outcome.built();
+    // Applied on request, when building too.
+    let outcome = flake.run_named(&named, &nix(&["--accept-flake-config"])).await;
+    assert!(outcome.notes.iter().all(|note| !note.contains("nixConfig")), "{:?}", outcome.notes);
+    let (_, built) = outcome.built();
+    assert!(built.runner.ends_with("bin/run-nixos-vm") && built.toplevel.is_some());
+    assert!(fs::read_to_string(flake.run.join("nix.log")).unwrap().contains(" build --no-write-lock-file "));
+}
+
+#[tokio::test]
+async fn what_does_not_evaluate() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations = {
+        thrown = machine { vm = throw "boom: option does not exist"; };
+        missing = machine { vm = { }.nosuch; };
+        typed = machine { vm = 1 + "x"; };
+        infinite = machine { vm = let x = x; in x; };
+    }; }"#;
+    for is_git in [true, false] {
+        let flake = Flake::new("x", is_git, outputs);
+        for (attribute, words) in [
+            ("thrown", "boom: option"),
+            ("missing", "'nosuch' missing"),
+            ("typed", "cannot"),
+            ("infinite", "infinite recursion"),
+        ] {
+            let failure = flake.run(attribute).await.failure();
+            assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.eval")), "{failure}");
+            let why = failure.why.unwrap();
+            assert!(why.contains(words), "{attribute}: {why}");
+            assert!(!why.contains('\u{1b}') && !why.contains("-source/"), "{why}");
+            assert!(failure.log.unwrap().is_file());
+            if attribute == "missing" {
+                assert!(why.contains(&format!("at {}:", flake.dir.join("flake.nix").display())), "{why}");
+            }
+        }
+    }
+    let flake = Flake::new("x", true, "{ a = ; }");
+    let failure = flake.run("a").await.failure();
+    assert_eq!(failure.check, Some("build.eval"));
+    assert!(failure.why.unwrap().contains("syntax error"));
+}
+
+#[tokio::test]
+async fn the_hosts_own_system_is_told_apart() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations = {
+        asserts = machine { toplevel = throw "\nFailed assertions:\n- The fileSystems option does not specify your root file system."; };
+        missing = machine { toplevel = { }.nosuch; };
+        unbuilt = machine { toplevel = needs fail; };
+        both = machine { toplevel = needs (make "otherfail" "exit 4"); vm = needs fail; };
+    }; }"#;
+    let flake = Flake::new("x", true, outputs);
+    for (attribute, words) in
+        [("asserts", "root file system"), ("missing", "'nosuch' missing"), ("unbuilt", "fatal: cannot do")]
+    {
+        let (_, built) = flake.run(attribute).await.built();
+        assert_eq!(built.toplevel, None);
+        let failure = built.toplevel_failure.unwrap();
+        eprintln!("---\n{failure}");
+        assert_eq!(failure.check, Some("build.toplevel"), "{attribute}");
+        assert!(failure.why.unwrap().contains(words), "{attribute}");
+        assert!(flake.run.join("gc-runner").symlink_metadata().is_ok());
+    }
+    let failure = flake.run("both").await.failure();
+    assert_eq!(failure.check, Some("build.derivation"));
+    assert!(failure.what.starts_with("fail does not build"), "the runner's own cause: {failure}");
+
+    // Left out on request.
+    let target =
+        target::resolve(Some(&format!("{}#asserts", flake.dir.display())), &nix(&[]), &Events::silent()).await.unwrap();
+    let evaluated = build::evaluate(&target, &nix(&[]), true, &Events::silent()).await.unwrap();
+    assert_eq!((evaluated.toplevel, evaluated.toplevel_failure), (None, None));
+}
+
+#[tokio::test]
+async fn what_does_not_build() {
+    if !has_nix() {
+        return;
+    }
+    let flake =
+        Flake::new("x", true, "{ nixosConfigurations.demo = machine { vm = needs (needs fail); toplevel = fail; }; }");
+    let outcome = flake.run("demo").await;
+    assert!(outcome.doing.contains(&"building fail".to_owned()), "{:?}", outcome.doing);
+    let failure = outcome.failure();
+    assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.derivation")));
+    assert_eq!(failure.what, "fail does not build: failed with exit code 3");
+    let why = failure.why.unwrap();
+    assert!(why.contains("-fail.drv") && why.ends_with("> fatal: cannot do"), "{why}");
+    assert!(why.contains("> line 30") && !why.contains("> line 16\n"), "{why}");
+    assert!(failure.hint.unwrap().contains("nix log /nix/store/"));
+}
+
+#[tokio::test]
+async fn other_systems_are_this_hosts_limit() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations.demo = machine { vm = derivation { name = "vm"; system = "sparc64-netbsd"; builder = "/bin/sh"; }; toplevel = vm; }; }"#;
+    let failure = Flake::new("x", true, outputs).run("demo").await.failure();
+    assert_eq!(failure.exit, Exit::Unknown, "{failure}");
+    assert!(failure.what.contains("sparc64-netbsd"), "{failure}");
+}
+
+#[tokio::test]
+async fn untracked_files_and_dirty_trees() {
+    if !has_nix() {
+        return;
+    }
+    let flake = Flake::new("x-y", true, "{ nixosConfigurations.demo = import ./hosts/demo.nix { inherit machine; }; }");
+    flake.write("hosts/demo.nix", "{ machine }: machine { }");
+    let failure = flake.run("demo").await.failure();
+    assert_eq!(failure.check, Some("build.eval"));
+    assert!(failure.hint.unwrap().starts_with("git add hosts"));
+
+    flake.git(&["add", "hosts/demo.nix"]);
+    let outcome =
+        flake.run_named(&format!("{}#demo", flake.dir.display()), &nix(&["--option", "warn-dirty", "true"])).await;
+    let told = outcome.notes.iter().filter(|note| note.contains("not committed")).count();
+    assert!(told >= 1, "{:?}", outcome.notes);
+    outcome.built();
+
+    // The flake.nix itself.
+    let bare = Flake::new("bare", false, "{ nixosConfigurations.demo = machine { }; }");
+    let bare = Flake { is_git: true, ..bare };
+    bare.git(&["init", "-q"]);
+    bare.write("other", "");
+    bare.git(&["add", "other"]);
+    bare.git(&["commit", "-qm", "test"]);
+    let failure = bare.run("demo").await.failure();
+    assert!(failure.hint.as_deref().is_some_and(|hint| hint.starts_with("git add flake.nix")), "{failure}");
+    assert!(bare.is_git);
+}
+
+#[tokio::test]
+async fn no_lock_file_is_no_trouble() {
+    if !has_nix() {
+        return;
+    }
+    let dependency = Flake::new("dependency", false, "{ nixosConfigurations.demo = machine { }; }");
+    let flake = Flake::new("x", true, "{ }");
+    flake.write(
+        "flake.nix",
+        &format!(
+            r#"{{ inputs.dep.url = "path:{}"; outputs = {{ self, dep }}: {{ inherit (dep) nixosConfigurations; }}; }}"#,
+            dependency.dir.display()
+        ),
+    );
+    let outcome = flake.run("demo").await;
+    assert!(outcome.notes.iter().any(|note| note.contains("flake.lock")), "{:?}", outcome.notes);
+    outcome.built();
+    // An input put in by hand, under nix's own flag.
+    let other = Flake::new("other", false, "{ nixosConfigurations.other = machine { }; }");
+    let other_dir = other.dir.display().to_string();
+    let nix = nix(&["--override-input", "dep", &other_dir]);
+    let (target, _) = flake.run_named(&flake.dir.display().to_string(), &nix).await.built();
+    assert_eq!(target.host(), Some("other"));
+    let apply = build::apply_command(&target, &nix).await.unwrap();
+    assert!(apply.starts_with("nixos-rebuild switch --flake ") && apply.contains("--override-input dep"), "{apply}");
+}
+
+#[tokio::test]
+async fn promises_are_read_and_never_fail() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations.demo = { config = {
+        system.build = { inherit vm toplevel; };
+        virtualisation.vmVariant = {
+            networking = { hostName = "demo"; firewall = { enable = true; allowedTCPPorts = [ 22 80 ]; allowedUDPPorts = throw "no"; }; };
+            systemd.services = {
+                web = { wantedBy = [ "multi-user.target" ]; requiredBy = [ "x.target" ]; description = "a web";
+                        serviceConfig = { Type = "notify"; ExecStart = throw "never read"; };
+                        unitConfig = { ConditionPathExists = [ "!/a" "/b" ]; After = "x"; }; };
+                off = { enable = false; };
+                broken = throw "this unit is broken";
+                "odd.name@" = { };
+            };
+            systemd.timers.nightly.wantedBy = [ "timers.target" ];
+            systemd.mounts = [ { what = "x"; where = "/data/x y"; wantedBy = [ "local-fs.target" ]; } ];
+            systemd.sockets = throw "gone";
+            services.openssh = { enable = true; ports = [ 22 2222 ]; };
+            services.nginx = { enable = true; virtualHosts = { a = { forceSSL = true; }; b = { listen = [ { addr = "0.0.0.0"; port = 8080; } ]; }; }; };
+            services.postgresql = { enable = false; settings.port = 5432; };
+            services.redis.servers.cache = { enable = true; port = 6379; };
+            users = {
+                mutableUsers = false;
+                users = {
+                    root = { uid = 0; hashedPassword = "!"; home = "/root"; };
+                    alice = { isNormalUser = true; hashedPassword = "$6$secret"; extraGroups = [ "wheel" ]; group = "users"; home = "/home/alice"; createHome = true;
+                              passwordFile = throw "removed"; openssh.authorizedKeys.keys = [ "ssh-ed25519 AAAA" ]; };
+                    bob = { isNormalUser = true; hashedPasswordFile = "/run/secrets/bob"; };
+                    gone = { enable = false; };
+                };
+                groups = { wheel.gid = 1; users = { gid = null; }; };
+            };
+            virtualisation = { memorySize = 2048; cores = 2; graphics = false; diskSize = "auto"; };
+            boot.initrd.systemd.enable = true;
+            services.getty.autologinUser = "alice";
+        };
+    }; }; }"#;
+    let flake = Flake::new("x", true, outputs);
+    let (_, built) = flake.run("demo").await.built();
+    let promises = built.promises;
+    assert!(promises.known);
+    assert_eq!(promises.host_name.as_deref(), Some("demo"));
+    let web = &promises.units["web.service"];
+    assert_eq!((web.enable, web.kind.as_deref()), (true, Some("notify")));
+    assert_eq!(web.wanted_by, ["multi-user.target", "x.target"]);
+    assert_eq!(web.conditions, ["ConditionPathExists=!/a", "ConditionPathExists=/b"]);
+    assert!(!promises.units["off.service"].enable);
+    assert!(promises.units.contains_key("odd.name@.service") && promises.units.contains_key("nightly.timer"));
+    assert!(promises.units.contains_key(r"data-x\x20y.mount"), "{:?}", promises.units.keys());
+    assert!(!promises.units.contains_key("broken.service"));
+    assert_eq!((promises.open_tcp.as_slice(), promises.open_udp.as_slice()), ([22, 80].as_slice(), [].as_slice()));
+    let ports: Vec<_> = promises.service_ports.iter().map(|port| (port.option.as_str(), port.port)).collect();
+    assert_eq!(
+        ports,
+        [
+            ("services.openssh", 22),
+            ("services.openssh", 2222),
+            ("services.nginx", 80),
+            ("services.nginx", 443),
+            ("services.nginx", 8080),
+            ("services.redis.servers.cache", 6379)
+        ]
+    );
+    let alice = &promises.users["alice"];
+    assert!(alice.normal && alice.has_password && alice.has_key && alice.create_home);
+    assert!(!promises.users["root"].has_password);
+    assert_eq!(promises.users["bob"].password_file.as_deref(), Some("/run/secrets/bob"));
+    assert!(!promises.users.contains_key("gone"));
+    assert_eq!(promises.groups["wheel"], Some(1));
+    assert_eq!((promises.memory_mib, promises.disk_mib), (Some(2048), None));
+    assert_eq!(promises.autologin_user.as_deref(), Some("alice"));
+    assert!(promises.unread.contains_key("systemd.sockets"), "{:?}", promises.unread);
+    assert!(promises.unread.contains_key("networking.firewall.allowedUDPPorts"));
+    assert!(!serde_json::to_string(&promises).unwrap().contains("secret\""), "passwords never leave nix");
+
+    // What cannot be caught costs the promises, not the run.
+    let outputs = r#"{ nixosConfigurations.demo = { config = {
+        system.build = { inherit vm toplevel; };
+        virtualisation.vmVariant = { systemd.services.x.description = { }.nosuch; };
+    }; }; }"#;
+    let outcome = Flake::new("x", true, outputs).run("demo").await;
+    assert!(outcome.notes.iter().any(|note| note.contains("could not be read")), "{:?}", outcome.notes);
+    assert!(!outcome.built().1.promises.known);
+}
+
+#[tokio::test]
+async fn flakes_that_are_not_there() {
+    if !has_nix() {
+        return;
+    }
+    let flake = Flake::new("x", false, "{ }");
+    for named in ["./nowhere#x", "/nowhere#x", "path:/nowhere#x", "nonsense::/x#x"] {
+        let failure = flake.run_named(named, &nix(&["--offline"])).await.failure();
+        assert_eq!(failure.exit, Exit::Usage, "{named}: {failure}");
+    }
+    // What only the network can tell is not the configuration's fault.
+    for flags in [[].as_slice(), &["--offline"]] {
+        let failure = flake.run_named("git+https://nixbox.invalid/x#x", &nix(flags)).await.failure();
+        assert_eq!(failure.exit, Exit::Unknown, "{failure}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_stopped_nix_leaves_nothing() {
+    if !has_nix() {
+        return;
+    }
+    // The builder is known by its command line: in a sandbox it cannot say where it is.
+    let marker = format!("nixbox-test-{}-{}", std::process::id(), Instant::now().elapsed().as_nanos());
+    let outputs = format!(
+        r#"{{ nixosConfigurations.demo = machine {{ vm = make "slow" ": {marker}; while :; do :; done"; }}; }}"#
+    );
+    let flake = Flake::new("x", false, &outputs);
+    let is_there = || {
+        fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.starts_with(b"sh\0") && String::from_utf8_lossy(&line).contains(&marker)
+        })
+    };
+    let started = Instant::now();
+    tokio::select! {
+        outcome = flake.run("demo") => panic!("it ended: {}", outcome.failure()),
+        () = async {
+            while !is_there() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                assert!(started.elapsed() < Duration::from_secs(60), "the builder never began");
+            }
+        } => {}
+    }
+    let stopped = Instant::now();
+    while is_there() {
+        assert!(stopped.elapsed() < Duration::from_secs(5), "the builder outlived us");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(flake.top);
+}
