@@ -67,7 +67,7 @@ impl Bus {
     ///
     /// # Errors
     /// No answer within `patience`; no `systemd-stdio-bridge` in the guest; a bus that does not answer.
-    pub async fn connect(
+    pub(super) async fn connect(
         channel: &dyn Channel,
         token: &Token,
         which: Which,
@@ -90,6 +90,11 @@ impl Bus {
             .await
             .map_err(|_| Error::Deadline("the guest's bus does not answer".to_owned()))??;
         Ok(Self { connection, which, patience })
+    }
+
+    /// Whether PID 1 answers over it within `patience`.
+    pub(super) async fn is_alive(&self, patience: Duration) -> bool {
+        !self.is_closed() && matches!(tokio::time::timeout(patience, self.ping()).await, Ok(Ok(())))
     }
 
     /// Whether the connection has ended.
@@ -140,13 +145,18 @@ impl Bus {
     /// # Errors
     /// As every call.
     pub async fn manager(&self) -> Result<Manager, Error> {
-        let (properties, target) = futures_util::future::join(
-            self.some(ROOT, MANAGER, &MANAGER_PROPERTIES),
-            self.call::<_, String>(ROOT, MANAGER, "GetDefaultTarget", &()),
-        )
-        .await;
+        let (properties, target) =
+            futures_util::future::join(self.some(ROOT, MANAGER, &MANAGER_PROPERTIES), self.real_name("default.target"))
+                .await;
         // A default.target that is not there is an error answer, and no reason to know nothing.
         Ok(manager(&properties?, target.unwrap_or_default()))
+    }
+
+    /// What a unit is called that may be an alias.
+    async fn real_name(&self, name: &str) -> Result<String, Error> {
+        let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
+        let id = self.property(path.as_str(), UNIT, "Id").await?;
+        Ok(String::try_from(id).unwrap_or_default())
     }
 
     /// The queue, ours left out, each job with when its unit left `inactive`, as far as it has (0: not yet): a job keeps

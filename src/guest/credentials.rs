@@ -57,6 +57,10 @@ pub(crate) fn nonce() -> std::io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// What must be on the kernel's command line besides: with systemd in stage 1, that one would import the credentials,
+/// and the real system's PID 1 then finds them "set twice" and takes none (systemd 257, proven; harmless elsewhere).
+pub const KERNEL_PARAMETER: &str = "rd.systemd.import_credentials=no";
+
 /// Where commands are looked for: NixOS's places first, then a distribution's.
 pub(crate) const PATH: &str =
     "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -14,7 +14,7 @@ use crate::channel::Channel;
 const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long an answer is waited for before the question is repeated: a virtio-serial port drops what is sent to it
 /// while its service restarts.
-const REPEAT: Duration = Duration::from_millis(700);
+const REPEAT: Duration = Duration::from_millis(300);
 /// Pauses between attempts. Nothing tells when a guest begins to listen: its kernel resets what comes before.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 

@@ -105,8 +105,8 @@ pub(super) fn answer(request: &Request, output: &Output) -> HttpAnswer {
         Some(code) => status = code.trim().parse().unwrap_or(0),
         None => {
             // wget tells the server's lines.
-            let lines = stderr.lines().filter_map(|line| status_line(line.trim()));
-            status = lines.last().unwrap_or(status);
+            let told = stderr.lines().rev().find_map(|line| status_line(line.trim()));
+            status = told.unwrap_or(status);
         }
     }
     let body = String::from_utf8_lossy(&body[..body.len().min(request.body_limit)]).into_owned();

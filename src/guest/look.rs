@@ -8,13 +8,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::bus::{Bus, Which};
+use super::bus::Which;
 use super::facts::{Facts, HttpAnswer, Job, Manager, Network, ScriptOutcome, Unit};
 use super::http::{self, Request};
 use super::proc_net::Tables;
 use super::shell::{Output, Script};
 use super::text::quote_plain;
 use super::{Error, Guest, accounts, journal, proc_net};
+use crate::channel::Transport;
 
 /// Judges an outcome: whether it is good enough not to try again.
 pub type Good<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
@@ -308,7 +309,7 @@ impl Guest {
         if !wanted {
             return Ok(());
         }
-        let bus = Bus::connect(&**self.channel(), self.token(), Which::System, limits.patience).await?;
+        let bus = self.bus(Which::System, limits.patience).await?;
         bus.ping().await
     }
 
@@ -354,10 +355,10 @@ impl Guest {
     }
 
     async fn run_timer(&self, timer: &str, deadline: Duration, limits: &Limits) -> Result<ScriptOutcome, Error> {
-        // A connection of its own: the signals of a boot must not queue up on the one that is shared.
-        let bus = match self.channel().transport() {
-            crate::channel::Transport::VirtioSerial => self.manager(limits.patience).await?,
-            _ => Bus::connect(&**self.channel(), self.token(), Which::Manager, limits.patience).await?,
+        // A connection of its own, where there can be two: signals must not queue up on the one that is shared.
+        let bus = match self.channel.transport() {
+            Transport::VirtioSerial => self.manager(limits.patience).await?,
+            Transport::VhostUser | Transport::Vsock => self.bus(Which::Manager, limits.patience).await?,
         };
         let Some(unit) = bus.triggers(timer).await?.into_iter().next() else {
             return Ok(ScriptOutcome {

@@ -21,13 +21,15 @@ pub mod shell;
 mod text;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use error::Error;
 pub use http::Request;
 pub use look::{Attempts, Good, Limits, Wanted};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Transport};
+use crate::names::{UNIT_PREFIX, port};
 use bus::{Bus, Which};
 use credentials::Token;
 use shell::Shell;
@@ -39,13 +41,18 @@ pub struct Guest {
     token: Token,
     shell: Shell,
     manager: Arc<tokio::sync::Mutex<Option<Bus>>>,
+    /// Whether PID 1's bus and the system bus have been connected before.
+    used: Arc<[AtomicBool; 2]>,
 }
+
+/// How long PID 1 may take to answer over a connection before a new one is tried.
+const ALIVE: Duration = Duration::from_secs(3);
 
 impl Guest {
     /// The guest behind this channel, which was given this token. Nothing is opened yet.
     pub fn new(channel: Arc<dyn Channel>, token: Token) -> Self {
         let shell = Shell::new(Arc::clone(&channel), token.clone());
-        Self { channel, token, shell, manager: Arc::default() }
+        Self { channel, token, shell, manager: Arc::default(), used: Arc::default() }
     }
 
     /// Its shell.
@@ -53,27 +60,48 @@ impl Guest {
         &self.shell
     }
 
-    fn channel(&self) -> &Arc<dyn Channel> {
-        &self.channel
-    }
-
-    fn token(&self) -> &Token {
-        &self.token
-    }
-
     /// PID 1's bus, connected when it is not yet, or no longer; each call on a new connection may take `patience`.
     ///
     /// # Errors
-    /// As [`Bus::connect`].
+    /// No answer within `patience`; no `systemd-stdio-bridge` in the guest; a bus that does not answer.
     pub async fn manager(&self, patience: Duration) -> Result<Bus, Error> {
         let mut manager = self.manager.lock().await;
-        if let Some(bus) = manager.as_ref().filter(|bus| !bus.is_closed()) {
+        // PID 1 drops its connections when it executes itself anew, as a switch makes it do; over virtio-serial that
+        // cannot be seen.
+        if let Some(bus) = manager.as_ref()
+            && bus.is_alive(patience.min(ALIVE)).await
+        {
             return Ok(bus.clone());
         }
         // First the old one goes, whose port the new one may need.
         *manager = None;
-        let bus = Bus::connect(&*self.channel, &self.token, Which::Manager, patience).await?;
+        let bus = self.bus(Which::Manager, patience).await?;
         Ok(manager.insert(bus).clone())
+    }
+
+    /// A new connection to a bus. Over virtio-serial there is one at a time of each: this waits for the other to be dropped.
+    ///
+    /// # Errors
+    /// As [`Guest::manager`].
+    pub async fn bus(&self, which: Which, patience: Duration) -> Result<Bus, Error> {
+        if self.channel.transport() == Transport::VirtioSerial {
+            let (used, number) = match which {
+                Which::Manager => (&self.used[0], port::MANAGER_BUS),
+                Which::System => (&self.used[1], port::SYSTEM_BUS),
+            };
+            // The port's last bridge may wait for ever, for a bus or for the rest of what its user said; PID 1 starts
+            // its service anew. The first time there is none.
+            if used.swap(true, Ordering::Relaxed) {
+                let end = format!(
+                    "( while read -r A; do kill -9 \"$A\"; done </sys/fs/cgroup/{UNIT_PREFIX}port@{number}.0.service/cgroup.procs )"
+                );
+                self.shell.ask(&end, patience, 0).await?;
+            }
+        }
+        let connected = Bus::connect(&*self.channel, &self.token, which, patience);
+        // Leasing a port waits for its last user, without end should that hold on to it.
+        let late = || Error::Deadline("the guest's bus does not answer".to_owned());
+        tokio::time::timeout(patience, connected).await.map_err(|_| late())?
     }
 
     /// Waits until the guest answers and keeps ready what a look needs: two sessions and PID 1's bus. Under TCG this costs

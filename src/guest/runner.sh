@@ -14,7 +14,7 @@ fi
 [ "$I" ] || { echo "nixbox: the guest has no user $u" >&2; exit 125; }
 cd "$H" 2>/dev/null || cd /
 X=/run/user/$I
-unset LC_ALL INVOCATION_ID SYSTEMD_EXEC_PID JOURNAL_STREAM REMOTE_ADDR REMOTE_PORT OLDPWD
+unset LC_ALL INVOCATION_ID SYSTEMD_EXEC_PID JOURNAL_STREAM REMOTE_ADDR REMOTE_PORT MEMORY_PRESSURE_WATCH MEMORY_PRESSURE_WRITE OLDPWD
 export HOME="$H" USER="$u" LOGNAME="$u" SHELL="${S:-/bin/sh}" LANG=C.UTF-8 TERM=dumb
 export PATH="/run/wrappers/bin:$H/.nix-profile/bin:/etc/profiles/per-user/$u/bin:/nix/var/nix/profiles/default/bin:$PATH"
 [ -d "$X" ] && export XDG_RUNTIME_DIR="$X"
