@@ -10,12 +10,15 @@ use crate::report::{CheckResult, Status};
 const MANAGERS: [&str; 4] =
     ["systemd-networkd.service", "NetworkManager.service", "dhcpcd.service", "networking.service"];
 
-/// Whether there is no address yet, and somebody who is likely to get one. There may not even be a card yet: udev is
+/// Whether there is no address or route yet, and somebody who is likely to get one. There may not even be a card yet: udev is
 /// not waited for by everybody.
 pub(super) fn is_waiting_for_an_address(facts: &Facts) -> bool {
     let has_address = facts.network.addresses.values().any(|list| !list.is_empty());
     let managed = MANAGERS.iter().any(|name| facts.unit(name).is_some_and(is_active));
-    !facts.gaps.contains_key("network") && facts.manager.finish_us > 0 && !has_address && managed
+    !facts.gaps.contains_key("network")
+        && facts.manager.finish_us > 0
+        && (!has_address || facts.network.default_routes.is_empty())
+        && managed
 }
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::facts::JournalLine;
-use super::text::bounded;
+use super::text::{bounded, quote_plain};
 use crate::names::UNIT_PREFIX;
 
 /// Most bytes of a message.
@@ -13,10 +13,20 @@ const MESSAGE: usize = 2048;
 /// `most` of this boot, oldest first.
 pub(super) fn command(most: usize) -> String {
     let priorities: String = (0..=4).map(|priority| format!("PRIORITY={priority} ")).collect();
+    json_command(most, &format!("{priorities}+ _PID=1 + _TRANSPORT=kernel"))
+}
+
+/// The command for what these units said at all priorities: a service's own words on stderr are priority 6. The last
+/// `most` lines.
+pub(super) fn command_of<'a>(units: impl IntoIterator<Item = &'a str>, most: usize) -> String {
+    let matches: Vec<_> = units.into_iter().map(|unit| quote_plain(&format!("_SYSTEMD_UNIT={unit}"))).collect();
+    json_command(most, &matches.join(" + "))
+}
+
+fn json_command(most: usize, matches: &str) -> String {
     format!(
         "journalctl -b -q --no-pager -o json -n {most} \
-         --output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_PID,_TRANSPORT \
-         {priorities}+ _PID=1 + _TRANSPORT=kernel"
+         --output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_PID,_TRANSPORT {matches}"
     )
 }
 

@@ -107,6 +107,10 @@ const FILES: [&str; 13] = [
     "/etc/resolv.conf",
     "/etc/group",
 ];
+/// Of how many units in trouble all words are read.
+const TROUBLED: usize = 40;
+/// Units that may fail without being in state `failed`.
+const QUIET: [&str; 2] = ["systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service"];
 /// Most bytes of each of them.
 const FILE: usize = 512 << 10;
 /// Most bytes of one answer of the guest's shell.
@@ -249,6 +253,7 @@ impl Guest {
             }
             Err(error) => drop(gaps.insert("journal".to_owned(), error.to_string())),
         }
+        self.add_words_of_troubled(&mut facts, limits).await;
         match resolves {
             Ok(resolves) => facts.network.resolves = resolves,
             Err(error) => drop(gaps.insert("resolves".to_owned(), error.to_string())),
@@ -261,6 +266,31 @@ impl Guest {
         facts.timers = sort_out(timers, "timers", &mut gaps);
         facts.gaps.extend(gaps);
         facts
+    }
+
+    /// Adds everything that units in trouble have said: why they failed is most often told at a low priority.
+    async fn add_words_of_troubled(&self, facts: &mut Facts, limits: &Limits) {
+        let in_trouble = |unit: &&Unit| {
+            let restarted = unit.service.as_ref().is_some_and(|service| service.restarts > 0);
+            let unwell = !matches!(unit.result.as_str(), "" | "success");
+            unit.active_state == "failed" || unit.active_state == "activating" || restarted || unwell
+        };
+        let troubled = facts.units.iter().filter(in_trouble).take(TROUBLED).map(|unit| unit.name.as_str());
+        // They may fail quietly, as tmpfiles do.
+        let quiet = QUIET.into_iter().filter(|name| facts.unit(name).is_some());
+        let names: BTreeSet<&str> = troubled.chain(quiet).collect();
+        if names.is_empty() {
+            return;
+        }
+        let command = journal::command_of(names, limits.journal_lines);
+        // Without them there is still what PID 1 said.
+        let Ok(output) = self.shell().ask(&command, limits.patience, ANSWER).await else { return };
+        let known: BTreeSet<(u64, u32, String)> =
+            facts.journal.iter().map(|line| (line.at_us, line.pid, line.message.clone())).collect();
+        let lines = journal::parse(&String::from_utf8_lossy(&output.stdout));
+        let new = lines.into_iter().filter(|line| !known.contains(&(line.at_us, line.pid, line.message.clone())));
+        facts.journal.extend(new);
+        facts.journal.sort_by_key(|line| line.at_us);
     }
 
     /// What PID 1 waits for, and for how long: the witness when a boot hangs.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boot::{self, ComeUp};
+use tokio::time::Instant;
+
 use crate::checks::{self, Context, End, Judgement, Looks, NoBoot, Plan};
 use crate::config::DEFAULT_SCRIPT_DEADLINE;
 use crate::event::Events;
@@ -23,6 +25,8 @@ const LAST_LOOK: Duration = Duration::from_secs(20);
 const JOURNAL_LIMIT: usize = 8 << 20;
 /// How long the journal's text may take to come.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
+/// The longest between two looks.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 /// Between two attempts of a request or a script.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
@@ -90,17 +94,27 @@ impl Look<'_> {
         let patience = self.limits().patience;
         guest.warm(patience).await.map_err(|error| boot::closed(&error))?;
         let first = guest.look(&wanted, &self.limits()).await;
-        let Some(wait) = checks::settle_needed(&first, self.plan.settings.settle) else {
-            return Ok(Looks { first, ..Looks::default() });
-        };
-        self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
-        tokio::time::sleep(wait).await;
+        let mut later: Option<Facts> = None;
+        let settle = self.plan.settings.settle;
+        // No longer than the first look asked for: what is restarted for ever never settles.
+        let until = checks::settle_needed(&first, settle).map(|wait| Instant::now() + wait);
+        while let Some(wait) = checks::settle_needed(later.as_ref().unwrap_or(&first), settle)
+            && until.is_some_and(|until| Instant::now() < until)
+        {
+            self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
+            // What is waited for may be there earlier: a lease comes when it comes.
+            tokio::time::sleep(wait.min(LOOK_INTERVAL)).await;
+            later = Some(self.look_again(guest, &wanted, &first).await);
+        }
+        Ok(Looks { first, later, ..Looks::default() })
+    }
+
+    /// Another look, at what may have changed by itself.
+    async fn look_again(&self, guest: &Guest, wanted: &Wanted, first: &Facts) -> Facts {
         // What was asked for once (requests, scripts, timers) is not done again.
-        let again = Wanted { units: wanted.units, system_bus: true, ..Wanted::default() };
+        let again = Wanted { units: wanted.units.clone(), system_bus: true, ..Wanted::default() };
         let later = guest.look(&again, &self.limits()).await;
-        let later =
-            Facts { http: first.http.clone(), scripts: first.scripts.clone(), timers: first.timers.clone(), ..later };
-        Ok(Looks { first, later: Some(later), ..Looks::default() })
+        Facts { http: first.http.clone(), scripts: first.scripts.clone(), timers: first.timers.clone(), ..later }
     }
 
     async fn judge_no_boot(

@@ -457,7 +457,11 @@ let
       }
     )))
     # sec-sops-fails-no-failed-unit: no unit fails, only a line says so.
-    (guest "activation-fails" { exit = 1; fails = [ "boot.activation" ]; cause = "setupSecrets"; } {
+    (guest "activation-fails" { exit = 1; fails = [ "boot.activation" ]; cause = "migrateState"; } {
+      config.system.activationScripts.migrateState = "echo 'migrate: cannot read the old state'\nfalse";
+    })
+    # sec-sops-fails-no-failed-unit: the sandbox has not the machine's key, so this says nothing.
+    (guest "trap-secrets" { exit = 0; notTested = [ "setupSecrets" ]; } {
       config.system.activationScripts.setupSecrets = ''
         echo "sops-install-secrets: failed to decrypt '/etc/secrets.yaml': no key could decrypt the data"
         false
