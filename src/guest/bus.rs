@@ -219,7 +219,8 @@ impl Bus {
         let there = stream::iter(listed.into_iter().map(|listed| async move {
             if is_detailed(&listed.unit) || wanted.contains(&listed.unit.name) {
                 let wanted = wanted.contains(&listed.unit.name);
-                self.unit(&listed.path, &listed.unit.name, wanted).await.unwrap_or(listed.unit)
+                let known = listed.unit.clone();
+                self.more(&listed.path, &listed.unit.name, wanted, known).await.unwrap_or(listed.unit)
             } else {
                 listed.unit
             }
@@ -245,14 +246,20 @@ impl Bus {
         Ok(units)
     }
 
-    /// A unit by its object, with what `ListUnits` told. `broken_requirements` holds every requirement yet.
+    /// A unit by its object. `broken_requirements` holds every requirement yet.
     ///
     /// Property by property: `GetAll` takes PID 1 15 ms a unit under TCG, and 150 ms the first time, since it looks at
     /// the unit's files over 9p (`UnitFileState`, `UnitFilePreset`); the ones we need, pipelined, take 0.4 ms each.
     async fn unit(&self, path: &OwnedObjectPath, name: &str, wanted: bool) -> Result<Unit, Error> {
+        let states =
+            self.some(path.as_str(), UNIT, &["Id", "Description", "LoadState", "ActiveState", "SubState"]).await?;
+        self.more(path, name, wanted, unit(&states)).await
+    }
+
+    /// As [`Bus::unit`], for one of which `listed` is known.
+    async fn more(&self, path: &OwnedObjectPath, name: &str, wanted: bool, listed: Unit) -> Result<Unit, Error> {
         let path = path.as_str();
-        let states = self.some(path, UNIT, &["Id", "Description", "LoadState", "ActiveState", "SubState"]).await?;
-        let active = string(&states, "ActiveState") == "active";
+        let active = listed.active_state == "active";
         let mut names = vec![
             "FragmentPath",
             "ActiveEnterTimestampMonotonic",
@@ -267,7 +274,7 @@ impl Bus {
         ];
         if !active {
             names.extend(["Conditions", "Asserts", "Requires", "Requisite", "BindsTo"]);
-            if string(&states, "LoadState") != "loaded" {
+            if listed.load_state != "loaded" {
                 names.push("LoadError");
             }
             if wanted {
@@ -284,9 +291,9 @@ impl Bus {
         })
         .await;
         let mut properties = properties?;
-        properties.extend(states);
         properties.extend(more?);
-        Ok(unit(&properties))
+        let Unit { name, description, load_state, active_state, sub_state, .. } = listed;
+        Ok(Unit { name, description, load_state, active_state, sub_state, ..unit(&properties) })
     }
 
     /// Some properties of an object; those that an older systemd does not have are left out.
