@@ -119,6 +119,8 @@ pub mod run_file {
     pub const VIRTIO_PORT: &str = "vp";
     /// The guest's disk.
     pub const DISK: &str = "disk.qcow2";
+    /// A root shell of the guest for a person, with `--keep`.
+    pub const KEPT_SHELL: &str = "shell";
     /// Who owns the run: `PID START_TIME` in clock ticks (proc_pid_stat(5)).
     pub const OWNER: &str = "owner";
 }

@@ -40,7 +40,7 @@ pub struct NixFlags {
     #[arg(long)]
     pub offline: bool,
     /// Consider all cached inputs out of date
-    #[arg(long)]
+    #[arg(long, conflicts_with = "offline")]
     pub refresh: bool,
     /// Apply the settings in the flake's nixConfig (they may add binary caches and run programs)
     #[arg(long)]

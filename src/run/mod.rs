@@ -23,7 +23,7 @@ use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailKind, JailOptions};
 use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
-use crate::names::{Exit, GUEST_CID, artifact};
+use crate::names::{Exit, GUEST_CID, artifact, run_file};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
 use crate::target::{self, Target};
@@ -73,6 +73,12 @@ struct Prepared {
     run_dir: RunDir,
 }
 
+/// A channel, and for virtio-serial what has to be connected once QEMU is up.
+struct WayIn {
+    channel: Arc<dyn Channel>,
+    serial: Option<Arc<VirtioSerial>>,
+}
+
 /// How one start of the machine ended.
 enum Attempt {
     /// Looked at, as far as it came.
@@ -91,7 +97,9 @@ impl Run<'_> {
         };
         let mut restarts = 0;
         let seen = loop {
-            match self.attempt(&prepared).await? {
+            // A machine that is started again finds nothing of the last one; what was built is held by the first's.
+            let again = if restarts > 0 { Some(RunDir::create()?) } else { None };
+            match self.attempt(&prepared, again.as_ref().unwrap_or(&prepared.run_dir)).await? {
                 Attempt::Seen(seen) => break seen,
                 Attempt::Crashed(failure) if restarts == RESTARTS => return Err(failure),
                 Attempt::Crashed(failure) => {
@@ -229,11 +237,11 @@ impl Run<'_> {
     }
 
     /// Starts the machine, waits for it, looks into it, ends it.
-    async fn attempt(&mut self, prepared: &Prepared) -> Result<Attempt> {
+    async fn attempt(&mut self, prepared: &Prepared, run_dir: &RunDir) -> Result<Attempt> {
         let Prepared { built, settings, plan, accel, .. } = prepared;
         let transport = self.transport(settings);
         let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
-        let (spec, limit) = self.spec(prepared, transport, &token);
+        let (spec, limit) = self.spec(prepared, run_dir, transport, &token);
         let memory_mib = spec.memory_mib;
         let no_router = spec.network == NetworkPolicy::Off && spec.restrict;
         if let Some(info) = &mut self.report.machine {
@@ -248,7 +256,7 @@ impl Run<'_> {
         };
         let boot_clock = Instant::now();
         self.events.send(Event::Started(Phase::Boot));
-        let (channel, serial): (Arc<dyn Channel>, _) = self.channel(transport, prepared.run_dir.path())?;
+        let WayIn { channel, serial } = self.channel(transport, run_dir.path())?;
         let (notifications, listener) = notify::listen(Arc::clone(&channel));
         let artifacts = self.artifacts.as_ref().map(|artifacts| artifacts.path().to_owned());
         let interrupt = self.interrupt.clone();
@@ -297,7 +305,7 @@ impl Run<'_> {
             }
         };
         if self.arguments.keep && matches!(attempt, Ok(Attempt::Seen(_))) {
-            self.keep(&guest, prepared).await;
+            self.keep(&guest, run_dir).await;
         }
         let stopped = phase(&self.events, Phase::Stop, machine.stop()).await;
         listener.abort();
@@ -308,10 +316,10 @@ impl Run<'_> {
     }
 
     /// What the machine is made of, and how long its boot may take.
-    fn spec(&self, prepared: &Prepared, transport: Transport, token: &Token) -> (Spec, Duration) {
+    fn spec(&self, prepared: &Prepared, run_dir: &RunDir, transport: Transport, token: &Token) -> (Spec, Duration) {
         let machine = &prepared.settings.machine;
         let promises = &prepared.plan.promises;
-        let mut spec = Spec::new(&prepared.built.runner, prepared.run_dir.path());
+        let mut spec = Spec::new(&prepared.built.runner, run_dir.path());
         // Two virtual CPUs boot faster than NixOS's default of one, where the host has them.
         let host_cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2) as u32);
         spec.cores = machine.cores.map_or_else(|| promises.cores.unwrap_or(1).max(host_cores), |cores| cores.0);
@@ -327,29 +335,27 @@ impl Run<'_> {
         (spec, machine.timeout.map_or(limit, |time| time.0))
     }
 
-    /// The way into the guest; for virtio-serial also what has to be connected once QEMU is up.
-    fn channel(
-        &self,
-        transport: Transport,
-        run_dir: &std::path::Path,
-    ) -> Result<(Arc<dyn Channel>, Option<Arc<VirtioSerial>>)> {
+    /// The way into the guest.
+    fn channel(&self, transport: Transport, run_dir: &std::path::Path) -> Result<WayIn> {
         let failed = |error: std::io::Error| Failure::host("the way into the guest cannot be made").why(error);
         Ok(match transport {
-            Transport::VhostUser => (Arc::new(VhostUser::new(run_dir).map_err(failed)?), None),
+            Transport::VhostUser => WayIn { channel: Arc::new(VhostUser::new(run_dir).map_err(failed)?), serial: None },
             Transport::VirtioSerial => {
                 let serial = Arc::new(VirtioSerial::new(run_dir));
-                (serial.clone(), Some(serial))
+                WayIn { channel: serial.clone(), serial: Some(serial) }
             }
             #[cfg(target_os = "linux")]
-            Transport::Vsock => (Arc::new(crate::channel::Vsock::new(GUEST_CID).map_err(failed)?), None),
+            Transport::Vsock => {
+                WayIn { channel: Arc::new(crate::channel::Vsock::new(GUEST_CID).map_err(failed)?), serial: None }
+            }
             #[cfg(not(target_os = "linux"))]
             Transport::Vsock => return Err(Failure::host("only Linux has vsock").hint("use --transport virtio-serial")),
         })
     }
 
     /// `--keep`: leaves the machine up until Ctrl-C.
-    async fn keep(&self, guest: &Guest, prepared: &Prepared) {
-        let socket = prepared.run_dir.file("shell");
+    async fn keep(&self, guest: &Guest, run_dir: &RunDir) {
+        let socket = run_dir.file(run_file::KEPT_SHELL);
         match guest.serve_shell(&socket) {
             Ok(served) => {
                 self.events.note(format!(
