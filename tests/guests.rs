@@ -54,14 +54,20 @@ fn check(name: &str, wanted: &Value) -> Result<(), Failed> {
     let extra = wanted["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let outcome = Nixbox::try_(guest(name)).args(extra).run();
     let report = outcome.report();
-    let fails: BTreeSet<String> =
-        wanted["fails"].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect();
+    let ids = |name: &str| -> BTreeSet<String> {
+        wanted[name].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect()
+    };
+    let fails = ids("fails");
     let mut wrong = Vec::new();
     if Some(i64::from(outcome.code())) != wanted["exit"].as_i64() {
         wrong.push(format!("exit {} instead of {}", outcome.code(), wanted["exit"]));
     }
     if outcome.failed() != fails {
         wrong.push(format!("failed checks {:?} instead of {fails:?}", outcome.failed()));
+    }
+    let warned = outcome.with_status("warn");
+    if !ids("warns").is_subset(&warned) {
+        wrong.push(format!("warnings {warned:?} instead of {:?}", ids("warns")));
     }
     if let Some(cause) = wanted["cause"].as_str() {
         let told = format!("{} {}", report["cause"], report["detail"]);

@@ -45,6 +45,7 @@ const WITH_GUESTS: &[Story] = &[
     ("a path with spaces works", a_path_with_spaces),
     ("two runs at once do not disturb each other", two_at_once),
     ("no terminal, no home, no runtime directory", no_home),
+    ("a hostile runner and a hostile guest gain nothing", hostile),
     ("a disk without space is nobody's configuration", disk_without_space),
     ("a disk that fills up is nobody's configuration", disk_that_fills_up),
     ("a read-only artifacts directory is said, and nothing is lost", read_only_artifacts),
@@ -371,4 +372,58 @@ fn ten_at_once() {
         let outcome = run.wait();
         assert_eq!(outcome.code(), 0, "{:#}", outcome.report());
     }
+}
+
+/// The port and the process name that the hostile ones look for.
+const CANARY_PORT: u16 = 18765;
+const CANARY: &str = "nixbox-canary";
+
+/// Something to reach and something to kill, on this host.
+struct Canary {
+    listener: std::net::TcpListener,
+    process: std::process::Child,
+    _directory: tempfile::TempDir,
+}
+
+impl Canary {
+    fn new() -> Self {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", CANARY_PORT)).expect("the canary's port is free");
+        listener.set_nonblocking(true).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join(CANARY);
+        fs::copy("/bin/sleep", &program).unwrap();
+        let process = std::process::Command::new(program).arg("600").spawn().unwrap();
+        Self { listener, process, _directory: directory }
+    }
+
+    fn stays_untouched(mut self) {
+        assert!(self.listener.accept().is_err(), "somebody came out to loopback");
+        assert!(self.process.try_wait().unwrap().is_none(), "somebody killed a process outside");
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// What `who` says of its attempts in an artifact: each refused.
+fn all_refused(report: &serde_json::Value, artifact: &str, who: &str, attempts: usize) {
+    let directory = Path::new(report["artifacts"].as_str().expect("artifacts"));
+    let text = fs::read_to_string(directory.join(artifact)).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains(who) && line.contains(": ")).collect();
+    assert!(lines.iter().all(|line| !line.contains("it worked")), "{lines:#?}");
+    let refused = lines.iter().filter(|line| line.contains("refused")).count();
+    assert!(refused >= attempts, "{refused} of {attempts} attempts refused: {lines:#?}");
+}
+
+fn hostile() {
+    let canary = Canary::new();
+    let runner = Nixbox::try_(guest("hostile-runner")).run();
+    let report = runner.report();
+    assert_eq!(runner.code(), 5, "{report:#}");
+    all_refused(&report, "qemu.log", "hostile-runner:", 5);
+
+    let guest = Nixbox::try_(guest("hostile-guest")).run();
+    let report = guest.report();
+    assert_eq!(guest.code(), 0, "{report:#}");
+    all_refused(&report, "journal.txt", "hostile-guest", 3);
+    canary.stays_untouched();
 }

@@ -226,11 +226,16 @@ impl Outcome {
 
     /// The ids of the checks that failed.
     pub(crate) fn failed(&self) -> BTreeSet<String> {
+        self.with_status("fail")
+    }
+
+    /// The ids of the checks with this status, but for those whose failure is accepted.
+    pub(crate) fn with_status(&self, status: &str) -> BTreeSet<String> {
         self.report()["checks"]
             .as_array()
             .into_iter()
             .flatten()
-            .filter(|check| check["status"] == "fail" && check["allowed"].is_null())
+            .filter(|check| check["status"] == status && check["allowed"].is_null())
             .filter_map(|check| check["id"].as_str().map(str::to_owned))
             .collect()
     }
