@@ -206,13 +206,24 @@ make_tools() {
 
 tools_dir() { printf '%s' "$NIXBOX_CACHE/tools-$(hash_of "$(set_hash tools)" "$(cat "$NIXBOX_ROOT/tests/guests/relocate.sh")")"; }
 
-# rustup's directory is not on every PATH, and cargo links with cc.
-need_cargo() {
-    local bin=${CARGO_HOME:-$(home_dir)/.cargo}/bin
+# A cargo that works, and a linker. rustup's directory is not on every PATH; and its programs look for their toolchains
+# below the home directory, where a new user has none, though the installation has.
+need_rust() {
+    local bin=${CARGO_HOME:-$(home_dir)/.cargo}/bin installed
     if ! have cargo && [ -x "$bin/cargo" ]; then PATH=$bin:$PATH; fi
-    have cargo || die 5 "cargo is missing: vhost-device-vsock is built with it" \
-        "install Rust with rustup, or put vhost-device-vsock $VHOST_DEVICE_VSOCK on PATH"
-    have cc || as_root apt-get install -y gcc libc6-dev
+    if ! have cargo && have nix && ! have apt-get; then
+        die 5 "cargo is missing" "run it in the development shell: nix develop -c $0"
+    fi
+    have cargo || die 5 "cargo is missing: nixbox and vhost-device-vsock are built with it" \
+        "install Rust 1.95 or later with rustup"
+    if [ -z "${RUSTUP_HOME:-}" ] && ! (cd "$NIXBOX_ROOT" && cargo --version) >/dev/null 2>&1; then
+        installed=$(dirname "$(dirname "$(dirname "$(readlink -f "$(command -v cargo)")")")")/.rustup
+        if [ -d "$installed" ]; then export RUSTUP_HOME=$installed; fi
+    fi
+    (cd "$NIXBOX_ROOT" && cargo --version) >/dev/null 2>&1 ||
+        die 5 "cargo does not work: $(cd "$NIXBOX_ROOT" && cargo --version 2>&1 | head -n 1)" \
+            "install the toolchain that rust-toolchain.toml names: rustup toolchain install"
+    have cc || as_root apt-get install -y --no-install-recommends gcc libc6-dev
 }
 
 make_vhost_device_vsock() {
@@ -283,7 +294,7 @@ make_env() {
 
     need_debian
     if ! have vhost-device-vsock; then
-        if [ ! -e "$(vsock_dir)" ]; then need_cargo; fi
+        if [ ! -e "$(vsock_dir)" ]; then need_rust; fi
         make_once "$(vsock_dir)" make_vhost_device_vsock &
         vsock_pid=$!
         path=$(vsock_dir)/bin
@@ -352,16 +363,6 @@ enter_env() {
 
 # --- Rust -------------------------------------------------------------------------------------------------------
 
-need_rust() {
-    have cargo && have cc && return
-    if have nix && [ -e "$NIXBOX_ROOT/flake.nix" ] && ! have apt-get; then
-        die 5 "cargo is missing" "run it in the development shell: nix develop -c $0"
-    fi
-    have apt-get || die 5 "cargo is missing" "install Rust by rustup, or cargo and gcc by your package manager"
-    have cc || as_root apt-get install -y --no-install-recommends gcc libc6-dev
-    have cargo || as_root apt-get install -y --no-install-recommends cargo rustc
-}
-
 # build_nixbox: target/release/nixbox, its path in NIXBOX_BIN.
 build_nixbox() {
     need_rust
@@ -377,6 +378,6 @@ make_cargo_tool() {
     rm -rf "$dir/.target"
 }
 
-# need_cargo_tool NAME VERSION builds it once; cargo_tool prints where it is.
+# need_rust_tool NAME VERSION builds it once; cargo_tool prints where it is.
 need_cargo_tool() { make_once "$NIXBOX_CACHE/$1-$2" make_cargo_tool "$1" "$2"; }
 cargo_tool() { printf '%s' "$NIXBOX_CACHE/$1-$2/bin/$1"; }

@@ -320,24 +320,24 @@ fn no_home() {
     assert_eq!(outcome.code(), 0, "{:#}", outcome.report());
 }
 
-/// `nixbox` with a state directory of this many MiB.
-fn in_little_space(mib: u32) -> harness::Outcome {
-    let call = Nixbox::try_(guest("minimal"));
+/// A guest tried with a state directory of this many MiB.
+fn in_little_space(name: &str, mib: u32) -> harness::Outcome {
+    let call = Nixbox::try_(guest(name));
     let state = call.home().join("state");
     fs::create_dir(&state).unwrap();
     call.on_a_disk_of(mib, &state).run()
 }
 
 fn disk_without_space() {
-    let outcome = in_little_space(100);
+    let outcome = in_little_space("minimal", 100);
     let report = outcome.report();
     assert_eq!(outcome.code(), 5, "{report:#}");
     assert!(report["cause"].as_str().is_some_and(|cause| cause.contains("disk is full")), "{report:#}");
 }
 
 fn disk_that_fills_up() {
-    // A little more than what has to stay free: enough to start, not enough for the guest's disk.
-    let outcome = in_little_space(262);
+    // More than what has to stay free, and less than what the guest writes besides.
+    let outcome = in_little_space("fills-disk", 320);
     let report = outcome.report();
     assert_eq!(outcome.code(), 5, "{report:#}");
     assert!(report["cause"].as_str().is_some_and(|cause| cause.contains("disk")), "{report:#}");

@@ -34,6 +34,8 @@ const RESTARTS: u32 = 2;
 /// The longest a boot may take by default. Emulation is five to ten times slower, and more on a busy host.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
+/// How long what was started may take to be gone when a run ended early.
+const CHILDREN_LIMIT: Duration = Duration::from_secs(2);
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
 /// Runs `nixbox try`. Always answers with a report: what went wrong is in it.
@@ -47,6 +49,8 @@ pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> 
         artifacts: None,
     };
     if let Err(failure) = run.go().await {
+        // What was interrupted while it started is ended by being dropped, which waits for nobody.
+        jail::children_end(CHILDREN_LIMIT).await;
         run.failed(&failure);
     }
     run.report.seconds = clock.elapsed().as_secs_f64();

@@ -369,7 +369,7 @@ let
   ];
 
   brokenNetwork = [
-    (guest "no-address" { exit = 1; fails = [ "network.address" "network.route" ]; cause = "address"; } {
+    (guest "no-address" { exit = 1; fails = [ "network.address" ]; cause = "address"; } {
       config.environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\n\n[Network]\nDHCP=no\nLinkLocalAddressing=no";
     })
     (guest "no-dns" { exit = 1; fails = [ "network.dns" ]; cause = "resolv.conf"; } { config.networking.nameservers = [ ]; })
