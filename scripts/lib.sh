@@ -378,6 +378,6 @@ make_cargo_tool() {
     rm -rf "$dir/.target"
 }
 
-# need_rust_tool NAME VERSION builds it once; cargo_tool prints where it is.
+# need_cargo_tool NAME VERSION builds it once; cargo_tool prints where it is.
 need_cargo_tool() { make_once "$NIXBOX_CACHE/$1-$2" make_cargo_tool "$1" "$2"; }
 cargo_tool() { printf '%s' "$NIXBOX_CACHE/$1-$2/bin/$1"; }
