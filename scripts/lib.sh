@@ -229,8 +229,8 @@ need_rust() {
 make_vhost_device_vsock() {
     local dir=$1
     say "building vhost-device-vsock $VHOST_DEVICE_VSOCK (a minute or three) …"
-    # From /, so that no toolchain file or cargo configuration of a project decides.
-    if ! (cd / && cargo install --locked --quiet --root "$dir" --target-dir "$dir/.target" \
+    # From here, so that our toolchain file decides: a new user of rustup has no default.
+    if ! (cd "$NIXBOX_ROOT" && cargo install --locked --quiet --root "$dir" --target-dir "$dir/.target" \
         vhost-device-vsock@"$VHOST_DEVICE_VSOCK" >"$dir/log" 2>&1 </dev/null); then
         cat "$dir/log" >&2
         die 5 "vhost-device-vsock could not be built" "its messages are above"
@@ -374,7 +374,7 @@ build_nixbox() {
 make_cargo_tool() {
     local dir=$1 tool=$2 version=$3
     say "building $tool $version …"
-    (cd / && cargo install --locked --quiet --root "$dir" --target-dir "$dir/.target" "$tool@$version")
+    (cd "$NIXBOX_ROOT" && cargo install --locked --quiet --root "$dir" --target-dir "$dir/.target" "$tool@$version")
     rm -rf "$dir/.target"
 }
 
