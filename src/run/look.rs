@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boot::{self, ComeUp};
+use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::build::promises::Promises;
 use crate::checks::{self, Context, End, Judgement, Looks, NoBoot, Plan};
 use crate::config::DEFAULT_SCRIPT_DEADLINE;
 use crate::event::Events;
@@ -42,6 +44,18 @@ pub(super) struct Look<'a> {
     pub(super) artifacts: Option<&'a Artifacts>,
 }
 
+/// What a verdict rests on.
+#[derive(Serialize)]
+struct Judged<'a> {
+    promises: &'a Promises,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looks: Option<&'a Looks>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_boot: Option<&'a NoBoot>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a Context>,
+}
+
 /// What was seen of a guest.
 pub(super) struct Seen {
     /// What the checks say.
@@ -64,7 +78,8 @@ impl Look<'_> {
             ComeUp::NotUp { end, status, seconds } => self.judge_no_boot(machine, guest, end, status, seconds).await,
             ComeUp::Crashed(failure) | ComeUp::Host(failure) => return Err(failure),
         };
-        self.evidence(machine, guest).await;
+        // A guest that could not be asked has no journal to give; the console says it all.
+        self.evidence(machine, seen.systemd.as_ref().map(|_| guest)).await;
         Ok(seen)
     }
 
@@ -75,7 +90,6 @@ impl Look<'_> {
             fate = boot::gone(machine) => return fate.map(Err),
         };
         let looks = Looks { console: machine.console().tail(CONSOLE_LINES), ..looks };
-        self.keep_facts(&looks);
         let context = Context {
             accelerator: self.accel.name().to_owned(),
             network: self.plan.settings.machine.network.unwrap_or_default(),
@@ -83,6 +97,8 @@ impl Look<'_> {
             memory_mib: Some(self.memory_mib),
             host_resolves: None,
         };
+        let promises = &self.plan.promises;
+        self.keep_facts(&Judged { promises, looks: Some(&looks), no_boot: None, context: Some(&context) });
         let systemd = Some(looks.now().manager.version.clone()).filter(|version| !version.is_empty());
         Ok(Ok(Seen { judgement: checks::judge(self.plan, &looks, &context), systemd }))
     }
@@ -136,9 +152,6 @@ impl Look<'_> {
             }
             _ => None,
         };
-        if let Some(facts) = &facts {
-            self.keep_facts(&Looks { first: facts.clone(), ..Looks::default() });
-        }
         let evidence = NoBoot {
             end,
             console_tail: machine.console().tail(CONSOLE_LINES),
@@ -147,33 +160,34 @@ impl Look<'_> {
             seconds,
             accelerator: self.accel.name().to_owned(),
         };
+        let promises = &self.plan.promises;
+        self.keep_facts(&Judged { promises, looks: None, no_boot: Some(&evidence), context: None });
         let systemd = evidence.facts.as_ref().map(|facts| facts.manager.version.clone());
         Seen { judgement: checks::judge_no_boot(self.plan, &evidence), systemd }
     }
 
     /// Screen and journal, as they are at the verdict.
-    async fn evidence(&self, machine: &Machine, guest: &Guest) {
+    async fn evidence(&self, machine: &Machine, guest: Option<&Guest>) {
         let Some(artifacts) = self.artifacts else { return };
         let screen = artifacts.file(artifact::SCREEN);
-        let (screen, journal) =
-            tokio::join!(machine.screenshot(&screen), guest.journal_text(JOURNAL_LIMIT, JOURNAL_PATIENCE));
+        let journal = async { Some(guest?.journal_text(JOURNAL_LIMIT, JOURNAL_PATIENCE).await) };
+        let (screen, journal) = tokio::join!(machine.screenshot(&screen), journal);
         if let Err(error) = screen {
             self.events.note(format!("no picture of the screen: {error}"));
         }
-        let kept = match journal {
+        let kept = journal.map(|journal| match journal {
             Ok(text) => artifacts.keep(artifact::JOURNAL, &text).map_err(|error| error.to_string()),
-            // A guest that did not come up has none to give; the console says it all.
-            Err(_) => Ok(()),
-        };
-        if let Err(error) = kept {
+            Err(error) => Err(error.to_string()),
+        });
+        if let Some(Err(error)) = kept {
             self.events.note(format!("the journal was not kept: {error}"));
         }
     }
 
-    /// The facts, so that a verdict can be understood and judged again.
-    fn keep_facts(&self, looks: &Looks) {
+    /// What was judged, so that a verdict can be understood and judged again (`tests/facts.rs` reads the same).
+    fn keep_facts(&self, judged: &Judged<'_>) {
         let Some(artifacts) = self.artifacts else { return };
-        let kept = serde_json::to_vec_pretty(looks).map_err(|error| error.to_string());
+        let kept = serde_json::to_vec_pretty(judged).map_err(|error| error.to_string());
         let kept = kept.and_then(|text| artifacts.keep(artifact::FACTS, &text).map_err(|error| error.to_string()));
         if let Err(error) = kept {
             self.events.note(format!("the facts were not kept: {error}"));
