@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::model::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
-use super::text::{Paint, Style, count, cut, escape, escape_line, seconds, wrap};
+use super::text::{Paint, Style, count, cut, wrap};
 use crate::names::{Exit, artifact};
+use crate::text::{escape, escape_line, seconds};
 
 /// Columns of the labels on the left.
 const LABEL: usize = 12;
