@@ -19,8 +19,9 @@ use crate::failure::{Failure, Result};
 use crate::machine::accel;
 use crate::machine::jail::{self, JailKind};
 use crate::names::Exit;
-use crate::report::text::{Paint, Style, escape, escape_line, seconds, wrap};
+use crate::report::text::{Paint, Style, wrap};
 use crate::report::{artifacts, json, output};
+use crate::text::{command_line, escape, escape_line, seconds, without_sequences};
 
 /// The oldest nix whose output nixbox reads.
 const OLDEST_NIX: (u32, u32) = (2, 8);
@@ -285,8 +286,7 @@ async fn settings() -> Ran {
 /// Runs a command to its end, or to the limit.
 async fn ask<const N: usize>(command: [&str; N], limit: Duration) -> Ran {
     let began = Instant::now();
-    let mut ran =
-        Ran { command: command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "), ..Ran::default() };
+    let mut ran = Ran { command: command_line(command), ..Ran::default() };
     let [program, arguments @ ..] = &command[..] else { return ran };
     let child = Command::new(program)
         .args(arguments)
@@ -332,15 +332,6 @@ async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
     let _kept_so_far = (&mut stream).take(OUTPUT_LIMIT).read_to_end(&mut kept).await;
     let _dropped = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
     String::from_utf8_lossy(&kept).into_owned()
-}
-
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 /// Free bytes, for this user, where the VM's disk, the artifacts and the builds go.
@@ -635,17 +626,7 @@ fn sandbox(settings: &str) -> Option<String> {
 
 /// nix writes its errors with colours even when nobody sees them.
 fn strip_colours(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("\x1b[") {
-        out.push_str(&rest[..start]);
-        let sequence = &rest[start + 2..];
-        // ECMA-48, 5.4: the final byte of a control sequence.
-        let end = sequence.find(|c: char| ('\x40'..='\x7e').contains(&c)).map_or(sequence.len(), |end| end + 1);
-        rest = &sequence[end..];
-    }
-    out.push_str(rest);
-    out
+    without_sequences(text).collect()
 }
 
 /// What was run, for `--prove`.

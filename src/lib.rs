@@ -19,6 +19,7 @@
 //! * what is asked of the guest and what it answered, as data: [`guest`]
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is told: [`report`]
+//! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
 //! * a port, a file name, an exit code, a schema version: [`names`]
 
 pub mod build;
@@ -37,3 +38,4 @@ pub mod names;
 pub mod report;
 pub mod run;
 pub mod target;
+pub mod text;

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 /// Says why nothing else is said, on stderr.
 fn tell(failure: &Failure) -> ExitCode {
-    output::to_stderr(&format!("error: {}\n", nixbox::report::text::escape(&failure.to_string())));
+    output::to_stderr(&format!("error: {}\n", nixbox::text::escape(&failure.to_string())));
     failure.exit.code().into()
 }
 

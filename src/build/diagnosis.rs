@@ -8,10 +8,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::log::{Log, Message, clean};
+use super::log::{Log, Message};
 use super::store::name_of;
 use crate::failure::Failure;
 use crate::names::Exit;
+use crate::text::{plain, quote};
 
 /// Ids of the checks that a failure of nix stands for.
 pub mod check {
@@ -149,10 +150,10 @@ impl Source {
                 file.display()
             ));
         }
-        let shell = super::nix::quote(&root.to_string_lossy());
+        let shell = quote(&root.to_string_lossy());
         Some(format!(
             "git add {}: the file is there, but nix sees only what git tracks (in {shell})",
-            super::nix::quote(&file.to_string_lossy())
+            quote(&file.to_string_lossy())
         ))
     }
 }
@@ -448,7 +449,7 @@ pub(super) fn derivation(log: &Log, source: &Source, named: &str, cause: Option<
         let failure = host_problem(&core(&message));
         return failure.unwrap_or_else(|| Failure::host(format!("nix could not build {named}"))).why(why.trim_end());
     };
-    let name = clean(name_of(&cause.drv), 200);
+    let name = plain(name_of(&cause.drv), 200);
     let message = log.errors.iter().find(|message| message.text.contains(&cause.drv)).cloned().unwrap_or_default();
     let tail: Vec<&str> = log.tails.get(&cause.drv).into_iter().flatten().map(String::as_str).collect();
     let shown = &tail[tail.len().saturating_sub(LOG_LINES)..];

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::store::name_of;
 use crate::event::{Event, Events};
+use crate::text::plain;
 
 /// Lines kept of each derivation's log.
 const TAIL_LINES: usize = 40;
@@ -108,15 +109,15 @@ impl Log {
     /// Takes one line of nix's stderr; tells `events`. Returns what belongs into `nix.log`, if anything.
     pub fn take(&mut self, line: &str, events: &Events) -> Option<String> {
         let Some(json) = line.strip_prefix("@nix ") else {
-            let plain = clean(line, LINE_BYTES);
-            if plain.trim().is_empty() {
+            let said = plain(line, LINE_BYTES);
+            if said.trim().is_empty() {
                 return None;
             }
-            self.stray.push_back(plain.clone());
+            self.stray.push_back(said.clone());
             if self.stray.len() > MESSAGES {
                 self.stray.pop_front();
             }
-            return Some(plain);
+            return Some(said);
         };
         // A line that is no JSON, or of another shape, is some other version's business.
         let Ok(line) = serde_json::from_str::<Line>(json) else { return None };
@@ -136,7 +137,7 @@ impl Log {
     }
 
     fn message(&mut self, line: Line, events: &Events) -> Option<String> {
-        let text = clean(&line.msg, MESSAGE_BYTES);
+        let text = plain(&line.msg, MESSAGE_BYTES);
         if line.level == LEVEL_ERROR && text.starts_with("error:") {
             // Every failure says it again for each thing that depended on it: the first ones are what matters.
             if self.errors.len() < MESSAGES {
@@ -172,27 +173,27 @@ impl Log {
         let activity = match line.kind {
             ACTIVITY_BUILD => {
                 let drv = first();
-                self.doing(format!("building {}", clean(name_of(&drv), 200)), events);
+                self.doing(format!("building {}", plain(name_of(&drv), 200)), events);
                 Activity::Build { drv, phase: None }
             }
             ACTIVITY_SUBSTITUTE | ACTIVITY_COPY_PATH => {
                 let path = first();
                 if !path.is_empty() {
-                    self.doing(format!("fetching {}", clean(name_of(&path), 200)), events);
+                    self.doing(format!("fetching {}", plain(name_of(&path), 200)), events);
                 }
                 if line.kind == ACTIVITY_COPY_PATH { Activity::Transfer { done: 0 } } else { Activity::Other }
             }
             ACTIVITY_FILE_TRANSFER => {
-                self.doing(format!("downloading {}", clean(&first(), 200)), events);
+                self.doing(format!("downloading {}", plain(&first(), 200)), events);
                 Activity::Transfer { done: 0 }
             }
             ACTIVITY_FETCH_TREE => {
-                self.doing(clean(&line.text, 200), events);
+                self.doing(plain(&line.text, 200), events);
                 Activity::Other
             }
             ACTIVITY_BUILDS => Activity::Builds,
             _ => {
-                let text = clean(&line.text, 200);
+                let text = plain(&line.text, 200);
                 if text.starts_with("copying")
                     || text.starts_with("evaluating derivation")
                     || text.starts_with("fetching")
@@ -225,7 +226,7 @@ impl Log {
         let text = || line.fields.first().and_then(Value::as_str).unwrap_or_default();
         match line.kind {
             RESULT_BUILD_LOG_LINE | RESULT_POST_BUILD_LOG_LINE => {
-                let said = clean(text(), LINE_BYTES);
+                let said = plain(text(), LINE_BYTES);
                 let Some(Activity::Build { drv, .. }) = self.activities.get(&line.id) else { return Some(said) };
                 let drv = drv.clone();
                 let logged = format!("{}> {said}", name_of(&drv));
@@ -234,7 +235,7 @@ impl Log {
             }
             RESULT_SET_PHASE => {
                 if let Some(Activity::Build { drv, phase }) = self.activities.get_mut(&line.id) {
-                    *phase = Some(clean(text(), 100));
+                    *phase = Some(plain(text(), 100));
                     let now = building(drv, phase.as_deref());
                     self.doing(now, events);
                 }
@@ -298,7 +299,7 @@ impl Log {
 }
 
 fn building(drv: &str, phase: Option<&str>) -> String {
-    let name = clean(name_of(drv), 200);
+    let name = plain(name_of(drv), 200);
     match phase {
         Some(phase) => format!("building {name}: {phase}"),
         None => format!("building {name}"),
@@ -330,43 +331,7 @@ fn note_of(text: &str) -> Option<String> {
         return None;
     }
     let warning = first.strip_prefix("evaluation warning: ").or_else(|| first.strip_prefix("trace: warning: "))?;
-    Some(format!("the configuration warns: {}", clean(warning, 300)))
-}
-
-/// Without ANSI sequences and control characters (newlines and tabs stay), and no longer than `most` bytes.
-pub(super) fn clean(text: &str, most: usize) -> String {
-    let mut out = String::with_capacity(text.len().min(most));
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '\u{1b}' => match rest.peek() {
-                // CSI: parameters, then one final byte (ECMA-48, 5.4).
-                Some('[') => {
-                    rest.next();
-                    while rest.next_if(|c| !('\u{40}'..='\u{7e}').contains(c)).is_some() {}
-                    rest.next();
-                }
-                // OSC: ends in BEL or ST.
-                Some(']') => {
-                    while let Some(c) = rest.next() {
-                        if c == '\u{7}' || (c == '\u{1b}' && rest.next_if_eq(&'\\').is_some()) {
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            },
-            '\n' | '\t' => out.push(c),
-            // Bidirectional overrides make text read as something else (CVE-2021-42574).
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {}
-            c => out.push(c),
-        }
-        if out.len() >= most {
-            out.push('…');
-            break;
-        }
-    }
-    out
+    Some(format!("the configuration warns: {}", plain(warning, 300)))
 }
 
 #[cfg(test)]
@@ -473,15 +438,5 @@ mod tests {
         assert!(
             seen.iter().any(|event| matches!(event, Event::Progress { done: 10, expected: 20, unit: "MiB fetched" }))
         );
-    }
-
-    #[test]
-    fn escapes_are_removed() {
-        assert_eq!(
-            clean("\u{1b}[31;1merror:\u{1b}[0m a\u{1b}]0;title\u{7}b\u{1b}]8;;x\u{1b}\\c\rd\u{8}", 99),
-            "error: abcd"
-        );
-        assert_eq!(clean("aaaa", 2), "aa…");
-        assert_eq!(clean("a\n\tb", 99), "a\n\tb");
     }
 }

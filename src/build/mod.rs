@@ -17,11 +17,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use self::diagnosis::{Source, check};
-pub use self::nix::{Answer, Nix, NixFlags, quote};
+pub use self::nix::{Answer, Nix, NixFlags};
 pub use self::store::{STORE_DIR, Store, store_path_of};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::target::{Output, Target, choices};
+use crate::text::command_line;
 use promises::{PromisedUnit, Promises};
 
 /// The expressions that are evaluated.
@@ -536,7 +537,7 @@ pub async fn apply_command(target: &Target, nix: &Nix) -> Option<String> {
         words.extend(["--specialisation".to_owned(), specialisation.clone()]);
     }
     words.extend(nix.flags.words(nix.here()).into_iter().filter(|word| word != "--show-trace"));
-    Some(words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "))
+    Some(command_line(words))
 }
 
 impl Failure {

@@ -22,6 +22,7 @@ use super::log::Log;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::names::Exit;
+use crate::text::quote;
 
 /// Options of nix that nixbox takes under nix's own names, on every command that evaluates.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -45,7 +46,7 @@ pub struct NixFlags {
     /// Apply the settings in the flake's nixConfig (they may add binary caches and run programs)
     #[arg(long)]
     pub accept_flake_config: bool,
-    /// Add to the search path for <name>
+    /// Add to the search path for `<name>`
     #[arg(short = 'I', long = "include", value_name = "PATH", action = clap::ArgAction::Append)]
     pub include: Vec<String>,
     /// Show nix's whole stack trace when the evaluation fails
@@ -380,16 +381,6 @@ fn printable(args: &[OsString]) -> String {
         .join(" ")
 }
 
-/// A word for a POSIX shell.
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%#".contains(c);
-    if !word.is_empty() && word.chars().all(plain) && !word.starts_with('#') {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 fn not_run(program: &str, error: &std::io::Error) -> Failure {
     if error.kind() == std::io::ErrorKind::NotFound {
         Failure::host(format!("{program} is not on PATH")).hint(
@@ -572,14 +563,6 @@ mod tests {
         assert_eq!(flags.option_value("a"), Some("2"));
         assert_eq!(flags.option.len(), 4);
         assert_eq!(flags.override_input, ["x", "github:a/b"]);
-    }
-
-    #[test]
-    fn words_for_a_shell() {
-        assert_eq!(quote("a/b#c"), "a/b#c");
-        assert_eq!(quote("it's"), r"'it'\''s'");
-        assert_eq!(quote(""), "''");
-        assert_eq!(quote("$(x)"), "'$(x)'");
     }
 
     #[tokio::test]

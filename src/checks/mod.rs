@@ -27,7 +27,7 @@ pub mod plan;
 mod sandbox;
 mod script;
 mod services;
-pub mod text;
+mod text;
 mod unit;
 mod users;
 mod verdict;

@@ -2,7 +2,7 @@
 
 use super::catalog;
 use crate::names::Exit;
-use crate::report::{CheckResult, Stage, Status, Verdict};
+use crate::report::{CheckResult, Report, Stage, Status, Verdict};
 
 /// A run's answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +21,18 @@ pub struct Outcome {
     pub detail: Vec<String>,
     /// What to do next.
     pub hint: Option<String>,
+}
+
+impl Outcome {
+    /// Makes it the answer of a report.
+    pub fn decide(self, report: &mut Report) {
+        report.verdict = self.verdict;
+        report.stage = self.stage;
+        report.exit = self.exit.code();
+        report.cause = self.cause;
+        report.detail = (!self.detail.is_empty()).then(|| self.detail.join("\n"));
+        report.hint = self.hint;
+    }
 }
 
 /// Whether a result makes the run fail: a failure that is not accepted.
@@ -138,5 +150,28 @@ mod tests {
         let mut result = CheckResult::new("services.ports", Status::Fail, "x");
         result.allowed = Some("known".to_owned());
         assert_eq!(verdict(&[result]).verdict, Verdict::Pass);
+    }
+
+    fn decided(statuses: &[(Status, bool)]) -> (Verdict, u8) {
+        let result = |(number, (status, allowed)): (usize, &(Status, bool))| {
+            let mut check = CheckResult::new(format!("kind.{number}"), *status, "seen");
+            check.allowed = allowed.then(|| "known".to_owned());
+            check
+        };
+        let results: Vec<_> = statuses.iter().enumerate().map(result).collect();
+        let mut report = Report::new("x", std::time::SystemTime::UNIX_EPOCH);
+        verdict(&results).decide(&mut report);
+        (report.verdict, report.exit)
+    }
+
+    #[test]
+    fn a_run_is_judged_by_its_worst_check() {
+        use Status::{Fail, Pass, Skip, Unknown, Warn};
+        assert_eq!(decided(&[(Pass, false), (Warn, false), (Skip, false)]), (Verdict::Pass, 0));
+        assert_eq!(decided(&[(Pass, false), (Unknown, false), (Fail, false)]), (Verdict::Fail, 1));
+        assert_eq!(decided(&[(Pass, false), (Unknown, false), (Fail, true)]), (Verdict::Unknown, 5));
+        assert_eq!(decided(&[(Pass, false), (Fail, true)]), (Verdict::Pass, 0));
+        assert_eq!(decided(&[(Skip, false)]), (Verdict::Unknown, 5));
+        assert_eq!(decided(&[]), (Verdict::Unknown, 5));
     }
 }

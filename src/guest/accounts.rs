@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::facts::{Account, Group, Password};
-use super::text::bounded;
+use crate::text::bounded;
 
 /// Prints `a NAME PASSWORD UID GID HOME SHELL EXECUTABLE KEY` for each line of passwd, `s NAME PASSWORD` for each of
 /// shadow, `h UID HOME` for each home that is there, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no

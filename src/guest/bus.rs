@@ -15,10 +15,10 @@ use zbus::{Connection, MessageStream, connection, message};
 
 use super::credentials::Token;
 use super::facts::{Job, Manager, Service, Unit};
-use super::text::bounded;
 use super::{Error, greeting, relabel};
 use crate::channel::Channel;
 use crate::names::{UNIT_PREFIX, port};
+use crate::text::bounded;
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";

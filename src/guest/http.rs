@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Error;
 use super::facts::HttpAnswer;
 use super::shell::{Output, Script};
-use super::text::{bounded, quote_plain as quote};
+use crate::text::{bounded, quoted};
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -51,8 +51,8 @@ pub(super) fn script(request: &Request) -> Result<Script, Error> {
     let seconds = request.deadline.as_secs().max(1);
     let mut text = String::new();
     let method_option = if method == "HEAD" { "--head".to_owned() } else { format!("-X {method}") };
-    let curl_headers: String = headers.iter().map(|header| format!(" -H {}", quote(header))).collect();
-    let url_word = quote(url);
+    let curl_headers: String = headers.iter().map(|header| format!(" -H {}", quoted(header))).collect();
+    let url_word = quoted(url);
     text.push_str(&format!(
         "if command -v curl >/dev/null; then\n exec curl -q -sS --max-time {seconds} {method_option}{curl_headers} \
          -w '%{{stderr}}\\n{MARK}%{{http_code}}\\n' -- {url_word}\nfi\n"
@@ -68,9 +68,9 @@ pub(super) fn script(request: &Request) -> Result<Script, Error> {
                  exec bash -c 'exec 3<>\"/dev/tcp/$0/$1\" || exit 7; trap : PIPE; printf %s \"$2\" >&3; echo {MARK}raw >&2; cat <&3' \
                  \"$host\" \"$port\" \"$request\"\nfi\n\
                  if command -v nc >/dev/null; then\n echo {MARK}raw >&2\n printf %s \"$request\" | nc \"$host\" \"$port\"\n exit\nfi\n",
-                quote(&plain.host),
+                quoted(&plain.host),
                 plain.port,
-                quote(&bytes),
+                quoted(&bytes),
             ));
         }
         None if url.starts_with("https://") => {}

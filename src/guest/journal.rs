@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::facts::JournalLine;
-use super::text::{bounded, quote_plain};
 use crate::names::UNIT_PREFIX;
+use crate::text::{bounded, quoted};
 
 /// Most bytes of a message.
 const MESSAGE: usize = 2048;
@@ -19,7 +19,7 @@ pub(super) fn command(most: usize) -> String {
 /// The command for what these units said at all priorities: a service's own words on stderr are priority 6. The last
 /// `most` lines.
 pub(super) fn command_of<'a>(units: impl IntoIterator<Item = &'a str>, most: usize) -> String {
-    let matches: Vec<_> = units.into_iter().map(|unit| quote_plain(&format!("_SYSTEMD_UNIT={unit}"))).collect();
+    let matches: Vec<_> = units.into_iter().map(|unit| quoted(&format!("_SYSTEMD_UNIT={unit}"))).collect();
     json_command(most, &matches.join(" + "))
 }
 

@@ -13,9 +13,9 @@ use super::facts::{Facts, HttpAnswer, Job, Manager, Network, ScriptOutcome, Unit
 use super::http::{self, Request};
 use super::proc_net::Tables;
 use super::shell::{Output, Script};
-use super::text::quote_plain;
 use super::{Error, Guest, accounts, journal, proc_net};
 use crate::channel::Transport;
+use crate::text::{bounded, quoted};
 
 /// Judges an outcome: whether it is good enough not to try again.
 pub type Good<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
@@ -248,7 +248,7 @@ impl Guest {
                 if facts.journal.is_empty() {
                     let said = String::from_utf8_lossy(&output.stderr);
                     let said = said.lines().last().unwrap_or("journalctl told nothing");
-                    gaps.insert("journal".to_owned(), super::text::bounded(said, 256));
+                    gaps.insert("journal".to_owned(), bounded(said, 256));
                 }
             }
             Err(error) => drop(gaps.insert("journal".to_owned(), error.to_string())),
@@ -324,7 +324,7 @@ impl Guest {
     /// Whether a name can be resolved; `None` when there is none to resolve.
     async fn resolve(&self, name: Option<&str>, limits: &Limits) -> Result<Option<bool>, Error> {
         let Some(name) = name else { return Ok(None) };
-        let name = quote_plain(name);
+        let name = quoted(name);
         let mut script = Script::new(format!("command -v getent >/dev/null || exit 127\ngetent ahosts {name}"));
         script.deadline = limits.patience;
         let output = self.shell().run(script).await?;
@@ -416,7 +416,7 @@ impl Guest {
                 outcome.error = Some(error.to_string());
             }
         }
-        let lines = format!("journalctl -b -q --no-pager -o cat -n 20 -u {}", quote_plain(&unit));
+        let lines = format!("journalctl -b -q --no-pager -o cat -n 20 -u {}", quoted(&unit));
         if let Ok(output) = self.shell().ask(&lines, limits.patience, limits.output).await {
             outcome.stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         }

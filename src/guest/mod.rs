@@ -18,7 +18,6 @@ mod proc_net;
 mod relabel;
 mod serve;
 pub mod shell;
-mod text;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -8,8 +8,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::text;
 use crate::channel::Channel;
+use crate::text::bounded;
 
 /// One assignment of a notify message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub fn parse(message: &[u8]) -> Vec<Notification> {
     let assignments = message.lines().filter_map(|line| line.split_once('='));
     assignments
         .map(|(name, value)| {
-            let value = text::bounded(value, 512);
+            let value = bounded(value, 512);
             match name {
                 "X_SYSTEMD_UNIT_ACTIVE" => Notification::Active(value),
                 "X_SYSTEMD_UNIT_INACTIVE" => Notification::Inactive(value),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::facts::{Listener, Network};
-use super::text::bounded;
+use crate::text::bounded;
 
 /// Most sockets, links, addresses and routes that are kept of each.
 const MOST: usize = 512;

@@ -1,7 +1,7 @@
 //! Scripts in the guest, by its own `/bin/sh` and coreutils.
 //!
 //! A session is a stream to our script (see [`super::credentials`]), to which a few functions are told once. Then each
-//! request is one line, and its answer is framed by a nonce ([`super::frames`]). Nothing relies on an end of file.
+//! request is one line, and its answer is framed by a nonce (`frames`). Nothing relies on an end of file.
 //!
 //! There are two ways to run something. [`Shell::ask`] is for nixbox's own lookups: the session's shell evaluates them,
 //! writing straight into the stream, since under TCG a fork takes 5 ms and an exec 12 ms. [`Shell::run`] is for what a user wrote: a session
@@ -24,9 +24,9 @@ use super::Error;
 use super::credentials::{Token, nonce};
 use super::frames::{End, Frames};
 use super::greeting;
-use super::text::{quote as quote_line, quote_plain};
 use crate::channel::{Channel, Transport};
 use crate::names::{VIRTIO_PORTS, port};
+use crate::text::quoted;
 
 /// The functions that a session is told, with `$D` for its directory.
 const PRELUDE: &str = include_str!("prelude.sh");
@@ -309,7 +309,7 @@ impl Inner {
             let (mut stream, pid) = greeting::greet(&*self.channel, port::SHELL, &self.token, deadline).await?;
             let nonce = nonce()?;
             let directory = format!("{}/nixbox-{}", self.base, &nonce[..12]);
-            let functions = quote_line(&format!("{}R={}", PRELUDE.replace("$D", &directory), quote_plain(RUNNER)));
+            let functions = quote_line(&format!("{}R={}", PRELUDE.replace("$D", &directory), quoted(RUNNER)));
             // A virtio-serial port may be given to us with another's functions; ours replace them.
             let line = format!("{} {nonce} eval {functions}; s=:; quick\n", self.token.ask());
             let told = async {
@@ -484,6 +484,11 @@ fn finish(end: Option<End>, frames: Frames, clean: bool, timed_out: bool) -> Res
     }
 }
 
+/// A single-quoted word, all on one line: a line's end becomes `$N`, which our script sets.
+fn quote_line(text: &str) -> String {
+    quoted(text).replace('\n', "'\"$N\"'")
+}
+
 #[cfg(test)]
 #[expect(clippy::print_stderr, reason = "a test that skips says why, and what it measured")]
 mod tests {
@@ -572,6 +577,11 @@ mod tests {
     }
 
     const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn quoted_words_are_one_line() {
+        assert_eq!(quote_line("it's\n$HOME"), "'it'\\''s'\"$N\"'$HOME'");
+    }
 
     #[tokio::test]
     async fn streams_and_exit_code_are_apart() {

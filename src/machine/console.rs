@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
 
+use crate::text::Sequences;
+
 /// Longest line that is kept whole, in bytes.
 const LINE_LIMIT: usize = 4 << 10;
 /// How many of the last lines are kept, cleaned.
@@ -62,49 +64,26 @@ impl Bounded {
 #[derive(Debug, Default)]
 pub(crate) struct Cleaner {
     line: Vec<u8>,
-    state: Escape,
+    sequences: Sequences,
     returned: bool,
-}
-
-/// Where in an escape sequence we are (ECMA-48).
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Escape {
-    #[default]
-    None,
-    /// After ESC.
-    Begun,
-    /// In a control sequence: ends with a byte from `@` to `~`.
-    Control,
-    /// In a string (title, hyperlink): ends with BEL or ESC `\`.
-    Text,
-    /// One more byte belongs to it.
-    One,
 }
 
 impl Cleaner {
     /// Takes bytes, gives the lines that they complete.
     pub(crate) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
         for byte in bytes {
-            match (self.state, *byte) {
-                (Escape::None, 0x1b) | (Escape::Text, 0x1b) => self.state = Escape::Begun,
-                (Escape::None, b'\n') => line(self.finish()),
+            // What begins, makes up and ends a sequence is ASCII; other bytes are parts of characters.
+            let c = if byte.is_ascii() { char::from(*byte) } else { char::REPLACEMENT_CHARACTER };
+            if self.sequences.takes(c) {
+                continue;
+            }
+            match byte {
+                b'\n' => line(self.finish()),
                 // What follows a carriage return overwrites the line.
-                (Escape::None, b'\r') => self.returned = true,
-                (Escape::None, b'\t') => self.keep(b' '),
-                (Escape::None, 0..=0x1f | 0x7f) => {}
-                (Escape::None, byte) => self.keep(byte),
-                (Escape::Begun, b'[') => self.state = Escape::Control,
-                (Escape::Begun, b']' | b'P' | b'_' | b'^' | b'X') => self.state = Escape::Text,
-                (Escape::Begun, b'(' | b')' | b'*' | b'+' | b'#' | b'%' | b' ') => self.state = Escape::One,
-                (Escape::Begun, _) | (Escape::One, _) => self.state = Escape::None,
-                (Escape::Control, 0x40..=0x7e) => self.state = Escape::None,
-                (Escape::Text, 0x07) => self.state = Escape::None,
-                // A sequence that never ends must not swallow the rest.
-                (Escape::Control | Escape::Text, b'\n') => {
-                    self.state = Escape::None;
-                    line(self.finish());
-                }
-                (Escape::Control | Escape::Text, _) => {}
+                b'\r' => self.returned = true,
+                b'\t' => self.keep(b' '),
+                0..=0x1f | 0x7f => {}
+                byte => self.keep(*byte),
             }
         }
     }

@@ -259,7 +259,7 @@ impl Machine {
     /// How much processor time QEMU has taken so far; `None` where the system does not tell. A guest that does nothing
     /// takes next to none, under emulation too.
     pub fn cpu_time(&self) -> Option<Duration> {
-        rundir::cpu_time(u32::try_from(self.pid?).ok()?)
+        process::cpu_time(u32::try_from(self.pid?).ok()?)
     }
 
     /// What the runner's own arguments open to the guest beyond the store (see [`spec::openings`]).

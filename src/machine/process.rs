@@ -1,4 +1,5 @@
 //! A jailed program with a task that attends to it: tells how it ended, captures what it says, kills all at the end.
+//! And what the system tells of a process.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,36 @@ pub(crate) async fn wait(mut ended: watch::Receiver<Option<Ended>>) -> Ended {
     }
 }
 
+/// When a process started, in clock ticks since boot; with the pid it names one process for good.
+/// `None` when there is no such process, or the system does not tell.
+pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    statistic(&statistics(pid)?, 22)
+}
+
+/// The pid of a process's parent.
+#[cfg(target_os = "linux")]
+pub(crate) fn parent(pid: u32) -> Option<u64> {
+    statistic(&statistics(pid)?, 4)
+}
+
+/// How much processor time a process and its threads have taken.
+pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
+    let statistics = statistics(pid)?;
+    let ticks = statistic(&statistics, 14)? + statistic(&statistics, 15)?;
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
+    Some(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+/// What Linux tells of a process (proc_pid_stat(5)), from field 3 on: the name, field 2, may hold anything.
+fn statistics(pid: u32) -> Option<String> {
+    Some(std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(')')?.1.to_owned())
+}
+
+/// A field of those, counted as proc_pid_stat(5) counts.
+fn statistic(statistics: &str, field: usize) -> Option<u64> {
+    statistics.split_whitespace().nth(field - 3)?.parse().ok()
+}
+
 /// The first executable of this name on PATH, without symbolic links.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
@@ -166,6 +197,18 @@ mod tests {
     fn programs_are_found_on_the_path() {
         assert!(find_program("sh").is_some_and(|path| path.is_absolute()));
         assert_eq!(find_program("no-such-program-of-nixbox"), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_has_a_start_and_takes_time() {
+        let pid = std::process::id();
+        assert!(start_time(pid).is_some_and(|ticks| ticks > 0));
+        let (then, begun) = (cpu_time(pid).unwrap(), std::time::Instant::now());
+        while begun.elapsed() < Duration::from_secs(10) && cpu_time(pid).unwrap() == then {}
+        assert!(cpu_time(pid).unwrap() > then);
+        assert_eq!((start_time(u32::MAX), cpu_time(u32::MAX)), (None, None));
+        assert_eq!(statistic(" S 1 2 3", 4), Some(1));
     }
 
     #[cfg(target_os = "linux")]

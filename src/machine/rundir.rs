@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::UnixStream;
 
+use super::process::start_time;
 use crate::failure::{self, Failure};
 use crate::names::run_file;
 
@@ -144,23 +145,6 @@ pub(crate) fn check_base(base: &Path) -> io::Result<()> {
         return Err(io::Error::other("it is not a directory of this user alone"));
     }
     Ok(())
-}
-
-/// When a process started, in clock ticks since boot; with the pid it names one process for good.
-/// `None` when there is no such process, or the system does not tell.
-pub(crate) fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Field 22 (proc_pid_stat(5)); the name, field 2, may hold anything, so count from its end.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// How much processor time a process and its threads have taken (fields 14 and 15 of proc_pid_stat(5)).
-pub(crate) fn cpu_time(pid: u32) -> Option<std::time::Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ticks: u64 =
-        stat.rsplit_once(')')?.1.split_whitespace().skip(11).take(2).filter_map(|it| it.parse::<u64>().ok()).sum();
-    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??;
-    Some(std::time::Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
 /// Whether nobody uses a run directory any more.

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::model::{CheckResult, PhaseTime, Status};
-use super::text::{Paint, Style, cut, escape_line, seconds};
+use super::text::{Paint, Style, cut};
 use crate::event::{Event, Phase};
+use crate::text::{escape_line, seconds};
 
 /// Plain lines say what is still going on this often.
 const STILL: Duration = Duration::from_secs(10);

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::model::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
-use super::text::{Paint, Style, count, cut, escape, escape_line, seconds, wrap};
+use super::text::{Paint, Style, count, cut, wrap};
 use crate::names::{Exit, artifact};
+use crate::text::{escape, escape_line, seconds};
 
 /// Columns of the labels on the left.
 const LABEL: usize = 12;
@@ -308,7 +309,7 @@ fail: nginx.service failed: exit code 1
   systemd[1]: nginx.service: Failed with result 'exit-code'.
 
 what        services.failed-units of .#laptop, at check after 41 s
-also failed network.ports: nobody listens on tcp 80
+also failed services.ports: nobody listens on tcp 80
 passed      boot 1, users 1
 not tested  disks: a VM has a disk of its own
 machine     tcg, 2 cores, 1024 MiB, network off, jail namespaces, QEMU 10.0.2, …

@@ -79,27 +79,6 @@ impl Report {
         }
     }
 
-    /// Judges by the checks alone: a failure that is not allowed fails, else one that could not be looked at leaves
-    /// the answer unknown, else it is a pass. No check at all is no pass: nothing was tested.
-    pub fn judge(&mut self) {
-        let failed = self.checks.iter().find(|check| check.status == Status::Fail && check.allowed.is_none());
-        let unknown = self.checks.iter().find(|check| check.status == Status::Unknown);
-        let tested = self.checks.iter().any(|check| matches!(check.status, Status::Pass | Status::Warn | Status::Fail));
-        let (verdict, stage, exit, lead) = match (failed, unknown) {
-            (Some(check), _) => (Verdict::Fail, Some(Stage::Check), Exit::CheckFailed, Some(check)),
-            (None, Some(check)) => (Verdict::Unknown, Some(Stage::Check), Exit::Unknown, Some(check)),
-            (None, None) if tested => (Verdict::Pass, None, Exit::Pass, None),
-            (None, None) => (Verdict::Unknown, Some(Stage::Check), Exit::Unknown, None),
-        };
-        let (cause, hint) = match lead {
-            Some(check) => (Some(check.summary.clone()), check.hint.clone()),
-            None if verdict == Verdict::Unknown => (Some("no check was run".to_owned()), None),
-            None => (None, None),
-        };
-        (self.verdict, self.stage, self.exit) = (verdict, stage, exit.code());
-        (self.cause, self.hint, self.detail) = (cause, hint, None);
-    }
-
     /// Takes over what the run told while it went on, where it is not there yet.
     pub fn record(&mut self, recorded: Recorded) {
         if self.phases.is_empty() {
@@ -361,7 +340,7 @@ pub(crate) mod examples {
             },
         ];
         report.notes = vec!["tcg instead of kvm: /dev/kvm ran 1,000,000 iterations in over 100 ms".to_owned()];
-        report.judge();
+        crate::checks::verdict(&report.checks).decide(&mut report);
         report.apply = Some("nixos-rebuild switch --flake 'git+file:///home/u/nixos?rev=0123#laptop'".to_owned());
         report
     }
@@ -380,11 +359,11 @@ pub(crate) mod examples {
                 .detail(lines.map(str::to_owned))
                 .evidence("unit", "nginx.service")
                 .hint("another unit listens on tcp 80: httpd.service"),
-            CheckResult::new("network.ports", Status::Fail, "nobody listens on tcp 80").evidence("port", 80),
+            CheckResult::new("services.ports", Status::Fail, "nobody listens on tcp 80").evidence("port", 80),
             CheckResult::new("users.login", Status::Pass, "u can log in"),
         ];
         report.not_tested = vec![NotTested { what: "disks".to_owned(), why: "a VM has a disk of its own".to_owned() }];
-        report.judge();
+        crate::checks::verdict(&report.checks).decide(&mut report);
         report
     }
 
@@ -435,28 +414,6 @@ pub(crate) mod examples {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn judged(statuses: &[(Status, bool)]) -> (Verdict, u8) {
-        let mut report = Report::new("x", SystemTime::UNIX_EPOCH);
-        for (number, (status, allowed)) in statuses.iter().enumerate() {
-            let mut check = CheckResult::new(format!("kind.{number}"), *status, "seen");
-            check.allowed = allowed.then(|| "known".to_owned());
-            report.checks.push(check);
-        }
-        report.judge();
-        (report.verdict, report.exit)
-    }
-
-    #[test]
-    fn a_run_is_judged_by_its_worst_check() {
-        use Status::{Fail, Pass, Skip, Unknown, Warn};
-        assert_eq!(judged(&[(Pass, false), (Warn, false), (Skip, false)]), (Verdict::Pass, 0));
-        assert_eq!(judged(&[(Pass, false), (Unknown, false), (Fail, false)]), (Verdict::Fail, 1));
-        assert_eq!(judged(&[(Pass, false), (Unknown, false), (Fail, true)]), (Verdict::Unknown, 5));
-        assert_eq!(judged(&[(Pass, false), (Fail, true)]), (Verdict::Pass, 0));
-        assert_eq!(judged(&[(Skip, false)]), (Verdict::Unknown, 5));
-        assert_eq!(judged(&[]), (Verdict::Unknown, 5));
-    }
 
     #[test]
     fn a_failure_s_exit_code_says_the_verdict_and_the_stage() {

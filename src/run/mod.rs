@@ -375,19 +375,12 @@ impl Run<'_> {
 
     /// The checks' verdict becomes the report's.
     fn judged(&mut self, judgement: Judgement) {
-        let outcome = checks::verdict(&judgement.results);
-        let report = &mut self.report;
+        checks::verdict(&judgement.results).decide(&mut self.report);
         for check in &judgement.results {
             self.events.send(Event::Check(check.clone()));
         }
-        report.checks = judgement.results;
-        report.not_tested = judgement.not_tested;
-        report.verdict = outcome.verdict;
-        report.stage = outcome.stage;
-        report.exit = outcome.exit.code();
-        report.cause = outcome.cause;
-        report.detail = (!outcome.detail.is_empty()).then(|| outcome.detail.join("\n"));
-        report.hint = outcome.hint;
+        self.report.checks = judgement.results;
+        self.report.not_tested = judgement.not_tested;
     }
 
     /// A failure that ended the run; where it stands for a check, that check is listed.

@@ -16,6 +16,7 @@ use self::reference::{components, join};
 use crate::build::{self, Nix, Source, Store, check};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
+use crate::text::quote;
 
 /// Which of NixOS's virtual machines of a configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -267,7 +268,7 @@ fn file(path: &Path, store: &Store) -> Result<Target> {
     if name == "flake.nix" {
         let directory = logical.parent().unwrap_or(Path::new("/")).display().to_string();
         return Err(Failure::usage(format!("{} is a flake's file", path.display()))
-            .hint(format!("name the flake by its directory: {}", build::quote(&format!("{directory}#NAME")))));
+            .hint(format!("name the flake by its directory: {}", quote(&format!("{directory}#NAME")))));
     }
     if name.ends_with(".nix") {
         return Ok(Target::Configuration { file: logical });

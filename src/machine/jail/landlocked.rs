@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use super::inside::{Hands, Named as _, Step, failed, linux};
 use super::{JailKind, Order, Status};
+use crate::machine::process;
 
 /// The newest rules that are asked for; older kernels enforce what they know.
 const RULES: ABI = ABI::V10;
@@ -67,20 +68,14 @@ fn kill_descendants() {
     }
 }
 
-/// Our children, by their parent in `/proc` (proc_pid_stat(5)).
+/// Our children, by their parent in `/proc`.
 fn children() -> Vec<Pid> {
-    let me = nix::unistd::getpid().as_raw();
+    let me = u64::from(std::process::id());
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // The name may hold anything, so the fields count from the last parenthesis: state, parent.
-            let parent =
-                stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
-            parent == Some(me)
-        })
-        .map(Pid::from_raw)
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| process::parent(*pid) == Some(me))
+        .map(|pid| Pid::from_raw(pid.cast_signed()))
         .collect()
 }
 
