@@ -21,11 +21,11 @@ use crate::machine::{AccelWish, NetworkPolicy};
 use crate::names;
 
 /// How long a unit has to stay active before it counts as settled, unless `[checks] settle` says otherwise.
-pub const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
+const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 /// How long a script may run, before scaling to the accelerator, unless it says otherwise.
 pub const DEFAULT_SCRIPT_DEADLINE: Duration = Duration::from_secs(30);
 /// How long an HTTP request may take, before scaling to the accelerator, unless it says otherwise.
-pub const DEFAULT_HTTP_DEADLINE: Duration = Duration::from_secs(10);
+const DEFAULT_HTTP_DEADLINE: Duration = Duration::from_secs(10);
 /// Most retries that a file may ask for.
 const MOST_RETRIES: u32 = 100;
 
@@ -744,11 +744,6 @@ impl Config {
         Ok(Self { path: None, file })
     }
 
-    /// The hosts that have a table of their own.
-    pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.file.host.keys().map(String::as_str)
-    }
-
     /// What holds for this host: the defaults, and its own table over them.
     pub fn settings_for(&self, host: &str) -> Settings {
         let File { schema: _, machine, checks, units, ports, timers, http, script, allow, hook, host: hosts } =
@@ -913,7 +908,7 @@ mod tests {
         assert_eq!(other.units, ["sshd.service"]);
         assert!(other.timers.is_empty());
         assert_eq!(other.hook_targets, [".#laptop"]);
-        assert_eq!(config.hosts().collect::<Vec<_>>(), ["web"]);
+        assert_eq!(config.file.host.keys().collect::<Vec<_>>(), ["web"]);
     }
 
     #[test]

@@ -55,11 +55,6 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Whether there was an interruption.
-    pub fn happened(&self) -> bool {
-        *self.0.borrow() > 0
-    }
-
     /// Ends at the first interruption: stop in good order. At once if it was before.
     pub async fn orderly(&self) {
         self.times(1).await;
@@ -88,10 +83,10 @@ mod tests {
     #[tokio::test]
     async fn the_first_is_orderly_the_second_hard() {
         let (trigger, interrupt) = Interrupt::channel();
-        assert!(interrupt.orderly().now_or_never().is_none() && !interrupt.happened());
+        assert!(interrupt.orderly().now_or_never().is_none() && *interrupt.0.borrow() == 0);
         trigger.pull();
         let late = interrupt.clone();
-        assert!(late.orderly().now_or_never().is_some() && late.happened());
+        assert!(late.orderly().now_or_never().is_some() && *late.0.borrow() > 0);
         assert!(late.hard().now_or_never().is_none());
         trigger.pull();
         assert!(late.hard().now_or_never().is_some());

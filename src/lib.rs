@@ -19,6 +19,9 @@
 //! * what is asked of the guest and what it answered, as data: [`guest`]
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is told: [`report`]
+//! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
+//! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
+//! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
 //! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
 //! * a port, a file name, an exit code, a schema version: [`names`]
 

@@ -80,7 +80,7 @@ pub(crate) fn bounded(text: &str, most: usize) -> String {
 }
 
 /// Whether a character can drive a terminal, or make a text read as another one than it is.
-pub(crate) fn is_wild(c: char) -> bool {
+fn is_wild(c: char) -> bool {
     c.is_control() || deceives(c)
 }
 

@@ -61,7 +61,7 @@ impl NixFlags {
     }
 
     /// The flags for a command that evaluates. Relative paths are made absolute, since nix may be started elsewhere.
-    pub fn for_evaluation(&self, here: &Path) -> Vec<OsString> {
+    fn for_evaluation(&self, here: &Path) -> Vec<OsString> {
         let mut args = self.for_store();
         let mut add = |list: &[&str]| args.extend(list.iter().map(OsString::from));
         if self.impure {
@@ -93,7 +93,7 @@ impl NixFlags {
     }
 
     /// The flags for a command that only builds (`nix-store`, which does not know the others).
-    pub fn for_store(&self) -> Vec<OsString> {
+    fn for_store(&self) -> Vec<OsString> {
         let mut args = Vec::new();
         for pair in self.option.chunks_exact(2) {
             args.extend(["--option", &pair[0], &pair[1]].map(OsString::from));

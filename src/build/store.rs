@@ -18,7 +18,7 @@ pub struct Store {
 
 impl Store {
     /// The store that a store URL names (`NIX_REMOTE`, `--option store`); `None` when it does not say where files are.
-    pub fn from_url(url: &str) -> Option<Self> {
+    fn from_url(url: &str) -> Option<Self> {
         let url = url.trim();
         if url.starts_with('/') {
             return Some(Self { root: Some(PathBuf::from(url)) });

@@ -115,12 +115,6 @@ impl Selection {
         let named = |list: &[String]| list.iter().any(|prefix| covers(prefix, id));
         (self.only.is_empty() || named(&self.only)) && !named(&self.skip)
     }
-
-    /// Whether any of the checks below this prefix was asked for.
-    pub fn has_any(&self, prefix: &str) -> bool {
-        ids().any(|id| covers(prefix, id) && self.has(id))
-            || self.only.iter().any(|only| covers(prefix, only) && self.has(only))
-    }
 }
 
 fn covers(prefix: &str, id: &str) -> bool {
@@ -171,7 +165,6 @@ mod tests {
         let services = selection(&["services", "script.hello"], &["services.journal"]).unwrap();
         assert!(services.has("services.ports") && services.has("script.hello"));
         assert!(!services.has("services.journal") && !services.has("boot.target") && !services.has("script.other"));
-        assert!(services.has_any("services") && services.has_any("script") && !services.has_any("network"));
         assert!(selection(&["services.*,boot."], &[]).unwrap().has("boot.oom"));
         assert!(!selection(&["boot.t"], &[]).is_ok_and(|s| s.has("boot.time")));
     }

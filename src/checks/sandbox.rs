@@ -235,7 +235,7 @@ fn interface(view: &View<'_>, unit: &Unit) -> Option<String> {
 
 // --- waiting for the network ---
 
-pub(super) fn is_wait_online(name: &str) -> bool {
+fn is_wait_online(name: &str) -> bool {
     name == "NetworkManager-wait-online.service" || name.starts_with("systemd-networkd-wait-online")
 }
 

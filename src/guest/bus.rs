@@ -42,7 +42,7 @@ pub enum Which {
 }
 
 /// The properties of an object, by name.
-pub type Properties = HashMap<String, OwnedValue>;
+type Properties = HashMap<String, OwnedValue>;
 
 /// A connection to a bus in the guest. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -98,7 +98,7 @@ impl Bus {
     }
 
     /// Whether the connection has ended.
-    pub fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.connection.is_closed()
     }
 
@@ -116,19 +116,11 @@ impl Bus {
         Ok(reply.body().deserialize()?)
     }
 
-    /// All properties of an object that one interface has.
-    ///
-    /// # Errors
-    /// As every call: no answer in time, an error answer, a broken connection.
-    pub async fn properties(&self, path: &str, interface: &str) -> Result<Properties, Error> {
-        self.call(path, PROPERTIES, "GetAll", &(interface)).await
-    }
-
     /// One property.
     ///
     /// # Errors
     /// As every call.
-    pub async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedValue, Error> {
+    async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedValue, Error> {
         self.call(path, PROPERTIES, "Get", &(interface, name)).await
     }
 
@@ -184,7 +176,7 @@ impl Bus {
     ///
     /// # Errors
     /// As every call.
-    pub async fn list_units(&self) -> Result<Vec<Listed>, Error> {
+    async fn list_units(&self) -> Result<Vec<Listed>, Error> {
         type Line = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
         let lines: Vec<Line> = self.call(ROOT, MANAGER, "ListUnits", &()).await?;
         Ok(lines

@@ -57,9 +57,10 @@ pub(crate) fn nonce() -> std::io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// What must be on the kernel's command line besides: with systemd in stage 1, that one would import the credentials,
-/// and the real system's PID 1 then finds them "set twice" and takes none (systemd 257, proven; harmless elsewhere).
-pub const KERNEL_PARAMETER: &str = "rd.systemd.import_credentials=no";
+/// What must be on the kernel's command line besides: a systemd in stage 1 that imports the credentials leaves the real
+/// system without, whose PID 1 finds them "set twice" (systemd 257; systemd#37391, nixpkgs#421388). Told not to
+/// (systemd-pid1(1)), it leaves them to the real one; without systemd there it is no word to anybody.
+pub(crate) const KERNEL_PARAMETER: &str = "rd.systemd.import_credentials=no";
 
 /// Where commands are looked for: NixOS's places first, then a distribution's.
 pub(crate) const PATH: &str =

@@ -53,11 +53,6 @@ pub struct Attempts<Q, A> {
 }
 
 impl<Q, A> Attempts<Q, A> {
-    /// Tried once.
-    pub fn once(what: Q) -> Self {
-        Self { what, retries: 0, pause: Duration::ZERO, good: None }
-    }
-
     fn is_good(&self, outcome: &A) -> bool {
         self.good.as_ref().is_none_or(|good| good(outcome))
     }
@@ -291,19 +286,6 @@ impl Guest {
         let new = lines.into_iter().filter(|line| !known.contains(&(line.at_us, line.pid, line.message.clone())));
         facts.journal.extend(new);
         facts.journal.sort_by_key(|line| line.at_us);
-    }
-
-    /// What PID 1 waits for, and for how long: the witness when a boot hangs.
-    ///
-    /// # Errors
-    /// The guest could not be asked within `patience`.
-    pub async fn jobs(&self, patience: Duration) -> Result<Vec<Job>, Error> {
-        let (jobs, uptime) = tokio::join!(
-            async { self.manager(patience).await?.jobs().await },
-            self.shell().ask("read -r A </proc/uptime; echo \"$A\"", patience, 100),
-        );
-        let now_us = uptime.ok().and_then(|output| microseconds(&String::from_utf8_lossy(&output.stdout)));
-        Ok(dated(jobs?, now_us.unwrap_or(0)))
     }
 
     /// PID 1's properties, the units, and the queue, from one connection.

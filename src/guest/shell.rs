@@ -148,7 +148,8 @@ impl Shell {
     }
 
     /// Sets how long opening a session may take: 30 s unless told.
-    pub fn set_patience(&self, patience: Duration) {
+    #[cfg(test)]
+    fn set_patience(&self, patience: Duration) {
         *self.inner.patience.lock().unwrap_or_else(PoisonError::into_inner) = patience;
     }
 

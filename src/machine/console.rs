@@ -62,7 +62,7 @@ impl Bounded {
 
 /// Takes bytes of a terminal apart into lines of plain text: no escape sequences, no control characters, UTF-8.
 #[derive(Debug, Default)]
-pub(crate) struct Cleaner {
+struct Cleaner {
     line: Vec<u8>,
     sequences: Sequences,
     returned: bool,
@@ -70,7 +70,7 @@ pub(crate) struct Cleaner {
 
 impl Cleaner {
     /// Takes bytes, gives the lines that they complete.
-    pub(crate) fn push(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
+    fn push(&mut self, bytes: &[u8], mut line: impl FnMut(String)) {
         for byte in bytes {
             // What begins, makes up and ends a sequence is ASCII; other bytes are parts of characters.
             let c = if byte.is_ascii() { char::from(*byte) } else { char::REPLACEMENT_CHARACTER };

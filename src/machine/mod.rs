@@ -272,16 +272,6 @@ impl Machine {
         &self.console
     }
 
-    /// What the runner and QEMU said.
-    pub fn output(&self) -> &Capture {
-        self.runner.output()
-    }
-
-    /// The link to QEMU, for commands of qapi's.
-    pub fn qmp(&self) -> &Qmp {
-        &self.qmp
-    }
-
     /// QEMU's run state: `running`, `paused`, `guest-panicked`, `shutdown`, …
     ///
     /// # Errors
@@ -334,7 +324,7 @@ impl Machine {
     }
 
     /// Writes `console.log` and `qemu.log` as they are now.
-    pub fn write_logs(&self) {
+    fn write_logs(&self) {
         let Some(artifacts) = &self.artifacts else { return };
         // A full disk is told elsewhere; the machine ends all the same.
         drop(self.console.write(&artifacts.join(artifact::CONSOLE)));

@@ -24,7 +24,6 @@ const PATH_LIMIT: usize = 84;
 pub struct RunDir {
     path: PathBuf,
     owner: Option<Flock<File>>,
-    keep: bool,
 }
 
 impl RunDir {
@@ -59,7 +58,7 @@ impl RunDir {
         }
         make_base(base)?;
         let path = tempfile::Builder::new().prefix("").rand_bytes(6).tempdir_in(base)?.keep();
-        let mut dir = Self { path, owner: None, keep: false };
+        let mut dir = Self { path, owner: None };
         fs::set_permissions(&dir.path, fs::Permissions::from_mode(0o700))?;
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(dir.path.join(run_file::OWNER))?;
         let mut owner = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
@@ -78,28 +77,12 @@ impl RunDir {
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
-
-    /// Leaves it where it is (`--keep`): then `nixbox clean` removes it.
-    pub fn keep(&mut self) {
-        self.keep = true;
-    }
-
-    /// Removes it now.
-    ///
-    /// # Errors
-    /// When something in it cannot be removed.
-    pub fn remove(mut self) -> io::Result<()> {
-        self.keep = true;
-        remove_tree(&self.path)
-    }
 }
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        if !self.keep {
-            // Nobody to tell; `nixbox clean` comes later.
-            drop(remove_tree(&self.path));
-        }
+        // Nobody to tell; `nixbox clean` comes later.
+        drop(remove_tree(&self.path));
     }
 }
 

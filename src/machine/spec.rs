@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Transport;
-use crate::guest::credentials::Credential;
+use crate::guest::credentials::{Credential, KERNEL_PARAMETER};
 use crate::names::{GUEST_CID, credential, port, run_file};
 
 /// How instructions of the guest are executed.
@@ -153,7 +153,7 @@ pub struct Spec {
 pub const CREDENTIALS_LIMIT: usize = 48 << 10;
 
 /// How many shells can be open at once where the way into the guest is virtio-serial: one port each.
-pub const SERIAL_SHELLS: u32 = 4;
+const SERIAL_SHELLS: u32 = 4;
 
 impl Spec {
     /// A machine with the defaults of `try`: 1 GiB, 1 core, TCG, no network.
@@ -187,7 +187,7 @@ impl Spec {
 }
 
 /// The virtio-serial ports: (name in the guest, file of the socket in the run directory).
-pub fn serial_ports() -> Vec<(String, String)> {
+fn serial_ports() -> Vec<(String, String)> {
     let shells = (0..SERIAL_SHELLS).map(|n| (port::SHELL, n));
     let buses = [(port::SYSTEM_BUS, 0), (port::MANAGER_BUS, 0)];
     shells.chain(buses).map(|(port, n)| (format!("nixbox.{port}.{n}"), format!("vp.{port}.{n}"))).collect()
@@ -300,9 +300,7 @@ pub fn environment(spec: &Spec) -> Vec<(OsString, OsString)> {
     }
     let mut params = vec![format!("console=ttyS{}", spec.traits.serials)];
     if !spec.credentials.is_empty() {
-        // A systemd in stage 1 that imports them leaves the real system without (systemd#37391, nixpkgs#421388);
-        // told not to (systemd-pid1(1)), it leaves them to the real one. Without systemd there it is no word to anybody.
-        params.push("rd.systemd.import_credentials=no".to_owned());
+        params.push(KERNEL_PARAMETER.to_owned());
     }
     params.extend(spec.kernel_params.iter().cloned());
     set("QEMU_KERNEL_PARAMS", params.join(" ").into());
