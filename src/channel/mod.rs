@@ -2,6 +2,7 @@
 //! (macOS, or where there is no vsock daemon) and the kernel's vsock (only when asked for).
 
 mod bridge;
+mod socket;
 pub mod vhost_user;
 pub mod virtio_serial;
 #[cfg(target_os = "linux")]

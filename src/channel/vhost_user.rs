@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{Channel, Transport};
+use super::{Channel, Transport, socket};
 use crate::names::{port, run_file};
 
 /// The channel through the daemon's `vs` (host to guest) and `vs_7103` (guest to host).
@@ -37,7 +37,7 @@ impl Channel for VhostUser {
 
     fn open(&self, port: u32) -> BoxFuture<'_, io::Result<UnixStream>> {
         Box::pin(async move {
-            let mut stream = UnixStream::connect(&self.socket).await?;
+            let mut stream = socket::connect(&self.socket).await?;
             stream.write_all(format!("CONNECT {port}\n").as_bytes()).await?;
             // Byte by byte: what follows the line belongs to the caller.
             let mut line = Vec::new();

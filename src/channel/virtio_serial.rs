@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
 use super::bridge::{self, Ended};
-use super::{Channel, Transport};
+use super::{Channel, Transport, socket};
 use crate::names::{VIRTIO_PORTS, run_file};
 
 /// The channel through `vp.PORT.N` in the run directory.
@@ -69,7 +69,7 @@ impl VirtioSerial {
             let mut ports: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
             let mut result = Ok(());
             for port in ports.iter_mut().filter(|port| port.stream.is_none()) {
-                match UnixStream::connect(&port.path).await {
+                match socket::connect(&port.path).await {
                     Ok(stream) => port.stream = Some(stream),
                     Err(error) => result = Err(error),
                 }
@@ -99,7 +99,7 @@ impl Channel for VirtioSerial {
             };
             let mut qemu = match port.stream.take() {
                 Some(stream) => stream,
-                None => match UnixStream::connect(&port.path).await {
+                None => match socket::connect(&port.path).await {
                     Ok(stream) => stream,
                     Err(error) => {
                         pool.put(port);

@@ -10,7 +10,6 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use tokio::net::UnixStream;
 
 use super::process::start_time;
 use crate::failure::{self, Failure};
@@ -189,29 +188,6 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
-/// Connects to a socket in the run directory, and to nothing that a symbolic link in its place names.
-///
-/// # Errors
-/// As of connect(2); also when it is no socket.
-pub async fn connect(path: &Path) -> io::Result<UnixStream> {
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::fd::AsRawFd as _;
-        use std::os::unix::fs::FileTypeExt as _;
-
-        let flags = nix::libc::O_PATH | nix::libc::O_NOFOLLOW;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        if !file.metadata()?.file_type().is_socket() {
-            return Err(io::Error::other("it is no socket"));
-        }
-        UnixStream::connect(format!("/proc/self/fd/{}", file.as_raw_fd())).await
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        UnixStream::connect(path).await
-    }
-}
-
 /// What a directory takes on disk, in bytes, and how many entries it has; stops counting at `most_entries`.
 pub(crate) fn usage(path: &Path, most_entries: u64) -> (u64, u64) {
     let (mut bytes, mut entries) = (0, 0);
@@ -292,16 +268,6 @@ mod tests {
         assert!(open_regular(&dir.file("shot")).is_err());
         assert!(open_regular(&dir.file("pipe")).is_err());
         assert!(open_regular(&dir.file(run_file::OWNER)).is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_link_to_a_socket_is_not_connected_to() {
-        let (_guard, base) = base();
-        let dir = RunDir::create_in(&[base]).unwrap();
-        let _listener = tokio::net::UnixListener::bind(dir.file("real")).unwrap();
-        std::os::unix::fs::symlink(dir.file("real"), dir.file("link")).unwrap();
-        assert!(connect(&dir.file("real")).await.is_ok());
-        assert!(connect(&dir.file("link")).await.is_err());
     }
 
     #[test]
