@@ -457,7 +457,7 @@ let
         serviceConfig = { MemoryMax = "48M"; MemorySwapMax = 0; OOMPolicy = "continue"; };
       }
     )))
-    # sec-sops-fails-no-failed-unit: no unit fails, only a line says so.
+    # No unit fails, only a line says so.
     (guest "activation-fails" { exit = 1; fails = [ "boot.activation" ]; cause = "migrateState"; } {
       config.system.activationScripts.migrateState = "echo 'migrate: cannot read the old state'\nfalse";
     })
