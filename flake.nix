@@ -28,7 +28,7 @@
         pkgs.rustPlatform.buildRustPackage {
           pname = manifest.name;
           inherit (manifest) version;
-          # Nothing else, so that a word in the README rebuilds nothing.
+          # Nothing else, so that a word elsewhere rebuilds nothing.
           src = lib.fileset.toSource {
             root = ./.;
             fileset = lib.fileset.unions [
@@ -36,6 +36,8 @@
               ./Cargo.lock
               ./src
               ./nix
+              # Its example is tested.
+              ./README.md
               ./benches
               # Cargo.toml names them.
               ./tests

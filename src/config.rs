@@ -841,6 +841,13 @@ mod tests {
     }
 
     #[test]
+    fn the_readmes_example_is_one() {
+        let readme = include_str!("../README.md");
+        let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        Config::parse(example, "README.md").unwrap();
+    }
+
+    #[test]
     fn defaults_without_a_file() {
         let config = load(None, None).unwrap();
         assert_eq!(config.settings_for("laptop"), Settings::default());

@@ -182,6 +182,16 @@ mod tests {
     }
 
     #[test]
+    fn the_module_for_older_guests_says_the_same() {
+        let module = include_str!("../../nix/guest.nix");
+        for port in [port::SHELL, port::SYSTEM_BUS, port::MANAGER_BUS] {
+            assert!(module.contains(&format!("\"vsock::{port}\"")), "{port}");
+        }
+        assert!(module.contains(&format!("/run/credentials/@system/{}", credential::SCRIPT)));
+        assert!(module.contains(&format!("{UNIT_PREFIX}shell")));
+    }
+
+    #[test]
     fn vsock_gets_a_socket_and_notify() {
         for transport in [Transport::VhostUser, Transport::Vsock] {
             let all = all(transport);
