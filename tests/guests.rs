@@ -11,13 +11,18 @@
 mod harness;
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use harness::{Nixbox, cannot_run, expected, guest};
 use libtest_mimic::{Arguments, Failed, Trial};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Set by `scripts/test --all`: the slow guests too.
 const ALL: &str = "NIXBOX_TEST_ALL";
+/// Where what was judged is kept as fixtures for `tests/facts.rs`, when it was judged rightly:
+/// `NIXBOX_TEST_RECORD=tests/fixtures/facts scripts/env cargo test --test guests -- --exact NAME`.
+const RECORD: &str = "NIXBOX_TEST_RECORD";
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -82,8 +87,35 @@ fn check(name: &str, wanted: &Value) -> Result<(), Failed> {
         }
     }
     if wrong.is_empty() {
+        if let Some(directory) = std::env::var_os(RECORD) {
+            record(name, wanted, &report, Path::new(&directory))?;
+        }
         return Ok(());
     }
     let report = serde_json::to_string_pretty(&report).unwrap_or_default();
     Err(format!("{}\n{}\n{report}", wrong.join("; "), outcome.stderr()).into())
+}
+
+/// Keeps what was judged, with what was rightly said of it.
+fn record(name: &str, wanted: &Value, report: &Value, directory: &Path) -> Result<(), Failed> {
+    let artifacts = report["artifacts"].as_str().ok_or("no artifacts")?;
+    let facts = Path::new(artifacts).join("facts.json");
+    // What did not come as far as a guest has no facts.
+    if !facts.exists() {
+        return Ok(());
+    }
+    let mut fixture: Value = serde_json::from_slice(&fs::read(facts)?)?;
+    let config: toml::Value = toml::from_str(&fs::read_to_string(harness::guests().join("nixbox.toml"))?)?;
+    fixture["settings"] = serde_json::to_value(config)?;
+    fixture["host"] = name.into();
+    let set_aside = report["not_tested"].as_array().into_iter().flatten().map(|entry| entry["what"].clone());
+    fixture["expect"] = json!({
+        "exit": wanted["exit"],
+        "fails": wanted["fails"],
+        "warns": wanted["warns"].as_array().cloned().unwrap_or_default(),
+        "not_tested": set_aside.collect::<Vec<_>>(),
+    });
+    // One line a guest: these are data, not to be read in a diff.
+    fs::write(directory.join(format!("{name}.json")), serde_json::to_string(&fixture)? + "\n")?;
+    Ok(())
 }
