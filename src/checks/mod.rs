@@ -114,19 +114,21 @@ impl Judgement {
     }
 }
 
-/// How long to wait until every running service has been active for the settle time, from its own
-/// `ActiveEnterTimestamp`, so that a machine that came up long ago is judged at once. `None`: no need to wait.
+/// How long to wait until every promised service that runs has been active for the settle time, from its own
+/// `ActiveEnterTimestamp`, so that a machine that came up long ago is judged at once. `None`: no need to wait. Where
+/// there is no configuration that could promise, every service counts.
 ///
 /// Also asks for a second look when a service is about to be restarted, and, for up to 10 s after the boot's end, when
 /// a card has no address yet although something is there that gets one.
-pub fn settle_needed(facts: &Facts, settle: Duration) -> Option<Duration> {
+pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Duration> {
     let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
     let young = facts.units.iter().filter_map(|unit| {
         let service = unit.service.as_ref()?;
         if unit.active_state == "activating" && (unit::is_auto_restart(unit) || service.restarts > 0) {
             return Some(settle_us.max(1));
         }
-        let runs = unit::is_active(unit) && unit.sub_state == "running" && unit.active_enter_us > 0;
+        let counts = !plan.promises.known || plan.units.contains(&unit.name);
+        let runs = counts && unit::is_active(unit) && unit.sub_state == "running" && unit.active_enter_us > 0;
         runs.then(|| settle_us.saturating_sub(facts.now_us.saturating_sub(unit.active_enter_us)))
     });
     const LEASE_US: u64 = 10_000_000;

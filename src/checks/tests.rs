@@ -1072,18 +1072,29 @@ fn assert_harmless(judgement: &Judgement) {
 #[test]
 fn settling_counts_from_each_units_own_start() {
     let settle = Duration::from_secs(3);
-    assert_eq!(settle_needed(&guest().looks.first, settle), None);
-    let young = guest().unit(Unit { active_enter_us: NOW - 1_000_000, ..active("young.service") });
-    assert_eq!(settle_needed(&young.looks.first, settle), Some(Duration::from_secs(2)));
+    let needed = |guest: Guest| {
+        let mut plan = plan(&guest.promises, &Settings::default(), &Selection::default());
+        plan.promises.known = true;
+        plan.units = ["young.service", "once.service"].map(str::to_owned).to_vec();
+        settle_needed(&plan, &guest.looks.first, settle)
+    };
+    assert_eq!(needed(guest()), None);
+    let young = Unit { active_enter_us: NOW - 1_000_000, ..active("young.service") };
+    assert_eq!(needed(guest().unit(young.clone())), Some(Duration::from_secs(2)));
+    let not_promised = Unit { name: "getty@tty1.service".into(), ..young };
+    assert_eq!(needed(guest().unit(not_promised.clone())), None);
+    let nothing_promises = plan(&Promises::default(), &Settings::default(), &Selection::default());
+    let facts = guest().unit(not_promised).looks.first;
+    assert_eq!(settle_needed(&nothing_promises, &facts, settle), Some(Duration::from_secs(2)));
     let exited = Unit { active_enter_us: NOW - 1_000_000, sub_state: "exited".into(), ..active("once.service") };
-    assert_eq!(settle_needed(&guest().unit(exited).looks.first, settle), None);
+    assert_eq!(needed(guest().unit(exited)), None);
     let waits = Unit { active_state: "activating".into(), sub_state: "auto-restart".into(), ..active("loop.service") };
-    assert_eq!(settle_needed(&guest().unit(waits).looks.first, settle), Some(settle));
+    assert_eq!(needed(guest().unit(waits)), Some(settle));
     let no_lease = guest().facts(|facts| {
         facts.network.addresses.clear();
         facts.manager.finish_us = NOW - 4_000_000;
     });
-    assert_eq!(settle_needed(&no_lease.looks.first, settle), Some(Duration::from_secs(6)));
+    assert_eq!(needed(no_lease), Some(Duration::from_secs(6)));
 }
 
 // --- anything at all ---
@@ -1186,8 +1197,8 @@ proptest! {
         let judgement = guest.judge();
         assert_harmless(&judgement);
         let _outcome = verdict(&judgement.results);
-        let _wait = settle_needed(&first, Duration::MAX);
         let plan = plan(&guest.promises, &Settings::default(), &Selection::default());
+        let _wait = settle_needed(&plan, &first, Duration::MAX);
         let evidence = NoBoot {
             end: if known { End::Deadline } else { End::Reset },
             console_tail: console,

@@ -113,8 +113,8 @@ impl Look<'_> {
         let mut later: Option<Facts> = None;
         let settle = self.plan.settings.settle;
         // No longer than the first look asked for: what is restarted for ever never settles.
-        let until = checks::settle_needed(&first, settle).map(|wait| Instant::now() + wait);
-        while let Some(wait) = checks::settle_needed(later.as_ref().unwrap_or(&first), settle)
+        let until = checks::settle_needed(self.plan, &first, settle).map(|wait| Instant::now() + wait);
+        while let Some(wait) = checks::settle_needed(self.plan, later.as_ref().unwrap_or(&first), settle)
             && until.is_some_and(|until| Instant::now() < until)
         {
             self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
