@@ -27,8 +27,8 @@ const LAST_LOOK: Duration = Duration::from_secs(20);
 const JOURNAL_LIMIT: usize = 8 << 20;
 /// How long the journal's text may take to come.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
-/// The longest between two looks.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// Between two looks while a lease is waited for.
+const LEASE_INTERVAL: Duration = Duration::from_millis(300);
 /// Between two attempts of a request or a script.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
@@ -118,8 +118,10 @@ impl Look<'_> {
             && until.is_some_and(|until| Instant::now() < until)
         {
             self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
-            // What is waited for may be there earlier: a lease comes when it comes.
-            tokio::time::sleep(wait.min(LOOK_INTERVAL)).await;
+            // Units settle when their time is over. What may be waited for longer is a lease, and that comes when it
+            // comes.
+            let step = if wait > settle { LEASE_INTERVAL } else { wait };
+            tokio::time::sleep(step).await;
             later = Some(self.look_again(guest, &wanted, &first).await);
         }
         Ok(Looks { first, later, ..Looks::default() })
