@@ -118,7 +118,7 @@ impl Judgement {
 /// `ActiveEnterTimestamp`, so that a machine that came up long ago is judged at once. `None`: no need to wait. Where
 /// there is no configuration that could promise, every service counts.
 ///
-/// Also asks for a second look when a service is about to be restarted, and, for up to 10 s after the boot's end, when
+/// Also asks for a second look when a service is about to be restarted, and, for up to 10 s or half the boot's length after its end, when
 /// a card has no address yet although something is there that gets one.
 pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Duration> {
     let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
@@ -131,9 +131,10 @@ pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Dur
         let runs = counts && unit::is_active(unit) && unit.sub_state == "running" && unit.active_enter_us > 0;
         runs.then(|| settle_us.saturating_sub(facts.now_us.saturating_sub(unit.active_enter_us)))
     });
-    const LEASE_US: u64 = 10_000_000;
+    // A machine that took its time to boot, on a busy host, takes its time for a lease.
+    let lease_us = (facts.manager.finish_us / 2).max(10_000_000);
     let lease = network::is_waiting_for_an_address(facts)
-        .then(|| LEASE_US.saturating_sub(facts.now_us.saturating_sub(facts.manager.finish_us)));
+        .then(|| lease_us.saturating_sub(facts.now_us.saturating_sub(facts.manager.finish_us)));
     young.chain(lease).max().filter(|us| *us > 0).map(Duration::from_micros)
 }
 

@@ -469,7 +469,7 @@ let
       '';
     })
     # sec-sops-hangs-without-key: stuck before there is any systemd to ask.
-    (guest "activation-hangs" { exit = 4; fails = [ "boot.target" ]; cause = "setting up secrets"; slow = true; } {
+    (guest "activation-hangs" { args = [ "--timeout" "90s" ]; exit = 4; fails = [ "boot.target" ]; cause = "setting up secrets"; slow = true; } {
       config.system.activationScripts.setupSecrets = "echo 'setting up secrets...'\nsleep infinity";
     })
     (guest "tmpfiles-fails" { exit = 1; fails = [ "boot.tmpfiles" ]; cause = "nosuchuser"; } {
@@ -479,7 +479,7 @@ let
       oneshot "Leaves the kernel as it is after an oops" "echo 128 > /proc/sys/kernel/tainted"
     )))
     # vm-stage1-special-mounts-overridden
-    (guest "stage1-hangs" { exit = 4; fails = [ "boot.target" ]; cause = "/dev/null"; slow = true; } {
+    (guest "stage1-hangs" { args = [ "--timeout" "90s" ]; exit = 4; fails = [ "boot.target" ]; cause = "/dev/null"; slow = true; } {
       nixbox.initrd = packages.initrd {
         name = "no-devtmpfs";
         script = builtins.toFile "stage-1-broken.sh" ''
