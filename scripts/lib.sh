@@ -19,14 +19,28 @@ DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # The package sets. A guest's set is what its userland is made of; `tools` is what the host and the runners use.
 # To add one: a line here, and its name in NIXBOX_SETS.
-NIXBOX_SETS="tools guest"
+NIXBOX_SETS=${NIXBOX_SETS:-tools guest audio desktop gnome}
 package_set() {
     case $1 in
     tools) echo nix-bin qemu-system-x86 qemu-utils virtiofsd e2fsprogs busybox-static patchelf bash coreutils sed cpio zstd ;;
+    # What every machine has.
     guest)
         echo linux-image-amd64 systemd udev dbus libpam-systemd libpam-modules libpam-runtime \
             login passwd util-linux mount kmod iproute2 iputils-ping bash coreutils findutils grep sed gawk procps \
             libc-bin systemd-resolved nginx-light redis-server curl nftables
+        ;;
+    audio)
+        echo "$(package_set guest)" dbus-user-session rtkit alsa-utils libasound2-plugins pipewire pipewire-pulse \
+            pipewire-bin wireplumber pulseaudio pulseaudio-utils
+        ;;
+    desktop)
+        echo "$(package_set audio)" greetd sway foot xwayland swaybg xdg-desktop-portal xdg-desktop-portal-wlr \
+            xdg-desktop-portal-gtk lightdm lightdm-gtk-greeter xserver-xorg-core xserver-xorg-input-libinput xfce4-session xfwm4 \
+            xfdesktop4 xfce4-panel xfce4-settings xterm polkitd libgl1-mesa-dri fonts-dejavu-core adwaita-icon-theme
+        ;;
+    gnome)
+        echo "$(package_set audio)" gnome-shell gnome-session gdm3 gnome-settings-daemon gnome-terminal \
+            xdg-desktop-portal-gnome adwaita-icon-theme fonts-dejavu-core polkitd libgl1-mesa-dri
         ;;
     *) die 2 "no package set named $1" ;;
     esac

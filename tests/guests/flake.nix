@@ -5,11 +5,22 @@
   outputs =
     { self }:
     let
-      packages = import ./packages.nix;
-      guests = import ./machines.nix {
-        inherit packages;
-        inherit (import ./guest.nix packages) mkGuest;
-      };
+      common = import ./packages.nix;
+      # Each file's machines are made of a package set of their own, so that a small machine carries no desktop.
+      machinesOf =
+        set: file:
+        let
+          packages = common // common.userland set;
+        in
+        import file {
+          inherit packages;
+          inherit (import ./guest.nix packages) mkGuest;
+        };
+      guests =
+        machinesOf "guest" ./machines.nix
+        // machinesOf "audio" ./audio.nix
+        // machinesOf "desktop" ./desktop.nix
+        // machinesOf "gnome" ./gnome.nix;
       withMachine = builtins.removeAttrs guests (builtins.filter (n: !(guests.${n} ? machine)) (builtins.attrNames guests));
     in
     {

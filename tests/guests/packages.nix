@@ -119,68 +119,74 @@ let
     depmod -b $out/usr -m /lib/modules "$version" 2>/dev/null || depmod -b $out/usr "$version"
   '';
 
-  # Debian's programs look for each other in /usr/bin and /usr/sbin, which a NixOS machine does not have. The
-  # names are patched, byte for byte, to /run/bin and /run/sbin: links that stage 2 makes. /usr/lib and /usr/share
-  # are links into this tree. Debian's own units and configuration are moved aside: guests choose from them.
-  dist = run "debian-userland" { } ''
-    tree=$out
-    mkdir -p $tree
-    ${unpack sets.guest "linux-*|initramfs*|klibc*|libklibc*|dracut*|debconf*|adduser*|cpio*" "*"}
-    cd $tree
-    rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/lintian usr/share/bug usr/share/perl* \
-      usr/share/initramfs-tools usr/share/bash-completion usr/share/zsh usr/include usr/games usr/src \
-      usr/lib/x86_64-linux-gnu/gconv usr/lib/udev/hwdb.d boot dev proc sys run tmp home root
-    ln -s ${kernel}/lib/modules usr/lib/modules
-    ln -s bash usr/bin/sh
-    # NixOS has no `which` unless asked for.
-    rm -f usr/bin/which usr/bin/which.debianutils
+  # userland SET: everything that a guest of this set has, in three forms. Sets are whole: each holds all it needs.
+  userland =
+    set:
+    let
+    # Debian's programs look for each other in /usr/bin and /usr/sbin, which a NixOS machine does not have. The
+    # names are patched, byte for byte, to /run/bin and /run/sbin: links that stage 2 makes. /usr/lib and /usr/share
+    # are links into this tree. Debian's own units and configuration are moved aside: guests choose from them.
+    dist = run "debian-userland" { } ''
+      tree=$out
+      mkdir -p $tree
+      ${unpack sets.${set} "linux-*|initramfs*|klibc*|libklibc*|dracut*|debconf*|adduser*|cpio*" "*"}
+      cd $tree
+      rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/lintian usr/share/bug usr/share/perl* \
+        usr/share/initramfs-tools usr/share/bash-completion usr/share/zsh usr/include usr/games usr/src \
+        usr/lib/x86_64-linux-gnu/gconv usr/lib/udev/hwdb.d boot dev proc sys run tmp home root
+      ln -s ${kernel}/lib/modules usr/lib/modules
+      ln -s bash usr/bin/sh
+      # NixOS has no `which` unless asked for.
+      rm -f usr/bin/which usr/bin/which.debianutils
 
-    mkdir upstream
-    mv usr/lib/systemd/system upstream/system
-    mv usr/lib/systemd/user upstream/user
-    mv usr/lib/tmpfiles.d usr/lib/sysctl.d usr/lib/systemd/system-preset usr/lib/systemd/user-preset upstream/
-    rm -rf usr/lib/sysusers.d usr/lib/systemd/network usr/lib/systemd/*.conf.d
-    # Generators for what these guests never have cost a process each at every (re)load.
-    cd usr/lib/systemd/system-generators
-    rm -f systemd-gpt-auto-generator systemd-hibernate-resume-generator systemd-rc-local-generator \
-      systemd-ssh-generator systemd-system-update-generator systemd-sysv-generator systemd-tpm2-generator
-    cd $tree
-    rm -rf usr/lib/systemd/user-environment-generators usr/lib/systemd/user-generators
+      mkdir upstream
+      mv usr/lib/systemd/system upstream/system
+      mv usr/lib/systemd/user upstream/user
+      mv usr/lib/tmpfiles.d usr/lib/sysctl.d usr/lib/systemd/system-preset usr/lib/systemd/user-preset upstream/
+      rm -rf usr/lib/sysusers.d usr/lib/systemd/network usr/lib/systemd/*.conf.d
+      # Generators for what these guests never have cost a process each at every (re)load.
+      cd usr/lib/systemd/system-generators
+      rm -f systemd-gpt-auto-generator systemd-hibernate-resume-generator systemd-rc-local-generator \
+        systemd-ssh-generator systemd-system-update-generator systemd-sysv-generator systemd-tpm2-generator
+      cd $tree
+      rm -rf usr/lib/systemd/user-environment-generators usr/lib/systemd/user-generators
 
-    export LC_ALL=C
-    find usr/bin usr/sbin usr/lib usr/libexec upstream -type f -size +0 \
-      ! -path '*/share/*' ! -name '*.py' | while read -r file; do
-      if grep -q -E '/usr/s?bin' "$file"; then
-        ${tools}/bin/sed -i -e 's#/usr/bin#/run/bin#g; s#/usr/sbin#/run/sbin#g' "$file"
-      fi
-    done
-    find upstream/system -type f -name '*.service' -exec ${tools}/bin/sed -i -E 's#([=-])/sbin/#\1/run/sbin/#' {} +
-    # The loader is looked up by this name.
-    ls usr/lib64/ld-linux-x86-64.so.2 > /dev/null
-  '';
+      export LC_ALL=C
+      find usr/bin usr/sbin usr/lib usr/libexec upstream -type f -size +0 \
+        ! -path '*/share/*' ! -name '*.py' | while read -r file; do
+        if grep -q -E '/usr/s?bin' "$file"; then
+          ${tools}/bin/sed -i -e 's#/usr/bin#/run/bin#g; s#/usr/sbin#/run/sbin#g' "$file"
+        fi
+      done
+      find upstream/system -type f -name '*.service' -exec ${tools}/bin/sed -i -E 's#([=-])/sbin/#\1/run/sbin/#' {} +
+      # The loader is looked up by this name.
+      ls usr/lib64/ld-linux-x86-64.so.2 > /dev/null
+    '';
 
-  # What `environment.systemPackages` would give: one bin directory.
-  sw = run "system-path" { } ''
-    mkdir -p $out/bin
-    for file in ${dist}/usr/bin/* ${dist}/usr/sbin/*; do ln -sf $file $out/bin/''${file##*/}; done
-    ln -s ${dist}/usr/share $out/share
-    ln -s ${dist}/usr/lib $out/lib
-  '';
+    # What `environment.systemPackages` would give: one bin directory.
+    sw = run "system-path" { } ''
+      mkdir -p $out/bin
+      for file in ${dist}/usr/bin/* ${dist}/usr/sbin/*; do ln -sf $file $out/bin/''${file##*/}; done
+      ln -s ${dist}/usr/share $out/share
+      ln -s ${dist}/usr/lib $out/lib
+    '';
 
-  # The heavy shared part travels in a disk image, read ten times faster by the guest than over 9p; it is laid
-  # under the shared store, so that its paths are where they belong.
-  image = run "debian-userland.img" { } ''
-    mkdir $NIX_BUILD_TOP/root
-    for path in ${kernel} ${dist} ${sw}; do cp -a $path $NIX_BUILD_TOP/root/; done
-    chmod u+w $NIX_BUILD_TOP/root/*
-    rm $NIX_BUILD_TOP/root/*/vmlinux
-    chmod a-w $NIX_BUILD_TOP/root/*
-    size=$(du -sm $NIX_BUILD_TOP/root | cut -f1)
-    # No journal: it is only ever mounted read-only. In the sandbox the files belong to an ordinary user; a user
-    # namespace shows them to mke2fs as root's, which is what they are in any store.
-    unshare --map-root-user ${tools}/bin/mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -L nixbox-dist -U 6e697862-6f78-4000-8000-000000000001 \
-      -E hash_seed=6e697862-6f78-4000-8000-000000000002,root_owner=0:0 -d $NIX_BUILD_TOP/root $out $(( size * 5 / 4 + 16 ))M
-  '';
+    # The heavy shared part travels in a disk image, read ten times faster by the guest than over 9p; it is laid
+    # under the shared store, so that its paths are where they belong.
+    image = run "debian-userland.img" { } ''
+      mkdir $NIX_BUILD_TOP/root
+      for path in ${kernel} ${dist} ${sw}; do cp -a $path $NIX_BUILD_TOP/root/; done
+      chmod u+w $NIX_BUILD_TOP/root/*
+      rm $NIX_BUILD_TOP/root/*/vmlinux
+      chmod a-w $NIX_BUILD_TOP/root/*
+      size=$(du -sm $NIX_BUILD_TOP/root | cut -f1)
+      # No journal: it is only ever mounted read-only. In the sandbox the files belong to an ordinary user; a user
+      # namespace shows them to mke2fs as root's, which is what they are in any store.
+      unshare --map-root-user ${tools}/bin/mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -L nixbox-dist -U 6e697862-6f78-4000-8000-000000000001 \
+        -E hash_seed=6e697862-6f78-4000-8000-000000000002,root_owner=0:0 -d $NIX_BUILD_TOP/root $out $(( size * 5 / 4 + 16 ))M
+    '';
+    in
+    { inherit dist sw image; };
 
   # What it takes to mount everything, into ./modules, in the order in which they are to be loaded.
   copyModules = ''
@@ -277,5 +283,5 @@ let
     '';
 in
 {
-  inherit initrdSystemd sets busybox run unpack tools kernel dist sw image initrd;
+  inherit initrdSystemd sets busybox run unpack tools kernel initrd userland;
 }

@@ -1,0 +1,15 @@
+# The machines of the set `gnome`: GNOME, which is large: its machines are slow. The form is that of machines.nix.
+{ mkGuest, packages }:
+let
+  inherit (packages) dist sw run;
+
+  guest = name: expect: description: {
+    inherit name;
+    value = {
+      inherit expect;
+      machine = mkGuest ({ inherit name; } // description);
+    };
+  };
+in
+builtins.listToAttrs [
+]
