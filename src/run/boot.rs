@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::checks::{self, End};
@@ -132,12 +133,14 @@ impl Boot<'_> {
         }
     }
 
-    /// Waits until the guest is up, or until it is clear that it will not be.
+    /// Waits until the guest is up, or until it is clear that it will not be. What is prepared for the look meanwhile goes
+    /// on in the `background`.
     pub(super) async fn wait(
         &self,
         machine: &mut Machine,
         mut notifications: mpsc::UnboundedReceiver<Notification>,
         guest: &Guest,
+        background: &mut JoinSet<()>,
     ) -> ComeUp {
         let started = Instant::now();
         let deadline = started + self.limit;
@@ -172,7 +175,12 @@ impl Boot<'_> {
                     }
                 }
                 Some(notification) = notifications.recv() => {
-                    heard = true;
+                    if !heard {
+                        heard = true;
+                        let (guest, patience) = (guest.clone(), self.limit);
+                        // Should it fail, the look says why.
+                        background.spawn(async move { drop(guest.warm(patience).await) });
+                    }
                     if !matches!(notification, Notification::Status(_)) {
                         idle = Idle::default();
                     }

@@ -11,11 +11,13 @@ mod look;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::task::JoinSet;
+
 use crate::build::{self, Built, Nix};
 use crate::channel::{Channel, Transport, VhostUser, VirtioSerial};
 use crate::checks::{self, Judgement, Plan, Selection};
 use crate::cli::TryArgs;
-use crate::config::{self, Settings};
+use crate::config::{self, Config, Settings};
 use crate::event::{Event, Events, Phase};
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::{Token, credentials};
@@ -23,9 +25,9 @@ use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailKind, JailOptions};
 use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
-use crate::names::{Exit, GUEST_CID, artifact, run_file};
+use crate::names::{GUEST_CID, artifact, run_file};
 use crate::report::artifacts::{Artifacts, state_directory};
-use crate::report::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
+use crate::report::{CheckResult, MachineInfo, Report, Status, Verdict};
 use crate::target::{self, Target};
 
 /// How often a machine is started again when QEMU itself crashed before the guest said a word: multi-threaded TCG
@@ -126,10 +128,7 @@ impl Run<'_> {
     async fn prepare(&mut self) -> Result<Prepared> {
         let arguments = self.arguments;
         // What the user wrote is looked at before anything that takes time.
-        let named = arguments.config.as_deref();
-        if named.is_some() {
-            config::load(named, None)?;
-        }
+        let named = arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
         let mut nix = Nix::new(arguments.nix.clone());
         let target = phase(&self.events, Phase::Resolve, async {
             target::resolve(arguments.target.as_deref(), &nix, &self.events).await
@@ -151,7 +150,8 @@ impl Run<'_> {
             nix = nix.log_to(artifacts.file(artifact::NIX_LOG));
         }
 
-        let settings = self.settings(&target)?;
+        let config = named.map_or_else(|| config::load(None, target.dir()), Ok)?;
+        let settings = self.settings(&config, &target);
         let selection = Selection::new(&arguments.only, &arguments.skip, settings.scripts.keys().map(String::as_str))?;
         let wish = settings.machine.accel.unwrap_or_default();
         let launcher = jail::launcher();
@@ -198,9 +198,8 @@ impl Run<'_> {
     }
 
     /// `nixbox.toml`, with the flags on top.
-    fn settings(&self, target: &Target) -> Result<Settings> {
+    fn settings(&self, config: &Config, target: &Target) -> Settings {
         let arguments = self.arguments;
-        let config = config::load(arguments.config.as_deref(), target.dir())?;
         let mut settings = config.settings_for(target.host().unwrap_or_default());
         let machine = &mut settings.machine;
         machine.accel = arguments.accel.or(machine.accel);
@@ -209,7 +208,7 @@ impl Run<'_> {
         machine.network = arguments.network.or(machine.network);
         machine.timeout = arguments.timeout.map(config::Time).or(machine.timeout);
         machine.transport = arguments.transport.or(machine.transport);
-        Ok(settings)
+        settings
     }
 
     /// The best jail there is; a person is told when it is none.
@@ -281,8 +280,9 @@ impl Run<'_> {
         let guest = Guest::new(channel, token);
 
         let boot = boot::Boot { notifies: transport != Transport::VirtioSerial, limit, events: &self.events };
+        let mut background = JoinSet::new();
         let come_up = tokio::select! {
-            come_up = boot.wait(&mut machine, notifications, &guest) => Ok(come_up),
+            come_up = boot.wait(&mut machine, notifications, &guest, &mut background) => Ok(come_up),
             () = interrupt.orderly() => Err(Failure::interrupted()),
         };
         self.events.send(Event::Ended(Phase::Boot, boot_clock.elapsed()));
@@ -391,10 +391,6 @@ impl Run<'_> {
             check.detail = failure.why.iter().flat_map(|why| why.lines()).map(str::to_owned).collect();
             check.hint.clone_from(&failure.hint);
             self.report.checks.push(check);
-        }
-        // An evaluation error of the host's own system is one of evaluation, whatever came before.
-        if failure.exit == Exit::Build && failure.check == Some(build::check::EVAL) {
-            self.report.stage = Some(Stage::Evaluate);
         }
     }
 }
