@@ -56,6 +56,10 @@ pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
         MachineEvent::Shutdown { reason, .. } if reason == "guest-panic" => Ok(End::Panicked),
         MachineEvent::Shutdown { reason, .. } if reason == "guest-reset" => Ok(End::Reset),
         MachineEvent::Shutdown { by_guest: true, .. } => Ok(End::PoweredOff),
+        MachineEvent::Shutdown { reason, .. } if reason == "host-ui" => Err(Failure {
+            what: "the window was closed before the checks were done".to_owned(),
+            ..Failure::interrupted()
+        }),
         MachineEvent::Shutdown { reason, .. } => Err(Failure::host(format!("QEMU shut the machine down: {reason}"))),
         MachineEvent::Exited { code, signal, stderr_tail } => {
             let how = match (code, signal) {

@@ -3,9 +3,11 @@
 //!
 //! * this file: the order of things, and what the machine is made of
 //! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
+//! * `demo`: what is different where a person sits in front of the machine
 //! * `look`: what is asked of a guest, how the answers become a judgement
 
 mod boot;
+mod demo;
 mod look;
 
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::build::{self, Built, Nix};
 use crate::channel::{Channel, Transport, VhostUser, VirtioSerial};
 use crate::checks::{self, Judgement, Plan, Selection};
-use crate::cli::TryArgs;
+use crate::cli::{DemoArgs, TryArgs};
 use crate::config::{self, Config, Settings};
 use crate::event::{Event, Events, Phase};
 use crate::failure::{Failure, Result};
@@ -29,6 +31,7 @@ use crate::names::{GUEST_CID, artifact, run_file};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::{CheckResult, MachineInfo, Report, Status, Verdict};
 use crate::target::{self, Target};
+use demo::Demo;
 
 /// How often a machine is started again when QEMU itself crashed before the guest said a word: multi-threaded TCG
 /// aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
@@ -40,8 +43,23 @@ const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
 const CHILDREN_LIMIT: Duration = Duration::from_secs(2);
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
+
 /// Runs `nixbox try`. Always answers with a report: what went wrong is in it.
 pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> (Report, Option<Artifacts>) {
+    run(arguments, None, events, interrupt).await
+}
+
+/// Runs `nixbox demo`, which ends when the person ends it. Always answers with a report.
+pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) -> (Report, Option<Artifacts>) {
+    run(&arguments.as_try(), Some(arguments), events, interrupt).await
+}
+
+async fn run(
+    arguments: &TryArgs,
+    demo: Option<&DemoArgs>,
+    events: Events,
+    interrupt: Interrupt,
+) -> (Report, Option<Artifacts>) {
     let clock = Instant::now();
     let mut run = Run {
         arguments,
@@ -49,8 +67,14 @@ pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> 
         interrupt,
         report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
         artifacts: None,
+        demo: None,
     };
-    if let Err(failure) = run.go().await {
+    let made = demo.map(Demo::new).transpose().map(|demo| run.demo = demo);
+    let done = match made {
+        Ok(()) => run.go().await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = done {
         // What was interrupted while it started is ended by being dropped, which waits for nobody.
         jail::children_end(CHILDREN_LIMIT).await;
         run.failed(&failure);
@@ -65,6 +89,8 @@ struct Run<'a> {
     interrupt: Interrupt,
     report: Report,
     artifacts: Option<Artifacts>,
+    /// Where a person sits in front of the machine.
+    demo: Option<Demo>,
 }
 
 /// What is known before anything is started.
@@ -77,6 +103,19 @@ struct Prepared {
     accel: Accel,
     jail: JailKind,
     run_dir: RunDir,
+    stage: Option<demo::Stage>,
+}
+
+impl Prepared {
+    /// How the runner is jailed.
+    fn jail_options(&self) -> JailOptions {
+        JailOptions {
+            kind: self.jail,
+            store: self.built.store.physical(std::path::Path::new(build::STORE_DIR)),
+            disk_limit: (self.plan.promises.disk_mib.unwrap_or(DISK_MIB) + 1024) << 20,
+            ..JailOptions::default()
+        }
+    }
 }
 
 /// A channel, and for virtio-serial what has to be connected once QEMU is up.
@@ -152,7 +191,11 @@ impl Run<'_> {
 
         let config = named.map_or_else(|| config::load(None, target.dir()), Ok)?;
         let settings = self.settings(&config, &target);
-        let selection = Selection::new(&arguments.only, &arguments.skip, settings.scripts.keys().map(String::as_str))?;
+        let mut skip = arguments.skip.clone();
+        if self.demo.is_some() {
+            skip.extend(Demo::skipped().map(str::to_owned));
+        }
+        let selection = Selection::new(&arguments.only, &skip, settings.scripts.keys().map(String::as_str))?;
         let wish = settings.machine.accel.unwrap_or_default();
         let launcher = jail::launcher();
         let (evaluated, accel, jail) = phase(&self.events, Phase::Evaluate, async {
@@ -194,7 +237,11 @@ impl Run<'_> {
             systemd: None,
             qemu: None,
         });
-        Ok(Prepared { target, nix, built, settings, plan, accel, jail, run_dir })
+        let mut prepared = Prepared { target, nix, built, settings, plan, accel, jail, run_dir, stage: None };
+        if let Some(demo) = &self.demo {
+            prepared.stage = Some(demo.stage(&prepared.built.runner, &prepared.jail_options()).await);
+        }
+        Ok(prepared)
     }
 
     /// `nixbox.toml`, with the flags on top.
@@ -205,7 +252,8 @@ impl Run<'_> {
         machine.accel = arguments.accel.or(machine.accel);
         machine.memory = arguments.memory.or(machine.memory);
         machine.cores = arguments.cores.map(config::Cores).or(machine.cores);
-        machine.network = arguments.network.or(machine.network);
+        let usual = self.demo.as_ref().map(|_| NetworkPolicy::User);
+        machine.network = arguments.network.or(machine.network).or(usual);
         machine.timeout = arguments.timeout.map(config::Time).or(machine.timeout);
         machine.transport = arguments.transport.or(machine.transport);
         settings
@@ -241,22 +289,26 @@ impl Run<'_> {
 
     /// Starts the machine, waits for it, looks into it, ends it.
     async fn attempt(&mut self, prepared: &Prepared, run_dir: &RunDir) -> Result<Attempt> {
-        let Prepared { built, settings, plan, accel, .. } = prepared;
+        let Prepared { settings, plan, accel, .. } = prepared;
         let transport = self.transport(settings);
         let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
-        let (spec, limit) = self.spec(prepared, run_dir, transport, &token);
+        let (mut spec, limit) = self.spec(prepared, run_dir, transport, &token);
         let memory_mib = spec.memory_mib;
         let no_router = spec.network == NetworkPolicy::Off && spec.restrict;
         if let Some(info) = &mut self.report.machine {
             info.memory_mib = memory_mib;
             info.cores = spec.cores;
         }
-        let jail = JailOptions {
-            kind: prepared.jail,
-            store: built.store.physical(std::path::Path::new(build::STORE_DIR)),
-            disk_limit: (plan.promises.disk_mib.unwrap_or(DISK_MIB) + 1024) << 20,
-            ..JailOptions::default()
-        };
+        let mut jail = prepared.jail_options();
+        if let (Some(demo), Some(stage)) = (&self.demo, &prepared.stage) {
+            demo.restore(run_dir)?;
+            let devices = demo.devices(stage, run_dir.path())?;
+            spec.extra.extend(devices.arguments);
+            spec.variables.extend(devices.environment);
+            spec.nodes.extend(devices.nodes);
+            jail.read_only.extend(devices.shows);
+            devices.told.into_iter().for_each(|told| self.events.note(told));
+        }
         let boot_clock = Instant::now();
         self.events.send(Event::Started(Phase::Boot));
         let WayIn { channel, serial } = self.channel(transport, run_dir.path())?;
@@ -311,10 +363,18 @@ impl Run<'_> {
         if self.arguments.keep && matches!(attempt, Ok(Attempt::Seen(_))) {
             self.keep(&guest, run_dir).await;
         }
+        if let (Some(demo), Ok(Attempt::Seen(seen))) = (&self.demo, &attempt) {
+            self.present(demo, &mut machine, &guest, &plan.promises, &seen.judgement.results).await;
+        }
         let stopped = phase(&self.events, Phase::Stop, machine.stop()).await;
         listener.abort();
         if !stopped.orderly {
             self.events.note("QEMU did not quit when it was told to, and was killed");
+        }
+        if let (Some(demo), Ok(Attempt::Seen(_))) = (&self.demo, &attempt)
+            && let Some(told) = demo.save(run_dir)?
+        {
+            self.events.note(told);
         }
         attempt
     }
@@ -329,6 +389,11 @@ impl Run<'_> {
         spec.cores = machine.cores.map_or_else(|| promises.cores.unwrap_or(1).max(host_cores), |cores| cores.0);
         if let Some(memory) = machine.memory.map(|memory| memory.0).or(promises.memory_mib) {
             spec.memory_mib = memory;
+        }
+        if let Some(stage) = &prepared.stage
+            && machine.memory.is_none()
+        {
+            spec.memory_mib = Demo::memory_mib(stage, spec.memory_mib);
         }
         spec.accel = prepared.accel;
         spec.transport = transport;
