@@ -17,6 +17,7 @@
 //! * how QEMU is started, contained, talked to and ended: [`machine`]
 //! * how a byte gets into the guest and back: [`channel`]
 //! * what is asked of the guest and what it answered, as data: [`guest`]
+//! * what a sound or a picture of the guest's holds, as data: [`signal`] (pure: no I/O)
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is told: [`report`]
 //! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
@@ -40,5 +41,6 @@ pub mod machine;
 pub mod names;
 pub mod report;
 pub mod run;
+pub mod signal;
 pub mod target;
 pub mod text;
