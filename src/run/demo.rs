@@ -164,7 +164,8 @@ async fn log_in(guest: &Guest, promises: &Promises) -> String {
     let user = person(promises);
     let by_itself = if promises.autologin_user.is_some() { ", who is logged in already" } else { "" };
     // By the system's own rules, else (they may have none for this program) straight into the shadow file.
-    let text = "read -r line; say() { printf '%s\\n' \"$line\"; }; say | chpasswd 2>/dev/null || say | chpasswd -c SHA512";
+    let text =
+        "read -r line; say() { printf '%s\\n' \"$line\"; }; say | chpasswd 2>/dev/null || say | chpasswd -c SHA512";
     let mut script = Script::new(text);
     script.stdin = format!("{user}:{PASSWORD}\n").into_bytes();
     script.deadline = PATIENCE;
