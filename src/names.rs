@@ -97,6 +97,12 @@ pub mod artifact {
     pub const JOURNAL: &str = "journal.txt";
     /// The screen at the verdict.
     pub const SCREEN: &str = "screen.png";
+    /// The login screen, before anybody was logged in.
+    pub const GREETER: &str = "greeter.png";
+    /// The user's session, once its picture was steady.
+    pub const SESSION: &str = "session.png";
+    /// The way there: the screen from the machine's start on.
+    pub const FILM: &str = "boot.gif";
     /// What nix said.
     pub const NIX_LOG: &str = "nix.log";
     /// What the runner and QEMU said.

@@ -151,8 +151,105 @@ let
   unread = listToAttrs (map
     (path: { name = builtins.concatStringsSep "." path; value = "throws when it is read"; })
     (filter throws (asked ++ sets)));
+
+  # --- the desktop ---
+
+  first = paths: convert: foldl' (found: path: if found == null then read convert path else found) null paths;
+  anyYes = paths: builtins.any yes paths;
+  # { name, where its enable option is or was, the unit that runs it }. Old names are kept: a renamed option reads as
+  # the new one, and where there is only the old one it is the promise.
+  displayManagers = [
+    { name = "gdm"; paths = [ [ "services" "displayManager" "gdm" ] [ "services" "xserver" "displayManager" "gdm" ] ]; }
+    { name = "sddm"; paths = [ [ "services" "displayManager" "sddm" ] [ "services" "xserver" "displayManager" "sddm" ] ]; }
+    { name = "plasma-login-manager"; paths = [ [ "services" "displayManager" "plasma-login-manager" ] ]; }
+    { name = "cosmic-greeter"; paths = [ [ "services" "displayManager" "cosmic-greeter" ] ]; }
+    { name = "ly"; paths = [ [ "services" "displayManager" "ly" ] ]; }
+    { name = "lemurs"; paths = [ [ "services" "displayManager" "lemurs" ] ]; }
+    { name = "lightdm"; paths = [ [ "services" "xserver" "displayManager" "lightdm" ] [ "services" "displayManager" "lightdm" ] ]; }
+    { name = "greetd"; paths = [ [ "services" "greetd" ] ]; }
+  ];
+  displayManager =
+    let on = filter (manager: anyYes (map (path: path ++ [ "enable" ]) manager.paths)) displayManagers;
+    in if on == [ ] then null else (builtins.head on).name;
+  # { name, where it is or was enabled, the type of its session }. A null type: either.
+  desktopKinds =
+    let
+      wm = name: { inherit name; type = "x11"; paths = [ [ "services" "xserver" "windowManager" name ] ]; };
+      x11 = name: { inherit name; type = "x11"; paths = [ [ "services" "xserver" "desktopManager" name ] [ "services" "desktopManager" name ] ]; };
+      wayland = name: option: { inherit name; type = "wayland"; paths = [ [ "programs" option ] [ "programs" "wayland" option ] ]; };
+    in
+    [
+      { name = "gnome"; type = "wayland"; paths = [ [ "services" "desktopManager" "gnome" ] [ "services" "xserver" "desktopManager" "gnome" ] ]; }
+      { name = "plasma"; type = "wayland"; paths = [ [ "services" "desktopManager" "plasma6" ] ]; }
+      { name = "plasma"; type = null; paths = [ [ "services" "xserver" "desktopManager" "plasma5" ] [ "services" "desktopManager" "plasma5" ] ]; }
+      { name = "cosmic"; type = "wayland"; paths = [ [ "services" "desktopManager" "cosmic" ] ]; }
+      { name = "budgie"; type = null; paths = [ [ "services" "desktopManager" "budgie" ] [ "services" "xserver" "desktopManager" "budgie" ] ]; }
+      (wayland "sway" "sway") (wayland "hyprland" "hyprland") (wayland "niri" "niri") (wayland "river" "river")
+      (wayland "river" "river-classic") (wayland "labwc" "labwc") (wayland "wayfire" "wayfire") (wayland "miracle-wm" "miracle-wm")
+      (wayland "cardboard" "cardboard") (wayland "mango" "mangowc")
+      (x11 "xfce") (x11 "mate") (x11 "cinnamon") (x11 "pantheon") (x11 "lxqt") (x11 "deepin") (x11 "enlightenment") (x11 "lumina")
+    ] ++ map wm [
+      "i3" "openbox" "awesome" "bspwm" "xmonad" "dwm" "qtile" "herbstluftwm" "fluxbox" "icewm" "leftwm" "twm" "jwm" "cwm" "fvwm3" "ratpoison" "stumpwm" "spectrwm"
+    ];
+  desktops = unique (map (kind: { inherit (kind) name type; })
+    (filter (kind: anyYes (map (path: path ++ [ "enable" ]) kind.paths)) desktopKinds));
+
+  greetd = session: field: if displayManager == "greetd" then read text [ "services" "greetd" "settings" session field ] else null;
+  isPerson = name: name != null && read bool [ "users" "users" name "isNormalUser" ] == true;
+  # Who names a person as the greeter's user wants no greeter at all.
+  greeterIsPerson = isPerson (greetd "default_session" "user");
+  autoLogin = orElse
+    (first [ [ "services" "displayManager" "autoLogin" "user" ] [ "services" "xserver" "displayManager" "autoLogin" "user" ] ] text)
+    (orElse (greetd "initial_session" "user") (if greeterIsPerson then greetd "default_session" "user" else null));
+  autoLoginOn = displayManager == "greetd"
+    || anyYes [ [ "services" "displayManager" "autoLogin" "enable" ] [ "services" "xserver" "displayManager" "autoLogin" "enable" ] ];
+
+  userUnitsOf = path:
+    let
+      of = kind: suffix:
+        let set = attempt { } (mapAttrs (_: _: null) (attrs (at (path ++ [ kind ]))));
+        in map (name: { name = "${name}.${suffix}"; value = userUnit (at (path ++ [ kind name ])); })
+          (filter (name: attempt false (isAttrs (at (path ++ [ kind name ])) && true)) (attrNames set));
+    in listToAttrs (concatLists [ (of "services" "service") (of "targets" "target") (of "sockets" "socket") (of "timers" "timer") (of "paths" "path") ]);
+  # home-manager writes a unit as its file is written: { Unit; Service; Install }.
+  userUnit = value:
+    if value ? Unit || value ? Install || value ? Service then
+      let
+        list = v: if isString v then filter isString (builtins.split " +" v) else texts v;
+        conditions = attempt { } (attrs (value.Unit or { }));
+      in {
+        enable = true;
+        wanted_by = attempt [ ] (list (value.Install.WantedBy or [ ]) ++ list (value.Install.RequiredBy or [ ]));
+        kind = attempt null (text (value.Service.Type or null));
+        conditions = attempt [ ] (conditionsOf conditions);
+        description = attempt null (text (conditions.Description or null));
+      }
+    else unit value;
+
+  desktop =
+    if displayManager == null && desktops == [ ] then null else {
+      display_manager = displayManager;
+      autologin_user = if autoLoginOn then autoLogin else null;
+      # greetd's own sessions are commands, not files.
+      command = if autoLoginOn then orElse (greetd "initial_session" "command") (if greeterIsPerson then greetd "default_session" "command" else null) else null;
+      greeter_command = if greeterIsPerson then null else greetd "default_session" "command";
+      default_session = first [ [ "services" "displayManager" "defaultSession" ] [ "services" "xserver" "displayManager" "defaultSession" ] ] text;
+      sessions_dir = first [
+        [ "services" "displayManager" "sessionData" "desktops" "outPath" ]
+        [ "services" "xserver" "displayManager" "sessionData" "desktops" "outPath" ]
+      ] text;
+      inherit desktops;
+      portal = yes [ "xdg" "portal" "enable" ];
+      xwayland = read bool [ "programs" "xwayland" "enable" ];
+      plymouth = yes [ "boot" "plymouth" "enable" ];
+      units = userUnitsOf [ "systemd" "user" ];
+      home_units = listToAttrs (map
+        (name: { inherit name; value = userUnitsOf [ "home-manager" "users" name "systemd" "user" ]; })
+        (attempt [ ] (attrNames (attrs (at [ "home-manager" "users" ])))));
+    };
 in
 {
+  inherit desktop;
   known = attempt false (isAttrs config && (config ? systemd || config ? networking || config ? users));
   host_name = let name = read text [ "networking" "hostName" ]; in if name == "" then null else name;
   units = listToAttrs (concatLists [

@@ -46,6 +46,8 @@ pub struct Promises {
     pub allow_no_password_login: Option<bool>,
     /// Names of `networking.interfaces`: interfaces that the configuration binds by name.
     pub interfaces: Vec<String>,
+    /// The desktop, where a display manager or a desktop is enabled.
+    pub desktop: Option<PromisedDesktop>,
     /// Options that could not be evaluated, with nix's message: never a reason to stop.
     pub unread: BTreeMap<String, String>,
 }
@@ -101,4 +103,45 @@ pub struct PromisedUser {
     pub password_file: Option<String>,
     /// `openssh.authorizedKeys.keys` or `.keyFiles` are not empty.
     pub has_key: bool,
+}
+
+/// A display manager, desktops, and what belongs to a person's session.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromisedDesktop {
+    /// `gdm`, `sddm`, `greetd`, `lightdm`, `ly`, …: the one that is enabled.
+    pub display_manager: Option<String>,
+    /// Who is logged in without being asked: `autoLogin.user`, or the user of greetd's `initial_session`.
+    pub autologin_user: Option<String>,
+    /// What greetd starts for that user.
+    pub command: Option<String>,
+    /// What greetd starts as its greeter.
+    pub greeter_command: Option<String>,
+    /// `services.displayManager.defaultSession`, such as `sway` or `plasma`.
+    pub default_session: Option<String>,
+    /// The store path whose `share` holds the session files that the display manager offers.
+    pub sessions_dir: Option<String>,
+    /// The desktops that are enabled.
+    pub desktops: Vec<DesktopKind>,
+    /// `xdg.portal.enable`.
+    pub portal: bool,
+    /// `programs.xwayland.enable`.
+    pub xwayland: Option<bool>,
+    /// `boot.plymouth.enable`.
+    pub plymouth: bool,
+    /// Units of every user's manager (`systemd.user`), by full name.
+    pub units: BTreeMap<String, PromisedUnit>,
+    /// home-manager's units, by user.
+    pub home_units: BTreeMap<String, BTreeMap<String, PromisedUnit>>,
+}
+
+/// A desktop, or a compositor or window manager that stands for one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DesktopKind {
+    /// `gnome`, `plasma`, `sway`, `xfce`, …
+    pub name: String,
+    /// `wayland` or `x11`, where it has only one.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
 }

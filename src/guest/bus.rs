@@ -20,9 +20,9 @@ use crate::channel::Channel;
 use crate::names::{UNIT_PREFIX, port};
 use crate::text::bounded;
 
-const SYSTEMD: &str = "org.freedesktop.systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-const ROOT: &str = "/org/freedesktop/systemd1";
+pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
+pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+pub(super) const ROOT: &str = "/org/freedesktop/systemd1";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// How many units are read at once: PID 1 answers one after the other, so more only fill its queue.
@@ -39,16 +39,29 @@ pub enum Which {
     Manager,
     /// The system bus.
     System,
+    /// The manager of a user, its own socket: uid, gid.
+    User(u32, u32),
+    /// The session bus of a user: uid, gid.
+    Session(u32, u32),
+}
+
+impl Which {
+    /// Whether there is a manager at the other end, without a bus between.
+    fn is_peer(self) -> bool {
+        matches!(self, Which::Manager | Which::User(..))
+    }
 }
 
 /// The properties of an object, by name.
-type Properties = HashMap<String, OwnedValue>;
+pub(super) type Properties = HashMap<String, OwnedValue>;
 
 /// A connection to a bus in the guest. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bus {
     connection: Connection,
     which: Which,
+    /// Who answers, where there is a bus between.
+    destination: &'static str,
     /// For each call.
     patience: Duration,
 }
@@ -74,22 +87,32 @@ impl Bus {
         patience: Duration,
     ) -> Result<Self, Error> {
         let deadline = Instant::now() + patience;
-        let (port, arguments) = match which {
-            Which::Manager => (port::MANAGER_BUS, "--bus-path=unix:path=/run/systemd/private"),
-            Which::System => (port::SYSTEM_BUS, ""),
+        // A user's sockets are opened as that user, for whom they are meant. What a stream is for is said by us, so one
+        // port serves.
+        let as_user = |uid, gid, socket: &str| {
+            format!(
+                "--reuid={uid} --regid={gid} --clear-groups systemd-stdio-bridge \
+                 --bus-path=unix:path=/run/user/{uid}/{socket}"
+            )
         };
-        let program = "systemd-stdio-bridge";
+        let bridge = "systemd-stdio-bridge";
+        let (port, program, arguments) = match which {
+            Which::Manager => (port::MANAGER_BUS, bridge, "--bus-path=unix:path=/run/systemd/private".to_owned()),
+            Which::System => (port::SYSTEM_BUS, bridge, String::new()),
+            Which::User(uid, gid) => (port::SYSTEM_BUS, "setpriv", as_user(uid, gid, "systemd/private")),
+            Which::Session(uid, gid) => (port::SYSTEM_BUS, "setpriv", as_user(uid, gid, "bus")),
+        };
         let (mut stream, _) = greeting::greet(channel, port, token, deadline).await?;
-        if !greeting::become_command(&mut stream, token, program, arguments, deadline).await? {
+        if !greeting::become_command(&mut stream, token, program, &arguments, deadline).await? {
             return Err(Error::Lacks(program.to_owned()));
         }
         // A full queue of signals that are not looked at yet would hold back the answers behind them.
         let builder = connection::Builder::unix_stream(relabel::relabelled(stream)?).max_queued(8192);
-        let builder = if which == Which::Manager { builder.p2p() } else { builder };
+        let builder = if which.is_peer() { builder.p2p() } else { builder };
         let connection = timeout_at(deadline, builder.build())
             .await
             .map_err(|_| Error::Deadline("the guest's bus does not answer".to_owned()))??;
-        Ok(Self { connection, which, patience })
+        Ok(Self { connection, which, destination: SYSTEMD, patience })
     }
 
     /// Whether PID 1 answers over it within `patience`.
@@ -102,12 +125,33 @@ impl Bus {
         self.connection.is_closed()
     }
 
-    async fn call<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R, Error>
+    /// The same connection, for talking to somebody else than the manager.
+    pub(super) fn to(&self, destination: &'static str) -> Self {
+        Self { destination, ..self.clone() }
+    }
+
+    /// The same connection, with another patience for each call.
+    pub(super) fn with_patience(&self, patience: Duration) -> Self {
+        Self { patience, ..self.clone() }
+    }
+
+    /// What is told on the bus from now on by signals that match the rule (the D-Bus specification, "Match Rules").
+    ///
+    /// # Errors
+    /// As every call.
+    pub(super) async fn signals(&self, rule: &str) -> Result<MessageStream, Error> {
+        let messages = MessageStream::from(&self.connection);
+        let bus = self.to("org.freedesktop.DBus");
+        bus.call::<_, ()>("/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", &(rule)).await?;
+        Ok(messages)
+    }
+
+    pub(super) async fn call<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R, Error>
     where
         B: Serialize + DynamicType,
         R: DeserializeOwned + Type,
     {
-        let destination = (self.which == Which::System).then_some(SYSTEMD);
+        let destination = (!self.which.is_peer()).then_some(self.destination);
         let deadline = Instant::now() + self.patience;
         let reply = self.connection.call_method(destination, path, Some(interface), method, body);
         let reply = timeout_at(deadline, reply)
@@ -120,7 +164,7 @@ impl Bus {
     ///
     /// # Errors
     /// As every call.
-    async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedValue, Error> {
+    pub(super) async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedValue, Error> {
         self.call(path, PROPERTIES, "Get", &(interface, name)).await
     }
 
@@ -289,7 +333,7 @@ impl Bus {
     }
 
     /// Some properties of an object; those that an older systemd does not have are left out.
-    async fn some(&self, path: &str, interface: &str, names: &[&str]) -> Result<Properties, Error> {
+    pub(super) async fn some(&self, path: &str, interface: &str, names: &[&str]) -> Result<Properties, Error> {
         let all = names.iter().map(|name| async move {
             match self.property(path, interface, name).await {
                 Ok(value) => Ok(Some(((*name).to_owned(), value))),
@@ -441,18 +485,18 @@ fn is_signal(message: &zbus::Message, interface: &str, member: &str) -> bool {
 }
 
 /// A property as the type that is asked for; its default when it is not there or another.
-fn get<'a, T>(properties: &'a Properties, name: &str) -> T
+pub(super) fn get<'a, T>(properties: &'a Properties, name: &str) -> T
 where
     T: TryFrom<&'a Value<'a>> + Default,
 {
     properties.get(name).and_then(|value| T::try_from(value).ok()).unwrap_or_default()
 }
 
-fn string(properties: &Properties, name: &str) -> String {
+pub(super) fn string(properties: &Properties, name: &str) -> String {
     bounded(get::<&str>(properties, name), STRING)
 }
 
-fn strings(properties: &Properties, name: &str) -> Vec<String> {
+pub(super) fn strings(properties: &Properties, name: &str) -> Vec<String> {
     let list: Option<Vec<String>> =
         properties.get(name).and_then(|value| value.try_clone().ok()).and_then(|value| value.try_into().ok());
     list.unwrap_or_default().into_iter().take(LIST).map(|text| bounded(&text, STRING)).collect()

@@ -23,6 +23,18 @@ pub(super) fn command_of<'a>(units: impl IntoIterator<Item = &'a str>, most: usi
     json_command(most, &matches.join(" + "))
 }
 
+/// The command for what a desktop is told of: who logs in (logind), the display manager's units, everything of these
+/// users' processes, core dumps (the message id is systemd-coredump's). The last `most` lines.
+pub(super) fn desktop_command(units: &[&str], uids: &[u32], most: usize) -> String {
+    let units = units.iter().map(|unit| quoted(&format!("_SYSTEMD_UNIT={unit}")));
+    let about = ["systemd-logind.service", "user@.service"].map(|unit| format!("_SYSTEMD_UNIT={unit}"));
+    let uids = uids.iter().map(|uid| format!("_UID={uid}"));
+    let dumps = ["MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1".to_owned()];
+    let matches: Vec<_> = units.chain(about).chain(uids).chain(dumps).collect();
+    format!("{} {}", json_command(most, "").trim_end(), matches.join(" + "))
+        .replacen("--output-fields=", "--output-fields=_SYSTEMD_USER_UNIT,USER_UNIT,_COMM,", 1)
+}
+
 fn json_command(most: usize, matches: &str) -> String {
     format!(
         "journalctl -b -q --no-pager -o json -n {most} \
@@ -52,11 +64,16 @@ fn line(text: &str) -> Option<JournalLine> {
     let string = |name: &str| fields.get(name).map(field).unwrap_or_default();
     let pid = string("_PID").parse().unwrap_or(0);
     let about = bounded(&string("UNIT"), 256);
+    let is_manager = string("_COMM") == "systemd";
+    let of_user = if is_manager { string("USER_UNIT") } else { string("_SYSTEMD_USER_UNIT") };
+    let of_user = bounded(&of_user, 256);
     Some(JournalLine {
         at_us: string("__MONOTONIC_TIMESTAMP").parse().unwrap_or(0),
         priority: string("PRIORITY").parse().unwrap_or(6),
-        // Only PID 1 may speak of others.
-        unit: if pid == 1 && !about.is_empty() { about } else { bounded(&string("_SYSTEMD_UNIT"), 256) },
+        // Only PID 1 may speak of others, and a user's manager of that user's.
+        unit: if !of_user.is_empty() {
+            of_user
+        } else if pid == 1 && !about.is_empty() { about } else { bounded(&string("_SYSTEMD_UNIT"), 256) },
         identifier: bounded(&string("SYSLOG_IDENTIFIER"), 128),
         pid,
         transport: bounded(&string("_TRANSPORT"), 32),

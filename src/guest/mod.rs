@@ -2,22 +2,26 @@
 //!
 //! No agent: [`credentials`] make the guest open a socket to a script of ours. Over that, [`shell`] runs scripts and
 //! [`bus`] speaks D-Bus; PID 1 tells by itself what happens, to [`notify`]. [`Guest::look`] gathers [`facts`].
+//! What a person's session is made of is told by [`logind`], [`user_units`] and [`desktop`].
 
 mod accounts;
 pub mod bus;
 pub mod credentials;
+pub mod desktop;
 mod error;
 pub mod facts;
 mod frames;
 mod greeting;
 mod http;
 mod journal;
+pub mod logind;
 mod look;
 pub mod notify;
 mod proc_net;
 mod relabel;
 mod serve;
 pub mod shell;
+pub mod user_units;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,7 +91,7 @@ impl Guest {
         if self.channel.transport() == Transport::VirtioSerial {
             let (used, number) = match which {
                 Which::Manager => (&self.used[0], port::MANAGER_BUS),
-                Which::System => (&self.used[1], port::SYSTEM_BUS),
+                Which::System | Which::User(..) | Which::Session(..) => (&self.used[1], port::SYSTEM_BUS),
             };
             // The port's last bridge may wait for ever, for a bus or for the rest of what its user said; PID 1 starts
             // its service anew. The first time there is none.

@@ -4,6 +4,7 @@
 //! * [`jail`]: where the runner lives, and why nothing of it survives us
 //! * [`qmp`]: what QEMU says and is told
 //! * [`console`]: what the guest writes, bounded
+//! * [`screen`]: what it shows, and input
 //! * [`accel`]: which accelerator works here, by proof
 //! * [`rundir`]: where a run's files lie
 //! * [`window`]: what a person sees and hears of it in a demo
@@ -13,6 +14,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use qapi::qmp as commands;
@@ -32,7 +34,7 @@ pub mod jail;
 pub mod process;
 pub mod qmp;
 pub mod rundir;
-mod screen;
+pub mod screen;
 pub mod spec;
 pub mod window;
 
@@ -40,6 +42,7 @@ pub use accel::AccelWish;
 pub use jail::{JailKind, JailOptions};
 pub use process::find_program;
 pub use rundir::RunDir;
+pub use screen::Screen;
 pub use spec::{Accel, NetworkPolicy, Spec, Traits};
 
 use console::Capture;
@@ -127,7 +130,8 @@ pub struct Stopped {
 /// A running machine. Everything it consists of dies with it.
 #[derive(Debug)]
 pub struct Machine {
-    qmp: Qmp,
+    qmp: Arc<Qmp>,
+    screen: Screen,
     qemu_version: String,
     command_line: Vec<String>,
     pid: Option<i32>,
@@ -209,7 +213,9 @@ impl Machine {
             tasks.spawn(forward_daemon(daemon.ended(), daemon.output().clone(), sender.clone()));
         }
         tasks.spawn(watch_disk(spec.run_dir.clone(), jail.disk_limit, sender));
+        let qmp = Arc::new(qmp);
         Ok(Self {
+            screen: Screen::new(Arc::clone(&qmp), spec.run_dir.clone()),
             qmp,
             qemu_version,
             command_line: pid.map(command_line).unwrap_or_default(),
@@ -292,12 +298,17 @@ impl Machine {
         Ok(memory.base_memory >> 20)
     }
 
+    /// The screen, and the hands before it.
+    pub fn screen(&self) -> &Screen {
+        &self.screen
+    }
+
     /// Writes the screen to a PNG file.
     ///
     /// # Errors
     /// When there is no screen, or QEMU does not write one.
     pub async fn screenshot(&self, to: &Path) -> Result<(), QmpError> {
-        screen::take(&self.qmp, &self.run_dir, to, COMMAND_LIMIT).await
+        self.screen.save(to).await
     }
 
     /// Ends the machine: an orderly quit, then SIGKILL of all that is left; returns when it has gone, within about a

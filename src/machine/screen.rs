@@ -1,12 +1,14 @@
-//! The screen, as QEMU sees it.
+//! The screen, as QEMU sees it, and the hands before it: pictures are taken, the pointer is moved, keys are pressed.
 
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use qapi::qmp;
+use tokio::sync::Mutex;
 
-use super::qmp::{Qmp, QmpError};
+use super::qmp::{COMMAND_LIMIT, Qmp, QmpError};
 use super::rundir;
 
 /// Largest picture that is taken over, in bytes: 4K without compression has 33 MB, as PNG far less.
@@ -15,24 +17,118 @@ const PICTURE_LIMIT: u64 = 16 << 20;
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// The file that QEMU writes, in the run directory: the jail shows it no other place.
 const FILE: &str = "screen.png";
+/// The largest value of an absolute axis (QEMU's `INPUT_EVENT_ABS_MAX`).
+const AXIS: f64 = 32767.0;
+/// Between a key's going down and its coming up.
+const PRESSED: Duration = Duration::from_millis(30);
 
-/// Has QEMU write the screen into the run directory and takes it over to `to`.
-pub(super) async fn take(qmp: &Qmp, run_dir: &Path, to: &Path, limit: Duration) -> Result<(), QmpError> {
-    let file = run_dir.join(FILE);
-    drop(std::fs::remove_file(&file));
-    let filename = file.to_str().ok_or_else(|| QmpError::Strange("the run directory's path is no text".into()))?;
-    let command = qmp::screendump {
-        device: None,
-        format: Some(qmp::ImageFormat::png),
-        head: None,
-        filename: filename.to_owned(),
-    };
-    qmp.execute(&command, limit).await?;
-    copy(&file, to).map_err(|error| QmpError::Strange(format!("the picture that it wrote: {error}")))
+/// A way of its own to a machine's screen, for who watches it while others talk to QEMU. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Screen {
+    qmp: Arc<Qmp>,
+    run_dir: PathBuf,
+    /// One picture at a time: they share a file.
+    file: Arc<Mutex<()>>,
 }
 
-/// Copies a PNG that an untrusted program wrote.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
+/// The keys that are pressed, by their place on an American keyboard (QEMU's `QKeyCode`).
+pub use qapi::qmp::QKeyCode as Key;
+
+impl Screen {
+    pub(super) fn new(qmp: Arc<Qmp>, run_dir: PathBuf) -> Self {
+        Self { qmp, run_dir, file: Arc::default() }
+    }
+
+    /// The screen as a PNG.
+    ///
+    /// # Errors
+    /// When there is no screen, or QEMU does not write one.
+    pub async fn picture(&self) -> Result<Vec<u8>, QmpError> {
+        let _one = self.file.lock().await;
+        let file = self.run_dir.join(FILE);
+        drop(std::fs::remove_file(&file));
+        let filename = file.to_str().ok_or_else(|| QmpError::Strange("the run directory's path is no text".into()))?;
+        let command = qmp::screendump {
+            device: None,
+            format: Some(qmp::ImageFormat::png),
+            head: None,
+            filename: filename.to_owned(),
+        };
+        self.qmp.execute(&command, COMMAND_LIMIT).await?;
+        read(&file).map_err(|error| QmpError::Strange(format!("the picture that it wrote: {error}")))
+    }
+
+    /// Writes the screen to a PNG file.
+    ///
+    /// # Errors
+    /// When there is no screen, or QEMU does not write one.
+    pub async fn save(&self, to: &Path) -> Result<(), QmpError> {
+        let picture = self.picture().await?;
+        std::fs::write(to, picture).map_err(|error| QmpError::Strange(error.to_string()))
+    }
+
+    /// Moves the pointer to a place, each axis 0 (left, top) to 1 (right, bottom). Where the machine has no tablet the
+    /// mouse is first moved into the corner, from where it is moved there, as far as the guest's acceleration lets it.
+    ///
+    /// # Errors
+    /// When QEMU has no pointer, or does not answer.
+    pub async fn point(&self, x: f64, y: f64) -> Result<(), QmpError> {
+        let mice = self.qmp.execute(&qmp::query_mice {}, COMMAND_LIMIT).await?;
+        let absolute = mice.iter().any(|mouse| mouse.current && mouse.absolute);
+        if absolute {
+            let place = |at: f64| (at.clamp(0.0, 1.0) * AXIS) as i64;
+            return self.move_by(qmp::InputEvent::abs, place(x), place(y)).await;
+        }
+        self.move_by(qmp::InputEvent::rel, -4096, -4096).await?;
+        self.move_by(qmp::InputEvent::rel, (x * 1000.0) as i64, (y * 600.0) as i64).await
+    }
+
+    async fn move_by(
+        &self,
+        kind: fn(qmp::InputMoveEventWrapper) -> qmp::InputEvent,
+        x: i64,
+        y: i64,
+    ) -> Result<(), QmpError> {
+        let axis = |axis, value| kind(qmp::InputMoveEvent { axis, value }.into());
+        self.send(vec![axis(qmp::InputAxis::x, x), axis(qmp::InputAxis::y, y)]).await
+    }
+
+    /// Presses the pointer's left button once.
+    ///
+    /// # Errors
+    /// When QEMU has no pointer, or does not answer.
+    pub async fn click(&self) -> Result<(), QmpError> {
+        for down in [true, false] {
+            let event = qmp::InputBtnEvent { button: qmp::InputButton::left, down };
+            self.send(vec![qmp::InputEvent::btn(event.into())]).await?;
+            tokio::time::sleep(PRESSED).await;
+        }
+        Ok(())
+    }
+
+    /// Presses keys one after the other.
+    ///
+    /// # Errors
+    /// When QEMU has no keyboard, or does not answer.
+    pub async fn press(&self, keys: &[Key]) -> Result<(), QmpError> {
+        for key in keys {
+            for down in [true, false] {
+                let key = qmp::KeyValue::qcode((*key).into());
+                self.send(vec![qmp::InputEvent::key(qmp::InputKeyEvent { down, key }.into())]).await?;
+                tokio::time::sleep(PRESSED).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, events: Vec<qmp::InputEvent>) -> Result<(), QmpError> {
+        let command = qmp::input_send_event { device: None, head: None, events };
+        self.qmp.execute(&command, COMMAND_LIMIT).await.map(drop)
+    }
+}
+
+/// Reads a PNG that an untrusted program wrote.
+fn read(from: &Path) -> io::Result<Vec<u8>> {
     let mut picture = Vec::new();
     rundir::open_regular(from)?.take(PICTURE_LIMIT + 1).read_to_end(&mut picture)?;
     if picture.len() as u64 > PICTURE_LIMIT {
@@ -41,7 +137,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if !picture.starts_with(PNG) {
         return Err(io::Error::other("it is no PNG"));
     }
-    std::fs::write(to, picture)
+    Ok(picture)
 }
 
 #[cfg(test)]
@@ -53,11 +149,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         std::fs::write(&from, "root:x:0:0").unwrap();
-        assert!(copy(&from, &to).is_err());
+        assert!(read(&from).is_err());
         std::fs::write(&from, [PNG, b"..."].concat()).unwrap();
-        copy(&from, &to).unwrap();
-        std::fs::remove_file(&from).unwrap();
+        assert_eq!(read(&from).unwrap(), [PNG, b"..."].concat());
+        std::fs::rename(&from, &to).unwrap();
         std::os::unix::fs::symlink(&to, &from).unwrap();
-        assert!(copy(&from, &dir.path().join("again")).is_err());
+        assert!(read(&from).is_err());
     }
 }

@@ -17,6 +17,7 @@ let
   # NixOS moved it in 25.05; both names are read, as there.
   pulse = cfg.services.pulseaudio.enable or false || cfg.hardware.pulseaudio.enable or false;
   pulseSystemWide = cfg.services.pulseaudio.systemWide or false;
+  persistence = cfg.hardware.alsa.enablePersistence or false;
   rtkit = cfg.security.rtkit.enable or pulse;
   polkit = cfg.security.polkit.enable or rtkit;
 
@@ -48,9 +49,11 @@ in
 merge [
   (when pw.enable (merge [
     {
-      systemd.upstreamUserUnits = [ "pipewire.service" "pipewire.socket" "filter-chain.service" ]
-        ++ (if pw.wireplumber.enable or true then [ "wireplumber.service" "wireplumber@.service" ] else [ ])
-        ++ (if pw.pulse.enable or false then [ "pipewire-pulse.service" "pipewire-pulse.socket" ] else [ ]);
+      systemd.upstreamUserUnits = [ "pipewire.service" "pipewire.socket" "pipewire-pulse.service" "pipewire-pulse.socket" "filter-chain.service" ]
+        ++ (if pw.wireplumber.enable or true then [ "wireplumber.service" "wireplumber@.service" ] else [ ]);
+      # What is not wanted is masked.
+      systemd.user.services.pipewire-pulse.enable = pw.pulse.enable or false;
+      systemd.user.sockets.pipewire-pulse.enable = pw.pulse.enable or false;
       environment.etc =
         builtins.foldl' (a: b: a // b) { } (
           map (kind: dropIns kind "pipewire" (pw.extraConfig.${kind} or { })) [ "pipewire" "client" "pipewire-pulse" "jack" ]
@@ -63,11 +66,15 @@ merge [
       environment.etc."alsa/conf.d/99-pipewire-default.conf".text = "pcm.!default { type pulse }\nctl.!default { type pulse }";
     })
     (when (!(pw.systemWide or false)) {
-      systemd.user.sockets = pipewireSockets // pulseSocket;
-      systemd.user.services = pipewireServices // pulseService;
+      systemd.user.sockets = pipewireSockets;
+      systemd.user.services = pipewireServices;
     })
+    # These are a user's in both cases.
+    { systemd.user.sockets = pulseSocket; systemd.user.services = pulseService; }
     # NixOS writes these units itself, as system units that run as the user pipewire.
     (when (pw.systemWide or false) {
+      systemd.user.services = { pipewire.enable = false; wireplumber.enable = false; };
+      systemd.user.sockets.pipewire.enable = false;
       users.users.pipewire = { uid = 323; group = "pipewire"; extraGroups = [ "audio" "video" ]; isSystemUser = true; description = "PipeWire system service user"; home = "/var/lib/pipewire"; createHome = true; };
       users.groups.pipewire.gid = 323;
       systemd.sockets.pipewire = {
@@ -123,6 +130,27 @@ merge [
       };
     })
   ]))
+
+  # The card's own mixer starts as the driver leaves it, unless its state is kept. Debian's rule for that is for
+  # Debian (its file of this name would be read otherwise).
+  (when (pw.enable || pulse || persistence) {
+    environment.etc."udev/rules.d/90-alsa-restore.rules".text =
+      if persistence then
+        ''ACTION=="add", SUBSYSTEM=="sound", KERNEL=="controlC*", KERNELS!="card*", RUN+="${sw}/bin/alsactl restore -gU $attr{device/number}"''
+      else
+        "";
+  })
+  (when persistence {
+    # alsactl's locks are there; NixOS has all of systemd's legacy.conf.
+    environment.etc."tmpfiles.d/legacy.conf".text = "d /run/lock 0755 root root -\nL /var/lock - - - - ../run/lock";
+    systemd.services.alsa-store = {
+      description = "Store Sound Card State";
+      wantedBy = [ "multi-user.target" ];
+      # 2: neither a card nor a state yet; the rule above does it when the card comes.
+      unitConfig = { RequiresMountsFor = "/var/lib/alsa"; };
+      serviceConfig = { Type = "oneshot"; RemainAfterExit = true; StateDirectory = "alsa"; SuccessExitStatus = "0 2 99"; ExecStart = "${sw}/bin/alsactl restore -gU"; ExecStop = "${sw}/bin/alsactl store -gU"; };
+    };
+  })
 
   (when rtkit {
     systemd.upstreamSystemUnits = [ "rtkit-daemon.service" ];

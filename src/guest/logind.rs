@@ -1,0 +1,154 @@
+//! Sessions and seats, as logind tells them (org.freedesktop.login1(5)).
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+use zbus::MessageStream;
+use zbus::zvariant::{OwnedObjectPath, Value};
+
+use super::bus::{Bus, Properties, Which, get, string};
+use super::{Error, Guest};
+use crate::text::bounded;
+
+const LOGIND: &str = "org.freedesktop.login1";
+const ROOT: &str = "/org/freedesktop/login1";
+const MANAGER: &str = "org.freedesktop.login1.Manager";
+const SESSION: &str = "org.freedesktop.login1.Session";
+/// Most sessions that are read.
+const MOST: usize = 64;
+
+/// A session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Session {
+    /// `Id`, such as `c1` or `2`.
+    pub id: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The user's name.
+    pub user: String,
+    /// `Class`: `user`, `greeter`, `manager`, `user-early`, `background`, `lock-screen`, …
+    pub class: String,
+    /// `Type`: `wayland`, `x11`, `tty`, `mir`, `unspecified`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `Desktop`, as the session's environment named it; often empty.
+    pub desktop: String,
+    /// `seat0`, or empty.
+    pub seat: String,
+    /// The virtual terminal, 0 for none.
+    pub vt: u32,
+    /// `State`: `opening`, `online`, `active`, `closing`.
+    pub state: String,
+    /// Whether it is the one that its seat shows.
+    pub active: bool,
+    /// The process that registered it.
+    pub leader: u32,
+    /// The PAM service that made it: `greetd`, `gdm-autologin`, `login`, …
+    pub service: String,
+    /// Its scope unit, such as `session-2.scope`.
+    pub scope: String,
+    /// When it began.
+    pub since_us: u64,
+}
+
+impl Session {
+    /// Whether it is one that a seat shows: managers and logins over the network or a serial line are none.
+    pub fn is_seated(&self) -> bool {
+        !self.seat.is_empty() && !self.class.starts_with("manager")
+    }
+
+    /// A greeter's.
+    pub fn is_greeter(&self) -> bool {
+        self.class == "greeter"
+    }
+}
+
+/// A connection to logind.
+#[derive(Debug)]
+pub struct Logind {
+    bus: Bus,
+    signals: MessageStream,
+}
+
+impl Guest {
+    /// Connects to logind, and hears of its changes from then on.
+    ///
+    /// # Errors
+    /// The system bus or logind does not answer within `patience`.
+    pub async fn logind(&self, patience: Duration) -> Result<Logind, Error> {
+        let bus = self.bus(Which::System, patience).await?.to(LOGIND);
+        let signals = bus.signals("type='signal',sender='org.freedesktop.login1'").await?;
+        Ok(Logind { bus, signals })
+    }
+}
+
+impl Logind {
+    /// Waits until logind tells of a change, at most `limit`. Cancelling it loses nothing.
+    pub async fn changed(&mut self, limit: Duration) {
+        let _told_or_over = timeout(limit, self.signals.next()).await;
+    }
+
+    /// All sessions, those that end while they are read left out.
+    ///
+    /// # Errors
+    /// logind does not answer.
+    pub async fn sessions(&self) -> Result<Vec<Session>, Error> {
+        type Line = (String, u32, String, String, OwnedObjectPath);
+        let lines: Vec<Line> = self.bus.call(ROOT, MANAGER, "ListSessions", &()).await?;
+        let read = lines.into_iter().take(MOST).map(|(id, uid, user, seat, path)| async move {
+            let properties = self.bus.some(path.as_str(), SESSION, &PROPERTIES).await?;
+            let read = session(&properties);
+            Ok::<_, Error>((!read.class.is_empty()).then(|| Session {
+                id: bounded(&id, 64),
+                uid,
+                user: bounded(&user, 64),
+                seat: bounded(&seat, 64),
+                ..read
+            }))
+        });
+        Ok(futures_util::future::try_join_all(read).await?.into_iter().flatten().collect())
+    }
+
+    /// Has the seat show this session, as a person does with Ctrl-Alt-F1.
+    ///
+    /// # Errors
+    /// logind refuses, or does not answer.
+    pub async fn activate(&self, session: &str) -> Result<(), Error> {
+        self.bus.call(ROOT, MANAGER, "ActivateSession", &(session)).await
+    }
+}
+
+const PROPERTIES: [&str; 11] = [
+    "VTNr",
+    "Type",
+    "Class",
+    "Desktop",
+    "Active",
+    "State",
+    "Leader",
+    "Service",
+    "Scope",
+    "TimestampMonotonic",
+    "Name",
+];
+
+fn session(properties: &Properties) -> Session {
+    let text = |name: &str| bounded(&string(properties, name), 128);
+    let active = matches!(properties.get("Active").map(|value| &**value), Some(Value::Bool(true)));
+    Session {
+        class: text("Class"),
+        kind: text("Type"),
+        desktop: text("Desktop"),
+        vt: get(properties, "VTNr"),
+        state: text("State"),
+        active,
+        leader: get(properties, "Leader"),
+        service: text("Service"),
+        scope: text("Scope"),
+        since_us: get(properties, "TimestampMonotonic"),
+        ..Session::default()
+    }
+}

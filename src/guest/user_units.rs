@@ -1,0 +1,132 @@
+//! A user's own manager and session bus.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::bus::{MANAGER, ROOT, SYSTEMD, Which, strings};
+use super::facts::Unit;
+use super::{Error, Guest};
+use crate::text::bounded;
+
+/// The name under which applications find a portal.
+pub const PORTAL: &str = "org.freedesktop.portal.Desktop";
+/// Where it answers (the portal's own documentation).
+const PORTAL_PATH: &str = "/org/freedesktop/portal/desktop";
+/// Variables of the manager's environment that a session's programs need.
+const VARIABLES: [&str; 8] = [
+    "WAYLAND_DISPLAY",
+    "DISPLAY",
+    "XAUTHORITY",
+    "XDG_CURRENT_DESKTOP",
+    "XDG_SESSION_TYPE",
+    "XDG_SESSION_ID",
+    "XDG_RUNTIME_DIR",
+    "SWAYSOCK",
+];
+
+/// A user's manager.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserManager {
+    /// Whose.
+    pub uid: u32,
+    /// All loaded units, and the promised ones whether loaded or not.
+    pub units: Vec<Unit>,
+    /// What the manager hands on to what it starts, as far as a session's programs need it: `WAYLAND_DISPLAY=wayland-1`.
+    pub environment: Vec<String>,
+}
+
+impl UserManager {
+    /// The unit with this name.
+    pub fn unit(&self, name: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// A variable of the manager's environment.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find_map(|text| text.strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
+/// What came of asking for a name on the session bus.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// Whether somebody has the name, or can be started for it.
+    pub known: bool,
+    /// Whether there was an answer, an error of its own included.
+    pub answered: bool,
+    /// How long that took, in seconds.
+    pub seconds: f64,
+    /// Why there was none.
+    pub error: Option<String>,
+}
+
+impl Guest {
+    /// Looks at a user's manager.
+    ///
+    /// # Errors
+    /// There is none, or it does not answer within `patience`.
+    pub async fn user_manager(
+        &self,
+        (uid, gid): (u32, u32),
+        wanted: &BTreeSet<String>,
+        patience: Duration,
+    ) -> Result<UserManager, Error> {
+        let bus = self.bus(Which::User(uid, gid), patience).await?;
+        let (units, properties) =
+            tokio::join!(bus.units(wanted), bus.some(ROOT, MANAGER, &["Environment"]));
+        let wanted = |text: &String| text.split_once('=').is_some_and(|(name, _)| VARIABLES.contains(&name));
+        let environment = strings(&properties?, "Environment").into_iter().filter(wanted).collect();
+        Ok(UserManager { uid, units: units?, environment })
+    }
+
+    /// Asks the desktop portal on a user's session bus for a property, as an application would: it is started for it.
+    ///
+    /// # Errors
+    /// There is no session bus.
+    pub async fn ask_portal(&self, (uid, gid): (u32, u32), patience: Duration, limit: Duration) -> Result<Asked, Error> {
+        const BUS: &str = "org.freedesktop.DBus";
+        let bus = self.bus(Which::Session(uid, gid), patience).await?.to(BUS);
+        let mut known = false;
+        for method in ["ListNames", "ListActivatableNames"] {
+            let names: Vec<String> = bus.call("/org/freedesktop/DBus", BUS, method, &()).await?;
+            known |= names.iter().any(|name| name == PORTAL);
+        }
+        if !known {
+            return Ok(Asked::default());
+        }
+        let clock = Instant::now();
+        // Not `Peer.Ping`: that is answered by a thread of GLib's while the portal itself may hang.
+        let answer = bus
+            .to(PORTAL)
+            .with_patience(limit)
+            .property(PORTAL_PATH, "org.freedesktop.portal.Settings", "version")
+            .await;
+        let seconds = clock.elapsed().as_secs_f64();
+        let refused = |name: &str| {
+            // The bus's own words for somebody who is not there, or could not be started.
+            ["ServiceUnknown", "NoReply", "NameHasNoOwner", "TimedOut", "Disconnected", "Spawn.", "NoServer"]
+                .iter()
+                .any(|word| name.contains(word))
+        };
+        let error = match answer {
+            Ok(_) => None,
+            Err(Error::Bus(zbus::Error::MethodError(name, text, _))) if refused(name.as_str()) || is_startup(name.as_str()) => {
+                Some(bounded(&text.unwrap_or_else(|| name.to_string()), 400))
+            }
+            // It answered that it has no such thing.
+            Err(Error::Bus(zbus::Error::MethodError(..))) => None,
+            Err(Error::Deadline(_)) => Some(format!("no answer within {:.0} s", limit.as_secs_f64())),
+            Err(error) => Some(bounded(&error.to_string(), 400)),
+        };
+        Ok(Asked { known, answered: error.is_none(), seconds, error })
+    }
+}
+
+/// systemd's words when what it was to start for a name did not start.
+fn is_startup(name: &str) -> bool {
+    name.starts_with(SYSTEMD)
+}
