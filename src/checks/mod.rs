@@ -22,6 +22,7 @@
 mod boot;
 pub mod catalog;
 mod comedown;
+pub(crate) mod desktop;
 mod network;
 pub mod plan;
 mod sandbox;
@@ -44,6 +45,7 @@ pub use plan::{Plan, WantedPort, plan};
 pub use script::{is_answered, is_as_expected};
 pub use verdict::{Outcome, counts_as_failure, verdict};
 
+use crate::guest::desktop::Desktop;
 use crate::guest::facts::{Facts, Unit};
 use crate::machine::NetworkPolicy;
 use crate::report::{CheckResult, NotTested, Status};
@@ -59,6 +61,8 @@ pub struct Looks {
     pub later: Option<Facts>,
     /// The serial console's lines: some things of stage 1 and 2 are told nowhere else.
     pub console: Vec<String>,
+    /// The desktop, where one is promised.
+    pub desktop: Option<Desktop>,
 }
 
 impl Looks {
@@ -147,6 +151,7 @@ pub fn judge(plan: &Plan, looks: &Looks, context: &Context) -> Judgement {
         services::judge(&view, &mut out);
         network::judge(&view, &mut out);
         users::judge(&view, &mut out);
+        desktop::judge(&view, &mut out);
         script::judge(&view, &mut out);
     } else {
         skip_the_rest(plan, &mut out, "the boot did not finish");
@@ -191,6 +196,7 @@ struct View<'a> {
     first: &'a Facts,
     now: &'a Facts,
     console: &'a [String],
+    desktop: Option<&'a Desktop>,
     context: &'a Context,
     /// Why each unit in state `failed` is so.
     faults: BTreeMap<&'a str, Fault>,
@@ -205,6 +211,7 @@ impl<'a> View<'a> {
             first: &looks.first,
             now,
             console: &looks.console,
+            desktop: looks.desktop.as_ref(),
             context,
             faults: BTreeMap::new(),
             boot: boot::state(now),

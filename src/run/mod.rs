@@ -3,9 +3,11 @@
 //!
 //! * this file: the order of things, and what the machine is made of
 //! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
+//! * `desktop`: what is done to see a desktop
 //! * `look`: what is asked of a guest, how the answers become a judgement
 
 mod boot;
+mod desktop;
 mod look;
 
 use std::sync::Arc;
@@ -279,6 +281,7 @@ impl Run<'_> {
             serial.connect().await.map_err(|error| Failure::host("QEMU's serial ports do not answer").why(error))?;
         }
         let guest = Guest::new(channel, token);
+        let watch = plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone()));
 
         let boot = boot::Boot { notifies: transport != Transport::VirtioSerial, limit, events: &self.events };
         let come_up = tokio::select! {
@@ -298,6 +301,7 @@ impl Run<'_> {
                     no_router,
                     events: &self.events,
                     artifacts: self.artifacts.as_ref(),
+                    watch: watch.as_ref(),
                 };
                 phase(&self.events, Phase::Look, async {
                     tokio::select! {
