@@ -82,6 +82,9 @@ pub mod credential {
 /// Every unit that nixbox adds to a guest starts with this, so that checks can leave them out.
 pub const UNIT_PREFIX: &str = "nixbox-";
 
+/// The session that is made to hear a machine at which nobody sits.
+pub const SESSION_UNIT: &str = "nixbox-sound";
+
 /// The configuration beside a flake.
 pub const CONFIG_FILE: &str = "nixbox.toml";
 /// The artifacts' directory beside a flake.
@@ -107,6 +110,10 @@ pub mod artifact {
     pub const NIX_LOG: &str = "nix.log";
     /// What the runner and QEMU said.
     pub const QEMU_LOG: &str = "qemu.log";
+    /// What came out of the sound card while a sound was played.
+    pub const SOUND: &str = "audio.wav";
+    /// The same as a picture.
+    pub const SPECTROGRAM: &str = "spectrogram.png";
     /// The facts that the checks judged.
     pub const FACTS: &str = "facts.json";
 }
@@ -127,6 +134,8 @@ pub mod run_file {
     pub const DISK: &str = "disk.qcow2";
     /// A root shell of the guest for a person, with `--keep`.
     pub const KEPT_SHELL: &str = "shell";
+    /// What comes out of the sound card, as QEMU writes it.
+    pub const SOUND: &str = "audio.wav";
     /// QEMU's VNC server, in a demo without a window.
     pub const VNC: &str = "vnc";
     /// Who owns the run: `PID START_TIME` in clock ticks (proc_pid_stat(5)).

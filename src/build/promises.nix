@@ -92,6 +92,7 @@ let
       has_password = file != null || isSet "hashedPassword" || isSet "password" || isSet "initialPassword"
         || isSet "initialHashedPassword";
       password_file = file;
+      linger = field bool false "linger";
       has_key = some "keys" || some "keyFiles";
     };
   members = path: convert:
@@ -247,9 +248,38 @@ let
         (name: { inherit name; value = userUnitsOf [ "home-manager" "users" name "systemd" "user" ]; })
         (attempt [ ] (attrNames (attrs (at [ "home-manager" "users" ])))));
     };
+
+  # --- sound ---
+
+  pipewire = name: [ "services" "pipewire" ] ++ name;
+  # Without `audio.enable` it is there for screens; older releases had no such option.
+  pipewireSounds = yes (pipewire [ "enable" ]) && orElse (read bool (pipewire [ "audio" "enable" ])) true;
+  pulseaudio = anyYes [ [ "services" "pulseaudio" "enable" ] [ "hardware" "pulseaudio" "enable" ] ];
+  scalar = value:
+    if isString value || isInt value || builtins.isFloat value then unsafeDiscardStringContext (toString value)
+    else if isBool value then (if value then "true" else "false") else null;
+  contextProperties =
+    let
+      files = pipewire [ "extraConfig" "pipewire" ];
+      of = name:
+        let found = attempt { } (let v = at (files ++ [ name "context.properties" ]); in mapAttrs (_: _: null) (attrs v));
+        in filterAttrs (v: v != null) (mapAttrs (key: _: attempt null (scalar (at (files ++ [ name "context.properties" key ])))) found);
+    in foldl' (all: name: all // of name) { } (attempt [ ] (attrNames (attrs (at files))));
+  audio =
+    if !pipewireSounds && !pulseaudio then null else {
+      pipewire = pipewireSounds;
+      pipewire_pulse = pipewireSounds && yes (pipewire [ "pulse" "enable" ]);
+      wireplumber = pipewireSounds && orElse (read bool (pipewire [ "wireplumber" "enable" ])) true;
+      system_wide = yes (pipewire [ "systemWide" ])
+        || anyYes [ [ "services" "pulseaudio" "systemWide" ] [ "hardware" "pulseaudio" "systemWide" ] ];
+      inherit pulseaudio;
+      rtkit = yes [ "security" "rtkit" "enable" ];
+      alsa_persistence = yes [ "hardware" "alsa" "enablePersistence" ];
+      properties = contextProperties;
+    };
 in
 {
-  inherit desktop;
+  inherit audio desktop;
   known = attempt false (isAttrs config && (config ? systemd || config ? networking || config ? users));
   host_name = let name = read text [ "networking" "hostName" ]; in if name == "" then null else name;
   units = listToAttrs (concatLists [

@@ -48,6 +48,8 @@ pub struct Promises {
     pub interfaces: Vec<String>,
     /// The desktop, where a display manager or a desktop is enabled.
     pub desktop: Option<PromisedDesktop>,
+    /// Sound, where a sound server is enabled.
+    pub audio: Option<PromisedAudio>,
     /// Options that could not be evaluated, with nix's message: never a reason to stop.
     pub unread: BTreeMap<String, String>,
 }
@@ -101,8 +103,32 @@ pub struct PromisedUser {
     pub has_password: bool,
     /// `hashedPasswordFile` or `passwordFile`: a secret that lies outside the configuration.
     pub password_file: Option<String>,
+    /// `linger`: the user's manager runs from the boot on.
+    pub linger: bool,
     /// `openssh.authorizedKeys.keys` or `.keyFiles` are not empty.
     pub has_key: bool,
+}
+
+/// Sound servers and what belongs to them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromisedAudio {
+    /// `services.pipewire.enable`, for sound (`audio.enable`): without that PipeWire shares screens only.
+    pub pipewire: bool,
+    /// `services.pipewire.pulse.enable`: PulseAudio's clients are served.
+    pub pipewire_pulse: bool,
+    /// `services.pipewire.wireplumber.enable`.
+    pub wireplumber: bool,
+    /// `services.pipewire.systemWide`, or PulseAudio's.
+    pub system_wide: bool,
+    /// `services.pulseaudio.enable`, `hardware.pulseaudio.enable` until 25.05.
+    pub pulseaudio: bool,
+    /// `security.rtkit.enable`.
+    pub rtkit: bool,
+    /// `hardware.alsa.enablePersistence`: the cards' switches are set at boot.
+    pub alsa_persistence: bool,
+    /// `services.pipewire.extraConfig.pipewire.*."context.properties"`: what is asked of the server's clock.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// A display manager, desktops, and what belongs to a person's session.

@@ -52,6 +52,15 @@ pub const CATALOG: &[Check] = &[
     advice(28, "network.dns", "somebody is there to ask for names; they resolve, where the policy allows asking"),
     check(24, "users.login", "somebody can log in"),
     check(25, "users.declared", "declared users, groups, homes and shells are there"),
+    check(35, "desktop.greeter", "the promised display manager shows a login"),
+    check(36, "desktop.session", "the user's graphical session is active, of the promised type and desktop"),
+    check(19, "desktop.compositor", "what draws the session lives, and was not restarted"),
+    check(38, "desktop.units", "the user's units, session target and portals are as promised"),
+    check(37, "desktop.picture", "the screen shows a steady picture that reacts to input"),
+    check(40, "audio.server", "the promised sound server answers in the person's session, with its session manager"),
+    check(41, "audio.sink", "there is a sink that leads to a card, neither muted nor at volume 0"),
+    check(42, "audio.tone", "tones that are played arrive at the card: pitch, order, sides, length"),
+    check(43, "audio.realtime", "the server got the scheduling and the settings that it was promised"),
     check(32, "script.<name>", "a script of nixbox.toml ends as it should"),
 ];
 
@@ -128,7 +137,7 @@ fn known(text: &str, flag: &str, scripts: &[String]) -> failure::Result<String> 
     if prefix == "script" || all.iter().any(|id| covers(prefix, id)) {
         return Ok(prefix.to_owned());
     }
-    all.extend(["boot", "services", "network", "users", "script", "build"]);
+    all.extend(["boot", "services", "network", "users", "desktop", "script", "build"]);
     let names = all;
     let mut failure = Failure::usage(format!("{flag} {text:?}: no such check"));
     if let Some(near) = nearest(text, names) {

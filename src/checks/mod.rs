@@ -19,9 +19,11 @@
 //! promised firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
 //! of another unit is listed under that one. A machine that did not come up is judged by `boot.*` alone.
 
+mod audio;
 mod boot;
 pub mod catalog;
 mod comedown;
+pub(crate) mod desktop;
 mod network;
 pub mod plan;
 mod sandbox;
@@ -44,7 +46,9 @@ pub use plan::{Plan, WantedPort, plan};
 pub use script::{is_answered, is_as_expected};
 pub use verdict::{Outcome, counts_as_failure, verdict};
 
+use crate::guest::desktop::Desktop;
 use crate::guest::facts::{Facts, Unit};
+use crate::guest::sound::Sound;
 use crate::machine::NetworkPolicy;
 use crate::report::{CheckResult, NotTested, Status};
 use unit::Fault;
@@ -59,6 +63,10 @@ pub struct Looks {
     pub later: Option<Facts>,
     /// The serial console's lines: some things of stage 1 and 2 are told nowhere else.
     pub console: Vec<String>,
+    /// The desktop, where one is promised.
+    pub desktop: Option<Desktop>,
+    /// Sound, where it is promised; or why it could not be looked at.
+    pub sound: Option<Result<Sound, String>>,
 }
 
 impl Looks {
@@ -150,6 +158,8 @@ pub fn judge(plan: &Plan, looks: &Looks, context: &Context) -> Judgement {
         services::judge(&view, &mut out);
         network::judge(&view, &mut out);
         users::judge(&view, &mut out);
+        desktop::judge(&view, &mut out);
+        audio::judge(&view, &mut out);
         script::judge(&view, &mut out);
     } else {
         skip_the_rest(plan, &mut out, "the boot did not finish");
@@ -194,6 +204,8 @@ struct View<'a> {
     first: &'a Facts,
     now: &'a Facts,
     console: &'a [String],
+    desktop: Option<&'a Desktop>,
+    sound: Option<&'a Result<Sound, String>>,
     context: &'a Context,
     /// Why each unit in state `failed` is so.
     faults: BTreeMap<&'a str, Fault>,
@@ -208,6 +220,8 @@ impl<'a> View<'a> {
             first: &looks.first,
             now,
             console: &looks.console,
+            desktop: looks.desktop.as_ref(),
+            sound: looks.sound.as_ref(),
             context,
             faults: BTreeMap::new(),
             boot: boot::state(now),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::build::promises::{PromisedUnit, Promises};
+use crate::build::promises::{PromisedAudio, PromisedDesktop, PromisedUnit, Promises};
 use crate::checks::catalog::{self, Selection};
 use crate::config::{Http, Script, Settings};
 use crate::machine::NetworkPolicy;
@@ -71,6 +71,9 @@ pub fn plan(promises: &Promises, settings: &Settings, selection: &Selection) -> 
         "services.http" => !settings.http.is_empty(),
         "services.timers" => !settings.timers.is_empty(),
         "users.declared" => promises.known,
+        id if id.starts_with("audio.") => promises.audio.is_some(),
+        "desktop.greeter" => promises.desktop.as_ref().is_some_and(|desktop| desktop.display_manager.is_some()),
+        id if id.starts_with("desktop.") => promises.desktop.is_some(),
         id => !id.starts_with("build.") && !id.starts_with("script."),
     };
     let mut checks: Vec<String> =
@@ -100,6 +103,18 @@ impl Plan {
     /// Whether this check is to be judged.
     pub fn has(&self, id: &str) -> bool {
         self.checks.iter().any(|check| check == id)
+    }
+
+    /// What is promised of sound, if it is to be looked at.
+    pub fn audio(&self) -> Option<&PromisedAudio> {
+        let wanted = self.checks.iter().any(|id| id.starts_with("audio."));
+        self.promises.audio.as_ref().filter(|_| wanted)
+    }
+
+    /// The desktop that is to be looked at, if any.
+    pub fn desktop(&self) -> Option<&PromisedDesktop> {
+        let wanted = self.checks.iter().any(|id| id.starts_with("desktop."));
+        self.promises.desktop.as_ref().filter(|_| wanted)
     }
 
     /// Whether the configuration itself has this unit enabled and wanted.

@@ -372,9 +372,12 @@ mod tests {
 
     #[test]
     fn wrapping_is_taken_off() {
-        for (name, inner) in
-            [(".sway-wrapped", "sway"), (".Hyprland-wrapp", "Hyprland"), ("sway", "sway"), (".gnome-shell-wr", "gnome-shell")]
-        {
+        for (name, inner) in [
+            (".sway-wrapped", "sway"),
+            (".Hyprland-wrapp", "Hyprland"),
+            ("sway", "sway"),
+            (".gnome-shell-wr", "gnome-shell"),
+        ] {
             assert_eq!(unwrapped(name), inner);
         }
     }

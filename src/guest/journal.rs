@@ -31,8 +31,11 @@ pub(super) fn desktop_command(units: &[&str], uids: &[u32], most: usize) -> Stri
     let uids = uids.iter().map(|uid| format!("_UID={uid}"));
     let dumps = ["MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1".to_owned()];
     let matches: Vec<_> = units.chain(about).chain(uids).chain(dumps).collect();
-    format!("{} {}", json_command(most, "").trim_end(), matches.join(" + "))
-        .replacen("--output-fields=", "--output-fields=_SYSTEMD_USER_UNIT,USER_UNIT,_COMM,", 1)
+    format!("{} {}", json_command(most, "").trim_end(), matches.join(" + ")).replacen(
+        "--output-fields=",
+        "--output-fields=_SYSTEMD_USER_UNIT,USER_UNIT,_COMM,COREDUMP_SIGNAL_NAME,",
+        1,
+    )
 }
 
 fn json_command(most: usize, matches: &str) -> String {
@@ -64,6 +67,13 @@ fn line(text: &str) -> Option<JournalLine> {
     let string = |name: &str| fields.get(name).map(field).unwrap_or_default();
     let pid = string("_PID").parse().unwrap_or(0);
     let about = bounded(&string("UNIT"), 256);
+    // A dump's signal is a field of its own.
+    let (message, signal) = (string("MESSAGE"), string("COREDUMP_SIGNAL_NAME"));
+    let message = if signal.is_empty() {
+        message
+    } else {
+        format!("{} ({})", message.lines().next().unwrap_or_default(), bounded(&signal, 16))
+    };
     let is_manager = string("_COMM") == "systemd";
     let of_user = if is_manager { string("USER_UNIT") } else { string("_SYSTEMD_USER_UNIT") };
     let of_user = bounded(&of_user, 256);
@@ -73,11 +83,15 @@ fn line(text: &str) -> Option<JournalLine> {
         // Only PID 1 may speak of others, and a user's manager of that user's.
         unit: if !of_user.is_empty() {
             of_user
-        } else if pid == 1 && !about.is_empty() { about } else { bounded(&string("_SYSTEMD_UNIT"), 256) },
+        } else if pid == 1 && !about.is_empty() {
+            about
+        } else {
+            bounded(&string("_SYSTEMD_UNIT"), 256)
+        },
         identifier: bounded(&string("SYSLOG_IDENTIFIER"), 128),
         pid,
         transport: bounded(&string("_TRANSPORT"), 32),
-        message: bounded(&string("MESSAGE"), MESSAGE),
+        message: bounded(&message, MESSAGE),
     })
 }
 

@@ -121,19 +121,8 @@ impl Logind {
     }
 }
 
-const PROPERTIES: [&str; 11] = [
-    "VTNr",
-    "Type",
-    "Class",
-    "Desktop",
-    "Active",
-    "State",
-    "Leader",
-    "Service",
-    "Scope",
-    "TimestampMonotonic",
-    "Name",
-];
+const PROPERTIES: [&str; 11] =
+    ["VTNr", "Type", "Class", "Desktop", "Active", "State", "Leader", "Service", "Scope", "TimestampMonotonic", "Name"];
 
 fn session(properties: &Properties) -> Session {
     let text = |name: &str| bounded(&string(properties, name), 128);

@@ -21,6 +21,7 @@ mod proc_net;
 mod relabel;
 mod serve;
 pub mod shell;
+pub mod sound;
 pub mod user_units;
 
 use std::sync::Arc;

@@ -76,8 +76,7 @@ impl Guest {
         patience: Duration,
     ) -> Result<UserManager, Error> {
         let bus = self.bus(Which::User(uid, gid), patience).await?;
-        let (units, properties) =
-            tokio::join!(bus.units(wanted), bus.some(ROOT, MANAGER, &["Environment"]));
+        let (units, properties) = tokio::join!(bus.units(wanted), bus.some(ROOT, MANAGER, &["Environment"]));
         let wanted = |text: &String| text.split_once('=').is_some_and(|(name, _)| VARIABLES.contains(&name));
         let environment = strings(&properties?, "Environment").into_iter().filter(wanted).collect();
         Ok(UserManager { uid, units: units?, environment })
@@ -87,7 +86,12 @@ impl Guest {
     ///
     /// # Errors
     /// There is no session bus.
-    pub async fn ask_portal(&self, (uid, gid): (u32, u32), patience: Duration, limit: Duration) -> Result<Asked, Error> {
+    pub async fn ask_portal(
+        &self,
+        (uid, gid): (u32, u32),
+        patience: Duration,
+        limit: Duration,
+    ) -> Result<Asked, Error> {
         const BUS: &str = "org.freedesktop.DBus";
         let bus = self.bus(Which::Session(uid, gid), patience).await?.to(BUS);
         let mut known = false;
@@ -114,7 +118,9 @@ impl Guest {
         };
         let error = match answer {
             Ok(_) => None,
-            Err(Error::Bus(zbus::Error::MethodError(name, text, _))) if refused(name.as_str()) || is_startup(name.as_str()) => {
+            Err(Error::Bus(zbus::Error::MethodError(name, text, _)))
+                if refused(name.as_str()) || is_startup(name.as_str()) =>
+            {
                 Some(bounded(&text.unwrap_or_else(|| name.to_string()), 400))
             }
             // It answered that it has no such thing.

@@ -76,6 +76,8 @@ pub struct Traits {
     pub serials: usize,
     /// What its last `-m` says, in MiB.
     pub memory_mib: Option<u64>,
+    /// It brings a sound card (`-audio`, `-audiodev`, `-soundhw`).
+    pub own_sound: bool,
     /// The QEMU that it starts, by absolute path.
     pub qemu: Option<PathBuf>,
 }
@@ -97,6 +99,7 @@ impl Traits {
                 "-accel" | "-enable-kvm" => traits.accel_option = true,
                 "-cpu" => traits.cpu_max = next == "max",
                 "-serial" => traits.serials += 1,
+                "-audio" | "-audiodev" | "-soundhw" => traits.own_sound = true,
                 "-m" => traits.memory_mib = memory_mib(next).or(traits.memory_mib),
                 _ if is_qemu(word) && traits.qemu.is_none() => traits.qemu = Some(word.into()),
                 _ => {}
@@ -154,7 +157,10 @@ pub struct Spec {
     pub credentials: Vec<Credential>,
     /// Added to the kernel's command line.
     pub kernel_params: Vec<String>,
-    /// Further arguments for QEMU (sound cards, displays).
+    /// Whether it has a sound card whose output goes into a file of the run directory. Where the runner brings a card of
+    /// its own, that one stays, and is not heard.
+    pub sound: bool,
+    /// Further arguments for QEMU (displays).
     pub extra: Vec<OsString>,
     /// Further variables of the runner's environment.
     pub variables: Vec<(OsString, OsString)>,
@@ -184,6 +190,7 @@ impl Spec {
             restrict: true,
             credentials: Vec::new(),
             kernel_params: Vec::new(),
+            sound: false,
             extra: Vec::new(),
             variables: Vec::new(),
             nodes: Vec::new(),
@@ -289,6 +296,12 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     }
     for credential in &spec.credentials {
         add("-smbios", option("type=11,value=", smbios_value(credential), ""));
+    }
+    if spec.sound && !spec.traits.own_sound {
+        // Every kernel has this card's driver, those of virtual machines too.
+        add("-audiodev", option("wav,id=nixbox-sound,path=", spec.run_file(run_file::SOUND), ""));
+        add("-device", "ich9-intel-hda".into());
+        add("-device", "hda-output,audiodev=nixbox-sound".into());
     }
     arguments.extend(spec.extra.iter().cloned());
     arguments
@@ -504,6 +517,7 @@ exec /nix/store/x-qemu/bin/qemu-kvm -machine accel=kvm:tcg -cpu max \
                 cpu_max: false,
                 serials: 1,
                 memory_mib: Some(2048),
+                own_sound: false,
                 qemu: Some("/nix/store/x-qemu/bin/qemu-kvm".into())
             }
         );

@@ -321,7 +321,8 @@ fn bound(directory: &Path, limit: u64) -> io::Result<()> {
     }
     let cap = fair_cap(files.iter().map(|(size, _)| *size).collect(), limit);
     for (size, path) in files.into_iter().filter(|(size, _)| *size > cap) {
-        let whole = path.extension().is_some_and(|kind| kind == "png" || kind == "gif" || kind == "wav" || kind == "json");
+        let whole =
+            path.extension().is_some_and(|kind| kind == "png" || kind == "gif" || kind == "wav" || kind == "json");
         if whole { fs::remove_file(&path)? } else { cut_middle(directory, &path, size, cap)? }
     }
     Ok(())

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boot::{self, ComeUp};
+use super::desktop::{See, Watch};
+use super::sound::Hear;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -15,7 +17,7 @@ use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
-use crate::machine::{Accel, Machine};
+use crate::machine::{Accel, Load, Machine, Screen};
 use crate::names::artifact;
 use crate::report::artifacts::Artifacts;
 
@@ -42,6 +44,8 @@ pub(super) struct Look<'a> {
     pub(super) no_router: bool,
     pub(super) events: &'a Events,
     pub(super) artifacts: Option<&'a Artifacts>,
+    /// The screen, where a desktop is to be looked at.
+    pub(super) watch: Option<&'a Watch>,
 }
 
 /// What a verdict rests on.
@@ -85,8 +89,14 @@ impl Look<'_> {
 
     /// A guest that is up. The inner error: it went away while it was looked at.
     async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Seen, End>> {
+        let (screen, load, capture) = (machine.screen().clone(), machine.load(), machine.sound_file());
+        let look = async {
+            let looks = self.look(guest).await?;
+            let looks = self.desktop(guest, looks, screen, load).await;
+            Ok(self.sound(guest, looks, &capture).await)
+        };
         let looks = tokio::select! {
-            looks = self.look(guest) => looks?,
+            looks = look => looks?,
             fate = boot::gone(machine) => return fate.map(Err),
         };
         let looks = Looks { console: machine.console().tail(CONSOLE_LINES), ..looks };
@@ -143,6 +153,43 @@ impl Look<'_> {
         Ok(Looks { first, later, ..Looks::default() })
     }
 
+    /// The desktop, where one is promised, and what became of the rest while it was waited for.
+    async fn desktop(&self, guest: &Guest, looks: Looks, screen: Screen, load: Load) -> Looks {
+        let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return looks };
+        let see = See {
+            promises: &self.plan.promises,
+            desktop,
+            facts: looks.now(),
+            watch,
+            screen,
+            load,
+            patience: self.limits().patience,
+            scale: self.scale(),
+            events: self.events,
+            artifacts: self.artifacts,
+        };
+        let seen = see.see(guest).await;
+        let later = self.look_again(guest, &self.wanted(), &looks.first).await;
+        Looks { desktop: Some(seen), later: Some(later), ..looks }
+    }
+
+    /// Sound, where it is promised.
+    async fn sound(&self, guest: &Guest, looks: Looks, capture: &std::path::Path) -> Looks {
+        let Some(audio) = self.plan.audio() else { return looks };
+        let hear = Hear {
+            promises: &self.plan.promises,
+            audio,
+            plays: self.plan.has("audio.tone"),
+            facts: looks.now(),
+            capture,
+            scale: self.scale(),
+            events: self.events,
+            artifacts: self.artifacts,
+        };
+        let sound = hear.hear(guest).await;
+        Looks { sound: Some(sound), ..looks }
+    }
+
     /// Another look, at what may have changed by itself.
     async fn look_again(&self, guest: &Guest, wanted: &Wanted, first: &Facts) -> Facts {
         // What was asked for once (requests, scripts, timers) is not done again.
@@ -194,6 +241,11 @@ impl Look<'_> {
         let (screen, journal) = tokio::join!(machine.screenshot(&screen), journal);
         if let Err(error) = screen {
             self.events.note(format!("no picture of the screen: {error}"));
+        }
+        if let Some(film) = self.watch.and_then(Watch::gif)
+            && let Err(error) = artifacts.keep(artifact::FILM, &film)
+        {
+            self.events.note(format!("the film was not kept: {error}"));
         }
         let kept = journal.map(|journal| match journal {
             Ok(text) => artifacts.keep(artifact::JOURNAL, &text).map_err(|error| error.to_string()),

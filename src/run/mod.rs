@@ -4,11 +4,15 @@
 //! * this file: the order of things, and what the machine is made of
 //! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
 //! * `demo`: what is different where a person sits in front of the machine
+//! * `desktop`: what is done to see a desktop
 //! * `look`: what is asked of a guest, how the answers become a judgement
+//! * `sound`: what is done to hear a machine
 
 mod boot;
 mod demo;
+mod desktop;
 mod look;
+mod sound;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -330,6 +334,7 @@ impl Run<'_> {
             serial.connect().await.map_err(|error| Failure::host("QEMU's serial ports do not answer").why(error))?;
         }
         let guest = Guest::new(channel, token);
+        let watch = plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone()));
 
         let boot = boot::Boot { notifies: transport != Transport::VirtioSerial, limit, events: &self.events };
         let mut background = JoinSet::new();
@@ -350,6 +355,7 @@ impl Run<'_> {
                     no_router,
                     events: &self.events,
                     artifacts: self.artifacts.as_ref(),
+                    watch: watch.as_ref(),
                 };
                 phase(&self.events, Phase::Look, async {
                     tokio::select! {
@@ -396,6 +402,8 @@ impl Run<'_> {
             spec.memory_mib = Demo::memory_mib(stage, spec.memory_mib);
         }
         spec.accel = prepared.accel;
+        // A demo's sound goes to the person.
+        spec.sound = prepared.plan.audio().is_some() && self.demo.is_none();
         spec.transport = transport;
         spec.network = machine.network.unwrap_or_default();
         spec.restrict = prepared.jail != JailKind::Namespaces;

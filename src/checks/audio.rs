@@ -1,0 +1,449 @@
+//! `audio.*`: the servers, what they play into, what arrives at the card, the scheduling that was promised.
+
+use serde_json::json;
+
+use super::{Finding, Judgement, View, conclude, text};
+use crate::build::promises::PromisedAudio;
+use crate::guest::facts::Unit;
+use crate::guest::sound::{ServerKind, SessionKind, Sink, Sound, Tone};
+use crate::report::{CheckResult, Status};
+use crate::signal::listen::{Heard, Layout, Playback};
+
+/// How far a pitch may be off. A misdeclared rate is off by 8 % at least (44.1 for 48 kHz); over 30 plays under TCG on
+/// a busy host the pitch was never off by more than 0.1 %, as QEMU counts samples, not time.
+const PITCH: f64 = 0.01;
+/// How far the length may be off once dropouts are left out.
+const LENGTH: f64 = 0.02;
+/// Beyond this a wrong pitch is told as a wrong speed.
+const SPEED: f64 = 0.2;
+/// The share of the sequence that may be missing. A guest that is emulated on a busy host loses some: dropouts are a
+/// note, unless so much is gone that nobody would call it playing, and by gaps longer than a host's hiccup.
+const DROPPED: f64 = 0.3;
+/// A gap that long is no hiccup, in seconds.
+const GAP_S: f64 = 0.15;
+/// A channel below this is silent, in dBFS: the tones are sent at -12, and a volume of 0.4 takes 24 dB at most.
+const SILENT_DBFS: f64 = -80.0;
+/// Settings of PipeWire's clock, as its `context.properties` knows them (pipewire.conf(5)).
+const CLOCK: &str = "default.clock.";
+
+pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
+    let Some(promised) = view.plan.audio() else { return };
+    let ids = ["audio.server", "audio.sink", "audio.tone", "audio.realtime"];
+    let all = |out: &mut Judgement, status, summary: &str| {
+        out.results.extend(ids.map(|id| CheckResult::new(id, status, summary)));
+    };
+    let sound = match view.sound {
+        None => return all(out, Status::Unknown, "sound was not looked at"),
+        Some(Err(why)) => {
+            return all(out, Status::Unknown, &format!("sound could not be looked at: {}", text::clean(why)));
+        }
+        Some(Ok(sound)) => sound,
+    };
+    let ear = Ear { view, promised, sound };
+    let server = ear.server();
+    let works = server.status != Status::Fail || ear.sound.server.is_some();
+    out.results.push(server);
+    let sink = ear.sink(out, works);
+    let plays = matches!(sink.status, Status::Pass | Status::Warn);
+    out.results.push(sink);
+    let tone = ear.tone(out, plays);
+    out.results.push(tone);
+    let realtime = ear.realtime(out);
+    out.results.push(realtime);
+}
+
+/// What is judged.
+struct Ear<'a> {
+    view: &'a View<'a>,
+    promised: &'a PromisedAudio,
+    sound: &'a Sound,
+}
+
+impl<'a> Ear<'a> {
+    fn skip(&self, id: &str, why: &str) -> CheckResult {
+        CheckResult::new(id, Status::Skip, format!("not tested: {why}"))
+    }
+
+    /// Why a fact is missing.
+    fn gap(&self, id: &str, name: &str) -> Option<CheckResult> {
+        let why = self.sound.gaps.get(name)?;
+        Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {name}: {why}"))))
+    }
+
+    /// A server's unit: in the person's manager, or PID 1's where the server is for all.
+    fn unit(&self, name: &str) -> Option<&'a Unit> {
+        let of_pid_1 = self.promised.system_wide && !name.starts_with("pipewire-pulse");
+        if of_pid_1 { self.view.unit(name) } else { self.sound.unit(name) }
+    }
+
+    /// What it wrote last.
+    fn words(&self, name: &str) -> Vec<String> {
+        let own = self.sound.journal.iter().filter(|line| line.unit == name).map(|line| line.message.clone());
+        let own: Vec<String> = own.collect();
+        if own.is_empty() {
+            return self.view.now.journal_of(name, 6).iter().map(|line| line.message.clone()).collect();
+        }
+        own[own.len().saturating_sub(6)..].to_vec()
+    }
+
+    /// What is wrong with a unit that has to serve, if anything.
+    fn trouble(&self, name: &str) -> Option<Finding> {
+        let socket = name.strip_suffix(".service").map(|stem| format!("{stem}.socket"));
+        let listens =
+            socket.as_deref().and_then(|socket| self.unit(socket)).is_some_and(|unit| unit.active_state == "active");
+        let what = match self.unit(name) {
+            None => "is not there".to_owned(),
+            Some(unit) if unit.load_state == "masked" => "is masked".to_owned(),
+            Some(unit) if unit.load_state == "not-found" => "is not there".to_owned(),
+            Some(unit) if unit.load_state != "loaded" => format!("could not be loaded ({})", unit.load_state),
+            Some(unit) if unit.active_state == "failed" => format!("has failed ({})", unit.result),
+            Some(unit) if unit.active_state == "active" || listens => return None,
+            Some(unit) => format!("is not running ({}, {})", unit.active_state, unit.sub_state),
+        };
+        let mut finding = Finding::new(name, format!("{name} of {} {what}", self.whose())).detail(self.words(name));
+        if let Some(unit) = self.unit(name)
+            && unit.fragment_path.starts_with("/home/")
+        {
+            finding = finding.detail([format!("its unit is {}", unit.fragment_path)]);
+        }
+        Some(finding.evidence("unit", name))
+    }
+
+    fn whose(&self) -> &str {
+        if self.promised.system_wide { "the system" } else { &self.sound.person }
+    }
+
+    fn server(&self) -> CheckResult {
+        let id = "audio.server";
+        if let Some(unknown) = self.gap(id, "units") {
+            return unknown;
+        }
+        let (promised, sound) = (self.promised, self.sound);
+        let mut fails = Vec::new();
+        let runs = |name: &str| sound.processes.iter().any(|process| process.name == name && process.uid == sound.uid);
+        if promised.pipewire {
+            fails.extend(self.trouble("pipewire.service"));
+            if promised.wireplumber {
+                fails.extend(self.trouble("wireplumber.service"));
+            }
+            if promised.pipewire_pulse {
+                fails.extend(self.trouble("pipewire-pulse.service"));
+                let listens = |name: &str| sound.unit(name).is_some_and(|unit| unit.active_state == "active");
+                if fails.is_empty() && !listens("pipewire-pulse.socket") && !listens("pipewire-pulse.service") {
+                    fails.push(Finding::new(
+                        "pipewire-pulse.socket",
+                        "pipewire-pulse.socket is not active: PulseAudio's clients find nobody",
+                    ));
+                }
+            }
+            if promised.pulseaudio && runs("pulseaudio") && runs("pipewire") {
+                fails.push(
+                    Finding::new(
+                        "pulseaudio.service",
+                        format!(
+                            "pulseaudio and pipewire both run for {}: each takes the card from the other",
+                            sound.person
+                        ),
+                    )
+                    .hint("enable one of services.pulseaudio and services.pipewire.audio"),
+                );
+            } else if !promised.pulseaudio
+                && let Some(unit) = sound.unit("pulseaudio.service")
+                && (unit.active_state == "failed" || runs("pulseaudio"))
+            {
+                let what = if unit.active_state == "failed" { "has failed" } else { "runs" };
+                fails.push(
+                    Finding::new(
+                        "pulseaudio.service",
+                        format!("pulseaudio.service {what}, where PipeWire is to serve PulseAudio's clients"),
+                    )
+                    .detail(self.words("pulseaudio.service")),
+                );
+            }
+        } else {
+            fails.extend(self.trouble("pulseaudio.service"));
+        }
+        if let Some(why) = &sound.silent {
+            let name = if promised.pipewire { "pipewire.service" } else { "pulseaudio.service" };
+            // Nobody there to be asked is no answer; a program that cannot ask is our lack.
+            if why.contains("pw-dump") && why.contains("lacks") || why.contains("pactl") && why.contains("lacks") {
+                return CheckResult::new(id, Status::Unknown, text::clean(why));
+            }
+            if fails.is_empty() {
+                let denied = promised.system_wide && why.contains("denied");
+                let what = if denied {
+                    format!("{} may not speak to the system's pipewire", sound.person)
+                } else {
+                    format!("{name} runs and does not answer {}", sound.person)
+                };
+                fails.push(Finding::new(name, what).detail([why.clone()]).detail(self.words(name)));
+            }
+        }
+        conclude(self.view, id, fails, Vec::new(), || {
+            let name = if promised.pipewire { "PipeWire" } else { "PulseAudio" };
+            format!("{name} answers {}{}", sound.person, self.session())
+        })
+    }
+
+    /// How the session came to be, where that is worth a word.
+    fn session(&self) -> &'static str {
+        match self.sound.session {
+            SessionKind::Own => "",
+            SessionKind::Made => ", in a session made on a virtual terminal",
+            SessionKind::Lingering => ", in a manager without a seat",
+        }
+    }
+
+    fn sink(&self, out: &mut Judgement, works: bool) -> CheckResult {
+        let id = "audio.sink";
+        let sound = self.sound;
+        if let Some(unknown) = self.gap(id, "card") {
+            return unknown;
+        }
+        if !sound.card.driven {
+            let why = if sound.card.present {
+                "the guest's kernel has no driver for the sandbox's sound card"
+            } else {
+                "the sandbox has no sound card"
+            };
+            out.aside("audio.sink", why);
+            return self.skip(id, why);
+        }
+        let Some(server) = sound.server.as_ref().filter(|_| works) else { return self.skip(id, "no server answers") };
+        let Some(sink) = sound.sink().filter(|sink| !sink.null) else { return self.no_sink(out, server) };
+        let at =
+            |what: &str| Finding::new(&sink.name, format!("{} {what}", sink.name)).evidence("sink", sink.name.as_str());
+        let mut findings = Vec::new();
+        if sink.muted {
+            findings.push(at("is muted"));
+        } else if !sink.volumes.is_empty() && sink.volumes.iter().all(|volume| *volume <= 0.0) {
+            findings.push(at("is at volume 0"));
+        }
+        // A new card is silent until somebody turns it up, PulseAudio believes the card, and the sandbox's is new.
+        let new = server.kind == ServerKind::Pulseaudio && !self.promised.alsa_persistence;
+        let (fails, warns) = if new { (Vec::new(), findings) } else { (findings, Vec::new()) };
+        let warns = warns.into_iter().map(|finding| {
+            finding
+                .detail(["a new card is muted; on this machine it was turned up long ago, or is as silent".to_owned()])
+        });
+        conclude(self.view, id, fails, warns.collect(), || format!("{}{}", sink.name, volume(sink)))
+    }
+
+    fn no_sink(&self, out: &mut Judgement, server: &crate::guest::sound::Server) -> CheckResult {
+        let id = "audio.sink";
+        let sound = self.sound;
+        let name = server.default_sink.as_deref().unwrap_or("none");
+        let off = server.cards.iter().find(|(_, profile)| *profile == "off");
+        let other = sound
+            .processes
+            .iter()
+            .find(|process| process.has_card && process.uid != sound.uid && !self.promised.system_wide);
+        if sound.session == SessionKind::Lingering && !sound.card.allowed {
+            let why = format!(
+                "nobody sits at the seat, and {} may open the card ({}) only there",
+                sound.person, sound.card.owner
+            );
+            out.aside("audio.sink", &why);
+            return self.skip(id, &why);
+        }
+        let what = if !sound.card.allowed && !self.promised.system_wide {
+            format!("{} may not open the devices in /dev/snd ({})", sound.person, sound.card.owner)
+        } else if let Some(process) = other {
+            let accounts = &self.view.now.accounts;
+            let who = accounts.iter().find(|account| account.uid == process.uid);
+            let who = who.map_or_else(|| process.uid.to_string(), |account| account.name.clone());
+            format!("{} of {who} has the card, so that {} has no sink", process.name, sound.person)
+        } else if let Some((card, _)) = off {
+            format!("{card} is off: its active profile is “off”, and there is no sink but {name}")
+        } else if server.cards.is_empty()
+            && server.kind == ServerKind::Pipewire
+            && self.trouble("wireplumber.service").is_some()
+        {
+            "no sink: without a session manager (wireplumber.service) nobody makes one".to_owned()
+        } else if name == "none" {
+            "no sink at all".to_owned()
+        } else {
+            format!("the default sink {name} leads to no card: what is played into it is thrown away")
+        };
+        let finding = Finding::new(name, what).evidence("default-sink", name).evidence("cards", json!(server.cards));
+        conclude(self.view, id, vec![finding], Vec::new(), String::new)
+    }
+
+    fn tone(&self, out: &mut Judgement, plays: bool) -> CheckResult {
+        let id = "audio.tone";
+        if !plays {
+            let why = "there is nothing to play into";
+            if !self.sound.card.driven {
+                out.aside("audio.tone", "no card to hear it at");
+            }
+            return self.skip(id, why);
+        }
+        if let Some(unknown) = self.gap(id, "tone") {
+            return unknown;
+        }
+        let Some(tone) = &self.sound.tone else { return self.skip(id, "it was not asked for") };
+        let finding = |what: String| {
+            let heard = serde_json::to_value(&tone.heard).unwrap_or_default();
+            Finding::new("tone", what).evidence("player", tone.player.as_str()).evidence("heard", heard)
+        };
+        if tone.hung || tone.exit != 0 {
+            let how = if tone.hung { "did not end".to_owned() } else { format!("ended with {}", tone.exit) };
+            let fail = finding(format!("{} {how}", tone.player)).detail([tone.said.clone()]);
+            return conclude(self.view, id, vec![fail], Vec::new(), String::new);
+        }
+        let fails: Vec<Finding> = wrong(tone, &self.sound.card.off).into_iter().map(finding).collect();
+        let dropouts = tone.heard.as_ref().and_then(|heard| heard.playback.as_ref()).map_or(0, |it| it.dropouts.len());
+        let mut result = conclude(self.view, id, fails, Vec::new(), || arrived(tone));
+        if dropouts > 0 && result.status == Status::Pass {
+            result.detail.push(format!("{dropouts} dropouts: a busy host makes them too"));
+        }
+        if result.status == Status::Pass {
+            result.evidence.insert("heard".to_owned(), serde_json::to_value(&tone.heard).unwrap_or_default());
+        }
+        result
+    }
+
+    fn realtime(&self, out: &mut Judgement) -> CheckResult {
+        let id = "audio.realtime";
+        let (promised, sound) = (self.promised, self.sound);
+        if let Some(unknown) = self.gap(id, "processes") {
+            return unknown;
+        }
+        let Some(server) = &sound.server else { return self.skip(id, "no server answers") };
+        let mut fails = Vec::new();
+        // What is declared under a name that nobody reads has no effect.
+        for (name, value) in &promised.properties {
+            let known = |short: &str| server.settings.contains_key(short);
+            let short = name.strip_prefix("default.").unwrap_or(name);
+            if name.starts_with("clock.") && known(short) {
+                let effective = &server.settings[short];
+                fails.push(
+                    Finding::new(name, format!("{name} = {value} is declared and not read: {short} is {effective}"))
+                        .hint(format!("PipeWire calls it {CLOCK}{}", short.trim_start_matches("clock."))),
+                );
+            }
+        }
+        if let (Some(declared), Some(effective)) =
+            (promised.properties.get("default.clock.rate"), server.settings.get("clock.rate"))
+            && declared != effective
+        {
+            fails.push(Finding::new(
+                "default.clock.rate",
+                format!("default.clock.rate = {declared} is declared, and {effective} in effect"),
+            ));
+        }
+        let name = if promised.pipewire { "pipewire" } else { "pulseaudio" };
+        let owner = |uid: u32| promised.system_wide || uid == sound.uid;
+        let mut servers =
+            sound.processes.iter().filter(|process| process.name == name && owner(process.uid)).peekable();
+        if promised.rtkit && servers.peek().is_some() && !servers.any(|process| process.realtime) {
+            let daemon = self.view.unit("rtkit-daemon.service");
+            let state = match daemon {
+                None => "rtkit-daemon.service is not there".to_owned(),
+                Some(unit) if unit.load_state != "loaded" => format!("rtkit-daemon.service is {}", unit.load_state),
+                Some(unit) => format!("rtkit-daemon.service is {}", unit.active_state),
+            };
+            if sound.session == SessionKind::Lingering {
+                let why = "nobody sits at the seat, and rtkit serves who does";
+                out.aside("audio.realtime", why);
+                return self.skip(id, why);
+            }
+            fails.push(Finding::new(
+                "rtkit-daemon.service",
+                format!("{name} has no realtime thread, though rtkit is promised: {state}"),
+            ));
+        }
+        if fails.is_empty() && !promised.rtkit {
+            let why = "the configuration promises no realtime scheduling (security.rtkit.enable)";
+            out.aside("audio.realtime", why);
+            return self.skip(id, why);
+        }
+        conclude(self.view, id, fails, Vec::new(), || {
+            let rate = server.settings.get("clock.rate").map(|rate| format!(", {rate} Hz")).unwrap_or_default();
+            let quantum = server.settings.get("clock.quantum").map(|it| format!(", quantum {it}")).unwrap_or_default();
+            format!("{name} has a realtime thread{rate}{quantum}")
+        })
+    }
+}
+
+fn volume(sink: &Sink) -> String {
+    let loudest = sink.volumes.iter().copied().fold(0.0, f64::max);
+    if loudest > 0.0 { format!(", gain {:.0} dB", 20.0 * loudest.log10()) } else { String::new() }
+}
+
+/// The playback in a line.
+fn arrived(tone: &Tone) -> String {
+    match tone.heard.as_ref().and_then(|heard| heard.playback.as_ref()) {
+        Some(it) => format!(
+            "{} tones by {} in {:.2} s, pitch {:+.2} %, loudest {:.0} dBFS",
+            it.tones.iter().flatten().count(),
+            tone.player,
+            it.length_s,
+            (it.pitch_ratio - 1.0) * 100.0,
+            tone.heard.as_ref().map_or(0.0, |heard| heard.left.peak_dbfs.max(heard.right.peak_dbfs)),
+        ),
+        None => String::new(),
+    }
+}
+
+/// What is wrong with what was heard, the likeliest cause first.
+fn wrong(tone: &Tone, off: &[String]) -> Vec<String> {
+    let Some(heard) = &tone.heard else {
+        return vec![format!("{} played, and nothing came out of the card", tone.player)];
+    };
+    let Some(it) = &heard.playback else { return vec![nothing(heard, off)] };
+    let mut wrong = Vec::new();
+    let speed = it.pitch_ratio;
+    if (speed - 1.0).abs() > SPEED {
+        wrong.push(format!("it plays at {speed:.2} of its speed: the rate of the samples is misdeclared"));
+    } else if (speed - 1.0).abs() > PITCH {
+        let percent = (speed - 1.0) * 100.0;
+        wrong.push(format!("the pitch is off by {percent:+.1} %: the rate of the samples is misdeclared"));
+    }
+    let silent = |level: f64| level < SILENT_DBFS;
+    match it.layout {
+        Layout::LeftOnly if silent(heard.right.peak_dbfs) => wrong.push("the right channel is silent".to_owned()),
+        Layout::RightOnly if silent(heard.left.peak_dbfs) => wrong.push("the left channel is silent".to_owned()),
+        Layout::LeftOnly => wrong.push("the right channel is nearly silent".to_owned()),
+        Layout::RightOnly => wrong.push("the left channel is nearly silent".to_owned()),
+        Layout::Swapped => wrong.push("left and right are swapped".to_owned()),
+        Layout::AsSent | Layout::Mono | Layout::Unclear => {}
+    }
+    if let Some(dropped) = torn(it) {
+        wrong.push(dropped);
+    }
+    if wrong.is_empty() && !it.complete {
+        let lost = it.tones.iter().filter(|tone| tone.is_none()).count();
+        wrong.push(format!("{lost} of {} tones did not arrive", it.tones.len()));
+    }
+    if wrong.is_empty() && !it.in_order {
+        wrong.push("the tones arrived in another order".to_owned());
+    }
+    let ratio = it.length_ratio_without_dropouts;
+    if wrong.is_empty() && it.dropouts.is_empty() && (ratio - 1.0).abs() > LENGTH {
+        wrong.push(format!("it took {:.1} % of its time, at the right pitch", ratio * 100.0));
+    }
+    wrong
+}
+
+/// Dropouts that no hiccup of the host's explains.
+fn torn(it: &Playback) -> Option<String> {
+    let long: f64 = it.dropouts.iter().map(|dropout| dropout.length_s).filter(|length| *length >= GAP_S).sum();
+    let longest = it.dropouts.iter().map(|dropout| dropout.length_s).fold(0.0, f64::max);
+    (long > DROPPED * it.length_s && it.length_s > 0.0).then(|| {
+        let (count, share) = (it.dropouts.len(), long / it.length_s * 100.0);
+        format!("{count} dropouts of up to {longest:.2} s take {share:.0} % of the time")
+    })
+}
+
+/// Why none of the tones was found.
+fn nothing(heard: &Heard, off: &[String]) -> String {
+    let loudest = heard.left.peak_dbfs.max(heard.right.peak_dbfs);
+    if heard.silent || loudest < SILENT_DBFS {
+        return match off {
+            [] => "only silence came out of the card".to_owned(),
+            names => format!("only silence came out of the card: its own switch {} is off", names.join(", ")),
+        };
+    }
+    format!("something came out of the card ({loudest:.0} dBFS), and none of the tones is in it")
+}

@@ -1,0 +1,458 @@
+//! Each rule breaks on facts made for it, and each trap passes.
+
+use super::*;
+use crate::build::promises::{DesktopKind, PromisedUser};
+use crate::checks::catalog::Selection;
+use crate::checks::{self, Context, Looks};
+use crate::config::Settings;
+use crate::guest::desktop::{Reaction, Window};
+use crate::guest::facts::{Manager, Unit};
+use crate::guest::user_units::Asked;
+use crate::signal::{Look, Picture, look};
+
+const NOW: u64 = 60_000_000;
+
+fn picture(paint: impl Fn(u32, u32) -> [u8; 3]) -> Look {
+    let (width, height) = (320, 200);
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| paint(x, y)).collect();
+    look::describe(&Picture::new(width, height, pixels).unwrap())
+}
+
+fn colourful() -> Look {
+    picture(|x, y| [(x % 256) as u8, (y % 256) as u8, 90])
+}
+
+fn black() -> Look {
+    picture(|_, _| [0, 0, 0])
+}
+
+fn session(id: &str, user: &str, uid: u32, class: &str) -> Session {
+    Session {
+        id: id.into(),
+        uid,
+        user: user.into(),
+        class: class.into(),
+        kind: "tty".into(),
+        seat: "seat0".into(),
+        vt: 1,
+        state: "active".into(),
+        active: true,
+        since_us: 20_000_000,
+        ..Session::default()
+    }
+}
+
+fn sway() -> Process {
+    Process {
+        pid: 800,
+        name: "sway".into(),
+        state: "S".into(),
+        uid: 1000,
+        since_us: 21_000_000,
+        has_card: true,
+        has_input: true,
+        serves: vec!["/run/user/1000/wayland-1".into(), "/tmp/.X11-unix/X0".into()],
+        ..Process::default()
+    }
+}
+
+fn promise(wanted_by: &str) -> PromisedUnit {
+    PromisedUnit { enable: true, wanted_by: vec![wanted_by.into()], ..PromisedUnit::default() }
+}
+
+fn active(name: &str) -> Unit {
+    Unit {
+        name: name.into(),
+        load_state: "loaded".into(),
+        active_state: "active".into(),
+        active_enter_us: 25_000_000,
+        result: "success".into(),
+        ..Unit::default()
+    }
+}
+
+fn line(unit: &str, at: u64, message: &str) -> JournalLine {
+    JournalLine { unit: unit.into(), at_us: at, message: message.into(), priority: 6, ..JournalLine::default() }
+}
+
+/// A machine with sway, changed bit by bit.
+struct Guest {
+    promises: Promises,
+    facts: Facts,
+    seen: Desktop,
+}
+
+fn guest() -> Guest {
+    let promises = Promises {
+        known: true,
+        users: [("alice".to_owned(), PromisedUser { normal: true, ..PromisedUser::default() })].into(),
+        desktop: Some(PromisedDesktop {
+            display_manager: Some("greetd".into()),
+            autologin_user: Some("alice".into()),
+            command: Some("/run/current-system/sw/bin/sway".into()),
+            desktops: vec![DesktopKind { name: "sway".into(), kind: Some("wayland".into()) }],
+            portal: true,
+            xwayland: Some(true),
+            units: [("bar.service".to_owned(), promise("graphical-session.target"))].into(),
+            ..PromisedDesktop::default()
+        }),
+        ..Promises::default()
+    };
+    let facts = Facts {
+        now_us: NOW,
+        manager: Manager { state: "running".into(), finish_us: 12_000_000, ..Manager::default() },
+        units: vec![active("greetd.service"), active("multi-user.target")],
+        accounts: vec![Account { name: "alice".into(), uid: 1000, gid: 100, shell_works: true, ..Account::default() }],
+        ..Facts::default()
+    };
+    let seen = Desktop {
+        user: Some("alice".into()),
+        session: Some(Moment {
+            end: Ended::Steady,
+            waited: 20.0,
+            now_us: NOW,
+            look: Some(colourful()),
+            vt: 1,
+            sessions: vec![session("1", "alice", 1000, "user")],
+            processes: vec![sway()],
+        }),
+        manager: Some(UserManager {
+            uid: 1000,
+            units: vec![active("graphical-session.target"), active("bar.service"), active("default.target")],
+            environment: vec!["WAYLAND_DISPLAY=wayland-1".into()],
+        }),
+        portal: Some(Asked { known: true, answered: true, seconds: 1.0, error: None }),
+        journal: vec![line(
+            "systemd-logind.service",
+            20_000_000,
+            "New session '1' of user 'alice' with class 'user' and type 'tty'.",
+        )],
+        reactions: vec![
+            Reaction { what: "pointer".into(), share: 0.1, width: 20, seconds: 0.3 },
+            Reaction { what: "key".into(), share: 0.001, width: 60, seconds: 0.3 },
+        ],
+        window: Some(Window {
+            program: "foot".into(),
+            is_terminal: true,
+            share: 0.9,
+            seen: true,
+            seconds: 2.0,
+            closed: true,
+            ..Window::default()
+        }),
+        ..Desktop::default()
+    };
+    Guest { promises, facts, seen }
+}
+
+impl Guest {
+    fn promise(&mut self) -> &mut PromisedDesktop {
+        self.promises.desktop.as_mut().unwrap()
+    }
+
+    fn moment(&mut self) -> &mut Moment {
+        self.seen.session.as_mut().unwrap()
+    }
+
+    /// At the login screen, with nobody logged in.
+    fn at_greeter(mut self) -> Self {
+        self.promise().autologin_user = None;
+        self.promise().command = None;
+        let mut moment = self.seen.session.clone().unwrap();
+        moment.sessions = vec![session("c1", "greeter", 990, "greeter")];
+        moment.processes = vec![Process { uid: 990, name: "cage".into(), ..sway() }];
+        self.seen.greeter = Some(moment);
+        self.seen.way = Way::LoggedIn { session: "sway".into(), how: "by test".into() };
+        self
+    }
+
+    fn greeter(&mut self) -> &mut Moment {
+        self.seen.greeter.as_mut().unwrap()
+    }
+
+    fn judged(&self) -> BTreeMap<String, (Status, String)> {
+        let plan = checks::plan(&self.promises, &Settings::default(), &Selection::default());
+        let looks = Looks { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Looks::default() };
+        let context = Context { accelerator: "tcg".into(), ..Context::default() };
+        let results = checks::judge(&plan, &looks, &context).results;
+        results
+            .into_iter()
+            .filter(|result| result.id.starts_with("desktop."))
+            .map(|result| (result.id["desktop.".len()..].to_owned(), (result.status, result.summary)))
+            .collect()
+    }
+
+    /// This check, and only this one, fails, with these words.
+    #[track_caller]
+    fn fails(&self, id: &str, words: &str) {
+        let judged = self.judged();
+        let (status, summary) = &judged[id];
+        assert_eq!(*status, Status::Fail, "{judged:#?}");
+        assert!(summary.contains(words), "{summary:?} does not say {words:?}");
+        let others: Vec<_> =
+            judged.iter().filter(|(other, (status, _))| *other != id && *status == Status::Fail).collect();
+        assert!(others.is_empty(), "{judged:#?}");
+    }
+
+    #[track_caller]
+    fn is(&self, id: &str, status: Status, words: &str) {
+        let judged = self.judged();
+        assert_eq!(judged[id].0, status, "{judged:#?}");
+        assert!(judged[id].1.contains(words), "{judged:#?}");
+    }
+}
+
+#[test]
+fn a_healthy_session_passes() {
+    let judged = guest().judged();
+    for id in ["session", "compositor", "units", "picture"] {
+        assert_eq!(judged[id].0, Status::Pass, "{judged:#?}");
+    }
+    assert_eq!(judged["greeter"].0, Status::Skip);
+    let judged = guest().at_greeter().judged();
+    assert!(judged.values().all(|(status, _)| *status == Status::Pass), "{judged:#?}");
+}
+
+#[test]
+fn nothing_is_planned_without_a_desktop() {
+    let mut guest = guest();
+    guest.promises.desktop = None;
+    assert!(guest.judged().is_empty());
+}
+
+#[test]
+fn a_crash_is_told_once() {
+    let mut guest = guest();
+    guest.moment().sessions.clear();
+    guest.moment().processes.clear();
+    guest.moment().end = Ended::Loop;
+    guest.seen.manager = None;
+    for at in [21_000_000, 31_000_000] {
+        guest.seen.journal.push(line("", at, "Process 801 (.sway-wrapped) of user 1000 dumped core. (SIGSEGV)"));
+        let kernel = JournalLine {
+            transport: "kernel".into(),
+            ..line("", at - 100, "sway[801]: segfault at 0 ip 0 sp 0 error 4")
+        };
+        guest.facts.journal.push(kernel);
+    }
+    guest.fails("compositor", "sway died by SIGSEGV twice");
+    guest.is("session", Status::Skip, "desktop.compositor");
+}
+
+#[test]
+fn a_refusal_of_software_rendering_is_not_tested() {
+    for words in [
+        "[wlr] [backend/backend.c:87] Software rendering detected, please use the WLR_RENDERER_ALLOW_SOFTWARE environment variable",
+        "CRIT ]: m_pAqBackend was null! ... CBackend::create() failed!",
+        "WARN niri::backend::tty: error adding device: software EGL renderers are skipped",
+        "error: failed to create renderer",
+        "failed to initialize EGL",
+    ] {
+        let mut guest = guest();
+        guest.moment().sessions.clear();
+        guest.moment().processes.clear();
+        guest.seen.manager = None;
+        guest.seen.journal.push(line("session-1.scope", 22_000_000, words));
+        guest.seen.journal.push(line("", 22_000_001, "Process 801 (Hyprland) of user 1000 dumped core. (SIGABRT)"));
+        let judged = guest.judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{words}: {judged:#?}");
+    }
+}
+
+#[test]
+fn sessions_that_are_not_as_promised() {
+    let mut missing = guest();
+    missing.facts.accounts.clear();
+    missing.facts.accounts.push(Account { name: "root".into(), ..Account::default() });
+    missing.seen.way = Way::None("alice is to be logged in, and there is no such user".into());
+    missing.is("session", Status::Fail, "no such user");
+
+    let mut short = guest();
+    short.moment().sessions.clear();
+    short.moment().processes.clear();
+    short.moment().end = Ended::Idle;
+    short.seen.manager = None;
+    short.seen.journal.push(line("systemd-logind.service", 20_400_000, "Removed session 1."));
+    short.seen.journal.push(line(
+        "greetd.service",
+        20_300_000,
+        "error: cannot execute /nowhere/sway: No such file or directory",
+    ));
+    short.fails("session", "No such file");
+
+    let mut x11 = guest();
+    x11.moment().processes = vec![
+        Process { serves: vec!["/tmp/.X11-unix/X0".into()], name: "Xorg".into(), uid: 0, ..sway() },
+        Process { serves: vec![], name: "sway-not".into(), environment: vec!["DISPLAY=:0".into()], ..sway() },
+    ];
+    x11.fails("session", "x11, promised is wayland");
+
+    let mut other = guest();
+    other.moment().processes = vec![Process { name: "weston".into(), ..sway() }];
+    other.fails("session", "fell back to weston");
+
+    let mut hidden = guest();
+    hidden.moment().sessions[0].active = false;
+    hidden.moment().vt = 2;
+    hidden.fails("session", "on vt 1, and vt 2 is shown");
+
+    let mut slow = guest();
+    slow.moment().sessions.clear();
+    slow.moment().processes.clear();
+    slow.moment().end = Ended::Deadline;
+    slow.seen.manager = None;
+    slow.is("session", Status::Unknown, "still busy");
+}
+
+#[test]
+fn compositors_that_do_not_draw() {
+    let mut stopped = guest();
+    stopped.moment().processes[0].state = "T".into();
+    stopped.moment().end = Ended::Idle;
+    stopped.seen.window = None;
+    stopped.seen.reactions.clear();
+    stopped.is("compositor", Status::Fail, "sway is stopped");
+
+    let mut hung = guest();
+    hung.moment().processes[0].serves.clear();
+    hung.moment().end = Ended::Idle;
+    hung.is("compositor", Status::Fail, "serves no display");
+
+    let mut black_screen = guest();
+    black_screen.moment().look = Some(black());
+    black_screen.moment().end = Ended::Idle;
+    black_screen.seen.reactions.clear();
+    black_screen.seen.window =
+        Some(Window { program: "foot".into(), is_terminal: true, seconds: 150.0, ..Window::default() });
+    black_screen.fails("picture", "one flat colour (black) while sway runs");
+
+    // A desktop of one colour on which a window shows is plain, not broken.
+    let mut plain = guest();
+    plain.moment().look = Some(black());
+    plain.is("picture", Status::Pass, "plain");
+
+    let mut dead = guest();
+    dead.seen.reactions = vec![
+        Reaction { what: "pointer".into(), ..Reaction::default() },
+        Reaction { what: "key".into(), ..Reaction::default() },
+    ];
+    dead.fails("picture", "does not react to pointer or key");
+}
+
+#[test]
+fn units_of_the_user() {
+    let mut failed = guest();
+    let manager = failed.seen.manager.as_mut().unwrap();
+    manager.units[1].active_state = "failed".into();
+    manager.units[1].result = "exit-code".into();
+    failed.seen.journal.push(line("bar.service", 30_000_000, "error: no such theme"));
+    failed.fails("units", "bar.service of alice failed");
+
+    let mut target = guest();
+    let manager = target.seen.manager.as_mut().unwrap();
+    manager.units[0].active_state = "inactive".into();
+    manager.units[1].active_state = "inactive".into();
+    target.fails("units", "graphical-session.target is not active while sway runs: bar.service");
+
+    let mut skipped = guest();
+    let unit = &mut skipped.seen.manager.as_mut().unwrap().units[1];
+    unit.active_state = "inactive".into();
+    unit.condition_us = 24_000_000;
+    unit.failed_conditions = vec!["ConditionEnvironment=WAYLAND_DISPLAY".into()];
+    skipped.fails("units", "skipped: ConditionEnvironment=WAYLAND_DISPLAY did not hold; it is wayland-1 now");
+
+    let mut stale = guest();
+    stale.seen.manager.as_mut().unwrap().units[0].active_enter_us = 10_000_000;
+    stale.seen.journal.insert(
+        0,
+        line("systemd-logind.service", 8_000_000, "New session '0' of user 'alice' with class 'user' and type 'tty'."),
+    );
+    stale.seen.journal.insert(1, line("systemd-logind.service", 15_000_000, "Removed session 0."));
+    stale.fails("units", "graphical-session.target stayed active");
+
+    let mut portal = guest();
+    portal.seen.portal = Some(Asked { known: true, error: Some("no answer within 125 s".into()), ..Asked::default() });
+    portal.fails("units", "org.freedesktop.portal.Desktop does not answer: no answer within 125 s");
+
+    let mut absent = guest();
+    absent.seen.manager.as_mut().unwrap().units.remove(1);
+    absent.fails("units", "finds no such unit");
+}
+
+#[test]
+fn greeters() {
+    let mut none = guest().at_greeter();
+    none.greeter().sessions.clear();
+    none.greeter().end = Ended::Idle;
+    none.seen.journal.push(line("greetd.service", 19_000_000, "Failed to execute child process gnome-session"));
+    none.fails("greeter", "Failed to execute child process");
+
+    let mut hidden = guest().at_greeter();
+    hidden.greeter().sessions[0].active = false;
+    hidden.greeter().vt = 2;
+    hidden.fails("greeter", "the login screen is on vt 1, and vt 2 is shown");
+
+    let mut sad = guest().at_greeter();
+    sad.greeter().processes.push(Process { name: "gnome-session-f".into(), uid: 990, ..Process::default() });
+    sad.fails("greeter", "Oh no");
+
+    let mut again = guest().at_greeter();
+    for n in 0..3 {
+        let id = format!("c{}", n + 5);
+        again.seen.journal.push(line(
+            "systemd-logind.service",
+            13_000_000 + n,
+            &format!("New session '{id}' of user 'greeter' with class 'greeter' and type 'tty'."),
+        ));
+        again.seen.journal.push(line("systemd-logind.service", 14_000_000 + n, &format!("Removed session {id}.")));
+    }
+    again.seen.journal.push(line("greetd.service", 14_000_000, "error: greeter exited without creating a session"));
+    again.fails("greeter", "ended 3 times without a login: error: greeter exited without creating a session");
+
+    let mut flat = guest().at_greeter();
+    flat.greeter().look = Some(black());
+    flat.greeter().end = Ended::Idle;
+    flat.fails("greeter", "one flat colour (black)");
+}
+
+#[test]
+fn session_files_are_read_and_chosen() {
+    let text = "==> /x/share/wayland-sessions/sway.desktop <==\n[Desktop Entry]\nName=Sway\nExec=sway --unsupported-gpu\nDesktopNames=sway;wlroots\n\n[Desktop Action x]\nExec=y\n\
+        ==> /x/share/xsessions/none+i3.desktop <==\n[Desktop Entry]\nExec=/nix/store/x/i3\n==> /x/share/xsessions/hidden.desktop <==\n[Desktop Entry]\nHidden=true\nExec=z\n";
+    let files = session_files(text);
+    assert_eq!(
+        files.iter().map(|file| (file.name.as_str(), file.kind.as_str())).collect::<Vec<_>>(),
+        [("sway", "wayland"), ("none+i3", "x11")]
+    );
+    let desktop = |default: Option<&str>, name: &str| PromisedDesktop {
+        default_session: default.map(str::to_owned),
+        desktops: vec![DesktopKind { name: name.into(), kind: None }],
+        ..PromisedDesktop::default()
+    };
+    assert_eq!(choose_session(&desktop(Some("none+i3"), "x"), &files).unwrap().name, "none+i3");
+    assert_eq!(choose_session(&desktop(None, "i3"), &files).unwrap().name, "none+i3");
+    assert_eq!(choose_session(&desktop(None, "other"), &files).unwrap().exec, "sway --unsupported-gpu");
+    assert!(choose_session(&desktop(Some("gnome"), "x"), &files).unwrap_err().contains("default session gnome"));
+    assert!(choose_session(&desktop(None, "x"), &[]).unwrap_err().contains("no session is offered"));
+    let greetd =
+        |command: &str| PromisedDesktop { greeter_command: Some(command.into()), ..PromisedDesktop::default() };
+    assert_eq!(greeter_session(&greetd("/x/bin/agreety --cmd sway")).unwrap().exec, "sway");
+    assert_eq!(greeter_session(&greetd("tuigreet --time --cmd 'dbus-run-session sway'")).unwrap().name, "sway");
+    assert_eq!(greeter_session(&greetd("regreet")), None);
+}
+
+#[test]
+fn patterns_compile() {
+    for pattern in [&REFUSES, &DUMPED, &FAULTED, &SIGNALLED, &NEW_SESSION, &SESSION_GONE, &TELLS, &CHATTER, &DISPLAY] {
+        assert!(!pattern.as_str().is_empty());
+    }
+    let found = NEW_SESSION.captures("New session 3 of user alice.").unwrap();
+    assert_eq!((&found[1], &found[2]), ("3", "alice"));
+    assert!(!REFUSES.is_match("Failed to create wl_surface"));
+    assert!(names_drawer("plasma-kwin_wayland.service", "kwin_wayland") && names_drawer("niri.service", "niri"));
+    assert!(
+        names_drawer("org.gnome.Shell@wayland.service", "gnome-shell")
+            && names_drawer("wayland-wm@sway.service", "sway")
+    );
+    assert!(!names_drawer("swaync.service", "sway"));
+}

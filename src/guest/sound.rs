@@ -1,0 +1,616 @@
+//! Sound as a person at the machine has it: the session, the card, the servers, what they play into.
+//!
+//! Everything is asked as the person whose session it is; root's view of sound is nobody's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::facts::{Account, JournalLine, Unit};
+use super::journal;
+use super::shell::Script;
+use super::{Error, Guest};
+use crate::names::SESSION_UNIT;
+use crate::text::{bounded, quoted};
+
+/// The units of sound servers, in a user's manager or, where a server is for all, in PID 1.
+pub const UNITS: [&str; 7] = [
+    "pipewire.service",
+    "pipewire.socket",
+    "wireplumber.service",
+    "pipewire-pulse.service",
+    "pipewire-pulse.socket",
+    "pulseaudio.service",
+    "pulseaudio.socket",
+];
+/// The virtual terminal of a session that is made for the test: display managers and gettys use the first seven.
+const VT: u32 = 8;
+/// How long one answer of a server may take on hardware virtualisation.
+const ANSWER: Duration = Duration::from_secs(6);
+/// How long a server that answers may take until it has a sink.
+const SINK_LIMIT: Duration = Duration::from_secs(5);
+/// Between two looks while a sink is waited for.
+const SINK_INTERVAL: Duration = Duration::from_millis(250);
+/// Most bytes of a server's description.
+const DUMP: usize = 8 << 20;
+/// Most sinks, cards, processes that are told of.
+const MOST: usize = 32;
+/// Most journal lines.
+const LINES: usize = 400;
+/// The file of the sound that is played, in the person's runtime directory.
+const TONE_FILE: &str = "nixbox-tone.wav";
+
+/// Sound, as far as it could be looked at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sound {
+    /// Whose session.
+    pub person: String,
+    /// The person's number.
+    pub uid: u32,
+    /// How the session came to be.
+    pub session: SessionKind,
+    /// The card.
+    pub card: Card,
+    /// The units of sound servers in the person's manager.
+    pub units: Vec<Unit>,
+    /// Processes of sound servers.
+    pub processes: Vec<ServerProcess>,
+    /// What the server that was asked answers.
+    pub server: Option<Server>,
+    /// Why it does not answer.
+    pub silent: Option<String>,
+    /// What they wrote into the journal.
+    pub journal: Vec<JournalLine>,
+    /// What came of playing.
+    pub tone: Option<Tone>,
+    /// What could not be looked at, and why.
+    pub gaps: BTreeMap<String, String>,
+}
+
+/// How a session came to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionKind {
+    /// The person sits there already.
+    Own,
+    /// One was made on a virtual terminal by the configuration's own PAM rules, and ended afterwards.
+    Made,
+    /// Only the person's manager was started: nobody sits at the seat, so devices are given by groups alone.
+    #[default]
+    Lingering,
+}
+
+/// The card that the sandbox offers, and what the guest has of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Card {
+    /// A PCI device of the class for sound is there.
+    pub present: bool,
+    /// The kernel drives it: there is a control device.
+    pub driven: bool,
+    /// The person may open it.
+    pub allowed: bool,
+    /// Who owns it: `root:audio 660`.
+    pub owner: String,
+    /// The card's own switches that are off, as amixer(1) tells them: `Master`. Empty where it is not installed.
+    pub off: Vec<String>,
+}
+
+/// A process of a sound server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerProcess {
+    /// `pipewire`, `wireplumber`, `pipewire-pulse`, `pulseaudio`.
+    pub name: String,
+    /// Its number.
+    pub pid: u32,
+    /// Whose.
+    pub uid: u32,
+    /// Whether it has a thread with a realtime class (`SCHED_FIFO` or `SCHED_RR`, sched(7)).
+    pub realtime: bool,
+    /// Whether it has a device of the card's open.
+    pub has_card: bool,
+}
+
+/// Which server answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServerKind {
+    /// PipeWire.
+    #[default]
+    Pipewire,
+    /// PulseAudio proper.
+    Pulseaudio,
+}
+
+/// What a server says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Server {
+    /// Which.
+    pub kind: ServerKind,
+    /// The default sink's name.
+    pub default_sink: Option<String>,
+    /// All sinks.
+    pub sinks: Vec<Sink>,
+    /// Cards by name, with the profile that is active.
+    pub cards: BTreeMap<String, String>,
+    /// PipeWire's settings in effect: `clock.rate`, `clock.quantum`, …
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Something to play into.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sink {
+    /// Its name.
+    pub name: String,
+    /// Whether it throws everything away: a null sink, the fallback when there is no card.
+    pub null: bool,
+    /// Muted.
+    pub muted: bool,
+    /// The volume of each channel, 0 to 1 of full.
+    pub volumes: Vec<f64>,
+}
+
+/// What came of playing a sound.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tone {
+    /// The program that played it.
+    pub player: String,
+    /// Its exit code.
+    pub exit: i32,
+    /// What it said.
+    pub said: String,
+    /// How long it took, in seconds; more than was asked for where it had to be killed.
+    pub seconds: f64,
+    /// Whether it did not end.
+    pub hung: bool,
+    /// Whether the sink was unmuted for it, and muted again.
+    pub unmuted: bool,
+    /// What came out of the card.
+    pub heard: Option<crate::signal::Heard>,
+}
+
+impl Sound {
+    /// The unit with this name.
+    pub fn unit(&self, name: &str) -> Option<&Unit> {
+        self.units.iter().find(|unit| unit.name == name)
+    }
+
+    /// The default sink.
+    pub fn sink(&self) -> Option<&Sink> {
+        let server = self.server.as_ref()?;
+        let name = server.default_sink.as_deref()?;
+        server.sinks.iter().find(|sink| sink.name == name)
+    }
+}
+
+/// A session in which sound is looked at. What was made for it has to be undone by [`Guest::leave`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seat {
+    /// Whose.
+    pub person: String,
+    /// The person's number.
+    pub uid: u32,
+    /// The person's primary group.
+    pub gid: u32,
+    /// How it came to be.
+    pub kind: SessionKind,
+}
+
+impl Guest {
+    /// A session of this person: the one at the seat, else one that is made on a virtual terminal, else the person's
+    /// manager alone.
+    ///
+    /// # Errors
+    /// The guest could not be asked, or nothing of that could be had within `patience`.
+    pub async fn sit_down(&self, person: &Account, patience: Duration) -> Result<Seat, Error> {
+        let seat = |kind| Seat { person: person.name.clone(), uid: person.uid, gid: person.gid, kind };
+        let deadline = Instant::now() + patience;
+        let mut logind = self.logind(patience).await?;
+        let seated = |sessions: &[super::logind::Session]| {
+            let mut all = sessions.iter();
+            all.find(|session| session.uid == person.uid && session.is_seated() && session.class == "user").cloned()
+        };
+        if seated(&logind.sessions().await?).is_some_and(|session| session.active) {
+            return Ok(seat(SessionKind::Own));
+        }
+        // What the person would have after a login at a console: PAM opens the session, logind gives the devices. No
+        // password is asked for, as root starts it.
+        let name = quoted(&person.name);
+        let run = format!(
+            "[ -e /dev/tty{VT} ] && systemd-run --quiet --collect --unit={SESSION_UNIT} -p User={name} -p PAMName=login \
+             -p TTYPath=/dev/tty{VT} -p StandardInput=tty-fail -p StandardOutput=journal -p StandardError=journal \
+             -p TTYReset=yes -p TTYVTDisallocate=yes -p WorkingDirectory=~ --setenv=XDG_SESSION_CLASS=user \
+             \"$(command -v sleep)\" infinity"
+        );
+        let mut script = Script::new(run);
+        script.deadline = patience;
+        if self.shell().run(script).await?.exit == 0 {
+            while Instant::now() < deadline {
+                match seated(&logind.sessions().await?) {
+                    Some(session) if session.active => return Ok(seat(SessionKind::Made)),
+                    Some(session) => logind.activate(&session.id).await?,
+                    None => {}
+                }
+                logind.changed(Duration::from_millis(300)).await;
+            }
+            self.stop_session(patience).await;
+        }
+        let mut linger =
+            Script::new(format!("loginctl enable-linger {name} && systemctl start user@{}.service", person.uid));
+        linger.deadline = patience;
+        let output = self.shell().run(linger).await?;
+        if output.exit == 0 {
+            return Ok(seat(SessionKind::Lingering));
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(Error::Deadline(format!("no session for {}: {}", person.name, bounded(said.trim(), 300))))
+    }
+
+    /// Undoes what [`Guest::sit_down`] made.
+    pub async fn leave(&self, seat: &Seat, lingered: bool, patience: Duration) {
+        match seat.kind {
+            SessionKind::Own => {}
+            SessionKind::Made => self.stop_session(patience).await,
+            // Who lingers by the configuration goes on lingering.
+            SessionKind::Lingering if lingered => {}
+            SessionKind::Lingering => {
+                let mut script = Script::new(format!("loginctl disable-linger {}", quoted(&seat.person)));
+                script.deadline = patience;
+                // The machine is thrown away in any case.
+                drop(self.shell().run(script).await);
+            }
+        }
+    }
+
+    async fn stop_session(&self, patience: Duration) {
+        let mut script = Script::new(format!("systemctl stop {SESSION_UNIT}.service"));
+        script.deadline = patience;
+        drop(self.shell().run(script).await);
+    }
+
+    /// Looks at sound in this session. `kind`: the server that is to be asked. `scale`: how much slower than hardware
+    /// virtualisation the guest is.
+    pub async fn sound(&self, seat: &Seat, kind: ServerKind, through_pulse: bool, scale: f64) -> Sound {
+        let answer = ANSWER.mul_f64(scale);
+        let mut sound = Sound { person: seat.person.clone(), uid: seat.uid, session: seat.kind, ..Sound::default() };
+        match self.card(seat, answer).await {
+            Ok(card) => sound.card = card,
+            Err(error) => drop(sound.gaps.insert("card".to_owned(), error.to_string())),
+        }
+        let deadline = Instant::now() + SINK_LIMIT.mul_f64(scale);
+        loop {
+            match self.server(seat, kind, answer).await {
+                Ok(server) => {
+                    sound.server = Some(server);
+                    sound.silent = None;
+                }
+                Err(error) => sound.silent = Some(error.to_string()),
+            }
+            // Its socket may start it, and a session manager makes the sinks when it has seen the cards.
+            let settled = sound.sink().is_some_and(|sink| !sink.null);
+            if settled || Instant::now() >= deadline || (!sound.card.driven && sound.server.is_some()) {
+                break;
+            }
+            sleep(SINK_INTERVAL).await;
+        }
+        if through_pulse {
+            // As an application would: its socket starts the service, if there is one.
+            let text = "if command -v pactl >/dev/null; then exec pactl info; else exec systemctl --user start pipewire-pulse.service; fi";
+            drop(self.as_person(seat, text, answer).await);
+        }
+        let wanted: BTreeSet<String> = UNITS.map(str::to_owned).into();
+        let lines = journal::desktop_command(&[], &[seat.uid], LINES);
+        let (manager, processes, journal) = tokio::join!(
+            self.user_manager((seat.uid, seat.gid), &wanted, answer),
+            self.sound_processes(answer),
+            self.shell().ask(&lines, answer, DUMP),
+        );
+        match manager {
+            Ok(manager) => {
+                sound.units = manager.units.into_iter().filter(|unit| wanted.contains(&unit.name)).collect();
+            }
+            Err(error) => drop(sound.gaps.insert("units".to_owned(), error.to_string())),
+        }
+        match processes {
+            Ok(processes) => sound.processes = processes,
+            Err(error) => drop(sound.gaps.insert("processes".to_owned(), error.to_string())),
+        }
+        match journal {
+            Ok(output) => {
+                let all = journal::parse(&String::from_utf8_lossy(&output.stdout));
+                sound.journal = all.into_iter().filter(|line| UNITS.contains(&line.unit.as_str())).collect();
+            }
+            Err(error) => drop(sound.gaps.insert("journal".to_owned(), error.to_string())),
+        }
+        sound
+    }
+
+    async fn as_person(&self, seat: &Seat, text: &str, deadline: Duration) -> Result<super::shell::Output, Error> {
+        let mut script = Script::new(text);
+        script.user = Some(seat.person.clone());
+        script.deadline = deadline;
+        script.limit = DUMP;
+        self.shell().run(script).await
+    }
+
+    /// The card: udev is let finish first, since drivers are loaded while the boot is called done.
+    async fn card(&self, seat: &Seat, patience: Duration) -> Result<Card, Error> {
+        let settle = format!(
+            "udevadm settle --timeout={} 2>/dev/null; grep -qs '^0x04' /sys/bus/pci/devices/*/class && echo present; \
+             for C in /dev/snd/controlC*; do [ -e \"$C\" ] && echo driven && stat -c 'owner %U:%G %a' \"$C\"; break; done; \
+             command -v amixer >/dev/null && amixer -c 0 sget Master 2>/dev/null | grep -q '\\[off\\]' && echo 'off Master'; :",
+            patience.as_secs()
+        );
+        let mut script = Script::new(settle);
+        script.deadline = patience * 2;
+        let output = self.shell().run(script).await?;
+        let mut card = Card::default();
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            match line.split_once(' ') {
+                None if line == "present" => card.present = true,
+                None if line == "driven" => card.driven = true,
+                Some(("owner", owner)) => card.owner = bounded(owner, 80),
+                Some(("off", name)) => card.off.push(bounded(name, 40)),
+                _ => {}
+            }
+        }
+        if card.driven {
+            let text = "for C in /dev/snd/controlC*; do exec 9<>\"$C\" && exit 0; exit 1; done";
+            card.allowed = self.as_person(seat, text, patience).await?.exit == 0;
+        }
+        Ok(card)
+    }
+
+    /// Whether the card's main switch is off now; `None` where nothing there can tell.
+    pub async fn master_is_off(&self, patience: Duration) -> Option<bool> {
+        let mut script = Script::new("command -v amixer >/dev/null || exit 9; amixer -c 0 sget Master");
+        script.deadline = patience;
+        let output = self.shell().run(script).await.ok()?;
+        (output.exit == 0).then(|| String::from_utf8_lossy(&output.stdout).contains("[off]"))
+    }
+
+    async fn server(&self, seat: &Seat, kind: ServerKind, answer: Duration) -> Result<Server, Error> {
+        let text = match kind {
+            // Its own listing is large: a pipe, never a file.
+            ServerKind::Pipewire => "command -v pw-dump >/dev/null || exit 127; pw-dump --no-colors",
+            ServerKind::Pulseaudio => {
+                "command -v pactl >/dev/null || exit 127; for A in info 'list sinks' 'list cards'; do pactl -f json $A || exit; echo; done"
+            }
+        };
+        let output = self.as_person(seat, text, answer).await?;
+        if output.timed_out {
+            return Err(Error::Deadline(format!("no answer within {:.0} s", answer.as_secs_f64())));
+        }
+        if output.exit != 0 {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = bounded(said.trim(), 300);
+            return Err(if output.exit == 127 {
+                Error::Lacks(if kind == ServerKind::Pipewire { "pw-dump" } else { "pactl" }.to_owned())
+            } else {
+                Error::Deadline(said)
+            });
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let documents: Vec<Value> =
+            serde_json::Deserializer::from_str(&text).into_iter().map_while(std::result::Result::ok).collect();
+        Ok(match kind {
+            ServerKind::Pipewire => pipewire(&documents),
+            ServerKind::Pulseaudio => pulseaudio(&documents),
+        })
+    }
+
+    async fn sound_processes(&self, patience: Duration) -> Result<Vec<ServerProcess>, Error> {
+        // Of each server: its number and owner, the classes of its threads (field 41 of proc_pid_stat(5)), its card.
+        let text = "( for P in /proc/[0-9]*; do read -r C <\"$P/comm\" || continue\n\
+             case $C in pipewire|wireplumber|pipewire-pulse|pulseaudio) ;; *) continue ;; esac\n\
+             U=; while read -r A B D; do [ \"$A\" = Uid: ] && U=$B; done <\"$P/status\"\n\
+             R=; for T in \"$P\"/task/*/stat; do read -r L <\"$T\" && set -- ${L##*) } && R=\"$R ${39}\"; done\n\
+             H=; for F in \"$P\"/fd/*; do case $(readlink \"$F\") in /dev/snd/pcm*) H=card ;; esac; done\n\
+             echo \"$C ${P#/proc/} $U ${H:-none}$R\"\n\
+             done; : ) 2>/dev/null";
+        let output = self.shell().ask(text, patience, 64 << 10).await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().take(MOST).filter_map(process).collect())
+    }
+
+    /// Puts the sound into the session and plays it with what the guest has.
+    ///
+    /// # Errors
+    /// The guest could not be asked, or has nothing that plays.
+    pub async fn play(
+        &self,
+        seat: &Seat,
+        kind: ServerKind,
+        wav: &[u8],
+        unmute: bool,
+        deadline: Duration,
+    ) -> Result<Tone, Error> {
+        let mut upload = Script::new(format!("cat > \"$XDG_RUNTIME_DIR/{TONE_FILE}\""));
+        upload.user = Some(seat.person.clone());
+        upload.stdin = wav.to_vec();
+        upload.deadline = deadline;
+        let output = self.shell().run(upload).await?;
+        if output.exit != 0 {
+            return Err(Error::Deadline(format!(
+                "the sound could not be put into the guest: {}",
+                bounded(&String::from_utf8_lossy(&output.stderr), 200)
+            )));
+        }
+        let players = match kind {
+            ServerKind::Pipewire => "pw-play pw-cat paplay aplay",
+            ServerKind::Pulseaudio => "paplay pacat aplay",
+        };
+        let (before, after) = if unmute {
+            (
+                "M=$(pactl get-sink-volume @DEFAULT_SINK@ | grep -o '[0-9]*%' | head -n 1); pactl set-sink-mute @DEFAULT_SINK@ 0; pactl set-sink-volume @DEFAULT_SINK@ 70%;",
+                "pactl set-sink-mute @DEFAULT_SINK@ 1; [ -n \"$M\" ] && pactl set-sink-volume @DEFAULT_SINK@ \"$M\";",
+            )
+        } else {
+            ("", "")
+        };
+        let text = format!(
+            "F=$XDG_RUNTIME_DIR/{TONE_FILE}\n{before}\nfor P in {players}; do\n command -v \"$P\" >/dev/null || continue\n echo \"$P\"\n\
+             case $P in pw-cat) pw-cat -p \"$F\" ;; pacat) pacat --file-format=wav \"$F\" ;; *) \"$P\" \"$F\" ;; esac\n E=$?\n\
+             {after}\n rm -f \"$F\"\n exit $E\ndone\nexit 127"
+        );
+        let clock = Instant::now();
+        let output = self.as_person(seat, &text, deadline).await?;
+        if output.exit == 127 && output.stdout.is_empty() {
+            return Err(Error::Lacks("program that plays a sound (pw-play, paplay, aplay)".to_owned()));
+        }
+        let player = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned();
+        Ok(Tone {
+            player: bounded(&player, 40),
+            exit: output.exit,
+            said: bounded(String::from_utf8_lossy(&output.stderr).trim(), 400),
+            seconds: clock.elapsed().as_secs_f64(),
+            hung: output.timed_out,
+            unmuted: unmute,
+            heard: None,
+        })
+    }
+}
+
+/// `NAME PID UID card|none CLASS…`.
+fn process(line: &str) -> Option<ServerProcess> {
+    let mut words = line.split(' ');
+    let name = words.next()?.to_owned();
+    let (pid, uid) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let has_card = words.next()? == "card";
+    // SCHED_FIFO and SCHED_RR.
+    let realtime = words.any(|class| class == "1" || class == "2");
+    Some(ServerProcess { name, pid, uid, realtime, has_card })
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => bounded(text, 200),
+        Value::Null => String::new(),
+        other => bounded(&other.to_string(), 200),
+    }
+}
+
+/// `pw-dump`'s list of objects.
+fn pipewire(documents: &[Value]) -> Server {
+    let mut server = Server { kind: ServerKind::Pipewire, ..Server::default() };
+    // Later documents tell changes of earlier ones; one is the rule.
+    for object in documents.iter().filter_map(Value::as_array).flatten() {
+        let kind = object["type"].as_str().unwrap_or_default();
+        let properties = &object["info"]["props"];
+        let param = |name: &str| &object["info"]["params"][name][0];
+        if kind.ends_with(":Metadata") {
+            let entries = object["metadata"].as_array().into_iter().flatten();
+            match object["props"]["metadata.name"].as_str() {
+                Some("default") => {
+                    let entry = entries.into_iter().find(|entry| entry["key"] == "default.audio.sink");
+                    server.default_sink =
+                        entry.map(|entry| text(&entry["value"]["name"])).filter(|name| !name.is_empty());
+                }
+                Some("settings") => {
+                    let pairs = entries.take(MOST).map(|entry| (text(&entry["key"]), text(&entry["value"])));
+                    server.settings.extend(pairs);
+                }
+                _ => {}
+            }
+        } else if kind.ends_with(":Node") && properties["media.class"] == "Audio/Sink" && server.sinks.len() < MOST {
+            let props = param("Props");
+            let channels: Vec<f64> =
+                props["channelVolumes"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+            let whole = props["volume"].as_f64().unwrap_or(1.0);
+            let name = text(&properties["node.name"]);
+            server.sinks.push(Sink {
+                null: properties["factory.name"] == "support.null-audio-sink" || name == "auto_null",
+                muted: props["mute"].as_bool().unwrap_or(false),
+                volumes: channels.into_iter().map(|volume| volume * whole).collect(),
+                name,
+            });
+        } else if kind.ends_with(":Device") && properties["media.class"] == "Audio/Device" && server.cards.len() < MOST
+        {
+            server.cards.insert(text(&properties["device.name"]), text(&param("Profile")["name"]));
+        }
+    }
+    server
+}
+
+/// `pactl -f json`: info, sinks, cards.
+fn pulseaudio(documents: &[Value]) -> Server {
+    let list = |index: usize| documents.get(index).and_then(Value::as_array).into_iter().flatten().take(MOST);
+    let default = documents.first().map(|info| text(&info["default_sink_name"])).filter(|name| !name.is_empty());
+    Server {
+        kind: ServerKind::Pulseaudio,
+        default_sink: default,
+        sinks: list(1)
+            .map(|sink| Sink {
+                name: text(&sink["name"]),
+                null: sink["driver"] == "module-null-sink.c" || sink["driver"] == "module-null-sink",
+                muted: sink["mute"].as_bool().unwrap_or(false),
+                volumes: sink["volume"]
+                    .as_object()
+                    .into_iter()
+                    .flat_map(|volumes| volumes.values())
+                    .filter_map(|volume| Some(volume["value"].as_f64()? / 65536.0))
+                    .collect(),
+            })
+            .collect(),
+        cards: list(2).map(|card| (text(&card["name"]), text(&card["active_profile"]))).collect(),
+        settings: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipewire_dump_is_read() {
+        let dump = serde_json::json!([
+            {"type": "PipeWire:Interface:Metadata", "props": {"metadata.name": "default"},
+             "metadata": [{"subject": 0, "key": "default.audio.sink", "value": {"name": "alsa_output.x"}}]},
+            {"type": "PipeWire:Interface:Metadata", "props": {"metadata.name": "settings"},
+             "metadata": [{"key": "clock.rate", "value": 48000}]},
+            {"type": "PipeWire:Interface:Node", "info": {"props": {"media.class": "Audio/Sink", "node.name": "alsa_output.x"},
+             "params": {"Props": [{"mute": true, "volume": 1.0, "channelVolumes": [0.064, 0.0]}]}}},
+            {"type": "PipeWire:Interface:Device", "info": {"props": {"media.class": "Audio/Device", "device.name": "alsa_card.x"},
+             "params": {"Profile": [{"name": "off"}]}}},
+            {"type": "PipeWire:Interface:Node", "info": null}
+        ]);
+        let server = pipewire(&[dump]);
+        assert_eq!(server.default_sink.as_deref(), Some("alsa_output.x"));
+        assert_eq!(server.settings["clock.rate"], "48000");
+        assert_eq!(server.cards["alsa_card.x"], "off");
+        assert!(server.sinks[0].muted && !server.sinks[0].null);
+        assert_eq!(server.sinks[0].volumes, [0.064, 0.0]);
+        assert_eq!(pipewire(&[]), Server::default());
+    }
+
+    #[test]
+    fn what_pactl_tells_is_read() {
+        let server = pulseaudio(&[
+            serde_json::json!({"default_sink_name": "auto_null"}),
+            serde_json::json!([{"name": "auto_null", "driver": "module-null-sink.c", "mute": false,
+                "volume": {"front-left": {"value": 65536}, "front-right": {"value": 32768}}}]),
+            serde_json::json!([]),
+        ]);
+        assert!(server.sinks[0].null);
+        let mut volumes = server.sinks[0].volumes.clone();
+        volumes.sort_by(f64::total_cmp);
+        assert_eq!(volumes, [0.5, 1.0]);
+        assert_eq!(pulseaudio(&[Value::Null]).default_sink, None);
+    }
+
+    #[test]
+    fn processes_are_told_apart() {
+        let told = process("pipewire 812 1000 card 0 2 0").unwrap();
+        assert!(told.realtime && told.has_card && told.uid == 1000 && told.pid == 812);
+        assert!(!process("pulseaudio 9 1001 none 0 0").unwrap().realtime);
+        assert_eq!(process("pipewire x"), None);
+    }
+}

@@ -1,0 +1,861 @@
+//! What is done to see a desktop: the screen is watched from the start, the login screen is waited for, somebody is
+//! logged in where the configuration does not, and the session is asked, looked at and touched.
+//!
+//! `READY=1` comes long before a desktop paints, and nothing tells when it has: so the picture is waited for, by how
+//! much it changes. Each wait ends when what is promised is there and the picture steady, when the machine does nothing
+//! any more (longer than any D-Bus call waits), when the same goes wrong again and again, or at its deadline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::boot::Idle;
+use crate::build::promises::{PromisedDesktop, Promises};
+use crate::checks::desktop as judging;
+use crate::event::Events;
+use crate::guest::Guest;
+use crate::guest::desktop::{Desktop, Ended, Moment, Process, Reaction, Way, Window};
+use crate::guest::facts::{Account, Facts};
+use crate::guest::logind::Logind;
+use crate::guest::shell::Script;
+use crate::machine::screen::Key;
+use crate::machine::{Load, Screen};
+use crate::names::{UNIT_PREFIX, artifact};
+use crate::report::artifacts::Artifacts;
+use crate::signal::{Film, Picture, Rect, look};
+use crate::text::{bounded, quoted};
+
+/// Between two pictures, while the screen changes and when it has been still for a while. A picture costs QEMU 40 to
+/// 160 ms (measured, 10.0): this is a tenth of its time at most.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(300), Duration::from_millis(1500));
+/// What changes less than this share of the screen does not count as moving: a clock, a cursor that blinks.
+const STILL: f64 = 0.003;
+/// How long a picture has to be still. Scaled by half the accelerator's factor: under TCG a desktop paints in steps
+/// that lie up to 3 s apart.
+const STEADY: Duration = Duration::from_secs(1);
+/// The longest that a desktop may take to show itself with hardware virtualisation, after the boot.
+const APPEARS: Duration = Duration::from_secs(90);
+/// How long a machine may do nothing before what is not there is taken for missing. D-Bus calls give up after 25 s.
+const IDLE: Duration = Duration::from_secs(30);
+/// As [`IDLE`], when the session and its display are there and only the picture is plain.
+const IDLE_PLAIN: Duration = Duration::from_secs(10);
+/// Less than this share of one processor is nothing, the pictures taken included.
+const IDLE_SHARE: f64 = 0.5;
+/// Sessions that end before it is called a loop.
+const LOOP: usize = 3;
+/// How often logind is asked though it told of no change.
+const SESSIONS_INTERVAL: Duration = Duration::from_secs(3);
+/// How long input may take to change something, with hardware virtualisation.
+const REACTS: Duration = Duration::from_secs(2);
+/// How long a window may take to be seen, with hardware virtualisation.
+const WINDOW: Duration = Duration::from_secs(30);
+/// How long the portal may take to answer, with hardware virtualisation: D-Bus's own limit.
+const PORTAL: Duration = Duration::from_secs(25);
+/// The share of the screen that a window takes at least.
+const WINDOW_SHARE: f64 = 0.004;
+/// Letters that are typed, and how wide they are at least on the screen, in pixels.
+const TYPED: [Key; 6] = [Key::n, Key::i, Key::x, Key::b, Key::o, Key::x];
+/// A text cursor that blinks is narrower.
+const TYPED_WIDTH: u32 = 24;
+/// The transient unit that nixbox logs in by.
+const LOGIN_UNIT: &str = "session.service";
+
+/// A picture of the screen.
+#[derive(Clone)]
+struct Shot {
+    picture: Arc<Picture>,
+    png: Arc<Vec<u8>>,
+    /// Since when it looks like this, but for what is small.
+    still_since: Instant,
+}
+
+/// The screen, watched from the machine's start on.
+pub(super) struct Watch {
+    film: Arc<Mutex<Film>>,
+    shots: watch::Receiver<Option<Shot>>,
+    begun: Instant,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watch {
+    /// Begins to watch.
+    pub(super) fn begin(screen: Screen) -> Self {
+        let film: Arc<Mutex<Film>> = Arc::default();
+        let (sender, shots) = watch::channel(None);
+        let begun = Instant::now();
+        let task = tokio::spawn(take_pictures(screen, Arc::clone(&film), sender, begun));
+        Self { film, shots, begun, task }
+    }
+
+    /// The film so far, as a GIF; `None` without a picture.
+    pub(super) fn gif(&self) -> Option<Vec<u8>> {
+        let film = self.film.lock().unwrap_or_else(PoisonError::into_inner);
+        film.gif(self.begun.elapsed()).ok().flatten()
+    }
+
+    fn last(&self) -> Option<Shot> {
+        self.shots.borrow().clone()
+    }
+
+    /// How long the screen has looked as it does.
+    fn still(&self) -> Duration {
+        self.last().map_or(Duration::ZERO, |shot| shot.still_since.elapsed())
+    }
+}
+
+async fn take_pictures(screen: Screen, film: Arc<Mutex<Film>>, shots: watch::Sender<Option<Shot>>, begun: Instant) {
+    let mut last: Option<Shot> = None;
+    // What `still_since` is about: compared with this one, so that slow changes add up.
+    let mut anchor: Option<Arc<Picture>> = None;
+    let mut pause = INTERVALS.0;
+    loop {
+        let clock = Instant::now();
+        if let Ok(png) = screen.picture().await {
+            let same = last.as_ref().is_some_and(|last| *last.png == png);
+            let decoded = if same {
+                None
+            } else {
+                let bytes = png.clone();
+                tokio::task::spawn_blocking(move || Picture::from_png(&bytes)).await.ok().and_then(Result::ok)
+            };
+            match decoded {
+                Some(picture) => {
+                    let picture = Arc::new(picture);
+                    let moved = anchor.as_ref().is_none_or(|anchor| look::change(anchor, &picture).share > STILL);
+                    film.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed(), &picture);
+                    let still_since = match &last {
+                        Some(last) if !moved => last.still_since,
+                        _ => clock,
+                    };
+                    if moved {
+                        anchor = Some(Arc::clone(&picture));
+                        pause = INTERVALS.0;
+                    } else {
+                        pause = (pause * 3 / 2).min(INTERVALS.1);
+                    }
+                    last = Some(Shot { picture, png: Arc::new(png), still_since });
+                }
+                None => pause = (pause * 3 / 2).min(INTERVALS.1),
+            }
+            shots.send_replace(last.clone());
+        } else {
+            // No screen, or not yet: firmware and guest change its size.
+            pause = INTERVALS.1;
+        }
+        // A busy QEMU is not asked more than it can bear.
+        sleep(pause.max(clock.elapsed() * 4)).await;
+    }
+}
+
+/// A look at a desktop.
+pub(super) struct See<'a> {
+    pub(super) promises: &'a Promises,
+    pub(super) desktop: &'a PromisedDesktop,
+    /// What the first look told.
+    pub(super) facts: &'a Facts,
+    pub(super) watch: &'a Watch,
+    pub(super) screen: Screen,
+    pub(super) load: Load,
+    /// How long the guest may take for one answer.
+    pub(super) patience: Duration,
+    /// What deadlines are multiplied by.
+    pub(super) scale: f64,
+    pub(super) events: &'a Events,
+    pub(super) artifacts: Option<&'a Artifacts>,
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy)]
+enum Goal<'a> {
+    /// The login screen.
+    Greeter,
+    /// This user's session.
+    Session(&'a Account),
+}
+
+impl See<'_> {
+    /// Looks at the desktop. Nothing fails: what could not be gathered is in [`Desktop::gaps`].
+    pub(super) async fn see(&self, guest: &Guest) -> Desktop {
+        let mut seen = Desktop::default();
+        let autologin = judging::autologin_user(self.promises);
+        let account = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
+        if let Some(name) = autologin {
+            seen.user = Some(name.to_owned());
+            if let Some(account) = account(name) {
+                self.events.doing(format!("waiting for the session of {name}"));
+                seen.session = Some(self.wait(guest, Goal::Session(account), &mut seen.gaps).await);
+            } else {
+                seen.way = Way::None(format!("{name} is to be logged in, and there is no such user"));
+                // What is shown instead.
+                seen.session = Some(self.wait(guest, Goal::Greeter, &mut seen.gaps).await);
+            }
+        } else {
+            if self.desktop.display_manager.is_some() {
+                self.events.doing("waiting for the login screen");
+                seen.greeter = Some(self.wait(guest, Goal::Greeter, &mut seen.gaps).await);
+                self.keep(artifact::GREETER);
+            }
+            match self.person() {
+                None => seen.way = Way::None("no user of the configuration could be logged in".to_owned()),
+                Some(account) => {
+                    seen.user = Some(account.name.clone());
+                    self.events.doing(format!("logging in as {}", account.name));
+                    seen.way = match self.log_in(guest, account, seen.greeter.as_ref()).await {
+                        Ok(way) => way,
+                        Err(why) => Way::None(why),
+                    };
+                    if matches!(seen.way, Way::LoggedIn { .. }) {
+                        self.events.doing(format!("waiting for the session of {}", account.name));
+                        seen.session = Some(self.wait(guest, Goal::Session(account), &mut seen.gaps).await);
+                    }
+                }
+            }
+        }
+        if let Some(session) = &seen.session {
+            self.keep(artifact::SESSION);
+            if let Some(account) = seen.user.as_deref().and_then(account) {
+                let session = session.clone();
+                self.look_into(guest, account, &session, &mut seen).await;
+            }
+        }
+        self.words(guest, &mut seen).await;
+        seen
+    }
+
+    fn scaled(&self, time: Duration) -> Duration {
+        time.mul_f64(self.scale)
+    }
+
+    /// Who is logged in where the configuration logs in nobody: a person of the configuration.
+    fn person(&self) -> Option<&Account> {
+        let people = self.facts.accounts.iter().filter(|account| {
+            self.promises.users.get(&account.name).is_some_and(|user| user.normal) && account.shell_works
+        });
+        people.min_by_key(|account| account.uid)
+    }
+
+    /// Keeps the screen as it is.
+    fn keep(&self, name: &str) {
+        if let (Some(artifacts), Some(shot)) = (self.artifacts, self.watch.last())
+            && let Err(error) = artifacts.keep(name, &shot.png)
+        {
+            self.events.note(format!("{name} was not kept: {error}"));
+        }
+    }
+
+    /// Waits for the goal, or for the certainty that it will not come.
+    async fn wait(&self, guest: &Guest, goal: Goal<'_>, gaps: &mut BTreeMap<String, String>) -> Moment {
+        let begun = Instant::now();
+        let deadline = begun + self.scaled(APPEARS);
+        let steady = STEADY.mul_f64((self.scale / 2.0).max(1.0));
+        let mut shots = self.watch.shots.clone();
+        let mut idle = Idle::default();
+        let mut moment = Moment::default();
+        let mut logind: Option<Logind> = None;
+        let mut asked: Option<Instant> = None;
+        let mut looked: Option<Instant> = None;
+        let mut known: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let told = match &mut logind {
+                Some(logind) => {
+                    tokio::select! {
+                        () = logind.changed(SESSIONS_INTERVAL) => true,
+                        _ = shots.changed() => false,
+                    }
+                }
+                None => {
+                    match guest.logind(self.patience).await {
+                        Ok(there) => drop(logind.insert(there)),
+                        Err(error) => {
+                            drop(gaps.insert("logind".to_owned(), error.to_string()));
+                            let _paced = timeout(SESSIONS_INTERVAL, shots.changed()).await;
+                        }
+                    }
+                    true
+                }
+            };
+            if (told || asked.is_none_or(|at| at.elapsed() > SESSIONS_INTERVAL))
+                && let Some(there) = &logind
+            {
+                asked = Some(Instant::now());
+                match there.sessions().await {
+                    Ok(sessions) => {
+                        let seated = sessions.iter().filter(|session| session.is_seated());
+                        known.extend(seated.map(|session| session.id.clone()));
+                        moment.sessions = sessions;
+                        gaps.remove("logind");
+                    }
+                    Err(error) => {
+                        drop(gaps.insert("logind".to_owned(), error.to_string()));
+                        logind = None;
+                    }
+                }
+            }
+            let idle_for = idle.below(IDLE_SHARE, self.load.cpu_time());
+            let still = self.watch.still();
+            moment.look = self.watch.last().map(|shot| look::describe(&shot.picture));
+            let here = match goal {
+                Goal::Greeter => moment.sessions.iter().any(|session| session.is_greeter() && session.is_seated()),
+                Goal::Session(account) => {
+                    moment.sessions.iter().any(|session| session.is_seated() && session.uid == account.uid)
+                }
+            };
+            let text_expected = matches!(goal, Goal::Greeter) && judging::is_text_greeter(self.desktop);
+            let here = here || text_expected;
+            let shows = moment.look.as_ref().is_some_and(|look| text_expected || !look.is_console && !look.is_flat);
+            // Processes are looked at when there is something to see, or nothing any more.
+            let settled = still >= steady || idle_for >= IDLE_PLAIN;
+            let due = looked.is_none_or(|at| at.elapsed() > SESSIONS_INTERVAL);
+            let past = Instant::now() >= deadline;
+            if settled && due || past {
+                looked = Some(Instant::now());
+                match guest.desktop_processes(self.patience).await {
+                    Ok((vt, now_us, processes)) => {
+                        (moment.vt, moment.now_us, moment.processes) = (vt, now_us, processes);
+                        gaps.remove("processes");
+                    }
+                    Err(error) => drop(gaps.insert("processes".to_owned(), error.to_string())),
+                }
+            }
+            let serves = match goal {
+                Goal::Greeter => here,
+                Goal::Session(account) => judging::display_server(&moment.processes, account.uid).is_some(),
+            };
+            let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
+            let ended = known.iter().filter(|id| !there.contains(id)).count();
+            let stopped = moment.processes.iter().any(|process| process.has_card && process.state == "T");
+            let end = if here && serves && shows && still >= steady && looked.is_some() {
+                Some(Ended::Steady)
+            } else if ended >= LOOP && !(here && serves) {
+                Some(Ended::Loop)
+            } else if stopped
+                || idle_for >= IDLE
+                || here && serves && looked.is_some() && idle_for >= IDLE_PLAIN && still >= IDLE_PLAIN
+            {
+                Some(Ended::Idle)
+            } else if past {
+                Some(Ended::Deadline)
+            } else {
+                None
+            };
+            if let Some(end) = end {
+                moment.end = end;
+                moment.waited = begun.elapsed().as_secs_f64();
+                return moment;
+            }
+        }
+    }
+
+    /// Logs a person in without the greeter: a transient service that opens a PAM session on a free terminal, as
+    /// `getty` and `login` would, and starts the session's own command. Nothing of the closure changes, no password is
+    /// needed, and the greeter stays where it is.
+    async fn log_in(&self, guest: &Guest, account: &Account, greeter: Option<&Moment>) -> Result<Way, String> {
+        let offered = self.sessions(guest).await?;
+        let session = judging::choose_session(self.desktop, &offered)?;
+        let vts: BTreeSet<u32> =
+            greeter.into_iter().flat_map(|moment| &moment.sessions).map(|session| session.vt).collect();
+        let vt = (8..=12).find(|vt| !vts.contains(vt)).unwrap_or(8);
+        let x11 = session.kind == "x11";
+        let command = if x11 {
+            let server = greeter.and_then(|moment| moment.processes.iter().find(|process| process.x11().is_some()));
+            x11_command(&session.exec, vt, server)
+        } else {
+            format!("exec {}", session.exec)
+        };
+        let names = if session.desktop_names.is_empty() { session.name.clone() } else { session.desktop_names.clone() };
+        let properties = [
+            "PAMName=login".to_owned(),
+            format!("User={}", account.name),
+            "WorkingDirectory=~".to_owned(),
+            format!("TTYPath=/dev/tty{vt}"),
+            "StandardInput=tty".to_owned(),
+            "StandardOutput=journal".to_owned(),
+            "StandardError=journal".to_owned(),
+            "TTYReset=yes".to_owned(),
+            "TTYVHangup=yes".to_owned(),
+            "IgnoreSIGPIPE=no".to_owned(),
+        ];
+        let variables = [
+            "XDG_SEAT=seat0".to_owned(),
+            format!("XDG_VTNR={vt}"),
+            format!("XDG_SESSION_TYPE={}", session.kind),
+            "XDG_SESSION_CLASS=user".to_owned(),
+            format!("XDG_SESSION_DESKTOP={}", session.name),
+            format!("XDG_CURRENT_DESKTOP={}", names.trim_end_matches(';').replace(';', ":")),
+        ];
+        let mut run = format!("systemd-run --quiet --collect --unit={UNIT_PREFIX}{LOGIN_UNIT}");
+        for property in &properties {
+            run.push_str(&format!(" -p {}", quoted(property)));
+        }
+        for variable in &variables {
+            run.push_str(&format!(" --setenv={}", quoted(variable)));
+        }
+        run.push_str(&format!(" /bin/sh -lc {}", quoted(&command)));
+        let output = guest.shell().run(Script { deadline: self.patience, ..Script::new(run) }).await;
+        let output =
+            output.map_err(|error| format!("the guest could not be asked to log {} in: {error}", account.name))?;
+        if output.exit != 0 {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = bounded(said.lines().last().unwrap_or("it did not say why"), 200);
+            return Err(format!("systemd-run could not start a session for {}: {said}", account.name));
+        }
+        self.show(guest, account, vt).await;
+        Ok(Way::LoggedIn {
+            session: session.name.clone(),
+            how: format!(
+                "a transient service with PAMName=login on tty{vt} started the session {} for {}",
+                session.name, account.name
+            ),
+        })
+    }
+
+    /// Has the seat show the session on this terminal, as soon as it is there.
+    async fn show(&self, guest: &Guest, account: &Account, vt: u32) {
+        let Ok(mut logind) = guest.logind(self.patience).await else { return };
+        let until = Instant::now() + self.scaled(Duration::from_secs(10));
+        while Instant::now() < until {
+            let sessions = logind.sessions().await.unwrap_or_default();
+            if let Some(session) = sessions.iter().find(|session| session.uid == account.uid && session.vt == vt) {
+                // It is judged whether it is shown; who refused is told by that.
+                let _judged = logind.activate(&session.id).await;
+                return;
+            }
+            logind.changed(SESSIONS_INTERVAL).await;
+        }
+    }
+
+    /// The sessions that are on offer.
+    async fn sessions(&self, guest: &Guest) -> Result<Vec<judging::SessionFile>, String> {
+        if let Some(file) = judging::greeter_session(self.desktop) {
+            return Ok(vec![file]);
+        }
+        let roots = self.desktop.sessions_dir.iter().map(String::as_str).chain(["/run/current-system/sw"]);
+        let places: Vec<String> = roots
+            .flat_map(|root| {
+                ["wayland-sessions", "xsessions"]
+                    .map(|kind| format!("{}/*.desktop", quoted(&format!("{root}/share/{kind}"))))
+            })
+            .collect();
+        let script = format!("head -v -c 8192 {} 2>/dev/null; :", places.join(" "));
+        let output = guest.shell().ask(&script, self.patience, 1 << 20).await;
+        let output = output.map_err(|error| format!("the guest's sessions could not be read: {error}"))?;
+        Ok(judging::session_files(&String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Everything that is asked of a session and done to it.
+    async fn look_into(&self, guest: &Guest, account: &Account, session: &Moment, seen: &mut Desktop) {
+        self.events.doing(format!("looking at the session of {}", account.name));
+        let ids = (account.uid, account.gid);
+        let wanted: BTreeSet<String> = judging::promised_units(self.desktop, &account.name).into_keys().collect();
+        let wanted: BTreeSet<String> = wanted.into_iter().chain(judging::USUAL_UNITS.map(str::to_owned)).collect();
+        let asks = async {
+            let manager = guest.user_manager(ids, &wanted, self.patience).await;
+            let portal = if self.desktop.portal && session.end != Ended::Loop {
+                Some(guest.ask_portal(ids, self.patience, self.scaled(PORTAL)).await)
+            } else {
+                None
+            };
+            (manager, portal)
+        };
+        let server = judging::display_server(&session.processes, account.uid).filter(|process| process.state != "T");
+        let hands = async {
+            match server {
+                Some(server) => self.touch(guest, account, session, server).await,
+                None => (Vec::new(), None),
+            }
+        };
+        let ((manager, portal), (reactions, window)) = tokio::join!(asks, hands);
+        (seen.reactions, seen.window) = (reactions, window);
+        match manager {
+            Ok(manager) => seen.manager = Some(manager),
+            Err(error) => drop(seen.gaps.insert("user-units".to_owned(), error.to_string())),
+        }
+        match portal {
+            Some(Ok(portal)) => seen.portal = Some(portal),
+            Some(Err(error)) => drop(seen.gaps.insert("session-bus".to_owned(), error.to_string())),
+            None => {}
+        }
+    }
+
+    /// A picture of the screen now.
+    async fn now(&self) -> Option<Picture> {
+        let png = self.screen.picture().await.ok()?;
+        tokio::task::spawn_blocking(move || Picture::from_png(&png)).await.ok()?.ok()
+    }
+
+    /// Looks until `seen` holds of a picture, at most `limit`: how long that took, and what was seen last.
+    async fn until<T>(&self, limit: Duration, seen: impl Fn(&Picture) -> (bool, T)) -> (bool, f64, Option<T>) {
+        let begun = Instant::now();
+        let mut last = None;
+        loop {
+            if let Some(picture) = self.now().await {
+                let (holds, what) = seen(&picture);
+                last = Some(what);
+                if holds {
+                    return (true, begun.elapsed().as_secs_f64(), last);
+                }
+            }
+            if begun.elapsed() > limit {
+                return (false, begun.elapsed().as_secs_f64(), last);
+            }
+            sleep(INTERVALS.0).await;
+        }
+    }
+
+    /// Moves the pointer, opens a window, types into it, closes it.
+    async fn touch(
+        &self,
+        guest: &Guest,
+        account: &Account,
+        session: &Moment,
+        server: &Process,
+    ) -> (Vec<Reaction>, Option<Window>) {
+        let mut reactions = Vec::new();
+        reactions.extend(self.pointer().await);
+        let mut window = None;
+        let candidates = self.programs(guest, account, server).await;
+        for (program, is_terminal) in candidates.into_iter().take(3) {
+            self.events.doing(format!("opening a window of {program}"));
+            let (opened, reaction) = self.open(guest, account, session, server, &program, is_terminal).await;
+            reactions.extend(reaction);
+            let seen = opened.seen;
+            // The first that was tried tells most, unless a later one is seen.
+            if seen || window.is_none() {
+                window = Some(opened);
+            }
+            // Who runs and is not seen would be no different with another program.
+            if seen || window.as_ref().is_some_and(|window| window.exit.is_none()) {
+                break;
+            }
+        }
+        (reactions, window)
+    }
+
+    /// Moves the pointer and looks whether it is seen where it went. Where the card draws it by itself it is not.
+    async fn pointer(&self) -> Option<Reaction> {
+        self.screen.point(0.35, 0.45).await.ok()?;
+        sleep(self.scaled(Duration::from_millis(100))).await;
+        let before = self.now().await?;
+        let (x, y) = (0.6, 0.6);
+        self.screen.point(x, y).await.ok()?;
+        let place = |at: f64, size: u32| ((at * f64::from(size)) as u32).saturating_sub(40);
+        let near = Rect { x: place(x, before.width()), y: place(y, before.height()), width: 80, height: 80 };
+        let (_, seconds, change) = self
+            .until(self.scaled(REACTS), |after| {
+                let change = look::change_within(&before, after, near);
+                (change.any(), change)
+            })
+            .await;
+        let change = change?;
+        Some(Reaction {
+            what: "pointer".to_owned(),
+            share: change.share,
+            width: change.bounds.map_or(0, |bounds| bounds.width),
+            seconds,
+        })
+    }
+
+    /// Programs with a window that the user has, and whether they are terminals.
+    async fn programs(&self, guest: &Guest, account: &Account, server: &Process) -> Vec<(String, bool)> {
+        let wayland = server.wayland().is_some();
+        let known = PROGRAMS.iter().filter(|program| wayland || !program.wayland_only);
+        let names: Vec<&str> = known.map(|program| program.name).collect();
+        let script = format!("for p in {}; do command -v \"$p\" >/dev/null && echo \"$p\"; done; :", names.join(" "));
+        let script =
+            Script { user: Some(account.name.clone()), deadline: self.patience, limit: 4096, ..Script::new(script) };
+        let Ok(output) = guest.shell().run(script).await else { return Vec::new() };
+        let there = String::from_utf8_lossy(&output.stdout).into_owned();
+        let there: BTreeSet<&str> = there.lines().collect();
+        PROGRAMS
+            .iter()
+            .filter(|program| there.contains(program.name))
+            .map(|program| (program.name.to_owned(), program.terminal))
+            .collect()
+    }
+
+    async fn open(
+        &self,
+        guest: &Guest,
+        account: &Account,
+        session: &Moment,
+        server: &Process,
+        program: &str,
+        is_terminal: bool,
+    ) -> (Window, Option<Reaction>) {
+        let mut window = Window { program: program.to_owned(), is_terminal, ..Window::default() };
+        let Some(before) = self.now().await else { return (window, None) };
+        let arguments = PROGRAMS.iter().find(|known| known.name == program).map_or("", |known| known.arguments);
+        // What the window's own process is killed by, however the program detaches itself.
+        let text = format!(
+            "{}\nm=\"${{XDG_RUNTIME_DIR:-/tmp}}/nixbox-window\"\nrm -f \"$m\"\n\
+             c='echo $$ >\"$0\"; exec cat'\nexec {program} {arguments}\n",
+            environment(session, server),
+        );
+        let limit = self.scaled(WINDOW);
+        let script = Script {
+            user: Some(account.name.clone()),
+            deadline: limit + self.scaled(REACTS) * 4,
+            limit: 16 << 10,
+            ..Script::new(text)
+        };
+        let shell = guest.shell().clone();
+        let mut run = tokio::spawn(async move { shell.run(script).await });
+        let opens = self.until(limit, |after| {
+            let change = look::change(&before, after);
+            (change.share > WINDOW_SHARE, change)
+        });
+        tokio::pin!(opens);
+        let mut ended = None;
+        let (seen, seconds, change) = tokio::select! {
+            opened = &mut opens => opened,
+            output = &mut run => {
+                if let Ok(Ok(output)) = output {
+                    window.exit = Some(output.exit);
+                    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                    let lines: Vec<String> = said.lines().map(|line| bounded(line, 300)).collect();
+                    window.said = lines[lines.len().saturating_sub(8)..].to_vec();
+                    ended = Some(output.exit);
+                }
+                // Some only ask a server of theirs to open one.
+                if ended == Some(0) { opens.await } else { (false, 0.0, None) }
+            }
+        };
+        window.seen = seen;
+        window.seconds = seconds;
+        window.share = change.as_ref().map_or(0.0, |change| change.share);
+        let mut reaction = None;
+        if seen {
+            // It may still be growing or drawing its first line.
+            let (picture, _) = self.calm().await;
+            if is_terminal && let Some(picture) = &picture {
+                reaction = self.type_into(&before, picture).await;
+            }
+        }
+        let close = "m=\"${XDG_RUNTIME_DIR:-/tmp}/nixbox-window\"\n[ -s \"$m\" ] && read -r p <\"$m\" && kill \"$p\"\nrm -f \"$m\"\n:";
+        let close =
+            Script { user: Some(account.name.clone()), deadline: self.patience, limit: 1024, ..Script::new(close) };
+        let _the_next_kills_it = guest.shell().run(close).await;
+        if ended.is_none() && timeout(self.scaled(Duration::from_millis(500)), &mut run).await.is_err() {
+            // Dropped, its shell and all that runs in it is killed.
+            run.abort();
+        }
+        if seen && let Some(open) = self.last_seen() {
+            let (closed, ..) = self
+                .until(self.scaled(REACTS), |after| (look::change(&open, after).share > WINDOW_SHARE / 2.0, ()))
+                .await;
+            window.closed = closed;
+        }
+        (window, reaction)
+    }
+
+    /// The last picture that the watch took.
+    fn last_seen(&self) -> Option<Arc<Picture>> {
+        self.watch.last().map(|shot| shot.picture)
+    }
+
+    /// Two pictures in a row that are alike, or the time is over.
+    async fn calm(&self) -> (Option<Picture>, bool) {
+        let until = Instant::now() + self.scaled(REACTS);
+        let mut last = self.now().await;
+        while Instant::now() < until {
+            sleep(INTERVALS.0).await;
+            let next = self.now().await;
+            if let (Some(last), Some(next)) = (&last, &next)
+                && look::change(last, next).share < STILL / 3.0
+            {
+                return (Some(next.clone()), true);
+            }
+            last = next;
+        }
+        (last, false)
+    }
+
+    /// Clicks into what a window changed and types.
+    async fn type_into(&self, before: &Picture, open: &Picture) -> Option<Reaction> {
+        let change = look::change(before, open);
+        let area = change.areas.first().copied().or(change.bounds)?;
+        let middle =
+            |at: u32, length: u32, size: u32| (f64::from(at) + f64::from(length) / 2.0) / f64::from(size.max(1));
+        let (x, y) = (middle(area.x, area.width, open.width()), middle(area.y, area.height, open.height()));
+        self.screen.point(x, y).await.ok()?;
+        self.screen.click().await.ok()?;
+        let (calm, _) = self.calm().await;
+        let calm = calm?;
+        self.screen.press(&TYPED).await.ok()?;
+        let (_, seconds, change) = self
+            .until(self.scaled(REACTS), |after| {
+                let change = look::change(&calm, after);
+                (change.bounds.is_some_and(|bounds| bounds.width >= TYPED_WIDTH), change)
+            })
+            .await;
+        let change = change?;
+        Some(Reaction {
+            what: "key".to_owned(),
+            share: change.share,
+            width: change.bounds.map_or(0, |bounds| bounds.width),
+            seconds,
+        })
+    }
+
+    /// What was said, and what stands on the terminals.
+    async fn words(&self, guest: &Guest, seen: &mut Desktop) {
+        let moments: Vec<&Moment> = seen.greeter.iter().chain(&seen.session).collect();
+        let mut uids: BTreeSet<u32> = BTreeSet::new();
+        let mut vts: BTreeSet<u32> = BTreeSet::new();
+        for session in moments.iter().flat_map(|moment| &moment.sessions).filter(|session| session.is_seated()) {
+            if session.uid != 0 {
+                uids.insert(session.uid);
+            }
+            vts.insert(session.vt);
+        }
+        vts.extend(moments.iter().map(|moment| moment.vt));
+        let named = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
+        uids.extend(seen.user.as_deref().and_then(named).map(|account| account.uid));
+        uids.extend(
+            ["gdm", "gdm-greeter", "sddm", "greeter", "lightdm", "cosmic-greeter"]
+                .iter()
+                .filter_map(|name| Some(named(name)?.uid)),
+        );
+        match guest.desktop_journal(&judging::MANAGERS, &uids, self.patience).await {
+            Ok(lines) => seen.journal = lines,
+            Err(error) => drop(seen.gaps.insert("desktop-journal".to_owned(), error.to_string())),
+        }
+        for vt in vts.into_iter().filter(|vt| *vt > 0).take(4) {
+            if let Ok(lines) = guest.terminal_text(vt, self.patience).await
+                && !lines.is_empty()
+            {
+                seen.terminals.insert(vt, lines);
+            }
+        }
+    }
+}
+
+/// A program whose window is opened.
+struct Program {
+    name: &'static str,
+    /// What has it run `$c` with `$m` in a shell, or show itself.
+    arguments: &'static str,
+    terminal: bool,
+    wayland_only: bool,
+}
+
+const fn terminal(name: &'static str, arguments: &'static str) -> Program {
+    Program { name, arguments, terminal: true, wayland_only: false }
+}
+
+const fn shows(name: &'static str, arguments: &'static str) -> Program {
+    Program { name, arguments, terminal: false, wayland_only: false }
+}
+
+/// Those that start fastest first, those that need OpenGL last.
+const PROGRAMS: [Program; 23] = [
+    Program { wayland_only: true, ..terminal("foot", "sh -c \"$c\" \"$m\"") },
+    terminal("xterm", "-e sh -c \"$c\" \"$m\""),
+    terminal("st", "-e sh -c \"$c\" \"$m\""),
+    terminal("urxvt", "-e sh -c \"$c\" \"$m\""),
+    terminal("xfce4-terminal", "--disable-server -x sh -c \"$c\" \"$m\""),
+    terminal("mate-terminal", "--disable-factory -x sh -c \"$c\" \"$m\""),
+    terminal("konsole", "-e sh -c \"$c\" \"$m\""),
+    terminal("gnome-terminal", "--wait -- sh -c \"$c\" \"$m\""),
+    terminal("kgx", "-- sh -c \"$c\" \"$m\""),
+    terminal("ptyxis", "-s -- sh -c \"$c\" \"$m\""),
+    terminal("terminator", "-x sh -c \"$c\" \"$m\""),
+    terminal("alacritty", "-e sh -c \"$c\" \"$m\""),
+    terminal("kitty", "sh -c \"$c\" \"$m\""),
+    terminal("ghostty", "-e sh -c \"$c\" \"$m\""),
+    terminal("wezterm", "start -- sh -c \"$c\" \"$m\""),
+    Program { wayland_only: true, ..shows("swaynag", "-m nixbox") },
+    shows("xmessage", "-center nixbox"),
+    shows("xclock", ""),
+    shows("zenity", "--info --text=nixbox"),
+    shows("kdialog", "--msgbox nixbox"),
+    shows("mousepad", ""),
+    shows("gnome-text-editor", ""),
+    shows("gnome-calculator", ""),
+];
+
+/// Shell text that sets what a program needs to find the display.
+fn environment(session: &Moment, server: &Process) -> String {
+    let mut text = String::new();
+    let mut set = |name: &str, value: &str| text.push_str(&format!("export {name}={}\n", quoted(value)));
+    let of_session = |name: &str| {
+        session
+            .processes
+            .iter()
+            .filter(|process| process.uid == server.uid || server.uid == 0)
+            .find_map(|process| process.variable(name))
+    };
+    if let Some(display) = server.wayland() {
+        set("WAYLAND_DISPLAY", display);
+    }
+    // With X beside Wayland there are programs that take the wrong one.
+    if server.wayland().is_none() {
+        if let Some(display) = server.x11() {
+            set("DISPLAY", &display);
+        }
+        if let Some(authority) = of_session("XAUTHORITY") {
+            set("XAUTHORITY", authority);
+        }
+    }
+    if let Some(desktop) = of_session("XDG_CURRENT_DESKTOP") {
+        set("XDG_CURRENT_DESKTOP", desktop);
+    }
+    text
+}
+
+/// Starts an X server on this terminal and the session in it, as `startx` would: with the settings of the display
+/// manager's own server, where one was seen.
+fn x11_command(exec: &str, vt: u32, server: Option<&Process>) -> String {
+    let words: Vec<&str> = server.map(|process| process.command.split_ascii_whitespace().collect()).unwrap_or_default();
+    let program = words.first().copied().filter(|word| word.starts_with('/')).unwrap_or("X");
+    let mut arguments = String::new();
+    for pair in words.windows(2) {
+        if matches!(pair[0], "-config" | "-xkbdir" | "-configdir" | "-modulepath") {
+            arguments.push_str(&format!(" {} {}", pair[0], quoted(pair[1])));
+        }
+    }
+    format!(
+        "f=$XDG_RUNTIME_DIR/nixbox-display; rm -f \"$f\"; mkfifo \"$f\"\n\
+         {} -displayfd 3 vt{vt} -keeptty -noreset -nolisten tcp{arguments} 3>\"$f\" &\n\
+         x=$!; read -r n <\"$f\"; rm -f \"$f\"; export DISPLAY=\":$n\"\n{exec}\ns=$?; kill $x; exit $s",
+        quoted(program)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_is_named_once() {
+        let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        assert_eq!(names.len(), PROGRAMS.len());
+        assert!(PROGRAMS.iter().all(|program| !program.terminal || program.arguments.contains("\"$m\"")));
+    }
+
+    #[test]
+    fn an_x_session_takes_the_display_managers_settings() {
+        let server = Process {
+            command: "/nix/store/x/bin/X :0 -config /etc/xserver.conf -auth /run/a vt7".to_owned(),
+            ..Process::default()
+        };
+        let command = x11_command("xfce4-session", 8, Some(&server));
+        assert!(
+            command.contains("/nix/store/x/bin/X") && command.contains("-config '/etc/xserver.conf'")
+                || command.contains("-config /etc/xserver.conf"),
+            "{command}"
+        );
+        assert!(command.contains("vt8") && !command.contains("-auth"), "{command}");
+        assert!(x11_command("twm", 9, None).contains("vt9"));
+    }
+}

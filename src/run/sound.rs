@@ -1,0 +1,190 @@
+//! What is done to hear a machine: somebody sits down, the servers are asked, tones are played and listened to where
+//! they come out, at the host's side of the sound card.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::build::promises::{PromisedAudio, Promises};
+use crate::event::Events;
+use crate::guest::Guest;
+use crate::guest::facts::{Account, Facts};
+use crate::guest::sound::{Seat, ServerKind, Sound};
+use crate::names::artifact;
+use crate::report::artifacts::Artifacts;
+use crate::signal::{Heard, Samples, Sequence, analyse, spectrogram, tone, wav};
+
+/// How long a session may take to open, with hardware virtualisation.
+const SIT_DOWN: Duration = Duration::from_secs(10);
+/// How long playing may take beyond the sound's own length, with hardware virtualisation.
+const PLAY: Duration = Duration::from_secs(8);
+/// How long what was played may take to come out of the card when the player has ended: a pipe's buffer, a slow clock.
+const DRAIN: Duration = Duration::from_secs(4);
+/// How long the card has to be still before no more is awaited. QEMU writes in steps of 10 ms of sound.
+const STILL: Duration = Duration::from_millis(700);
+/// Between two looks at the capture's length.
+const POLL: Duration = Duration::from_millis(50);
+/// Most of a capture that is read, in bytes: 40 s. A machine that plays without end is heard at its end.
+const CAPTURE: u64 = 7 << 20;
+/// The bytes before the first sample, and of a frame.
+const HEADER: u64 = 44;
+const FRAME: u64 = 4;
+
+/// A machine to be heard.
+pub(super) struct Hear<'a> {
+    pub(super) promises: &'a Promises,
+    pub(super) audio: &'a PromisedAudio,
+    /// Whether tones are to be played.
+    pub(super) plays: bool,
+    pub(super) facts: &'a Facts,
+    /// Where QEMU writes what comes out of the card.
+    pub(super) capture: &'a Path,
+    pub(super) scale: f64,
+    pub(super) events: &'a Events,
+    pub(super) artifacts: Option<&'a Artifacts>,
+}
+
+impl Hear<'_> {
+    /// Looks and listens. The error: why nothing could be looked at.
+    pub(super) async fn hear(&self, guest: &Guest) -> Result<Sound, String> {
+        let person = self.person().ok_or("the configuration has no normal user whose session could play")?;
+        let patience = SIT_DOWN.mul_f64(self.scale);
+        self.events.doing(format!("sitting down as {}", person.name));
+        let seat = guest.sit_down(person, patience).await.map_err(|error| error.to_string())?;
+        let kind = if self.audio.pipewire { ServerKind::Pipewire } else { ServerKind::Pulseaudio };
+        self.events.doing("asking the sound servers");
+        let mut sound = guest.sound(&seat, kind, self.audio.pipewire_pulse, self.scale).await;
+        let is_silent = sound.sink().is_none_or(|sink| sink.null);
+        if self.plays && sound.card.driven && !is_silent {
+            self.events.doing("playing tones");
+            match self.play(guest, &seat, kind, &sound).await {
+                Ok(tone) => sound.tone = Some(tone),
+                Err(error) => drop(sound.gaps.insert("tone".to_owned(), error)),
+            }
+            if guest.master_is_off(patience).await == Some(true) && sound.card.off.is_empty() {
+                sound.card.off.push("Master".to_owned());
+            }
+        }
+        let lingers = self.promises.users.get(&person.name).is_some_and(|user| user.linger);
+        guest.leave(&seat, lingers, patience).await;
+        Ok(sound)
+    }
+
+    /// Whose sound: who is logged in by the configuration, else a normal user.
+    fn person(&self) -> Option<&Account> {
+        let account = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
+        let desktop = self.promises.desktop.as_ref().and_then(|desktop| desktop.autologin_user.as_deref());
+        let named = desktop.or(self.promises.autologin_user.as_deref()).and_then(account);
+        let lingers = || {
+            self.promises
+                .users
+                .iter()
+                .filter(|(_, user)| user.normal && user.linger)
+                .find_map(|(name, _)| account(name))
+        };
+        let normal = || self.promises.users.iter().filter(|(_, user)| user.normal).find_map(|(name, _)| account(name));
+        named.or_else(lingers).or_else(normal).filter(|account| account.uid != 0)
+    }
+
+    async fn play(
+        &self,
+        guest: &Guest,
+        seat: &Seat,
+        kind: ServerKind,
+        sound: &Sound,
+    ) -> Result<crate::guest::sound::Tone, String> {
+        let sequence = Sequence::default();
+        let file = wav::write(&tone::render(&sequence, tone::RATE));
+        let deadline = Duration::from_secs_f64(sequence.length_s()) + PLAY.mul_f64(self.scale);
+        // A new card is silent until somebody turns it up, and PulseAudio believes the card.
+        let unmute = kind == ServerKind::Pulseaudio
+            && !self.audio.alsa_persistence
+            && sound.sink().is_some_and(|sink| sink.muted);
+        let before = length(self.capture);
+        let mut tone = guest.play(seat, kind, &file, unmute, deadline).await.map_err(|error| error.to_string())?;
+        let captured = self.drained(before, &sequence).await?;
+        tone.heard = captured;
+        Ok(tone)
+    }
+
+    /// Waits until all is out, or nothing more comes, and analyses it.
+    async fn drained(&self, before: u64, sequence: &Sequence) -> Result<Option<Heard>, String> {
+        let deadline = Instant::now() + DRAIN.mul_f64(self.scale);
+        let mut last = (length(self.capture), Instant::now());
+        // Enough for the whole sequence and a little more.
+        let enough = (sequence.length_s() * 1.1 * 44_100.0) as u64 * FRAME;
+        loop {
+            let now = length(self.capture);
+            if now != last.0 {
+                last = (now, Instant::now());
+            }
+            let still = last.1.elapsed() >= STILL;
+            if still || Instant::now() >= deadline {
+                break;
+            }
+            if now.saturating_sub(before) > enough {
+                let heard = listen(self.capture, before, sequence).await?;
+                if heard.as_ref().is_some_and(|(_, heard)| heard.playback.as_ref().is_some_and(|it| it.complete)) {
+                    break;
+                }
+            }
+            sleep(POLL).await;
+        }
+        let Some((samples, heard)) = listen(self.capture, before, sequence).await? else { return Ok(None) };
+        self.keep(&samples, &heard);
+        Ok(Some(heard))
+    }
+
+    /// The evidence: what was heard, cut to where it was, and its picture.
+    fn keep(&self, samples: &Samples, heard: &Heard) {
+        let Some(artifacts) = self.artifacts else { return };
+        let (from, to) = match &heard.playback {
+            Some(playback) => (playback.start_s - 0.3, playback.start_s + playback.length_s + 0.3),
+            None => (samples.seconds() - 10.0, samples.seconds()),
+        };
+        let part = samples.part(from.max(0.0), to.min(from.max(0.0) + 15.0));
+        let kept = artifacts.keep(artifact::SOUND, &wav::write(&part)).map_err(|error| error.to_string());
+        let drawn = spectrogram::draw(&part).to_png().map_err(|error| error.to_string());
+        let drawn =
+            drawn.and_then(|png| artifacts.keep(artifact::SPECTROGRAM, &png).map_err(|error| error.to_string()));
+        for error in [kept.err(), drawn.err()].into_iter().flatten() {
+            self.events.note(format!("what was heard could not be kept: {error}"));
+        }
+    }
+}
+
+/// How long the capture is, in bytes.
+fn length(capture: &Path) -> u64 {
+    std::fs::metadata(capture).map_or(0, |data| data.len())
+}
+
+/// What was captured since `before`, and what of the sequence is in it; `None` when nothing came out at all.
+async fn listen(capture: &Path, before: u64, sequence: &Sequence) -> Result<Option<(Samples, Heard)>, String> {
+    let (path, sequence) = (capture.to_owned(), sequence.clone());
+    let work = move || -> Result<Option<(Samples, Heard)>, String> {
+        let end = length(&path);
+        // A whole number of frames.
+        let from = before.max(HEADER).max(end.saturating_sub(CAPTURE));
+        let from = from - (from - HEADER) % FRAME;
+        if end <= from {
+            return Ok(None);
+        }
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(&path)?;
+            let mut bytes = vec![0; HEADER as usize];
+            file.read_exact(&mut bytes)?;
+            file.seek(SeekFrom::Start(from))?;
+            file.take(CAPTURE).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|error| format!("what came out of the card cannot be read: {error}"))?;
+        let capture =
+            wav::read(&bytes).map_err(|error| format!("what came out of the card cannot be read: {error}"))?;
+        let heard = analyse(&capture.samples, &sequence);
+        Ok(Some((capture.samples, heard)))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?
+}
