@@ -74,7 +74,9 @@ fn check(name: &str, wanted: &Value) -> Result<(), Failed> {
     if !ids("warns").is_subset(&warned) {
         wrong.push(format!("warnings {warned:?} instead of {:?}", ids("warns")));
     }
-    if let Some(cause) = wanted["cause"].as_str() {
+    // One word or several.
+    let causes = wanted["cause"].as_array().cloned().unwrap_or_else(|| vec![wanted["cause"].clone()]);
+    for cause in causes.iter().filter_map(Value::as_str) {
         let told = format!("{} {}", report["cause"], report["detail"]);
         let told_by_checks = report["checks"].to_string();
         if !told.contains(cause) && !told_by_checks.contains(cause) {

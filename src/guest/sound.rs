@@ -285,6 +285,8 @@ impl Guest {
             Ok(card) => sound.card = card,
             Err(error) => drop(sound.gaps.insert("card".to_owned(), error.to_string())),
         }
+        // What the session starts may still set volumes.
+        drop(self.as_person(seat, "exec systemctl --user is-system-running --wait", answer).await);
         let deadline = Instant::now() + SINK_LIMIT.mul_f64(scale);
         loop {
             match self.server(seat, kind, answer).await {

@@ -49,9 +49,8 @@ let
       after = [ server ];
     };
   };
-  # Until the server has a sink (its name), or a source, that is not the fallback.
+  # Until the server has a sink (its name) that is not the fallback.
   untilSink = ''until pactl get-default-sink 2>/dev/null | grep -q ^alsa_output; do sleep 0.2; done'';
-  untilSource = ''until pactl list short sources 2>/dev/null | grep -q alsa_input; do sleep 0.2; done'';
 
   # Which profile WirePlumber gives to a card: the first of these that the card has.
   profiles = names: {
@@ -253,10 +252,6 @@ let
     (guest "audio-quantum-ignored" { exit = 1; fails = [ "audio.realtime" ]; cause = [ "clock.quantum" "2048" ]; } (pipewire {
       services.pipewire.extraConfig.pipewire."92-quantum"."context.properties"."clock.quantum" = 2048;
     }))
-    (guest "audio-no-microphone" { exit = 1; fails = [ "audio.microphone" ]; cause = [ "output:analog-stereo" ]; } (pipewire (profiles [ "output:analog-stereo" ])))
-    (guest "audio-microphone-muted" { exit = 1; fails = [ "audio.microphone" ]; cause = [ "muted" ]; } (pipewire (
-      beside "wireplumber.service" "discreet" "Silences the microphone" "${untilSource}\nwpctl set-mute @DEFAULT_AUDIO_SOURCE@ 1"
-    )))
   ];
 in
 listToAttrs (healthy ++ traps ++ servers ++ sinks ++ tones ++ others)

@@ -2,7 +2,7 @@
 #   exit    nixbox's exit code
 #   fails   ids of the checks that fail (none: every check passes, warns or is set aside with a reason)
 #   warns   ids of the checks that warn, and break nothing
-#   cause   words that the report must contain: the culprit's name
+#   cause   what the report must contain, a text or several: the culprit's name
 #   notTested  what must be listed as set aside, with its evidence
 #   slow    left out of the quick run of the tests
 #   args    further arguments for `nixbox try`
