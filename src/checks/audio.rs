@@ -41,7 +41,8 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     };
     let ear = Ear { view, promised, sound };
     let server = ear.server();
-    let works = server.status != Status::Fail || ear.sound.server.is_some();
+    let name = if promised.pipewire { "pipewire.service" } else { "pulseaudio.service" };
+    let works = ear.sound.server.is_some() && ear.trouble(name).is_none();
     out.results.push(server);
     let sink = ear.sink(out, works);
     let plays = matches!(sink.status, Status::Pass | Status::Warn);

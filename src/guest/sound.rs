@@ -294,7 +294,10 @@ impl Guest {
                     sound.server = Some(server);
                     sound.silent = None;
                 }
-                Err(error) => sound.silent = Some(error.to_string()),
+                Err(error) => {
+                    sound.server = None;
+                    sound.silent = Some(error.to_string());
+                }
             }
             // Its socket may start it, and a session manager makes the sinks when it has seen the cards.
             let settled = sound.sink().is_some_and(|sink| !sink.null);
