@@ -392,7 +392,9 @@ fn crashes(view: &View<'_>, seen: &Desktop) -> Vec<Crash> {
         let program = program.trim_start_matches('.').split("-wrap").next().unwrap_or_default().to_owned();
         // The kernel and systemd-coredump tell of the same one within a few seconds.
         let same = |crash: &&mut Crash| {
-            crash.program == program && line.at_us.saturating_sub(crash.at_us) < 3_000_000 && kind(&crash.line) != kind(first)
+            crash.program == program
+                && line.at_us.saturating_sub(crash.at_us) < 3_000_000
+                && kind(&crash.line) != kind(first)
         };
         if let Some(known) = all.iter_mut().rev().find(same) {
             known.signal = known.signal.take().or(signal);

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::build::promises::{DesktopKind, PromisedUser};
-use crate::checks::{self, Context, Looks};
 use crate::checks::catalog::Selection;
+use crate::checks::{self, Context, Looks};
 use crate::config::Settings;
 use crate::guest::desktop::{Reaction, Window};
 use crate::guest::facts::{Manager, Unit};
@@ -122,12 +122,24 @@ fn guest() -> Guest {
             environment: vec!["WAYLAND_DISPLAY=wayland-1".into()],
         }),
         portal: Some(Asked { known: true, answered: true, seconds: 1.0, error: None }),
-        journal: vec![line("systemd-logind.service", 20_000_000, "New session '1' of user 'alice' with class 'user' and type 'tty'.")],
+        journal: vec![line(
+            "systemd-logind.service",
+            20_000_000,
+            "New session '1' of user 'alice' with class 'user' and type 'tty'.",
+        )],
         reactions: vec![
             Reaction { what: "pointer".into(), share: 0.1, width: 20, seconds: 0.3 },
             Reaction { what: "key".into(), share: 0.001, width: 60, seconds: 0.3 },
         ],
-        window: Some(Window { program: "foot".into(), is_terminal: true, share: 0.9, seen: true, seconds: 2.0, closed: true, ..Window::default() }),
+        window: Some(Window {
+            program: "foot".into(),
+            is_terminal: true,
+            share: 0.9,
+            seen: true,
+            seconds: 2.0,
+            closed: true,
+            ..Window::default()
+        }),
         ..Desktop::default()
     };
     Guest { promises, facts, seen }
@@ -177,7 +189,8 @@ impl Guest {
         let (status, summary) = &judged[id];
         assert_eq!(*status, Status::Fail, "{judged:#?}");
         assert!(summary.contains(words), "{summary:?} does not say {words:?}");
-        let others: Vec<_> = judged.iter().filter(|(other, (status, _))| *other != id && *status == Status::Fail).collect();
+        let others: Vec<_> =
+            judged.iter().filter(|(other, (status, _))| *other != id && *status == Status::Fail).collect();
         assert!(others.is_empty(), "{judged:#?}");
     }
 
@@ -216,7 +229,10 @@ fn a_crash_is_told_once() {
     guest.seen.manager = None;
     for at in [21_000_000, 31_000_000] {
         guest.seen.journal.push(line("", at, "Process 801 (.sway-wrapped) of user 1000 dumped core. (SIGSEGV)"));
-        let kernel = JournalLine { transport: "kernel".into(), ..line("", at - 100, "sway[801]: segfault at 0 ip 0 sp 0 error 4") };
+        let kernel = JournalLine {
+            transport: "kernel".into(),
+            ..line("", at - 100, "sway[801]: segfault at 0 ip 0 sp 0 error 4")
+        };
         guest.facts.journal.push(kernel);
     }
     guest.fails("compositor", "sway died by SIGSEGV twice");
@@ -257,7 +273,11 @@ fn sessions_that_are_not_as_promised() {
     short.moment().end = Ended::Idle;
     short.seen.manager = None;
     short.seen.journal.push(line("systemd-logind.service", 20_400_000, "Removed session 1."));
-    short.seen.journal.push(line("greetd.service", 20_300_000, "error: cannot execute /nowhere/sway: No such file or directory"));
+    short.seen.journal.push(line(
+        "greetd.service",
+        20_300_000,
+        "error: cannot execute /nowhere/sway: No such file or directory",
+    ));
     short.fails("session", "No such file");
 
     let mut x11 = guest();
@@ -302,7 +322,8 @@ fn compositors_that_do_not_draw() {
     black_screen.moment().look = Some(black());
     black_screen.moment().end = Ended::Idle;
     black_screen.seen.reactions.clear();
-    black_screen.seen.window = Some(Window { program: "foot".into(), is_terminal: true, seconds: 150.0, ..Window::default() });
+    black_screen.seen.window =
+        Some(Window { program: "foot".into(), is_terminal: true, seconds: 150.0, ..Window::default() });
     black_screen.fails("picture", "one flat colour (black) while sway runs");
 
     // A desktop of one colour on which a window shows is plain, not broken.
@@ -342,7 +363,10 @@ fn units_of_the_user() {
 
     let mut stale = guest();
     stale.seen.manager.as_mut().unwrap().units[0].active_enter_us = 10_000_000;
-    stale.seen.journal.insert(0, line("systemd-logind.service", 8_000_000, "New session '0' of user 'alice' with class 'user' and type 'tty'."));
+    stale.seen.journal.insert(
+        0,
+        line("systemd-logind.service", 8_000_000, "New session '0' of user 'alice' with class 'user' and type 'tty'."),
+    );
     stale.seen.journal.insert(1, line("systemd-logind.service", 15_000_000, "Removed session 0."));
     stale.fails("units", "graphical-session.target stayed active");
 
@@ -375,7 +399,11 @@ fn greeters() {
     let mut again = guest().at_greeter();
     for n in 0..3 {
         let id = format!("c{}", n + 5);
-        again.seen.journal.push(line("systemd-logind.service", 13_000_000 + n, &format!("New session '{id}' of user 'greeter' with class 'greeter' and type 'tty'.")));
+        again.seen.journal.push(line(
+            "systemd-logind.service",
+            13_000_000 + n,
+            &format!("New session '{id}' of user 'greeter' with class 'greeter' and type 'tty'."),
+        ));
         again.seen.journal.push(line("systemd-logind.service", 14_000_000 + n, &format!("Removed session {id}.")));
     }
     again.seen.journal.push(line("greetd.service", 14_000_000, "error: greeter exited without creating a session"));
@@ -392,7 +420,10 @@ fn session_files_are_read_and_chosen() {
     let text = "==> /x/share/wayland-sessions/sway.desktop <==\n[Desktop Entry]\nName=Sway\nExec=sway --unsupported-gpu\nDesktopNames=sway;wlroots\n\n[Desktop Action x]\nExec=y\n\
         ==> /x/share/xsessions/none+i3.desktop <==\n[Desktop Entry]\nExec=/nix/store/x/i3\n==> /x/share/xsessions/hidden.desktop <==\n[Desktop Entry]\nHidden=true\nExec=z\n";
     let files = session_files(text);
-    assert_eq!(files.iter().map(|file| (file.name.as_str(), file.kind.as_str())).collect::<Vec<_>>(), [("sway", "wayland"), ("none+i3", "x11")]);
+    assert_eq!(
+        files.iter().map(|file| (file.name.as_str(), file.kind.as_str())).collect::<Vec<_>>(),
+        [("sway", "wayland"), ("none+i3", "x11")]
+    );
     let desktop = |default: Option<&str>, name: &str| PromisedDesktop {
         default_session: default.map(str::to_owned),
         desktops: vec![DesktopKind { name: name.into(), kind: None }],
@@ -403,7 +434,8 @@ fn session_files_are_read_and_chosen() {
     assert_eq!(choose_session(&desktop(None, "other"), &files).unwrap().exec, "sway --unsupported-gpu");
     assert!(choose_session(&desktop(Some("gnome"), "x"), &files).unwrap_err().contains("default session gnome"));
     assert!(choose_session(&desktop(None, "x"), &[]).unwrap_err().contains("no session is offered"));
-    let greetd = |command: &str| PromisedDesktop { greeter_command: Some(command.into()), ..PromisedDesktop::default() };
+    let greetd =
+        |command: &str| PromisedDesktop { greeter_command: Some(command.into()), ..PromisedDesktop::default() };
     assert_eq!(greeter_session(&greetd("/x/bin/agreety --cmd sway")).unwrap().exec, "sway");
     assert_eq!(greeter_session(&greetd("tuigreet --time --cmd 'dbus-run-session sway'")).unwrap().name, "sway");
     assert_eq!(greeter_session(&greetd("regreet")), None);
@@ -418,6 +450,9 @@ fn patterns_compile() {
     assert_eq!((&found[1], &found[2]), ("3", "alice"));
     assert!(!REFUSES.is_match("Failed to create wl_surface"));
     assert!(names_drawer("plasma-kwin_wayland.service", "kwin_wayland") && names_drawer("niri.service", "niri"));
-    assert!(names_drawer("org.gnome.Shell@wayland.service", "gnome-shell") && names_drawer("wayland-wm@sway.service", "sway"));
+    assert!(
+        names_drawer("org.gnome.Shell@wayland.service", "gnome-shell")
+            && names_drawer("wayland-wm@sway.service", "sway")
+    );
     assert!(!names_drawer("swaync.service", "sway"));
 }
