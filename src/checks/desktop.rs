@@ -307,10 +307,17 @@ fn drawer(processes: &[Process], uid: u32) -> Option<(&Process, Option<&'static 
 
 // --- why ---
 
-/// A compositor that will not draw, or cannot, without a graphics card's help.
+/// A compositor that will not draw, or cannot, without a graphics card's help: words that nothing comes after.
 static REFUSES: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)software rendering detected|WLR_RENDERER_ALLOW_SOFTWARE|CBackend::create\(\) failed|software EGL renderers are skipped|failed to (create|initiali[sz]e|init) (the )?(\w+ )?(EGL|GLES2?|GL|OpenGL|vulkan|GBM|renderer)|(could not|couldn't|unable to|cannot) (create|initiali[sz]e) (an? |the )?(\w+ )?(EGL|GL|OpenGL|renderer|GBM)|EGL_NOT_INITIALIZED|no (suitable )?(GPUs?|render nodes?|DRM render)( \w+)* (found|available)|failed to initialize any GPU|error creating renderer|does not support (OpenGL|EGL|GLES)|needs? (hardware acceleration|3D acceleration)",
+        r"(?i)CBackend::create\(\) failed|software EGL renderers are skipped|no (suitable )?(GPUs?|render nodes?|DRM render)( \w+)* (found|available)|failed to initialize any GPU|does not support (OpenGL|EGL|GLES)|needs? (hardware acceleration|3D acceleration)",
+    )
+});
+/// Words that wlroots and others say before they try the next way to draw; only where nothing else went wrong after
+/// them were they the last.
+static TRIES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)software rendering detected|WLR_RENDERER_ALLOW_SOFTWARE|failed to (create|initiali[sz]e|init) (the |an? )?(\w+ )?(EGL|GLES2?|GL|OpenGL|vulkan|GBM|renderer)|(could not|couldn't|unable to|cannot) (create|initiali[sz]e) (an? |the )?(\w+ )?(EGL|GL|OpenGL|renderer|GBM)|EGL_NOT_INITIALIZED|error creating renderer",
     )
 });
 /// systemd-coredump's words; the signal is appended by who read the journal.
@@ -554,7 +561,7 @@ impl<'a> Scene<'a> {
             past: past_sessions(seen),
             refusal: None,
         };
-        let refusal = scene.words().find(|line| REFUSES.is_match(line)).map(text::clean);
+        let refusal = scene.refuses();
         scene.refusal = refusal;
         scene
     }
@@ -566,14 +573,47 @@ impl<'a> Scene<'a> {
         journal.chain(seen.terminals.values().flatten().map(String::as_str))
     }
 
+    /// The line by which a compositor says that it does not draw here. Who ran into a fault did not get that far.
+    fn refuses(&self) -> Option<String> {
+        if let Some(line) = self.words().find(|line| REFUSES.is_match(line)) {
+            return Some(text::clean(line));
+        }
+        let faults = ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"];
+        if self.fallen().iter().any(|crash| crash.signal.as_deref().is_some_and(|signal| faults.contains(&signal))) {
+            return None;
+        }
+        let last = |lines: &mut dyn Iterator<Item = &'a str>| {
+            let line = lines.filter(|line| TELLS.is_match(line) || TRIES.is_match(line)).last()?;
+            TRIES.is_match(line).then(|| text::clean(line))
+        };
+        let seen = self.seen;
+        let in_session = |line: &&JournalLine| line.unit.ends_with(".scope") || !line.unit.ends_with(".service");
+        let mut journal = seen
+            .journal
+            .iter()
+            .filter(|line| line.transport != "kernel" && !line.message.starts_with("Process "))
+            .filter(in_session)
+            .map(|line| line.message.lines().next().unwrap_or_default());
+        last(&mut journal)
+            .or_else(|| seen.terminals.values().find_map(|lines| last(&mut lines.iter().map(String::as_str))))
+    }
+
     /// The last line that tells why something is not there: the display manager's and the users', not the kernel's.
     fn telling(&self) -> Option<&'a JournalLine> {
-        self.seen.journal.iter().rev().find(|line| {
+        let tells = |line: &&JournalLine| {
             line.transport != "kernel"
                 && line.unit != "systemd-logind.service"
                 && TELLS.is_match(&line.message)
                 && !CHATTER.is_match(&line.message)
-        })
+        };
+        // Whose business it is, then whoever says something.
+        let close = |line: &&JournalLine| {
+            MANAGERS.contains(&line.unit.as_str())
+                || line.unit.ends_with(".scope")
+                || ["gnome-session", "gnome.Shell", "plasma", "wayland"].iter().any(|word| line.unit.contains(word))
+        };
+        let lines = || self.seen.journal.iter().rev().filter(tells);
+        lines().find(close).or_else(|| lines().next())
     }
 
     /// `: WORDS` of [`Scene::telling`], or what a terminal shows, or nothing.

@@ -331,6 +331,23 @@ fn terminal(bytes: &[u8]) -> Vec<String> {
     lines[lines.len().saturating_sub(20)..].to_vec()
 }
 
+/// The first lines of `/proc/stat` and `/proc/uptime`: all but `idle` (and what guests of the guest's took, which is
+/// counted twice) is work, waiting for a disk too (proc_stat(5)).
+fn worked(text: &str) -> Option<(Duration, Duration)> {
+    let mut lines = text.lines();
+    let ticks: Vec<u64> = lines
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_ascii_whitespace()
+        .map_while(|text| text.parse().ok())
+        .take(8)
+        .collect();
+    let idle = *ticks.get(3)?;
+    let busy = ticks.iter().sum::<u64>().saturating_sub(idle).saturating_mul(TICK_US);
+    let up: f64 = lines.next()?.split_ascii_whitespace().next()?.parse().ok()?;
+    Some((Duration::from_micros(busy), Duration::try_from_secs_f64(up).ok()?))
+}
+
 impl Guest {
     /// The terminal that is shown, the time in microseconds, and the processes that a desktop is made of.
     ///
@@ -339,6 +356,18 @@ impl Guest {
     pub async fn desktop_processes(&self, patience: Duration) -> Result<(u32, u64, Vec<Process>), Error> {
         let output = self.shell().ask(&script(), patience, ANSWER).await?;
         Ok(read(&String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// How much its processors have worked so far, all together, and how long it has been up.
+    ///
+    /// Its own count, not the host's: who gets too little of a busy host's time seems idle from outside.
+    ///
+    /// # Errors
+    /// The guest could not be asked within `patience`.
+    pub async fn worked(&self, patience: Duration) -> Result<(Duration, Duration), Error> {
+        let read = "read -r x </proc/stat; read -r y </proc/uptime; echo \"$x\"; echo \"$y\"";
+        let output = self.shell().ask(read, patience, 1024).await?;
+        worked(&String::from_utf8_lossy(&output.stdout)).ok_or(Error::Garbled)
     }
 
     /// The journal's lines that tell about a desktop: of logind, of these units, of these users' processes.
@@ -403,6 +432,14 @@ mod tests {
         let output = std::process::Command::new("/bin/sh").args(["-c", &script()]).output().unwrap();
         let (_, now, _) = read(&String::from_utf8_lossy(&output.stdout));
         assert!(now > 0);
+    }
+
+    #[test]
+    fn work_is_read() {
+        let (busy, up) = worked("cpu  100 0 50 900 5 0 0 0 0 0\n12.50 20.00\n").unwrap();
+        assert_eq!((busy.as_millis(), up.as_millis()), (1550, 12_500));
+        assert_eq!(worked(""), None);
+        assert_eq!(worked("cpu  1 2\n1 1"), None);
     }
 
     #[test]

@@ -118,17 +118,6 @@ pub enum MachineEvent {
     ConsoleLine(String),
 }
 
-/// A look at how much processor time a machine takes. Cheap to copy.
-#[derive(Debug, Clone, Copy)]
-pub struct Load(Option<i32>);
-
-impl Load {
-    /// As [`Machine::cpu_time`].
-    pub fn cpu_time(self) -> Option<Duration> {
-        process::cpu_time(u32::try_from(self.0?).ok()?)
-    }
-}
-
 /// What [`Machine::stop`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
@@ -278,12 +267,7 @@ impl Machine {
     /// How much processor time QEMU has taken so far; `None` where the system does not tell. A guest that does nothing
     /// takes next to none, under emulation too.
     pub fn cpu_time(&self) -> Option<Duration> {
-        self.load().cpu_time()
-    }
-
-    /// As [`Machine::cpu_time`], for who looks while others wait for the machine.
-    pub fn load(&self) -> Load {
-        Load(self.pid)
+        process::cpu_time(u32::try_from(self.pid?).ok()?)
     }
 
     /// What the runner's own arguments open to the guest beyond the store (see [`spec::openings`]).

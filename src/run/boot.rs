@@ -99,7 +99,7 @@ pub(super) async fn gone(machine: &mut Machine) -> Result<End, Failure> {
 
 /// Since when a guest has been doing nothing.
 #[derive(Default)]
-pub(super) struct Idle {
+struct Idle {
     last: Option<(Instant, Duration)>,
     since: Option<Instant>,
 }
@@ -107,17 +107,12 @@ pub(super) struct Idle {
 impl Idle {
     /// Looks at how much processor time was taken by now; answers how long next to none was.
     fn glance(&mut self, taken: Option<Duration>) -> Duration {
-        self.below(IDLE_SHARE, taken)
-    }
-
-    /// As [`Idle::glance`], where less than `most` of one processor is next to none.
-    pub(super) fn below(&mut self, most: f64, taken: Option<Duration>) -> Duration {
         let (Some(taken), now) = (taken, Instant::now()) else { return Duration::ZERO };
         let share = self.last.map_or(1.0, |(at, before)| {
             taken.saturating_sub(before).as_secs_f64() / now.saturating_duration_since(at).as_secs_f64().max(0.001)
         });
         self.last = Some((now, taken));
-        if share > most {
+        if share > IDLE_SHARE {
             self.since = None;
             return Duration::ZERO;
         }

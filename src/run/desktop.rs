@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::boot::Idle;
 use crate::build::promises::{PromisedDesktop, Promises};
 use crate::checks::desktop as judging;
 use crate::event::Events;
@@ -22,8 +21,8 @@ use crate::guest::desktop::{Desktop, Ended, Moment, Process, Reaction, Way, Wind
 use crate::guest::facts::{Account, Facts};
 use crate::guest::logind::Logind;
 use crate::guest::shell::Script;
+use crate::machine::Screen;
 use crate::machine::screen::Key;
-use crate::machine::{Load, Screen};
 use crate::names::{UNIT_PREFIX, artifact};
 use crate::report::artifacts::Artifacts;
 use crate::signal::{Film, Picture, Rect, look};
@@ -43,8 +42,10 @@ const APPEARS: Duration = Duration::from_secs(90);
 const IDLE: Duration = Duration::from_secs(30);
 /// As [`IDLE`], when the session and its display are there and only the picture is plain.
 const IDLE_PLAIN: Duration = Duration::from_secs(10);
-/// Less than this share of one processor is nothing, the pictures taken included.
-const IDLE_SHARE: f64 = 0.5;
+/// How long a machine has to do nothing for its still picture to be the last.
+const QUIET: Duration = Duration::from_millis(1500);
+/// Less than this share of one processor is nothing, our own questions included.
+const IDLE_SHARE: f64 = 0.35;
 /// Sessions that end before it is called a loop.
 const LOOP: usize = 3;
 /// How often logind is asked though it told of no change.
@@ -59,6 +60,8 @@ const PORTAL: Duration = Duration::from_secs(25);
 const WINDOW_SHARE: f64 = 0.004;
 /// Letters that are typed, and how wide they are at least on the screen, in pixels.
 const TYPED: [Key; 6] = [Key::n, Key::i, Key::x, Key::b, Key::o, Key::x];
+/// How long is looked for what changes by itself: clocks tick every second.
+const BY_ITSELF: Duration = Duration::from_millis(1300);
 /// A text cursor that blinks is narrower.
 const TYPED_WIDTH: u32 = 24;
 /// The transient unit that nixbox logs in by.
@@ -165,13 +168,45 @@ pub(super) struct See<'a> {
     pub(super) facts: &'a Facts,
     pub(super) watch: &'a Watch,
     pub(super) screen: Screen,
-    pub(super) load: Load,
     /// How long the guest may take for one answer.
     pub(super) patience: Duration,
     /// What deadlines are multiplied by.
     pub(super) scale: f64,
     pub(super) events: &'a Events,
     pub(super) artifacts: Option<&'a Artifacts>,
+}
+
+/// Since when a guest does nothing, by its own count.
+#[derive(Default)]
+struct Rest {
+    last: Option<(Duration, Duration)>,
+    since: Option<Instant>,
+}
+
+impl Rest {
+    /// Takes over how much it has worked by now; answers how long it has done next to nothing.
+    fn glance(&mut self, worked: Option<(Duration, Duration)>) -> Duration {
+        let Some((busy, up)) = worked else {
+            *self = Self::default();
+            return Duration::ZERO;
+        };
+        let Some((before, at)) = self.last else {
+            self.last = worked;
+            return Duration::ZERO;
+        };
+        let passed = up.saturating_sub(at);
+        // The count is in hundredths of a second: what is short says nothing.
+        if passed >= Duration::from_millis(500) {
+            self.last = worked;
+            let share = busy.saturating_sub(before).as_secs_f64() / passed.as_secs_f64();
+            if share > IDLE_SHARE {
+                self.since = None;
+            } else {
+                self.since.get_or_insert_with(|| Instant::now() - passed);
+            }
+        }
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 /// What a wait is for.
@@ -259,7 +294,7 @@ impl See<'_> {
         let deadline = begun + self.scaled(APPEARS);
         let steady = STEADY.mul_f64((self.scale / 2.0).max(1.0));
         let mut shots = self.watch.shots.clone();
-        let mut idle = Idle::default();
+        let mut rest = Rest::default();
         let mut moment = Moment::default();
         let mut logind: Option<Logind> = None;
         let mut asked: Option<Instant> = None;
@@ -301,7 +336,7 @@ impl See<'_> {
                     }
                 }
             }
-            let idle_for = idle.below(IDLE_SHARE, self.load.cpu_time());
+            let idle_for = rest.glance(guest.worked(self.patience).await.ok());
             let still = self.watch.still();
             moment.look = self.watch.last().map(|shot| look::describe(&shot.picture));
             let here = match goal {
@@ -334,7 +369,9 @@ impl See<'_> {
             let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
             let ended = known.iter().filter(|id| !there.contains(id)).count();
             let stopped = moment.processes.iter().any(|process| process.has_card && process.state == "T");
-            let end = if here && serves && shows && still >= steady && looked.is_some() {
+            // A picture that is still while the machine works is about to change: a wallpaper is being decoded.
+            let quiet = idle_for >= QUIET || still >= steady * 10;
+            let end = if here && serves && shows && still >= steady && quiet && looked.is_some() {
                 Some(Ended::Steady)
             } else if ended >= LOOP && !(here && serves) {
                 Some(Ended::Loop)
@@ -526,7 +563,10 @@ impl See<'_> {
         let candidates = self.programs(guest, account, server).await;
         for (program, is_terminal) in candidates.into_iter().take(3) {
             self.events.doing(format!("opening a window of {program}"));
-            let (opened, reaction) = self.open(guest, account, session, server, &program, is_terminal).await;
+            let (mut opened, mut reaction) = self.open(guest, account, session, server, &program, is_terminal).await;
+            if !opened.seen && opened.share > 0.0 && opened.exit.is_none() {
+                (opened, reaction) = self.open(guest, account, session, server, &program, is_terminal).await;
+            }
             reactions.extend(reaction);
             let seen = opened.seen;
             // The first that was tried tells most, unless a later one is seen.
@@ -634,10 +674,11 @@ impl See<'_> {
         window.seconds = seconds;
         window.share = change.as_ref().map_or(0.0, |change| change.share);
         let mut reaction = None;
+        let mut open = None;
         if seen {
             // It may still be growing or drawing its first line.
-            let (picture, _) = self.calm().await;
-            if is_terminal && let Some(picture) = &picture {
+            open = self.calm().await;
+            if is_terminal && let Some(picture) = &open {
                 reaction = self.type_into(&before, picture).await;
             }
         }
@@ -649,22 +690,19 @@ impl See<'_> {
             // Dropped, its shell and all that runs in it is killed.
             run.abort();
         }
-        if seen && let Some(open) = self.last_seen() {
+        if let Some(open) = open {
             let (closed, ..) = self
                 .until(self.scaled(REACTS), |after| (look::change(&open, after).share > WINDOW_SHARE / 2.0, ()))
                 .await;
             window.closed = closed;
+            // Something else was painted just then, and this was no window.
+            window.seen = closed;
         }
         (window, reaction)
     }
 
-    /// The last picture that the watch took.
-    fn last_seen(&self) -> Option<Arc<Picture>> {
-        self.watch.last().map(|shot| shot.picture)
-    }
-
     /// Two pictures in a row that are alike, or the time is over.
-    async fn calm(&self) -> (Option<Picture>, bool) {
+    async fn calm(&self) -> Option<Picture> {
         let until = Instant::now() + self.scaled(REACTS);
         let mut last = self.now().await;
         while Instant::now() < until {
@@ -673,11 +711,11 @@ impl See<'_> {
             if let (Some(last), Some(next)) = (&last, &next)
                 && look::change(last, next).share < STILL / 3.0
             {
-                return (Some(next.clone()), true);
+                return Some(next.clone());
             }
             last = next;
         }
-        (last, false)
+        last
     }
 
     /// Clicks into what a window changed and types.
@@ -689,22 +727,24 @@ impl See<'_> {
         let (x, y) = (middle(area.x, area.width, open.width()), middle(area.y, area.height, open.height()));
         self.screen.point(x, y).await.ok()?;
         self.screen.click().await.ok()?;
-        let (calm, _) = self.calm().await;
-        let calm = calm?;
+        let calm = self.calm().await?;
+        // What changes by itself: a clock, a cursor that blinks.
+        let mut noise: Vec<Rect> = Vec::new();
+        let begun = Instant::now();
+        while begun.elapsed() < BY_ITSELF {
+            sleep(INTERVALS.0).await;
+            noise.extend(self.now().await.iter().flat_map(|after| look::change(&calm, after).areas));
+        }
         self.screen.press(&TYPED).await.ok()?;
-        let (_, seconds, change) = self
+        let (_, seconds, width) = self
             .until(self.scaled(REACTS), |after| {
-                let change = look::change(&calm, after);
-                (change.bounds.is_some_and(|bounds| bounds.width >= TYPED_WIDTH), change)
+                let width = typed_width(&look::change(&calm, after).areas, &noise);
+                (width >= TYPED_WIDTH, width)
             })
             .await;
-        let change = change?;
-        Some(Reaction {
-            what: "key".to_owned(),
-            share: change.share,
-            width: change.bounds.map_or(0, |bounds| bounds.width),
-            seconds,
-        })
+        let width = width?;
+        let share = f64::from(width) / f64::from(calm.width());
+        Some(Reaction { what: "key".to_owned(), share, width, seconds })
     }
 
     /// What was said, and what stands on the terminals.
@@ -738,6 +778,21 @@ impl See<'_> {
             }
         }
     }
+}
+
+/// How wide the widest change is that is not `noise`; where it lies on some, how much wider than that it is.
+fn typed_width(areas: &[Rect], noise: &[Rect]) -> u32 {
+    let touch = |one: &Rect, other: &Rect| {
+        one.x < other.x + other.width
+            && other.x < one.x + one.width
+            && one.y < other.y + other.height
+            && other.y < one.y + one.height
+    };
+    let beyond = |area: &Rect| {
+        let most = noise.iter().filter(|other| touch(area, other)).map(|other| other.width).max().unwrap_or(0);
+        area.width.saturating_sub(most)
+    };
+    areas.iter().map(beyond).max().unwrap_or(0)
 }
 
 /// A program whose window is opened.
@@ -841,6 +896,27 @@ mod tests {
         let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
         assert_eq!(names.len(), PROGRAMS.len());
         assert!(PROGRAMS.iter().all(|program| !program.terminal || program.arguments.contains("\"$m\"")));
+    }
+
+    #[test]
+    fn a_guest_that_works_has_no_rest() {
+        let at = |busy: u64, up: u64| Some((Duration::from_millis(busy), Duration::from_millis(up)));
+        let mut rest = Rest::default();
+        assert_eq!(rest.glance(at(1000, 10_000)), Duration::ZERO);
+        assert_eq!(rest.glance(at(1900, 11_000)), Duration::ZERO);
+        assert!(rest.glance(at(1950, 12_000)) >= Duration::from_secs(1));
+        assert!(rest.glance(at(2000, 12_200)) >= Duration::from_secs(1));
+        assert_eq!(rest.glance(at(3900, 18_000)), Duration::ZERO);
+        assert_eq!(rest.glance(None), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_is_no_answer() {
+        let rect = |x, y, width| Rect { x, y, width, height: 20 };
+        let (clock, caret) = (rect(1200, 0, 40), rect(0, 30, 8));
+        assert_eq!(typed_width(&[clock], &[clock]), 0);
+        assert_eq!(typed_width(&[clock, rect(0, 30, 56)], &[clock, caret]), 48);
+        assert_eq!(typed_width(&[], &[clock]), 0);
     }
 
     #[test]

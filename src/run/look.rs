@@ -17,7 +17,7 @@ use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
-use crate::machine::{Accel, Load, Machine, Screen};
+use crate::machine::{Accel, Machine, Screen};
 use crate::names::artifact;
 use crate::report::artifacts::Artifacts;
 
@@ -89,10 +89,10 @@ impl Look<'_> {
 
     /// A guest that is up. The inner error: it went away while it was looked at.
     async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Seen, End>> {
-        let (screen, load, capture) = (machine.screen().clone(), machine.load(), machine.sound_file());
+        let (screen, capture) = (machine.screen().clone(), machine.sound_file());
         let look = async {
             let looks = self.look(guest).await?;
-            let looks = self.desktop(guest, looks, screen, load).await;
+            let looks = self.desktop(guest, looks, screen).await;
             Ok(self.sound(guest, looks, &capture).await)
         };
         let looks = tokio::select! {
@@ -154,7 +154,7 @@ impl Look<'_> {
     }
 
     /// The desktop, where one is promised, and what became of the rest while it was waited for.
-    async fn desktop(&self, guest: &Guest, looks: Looks, screen: Screen, load: Load) -> Looks {
+    async fn desktop(&self, guest: &Guest, looks: Looks, screen: Screen) -> Looks {
         let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return looks };
         let see = See {
             promises: &self.plan.promises,
@@ -162,7 +162,6 @@ impl Look<'_> {
             facts: looks.now(),
             watch,
             screen,
-            load,
             patience: self.limits().patience,
             scale: self.scale(),
             events: self.events,

@@ -179,8 +179,11 @@ mod tests {
         Duration::from_secs_f64(seconds)
     }
 
-    /// What a viewer sees: size, and for each frame its time in 1/100 s and the picture so far.
-    fn play(bytes: &[u8]) -> ((u16, u16), Vec<(u16, Vec<[u8; 3]>)>) {
+    /// How long, in 1/100 s, and the pixels.
+    type Shown = (u16, Vec<[u8; 3]>);
+
+    /// What a viewer sees: size, and for each frame the picture so far.
+    fn play(bytes: &[u8]) -> ((u16, u16), Vec<Shown>) {
         let mut options = gif::DecodeOptions::new();
         options.set_color_output(gif::ColorOutput::RGBA);
         let mut decoder = options.read_info(bytes).unwrap();

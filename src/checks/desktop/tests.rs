@@ -260,6 +260,27 @@ fn a_refusal_of_software_rendering_is_not_tested() {
 }
 
 #[test]
+fn who_draws_another_way_did_not_refuse() {
+    // sway tries OpenGL, says so, and goes on: what ends it later is what counts.
+    let soft = "[wlr] [render/egl.c:319] Software rendering detected, please use the WLR_RENDERER_ALLOW_SOFTWARE environment variable";
+    let mut crash = guest();
+    crash.moment().sessions.clear();
+    crash.moment().processes.clear();
+    crash.seen.manager = None;
+    crash.seen.terminals.insert(1, vec![soft.into()]);
+    crash.seen.journal.push(line("", 22_000_001, "Process 801 (sway) of user 1000 dumped core. (SIGSEGV)"));
+    crash.fails("compositor", "SIGSEGV");
+    let mut config = guest();
+    config.moment().sessions.clear();
+    config.moment().processes.clear();
+    config.moment().end = Ended::Idle;
+    config.seen.manager = None;
+    config.seen.terminals.insert(1, vec![soft.into(), "Error on line 3: Unknown command 'outputt'".into()]);
+    config.seen.journal.push(line("systemd-logind.service", 21_000_000, "Removed session 1."));
+    config.fails("session", "Unknown command");
+}
+
+#[test]
 fn sessions_that_are_not_as_promised() {
     let mut missing = guest();
     missing.facts.accounts.clear();
@@ -443,12 +464,14 @@ fn session_files_are_read_and_chosen() {
 
 #[test]
 fn patterns_compile() {
-    for pattern in [&REFUSES, &DUMPED, &FAULTED, &SIGNALLED, &NEW_SESSION, &SESSION_GONE, &TELLS, &CHATTER, &DISPLAY] {
+    for pattern in
+        [&REFUSES, &TRIES, &DUMPED, &FAULTED, &SIGNALLED, &NEW_SESSION, &SESSION_GONE, &TELLS, &CHATTER, &DISPLAY]
+    {
         assert!(!pattern.as_str().is_empty());
     }
     let found = NEW_SESSION.captures("New session 3 of user alice.").unwrap();
     assert_eq!((&found[1], &found[2]), ("3", "alice"));
-    assert!(!REFUSES.is_match("Failed to create wl_surface"));
+    assert!(!TRIES.is_match("Failed to create wl_surface"));
     assert!(names_drawer("plasma-kwin_wayland.service", "kwin_wayland") && names_drawer("niri.service", "niri"));
     assert!(
         names_drawer("org.gnome.Shell@wayland.service", "gnome-shell")
