@@ -19,7 +19,7 @@ DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # The package sets. A guest's set is what its userland is made of; `tools` is what the host and the runners use.
 # To add one: a line here, and its name in NIXBOX_SETS.
-NIXBOX_SETS=${NIXBOX_SETS:-tools guest audio desktop gnome}
+NIXBOX_SETS=${NIXBOX_SETS:-tools guest audio desktop}
 package_set() {
     case $1 in
     tools) echo nix-bin qemu-system-x86 qemu-utils virtiofsd e2fsprogs busybox-static patchelf bash coreutils sed cpio zstd ;;
@@ -38,10 +38,6 @@ package_set() {
             xdg-desktop-portal-gtk lightdm lightdm-gtk-greeter xserver-xorg-core xserver-xorg-input-libinput xfce4-session xfwm4 \
             xfdesktop4 xfce4-panel xfce4-settings xterm polkitd libgl1-mesa-dri fonts-dejavu-core adwaita-icon-theme \
             librsvg2-common
-        ;;
-    gnome)
-        echo "$(package_set audio)" gnome-shell gnome-session gdm3 gnome-settings-daemon gnome-terminal \
-            xdg-desktop-portal-gnome adwaita-icon-theme fonts-dejavu-core polkitd libgl1-mesa-dri
         ;;
     *) die 2 "no package set named $1" ;;
     esac

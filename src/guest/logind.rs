@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
-use zbus::MessageStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use zbus::message::Type;
 use zbus::zvariant::{OwnedObjectPath, Value};
 
 use super::bus::{Bus, Properties, Which, get, string};
@@ -70,7 +72,10 @@ impl Session {
 #[derive(Debug)]
 pub struct Logind {
     bus: Bus,
-    signals: MessageStream,
+    /// How often it told of a change.
+    told: watch::Receiver<u64>,
+    /// Reads on, whoever listens: a stream that is not read holds up the answers of its connection.
+    _reader: JoinSet<()>,
 }
 
 impl Guest {
@@ -80,15 +85,29 @@ impl Guest {
     /// The system bus or logind does not answer within `patience`.
     pub async fn logind(&self, patience: Duration) -> Result<Logind, Error> {
         let bus = self.bus(Which::System, patience).await?.to(LOGIND);
-        let signals = bus.signals("type='signal',sender='org.freedesktop.login1'").await?;
-        Ok(Logind { bus, signals })
+        let mut signals = bus.signals("type='signal',sender='org.freedesktop.login1'").await?;
+        let (tell, told) = watch::channel(0);
+        let mut reader = JoinSet::new();
+        reader.spawn(async move {
+            while let Some(Ok(message)) = signals.next().await {
+                // Answers come by here too.
+                if message.message_type() == Type::Signal {
+                    tell.send_modify(|times| *times += 1);
+                }
+            }
+        });
+        Ok(Logind { bus, told, _reader: reader })
     }
 }
 
 impl Logind {
     /// Waits until logind tells of a change, at most `limit`. Cancelling it loses nothing.
     pub async fn changed(&mut self, limit: Duration) {
-        let _told_or_over = timeout(limit, self.signals.next()).await;
+        match timeout(limit, self.told.changed()).await {
+            // Its connection is gone, which the next question tells.
+            Ok(Err(_)) => sleep(limit).await,
+            Ok(Ok(())) | Err(_) => {}
+        }
     }
 
     /// All sessions, those that end while they are read left out.

@@ -19,8 +19,7 @@
       guests =
         machinesOf "guest" ./machines.nix
         // machinesOf "audio" ./audio.nix
-        // machinesOf "desktop" ./desktop.nix
-        // machinesOf "gnome" ./gnome.nix;
+        // machinesOf "desktop" ./desktop.nix;
       withMachine = builtins.removeAttrs guests (builtins.filter (n: !(guests.${n} ? machine)) (builtins.attrNames guests));
     in
     {
