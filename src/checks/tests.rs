@@ -298,6 +298,8 @@ fn a_healthy_machine_passes_every_check() {
     let expected: Vec<&str> = catalog::ids()
         .filter(|id| !id.starts_with("build.") && !id.starts_with("script."))
         .filter(|id| !matches!(*id, "services.http" | "services.timers"))
+        // It promises neither.
+        .filter(|id| !id.starts_with("desktop.") && !id.starts_with("audio."))
         .collect();
     assert_eq!(judgement.results.iter().map(|result| result.id.as_str()).collect::<Vec<_>>(), expected);
     let not_passed: Vec<_> = judgement.results.iter().filter(|result| result.status != Status::Pass).collect();

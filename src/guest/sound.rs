@@ -285,8 +285,7 @@ impl Guest {
             Ok(card) => sound.card = card,
             Err(error) => drop(sound.gaps.insert("card".to_owned(), error.to_string())),
         }
-        // What the session starts may still set volumes.
-        drop(self.as_person(seat, "exec systemctl --user is-system-running --wait", answer).await);
+        self.session_started(seat, answer).await;
         let deadline = Instant::now() + SINK_LIMIT.mul_f64(scale);
         loop {
             match self.server(seat, kind, answer).await {
@@ -336,6 +335,19 @@ impl Guest {
             Err(error) => drop(sound.gaps.insert("journal".to_owned(), error.to_string())),
         }
         sound
+    }
+
+    /// Waits until what the session starts has started: it may still set volumes.
+    async fn session_started(&self, seat: &Seat, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            let manager = self.user_manager((seat.uid, seat.gid), &BTreeSet::new(), patience).await;
+            let starts = |unit: &Unit| unit.active_state == "activating" && unit.sub_state != "auto-restart";
+            if manager.is_ok_and(|manager| !manager.units.is_empty() && !manager.units.iter().any(starts)) {
+                return;
+            }
+            sleep(SINK_INTERVAL).await;
+        }
     }
 
     async fn as_person(&self, seat: &Seat, text: &str, deadline: Duration) -> Result<super::shell::Output, Error> {

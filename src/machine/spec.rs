@@ -506,7 +506,10 @@ exec /nix/store/x-qemu/bin/qemu-kvm -machine accel=kvm:tcg -cpu max \
     #[test]
     fn a_nixos_runner_is_read() {
         let traits = Traits::scan(RUNNER);
-        assert_eq!(traits, Traits { cpu_max: true, memory_mib: Some(1024), ..Traits::default() });
+        let qemu = Some(PathBuf::from("/nix/store/x-qemu/bin/qemu-kvm"));
+        let usual = Traits { cpu_max: true, memory_mib: Some(1024), qemu: qemu.clone(), ..Traits::default() };
+        assert_eq!(traits, usual);
+        assert!(Traits::scan(&RUNNER.replace("$QEMU_OPTS", "-audiodev pa,id=a")).own_sound);
         let own = "-object memory-backend-memfd,id=mem,size=2G,share=on -m size=2G -accel kvm -serial stdio -cpu host";
         let traits = Traits::scan(&RUNNER.replace("$QEMU_OPTS", own));
         assert_eq!(
@@ -518,7 +521,7 @@ exec /nix/store/x-qemu/bin/qemu-kvm -machine accel=kvm:tcg -cpu max \
                 serials: 1,
                 memory_mib: Some(2048),
                 own_sound: false,
-                qemu: Some("/nix/store/x-qemu/bin/qemu-kvm".into())
+                qemu
             }
         );
     }
