@@ -184,6 +184,11 @@ struct Rest {
 }
 
 impl Rest {
+    /// Takes over how much it has worked by now without judging it.
+    fn pass_over(&mut self, worked: Option<(Duration, Duration)>) {
+        self.last = worked.or(self.last);
+    }
+
     /// Takes over how much it has worked by now; answers how long it has done next to nothing.
     fn glance(&mut self, worked: Option<(Duration, Duration)>) -> Duration {
         let Some((busy, up)) = worked else {
@@ -299,6 +304,7 @@ impl See<'_> {
         let mut logind: Option<Logind> = None;
         let mut asked: Option<Instant> = None;
         let mut looked: Option<Instant> = None;
+        let mut pause = SESSIONS_INTERVAL;
         let mut known: BTreeSet<String> = BTreeSet::new();
         loop {
             let told = match &mut logind {
@@ -349,11 +355,13 @@ impl See<'_> {
             let here = here || text_expected;
             let shows = moment.look.as_ref().is_some_and(|look| text_expected || !look.is_console && !look.is_flat);
             // Processes are looked at when there is something to see, or nothing any more.
-            let settled = still >= steady || idle_for >= IDLE_PLAIN;
-            let due = looked.is_none_or(|at| at.elapsed() > SESSIONS_INTERVAL);
+            // A picture that is still while the machine works is about to change: a wallpaper is being decoded.
+            let quiet = idle_for >= QUIET || still >= steady * 10;
+            let settled = still >= steady && quiet || idle_for >= IDLE_PLAIN;
+            let due = looked.is_none_or(|at| at.elapsed() > pause);
             let past = Instant::now() >= deadline;
             if settled && due || past {
-                looked = Some(Instant::now());
+                pause = pause * 3 / 2;
                 match guest.desktop_processes(self.patience).await {
                     Ok((vt, now_us, processes)) => {
                         (moment.vt, moment.now_us, moment.processes) = (vt, now_us, processes);
@@ -361,6 +369,9 @@ impl See<'_> {
                     }
                     Err(error) => drop(gaps.insert("processes".to_owned(), error.to_string())),
                 }
+                looked = Some(Instant::now());
+                // Our own question is not the guest's work.
+                rest.pass_over(guest.worked(self.patience).await.ok());
             }
             let serves = match goal {
                 Goal::Greeter => here,
@@ -369,8 +380,6 @@ impl See<'_> {
             let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
             let ended = known.iter().filter(|id| !there.contains(id)).count();
             let stopped = moment.processes.iter().any(|process| process.has_card && process.state == "T");
-            // A picture that is still while the machine works is about to change: a wallpaper is being decoded.
-            let quiet = idle_for >= QUIET || still >= steady * 10;
             let end = if here && serves && shows && still >= steady && quiet && looked.is_some() {
                 Some(Ended::Steady)
             } else if ended >= LOOP && !(here && serves) {
