@@ -499,12 +499,12 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let session = scene.session(told.is_some());
     let no_session = matches!(&session, Found::Findings { fails, .. } if !fails.is_empty() && scene.own.is_empty());
     let told = told.or(no_session.then_some("desktop.session"));
-    let because = |found: Found| match (&scene.refusal, told, scene.server) {
-        (Some(line), _, None) => Found::Skip(format!("not tested: needs a graphics card: {line}")),
-        (None, Some(id), _) => Found::Skip(format!("not looked at: see {id}")),
-        _ => found,
+    let because = |found: Found| match (told, &scene.refusal) {
+        (Some(id), _) => Found::Skip(format!("not looked at: see {id}")),
+        (None, Some(line)) => Found::Skip(format!("not tested: needs a graphics card: {line}")),
+        (None, None) => found,
     };
-    if let (Some(line), None) = (&scene.refusal, scene.server) {
+    if let Some(line) = &scene.refusal {
         out.aside(
             &format!("the session of {}", scene.user),
             format!("its compositor draws only with a graphics card's help, which the sandbox has not: {line}"),
@@ -561,7 +561,8 @@ impl<'a> Scene<'a> {
             past: past_sessions(seen),
             refusal: None,
         };
-        let refusal = scene.refuses();
+        // Whoever draws did not refuse.
+        let refusal = if scene.server.is_none() { scene.refuses() } else { None };
         scene.refusal = refusal;
         scene
     }
@@ -919,9 +920,7 @@ impl<'a> Scene<'a> {
         let user = text::clean(self.user);
         let uid = self.account.map_or(u32::MAX, |account| account.uid);
         let fail = |item: &str, summary: String| Found::fail(Finding::new(item, summary).detail(self.lines()));
-        if self.server.is_none()
-            && let Some(line) = &self.refusal
-        {
+        if let Some(line) = &self.refusal {
             return Found::Skip(format!("not tested: needs a graphics card: {line}"));
         }
         let fallen = self.fallen();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use zbus::MessageStream;
 use zbus::zvariant::{OwnedObjectPath, Value};
+use zbus::{MessageStream, message};
 
 use super::bus::{Bus, Properties, Which, get, string};
 use super::{Error, Guest};
@@ -16,6 +16,8 @@ const LOGIND: &str = "org.freedesktop.login1";
 const ROOT: &str = "/org/freedesktop/login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 const SESSION: &str = "org.freedesktop.login1.Session";
+/// How long logind may take for one answer; it takes milliseconds.
+const CALL: Duration = Duration::from_secs(20);
 /// Most sessions that are read.
 const MOST: usize = 64;
 
@@ -79,7 +81,7 @@ impl Guest {
     /// # Errors
     /// The system bus or logind does not answer within `patience`.
     pub async fn logind(&self, patience: Duration) -> Result<Logind, Error> {
-        let bus = self.bus(Which::System, patience).await?.to(LOGIND);
+        let bus = self.bus(Which::System, patience).await?.to(LOGIND).with_patience(patience.min(CALL));
         let signals = bus.signals("type='signal',sender='org.freedesktop.login1'").await?;
         Ok(Logind { bus, signals })
     }
@@ -87,8 +89,20 @@ impl Guest {
 
 impl Logind {
     /// Waits until logind tells of a change, at most `limit`. Cancelling it loses nothing.
+    ///
+    /// It has to be waited for now and then: what is told queues up, answers to our own questions among it, and a full
+    /// queue ends the answers.
     pub async fn changed(&mut self, limit: Duration) {
-        let _told_or_over = timeout(limit, self.signals.next()).await;
+        let told = async {
+            while let Some(Ok(message)) = self.signals.next().await {
+                if message.message_type() == message::Type::Signal {
+                    return;
+                }
+            }
+            // A connection that has ended tells nothing more; who asks over it learns why.
+            std::future::pending().await
+        };
+        let _told_or_over = timeout(limit, told).await;
     }
 
     /// All sessions, those that end while they are read left out.
