@@ -773,11 +773,7 @@ impl See<'_> {
         vts.extend(moments.iter().map(|moment| moment.vt));
         let named = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
         uids.extend(seen.user.as_deref().and_then(named).map(|account| account.uid));
-        uids.extend(
-            ["gdm", "gdm-greeter", "sddm", "greeter", "lightdm", "cosmic-greeter"]
-                .iter()
-                .filter_map(|name| Some(named(name)?.uid)),
-        );
+        uids.extend(judging::GREETERS.iter().filter_map(|name| Some(named(name)?.uid)));
         match guest.desktop_journal(&judging::MANAGERS, &uids, self.patience).await {
             Ok(lines) => seen.journal = lines,
             Err(error) => drop(seen.gaps.insert("desktop-journal".to_owned(), error.to_string())),
