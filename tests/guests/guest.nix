@@ -500,16 +500,24 @@ let
 
   # Each reads a description and gives what is laid under it: what options of it mean. Lists are joined, so that two
   # modules can both add units.
-  modules = [ (import ./sound.nix { inherit dist sw; }) ];
+  modules = [ (import ./sound.nix { inherit dist sw; }) (import ./graphical.nix { inherit dist sw run here; }) ];
   joinLists = a: b: a // mapAttrs (n: v: if a ? ${n} && isList a.${n} && isList v then a.${n} ++ v else if isAttrs v && !(v ? type) && a ? ${n} && isAttrs a.${n} then joinLists a.${n} v else v) b;
+  # What modules give is stronger than a default and weaker than what a description says.
   withModules =
-    cfg:
+    defaults: description:
     let
+      cfg = recursiveUpdate defaults description;
       given = builtins.foldl' joinLists { } (map (module: module cfg) modules);
-      both = recursiveUpdate given cfg;
+      both = recursiveUpdate (recursiveUpdate defaults given) description;
       join = n: (given.systemd.${n} or [ ]) ++ cfg.systemd.${n};
     in
-    recursiveUpdate both { systemd = { upstreamSystemUnits = join "upstreamSystemUnits"; upstreamUserUnits = join "upstreamUserUnits"; }; };
+    recursiveUpdate both {
+      systemd = {
+        upstreamSystemUnits = join "upstreamSystemUnits";
+        upstreamUserUnits = join "upstreamUserUnits";
+        tmpfiles.rules = (given.systemd.tmpfiles.rules or [ ]) ++ cfg.systemd.tmpfiles.rules;
+      };
+    };
 
   hostFileSystems = cfg: {
     "/" = { device = "/dev/disk/by-label/host-root"; fsType = "ext4"; };
@@ -534,9 +542,9 @@ rec {
   mkGuest =
     { name, config ? { }, vm ? { }, host ? { }, nixbox ? { } }:
     let
-      base = recursiveUpdate (recursiveUpdate (defaults name) config) { inherit nixbox; };
-      vmConfig = withModules (recursiveUpdate base vm);
-      hostConfig = withModules (recursiveUpdate base host);
+      base = recursiveUpdate config { inherit nixbox; };
+      vmConfig = withModules (defaults name) (recursiveUpdate base vm);
+      hostConfig = withModules (defaults name) (recursiveUpdate base host);
       vmTop = toplevel vmConfig (vmFileSystems vmConfig);
       variant = recursiveUpdate vmConfig {
         fileSystems = vmFileSystems vmConfig;
