@@ -36,7 +36,8 @@ package_set() {
     desktop)
         echo "$(package_set audio)" greetd sway foot xwayland swaybg xdg-desktop-portal xdg-desktop-portal-wlr \
             xdg-desktop-portal-gtk lightdm lightdm-gtk-greeter xserver-xorg-core xserver-xorg-input-libinput xfce4-session xfwm4 \
-            xfdesktop4 xfce4-panel xfce4-settings xterm polkitd libgl1-mesa-dri fonts-dejavu-core adwaita-icon-theme
+            xfdesktop4 xfce4-panel xfce4-settings xterm polkitd libgl1-mesa-dri fonts-dejavu-core adwaita-icon-theme \
+            librsvg2-common
         ;;
     gnome)
         echo "$(package_set audio)" gnome-shell gnome-session gdm3 gnome-settings-daemon gnome-terminal \

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::build::NixFlags;
 use crate::channel::Transport;
 use crate::config::Memory;
+use crate::machine::window::Display;
 use crate::machine::{AccelWish, NetworkPolicy};
 use crate::names::EXIT_CODES;
 
@@ -19,6 +20,7 @@ Examples:
   nixbox try github:me/dots#laptop    a flake from elsewhere
   nixbox try ./result                 a built VM: a directory with bin/run-*-vm, or that script
   nixbox try .#laptop --format json   one JSON document on stdout, progress on stderr
+  nixbox demo .#laptop                the same machine for you: a window, sound, a login
   nixbox doctor                       what this host can do, with the fix for what it cannot";
 
 /// `EXIT_CODES` and `EXAMPLES`, joined when help is printed and at no other time.
@@ -44,6 +46,12 @@ pub enum Command {
     /// Build, boot, check and report
     #[command(after_help = after_help())]
     Try(Box<TryArgs>),
+    /// Boot the machine for a person: with a window, sound and a login that works
+    ///
+    /// Nothing is added to the configuration, and no directory of yours is shared. The checks of `nixbox try` run
+    /// meanwhile, and their verdict is told. Closing the window, or Ctrl-C, ends it, and everything is thrown away.
+    #[command(after_help = after_help())]
+    Demo(Box<DemoArgs>),
     /// Show what this host can do, proven, with the fix for what it cannot
     ///
     /// Ends with 0 when `nixbox try` can work here, with 5 when it cannot.
@@ -124,6 +132,79 @@ pub struct TryArgs {
     /// nix's own flags.
     #[command(flatten)]
     pub nix: NixFlags,
+}
+
+/// Arguments of `nixbox demo`.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArgs {
+    /// What to show, named as for `nixbox try` [default: the flake here, this host's name]
+    pub target: Option<String>,
+
+    /// Where the picture goes [default: a window where this host can show one, else VNC]
+    #[arg(long, value_enum, value_name = "DISPLAY", help_heading = "Machine")]
+    pub display: Option<Display>,
+    /// Keep the machine's disk in this file, and begin with it where it is there
+    #[arg(long, value_name = "PATH", help_heading = "Machine")]
+    pub save: Option<PathBuf>,
+    /// How QEMU runs the guest's code [default: auto]
+    #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
+    pub accel: Option<AccelWish>,
+    /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, or 4G where the host has twice that]
+    #[arg(long, value_name = "SIZE", value_parser = Memory::parse, help_heading = "Machine")]
+    pub memory: Option<Memory>,
+    /// The guest's virtual CPUs [default: as configured, but at least 2 where the host has them]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Machine")]
+    pub cores: Option<u32>,
+    /// What the guest reaches [default: user, the outside through your own network]
+    #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
+    pub network: Option<NetworkPolicy>,
+    /// The way into the guest [default: vhost-user, else virtio-serial]
+    #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
+    pub transport: Option<Transport>,
+    /// Run the flake's runner without a jail. It is code from the flake, run as you
+    #[arg(long, help_heading = "Machine")]
+    pub no_jail: bool,
+
+    /// The configuration of nixbox [default: nixbox.toml beside the flake]
+    #[arg(long, value_name = "FILE", help_heading = "Checks")]
+    pub config: Option<PathBuf>,
+    /// Where the evidence is kept, a subdirectory per run
+    /// [default: .nixbox beside the flake when writable, else the state directory]
+    #[arg(long, value_name = "DIR", help_heading = "Report")]
+    pub artifacts: Option<PathBuf>,
+
+    /// nix's own flags.
+    #[command(flatten)]
+    pub nix: NixFlags,
+}
+
+impl DemoArgs {
+    /// The run that the demo is made of.
+    pub fn as_try(&self) -> TryArgs {
+        TryArgs {
+            target: self.target.clone(),
+            only: Vec::new(),
+            skip: Vec::new(),
+            config: self.config.clone(),
+            list_checks: false,
+            // A demo is of the machine, whatever the host's own system would need.
+            vm_only: true,
+            fresh: true,
+            accel: self.accel,
+            memory: self.memory,
+            cores: self.cores,
+            timeout: None,
+            network: self.network,
+            transport: self.transport,
+            keep: false,
+            no_jail: self.no_jail,
+            format: Format::Human,
+            report: Vec::new(),
+            artifacts: self.artifacts.clone(),
+            quiet: false,
+            nix: self.nix.clone(),
+        }
+    }
 }
 
 /// Arguments of `nixbox doctor`.

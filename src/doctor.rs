@@ -358,7 +358,7 @@ fn disks() -> Vec<(PathBuf, u64)> {
 }
 
 /// Bytes of memory that a guest may take: what is available, at most what this control group may still have.
-async fn memory() -> Option<u64> {
+pub(crate) async fn memory() -> Option<u64> {
     if cfg!(target_os = "linux") {
         let read = |path: &str| std::fs::read_to_string(path).ok();
         let available = available_memory(&read("/proc/meminfo")?)?;

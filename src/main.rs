@@ -44,6 +44,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Try(arguments) => {
             try_(&arguments, async |events, interrupt| nixbox::run::try_(&arguments, events, interrupt).await)
         }
+        Command::Demo(arguments) => {
+            try_(&arguments.as_try(), async |events, interrupt| nixbox::run::demo(&arguments, events, interrupt).await)
+        }
         Command::Doctor(arguments) => runtime()?.block_on(nixbox::doctor::run(&arguments)),
         Command::Clean(arguments) => print(&nixbox::clean::clean(arguments.dry_run)?),
         Command::Schema(arguments) => print(&match arguments.of {

@@ -127,6 +127,8 @@ pub mod run_file {
     pub const DISK: &str = "disk.qcow2";
     /// A root shell of the guest for a person, with `--keep`.
     pub const KEPT_SHELL: &str = "shell";
+    /// QEMU's VNC server, in a demo without a window.
+    pub const VNC: &str = "vnc";
     /// Who owns the run: `PID START_TIME` in clock ticks (proc_pid_stat(5)).
     pub const OWNER: &str = "owner";
 }

@@ -10,6 +10,8 @@
 mod harness;
 
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,7 @@ const WITH_GUESTS: &[Story] = &[
     ("json is one document and nothing else", json_is_one_document),
     ("a pass tells how to apply it and keeps the evidence", a_pass_keeps_the_evidence),
     ("virtio-serial finds out the same", virtio_serial),
+    ("a demo is seen over vnc, ends when told to, keeps its disk", demo),
     ("ctrl-c ends it at once and leaves nothing", ctrl_c),
     ("a second ctrl-c ends it hard", ctrl_c_twice),
     ("sigterm ends it", sigterm),
@@ -182,6 +185,55 @@ fn virtio_serial() {
     let report = outcome.report();
     assert_eq!(outcome.code(), 0, "{report:#}\n{}", outcome.stderr());
     assert_eq!(report["machine"]["transport"], "virtio-serial");
+}
+
+/// A demo as somebody without a screen has it: a viewer connects, the verdict is told, Ctrl-C ends it, the next one
+/// goes on with the disk.
+fn demo() {
+    let disks = tempfile::tempdir().expect("a directory");
+    let disk = disks.path().join("my demo.qcow2");
+    for round in ["a new disk", "the kept disk"] {
+        let mut call = Nixbox::new(["demo"]).arg(guest("graphical")).args(["--impure", "--network", "off"]);
+        let artifacts = call.home().join("artifacts");
+        call = call.args(["--display", "vnc", "--save"]).arg(&disk).arg("--artifacts").arg(&artifacts);
+        let running = call.env("DISPLAY", "").env("WAYLAND_DISPLAY", "").spawn();
+        let mut viewer = until("VNC answers", || {
+            let runs = running.home().join("state/nixbox/run");
+            let run = fs::read_dir(runs).ok()?.flatten().next()?;
+            UnixStream::connect(run.path().join("vnc")).ok()
+        });
+        let mut greeting = [0; 12];
+        viewer.read_exact(&mut greeting).expect("QEMU greets a viewer");
+        assert!(greeting.starts_with(b"RFB 003."), "{greeting:?}");
+        until("the machine is judged", || {
+            let kept =
+                |run: &fs::DirEntry| ["journal.txt", "screen.png"].iter().all(|name| run.path().join(name).exists());
+            fs::read_dir(&artifacts).ok()?.flatten().find(kept).map(drop)
+        });
+        // The last of the evidence is there: what follows takes no time, and the login is told before the end.
+        std::thread::sleep(Duration::from_millis(500));
+        running.signal(Signal::SIGINT);
+        let outcome = running.wait();
+        assert_eq!(outcome.code(), 0, "{round}: {}\n{}", outcome.stdout(), outcome.stderr());
+        assert!(outcome.stdout().starts_with("pass: graphical works"), "{}", outcome.stdout());
+        let told = outcome.stderr();
+        for line in ["vncviewer", "it works: ", "log in as root: the password is nixbox", "the disk is kept in"] {
+            assert!(told.contains(line), "{round}: {line:?} is not told: {told}");
+        }
+        assert_eq!(fs::read(&disk).expect("the disk was kept")[..4], *b"QFI\xfb");
+    }
+}
+
+/// Waits until there is something.
+fn until<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(240);
+    loop {
+        if let Some(it) = there() {
+            return it;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within 240 s");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// The processes of a run by a word of their command line.

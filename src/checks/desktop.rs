@@ -1363,7 +1363,7 @@ impl<'a> Scene<'a> {
                 ));
             }
         }
-        if window.is_none() && !reacts("pointer") {
+        if window.is_none() && reaction("pointer").is_some() && !reacts("pointer") {
             warns.push(Finding::new(
                 "pointer",
                 "the pointer was moved and nothing changed, and there is no program whose window could be opened"

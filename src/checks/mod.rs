@@ -121,9 +121,7 @@ impl Judgement {
 /// How long to wait until every promised service that runs has been active for the settle time, from its own
 /// `ActiveEnterTimestamp`, so that a machine that came up long ago is judged at once. `None`: no need to wait. Where
 /// there is no configuration that could promise, every service counts.
-///
-/// Also asks for a second look when a service is about to be restarted, and, for up to 10 s or half the boot's length after its end, when
-/// a card has no address yet although something is there that gets one.
+/// Also asks for a second look when a service is about to be restarted.
 pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Duration> {
     let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
     let young = facts.units.iter().filter_map(|unit| {
@@ -135,11 +133,16 @@ pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Dur
         let runs = counts && unit::is_active(unit) && unit.sub_state == "running" && unit.active_enter_us > 0;
         runs.then(|| settle_us.saturating_sub(facts.now_us.saturating_sub(unit.active_enter_us)))
     });
-    // A machine that took its time to boot, on a busy host, takes its time for a lease.
+    young.max().filter(|us| *us > 0).map(Duration::from_micros)
+}
+
+/// How long a lease may still take to come, where a card has no address yet although something is there that gets one:
+/// 10 s from the boot's end, or half the boot's length (a machine that took its time to boot, on a busy host, takes its
+/// time for a lease). `None`: nothing to wait for.
+pub fn lease_needed(facts: &Facts) -> Option<Duration> {
     let lease_us = (facts.manager.finish_us / 2).max(10_000_000);
-    let lease = network::is_waiting_for_an_address(facts)
-        .then(|| lease_us.saturating_sub(facts.now_us.saturating_sub(facts.manager.finish_us)));
-    young.chain(lease).max().filter(|us| *us > 0).map(Duration::from_micros)
+    let left = lease_us.saturating_sub(facts.now_us.saturating_sub(facts.manager.finish_us));
+    (network::is_waiting_for_an_address(facts) && left > 0).then_some(Duration::from_micros(left))
 }
 
 /// Judges a guest that could be looked into.

@@ -1095,7 +1095,9 @@ fn settling_counts_from_each_units_own_start() {
         facts.manager.finish_us = NOW - 4_000_000;
     });
     // Half of the 56 s that the boot took, less the 4 s that are over.
-    assert_eq!(needed(no_lease), Some(Duration::from_secs(24)));
+    assert_eq!(lease_needed(&no_lease.looks.first), Some(Duration::from_secs(24)));
+    assert_eq!(needed(no_lease), None);
+    assert_eq!(lease_needed(&guest().looks.first), None);
 }
 
 // --- anything at all ---

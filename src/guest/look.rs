@@ -169,17 +169,7 @@ fn read_files(text: &str, facts: &mut Facts) {
         proc_net::sockets(protocol, file(&format!("/proc/net/{table}")))
     });
     facts.listeners = proc_net::listeners(&sockets.concat(), &proc_net::holders(links, &names));
-    facts.network = Network {
-        resolves: facts.network.resolves,
-        ..proc_net::network(Tables {
-            dev: file("/proc/net/dev"),
-            route: file("/proc/net/route"),
-            ipv6_route: file("/proc/net/ipv6_route"),
-            if_inet6: file("/proc/net/if_inet6"),
-            fib_trie: file("/proc/net/fib_trie"),
-            resolv_conf: file("/etc/resolv.conf"),
-        })
-    };
+    facts.network = Network { resolves: facts.network.resolves, ..network_of(&files) };
     facts.accounts = accounts::accounts(lines);
     facts.groups = accounts::groups(file("/etc/group"));
     let mut lacks = |name: &str, missing: bool| {
@@ -192,6 +182,19 @@ fn read_files(text: &str, facts: &mut Facts) {
     lacks("accounts", lines.is_empty());
     lacks("groups", !files.contains_key("/etc/group"));
     lacks("taint", !files.contains_key("/proc/sys/kernel/tainted"));
+}
+
+/// The network, of files that [`split_files`] found.
+fn network_of(files: &BTreeMap<&'static str, &str>) -> Network {
+    let file = |path: &str| files.get(path).copied().unwrap_or_default();
+    proc_net::network(Tables {
+        dev: file("/proc/net/dev"),
+        route: file("/proc/net/route"),
+        ipv6_route: file("/proc/net/ipv6_route"),
+        if_inet6: file("/proc/net/if_inet6"),
+        fib_trie: file("/proc/net/fib_trie"),
+        resolv_conf: file("/etc/resolv.conf"),
+    })
 }
 
 /// The first number of `/proc/uptime`, seconds with two decimals. (It counts suspended time too, which a VM has not.)
@@ -263,6 +266,22 @@ impl Guest {
         facts
     }
 
+    /// The network alone, without names being resolved: a lookup of milliseconds.
+    ///
+    /// # Errors
+    /// The guest could not be asked, or did not tell.
+    pub async fn network(&self, limits: &Limits) -> Result<Network, Error> {
+        let files = FILES.join(" ");
+        let script = format!("head -v -c {FILE} {files} 2>/dev/null");
+        let output = self.shell().ask(&script, limits.patience, ANSWER).await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let files = split_files(&text);
+        if !files.contains_key("/proc/net/dev") {
+            return Err(Error::Lacks("/proc/net/dev".to_owned()));
+        }
+        Ok(network_of(&files))
+    }
+
     /// Adds everything that units in trouble have said: why they failed is most often told at a low priority.
     async fn add_words_of_troubled(&self, facts: &mut Facts, limits: &Limits) {
         let in_trouble = |unit: &&Unit| {
@@ -304,7 +323,10 @@ impl Guest {
     }
 
     /// Whether a name can be resolved; `None` when there is none to resolve.
-    async fn resolve(&self, name: Option<&str>, limits: &Limits) -> Result<Option<bool>, Error> {
+    ///
+    /// # Errors
+    /// The guest could not be asked, or has no `getent`.
+    pub async fn resolve(&self, name: Option<&str>, limits: &Limits) -> Result<Option<bool>, Error> {
         let Some(name) = name else { return Ok(None) };
         let name = quoted(name);
         let mut script = Script::new(format!("command -v getent >/dev/null || exit 127\ngetent ahosts {name}"));

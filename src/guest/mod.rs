@@ -44,6 +44,7 @@ pub struct Guest {
     token: Token,
     shell: Shell,
     manager: Arc<tokio::sync::Mutex<Option<Bus>>>,
+    warmed: Arc<tokio::sync::OnceCell<()>>,
     /// Whether PID 1's bus and the system bus have been connected before.
     used: Arc<[AtomicBool; 2]>,
 }
@@ -55,7 +56,7 @@ impl Guest {
     /// The guest behind this channel, which was given this token. Nothing is opened yet.
     pub fn new(channel: Arc<dyn Channel>, token: Token) -> Self {
         let shell = Shell::new(Arc::clone(&channel), token.clone());
-        Self { channel, token, shell, manager: Arc::default(), used: Arc::default() }
+        Self { channel, token, shell, manager: Arc::default(), warmed: Arc::default(), used: Arc::default() }
     }
 
     /// Its shell.
@@ -107,16 +108,19 @@ impl Guest {
         tokio::time::timeout(patience, connected).await.map_err(|_| late())?
     }
 
-    /// Waits until the guest answers and keeps ready what a look needs: two sessions and PID 1's bus. Under TCG this costs
-    /// a second of the guest's time, which a boot can spare better than a look.
+    /// Waits until the guest answers and keeps ready what a look needs: two sessions and PID 1's bus. Done once, whoever
+    /// asks: under TCG it costs a second of the guest's time, which a boot can spare better than a look.
     ///
     /// # Errors
     /// The guest does not answer within `patience`: it has not come that far, or its systemd is too old (before 256 it
     /// takes no units from credentials).
     pub async fn warm(&self, patience: Duration) -> Result<(), Error> {
-        let (shell, bus) = tokio::join!(self.shell.warm(2, patience), self.manager(patience));
-        shell?;
-        bus.map(drop)
+        let warm = self.warmed.get_or_try_init(async || {
+            let (shell, bus) = tokio::join!(self.shell.warm(2, patience), self.manager(patience));
+            shell.and(bus.map(drop))
+        });
+        let late = || Error::Deadline("the guest's shell does not answer".to_owned());
+        tokio::time::timeout(patience, warm).await.map_err(|_| late())?.map(drop)
     }
 
     /// Waits for the end of the boot as PID 1 tells it over D-Bus, for guests without notify messages (virtio-serial).

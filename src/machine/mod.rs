@@ -7,6 +7,7 @@
 //! * [`screen`]: what it shows, and input
 //! * [`accel`]: which accelerator works here, by proof
 //! * [`rundir`]: where a run's files lie
+//! * [`window`]: what a person sees and hears of it in a demo
 //!
 //! A [`Machine`] listens before it starts anything, so that nothing has to be polled for: QEMU's connection *is* the
 //! event. From then on everything that happens comes by [`Machine::next_event`].
@@ -35,6 +36,7 @@ pub mod qmp;
 pub mod rundir;
 pub mod screen;
 pub mod spec;
+pub mod window;
 
 pub use accel::AccelWish;
 pub use jail::{JailKind, JailOptions};
@@ -440,6 +442,7 @@ fn runner_order(spec: &Spec, jail: &JailOptions, runner: &Path) -> Order {
     if spec.transport == Transport::Vsock {
         devices.push(PathBuf::from("/dev/vhost-vsock"));
     }
+    devices.extend(spec.nodes.iter().cloned());
     let memory = spec.memory_mib << 20;
     Order {
         kind: jail.kind,

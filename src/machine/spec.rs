@@ -76,6 +76,8 @@ pub struct Traits {
     pub serials: usize,
     /// What its last `-m` says, in MiB.
     pub memory_mib: Option<u64>,
+    /// The QEMU that it starts, by absolute path.
+    pub qemu: Option<PathBuf>,
 }
 
 impl Traits {
@@ -96,11 +98,18 @@ impl Traits {
                 "-cpu" => traits.cpu_max = next == "max",
                 "-serial" => traits.serials += 1,
                 "-m" => traits.memory_mib = memory_mib(next).or(traits.memory_mib),
+                _ if is_qemu(word) && traits.qemu.is_none() => traits.qemu = Some(word.into()),
                 _ => {}
             }
         }
         traits
     }
+}
+
+/// Whether this is the path of an emulator: `…/qemu-system-x86_64`, `…/qemu-kvm`.
+fn is_qemu(word: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or_default();
+    word.starts_with('/') && (name.starts_with("qemu-system-") || name == "qemu-kvm")
 }
 
 /// QEMU's `-m [size=]N[M|G]`, in MiB (a bare number is MiB; qemu(1)).
@@ -147,6 +156,10 @@ pub struct Spec {
     pub kernel_params: Vec<String>,
     /// Further arguments for QEMU (sound cards, displays).
     pub extra: Vec<OsString>,
+    /// Further variables of the runner's environment.
+    pub variables: Vec<(OsString, OsString)>,
+    /// Further device nodes that the jail has.
+    pub nodes: Vec<PathBuf>,
 }
 
 /// SMBIOS tables above this size are truncated without a word; nixbox stays well below (bytes).
@@ -172,6 +185,8 @@ impl Spec {
             credentials: Vec::new(),
             kernel_params: Vec::new(),
             extra: Vec::new(),
+            variables: Vec::new(),
+            nodes: Vec::new(),
         }
     }
 
@@ -210,7 +225,7 @@ pub fn quote(value: impl AsRef<OsStr>) -> OsString {
 }
 
 /// `before` + the quoted value + `after`.
-fn option(before: &str, value: impl AsRef<OsStr>, after: &str) -> OsString {
+pub(super) fn option(before: &str, value: impl AsRef<OsStr>, after: &str) -> OsString {
     let mut option = OsString::from(before);
     option.push(quote(value));
     option.push(after);
@@ -304,6 +319,7 @@ pub fn environment(spec: &Spec) -> Vec<(OsString, OsString)> {
     }
     params.extend(spec.kernel_params.iter().cloned());
     set("QEMU_KERNEL_PARAMS", params.join(" ").into());
+    environment.extend(spec.variables.iter().cloned());
     environment
 }
 
@@ -482,7 +498,14 @@ exec /nix/store/x-qemu/bin/qemu-kvm -machine accel=kvm:tcg -cpu max \
         let traits = Traits::scan(&RUNNER.replace("$QEMU_OPTS", own));
         assert_eq!(
             traits,
-            Traits { own_memory_backend: true, accel_option: true, cpu_max: false, serials: 1, memory_mib: Some(2048) }
+            Traits {
+                own_memory_backend: true,
+                accel_option: true,
+                cpu_max: false,
+                serials: 1,
+                memory_mib: Some(2048),
+                qemu: Some("/nix/store/x-qemu/bin/qemu-kvm".into())
+            }
         );
     }
 

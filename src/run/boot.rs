@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::checks::{self, End};
@@ -55,6 +56,10 @@ pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
         MachineEvent::Shutdown { reason, .. } if reason == "guest-panic" => Ok(End::Panicked),
         MachineEvent::Shutdown { reason, .. } if reason == "guest-reset" => Ok(End::Reset),
         MachineEvent::Shutdown { by_guest: true, .. } => Ok(End::PoweredOff),
+        MachineEvent::Shutdown { reason, .. } if reason == "host-ui" => Err(Failure {
+            what: "the window was closed before the checks were done".to_owned(),
+            ..Failure::interrupted()
+        }),
         MachineEvent::Shutdown { reason, .. } => Err(Failure::host(format!("QEMU shut the machine down: {reason}"))),
         MachineEvent::Exited { code, signal, stderr_tail } => {
             let how = match (code, signal) {
@@ -132,12 +137,14 @@ impl Boot<'_> {
         }
     }
 
-    /// Waits until the guest is up, or until it is clear that it will not be.
+    /// Waits until the guest is up, or until it is clear that it will not be. What is prepared for the look meanwhile goes
+    /// on in the `background`.
     pub(super) async fn wait(
         &self,
         machine: &mut Machine,
         mut notifications: mpsc::UnboundedReceiver<Notification>,
         guest: &Guest,
+        background: &mut JoinSet<()>,
     ) -> ComeUp {
         let started = Instant::now();
         let deadline = started + self.limit;
@@ -172,7 +179,12 @@ impl Boot<'_> {
                     }
                 }
                 Some(notification) = notifications.recv() => {
-                    heard = true;
+                    if !heard {
+                        heard = true;
+                        let (guest, patience) = (guest.clone(), self.limit);
+                        // Should it fail, the look says why.
+                        background.spawn(async move { drop(guest.warm(patience).await) });
+                    }
                     if !matches!(notification, Notification::Status(_)) {
                         idle = Idle::default();
                     }

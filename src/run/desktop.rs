@@ -174,6 +174,8 @@ pub(super) struct See<'a> {
     pub(super) scale: f64,
     pub(super) events: &'a Events,
     pub(super) artifacts: Option<&'a Artifacts>,
+    /// A person sits in front of it: nobody else logs in, moves the pointer, types.
+    pub(super) person: bool,
 }
 
 /// Since when a guest does nothing, by its own count.
@@ -245,7 +247,8 @@ impl See<'_> {
                 seen.greeter = Some(self.wait(guest, Goal::Greeter, &mut seen.gaps).await);
                 self.keep(artifact::GREETER);
             }
-            match self.person() {
+            match self.someone() {
+                _ if self.person => seen.way = Way::None("who sits in front of it logs in".to_owned()),
                 None => seen.way = Way::None("no user of the configuration could be logged in".to_owned()),
                 Some(account) => {
                     seen.user = Some(account.name.clone());
@@ -277,7 +280,7 @@ impl See<'_> {
     }
 
     /// Who is logged in where the configuration logs in nobody: a person of the configuration.
-    fn person(&self) -> Option<&Account> {
+    fn someone(&self) -> Option<&Account> {
         let people = self.facts.accounts.iter().filter(|account| {
             self.promises.users.get(&account.name).is_some_and(|user| user.normal) && account.shell_works
         });
@@ -519,8 +522,8 @@ impl See<'_> {
         };
         let hands = async {
             match server {
-                Some(server) => self.touch(guest, account, session, server).await,
-                None => (Vec::new(), None),
+                Some(server) if !self.person => self.touch(guest, account, session, server).await,
+                _ => (Vec::new(), None),
             }
         };
         let ((manager, portal), (reactions, window)) = tokio::join!(asks, hands);

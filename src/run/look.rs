@@ -13,7 +13,7 @@ use crate::checks::{self, Context, End, Judgement, Looks, NoBoot, Plan};
 use crate::config::DEFAULT_SCRIPT_DEADLINE;
 use crate::event::Events;
 use crate::failure::Result;
-use crate::guest::facts::Facts;
+use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
 use crate::machine::{Accel, Machine, Screen};
@@ -28,8 +28,8 @@ const LAST_LOOK: Duration = Duration::from_secs(20);
 const JOURNAL_LIMIT: usize = 8 << 20;
 /// How long the journal's text may take to come.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
-/// Between two looks while a lease is waited for.
-const LEASE_INTERVAL: Duration = Duration::from_millis(300);
+/// Between two looks at the network while a lease is waited for.
+const LEASE_INTERVAL: Duration = Duration::from_millis(100);
 /// Between two attempts of a request or a script.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
@@ -45,6 +45,8 @@ pub(super) struct Look<'a> {
     pub(super) artifacts: Option<&'a Artifacts>,
     /// The screen, where a desktop is to be looked at.
     pub(super) watch: Option<&'a Watch>,
+    /// A person sits in front of it, whose pointer and keys are not to be used.
+    pub(super) person: bool,
 }
 
 /// What a verdict rests on.
@@ -121,16 +123,32 @@ impl Look<'_> {
         let mut later: Option<Facts> = None;
         let settle = self.plan.settings.settle;
         // No longer than the first look asked for: what is restarted for ever never settles.
-        let until = checks::settle_needed(self.plan, &first, settle).map(|wait| Instant::now() + wait);
-        while let Some(wait) = checks::settle_needed(self.plan, later.as_ref().unwrap_or(&first), settle)
-            && until.is_some_and(|until| Instant::now() < until)
+        let now = Instant::now();
+        let settled = checks::settle_needed(self.plan, &first, settle).map(|wait| now + wait);
+        let leased = checks::lease_needed(&first).map(|wait| now + wait);
+        let before = |end: Option<Instant>| end.is_some_and(|end| Instant::now() < end);
+        loop {
+            let facts = later.as_ref().unwrap_or(&first);
+            if let Some(wait) = checks::settle_needed(self.plan, facts, settle).filter(|_| before(settled)) {
+                self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
+                tokio::time::sleep(wait).await;
+                later = Some(self.look_again(guest, &wanted, &first).await);
+            } else if before(leased) && checks::lease_needed(facts).is_some() {
+                // Units settle when their time is over; a lease comes when it comes, and changes nothing else.
+                self.events.doing("waiting for the network's address");
+                tokio::time::sleep(LEASE_INTERVAL).await;
+                if let Ok(network) = guest.network(&self.limits()).await {
+                    later = Some(Facts { network, ..facts.clone() });
+                }
+            } else {
+                break;
+            }
+        }
+        if leased.is_some()
+            && let Some(facts) = &mut later
         {
-            self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
-            // Units settle when their time is over. What may be waited for longer is a lease, and that comes when it
-            // comes.
-            let step = if wait > settle { LEASE_INTERVAL } else { wait };
-            tokio::time::sleep(step).await;
-            later = Some(self.look_again(guest, &wanted, &first).await);
+            // Without an address no name could be resolved.
+            facts.network.resolves = guest.resolve(wanted.resolve.as_deref(), &self.limits()).await.unwrap_or(None);
         }
         Ok(Looks { first, later, ..Looks::default() })
     }
@@ -148,6 +166,7 @@ impl Look<'_> {
             scale: self.scale(),
             events: self.events,
             artifacts: self.artifacts,
+            person: self.person,
         };
         let seen = see.see(guest).await;
         let later = self.look_again(guest, &self.wanted(), &looks.first).await;
@@ -159,7 +178,9 @@ impl Look<'_> {
         // What was asked for once (requests, scripts, timers) is not done again.
         let again = Wanted { units: wanted.units.clone(), system_bus: true, ..Wanted::default() };
         let later = guest.look(&again, &self.limits()).await;
-        Facts { http: first.http.clone(), scripts: first.scripts.clone(), timers: first.timers.clone(), ..later }
+        let network = Network { resolves: first.network.resolves, ..later.network };
+        let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
+        Facts { network, http, scripts, timers, ..later }
     }
 
     async fn judge_no_boot(

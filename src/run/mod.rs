@@ -3,21 +3,25 @@
 //!
 //! * this file: the order of things, and what the machine is made of
 //! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
+//! * `demo`: what is different where a person sits in front of the machine
 //! * `desktop`: what is done to see a desktop
 //! * `look`: what is asked of a guest, how the answers become a judgement
 
 mod boot;
+mod demo;
 mod desktop;
 mod look;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::task::JoinSet;
+
 use crate::build::{self, Built, Nix};
 use crate::channel::{Channel, Transport, VhostUser, VirtioSerial};
 use crate::checks::{self, Judgement, Plan, Selection};
-use crate::cli::TryArgs;
-use crate::config::{self, Settings};
+use crate::cli::{DemoArgs, TryArgs};
+use crate::config::{self, Config, Settings};
 use crate::event::{Event, Events, Phase};
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::{Token, credentials};
@@ -25,10 +29,11 @@ use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailKind, JailOptions};
 use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
-use crate::names::{Exit, GUEST_CID, artifact, run_file};
+use crate::names::{GUEST_CID, artifact, run_file};
 use crate::report::artifacts::{Artifacts, state_directory};
-use crate::report::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
+use crate::report::{CheckResult, MachineInfo, Report, Status, Verdict};
 use crate::target::{self, Target};
+use demo::Demo;
 
 /// How often a machine is started again when QEMU itself crashed before the guest said a word: multi-threaded TCG
 /// aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
@@ -40,8 +45,23 @@ const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
 const CHILDREN_LIMIT: Duration = Duration::from_secs(2);
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
+
 /// Runs `nixbox try`. Always answers with a report: what went wrong is in it.
 pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> (Report, Option<Artifacts>) {
+    run(arguments, None, events, interrupt).await
+}
+
+/// Runs `nixbox demo`, which ends when the person ends it. Always answers with a report.
+pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) -> (Report, Option<Artifacts>) {
+    run(&arguments.as_try(), Some(arguments), events, interrupt).await
+}
+
+async fn run(
+    arguments: &TryArgs,
+    demo: Option<&DemoArgs>,
+    events: Events,
+    interrupt: Interrupt,
+) -> (Report, Option<Artifacts>) {
     let clock = Instant::now();
     let mut run = Run {
         arguments,
@@ -49,8 +69,14 @@ pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> 
         interrupt,
         report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
         artifacts: None,
+        demo: None,
     };
-    if let Err(failure) = run.go().await {
+    let made = demo.map(Demo::new).transpose().map(|demo| run.demo = demo);
+    let done = match made {
+        Ok(()) => run.go().await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = done {
         // What was interrupted while it started is ended by being dropped, which waits for nobody.
         jail::children_end(CHILDREN_LIMIT).await;
         run.failed(&failure);
@@ -65,6 +91,8 @@ struct Run<'a> {
     interrupt: Interrupt,
     report: Report,
     artifacts: Option<Artifacts>,
+    /// Where a person sits in front of the machine.
+    demo: Option<Demo>,
 }
 
 /// What is known before anything is started.
@@ -77,6 +105,19 @@ struct Prepared {
     accel: Accel,
     jail: JailKind,
     run_dir: RunDir,
+    stage: Option<demo::Stage>,
+}
+
+impl Prepared {
+    /// How the runner is jailed.
+    fn jail_options(&self) -> JailOptions {
+        JailOptions {
+            kind: self.jail,
+            store: self.built.store.physical(std::path::Path::new(build::STORE_DIR)),
+            disk_limit: (self.plan.promises.disk_mib.unwrap_or(DISK_MIB) + 1024) << 20,
+            ..JailOptions::default()
+        }
+    }
 }
 
 /// A channel, and for virtio-serial what has to be connected once QEMU is up.
@@ -128,10 +169,7 @@ impl Run<'_> {
     async fn prepare(&mut self) -> Result<Prepared> {
         let arguments = self.arguments;
         // What the user wrote is looked at before anything that takes time.
-        let named = arguments.config.as_deref();
-        if named.is_some() {
-            config::load(named, None)?;
-        }
+        let named = arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
         let mut nix = Nix::new(arguments.nix.clone());
         let target = phase(&self.events, Phase::Resolve, async {
             target::resolve(arguments.target.as_deref(), &nix, &self.events).await
@@ -153,8 +191,13 @@ impl Run<'_> {
             nix = nix.log_to(artifacts.file(artifact::NIX_LOG));
         }
 
-        let settings = self.settings(&target)?;
-        let selection = Selection::new(&arguments.only, &arguments.skip, settings.scripts.keys().map(String::as_str))?;
+        let config = named.map_or_else(|| config::load(None, target.dir()), Ok)?;
+        let settings = self.settings(&config, &target);
+        let mut skip = arguments.skip.clone();
+        if self.demo.is_some() {
+            skip.extend(Demo::skipped().map(str::to_owned));
+        }
+        let selection = Selection::new(&arguments.only, &skip, settings.scripts.keys().map(String::as_str))?;
         let wish = settings.machine.accel.unwrap_or_default();
         let launcher = jail::launcher();
         let (evaluated, accel, jail) = phase(&self.events, Phase::Evaluate, async {
@@ -196,22 +239,26 @@ impl Run<'_> {
             systemd: None,
             qemu: None,
         });
-        Ok(Prepared { target, nix, built, settings, plan, accel, jail, run_dir })
+        let mut prepared = Prepared { target, nix, built, settings, plan, accel, jail, run_dir, stage: None };
+        if let Some(demo) = &self.demo {
+            prepared.stage = Some(demo.stage(&prepared.built.runner, &prepared.jail_options()).await);
+        }
+        Ok(prepared)
     }
 
     /// `nixbox.toml`, with the flags on top.
-    fn settings(&self, target: &Target) -> Result<Settings> {
+    fn settings(&self, config: &Config, target: &Target) -> Settings {
         let arguments = self.arguments;
-        let config = config::load(arguments.config.as_deref(), target.dir())?;
         let mut settings = config.settings_for(target.host().unwrap_or_default());
         let machine = &mut settings.machine;
         machine.accel = arguments.accel.or(machine.accel);
         machine.memory = arguments.memory.or(machine.memory);
         machine.cores = arguments.cores.map(config::Cores).or(machine.cores);
-        machine.network = arguments.network.or(machine.network);
+        let usual = self.demo.as_ref().map(|_| NetworkPolicy::User);
+        machine.network = arguments.network.or(machine.network).or(usual);
         machine.timeout = arguments.timeout.map(config::Time).or(machine.timeout);
         machine.transport = arguments.transport.or(machine.transport);
-        Ok(settings)
+        settings
     }
 
     /// The best jail there is; a person is told when it is none.
@@ -244,22 +291,26 @@ impl Run<'_> {
 
     /// Starts the machine, waits for it, looks into it, ends it.
     async fn attempt(&mut self, prepared: &Prepared, run_dir: &RunDir) -> Result<Attempt> {
-        let Prepared { built, settings, plan, accel, .. } = prepared;
+        let Prepared { settings, plan, accel, .. } = prepared;
         let transport = self.transport(settings);
         let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
-        let (spec, limit) = self.spec(prepared, run_dir, transport, &token);
+        let (mut spec, limit) = self.spec(prepared, run_dir, transport, &token);
         let memory_mib = spec.memory_mib;
         let no_router = spec.network == NetworkPolicy::Off && spec.restrict;
         if let Some(info) = &mut self.report.machine {
             info.memory_mib = memory_mib;
             info.cores = spec.cores;
         }
-        let jail = JailOptions {
-            kind: prepared.jail,
-            store: built.store.physical(std::path::Path::new(build::STORE_DIR)),
-            disk_limit: (plan.promises.disk_mib.unwrap_or(DISK_MIB) + 1024) << 20,
-            ..JailOptions::default()
-        };
+        let mut jail = prepared.jail_options();
+        if let (Some(demo), Some(stage)) = (&self.demo, &prepared.stage) {
+            demo.restore(run_dir)?;
+            let devices = demo.devices(stage, run_dir.path())?;
+            spec.extra.extend(devices.arguments);
+            spec.variables.extend(devices.environment);
+            spec.nodes.extend(devices.nodes);
+            jail.read_only.extend(devices.shows);
+            devices.told.into_iter().for_each(|told| self.events.note(told));
+        }
         let boot_clock = Instant::now();
         self.events.send(Event::Started(Phase::Boot));
         let WayIn { channel, serial } = self.channel(transport, run_dir.path())?;
@@ -284,8 +335,9 @@ impl Run<'_> {
         let watch = plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone()));
 
         let boot = boot::Boot { notifies: transport != Transport::VirtioSerial, limit, events: &self.events };
+        let mut background = JoinSet::new();
         let come_up = tokio::select! {
-            come_up = boot.wait(&mut machine, notifications, &guest) => Ok(come_up),
+            come_up = boot.wait(&mut machine, notifications, &guest, &mut background) => Ok(come_up),
             () = interrupt.orderly() => Err(Failure::interrupted()),
         };
         self.events.send(Event::Ended(Phase::Boot, boot_clock.elapsed()));
@@ -302,6 +354,7 @@ impl Run<'_> {
                     events: &self.events,
                     artifacts: self.artifacts.as_ref(),
                     watch: watch.as_ref(),
+                    person: self.demo.is_some(),
                 };
                 phase(&self.events, Phase::Look, async {
                     tokio::select! {
@@ -315,10 +368,18 @@ impl Run<'_> {
         if self.arguments.keep && matches!(attempt, Ok(Attempt::Seen(_))) {
             self.keep(&guest, run_dir).await;
         }
+        if let (Some(demo), Ok(Attempt::Seen(seen))) = (&self.demo, &attempt) {
+            self.present(demo, &mut machine, &guest, &plan.promises, &seen.judgement.results).await;
+        }
         let stopped = phase(&self.events, Phase::Stop, machine.stop()).await;
         listener.abort();
         if !stopped.orderly {
             self.events.note("QEMU did not quit when it was told to, and was killed");
+        }
+        if let (Some(demo), Ok(Attempt::Seen(_))) = (&self.demo, &attempt)
+            && let Some(told) = demo.save(run_dir)?
+        {
+            self.events.note(told);
         }
         attempt
     }
@@ -333,6 +394,11 @@ impl Run<'_> {
         spec.cores = machine.cores.map_or_else(|| promises.cores.unwrap_or(1).max(host_cores), |cores| cores.0);
         if let Some(memory) = machine.memory.map(|memory| memory.0).or(promises.memory_mib) {
             spec.memory_mib = memory;
+        }
+        if let Some(stage) = &prepared.stage
+            && machine.memory.is_none()
+        {
+            spec.memory_mib = Demo::memory_mib(stage, spec.memory_mib);
         }
         spec.accel = prepared.accel;
         spec.transport = transport;
@@ -395,10 +461,6 @@ impl Run<'_> {
             check.detail = failure.why.iter().flat_map(|why| why.lines()).map(str::to_owned).collect();
             check.hint.clone_from(&failure.hint);
             self.report.checks.push(check);
-        }
-        // An evaluation error of the host's own system is one of evaluation, whatever came before.
-        if failure.exit == Exit::Build && failure.check == Some(build::check::EVAL) {
-            self.report.stage = Some(Stage::Evaluate);
         }
     }
 }

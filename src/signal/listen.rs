@@ -2,8 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::samples::Samples;
+use super::samples::{FLOOR_DBFS, Samples, dbfs};
 use super::tone::{Sequence, Side};
+
+mod measure;
+mod recognise;
+#[cfg(test)]
+mod tests;
+mod track;
 
 /// What is in a captured sound: data, no verdict. Levels are dBFS (see [`super::FLOOR_DBFS`]), times are seconds from
 /// the beginning of the capture, ratios are 1 where all is as it was sent.
@@ -96,9 +102,10 @@ pub enum Layout {
     AsSent,
     /// Left on the right, right on the left.
     Swapped,
-    /// All that was heard was on the left: the right channel is silent.
+    /// All that was heard was on the left: the right channel is silent. What was sent on the right is missing, or was
+    /// mixed into the left: the tones tell.
     LeftOnly,
-    /// All that was heard was on the right: the left channel is silent.
+    /// All that was heard was on the right, likewise.
     RightOnly,
     /// All that was heard was in both channels, what was sent in one of them too.
     Mono,
@@ -119,8 +126,62 @@ pub struct Dropout {
 }
 
 /// Finds the sequence in a captured sound, whatever came before it, how loud, how fast (a quarter to four times) and
-/// how torn it arrived.
+/// how torn it arrived. If it is there several times, the one that has most of it counts.
 pub fn analyse(samples: &Samples, sequence: &Sequence) -> Heard {
-    let _ = (samples, sequence);
-    unimplemented!()
+    let (left_mean, right_mean) = (mean(samples.left()), mean(samples.right()));
+    // A shifted mean would pass for sound wherever there is none.
+    let without = |values: &[f64], mean: f64| values.iter().map(|value| value - mean).collect();
+    let steady = Samples::new(samples.rate(), without(samples.left(), left_mean), without(samples.right(), right_mean));
+    let still = |values: &[f64]| values.iter().all(|value| value.abs() <= STEP);
+    let silent = still(steady.left()) && still(steady.right());
+    let playback = if silent {
+        None
+    } else {
+        recognise::recognise(track::segments(&steady), sequence)
+            .and_then(|recognised| measure::playback(&steady, sequence, &recognised))
+    };
+    Heard {
+        seconds: samples.seconds(),
+        silent,
+        left: channel(samples.left(), left_mean),
+        right: channel(samples.right(), right_mean),
+        noise_floor_dbfs: noise_floor(&steady),
+        playback,
+    }
+}
+
+/// One step of 16 bits, with room for rounding.
+const STEP: f64 = 1.01 / 32768.0;
+/// What counts as full scale: a step below it, as not every converter goes to the end.
+const FULL: f64 = 0.9999;
+
+fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+}
+
+fn channel(values: &[f64], mean: f64) -> Channel {
+    let peak = values.iter().fold(0.0, |peak: f64, value| peak.max(value.abs()));
+    let full = |value: f64| if value.abs() >= FULL { value.signum() as i32 } else { 0 };
+    let clipped = |i: usize| {
+        let this = full(values[i]);
+        this != 0
+            && (i.checked_sub(1).is_some_and(|i| full(values[i]) == this)
+                || values.get(i + 1).is_some_and(|next| full(*next) == this))
+    };
+    let clipped_samples = if peak < FULL { 0 } else { (0..values.len()).filter(|i| clipped(*i)).count() };
+    Channel { peak_dbfs: dbfs(peak), dc_offset: mean, clipped_samples }
+}
+
+/// The level that a tenth of the sound stays below, in dBFS: the gaps of the sequence are more than that.
+fn noise_floor(samples: &Samples) -> f64 {
+    let block = (samples.rate() as usize / 100).max(1);
+    let power = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>() / block as f64;
+    let mut powers: Vec<f64> = samples
+        .left()
+        .chunks_exact(block)
+        .zip(samples.right().chunks_exact(block))
+        .map(|(left, right)| (power(left) + power(right)) / 2.0)
+        .collect();
+    let tenth = powers.len() / 10;
+    if powers.is_empty() { FLOOR_DBFS } else { dbfs(powers.select_nth_unstable_by(tenth, f64::total_cmp).1.sqrt()) }
 }

@@ -44,6 +44,17 @@ pub enum Side {
     Both,
 }
 
+impl Side {
+    /// The side that it is on once the channels are swapped.
+    pub fn other(self) -> Self {
+        match self {
+            Side::Left => Side::Right,
+            Side::Right => Side::Left,
+            Side::Both => Side::Both,
+        }
+    }
+}
+
 /// One tone of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tone {

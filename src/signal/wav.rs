@@ -191,3 +191,115 @@ fn sample(bytes: &[u8]) -> f64 {
         _ => f64::from((number(bytes) << (32 - 8 * bytes.len() as u32)) as i32) / 2_147_483_648.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::signal::tone::{RATE, Sequence, render};
+
+    /// A header as QEMU writes it when the first sound comes, with what it says replaced.
+    fn header(tag: u16, channels: u16, rate: u32, bits: u16, size: u32) -> Vec<u8> {
+        let mut out = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0".to_vec();
+        out.extend(tag.to_le_bytes());
+        out.extend(channels.to_le_bytes());
+        out.extend(rate.to_le_bytes());
+        out.extend([0; 6]);
+        out.extend(bits.to_le_bytes());
+        out.extend(b"data");
+        out.extend(size.to_le_bytes());
+        out
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let sound = render(&Sequence::default(), RATE);
+        let bytes = write(&sound);
+        assert_eq!(bytes.len(), 44 + 4 * sound.frames());
+        let read = read(&bytes).unwrap();
+        assert_eq!((read.channels, read.bits, read.open, read.cut), (2, 16, false, false));
+        assert_eq!((read.samples.rate(), read.samples.frames()), (RATE, sound.frames()));
+        let differ = |a: &[f64], b: &[f64]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 1.0 / 30000.0);
+        assert!(!differ(read.samples.left(), sound.left()) && !differ(read.samples.right(), sound.right()));
+    }
+
+    #[test]
+    fn too_loud_is_clipped() {
+        let read = read(&write(&Samples::new(8000, vec![7.0, -7.0], vec![f64::NAN, 0.5]))).unwrap();
+        assert_eq!(read.samples.left(), [32767.0 / 32768.0, -1.0]);
+        assert_eq!(read.samples.right()[0], 0.0);
+    }
+
+    #[test]
+    fn a_capture_that_is_still_written_is_read_as_far_as_it_goes() {
+        let mut bytes = header(1, 2, 44_100, 16, 0);
+        bytes.extend([0, 64, 0, 192, 0, 32, 1]);
+        let read = read(&bytes).unwrap();
+        assert!(read.open);
+        assert_eq!((read.samples.left(), read.samples.right()), (&[0.5][..], &[-0.5][..]));
+        assert_eq!(super::read(b""), Err(WavError::Short));
+        assert_eq!(super::read(&bytes[..43]), Err(WavError::Short));
+        assert_eq!(super::read(&bytes[..44]).unwrap().samples.frames(), 0);
+    }
+
+    #[test]
+    fn every_width_and_mono_are_read() {
+        for (bits, bytes) in [(8, &[192][..]), (16, &[0, 64]), (24, &[0, 0, 64]), (32, &[0, 0, 0, 64])] {
+            let read = read(&[&header(1, 1, 8000, bits, 0)[..], bytes].concat()).unwrap();
+            assert_eq!((read.samples.left(), read.samples.right()), (&[0.5][..], &[0.5][..]), "{bits}");
+        }
+        let three = read(&[&header(1, 3, 8000, 8, 6)[..], &[128, 192, 0, 0, 128, 0]].concat()).unwrap();
+        assert_eq!((three.samples.left(), three.samples.right()), (&[0.0, -1.0][..], &[0.5, 0.0][..]));
+        assert!(!three.open);
+    }
+
+    #[test]
+    fn headers_that_cannot_be_are_told() {
+        assert_eq!(read(&header(3, 2, 44_100, 32, 0)), Err(WavError::NotPcm(3)));
+        assert_eq!(read(&header(1, 0, 44_100, 16, 0)), Err(WavError::Channels(0)));
+        assert_eq!(read(&header(1, 9999, 44_100, 16, 0)), Err(WavError::Channels(9999)));
+        assert_eq!(read(&header(1, 2, 0, 16, 0)), Err(WavError::Rate(0)));
+        assert_eq!(read(&header(1, 2, u32::MAX, 16, 0)), Err(WavError::Rate(u32::MAX)));
+        assert_eq!(read(&header(1, 2, 44_100, 12, 0)), Err(WavError::Bits(12)));
+        assert_eq!(read(&[b'x'; 99]), Err(WavError::NotWav));
+        assert_eq!(read(b"<html>"), Err(WavError::NotWav));
+        let mut odd = header(1, 2, 44_100, 16, 0);
+        odd[12..16].copy_from_slice(b"junk");
+        assert_eq!(read(&odd), Err(WavError::NoFormat));
+    }
+
+    #[test]
+    fn chunks_that_mean_nothing_to_us_are_passed_over() {
+        let plain = header(1, 1, 8000, 8, 1);
+        let mut bytes = plain[..12].to_vec();
+        bytes.extend(b"LIST\x03\0\0\0abc\0");
+        bytes.extend(&plain[12..]);
+        bytes.extend([255, 0, 0]);
+        assert_eq!(read(&bytes).unwrap().samples.frames(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), header in any::<bool>()) {
+            let bytes = if header { [b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x02\0\x44\xac\0\0", &bytes[..]].concat() } else { bytes };
+            if let Ok(capture) = read(&bytes) {
+                prop_assert!(capture.samples.frames() <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn hostile_headers_are_read_or_refused(
+            (tag, channels, rate, bits, size) in (0u16..3, any::<u16>(), any::<u32>(), 0u16..40, any::<u32>()),
+            channels_fit in any::<bool>(), rate_fits in any::<bool>(), body in prop::collection::vec(any::<u8>(), 0..99),
+        ) {
+            let channels = if channels_fit { channels % 4 } else { channels };
+            let rate = if rate_fits { rate % 100_000 } else { rate };
+            let bytes = [header(tag, channels, rate, bits / 8 * 8, size), body].concat();
+            if let Ok(capture) = read(&bytes) {
+                prop_assert!(capture.samples.frames() * usize::from(channels * bits / 8) <= bytes.len());
+                prop_assert!(capture.samples.left().iter().all(|value| value.abs() <= 1.0));
+            }
+        }
+    }
+}

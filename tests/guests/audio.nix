@@ -1,7 +1,11 @@
 # The machines of the set `audio`: sound in a user's session, no desktop. The form is that of machines.nix.
+#
+# Nobody logs in unless it says so: a machine is judged in a session that nixbox starts for alice, who is not in the
+# group audio, as logind gives the card to whom sits at the seat.
 { mkGuest, packages }:
 let
   inherit (packages) dist sw run;
+  inherit (builtins) listToAttrs;
 
   guest = name: expect: description: {
     inherit name;
@@ -10,6 +14,249 @@ let
       machine = mkGuest ({ inherit name; } // description);
     };
   };
+
+  merge =
+    a: b:
+    a // builtins.mapAttrs (n: v: if builtins.isAttrs v && !(v ? type && v.type == "derivation") && a ? ${n} && builtins.isAttrs a.${n} then merge a.${n} v else v) b;
+
+  alice = { isNormalUser = true; uid = 1000; extraGroups = [ "wheel" ]; initialPassword = "alice"; description = "Alice"; };
+  autologin = { services.getty.autologinUser = "alice"; virtualisation.graphics = true; };
+
+  # PipeWire as the manual has it, with CONFIG laid over.
+  pipewire = config: {
+    config = merge {
+      services.pipewire = { enable = true; audio.enable = true; pulse.enable = true; alsa.enable = true; };
+      security.rtkit.enable = true;
+      users.users.alice = alice;
+    } config;
+  };
+  pulse = config: { config = merge { services.pulseaudio.enable = true; hardware.alsa.enablePersistence = true; users.users.alice = alice; } config; };
+
+  # What a user's session does at its start: the session is up when it is done.
+  atLogin = name: description: script: {
+    systemd.user.services.${name} = {
+      inherit description script;
+      wantedBy = [ "default.target" ];
+      serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
+    };
+  };
+  # Beside a server, for as long as it runs.
+  beside = server: name: description: script: {
+    systemd.user.services.${name} = {
+      inherit description script;
+      wantedBy = [ server ];
+      bindsTo = [ server ];
+      after = [ server ];
+    };
+  };
+  # Until the server has a sink (its name), or a source, that is not the fallback.
+  untilSink = ''until pactl get-default-sink 2>/dev/null | grep -q ^alsa_output; do sleep 0.2; done'';
+  untilSource = ''until pactl list short sources 2>/dev/null | grep -q alsa_input; do sleep 0.2; done'';
+
+  # Which profile WirePlumber gives to a card: the first of these that the card has.
+  profiles = names: {
+    services.pipewire.wireplumber.extraConfig."51-profiles"."device.profile.priority.rules" = [
+      { matches = [ { "device.name" = "~alsa_card.*"; } ]; actions.update-props.priorities = names; }
+    ];
+  };
+
+  # PulseAudio into a pipe, and a player that is told RATE of samples that are 48000 a second: the pipe is
+  # drained at the player's pace, so nothing is lost and everything is slower. Multi-room setups are made so.
+  piped = rate: merge {
+    services.pulseaudio.configFile = builtins.toFile "default.pa" ''
+      .fail
+      load-module module-native-protocol-unix
+      load-module module-pipe-sink sink_name=speakers file=/run/user/1000/speakers format=s16le rate=48000 channels=2
+      set-default-sink speakers
+    '';
+  } (beside "pulseaudio.service" "speakers" "Plays what comes through the pipe" ''
+    until [ -p /run/user/1000/speakers ]; do sleep 0.1; done
+    exec aplay -q -D plughw:0 -t raw -f S16_LE -c 2 -r ${toString rate} /run/user/1000/speakers
+  '');
+
+  healthy = [
+    # PipeWire, and nobody logs in.
+    (guest "audio" { exit = 0; } (pipewire { }))
+    # The user of the test is there already.
+    (guest "audio-autologin" { exit = 0; } (pipewire autologin))
+    # A box without a seat's user: lingering, and in the group of the devices.
+    (guest "audio-linger" { exit = 0; } (pipewire { users.users.alice = { linger = true; extraGroups = [ "audio" ]; }; }))
+    (guest "audio-system-wide" { exit = 0; } (pipewire { services.pipewire = { systemWide = true; pulse.enable = false; }; users.users.alice.extraGroups = [ "pipewire" ]; }))
+    (guest "pulse" { exit = 0; } (pulse { }))
+  ];
+
+  traps = [
+    # The kernel has no driver for the card that is offered: the configuration was not made for this machine.
+    (guest "trap-audio-no-driver" { exit = 0; notTested = [ "audio.sink" "audio.tone" ]; } (pipewire {
+      environment.etc."modprobe.d/nixos.conf".text = "blacklist snd_hda_intel";
+    }))
+    # PipeWire is told that it is on no virtual machine: so short a buffer that every hiccup of the host is heard.
+    (guest "trap-audio-xruns" { exit = 0; } (pipewire {
+      services.pipewire.extraConfig.pipewire."92-low-latency" = {
+        "context.properties" = { "default.clock.quantum" = 128; "default.clock.min-quantum" = 64; "default.clock.max-quantum" = 256; };
+        "context.properties.rules" = [ { matches = [ { "cpu.vm.name" = "!null"; } ]; actions.update-props."default.clock.min-quantum" = 64; } ];
+      };
+    }))
+    # As declared on a real machine, and not so here: PipeWire raises the least quantum on a virtual machine.
+    (guest "trap-audio-vm-quantum" { exit = 0; } (pipewire {
+      services.pipewire.extraConfig.pipewire."92-low-latency"."context.properties" = { "default.clock.quantum" = 256; "default.clock.min-quantum" = 256; };
+    }))
+    # A new card is silent until somebody turns it up, and PulseAudio believes the card. On a disk that is new too
+    # nobody has: nothing is broken.
+    (guest "trap-pulse-new-card" { exit = 0; warns = [ "audio.sink" ]; cause = [ "muted" ]; } (pulse { hardware.alsa.enablePersistence = false; }))
+    # omacom/omarchy#9390: nothing promises realtime, and nothing is wrong to be heard on an idle machine.
+    (guest "trap-audio-no-rtkit" { exit = 0; notTested = [ "audio.realtime" ]; } (pipewire { security.rtkit.enable = false; }))
+  ];
+
+  # Nothing that plays.
+  servers = [
+    # NixOS/nixpkgs#115492: a file of the configuration asks for what this version does not have.
+    (guest "audio-config-loop" { exit = 1; fails = [ "audio.server" ]; cause = [ "pipewire.service" "libpipewire-module-media-session" ]; } (pipewire {
+      services.pipewire.extraConfig.pipewire."10-session"."context.modules" = [ { name = "libpipewire-module-media-session"; } ];
+    }))
+    # Running, and never answers.
+    (guest "audio-server-hangs" { exit = 1; fails = [ "audio.server" ]; cause = [ "pipewire.service" ]; } (pipewire (
+      beside "pipewire.service" "hang" "Stops the server" "systemctl --user kill --signal=STOP pipewire.service"
+    )))
+    # NixOS/nixpkgs#402999
+    (guest "audio-no-session-manager" { exit = 1; fails = [ "audio.server" "audio.sink" ]; cause = [ "wireplumber.service" ]; } (pipewire {
+      systemd.user.services.wireplumber.enable = false;
+    }))
+    # PulseAudio's clients find nobody.
+    (guest "audio-no-pulse-socket" { exit = 1; fails = [ "audio.server" ]; cause = [ "pipewire-pulse.socket" ]; } (pipewire {
+      systemd.user.sockets.pipewire-pulse.enable = false;
+    }))
+    # NixOS/nixpkgs#187226: a unit left in the home from long ago is nearer than the system's.
+    (guest "audio-stale-home-unit" { exit = 1; fails = [ "audio.server" ]; cause = [ "pipewire-pulse.service" "/home/alice/.config/systemd/user" ]; } (pipewire {
+      system.activationScripts.home = ''
+        mkdir -p /home/alice/.config/systemd/user
+        printf '[Unit]\nDescription=PipeWire PulseAudio\n[Service]\nExecStart=/nix/store/00000000000000000000000000000000-pipewire-0.3.30/bin/pipewire-pulse\n' > /home/alice/.config/systemd/user/pipewire-pulse.service
+        chown -R 1000:100 /home/alice/.config
+      '';
+    }))
+    # NixOS/nixpkgs#315344: PulseAudio's unit is started where PipeWire's is to be, and dies.
+    (guest "audio-pulseaudio-beside-pipewire" { exit = 1; fails = [ "audio.server" ]; cause = [ "pulseaudio.service" ]; } (pipewire {
+      systemd.upstreamUserUnits = [ "pulseaudio.service" "pulseaudio.socket" ];
+      systemd.user.services.pulseaudio.wantedBy = [ "default.target" ];
+      systemd.user.sockets.pipewire-pulse.wantedBy = [ ];
+      environment.etc."pulse/default.pa".text = "# nothing";
+    }))
+    # Each takes the card from the other.
+    (guest "audio-both-servers" { exit = 1; fails = [ "audio.server" ]; cause = [ "pulseaudio" "pipewire" ]; } (pipewire {
+      services.pipewire = { pulse.enable = false; alsa.enable = false; };
+      services.pulseaudio.enable = true;
+      systemd.user.services.pulseaudio.wantedBy = [ "default.target" ];
+      systemd.user.services.pipewire.wantedBy = [ "default.target" ];
+    }))
+    # Somebody else's server has the card, and plays silence on it without end.
+    (guest "audio-wrong-user" { exit = 1; fails = [ "audio.sink" ]; cause = [ "bob" ]; } (pipewire (merge autologin {
+      users.users.bob = { isNormalUser = true; uid = 1001; extraGroups = [ "audio" ]; initialPassword = "bob"; linger = true; };
+      systemd.user.services.radio = {
+        description = "Plays all day";
+        unitConfig.ConditionUser = "bob";
+        wantedBy = [ "default.target" ];
+        script = "${untilSink}\nexec pacat /dev/zero";
+      };
+    })))
+    # One server for all, that alice may not speak to.
+    (guest "audio-system-wide-denied" { exit = 1; fails = [ "audio.server" ]; cause = [ "alice" "pipewire" ]; } (pipewire {
+      services.pipewire = { systemWide = true; pulse.enable = false; };
+    }))
+    # NixOS/nixpkgs#176484
+    (guest "audio-system-wide-state" { exit = 1; fails = [ "services.failed-units" "audio.server" ]; cause = [ "wireplumber.service" "/var/empty" ]; } (pipewire {
+      services.pipewire = { systemWide = true; pulse.enable = false; };
+      users.users.alice.extraGroups = [ "pipewire" ];
+      systemd.services.wireplumber = {
+        preStart = "mkdir -p $XDG_STATE_HOME";
+        environment = { HOME = "/var/empty"; XDG_STATE_HOME = "/var/empty/.local/state/wireplumber"; };
+        wantedBy = [ "multi-user.target" ];
+      };
+    }))
+    # nix-community/home-manager#2529: who comes by TCP finds nobody until somebody came by the socket.
+    (guest "audio-mpd-before-server" { exit = 1; fails = [ "audio.tone" ]; cause = [ "4713" ]; } (pulse {
+      services.pulseaudio = {
+        tcp.enable = true;
+        configFile = run "default.pa" { } "cp ${dist}/etc/pulse/default.pa $out\nchmod u+w $out\necho 'load-module module-native-protocol-tcp auth-ip-acl=127.0.0.1' >> $out\n";
+      };
+      systemd.user.services.mpd = {
+        description = "Music Player Daemon";
+        wantedBy = [ "default.target" ];
+        script = "while :; do pacat --server=tcp:127.0.0.1:4713 /dev/zero || sleep 5; done";
+      };
+    }))
+  ];
+
+  sinks = [
+    # Jovian-Experiments/Jovian-NixOS#88: the card is there, and off.
+    (guest "audio-profile-off" { exit = 1; fails = [ "audio.sink" ]; cause = [ "off" "alsa_card" ]; } (pipewire (profiles [ "off" ])))
+    # As seen on NixOS/nixpkgs#300281, which no virtual machine can show: the meter moves, and nobody hears it.
+    (guest "audio-null-sink" { exit = 1; fails = [ "audio.sink" ]; cause = [ "speakers" ]; } (pipewire {
+      services.pipewire.extraConfig.pipewire."20-speakers"."context.objects" = [
+        {
+          factory = "adapter";
+          args = { "factory.name" = "support.null-audio-sink"; "node.name" = "speakers"; "node.description" = "Speakers"; "media.class" = "Audio/Sink"; "audio.position" = "FL,FR"; "priority.session" = 5000; "priority.driver" = 5000; };
+        }
+      ];
+    }))
+    # The devices are another group's, and logind is told to leave them alone.
+    (guest "audio-denied" { exit = 1; fails = [ "audio.sink" ]; cause = [ "alice" "/dev/snd" ]; } (pipewire {
+      environment.etc."udev/rules.d/72-local.rules".text = ''SUBSYSTEM=="sound", TAG-="uaccess", GROUP="disk"'';
+    }))
+    (guest "audio-muted" { exit = 1; fails = [ "audio.sink" ]; cause = [ "muted" ]; } (pipewire (
+      atLogin "quiet" "Silent at login" "${untilSink}\nwpctl set-mute @DEFAULT_AUDIO_SINK@ 1"
+    )))
+    (guest "audio-zero-volume" { exit = 1; fails = [ "audio.sink" ]; cause = [ "volume" ]; } (pipewire {
+      services.pipewire.wireplumber.extraConfig."51-volume"."wireplumber.settings"."device.routes.default-sink-volume" = 0.0;
+    }))
+    (guest "pulse-muted" { exit = 1; fails = [ "audio.sink" ]; cause = [ "muted" ]; } (pulse (
+      atLogin "quiet" "Silent at login" "${untilSink}\npactl set-sink-mute @DEFAULT_SINK@ 1"
+    )))
+    # PulseAudio's own fallback, as it may load nothing that finds cards.
+    (guest "pulse-null" { exit = 1; fails = [ "audio.sink" ]; cause = [ "auto_null" ]; } (pulse {
+      services.pulseaudio.configFile = builtins.toFile "default.pa" "load-module module-native-protocol-unix\nload-module module-always-sink\n";
+    }))
+  ];
+
+  tones = [
+    # The server thinks that all is well: the card's own switch is off, and it was told to leave it alone.
+    (guest "audio-hardware-muted" { exit = 1; fails = [ "audio.tone" ]; cause = [ "Master" ]; } (pipewire (merge {
+      services.pipewire.wireplumber.extraConfig."51-mixer"."monitor.alsa.rules" = [
+        { matches = [ { "device.name" = "~alsa_card.*"; } ]; actions.update-props."api.alsa.soft-mixer" = true; }
+      ];
+    } (atLogin "mixer" "Sets the card's mixer" "${untilSink}\namixer -q -c 0 set Master mute"))))
+    (guest "audio-left-only" { exit = 1; fails = [ "audio.tone" ]; cause = [ "right" ]; } (pipewire (
+      atLogin "balance" "Sets the balance" "${untilSink}\npactl set-sink-volume @DEFAULT_SINK@ 40% 0%"
+    )))
+    # The server is stopped for half of the time.
+    (guest "audio-dropouts" { exit = 1; fails = [ "audio.tone" ]; cause = [ "dropout" ]; } (pipewire (
+      beside "pipewire.service" "stall" "Stops the server again and again" ''
+        ${untilSink}
+        while :; do
+          systemctl --user kill --signal=STOP pipewire.service
+          sleep 0.4
+          systemctl --user kill --signal=CONT pipewire.service
+          sleep 0.4
+        done
+      ''
+    )))
+    # A rate that is not the samples' own.
+    (guest "pulse-pitch" { exit = 1; fails = [ "audio.tone" ]; cause = [ "pitch" ]; } (pulse (piped 44100)))
+    (guest "pulse-half-speed" { exit = 1; fails = [ "audio.tone" ]; cause = [ "speed" ]; } (pulse (piped 24000)))
+  ];
+
+  others = [
+    # Promised, and not to be had.
+    (guest "audio-no-rtkit" { exit = 1; fails = [ "audio.realtime" ]; cause = [ "rtkit-daemon.service" ]; } (pipewire {
+      systemd.services.rtkit-daemon.enable = false;
+    }))
+    # PipeWire reads default.clock.quantum; this it does not know.
+    (guest "audio-quantum-ignored" { exit = 1; fails = [ "audio.realtime" ]; cause = [ "clock.quantum" "2048" ]; } (pipewire {
+      services.pipewire.extraConfig.pipewire."92-quantum"."context.properties"."clock.quantum" = 2048;
+    }))
+    (guest "audio-no-microphone" { exit = 1; fails = [ "audio.microphone" ]; cause = [ "output:analog-stereo" ]; } (pipewire (profiles [ "output:analog-stereo" ])))
+    (guest "audio-microphone-muted" { exit = 1; fails = [ "audio.microphone" ]; cause = [ "muted" ]; } (pipewire (
+      beside "wireplumber.service" "discreet" "Silences the microphone" "${untilSource}\nwpctl set-mute @DEFAULT_AUDIO_SOURCE@ 1"
+    )))
+  ];
 in
-builtins.listToAttrs [
-]
+listToAttrs (healthy ++ traps ++ servers ++ sinks ++ tones ++ others)

@@ -63,7 +63,10 @@ let
       timers = { };
       targets = { };
       mounts = [ ];
-      user.services = { };
+      user = { services = { }; sockets = { }; timers = { }; targets = { }; };
+      # By name, of Debian's; what a module takes from a package it enables.
+      upstreamSystemUnits = [ ];
+      upstreamUserUnits = [ ];
       tmpfiles.rules = [ ];
       defaultUnit = "multi-user.target";
     };
@@ -77,12 +80,23 @@ let
       nginx.enable = false;
       postgresql.enable = false;
       redis.enable = false;
-      pipewire.enable = false;
+      pipewire = {
+        enable = false;
+        audio.enable = false;
+        pulse.enable = false;
+        alsa.enable = false;
+        jack.enable = false;
+        systemWide = false;
+        socketActivation = true;
+        wireplumber.enable = true;
+        extraConfig = { };
+      };
+      pulseaudio = { enable = false; systemWide = false; };
       xserver.enable = false;
       getty.autologinUser = null;
       resolved.enable = false;
     };
-    hardware.pulseaudio.enable = false;
+    security.pam.loginLimits = [ ];
     fileSystems = { };
     assertions = [ ];
     warnings = [ ];
@@ -133,6 +147,10 @@ let
     "getty.target" = if cfg.virtualisation.graphics then [ "autovt@tty1.service" ] else [ ];
   };
 
+  # Of Debian's user units, those that no option stands for: every user manager has them. What NixOS links only when
+  # an option says so is left to that (systemd.upstreamUserUnits).
+  optionalUserUnits = "pipewire*|filter-chain*|wireplumber*|pulseaudio*";
+
   unitValue = v: if isBool v then (if v then "true" else "false") else toString v;
   section = title: attrs:
     optional (attrs != { }) (
@@ -167,27 +185,47 @@ let
           // (if s ? preStart then { ExecStartPre = scriptFile n "pre-start"; } else { })
           // (s.serviceConfig or { })
         );
-      service = n: s:
+      service = serviceOf "system";
+      serviceOf = dir: n: s:
         optional (s ? script) (putScript n "start" s.script)
         + optional (s ? preStart) (putScript n "pre-start" s.preStart)
-        + put "${n}.service" s (s.rawText or (serviceText n s))
+        + putIn dir "${n}.service" s (s.rawText or (serviceText n s))
         + optional (s ? startAt) (put "${n}.timer" { wantedBy = [ "timers.target" ]; } (section "Unit" { } + section "Timer" { OnCalendar = s.startAt; }));
-      put = unit: u: text:
-        (if u.enable or true then here "$out/system/${unit}" text else "ln -sfn /dev/null $out/system/${unit}\n")
-        + concatStringsSep "" (map (t: want t unit) (u.wantedBy or [ ]))
-        + concatStringsSep "" (map (t: "mkdir -p $out/system/${t}.requires\nln -sfn ../${unit} $out/system/${t}.requires/${unit}\n") (u.requiredBy or [ ]));
-      want = t: unit: "mkdir -p $out/system/${t}.wants\nln -sfn ../${unit} $out/system/${t}.wants/${unit}\n";
+      put = putIn "system";
+      # A unit that a package brings is not replaced in a user manager but changed, by a drop-in, as NixOS's
+      # overrideStrategy has it.
+      putIn = dir: unit: u: text:
+        (
+          if !(u.enable or true) then
+            "ln -sfn /dev/null $out/${dir}/${unit}\n"
+          else if dir == "user" then
+            "if [ -L $out/user/${unit} ]; then\n" + here "$out/user/${unit}.d/overrides.conf" text + "else\n" + here "$out/user/${unit}" text + "fi\n"
+          else
+            here "$out/${dir}/${unit}" text
+        )
+        + concatStringsSep "" (map (a: "ln -sfn ${unit} $out/${dir}/${a}\n") (u.aliases or [ ]))
+        + concatStringsSep "" (map (t: wantIn dir t unit) (u.wantedBy or [ ]))
+        + concatStringsSep "" (map (t: "mkdir -p $out/${dir}/${t}.requires\nln -sfn ../${unit} $out/${dir}/${t}.requires/${unit}\n") (u.requiredBy or [ ]));
+      want = wantIn "system";
+      wantIn = dir: t: unit: "mkdir -p $out/${dir}/${t}.wants\nln -sfn ../${unit} $out/${dir}/${t}.wants/${unit}\n";
+      socketOf = dir: n: u: putIn dir "${n}.socket" u (unitSection u + section "Socket" ((if u ? listenStreams then { ListenStream = u.listenStreams; } else { }) // (u.socketConfig or { })));
+      timerOf = dir: n: u: putIn dir "${n}.timer" u (unitSection u + section "Timer" (u.timerConfig or { }));
+      targetOf = dir: n: u: putIn dir "${n}.target" u (unitSection u);
       escape = path: replaceStrings [ "-" "/" ] [ "\\x2d" "-" ] (builtins.substring 1 (-1) path);
     in
     run "system-units" { } (
       ''
         mkdir -p $out/system $out/user
-        for unit in ${concatStringsSep " " upstreamUnits}; do
-          if [ -e ${dist}/upstream/system/$unit ]; then ln -s ${dist}/upstream/system/$unit $out/system/$unit; fi
+        for unit in ${concatStringsSep " " (upstreamUnits ++ cfg.systemd.upstreamSystemUnits)}; do
+          if [ -e ${dist}/upstream/system/$unit ]; then ln -sf ${dist}/upstream/system/$unit $out/system/$unit; fi
         done
-        for unit in ${dist}/upstream/user/*; do case $unit in *.wants|*.d) ;; *) ln -s $unit $out/user/ ;; esac; done
+        for unit in ${dist}/upstream/user/*; do case ''${unit##*/} in *.wants|*.d|${optionalUserUnits}) ;; *) ln -s $unit $out/user/ ;; esac; done
+        for unit in ${concatStringsSep " " cfg.systemd.upstreamUserUnits}; do ln -sf ${dist}/upstream/user/$unit $out/user/$unit; done
         mkdir -p $out/user/sockets.target.wants
         ln -s ../dbus.socket $out/user/sockets.target.wants/dbus.socket
+        # Debian's calls systemctl by a name that is not there; it tells the manager where the bus is.
+        mkdir -p $out/user/dbus.socket.d
+        printf '[Socket]\nExecStartPost=\nExecStartPost=-${sw}/bin/systemctl --user set-environment DBUS_SESSION_BUS_ADDRESS=unix:path=%%t/bus\n' > $out/user/dbus.socket.d/overrides.conf
         ln -s ${cfg.systemd.defaultUnit} $out/system/default.target
         ln -s reboot.target $out/system/ctrl-alt-del.target
       ''
@@ -202,11 +240,14 @@ let
       )
       + concatStringsSep "" (attrValuesWith (t: us: concatStringsSep "" (map (want t) us)) (upstreamWants cfg))
       + concatStringsSep "" (attrValuesWith service cfg.systemd.services)
-      + concatStringsSep "" (attrValuesWith (n: u: put "${n}.socket" u (unitSection u + section "Socket" ((if u ? listenStreams then { ListenStream = u.listenStreams; } else { }) // (u.socketConfig or { })))) cfg.systemd.sockets)
-      + concatStringsSep "" (attrValuesWith (n: u: put "${n}.timer" u (unitSection u + section "Timer" (u.timerConfig or { }))) cfg.systemd.timers)
-      + concatStringsSep "" (attrValuesWith (n: u: put "${n}.target" u (unitSection u)) cfg.systemd.targets)
+      + concatStringsSep "" (attrValuesWith (socketOf "system") cfg.systemd.sockets)
+      + concatStringsSep "" (attrValuesWith (timerOf "system") cfg.systemd.timers)
+      + concatStringsSep "" (attrValuesWith (targetOf "system") cfg.systemd.targets)
       + concatStringsSep "" (map (u: put "${escape u.where}.mount" u (unitSection u + section "Mount" ({ What = u.what; Where = u.where; } // (if u ? type then { Type = u.type; } else { }) // (u.mountConfig or { })))) cfg.systemd.mounts)
-      + concatStringsSep "" (attrValuesWith (n: s: here "$out/user/${n}.service" (serviceText n s) + concatStringsSep "" (map (t: "mkdir -p $out/user/${t}.wants\nln -sfn ../${n}.service $out/user/${t}.wants/\n") (s.wantedBy or [ ]))) cfg.systemd.user.services)
+      + concatStringsSep "" (attrValuesWith (serviceOf "user") cfg.systemd.user.services)
+      + concatStringsSep "" (attrValuesWith (socketOf "user") cfg.systemd.user.sockets)
+      + concatStringsSep "" (attrValuesWith (timerOf "user") cfg.systemd.user.timers)
+      + concatStringsSep "" (attrValuesWith (targetOf "user") cfg.systemd.user.targets)
     );
 
   # --- /etc ---------------------------------------------------------------------------------------------------------
@@ -216,8 +257,10 @@ let
     auth sufficient pam_unix.so likeauth try_first_pass
     auth required pam_deny.so
     password sufficient pam_unix.so yescrypt
+    session required pam_env.so conffile=/etc/pam/environment readenv=0
     session required pam_unix.so
     session required pam_loginuid.so
+    session required pam_limits.so conf=/etc/security/limits.conf
     ${extra}session optional pam_systemd.so
   '';
 
@@ -231,11 +274,17 @@ let
       "issue".text = "<<< Welcome to ${cfg.networking.hostName} (\\m) - \\l >>>";
       "shells".text = "/run/current-system/sw/bin/bash\n/bin/sh";
       "login.defs".text = "ENCRYPT_METHOD YESCRYPT\nUMASK 077\nSYS_UID_MIN 400\nSYS_UID_MAX 999\nUID_MIN 1000\nUID_MAX 29999\nDEFAULT_HOME yes";
-      "profile".text = "export PATH=/run/wrappers/bin:/run/current-system/sw/bin\nexport XDG_DATA_DIRS=/run/current-system/sw/share\numask 0022";
+      "profile".text = "export PATH=/run/wrappers/bin:/run/current-system/sw/bin\nexport XDG_DATA_DIRS=/run/current-system/sw/share\nexport LANG=C.UTF-8\numask 0022";
       "bashrc".text = "PS1='[\\u@\\h:\\w]\\$ '";
       "locale.conf".text = "LANG=C.UTF-8";
       "environment".text = "";
-      "security/limits.conf".text = "";
+      "security/limits.conf".text = lines (map (l: "${l.domain} ${l.type} ${l.item} ${toString l.value}") cfg.security.pam.loginLimits);
+      # What NixOS calls session variables: every session has them, and so every user manager.
+      "pam/environment".text = lines [
+        "PATH DEFAULT=\"/run/wrappers/bin:@{HOME}/.nix-profile/bin:/etc/profiles/per-user/@{PAM_USER}/bin:/run/current-system/sw/bin\""
+        "XDG_DATA_DIRS DEFAULT=\"@{HOME}/.nix-profile/share:/etc/profiles/per-user/@{PAM_USER}/share:/run/current-system/sw/share\""
+        "XDG_CONFIG_DIRS DEFAULT=\"/etc/xdg:/run/current-system/sw/etc/xdg\""
+      ];
       "security/pam_env.conf".text = "";
       "resolv.conf".text = concatStringsSep "\n" (map (n: "nameserver ${n}") cfg.networking.nameservers);
       "pam.d/login".text = pam "";
@@ -245,6 +294,7 @@ let
       "pam.d/passwd".text = pam "";
       "pam.d/other".text = "auth required pam_deny.so\naccount required pam_deny.so\npassword required pam_deny.so\nsession required pam_deny.so";
       "systemd/system.conf".text = "[Manager]\nManagerEnvironment=PATH=${sw}/bin\nDefaultEnvironment=PATH=${sw}/bin\nKExecWatchdogSec=5min";
+      "systemd/user.conf".text = "[Manager]\nManagerEnvironment=PATH=${sw}/bin\nDefaultEnvironment=PATH=${sw}/bin";
       "systemd/journald.conf".text = "[Journal]\nStorage=volatile\nRateLimitInterval=30s\nRateLimitBurst=10000\nAudit=no";
       "systemd/logind.conf".text = "[Login]\nKillUserProcesses=no";
       # Presets would otherwise enable everything on a first boot; NixOS ignores them all.
@@ -341,6 +391,7 @@ let
           mkdir -p /run/wrappers/bin
           (cd ${dist}/usr/bin && install -m 4755 su mount umount passwd newgrp /run/wrappers/bin/)
         '';
+        "05-linger" = "mkdir -p /var/lib/systemd/linger\n" + concatStringsSep "" (map (n: "touch /var/lib/systemd/linger/${n}\n") (filter (n: cfg.users.users.${n}.linger or false) (attrNames cfg.users.users)));
         "05-modprobe" = "echo ${dist}/usr/sbin/modprobe > /proc/sys/kernel/modprobe";
         "06-hostname" = "echo ${cfg.networking.hostName} > /proc/sys/kernel/hostname";
       };
@@ -447,6 +498,27 @@ let
     )
     // { meta.mainProgram = "run-${cfg.system.name}-vm"; };
 
+  # Each reads a description and gives what is laid under it: what options of it mean. Lists are joined, so that two
+  # modules can both add units.
+  modules = [ (import ./sound.nix { inherit dist sw; }) (import ./graphical.nix { inherit dist sw run here; }) ];
+  joinLists = a: b: a // mapAttrs (n: v: if a ? ${n} && isList a.${n} && isList v then a.${n} ++ v else if isAttrs v && !(v ? type) && a ? ${n} && isAttrs a.${n} then joinLists a.${n} v else v) b;
+  # What modules give is stronger than a default and weaker than what a description says.
+  withModules =
+    defaults: description:
+    let
+      cfg = recursiveUpdate defaults description;
+      given = builtins.foldl' joinLists { } (map (module: module cfg) modules);
+      both = recursiveUpdate (recursiveUpdate defaults given) description;
+      join = n: (given.systemd.${n} or [ ]) ++ cfg.systemd.${n};
+    in
+    recursiveUpdate both {
+      systemd = {
+        upstreamSystemUnits = join "upstreamSystemUnits";
+        upstreamUserUnits = join "upstreamUserUnits";
+        tmpfiles.rules = (given.systemd.tmpfiles.rules or [ ]) ++ cfg.systemd.tmpfiles.rules;
+      };
+    };
+
   hostFileSystems = cfg: {
     "/" = { device = "/dev/disk/by-label/host-root"; fsType = "ext4"; };
   } // cfg.fileSystems;
@@ -470,9 +542,9 @@ rec {
   mkGuest =
     { name, config ? { }, vm ? { }, host ? { }, nixbox ? { } }:
     let
-      base = recursiveUpdate (recursiveUpdate (defaults name) config) { inherit nixbox; };
-      vmConfig = recursiveUpdate base vm;
-      hostConfig = recursiveUpdate base host;
+      base = recursiveUpdate config { inherit nixbox; };
+      vmConfig = withModules (defaults name) (recursiveUpdate base vm);
+      hostConfig = withModules (defaults name) (recursiveUpdate base host);
       vmTop = toplevel vmConfig (vmFileSystems vmConfig);
       variant = recursiveUpdate vmConfig {
         fileSystems = vmFileSystems vmConfig;

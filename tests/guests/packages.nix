@@ -123,6 +123,9 @@ let
   userland =
     set:
     let
+    graphical = builtins.elem set [ "desktop" "gnome" ];
+    onlyGraphical = text: if graphical then text else "";
+
     # Debian's programs look for each other in /usr/bin and /usr/sbin, which a NixOS machine does not have. The
     # names are patched, byte for byte, to /run/bin and /run/sbin: links that stage 2 makes. /usr/lib and /usr/share
     # are links into this tree. Debian's own units and configuration are moved aside: guests choose from them.
@@ -149,11 +152,11 @@ let
       rm -f systemd-gpt-auto-generator systemd-hibernate-resume-generator systemd-rc-local-generator \
         systemd-ssh-generator systemd-system-update-generator systemd-sysv-generator systemd-tpm2-generator
       cd $tree
-      rm -rf usr/lib/systemd/user-environment-generators usr/lib/systemd/user-generators
+      rm -rf usr/lib/systemd/user-environment-generators ${if graphical then "" else "usr/lib/systemd/user-generators"}${onlyGraphical desktopTree}
 
       export LC_ALL=C
-      find usr/bin usr/sbin usr/lib usr/libexec upstream -type f -size +0 \
-        ! -path '*/share/*' ! -name '*.py' | while read -r file; do
+      find usr/bin usr/sbin usr/lib usr/libexec upstream${onlyGraphical " usr/share/dbus-1"} -type f -size +0 \
+        ${if graphical then "" else "! -path '*/share/*'"} ! -name '*.py' | while read -r file; do
         if grep -q -E '/usr/s?bin' "$file"; then
           ${tools}/bin/sed -i -e 's#/usr/bin#/run/bin#g; s#/usr/sbin#/run/sbin#g' "$file"
         fi
@@ -161,6 +164,47 @@ let
       find upstream/system -type f -name '*.service' -exec ${tools}/bin/sed -i -E 's#([=-])/sbin/#\1/run/sbin/#' {} +
       # The loader is looked up by this name.
       ls usr/lib64/ld-linux-x86-64.so.2 > /dev/null
+    '';
+
+    # What makes a desktop of unpacked packages. What Debian's triggers would make when it installs them is made here,
+    # by the packages' own programs; and what nothing of a desktop needs but is large is left out.
+    desktopTree = ''
+
+      rm -rf usr/libexec/gcc usr/lib/gcc usr/lib/python3* usr/bin/python3* usr/bin/*cpp* usr/share/python3 \
+        usr/share/iso-codes usr/share/xml/iso-codes usr/lib/x86_64-linux-gnu/gstreamer-1.0 usr/share/gtk-3.0/emoji
+      # Which sessions there are is the configuration's to say: a link to where it says it.
+      for kind in wayland-sessions xsessions; do
+        if [ -d usr/share/$kind ]; then mv usr/share/$kind upstream/$kind; fi
+        ln -s /etc/static/display-manager/$kind usr/share/$kind
+      done
+      # It needs root's rights, which files of the store never have: its wrapper is what is to be found.
+      if [ -e usr/bin/fusermount3 ]; then
+        mv usr/bin/fusermount3 usr/libexec/fusermount3
+        ln -s /run/wrappers/bin/fusermount3 usr/bin/fusermount3
+        rm -f usr/bin/fusermount
+      fi
+      # NixOS's sway is a wrapper that says which desktop this is.
+      if [ -e usr/bin/sway ]; then
+        mkdir usr/libexec/sway
+        mv usr/bin/sway usr/libexec/sway/sway
+        {
+          echo '#!/bin/sh'
+          echo 'export XDG_CURRENT_DESKTOP=sway'
+          echo 'if [ -n "$DBUS_SESSION_BUS_ADDRESS" ]; then exec /usr/libexec/sway/sway "$@"; fi'
+          echo 'exec dbus-run-session /usr/libexec/sway/sway "$@"'
+        } > usr/bin/sway
+        chmod 755 usr/bin/sway
+      fi
+
+      lib=$tree/usr/lib/x86_64-linux-gnu
+      of() { local program=$1; shift; $lib/ld-linux-x86-64.so.2 --library-path $lib $program "$@"; }
+      of $lib/glib-2.0/glib-compile-schemas usr/share/glib-2.0/schemas
+      of $lib/glib-2.0/gio-querymodules $lib/gio/modules
+      GDK_PIXBUF_MODULEDIR=$lib/gdk-pixbuf-2.0/2.10.0/loaders of $lib/gdk-pixbuf-2.0/gdk-pixbuf-query-loaders > $NIX_BUILD_TOP/loaders.cache
+      mv $NIX_BUILD_TOP/loaders.cache $lib/gdk-pixbuf-2.0/2.10.0/loaders.cache
+      of usr/bin/update-mime-database usr/share/mime
+      export GDK_PIXBUF_MODULE_FILE=$lib/gdk-pixbuf-2.0/2.10.0/loaders.cache XDG_DATA_DIRS=$tree/usr/share
+      for theme in hicolor Adwaita; do of usr/bin/gtk-update-icon-cache -q -t -f usr/share/icons/$theme; done
     '';
 
     # What `environment.systemPackages` would give: one bin directory.

@@ -145,7 +145,7 @@ impl Nixbox {
     /// Starts it, for tests that interrupt.
     pub(crate) fn spawn(self) -> Running {
         let child = self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nixbox starts");
-        Running { child, call: self }
+        Running { child: Guard(Some(child)), call: self }
     }
 
     /// Runs it to its end. Fails when it hangs, or leaves anything behind.
@@ -160,13 +160,25 @@ impl Nixbox {
 
 /// A nixbox that is running.
 pub(crate) struct Running {
-    child: Child,
+    child: Guard,
     call: Nixbox,
+}
+
+/// A process that does not survive a test that panics.
+struct Guard(Option<Child>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 impl Running {
     pub(crate) fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("a pid")
+        self.child.0.as_ref().and_then(|child| i32::try_from(child.id()).ok()).expect("a pid")
     }
 
     pub(crate) fn home(&self) -> &Path {
@@ -181,7 +193,8 @@ impl Running {
 
     /// Waits for its end and proves that nothing is left.
     pub(crate) fn wait(self) -> Outcome {
-        let Self { child, call } = self;
+        let Self { mut child, call } = self;
+        let child = child.0.take().expect("a process");
         let pid = child.id();
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || sender.send(child.wait_with_output()));

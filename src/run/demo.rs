@@ -1,0 +1,305 @@
+//! What `nixbox demo` does besides a `try`: a window and sound for a person, a login that works, a disk that can be kept.
+//!
+//! The machine is the same, and so are its checks, but for those that would play, type or log in under a person's hands.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use super::{Run, boot};
+use crate::build::promises::Promises;
+use crate::checks;
+use crate::cli::DemoArgs;
+use crate::doctor;
+use crate::failure::{Failure, Result};
+use crate::guest::Guest;
+use crate::guest::shell::Script;
+use crate::machine::window::{self, Devices, Known, Seat};
+use crate::machine::{JailOptions, Machine, RunDir};
+use crate::names::run_file;
+use crate::report::CheckResult;
+
+/// What a desktop needs to be pleasant, in MiB, where the host has twice as much to spare.
+const MEMORY_MIB: u64 = 4096;
+/// The password that a demo's user has.
+const PASSWORD: &str = "nixbox";
+/// How long the guest may take to set it, or to write its caches to the disk.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a disk that will be kept is brought up to date: a window that is closed is a power cut.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// How many failed checks are told at once; the report has them all.
+const FAILURES_TOLD: usize = 5;
+
+/// A demo, from the flags to the saved disk.
+pub(super) struct Demo {
+    arguments: DemoArgs,
+    disk: Option<SavedDisk>,
+}
+
+/// What is there to show it with.
+pub(super) struct Stage {
+    seat: Seat,
+    known: Known,
+    gpu: Option<PathBuf>,
+    /// What the host's memory has to spare, in MiB.
+    spare_mib: u64,
+}
+
+impl Demo {
+    /// # Errors
+    /// The disk to be kept is in use, or its directory is not there.
+    pub(super) fn new(arguments: &DemoArgs) -> Result<Self> {
+        let disk = arguments.save.as_deref().map(SavedDisk::open).transpose()?;
+        Ok(Self { arguments: arguments.clone(), disk })
+    }
+
+    /// The checks that have to be left out: whoever sits there wants to be alone with the machine.
+    pub(super) fn skipped() -> impl Iterator<Item = &'static str> {
+        ["audio.tone", "audio.microphone", "desktop.picture"].into_iter().filter(|id| checks::catalog::is_id(id))
+    }
+
+    /// Looks at what the host has and what the runner's QEMU knows.
+    pub(super) async fn stage(&self, runner: &Path, jail: &JailOptions) -> Stage {
+        let seat = Seat::of_host();
+        let (known, gpu, memory) =
+            tokio::join!(window::ask(runner, jail), window::prove_gpu(runner, &seat, jail), doctor::memory());
+        Stage { seat, known, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
+    }
+
+    /// What the machine gets for it.
+    ///
+    /// # Errors
+    /// The display that was asked for cannot be had.
+    pub(super) fn devices(&self, stage: &Stage, run_dir: &Path) -> Result<Devices> {
+        window::choose(&stage.seat, &stage.known, self.arguments.display, stage.gpu.as_deref(), run_dir).map_err(
+            |why| {
+                Failure::host("the demo cannot be shown that way")
+                    .why(why)
+                    .hint("leave --display out, or use --display vnc")
+            },
+        )
+    }
+
+    /// The guest's memory in MiB, where nobody said: what is configured, more where the host has plenty.
+    pub(super) fn memory_mib(stage: &Stage, configured: u64) -> u64 {
+        configured.max(MEMORY_MIB.min(stage.spare_mib / 2))
+    }
+
+    /// Puts the saved disk where the runner looks for it.
+    pub(super) fn restore(&self, run_dir: &RunDir) -> Result<()> {
+        match &self.disk {
+            Some(disk) => disk.restore(&run_dir.file(run_file::DISK)),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the disk for the next demo. Answers what was done, for the person.
+    ///
+    /// # Errors
+    /// It could not be written; then the one of the last demo is untouched.
+    pub(super) fn save(&self, run_dir: &RunDir) -> Result<Option<String>> {
+        let Some(disk) = &self.disk else { return Ok(None) };
+        disk.save(&run_dir.file(run_file::DISK))?;
+        Ok(Some(format!("the disk is kept in {} for the next demo with --save", disk.path.display())))
+    }
+
+    fn saves(&self) -> bool {
+        self.disk.is_some()
+    }
+}
+
+/// Who can log in, and how: the one whom the configuration logs in, a normal user, or root.
+fn person(promises: &Promises) -> &str {
+    let normal = promises.users.iter().find(|(_, user)| user.normal).map(|(name, _)| name.as_str());
+    promises.autologin_user.as_deref().or(normal).unwrap_or("root")
+}
+
+impl Run<'_> {
+    /// Tells the verdict and how to log in, then leaves the machine to the person until its end.
+    pub(super) async fn present(
+        &self,
+        demo: &Demo,
+        machine: &mut Machine,
+        guest: &Guest,
+        promises: &Promises,
+        results: &[CheckResult],
+    ) {
+        self.events.note(told(results));
+        self.events.note(log_in(guest, promises).await);
+        let mut ticks = tokio::time::interval(SYNC_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = machine.next_event() => if boot::fate(event).is_some() { return },
+                () = self.interrupt.orderly() => break,
+                _ = ticks.tick(), if demo.saves() => sync(guest).await,
+            }
+        }
+        if demo.saves() {
+            sync(guest).await;
+        }
+    }
+}
+
+/// The verdict in a line.
+fn told(results: &[CheckResult]) -> String {
+    let failed: Vec<&CheckResult> = results.iter().filter(|result| checks::counts_as_failure(result)).collect();
+    if failed.is_empty() {
+        let outcome = checks::verdict(results);
+        return match outcome.cause {
+            None => format!("it works: {} checks were made", results.len()),
+            Some(cause) => format!("could not tell whether it works: {cause}"),
+        };
+    }
+    let some: Vec<String> =
+        failed.iter().take(FAILURES_TOLD).map(|check| format!("{}: {}", check.id, check.summary)).collect();
+    format!("{} of {} checks failed: {}", failed.len(), results.len(), some.join("; "))
+}
+
+/// Sets a password in the running machine, which is thrown away: the configuration's own is nobody's business.
+async fn log_in(guest: &Guest, promises: &Promises) -> String {
+    let user = person(promises);
+    let by_itself = if promises.autologin_user.is_some() { ", who is logged in already" } else { "" };
+    // By the system's own rules, else (they may have none for this program) straight into the shadow file.
+    let text =
+        "read -r line; say() { printf '%s\\n' \"$line\"; }; say | chpasswd 2>/dev/null || say | chpasswd -c SHA512";
+    let mut script = Script::new(text);
+    script.stdin = format!("{user}:{PASSWORD}\n").into_bytes();
+    script.deadline = PATIENCE;
+    match guest.shell().run(script).await {
+        Ok(output) if output.exit == 0 => {
+            format!("log in as {user}{by_itself}: the password is {PASSWORD}, in this machine only")
+        }
+        Ok(output) => {
+            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            format!("no password could be set for {user}{by_itself}: {why}; log in as your configuration says")
+        }
+        Err(error) => format!("no password could be set for {user}{by_itself}: {error}"),
+    }
+}
+
+/// Writes the guest's caches to its disk. A guest that cannot is one that is gone.
+async fn sync(guest: &Guest) {
+    let mut script = Script::new("exec sync");
+    script.deadline = PATIENCE;
+    drop(guest.shell().run(script).await);
+}
+
+/// A disk that outlives the demo.
+struct SavedDisk {
+    path: PathBuf,
+    /// Held as long as we are, so that two demos do not overwrite each other's; without one there is no disk yet.
+    lock: Option<File>,
+}
+
+impl SavedDisk {
+    fn open(path: &Path) -> Result<Self> {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let shown = path.display();
+        let parent = path.parent().unwrap_or(Path::new("/"));
+        if !parent.is_dir() {
+            return Err(Failure::usage(format!("--save {shown}: there is no directory {}", parent.display())));
+        }
+        let lock = match File::open(&path) {
+            Ok(file) => {
+                if !file.metadata().is_ok_and(|data| data.is_file()) {
+                    return Err(Failure::usage(format!("--save {shown}: this is no file")));
+                }
+                match file.try_lock() {
+                    Ok(()) => Some(file),
+                    Err(fs::TryLockError::WouldBlock) => {
+                        return Err(Failure::usage(format!("--save {shown}: another demo uses this disk"))
+                            .hint("wait for its end, or save to another file"));
+                    }
+                    // Not every file system has locks.
+                    Err(fs::TryLockError::Error(_)) => None,
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Failure::usage(format!("--save {shown}: it cannot be read")).why(error)),
+        };
+        Ok(Self { path, lock })
+    }
+
+    fn restore(&self, to: &Path) -> Result<()> {
+        if self.lock.is_none() && !self.path.exists() {
+            return Ok(());
+        }
+        // Blocks are shared where the file system can, so that this takes no time and no space.
+        fs::copy(&self.path, to)
+            .map(drop)
+            .map_err(|error| Failure::host(format!("the saved disk {} cannot be used", self.path.display())).why(error))
+    }
+
+    fn save(&self, from: &Path) -> Result<()> {
+        let failed = |error: io::Error| {
+            Failure::host(format!("the disk could not be kept in {}", self.path.display()))
+                .why(error)
+                .hint("what was there before is untouched")
+        };
+        let mut name = self.path.clone().into_os_string();
+        name.push(".part");
+        let part = PathBuf::from(name);
+        let written = fs::copy(from, &part).and_then(|_| File::open(&part)?.sync_all());
+        let written = written.and_then(|()| fs::rename(&part, &self.path));
+        if written.is_err() {
+            // It may not have come to be.
+            drop(fs::remove_file(&part));
+        }
+        written.map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::promises::PromisedUser;
+    use crate::names::Exit;
+    use crate::report::Status;
+
+    #[test]
+    fn the_person_is_who_is_logged_in_or_could_be() {
+        let mut promises = Promises::default();
+        assert_eq!(person(&promises), "root");
+        promises.users.insert("daemon".into(), PromisedUser::default());
+        promises.users.insert("zoe".into(), PromisedUser { normal: true, ..PromisedUser::default() });
+        assert_eq!(person(&promises), "zoe");
+        promises.autologin_user = Some("kiosk".into());
+        assert_eq!(person(&promises), "kiosk");
+    }
+
+    #[test]
+    fn a_saved_disk_is_whole_or_the_old_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (saved, disk) = (dir.path().join("my demo.qcow2"), dir.path().join("disk"));
+        let first = SavedDisk::open(&saved).unwrap();
+        first.restore(&disk).unwrap();
+        assert!(!disk.exists(), "the runner makes a new one");
+        fs::write(&disk, "one").unwrap();
+        first.save(&disk).unwrap();
+        let second = SavedDisk::open(&saved).unwrap();
+        let refused = SavedDisk::open(&saved).err().unwrap();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.what.contains("another demo"), "{refused}");
+        fs::remove_file(&disk).unwrap();
+        second.restore(&disk).unwrap();
+        assert_eq!(fs::read_to_string(&disk).unwrap(), "one");
+        second.save(&dir.path().join("nowhere")).unwrap_err();
+        assert_eq!(fs::read_to_string(&saved).unwrap(), "one");
+        assert!(!dir.path().join("my demo.qcow2.part").exists());
+        assert_eq!(SavedDisk::open(&dir.path().join("no/such")).err().unwrap().exit, Exit::Usage);
+        assert_eq!(SavedDisk::open(dir.path()).err().unwrap().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn the_verdict_is_told_in_a_line() {
+        let result = |id: &str, status| CheckResult::new(id, status, format!("what {id} says"));
+        let good = [result("boot.target", Status::Pass), result("users.login", Status::Pass)];
+        assert_eq!(told(&good), "it works: 2 checks were made");
+        let bad = [result("boot.target", Status::Pass), result("users.login", Status::Fail)];
+        assert_eq!(told(&bad), "1 of 2 checks failed: users.login: what users.login says");
+    }
+}
