@@ -40,6 +40,8 @@ pub(crate) const MANAGERS: [&str; 11] = [
 /// Units of a user's manager that are told of whether they are loaded or not.
 pub(crate) const USUAL_UNITS: [&str; 3] =
     ["graphical-session.target", "graphical-session-pre.target", "xdg-desktop-portal.service"];
+/// Users that greeters run as.
+pub(crate) const GREETERS: [&str; 6] = ["gdm", "gdm-greeter", "sddm", "greeter", "lightdm", "cosmic-greeter"];
 const SESSION_TARGET: &str = "graphical-session.target";
 /// How often a session, a greeter or a compositor may begin anew before that is a failure.
 const AGAIN: usize = 3;
@@ -330,6 +332,8 @@ static FAULTED: LazyLock<Regex> = LazyLock::new(|| {
         r"^(?:traps: )?([^\[\s]+)\[\d+\]:? (segfault|general protection|trap invalid opcode|trap divide error|trap int3)",
     )
 });
+/// The kernel's words where nobody takes the dump (since 6.15).
+static CORE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^coredump: \d+\(([^)]+)\):"));
 /// A manager's words on a unit's process.
 static SIGNALLED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"Main process exited, code=(?:killed|dumped), status=\d+/(\w+)"));
@@ -371,7 +375,7 @@ fn names_drawer(unit: &str, program: &str) -> bool {
 /// All crashes that the journal tells of, each once.
 fn crashes(view: &View<'_>, seen: &Desktop) -> Vec<Crash> {
     // Who tells.
-    let kind = |line: &str| (line.starts_with("Process "), SIGNALLED.is_match(line));
+    let kind = |line: &str| (line.starts_with("Process "), SIGNALLED.is_match(line), CORE.is_match(line));
     let mut all: Vec<Crash> = Vec::new();
     let mut lines: Vec<&JournalLine> = seen.journal.iter().chain(&view.now.journal).collect();
     lines.sort_by_key(|line| line.at_us);
@@ -389,6 +393,10 @@ fn crashes(view: &View<'_>, seen: &Desktop) -> Vec<Crash> {
                 _ => "SIGSEGV",
             };
             (found[1].to_owned(), Some(signal.to_owned()))
+        } else if line.transport == "kernel"
+            && let Some(found) = CORE.captures(first)
+        {
+            (found[1].to_owned(), None)
         } else if let Some(found) = SIGNALLED.captures(first)
             && let Some(known) = DRAWERS.iter().find(|known| names_drawer(&line.unit, known.program))
         {
@@ -423,20 +431,30 @@ struct Past {
     ended_us: Option<u64>,
 }
 
-fn past_sessions(seen: &Desktop) -> Vec<Past> {
+fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
     let mut all: BTreeMap<String, Past> = BTreeMap::new();
     for line in seen.journal.iter().filter(|line| line.unit == "systemd-logind.service") {
         if let Some(found) = NEW_SESSION.captures(&line.message) {
-            let class = found.get(3).map_or("", |class| class.as_str()).to_owned();
-            let past = Past { user: found[2].to_owned(), class, began_us: line.at_us, ended_us: None };
-            all.insert(found[1].to_owned(), past);
+            let class = match found.get(3) {
+                Some(class) => class.as_str(),
+                None if GREETERS.contains(&&found[2]) => "greeter",
+                None => "",
+            };
+            let (user, class) = (found[2].to_owned(), class.to_owned());
+            all.insert(found[1].to_owned(), Past { user, class, began_us: line.at_us, ended_us: None });
         } else if let Some(found) = SESSION_GONE.captures(&line.message)
             && let Some(past) = all.get_mut(&found[1])
         {
             past.ended_us.get_or_insert(line.at_us);
         }
     }
-    let mut all: Vec<Past> = all.into_values().filter(|past| !past.class.starts_with("manager")).collect();
+    // An older logind does not tell the class. The managers' sessions have no scope.
+    let scopes: BTreeSet<&str> = view.now.journal.iter().map(|line| line.unit.as_str()).collect();
+    let is_none = |id: &str, past: &Past| {
+        past.class.starts_with("manager")
+            || past.class.is_empty() && !scopes.contains(format!("session-{id}.scope").as_str())
+    };
+    let mut all: Vec<Past> = all.into_iter().filter(|(id, past)| !is_none(id, past)).map(|(_, past)| past).collect();
     all.sort_by_key(|past| past.began_us);
     all
 }
@@ -499,12 +517,12 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let session = scene.session(told.is_some());
     let no_session = matches!(&session, Found::Findings { fails, .. } if !fails.is_empty() && scene.own.is_empty());
     let told = told.or(no_session.then_some("desktop.session"));
-    let because = |found: Found| match (&scene.refusal, told, scene.server) {
-        (Some(line), _, None) => Found::Skip(format!("not tested: needs a graphics card: {line}")),
-        (None, Some(id), _) => Found::Skip(format!("not looked at: see {id}")),
-        _ => found,
+    let because = |found: Found| match (told, &scene.refusal) {
+        (Some(id), _) => Found::Skip(format!("not looked at: see {id}")),
+        (None, Some(line)) => Found::Skip(format!("not tested: needs a graphics card: {line}")),
+        (None, None) => found,
     };
-    if let (Some(line), None) = (&scene.refusal, scene.server) {
+    if let Some(line) = &scene.refusal {
         out.aside(
             &format!("the session of {}", scene.user),
             format!("its compositor draws only with a graphics card's help, which the sandbox has not: {line}"),
@@ -558,10 +576,11 @@ impl<'a> Scene<'a> {
             server: display_server(processes, uid),
             drawer: drawer(processes, uid),
             crashes: crashes(view, seen),
-            past: past_sessions(seen),
+            past: past_sessions(view, seen),
             refusal: None,
         };
-        let refusal = scene.refuses();
+        // Whoever draws did not refuse.
+        let refusal = if scene.server.is_none() { scene.refuses() } else { None };
         scene.refusal = refusal;
         scene
     }
@@ -606,14 +625,13 @@ impl<'a> Scene<'a> {
                 && TELLS.is_match(&line.message)
                 && !CHATTER.is_match(&line.message)
         };
-        // Whose business it is, then whoever says something.
+        // Whose business it is: others find fault with much.
         let close = |line: &&JournalLine| {
             MANAGERS.contains(&line.unit.as_str())
                 || line.unit.ends_with(".scope")
                 || ["gnome-session", "gnome.Shell", "plasma", "wayland"].iter().any(|word| line.unit.contains(word))
         };
-        let lines = || self.seen.journal.iter().rev().filter(tells);
-        lines().find(close).or_else(|| lines().next())
+        self.seen.journal.iter().rev().filter(tells).find(close)
     }
 
     /// `: WORDS` of [`Scene::telling`], or what a terminal shows, or nothing.
@@ -919,15 +937,13 @@ impl<'a> Scene<'a> {
         let user = text::clean(self.user);
         let uid = self.account.map_or(u32::MAX, |account| account.uid);
         let fail = |item: &str, summary: String| Found::fail(Finding::new(item, summary).detail(self.lines()));
-        if self.server.is_none()
-            && let Some(line) = &self.refusal
-        {
+        if let Some(line) = &self.refusal {
             return Found::Skip(format!("not tested: needs a graphics card: {line}"));
         }
         let fallen = self.fallen();
         if let Some(last) = fallen.last() {
             let same = fallen.iter().filter(|crash| crash.program == last.program).count();
-            let signal = last.signal.as_deref().unwrap_or("a signal");
+            let signal = last.signal.as_deref().unwrap_or("a fault that dumps core");
             let after = self
                 .server
                 .filter(|server| server.since_us > last.at_us)
@@ -1083,7 +1099,7 @@ impl<'a> Scene<'a> {
         fails.extend(self.portal(manager, &facts));
         let drawn: Vec<&Crash> = self.fallen();
         for crash in self.crashes.iter().filter(|crash| !drawn.contains(crash)) {
-            let signal = crash.signal.as_deref().unwrap_or("a signal");
+            let signal = crash.signal.as_deref().unwrap_or("a fault that dumps core");
             warns.push(Finding::new(&crash.program, format!("{} died by {signal}", text::clean(&crash.program))));
         }
         warns.extend(self.xwayland());
@@ -1347,7 +1363,7 @@ impl<'a> Scene<'a> {
                 ));
             }
         }
-        if window.is_none() && !reacts("pointer") {
+        if window.is_none() && reaction("pointer").is_some() && !reacts("pointer") {
             warns.push(Finding::new(
                 "pointer",
                 "the pointer was moved and nothing changed, and there is no program whose window could be opened"

@@ -18,6 +18,8 @@ const LOGIND: &str = "org.freedesktop.login1";
 const ROOT: &str = "/org/freedesktop/login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 const SESSION: &str = "org.freedesktop.login1.Session";
+/// How long logind may take for one answer; it takes milliseconds.
+const CALL: Duration = Duration::from_secs(20);
 /// Most sessions that are read.
 const MOST: usize = 64;
 
@@ -84,7 +86,7 @@ impl Guest {
     /// # Errors
     /// The system bus or logind does not answer within `patience`.
     pub async fn logind(&self, patience: Duration) -> Result<Logind, Error> {
-        let bus = self.bus(Which::System, patience).await?.to(LOGIND);
+        let bus = self.bus(Which::System, patience).await?.to(LOGIND).with_patience(patience.min(CALL));
         let mut signals = bus.signals("type='signal',sender='org.freedesktop.login1'").await?;
         let (tell, told) = watch::channel(0);
         let mut reader = JoinSet::new();

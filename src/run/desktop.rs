@@ -174,6 +174,8 @@ pub(super) struct See<'a> {
     pub(super) scale: f64,
     pub(super) events: &'a Events,
     pub(super) artifacts: Option<&'a Artifacts>,
+    /// A person sits in front of it: nobody else logs in, moves the pointer, types.
+    pub(super) person: bool,
 }
 
 /// Since when a guest does nothing, by its own count.
@@ -184,6 +186,11 @@ struct Rest {
 }
 
 impl Rest {
+    /// Takes over how much it has worked by now without judging it.
+    fn pass_over(&mut self, worked: Option<(Duration, Duration)>) {
+        self.last = worked.or(self.last);
+    }
+
     /// Takes over how much it has worked by now; answers how long it has done next to nothing.
     fn glance(&mut self, worked: Option<(Duration, Duration)>) -> Duration {
         let Some((busy, up)) = worked else {
@@ -240,7 +247,8 @@ impl See<'_> {
                 seen.greeter = Some(self.wait(guest, Goal::Greeter, &mut seen.gaps).await);
                 self.keep(artifact::GREETER);
             }
-            match self.person() {
+            match self.someone() {
+                _ if self.person => seen.way = Way::None("who sits in front of it logs in".to_owned()),
                 None => seen.way = Way::None("no user of the configuration could be logged in".to_owned()),
                 Some(account) => {
                     seen.user = Some(account.name.clone());
@@ -272,7 +280,7 @@ impl See<'_> {
     }
 
     /// Who is logged in where the configuration logs in nobody: a person of the configuration.
-    fn person(&self) -> Option<&Account> {
+    fn someone(&self) -> Option<&Account> {
         let people = self.facts.accounts.iter().filter(|account| {
             self.promises.users.get(&account.name).is_some_and(|user| user.normal) && account.shell_works
         });
@@ -299,6 +307,7 @@ impl See<'_> {
         let mut logind: Option<Logind> = None;
         let mut asked: Option<Instant> = None;
         let mut looked: Option<Instant> = None;
+        let mut pause = SESSIONS_INTERVAL;
         let mut known: BTreeSet<String> = BTreeSet::new();
         loop {
             let told = match &mut logind {
@@ -349,11 +358,13 @@ impl See<'_> {
             let here = here || text_expected;
             let shows = moment.look.as_ref().is_some_and(|look| text_expected || !look.is_console && !look.is_flat);
             // Processes are looked at when there is something to see, or nothing any more.
-            let settled = still >= steady || idle_for >= IDLE_PLAIN;
-            let due = looked.is_none_or(|at| at.elapsed() > SESSIONS_INTERVAL);
+            // A picture that is still while the machine works is about to change: a wallpaper is being decoded.
+            let quiet = idle_for >= QUIET || still >= steady * 10;
+            let settled = still >= steady && quiet || idle_for >= IDLE_PLAIN;
+            let due = looked.is_none_or(|at| at.elapsed() > pause);
             let past = Instant::now() >= deadline;
             if settled && due || past {
-                looked = Some(Instant::now());
+                pause = pause * 3 / 2;
                 match guest.desktop_processes(self.patience).await {
                     Ok((vt, now_us, processes)) => {
                         (moment.vt, moment.now_us, moment.processes) = (vt, now_us, processes);
@@ -361,6 +372,9 @@ impl See<'_> {
                     }
                     Err(error) => drop(gaps.insert("processes".to_owned(), error.to_string())),
                 }
+                looked = Some(Instant::now());
+                // Our own question is not the guest's work.
+                rest.pass_over(guest.worked(self.patience).await.ok());
             }
             let serves = match goal {
                 Goal::Greeter => here,
@@ -369,8 +383,6 @@ impl See<'_> {
             let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
             let ended = known.iter().filter(|id| !there.contains(id)).count();
             let stopped = moment.processes.iter().any(|process| process.has_card && process.state == "T");
-            // A picture that is still while the machine works is about to change: a wallpaper is being decoded.
-            let quiet = idle_for >= QUIET || still >= steady * 10;
             let end = if here && serves && shows && still >= steady && quiet && looked.is_some() {
                 Some(Ended::Steady)
             } else if ended >= LOOP && !(here && serves) {
@@ -385,6 +397,8 @@ impl See<'_> {
             } else {
                 None
             };
+            // What is known of sessions has to be of now.
+            let end = end.filter(|_| past || !gaps.contains_key("logind") && !gaps.contains_key("processes"));
             if let Some(end) = end {
                 moment.end = end;
                 moment.waited = begun.elapsed().as_secs_f64();
@@ -495,20 +509,21 @@ impl See<'_> {
         let ids = (account.uid, account.gid);
         let wanted: BTreeSet<String> = judging::promised_units(self.desktop, &account.name).into_keys().collect();
         let wanted: BTreeSet<String> = wanted.into_iter().chain(judging::USUAL_UNITS.map(str::to_owned)).collect();
+        let server = judging::display_server(&session.processes, account.uid).filter(|process| process.state != "T");
         let asks = async {
             let manager = guest.user_manager(ids, &wanted, self.patience).await;
-            let portal = if self.desktop.portal && session.end != Ended::Loop {
+            // Portals need the display; who asks without one waits for long.
+            let portal = if self.desktop.portal && server.is_some() {
                 Some(guest.ask_portal(ids, self.patience, self.scaled(PORTAL)).await)
             } else {
                 None
             };
             (manager, portal)
         };
-        let server = judging::display_server(&session.processes, account.uid).filter(|process| process.state != "T");
         let hands = async {
             match server {
-                Some(server) => self.touch(guest, account, session, server).await,
-                None => (Vec::new(), None),
+                Some(server) if !self.person => self.touch(guest, account, session, server).await,
+                _ => (Vec::new(), None),
             }
         };
         let ((manager, portal), (reactions, window)) = tokio::join!(asks, hands);
@@ -761,11 +776,7 @@ impl See<'_> {
         vts.extend(moments.iter().map(|moment| moment.vt));
         let named = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
         uids.extend(seen.user.as_deref().and_then(named).map(|account| account.uid));
-        uids.extend(
-            ["gdm", "gdm-greeter", "sddm", "greeter", "lightdm", "cosmic-greeter"]
-                .iter()
-                .filter_map(|name| Some(named(name)?.uid)),
-        );
+        uids.extend(judging::GREETERS.iter().filter_map(|name| Some(named(name)?.uid)));
         match guest.desktop_journal(&judging::MANAGERS, &uids, self.patience).await {
             Ok(lines) => seen.journal = lines,
             Err(error) => drop(seen.gaps.insert("desktop-journal".to_owned(), error.to_string())),
@@ -906,7 +917,7 @@ mod tests {
         assert_eq!(rest.glance(at(1900, 11_000)), Duration::ZERO);
         assert!(rest.glance(at(1950, 12_000)) >= Duration::from_secs(1));
         assert!(rest.glance(at(2000, 12_200)) >= Duration::from_secs(1));
-        assert_eq!(rest.glance(at(3900, 18_000)), Duration::ZERO);
+        assert_eq!(rest.glance(at(9000, 18_000)), Duration::ZERO);
         assert_eq!(rest.glance(None), Duration::ZERO);
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Look<'a> {
     pub(super) artifacts: Option<&'a Artifacts>,
     /// The screen, where a desktop is to be looked at.
     pub(super) watch: Option<&'a Watch>,
+    /// A person sits in front of it, whose pointer and keys are not to be used.
+    pub(super) person: bool,
 }
 
 /// What a verdict rests on.
@@ -166,6 +168,7 @@ impl Look<'_> {
             scale: self.scale(),
             events: self.events,
             artifacts: self.artifacts,
+            person: self.person,
         };
         let seen = see.see(guest).await;
         let later = self.look_again(guest, &self.wanted(), &looks.first).await;

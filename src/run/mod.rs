@@ -356,6 +356,7 @@ impl Run<'_> {
                     events: &self.events,
                     artifacts: self.artifacts.as_ref(),
                     watch: watch.as_ref(),
+                    person: self.demo.is_some(),
                 };
                 phase(&self.events, Phase::Look, async {
                     tokio::select! {

@@ -274,7 +274,7 @@ let
       "issue".text = "<<< Welcome to ${cfg.networking.hostName} (\\m) - \\l >>>";
       "shells".text = "/run/current-system/sw/bin/bash\n/bin/sh";
       "login.defs".text = "ENCRYPT_METHOD YESCRYPT\nUMASK 077\nSYS_UID_MIN 400\nSYS_UID_MAX 999\nUID_MIN 1000\nUID_MAX 29999\nDEFAULT_HOME yes";
-      "profile".text = "export PATH=/run/wrappers/bin:/run/current-system/sw/bin\nexport XDG_DATA_DIRS=/run/current-system/sw/share\numask 0022";
+      "profile".text = "export PATH=/run/wrappers/bin:/run/current-system/sw/bin\nexport XDG_DATA_DIRS=/run/current-system/sw/share\nexport LANG=C.UTF-8\numask 0022";
       "bashrc".text = "PS1='[\\u@\\h:\\w]\\$ '";
       "locale.conf".text = "LANG=C.UTF-8";
       "environment".text = "";

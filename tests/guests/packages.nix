@@ -177,8 +177,24 @@ let
         if [ -d usr/share/$kind ]; then mv usr/share/$kind upstream/$kind; fi
         ln -s /etc/static/display-manager/$kind usr/share/$kind
       done
-      # It needs root's rights, which files of the store never have: only the wrapper is to be found.
-      if [ -e usr/bin/fusermount3 ]; then mv usr/bin/fusermount3 usr/libexec/fusermount3; rm -f usr/bin/fusermount; fi
+      # It needs root's rights, which files of the store never have: its wrapper is what is to be found.
+      if [ -e usr/bin/fusermount3 ]; then
+        mv usr/bin/fusermount3 usr/libexec/fusermount3
+        ln -s /run/wrappers/bin/fusermount3 usr/bin/fusermount3
+        rm -f usr/bin/fusermount
+      fi
+      # NixOS's sway is a wrapper that says which desktop this is.
+      if [ -e usr/bin/sway ]; then
+        mkdir usr/libexec/sway
+        mv usr/bin/sway usr/libexec/sway/sway
+        {
+          echo '#!/bin/sh'
+          echo 'export XDG_CURRENT_DESKTOP=sway'
+          echo 'if [ -n "$DBUS_SESSION_BUS_ADDRESS" ]; then exec /usr/libexec/sway/sway "$@"; fi'
+          echo 'exec dbus-run-session /usr/libexec/sway/sway "$@"'
+        } > usr/bin/sway
+        chmod 755 usr/bin/sway
+      fi
 
       lib=$tree/usr/lib/x86_64-linux-gnu
       of() { local program=$1; shift; $lib/ld-linux-x86-64.so.2 --library-path $lib $program "$@"; }

@@ -260,6 +260,28 @@ fn a_refusal_of_software_rendering_is_not_tested() {
 }
 
 #[test]
+fn a_dump_that_nobody_takes_is_a_crash_and_managers_are_no_sessions() {
+    let mut guest = guest();
+    guest.moment().sessions.clear();
+    guest.moment().processes.clear();
+    guest.moment().end = Ended::Idle;
+    guest.seen.manager = None;
+    let kernel = "coredump: 343(sway): |/bin/false pipe failed";
+    guest.facts.journal.push(JournalLine { transport: "kernel".into(), ..line("", 29_000_000, kernel) });
+    guest.fails("compositor", "sway died by a fault that dumps core once");
+    // As systemd 257 writes of a manager's session.
+    guest.facts.journal.clear();
+    guest.seen.journal = vec![
+        line("systemd-logind.service", 20_000_000, "New session 1 of user alice."),
+        line("systemd-logind.service", 21_000_000, "New session 2 of user alice."),
+        line("systemd-logind.service", 30_000_000, "Removed session 1."),
+        line("systemd-logind.service", 41_000_000, "Removed session 2."),
+    ];
+    guest.facts.journal.push(line("session-1.scope", 20_000_000, "Started session-1.scope."));
+    guest.fails("session", "the session of alice ended once");
+}
+
+#[test]
 fn who_draws_another_way_did_not_refuse() {
     // sway tries OpenGL, says so, and goes on: what ends it later is what counts.
     let soft = "[wlr] [render/egl.c:319] Software rendering detected, please use the WLR_RENDERER_ALLOW_SOFTWARE environment variable";
@@ -464,9 +486,19 @@ fn session_files_are_read_and_chosen() {
 
 #[test]
 fn patterns_compile() {
-    for pattern in
-        [&REFUSES, &TRIES, &DUMPED, &FAULTED, &SIGNALLED, &NEW_SESSION, &SESSION_GONE, &TELLS, &CHATTER, &DISPLAY]
-    {
+    for pattern in [
+        &REFUSES,
+        &TRIES,
+        &DUMPED,
+        &FAULTED,
+        &SIGNALLED,
+        &CORE,
+        &NEW_SESSION,
+        &SESSION_GONE,
+        &TELLS,
+        &CHATTER,
+        &DISPLAY,
+    ] {
         assert!(!pattern.as_str().is_empty());
     }
     let found = NEW_SESSION.captures("New session 3 of user alice.").unwrap();
