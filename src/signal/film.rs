@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::look::{Rect, change};
 use super::picture::Picture;
 
 /// Largest width of a frame, in pixels.
@@ -12,16 +13,27 @@ pub const HEIGHT: u32 = 240;
 /// Largest GIF, in bytes.
 pub const MOST_BYTES: usize = 2 << 20;
 /// Most frames that are kept: when there are more, every second one goes.
-pub const MOST_FRAMES: usize = 120;
+pub const MOST_FRAMES: usize = 60;
 
-/// A film that is being made: scaled frames, at most [`MOST_FRAMES`] (about 28 MB).
+/// The share of pixels that a picture must change to be a frame: a blinking cursor is less.
+const CHANGE: f64 = 0.0002;
+/// The shortest time of a frame: what is shorter, viewers slow down (in 1/100 s, GIF's unit).
+const SHORTEST: u128 = 2;
+/// How long the last frame stays at least.
+const LAST: Duration = Duration::from_secs(2);
+/// How coarsely the palette of a frame is learned, 1 (fine) to 30: a tenth of the pixels, some milliseconds.
+const SPEED: i32 = 10;
+
+/// A film that is being made: scaled frames, at most [`MOST_FRAMES`] (14 MB).
 #[derive(Debug, Default)]
 pub struct Film {
     frames: Vec<Frame>,
+    /// The time between two frames at least: it grows with the film, so that its beginning is no coarser than its end.
+    spacing: Duration,
 }
 
 /// A frame and when it was seen first.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Frame {
     at: Duration,
     picture: Picture,
@@ -40,11 +52,25 @@ impl fmt::Display for FilmError {
 impl std::error::Error for FilmError {}
 
 impl Film {
-    /// Takes a picture of the screen, `elapsed` after the beginning; one that is like the last changes nothing. Times
-    /// should not go back; one that does counts as the last time.
+    /// Takes a picture of the screen, `elapsed` after the beginning; one that is like the last changes nothing. A time
+    /// before the last one's counts as the last one's.
     pub fn push(&mut self, elapsed: Duration, picture: &Picture) {
-        let _ = (elapsed, picture);
-        unimplemented!()
+        let picture = picture.scaled_into(WIDTH, HEIGHT);
+        if let Some(last) = self.frames.last_mut() {
+            if change(&last.picture, &picture).share < CHANGE {
+                return;
+            }
+            if elapsed < last.at + self.spacing.max(Duration::from_millis(20)) {
+                // The newer one stays: how it ended matters more than how it began.
+                last.picture = picture;
+                return;
+            }
+        }
+        self.frames.push(Frame { at: elapsed, picture });
+        if self.frames.len() > MOST_FRAMES {
+            self.spacing = (self.spacing * 2).max(elapsed / MOST_FRAMES as u32);
+            thin(&mut self.frames);
+        }
     }
 
     /// Number of frames that are kept.
@@ -57,10 +83,200 @@ impl Film {
         self.frames.is_empty()
     }
 
-    /// The GIF, at most [`MOST_BYTES`], played once in real time; the last frame stays until `end` (after the
+    /// The GIF, at most [`MOST_BYTES`], in real time and for ever; the last frame stays until `end` (after the
     /// beginning), two seconds at least. `None` without a frame.
     pub fn gif(&self, end: Duration) -> Result<Option<Vec<u8>>, FilmError> {
-        let _ = end;
-        unimplemented!()
+        if self.frames.is_empty() {
+            return Ok(None);
+        }
+        let mut frames = self.frames.clone();
+        loop {
+            let bytes = encode(&frames, end).map_err(|error| FilmError(error.to_string()))?;
+            // One frame always fits: it has as many bytes as pixels, and some for the coding.
+            if bytes.len() <= MOST_BYTES || frames.len() == 1 {
+                return Ok(Some(bytes));
+            }
+            thin(&mut frames);
+        }
+    }
+}
+
+/// Drops every second frame, never the first nor the last.
+fn thin(frames: &mut Vec<Frame>) {
+    let last = frames.len().saturating_sub(1);
+    let mut i = 0;
+    frames.retain(|_| {
+        i += 1;
+        (i - 1) % 2 == 0 || (i - 1 == last && last > 1)
+    });
+}
+
+/// Writes frames, one or more, as a GIF. Each has only what changed since the one before.
+fn encode(frames: &[Frame], end: Duration) -> Result<Vec<u8>, gif::EncodingError> {
+    // Screens change their size while they boot: the largest one counts.
+    let side = |of: fn(&Picture) -> u32| frames.iter().map(|frame| of(&frame.picture)).max().unwrap_or(1);
+    let (width, height) = (side(Picture::width), side(Picture::height));
+    let mut out = Vec::new();
+    // Neither is more than WIDTH, HEIGHT.
+    let mut encoder = gif::Encoder::new(&mut out, width as u16, height as u16, &[])?;
+    encoder.set_repeat(gif::Repeat::Infinite)?;
+    let mut shown: Option<Picture> = None;
+    for (i, frame) in frames.iter().enumerate() {
+        let until = frames.get(i + 1).map_or(end.max(frame.at + LAST), |next| next.at);
+        let picture = frame.picture.centred(width, height);
+        let part = match &shown {
+            Some(shown) => change(shown, &picture).bounds.unwrap_or(Rect { x: 0, y: 0, width: 1, height: 1 }),
+            None => Rect { x: 0, y: 0, width, height },
+        };
+        let rows = picture.rows().skip(part.y as usize).take(part.height as usize);
+        let pixels: Vec<u8> =
+            rows.flat_map(|row| &row[part.x as usize..(part.x + part.width) as usize]).flatten().copied().collect();
+        let mut image = gif::Frame::from_rgb_speed(part.width as u16, part.height as u16, &pixels, SPEED);
+        (image.left, image.top) = (part.x as u16, part.y as u16);
+        image.dispose = gif::DisposalMethod::Keep;
+        image.delay = hundredths(until).saturating_sub(hundredths(frame.at)).clamp(SHORTEST, u16::MAX.into()) as u16;
+        encoder.write_frame(&image)?;
+        shown = Some(picture);
+    }
+    drop(encoder);
+    Ok(out)
+}
+
+/// A time in GIF's unit. Of the times, not of their differences, so that rounding does not add up.
+fn hundredths(time: Duration) -> u128 {
+    (time.as_millis() + 5) / 10
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn picture(width: u32, height: u32, colour: impl Fn(u32) -> [u8; 3]) -> Picture {
+        Picture::new(width, height, (0..width * height).map(colour).collect()).unwrap()
+    }
+
+    fn flat(value: u8) -> Picture {
+        picture(64, 40, |_| [value; 3])
+    }
+
+    fn noise(width: u32, height: u32, seed: u32) -> Picture {
+        picture(width, height, |i| {
+            let mut value = (i ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
+            value ^= value >> 13;
+            let [a, b, c, _] = value.wrapping_mul(0xc2b2_ae35).to_be_bytes();
+            [a, b, c]
+        })
+    }
+
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// What a viewer sees: size, and for each frame its time in 1/100 s and the picture so far.
+    fn play(bytes: &[u8]) -> ((u16, u16), Vec<(u16, Vec<[u8; 3]>)>) {
+        let mut options = gif::DecodeOptions::new();
+        options.set_color_output(gif::ColorOutput::RGBA);
+        let mut decoder = options.read_info(bytes).unwrap();
+        let (width, height) = (decoder.width(), decoder.height());
+        let mut screen = vec![[0; 3]; usize::from(width) * usize::from(height)];
+        let mut frames = Vec::new();
+        while let Some(frame) = decoder.read_next_frame().unwrap() {
+            for (i, pixel) in frame.buffer.chunks(4).enumerate() {
+                let (x, y) = (i % usize::from(frame.width), i / usize::from(frame.width));
+                let at = (y + usize::from(frame.top)) * usize::from(width) + x + usize::from(frame.left);
+                screen[at] = [pixel[0], pixel[1], pixel[2]];
+            }
+            frames.push((frame.delay, screen.clone()));
+        }
+        ((width, height), frames)
+    }
+
+    #[test]
+    fn each_frame_stays_as_long_as_it_was_seen() {
+        let mut film = Film::default();
+        assert!(film.is_empty() && film.gif(seconds(9.0)).unwrap().is_none());
+        for (at, value) in [(1.0, 0), (1.5, 0), (3.0, 100), (3.4, 103), (4.25, 200)] {
+            film.push(seconds(at), &flat(value));
+        }
+        assert_eq!(film.len(), 3);
+        let ((width, height), frames) = play(&film.gif(seconds(10.0)).unwrap().unwrap());
+        assert_eq!((width, height), (64, 40));
+        assert_eq!(frames.iter().map(|(delay, _)| *delay).collect::<Vec<_>>(), [200, 125, 575]);
+        assert_eq!(frames.iter().map(|(_, screen)| screen[99]).collect::<Vec<_>>(), [[0; 3], [100; 3], [200; 3]]);
+        let (_, frames) = play(&film.gif(seconds(0.0)).unwrap().unwrap());
+        assert_eq!(frames[2].0, 200);
+    }
+
+    #[test]
+    fn what_changed_in_part_is_seen_on_what_was_there() {
+        let before = noise(64, 40, 1);
+        let mut pixels = before.pixels().to_vec();
+        pixels[5 * 64 + 7] = before.pixels()[5 * 64 + 7].map(|value| value ^ 128);
+        let after = Picture::new(64, 40, pixels).unwrap();
+        let mut film = Film::default();
+        film.push(seconds(0.0), &before);
+        film.push(seconds(1.0), &after);
+        let (_, frames) = play(&film.gif(seconds(2.0)).unwrap().unwrap());
+        assert_eq!(frames[1].1[5 * 64 + 7], after.pixels()[5 * 64 + 7]);
+        assert_eq!(frames[0].1[..5 * 64], frames[1].1[..5 * 64]);
+    }
+
+    #[test]
+    fn a_screen_that_changes_its_size_is_centred() {
+        let mut film = Film::default();
+        film.push(seconds(0.0), &picture(100, 50, |_| [9, 90, 9]));
+        film.push(seconds(1.0), &picture(60, 80, |_| [90, 9, 9]));
+        let ((width, height), frames) = play(&film.gif(seconds(2.0)).unwrap().unwrap());
+        assert_eq!((width, height), (100, 80));
+        assert_eq!((frames[0].1[0], frames[0].1[40 * 100 + 50]), ([0; 3], [9, 90, 9]));
+        assert_eq!((frames[1].1[0], frames[1].1[40 * 100 + 50]), ([0; 3], [90, 9, 9]));
+    }
+
+    #[test]
+    fn a_long_film_keeps_its_beginning_and_its_end() {
+        let mut film = Film::default();
+        for i in 0..1000u32 {
+            film.push(seconds(f64::from(i) / 10.0), &picture(8, 8, |_| [(i * 37) as u8; 3]));
+        }
+        assert!((MOST_FRAMES / 3..=MOST_FRAMES).contains(&film.len()), "{}", film.len());
+        let (_, frames) = play(&film.gif(seconds(100.0)).unwrap().unwrap());
+        assert_eq!(frames[0].1[0], [0; 3]);
+        assert_eq!(frames.last().unwrap().1[0], [(999u32 * 37) as u8; 3]);
+        let sum: u32 = frames.iter().map(|(delay, _)| u32::from(*delay)).sum();
+        assert!((10_000..=10_200).contains(&sum), "{sum}");
+        let longest = frames.iter().rev().skip(1).map(|(delay, _)| *delay).max().unwrap();
+        assert!(longest <= 1000, "{longest}");
+    }
+
+    #[test]
+    fn even_of_noise_the_film_fits() {
+        let mut film = Film::default();
+        for i in 0..40 {
+            film.push(seconds(f64::from(i)), &noise(WIDTH, HEIGHT, i));
+        }
+        let bytes = film.gif(seconds(50.0)).unwrap().unwrap();
+        assert!(bytes.len() <= MOST_BYTES && bytes.len() > MOST_BYTES / 4, "{}", bytes.len());
+        let (_, frames) = play(&bytes);
+        assert_eq!(frames.iter().map(|(delay, _)| u32::from(*delay)).sum::<u32>(), 5000);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_pictures_make_a_film(
+            pictures in prop::collection::vec((1u32..50, 1u32..50, 0u64..1_000_000_000), 1..12), end in 0u64..1 << 40,
+        ) {
+            let mut film = Film::default();
+            for (i, (width, height, millis)) in (0..).zip(&pictures) {
+                film.push(Duration::from_millis(*millis), &noise(*width, *height, i));
+            }
+            let bytes = film.gif(Duration::from_millis(end)).unwrap().unwrap();
+            let ((width, height), frames) = play(&bytes);
+            prop_assert!(u32::from(width) <= WIDTH && u32::from(height) <= HEIGHT);
+            prop_assert_eq!(frames.len(), film.len());
+        }
     }
 }

@@ -88,7 +88,7 @@ fn measure(
     // The edges are where it is half as loud, in the middle of its fades.
     let half_fade = sequence.fade_s / speed / 2.0;
     let loud = |block: usize| envelope.get(block..block + 3).is_some_and(|it| it.iter().all(|it| *it > level / 2.0));
-    let (from, to) = (envelopes.block(found.from_s()), envelopes.block(found.to_s()));
+    let (from, to) = (envelopes.block(found.begin_s()), envelopes.block(found.end_s()));
     let edge = EDGE + (half_fade * 1000.0) as usize;
     let begin = (from.saturating_sub(edge)..=from + edge).find(|block| loud(*block)).unwrap_or(from);
     let end = (to.saturating_sub(edge)..=to + edge).rev().find(|block| loud(*block)).map_or(to, |block| block + 3);

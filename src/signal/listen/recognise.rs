@@ -25,12 +25,12 @@ pub(super) struct Found {
 
 impl Found {
     /// The middle of the first look, in seconds.
-    pub(super) fn from_s(&self) -> f64 {
+    pub(super) fn begin_s(&self) -> f64 {
         self.pieces.first().map_or(0.0, |piece| piece.from_s)
     }
 
     /// The middle of the last look, in seconds.
-    pub(super) fn to_s(&self) -> f64 {
+    pub(super) fn end_s(&self) -> f64 {
         self.pieces.last().map_or(0.0, |piece| piece.to_s)
     }
 
@@ -99,7 +99,7 @@ fn at_speed(segments: &[Segment], sequence: &Sequence, speed: f64) -> Vec<Found>
         let Some(tone) = sequence.tones.iter().position(|tone| near(tone.hertz)) else { continue };
         match found.last_mut() {
             // Neighbours in the sequence differ, so the same again is the same still.
-            Some(last) if last.tone == tone && segment.from_s - last.to_s() < LONGEST_DROPOUT_S => {
+            Some(last) if last.tone == tone && segment.from_s - last.end_s() < LONGEST_DROPOUT_S => {
                 last.pieces.push(*segment);
             }
             _ => found.push(Found { tone, pieces: vec![*segment] }),
@@ -115,7 +115,7 @@ fn choose(found: Vec<Found>) -> Recognised {
     // For each, the best run that ends with it: length, beginning, the one before.
     let mut runs: Vec<(usize, f64, Option<usize>)> = Vec::new();
     for (i, this) in found.iter().enumerate() {
-        let mut run = (1, this.from_s(), None);
+        let mut run = (1, this.begin_s(), None);
         for (j, other) in found[..i].iter().enumerate() {
             let (length, from, _) = runs[j];
             if other.tone < this.tone && (length + 1 > run.0 || (length + 1 == run.0 && from > run.1)) {
@@ -124,7 +124,7 @@ fn choose(found: Vec<Found>) -> Recognised {
         }
         runs.push(run);
     }
-    let span = |i: usize| found[i].to_s() - runs[i].1;
+    let span = |i: usize| found[i].end_s() - runs[i].1;
     let last = (0..runs.len()).max_by(|a, b| runs[*a].0.cmp(&runs[*b].0).then(span(*b).total_cmp(&span(*a))));
     let mut chosen: Vec<usize> = std::iter::successors(last, |i| runs[*i].2).collect();
     let in_order = chosen.len() == distinct(&found);
