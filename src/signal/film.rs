@@ -86,14 +86,19 @@ impl Film {
     /// The GIF, at most [`MOST_BYTES`], in real time and for ever; the last frame stays until `end` (after the
     /// beginning), two seconds at least. `None` without a frame.
     pub fn gif(&self, end: Duration) -> Result<Option<Vec<u8>>, FilmError> {
+        self.within(end, MOST_BYTES)
+    }
+
+    /// The GIF, with fewer frames if it has more than so many bytes.
+    fn within(&self, end: Duration, most: usize) -> Result<Option<Vec<u8>>, FilmError> {
         if self.frames.is_empty() {
             return Ok(None);
         }
         let mut frames = self.frames.clone();
         loop {
             let bytes = encode(&frames, end).map_err(|error| FilmError(error.to_string()))?;
-            // One frame always fits: it has as many bytes as pixels, and some for the coding.
-            if bytes.len() <= MOST_BYTES || frames.len() == 1 {
+            // One frame always fits into MOST_BYTES: at worst it has half as many bytes again as pixels.
+            if bytes.len() <= most || frames.len() == 1 {
                 return Ok(Some(bytes));
             }
             thin(&mut frames);
@@ -174,8 +179,11 @@ mod tests {
         Duration::from_secs_f64(seconds)
     }
 
-    /// What a viewer sees: size, and for each frame its time in 1/100 s and the picture so far.
-    fn play(bytes: &[u8]) -> ((u16, u16), Vec<(u16, Vec<[u8; 3]>)>) {
+    /// How long, in 1/100 s, and the pixels.
+    type Shown = (u16, Vec<[u8; 3]>);
+
+    /// What a viewer sees: size, and for each frame the picture so far.
+    fn play(bytes: &[u8]) -> ((u16, u16), Vec<Shown>) {
         let mut options = gif::DecodeOptions::new();
         options.set_color_output(gif::ColorOutput::RGBA);
         let mut decoder = options.read_info(bytes).unwrap();
@@ -251,15 +259,25 @@ mod tests {
     }
 
     #[test]
-    fn even_of_noise_the_film_fits() {
+    fn a_film_that_is_too_large_loses_frames_and_no_time() {
         let mut film = Film::default();
-        for i in 0..40 {
-            film.push(seconds(f64::from(i)), &noise(WIDTH, HEIGHT, i));
+        for i in 0..20 {
+            film.push(seconds(f64::from(i)), &noise(64, 40, i));
         }
-        let bytes = film.gif(seconds(50.0)).unwrap().unwrap();
-        assert!(bytes.len() <= MOST_BYTES && bytes.len() > MOST_BYTES / 4, "{}", bytes.len());
-        let (_, frames) = play(&bytes);
-        assert_eq!(frames.iter().map(|(delay, _)| u32::from(*delay)).sum::<u32>(), 5000);
+        let whole = film.gif(seconds(30.0)).unwrap().unwrap().len();
+        for most in [whole, whole / 2, whole / 9] {
+            let bytes = film.within(seconds(30.0), most).unwrap().unwrap();
+            assert!(bytes.len() <= most && bytes.len() > most / 4, "{} of {most}", bytes.len());
+            let (_, frames) = play(&bytes);
+            assert_eq!(frames.iter().map(|(delay, _)| u32::from(*delay)).sum::<u32>(), 3000);
+        }
+    }
+
+    #[test]
+    fn one_frame_of_noise_fits() {
+        let mut film = Film::default();
+        film.push(seconds(0.0), &noise(WIDTH, HEIGHT, 1));
+        assert!(film.gif(seconds(0.0)).unwrap().unwrap().len() < MOST_BYTES / 8);
     }
 
     proptest! {

@@ -204,28 +204,30 @@ impl Colours {
         // A bit for each colour there is: 2 MiB.
         let mut seen = vec![0u64; 1 << 18];
         let mut distinct = 0;
-        // Near colours together: the upper 5 bits of each channel.
+        // Near colours together, by the upper 5 bits of each channel: how many pixels, and the colour that most of them
+        // have with its lead (Boyer and Moore).
         let bucket = |[r, g, b]: Rgb| usize::from(r >> 3) << 10 | usize::from(g >> 3) << 5 | usize::from(b >> 3);
-        let mut buckets = vec![0u32; 1 << 15];
+        let mut buckets = vec![(0u32, 0u32, [0; 3]); 1 << 15];
         for run in picture.pixels().chunk_by(|a, b| a == b) {
-            buckets[bucket(run[0])] += run.len() as u32;
+            let (colour, length) = (run[0], run.len() as u32);
+            let (count, lead, leader) = &mut buckets[bucket(colour)];
+            *count += length;
+            if *leader == colour {
+                *lead += length;
+            } else if *lead < length {
+                (*lead, *leader) = (length - *lead, colour);
+            } else {
+                *lead -= length;
+            }
             if distinct < MOST_COLOURS {
-                let colour = run[0].iter().fold(0, |colour, value| colour << 8 | usize::from(*value));
+                let colour = colour.iter().fold(0, |colour, value| colour << 8 | usize::from(*value));
                 let bit = 1 << (colour % 64);
                 distinct += u32::from(seen[colour / 64] & bit == 0);
                 seen[colour / 64] |= bit;
             }
         }
-        let commonest = (0..buckets.len()).max_by_key(|bucket| buckets[*bucket]).unwrap_or(0);
-        // Of these, the one that is commonest exactly: the lower 3 bits of each channel.
-        let mut exact = [0u32; 512];
-        for run in picture.pixels().chunk_by(|a, b| a == b).filter(|run| bucket(run[0]) == commonest) {
-            let [r, g, b] = run[0].map(|value| usize::from(value & 7));
-            exact[r << 6 | g << 3 | b] += run.len() as u32;
-        }
-        let best = (0..exact.len()).max_by_key(|lower| exact[*lower]).unwrap_or(0);
-        let channel = |shift: usize| ((commonest >> (5 * shift) & 31) << 3 | (best >> (3 * shift) & 7)) as u8;
-        Self { distinct, dominant: [channel(2), channel(1), channel(0)] }
+        let dominant = buckets.iter().max_by_key(|(count, ..)| *count).map_or([0; 3], |(_, _, leader)| *leader);
+        Self { distinct, dominant }
     }
 }
 

@@ -13,6 +13,8 @@ const BLANK: f64 = 0.35;
 /// A longer line of ink, in pixels, is no stroke of a letter but a frame or a reversed background.
 const STROKE: usize = 16;
 
+/// Rows of pixels that are looked at, from the first one with ink: twenty lines of the largest letters tell.
+const ROWS: usize = 640;
 /// How wide the shortest text is, in cells: a prompt. Less keeps off some column by chance.
 const FEWEST: usize = 3;
 
@@ -36,7 +38,7 @@ fn is_cursor(content: Rect, (width, height): (usize, usize)) -> bool {
 fn has_letters(picture: &Picture, backdrop: Rgb, content: Rect) -> bool {
     let mut columns = vec![0u64; picture.width() as usize];
     let mut rows = vec![0u64; picture.height() as usize];
-    for (sum, row) in rows.iter_mut().zip(picture.rows()) {
+    for (sum, row) in rows.iter_mut().zip(picture.rows()).skip(content.y as usize).take(ROWS) {
         let mut x = 0;
         for run in row.chunk_by(|a, b| near(*a, backdrop) == near(*b, backdrop)) {
             if !near(run[0], backdrop) && run.len() <= STROKE {

@@ -36,12 +36,12 @@ impl Screen {
         for line in 0..lines {
             for column in 0..columns {
                 // Words have a space now and then.
-                if next() % 6 == 0 {
+                if next().is_multiple_of(6) {
                     continue;
                 }
                 for y in cell.1 / 8..cell.1 - cell.1 / 8 {
                     for x in 0..cell.0 - 1 {
-                        if next() % 3 == 0 {
+                        if next().is_multiple_of(3) {
                             self = self.fill(column * cell.0 + x, line * cell.1 + y, 1, 1, GREY);
                         }
                     }
@@ -221,7 +221,7 @@ proptest! {
         let mut all = picture.pixels().to_vec();
         all.sort_unstable();
         all.dedup();
-        prop_assert_eq!(look.distinct_colours as usize, all.len());
+        prop_assert_eq!(look.distinct_colours as usize, all.len().min(MOST_COLOURS as usize));
         prop_assert!(all.contains(&look.dominant_colour));
         prop_assert!(!change(&picture, &picture).any());
     }
