@@ -297,7 +297,7 @@ mod tests {
             let rate = if rate_fits { rate % 100_000 } else { rate };
             let bytes = [header(tag, channels, rate, bits / 8 * 8, size), body].concat();
             if let Ok(capture) = read(&bytes) {
-                prop_assert!(capture.samples.frames() * usize::from(channels * bits / 8) <= bytes.len());
+                prop_assert!(capture.samples.frames() * usize::from(channels) * usize::from(bits / 8) <= bytes.len());
                 prop_assert!(capture.samples.left().iter().all(|value| value.abs() <= 1.0));
             }
         }
