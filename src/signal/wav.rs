@@ -84,7 +84,7 @@ pub fn write(samples: &Samples) -> Vec<u8> {
     out
 }
 
-/// Bytes of the header that QEMU and [`write`] write.
+/// Bytes of the header that QEMU and [`write()`] write.
 const HEADER: usize = 44;
 /// The format tag of plain samples (Multimedia Programming Interface and Data Specifications 1.0).
 const PCM: u16 = 1;
