@@ -204,30 +204,34 @@ impl Colours {
         // A bit for each colour there is: 2 MiB.
         let mut seen = vec![0u64; 1 << 18];
         let mut distinct = 0;
-        // Near colours together, by the upper 5 bits of each channel: how many pixels, and the colour that most of them
-        // have with its lead (Boyer and Moore).
+        // Near colours together: the upper 5 bits of each channel.
         let bucket = |[r, g, b]: Rgb| usize::from(r >> 3) << 10 | usize::from(g >> 3) << 5 | usize::from(b >> 3);
-        let mut buckets = vec![(0u32, 0u32, [0; 3]); 1 << 15];
-        for run in picture.pixels().chunk_by(|a, b| a == b) {
-            let (colour, length) = (run[0], run.len() as u32);
-            let (count, lead, leader) = &mut buckets[bucket(colour)];
-            *count += length;
-            if *leader == colour {
-                *lead += length;
-            } else if *lead < length {
-                (*lead, *leader) = (length - *lead, colour);
-            } else {
-                *lead -= length;
+        let mut buckets = vec![0u32; 1 << 15];
+        for (y, row) in picture.rows().enumerate() {
+            let all_seen = distinct >= MOST_COLOURS;
+            // Where there are so many, every fourth row tells which are common, in a fourth of the time.
+            if all_seen && !y.is_multiple_of(4) {
+                continue;
             }
-            if distinct < MOST_COLOURS {
-                let colour = colour.iter().fold(0, |colour, value| colour << 8 | usize::from(*value));
-                let bit = 1 << (colour % 64);
-                distinct += u32::from(seen[colour / 64] & bit == 0);
-                seen[colour / 64] |= bit;
+            for run in row.chunk_by(|a, b| a == b) {
+                buckets[bucket(run[0])] += run.len() as u32 * if all_seen { 4 } else { 1 };
+                if distinct < MOST_COLOURS {
+                    let colour = run[0].iter().fold(0, |colour, value| colour << 8 | usize::from(*value));
+                    let bit = 1 << (colour % 64);
+                    distinct += u32::from(seen[colour / 64] & bit == 0);
+                    seen[colour / 64] |= bit;
+                }
             }
         }
-        let dominant = buckets.iter().max_by_key(|(count, ..)| *count).map_or([0; 3], |(_, _, leader)| *leader);
-        Self { distinct, dominant }
+        let commonest = (0..buckets.len()).max_by_key(|bucket| buckets[*bucket]).unwrap_or(0);
+        // Of these, the one that is commonest exactly, by the lower 3 bits; the first hundred thousand tell.
+        let mut exact = [0u32; 512];
+        for [r, g, b] in picture.pixels().iter().filter(|pixel| bucket(**pixel) == commonest).take(100_000) {
+            exact[usize::from(r & 7) << 6 | usize::from(g & 7) << 3 | usize::from(b & 7)] += 1;
+        }
+        let lower = (0..exact.len()).max_by_key(|lower| exact[*lower]).unwrap_or(0);
+        let channel = |shift: usize| ((commonest >> (5 * shift) & 31) << 3 | (lower >> (3 * shift) & 7)) as u8;
+        Self { distinct, dominant: [channel(2), channel(1), channel(0)] }
     }
 }
 
