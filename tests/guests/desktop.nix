@@ -44,7 +44,7 @@ let
   };
 
   healthy = [
-    (guest "sway" { exit = 0; } (on sway { }))
+    (guest "sway" { exit = 0; slow = true; } (on sway { }))
   ];
 in
 builtins.listToAttrs healthy
