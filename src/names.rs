@@ -136,6 +136,10 @@ pub mod run_file {
     pub const KEPT_SHELL: &str = "shell";
     /// What comes out of the sound card, as QEMU writes it.
     pub const SOUND: &str = "audio.wav";
+    /// What the microphone hears: samples.
+    pub const VOICE: &str = "voice";
+    /// ALSA's configuration for QEMU.
+    pub const ALSA: &str = "asound.conf";
     /// QEMU's VNC server, in a demo without a window.
     pub const VNC: &str = "vnc";
     /// Who owns the run: `PID START_TIME` in clock ticks (proc_pid_stat(5)).

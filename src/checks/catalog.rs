@@ -60,6 +60,7 @@ pub const CATALOG: &[Check] = &[
     check(40, "audio.server", "the promised sound server answers in the person's session, with its session manager"),
     check(41, "audio.sink", "there is a sink that leads to a card, neither muted nor at volume 0"),
     check(42, "audio.tone", "tones that are played arrive at the card: pitch, order, sides, length"),
+    check(44, "audio.microphone", "what is said into the card is recorded in the person's session"),
     check(43, "audio.realtime", "the server got the scheduling and the settings that it was promised"),
     check(32, "script.<name>", "a script of nixbox.toml ends as it should"),
 ];

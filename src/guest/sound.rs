@@ -42,6 +42,10 @@ const MOST: usize = 32;
 const LINES: usize = 400;
 /// The file of the sound that is played, in the person's runtime directory.
 const TONE_FILE: &str = "nixbox-tone.wav";
+/// The file that is recorded into.
+const RECORDING_FILE: &str = "nixbox-recording.wav";
+/// The rate at which is recorded, in frames a second.
+const RECORDED_RATE: u32 = 48_000;
 
 /// Sound, as far as it could be looked at.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +71,12 @@ pub struct Sound {
     pub journal: Vec<JournalLine>,
     /// What came of playing.
     pub tone: Option<Tone>,
+    /// What came of recording.
+    pub recording: Option<Recording>,
+    /// Why what is played is not heard at the host's side of the card, if so.
+    pub unheard: Option<String>,
+    /// Why nothing speaks into the card, if so.
+    pub no_microphone: Option<String>,
     /// What could not be looked at, and why.
     pub gaps: BTreeMap<String, String>,
 }
@@ -94,6 +104,8 @@ pub struct Card {
     pub driven: bool,
     /// The person may open it.
     pub allowed: bool,
+    /// It records: there is a device for that.
+    pub records: bool,
     /// Who owns it: `root:audio 660`.
     pub owner: String,
     /// The card's own switches that are off, as amixer(1) tells them: `Master`. Empty where it is not installed.
@@ -137,13 +149,17 @@ pub struct Server {
     pub default_sink: Option<String>,
     /// All sinks.
     pub sinks: Vec<Sink>,
+    /// The default source's name.
+    pub default_source: Option<String>,
+    /// All sources but what listens to a sink.
+    pub sources: Vec<Sink>,
     /// Cards by name, with the profile that is active.
     pub cards: BTreeMap<String, String>,
     /// PipeWire's settings in effect: `clock.rate`, `clock.quantum`, …
     pub settings: BTreeMap<String, String>,
 }
 
-/// Something to play into.
+/// Something to play into, or to record from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Sink {
@@ -177,7 +193,37 @@ pub struct Tone {
     pub heard: Option<crate::signal::Heard>,
 }
 
+/// What came of recording.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recording {
+    /// The program that recorded.
+    pub recorder: String,
+    /// What it said.
+    pub said: String,
+    /// How much it recorded, in bytes of its file.
+    pub bytes: u64,
+    /// Whether the source was unmuted for it, and muted again.
+    pub unmuted: bool,
+    /// What was in it.
+    pub heard: Option<crate::signal::Heard>,
+}
+
+impl Sink {
+    /// Whether it is known to be at volume 0.
+    pub fn is_turned_down(&self) -> bool {
+        !self.volumes.is_empty() && self.volumes.iter().all(|volume| *volume <= 0.0)
+    }
+}
+
 impl Sound {
+    /// The default source.
+    pub fn source(&self) -> Option<&Sink> {
+        let server = self.server.as_ref()?;
+        let name = server.default_source.as_deref()?;
+        server.sources.iter().find(|source| source.name == name)
+    }
+
     /// The unit with this name.
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)
@@ -363,6 +409,7 @@ impl Guest {
         let settle = format!(
             "udevadm settle --timeout={} 2>/dev/null; grep -qs '^0x04' /sys/bus/pci/devices/*/class && echo present; \
              for C in /dev/snd/controlC*; do [ -e \"$C\" ] && echo driven && stat -c 'owner %U:%G %a' \"$C\"; break; done; \
+             for C in /dev/snd/pcmC*c; do [ -e \"$C\" ] && echo records; break; done; \
              command -v amixer >/dev/null && amixer -c 0 sget Master 2>/dev/null | grep -q '\\[off\\]' && echo 'off Master'; :",
             patience.as_secs()
         );
@@ -374,6 +421,7 @@ impl Guest {
             match line.split_once(' ') {
                 None if line == "present" => card.present = true,
                 None if line == "driven" => card.driven = true,
+                None if line == "records" => card.records = true,
                 Some(("owner", owner)) => card.owner = bounded(owner, 80),
                 Some(("off", name)) => card.off.push(bounded(name, 40)),
                 _ => {}
@@ -394,12 +442,16 @@ impl Guest {
         (output.exit == 0).then(|| String::from_utf8_lossy(&output.stdout).contains("[off]"))
     }
 
-    async fn server(&self, seat: &Seat, kind: ServerKind, answer: Duration) -> Result<Server, Error> {
+    /// What the server says of itself now.
+    ///
+    /// # Errors
+    /// It does not answer in time, or the guest has nothing to ask it with.
+    pub async fn server(&self, seat: &Seat, kind: ServerKind, answer: Duration) -> Result<Server, Error> {
         let text = match kind {
             // Its own listing is large: a pipe, never a file.
             ServerKind::Pipewire => "command -v pw-dump >/dev/null || exit 127; pw-dump --no-colors",
             ServerKind::Pulseaudio => {
-                "command -v pactl >/dev/null || exit 127; for A in info 'list sinks' 'list cards'; do pactl -f json $A || exit; echo; done"
+                "command -v pactl >/dev/null || exit 127; for A in info 'list sinks' 'list cards' 'list sources'; do pactl -f json $A || exit; echo; done"
             }
         };
         let output = self.as_person(seat, text, answer).await?;
@@ -494,6 +546,64 @@ impl Guest {
             heard: None,
         })
     }
+
+    /// Records with what the guest has until there are `seconds` of sound, and brings it here: a WAV file, or less.
+    ///
+    /// # Errors
+    /// The guest could not be asked, or has nothing that records.
+    pub async fn record(
+        &self,
+        seat: &Seat,
+        kind: ServerKind,
+        seconds: f64,
+        unmute: bool,
+        deadline: Duration,
+    ) -> Result<(Recording, Vec<u8>), Error> {
+        let recorders = match kind {
+            ServerKind::Pipewire => "pw-record pw-cat parecord arecord",
+            ServerKind::Pulseaudio => "parecord parec arecord",
+        };
+        let (before, after) = if unmute {
+            (
+                "M=$(pactl get-source-volume @DEFAULT_SOURCE@ | grep -o '[0-9]*%' | head -n 1); pactl set-source-mute @DEFAULT_SOURCE@ 0; pactl set-source-volume @DEFAULT_SOURCE@ 70%;",
+                "pactl set-source-mute @DEFAULT_SOURCE@ 1; [ -n \"$M\" ] && pactl set-source-volume @DEFAULT_SOURCE@ \"$M\";",
+            )
+        } else {
+            ("", "")
+        };
+        // 16 bits, two channels. A recorder that is told to end writes what it has; one that is not ends with the shell.
+        let (bytes, rate) = ((seconds * f64::from(RECORDED_RATE) * 4.0) as u64, RECORDED_RATE);
+        let most = deadline.as_secs_f64() * 10.0;
+        let text = format!(
+            "F=$XDG_RUNTIME_DIR/{RECORDING_FILE}\nrm -f \"$F\"\n{before}\nfor P in {recorders}; do\n command -v \"$P\" >/dev/null || continue\n \
+             echo \"$P\" >&2\n case $P in\n \
+             pw-record) pw-record --rate {rate} --channels 2 --format s16 \"$F\" & ;;\n \
+             pw-cat) pw-cat -r --rate {rate} --channels 2 --format s16 \"$F\" & ;;\n \
+             arecord) arecord -q -f S16_LE -c 2 -r {rate} \"$F\" & ;;\n \
+             *) \"$P\" --file-format=wav --rate={rate} --channels=2 --format=s16le \"$F\" & ;;\n esac\n R=$! N=0\n \
+             while [ $N -lt {most:.0} ] && kill -0 $R 2>/dev/null; do\n  S=$(stat -c %s \"$F\" 2>/dev/null)\n  \
+             [ \"${{S:-0}}\" -ge {bytes} ] && break\n  sleep 0.1\n  N=$((N + 1))\n done\n kill $R 2>/dev/null\n wait $R 2>/dev/null\n \
+             {after}\n cat \"$F\" 2>/dev/null\n rm -f \"$F\"\n exit 0\ndone\nexit 127"
+        );
+        let mut script = Script::new(text);
+        script.user = Some(seat.person.clone());
+        script.deadline = deadline * 2;
+        script.limit = DUMP;
+        let output = self.shell().run(script).await?;
+        if output.exit == 127 && output.stdout.is_empty() {
+            return Err(Error::Lacks("program that records a sound (pw-record, parecord, arecord)".to_owned()));
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let (recorder, said) = said.split_once('\n').unwrap_or((&said, ""));
+        let recording = Recording {
+            recorder: bounded(recorder, 40),
+            said: bounded(said.trim(), 400),
+            bytes: output.stdout.len() as u64,
+            unmuted: unmute,
+            heard: None,
+        };
+        Ok((recording, output.stdout))
+    }
 }
 
 /// `NAME PID UID card|none CLASS…`.
@@ -527,9 +637,13 @@ fn pipewire(documents: &[Value]) -> Server {
             let entries = object["metadata"].as_array().into_iter().flatten();
             match object["props"]["metadata.name"].as_str() {
                 Some("default") => {
-                    let entry = entries.into_iter().find(|entry| entry["key"] == "default.audio.sink");
-                    server.default_sink =
-                        entry.map(|entry| text(&entry["value"]["name"])).filter(|name| !name.is_empty());
+                    let entries: Vec<&Value> = entries.collect();
+                    let named = |key: &str| {
+                        let entry = entries.iter().find(|entry| entry["key"] == key);
+                        entry.map(|entry| text(&entry["value"]["name"])).filter(|name| !name.is_empty())
+                    };
+                    (server.default_sink, server.default_source) =
+                        (named("default.audio.sink"), named("default.audio.source"));
                 }
                 Some("settings") => {
                     let pairs = entries.take(MOST).map(|entry| (text(&entry["key"]), text(&entry["value"])));
@@ -537,13 +651,20 @@ fn pipewire(documents: &[Value]) -> Server {
                 }
                 _ => {}
             }
-        } else if kind.ends_with(":Node") && properties["media.class"] == "Audio/Sink" && server.sinks.len() < MOST {
+        } else if kind.ends_with(":Node")
+            && let Some(list) = match properties["media.class"].as_str() {
+                Some("Audio/Sink") => Some(&mut server.sinks),
+                Some("Audio/Source") => Some(&mut server.sources),
+                _ => None,
+            }
+            && list.len() < MOST
+        {
             let props = param("Props");
             let channels: Vec<f64> =
                 props["channelVolumes"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
             let whole = props["volume"].as_f64().unwrap_or(1.0);
             let name = text(&properties["node.name"]);
-            server.sinks.push(Sink {
+            list.push(Sink {
                 null: properties["factory.name"] == "support.null-audio-sink" || name == "auto_null",
                 muted: props["mute"].as_bool().unwrap_or(false),
                 volumes: channels.into_iter().map(|volume| volume * whole).collect(),
@@ -557,26 +678,29 @@ fn pipewire(documents: &[Value]) -> Server {
     server
 }
 
-/// `pactl -f json`: info, sinks, cards.
+/// `pactl -f json`: info, sinks, cards, sources.
 fn pulseaudio(documents: &[Value]) -> Server {
     let list = |index: usize| documents.get(index).and_then(Value::as_array).into_iter().flatten().take(MOST);
-    let default = documents.first().map(|info| text(&info["default_sink_name"])).filter(|name| !name.is_empty());
+    let default = |key: &str| documents.first().map(|info| text(&info[key])).filter(|name| !name.is_empty());
+    let node = |node: &Value| Sink {
+        name: text(&node["name"]),
+        null: node["driver"] == "module-null-sink.c" || node["driver"] == "module-null-sink",
+        muted: node["mute"].as_bool().unwrap_or(false),
+        volumes: node["volume"]
+            .as_object()
+            .into_iter()
+            .flat_map(|volumes| volumes.values())
+            .filter_map(|volume| Some(volume["value"].as_f64()? / 65536.0))
+            .collect(),
+    };
+    // What listens to a sink is called after it.
+    let is_monitor = |source: &&Value| source["name"].as_str().is_some_and(|name| name.ends_with(".monitor"));
     Server {
         kind: ServerKind::Pulseaudio,
-        default_sink: default,
-        sinks: list(1)
-            .map(|sink| Sink {
-                name: text(&sink["name"]),
-                null: sink["driver"] == "module-null-sink.c" || sink["driver"] == "module-null-sink",
-                muted: sink["mute"].as_bool().unwrap_or(false),
-                volumes: sink["volume"]
-                    .as_object()
-                    .into_iter()
-                    .flat_map(|volumes| volumes.values())
-                    .filter_map(|volume| Some(volume["value"].as_f64()? / 65536.0))
-                    .collect(),
-            })
-            .collect(),
+        default_sink: default("default_sink_name"),
+        sinks: list(1).map(node).collect(),
+        default_source: default("default_source_name"),
+        sources: list(3).filter(|source| !is_monitor(source)).map(node).collect(),
         cards: list(2).map(|card| (text(&card["name"]), text(&card["active_profile"]))).collect(),
         settings: BTreeMap::new(),
     }

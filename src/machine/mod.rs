@@ -35,6 +35,7 @@ pub mod process;
 pub mod qmp;
 pub mod rundir;
 pub mod screen;
+pub mod sound;
 pub mod spec;
 pub mod window;
 
@@ -127,6 +128,15 @@ pub struct Stopped {
     pub ended: Option<Ended>,
 }
 
+/// What of the machine's sound gets here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ears {
+    /// Why nothing that it plays is heard here, if so.
+    pub unheard: Option<String>,
+    /// Why it has nothing to hear, if so.
+    pub no_microphone: Option<String>,
+}
+
 /// A running machine. Everything it consists of dies with it.
 #[derive(Debug)]
 pub struct Machine {
@@ -134,6 +144,7 @@ pub struct Machine {
     screen: Screen,
     qemu_version: String,
     command_line: Vec<String>,
+    ears: Ears,
     pid: Option<i32>,
     console: Capture,
     runner: Process,
@@ -177,6 +188,7 @@ impl Machine {
         for directory in spec::directories(&spec) {
             std::fs::create_dir_all(&directory).map_err(|error| run_dir_failure(&spec.run_dir, &error))?;
         }
+        let ears = ears(&mut spec, jail).await;
         let listen = |name: &str| {
             UnixListener::bind(spec.run_file(name)).map_err(|error| run_dir_failure(&spec.run_dir, &error))
         };
@@ -219,6 +231,7 @@ impl Machine {
             qmp,
             qemu_version,
             command_line: pid.map(command_line).unwrap_or_default(),
+            ears,
             pid,
             lines: console.last_line(),
             console,
@@ -278,6 +291,11 @@ impl Machine {
     /// Where QEMU writes what comes out of the sound card; there is no such file before the first sound.
     pub fn sound_file(&self) -> PathBuf {
         self.run_dir.join(run_file::SOUND)
+    }
+
+    /// What of its sound gets here.
+    pub fn ears(&self) -> &Ears {
+        &self.ears
     }
 
     /// The serial console.
@@ -436,6 +454,23 @@ fn shown(path: &Path) -> Option<Show> {
     let source = path.canonicalize().ok()?;
     let known = ["/usr", "/bin", "/sbin", "/lib", "/lib64", STORE].iter().any(|dir| source.starts_with(dir));
     (!known).then(|| Show { source, target: path.to_owned() })
+}
+
+/// Decides what of the machine's sound gets here, and takes the microphone away where it is not proven to work.
+async fn ears(spec: &mut Spec, jail: &JailOptions) -> Ears {
+    let deaf = |why: String| Ears { unheard: Some(why.clone()), no_microphone: Some(why) };
+    if !spec.sound {
+        return deaf("what it plays is not led here".to_owned());
+    }
+    if let sound::Hearing::Unheard(why) = sound::hearing(&spec.traits.cards) {
+        return deaf(why);
+    }
+    if !spec.microphone {
+        return Ears { unheard: None, no_microphone: Some("it is not asked for".to_owned()) };
+    }
+    let proven = sound::prove(spec, jail).await;
+    spec.microphone = proven.is_ok();
+    Ears { unheard: None, no_microphone: proven.err() }
 }
 
 /// What the runner gets.

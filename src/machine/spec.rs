@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::sound::{self, Hearing, OwnCard};
 use crate::channel::Transport;
 use crate::guest::credentials::{Credential, KERNEL_PARAMETER};
 use crate::names::{GUEST_CID, credential, port, run_file};
@@ -76,8 +77,8 @@ pub struct Traits {
     pub serials: usize,
     /// What its last `-m` says, in MiB.
     pub memory_mib: Option<u64>,
-    /// It brings a sound card (`-audio`, `-audiodev`, `-soundhw`).
-    pub own_sound: bool,
+    /// The sound cards that it brings. A backend without a card is none.
+    pub cards: Vec<OwnCard>,
     /// The QEMU that it starts, by absolute path.
     pub qemu: Option<PathBuf>,
 }
@@ -94,12 +95,12 @@ impl Traits {
         let mut traits = Self::default();
         for (index, word) in words.iter().enumerate() {
             let next = words.get(index + 1).copied().unwrap_or_default();
+            traits.cards.extend(OwnCard::scan(word, next));
             match *word {
                 "-object" if next.starts_with("memory-backend-") => traits.own_memory_backend = true,
                 "-accel" | "-enable-kvm" => traits.accel_option = true,
                 "-cpu" => traits.cpu_max = next == "max",
                 "-serial" => traits.serials += 1,
-                "-audio" | "-audiodev" | "-soundhw" => traits.own_sound = true,
                 "-m" => traits.memory_mib = memory_mib(next).or(traits.memory_mib),
                 _ if is_qemu(word) && traits.qemu.is_none() => traits.qemu = Some(word.into()),
                 _ => {}
@@ -157,9 +158,11 @@ pub struct Spec {
     pub credentials: Vec<Credential>,
     /// Added to the kernel's command line.
     pub kernel_params: Vec<String>,
-    /// Whether it has a sound card whose output goes into a file of the run directory. Where the runner brings a card of
-    /// its own, that one stays, and is not heard.
+    /// Whether it has a sound card whose output goes into a file of the run directory: one of ours, or the runner's own
+    /// where it can be led there (see [`super::sound::hearing`]).
     pub sound: bool,
+    /// Whether that card is to hear, too: by way of ALSA, where that works.
+    pub microphone: bool,
     /// Further arguments for QEMU (displays).
     pub extra: Vec<OsString>,
     /// Further variables of the runner's environment.
@@ -191,6 +194,7 @@ impl Spec {
             credentials: Vec::new(),
             kernel_params: Vec::new(),
             sound: false,
+            microphone: false,
             extra: Vec::new(),
             variables: Vec::new(),
             nodes: Vec::new(),
@@ -297,11 +301,21 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     for credential in &spec.credentials {
         add("-smbios", option("type=11,value=", smbios_value(credential), ""));
     }
-    if spec.sound && !spec.traits.own_sound {
-        // Every kernel has this card's driver, those of virtual machines too.
-        add("-audiodev", option("wav,id=nixbox-sound,path=", spec.run_file(run_file::SOUND), ""));
-        add("-device", "ich9-intel-hda".into());
-        add("-device", "hda-output,audiodev=nixbox-sound".into());
+    match sound::hearing(&spec.traits.cards) {
+        Hearing::Ours if spec.sound => {
+            // Every kernel has this card's driver, those of virtual machines too.
+            add("-audiodev", sound::backend(spec));
+            add("-device", "ich9-intel-hda".into());
+            let codec = if spec.microphone { "hda-duplex" } else { "hda-output" };
+            add("-device", format!("{codec},audiodev=nixbox-sound").into());
+        }
+        Hearing::Replaced(cards) if spec.sound => {
+            add("-audiodev", sound::backend(spec));
+            for card in cards {
+                add("-set", format!("device.{card}.audiodev=nixbox-sound").into());
+            }
+        }
+        _ => {}
     }
     arguments.extend(spec.extra.iter().cloned());
     arguments
@@ -332,6 +346,9 @@ pub fn environment(spec: &Spec) -> Vec<(OsString, OsString)> {
     }
     params.extend(spec.kernel_params.iter().cloned());
     set("QEMU_KERNEL_PARAMS", params.join(" ").into());
+    if spec.microphone {
+        set("ALSA_CONFIG_PATH", spec.run_file(run_file::ALSA).into());
+    }
     environment.extend(spec.variables.iter().cloned());
     environment
 }
@@ -509,7 +526,9 @@ exec /nix/store/x-qemu/bin/qemu-kvm -machine accel=kvm:tcg -cpu max \
         let qemu = Some(PathBuf::from("/nix/store/x-qemu/bin/qemu-kvm"));
         let usual = Traits { cpu_max: true, memory_mib: Some(1024), qemu: qemu.clone(), ..Traits::default() };
         assert_eq!(traits, usual);
-        assert!(Traits::scan(&RUNNER.replace("$QEMU_OPTS", "-audiodev pa,id=a")).own_sound);
+        let cards = |options: &str| Traits::scan(&RUNNER.replace("$QEMU_OPTS", options)).cards;
+        assert_eq!(cards("-audiodev pa,id=a"), []);
+        assert_eq!(cards("-audiodev pa,id=a -device intel-hda -device hda-duplex,audiodev=a").len(), 1);
         let own = "-object memory-backend-memfd,id=mem,size=2G,share=on -m size=2G -accel kvm -serial stdio -cpu host";
         let traits = Traits::scan(&RUNNER.replace("$QEMU_OPTS", own));
         assert_eq!(
@@ -520,7 +539,7 @@ exec /nix/store/x-qemu/bin/qemu-kvm -machine accel=kvm:tcg -cpu max \
                 cpu_max: false,
                 serials: 1,
                 memory_mib: Some(2048),
-                own_sound: false,
+                cards: Vec::new(),
                 qemu
             }
         );

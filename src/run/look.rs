@@ -17,7 +17,7 @@ use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
-use crate::machine::{Accel, Machine, Screen};
+use crate::machine::{Accel, Ears, Machine, Screen};
 use crate::names::artifact;
 use crate::report::artifacts::Artifacts;
 
@@ -91,11 +91,11 @@ impl Look<'_> {
 
     /// A guest that is up. The inner error: it went away while it was looked at.
     async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Seen, End>> {
-        let (screen, capture) = (machine.screen().clone(), machine.sound_file());
+        let (screen, capture, ears) = (machine.screen().clone(), machine.sound_file(), machine.ears().clone());
         let look = async {
             let looks = self.look(guest).await?;
             let looks = self.desktop(guest, looks, screen).await;
-            Ok(self.sound(guest, looks, &capture).await)
+            Ok(self.sound(guest, looks, &capture, &ears).await)
         };
         let looks = tokio::select! {
             looks = look => looks?,
@@ -176,12 +176,14 @@ impl Look<'_> {
     }
 
     /// Sound, where it is promised.
-    async fn sound(&self, guest: &Guest, looks: Looks, capture: &std::path::Path) -> Looks {
+    async fn sound(&self, guest: &Guest, looks: Looks, capture: &std::path::Path, ears: &Ears) -> Looks {
         let Some(audio) = self.plan.audio() else { return looks };
         let hear = Hear {
             promises: &self.plan.promises,
             audio,
             plays: self.plan.has("audio.tone"),
+            records: self.plan.has("audio.microphone"),
+            ears,
             facts: looks.now(),
             capture,
             scale: self.scale(),

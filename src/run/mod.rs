@@ -405,6 +405,7 @@ impl Run<'_> {
         spec.accel = prepared.accel;
         // A demo's sound goes to the person.
         spec.sound = prepared.plan.audio().is_some() && self.demo.is_none();
+        spec.microphone = spec.sound && prepared.plan.has("audio.microphone");
         spec.transport = transport;
         spec.network = machine.network.unwrap_or_default();
         spec.restrict = prepared.jail != JailKind::Namespaces;

@@ -12,7 +12,8 @@ use crate::build::promises::{PromisedAudio, Promises};
 use crate::event::Events;
 use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
-use crate::guest::sound::{Seat, ServerKind, Sound};
+use crate::guest::sound::{Recording, Seat, ServerKind, Sound};
+use crate::machine::{Ears, sound as card};
 use crate::names::artifact;
 use crate::report::artifacts::Artifacts;
 use crate::signal::{Heard, Samples, Sequence, analyse, spectrogram, tone, wav};
@@ -39,6 +40,10 @@ pub(super) struct Hear<'a> {
     pub(super) audio: &'a PromisedAudio,
     /// Whether tones are to be played.
     pub(super) plays: bool,
+    /// Whether the microphone is to be tried.
+    pub(super) records: bool,
+    /// What of the machine's sound gets here.
+    pub(super) ears: &'a Ears,
     pub(super) facts: &'a Facts,
     /// Where QEMU writes what comes out of the card.
     pub(super) capture: &'a Path,
@@ -57,17 +62,34 @@ impl Hear<'_> {
         let kind = if self.audio.pipewire { ServerKind::Pipewire } else { ServerKind::Pulseaudio };
         self.events.doing("asking the sound servers");
         let mut sound = guest.sound(&seat, kind, self.audio.pipewire_pulse, self.scale).await;
+        sound.unheard.clone_from(&self.ears.unheard);
+        sound.no_microphone.clone_from(&self.ears.no_microphone);
         let is_silent = sound.sink().is_none_or(|sink| sink.null);
-        if self.plays && sound.card.driven && !is_silent {
+        if self.plays && sound.card.driven && !is_silent && sound.unheard.is_none() {
             self.events.doing("playing tones");
             match self.play(guest, &seat, kind, &sound).await {
                 Ok(tone) => sound.tone = Some(tone),
                 Err(error) => drop(sound.gaps.insert("tone".to_owned(), error)),
             }
-            if guest.master_is_off(patience).await == Some(true) && sound.card.off.is_empty() {
-                sound.card.off.push("Master".to_owned());
+            // A session's start may have set it since the card was looked at.
+            match guest.master_is_off(patience).await {
+                Some(true) if sound.card.off.is_empty() => sound.card.off.push("Master".to_owned()),
+                Some(false) => sound.card.off.clear(),
+                _ => {}
             }
         }
+        // What is muted has nothing to say, and stays as the person has it.
+        let speaks = |source: &crate::guest::sound::Sink| {
+            !source.null && (self.new_card(kind) || !source.muted && !source.is_turned_down())
+        };
+        if self.records && sound.card.records && sound.no_microphone.is_none() && sound.source().is_some_and(speaks) {
+            self.events.doing("recording from the microphone");
+            match self.record(guest, &seat, kind, &sound).await {
+                Ok(recording) => sound.recording = Some(recording),
+                Err(error) => drop(sound.gaps.insert("microphone".to_owned(), error)),
+            }
+        }
+        self.ask_again_after_silence(guest, &seat, kind, patience, &mut sound).await;
         let lingers = self.promises.users.get(&person.name).is_some_and(|user| user.linger);
         guest.leave(&seat, lingers, patience).await;
         Ok(sound)
@@ -89,6 +111,48 @@ impl Hear<'_> {
         named.or_else(lingers).or_else(normal).filter(|account| account.uid != 0)
     }
 
+    /// Somebody's login may go on while it is listened to, and mute: where nothing but silence came, the sinks and
+    /// sources of now are judged.
+    async fn ask_again_after_silence(
+        &self,
+        guest: &Guest,
+        seat: &Seat,
+        kind: ServerKind,
+        patience: Duration,
+        sound: &mut Sound,
+    ) {
+        let is_silent = |heard: &Option<Heard>| heard.as_ref().is_none_or(|heard| heard.silent);
+        let silent = sound.tone.as_ref().is_some_and(|tone| is_silent(&tone.heard))
+            || sound.recording.as_ref().is_some_and(|recording| is_silent(&recording.heard));
+        if !silent || self.new_card(kind) {
+            return;
+        }
+        let Ok(server) = guest.server(seat, kind, patience).await else { return };
+        sound.server = Some(server);
+        if sound.source().is_some_and(|source| source.muted || source.is_turned_down()) {
+            sound.recording = None;
+        }
+    }
+
+    /// Whether the server has the card as its driver left it: silent until somebody turns it up. PulseAudio believes
+    /// the card.
+    fn new_card(&self, kind: ServerKind) -> bool {
+        kind == ServerKind::Pulseaudio && !self.audio.alsa_persistence
+    }
+
+    /// What the machine hears.
+    async fn record(&self, guest: &Guest, seat: &Seat, kind: ServerKind, sound: &Sound) -> Result<Recording, String> {
+        let seconds = card::recording_s();
+        let deadline = Duration::from_secs_f64(seconds) + PLAY.mul_f64(self.scale);
+        let unmute =
+            self.new_card(kind) && sound.source().is_some_and(|source| source.muted || source.is_turned_down());
+        let (recording, bytes) =
+            guest.record(seat, kind, seconds, unmute, deadline).await.map_err(|error| error.to_string())?;
+        let heard = move || wav::read(&bytes).ok().map(|capture| card::hear_spoken(&capture.samples));
+        let heard = tokio::task::spawn_blocking(heard).await.map_err(|error| error.to_string())?;
+        Ok(Recording { heard, ..recording })
+    }
+
     async fn play(
         &self,
         guest: &Guest,
@@ -99,10 +163,7 @@ impl Hear<'_> {
         let sequence = Sequence::default();
         let file = wav::write(&tone::render(&sequence, tone::RATE));
         let deadline = Duration::from_secs_f64(sequence.length_s()) + PLAY.mul_f64(self.scale);
-        // A new card is silent until somebody turns it up, and PulseAudio believes the card.
-        let unmute = kind == ServerKind::Pulseaudio
-            && !self.audio.alsa_persistence
-            && sound.sink().is_some_and(|sink| sink.muted);
+        let unmute = self.new_card(kind) && sound.sink().is_some_and(|sink| sink.muted);
         let before = length(self.capture);
         let mut tone = guest.play(seat, kind, &file, unmute, deadline).await.map_err(|error| error.to_string())?;
         let captured = self.drained(before, &sequence).await?;

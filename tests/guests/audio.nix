@@ -52,6 +52,11 @@ let
   # Until the server has a sink (its name) that is not the fallback.
   untilSink = ''until pactl get-default-sink 2>/dev/null | grep -q ^alsa_output; do sleep 0.2; done'';
 
+  untilSource = ''until pactl get-default-source 2>/dev/null | grep -q ^alsa_input; do sleep 0.2; done'';
+
+  # A card of the runner's own.
+  card = codec: { virtualisation.qemu.options = [ "-audiodev none,id=theirs" "-device ich9-intel-hda" "-device ${codec}" ]; };
+
   # Which profile WirePlumber gives to a card: the first of these that the card has.
   profiles = names: {
     services.pipewire.wireplumber.extraConfig."51-profiles"."device.profile.priority.rules" = [
@@ -85,9 +90,19 @@ let
     (guest "audio-linger" { exit = 0; } (pipewire { users.users.alice = { linger = true; extraGroups = [ "audio" ]; }; }))
     (guest "audio-system-wide" { exit = 0; } (pipewire { services.pipewire = { systemWide = true; pulse.enable = false; }; users.users.alice.extraGroups = [ "pipewire" ]; }))
     (guest "pulse" { exit = 0; } (pulse { }))
+    # The runner brings a card by name: it is led here.
+    (guest "audio-named-card" { exit = 0; } (pipewire (card "hda-duplex,id=speakers,audiodev=theirs")))
   ];
 
   traps = [
+    # The runner brings a card that nothing can lead here: what it plays goes where the runner says.
+    (guest "trap-audio-own-card" { exit = 0; notTested = [ "audio.tone" "audio.microphone" ]; cause = [ "without an id" ]; } (
+      pipewire (card "hda-duplex,audiodev=theirs")
+    ))
+    # Whoever mutes the microphone means it.
+    (guest "trap-microphone-muted" { exit = 0; warns = [ "audio.microphone" ]; cause = [ "muted" ]; } (pipewire (
+      atLogin "private" "Nobody listens" "${untilSource}\nwpctl set-mute @DEFAULT_AUDIO_SOURCE@ 1"
+    )))
     # The kernel has no driver for the card that is offered: the configuration was not made for this machine.
     (guest "trap-audio-no-driver" { exit = 0; notTested = [ "audio.sink" "audio.tone" ]; } (pipewire {
       environment.etc."modprobe.d/nixos.conf".text = "blacklist snd_hda_intel";
@@ -193,7 +208,7 @@ let
       environment.etc."udev/rules.d/72-local.rules".text = ''SUBSYSTEM=="sound", TAG-="uaccess", GROUP="disk"'';
     }))
     (guest "audio-muted" { exit = 1; fails = [ "audio.sink" ]; cause = [ "muted" ]; } (pipewire (
-      atLogin "quiet" "Silent at login" "${untilSink}\nwpctl set-mute @DEFAULT_AUDIO_SINK@ 1"
+      atLogin "quiet" "Silent at login" "${untilSink}\nuntil wpctl set-mute @DEFAULT_AUDIO_SINK@ 1; do sleep 0.2; done"
     )))
     (guest "audio-zero-volume" { exit = 1; fails = [ "audio.sink" ]; cause = [ "volume" ]; } (pipewire {
       services.pipewire.wireplumber.extraConfig."51-volume"."wireplumber.settings"."device.routes.default-sink-volume" = 0.0;
@@ -234,6 +249,17 @@ let
     (guest "pulse-half-speed" { exit = 1; fails = [ "audio.tone" ]; cause = [ "speed" ]; } (pulse (piped 24000)))
   ];
 
+  microphones = [
+    # The card is used one way only.
+    (guest "audio-no-source" { exit = 1; fails = [ "audio.microphone" ]; cause = [ "output:analog-stereo" ]; } (pipewire (profiles [ "output:analog-stereo" ])))
+    # The server thinks that all is well: the card's own switch for recording is off.
+    (guest "audio-microphone-silent" { exit = 1; fails = [ "audio.microphone" ]; cause = [ "silence" ]; } (pipewire (merge {
+      services.pipewire.wireplumber.extraConfig."51-mixer"."monitor.alsa.rules" = [
+        { matches = [ { "device.name" = "~alsa_card.*"; } ]; actions.update-props."api.alsa.soft-mixer" = true; }
+      ];
+    } (atLogin "mixer" "Sets the card's mixer" "${untilSource}\namixer -q -c 0 set Master 80% unmute\namixer -q -c 0 set Capture nocap"))))
+  ];
+
   others = [
     # Promised, and not to be had.
     (guest "audio-no-rtkit" { exit = 1; fails = [ "audio.realtime" ]; cause = [ "rtkit-daemon.service" ]; } (pipewire {
@@ -246,5 +272,5 @@ let
   ];
 in
 builtins.mapAttrs (name: guest: guest // { expect = guest.expect // { slow = !(builtins.elem name core); }; }) (
-  listToAttrs (healthy ++ traps ++ servers ++ sinks ++ tones ++ others)
+  listToAttrs (healthy ++ traps ++ servers ++ sinks ++ tones ++ microphones ++ others)
 )

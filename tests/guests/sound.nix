@@ -7,9 +7,16 @@ let
   inherit (builtins) attrNames concatStringsSep filter listToAttrs map toJSON;
   when = cond: value: if cond then value else { };
   merge = builtins.foldl' recursive { };
+  # Lists are joined, as in NixOS.
   recursive =
     a: b:
-    a // builtins.mapAttrs (n: v: if builtins.isAttrs v && a ? ${n} && builtins.isAttrs a.${n} then recursive a.${n} v else v) b;
+    a
+    // builtins.mapAttrs (
+      n: v:
+      if a ? ${n} && builtins.isAttrs v && builtins.isAttrs a.${n} then recursive a.${n} v
+      else if a ? ${n} && builtins.isList v && builtins.isList a.${n} then a.${n} ++ v
+      else v
+    ) b;
 in
 cfg:
 let
@@ -95,7 +102,7 @@ merge [
         bindsTo = [ "pipewire.service" ];
         wantedBy = [ "pipewire.service" ];
         environment = { PIPEWIRE_RUNTIME_DIR = "/run/pipewire"; DBUS_SESSION_BUS_ADDRESS = "unix:path=/run/dbus/system_bus_socket"; XDG_STATE_HOME = "/var/lib/wireplumber"; };
-        serviceConfig = { ExecStart = "${sw}/bin/wireplumber"; User = "pipewire"; StateDirectory = "wireplumber"; Restart = "on-failure"; };
+        serviceConfig = { ExecStart = "${sw}/bin/wireplumber --profile=main-systemwide"; User = "pipewire"; StateDirectory = "wireplumber"; Restart = "on-failure"; };
       };
     })
   ]))
@@ -159,7 +166,7 @@ merge [
   })
 
   (when polkit {
-    systemd.upstreamSystemUnits = [ "polkit.service" ] ++ (if rtkit then [ "rtkit-daemon.service" ] else [ ]);
+    systemd.upstreamSystemUnits = [ "polkit.service" ];
     users.users.polkitd = { uid = 28; group = "polkitd"; isSystemUser = true; description = "PolKit daemon"; };
     users.groups.polkitd.gid = 28;
   })
