@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Finding, Judgement, View, conclude, text};
+use super::{Finding, Judgement, View, conclude, text, unit};
 use crate::build::promises::PromisedAudio;
-use crate::guest::facts::Unit;
+use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::sound::{ServerKind, SessionKind, Sink, Sound, Tone};
 use crate::report::{CheckResult, Status};
 use crate::signal::listen::{Heard, Layout, Playback};
@@ -87,12 +87,13 @@ impl<'a> Ear<'a> {
 
     /// What it wrote last.
     fn words(&self, name: &str) -> Vec<String> {
-        let own = self.sound.journal.iter().filter(|line| line.unit == name).map(|line| line.message.clone());
-        let own: Vec<String> = own.collect();
-        if own.is_empty() {
-            return self.view.now.journal_of(name, 6).iter().map(|line| line.message.clone()).collect();
-        }
-        own[own.len().saturating_sub(6)..].to_vec()
+        let lines: Vec<_> = self.journal().iter().filter(|line| line.unit == name).collect();
+        lines[lines.len().saturating_sub(6)..].iter().map(|line| line.message.clone()).collect()
+    }
+
+    /// The journal that speaks of the server's units.
+    fn journal(&self) -> &'a [JournalLine] {
+        if self.promised.system_wide { &self.view.now.journal } else { &self.sound.journal }
     }
 
     /// What is wrong with a unit that has to serve, if anything.
@@ -105,7 +106,10 @@ impl<'a> Ear<'a> {
             Some(unit) if unit.load_state == "masked" => "is masked".to_owned(),
             Some(unit) if unit.load_state == "not-found" => "is not there".to_owned(),
             Some(unit) if unit.load_state != "loaded" => format!("could not be loaded ({})", unit.load_state),
-            Some(unit) if unit.active_state == "failed" => format!("has failed ({})", unit.result),
+            Some(unit) if unit.active_state == "failed" => match unit::telling(self.journal(), name) {
+                Some(line) => format!("has failed ({}): {}", unit.result, line.trim()),
+                None => format!("has failed ({})", unit.result),
+            },
             Some(unit) if unit.active_state == "active" || listens => return None,
             Some(unit) => format!("is not running ({}, {})", unit.active_state, unit.sub_state),
         };

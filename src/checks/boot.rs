@@ -211,7 +211,7 @@ pub(super) fn stuck(facts: &Facts, target: &str) -> CheckResult {
     let since = seconds.map_or_else(String::new, |seconds| format!(" for {}", text::seconds(seconds)));
     let doing = if job.state == "running" { "has been running" } else { "is waiting" };
     let mut summary = format!("{target} is not reached: the {} job of {} {doing}{since}", job.kind, job.unit);
-    if let Some(line) = unit::telling(facts, &job.unit) {
+    if let Some(line) = unit::telling(&facts.journal, &job.unit) {
         summary = format!("{summary}; last words: {}", line.trim());
     }
     let mut result = CheckResult::new("boot.target", Status::Fail, text::clean(&summary))

@@ -49,7 +49,7 @@ fn is_beyond_excuse(unit: &Unit) -> bool {
 }
 
 fn last_lines<'a>(view: &View<'a>, unit: &str) -> Vec<&'a JournalLine> {
-    let lines = own_lines(view.now, unit);
+    let lines = own_lines(&view.now.journal, unit);
     lines[lines.len().saturating_sub(LAST)..].to_vec()
 }
 

@@ -141,10 +141,9 @@ pub(super) fn is_firewall(name: &str) -> bool {
     )
 }
 
-/// What the unit itself wrote, without PID 1's words about it.
-pub(super) fn own_lines<'a>(facts: &'a Facts, unit: &str) -> Vec<&'a JournalLine> {
-    facts
-        .journal
+/// What the unit itself wrote, without its manager's words about it.
+pub(super) fn own_lines<'a>(journal: &'a [JournalLine], unit: &str) -> Vec<&'a JournalLine> {
+    journal
         .iter()
         .filter(|line| line.unit == unit && line.pid != 1 && line.identifier != "systemd")
         .filter(|line| !line.message.trim().is_empty())
@@ -163,8 +162,8 @@ static TELLS: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The line of the unit's own that tells most: the last that speaks of an error, else the last.
-pub(super) fn telling<'a>(facts: &'a Facts, unit: &str) -> Option<&'a str> {
-    let own = own_lines(facts, unit);
+pub(super) fn telling<'a>(journal: &'a [JournalLine], unit: &str) -> Option<&'a str> {
+    let own = own_lines(journal, unit);
     let line = own.iter().rev().find(|line| TELLS.is_match(&line.message)).or(own.last())?;
     line.message.lines().next()
 }
@@ -189,7 +188,7 @@ pub(super) fn ending(facts: &Facts, unit: &Unit) -> String {
             words = format!("{words}, restarted {times}");
         }
     }
-    match telling(facts, &unit.name) {
+    match telling(&facts.journal, &unit.name) {
         Some(line) => format!("{words}: {}", line.trim()),
         None => words,
     }

@@ -228,19 +228,20 @@ let
       services.pipewire.wireplumber.extraConfig."51-mixer"."monitor.alsa.rules" = [
         { matches = [ { "device.name" = "~alsa_card.*"; } ]; actions.update-props."api.alsa.soft-mixer" = true; }
       ];
-    } (atLogin "mixer" "Sets the card's mixer" "${untilSink}\namixer -q -c 0 set Master mute"))))
+    } (atLogin "mixer" "Sets the card's mixer" "${untilSink}\namixer -q -c 0 set Capture 80% cap\namixer -q -c 0 set Master mute"))))
     (guest "audio-left-only" { exit = 1; fails = [ "audio.tone" ]; cause = [ "right" ]; } (pipewire (
       atLogin "balance" "Sets the balance" "${untilSink}\npactl set-sink-volume @DEFAULT_SINK@ 40% 0%"
     )))
-    # The server is stopped for half of the time.
+    # The server is stopped for half of the time that something plays.
     (guest "audio-dropouts" { exit = 1; fails = [ "audio.tone" ]; cause = [ "dropout" ]; } (pipewire (
       beside "pipewire.service" "stall" "Stops the server again and again" ''
-        ${untilSink}
-        while :; do
-          systemctl --user kill --signal=STOP pipewire.service
-          sleep 0.4
-          systemctl --user kill --signal=CONT pipewire.service
-          sleep 0.4
+        while sleep 0.1; do
+          while pgrep -x 'pw-play|paplay' >/dev/null; do
+            systemctl --user kill --signal=STOP pipewire.service
+            sleep 0.7
+            systemctl --user kill --signal=CONT pipewire.service
+            sleep 0.4
+          done
         done
       ''
     )))
