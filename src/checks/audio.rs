@@ -1,5 +1,8 @@
 //! `audio.*`: the servers, what they play into, what arrives at the card, the scheduling that was promised.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::json;
 
 use super::{Finding, Judgement, View, conclude, text, unit};
@@ -29,6 +32,9 @@ const DROPPED: f64 = 0.3;
 const GAP_S: f64 = 0.15;
 /// A channel below this is silent, in dBFS: the tones are sent at -12, and a volume of 0.4 takes 24 dB at most.
 const SILENT_DBFS: f64 = -80.0;
+/// A program that was refused by a sound server, in the words of libpulse's users and of mpd.
+static REFUSED: LazyLock<Regex> =
+    LazyLock::new(|| unit::pattern(r"(?i)(pulse|pipewire|pcm|audio|sound|4713).*connection refused"));
 /// Settings of PipeWire's clock, as its `context.properties` knows them (pipewire.conf(5)).
 const CLOCK: &str = "default.clock.";
 
@@ -111,7 +117,14 @@ impl<'a> Ear<'a> {
                 None => format!("has failed ({})", unit.result),
             },
             Some(unit) if unit.active_state == "active" || listens => return None,
-            Some(unit) => format!("is not running ({}, {})", unit.active_state, unit.sub_state),
+            Some(unit) => {
+                let mut what = format!("is not running ({}, {})", unit.active_state, unit.sub_state);
+                if let Some(socket) = socket.as_deref().and_then(|socket| self.unit(socket)) {
+                    let state = if socket.load_state == "loaded" { &socket.active_state } else { &socket.load_state };
+                    what = format!("{what}, and {}, which would start it, is {state}", socket.name);
+                }
+                what
+            }
         };
         let mut finding = Finding::new(name, format!("{name} of {} {what}", self.whose())).detail(self.words(name));
         if let Some(unit) = self.unit(name)
@@ -308,7 +321,8 @@ impl<'a> Ear<'a> {
             let fail = finding(format!("{} {how}", tone.player)).detail([tone.said.clone()]);
             return conclude(self.view, id, vec![fail], Vec::new(), String::new);
         }
-        let fails: Vec<Finding> = wrong(tone, &self.sound.card.off).into_iter().map(finding).collect();
+        let mut fails: Vec<Finding> = wrong(tone, &self.sound.card.off).into_iter().map(finding).collect();
+        fails.extend(self.refused());
         let mut result =
             conclude(self.view, id, fails, Vec::new(), || arrived("by", &tone.player, tone.heard.as_ref()));
         if result.status == Status::Pass {
@@ -316,6 +330,25 @@ impl<'a> Ear<'a> {
             result.evidence.insert("heard".to_owned(), serde_json::to_value(&tone.heard).unwrap_or_default());
         }
         result
+    }
+
+    /// Programs that asked the server before it ran, and are not its clients to this moment: a server that its socket
+    /// starts has no TCP port before.
+    fn refused(&self) -> Vec<Finding> {
+        let clients = self.sound.server.as_ref().map(|server| &server.clients);
+        let silent = |line: &&JournalLine| {
+            REFUSED.is_match(&line.message) && clients.is_none_or(|clients| !clients.contains(&line.pid))
+        };
+        let mut units: Vec<&JournalLine> = self.sound.refused.iter().filter(silent).collect();
+        units.dedup_by(|line, before| line.unit == before.unit);
+        let finding = |line: &JournalLine| {
+            let what = format!("{} asked for the sound server before it ran, was refused, and stays silent", line.unit);
+            Finding::new(&line.unit, what)
+                .detail([line.message.clone()])
+                .evidence("unit", line.unit.as_str())
+                .hint("let it start after the server, or let it use the server's own socket, which starts the server")
+        };
+        units.into_iter().map(finding).collect()
     }
 
     fn microphone(&self, out: &mut Judgement, works: bool) -> CheckResult {

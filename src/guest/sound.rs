@@ -69,6 +69,8 @@ pub struct Sound {
     pub silent: Option<String>,
     /// What they wrote into the journal.
     pub journal: Vec<JournalLine>,
+    /// What other programs of the person's were refused, in their own words.
+    pub refused: Vec<JournalLine>,
     /// What came of playing.
     pub tone: Option<Tone>,
     /// What came of recording.
@@ -157,6 +159,8 @@ pub struct Server {
     pub cards: BTreeMap<String, String>,
     /// PipeWire's settings in effect: `clock.rate`, `clock.quantum`, …
     pub settings: BTreeMap<String, String>,
+    /// The process ids of its clients, as they tell them.
+    pub clients: BTreeSet<u32>,
 }
 
 /// Something to play into, or to record from.
@@ -376,7 +380,11 @@ impl Guest {
         match journal {
             Ok(output) => {
                 let all = journal::parse(&String::from_utf8_lossy(&output.stdout));
-                sound.journal = all.into_iter().filter(|line| UNITS.contains(&line.unit.as_str())).collect();
+                let (journal, others): (Vec<_>, Vec<_>) =
+                    all.into_iter().partition(|line| UNITS.contains(&line.unit.as_str()));
+                sound.journal = journal;
+                let refused = |line: &JournalLine| !line.unit.is_empty() && line.message.contains("refused");
+                sound.refused = others.into_iter().filter(refused).take(MOST).collect();
             }
             Err(error) => drop(sound.gaps.insert("journal".to_owned(), error.to_string())),
         }
@@ -451,7 +459,7 @@ impl Guest {
             // Its own listing is large: a pipe, never a file.
             ServerKind::Pipewire => "command -v pw-dump >/dev/null || exit 127; pw-dump --no-colors",
             ServerKind::Pulseaudio => {
-                "command -v pactl >/dev/null || exit 127; for A in info 'list sinks' 'list cards' 'list sources'; do pactl -f json $A || exit; echo; done"
+                "command -v pactl >/dev/null || exit 127; for A in info 'list sinks' 'list cards' 'list sources' 'list clients'; do pactl -f json $A || exit; echo; done"
             }
         };
         let output = self.as_person(seat, text, answer).await?;
@@ -625,6 +633,11 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// A process id, as a number or in words.
+fn pid(value: &Value) -> Option<u32> {
+    text(value).parse().ok()
+}
+
 /// `pw-dump`'s list of objects.
 fn pipewire(documents: &[Value]) -> Server {
     let mut server = Server { kind: ServerKind::Pipewire, ..Server::default() };
@@ -673,12 +686,14 @@ fn pipewire(documents: &[Value]) -> Server {
         } else if kind.ends_with(":Device") && properties["media.class"] == "Audio/Device" && server.cards.len() < MOST
         {
             server.cards.insert(text(&properties["device.name"]), text(&param("Profile")["name"]));
+        } else if kind.ends_with(":Client") {
+            server.clients.extend(pid(&properties["application.process.id"]));
         }
     }
     server
 }
 
-/// `pactl -f json`: info, sinks, cards, sources.
+/// `pactl -f json`: info, sinks, cards, sources, clients.
 fn pulseaudio(documents: &[Value]) -> Server {
     let list = |index: usize| documents.get(index).and_then(Value::as_array).into_iter().flatten().take(MOST);
     let default = |key: &str| documents.first().map(|info| text(&info[key])).filter(|name| !name.is_empty());
@@ -703,6 +718,7 @@ fn pulseaudio(documents: &[Value]) -> Server {
         sources: list(3).filter(|source| !is_monitor(source)).map(node).collect(),
         cards: list(2).map(|card| (text(&card["name"]), text(&card["active_profile"]))).collect(),
         settings: BTreeMap::new(),
+        clients: list(4).filter_map(|client| pid(&client["properties"]["application.process.id"])).collect(),
     }
 }
 

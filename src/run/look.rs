@@ -191,7 +191,13 @@ impl Look<'_> {
             artifacts: self.artifacts,
         };
         let sound = hear.hear(guest).await;
-        Looks { sound: Some(sound), ..looks }
+        // A server of PID 1's is started by who speaks to it first.
+        let later = if audio.system_wide {
+            Some(self.look_again(guest, &self.wanted(), &looks.first).await)
+        } else {
+            looks.later
+        };
+        Looks { sound: Some(sound), later, ..looks }
     }
 
     /// Another look, at what may have changed by itself.

@@ -89,7 +89,7 @@ impl Hear<'_> {
                 Err(error) => drop(sound.gaps.insert("microphone".to_owned(), error)),
             }
         }
-        self.ask_again_after_silence(guest, &seat, kind, patience, &mut sound).await;
+        self.ask_again(guest, &seat, kind, patience, &mut sound).await;
         let lingers = self.promises.users.get(&person.name).is_some_and(|user| user.linger);
         guest.leave(&seat, lingers, patience).await;
         Ok(sound)
@@ -112,22 +112,23 @@ impl Hear<'_> {
     }
 
     /// Somebody's login may go on while it is listened to, and mute: where nothing but silence came, the sinks and
-    /// sources of now are judged.
-    async fn ask_again_after_silence(
-        &self,
-        guest: &Guest,
-        seat: &Seat,
-        kind: ServerKind,
-        patience: Duration,
-        sound: &mut Sound,
-    ) {
+    /// sources of now are judged. Who was refused by the server may have become its client since.
+    async fn ask_again(&self, guest: &Guest, seat: &Seat, kind: ServerKind, patience: Duration, sound: &mut Sound) {
         let is_silent = |heard: &Option<Heard>| heard.as_ref().is_none_or(|heard| heard.silent);
         let silent = sound.tone.as_ref().is_some_and(|tone| is_silent(&tone.heard))
             || sound.recording.as_ref().is_some_and(|recording| is_silent(&recording.heard));
-        if !silent || self.new_card(kind) {
+        let silent = silent && !self.new_card(kind);
+        if !silent && sound.refused.is_empty() {
             return;
         }
         let Ok(server) = guest.server(seat, kind, patience).await else { return };
+        if !silent {
+            // A sink that nothing plays into may be suspended by now: only the clients are of now.
+            if let Some(known) = &mut sound.server {
+                known.clients = server.clients;
+            }
+            return;
+        }
         sound.server = Some(server);
         if sound.source().is_some_and(|source| source.muted || source.is_turned_down()) {
             sound.recording = None;

@@ -90,6 +90,8 @@ let
     (guest "audio-linger" { exit = 0; } (pipewire { users.users.alice = { linger = true; extraGroups = [ "audio" ]; }; }))
     (guest "audio-system-wide" { exit = 0; } (pipewire { services.pipewire = { systemWide = true; pulse.enable = false; }; users.users.alice.extraGroups = [ "pipewire" ]; }))
     (guest "pulse" { exit = 0; } (pulse { }))
+    # One PulseAudio for all, PID 1's.
+    (guest "pulse-system-wide" { exit = 0; } (pulse { services.pulseaudio.systemWide = true; users.users.alice.extraGroups = [ "pulse-access" ]; }))
     # The runner brings a card by name: it is led here.
     (guest "audio-named-card" { exit = 0; } (pipewire (card "hda-duplex,id=speakers,audiodev=theirs")))
   ];
@@ -180,7 +182,7 @@ let
       services.pipewire = { systemWide = true; pulse.enable = false; };
     }))
     # NixOS/nixpkgs#176484
-    (guest "audio-system-wide-state" { exit = 1; fails = [ "services.failed-units" "audio.server" ]; cause = [ "wireplumber.service" "/var/empty" ]; } (pipewire {
+    (guest "audio-system-wide-state" { exit = 1; fails = [ "services.failed-units" "audio.server" "audio.sink" ]; cause = [ "wireplumber.service" "/var/empty" ]; } (pipewire {
       services.pipewire = { systemWide = true; pulse.enable = false; };
       users.users.alice.extraGroups = [ "pipewire" ];
       systemd.services.wireplumber = {
@@ -245,6 +247,19 @@ let
         done
       ''
     )))
+    # nix-community/home-manager#2529: its socket starts the server, and this program asks at a port that is there only
+    # then.
+    (guest "pulse-asked-too-early" { exit = 1; fails = [ "audio.tone" ]; cause = [ "mpd.service" "refused" ]; } (pulse (merge {
+      services.pulseaudio.configFile = builtins.toFile "default.pa" ''
+        .fail
+        load-module module-udev-detect
+        load-module module-native-protocol-unix
+        load-module module-native-protocol-tcp auth-ip-acl=127.0.0.1
+      '';
+    } (atLogin "mpd" "Music Player Daemon" ''
+      pactl --server=tcp:127.0.0.1:4713 info >/dev/null 2>&1 ||
+        echo 'output: Failed to open "My Output" (pulse); failed to connect: Connection refused'
+    ''))))
     # A rate that is not the samples' own.
     (guest "pulse-pitch" { exit = 1; fails = [ "audio.tone" ]; cause = [ "pitch" ]; } (pulse (piped 44100)))
     (guest "pulse-half-speed" { exit = 1; fails = [ "audio.tone" ]; cause = [ "speed" ]; } (pulse (piped 24000)))

@@ -112,6 +112,7 @@ fn guest() -> Guest {
             settings: [("clock.rate", "48000"), ("clock.quantum", "1024")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
+            clients: [800].into(),
         }),
         tone: Some(Tone { player: "pw-play".into(), heard: Some(PLAYED.clone()), ..Tone::default() }),
         recording: Some(Recording {
@@ -418,6 +419,26 @@ fn a_hosts_hiccups_are_a_note() {
     guest().heard(soft, soft).is("tone", Status::Pass, "6 tones by pw-play");
     let loud = |values: &[f64]| values.iter().map(|value| (value * 8.0).clamp(-1.0, 1.0)).collect();
     guest().heard(loud, loud).is("tone", Status::Pass, "clipped");
+}
+
+#[test]
+fn who_asked_too_early_and_stays_silent_is_named() {
+    let refused = |pid, message: &str| JournalLine {
+        unit: "mpd.service".into(),
+        pid,
+        message: message.into(),
+        ..JournalLine::default()
+    };
+    let words = "output: Failed to open \"My Output\" (pulse); failed to connect: Connection refused";
+    let mut early = pulse(true);
+    early.sound().refused = vec![refused(900, words), refused(900, words)];
+    early.fails(&["tone"], "mpd.service asked for the sound server before it ran");
+    // It has tried again since; or it was refused by somebody else.
+    early.sound().server.as_mut().unwrap().clients = [900].into();
+    early.is("tone", Status::Pass, "");
+    early.sound().server.as_mut().unwrap().clients.clear();
+    early.sound().refused = vec![refused(900, "database: connect to 127.0.0.1:5432: Connection refused")];
+    early.is("tone", Status::Pass, "");
 }
 
 #[test]
