@@ -9,18 +9,23 @@ use crate::text::{bounded, quoted};
 /// Most bytes of a message.
 const MESSAGE: usize = 2048;
 
-/// The command for the lines that judging needs: warnings and worse, and everything from the kernel and PID 1; the last
-/// `most` of this boot, oldest first.
-pub(super) fn command(most: usize) -> String {
+/// The command for the lines that judging needs: warnings and worse, everything from the kernel and PID 1, and all that
+/// these units said; the last `most` of this boot, oldest first.
+pub(super) fn command(units: &[&str], most: usize) -> String {
     let priorities: String = (0..=4).map(|priority| format!("PRIORITY={priority} ")).collect();
-    json_command(most, &format!("{priorities}+ _PID=1 + _TRANSPORT=kernel"))
+    json_command(most, &format!("{priorities}+ _PID=1 + _TRANSPORT=kernel + {}", of_units(units)))
 }
 
 /// The command for what these units said at all priorities: a service's own words on stderr are priority 6. The last
 /// `most` lines.
-pub(super) fn command_of<'a>(units: impl IntoIterator<Item = &'a str>, most: usize) -> String {
-    let matches: Vec<_> = units.into_iter().map(|unit| quoted(&format!("_SYSTEMD_UNIT={unit}"))).collect();
-    json_command(most, &matches.join(" + "))
+pub(super) fn command_of(units: &[&str], most: usize) -> String {
+    json_command(most, &of_units(units))
+}
+
+/// What matches the lines of these units.
+fn of_units(units: &[&str]) -> String {
+    let matches: Vec<_> = units.iter().map(|unit| quoted(&format!("_SYSTEMD_UNIT={unit}"))).collect();
+    matches.join(" + ")
 }
 
 /// The command for what a desktop is told of: who logs in (logind), the display manager's units, everything of these

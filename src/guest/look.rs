@@ -104,7 +104,7 @@ const FILES: [&str; 13] = [
 ];
 /// Of how many units in trouble all words are read.
 const TROUBLED: usize = 40;
-/// Units that may fail without being in state `failed`.
+/// Units that may fail without being in state `failed`, as tmpfiles do: their words are always read.
 const QUIET: [&str; 2] = ["systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service"];
 /// Most bytes of each of them.
 const FILE: usize = 512 << 10;
@@ -209,7 +209,7 @@ impl Guest {
     /// Gaps go by the name of the field: `units`, `manager`, `jobs`, `journal`, `listeners`, `network`, `accounts`,
     /// `groups`, `taint`, `resolves`, and `system-bus`, `http.ID`, `scripts.ID`, `timers.NAME`.
     pub async fn look(&self, wanted: &Wanted, limits: &Limits) -> Facts {
-        let (files, lines) = (files_script(), journal::command(limits.journal_lines));
+        let (files, lines) = (files_script(), journal::command(&QUIET, limits.journal_lines));
         let (shell, bus, journal, resolves, system_bus, http, scripts, timers) = tokio::join!(
             self.shell().ask(&files, limits.patience, ANSWER),
             self.look_at_units(&wanted.units, limits),
@@ -289,14 +289,12 @@ impl Guest {
             let unwell = !matches!(unit.result.as_str(), "" | "success");
             unit.active_state == "failed" || unit.active_state == "activating" || restarted || unwell
         };
-        let troubled = facts.units.iter().filter(in_trouble).take(TROUBLED).map(|unit| unit.name.as_str());
-        // They may fail quietly, as tmpfiles do.
-        let quiet = QUIET.into_iter().filter(|name| facts.unit(name).is_some());
-        let names: BTreeSet<&str> = troubled.chain(quiet).collect();
+        let troubled = facts.units.iter().filter(in_trouble).take(TROUBLED);
+        let names: Vec<&str> = troubled.map(|unit| unit.name.as_str()).collect();
         if names.is_empty() {
             return;
         }
-        let command = journal::command_of(names, limits.journal_lines);
+        let command = journal::command_of(&names, limits.journal_lines);
         // Without them there is still what PID 1 said.
         let Ok(output) = self.shell().ask(&command, limits.patience, ANSWER).await else { return };
         let known: BTreeSet<(u64, u32, String)> =

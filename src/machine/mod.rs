@@ -6,6 +6,7 @@
 //! * [`console`]: what the guest writes, bounded
 //! * [`screen`]: what it shows, and input
 //! * [`accel`]: which accelerator works here, by proof
+//! * [`sound`]: its sound card, and what is heard of it
 //! * [`rundir`]: where a run's files lie
 //! * [`window`]: what a person sees and hears of it in a demo
 //!
