@@ -368,6 +368,9 @@ impl Run<'_> {
                 .await
             }
         };
+        if let Ok(Attempt::Seen(look::Seen { painted: Some(painted), .. })) = &attempt {
+            self.report.painted_to_verdict = Some(painted.elapsed().as_secs_f64());
+        }
         if self.arguments.keep && matches!(attempt, Ok(Attempt::Seen(_))) {
             self.keep(&guest, run_dir).await;
         }
