@@ -1,7 +1,8 @@
 //! `nixbox.toml`: what a repository says about how its machines are to be tried.
 //!
 //! Top-level keys are defaults for all hosts, `[host.NAME]` tables override and extend them: a host's scalar replaces
-//! the default's, its lists are added, its `[host.NAME.script.ID]` replaces the `[script.ID]` of the same id.
+//! the default's, its lists are added, its `[host.NAME.script.ID]` replaces the `[script.ID]` of the same id. What
+//! holds for a host holds for its specialisations, and `[host."NAME@SPECIALISATION"]` goes over it in the same way.
 //!
 //! The file belongs to the repository under test, which may be edited by somebody who must not gain anything on this
 //! host: nothing in it loosens the jail, chooses nix's flags or names a command for the host. Scripts run in the guest.
@@ -105,7 +106,7 @@ struct File {
     allow: BTreeMap<AllowKey, Reason>,
     /// What the hook does.
     hook: Hook,
-    /// What holds for one host only.
+    /// What holds for one host only, or for one specialisation of it: `[host."NAME@SPECIALISATION"]`.
     host: BTreeMap<String, Host>,
 }
 
@@ -744,14 +745,16 @@ impl Config {
         Ok(Self { path: None, file })
     }
 
-    /// What holds for this host: the defaults, and its own table over them.
+    /// What holds for this host (`NAME`, or `NAME@SPECIALISATION`): the defaults, its own table over them, and that of
+    /// the specialisation over both.
     pub fn settings_for(&self, host: &str) -> Settings {
         let File { schema: _, machine, checks, units, ports, timers, http, script, allow, hook, host: hosts } =
             self.file.clone();
         let mut settings = Settings::default();
         let everybody = Host { machine, checks, units, ports, timers, http, script, allow, hook };
         settings.take(everybody);
-        if let Some(own) = hosts.get(host) {
+        let base = host.split_once('@').map(|(base, _)| base);
+        for own in base.into_iter().chain([host]).filter_map(|name| hosts.get(name)) {
             settings.take(own.clone());
         }
         settings
@@ -893,6 +896,9 @@ mod tests {
             [host.web.script.hello]
             run = "echo web"
             exit = 3
+            [host."web@test"]
+            ports = [8080]
+            machine.cores = 1
             "#,
             "nixbox.toml",
         )
@@ -915,7 +921,12 @@ mod tests {
         assert_eq!(other.units, ["sshd.service"]);
         assert!(other.timers.is_empty());
         assert_eq!(other.hook_targets, [".#laptop"]);
-        assert_eq!(config.file.host.keys().collect::<Vec<_>>(), ["web"]);
+        assert_eq!(config.file.host.keys().collect::<Vec<_>>(), ["web", "web@test"]);
+        let special = config.settings_for("web@test");
+        assert_eq!(special.ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["22/tcp", "53/udp", "8080/tcp"]);
+        assert_eq!((special.machine.cores, special.machine.memory), (Some(Cores(1)), Some(Memory(4096))));
+        assert_eq!(config.settings_for("web@other"), web);
+        assert_eq!(config.settings_for("other@test"), other);
     }
 
     #[test]

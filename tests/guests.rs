@@ -10,11 +10,10 @@
 
 mod harness;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use harness::{Nixbox, cannot_run, expected, guest};
+use harness::{Nixbox, cannot_run, complaints, expected, guest};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::{Value, json};
 
@@ -59,35 +58,7 @@ fn check(name: &str, wanted: &Value) -> Result<(), Failed> {
     let extra = wanted["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let outcome = Nixbox::try_(guest(name)).args(extra).run();
     let report = outcome.report();
-    let ids = |name: &str| -> BTreeSet<String> {
-        wanted[name].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect()
-    };
-    let fails = ids("fails");
-    let mut wrong = Vec::new();
-    if Some(i64::from(outcome.code())) != wanted["exit"].as_i64() {
-        wrong.push(format!("exit {} instead of {}", outcome.code(), wanted["exit"]));
-    }
-    if outcome.failed() != fails {
-        wrong.push(format!("failed checks {:?} instead of {fails:?}", outcome.failed()));
-    }
-    let warned = outcome.with_status("warn");
-    if !ids("warns").is_subset(&warned) {
-        wrong.push(format!("warnings {warned:?} instead of {:?}", ids("warns")));
-    }
-    // One word or several.
-    let causes = wanted["cause"].as_array().cloned().unwrap_or_else(|| vec![wanted["cause"].clone()]);
-    for cause in causes.iter().filter_map(Value::as_str) {
-        let told = format!("{} {}", report["cause"], report["detail"]);
-        let told_by_checks = report["checks"].to_string();
-        if !told.contains(cause) && !told_by_checks.contains(cause) {
-            wrong.push(format!("the cause {cause:?} is not named"));
-        }
-    }
-    for set_aside in wanted["notTested"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if !report["not_tested"].to_string().contains(set_aside) {
-            wrong.push(format!("{set_aside:?} is not listed under not_tested"));
-        }
-    }
+    let wrong = complaints(wanted, &outcome);
     if wrong.is_empty() {
         if let Some(directory) = std::env::var_os(RECORD) {
             record(name, wanted, &report, Path::new(&directory))?;

@@ -230,7 +230,9 @@ async fn all_ways_to_name_it() {
             system.build = { inherit vm toplevel; vmWithBootLoader = vm; };
             specialisation.nixos.configuration = { system.build = { inherit vm toplevel; }; };
             specialisation.other.configuration.config = { system.build = { inherit vm; }; };
+            specialisation."7.1".configuration = { system.build = { inherit vm toplevel; }; };
         }; };
+        nixosConfigurations.plain = machine { };
         packages.${system} = { default = vm; runner = vm; };
         vms.deep = machine { };
         wrong = toplevel;
@@ -241,6 +243,7 @@ async fn all_ways_to_name_it() {
         "demo",
         "demo@nixos",
         "demo@other",
+        "demo@7.1",
         "runner",
         "vms.deep",
         "nixosConfigurations.demo",
@@ -261,7 +264,9 @@ async fn all_ways_to_name_it() {
     }
     for (attribute, hint) in [
         ("dmeo", "there are: demo, "),
-        ("demo@nixso", "there are: nixos, other"),
+        ("demo@nixso", "there are: demo@nixos, demo@"),
+        ("plain@nixos", "there are none"),
+        ("plain@", "there are none"),
         ("nixosConfigurations.dmeo", "there are: demo"),
         ("vms.shallow", "there are: "),
         (&format!("packages.{system}.runnre"), "there are: runner, "),
@@ -271,10 +276,53 @@ async fn all_ways_to_name_it() {
         assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.attribute")), "{attribute}: {failure}");
         assert!(failure.hint.as_deref().unwrap_or_default().starts_with(hint), "{attribute}: {failure}");
     }
+    // Asked for, and not which.
+    let failure = flake.run("demo@").await.failure();
+    assert_eq!(failure.exit, Exit::Usage);
+    assert_eq!(failure.hint.as_deref(), Some("there are: demo@7.1, demo@nixos, demo@other"));
     // It builds, and is no VM. (`wrong` is no package: a name of one part is not looked for elsewhere.)
     let other = Flake::new("x", true, "{ packages.${system} = { wrong = toplevel; }; }");
     let failure = other.run("wrong").await.failure();
     assert_eq!(failure.check, Some("build.attribute"));
+}
+
+#[tokio::test]
+async fn what_a_specialisation_is_switched_to_by() {
+    if !has_nix() {
+        return;
+    }
+    // NixOS's system builder links the systems of all specialisations into the host's own (`$out/specialisation`).
+    let outputs = r#"{ nixosConfigurations = {
+        demo.config = {
+            system.build = { inherit vm; toplevel = needs vm; };
+            specialisation.night.configuration = {
+                system.build = { vm = make "night-vm" "mkdir -p $out/bin; echo exit > $out/bin/run-night-vm; exit 0"; inherit toplevel; };
+                networking.hostName = "night";
+            };
+        };
+        broken.config = {
+            system.build = { inherit vm; toplevel = needs fail; };
+            specialisation.night.configuration.system.build = { inherit vm toplevel; };
+        };
+    }; }"#;
+    let flake = Flake::new("x", true, outputs);
+    let (target, built) = flake.run("demo@night").await.built();
+    assert!(built.runner.ends_with("bin/run-night-vm"), "its own machine");
+    assert_eq!(built.promises.host_name.as_deref(), Some("night"), "its own promises");
+    assert_eq!((target.host(), target.name().as_str()), (Some("demo"), "demo@night"));
+    let (_, host) = flake.run("demo").await.built();
+    assert_eq!(built.toplevel, host.toplevel, "the host's own system");
+    assert!(built.toplevel.is_some() && host.runner.ends_with("bin/run-nixos-vm"));
+    let apply = build::apply_command(&target, &nix(&[])).await.unwrap();
+    assert!(apply.contains("#demo") && apply.contains(" --specialisation night"), "{apply}");
+    let (_, built) = flake.run("broken@night").await.built();
+    assert_eq!(built.toplevel_failure.unwrap().check, Some("build.toplevel"));
+    // By name, as a flake with settings of its own is built.
+    let text = flake_nix(outputs);
+    flake.write("flake.nix", &text.replacen('{', "{ nixConfig.extra-trusted-public-keys = \"a:b\";", 1));
+    let named = format!("{}#demo@night", flake.dir.display());
+    let (_, built) = flake.run_named(&named, &nix(&["--accept-flake-config"])).await.built();
+    assert_eq!(built.toplevel, host.toplevel);
 }
 
 #[tokio::test]

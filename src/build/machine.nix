@@ -19,10 +19,12 @@ let
   special = outer.specialisation.${specialisation}.configuration;
   isConfig = special ? system.build || !(special ? config);
   config = if specialisation == null then outer else if isConfig then special else special.config;
-  path = (if found ? config then [ "config" ] else [ ])
+  own = if found ? config then [ "config" ] else [ ];
+  build = [ "system" "build" ];
+  path = own
     ++ (if specialisation == null then [ ]
         else [ "specialisation" specialisation "configuration" ] ++ (if isConfig then [ ] else [ "config" ]))
-    ++ [ "system" "build" ];
+    ++ build;
 
   # Not `outPath`: as JSON, a set with that is its path alone.
   drv = attr: d: { inherit attr; drv = d.drvPath; out = d.outPath or null; };
@@ -33,8 +35,11 @@ let
   variant = config.virtualisation.${variantName} or config;
 
   runner = if isMachine then drv (path ++ [ output ]) config.system.build.${output} else drv [ ] found;
+  # A specialisation is switched to by way of its host's own system, which holds all of them.
   toplevel =
-    if vmOnly || !isMachine || !(config.system.build ? toplevel) then null
+    if vmOnly || !isMachine then null
+    else if outer ? system.build.toplevel then drv (own ++ build ++ [ "toplevel" ]) outer.system.build.toplevel
+    else if !(config.system.build ? toplevel) then null
     else drv (path ++ [ "toplevel" ]) config.system.build.toplevel;
   promised = if isMachine then promises variant else null;
 

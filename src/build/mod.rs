@@ -245,9 +245,16 @@ fn nix_string(text: &str) -> String {
 
 fn missing_failure(target: &Target, missing: &Missing) -> Failure {
     let name = target.name();
-    let (what, typed) = match (missing.kind.as_str(), target) {
-        ("specialisation", Target::Host { name, specialisation: Some(wanted), .. }) => {
-            (format!("{name} has no specialisation {wanted}"), wanted.as_str())
+    let mut names = missing.names.clone();
+    let what = match (missing.kind.as_str(), target) {
+        ("specialisation", Target::Host { name: host, specialisation: Some(wanted), .. }) => {
+            // As they are to be typed.
+            names.iter_mut().for_each(|special| *special = format!("{host}@{special}"));
+            if wanted.is_empty() && !names.is_empty() {
+                return Failure::usage(format!("{name} names none of the specialisations of {host}"))
+                    .hint(format!("there are: {}", crate::target::listed("", &names)));
+            }
+            format!("{host} has no specialisation {wanted}")
         }
         ("output", _) => {
             let failure = Failure::build(check::ATTRIBUTE, format!("{name} has no `system.build.vm`"));
@@ -256,15 +263,15 @@ fn missing_failure(target: &Target, missing: &Missing) -> Failure {
         }
         ("derivation", _) => {
             let failure = Failure::build(check::ATTRIBUTE, format!("{name} is neither a NixOS system nor a package"));
-            return failure.hint(format!("it has: {}", crate::target::listed("", &missing.names)));
+            return failure.hint(format!("it has: {}", crate::target::listed("", &names)));
         }
-        _ => (format!("the flake has no configuration {name}"), name.as_str()),
+        _ => format!("the flake has no configuration {name}"),
     };
-    let failure = Failure::build(check::ATTRIBUTE, what);
-    if missing.names.is_empty() {
+    let failure = Failure::build(check::ATTRIBUTE, what.trim_end());
+    if names.is_empty() {
         failure.hint("there are none")
     } else {
-        failure.hint(format!("there are: {}", crate::target::listed(typed, &missing.names)))
+        failure.hint(format!("there are: {}", crate::target::listed(&name, &names)))
     }
 }
 

@@ -60,9 +60,9 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let plays = matches!(sink.status, Status::Pass | Status::Warn);
     out.results.push(sink);
     let tone = ear.tone(out, plays);
-    out.results.push(tone);
+    out.results.push(tone.took(sound.tone.as_ref().map_or(0.0, |tone| tone.took)));
     let microphone = ear.microphone(out, works);
-    out.results.push(microphone);
+    out.results.push(microphone.took(sound.recording.as_ref().map_or(0.0, |recording| recording.took)));
     let realtime = ear.realtime(out);
     out.results.push(realtime);
 }

@@ -540,7 +540,22 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
             Found::Unknown(why) => CheckResult::new(id, Status::Unknown, why),
             Found::Findings { fails, warns, pass } => conclude(view, id, fails, warns, || pass),
         };
-        out.results.push(result);
+        out.results.push(result.took(took(id, seen)));
+    }
+}
+
+/// How long was waited for what this check is about, in seconds.
+fn took(id: &str, seen: &Desktop) -> f64 {
+    let waited = |moment: &Option<Moment>| moment.as_ref().map_or(0.0, |moment| moment.waited);
+    match id {
+        "desktop.greeter" => waited(&seen.greeter),
+        "desktop.session" => waited(&seen.session),
+        "desktop.units" => seen.portal.as_ref().map_or(0.0, |portal| portal.seconds),
+        "desktop.picture" => {
+            let window = seen.window.as_ref().map_or(0.0, |window| window.seconds);
+            window + seen.reactions.iter().map(|reaction| reaction.seconds).sum::<f64>()
+        }
+        _ => 0.0,
     }
 }
 

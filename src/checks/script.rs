@@ -119,7 +119,7 @@ fn judge_script(view: &View<'_>, id: &str, name: &str, script: &Script, outcome:
         }
     };
     result.flaky = result.status == Status::Pass && attempts > 1;
-    result
+    result.took(outcome.seconds)
 }
 
 fn http(view: &View<'_>, out: &mut Judgement) {

@@ -76,6 +76,8 @@ pub struct Moment {
     pub end: Ended,
     /// How long it was waited for, in seconds.
     pub waited: f64,
+    /// How long the screen had looked as it did then, in seconds.
+    pub still: f64,
     /// `CLOCK_MONOTONIC` in the guest.
     pub now_us: u64,
     /// What the screen shows; `None` where no picture could be taken.

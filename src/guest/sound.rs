@@ -189,6 +189,8 @@ pub struct Tone {
     pub said: String,
     /// How long it took, in seconds; more than was asked for where it had to be killed.
     pub seconds: f64,
+    /// How long all of it took, in seconds: from the sound's way into the guest to what was made of the capture.
+    pub took: f64,
     /// Whether it did not end.
     pub hung: bool,
     /// Whether the sink was unmuted for it, and muted again.
@@ -207,6 +209,8 @@ pub struct Recording {
     pub said: String,
     /// How much it recorded, in bytes of its file.
     pub bytes: u64,
+    /// How long all of it took, in seconds: from the start of the recorder to what was made of its file.
+    pub took: f64,
     /// Whether the source was unmuted for it, and muted again.
     pub unmuted: bool,
     /// What was in it.
@@ -549,6 +553,7 @@ impl Guest {
             exit: output.exit,
             said: bounded(String::from_utf8_lossy(&output.stderr).trim(), 400),
             seconds: clock.elapsed().as_secs_f64(),
+            took: 0.0,
             hung: output.timed_out,
             unmuted: unmute,
             heard: None,
@@ -607,6 +612,7 @@ impl Guest {
             recorder: bounded(recorder, 40),
             said: bounded(said.trim(), 400),
             bytes: output.stdout.len() as u64,
+            took: 0.0,
             unmuted: unmute,
             heard: None,
         };

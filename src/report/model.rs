@@ -38,6 +38,10 @@ pub struct Report {
     pub machine: Option<MachineInfo>,
     /// How long each phase took, in seconds, in order.
     pub phases: Vec<PhaseTime>,
+    /// Seconds from the moment when the screen first looked as a desktop's steady picture does to the verdict, where a
+    /// session was waited for and came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub painted_to_verdict: Option<f64>,
     /// Each check with its verdict.
     pub checks: Vec<CheckResult>,
     /// What a VM cannot show, or what the sandbox changed, with the evidence.
@@ -69,6 +73,7 @@ impl Report {
             target: TargetInfo { name: target.into(), ..TargetInfo::default() },
             machine: None,
             phases: Vec::new(),
+            painted_to_verdict: None,
             checks: Vec::new(),
             not_tested: Vec::new(),
             notes: Vec::new(),
@@ -224,7 +229,8 @@ pub struct CheckResult {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Seconds since the run began when it was known, or 0.
+    /// Seconds that were spent on this check alone: a sound that was played, a session that was waited for, a script.
+    /// 0 for what is read off answers that all checks share.
     #[serde(default)]
     pub seconds: f64,
     /// Failed and then passed.
@@ -278,6 +284,13 @@ impl CheckResult {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says how long it took.
+    #[must_use]
+    pub fn took(mut self, seconds: f64) -> Self {
+        self.seconds = seconds;
         self
     }
 }

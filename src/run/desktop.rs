@@ -226,9 +226,11 @@ enum Goal<'a> {
 }
 
 impl See<'_> {
-    /// Looks at the desktop. Nothing fails: what could not be gathered is in [`Desktop::gaps`].
-    pub(super) async fn see(&self, guest: &Guest) -> Desktop {
+    /// Looks at the desktop; tells too since when the screen has shown the session's steady picture, where it did.
+    /// Nothing fails: what could not be gathered is in [`Desktop::gaps`].
+    pub(super) async fn see(&self, guest: &Guest) -> (Desktop, Option<Instant>) {
         let mut seen = Desktop::default();
+        let mut painted = None;
         let autologin = judging::autologin_user(self.promises);
         let account = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
         if let Some(name) = autologin {
@@ -265,6 +267,9 @@ impl See<'_> {
             }
         }
         if let Some(session) = &seen.session {
+            if session.end == Ended::Steady {
+                painted = Instant::now().checked_sub(Duration::from_secs_f64(session.still));
+            }
             self.keep(artifact::SESSION);
             if let Some(account) = seen.user.as_deref().and_then(account) {
                 let session = session.clone();
@@ -272,7 +277,7 @@ impl See<'_> {
             }
         }
         self.words(guest, &mut seen).await;
-        seen
+        (seen, painted)
     }
 
     fn scaled(&self, time: Duration) -> Duration {
@@ -402,6 +407,7 @@ impl See<'_> {
             if let Some(end) = end {
                 moment.end = end;
                 moment.waited = begun.elapsed().as_secs_f64();
+                moment.still = still.as_secs_f64();
                 return moment;
             }
         }

@@ -68,6 +68,8 @@ pub(super) struct Seen {
     pub(super) judgement: Judgement,
     /// The version of its systemd, when it could be asked.
     pub(super) systemd: Option<String>,
+    /// Since when the screen showed the session's steady picture.
+    pub(super) painted: Option<Instant>,
 }
 
 impl Look<'_> {
@@ -94,10 +96,10 @@ impl Look<'_> {
         let (screen, capture, ears) = (machine.screen().clone(), machine.sound_file(), machine.ears().clone());
         let look = async {
             let looks = self.look(guest).await?;
-            let looks = self.desktop(guest, looks, screen).await;
-            Ok(self.sound(guest, looks, &capture, &ears).await)
+            let (looks, painted) = self.desktop(guest, looks, screen).await;
+            Ok((self.sound(guest, looks, &capture, &ears).await, painted))
         };
-        let looks = tokio::select! {
+        let (looks, painted) = tokio::select! {
             looks = look => looks?,
             fate = boot::gone(machine) => return fate.map(Err),
         };
@@ -112,7 +114,7 @@ impl Look<'_> {
         let promises = &self.plan.promises;
         self.keep_facts(&Judged { promises, looks: Some(&looks), no_boot: None, context: Some(&context) });
         let systemd = Some(looks.now().manager.version.clone()).filter(|version| !version.is_empty());
-        Ok(Ok(Seen { judgement: checks::judge(self.plan, &looks, &context), systemd }))
+        Ok(Ok(Seen { judgement: checks::judge(self.plan, &looks, &context), systemd, painted }))
     }
 
     /// The first look, and another one when something has not settled yet.
@@ -156,8 +158,9 @@ impl Look<'_> {
     }
 
     /// The desktop, where one is promised, and what became of the rest while it was waited for.
-    async fn desktop(&self, guest: &Guest, looks: Looks, screen: Screen) -> Looks {
-        let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return looks };
+    /// Since when it was painted, too.
+    async fn desktop(&self, guest: &Guest, looks: Looks, screen: Screen) -> (Looks, Option<Instant>) {
+        let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return (looks, None) };
         let see = See {
             promises: &self.plan.promises,
             desktop,
@@ -170,9 +173,9 @@ impl Look<'_> {
             artifacts: self.artifacts,
             person: self.person,
         };
-        let seen = see.see(guest).await;
+        let (seen, painted) = see.see(guest).await;
         let later = self.look_again(guest, &self.wanted(), &looks.first).await;
-        Looks { desktop: Some(seen), later: Some(later), ..looks }
+        (Looks { desktop: Some(seen), later: Some(later), ..looks }, painted)
     }
 
     /// Sound, where it is promised.
@@ -240,7 +243,7 @@ impl Look<'_> {
         let promises = &self.plan.promises;
         self.keep_facts(&Judged { promises, looks: None, no_boot: Some(&evidence), context: None });
         let systemd = evidence.facts.as_ref().map(|facts| facts.manager.version.clone());
-        Seen { judgement: checks::judge_no_boot(self.plan, &evidence), systemd }
+        Seen { judgement: checks::judge_no_boot(self.plan, &evidence), systemd, painted: None }
     }
 
     /// Screen and journal, as they are at the verdict.

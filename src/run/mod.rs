@@ -251,7 +251,8 @@ impl Run<'_> {
     /// `nixbox.toml`, with the flags on top.
     fn settings(&self, config: &Config, target: &Target) -> Settings {
         let arguments = self.arguments;
-        let mut settings = config.settings_for(target.host().unwrap_or_default());
+        let host = target.host().map(|_| target.name()).unwrap_or_default();
+        let mut settings = config.settings_for(&host);
         let machine = &mut settings.machine;
         machine.accel = arguments.accel.or(machine.accel);
         machine.memory = arguments.memory.or(machine.memory);
@@ -367,6 +368,9 @@ impl Run<'_> {
                 .await
             }
         };
+        if let Ok(Attempt::Seen(look::Seen { painted: Some(painted), .. })) = &attempt {
+            self.report.painted_to_verdict = Some(painted.elapsed().as_secs_f64());
+        }
         if self.arguments.keep && matches!(attempt, Ok(Attempt::Seen(_))) {
             self.keep(&guest, run_dir).await;
         }

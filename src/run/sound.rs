@@ -143,6 +143,7 @@ impl Hear<'_> {
 
     /// What the machine hears.
     async fn record(&self, guest: &Guest, seat: &Seat, kind: ServerKind, sound: &Sound) -> Result<Recording, String> {
+        let clock = Instant::now();
         let seconds = card::recording_s();
         let deadline = Duration::from_secs_f64(seconds) + PLAY.mul_f64(self.scale);
         let unmute =
@@ -151,7 +152,7 @@ impl Hear<'_> {
             guest.record(seat, kind, seconds, unmute, deadline).await.map_err(|error| error.to_string())?;
         let heard = move || wav::read(&bytes).ok().map(|capture| card::hear_spoken(&capture.samples));
         let heard = tokio::task::spawn_blocking(heard).await.map_err(|error| error.to_string())?;
-        Ok(Recording { heard, ..recording })
+        Ok(Recording { heard, took: clock.elapsed().as_secs_f64(), ..recording })
     }
 
     async fn play(
@@ -161,15 +162,15 @@ impl Hear<'_> {
         kind: ServerKind,
         sound: &Sound,
     ) -> Result<crate::guest::sound::Tone, String> {
+        let clock = Instant::now();
         let sequence = Sequence::default();
         let file = wav::write(&tone::render(&sequence, tone::RATE));
         let deadline = Duration::from_secs_f64(sequence.length_s()) + PLAY.mul_f64(self.scale);
         let unmute = self.new_card(kind) && sound.sink().is_some_and(|sink| sink.muted);
         let before = length(self.capture);
-        let mut tone = guest.play(seat, kind, &file, unmute, deadline).await.map_err(|error| error.to_string())?;
-        let captured = self.drained(before, &sequence).await?;
-        tone.heard = captured;
-        Ok(tone)
+        let tone = guest.play(seat, kind, &file, unmute, deadline).await.map_err(|error| error.to_string())?;
+        let heard = self.drained(before, &sequence).await?;
+        Ok(crate::guest::sound::Tone { heard, took: clock.elapsed().as_secs_f64(), ..tone })
     }
 
     /// Waits until all is out, or nothing more comes, and analyses it.

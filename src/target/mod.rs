@@ -1,8 +1,8 @@
 //! What the user named, as a [`Target`].
 //!
-//! `FLAKE#NAME` is a NixOS configuration, else a package; a full attribute path is taken as it is; without a name it
-//! is this host's configuration, else the only one, else the package `vm`. Also a store path or directory with one
-//! `bin/run-…-vm`, that script, and a plain `configuration.nix`.
+//! `FLAKE#NAME` is a NixOS configuration, else a package; `FLAKE#NAME@SPECIALISATION` is one of its specialisations;
+//! a full attribute path is taken as it is; without a name it is this host's configuration, else the only one, else the
+//! package `vm`. Also a store path or directory with one `bin/run-…-vm`, that script, and a plain `configuration.nix`.
 //!
 //! `parse` and `choose` are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
 //! usual case, not at all for a full path.
@@ -37,7 +37,7 @@ pub enum Target {
         flake: Flake,
         /// Its name in `nixosConfigurations`.
         name: String,
-        /// One of its specialisations.
+        /// One of its specialisations; empty when it is still to be named.
         specialisation: Option<String>,
         /// Which of its virtual machines.
         output: Output,
@@ -315,55 +315,48 @@ fn not_there(path: &Path, named: &str) -> Failure {
 
 /// An attribute path that says all by itself.
 fn full_path(flake: &Flake, attribute: &str) -> Option<Target> {
-    let (path, specialisation) = split_specialisation(attribute);
+    let (path, special) = split_specialisation(attribute);
     let parts = components(path);
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let flake = || flake.clone();
-    let host = |name: &str, specialisation: Option<&str>, output| {
-        let specialisation = specialisation.map(str::to_owned);
-        Some(Target::Host { flake: flake(), name: name.to_owned(), specialisation, output })
+    if let ["nixosConfigurations", name, below @ ..] = parts.as_slice()
+        && let Some((in_path, output)) = machine_below(below)
+        && (special.is_none() || in_path.is_none())
+    {
+        let specialisation = special.or(in_path).map(str::to_owned);
+        return Some(Target::Host { flake: flake.clone(), name: (*name).to_owned(), specialisation, output });
+    }
+    let is_full = parts.len() > 1 && OUTPUTS.contains(&parts[0]);
+    is_full.then(|| Target::Attribute { flake: flake.clone(), path: attribute.to_owned() })
+}
+
+/// Which machine of a configuration an attribute path below it leads to: a specialisation of its, and which runner.
+fn machine_below<'a>(path: &[&'a str]) -> Option<(Option<&'a str>, Output)> {
+    // A specialisation's `configuration` is an evaluated `config` in NixOS, a whole machine elsewhere (machine.nix).
+    let (special, path) = match path {
+        ["config", "specialisation", special, "configuration", path @ ..] => {
+            (Some(*special), path.strip_prefix(&["config"]).unwrap_or(path))
+        }
+        ["config", path @ ..] => (None, path),
+        path => (None, path),
     };
-    match parts.as_slice() {
-        ["nixosConfigurations", name] => host(name, specialisation, Output::Vm),
-        ["nixosConfigurations", name, "config", "system", "build", "vm"] => host(name, None, Output::Vm),
-        ["nixosConfigurations", name, "config", "system", "build", "vmWithBootLoader"] => {
-            host(name, None, Output::VmWithBootLoader)
-        }
-        [
-            "nixosConfigurations",
-            name,
-            "config",
-            "specialisation",
-            special,
-            "configuration",
-            "system",
-            "build",
-            "vm",
-        ]
-        | [
-            "nixosConfigurations",
-            name,
-            "config",
-            "specialisation",
-            special,
-            "configuration",
-            "config",
-            "system",
-            "build",
-            "vm",
-        ] => host(name, Some(special), Output::Vm),
-        [first, _, ..] if OUTPUTS.contains(first) => {
-            Some(Target::Attribute { flake: flake(), path: attribute.to_owned() })
-        }
+    match path {
+        [] | ["system", "build", "vm"] => Some((special, Output::Vm)),
+        ["system", "build", "vmWithBootLoader"] => Some((special, Output::VmWithBootLoader)),
         _ => None,
     }
 }
 
-/// `NAME@SPECIALISATION`. A host's name has no `@` (hostname(7)).
+/// `NAME@SPECIALISATION`, at the first `@` outside of quotes: a host's name has none (hostname(7)), that of a
+/// specialisation may. Either may be empty: what was not said.
 fn split_specialisation(attribute: &str) -> (&str, Option<&str>) {
-    match attribute.rsplit_once('@') {
-        Some((name, specialisation)) if !name.is_empty() && !specialisation.is_empty() => (name, Some(specialisation)),
-        _ => (attribute, None),
+    let mut quoted = false;
+    let at = attribute.find(|c| {
+        quoted ^= c == '"';
+        c == '@' && !quoted
+    });
+    match at {
+        Some(at) => (&attribute[..at], Some(attribute[at + 1..].trim_matches('"'))),
+        None => (attribute, None),
     }
 }
 
@@ -399,21 +392,24 @@ fn choose(wanted: &Wanted<'_>, configurations: &[String], packages: Option<&[Str
         }
         return packages.filter(|names| has(names, "vm")).map(|_| Choice::Package("vm".to_owned()));
     };
+    let bare = attribute.trim_matches('"');
+    if has(configurations, bare) {
+        return host(bare, None);
+    }
     let (name, specialisation) = split_specialisation(attribute);
-    let bare = name.trim_matches('"');
     // `@special` of the host that would be chosen without a name.
-    if let Some(specialisation) = attribute.strip_prefix('@') {
+    if name.is_empty() {
         return match choose(&Wanted { attribute: None, host: wanted.host }, configurations, None)? {
-            Choice::Host { name, .. } => host(&name, Some(specialisation)),
+            Choice::Host { name, .. } => host(&name, specialisation),
             other => Some(other),
         };
     }
-    if has(configurations, bare) {
-        return host(bare, specialisation);
+    if has(configurations, name.trim_matches('"')) {
+        return host(name.trim_matches('"'), specialisation);
     }
     let packages = packages?;
-    if has(packages, attribute.trim_matches('"')) {
-        return Some(Choice::Package(attribute.trim_matches('"').to_owned()));
+    if has(packages, bare) {
+        return Some(Choice::Package(bare.to_owned()));
     }
     // Some other output of the flake: nix says whether it is there.
     let parts = components(attribute);
@@ -422,26 +418,32 @@ fn choose(wanted: &Wanted<'_>, configurations: &[String], packages: Option<&[Str
 
 fn no_choice(wanted: &Wanted<'_>, flake: &Flake, configurations: &[String], packages: &[String]) -> Failure {
     let shown = flake.shown();
+    let (name, specialisation) = wanted.attribute.map_or(("", None), split_specialisation);
+    let bare = name.trim_matches('"');
+    // Only a configuration has specialisations.
+    let packages = if specialisation.is_some() { &[] } else { packages };
     let all: Vec<String> = configurations.iter().chain(packages).cloned().collect();
-    match wanted.attribute {
-        Some(attribute) => {
-            let (name, _) = split_specialisation(attribute);
-            let failure =
-                Failure::build(check::ATTRIBUTE, format!("{shown} has no configuration and no package {name}"));
-            if all.is_empty() {
-                failure.hint("it has no nixosConfigurations and no packages for this system")
-            } else {
-                failure.hint(format!("there are: {}", listed(name, &all)))
-            }
-        }
-        None if all.is_empty() => {
-            Failure::build(check::ATTRIBUTE, format!("{shown} has no nixosConfigurations and no package vm"))
-        }
-        None => {
-            Failure::usage(format!("{shown} has several configurations, and none is this host's ({})", wanted.host))
-                .hint(format!("name one as {}#NAME: {}", shown, listed(wanted.host, &all)))
-        }
+    if bare.is_empty() && !all.is_empty() {
+        let special = specialisation.map_or(String::new(), |special| format!("@{special}"));
+        return Failure::usage(format!(
+            "{shown} has several configurations, and none is this host's ({})",
+            wanted.host
+        ))
+        .hint(format!("name one as {shown}#NAME{special}: {}", listed(wanted.host, &all)));
     }
+    let (missing, nothing) = match (bare, specialisation) {
+        ("", None) => ("nixosConfigurations and no package vm".to_owned(), None),
+        ("", Some(_)) => ("nixosConfigurations".to_owned(), None),
+        (name, None) => (
+            format!("configuration and no package {name}"),
+            Some("it has no nixosConfigurations and no packages for this system"),
+        ),
+        (name, Some(_)) => (format!("configuration {name}"), Some("it has no nixosConfigurations")),
+    };
+    let mut failure = Failure::build(check::ATTRIBUTE, format!("{shown} has no {missing}"));
+    failure.hint =
+        if all.is_empty() { nothing.map(str::to_owned) } else { Some(format!("there are: {}", listed(bare, &all))) };
+    failure
 }
 
 /// Names for a person, those nearest to what was typed first, not too many.

@@ -23,7 +23,50 @@ fn without_a_name() {
     assert_eq!(chosen(None, &["a", "b"], None), None);
     assert_eq!(chosen(None, &["a", "b"], Some(&["vm"])), Some(Choice::Package("vm".to_owned())));
     assert_eq!(chosen(None, &[], Some(&["x"])), None);
+}
+
+#[test]
+fn specialisations() {
     assert_eq!(chosen(Some("@gaming"), &["laptop", "b"], None), host("laptop", Some("gaming")));
+    assert_eq!(chosen(Some("b@gaming"), &["laptop", "b"], None), host("b", Some("gaming")));
+    // Names that nix has to be told in quotes, and those of an address.
+    for typed in ["b@7.1", r#"b@"7.1""#, r#""b"@7.1"#, r#""b"@"7.1""#] {
+        assert_eq!(chosen(Some(typed), &["laptop", "b"], None), host("b", Some("7.1")), "{typed}");
+    }
+    assert_eq!(chosen(Some("b@with@this"), &["b"], None), host("b", Some("with@this")));
+    assert_eq!(chosen(Some(r#""web.example"@s"#), &["web.example"], None), host("web.example", Some("s")));
+    // A configuration of that very name.
+    assert_eq!(chosen(Some("u@b"), &["b", "u@b"], None), host("u@b", None));
+    assert_eq!(chosen(Some(r#""u@b"@s"#), &["b", "u@b"], None), host("u@b", Some("s")));
+    // What is still to be named: its host says what there is.
+    assert_eq!(chosen(Some("b@"), &["laptop", "b"], None), host("b", Some("")));
+    assert_eq!(chosen(Some("@"), &["laptop", "b"], None), host("laptop", Some("")));
+    // A package has none.
+    assert_eq!(chosen(Some("vm@s"), &["b"], Some(&["vm"])), None);
+    let target = Target::Host {
+        flake: Flake::remote("github:a/b"),
+        name: "web.example".to_owned(),
+        specialisation: Some("7.1".to_owned()),
+        output: Output::Vm,
+    };
+    assert_eq!(target.name(), "web.example@7.1");
+    assert_eq!(target.resolved(), r#"github:a/b#nixosConfigurations."web.example".config.specialisation."7.1""#);
+}
+
+#[test]
+fn a_specialisation_of_no_configuration() {
+    let failure = |typed: &str, configurations: &[&str]| {
+        let wanted = Wanted { attribute: Some(typed), host: "h" };
+        no_choice(&wanted, &Flake::remote("github:a/b"), &strings(configurations), &strings(&["vm"]))
+    };
+    let which = failure("@gaming", &["server", "laptop"]);
+    assert_eq!(which.exit, Exit::Usage);
+    assert!(which.hint.unwrap().starts_with("name one as github:a/b#NAME@gaming: "));
+    let mistyped = failure("laptpo@gaming", &["server", "laptop"]);
+    assert_eq!(mistyped.what, "github:a/b has no configuration laptpo");
+    assert_eq!(mistyped.hint.as_deref(), Some("there are: laptop, server"));
+    assert_eq!(failure("vm@gaming", &[]).hint.as_deref(), Some("it has no nixosConfigurations"));
+    assert_eq!((failure("@gaming", &[]).exit, failure("@", &[]).exit), (Exit::Build, Exit::Build));
 }
 
 #[test]
@@ -55,6 +98,9 @@ fn full_paths_need_no_asking() {
     };
     is_host("nixosConfigurations.a", "a", None, Output::Vm);
     is_host("nixosConfigurations.a@s", "a", Some("s"), Output::Vm);
+    is_host(r#"nixosConfigurations."a@b"@"s.t""#, "a@b", Some("s.t"), Output::Vm);
+    is_host("nixosConfigurations.a.config.system.build.vmWithBootLoader@s", "a", Some("s"), Output::VmWithBootLoader);
+    is_host(r#"nixosConfigurations.a.config.specialisation."s.t".configuration"#, "a", Some("s.t"), Output::Vm);
     is_host(r#"nixosConfigurations."a.b".config.system.build.vm"#, "a.b", None, Output::Vm);
     is_host("nixosConfigurations.a.config.system.build.vmWithBootLoader", "a", None, Output::VmWithBootLoader);
     is_host("nixosConfigurations.a.config.specialisation.s.configuration.system.build.vm", "a", Some("s"), Output::Vm);

@@ -96,6 +96,26 @@ let
     (guest "audio-named-card" { exit = 0; } (pipewire (card "hda-duplex,id=speakers,audiodev=theirs")))
   ];
 
+  # From PulseAudio to PipeWire, tried beside what is: both are specialisations of a machine that goes on as it was.
+  moving = [
+    {
+      name = "audio-moving";
+      value = {
+        expect = { exit = 0; };
+        machine = mkGuest {
+          name = "audio-moving";
+          inherit (pulse { }) config;
+          specialisations = {
+            pipewire = (pipewire { services.pulseaudio.enable = false; }).config;
+            no-session-manager = (pipewire { services.pulseaudio.enable = false; systemd.user.services.wireplumber.enable = false; }).config;
+          };
+        };
+      };
+    }
+    { name = "audio-moving@pipewire"; value.expect = { exit = 0; }; }
+    { name = "audio-moving@no-session-manager"; value.expect = { exit = 1; fails = [ "audio.server" "audio.sink" ]; cause = [ "wireplumber.service" ]; }; }
+  ];
+
   traps = [
     # The runner brings a card that nothing can lead here: what it plays goes where the runner says.
     (guest "trap-audio-own-card" { exit = 0; notTested = [ "audio.tone" "audio.microphone" ]; cause = [ "without an id" ]; } (
@@ -288,5 +308,5 @@ let
   ];
 in
 builtins.mapAttrs (name: guest: guest // { expect = guest.expect // { slow = !(builtins.elem name core); }; }) (
-  listToAttrs (healthy ++ traps ++ servers ++ sinks ++ tones ++ microphones ++ others)
+  listToAttrs (healthy ++ moving ++ traps ++ servers ++ sinks ++ tones ++ microphones ++ others)
 )

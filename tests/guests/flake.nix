@@ -11,11 +11,12 @@
         set: file:
         let
           packages = common // common.userland set;
+          machines = import file {
+            inherit packages;
+            inherit (import ./guest.nix packages) mkGuest;
+          };
         in
-        import file {
-          inherit packages;
-          inherit (import ./guest.nix packages) mkGuest;
-        };
+        builtins.mapAttrs (_: g: g // { expect = { inherit set; } // g.expect; }) machines;
       guests =
         machinesOf "guest" ./machines.nix
         // machinesOf "audio" ./audio.nix

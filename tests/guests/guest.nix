@@ -466,6 +466,11 @@ let
       + here "$out/bin/switch-to-configuration" (substitute ./switch-to-configuration.sh vars)
       + "chmod 755 $out/init $out/activate $out/bin/switch-to-configuration\n"
       + optional (cfg.nixbox.noInit or false) "rm $out/init\n"
+      # As NixOS's system builder does it.
+      + optional (cfg ? specialisation) (
+        "mkdir $out/specialisation\n"
+        + concatStringsSep "" (attrValuesWith (n: s: "ln -s ${s.configuration.system.build.toplevel} \"$out/specialisation/${n}\"\n") cfg.specialisation)
+      )
     );
 
   # --- runner ---------------------------------------------------------------------------------------------------
@@ -534,17 +539,24 @@ in
 rec {
   inherit recursiveUpdate;
 
-  # mkGuest { name; config ? {}; vm ? {}; host ? {}; nixbox ? {} }:
+  # mkGuest { name; config ? {}; vm ? {}; host ? {}; nixbox ? {}; specialisations ? {} }:
   #   config  options, laid over the defaults
   #   vm      options that only the VM variant has (virtualisation.vmVariant)
   #   host    options that only the host's own system has, hidden in the VM
   #   nixbox  how the test machine itself is put together (a different runner, store, stage 1)
+  #   specialisations  by name, options laid over `config`: each is a whole machine, in the host's own system
   mkGuest =
-    { name, config ? { }, vm ? { }, host ? { }, nixbox ? { } }:
+    { name, config ? { }, vm ? { }, host ? { }, nixbox ? { }, specialisations ? { } }:
     let
+      # In NixOS the option's value is the evaluated `config` itself.
+      special = options: {
+        inheritParentConfig = true;
+        configuration = (mkGuest { inherit name vm host nixbox; config = recursiveUpdate config options; }).config;
+      };
+      specialisation = if specialisations == { } then { } else { specialisation = mapAttrs (_: special) specialisations; };
       base = recursiveUpdate config { inherit nixbox; };
       vmConfig = withModules (defaults name) (recursiveUpdate base vm);
-      hostConfig = withModules (defaults name) (recursiveUpdate base host);
+      hostConfig = withModules (defaults name) (recursiveUpdate base host) // specialisation;
       vmTop = toplevel vmConfig (vmFileSystems vmConfig);
       variant = recursiveUpdate vmConfig {
         fileSystems = vmFileSystems vmConfig;

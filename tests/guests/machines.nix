@@ -6,6 +6,7 @@
 #   notTested  what must be listed as set aside, with its evidence
 #   slow    left out of the quick run of the tests
 #   args    further arguments for `nixbox try`
+# NAME@SPECIALISATION stands for a specialisation of the machine NAME.
 # Beside it, nixbox.toml holds what some of them promise. A name in a comment is that of the real breakage it mimics.
 { mkGuest, packages }:
 let
@@ -84,6 +85,28 @@ let
         '';
       };
     })
+  ];
+
+  # One configuration, several machines: each is chosen by name, and is judged by its own promises.
+  specialised = [
+    (guest "specialised" { exit = 0; } {
+      config.systemd.services.plain = service "Only where nothing was changed" "exec sleep infinity";
+      specialisations = {
+        # Boots as the other would, if it were not chosen: its ports are in nixbox.toml.
+        web = {
+          systemd.services.plain.enable = false;
+          services.redis.enable = true;
+          systemd.services.redis = redis;
+          users.users.redis = users.redis;
+          users.groups.redis = groups.redis;
+        };
+        "7.1 beta".systemd.services.backup = oneshot "Backup" "echo 'cannot read the key /etc/backup.key: No such file or directory' >&2; exit 1";
+      };
+    })
+    # Named in `expected` only: they are parts of the machine above.
+    { name = "specialised@web"; value.expect = { exit = 0; }; }
+    { name = "specialised@7.1 beta"; value.expect = { exit = 1; fails = [ "services.failed-units" ]; cause = [ "backup.service" "/etc/backup.key" ]; }; }
+    { name = "specialised@wbe"; value.expect = { exit = 3; fails = [ "build.attribute" ]; cause = [ "no specialisation wbe" "specialised@web, specialised@7.1 beta" ]; }; }
   ];
 
   # --- parts ------------------------------------------------------------------------------------------------------
@@ -575,4 +598,4 @@ let
     }
   ];
 in
-builtins.listToAttrs (healthy ++ traps ++ brokenServices ++ brokenNetwork ++ brokenUsers ++ brokenBoot ++ hostile ++ brokenBuild)
+builtins.listToAttrs (healthy ++ specialised ++ traps ++ brokenServices ++ brokenNetwork ++ brokenUsers ++ brokenBoot ++ hostile ++ brokenBuild)

@@ -236,6 +236,17 @@ fn healthy_machines_pass() {
 }
 
 #[test]
+fn what_took_its_time_says_so() {
+    let mut guest = guest();
+    guest.sound().tone.as_mut().unwrap().took = 4.5;
+    guest.sound().recording.as_mut().unwrap().took = 6.5;
+    let results = guest.judgement().results;
+    let seconds = |id: &str| results.iter().find(|result| result.id == id).map(|result| result.seconds);
+    assert_eq!((seconds("audio.tone"), seconds("audio.microphone")), (Some(4.5), Some(6.5)));
+    assert_eq!(seconds("audio.server"), Some(0.0));
+}
+
+#[test]
 fn nothing_that_was_not_seen_passes() {
     let mut guest = guest();
     for name in ["units", "card", "processes"] {

@@ -110,6 +110,7 @@ fn guest() -> Guest {
         session: Some(Moment {
             end: Ended::Steady,
             waited: 20.0,
+            still: 3.0,
             now_us: NOW,
             look: Some(colourful()),
             vt: 1,
@@ -211,6 +212,15 @@ fn a_healthy_session_passes() {
     assert_eq!(judged["greeter"].0, Status::Skip);
     let judged = guest().at_greeter().judged();
     assert!(judged.values().all(|(status, _)| *status == Status::Pass), "{judged:#?}");
+}
+
+#[test]
+fn what_was_waited_for_is_told() {
+    let guest = guest();
+    let wanted = [("session", 20.0), ("units", 1.0), ("picture", 2.6), ("greeter", 0.0), ("compositor", 0.0)];
+    for (id, seconds) in wanted {
+        assert!((took(&format!("desktop.{id}"), &guest.seen) - seconds).abs() < 1e-9, "{id}");
+    }
 }
 
 #[test]
