@@ -149,7 +149,9 @@ impl<'a> Ear<'a> {
         let runs = |name: &str| sound.processes.iter().any(|process| process.name == name && process.uid == sound.uid);
         if promised.pipewire {
             fails.extend(self.trouble("pipewire.service"));
-            if promised.wireplumber {
+            // It comes and goes with the server: where nobody could start that, it is not to blame.
+            let started = self.unit("pipewire.service").is_some_and(|unit| unit.active_state == "active");
+            if promised.wireplumber && started {
                 fails.extend(self.trouble("wireplumber.service"));
             }
             if promised.pipewire_pulse {

@@ -64,7 +64,7 @@ let
     })
 
     # What a runner has when nobody turned the screen off: NixOS's default.
-    (guest "graphical" { exit = 0; } { config.virtualisation.graphics = true; })
+    (guest "graphical" { slow = true; exit = 0; } { config.virtualisation.graphics = true; })
 
     # systemd in stage 1, NixOS's default from 26.05: what comes by credentials starts there too, if let.
     (guest "stage1-systemd" { exit = 0; } { config.boot.initrd.systemd.enable = true; })
@@ -100,13 +100,13 @@ let
           users.users.redis = users.redis;
           users.groups.redis = groups.redis;
         };
-        "7.1 beta".systemd.services.backup = oneshot "Backup" "echo 'cannot read the key /etc/backup.key: No such file or directory' >&2; exit 1";
+        "7.1-beta".systemd.services.backup = oneshot "Backup" "echo 'cannot read the key /etc/backup.key: No such file or directory' >&2; exit 1";
       };
     })
     # Named in `expected` only: they are parts of the machine above.
     { name = "specialised@web"; value.expect = { exit = 0; }; }
-    { name = "specialised@7.1 beta"; value.expect = { exit = 1; fails = [ "services.failed-units" ]; cause = [ "backup.service" "/etc/backup.key" ]; }; }
-    { name = "specialised@wbe"; value.expect = { exit = 3; fails = [ "build.attribute" ]; cause = [ "no specialisation wbe" "specialised@web, specialised@7.1 beta" ]; }; }
+    { name = "specialised@7.1-beta"; value.expect = { exit = 1; fails = [ "services.failed-units" ]; cause = [ "backup.service" "/etc/backup.key" ]; }; }
+    { name = "specialised@wbe"; value.expect = { exit = 3; fails = [ "build.attribute" ]; cause = [ "no specialisation wbe" "specialised@web, specialised@7.1-beta" ]; }; }
   ];
 
   # --- parts ------------------------------------------------------------------------------------------------------
@@ -259,12 +259,12 @@ let
     })
 
     # Keys and caches are made once, on a fresh disk.
-    (guest "trap-slow-first-boot" { exit = 0; } (only "generate-keys" (
+    (guest "trap-slow-first-boot" { slow = true; exit = 0; } (only "generate-keys" (
       oneshot "Generate host keys" "sleep 20; mkdir -p /var/lib/keys; echo key > /var/lib/keys/host" // { before = [ "multi-user.target" ]; }
     )))
 
     # Plymouth's stray lines: a dash-prefixed helper that is not there (trap-plymouth-red-herring), and its own words.
-    (guest "trap-plymouth" { exit = 0; } (only "plymouth-noise" (
+    (guest "trap-plymouth" { slow = true; exit = 0; } (only "plymouth-noise" (
       oneshot "Says what plymouth says" ''
         echo "<3>plymouthd: could not start boot splash: No such file or directory"
         echo "<3>error: unexpectedly disconnected from boot status daemon"
@@ -279,12 +279,12 @@ let
     )))
 
     # Old modules pull the deprecated settle unit, which says so at length (trap-udev-settle-noise).
-    (guest "trap-udev-settle" { exit = 0; } (only "scan-disks" (
+    (guest "trap-udev-settle" { slow = true; exit = 0; } (only "scan-disks" (
       oneshot "Scan the disks" "ls /dev/disk/by-label" // { wants = [ "systemd-udev-settle.service" ]; after = [ "systemd-udev-settle.service" ]; }
     )))
 
     # A configuration bound to the real machine's card: the sandbox's has another name (trap-qemu-interface-names).
-    (guest "trap-interface-name" { exit = 0; notTested = [ "enp0s31f6" ]; } {
+    (guest "trap-interface-name" { slow = true; exit = 0; notTested = [ "enp0s31f6" ]; } {
       config = {
         networking.useDHCP = false;
         networking.interfaces.enp0s31f6.ipv4.addresses = [ { address = "192.168.1.10"; prefixLength = 24; } ];
@@ -294,7 +294,7 @@ let
     })
 
     # Passwords set by hand live outside the configuration: in a fresh VM there are none (vm-no-login-possible).
-    (guest "trap-imperative-password" { exit = 0; } {
+    (guest "trap-imperative-password" { slow = true; exit = 0; } {
       config.users.users = {
         root = { initialPassword = null; };
         alice = { isNormalUser = true; uid = 1000; };
@@ -302,7 +302,7 @@ let
     })
 
     # The password is a secret that is decrypted on the real machine only (sec-sops-user-password-missing).
-    (guest "trap-secret-password" { exit = 0; } {
+    (guest "trap-secret-password" { slow = true; exit = 0; } {
       config.users = {
         mutableUsers = false;
         users.root = { initialPassword = null; };
@@ -311,7 +311,7 @@ let
     })
 
     # Noise without end on the console harms nobody.
-    (guest "trap-console-flood" { exit = 0; } (only "chatty" (service "Floods the console" "exec yes 'all work and no play makes a dull console' > /dev/console")))
+    (guest "trap-console-flood" { slow = true; exit = 0; } (only "chatty" (service "Floods the console" "exec yes 'all work and no play makes a dull console' > /dev/console")))
   ];
 
   # --- broken -----------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ let
         unitConfig.StartLimitIntervalSec = 0;
       }
     )))
-    (guest "restart-loop-clean" { exit = 1; fails = [ "services.restart-loop" ]; cause = "flapping.service"; } (only "flapping" (
+    (guest "restart-loop-clean" { slow = true; exit = 1; fails = [ "services.restart-loop" ]; cause = "flapping.service"; } (only "flapping" (
       service "Ends well and is started again" "exit 0" // {
         serviceConfig = { Restart = "always"; RestartSec = "300ms"; };
         unitConfig.StartLimitIntervalSec = 0;
@@ -362,13 +362,13 @@ let
     })
     (guest "http-wrong" { exit = 1; fails = [ "services.http" ]; cause = "502"; }
       (withNginx "listen 80;" "return 502 'the application behind it is not there\\n';"))
-    (guest "nginx-ipv6-off" { exit = 1; fails = [ "services.failed-units" ]; cause = "Address family not supported"; } (
+    (guest "nginx-ipv6-off" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "Address family not supported"; } (
       # svc-nginx-ipv6-off
       let web = withNginx "listen 80; listen [::]:80;" "return 200 'hello\\n';";
       in web // { config = web.config // { boot.kernelParams = [ "ipv6.disable=1" ]; systemd.services.nginx = nginx // { serviceConfig = nginx.serviceConfig // { Restart = "no"; }; }; }; }
     ))
     # svc-ddclient-dynamicuser: the daemon may not read its own configuration.
-    (guest "dynamic-user" { exit = 1; fails = [ "services.failed-units" ]; cause = "Permission denied"; } (only "ddclient" (
+    (guest "dynamic-user" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "Permission denied"; } (only "ddclient" (
       service "Dynamic DNS client" "cat /run/ddclient-secret/ddclient.conf; exec sleep infinity" // {
         serviceConfig = {
           DynamicUser = true;
@@ -405,7 +405,7 @@ let
       };
     })
     # net-facter-networkd-beside-nm: networkd manages no link, its wait unit times out.
-    (guest "two-managers" { exit = 1; fails = [ "services.failed-units" ]; cause = "systemd-networkd-wait-online.service"; } {
+    (guest "two-managers" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "systemd-networkd-wait-online.service"; } {
       config = {
         networking.networkmanager.enable = true;
         environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nName=none";
@@ -462,14 +462,14 @@ let
       vm.virtualisation.fileSystems."/var/lib/lxcfs" = { device = "lxcfs"; fsType = "fuse.lxcfs"; options = [ "defaults" ]; };
     })
     # boot-impermanence-device-wait: a device unit that cannot exist.
-    (guest "emergency-device" { exit = 4; fails = [ "boot.emergency" ]; cause = "persist"; } {
+    (guest "emergency-device" { slow = true; exit = 4; fails = [ "boot.emergency" ]; cause = "persist"; } {
       vm.virtualisation.fileSystems."/persist" = { device = "/dev/disk/by-label/persist"; fsType = "ext4"; options = [ "x-systemd.device-timeout=5s" ]; };
     })
     (guest "kernel-panic" { exit = 4; fails = [ "boot.panic" ]; cause = "sysrq triggered crash"; } (only "panic" (
       oneshot "Crashes the kernel" "echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger" // { before = [ "multi-user.target" ]; }
     )))
     # PID 1 cannot start: the kernel panics for want of it.
-    (guest "init-dies" { exit = 4; fails = [ "boot.panic" ]; cause = "Attempted to kill init"; } {
+    (guest "init-dies" { slow = true; exit = 4; fails = [ "boot.panic" ]; cause = "Attempted to kill init"; } {
       nixbox.init = "#!${sw}/bin/bash\necho 'cannot find the real root'\nexit 1";
     })
     (guest "missing-init" { exit = 4; fails = [ "boot.emergency" ]; cause = "stage 2 init script"; } { nixbox.noInit = true; })

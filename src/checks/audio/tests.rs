@@ -279,6 +279,16 @@ fn servers_that_do_not_serve_fail_with_their_unit() {
     silent.sound().silent = Some("no answer within 6 s".into());
     silent.fails(&["server"], "runs and does not answer alice");
 
+    let mut denied = guest();
+    denied.promise().system_wide = true;
+    denied.facts.units.push(unit("pipewire.service", "inactive"));
+    denied.facts.units.push(unit("pipewire.socket", "active"));
+    denied.facts.units.push(unit("wireplumber.service", "inactive"));
+    denied.promise().pipewire_pulse = false;
+    denied.sound().server = None;
+    denied.sound().silent = Some("can't connect: Permission denied".into());
+    denied.fails(&["server"], "alice may not speak to the system's pipewire");
+
     let mut home = guest();
     *home.unit("pipewire-pulse.service") =
         Unit { fragment_path: "/home/alice/.config/x".into(), ..unit("pipewire-pulse.service", "failed") };
