@@ -260,9 +260,9 @@ let
         while sleep 0.1; do
           while pgrep -x 'pw-play|paplay' >/dev/null; do
             systemctl --user kill --signal=STOP pipewire.service
-            sleep 0.7
+            sleep 0.9
             systemctl --user kill --signal=CONT pipewire.service
-            sleep 0.4
+            sleep 0.3
           done
         done
       ''
