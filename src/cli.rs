@@ -67,8 +67,8 @@ pub enum Command {
 /// Arguments of `nixbox try`.
 #[derive(Debug, Clone, Args)]
 pub struct TryArgs {
-    /// What to test: FLAKE#NAME, a full attribute path, a store path or directory with bin/run-*-vm, that script, or a
-    /// configuration.nix [default: the flake here, this host's name]
+    /// What to test: FLAKE#NAME, FLAKE#NAME@SPECIALISATION, a full attribute path, a store path or directory with
+    /// bin/run-*-vm, that script, or a configuration.nix [default: the flake here, this host's name]
     pub target: Option<String>,
 
     /// Run only these checks: an id (services.failed-units) or a kind (services); repeat, or separate by commas

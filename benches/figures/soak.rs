@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use nixbox::names::Exit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -41,8 +42,8 @@ struct Boot {
 }
 
 impl Boot {
-    /// Whether there was a verdict on the configuration. What was interrupted, or this host could not do, counts for
-    /// nothing, and is done again.
+    /// Whether there was a verdict on the configuration. What this host could not do counts for nothing, and is done
+    /// again.
     fn is_verdict(&self) -> bool {
         matches!(self.exit, 0 | 1 | 3 | 4)
     }
@@ -114,6 +115,10 @@ impl Log {
         let extra = wanted["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let clock = Instant::now();
         let outcome = Nixbox::try_(guest(name)).args(extra).patient().run();
+        if outcome.code() == i32::from(Exit::Interrupted.code()) {
+            eprintln!("interrupted: the same goes on where this was");
+            std::process::exit(outcome.code());
+        }
         let report = outcome.report();
         let boot = Boot {
             nixbox: self.nixbox.clone(),

@@ -83,7 +83,7 @@ impl Target {
             Target::Host { flake, name, specialisation, .. } => {
                 let mut parts = vec!["nixosConfigurations", name];
                 if let Some(specialisation) = specialisation {
-                    parts.extend(["config", "specialisation", specialisation]);
+                    parts.extend(["config", "specialisation", specialisation, "configuration"]);
                 }
                 format!("{}#{}", flake.shown(), join(&parts))
             }

@@ -50,7 +50,9 @@ fn specialisations() {
         output: Output::Vm,
     };
     assert_eq!(target.name(), "web.example@7.1");
-    assert_eq!(target.resolved(), r#"github:a/b#nixosConfigurations."web.example".config.specialisation."7.1""#);
+    let resolved = r#"nixosConfigurations."web.example".config.specialisation."7.1".configuration"#;
+    assert_eq!(target.resolved(), format!("github:a/b#{resolved}"));
+    assert_eq!(full_path(&Flake::remote("github:a/b"), resolved), Some(target));
 }
 
 #[test]
