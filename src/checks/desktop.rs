@@ -18,7 +18,7 @@ use crate::build::promises::{PromisedDesktop, PromisedUnit, Promises};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
 use crate::guest::facts::{Account, Facts, JournalLine};
 use crate::guest::logind::Session;
-use crate::guest::user_units::{PORTAL, UserManager};
+use crate::guest::user_units::{PORTAL, PORTAL_UNIT, UserManager};
 use crate::report::{CheckResult, Status};
 
 /// The checks, in the order in which one explains the next.
@@ -42,7 +42,6 @@ pub(crate) const USUAL_UNITS: [&str; 3] = [SESSION_TARGET, "graphical-session-pr
 /// Users that greeters run as.
 pub(crate) const GREETERS: [&str; 6] = ["gdm", "gdm-greeter", "sddm", "greeter", "lightdm", "cosmic-greeter"];
 const SESSION_TARGET: &str = "graphical-session.target";
-const PORTAL_UNIT: &str = "xdg-desktop-portal.service";
 /// How often a session, a greeter or a compositor may begin anew before that is a failure.
 const AGAIN: usize = 3;
 /// Under this share of the screen nothing was seen to change.
@@ -1284,9 +1283,11 @@ impl<'a> Scene<'a> {
             return None;
         }
         let unit = PORTAL_UNIT;
-        let state = manager.unit(unit).map(|unit| match unit.active_state.as_str() {
-            "failed" => format!(": {} failed: {}", unit.name, unit::ending(facts, unit)),
-            state => format!(" ({} is {state})", unit.name),
+        let state = manager.unit(unit).and_then(|unit| match unit.active_state.as_str() {
+            "failed" => Some(format!(": {} failed: {}", unit.name, unit::ending(facts, unit))),
+            // It is started by being asked, and this may be of before.
+            "inactive" => None,
+            state => Some(format!(" ({} is {state})", unit.name)),
         });
         let why = match (&portal.error, portal.known) {
             (_, false) => "nobody has that name on the session bus, and nobody can be started for it".to_owned(),
@@ -1452,7 +1453,9 @@ impl<'a> Scene<'a> {
         }
         match moment.end {
             Ended::Steady => told.push(format!("steady after {}", text::seconds(moment.waited))),
-            _ => told.push("never quite still".to_owned()),
+            // Still, and of one colour.
+            Ended::Idle => {}
+            Ended::Loop | Ended::Deadline => told.push("never quite still".to_owned()),
         }
         if reacts("pointer") {
             told.push("shows the pointer".to_owned());

@@ -109,7 +109,7 @@ let
   ];
 
   units = [
-    (guest "sway-portal-dead" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "org.freedesktop.portal.Desktop does not answer" ]; } (on quietSway {
+    (guest "sway-portal-dead" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "org.freedesktop.portal.Desktop does not answer" "xdg-desktop-portal.service" ]; } (on quietSway {
       xdg.portal.enable = true;
       systemd.user.services.xdg-desktop-portal.serviceConfig.ExecStart = [ "" "${sw}/bin/false" ];
     }))
@@ -117,7 +117,7 @@ let
     (guest "sway-portal-slow" { exit = 0; slow = true; warns = [ "desktop.units" ]; cause = [ "answers only after" "desktop.wlr: Timeout was reached" ]; } (on quietSway {
       xdg.portal.enable = true;
     }))
-    (guest "sway-unit-failed" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice failed" ]; } (on quietSway {
+    (guest "sway-unit-failed" { exit = 1; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice failed" ]; } (on quietSway {
       systemd.user.services.window-log.serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type windows"; Restart = "no"; };
     }))
     # nix-community/home-manager#5407: the variable comes after the target.
