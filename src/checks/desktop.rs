@@ -15,10 +15,10 @@ use regex::Regex;
 use super::unit::{self, Skipped, is_active, is_failed, pattern};
 use super::{Finding, Judgement, View, conclude, sandbox, text};
 use crate::build::promises::{PromisedDesktop, PromisedUnit, Promises};
-use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way};
+use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
 use crate::guest::facts::{Account, Facts, JournalLine};
 use crate::guest::logind::Session;
-use crate::guest::user_units::{PORTAL, UserManager};
+use crate::guest::user_units::{PORTAL, PORTAL_UNIT, UserManager};
 use crate::report::{CheckResult, Status};
 
 /// The checks, in the order in which one explains the next.
@@ -38,8 +38,7 @@ pub(crate) const MANAGERS: [&str; 11] = [
     "cosmic-greeter-daemon.service",
 ];
 /// Units of a user's manager that are told of whether they are loaded or not.
-pub(crate) const USUAL_UNITS: [&str; 3] =
-    ["graphical-session.target", "graphical-session-pre.target", "xdg-desktop-portal.service"];
+pub(crate) const USUAL_UNITS: [&str; 3] = [SESSION_TARGET, "graphical-session-pre.target", PORTAL_UNIT];
 /// Users that greeters run as.
 pub(crate) const GREETERS: [&str; 6] = ["gdm", "gdm-greeter", "sddm", "greeter", "lightdm", "cosmic-greeter"];
 const SESSION_TARGET: &str = "graphical-session.target";
@@ -106,9 +105,18 @@ pub(crate) fn greeter_session(desktop: &PromisedDesktop) -> Option<SessionFile> 
         quote @ ('"' | '\'') => command[1..].split(quote).next().unwrap_or_default().to_owned(),
         _ => words.get(at + 1).copied().unwrap_or_default().to_owned(),
     };
+    (!command.is_empty()).then(|| session_of(command))
+}
+
+/// The session that greetd starts by itself.
+pub(crate) fn own_session(desktop: &PromisedDesktop) -> Option<SessionFile> {
+    desktop.command.clone().map(session_of)
+}
+
+fn session_of(command: String) -> SessionFile {
     let name = program_of(&command).to_owned();
     let kind = of_program(&name).map_or("wayland", |known| known.kind).to_owned();
-    (!command.is_empty()).then(|| SessionFile { desktop_names: name.clone(), name, kind, exec: command })
+    SessionFile { desktop_names: name.clone(), name, kind, exec: command }
 }
 
 /// Reads what `head -v` printed of session files. Hidden ones and those without a command are left out.
@@ -351,7 +359,7 @@ static TELLS: LazyLock<Regex> = LazyLock::new(|| {
 /// Lines that are said on healthy machines too.
 static CHATTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)^(nixbox|dbus-daemon.*Activating)|accountsservice|gkr-pam|pam_unix.*session|WARNING: Failed to parse|xkbcomp|realtime|rtkit|colord|geoclue|bluetooth|upower|ModemManager",
+        r"(?i)^(nixbox|dbus-daemon.*Activating)|accountsservice|gkr-pam|pam_unix.*session|WARNING: Failed to parse|xkbcomp|realtime|rtkit|colord|geoclue|bluetooth|upower|ModemManager|EGL_BAD_PARAMETER",
     )
 });
 
@@ -420,6 +428,21 @@ fn crashes(view: &View<'_>, seen: &Desktop) -> Vec<Crash> {
         }
     }
     all
+}
+
+/// Whether a line tells why something is not there: the display manager's and the session's, not the kernel's.
+fn tells(line: &JournalLine) -> bool {
+    // Whose business it is: others find fault with much.
+    let close = MANAGERS.contains(&line.unit.as_str())
+        || line.unit.ends_with(".scope")
+        || ["gnome-session", "gnome.Shell", "plasma", "wayland"].iter().any(|word| line.unit.contains(word));
+    close && line.transport != "kernel" && TELLS.is_match(&line.message) && !CHATTER.is_match(&line.message)
+}
+
+/// Whether what was said tells why there is no session.
+pub(crate) fn is_explained(seen: &Desktop) -> bool {
+    let crashed = |line: &JournalLine| [&DUMPED, &FAULTED, &CORE].iter().any(|words| words.is_match(&line.message));
+    seen.journal.iter().any(|line| tells(line) || crashed(line))
 }
 
 /// A session of which logind wrote: when it began and ended.
@@ -505,7 +528,15 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
             && (view.wants("services.failed-units") || view.wants("services.promised"))
     });
     if let Some(name) = failed {
-        return all(out, Status::Skip, &format!("{name} failed"));
+        all(out, Status::Skip, &format!("{name} failed"));
+        // Why, where it is not of those who can tell it.
+        if let Some(user) = missing_user(view) {
+            let finding = Finding::new(user, format!("{name} failed, and nobody is logged in: {}", no_user(user)));
+            let finding = finding.hint(NO_USER_HINT);
+            out.results.retain(|result| result.id != "desktop.session");
+            out.results.push(conclude(view, "desktop.session", vec![finding], Vec::new(), String::new));
+        }
+        return;
     }
     let Some(seen) = view.desktop else { return all(out, Status::Unknown, "the desktop was not looked at") };
     let scene = Scene::new(view, promise, seen);
@@ -533,7 +564,10 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
         (false, found) => found,
     };
     let picture = because(scene.picture());
-    for (id, found) in IDS.into_iter().zip([scene.greeter(), session, compositor, scene.units(out), picture]) {
+    // What fails after who draws is gone fails because of that.
+    let gone = scene.server.is_none() && (told.is_some() || scene.refusal.is_some());
+    let units = if gone { because(Found::Skip(String::new())) } else { scene.units(out) };
+    for (id, found) in IDS.into_iter().zip([scene.greeter(), session, compositor, units, picture]) {
         let result = match found {
             Found::Pass(line) => CheckResult::new(id, Status::Pass, line),
             Found::Skip(why) => CheckResult::new(id, Status::Skip, why),
@@ -557,6 +591,29 @@ fn took(id: &str, seen: &Desktop) -> f64 {
         }
         _ => 0.0,
     }
+}
+
+/// Whether it is told here why this unit is started again and again: it logs somebody in, and what it starts crashes.
+pub(super) fn explains(view: &View<'_>, unit: &str) -> bool {
+    let (Some(promise), Some(seen)) = (&view.plan.promises.desktop, view.desktop) else { return false };
+    MANAGERS.contains(&unit)
+        && view.wants("desktop.compositor")
+        && autologin_user(&view.plan.promises).is_some()
+        && !Scene::new(view, promise, seen).fallen().is_empty()
+}
+
+const NO_USER_HINT: &str = "declare the user, or name another one for the automatic login";
+
+/// Who is to be logged in by the configuration, and is not there.
+fn missing_user<'a>(view: &View<'a>) -> Option<&'a str> {
+    let name = autologin_user(&view.plan.promises)?;
+    let accounts = &view.now.accounts;
+    (!accounts.is_empty() && !accounts.iter().any(|account| account.name == name)).then_some(name)
+}
+
+/// Why that user is not logged in.
+pub(crate) fn no_user(name: &str) -> String {
+    format!("{} is to be logged in, and there is no such user", text::clean(name))
 }
 
 /// Of several processes, dumped or not, `2 times`.
@@ -604,7 +661,7 @@ impl<'a> Scene<'a> {
     fn words(&self) -> impl Iterator<Item = &'a str> {
         let seen = self.seen;
         let journal = seen.journal.iter().map(|line| line.message.lines().next().unwrap_or_default());
-        journal.chain(seen.terminals.values().flatten().map(String::as_str))
+        journal.chain(seen.terminals.values().flatten().chain(&seen.said_again).map(String::as_str))
     }
 
     /// The line by which a compositor says that it does not draw here. Who ran into a fault did not get that far.
@@ -628,25 +685,15 @@ impl<'a> Scene<'a> {
             .filter(|line| line.transport != "kernel" && !line.message.starts_with("Process "))
             .filter(in_session)
             .map(|line| line.message.lines().next().unwrap_or_default());
-        last(&mut journal)
-            .or_else(|| seen.terminals.values().find_map(|lines| last(&mut lines.iter().map(String::as_str))))
+        last(&mut journal).or_else(|| {
+            let said = seen.terminals.values().chain([&seen.said_again]);
+            said.into_iter().find_map(|lines| last(&mut lines.iter().map(String::as_str)))
+        })
     }
 
-    /// The last line that tells why something is not there: the display manager's and the users', not the kernel's.
+    /// The last line that tells why something is not there.
     fn telling(&self) -> Option<&'a JournalLine> {
-        let tells = |line: &&JournalLine| {
-            line.transport != "kernel"
-                && line.unit != "systemd-logind.service"
-                && TELLS.is_match(&line.message)
-                && !CHATTER.is_match(&line.message)
-        };
-        // Whose business it is: others find fault with much.
-        let close = |line: &&JournalLine| {
-            MANAGERS.contains(&line.unit.as_str())
-                || line.unit.ends_with(".scope")
-                || ["gnome-session", "gnome.Shell", "plasma", "wayland"].iter().any(|word| line.unit.contains(word))
-        };
-        self.seen.journal.iter().rev().filter(tells).find(close)
+        self.seen.journal.iter().rev().find(|line| tells(line))
     }
 
     /// `: WORDS` of [`Scene::telling`], or what a terminal shows, or nothing.
@@ -654,7 +701,11 @@ impl<'a> Scene<'a> {
         if let Some(line) = self.telling() {
             return format!(": {}", text::clean(line.message.lines().next().unwrap_or_default()));
         }
-        let shown = self.seen.terminals.values().flatten().rev().find(|line| TELLS.is_match(line));
+        let seen = self.seen;
+        // Who draws has found another way.
+        let tried = |line: &str| self.server.is_some() && TRIES.is_match(line);
+        let tells = |line: &&String| TELLS.is_match(line) && !CHATTER.is_match(line) && !tried(line);
+        let shown = seen.terminals.values().flatten().chain(&seen.said_again).rev().find(tells);
         shown.map(|line| format!(": {}", text::clean(line))).unwrap_or_default()
     }
 
@@ -809,7 +860,7 @@ impl<'a> Scene<'a> {
                 return Found::fail(
                     Finding::new(self.user, format!("nobody is logged in: {why}"))
                         .detail(self.lines())
-                        .hint("declare the user, or name another one for the automatic login"),
+                        .hint(NO_USER_HINT),
                 );
             }
             Way::None(why) if why.contains("session is offered") || why.contains("default session") => {
@@ -864,24 +915,24 @@ impl<'a> Scene<'a> {
         // Who is started by greetd is a tty's session to logind, unless it says otherwise.
         let kind = if server.wayland().is_some() { "wayland" } else { "x11" };
         let expected = self.expected();
-        let promised_kind = self.promised_kind(&expected);
-        if let Some(promised) = promised_kind
-            && promised != kind
-        {
-            return fail(format!("the session of {user} is {kind}, promised is {promised}{}", self.why()));
-        }
         if let Some(known) = known
             && !expected.is_empty()
             && !expected.contains(known.desktop)
         {
             let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
             return fail(format!(
-                "the session of {user} fell back to {} ({}), promised is {}{}",
+                "the session of {user} fell back to {} ({kind}, by {}), promised is {}{}",
                 known.desktop,
                 text::clean(&process.name),
                 text::list(&expected),
                 self.why()
             ));
+        }
+        let promised_kind = self.promised_kind(&expected);
+        if let Some(promised) = promised_kind
+            && promised != kind
+        {
+            return fail(format!("the session of {user} is {kind}, promised is {promised}{}", self.why()));
         }
         let way = match &self.seen.way {
             Way::LoggedIn { how, .. } => format!("; {how}"),
@@ -1067,8 +1118,13 @@ impl<'a> Scene<'a> {
             ..*self.view
         };
         let (mut fails, mut warns) = (Vec::new(), Vec::new());
+        let portal = self.portal(manager, &facts);
         for failed in manager.units.iter().filter(|unit| is_failed(unit)) {
             let name = failed.name.as_str();
+            // Told with what was asked of it.
+            if name == PORTAL_UNIT && portal.is_some() {
+                continue;
+            }
             if let Some(why) = sandbox::excuse(&theirs, failed) {
                 out.aside(name, why);
                 continue;
@@ -1111,12 +1167,15 @@ impl<'a> Scene<'a> {
         if let Some(stale) = self.stale(manager) {
             fails.insert(0, stale);
         }
-        fails.extend(self.portal(manager, &facts));
+        fails.extend(portal);
         let drawn: Vec<&Crash> = self.fallen();
-        for crash in self.crashes.iter().filter(|crash| !drawn.contains(crash)) {
+        // What came after it was looked at may be of what was opened there.
+        let looked = self.moment.map_or(u64::MAX, |moment| moment.now_us);
+        for crash in self.crashes.iter().filter(|crash| !drawn.contains(crash) && crash.at_us <= looked) {
             let signal = crash.signal.as_deref().unwrap_or("a fault that dumps core");
             warns.push(Finding::new(&crash.program, format!("{} died by {signal}", text::clean(&crash.program))));
         }
+        warns.extend(self.slow_portal());
         warns.extend(self.xwayland());
         let portal = match &self.seen.portal {
             Some(portal) if portal.answered => format!(", the portal answers in {}", text::seconds(portal.seconds)),
@@ -1238,10 +1297,12 @@ impl<'a> Scene<'a> {
         if portal.answered {
             return None;
         }
-        let unit = "xdg-desktop-portal.service";
-        let state = manager.unit(unit).map(|unit| match unit.active_state.as_str() {
-            "failed" => format!(": {} failed: {}", unit.name, unit::ending(facts, unit)),
-            state => format!(" ({} is {state})", unit.name),
+        let unit = PORTAL_UNIT;
+        let state = manager.unit(unit).and_then(|unit| match unit.active_state.as_str() {
+            "failed" => Some(format!(": {} failed: {}", unit.name, unit::ending(facts, unit))),
+            // It is started by being asked, and this may be of before.
+            "inactive" => None,
+            state => Some(format!(" ({} is {state})", unit.name)),
         });
         let why = match (&portal.error, portal.known) {
             (_, false) => "nobody has that name on the session bus, and nobody can be started for it".to_owned(),
@@ -1255,6 +1316,24 @@ impl<'a> Scene<'a> {
             )
             .detail(unit::tail(facts, unit, 6))
             .hint("applications wait for it up to 25 s each before they show a window"),
+        )
+    }
+
+    /// A portal that answers once it has waited in vain for one of its own: applications wait as long.
+    fn slow_portal(&self) -> Option<Finding> {
+        let portal = self.seen.portal.as_ref().filter(|portal| portal.answered)?;
+        let mut lines = self.seen.journal.iter().filter(|line| line.unit == PORTAL_UNIT);
+        let line = lines.find(|line| line.message.contains("Timeout was reached"))?;
+        Some(
+            Finding::new(
+                "portal",
+                format!(
+                    "{PORTAL} answers only after {}: {}",
+                    text::seconds(portal.seconds),
+                    text::clean(line.message.lines().next().unwrap_or_default())
+                ),
+            )
+            .hint("each application that asks it opens its first window that much later"),
         )
     }
 
@@ -1327,9 +1406,12 @@ impl<'a> Scene<'a> {
             }
             let paints = known.is_some_and(|known| PAINT.contains(&known.desktop));
             if !reacts("pointer") && (paints || refused.is_some()) {
+                let why = match refused {
+                    Some(window) => format!("; {}", opens_none(window)),
+                    None => self.why(),
+                };
                 return fail(format!(
-                    "one flat colour ({colour}) while {name} runs, which does not react to the pointer{}",
-                    self.why()
+                    "one flat colour ({colour}) while {name} runs, which does not react to the pointer{why}"
                 ));
             }
         } else if let Some(window) = unseen
@@ -1343,13 +1425,8 @@ impl<'a> Scene<'a> {
         }
         let mut warns = Vec::new();
         if let Some(window) = refused {
-            let said = window.said.iter().rev().find(|line| TELLS.is_match(line)).or(window.said.last());
-            let said = said.map(|line| format!(": {}", text::clean(line))).unwrap_or_default();
             let display = window.said.iter().any(|line| DISPLAY.is_match(line));
-            let finding = Finding::new(
-                &window.program,
-                format!("{} opens no window: exit code {}{said}", window.program, window.exit.unwrap_or_default()),
-            );
+            let finding = Finding::new(&window.program, opens_none(window));
             if display && !reacts("pointer") {
                 return Found::Findings { fails: vec![finding], warns, pass: String::new() };
             }
@@ -1391,7 +1468,9 @@ impl<'a> Scene<'a> {
         }
         match moment.end {
             Ended::Steady => told.push(format!("steady after {}", text::seconds(moment.waited))),
-            _ => told.push("never quite still".to_owned()),
+            // Still, and of one colour.
+            Ended::Idle => {}
+            Ended::Loop | Ended::Deadline => told.push("never quite still".to_owned()),
         }
         if reacts("pointer") {
             told.push("shows the pointer".to_owned());
@@ -1402,6 +1481,13 @@ impl<'a> Scene<'a> {
         }
         Found::Findings { fails: Vec::new(), warns, pass: told.join(", ") }
     }
+}
+
+/// What became of a program that was to open a window and ended.
+fn opens_none(window: &Window) -> String {
+    let said = window.said.iter().rev().find(|line| TELLS.is_match(line)).or(window.said.last());
+    let said = said.map(|line| format!(": {}", text::clean(line))).unwrap_or_default();
+    format!("{} opens no window: exit code {}{said}", window.program, window.exit.unwrap_or_default())
 }
 
 /// Words about the display that a program could not use.

@@ -11,7 +11,7 @@ use super::unit::{
     self, Fault, Skipped, ended_well, is_active, is_auto_restart, is_called_for, is_failed, is_refused, pattern,
     said_by_manager,
 };
-use super::{Finding, Judgement, View, conclude, sandbox, text};
+use super::{Finding, Judgement, View, conclude, desktop, sandbox, text};
 use crate::guest::facts::Unit;
 use crate::report::{CheckResult, Status};
 
@@ -432,7 +432,7 @@ fn restart_loop(view: &View<'_>, out: &mut Judgement) {
     let mut warns = Vec::new();
     for unit in &view.now.units {
         let Some(service) = &unit.service else { continue };
-        if is_failed(unit) {
+        if is_failed(unit) || desktop::explains(view, &unit.name) {
             continue;
         }
         let before = view.first.unit(&unit.name).and_then(|unit| unit.service.as_ref()).map_or(0, |s| s.restarts);

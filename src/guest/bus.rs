@@ -440,7 +440,7 @@ const MANAGER_PROPERTIES: [&str; 7] = [
     "Tainted",
     "Virtualization",
 ];
-const UNIT: &str = "org.freedesktop.systemd1.Unit";
+pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
 /// The kinds of units that have properties we read: their interface, the properties.
 const KINDS: [(&str, &str, &[&str]); 7] = [
     (

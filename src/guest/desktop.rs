@@ -42,6 +42,8 @@ pub struct Desktop {
     pub journal: Vec<JournalLine>,
     /// What the virtual terminals show, by number: their last lines of text.
     pub terminals: BTreeMap<u32, Vec<String>>,
+    /// What the session's command said when it was started once more, where it had ended without a word.
+    pub said_again: Vec<String>,
     /// What input changed on the screen.
     pub reactions: Vec<Reaction>,
     /// A window that was opened.

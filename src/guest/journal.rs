@@ -29,12 +29,13 @@ fn of_units(units: &[&str]) -> String {
 }
 
 /// The command for what a desktop is told of: who logs in (logind), the display manager's units, everything of these
-/// users' processes, core dumps (the message id is systemd-coredump's). The last `most` lines.
+/// users' processes, core dumps (the message id is systemd-coredump's), the kernel's warnings. The last `most` lines.
 pub(super) fn desktop_command(units: &[&str], uids: &[u32], most: usize) -> String {
     let units = units.iter().map(|unit| quoted(&format!("_SYSTEMD_UNIT={unit}")));
     let about = ["systemd-logind.service", "user@.service"].map(|unit| format!("_SYSTEMD_UNIT={unit}"));
     let uids = uids.iter().map(|uid| format!("_UID={uid}"));
-    let dumps = ["MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1".to_owned()];
+    // Where nobody takes a dump, the kernel warns.
+    let dumps = ["MESSAGE_ID=fc2e22bc6ee647b6b90729ab34a250b1", "_TRANSPORT=kernel PRIORITY=4"].map(str::to_owned);
     let matches: Vec<_> = units.chain(about).chain(uids).chain(dumps).collect();
     format!("{} {}", json_command(most, "").trim_end(), matches.join(" + ")).replacen(
         "--output-fields=",

@@ -1,17 +1,24 @@
 //! A user's own manager and session bus.
 
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+use zbus::zvariant::OwnedObjectPath;
 
-use super::bus::{MANAGER, ROOT, SYSTEMD, Which, strings};
+use super::bus::{MANAGER, ROOT, SYSTEMD, UNIT, Which, strings};
 use super::facts::Unit;
 use super::{Error, Guest};
 use crate::text::bounded;
 
 /// The name under which applications find a portal.
 pub const PORTAL: &str = "org.freedesktop.portal.Desktop";
+/// The unit that it is started by.
+pub const PORTAL_UNIT: &str = "xdg-desktop-portal.service";
+/// Between two looks at a unit that is waited for.
+const POLL: Duration = Duration::from_secs(1);
 /// Where it answers (the portal's own documentation).
 const PORTAL_PATH: &str = "/org/freedesktop/portal/desktop";
 /// Variables of the manager's environment that a session's programs need.
@@ -103,12 +110,16 @@ impl Guest {
             return Ok(Asked::default());
         }
         let clock = Instant::now();
-        // Not `Peer.Ping`: that is answered by a thread of GLib's while the portal itself may hang.
-        let answer = bus
-            .to(PORTAL)
-            .with_patience(limit)
-            .property(PORTAL_PATH, "org.freedesktop.portal.Settings", "version")
-            .await;
+        let portal = bus.to(PORTAL).with_patience(limit);
+        let answer = tokio::select! {
+            // Not `Peer.Ping`: that is answered by a thread of GLib's while the portal itself may hang.
+            answer = portal.property(PORTAL_PATH, "org.freedesktop.portal.Settings", "version") => answer,
+            // The bus waits two minutes for a service whose unit has failed long since.
+            () = self.unit_failed((uid, gid), PORTAL_UNIT, patience) => {
+                let seconds = clock.elapsed().as_secs_f64();
+                return Ok(Asked { known, answered: false, seconds, error: Some(format!("its unit, {PORTAL_UNIT}, failed")) });
+            }
+        };
         let seconds = clock.elapsed().as_secs_f64();
         let refused = |name: &str| {
             // The bus's own words for somebody who is not there, or could not be started.
@@ -129,6 +140,25 @@ impl Guest {
             Err(error) => Some(bounded(&error.to_string(), 400)),
         };
         Ok(Asked { known, answered: error.is_none(), seconds, error })
+    }
+
+    /// Waits until a unit of the user's has failed for good; for ever where the manager cannot be asked.
+    async fn unit_failed(&self, (uid, gid): (u32, u32), unit: &str, patience: Duration) {
+        let failed = async {
+            let bus = self.bus(Which::User(uid, gid), patience).await?;
+            let path: OwnedObjectPath = bus.call(ROOT, MANAGER, "LoadUnit", &(unit)).await?;
+            let mut times = 0;
+            // Once may be from before it was started for us.
+            while times < 2 {
+                sleep(POLL).await;
+                let state = bus.property(path.as_str(), UNIT, "ActiveState").await?;
+                times = if String::try_from(state).is_ok_and(|state| state == "failed") { times + 1 } else { 0 };
+            }
+            Ok::<_, Error>(())
+        };
+        if failed.await.is_err() {
+            pending::<()>().await;
+        }
     }
 }
 

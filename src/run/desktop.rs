@@ -239,7 +239,7 @@ impl See<'_> {
                 self.events.doing(format!("waiting for the session of {name}"));
                 seen.session = Some(self.wait(guest, Goal::Session(account), &mut seen.gaps).await);
             } else {
-                seen.way = Way::None(format!("{name} is to be logged in, and there is no such user"));
+                seen.way = Way::None(judging::no_user(name));
                 // What is shown instead.
                 seen.session = Some(self.wait(guest, Goal::Greeter, &mut seen.gaps).await);
             }
@@ -274,9 +274,24 @@ impl See<'_> {
             if let Some(account) = seen.user.as_deref().and_then(account) {
                 let session = session.clone();
                 self.look_into(guest, account, &session, &mut seen).await;
+                // Who did not answer may have died or been stopped by now.
+                if seen.window.as_ref().is_some_and(|window| !window.seen)
+                    && let Ok((_, _, processes)) = guest.desktop_processes(self.patience).await
+                    && let Some(moment) = &mut seen.session
+                {
+                    moment.processes = processes;
+                }
             }
         }
         self.words(guest, &mut seen).await;
+        if let (Way::Autologin, false, Some(moment), Some(account)) =
+            (&seen.way, self.person, &seen.session, seen.user.as_deref().and_then(account))
+            && matches!(moment.end, Ended::Idle | Ended::Loop)
+            && !moment.sessions.iter().any(|session| session.is_seated() && session.uid == account.uid)
+            && !judging::is_explained(&seen)
+        {
+            seen.said_again = self.hear_again(guest, account, moment).await;
+        }
         (seen, painted)
     }
 
@@ -388,12 +403,18 @@ impl See<'_> {
             let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
             let ended = known.iter().filter(|id| !there.contains(id)).count();
             let stopped = moment.processes.iter().any(|process| process.has_card && process.state == "T");
+            // A login by itself happens once: after it there is a login screen, and nobody in front of it.
+            let over = matches!(goal, Goal::Session(_))
+                && !here
+                && ended > 0
+                && moment.sessions.iter().any(|session| session.is_greeter() && session.is_seated());
             let end = if here && serves && shows && still >= steady && quiet && looked.is_some() {
                 Some(Ended::Steady)
             } else if ended >= LOOP && !(here && serves) {
                 Some(Ended::Loop)
             } else if stopped
                 || idle_for >= IDLE
+                || over && idle_for >= IDLE_PLAIN
                 || here && serves && looked.is_some() && idle_for >= IDLE_PLAIN && still >= IDLE_PLAIN
             {
                 Some(Ended::Idle)
@@ -419,9 +440,7 @@ impl See<'_> {
     async fn log_in(&self, guest: &Guest, account: &Account, greeter: Option<&Moment>) -> Result<Way, String> {
         let offered = self.sessions(guest).await?;
         let session = judging::choose_session(self.desktop, &offered)?;
-        let vts: BTreeSet<u32> =
-            greeter.into_iter().flat_map(|moment| &moment.sessions).map(|session| session.vt).collect();
-        let vt = (8..=12).find(|vt| !vts.contains(vt)).unwrap_or(8);
+        let vt = free_terminal(greeter);
         let x11 = session.kind == "x11";
         let command = if x11 {
             let server = greeter.and_then(|moment| moment.processes.iter().find(|process| process.x11().is_some()));
@@ -429,6 +448,27 @@ impl See<'_> {
         } else {
             format!("exec {}", session.exec)
         };
+        self.start(guest, account, &session, vt, &command, "journal").await?;
+        self.show(guest, account, vt).await;
+        Ok(Way::LoggedIn {
+            session: session.name.clone(),
+            how: format!(
+                "a transient service with PAMName=login on tty{vt} started the session {} for {}",
+                session.name, account.name
+            ),
+        })
+    }
+
+    /// Starts a session's command as a transient service with a PAM session on a terminal.
+    async fn start(
+        &self,
+        guest: &Guest,
+        account: &Account,
+        session: &judging::SessionFile,
+        vt: u32,
+        command: &str,
+        output: &str,
+    ) -> Result<(), String> {
         let names = if session.desktop_names.is_empty() { session.name.clone() } else { session.desktop_names.clone() };
         let properties = [
             "PAMName=login".to_owned(),
@@ -436,8 +476,8 @@ impl See<'_> {
             "WorkingDirectory=~".to_owned(),
             format!("TTYPath=/dev/tty{vt}"),
             "StandardInput=tty".to_owned(),
-            "StandardOutput=journal".to_owned(),
-            "StandardError=journal".to_owned(),
+            format!("StandardOutput={output}"),
+            format!("StandardError={output}"),
             "TTYReset=yes".to_owned(),
             "TTYVHangup=yes".to_owned(),
             "IgnoreSIGPIPE=no".to_owned(),
@@ -457,7 +497,7 @@ impl See<'_> {
         for variable in &variables {
             run.push_str(&format!(" --setenv={}", quoted(variable)));
         }
-        run.push_str(&format!(" /bin/sh -lc {}", quoted(&command)));
+        run.push_str(&format!(" /bin/sh -lc {}", quoted(command)));
         let output = guest.shell().run(Script { deadline: self.patience, ..Script::new(run) }).await;
         let output =
             output.map_err(|error| format!("the guest could not be asked to log {} in: {error}", account.name))?;
@@ -466,14 +506,38 @@ impl See<'_> {
             let said = bounded(said.lines().last().unwrap_or("it did not say why"), 200);
             return Err(format!("systemd-run could not start a session for {}: {said}", account.name));
         }
+        Ok(())
+    }
+
+    /// A login screen wipes what the session before it wrote on their terminal: the session's command is started once
+    /// more, on another one, and what it says is kept. Nobody's session is harmed by it, as there is none.
+    async fn hear_again(&self, guest: &Guest, account: &Account, moment: &Moment) -> Vec<String> {
+        let Some(session) = judging::own_session(self.desktop) else { return Vec::new() };
+        self.events.doing(format!("starting {} once more", session.name));
+        let vt = free_terminal(Some(moment));
+        let (unit, log) = (format!("{UNIT_PREFIX}{LOGIN_UNIT}"), format!("/run/{UNIT_PREFIX}session.log"));
+        let exec = format!("exec {}", session.exec);
+        if self.start(guest, account, &session, vt, &exec, &format!("file:{log}")).await.is_err() {
+            return Vec::new();
+        }
         self.show(guest, account, vt).await;
-        Ok(Way::LoggedIn {
-            session: session.name.clone(),
-            how: format!(
-                "a transient service with PAMName=login on tty{vt} started the session {} for {}",
-                session.name, account.name
-            ),
-        })
+        // Who stays is ended: what it has not said by now is not why the first one went.
+        let script = format!(
+            "n=0; while systemctl -q is-active {unit} && [ $n -lt {} ]; do n=$((n + 1)); sleep 1; done\n\
+             systemctl -q stop {unit} 2>/dev/null; tail -c 8192 {log}; rm -f {log}",
+            self.scaled(APPEARS / 18).as_secs(),
+        );
+        let script = Script { deadline: self.scaled(APPEARS), ..Script::new(script) };
+        let output = guest.shell().run(script).await.map(|output| output.stdout).unwrap_or_default();
+        if let Some(shown) = moment.sessions.iter().find(|session| session.active)
+            && let Ok(logind) = guest.logind(self.patience).await
+        {
+            let _as_it_was = logind.activate(&shown.id).await;
+        }
+        let said = String::from_utf8_lossy(&output);
+        let lines: Vec<String> =
+            said.lines().map(|line| bounded(line, 300)).filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(20)..].to_vec()
     }
 
     /// Has the seat show the session on this terminal, as soon as it is there.
@@ -516,15 +580,12 @@ impl See<'_> {
         let wanted: BTreeSet<String> = judging::promised_units(self.desktop, &account.name).into_keys().collect();
         let wanted: BTreeSet<String> = wanted.into_iter().chain(judging::USUAL_UNITS.map(str::to_owned)).collect();
         let server = judging::display_server(&session.processes, account.uid).filter(|process| process.state != "T");
-        let asks = async {
-            let manager = guest.user_manager(ids, &wanted, self.patience).await;
+        let portal = async {
             // Portals need the display; who asks without one waits for long.
-            let portal = if self.desktop.portal && server.is_some() {
-                Some(guest.ask_portal(ids, self.patience, self.scaled(PORTAL)).await)
-            } else {
-                None
-            };
-            (manager, portal)
+            if !self.desktop.portal || server.is_none() {
+                return None;
+            }
+            Some(guest.ask_portal(ids, self.patience, self.scaled(PORTAL)).await)
         };
         let hands = async {
             match server {
@@ -532,7 +593,9 @@ impl See<'_> {
                 _ => (Vec::new(), None),
             }
         };
-        let ((manager, portal), (reactions, window)) = tokio::join!(asks, hands);
+        // The portal takes longest: it is asked first, and the rest is done meanwhile.
+        let manager = guest.user_manager(ids, &wanted, self.patience);
+        let (portal, (reactions, window), manager) = tokio::join!(portal, hands, manager);
         (seen.reactions, seen.window) = (reactions, window);
         match manager {
             Ok(manager) => seen.manager = Some(manager),
@@ -567,6 +630,15 @@ impl See<'_> {
                 return (false, begun.elapsed().as_secs_f64(), last);
             }
             sleep(INTERVALS.0).await;
+        }
+    }
+
+    /// Until the guest has done nothing for longer than two D-Bus calls in a row wait: a window that it has not opened
+    /// by then does not come any more.
+    async fn given_up(&self, guest: &Guest) {
+        let mut rest = Rest::default();
+        while rest.glance(guest.worked(self.patience).await.ok()) < IDLE * 2 {
+            sleep(INTERVALS.1).await;
         }
     }
 
@@ -675,10 +747,17 @@ impl See<'_> {
             let change = look::change(&before, after);
             (change.share > WINDOW_SHARE, change)
         });
-        tokio::pin!(opens);
+        let begun = Instant::now();
+        let comes = async {
+            tokio::select! {
+                opened = opens => opened,
+                () = self.given_up(guest) => (false, begun.elapsed().as_secs_f64(), None),
+            }
+        };
+        tokio::pin!(comes);
         let mut ended = None;
         let (seen, seconds, change) = tokio::select! {
-            opened = &mut opens => opened,
+            opened = &mut comes => opened,
             output = &mut run => {
                 if let Ok(Ok(output)) = output {
                     window.exit = Some(output.exit);
@@ -688,7 +767,7 @@ impl See<'_> {
                     ended = Some(output.exit);
                 }
                 // Some only ask a server of theirs to open one.
-                if ended == Some(0) { opens.await } else { (false, 0.0, None) }
+                if ended == Some(0) { comes.await } else { (false, 0.0, None) }
             }
         };
         window.seen = seen;
@@ -795,6 +874,12 @@ impl See<'_> {
             }
         }
     }
+}
+
+/// A virtual terminal that no session has.
+fn free_terminal(moment: Option<&Moment>) -> u32 {
+    let vts: BTreeSet<u32> = moment.into_iter().flat_map(|moment| &moment.sessions).map(|session| session.vt).collect();
+    (8..=12).find(|vt| !vts.contains(vt)).unwrap_or(8)
 }
 
 /// How wide the widest change is that is not `noise`; where it lies on some, how much wider than that it is.

@@ -20,19 +20,15 @@ let
     security.rtkit.enable = true;
     virtualisation = { graphics = true; memorySize = 2048; };
   };
-  # with DESKTOP CONFIG: a machine of that desktop, CONFIG laid over.
+  # on DESKTOP CONFIG: a machine of that desktop, CONFIG laid over.
   on = desktop: config: { config = recursiveUpdate desktop config; };
 
-  # Sway, entered without a login.
-  sway = recursiveUpdate seated {
+  alices = command: { inherit command; user = "alice"; };
+  agreety = { command = "${sw}/bin/agreety --cmd sway"; };
+  # Sway, entered as greetd's settings say.
+  swayBy = settings: recursiveUpdate seated {
     programs.sway.enable = true;
-    services.greetd = {
-      enable = true;
-      settings = {
-        initial_session = { command = "sway"; user = "alice"; };
-        default_session = { command = "${sw}/bin/agreety --cmd sway"; };
-      };
-    };
+    services.greetd = { enable = true; inherit settings; };
     # As home-manager writes it for a program of the session.
     systemd.user.services.window-log = {
       description = "Log of the windows that came and went";
@@ -42,9 +38,127 @@ let
       serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type subscribe --monitor '[\"window\"]'"; Restart = "on-failure"; };
     };
   };
+  # Without a login, by this command.
+  swayAs = command: swayBy { initial_session = alices command; default_session = agreety; };
+  sway = swayAs "sway";
+  # What breaks a desktop needs neither sound nor portals beside it.
+  silent = desktop: recursiveUpdate desktop { services.pipewire.enable = false; security.rtkit.enable = false; xdg.portal.enable = false; };
+  quietSway = silent sway;
+  # Sway's configuration, with more of it.
+  swayWith = name: text: { environment.etc."sway/config.d/${name}.conf".text = text; };
+  # A script of sway's configuration.
+  execs = name: text: swayWith name "exec sh ${builtins.toFile "${name}.sh" text}";
+  # program NAME SCRIPT: a package with a program that processes are named after.
+  program = name: script: run name { } "mkdir -p $out/bin\n${script}";
+  waits = "${sw}/bin/sleep infinity";
 
   healthy = [
     (guest "sway" { exit = 0; slow = true; } (on sway { }))
   ];
+
+  traps = [
+    # Black all over and nothing on it, as its owner wants it.
+    (guest "sway-plain" { exit = 0; slow = true; } (on quietSway {
+      environment.etc."sway/config".text = "output * bg #000000 solid_color\ninclude /etc/sway/config.d/*";
+    }))
+    # A clock that ticks, and a cursor that blinks.
+    (guest "sway-blinks" { exit = 0; slow = true; } (on quietSway (swayWith "terminal" "exec foot --override=cursor.blink=yes")))
+    # It says that it draws only with a graphics card's help, as Hyprland does.
+    (guest "sway-refuses" { exit = 0; slow = true; notTested = [ "the session of alice" ]; } (on (silent (swayAs "env WLR_RENDERER=gles2 sway")) { }))
+  ];
+
+  compositors = [
+    (guest "sway-crash" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway died" "once" ]; } (on quietSway (
+      execs "crash" "pkill -SEGV -x sway"
+    )))
+    # Who names a person as the greeter's user has the session started again and again.
+    (guest "sway-crash-loop" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway died" "times" ]; } (on
+      (silent (swayBy { default_session = alices "sway"; }))
+      # However fast the machine is, systemd does not give up first.
+      (recursiveUpdate (execs "crash" "pkill -SEGV -x sway") { systemd.services.greetd.unitConfig.StartLimitIntervalSec = 0; })
+    ))
+    # NixOS/nixpkgs#223331: it has the card and comes no further.
+    (guest "sway-hung" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway runs and serves no display" ]; } (on
+      (silent (swayAs "${program "hung" ''
+        printf '%s\n' '#!${sw}/bin/bash' 'exec 3<>/dev/dri/card0' 'read -r event <&3' > $out/bin/sway
+        chmod 755 $out/bin/sway
+      ''}/bin/sway"))
+      { }
+    ))
+    (guest "sway-frozen" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway is stopped" ]; } (on quietSway (
+      execs "freeze" "sleep 6; pkill -STOP -x sway"
+    )))
+    # Alive, and no monitor is the one that it was told to use.
+    (guest "sway-black" { exit = 1; slow = true; fails = [ "desktop.picture" ]; cause = [ "one flat colour (black)" "no monitors available" ]; } (on quietSway (
+      swayWith "outputs" "output * disable\noutput DP-3 enable"
+    )))
+  ];
+
+  sessions = [
+    # Nobody installed it, which the shell says on a terminal that the login screen then wipes.
+    (guest "sway-exits" { exit = 1; slow = true; fails = [ "desktop.session" ]; cause = [ "the session of alice ended once" "Hyprland: not found" ]; } (on (silent (swayAs "Hyprland")) { }))
+    # The user's own profile thinks better of it.
+    (guest "sway-fallback" { exit = 1; slow = true; fails = [ "desktop.session" ]; cause = [ "fell back to labwc" ]; } (on quietSway {
+      system.activationScripts.profile = ''
+        echo '[ -z "$XDG_VTNR" ] || [ -e /dev/dri/renderD128 ] || exec ${program "labwc" "ln -s ${dist}/usr/libexec/sway/sway $out/bin/labwc\n"}/bin/labwc' > /home/alice/.profile
+      '';
+    }))
+    (guest "sway-no-user" { exit = 1; slow = true; fails = [ "desktop.session" "services.failed-units" ]; cause = [ "bob is to be logged in, and there is no such user" ]; } (on quietSway {
+      services.greetd.settings.initial_session.user = "bob";
+    }))
+  ];
+
+  units = [
+    (guest "sway-portal-dead" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "org.freedesktop.portal.Desktop does not answer" "xdg-desktop-portal.service" ]; } (on quietSway {
+      xdg.portal.enable = true;
+      systemd.user.services.xdg-desktop-portal.serviceConfig.ExecStart = [ "" "${sw}/bin/false" ];
+    }))
+    # It waits in vain for PipeWire's, which a configuration without PipeWire has not.
+    (guest "sway-portal-slow" { exit = 0; slow = true; warns = [ "desktop.units" ]; cause = [ "answers only after" "desktop.wlr: Timeout was reached" ]; } (on quietSway {
+      xdg.portal.enable = true;
+    }))
+    (guest "sway-unit-failed" { exit = 1; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice failed" ]; } (on quietSway {
+      systemd.user.services.window-log.serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type windows"; Restart = "no"; };
+    }))
+    # nix-community/home-manager#5407: the variable comes after the target.
+    (guest "sway-unit-skipped" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "lock-idle.service" "ConditionEnvironment=WAYLAND_DISPLAY" ]; } (on quietSway (recursiveUpdate
+      (execs "nixos" "systemctl --user start sway-session.target; dbus-update-activation-environment --systemd WAYLAND_DISPLAY SWAYSOCK XDG_CURRENT_DESKTOP")
+      {
+        systemd.user.services = {
+          window-log.enable = false;
+          lock-idle = {
+            description = "Locks the screen when nobody is there";
+            wantedBy = [ "graphical-session.target" ];
+            after = [ "graphical-session.target" ];
+            unitConfig.ConditionEnvironment = "WAYLAND_DISPLAY";
+            serviceConfig.ExecStart = waits;
+          };
+        };
+      }
+    )))
+    # nix-community/home-manager#8547: nobody starts it.
+    (guest "sway-target-dead" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "graphical-session.target is not active" "lock-idle.service" "polkit-agent.service" "window-log.service" ]; } (on quietSway (recursiveUpdate
+      (swayWith "nixos" "exec dbus-update-activation-environment --systemd WAYLAND_DISPLAY SWAYSOCK XDG_CURRENT_DESKTOP")
+      {
+        systemd.user.services = {
+          lock-idle = { wantedBy = [ "graphical-session.target" ]; serviceConfig.ExecStart = waits; };
+          polkit-agent = { wantedBy = [ "graphical-session.target" ]; serviceConfig.ExecStart = waits; };
+        };
+      }
+    )))
+    # nix-community/home-manager#4484: the compositor is killed, the user comes in again, and the target never went.
+    (guest "sway-stale-target" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "graphical-session.target stayed active" ]; } (on
+      (silent (swayBy { initial_session = alices "sway"; default_session = alices "sway"; }))
+      (recursiveUpdate
+        (execs "crash" ''
+          [ ! -e "$XDG_RUNTIME_DIR/crashed" ] || exit 0
+          until systemctl --user --quiet is-active window-log.service; do sleep 0.2; done
+          : > "$XDG_RUNTIME_DIR/crashed"
+          pkill -KILL -x sway
+        '')
+        { systemd.user.services.window-log.serviceConfig = { ExecStart = "-${sw}/bin/swaymsg --type subscribe --monitor '[\"window\"]'"; Restart = "no"; }; }
+      )
+    ))
+  ];
 in
-builtins.listToAttrs healthy
+builtins.listToAttrs (healthy ++ traps ++ compositors ++ sessions ++ units)

@@ -5,8 +5,8 @@ use crate::build::promises::{DesktopKind, PromisedUser};
 use crate::checks::catalog::Selection;
 use crate::checks::{self, Context, Looks};
 use crate::config::Settings;
-use crate::guest::desktop::{Reaction, Window};
-use crate::guest::facts::{Manager, Unit};
+use crate::guest::desktop::Reaction;
+use crate::guest::facts::{Manager, Service, Unit};
 use crate::guest::user_units::Asked;
 use crate::signal::{Look, Picture, look};
 
@@ -183,6 +183,14 @@ impl Guest {
             .collect()
     }
 
+    fn restart_loop(&self) -> Status {
+        let plan = checks::plan(&self.promises, &Settings::default(), &Selection::default());
+        let looks = Looks { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Looks::default() };
+        let context = Context { accelerator: "tcg".into(), ..Context::default() };
+        let results = checks::judge(&plan, &looks, &context).results;
+        results.iter().find(|result| result.id == "services.restart-loop").unwrap().status
+    }
+
     /// This check, and only this one, fails, with these words.
     #[track_caller]
     fn fails(&self, id: &str, words: &str) {
@@ -247,6 +255,19 @@ fn a_crash_is_told_once() {
     }
     guest.fails("compositor", "sway died by SIGSEGV twice");
     guest.is("session", Status::Skip, "desktop.compositor");
+
+    // Nor by what fails because it is gone, nor by who starts it again and again.
+    let service = Service { restarts: 5, ..Service::default() };
+    guest.facts.units[0].service = Some(service);
+    guest.facts.units[0].sub_state = "auto-restart".into();
+    let failed = Unit { active_state: "failed".into(), result: "exit-code".into(), ..active("bar.service") };
+    guest.seen.manager = Some(UserManager { uid: 1000, units: vec![failed], environment: vec![] });
+    guest.fails("compositor", "sway died by SIGSEGV twice");
+    guest.is("units", Status::Skip, "desktop.compositor");
+    assert_eq!(guest.restart_loop(), Status::Pass);
+    guest.seen.journal.clear();
+    guest.facts.journal.clear();
+    assert_ne!(guest.restart_loop(), Status::Pass);
 }
 
 #[test]
@@ -267,6 +288,27 @@ fn a_refusal_of_software_rendering_is_not_tested() {
         let judged = guest.judged();
         assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{words}: {judged:#?}");
     }
+}
+
+#[test]
+fn what_a_session_says_when_started_again_counts() {
+    // The login screen has wiped the terminal.
+    let mut wiped = guest();
+    wiped.moment().sessions = vec![session("3", "greeter", 994, "greeter")];
+    wiped.moment().processes.clear();
+    wiped.moment().end = Ended::Idle;
+    wiped.seen.manager = None;
+    wiped.seen.journal.push(line("systemd-logind.service", 22_000_000, "Removed session 1."));
+    assert!(!is_explained(&wiped.seen));
+    wiped.seen.terminals.insert(1, vec!["login:".into()]);
+    let soft = "00:00:01.365 [wlr] [render/egl.c:319] Software rendering detected, please use the WLR_RENDERER_ALLOW_SOFTWARE environment variable to proceed";
+    wiped.seen.said_again = vec![soft.into(), "00:00:01.400 [wlr] Could not initialize renderer".into()];
+    let judged = wiped.judged();
+    assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{judged:#?}");
+    wiped.seen.said_again = vec!["Unable to find a config file!".into()];
+    wiped.fails("session", "Unable to find a config file!");
+    wiped.seen.journal.push(line("greetd.service", 22_000_000, "error: no such program"));
+    assert!(is_explained(&wiped.seen));
 }
 
 #[test]
@@ -320,6 +362,13 @@ fn sessions_that_are_not_as_promised() {
     missing.seen.way = Way::None("alice is to be logged in, and there is no such user".into());
     missing.is("session", Status::Fail, "no such user");
 
+    // greetd does not live without that user, and does not say so.
+    let greetd = missing.facts.units.iter_mut().find(|unit| unit.name == "greetd.service").unwrap();
+    greetd.active_state = "failed".into();
+    greetd.result = "exit-code".into();
+    missing.is("session", Status::Fail, "greetd.service failed, and nobody is logged in: alice is to be logged in");
+    missing.is("greeter", Status::Skip, "greetd.service failed");
+
     let mut short = guest();
     short.moment().sessions.clear();
     short.moment().processes.clear();
@@ -342,7 +391,15 @@ fn sessions_that_are_not_as_promised() {
 
     let mut other = guest();
     other.moment().processes = vec![Process { name: "weston".into(), ..sway() }];
-    other.fails("session", "fell back to weston");
+    other.fails("session", "fell back to weston (wayland, by weston), promised is sway");
+
+    // Another desktop on the other display system is told as what it is.
+    let mut xfce = guest();
+    xfce.moment().processes = vec![
+        Process { serves: vec!["/tmp/.X11-unix/X0".into()], name: "Xorg".into(), ..sway() },
+        Process { serves: vec![], name: "xfwm4".into(), environment: vec!["DISPLAY=:0".into()], ..sway() },
+    ];
+    xfce.fails("session", "fell back to xfce (x11, by xfwm4), promised is sway");
 
     let mut hidden = guest();
     hidden.moment().sessions[0].active = false;
@@ -378,6 +435,25 @@ fn compositors_that_do_not_draw() {
     black_screen.seen.window =
         Some(Window { program: "foot".into(), is_terminal: true, seconds: 150.0, ..Window::default() });
     black_screen.fails("picture", "one flat colour (black) while sway runs");
+
+    // Nothing to show anything on: the program's words count, not how the compositor came to draw.
+    let mut outputless = guest();
+    outputless.moment().look = Some(black());
+    outputless.moment().end = Ended::Idle;
+    outputless.seen.reactions = vec![Reaction { what: "pointer".into(), ..Reaction::default() }];
+    outputless.seen.window = Some(Window {
+        program: "foot".into(),
+        exit: Some(230),
+        said: vec![" err: wayland.c:1707: no monitors available".into()],
+        ..Window::default()
+    });
+    outputless.seen.terminals.insert(1, vec!["[wlr] Could not initialize EGL".into()]);
+    let crash = "Process 900 (swaynag) of user 1000 dumped core. (SIGSEGV)";
+    outputless.seen.journal.push(line("", NOW + 1, crash));
+    outputless.fails("picture", "does not react to the pointer; foot opens no window: exit code 230:  err: wayland.c");
+    outputless.is("units", Status::Pass, "as they should be");
+    outputless.seen.window = None;
+    assert!(!outputless.judged()["picture"].1.contains("EGL"));
 
     // A desktop of one colour on which a window shows is plain, not broken.
     let mut plain = guest();
@@ -426,6 +502,22 @@ fn units_of_the_user() {
     let mut portal = guest();
     portal.seen.portal = Some(Asked { known: true, error: Some("no answer within 125 s".into()), ..Asked::default() });
     portal.fails("units", "org.freedesktop.portal.Desktop does not answer: no answer within 125 s");
+
+    // Its own failure is not told beside that.
+    portal.seen.manager.as_mut().unwrap().units.push(Unit {
+        active_state: "failed".into(),
+        result: "exit-code".into(),
+        ..active("xdg-desktop-portal.service")
+    });
+    portal.fails("units", "does not answer: no answer within 125 s: xdg-desktop-portal.service failed");
+    assert!(!portal.judged()["units"].1.contains("xdg-desktop-portal.service of alice"));
+
+    let mut slow = guest();
+    slow.seen.portal = Some(Asked { known: true, answered: true, seconds: 36.0, error: None });
+    slow.is("units", Status::Pass, "the portal answers in 36 s");
+    let waited = "Failed to create screenshot proxy: Error calling StartServiceByName for org.freedesktop.impl.portal.desktop.wlr: Timeout was reached";
+    slow.seen.journal.push(line("xdg-desktop-portal.service", 50_000_000, waited));
+    slow.is("units", Status::Warn, "answers only after 36 s: Failed to create screenshot proxy");
 
     let mut absent = guest();
     absent.seen.manager.as_mut().unwrap().units.remove(1);
