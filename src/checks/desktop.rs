@@ -71,6 +71,11 @@ pub(crate) fn is_text_greeter(desktop: &PromisedDesktop) -> bool {
     }
 }
 
+/// Whether the login screen is there without a session of logind's: it runs as the service itself.
+pub(crate) fn greets_without_session(desktop: &PromisedDesktop) -> bool {
+    matches!(desktop.display_manager.as_deref(), Some("ly" | "lemurs"))
+}
+
 /// The units that are promised to a user's manager: the configuration's and home-manager's, those that something wants.
 pub(crate) fn promised_units(desktop: &PromisedDesktop, user: &str) -> BTreeMap<String, PromisedUnit> {
     let of_home = desktop.home_units.get(user).into_iter().flatten();
@@ -348,10 +353,16 @@ static TELLS: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)without creating a session|failed|error|fatal|cannot|can't|could not|couldn't|unable|no such|not found|denied|invalid|crash|abort|does not exist|unknown user|no session|not installed",
     )
 });
+/// Of these, those that name what is missing.
+static NAMES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)not found|no such|does not exist|not provided|not installed|denied|unknown (user|command)|without creating a session|failed to execute",
+    )
+});
 /// Lines that are said on healthy machines too.
 static CHATTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)^(nixbox|dbus-daemon.*Activating)|accountsservice|gkr-pam|pam_unix.*session|WARNING: Failed to parse|xkbcomp|realtime|rtkit|colord|geoclue|bluetooth|upower|ModemManager",
+        r"(?i)^(nixbox|dbus-daemon.*Activating)|accountsservice|org\.freedesktop\.Accounts|gkr-pam|pam_unix.*session|WARNING: Failed to parse|xkbcomp|realtime|rtkit|colord|geoclue|bluetooth|upower|ModemManager|AT-SPI|^Fontconfig error|enumerate user data directory|find config for output|Page-flip failed",
     )
 });
 
@@ -425,6 +436,8 @@ fn crashes(view: &View<'_>, seen: &Desktop) -> Vec<Crash> {
 /// A session of which logind wrote: when it began and ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Past {
+    /// Its unit: `session-2.scope`.
+    scope: String,
     user: String,
     class: String,
     began_us: u64,
@@ -441,7 +454,8 @@ fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
                 None => "",
             };
             let (user, class) = (found[2].to_owned(), class.to_owned());
-            all.insert(found[1].to_owned(), Past { user, class, began_us: line.at_us, ended_us: None });
+            let scope = format!("session-{}.scope", &found[1]);
+            all.insert(found[1].to_owned(), Past { scope, user, class, began_us: line.at_us, ended_us: None });
         } else if let Some(found) = SESSION_GONE.captures(&line.message)
             && let Some(past) = all.get_mut(&found[1])
         {
@@ -450,11 +464,10 @@ fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
     }
     // An older logind does not tell the class. The managers' sessions have no scope.
     let scopes: BTreeSet<&str> = view.now.journal.iter().map(|line| line.unit.as_str()).collect();
-    let is_none = |id: &str, past: &Past| {
-        past.class.starts_with("manager")
-            || past.class.is_empty() && !scopes.contains(format!("session-{id}.scope").as_str())
+    let is_none = |past: &Past| {
+        past.class.starts_with("manager") || past.class.is_empty() && !scopes.contains(past.scope.as_str())
     };
-    let mut all: Vec<Past> = all.into_iter().filter(|(id, past)| !is_none(id, past)).map(|(_, past)| past).collect();
+    let mut all: Vec<Past> = all.into_values().filter(|past| !is_none(past)).collect();
     all.sort_by_key(|past| past.began_us);
     all
 }
@@ -478,6 +491,13 @@ struct Scene<'a> {
     past: Vec<Past>,
     /// The line by which a compositor refuses to draw in a VM.
     refusal: Option<String>,
+}
+
+/// What is asked why it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Greeter,
+    Session,
 }
 
 /// What a check came to, before it is told.
@@ -617,30 +637,40 @@ impl<'a> Scene<'a> {
             .or_else(|| seen.terminals.values().find_map(|lines| last(&mut lines.iter().map(String::as_str))))
     }
 
-    /// The last line that tells why something is not there: the display manager's and the users', not the kernel's.
-    fn telling(&self) -> Option<&'a JournalLine> {
-        let tells = |line: &&JournalLine| {
-            line.transport != "kernel"
-                && line.unit != "systemd-logind.service"
-                && TELLS.is_match(&line.message)
-                && !CHATTER.is_match(&line.message)
+    /// `: WORDS` of the line that tells why something is not there, or nothing: the display manager's and the users', not
+    /// the kernel's, or what a terminal shows. What the user's session says is not about the login screen, nor the other
+    /// way round; nor is what comes after it. The last line counts, and those first that name what is missing.
+    fn why(&self, what: What) -> String {
+        let greeter = self.seen.greeter.as_ref();
+        let until = match (what, greeter) {
+            (What::Greeter, Some(moment)) if moment.now_us > 0 => moment.now_us,
+            _ => u64::MAX,
+        };
+        let of_other = |unit: &str| {
+            let past = self.past.iter().find(|past| past.scope == unit);
+            past.is_some_and(|past| (past.class == "greeter") != (what == What::Greeter))
         };
         // Whose business it is: others find fault with much.
-        let close = |line: &&JournalLine| {
-            MANAGERS.contains(&line.unit.as_str())
-                || line.unit.ends_with(".scope")
-                || ["gnome-session", "gnome.Shell", "plasma", "wayland"].iter().any(|word| line.unit.contains(word))
+        let close = |unit: &str| {
+            MANAGERS.contains(&unit)
+                || unit.ends_with(".scope") && !of_other(unit)
+                || ["gnome-session", "gnome.Shell", "plasma", "wayland"].iter().any(|word| unit.contains(word))
         };
-        self.seen.journal.iter().rev().filter(tells).find(close)
-    }
-
-    /// `: WORDS` of [`Scene::telling`], or what a terminal shows, or nothing.
-    fn why(&self) -> String {
-        if let Some(line) = self.telling() {
-            return format!(": {}", text::clean(line.message.lines().next().unwrap_or_default()));
-        }
-        let shown = self.seen.terminals.values().flatten().rev().find(|line| TELLS.is_match(line));
-        shown.map(|line| format!(": {}", text::clean(line))).unwrap_or_default()
+        let journal = self
+            .seen
+            .journal
+            .iter()
+            .filter(|line| line.transport != "kernel" && line.at_us <= until && close(&line.unit))
+            .map(|line| line.message.lines().next().unwrap_or_default());
+        let of_greeter = |vt: u32| {
+            greeter.is_some_and(|moment| moment.vt == vt || moment.sessions.iter().any(|session| session.vt == vt))
+        };
+        let terminals = self.seen.terminals.iter().filter(|(vt, _)| what == What::Session || of_greeter(**vt));
+        let terminals = terminals.flat_map(|(_, lines)| lines).map(String::as_str);
+        let tells = |line: &&str| TELLS.is_match(line) && !CHATTER.is_match(line) && !TRIES.is_match(line);
+        let lines: Vec<&str> = terminals.filter(tells).chain(journal.filter(tells)).collect();
+        let named = lines.iter().rev().find(|line| NAMES.is_match(line));
+        named.or(lines.last()).map(|line| format!(": {}", text::clean(line))).unwrap_or_default()
     }
 
     /// The last lines that show it.
@@ -705,12 +735,8 @@ impl<'a> Scene<'a> {
             Found::fail(Finding::new("greeter", summary).detail(self.lines()).evidence("unit", unit.clone()))
         };
         if moment.processes.iter().any(|process| process.name.starts_with("gnome-session-f")) {
-            let said = self.seen.journal.iter().rev().find(|line| line.message.contains("org.freedesktop.systemd1"));
-            let said = said.map(|line| format!(": {}", text::clean(&line.message)));
-            return fail(format!(
-                "the login screen is GNOME's \"Oh no! Something has gone wrong\"{}",
-                said.unwrap_or_else(|| self.why())
-            ));
+            let said = self.why(What::Greeter);
+            return fail(format!("the login screen is GNOME's \"Oh no! Something has gone wrong\"{said}"));
         }
         let greeters: Vec<&Session> =
             moment.sessions.iter().filter(|session| session.is_greeter() && session.is_seated()).collect();
@@ -719,18 +745,21 @@ impl<'a> Scene<'a> {
             .iter()
             .filter(|past| past.class == "greeter" && past.ended_us.is_some_and(|at| at <= moment.now_us))
             .count();
-        let without_session = matches!(self.promise.display_manager.as_deref(), Some("ly" | "lemurs"));
         if ended >= AGAIN {
-            return fail(format!("the greeter of {unit} ended {} without a login{}", times(ended), self.why()));
+            return fail(format!(
+                "the greeter of {unit} ended {} without a login{}",
+                times(ended),
+                self.why(What::Greeter)
+            ));
         }
-        if greeters.is_empty() && !without_session {
+        if greeters.is_empty() && !greets_without_session(self.promise) {
             if moment.end == Ended::Deadline {
                 return Found::Unknown(format!(
                     "no login screen after {}, and the machine is still busy",
                     text::seconds(moment.waited)
                 ));
             }
-            return fail(format!("{unit} is active and there is no login screen{}", self.why()));
+            return fail(format!("{unit} is active and there is no login screen{}", self.why(What::Greeter)));
         }
         // greetd, for one, may still hold a session whose program is gone.
         if let Some(stopped) = moment.processes.iter().find(|process| process.has_card && process.state == "T") {
@@ -760,10 +789,14 @@ impl<'a> Scene<'a> {
             if moment.end == Ended::Deadline {
                 return Found::Unknown(format!("the login screen still starts after {}", text::seconds(moment.waited)));
             }
-            return fail(format!("{unit} has a greeter's session, and nothing draws in it{}", self.why()));
+            return fail(format!("{unit} has a greeter's session, and nothing draws in it{}", self.why(What::Greeter)));
         }
         if look.is_console {
-            return fail(format!("a console on vt {} is shown instead of the login screen{}", moment.vt, self.why()));
+            return fail(format!(
+                "a console on vt {} is shown instead of the login screen{}",
+                moment.vt,
+                self.why(What::Greeter)
+            ));
         }
         if look.is_flat {
             if moment.end == Ended::Deadline {
@@ -775,7 +808,7 @@ impl<'a> Scene<'a> {
             return fail(format!(
                 "the login screen is one flat colour ({}){}",
                 colour(look.dominant_colour),
-                self.why()
+                self.why(What::Greeter)
             ));
         }
         let who = greeters.first().map_or(String::new(), |greeter| format!(", as {}", text::clean(&greeter.user)));
@@ -824,7 +857,7 @@ impl<'a> Scene<'a> {
                     "the session of {user} ended {}, the last time after {}{}",
                     times(over.len()),
                     text::micros(lived),
-                    self.why()
+                    self.why(What::Session)
                 ));
             }
             if moment.end == Ended::Deadline {
@@ -833,7 +866,7 @@ impl<'a> Scene<'a> {
                     text::seconds(moment.waited)
                 ));
             }
-            return fail(format!("there is no session of {user}{}", self.why()));
+            return fail(format!("there is no session of {user}{}", self.why(What::Session)));
         };
         if !session.active {
             return fail(format!("the session of {user} is on vt {}, and vt {} is shown", session.vt, moment.vt));
@@ -853,7 +886,7 @@ impl<'a> Scene<'a> {
         if let Some(promised) = promised_kind
             && promised != kind
         {
-            return fail(format!("the session of {user} is {kind}, promised is {promised}{}", self.why()));
+            return fail(format!("the session of {user} is {kind}, promised is {promised}{}", self.why(What::Session)));
         }
         if let Some(known) = known
             && !expected.is_empty()
@@ -865,7 +898,7 @@ impl<'a> Scene<'a> {
                 known.desktop,
                 text::clean(&process.name),
                 text::list(&expected),
-                self.why()
+                self.why(What::Session)
             ));
         }
         let way = match &self.seen.way {
@@ -975,7 +1008,7 @@ impl<'a> Scene<'a> {
                         format!(
                             "the session of {user} ended {}: what it starts does not stay{}",
                             times(over.len()),
-                            self.why()
+                            self.why(What::Session)
                         ),
                     )
                 } else {
@@ -1000,7 +1033,7 @@ impl<'a> Scene<'a> {
                         "{} runs and serves no display, {} after the boot{}",
                         text::clean(&hung.name),
                         text::seconds(moment.waited),
-                        self.why()
+                        self.why(What::Session)
                     ),
                 );
             }
@@ -1009,13 +1042,17 @@ impl<'a> Scene<'a> {
                     "nothing draws in the session of {user} yet, and the machine is still busy"
                 ));
             }
-            return fail("compositor", format!("nothing draws in the session of {user}{}", self.why()));
+            return fail("compositor", format!("nothing draws in the session of {user}{}", self.why(What::Session)));
         };
         let name = self.name();
         if over.len() >= AGAIN {
             return fail(
                 &server.name,
-                format!("{name} runs, after {} earlier sessions of {user} ended{}", over.len(), self.why()),
+                format!(
+                    "{name} runs, after {} earlier sessions of {user} ended{}",
+                    over.len(),
+                    self.why(What::Session)
+                ),
             );
         }
         let lived = moment.now_us.saturating_sub(server.since_us);
@@ -1307,14 +1344,14 @@ impl<'a> Scene<'a> {
                 return fail(format!(
                     "one flat colour ({colour}) while {name} runs, and a window of {} is not seen either{}",
                     window.program,
-                    self.why()
+                    self.why(What::Session)
                 ));
             }
             let paints = known.is_some_and(|known| PAINT.contains(&known.desktop));
             if !reacts("pointer") && (paints || refused.is_some()) {
                 return fail(format!(
                     "one flat colour ({colour}) while {name} runs, which does not react to the pointer{}",
-                    self.why()
+                    self.why(What::Session)
                 ));
             }
         } else if let Some(window) = unseen

@@ -249,6 +249,10 @@ impl See<'_> {
             }
             match self.someone() {
                 _ if self.person => seen.way = Way::None("who sits in front of it logs in".to_owned()),
+                // It takes the screen again and again, whatever else is shown there.
+                _ if seen.greeter.as_ref().is_some_and(|moment| moment.end == Ended::Loop) => {
+                    seen.way = Way::None("the login screen ends and begins anew all the time".to_owned());
+                }
                 None => seen.way = Way::None("no user of the configuration could be logged in".to_owned()),
                 Some(account) => {
                     seen.user = Some(account.name.clone());
@@ -355,7 +359,7 @@ impl See<'_> {
                 }
             };
             let text_expected = matches!(goal, Goal::Greeter) && judging::is_text_greeter(self.desktop);
-            let here = here || text_expected;
+            let here = here || matches!(goal, Goal::Greeter) && judging::greets_without_session(self.desktop);
             let shows = moment.look.as_ref().is_some_and(|look| text_expected || !look.is_console && !look.is_flat);
             // Processes are looked at when there is something to see, or nothing any more.
             // A picture that is still while the machine works is about to change: a wallpaper is being decoded.
@@ -363,7 +367,13 @@ impl See<'_> {
             let settled = still >= steady && quiet || idle_for >= IDLE_PLAIN;
             let due = looked.is_none_or(|at| at.elapsed() > pause);
             let past = Instant::now() >= deadline;
-            if settled && due || past {
+            let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
+            let ended = known.iter().filter(|id| !there.contains(id)).count();
+            let serves = |processes: &[Process]| match goal {
+                Goal::Greeter => here,
+                Goal::Session(account) => judging::display_server(processes, account.uid).is_some(),
+            };
+            if settled && due || past || ended >= LOOP && !(here && serves(&moment.processes)) {
                 pause = pause * 3 / 2;
                 match guest.desktop_processes(self.patience).await {
                     Ok((vt, now_us, processes)) => {
@@ -376,12 +386,7 @@ impl See<'_> {
                 // Our own question is not the guest's work.
                 rest.pass_over(guest.worked(self.patience).await.ok());
             }
-            let serves = match goal {
-                Goal::Greeter => here,
-                Goal::Session(account) => judging::display_server(&moment.processes, account.uid).is_some(),
-            };
-            let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
-            let ended = known.iter().filter(|id| !there.contains(id)).count();
+            let serves = serves(&moment.processes);
             let stopped = moment.processes.iter().any(|process| process.has_card && process.state == "T");
             let end = if here && serves && shows && still >= steady && quiet && looked.is_some() {
                 Some(Ended::Steady)

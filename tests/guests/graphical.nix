@@ -96,9 +96,12 @@ let
   sessionWrapper = run "xsession-wrapper" { } (
     here "$out" ''
       #!${sw}/bin/bash
+      if [ -z "$_DID_SYSTEMD_CAT" ]; then
+        export _DID_SYSTEMD_CAT=1
+        exec ${sw}/bin/systemd-cat -t xsession "$0" "$@"
+      fi
       . /etc/profile
       cd "$HOME"
-      exec > >(systemd-cat -t xsession) 2>&1
       ${sw}/bin/dbus-update-activation-environment --systemd --all
       systemctl --user import-environment DISPLAY XAUTHORITY XDG_SESSION_ID XDG_CURRENT_DESKTOP
       if [ "$XDG_SESSION_TYPE" = x11 ]; then systemctl --user start nixos-fake-graphical-session.target; fi
@@ -169,7 +172,7 @@ merge [
       "lightdm/lightdm.conf".text = ini {
         LightDM = {
           greeter-user = "lightdm";
-          greeters-directory = "${dist}/usr/share/xgreeters";
+          greeters-directory = toString (lightdm.greeter.package or "${dist}/usr/share/xgreeters");
           sessions-directory = "${desktops}/share/xsessions:${desktops}/share/wayland-sessions";
         };
         "Seat:*" = {
@@ -203,7 +206,7 @@ merge [
     users.users.gdm = { isSystemUser = true; uid = 132; group = "gdm"; home = "/var/lib/gdm3"; description = "GDM user"; };
     users.groups.gdm.gid = 132;
     environment.etc = {
-      "gdm3/daemon.conf".text = ini { daemon = { WaylandEnable = "true"; } // when (autologinUser != null) { AutomaticLoginEnable = "true"; AutomaticLogin = autologinUser; }; };
+      "gdm3/daemon.conf".text = ini { daemon = { User = "gdm"; Group = "gdm"; WaylandEnable = "true"; } // when (autologinUser != null) { AutomaticLoginEnable = "true"; AutomaticLogin = autologinUser; }; };
       "pam.d/gdm-password".text = pamLogin;
       "pam.d/gdm-autologin".text = pamAutologin;
       "pam.d/gdm-launch-environment".text = pamGreeter;
@@ -251,12 +254,30 @@ merge [
     # The document portal mounts by it.
     system.activationScripts.fusermount = "install -m 4755 ${dist}/usr/libexec/fusermount3 /run/wrappers/bin/fusermount3";
   })
+  (when xfce {
+    # Programs of NixOS find these below the system's path; startxfce4 of Debian knows but this place.
+    environment.etc = {
+      "xdg/xfce4".source = "${dist}/etc/xdg/xfce4";
+      "xdg/menus".source = "${dist}/etc/xdg/menus";
+      "xdg/autostart/xfsettingsd.desktop".source = "${dist}/etc/xdg/autostart/xfsettingsd.desktop";
+    };
+  })
+  (when gnome {
+    systemd = {
+      upstreamSystemUnits = [ "upower.service" "colord.service" ];
+      # Which of its services this session has.
+      upstreamUserUnits = [ "gnome-session@gnome.target.d" ];
+    };
+    users.users.colord = { isSystemUser = true; uid = 993; group = "colord"; home = "/var/lib/colord"; };
+    users.groups.colord.gid = 993;
+    programs.xwayland.enable = true;
+  })
   (when (sway || gnome) { xdg.portal.enable = true; })
   (when (isX || gdm) {
     environment.etc = { "X11".source = "${dist}/etc/X11"; };
   })
   (when (desktop || isX || greetd.enable or false || gdm) {
-    services.displayManager.enable = true;
+    services.displayManager = { enable = true; sessionData.desktops = desktops; };
     environment.etc = listToAttrs (map (kind: { name = "display-manager/${kind}"; value.source = "${desktops}/share/${kind}"; }) [ "wayland-sessions" "xsessions" ]);
   })
 ]
