@@ -3,7 +3,8 @@
 //!
 //! `READY=1` comes long before a desktop paints, and nothing tells when it has: so the picture is waited for, by how
 //! much it changes. Each wait ends when what is promised is there and the picture steady, when the machine does nothing
-//! any more (longer than any D-Bus call waits), when the same goes wrong again and again, or at its deadline.
+//! any more (longer than any D-Bus call waits), when the session has ended and the login screen is back, when the same goes
+//! wrong again and again, or at its deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -313,6 +314,7 @@ impl See<'_> {
         let mut looked: Option<Instant> = None;
         let mut pause = SESSIONS_INTERVAL;
         let mut known: BTreeSet<String> = BTreeSet::new();
+        let mut was_here = false;
         loop {
             let told = match &mut logind {
                 Some(logind) => {
@@ -352,18 +354,22 @@ impl See<'_> {
             let idle_for = rest.glance(guest.worked(self.patience).await.ok());
             let still = self.watch.still();
             moment.look = self.watch.last().map(|shot| look::describe(&shot.picture));
+            let greeted = moment.sessions.iter().any(|session| session.is_greeter() && session.is_seated());
             let here = match goal {
-                Goal::Greeter => moment.sessions.iter().any(|session| session.is_greeter() && session.is_seated()),
+                Goal::Greeter => greeted,
                 Goal::Session(account) => {
                     moment.sessions.iter().any(|session| session.is_seated() && session.uid == account.uid)
                 }
             };
+            was_here |= here;
             let text_expected = matches!(goal, Goal::Greeter) && judging::is_text_greeter(self.desktop);
             let here = here || matches!(goal, Goal::Greeter) && judging::greets_without_session(self.desktop);
             let shows = moment.look.as_ref().is_some_and(|look| text_expected || !look.is_console && !look.is_flat);
             // Processes are looked at when there is something to see, or nothing any more.
             // A picture that is still while the machine works is about to change: a wallpaper is being decoded.
             let quiet = idle_for >= QUIET || still >= steady * 10;
+            // Who is back at the login screen is not logged in a second time.
+            let thrown_back = was_here && !here && greeted && still >= steady && quiet;
             let settled = still >= steady && quiet || idle_for >= IDLE_PLAIN;
             let due = looked.is_none_or(|at| at.elapsed() > pause);
             let past = Instant::now() >= deadline;
@@ -373,7 +379,8 @@ impl See<'_> {
                 Goal::Greeter => here,
                 Goal::Session(account) => judging::display_server(processes, account.uid).is_some(),
             };
-            if settled && due || past || ended >= LOOP && !(here && serves(&moment.processes)) {
+            let looping = ended >= LOOP && !(here && serves(&moment.processes));
+            if settled && due || past || looping || thrown_back {
                 pause = pause * 3 / 2;
                 match guest.desktop_processes(self.patience).await {
                     Ok((vt, now_us, processes)) => {
@@ -393,6 +400,7 @@ impl See<'_> {
             } else if ended >= LOOP && !(here && serves) {
                 Some(Ended::Loop)
             } else if stopped
+                || thrown_back
                 || idle_for >= IDLE
                 || here && serves && looked.is_some() && idle_for >= IDLE_PLAIN && still >= IDLE_PLAIN
             {

@@ -79,6 +79,21 @@ let
     ))
   ];
 
+  # desk-greeter-races-dri: the card appears when the display manager has given up. A race that is always lost here.
+  races = guest "greeter-races" { exit = 1; slow = true; fails = [ "services.failed-units" ]; cause = "display-manager.service"; } (broken lightdm {
+    services.xserver.displayManager.lightdm.extraConfig = "[LightDM]\nlogind-check-graphical=false\n";
+    environment.etc."modprobe.d/late.conf".text = "blacklist bochs\nblacklist virtio_gpu";
+    systemd.services.late-card = {
+      description = "The driver of the graphics card, late";
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig.Type = "oneshot";
+      script = ''
+        until systemctl is-failed --quiet display-manager.service; do sleep 0.5; done
+        modprobe -a bochs virtio_gpu
+      '';
+    };
+  });
+
   sessions = [
     # desk-gdm50-default-session-loop: the login is accepted, and what it starts is not there.
     (guest "session-missing" (sessionFails "niri-session") (broken lightdm {
@@ -104,4 +119,4 @@ let
     }))
   ];
 in
-builtins.listToAttrs (healthy ++ greeters ++ sessions)
+builtins.listToAttrs (healthy ++ greeters ++ [ races ] ++ sessions)

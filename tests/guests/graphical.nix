@@ -2,9 +2,10 @@
 # services/x11): a function from a description to what is laid under it.
 { dist, sw, run, here }:
 let
-  inherit (builtins) attrNames concatStringsSep filter isAttrs listToAttrs map mapAttrs toJSON;
+  inherit (builtins) attrNames concatStringsSep filter isAttrs isList listToAttrs map mapAttrs toJSON;
   when = cond: value: if cond then value else { };
-  recursive = a: b: a // mapAttrs (n: v: if isAttrs v && !(v ? type) && a ? ${n} && isAttrs a.${n} then recursive a.${n} v else v) b;
+  # Lists are joined: each part below adds units and rules of its own.
+  recursive = a: b: a // mapAttrs (n: v: if isList v && a ? ${n} && isList a.${n} then a.${n} ++ v else if isAttrs v && !(v ? type) && a ? ${n} && isAttrs a.${n} then recursive a.${n} v else v) b;
   merge = builtins.foldl' recursive { };
   lines = concatStringsSep "\n";
   at = path: fallback: set: builtins.foldl' (value: name: if isAttrs value && value ? ${name} then value.${name} else fallback) set path;
@@ -182,7 +183,7 @@ merge [
         }
         // when (dm ? defaultSession && dm.defaultSession != null) { user-session = dm.defaultSession; }
         // when (autologinUser != null) { autologin-user = autologinUser; autologin-user-timeout = 0; autologin-session = dm.defaultSession or "xfce"; };
-      };
+      } + lightdm.extraConfig or "";
       "lightdm/users.conf".text = ini { UserList = { minimum-uid = 1000; hidden-users = "nobody"; hidden-shells = "/run/current-system/sw/bin/nologin"; }; };
       "lightdm/lightdm-gtk-greeter.conf".text = ini { greeter = { theme-name = "Adwaita"; background = "${dist}/usr/share/backgrounds/xfce/xfce-blue.jpg"; }; };
       "pam.d/lightdm".text = pamLogin;
