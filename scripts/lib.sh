@@ -19,7 +19,7 @@ DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # The package sets. A guest's set is what its userland is made of; `tools` is what the host and the runners use.
 # To add one: a line here, and its name in NIXBOX_SETS.
-NIXBOX_SETS=${NIXBOX_SETS:-tools guest audio desktop}
+NIXBOX_SETS=${NIXBOX_SETS:-tools guest audio desktop gnome}
 package_set() {
     case $1 in
     tools) echo nix-bin qemu-system-x86 qemu-utils virtiofsd e2fsprogs busybox-static patchelf bash coreutils sed cpio zstd ;;
@@ -37,6 +37,11 @@ package_set() {
         echo "$(package_set audio)" greetd sway foot xwayland swaybg xdg-desktop-portal xdg-desktop-portal-wlr \
             xdg-desktop-portal-gtk lightdm lightdm-gtk-greeter xserver-xorg-core xserver-xorg-input-libinput xfce4-session xfwm4 \
             xfdesktop4 xfce4-panel xfce4-settings xterm polkitd libgl1-mesa-dri fonts-dejavu-core adwaita-icon-theme \
+            librsvg2-common
+        ;;
+    gnome)
+        echo "$(package_set audio)" gdm3 gnome-session gnome-shell gnome-settings-daemon gnome-backgrounds foot xwayland \
+            xdg-desktop-portal xdg-desktop-portal-gtk polkitd libgl1-mesa-dri fonts-dejavu-core adwaita-icon-theme \
             librsvg2-common
         ;;
     *) die 2 "no package set named $1" ;;

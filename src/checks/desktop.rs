@@ -70,6 +70,11 @@ pub(crate) fn is_text_greeter(desktop: &PromisedDesktop) -> bool {
     }
 }
 
+/// Whether the login screen is there without a session of logind's: it runs as the service itself.
+pub(crate) fn greets_without_session(desktop: &PromisedDesktop) -> bool {
+    matches!(desktop.display_manager.as_deref(), Some("ly" | "lemurs"))
+}
+
 /// The units that are promised to a user's manager: the configuration's and home-manager's, those that something wants.
 pub(crate) fn promised_units(desktop: &PromisedDesktop, user: &str) -> BTreeMap<String, PromisedUnit> {
     let of_home = desktop.home_units.get(user).into_iter().flatten();
@@ -356,10 +361,16 @@ static TELLS: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)without creating a session|failed|error|fatal|cannot|can't|could not|couldn't|unable|no such|not found|denied|invalid|crash|abort|does not exist|unknown user|no session|not installed",
     )
 });
+/// Of these, those that name what is missing.
+static NAMES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)not found|no such|does not exist|not provided|not installed|denied|unknown (user|command)|without creating a session|failed to execute",
+    )
+});
 /// Lines that are said on healthy machines too.
 static CHATTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)^(nixbox|dbus-daemon.*Activating)|accountsservice|gkr-pam|pam_unix.*session|WARNING: Failed to parse|xkbcomp|realtime|rtkit|colord|geoclue|bluetooth|upower|ModemManager|EGL_BAD_PARAMETER",
+        r"(?i)^(nixbox|dbus-daemon.*Activating)|accountsservice|org\.freedesktop\.Accounts|gkr-pam|pam_unix.*session|WARNING: Failed to parse|xkbcomp|realtime|rtkit|colord|geoclue|bluetooth|upower|ModemManager|AT-SPI|^Fontconfig error|enumerate user data directory|find config for output|Page-flip failed|EGL_BAD_PARAMETER",
     )
 });
 
@@ -448,6 +459,8 @@ pub(crate) fn is_explained(seen: &Desktop) -> bool {
 /// A session of which logind wrote: when it began and ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Past {
+    /// Its unit: `session-2.scope`.
+    scope: String,
     user: String,
     class: String,
     began_us: u64,
@@ -464,7 +477,8 @@ fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
                 None => "",
             };
             let (user, class) = (found[2].to_owned(), class.to_owned());
-            all.insert(found[1].to_owned(), Past { user, class, began_us: line.at_us, ended_us: None });
+            let scope = format!("session-{}.scope", &found[1]);
+            all.insert(found[1].to_owned(), Past { scope, user, class, began_us: line.at_us, ended_us: None });
         } else if let Some(found) = SESSION_GONE.captures(&line.message)
             && let Some(past) = all.get_mut(&found[1])
         {
@@ -473,11 +487,10 @@ fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
     }
     // An older logind does not tell the class. The managers' sessions have no scope.
     let scopes: BTreeSet<&str> = view.now.journal.iter().map(|line| line.unit.as_str()).collect();
-    let is_none = |id: &str, past: &Past| {
-        past.class.starts_with("manager")
-            || past.class.is_empty() && !scopes.contains(format!("session-{id}.scope").as_str())
+    let is_none = |past: &Past| {
+        past.class.starts_with("manager") || past.class.is_empty() && !scopes.contains(past.scope.as_str())
     };
-    let mut all: Vec<Past> = all.into_iter().filter(|(id, past)| !is_none(id, past)).map(|(_, past)| past).collect();
+    let mut all: Vec<Past> = all.into_values().filter(|past| !is_none(past)).collect();
     all.sort_by_key(|past| past.began_us);
     all
 }
@@ -501,6 +514,13 @@ struct Scene<'a> {
     past: Vec<Past>,
     /// The line by which a compositor refuses to draw in a VM.
     refusal: Option<String>,
+}
+
+/// What is asked why it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Greeter,
+    Session,
 }
 
 /// What a check came to, before it is told.
@@ -691,22 +711,38 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// The last line that tells why something is not there.
-    fn telling(&self) -> Option<&'a JournalLine> {
-        self.seen.journal.iter().rev().find(|line| tells(line))
-    }
-
-    /// `: WORDS` of [`Scene::telling`], or what a terminal shows, or nothing.
-    fn why(&self) -> String {
-        if let Some(line) = self.telling() {
-            return format!(": {}", text::clean(line.message.lines().next().unwrap_or_default()));
-        }
-        let seen = self.seen;
+    /// `: WORDS` of the line that tells why something is not there, or nothing: the display manager's and the users', not
+    /// the kernel's, or what a terminal shows. What the user's session says is not about the login screen, nor the other
+    /// way round; nor is what comes after it. The last line counts, and those first that name what is missing.
+    fn why(&self, what: What) -> String {
+        let greeter = self.seen.greeter.as_ref();
+        let until = match (what, greeter) {
+            (What::Greeter, Some(moment)) if moment.now_us > 0 => moment.now_us,
+            _ => u64::MAX,
+        };
+        let of_other = |unit: &str| {
+            let past = self.past.iter().find(|past| past.scope == unit);
+            past.is_some_and(|past| (past.class == "greeter") != (what == What::Greeter))
+        };
+        let journal = self
+            .seen
+            .journal
+            .iter()
+            .filter(|line| line.at_us <= until && !of_other(&line.unit) && tells(line))
+            .map(|line| line.message.lines().next().unwrap_or_default());
+        let of_greeter = |vt: u32| {
+            greeter.is_some_and(|moment| moment.vt == vt || moment.sessions.iter().any(|session| session.vt == vt))
+        };
+        let terminals = self.seen.terminals.iter().filter(|(vt, _)| what == What::Session || of_greeter(**vt));
+        let again = (what == What::Session).then_some(&self.seen.said_again).into_iter().flatten();
+        let terminals = terminals.flat_map(|(_, lines)| lines).chain(again).map(String::as_str);
         // Who draws has found another way.
-        let tried = |line: &str| self.server.is_some() && TRIES.is_match(line);
-        let tells = |line: &&String| TELLS.is_match(line) && !CHATTER.is_match(line) && !tried(line);
-        let shown = seen.terminals.values().flatten().chain(&seen.said_again).rev().find(tells);
-        shown.map(|line| format!(": {}", text::clean(line))).unwrap_or_default()
+        let draws = what == What::Greeter || self.server.is_some();
+        let tried = |line: &&str| !(draws && TRIES.is_match(line));
+        let shown = terminals.filter(|line| TELLS.is_match(line) && !CHATTER.is_match(line));
+        let lines: Vec<&str> = shown.chain(journal).filter(tried).collect();
+        let named = lines.iter().rev().find(|line| NAMES.is_match(line));
+        named.or(lines.last()).map(|line| format!(": {}", text::clean(line))).unwrap_or_default()
     }
 
     /// The last lines that show it.
@@ -771,12 +807,8 @@ impl<'a> Scene<'a> {
             Found::fail(Finding::new("greeter", summary).detail(self.lines()).evidence("unit", unit.clone()))
         };
         if moment.processes.iter().any(|process| process.name.starts_with("gnome-session-f")) {
-            let said = self.seen.journal.iter().rev().find(|line| line.message.contains("org.freedesktop.systemd1"));
-            let said = said.map(|line| format!(": {}", text::clean(&line.message)));
-            return fail(format!(
-                "the login screen is GNOME's \"Oh no! Something has gone wrong\"{}",
-                said.unwrap_or_else(|| self.why())
-            ));
+            let said = self.why(What::Greeter);
+            return fail(format!("the login screen is GNOME's \"Oh no! Something has gone wrong\"{said}"));
         }
         let greeters: Vec<&Session> =
             moment.sessions.iter().filter(|session| session.is_greeter() && session.is_seated()).collect();
@@ -785,18 +817,21 @@ impl<'a> Scene<'a> {
             .iter()
             .filter(|past| past.class == "greeter" && past.ended_us.is_some_and(|at| at <= moment.now_us))
             .count();
-        let without_session = matches!(self.promise.display_manager.as_deref(), Some("ly" | "lemurs"));
         if ended >= AGAIN {
-            return fail(format!("the greeter of {unit} ended {} without a login{}", times(ended), self.why()));
+            return fail(format!(
+                "the greeter of {unit} ended {} without a login{}",
+                times(ended),
+                self.why(What::Greeter)
+            ));
         }
-        if greeters.is_empty() && !without_session {
+        if greeters.is_empty() && !greets_without_session(self.promise) {
             if moment.end == Ended::Deadline {
                 return Found::Unknown(format!(
                     "no login screen after {}, and the machine is still busy",
                     text::seconds(moment.waited)
                 ));
             }
-            return fail(format!("{unit} is active and there is no login screen{}", self.why()));
+            return fail(format!("{unit} is active and there is no login screen{}", self.why(What::Greeter)));
         }
         // greetd, for one, may still hold a session whose program is gone.
         if let Some(stopped) = moment.processes.iter().find(|process| process.has_card && process.state == "T") {
@@ -826,10 +861,14 @@ impl<'a> Scene<'a> {
             if moment.end == Ended::Deadline {
                 return Found::Unknown(format!("the login screen still starts after {}", text::seconds(moment.waited)));
             }
-            return fail(format!("{unit} has a greeter's session, and nothing draws in it{}", self.why()));
+            return fail(format!("{unit} has a greeter's session, and nothing draws in it{}", self.why(What::Greeter)));
         }
         if look.is_console {
-            return fail(format!("a console on vt {} is shown instead of the login screen{}", moment.vt, self.why()));
+            return fail(format!(
+                "a console on vt {} is shown instead of the login screen{}",
+                moment.vt,
+                self.why(What::Greeter)
+            ));
         }
         if look.is_flat {
             if moment.end == Ended::Deadline {
@@ -841,7 +880,7 @@ impl<'a> Scene<'a> {
             return fail(format!(
                 "the login screen is one flat colour ({}){}",
                 colour(look.dominant_colour),
-                self.why()
+                self.why(What::Greeter)
             ));
         }
         let who = greeters.first().map_or(String::new(), |greeter| format!(", as {}", text::clean(&greeter.user)));
@@ -890,7 +929,7 @@ impl<'a> Scene<'a> {
                     "the session of {user} ended {}, the last time after {}{}",
                     times(over.len()),
                     text::micros(lived),
-                    self.why()
+                    self.why(What::Session)
                 ));
             }
             if moment.end == Ended::Deadline {
@@ -899,7 +938,7 @@ impl<'a> Scene<'a> {
                     text::seconds(moment.waited)
                 ));
             }
-            return fail(format!("there is no session of {user}{}", self.why()));
+            return fail(format!("there is no session of {user}{}", self.why(What::Session)));
         };
         if !session.active {
             return fail(format!("the session of {user} is on vt {}, and vt {} is shown", session.vt, moment.vt));
@@ -925,14 +964,14 @@ impl<'a> Scene<'a> {
                 known.desktop,
                 text::clean(&process.name),
                 text::list(&expected),
-                self.why()
+                self.why(What::Session)
             ));
         }
         let promised_kind = self.promised_kind(&expected);
         if let Some(promised) = promised_kind
             && promised != kind
         {
-            return fail(format!("the session of {user} is {kind}, promised is {promised}{}", self.why()));
+            return fail(format!("the session of {user} is {kind}, promised is {promised}{}", self.why(What::Session)));
         }
         let way = match &self.seen.way {
             Way::LoggedIn { how, .. } => format!("; {how}"),
@@ -1041,7 +1080,7 @@ impl<'a> Scene<'a> {
                         format!(
                             "the session of {user} ended {}: what it starts does not stay{}",
                             times(over.len()),
-                            self.why()
+                            self.why(What::Session)
                         ),
                     )
                 } else {
@@ -1066,7 +1105,7 @@ impl<'a> Scene<'a> {
                         "{} runs and serves no display, {} after the boot{}",
                         text::clean(&hung.name),
                         text::seconds(moment.waited),
-                        self.why()
+                        self.why(What::Session)
                     ),
                 );
             }
@@ -1075,13 +1114,17 @@ impl<'a> Scene<'a> {
                     "nothing draws in the session of {user} yet, and the machine is still busy"
                 ));
             }
-            return fail("compositor", format!("nothing draws in the session of {user}{}", self.why()));
+            return fail("compositor", format!("nothing draws in the session of {user}{}", self.why(What::Session)));
         };
         let name = self.name();
         if over.len() >= AGAIN {
             return fail(
                 &server.name,
-                format!("{name} runs, after {} earlier sessions of {user} ended{}", over.len(), self.why()),
+                format!(
+                    "{name} runs, after {} earlier sessions of {user} ended{}",
+                    over.len(),
+                    self.why(What::Session)
+                ),
             );
         }
         let lived = moment.now_us.saturating_sub(server.since_us);
@@ -1401,14 +1444,14 @@ impl<'a> Scene<'a> {
                 return fail(format!(
                     "one flat colour ({colour}) while {name} runs, and a window of {} is not seen either{}",
                     window.program,
-                    self.why()
+                    self.why(What::Session)
                 ));
             }
             let paints = known.is_some_and(|known| PAINT.contains(&known.desktop));
             if !reacts("pointer") && (paints || refused.is_some()) {
                 let why = match refused {
                     Some(window) => format!("; {}", opens_none(window)),
-                    None => self.why(),
+                    None => self.why(What::Session),
                 };
                 return fail(format!(
                     "one flat colour ({colour}) while {name} runs, which does not react to the pointer{why}"

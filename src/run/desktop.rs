@@ -3,7 +3,8 @@
 //!
 //! `READY=1` comes long before a desktop paints, and nothing tells when it has: so the picture is waited for, by how
 //! much it changes. Each wait ends when what is promised is there and the picture steady, when the machine does nothing
-//! any more (longer than any D-Bus call waits), when the same goes wrong again and again, or at its deadline.
+//! any more (longer than any D-Bus call waits), when the session has ended and the login screen is back, when the same goes
+//! wrong again and again, or at its deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -251,6 +252,10 @@ impl See<'_> {
             }
             match self.someone() {
                 _ if self.person => seen.way = Way::None("who sits in front of it logs in".to_owned()),
+                // It takes the screen again and again, whatever else is shown there.
+                _ if seen.greeter.as_ref().is_some_and(|moment| moment.end == Ended::Loop) => {
+                    seen.way = Way::None("the login screen ends and begins anew all the time".to_owned());
+                }
                 None => seen.way = Way::None("no user of the configuration could be logged in".to_owned()),
                 Some(account) => {
                     seen.user = Some(account.name.clone());
@@ -329,6 +334,7 @@ impl See<'_> {
         let mut looked: Option<Instant> = None;
         let mut pause = SESSIONS_INTERVAL;
         let mut known: BTreeSet<String> = BTreeSet::new();
+        let mut was_here = false;
         loop {
             let told = match &mut logind {
                 Some(logind) => {
@@ -368,22 +374,33 @@ impl See<'_> {
             let idle_for = rest.glance(guest.worked(self.patience).await.ok());
             let still = self.watch.still();
             moment.look = self.watch.last().map(|shot| look::describe(&shot.picture));
+            let greeted = moment.sessions.iter().any(|session| session.is_greeter() && session.is_seated());
             let here = match goal {
-                Goal::Greeter => moment.sessions.iter().any(|session| session.is_greeter() && session.is_seated()),
+                Goal::Greeter => greeted,
                 Goal::Session(account) => {
                     moment.sessions.iter().any(|session| session.is_seated() && session.uid == account.uid)
                 }
             };
+            was_here |= here;
             let text_expected = matches!(goal, Goal::Greeter) && judging::is_text_greeter(self.desktop);
-            let here = here || text_expected;
+            let here = here || matches!(goal, Goal::Greeter) && judging::greets_without_session(self.desktop);
             let shows = moment.look.as_ref().is_some_and(|look| text_expected || !look.is_console && !look.is_flat);
             // Processes are looked at when there is something to see, or nothing any more.
             // A picture that is still while the machine works is about to change: a wallpaper is being decoded.
             let quiet = idle_for >= QUIET || still >= steady * 10;
+            // Who is back at the login screen is not logged in a second time.
+            let thrown_back = was_here && !here && greeted && still >= steady && quiet;
             let settled = still >= steady && quiet || idle_for >= IDLE_PLAIN;
             let due = looked.is_none_or(|at| at.elapsed() > pause);
             let past = Instant::now() >= deadline;
-            if settled && due || past {
+            let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
+            let ended = known.iter().filter(|id| !there.contains(id)).count();
+            let serves = |processes: &[Process]| match goal {
+                Goal::Greeter => here,
+                Goal::Session(account) => judging::display_server(processes, account.uid).is_some(),
+            };
+            let looping = ended >= LOOP && !(here && serves(&moment.processes));
+            if settled && due || past || looping || thrown_back {
                 pause = pause * 3 / 2;
                 match guest.desktop_processes(self.patience).await {
                     Ok((vt, now_us, processes)) => {
@@ -396,12 +413,7 @@ impl See<'_> {
                 // Our own question is not the guest's work.
                 rest.pass_over(guest.worked(self.patience).await.ok());
             }
-            let serves = match goal {
-                Goal::Greeter => here,
-                Goal::Session(account) => judging::display_server(&moment.processes, account.uid).is_some(),
-            };
-            let there: BTreeSet<&String> = moment.sessions.iter().map(|session| &session.id).collect();
-            let ended = known.iter().filter(|id| !there.contains(id)).count();
+            let serves = serves(&moment.processes);
             let stopped = moment.processes.iter().any(|process| process.has_card && process.state == "T");
             // A login by itself happens once: after it there is a login screen, and nobody in front of it.
             let over = matches!(goal, Goal::Session(_))
@@ -413,6 +425,7 @@ impl See<'_> {
             } else if ended >= LOOP && !(here && serves) {
                 Some(Ended::Loop)
             } else if stopped
+                || thrown_back
                 || idle_for >= IDLE
                 || over && idle_for >= IDLE_PLAIN
                 || here && serves && looked.is_some() && idle_for >= IDLE_PLAIN && still >= IDLE_PLAIN

@@ -72,6 +72,8 @@ let
       load-module module-native-protocol-unix
       load-module module-pipe-sink sink_name=speakers file=/run/user/1000/speakers format=s16le rate=48000 channels=2
       set-default-sink speakers
+      load-module module-alsa-source source_name=microphone device=hw:0
+      set-default-source microphone
     '';
   } (beside "pulseaudio.service" "speakers" "Plays what comes through the pipe" ''
     until [ -p /run/user/1000/speakers ]; do sleep 0.1; done

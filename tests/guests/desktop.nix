@@ -3,25 +3,7 @@
 let
   inherit (packages) dist sw run;
   inherit (import ./guest.nix packages) recursiveUpdate;
-
-  guest = name: expect: description: {
-    inherit name;
-    value = {
-      inherit expect;
-      machine = mkGuest ({ inherit name; } // description);
-    };
-  };
-
-  alice = { isNormalUser = true; uid = 1000; extraGroups = [ "wheel" ]; initialPassword = "alice"; description = "Alice"; };
-  # What every desktop has: a screen, a user, sound.
-  seated = {
-    users.users.alice = alice;
-    services.pipewire = { enable = true; audio.enable = true; pulse.enable = true; alsa.enable = true; };
-    security.rtkit.enable = true;
-    virtualisation = { graphics = true; memorySize = 2048; };
-  };
-  # on DESKTOP CONFIG: a machine of that desktop, CONFIG laid over.
-  on = desktop: config: { config = recursiveUpdate desktop config; };
+  inherit (import ./seat.nix { inherit mkGuest packages; }) guest seated on;
 
   alices = command: { inherit command; user = "alice"; };
   agreety = { command = "${sw}/bin/agreety --cmd sway"; };

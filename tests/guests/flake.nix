@@ -20,7 +20,9 @@
       guests =
         machinesOf "guest" ./machines.nix
         // machinesOf "audio" ./audio.nix
-        // machinesOf "desktop" ./desktop.nix;
+        // machinesOf "desktop" ./desktop.nix
+        // machinesOf "desktop" ./display.nix
+        // machinesOf "gnome" ./gnome.nix;
       withMachine = builtins.removeAttrs guests (builtins.filter (n: !(guests.${n} ? machine)) (builtins.attrNames guests));
     in
     {

@@ -2,9 +2,10 @@
 # services/x11): a function from a description to what is laid under it.
 { dist, sw, run, here }:
 let
-  inherit (builtins) attrNames concatStringsSep filter isAttrs listToAttrs map mapAttrs toJSON;
+  inherit (builtins) attrNames concatStringsSep filter isAttrs isList listToAttrs map mapAttrs toJSON;
   when = cond: value: if cond then value else { };
-  recursive = a: b: a // mapAttrs (n: v: if isAttrs v && !(v ? type) && a ? ${n} && isAttrs a.${n} then recursive a.${n} v else v) b;
+  # Lists are joined: each part below adds units and rules of its own.
+  recursive = a: b: a // mapAttrs (n: v: if isList v && a ? ${n} && isList a.${n} then a.${n} ++ v else if isAttrs v && !(v ? type) && a ? ${n} && isAttrs a.${n} then recursive a.${n} v else v) b;
   merge = builtins.foldl' recursive { };
   lines = concatStringsSep "\n";
   at = path: fallback: set: builtins.foldl' (value: name: if isAttrs value && value ? ${name} then value.${name} else fallback) set path;
@@ -96,9 +97,12 @@ let
   sessionWrapper = run "xsession-wrapper" { } (
     here "$out" ''
       #!${sw}/bin/bash
+      if [ -z "$_DID_SYSTEMD_CAT" ]; then
+        export _DID_SYSTEMD_CAT=1
+        exec ${sw}/bin/systemd-cat -t xsession "$0" "$@"
+      fi
       . /etc/profile
       cd "$HOME"
-      exec > >(systemd-cat -t xsession) 2>&1
       ${sw}/bin/dbus-update-activation-environment --systemd --all
       systemctl --user import-environment DISPLAY XAUTHORITY XDG_SESSION_ID XDG_CURRENT_DESKTOP
       if [ "$XDG_SESSION_TYPE" = x11 ]; then systemctl --user start nixos-fake-graphical-session.target; fi
@@ -169,7 +173,7 @@ merge [
       "lightdm/lightdm.conf".text = ini {
         LightDM = {
           greeter-user = "lightdm";
-          greeters-directory = "${dist}/usr/share/xgreeters";
+          greeters-directory = toString (lightdm.greeter.package or "${dist}/usr/share/xgreeters");
           sessions-directory = "${desktops}/share/xsessions:${desktops}/share/wayland-sessions";
         };
         "Seat:*" = {
@@ -179,7 +183,7 @@ merge [
         }
         // when (dm ? defaultSession && dm.defaultSession != null) { user-session = dm.defaultSession; }
         // when (autologinUser != null) { autologin-user = autologinUser; autologin-user-timeout = 0; autologin-session = dm.defaultSession or "xfce"; };
-      };
+      } + lightdm.extraConfig or "";
       "lightdm/users.conf".text = ini { UserList = { minimum-uid = 1000; hidden-users = "nobody"; hidden-shells = "/run/current-system/sw/bin/nologin"; }; };
       "lightdm/lightdm-gtk-greeter.conf".text = ini { greeter = { theme-name = "Adwaita"; background = "${dist}/usr/share/backgrounds/xfce/xfce-blue.jpg"; }; };
       "pam.d/lightdm".text = pamLogin;
@@ -203,7 +207,7 @@ merge [
     users.users.gdm = { isSystemUser = true; uid = 132; group = "gdm"; home = "/var/lib/gdm3"; description = "GDM user"; };
     users.groups.gdm.gid = 132;
     environment.etc = {
-      "gdm3/daemon.conf".text = ini { daemon = { WaylandEnable = "true"; } // when (autologinUser != null) { AutomaticLoginEnable = "true"; AutomaticLogin = autologinUser; }; };
+      "gdm3/daemon.conf".text = ini { daemon = { User = "gdm"; Group = "gdm"; WaylandEnable = "true"; } // when (autologinUser != null) { AutomaticLoginEnable = "true"; AutomaticLogin = autologinUser; }; };
       "pam.d/gdm-password".text = pamLogin;
       "pam.d/gdm-autologin".text = pamAutologin;
       "pam.d/gdm-launch-environment".text = pamGreeter;
@@ -251,12 +255,30 @@ merge [
     # The document portal mounts by it.
     system.activationScripts.fusermount = "install -m 4755 ${dist}/usr/libexec/fusermount3 /run/wrappers/bin/fusermount3";
   })
+  (when xfce {
+    # Programs of NixOS find these below the system's path; startxfce4 of Debian knows but this place.
+    environment.etc = {
+      "xdg/xfce4".source = "${dist}/etc/xdg/xfce4";
+      "xdg/menus".source = "${dist}/etc/xdg/menus";
+      "xdg/autostart/xfsettingsd.desktop".source = "${dist}/etc/xdg/autostart/xfsettingsd.desktop";
+    };
+  })
+  (when gnome {
+    systemd = {
+      upstreamSystemUnits = [ "upower.service" "colord.service" ];
+      # Which of its services this session has.
+      upstreamUserUnits = [ "gnome-session@gnome.target.d" ];
+    };
+    users.users.colord = { isSystemUser = true; uid = 993; group = "colord"; home = "/var/lib/colord"; };
+    users.groups.colord.gid = 993;
+    programs.xwayland.enable = true;
+  })
   (when (sway || gnome) { xdg.portal.enable = true; })
   (when (isX || gdm) {
     environment.etc = { "X11".source = "${dist}/etc/X11"; };
   })
   (when (desktop || isX || greetd.enable or false || gdm) {
-    services.displayManager.enable = true;
+    services.displayManager = { enable = true; sessionData.desktops = desktops; };
     environment.etc = listToAttrs (map (kind: { name = "display-manager/${kind}"; value.source = "${desktops}/share/${kind}"; }) [ "wayland-sessions" "xsessions" ]);
   })
 ]

@@ -149,7 +149,7 @@ let
 
   # Of Debian's user units, those that no option stands for: every user manager has them. What NixOS links only when
   # an option says so is left to that (systemd.upstreamUserUnits).
-  optionalUserUnits = "pipewire*|filter-chain*|wireplumber*|pulseaudio*";
+  optionalUserUnits = "pipewire*|filter-chain*|wireplumber*|pulseaudio*|thunar*";
 
   unitValue = v: if isBool v then (if v then "true" else "false") else toString v;
   section = title: attrs:

@@ -539,7 +539,14 @@ fn greeters() {
 
     let mut sad = guest().at_greeter();
     sad.greeter().processes.push(Process { name: "gnome-session-f".into(), uid: 990, ..Process::default() });
-    sad.fails("greeter", "Oh no");
+    let bus = "org.freedesktop.systemd1";
+    let said = format!("Error: The name {bus} was not provided by any .service files");
+    sad.seen.journal.push(line("session-c1.scope", 19_000_000, &said));
+    sad.seen.journal.push(line("dbus.service", 30_000_000, &format!("Successfully activated service '{bus}'")));
+    sad.fails(
+        "greeter",
+        "Oh no! Something has gone wrong\": Error: The name org.freedesktop.systemd1 was not provided",
+    );
 
     let mut again = guest().at_greeter();
     for n in 0..3 {
@@ -558,6 +565,55 @@ fn greeters() {
     flat.greeter().look = Some(black());
     flat.greeter().end = Ended::Idle;
     flat.fails("greeter", "one flat colour (black)");
+}
+
+#[test]
+fn what_is_said_elsewhere_is_no_reason() {
+    let said = |guest: &mut Guest, unit: &str, at: u64, words: &str| guest.seen.journal.push(line(unit, at, words));
+    let began =
+        |id: &str, user: &str| format!("New session '{id}' of user '{user}' with class '{}' and type 'x11'.", user);
+    let mut none = guest().at_greeter();
+    none.greeter().sessions.clear();
+    none.greeter().end = Ended::Idle;
+    none.greeter().now_us = 30_000_000;
+    said(&mut none, "display-manager.service", 19_000_000, "Failed to execute child process gnome-session");
+    // The session that nixbox began afterwards.
+    said(&mut none, "session-1.scope", 31_000_000, "Could not initialize EGL");
+    said(&mut none, "display-manager.service", 31_000_000, "error: something else");
+    none.seen.terminals.insert(8, vec!["error: of another terminal".into()]);
+    none.fails("greeter", "Failed to execute child process");
+
+    // On a terminal stands what a compositor without a graphics card always says.
+    let mut bare = guest().at_greeter();
+    bare.greeter().look = Some(black());
+    bare.greeter().end = Ended::Idle;
+    let shown = [
+        "00:00:04.912 [wlr] [render/gles2/renderer.c:499] Could not initialize EGL",
+        "sh: line 1: gtkgreet: command not found",
+        "Fontconfig error: No writable cache directories",
+        "Could not find config for output Virtual-1",
+        "something failed after that",
+    ];
+    bare.seen.terminals.insert(1, shown.map(str::to_owned).to_vec());
+    bare.fails("greeter", "one flat colour (black): sh: line 1: gtkgreet: command not found");
+
+    // The login screen that comes back after a session ended has troubles of its own, and LightDM asks who is there.
+    let mut thrown = guest();
+    thrown.moment().sessions = vec![session("c1", "lightdm", 78, "greeter")];
+    thrown.moment().processes.clear();
+    thrown.moment().end = Ended::Idle;
+    thrown.seen.manager = None;
+    said(&mut thrown, "session-1.scope", 20_300_000, "niri-session: not found");
+    said(&mut thrown, "systemd-logind.service", 20_400_000, "Removed session 1.");
+    said(&mut thrown, "systemd-logind.service", 22_000_000, &began("c1", "greeter"));
+    said(&mut thrown, "session-c1.scope", 23_000_000, "greeter: Failed to open a sound");
+    said(
+        &mut thrown,
+        "display-manager.service",
+        24_000_000,
+        "Error getting user list from org.freedesktop.Accounts: GDBus.Error:org.freedesktop.DBus.Error.ServiceUnknown",
+    );
+    thrown.fails("session", "ended once, the last time after 0.4 s: niri-session: not found");
 }
 
 #[test]
