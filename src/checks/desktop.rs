@@ -650,9 +650,10 @@ impl<'a> Scene<'a> {
             let past = self.past.iter().find(|past| past.scope == unit);
             past.is_some_and(|past| (past.class == "greeter") != (what == What::Greeter))
         };
-        // Whose business it is: others find fault with much.
+        // Whose business it is: others find fault with much. Who is gone before its line is read has no unit any more.
         let close = |unit: &str| {
-            MANAGERS.contains(&unit)
+            unit.is_empty()
+                || MANAGERS.contains(&unit)
                 || unit.ends_with(".scope") && !of_other(unit)
                 || ["gnome-session", "gnome.Shell", "plasma", "wayland"].iter().any(|word| unit.contains(word))
         };

@@ -269,6 +269,7 @@ merge [
       # Which of its services this session has.
       upstreamUserUnits = [ "gnome-session@gnome.target.d" ];
     };
+    environment.etc."xdg/autostart".source = "${dist}/etc/xdg/autostart";
     users.users.colord = { isSystemUser = true; uid = 993; group = "colord"; home = "/var/lib/colord"; };
     users.groups.colord.gid = 993;
     programs.xwayland.enable = true;

@@ -501,7 +501,7 @@ fn what_is_said_elsewhere_is_no_reason() {
     thrown.moment().processes.clear();
     thrown.moment().end = Ended::Idle;
     thrown.seen.manager = None;
-    said(&mut thrown, "session-1.scope", 20_300_000, "niri-session: not found");
+    said(&mut thrown, "", 20_300_000, "niri-session: not found");
     said(&mut thrown, "systemd-logind.service", 20_400_000, "Removed session 1.");
     said(&mut thrown, "systemd-logind.service", 22_000_000, &began("c1", "greeter"));
     said(&mut thrown, "session-c1.scope", 23_000_000, "greeter: Failed to open a sound");
