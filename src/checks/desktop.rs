@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{self, Skipped, is_active, is_failed, pattern};
-use super::{Finding, Judgement, View, conclude, sandbox, text};
+use super::{Finding, Judgement, Plan, View, conclude, sandbox, text};
 use crate::build::promises::{PromisedDesktop, PromisedUnit, Promises};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way};
 use crate::guest::facts::{Account, Facts, JournalLine};
@@ -74,6 +74,13 @@ pub(crate) fn is_text_greeter(desktop: &PromisedDesktop) -> bool {
 /// Whether the login screen is there without a session of logind's: it runs as the service itself.
 pub(crate) fn greets_without_session(desktop: &PromisedDesktop) -> bool {
     matches!(desktop.display_manager.as_deref(), Some("ly" | "lemurs"))
+}
+
+/// A display manager's unit that failed: that is told where units are, and there is no desktop to look at.
+pub(crate) fn failed_manager(plan: &Plan, facts: &Facts) -> Option<&'static str> {
+    let told = plan.has("services.failed-units") || plan.has("services.promised");
+    let failed = |name: &str| facts.unit(name).is_some_and(|unit| is_failed(unit) || unit::is_refused(unit));
+    MANAGERS.into_iter().find(|name| told && failed(name))
 }
 
 /// The units that are promised to a user's manager: the configuration's and home-manager's, those that something wants.
@@ -519,11 +526,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let all = |out: &mut Judgement, status, why: &str| {
         out.results.extend(IDS.iter().map(|id| CheckResult::new(*id, status, why)));
     };
-    // What failed as a unit is told there.
-    let failed = MANAGERS.iter().find(|name| {
-        view.unit(name).is_some_and(|unit| is_failed(unit) || unit::is_refused(unit))
-            && (view.wants("services.failed-units") || view.wants("services.promised"))
-    });
+    let failed = failed_manager(view.plan, view.now);
     if let Some(name) = failed {
         return all(out, Status::Skip, &format!("{name} failed"));
     }

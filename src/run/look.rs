@@ -158,6 +158,9 @@ impl Look<'_> {
     /// The desktop, where one is promised, and what became of the rest while it was waited for.
     async fn desktop(&self, guest: &Guest, looks: Looks, screen: Screen) -> Looks {
         let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return looks };
+        if checks::desktop::failed_manager(self.plan, looks.now()).is_some() {
+            return looks;
+        }
         let see = See {
             promises: &self.plan.promises,
             desktop,

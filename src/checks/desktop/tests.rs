@@ -515,6 +515,19 @@ fn what_is_said_elsewhere_is_no_reason() {
 }
 
 #[test]
+fn a_display_manager_that_failed_is_told_as_a_unit() {
+    let mut guest = guest().at_greeter();
+    guest.facts.units[0].active_state = "failed".into();
+    let judged = guest.judged();
+    let told = |(status, why): &(Status, String)| *status == Status::Skip && why == "greetd.service failed";
+    assert!(judged.values().all(told), "{judged:#?}");
+    let plan = checks::plan(&guest.promises, &Settings::default(), &Selection::default());
+    assert_eq!(failed_manager(&plan, &guest.facts), Some("greetd.service"));
+    guest.facts.units[0].active_state = "active".into();
+    assert_eq!(failed_manager(&plan, &guest.facts), None);
+}
+
+#[test]
 fn session_files_are_read_and_chosen() {
     let text = "==> /x/share/wayland-sessions/sway.desktop <==\n[Desktop Entry]\nName=Sway\nExec=sway --unsupported-gpu\nDesktopNames=sway;wlroots\n\n[Desktop Action x]\nExec=y\n\
         ==> /x/share/xsessions/none+i3.desktop <==\n[Desktop Entry]\nExec=/nix/store/x/i3\n==> /x/share/xsessions/hidden.desktop <==\n[Desktop Entry]\nHidden=true\nExec=z\n";
