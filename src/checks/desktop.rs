@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{self, Skipped, is_active, is_failed, pattern};
-use super::{Finding, Judgement, View, conclude, sandbox, text};
+use super::{Finding, Judgement, Plan, View, conclude, sandbox, text};
 use crate::build::promises::{PromisedDesktop, PromisedUnit, Promises};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
 use crate::guest::facts::{Account, Facts, JournalLine};
@@ -73,6 +73,13 @@ pub(crate) fn is_text_greeter(desktop: &PromisedDesktop) -> bool {
 /// Whether the login screen is there without a session of logind's: it runs as the service itself.
 pub(crate) fn greets_without_session(desktop: &PromisedDesktop) -> bool {
     matches!(desktop.display_manager.as_deref(), Some("ly" | "lemurs"))
+}
+
+/// A display manager's unit that failed: that is told where units are, and there is no desktop to look at.
+pub(crate) fn failed_manager(plan: &Plan, facts: &Facts) -> Option<&'static str> {
+    let told = plan.has("services.failed-units") || plan.has("services.promised");
+    let failed = |name: &str| facts.unit(name).is_some_and(|unit| is_failed(unit) || unit::is_refused(unit));
+    MANAGERS.into_iter().find(|name| told && failed(name))
 }
 
 /// The units that are promised to a user's manager: the configuration's and home-manager's, those that something wants.
@@ -443,8 +450,9 @@ fn crashes(view: &View<'_>, seen: &Desktop) -> Vec<Crash> {
 
 /// Whether a line tells why something is not there: the display manager's and the session's, not the kernel's.
 fn tells(line: &JournalLine) -> bool {
-    // Whose business it is: others find fault with much.
-    let close = MANAGERS.contains(&line.unit.as_str())
+    // Whose business it is: others find fault with much. Who is gone before its line is read has no unit any more.
+    let close = line.unit.is_empty()
+        || MANAGERS.contains(&line.unit.as_str())
         || line.unit.ends_with(".scope")
         || ["gnome-session", "gnome.Shell", "plasma", "wayland"].iter().any(|word| line.unit.contains(word));
     close && line.transport != "kernel" && TELLS.is_match(&line.message) && !CHATTER.is_match(&line.message)
@@ -542,11 +550,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let all = |out: &mut Judgement, status, why: &str| {
         out.results.extend(IDS.iter().map(|id| CheckResult::new(*id, status, why)));
     };
-    // What failed as a unit is told there.
-    let failed = MANAGERS.iter().find(|name| {
-        view.unit(name).is_some_and(|unit| is_failed(unit) || unit::is_refused(unit))
-            && (view.wants("services.failed-units") || view.wants("services.promised"))
-    });
+    let failed = failed_manager(view.plan, view.now);
     if let Some(name) = failed {
         all(out, Status::Skip, &format!("{name} failed"));
         // Why, where it is not of those who can tell it.

@@ -161,6 +161,9 @@ impl Look<'_> {
     /// Since when it was painted, too.
     async fn desktop(&self, guest: &Guest, looks: Looks, screen: Screen) -> (Looks, Option<Instant>) {
         let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return (looks, None) };
+        if checks::desktop::failed_manager(self.plan, looks.now()).is_some() {
+            return (looks, None);
+        }
         let see = See {
             promises: &self.plan.promises,
             desktop,

@@ -49,7 +49,7 @@ let
     # desk-gdm50-no-gnome-session: what should ask for a password was not installed with what shows it.
     (guest "greeter-missing" (greeterFails "gtkgreet") (broken text { services.greetd.settings.default_session.command = inSway [ "exec gtkgreet -l" ]; }))
     # desk-gdm-oh-no-screen: a page that nobody can log in on, shown where the session's systemd could not be reached.
-    (guest "greeter-oh-no" (greeterFails "The name org.freedesktop.systemd1 was not provided") (
+    (guest "greeter-oh-no" (greeterFails "Failed to execute program org.freedesktop.systemd1") (
       broken (withGreeter "oh-no" "${script "oh-no" ''
         ${sw}/bin/systemd-cat -t gnome-session ${sw}/bin/dbus-run-session -- ${sw}/bin/dbus-send --session --print-reply \
           --dest=org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.DBus.Peer.Ping && exit

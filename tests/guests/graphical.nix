@@ -165,7 +165,7 @@ merge [
         };
         "autovt@tty7".enable = false;
       };
-      tmpfiles.rules = [ "d /run/lightdm 0711 lightdm lightdm -" "d /var/cache/lightdm 0711 root lightdm -" "d /var/lib/lightdm 1770 lightdm lightdm -" "d /var/log/lightdm 1775 root lightdm -" ];
+      tmpfiles.rules = [ "d /run/lightdm 0711 lightdm lightdm -" "d /var/cache/lightdm 0711 root lightdm -" "d /var/lib/lightdm 1770 lightdm lightdm -" "d /var/lib/lightdm/data 1770 lightdm lightdm -" "d /var/log/lightdm 1775 root lightdm -" ];
     };
     users.users.lightdm = { isSystemUser = true; uid = 78; group = "lightdm"; home = "/var/lib/lightdm"; };
     users.groups.lightdm.gid = 78;
@@ -269,6 +269,7 @@ merge [
       # Which of its services this session has.
       upstreamUserUnits = [ "gnome-session@gnome.target.d" ];
     };
+    environment.etc."xdg/autostart".source = "${dist}/etc/xdg/autostart";
     users.users.colord = { isSystemUser = true; uid = 993; group = "colord"; home = "/var/lib/colord"; };
     users.groups.colord.gid = 993;
     programs.xwayland.enable = true;

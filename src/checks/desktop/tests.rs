@@ -603,7 +603,7 @@ fn what_is_said_elsewhere_is_no_reason() {
     thrown.moment().processes.clear();
     thrown.moment().end = Ended::Idle;
     thrown.seen.manager = None;
-    said(&mut thrown, "session-1.scope", 20_300_000, "niri-session: not found");
+    said(&mut thrown, "", 20_300_000, "niri-session: not found");
     said(&mut thrown, "systemd-logind.service", 20_400_000, "Removed session 1.");
     said(&mut thrown, "systemd-logind.service", 22_000_000, &began("c1", "greeter"));
     said(&mut thrown, "session-c1.scope", 23_000_000, "greeter: Failed to open a sound");
@@ -614,6 +614,19 @@ fn what_is_said_elsewhere_is_no_reason() {
         "Error getting user list from org.freedesktop.Accounts: GDBus.Error:org.freedesktop.DBus.Error.ServiceUnknown",
     );
     thrown.fails("session", "ended once, the last time after 0.4 s: niri-session: not found");
+}
+
+#[test]
+fn a_display_manager_that_failed_is_told_as_a_unit() {
+    let mut guest = guest().at_greeter();
+    guest.facts.units[0].active_state = "failed".into();
+    let judged = guest.judged();
+    let told = |(status, why): &(Status, String)| *status == Status::Skip && why == "greetd.service failed";
+    assert!(judged.values().all(told), "{judged:#?}");
+    let plan = checks::plan(&guest.promises, &Settings::default(), &Selection::default());
+    assert_eq!(failed_manager(&plan, &guest.facts), Some("greetd.service"));
+    guest.facts.units[0].active_state = "active".into();
+    assert_eq!(failed_manager(&plan, &guest.facts), None);
 }
 
 #[test]
