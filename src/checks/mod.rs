@@ -19,7 +19,7 @@
 //! promised firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
 //! of another unit is listed under that one. A machine that did not come up is judged by `boot.*` alone.
 
-mod audio;
+pub(crate) mod audio;
 mod boot;
 pub mod catalog;
 mod comedown;

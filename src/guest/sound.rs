@@ -197,6 +197,8 @@ pub struct Tone {
     pub unmuted: bool,
     /// What came out of the card.
     pub heard: Option<crate::signal::Heard>,
+    /// What was wrong the first time, where it was played twice.
+    pub first: Option<String>,
 }
 
 /// What came of recording.
@@ -215,6 +217,8 @@ pub struct Recording {
     pub unmuted: bool,
     /// What was in it.
     pub heard: Option<crate::signal::Heard>,
+    /// What was wrong the first time, where it was recorded twice.
+    pub first: Option<String>,
 }
 
 impl Sink {
@@ -557,6 +561,7 @@ impl Guest {
             hung: output.timed_out,
             unmuted: unmute,
             heard: None,
+            first: None,
         })
     }
 
@@ -615,6 +620,7 @@ impl Guest {
             took: 0.0,
             unmuted: unmute,
             heard: None,
+            first: None,
         };
         Ok((recording, output.stdout))
     }

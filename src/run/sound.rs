@@ -9,10 +9,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::build::promises::{PromisedAudio, Promises};
+use crate::checks::audio as judging;
 use crate::event::Events;
 use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
-use crate::guest::sound::{Recording, Seat, ServerKind, Sound};
+use crate::guest::sound::{Recording, Seat, ServerKind, Sink, Sound, Tone};
 use crate::machine::{Ears, sound as card};
 use crate::names::artifact;
 use crate::report::artifacts::Artifacts;
@@ -52,6 +53,19 @@ pub(super) struct Hear<'a> {
     pub(super) artifacts: Option<&'a Artifacts>,
 }
 
+/// Does it, and once more where what was heard is wrong: a busy host spoils one time, what is broken every time. What
+/// was wrong the first time is told, too.
+async fn twice<T>(
+    once: impl AsyncFn() -> Result<T, String>,
+    heard: impl Fn(&T) -> Option<&Heard>,
+) -> Result<(T, Option<String>), String> {
+    let first = once().await?;
+    match heard(&first).and_then(judging::spoilt) {
+        None => Ok((first, None)),
+        Some(wrong) => Ok((once().await?, Some(wrong))),
+    }
+}
+
 impl Hear<'_> {
     /// Looks and listens. The error: why nothing could be looked at.
     pub(super) async fn hear(&self, guest: &Guest) -> Result<Sound, String> {
@@ -67,8 +81,8 @@ impl Hear<'_> {
         let is_silent = sound.sink().is_none_or(|sink| sink.null);
         if self.plays && sound.card.driven && !is_silent && sound.unheard.is_none() {
             self.events.doing("playing tones");
-            match self.play(guest, &seat, kind, &sound).await {
-                Ok(tone) => sound.tone = Some(tone),
+            match twice(async || self.play(guest, &seat, kind, &sound).await, |tone| tone.heard.as_ref()).await {
+                Ok((tone, first)) => sound.tone = Some(Tone { first, ..tone }),
                 Err(error) => drop(sound.gaps.insert("tone".to_owned(), error)),
             }
             // A session's start may have set it since the card was looked at.
@@ -79,13 +93,11 @@ impl Hear<'_> {
             }
         }
         // What is muted has nothing to say, and stays as the person has it.
-        let speaks = |source: &crate::guest::sound::Sink| {
-            !source.null && (self.new_card(kind) || !source.muted && !source.is_turned_down())
-        };
+        let speaks = |source: &Sink| !source.null && (self.new_card(kind) || !source.muted && !source.is_turned_down());
         if self.records && sound.card.records && sound.no_microphone.is_none() && sound.source().is_some_and(speaks) {
             self.events.doing("recording from the microphone");
-            match self.record(guest, &seat, kind, &sound).await {
-                Ok(recording) => sound.recording = Some(recording),
+            match twice(async || self.record(guest, &seat, kind, &sound).await, |it| it.heard.as_ref()).await {
+                Ok((recording, first)) => sound.recording = Some(Recording { first, ..recording }),
                 Err(error) => drop(sound.gaps.insert("microphone".to_owned(), error)),
             }
         }
@@ -155,13 +167,7 @@ impl Hear<'_> {
         Ok(Recording { heard, took: clock.elapsed().as_secs_f64(), ..recording })
     }
 
-    async fn play(
-        &self,
-        guest: &Guest,
-        seat: &Seat,
-        kind: ServerKind,
-        sound: &Sound,
-    ) -> Result<crate::guest::sound::Tone, String> {
+    async fn play(&self, guest: &Guest, seat: &Seat, kind: ServerKind, sound: &Sound) -> Result<Tone, String> {
         let clock = Instant::now();
         let sequence = Sequence::default();
         let file = wav::write(&tone::render(&sequence, tone::RATE));
@@ -170,7 +176,7 @@ impl Hear<'_> {
         let before = length(self.capture);
         let tone = guest.play(seat, kind, &file, unmute, deadline).await.map_err(|error| error.to_string())?;
         let heard = self.drained(before, &sequence).await?;
-        Ok(crate::guest::sound::Tone { heard, took: clock.elapsed().as_secs_f64(), ..tone })
+        Ok(Tone { heard, took: clock.elapsed().as_secs_f64(), ..tone })
     }
 
     /// Waits until all is out, or nothing more comes, and analyses it.

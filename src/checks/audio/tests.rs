@@ -427,6 +427,14 @@ fn a_hosts_hiccups_are_a_note() {
         [&values[..at(1.1)], &values[at(1.35)..]].concat()
     };
     guest().heard(skipped, skipped).is("tone", Status::Pass, "of the sound were skipped");
+    // Pieces of each are gone: the pitches that are left differ by chance.
+    let mut scattered = guest();
+    let heard = scattered.sound().tone.as_mut().unwrap().heard.as_mut().unwrap();
+    let playback = heard.playback.as_mut().unwrap();
+    (playback.pitch_ratio, playback.pitch_spread, playback.length_ratio_without_dropouts) = (1.0133, 0.03, 0.61);
+    scattered.is("tone", Status::Pass, "39.0 % of the sound were skipped");
+    scattered.sound().tone.as_mut().unwrap().first = Some("the right channel is silent".into());
+    scattered.is("tone", Status::Pass, "the first time the right channel is silent");
     // Every tone shorter at the right pitch is no hiccup.
     let mut short = Sequence::default();
     for (i, tone) in short.tones.iter_mut().enumerate() {
