@@ -117,7 +117,10 @@ impl Log {
         let outcome = Nixbox::try_(guest(name)).args(extra).patient().run();
         if outcome.code() == i32::from(Exit::Interrupted.code()) {
             eprintln!("interrupted: the same goes on where this was");
-            std::process::exit(outcome.code());
+            let code = outcome.code();
+            // Its home goes with it.
+            drop(outcome);
+            std::process::exit(code);
         }
         let report = outcome.report();
         let boot = Boot {
