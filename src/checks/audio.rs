@@ -91,10 +91,15 @@ impl<'a> Ear<'a> {
         if of_pid_1 { self.view.unit(name) } else { self.sound.unit(name) }
     }
 
-    /// What it wrote last.
+    /// What it wrote last, then what its manager did: that alone would be all of a unit that is started again and again.
     fn words(&self, name: &str) -> Vec<String> {
-        let lines: Vec<_> = self.journal().iter().filter(|line| line.unit == name).collect();
-        lines[lines.len().saturating_sub(6)..].iter().map(|line| line.message.clone()).collect()
+        let own = unit::own_lines(self.journal(), name);
+        let of_manager = |line: &&JournalLine| line.unit == name && !own.iter().any(|own| std::ptr::eq(*own, *line));
+        let of_manager: Vec<_> = self.journal().iter().filter(of_manager).collect();
+        let last = |lines: &[&JournalLine]| -> Vec<String> {
+            lines[lines.len().saturating_sub(3)..].iter().map(|line| line.message.clone()).collect()
+        };
+        [last(&own), last(&of_manager)].concat()
     }
 
     /// The journal that speaks of the server's units.

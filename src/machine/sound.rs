@@ -6,7 +6,7 @@
 //!
 //! `null` has no clock: it takes and gives as much as is asked for. QEMU's HDA tells from its buffer's filling whether
 //! it is too slow (`hda_timer_sync_adjust` in hw/audio/hda-codec.c), so that a card over `null` runs ever faster than it
-//! should, by 4 ms in 10, which an emulated guest cannot follow. The pace therefore comes from [`STEP_US`]: QEMU's mixer
+//! should, by 4 ms in 10, which an emulated guest cannot follow. The pace therefore comes from `STEP_US`: QEMU's mixer
 //! hands on no more than its buffer holds each time that its timer fires.
 
 use std::ffi::OsString;

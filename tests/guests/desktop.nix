@@ -35,7 +35,7 @@ let
   waits = "${sw}/bin/sleep infinity";
 
   healthy = [
-    (guest "sway" { exit = 0; slow = true; } (on sway { }))
+    (guest "sway" { exit = 0; } (on sway { }))
   ];
 
   traps = [
