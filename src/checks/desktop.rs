@@ -697,6 +697,11 @@ impl<'a> Scene<'a> {
         if self.fallen().iter().any(|crash| crash.signal.as_deref().is_some_and(|signal| faults.contains(&signal))) {
             return None;
         }
+        // Nor did who has started what its configuration starts, whatever ended it then.
+        let begun = |line: &JournalLine| line.unit == SESSION_TARGET && line.message.starts_with("Reached target");
+        if self.seen.journal.iter().any(begun) {
+            return None;
+        }
         let last = |lines: &mut dyn Iterator<Item = &'a str>| {
             let line = lines.filter(|line| TELLS.is_match(line) || TRIES.is_match(line)).last()?;
             TRIES.is_match(line).then(|| text::clean(line))

@@ -352,8 +352,7 @@ impl Bus {
     pub async fn booted(&self) -> Result<(), Error> {
         let mut messages = MessageStream::from(&self.connection);
         self.subscribe().await?;
-        let finished = self.property(ROOT, MANAGER, "FinishTimestampMonotonic").await?;
-        if u64::try_from(finished).is_ok_and(|at| at > 0) {
+        if self.has_booted().await? {
             return Ok(());
         }
         while let Some(message) = messages.next().await {
@@ -362,6 +361,12 @@ impl Bus {
             }
         }
         Err(Error::Closed)
+    }
+
+    /// Whether PID 1's first transaction is done.
+    pub(super) async fn has_booted(&self) -> Result<bool, Error> {
+        let finished = self.property(ROOT, MANAGER, "FinishTimestampMonotonic").await?;
+        Ok(u64::try_from(finished).is_ok_and(|at| at > 0))
     }
 
     /// Asks PID 1 for signals.

@@ -124,6 +124,19 @@ impl Guest {
         tokio::time::timeout(patience, warm).await.map_err(|_| late())?.map(drop)
     }
 
+    /// Whether PID 1 says within `patience` that its first transaction is done, over the connection that is there; `false`
+    /// without one.
+    pub async fn has_booted(&self, patience: Duration) -> bool {
+        let asked = async {
+            let bus = self.manager.lock().await.clone();
+            match bus {
+                Some(bus) => bus.has_booted().await.unwrap_or(false),
+                None => false,
+            }
+        };
+        tokio::time::timeout(patience, asked).await.unwrap_or(false)
+    }
+
     /// Waits for the end of the boot as PID 1 tells it over D-Bus, for guests without notify messages (virtio-serial).
     /// Like `READY=1` it also comes when the boot ended in emergency mode.
     ///

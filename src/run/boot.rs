@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::checks::{self, End};
 use crate::event::Events;
@@ -26,6 +26,8 @@ const GLANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a guest may do nothing while PID 1 waits for a job that has no limit of its own. Such a job does not come to
 /// an end; one with a limit does, and is waited for.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// How often a guest is asked whether it has booted, should its word be lost; how long it may take to answer.
+const LOST_INTERVAL: Duration = Duration::from_secs(5);
 /// A guest that takes less than this share of one processor does nothing.
 const IDLE_SHARE: f64 = 0.25;
 
@@ -130,9 +132,19 @@ pub(super) struct Boot<'a> {
 }
 
 impl Boot<'_> {
-    /// The end of the boot as D-Bus tells it, where PID 1's own messages do not arrive.
+    /// The end of the boot as D-Bus tells it: where PID 1's own messages do not arrive, and should the one that counts be
+    /// lost. PID 1 sends it once, and does not mind when the connection breaks.
     async fn booted(&self, guest: &Guest) {
-        if self.notifies || guest.wait_booted(self.limit).await.is_err() {
+        if self.notifies {
+            // Asked seldom and briefly, and of a guest that has a connection: `READY=1` is as good as always first.
+            loop {
+                sleep(LOST_INTERVAL).await;
+                if guest.has_booted(LOST_INTERVAL).await {
+                    return;
+                }
+            }
+        }
+        if guest.wait_booted(self.limit).await.is_err() {
             std::future::pending().await
         }
     }
@@ -168,7 +180,7 @@ impl Boot<'_> {
                     match fate(event) {
                         None => {}
                         Some(Ok(end)) => {
-                            tokio::time::sleep(CONSOLE_DRAIN).await;
+                            sleep(CONSOLE_DRAIN).await;
                             return not_up(end, status);
                         }
                         // SIGKILL is somebody's doing (a user's, the kernel's for want of memory).
@@ -213,7 +225,7 @@ impl Boot<'_> {
                     }
                     let lines = machine.console().tail(LAST_LINES);
                     if let Some(end) = checks::has_given_up(&lines) {
-                        tokio::time::sleep(CONSOLE_DRAIN).await;
+                        sleep(CONSOLE_DRAIN).await;
                         return not_up(end, status);
                     }
                     if heard {

@@ -344,6 +344,18 @@ fn who_draws_another_way_did_not_refuse() {
     crash.seen.terminals.insert(1, vec![soft.into()]);
     crash.seen.journal.push(line("", 22_000_001, "Process 801 (sway) of user 1000 dumped core. (SIGSEGV)"));
     crash.fails("compositor", "SIGSEGV");
+    // By a dump that nobody takes, of which the signal is not told.
+    let mut again = guest();
+    again.moment().sessions.clear();
+    again.moment().processes.clear();
+    again.moment().end = Ended::Loop;
+    again.seen.manager = None;
+    again.seen.terminals.insert(1, vec![soft.into()]);
+    let mut dump = line("", 22_000_001, "coredump: 343(sway): |/bin/false pipe failed");
+    dump.transport = "kernel".into();
+    again.seen.journal.push(dump);
+    again.seen.journal.push(line("graphical-session.target", 22_000_002, "Reached target graphical-session.target"));
+    again.fails("compositor", "sway died");
     let mut config = guest();
     config.moment().sessions.clear();
     config.moment().processes.clear();
