@@ -111,7 +111,8 @@ impl Nixbox {
             args: args.into_iter().map(Into::into).collect(),
             env: Vec::new(),
             home,
-            deadline: Duration::from_secs(600),
+            // Longer than the longest boot limit, so that what nixbox says of a hang is seen.
+            deadline: Duration::from_secs(900),
             disk: None,
         }
     }
