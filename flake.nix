@@ -36,6 +36,8 @@
               ./Cargo.lock
               ./src
               ./nix
+              # nixbox init writes them.
+              ./flake-templates
               # Its example is tested.
               ./README.md
               ./benches
@@ -89,6 +91,33 @@
       });
 
       overlays.default = final: _: { nixbox = nixbox final; };
+
+      # `nix flake init -t nixbox#gnome`; `nixbox init gnome` writes the same.
+      templates =
+        lib.mapAttrs
+          (name: description: {
+            inherit description;
+            path = ./flake-templates + "/${name}";
+            # nix 2.26 copies no file's executable bit.
+            welcomeText = "In a git work tree nix sees tracked files only: `git add` these. Then `chmod +x vm; ./vm`.";
+          })
+          {
+            gnome = "GNOME, a desktop that is complete at once";
+            plasma = "KDE Plasma 6, a desktop with a setting for everything";
+            hyprland = "Hyprland, a tiling compositor with animations";
+            sway = "Sway, a tiling compositor for the keyboard";
+            xfce = "Xfce, a light desktop on X11";
+            server = "nginx and SSH, without a desktop";
+            audio = "PipeWire in full, without a desktop";
+          }
+        // {
+          existing = {
+            description = "the file for a flake that is there already";
+            path = ./flake-templates/existing;
+            welcomeText = "The head of vm.nix has the line that flake.nix needs.";
+          };
+          default = self.templates.gnome;
+        };
 
       # Only for guests whose systemd is older than 256; all others need nothing of ours.
       nixosModules.guest = ./nix/guest.nix;

@@ -21,6 +21,7 @@ Examples:
   nixbox try ./result                 a built VM: a directory with bin/run-*-vm, or that script
   nixbox try .#laptop --format json   one JSON document on stdout, progress on stderr
   nixbox demo .#laptop                the same machine for you: a window, sound, a login
+  nixbox init gnome                   a flake to begin with, here
   nixbox doctor                       what this host can do, with the fix for what it cannot";
 
 /// `EXIT_CODES` and `EXAMPLES`, joined when help is printed and at no other time.
@@ -52,6 +53,12 @@ pub enum Command {
     /// meanwhile, and their verdict is told. Closing the window, or Ctrl-C, ends it, and everything is thrown away.
     #[command(after_help = after_help())]
     Demo(Box<DemoArgs>),
+    /// Write a flake to begin with: a machine with a desktop, a server, sound
+    ///
+    /// Without a name it asks, or lists what there is. It overwrites nothing and runs no git. `existing` prints the
+    /// lines for a flake that is there already: nixbox init existing > vm.nix
+    #[command(after_help = after_help())]
+    Init(InitArgs),
     /// Show what this host can do, proven, with the fix for what it cannot
     ///
     /// Ends with 0 when `nixbox try` can work here, with 5 when it cannot.
@@ -205,6 +212,16 @@ impl DemoArgs {
             nix: self.nix.clone(),
         }
     }
+}
+
+/// Arguments of `nixbox init`.
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// Which: gnome, plasma, hyprland, sway, xfce, server, audio, existing
+    pub template: Option<String>,
+    /// Where to; made where it is missing
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
 }
 
 /// Arguments of `nixbox doctor`.

@@ -23,6 +23,7 @@
 //! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
 //! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
+//! * a flake to begin with: [`init`], its files in `flake-templates/`
 //! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
 //! * a port, a file name, an exit code, a schema version: [`names`]
 
@@ -36,6 +37,7 @@ pub mod doctor;
 pub mod event;
 pub mod failure;
 pub mod guest;
+pub mod init;
 pub mod interrupt;
 pub mod machine;
 pub mod names;

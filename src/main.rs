@@ -1,5 +1,6 @@
 //! nixbox: parse, run, exit code.
 
+use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
@@ -46,6 +47,11 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Demo(arguments) => {
             try_(&arguments.as_try(), async |events, interrupt| nixbox::run::demo(&arguments, events, interrupt).await)
+        }
+        Command::Init(arguments) => {
+            let mut ask = output::ask;
+            let somebody = io::stdin().is_terminal() && io::stderr().is_terminal();
+            print(&nixbox::init::init(&arguments, if somebody { Some(&mut ask) } else { None })?)
         }
         Command::Doctor(arguments) => runtime()?.block_on(nixbox::doctor::run(&arguments)),
         Command::Clean(arguments) => print(&nixbox::clean::clean(arguments.dry_run)?),

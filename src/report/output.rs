@@ -24,6 +24,18 @@ pub fn to_stderr(text: &str) {
     let _nobody_to_tell = write_all(&mut io::stderr().lock(), text);
 }
 
+/// Asks on stderr, since stdout may go elsewhere. Answers with the line that is typed, its end included: it is empty
+/// where the input has ended.
+///
+/// # Errors
+/// Those of stdin.
+pub fn ask(question: &str) -> io::Result<String> {
+    to_stderr(question);
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(answer)
+}
+
 fn write_all(out: &mut impl Write, text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()

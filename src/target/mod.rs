@@ -11,6 +11,7 @@ mod reference;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::reference::git_root;
 pub use self::reference::{Flake, encode};
 use self::reference::{components, join};
 use crate::build::{self, Nix, Source, Store, check};

@@ -182,7 +182,7 @@ pub(super) fn search_up(start: &Path) -> Option<PathBuf> {
 }
 
 /// The root of the git work tree that a directory is in.
-pub(super) fn git_root(dir: &Path) -> Option<PathBuf> {
+pub(crate) fn git_root(dir: &Path) -> Option<PathBuf> {
     dir.ancestors().find(|dir| dir.join(".git").exists()).map(Path::to_owned)
 }
 

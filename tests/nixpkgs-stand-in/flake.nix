@@ -55,6 +55,7 @@
               value = f name;
             }) list
           );
+        inherit (builtins) mapAttrs;
         optionals = condition: list: if condition then list else [ ];
         optionalString = condition: text: if condition then text else "";
         importTOML = path: builtins.fromTOML (builtins.readFile path);
