@@ -23,10 +23,12 @@
 //! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
 //! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
+//! * a coding agent's hooks, what it is told, its settings: [`agent`]
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
 //! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
 //! * a port, a file name, an exit code, a schema version: [`names`]
 
+pub mod agent;
 pub mod build;
 pub mod channel;
 pub mod checks;
