@@ -72,7 +72,7 @@ pub enum Command {
 }
 
 /// Arguments of `nixbox try`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct TryArgs {
     /// What to test: FLAKE#NAME, FLAKE#NAME@SPECIALISATION, a full attribute path, a store path or directory with
     /// bin/run-*-vm, that script, or a configuration.nix [default: the flake here, this host's name]
@@ -93,9 +93,12 @@ pub struct TryArgs {
     /// Leave out the host's own toplevel, which is otherwise built beside the VM
     #[arg(long, help_heading = "Checks")]
     pub vm_only: bool,
-    /// Ignore cached verdicts
+    /// Ignore the verdict of a former run on which nothing has changed
     #[arg(long, help_heading = "Checks")]
     pub fresh: bool,
+    /// A hook's run for the agent with this pid: one boot at a time for a target, and it ends with the agent
+    #[arg(long, hide = true, value_name = "PID")]
+    pub for_agent: Option<u32>,
 
     /// How QEMU runs the guest's code [default: auto]
     #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
@@ -190,26 +193,19 @@ impl DemoArgs {
     pub fn as_try(&self) -> TryArgs {
         TryArgs {
             target: self.target.clone(),
-            only: Vec::new(),
-            skip: Vec::new(),
             config: self.config.clone(),
-            list_checks: false,
             // A demo is of the machine, whatever the host's own system would need.
             vm_only: true,
             fresh: true,
             accel: self.accel,
             memory: self.memory,
             cores: self.cores,
-            timeout: None,
             network: self.network,
             transport: self.transport,
-            keep: false,
             no_jail: self.no_jail,
-            format: Format::Human,
-            report: Vec::new(),
             artifacts: self.artifacts.clone(),
-            quiet: false,
             nix: self.nix.clone(),
+            ..TryArgs::default()
         }
     }
 }

@@ -28,11 +28,12 @@ impl Interrupt {
         (Trigger(sender), Self(receiver))
     }
 
-    /// Listens for SIGINT, SIGTERM and SIGHUP, each of which counts. Must be called within a tokio runtime.
+    /// Listens for SIGINT, SIGTERM and SIGHUP, each of which counts, as does the end of `also`. Must be called within a
+    /// tokio runtime.
     ///
     /// # Errors
     /// When the kernel does not let the handlers be set.
-    pub fn on_signals() -> io::Result<Self> {
+    pub fn on_signals(also: impl Future<Output = ()> + Send + 'static) -> io::Result<Self> {
         let (trigger, interrupt) = Self::channel();
         let mut kinds = [
             signal(SignalKind::interrupt())?,
@@ -43,11 +44,14 @@ impl Interrupt {
         ];
         tokio::spawn(async move {
             let [int, term, hup] = &mut kinds;
+            let mut also = std::pin::pin!(also);
+            let mut over = false;
             loop {
                 tokio::select! {
                     _ = int.recv() => {}
                     _ = term.recv() => {}
                     _ = hup.recv() => {}
+                    () = &mut also, if !over => over = true,
                 }
                 trigger.pull();
             }

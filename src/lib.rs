@@ -21,6 +21,7 @@
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is told: [`report`]
 //! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
+//! * what is remembered from run to run: [`cache`]
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
 //! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
 //! * a coding agent's hooks, what it is told, its settings: [`agent`]
@@ -30,6 +31,7 @@
 
 pub mod agent;
 pub mod build;
+pub mod cache;
 pub mod channel;
 pub mod checks;
 pub mod clean;

@@ -1,5 +1,6 @@
 //! nixbox: parse, run, exit code.
 
+use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -10,9 +11,9 @@ use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
 use nixbox::names::Exit;
-use nixbox::report::artifacts::Artifacts;
 use nixbox::report::display::{Display, Mode};
-use nixbox::report::{Report, json, output};
+use nixbox::report::{json, output};
+use nixbox::run::Outcome;
 
 fn main() -> ExitCode {
     // A jail's supervisor is this program again: it must fork before there are threads.
@@ -82,15 +83,19 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// A run from the first event to the report: display, signals, artifacts, report, exit code.
-fn try_(
-    arguments: &TryArgs,
-    run: impl AsyncFnOnce(Events, Interrupt) -> (Report, Option<Artifacts>),
-) -> Result<u8, Failure> {
+fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome) -> Result<u8, Failure> {
     output::check_files(&arguments.report)?;
     let runtime = runtime()?;
     let code = runtime.block_on(async {
-        let interrupt =
-            Interrupt::on_signals().map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+        let agent = arguments.for_agent;
+        let agent_gone = async move {
+            match agent {
+                Some(pid) => nixbox::agent::life::gone(pid).await,
+                None => pending().await,
+            }
+        };
+        let interrupt = Interrupt::on_signals(agent_gone)
+            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
         let (events, receiver) = Events::channel();
         let display = Display::start(receiver, Mode::of_stderr(arguments.quiet));
         let outcome = tokio::select! {
@@ -99,11 +104,8 @@ fn try_(
             () = interrupt.hard() => None,
         };
         let recorded = display.finish().await;
-        let Some((mut report, artifacts)) = outcome else { return Err(Failure::interrupted()) };
-        report.record(recorded);
-        if let Some(artifacts) = artifacts {
-            artifacts.finish(&mut report);
-        }
+        let Some(outcome) = outcome else { return Err(Failure::interrupted()) };
+        let report = outcome.finish(recorded);
         let delivered = output::deliver(&report, arguments.format, &arguments.report);
         match delivered {
             // A pass whose report got lost is not the pass that was asked for; a failure stays one.

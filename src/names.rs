@@ -43,6 +43,8 @@ Exit codes:
 
 /// The version of the JSON report (`schema` in `report.json`).
 pub const REPORT_SCHEMA: u32 = 1;
+/// The version of what is remembered from run to run; another one is as good as nothing.
+pub const CACHE_SCHEMA: u32 = 1;
 
 /// Ports on vsock (or the numbers of the virtio-serial ports). All above 1023, so that a rootless host may serve them.
 pub mod port {

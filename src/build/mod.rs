@@ -13,7 +13,7 @@ mod store;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::diagnosis::{Source, check};
@@ -32,7 +32,7 @@ const PROMISES: &str = include_str!("promises.nix");
 const ROOT: &str = "gc-runner";
 
 /// Something to build.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Derivation {
     /// `/nix/store/….drv`.
     #[serde(rename = "drv")]
@@ -46,13 +46,14 @@ pub struct Derivation {
 }
 
 /// What a target evaluates to.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluated {
     /// The runner's derivation; `None` where the target is a runner already.
     pub runner: Option<Derivation>,
     /// The host's own system, where there is one and it evaluates.
     pub toplevel: Option<Derivation>,
-    /// Why the host's own system does not evaluate (check `build.toplevel`).
+    /// Why the host's own system does not evaluate (check `build.toplevel`). Not remembered: who has one asks again.
+    #[serde(skip)]
     pub toplevel_failure: Option<Failure>,
     /// What the configuration promises. `known` is false where it could not be read.
     pub promises: Promises,
@@ -71,6 +72,8 @@ pub struct Built {
     pub drv_path: Option<String>,
     /// The host's own system, when there is one and it was built.
     pub toplevel: Option<PathBuf>,
+    /// The derivation of the host's own system, when there is one.
+    pub toplevel_drv: Option<String>,
     /// Why the host's own system did not evaluate or build (check `build.toplevel`).
     pub toplevel_failure: Option<Failure>,
     /// What the configuration promises.
@@ -362,6 +365,7 @@ pub async fn build(
     let source = target.source();
     let mut built_toplevel = None;
 
+    let toplevel_drv = toplevel.as_ref().map(|toplevel| toplevel.drv_path.clone());
     // Both in one go: they share nearly everything.
     let toplevel = toplevel.filter(|toplevel| toplevel.drv_path != runner.drv_path);
     let installables = target.flake().filter(|_| applies_settings).map(|flake| flake.directory());
@@ -408,6 +412,7 @@ pub async fn build(
         runner_store_path: Some(out),
         drv_path: Some(runner.drv_path),
         toplevel: built_toplevel,
+        toplevel_drv,
         toplevel_failure,
         promises,
         store,
@@ -466,6 +471,19 @@ pub(crate) fn store_for(path: &Path, nix: &Nix) -> Store {
     store_of(path, nix)
 }
 
+/// The runner's script and the store that it lies in, where it is there already, before anything is built.
+pub fn runner_of(target: &Target, evaluated: &Evaluated, nix: &Nix) -> Option<(PathBuf, Store)> {
+    let out = match (target, &evaluated.runner) {
+        (Target::Runner { script }, _) => {
+            let store = store_path_of(script).map(|path| store_of(&path, nix)).unwrap_or_default();
+            return Some((script.clone(), store));
+        }
+        (_, runner) => PathBuf::from(runner.as_ref()?.out_path.as_ref()?),
+    };
+    let store = store_of(&out, nix);
+    Some((script_in(&out, &store).ok()??, store))
+}
+
 /// The one `bin/run-*-vm` below a directory, by its logical path. `None` when there is none.
 ///
 /// # Errors
@@ -511,6 +529,7 @@ async fn hold(script: &Path, nix: &Nix, root: &Path, promises: Promises, events:
         runner_store_path: store_path,
         drv_path: None,
         toplevel: None,
+        toplevel_drv: None,
         toplevel_failure: None,
         promises,
         store,

@@ -151,6 +151,12 @@ impl Artifacts {
         write_atomically(&self.directory, &path, &cut)
     }
 
+    /// Removes the run's directory: nothing in it is worth keeping.
+    pub fn discard(self) {
+        // Nobody to tell; the next runs remove it as an old one.
+        drop(fs::remove_dir_all(&self.directory));
+    }
+
     /// Ends the run's directory: cuts what is too much, writes the report, points `latest` here and removes old runs.
     /// Sets the report's `artifacts`, and adds notes on what did not work (also on disk, where the report could be
     /// written).

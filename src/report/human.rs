@@ -52,6 +52,7 @@ impl Page {
             self.labelled("machine", Paint::Faint, &describe_machine(machine), 2);
         }
         self.labelled("time", Paint::Faint, &describe_phases(report), 1);
+        self.cached(report);
         self.artifacts(report, &[artifact::REPORT]);
         if let Some(apply) = &report.apply {
             self.lines.push(String::new());
@@ -83,6 +84,7 @@ impl Page {
             None => format!("{of}, after {}", seconds(report.seconds)),
         };
         self.labelled("what", Paint::Faint, &when, 1);
+        self.cached(report);
         self.checks(report, lead);
         self.aside(report);
         if let Some(machine) = &report.machine {
@@ -173,6 +175,16 @@ impl Page {
     }
 
     /// What was set aside, and what the user should know.
+    fn cached(&mut self, report: &Report) {
+        if let Some(cached) = &report.cached {
+            let text = format!(
+                "the verdict of {} ago, since nothing that it depends on has changed; --fresh asks again",
+                seconds(cached.age)
+            );
+            self.labelled("cached", Paint::Doubt, &text, 1);
+        }
+    }
+
     fn aside(&mut self, report: &Report) {
         let aside: Vec<_> = report.not_tested.iter().map(|aside| (aside.what.clone(), aside.why.clone())).collect();
         self.list("not tested", Paint::Faint, &aside, 3);

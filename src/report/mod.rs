@@ -8,4 +8,6 @@ mod model;
 pub mod output;
 pub mod text;
 
-pub use model::{CheckResult, MachineInfo, NotTested, PhaseTime, Report, Stage, Status, TargetInfo, Verdict};
+#[cfg(test)]
+pub(crate) use model::examples;
+pub use model::{Cached, CheckResult, MachineInfo, NotTested, PhaseTime, Report, Stage, Status, TargetInfo, Verdict};

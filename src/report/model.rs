@@ -38,6 +38,9 @@ pub struct Report {
     pub machine: Option<MachineInfo>,
     /// How long each phase took, in seconds, in order.
     pub phases: Vec<PhaseTime>,
+    /// Present where this is the verdict of a former run on which nothing has changed since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached: Option<Cached>,
     /// Seconds from the moment when the screen first looked as a desktop's steady picture does to the verdict, where a
     /// session was waited for and came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,6 +76,7 @@ impl Report {
             target: TargetInfo { name: target.into(), ..TargetInfo::default() },
             machine: None,
             phases: Vec::new(),
+            cached: None,
             painted_to_verdict: None,
             checks: Vec::new(),
             not_tested: Vec::new(),
@@ -117,6 +121,24 @@ impl Report {
         self.cause = Some(failure.what.clone());
         self.detail = failure.why.clone();
         self.hint = failure.hint.clone();
+    }
+}
+
+/// A verdict of a former run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cached {
+    /// When that run began, RFC 3339, UTC.
+    pub started: String,
+    /// How long ago that was, in seconds.
+    pub age: f64,
+}
+
+impl Cached {
+    /// A run that began then (RFC 3339), seen from now.
+    pub fn of(started: &str) -> Self {
+        let then = humantime::parse_rfc3339(started).ok();
+        let age = then.and_then(|then| SystemTime::now().duration_since(then).ok()).unwrap_or_default();
+        Self { started: started.to_owned(), age: age.as_secs_f64() }
     }
 }
 

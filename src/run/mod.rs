@@ -3,6 +3,7 @@
 //!
 //! * this file: the order of things, and what the machine is made of
 //! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
+//! * `memory`: what is known of former runs, and one boot at a time for hooks
 //! * `demo`: what is different where a person sits in front of the machine
 //! * `desktop`: what is done to see a desktop
 //! * `look`: what is asked of a guest, how the answers become a judgement
@@ -11,7 +12,9 @@
 mod boot;
 mod demo;
 mod desktop;
+mod flight;
 mod look;
+mod memory;
 mod sound;
 
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
+use crate::build::promises::Promises;
 use crate::build::{self, Built, Nix};
 use crate::channel::{Channel, Transport, VhostUser, VirtioSerial};
 use crate::checks::{self, Judgement, Plan, Selection};
@@ -31,8 +35,9 @@ use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailKind, JailOptions};
 use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
-use crate::names::{GUEST_CID, artifact, run_file};
+use crate::names::{Exit, GUEST_CID, artifact, run_file};
 use crate::report::artifacts::{Artifacts, state_directory};
+use crate::report::display::Recorded;
 use crate::report::{CheckResult, MachineInfo, Report, Status, Verdict};
 use crate::target::{self, Target};
 use demo::Demo;
@@ -48,32 +53,58 @@ const CHILDREN_LIMIT: Duration = Duration::from_secs(2);
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
 
+/// How a run ended: a report that lacks what was told meanwhile.
+#[derive(Debug)]
+pub struct Outcome {
+    report: Report,
+    artifacts: Option<Artifacts>,
+    memory: memory::Memory,
+}
+
+impl Outcome {
+    /// The whole report, with what the events told; the evidence is in its place, and the verdict is remembered.
+    pub fn finish(mut self, recorded: Recorded) -> Report {
+        self.report.record(recorded);
+        if let Some(artifacts) = self.artifacts {
+            artifacts.finish(&mut self.report);
+        }
+        self.memory.remember(&self.report);
+        self.report
+    }
+}
+
 /// Runs `nixbox try`. Always answers with a report: what went wrong is in it.
-pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> (Report, Option<Artifacts>) {
+pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> Outcome {
     run(arguments, None, events, interrupt).await
 }
 
 /// Runs `nixbox demo`, which ends when the person ends it. Always answers with a report.
-pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) -> (Report, Option<Artifacts>) {
+pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) -> Outcome {
     run(&arguments.as_try(), Some(arguments), events, interrupt).await
 }
 
-async fn run(
-    arguments: &TryArgs,
-    demo: Option<&DemoArgs>,
-    events: Events,
-    interrupt: Interrupt,
-) -> (Report, Option<Artifacts>) {
-    let clock = Instant::now();
-    let mut run = Run {
-        arguments,
-        events,
-        interrupt,
-        report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
-        artifacts: None,
-        demo: None,
+/// Evaluates only, for an agent's edit: a pass says that the runner and the host's own system evaluate, not that they
+/// build or boot. A tree that evaluated before is not evaluated again.
+pub async fn evaluate(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> Report {
+    let mut run = Run::new(arguments, None, events, interrupt.clone());
+    let done = tokio::select! {
+        done = run.evaluated() => done,
+        () = interrupt.orderly() => Err(Failure::interrupted()),
     };
-    let made = demo.map(Demo::new).transpose().map(|demo| run.demo = demo);
+    match done {
+        Ok(()) => (run.report.verdict, run.report.exit) = (Verdict::Pass, Exit::Pass.code()),
+        Err(failure) => run.failed(&failure),
+    }
+    run.report
+}
+
+async fn run(arguments: &TryArgs, demo: Option<&DemoArgs>, events: Events, interrupt: Interrupt) -> Outcome {
+    let clock = Instant::now();
+    let (demo, made) = match demo.map(Demo::new).transpose() {
+        Ok(demo) => (demo, Ok(())),
+        Err(failure) => (None, Err(failure)),
+    };
+    let mut run = Run::new(arguments, demo, events, interrupt);
     let done = match made {
         Ok(()) => run.go().await,
         Err(failure) => Err(failure),
@@ -84,7 +115,7 @@ async fn run(
         run.failed(&failure);
     }
     run.report.seconds = clock.elapsed().as_secs_f64();
-    (run.report, run.artifacts)
+    Outcome { report: run.report, artifacts: run.artifacts, memory: run.memory }
 }
 
 struct Run<'a> {
@@ -95,6 +126,15 @@ struct Run<'a> {
     artifacts: Option<Artifacts>,
     /// Where a person sits in front of the machine.
     demo: Option<Demo>,
+    memory: memory::Memory,
+}
+
+/// What comes of preparing.
+enum Step {
+    /// The verdict is known already.
+    Known(Box<Report>),
+    /// A machine is to be started.
+    Ready(Box<Prepared>),
 }
 
 /// What is known before anything is started.
@@ -122,6 +162,12 @@ impl Prepared {
     }
 }
 
+/// What is asked of a target.
+struct Asked {
+    settings: Settings,
+    plan: Plan,
+}
+
 /// A channel, and for virtio-serial what has to be connected once QEMU is up.
 struct WayIn {
     channel: Arc<dyn Channel>,
@@ -136,13 +182,50 @@ enum Attempt {
     Crashed(Failure),
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(arguments: &'a TryArgs, demo: Option<Demo>, events: Events, interrupt: Interrupt) -> Self {
+        Self {
+            arguments,
+            events,
+            interrupt,
+            report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
+            artifacts: None,
+            memory: memory::Memory::new(arguments, demo.is_some()),
+            demo,
+        }
+    }
+
+    /// The first part of a run: name and evaluation.
+    async fn evaluated(&mut self) -> Result<()> {
+        let nix = Nix::new(self.arguments.nix.clone());
+        let tree = self.memory.look(self.arguments, &nix);
+        if let Some((target, _)) = self.memory.evaluated(tree.as_ref(), &nix, &self.events).await {
+            self.named(&target);
+            return Ok(());
+        }
+        let target = target::resolve(self.arguments.target.as_deref(), &nix, &self.events).await?;
+        self.named(&target);
+        let mut evaluated = build::evaluate(&target, &nix, self.arguments.vm_only, &self.events).await?;
+        if let Some(failure) = evaluated.toplevel_failure.take() {
+            return Err(failure);
+        }
+        self.memory.learn(tree, &target, &evaluated, &self.events);
+        Ok(())
+    }
+
     async fn go(&mut self) -> Result<()> {
         let interrupt = self.interrupt.clone();
-        let prepared = tokio::select! {
+        let step = tokio::select! {
             // Dropping it ends the nix that runs.
-            prepared = self.prepare() => prepared?,
+            step = self.prepare() => step?,
             () = interrupt.orderly() => return Err(Failure::interrupted()),
+        };
+        let prepared = match step {
+            Step::Ready(prepared) => prepared,
+            Step::Known(known) => {
+                self.known(*known);
+                return Ok(());
+            }
         };
         let mut restarts = 0;
         let seen = loop {
@@ -167,19 +250,30 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Everything up to the machine: name, evaluation, build, and what this host can do.
-    async fn prepare(&mut self) -> Result<Prepared> {
+    /// Everything up to the machine: name, evaluation, build, and what this host can do. Or a verdict that is known.
+    async fn prepare(&mut self) -> Result<Step> {
         let arguments = self.arguments;
         // What the user wrote is looked at before anything that takes time.
         let named = arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
         let mut nix = Nix::new(arguments.nix.clone());
+        let launcher = jail::launcher();
+        let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();
+        let tree = self.memory.look(arguments, &nix);
+        if let Some((target, evaluated)) = self.memory.evaluated(tree.as_ref(), &nix, &self.events).await {
+            let asked = self.asked(named.as_ref(), &target, &evaluated.promises)?;
+            if let Some(accel) = self.memory.accelerator(wish_of(&asked.settings))
+                && let Some(known) = self.recall(&target, &nix, &evaluated, &asked, accel)
+            {
+                self.named(&target);
+                return self.applicable(known, &target, &nix).await;
+            }
+        }
+
         let target = phase(&self.events, Phase::Resolve, async {
             target::resolve(arguments.target.as_deref(), &nix, &self.events).await
         })
         .await?;
-        self.report.target.name = target.name();
-        self.report.target.resolved = target.resolved();
-
+        self.named(&target);
         let opened = Artifacts::open(
             arguments.artifacts.as_deref(),
             target.dir(),
@@ -193,15 +287,8 @@ impl Run<'_> {
             nix = nix.log_to(artifacts.file(artifact::NIX_LOG));
         }
 
-        let config = named.map_or_else(|| config::load(None, target.dir()), Ok)?;
-        let settings = self.settings(&config, &target);
-        let mut skip = arguments.skip.clone();
-        if self.demo.is_some() {
-            skip.extend(Demo::skipped().map(str::to_owned));
-        }
-        let selection = Selection::new(&arguments.only, &skip, settings.scripts.keys().map(String::as_str))?;
-        let wish = settings.machine.accel.unwrap_or_default();
-        let launcher = jail::launcher();
+        // Before the evaluation, for what the user wrote.
+        let wish = wish_of(&self.asked(named.as_ref(), &target, &Promises::default())?.settings);
         let (evaluated, accel, jail) = phase(&self.events, Phase::Evaluate, async {
             tokio::join!(
                 build::evaluate(&target, &nix, arguments.vm_only, &self.events),
@@ -212,28 +299,39 @@ impl Run<'_> {
         .await;
         let evaluated = evaluated?;
         let (accel, reason) = accel?;
+        let jail = jail?;
+        self.memory.proven(wish, accel);
+        self.memory.learn(tree, &target, &evaluated, &self.events);
+        let asked = self.asked(named.as_ref(), &target, &evaluated.promises)?;
+        if let Some(known) = self.recall(&target, &nix, &evaluated, &asked, accel) {
+            return self.applicable(known, &target, &nix).await;
+        }
         if wish == AccelWish::Auto
             && let Some(reason) = &reason
         {
             self.events.note(format!("runs under {}: {reason}", accel.name()));
         }
-        let plan = checks::plan(&evaluated.promises, &settings, &selection);
+        let Asked { settings, plan } = asked;
         let run_dir = RunDir::create()?;
-        let built = phase(&self.events, Phase::Build, async {
+        let mut built = phase(&self.events, Phase::Build, async {
             build::build(&target, evaluated, &nix, run_dir.path(), &self.events).await
         })
         .await?;
         self.report.target.drv_path = built.drv_path.clone();
         self.report.target.runner = Some(built.runner.display().to_string());
         self.report.target.toplevel = built.toplevel.as_ref().map(|path| path.display().to_string());
-        if let Some(failure) = &built.toplevel_failure {
+        if let Some(failure) = built.toplevel_failure.take() {
             // The VM may well boot, but this is what would be switched to.
-            return Err(failure.clone());
+            return Err(failure);
+        }
+        let transport = self.transport(&settings);
+        if let Some(known) = self.memory.built(&target, &built, &plan, accel, transport, &self.events).await? {
+            return self.applicable(known, &target, &nix).await;
         }
         self.report.machine = Some(MachineInfo {
             accelerator: accel.name().to_owned(),
             accelerator_reason: reason,
-            transport: self.transport(&settings),
+            transport,
             jail: jail.name().to_owned(),
             memory_mib: 0,
             cores: 0,
@@ -245,7 +343,76 @@ impl Run<'_> {
         if let Some(demo) = &self.demo {
             prepared.stage = Some(demo.stage(&prepared.built.runner, &prepared.jail_options()).await);
         }
-        Ok(prepared)
+        Ok(Step::Ready(Box::new(prepared)))
+    }
+
+    /// Says in the report what is tested.
+    fn named(&mut self, target: &Target) {
+        self.report.target.name = target.name();
+        self.report.target.resolved = target.resolved();
+    }
+
+    /// What is asked of a target, by `nixbox.toml` and the flags.
+    fn asked(&self, named: Option<&Config>, target: &Target, promises: &Promises) -> Result<Asked> {
+        let beside;
+        let config = match named {
+            Some(config) => config,
+            None => {
+                beside = config::load(None, target.dir())?;
+                &beside
+            }
+        };
+        let settings = self.settings(config, target);
+        let mut skip = self.arguments.skip.clone();
+        if self.demo.is_some() {
+            skip.extend(Demo::skipped().map(str::to_owned));
+        }
+        let selection = Selection::new(&self.arguments.only, &skip, settings.scripts.keys().map(String::as_str))?;
+        let plan = checks::plan(promises, &settings, &selection);
+        Ok(Asked { settings, plan })
+    }
+
+    /// The verdict of a former run, before anything is built.
+    fn recall(
+        &self,
+        target: &Target,
+        nix: &Nix,
+        evaluated: &build::Evaluated,
+        asked: &Asked,
+        accel: Accel,
+    ) -> Option<Report> {
+        if evaluated.toplevel_failure.is_some() {
+            return None;
+        }
+        let (runner, store) = build::runner_of(target, evaluated, nix)?;
+        let toplevel = evaluated.toplevel.as_ref().map(|toplevel| toplevel.drv_path.as_str());
+        self.memory.recall(&runner, &store, toplevel, &asked.plan, accel, self.transport(&asked.settings))
+    }
+
+    /// A verdict that is known, with the command that applies what was tested.
+    async fn applicable(&mut self, mut known: Report, target: &Target, nix: &Nix) -> Result<Step> {
+        if known.verdict == Verdict::Pass {
+            known.apply = build::apply_command(target, nix).await;
+        }
+        Ok(Step::Known(Box::new(known)))
+    }
+
+    /// Takes over the verdict of a former run.
+    fn known(&mut self, known: Report) {
+        // Its evidence lies where it was; one more directory would push that of other runs out.
+        if self.arguments.artifacts.is_none()
+            && let Some(artifacts) = self.artifacts.take()
+        {
+            artifacts.discard();
+        }
+        let report = &mut self.report;
+        let (target, started) = (std::mem::take(&mut report.target), std::mem::take(&mut report.started));
+        *report = known;
+        report.target.name = target.name;
+        report.target.resolved = target.resolved;
+        report.started = started;
+        report.phases = Vec::new();
+        report.artifacts = report.artifacts.take().filter(|directory| directory.is_dir());
     }
 
     /// `nixbox.toml`, with the flags on top.
@@ -265,12 +432,20 @@ impl Run<'_> {
     }
 
     /// The best jail there is; a person is told when it is none.
-    async fn jail(&self, launcher: &std::path::Path) -> JailKind {
+    ///
+    /// # Errors
+    /// Exit 5 where an agent asks and there is none: who may only edit files must not gain a command on this host.
+    async fn jail(&self, launcher: &std::path::Path) -> Result<JailKind> {
         if self.arguments.no_jail {
             self.events.note("the flake's runner runs without a jail, as --no-jail says");
-            return JailKind::None;
+            return Ok(JailKind::None);
         }
         let probe = jail::probe(launcher).await;
+        if probe.kind == JailKind::None && self.arguments.for_agent.is_some() {
+            return Err(Failure::host("this host has no jail for the flake's runner, which an agent may have written")
+                .why(probe.reason.unwrap_or_default())
+                .hint("`nixbox doctor` says what is missing; --no-jail in the hook's own settings goes without"));
+        }
         if probe.kind != JailKind::Namespaces {
             let reason = probe.reason.unwrap_or_default();
             self.events.note(match probe.kind {
@@ -278,7 +453,7 @@ impl Run<'_> {
                 _ => format!("the flake's runner runs under Landlock only: {reason}"),
             });
         }
-        probe.kind
+        Ok(probe.kind)
     }
 
     /// The way into the guest: what was asked for, else vsock where its daemon is.

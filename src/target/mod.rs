@@ -186,6 +186,14 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
     })
 }
 
+/// The local flake that a name leads to, told without nix; `None` where it is anything else.
+pub(crate) fn local_flake(named: &str, nix: &Nix) -> Option<Flake> {
+    match parse(named, nix, &Events::silent()).ok()? {
+        Parsed::Flake { flake, .. } => Some(flake),
+        Parsed::Target(_) => None,
+    }
+}
+
 /// The part of resolving that needs no nix.
 fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
     // A path is what is there, whatever its name looks like: `#` may be part of it.

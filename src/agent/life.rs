@@ -1,0 +1,83 @@
+//! Whose hook it is: the agent's process, so that what it asked for ends with it.
+
+use std::time::Duration;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::machine::process::start_time;
+
+/// How often it is looked whether the agent is there: no event of the system's tells of the end of a process that is no
+/// child of ours on all systems (a death signal is of the parent's thread, which may end long before it).
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Programs that stand between an agent and its hook.
+const BETWEEN: [&str; 9] = ["sh", "bash", "dash", "ash", "zsh", "fish", "busybox", "env", "nix"];
+
+/// The agent that called: the nearest ancestor that is no shell. Where all are shells, the topmost.
+pub fn agent() -> u32 {
+    let parent = nix::unistd::getppid().as_raw().unsigned_abs();
+    let mut at = parent;
+    for _ in 0..16 {
+        let Some(name) = name_of(at) else { break };
+        if !BETWEEN.contains(&name.as_str()) {
+            return at;
+        }
+        match parent_of(at) {
+            Some(above) if above > 1 => at = above,
+            _ => break,
+        }
+    }
+    at
+}
+
+/// Ends when that process has ended.
+pub async fn gone(pid: u32) {
+    let started = start_time(pid);
+    let alive = || match started {
+        Some(started) => start_time(pid) == Some(started),
+        None => i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None).is_ok()),
+    };
+    while alive() {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A process's program, where the system tells.
+fn name_of(pid: u32) -> Option<String> {
+    // A login shell's begins with a dash.
+    Some(std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().trim_start_matches('-').to_owned())
+}
+
+#[cfg(target_os = "linux")]
+fn parent_of(pid: u32) -> Option<u32> {
+    u32::try_from(crate::machine::process::parent(pid)?).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn parent_of(_pid: u32) -> Option<u32> {
+    None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_noticed() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = child.id();
+        let gone = gone(pid);
+        tokio::pin!(gone);
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut gone).await.is_err());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        gone.await;
+    }
+
+    #[test]
+    fn there_is_always_somebody() {
+        let agent = agent();
+        assert!(agent > 1 && start_time(agent).is_some());
+    }
+}

@@ -1,0 +1,105 @@
+//! What a tree evaluated to: where nothing changed since, nix need not be asked for what is known, to find a verdict.
+//!
+//! It also shows what no look at the flake would: a system in which the flake's revision or its time is, so that every
+//! commit makes another one. Then the same files evaluate to another derivation.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Entries, FileIdentity, Tree};
+use crate::build::{Evaluated, Nix};
+
+/// What is remembered of an evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The target, in full: resolving this asks nix for nothing.
+    pub resolved: String,
+    /// What it evaluated to.
+    pub evaluated: Evaluated,
+}
+
+/// Remembered evaluations of one flake and target, under the same flags and the same nix.
+#[derive(Debug, Clone)]
+pub struct Evaluations {
+    entries: Entries,
+    root: PathBuf,
+    flake: PathBuf,
+    key: String,
+}
+
+/// The last evaluation of a content, whatever its commit.
+#[derive(Debug, Serialize, Deserialize)]
+struct Last {
+    state: String,
+    drv_path: String,
+}
+
+impl Evaluations {
+    /// Those of `typed` (as the user named it) in the flake at `flake` in the git checkout at `root`. `None` where files
+    /// do not decide what is evaluated: the environment has its say, or an input was replaced.
+    pub fn new(cache: &Path, root: &Path, flake: &Path, typed: &str, vm_only: bool, nix: &Nix) -> Option<Self> {
+        let flags = &nix.flags;
+        if flags.impure || flags.refresh || !flags.override_input.is_empty() || !flags.include.is_empty() {
+            return None;
+        }
+        let program = crate::machine::find_program("nix").as_deref().and_then(FileIdentity::of)?;
+        let key = serde_json::json!({
+            "nixbox": FileIdentity::own()?,
+            "nix": program,
+            "flake": flake,
+            "typed": typed,
+            "vm_only": vm_only,
+            "flags": flags.words(nix.here()),
+            "store": nix.store_url(),
+            "system": nix.system(),
+        });
+        let entries = Entries::new(cache, "evaluations");
+        Some(Self { entries, root: root.to_owned(), flake: flake.to_owned(), key: key.to_string() })
+    }
+
+    /// The tree as it is now.
+    pub fn tree(&self) -> Option<Tree> {
+        Tree::of(&self.root, &self.flake)
+    }
+
+    fn state_key(&self, tree: &Tree) -> String {
+        format!("state {} {}", tree.state, self.key)
+    }
+
+    fn content_key(&self, tree: &Tree) -> String {
+        format!("content {} {}", tree.content, self.key)
+    }
+
+    /// What this tree evaluated to.
+    pub fn get(&self, tree: &Tree) -> Option<Remembered> {
+        self.entries.get(&self.state_key(tree))
+    }
+
+    /// Remembers what a tree evaluated to. Answers whether the same files made another derivation under another commit,
+    /// the first time that this is seen.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn put(&self, tree: &Tree, remembered: &Remembered) -> io::Result<bool> {
+        let Some(runner) = &remembered.evaluated.runner else { return Ok(false) };
+        // A tree that was edited meanwhile is not what was evaluated.
+        if self.tree().as_ref() != Some(tree) {
+            return Ok(false);
+        }
+        self.entries.put(&self.state_key(tree), remembered)?;
+        let content = self.content_key(tree);
+        let last: Option<Last> = self.entries.get(&content);
+        let differs = last.as_ref().is_some_and(|last| last.state != tree.state && last.drv_path != runner.drv_path);
+        // Once for a target: not again with each commit.
+        let told_key = format!("told {}", self.key);
+        let told = self.entries.get(&told_key).unwrap_or(false);
+        let now = Last { state: tree.state.clone(), drv_path: runner.drv_path.clone() };
+        self.entries.put(&content, now)?;
+        if differs && !told {
+            self.entries.put(&told_key, true)?;
+        }
+        Ok(differs && !told)
+    }
+}

@@ -1,0 +1,171 @@
+//! What a run knows of former ones, and one boot at a time where hooks ask.
+
+use std::path::Path;
+
+use super::flight::{self, Entered, Flight};
+use crate::build::{Built, Evaluated, Nix, Store};
+use crate::cache::{self, Accelerators, Evaluations, Remembered, Tree, VerdictKey, Verdicts};
+use crate::channel::Transport;
+use crate::checks::Plan;
+use crate::cli::TryArgs;
+use crate::event::Events;
+use crate::failure::{Failure, Result};
+use crate::machine::{Accel, AccelWish};
+use crate::report::artifacts::state_directory;
+use crate::report::{Cached, Report};
+use crate::target::{self, Target};
+
+/// What is remembered, and how this run stands to it.
+#[derive(Debug)]
+pub(super) struct Memory {
+    verdicts: Option<Verdicts>,
+    accelerators: Option<Accelerators>,
+    /// Whether former runs are asked.
+    reads: bool,
+    no_jail: bool,
+    for_agent: bool,
+    /// What the verdict of this run depends on, once it is known that this run finds it.
+    key: Option<VerdictKey>,
+    flight: Option<Flight>,
+}
+
+/// The tree before it is evaluated, where that is worth remembering.
+#[derive(Debug)]
+pub(super) struct Look {
+    evaluations: Evaluations,
+    tree: Tree,
+}
+
+impl Memory {
+    /// For a run with these arguments. In front of a person nothing is remembered.
+    pub(super) fn new(arguments: &TryArgs, is_demo: bool) -> Self {
+        let cache = cache::directory().filter(|_| !is_demo);
+        Self {
+            verdicts: cache.as_deref().map(Verdicts::new),
+            accelerators: cache.as_deref().map(Accelerators::new),
+            reads: !arguments.fresh && !arguments.keep,
+            no_jail: arguments.no_jail,
+            for_agent: arguments.for_agent.is_some(),
+            key: None,
+            flight: None,
+        }
+    }
+
+    /// Looks at the flake's files.
+    pub(super) fn look(&self, arguments: &TryArgs, nix: &Nix) -> Option<Look> {
+        self.verdicts.as_ref()?;
+        let typed = arguments.target.as_deref().unwrap_or(".");
+        let flake = target::local_flake(typed, nix)?;
+        let (root, dir) = (flake.git_root.as_deref()?, flake.dir.as_deref()?);
+        let evaluations = Evaluations::new(&cache::directory()?, root, dir, typed, arguments.vm_only, nix)?;
+        let tree = evaluations.tree()?;
+        Some(Look { evaluations, tree })
+    }
+
+    /// What the same files evaluated to before. Only good for finding a verdict: nix may have collected what it names.
+    pub(super) async fn evaluated(
+        &self,
+        look: Option<&Look>,
+        nix: &Nix,
+        events: &Events,
+    ) -> Option<(Target, Evaluated)> {
+        let look = look.filter(|_| self.reads)?;
+        let Remembered { resolved, evaluated } = look.evaluations.get(&look.tree)?;
+        let target = target::resolve(Some(&resolved), nix, events).await.ok()?;
+        Some((target, evaluated))
+    }
+
+    /// The accelerator that was proven before, good enough to find a verdict.
+    pub(super) fn accelerator(&self, wish: AccelWish) -> Option<Accel> {
+        self.accelerators.as_ref()?.get(wish)
+    }
+
+    /// Remembers the accelerator that was proven.
+    pub(super) fn proven(&self, wish: AccelWish, accel: Accel) {
+        if let Some(accelerators) = &self.accelerators {
+            accelerators.put(wish, accel);
+        }
+    }
+
+    /// Remembers what the files evaluated to.
+    pub(super) fn learn(&self, look: Option<Look>, target: &Target, evaluated: &Evaluated, events: &Events) {
+        let Some(Look { evaluations, tree }) = look else { return };
+        if evaluated.toplevel_failure.is_some() {
+            return;
+        }
+        let remembered = Remembered { resolved: target.resolved(), evaluated: evaluated.clone() };
+        // What cannot be remembered costs time, no more.
+        if evaluations.put(&tree, &remembered).unwrap_or(false) {
+            events.note(
+                "the same files make another system with each commit (self.rev, its time or \
+                 system.configurationRevision is in it), so that no verdict outlives a commit",
+            );
+        }
+    }
+
+    /// The verdict of a former run of the same plan.
+    pub(super) fn recall(
+        &self,
+        runner: &Path,
+        store: &Store,
+        toplevel: Option<&str>,
+        plan: &Plan,
+        accel: Accel,
+        transport: Transport,
+    ) -> Option<Report> {
+        let verdicts = self.verdicts.as_ref().filter(|_| self.reads)?;
+        let key = VerdictKey::new(runner, store, toplevel, plan, accel, transport, self.no_jail)?;
+        self.answer(verdicts, &key)
+    }
+
+    fn answer(&self, verdicts: &Verdicts, key: &VerdictKey) -> Option<Report> {
+        let mut report = verdicts.get(key)?;
+        report.cached = Some(Cached::of(&report.started));
+        Some(report)
+    }
+
+    /// Says what is about to be started. Where a hook asks, waits for its turn, and may find the verdict by then.
+    ///
+    /// # Errors
+    /// Interrupted (130), where a newer request has come.
+    pub(super) async fn built(
+        &mut self,
+        target: &Target,
+        built: &Built,
+        plan: &Plan,
+        accel: Accel,
+        transport: Transport,
+        events: &Events,
+    ) -> Result<Option<Report>> {
+        let Some(verdicts) = self.verdicts.clone() else { return Ok(None) };
+        let (runner, store, toplevel) = (&built.runner, &built.store, built.toplevel_drv.as_deref());
+        let key = VerdictKey::new(runner, store, toplevel, plan, accel, transport, self.no_jail);
+        if self.for_agent
+            && let Some(directory) = state_directory()
+        {
+            events.doing("waiting for another run of this target");
+            let name = key.as_ref().map_or_else(|| runner.display().to_string(), VerdictKey::digest);
+            match flight::enter(&directory.join("flight"), &target.resolved(), &name).await {
+                Ok(Entered::Ours(flight)) => self.flight = Some(flight),
+                Ok(Entered::Superseded) => return Err(Failure::interrupted()),
+                // Two boots are a waste, no more.
+                Err(error) => events.note(format!("other runs of this target are not waited for: {error}")),
+            }
+            if self.reads
+                && let Some(known) = key.as_ref().and_then(|key| self.answer(&verdicts, key))
+            {
+                return Ok(Some(known));
+            }
+        }
+        self.key = key;
+        Ok(None)
+    }
+
+    /// Remembers the verdict that this run found. Then others may boot.
+    pub(super) fn remember(self, report: &Report) {
+        if let (Some(verdicts), Some(key)) = (&self.verdicts, &self.key) {
+            // What cannot be remembered costs time, no more.
+            drop(verdicts.put(key, report));
+        }
+    }
+}
