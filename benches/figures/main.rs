@@ -257,7 +257,7 @@ struct Tried {
 fn start(guest: &str, arguments: &[&str]) -> (Child, tempfile::TempDir) {
     let home = tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary directory");
     let child = nixbox()
-        .args(["try", guest, "--impure", "--quiet", "--format", "json", "--artifacts"])
+        .args(["try", guest, "--impure", "--fresh", "--quiet", "--format", "json", "--artifacts"])
         .arg(home.path())
         .args(arguments)
         .stdout(Stdio::piped())

@@ -4,6 +4,8 @@
 //! **A broken hook or host never blocks an agent; a broken configuration blocks wherever that agent lets a hook
 //! block**, and is told in the strongest way it has elsewhere.
 
+pub mod contract;
+pub mod hook;
 pub mod life;
 pub mod told;
 

@@ -18,6 +18,8 @@ pub struct Remembered {
     pub resolved: String,
     /// What it evaluated to.
     pub evaluated: Evaluated,
+    /// The command that applies exactly this, once a run has passed.
+    pub apply: Option<String>,
 }
 
 /// Remembered evaluations of one flake and target, under the same flags and the same nix.
@@ -77,6 +79,14 @@ impl Evaluations {
         self.entries.get(&self.state_key(tree))
     }
 
+    /// Remembers more of what this tree is known to have evaluated to.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn replace(&self, tree: &Tree, remembered: &Remembered) -> io::Result<()> {
+        self.entries.put(&self.state_key(tree), remembered)
+    }
+
     /// Remembers what a tree evaluated to. Answers whether the same files made another derivation under another commit,
     /// the first time that this is seen.
     ///
@@ -88,7 +98,7 @@ impl Evaluations {
         if self.tree().as_ref() != Some(tree) {
             return Ok(false);
         }
-        self.entries.put(&self.state_key(tree), remembered)?;
+        self.replace(tree, remembered)?;
         let content = self.content_key(tree);
         let last: Option<Last> = self.entries.get(&content);
         let differs = last.as_ref().is_some_and(|last| last.state != tree.state && last.drv_path != runner.drv_path);

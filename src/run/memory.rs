@@ -27,6 +27,8 @@ pub(super) struct Memory {
     /// What the verdict of this run depends on, once it is known that this run finds it.
     key: Option<VerdictKey>,
     flight: Option<Flight>,
+    /// What this run's tree evaluated to.
+    learned: Option<(Look, Remembered)>,
 }
 
 /// The tree before it is evaluated, where that is worth remembering.
@@ -48,6 +50,7 @@ impl Memory {
             for_agent: arguments.for_agent.is_some(),
             key: None,
             flight: None,
+            learned: None,
         }
     }
 
@@ -68,11 +71,11 @@ impl Memory {
         look: Option<&Look>,
         nix: &Nix,
         events: &Events,
-    ) -> Option<(Target, Evaluated)> {
+    ) -> Option<(Target, Remembered)> {
         let look = look.filter(|_| self.reads)?;
-        let Remembered { resolved, evaluated } = look.evaluations.get(&look.tree)?;
-        let target = target::resolve(Some(&resolved), nix, events).await.ok()?;
-        Some((target, evaluated))
+        let remembered = look.evaluations.get(&look.tree)?;
+        let target = target::resolve(Some(&remembered.resolved), nix, events).await.ok()?;
+        Some((target, remembered))
     }
 
     /// The accelerator that was proven before, good enough to find a verdict.
@@ -88,19 +91,20 @@ impl Memory {
     }
 
     /// Remembers what the files evaluated to.
-    pub(super) fn learn(&self, look: Option<Look>, target: &Target, evaluated: &Evaluated, events: &Events) {
-        let Some(Look { evaluations, tree }) = look else { return };
+    pub(super) fn learn(&mut self, look: Option<Look>, target: &Target, evaluated: &Evaluated, events: &Events) {
+        let Some(look) = look else { return };
         if evaluated.toplevel_failure.is_some() {
             return;
         }
-        let remembered = Remembered { resolved: target.resolved(), evaluated: evaluated.clone() };
+        let remembered = Remembered { resolved: target.resolved(), evaluated: evaluated.clone(), apply: None };
         // What cannot be remembered costs time, no more.
-        if evaluations.put(&tree, &remembered).unwrap_or(false) {
+        if look.evaluations.put(&look.tree, &remembered).unwrap_or(false) {
             events.note(
                 "the same files make another system with each commit (self.rev, its time or \
                  system.configurationRevision is in it), so that no verdict outlives a commit",
             );
         }
+        self.learned = Some((look, remembered));
     }
 
     /// The verdict of a former run of the same plan.
@@ -166,6 +170,10 @@ impl Memory {
         if let (Some(verdicts), Some(key)) = (&self.verdicts, &self.key) {
             // What cannot be remembered costs time, no more.
             drop(verdicts.put(key, report));
+        }
+        if let (Some((look, mut remembered)), Some(apply)) = (self.learned, &report.apply) {
+            remembered.apply = Some(apply.clone());
+            drop(look.evaluations.replace(&look.tree, &remembered));
         }
     }
 }

@@ -222,10 +222,7 @@ impl<'a> Run<'a> {
         };
         let prepared = match step {
             Step::Ready(prepared) => prepared,
-            Step::Known(known) => {
-                self.known(*known);
-                return Ok(());
-            }
+            Step::Known(known) => return self.known(*known),
         };
         let mut restarts = 0;
         let seen = loop {
@@ -259,13 +256,17 @@ impl<'a> Run<'a> {
         let launcher = jail::launcher();
         let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();
         let tree = self.memory.look(arguments, &nix);
-        if let Some((target, evaluated)) = self.memory.evaluated(tree.as_ref(), &nix, &self.events).await {
-            let asked = self.asked(named.as_ref(), &target, &evaluated.promises)?;
+        if let Some((target, remembered)) = self.memory.evaluated(tree.as_ref(), &nix, &self.events).await {
+            let asked = self.asked(named.as_ref(), &target, &remembered.evaluated.promises)?;
             if let Some(accel) = self.memory.accelerator(wish_of(&asked.settings))
-                && let Some(known) = self.recall(&target, &nix, &evaluated, &asked, accel)
+                && let Some(mut known) = self.recall(&target, &nix, &remembered.evaluated, &asked, accel)
             {
                 self.named(&target);
-                return self.applicable(known, &target, &nix).await;
+                known.apply = remembered.apply;
+                if known.verdict == Verdict::Pass && known.apply.is_none() {
+                    known.apply = build::apply_command(&target, &nix).await;
+                }
+                return Ok(Step::Known(Box::new(known)));
             }
         }
 
@@ -398,12 +399,20 @@ impl<'a> Run<'a> {
     }
 
     /// Takes over the verdict of a former run.
-    fn known(&mut self, known: Report) {
-        // Its evidence lies where it was; one more directory would push that of other runs out.
-        if self.arguments.artifacts.is_none()
-            && let Some(artifacts) = self.artifacts.take()
-        {
-            artifacts.discard();
+    fn known(&mut self, known: Report) -> Result<()> {
+        // Its evidence lies where it was; one more directory would push that of other runs out. Who named a place finds
+        // the report there.
+        match &self.arguments.artifacts {
+            None => {
+                if let Some(artifacts) = self.artifacts.take() {
+                    artifacts.discard();
+                }
+            }
+            Some(named) if self.artifacts.is_none() => {
+                let name = &self.report.target.name;
+                self.artifacts = Artifacts::open(Some(named), None, None, name, SystemTime::now())?.artifacts;
+            }
+            Some(_) => {}
         }
         let report = &mut self.report;
         let (target, started) = (std::mem::take(&mut report.target), std::mem::take(&mut report.started));
@@ -413,6 +422,7 @@ impl<'a> Run<'a> {
         report.started = started;
         report.phases = Vec::new();
         report.artifacts = report.artifacts.take().filter(|directory| directory.is_dir());
+        Ok(())
     }
 
     /// `nixbox.toml`, with the flags on top.

@@ -41,6 +41,62 @@ pub(crate) fn guest(name: &str) -> String {
     format!("{}#{name}", guests().display())
 }
 
+/// Runs `nix WORDS` and answers with what it says.
+pub(crate) fn nix(words: &[&str]) -> String {
+    let output = Command::new("nix")
+        .args(["--extra-experimental-features", "nix-command flakes"])
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .expect("nix starts");
+    assert!(output.status.success(), "nix {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Writes a flake that needs no `--impure` into a directory: its package `vm` is a wrapper of a guest's runner, built by
+/// a program in the flake itself. `more` is put into the wrapper: an expression that is a string.
+pub(crate) fn pure_flake(directory: &Path, name: &str, more: &str) {
+    let vm = format!("{}#nixosConfigurations.{name}.config.system.build.vm", guests().display());
+    let runner = nix(&["build", "--impure", "--no-link", "--print-out-paths", &vm]);
+    let packages = std::env::var(PACKAGES).expect("scripts/env");
+    let packages: Value = serde_json::from_str(&fs::read_to_string(packages).unwrap()).unwrap();
+    let busybox = Path::new(packages["tools"].as_str().expect("the tools")).join("busybox");
+    fs::copy(store_file(&busybox), directory.join("busybox")).expect("busybox");
+    let flake = format!(
+        r##"{{
+  outputs = {{ self }}: {{
+    packages.x86_64-linux.vm = derivation {{
+      name = "wrapped-vm";
+      system = "x86_64-linux";
+      builder = "${{./busybox}}";
+      more = {more};
+      args = [ "sh" "-ec" ''
+        b=${{./busybox}}
+        $b mkdir -p $out/bin
+        echo '#!/bin/sh' > $out/bin/run-wrapped-vm
+        echo "# $more" >> $out/bin/run-wrapped-vm
+        echo 'exec {runner}/bin/run-{name}-vm "$@"' >> $out/bin/run-wrapped-vm
+        $b chmod 755 $out/bin/run-wrapped-vm
+        exit 0
+      '' ];
+    }};
+  }};
+}}
+"##
+    );
+    fs::write(directory.join("flake.nix"), flake).expect("a file");
+}
+
+/// Where a file of the store is, which may be a store in somebody's home.
+fn store_file(path: &Path) -> PathBuf {
+    let root =
+        std::env::var("NIX_REMOTE").ok().and_then(|url| url.split_once("root=").map(|(_, root)| root.to_owned()));
+    match root {
+        Some(root) if !path.exists() => Path::new(&root).join(path.strip_prefix("/").expect("an absolute path")),
+        _ => path.to_owned(),
+    }
+}
+
 /// What `tests/guests#expected` says of all guests.
 pub(crate) fn expected() -> Result<serde_json::Map<String, Value>, String> {
     let output = Command::new("nix")
@@ -93,7 +149,7 @@ pub(crate) fn complaints(wanted: &Value, outcome: &Outcome) -> Vec<String> {
     wrong
 }
 
-/// One call of nixbox, with an empty home and a state directory of its own.
+/// One call of nixbox, with an empty home, and a state and a cache directory of its own.
 pub(crate) struct Nixbox {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
@@ -172,6 +228,8 @@ impl Nixbox {
         command
             .args(&self.args)
             .env("XDG_STATE_HOME", self.home.path().join("state"))
+            // A verdict of another call's would answer otherwise.
+            .env("XDG_CACHE_HOME", self.home.path().join("cache"))
             .env_remove("XDG_RUNTIME_DIR")
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());

@@ -1,0 +1,545 @@
+//! What an agent meets: a payload goes in, its answer comes out. Real nix, real guests, a real git repository.
+//!
+//! Payloads are those of `tests/fixtures/hooks`, with the repository's own directory in the place of theirs.
+
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test's runner says why it skips, and its helpers are the test"
+)]
+
+mod harness;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use harness::{cannot_run, guests, processes_under};
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// A story's name and what happens in it.
+type Story = (&'static str, fn());
+
+const STORIES: &[Story] = &[
+    ("claude-code: broken, mended, irrelevant, no host", || story("claude-code", "Stop", "PostToolUse")),
+    ("codex: broken, mended, irrelevant, no host", || story("codex", "Stop", "PostToolUse")),
+    ("gemini: broken, mended, irrelevant, no host", || story("gemini", "AfterAgent", "AfterTool")),
+    ("cursor: broken, mended, irrelevant, no host", || story("cursor", "stop", "postToolUse")),
+    ("copilot: broken, mended, irrelevant, no host", || story("copilot", "agentStop", "postToolUse")),
+    ("opencode: broken, mended, irrelevant, no host", || story("opencode", "session.idle", "tool.execute.after")),
+    ("generic: broken, mended, irrelevant, no host", || story("generic", "", "edit")),
+    ("git: the index and the commits are tested, not the work tree", git_tests_the_index),
+    ("the same failure blocks once, another one again", the_same_failure_blocks_once),
+    ("a verdict answers again, until something changes", a_verdict_answers_again),
+    ("a tree that did not change asks nix for nothing", nix_is_not_asked),
+    ("a revision in the system is said once", a_revision_in_the_system),
+    ("ten hooks at once cost one boot", ten_at_once),
+    ("a newer edit takes an older one's place", a_newer_edit),
+    ("the end of the agent ends the run", the_agent_ends),
+    ("words of a guest's are no instructions", words_of_a_guest),
+    ("a project that is no flake is left alone", no_flake),
+    ("what is no payload blocks nothing", no_payload),
+];
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    let cannot = cannot_run();
+    if let Some(reason) = &cannot {
+        for (name, _) in STORIES {
+            eprintln!("skipped: {name}: {reason}");
+        }
+    }
+    let trials = STORIES
+        .iter()
+        .map(|(name, story)| {
+            let story = *story;
+            Trial::test(*name, move || {
+                std::panic::catch_unwind(story).map_err(|panic| {
+                    let text = panic.downcast_ref::<String>().cloned();
+                    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+                    Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
+                })
+            })
+            .with_ignored_flag(cannot.is_some())
+        })
+        .collect();
+    // One machine at a time: what is known is shared by the stories.
+    arguments.test_threads = Some(1);
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Verdicts that all stories share: the same guest boots once.
+static SHARED: LazyLock<tempfile::TempDir> =
+    LazyLock::new(|| tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary directory"));
+
+/// A repository whose machine is the guest that `configuration.nix` names.
+struct Repository {
+    directory: tempfile::TempDir,
+    state: tempfile::TempDir,
+    cache: PathBuf,
+}
+
+impl Repository {
+    /// With the verdicts of all stories.
+    fn new(guest: &str) -> Self {
+        Self::with_cache(guest, SHARED.path().join("cache"))
+    }
+
+    fn with_cache(guest: &str, cache: PathBuf) -> Self {
+        let temporary = || tempfile::Builder::new().prefix("nb ").tempdir().expect("a temporary directory");
+        let repository =
+            Self { directory: temporary(), state: tempfile::Builder::new().prefix("nb-").tempdir().unwrap(), cache };
+        let flake = format!(
+            "{{ outputs = _: {{ nixosConfigurations.laptop =\n  (builtins.getFlake \"path:{}\").nixosConfigurations.${{import ./configuration.nix}}; }}; }}\n",
+            guests().display()
+        );
+        fs::write(repository.file("flake.nix"), flake).unwrap();
+        repository.git(&["init", "--quiet"]);
+        repository.choose(guest);
+        repository.git(&["add", "."]);
+        repository.git(&["commit", "--quiet", "--no-verify", "-m", "one"]);
+        repository
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    fn choose(&self, guest: &str) {
+        fs::write(self.file("configuration.nix"), format!("\"{guest}\"\n")).unwrap();
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
+        let output = Command::new("git").arg("-C").arg(self.path()).args(settings).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// `nixbox hook AGENT WORDS`, from this repository.
+    fn command(&self, agent: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
+        command.args(["hook", agent]).args(words).args(["--impure"]);
+        command.current_dir(self.path());
+        command.env("XDG_STATE_HOME", self.state.path()).env("XDG_CACHE_HOME", &self.cache);
+        command.env_remove("XDG_RUNTIME_DIR");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn hook(&self, agent: &str, words: &[&str], payload: &str) -> Answer {
+        finish(agent, start(&mut self.command(agent, words), payload))
+    }
+
+    /// The payload of an agent's event, about a file of this repository.
+    fn payload(&self, agent: &str, event: &str, file: &str) -> String {
+        if agent == "generic" {
+            return if event.is_empty() { String::new() } else { format!("{}\n", self.file(file).display()) };
+        }
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hooks");
+        let text = fs::read_to_string(fixtures.join(format!("{agent}-{event}.json"))).expect(event);
+        text.replace("/home/ann/machines", self.path().to_str().unwrap()).replace("configuration.nix", file)
+    }
+
+    /// An agent's event about a file of this repository.
+    fn event(&self, agent: &str, event: &str, file: &str) -> Answer {
+        let words: &[&str] = if agent == "generic" && !event.is_empty() { &[event] } else { &[] };
+        self.hook(agent, words, &self.payload(agent, event, file))
+    }
+
+    /// How many machines were booted: each has left its evidence.
+    fn boots(&self) -> usize {
+        let runs = fs::read_dir(self.file(".nixbox")).into_iter().flatten().flatten();
+        runs.filter(|run| run.file_type().is_ok_and(|kind| kind.is_dir()) && run.path().join("report.json").exists())
+            .filter(|run| run.path().join("console.log").exists())
+            .count()
+    }
+}
+
+impl Drop for Repository {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let left = processes_under(self.state.path());
+            assert!(left.is_empty(), "processes survived: {left:?}");
+        }
+    }
+}
+
+fn start(command: &mut Command, payload: &str) -> Child {
+    let mut child = command.spawn().expect("nixbox starts");
+    // One that does not read it is no fault.
+    drop(child.stdin.take().unwrap().write_all(payload.as_bytes()));
+    child
+}
+
+fn finish(agent: &str, child: Child) -> Answer {
+    let pid = child.id();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(Duration::from_secs(600)) {
+        Ok(output) => Answer { agent: agent.to_owned(), output: output.unwrap() },
+        Err(_) => {
+            let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+            panic!("the hook of {agent} did not end");
+        }
+    }
+}
+
+/// What an agent was answered.
+struct Answer {
+    agent: String,
+    output: Output,
+}
+
+impl Answer {
+    fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    fn all(&self) -> String {
+        format!("{:?} {}{}", self.output.status.code(), self.stdout(), String::from_utf8_lossy(&self.output.stderr))
+    }
+
+    fn json(&self) -> Value {
+        if self.output.stdout.trim_ascii().is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.output.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.all()))
+    }
+
+    /// The cause, where it holds up the agent, or is sent as its next message.
+    fn blocks(&self) -> Option<String> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        match self.agent.as_str() {
+            "claude-code" | "codex" | "copilot" => {
+                let json = self.json();
+                (json["decision"] == "block").then(|| text(&json["reason"]).unwrap())
+            }
+            "gemini" => {
+                let json = self.json();
+                (json["decision"] == "deny").then(|| text(&json["reason"]).unwrap())
+            }
+            "cursor" => text(&self.json()["followup_message"]),
+            "opencode" => text(&self.json()["prompt"]),
+            "generic" => (self.output.status.code() == Some(1)).then(|| self.stdout()),
+            "git" => (self.output.status.code() == Some(1))
+                .then(|| String::from_utf8_lossy(&self.output.stderr).into_owned()),
+            other => panic!("{other}"),
+        }
+    }
+
+    /// The cause, where the agent is told of it at all.
+    fn tells(&self) -> Option<String> {
+        if self.agent == "generic" {
+            return self.blocks();
+        }
+        let told = self.json().to_string();
+        told.contains("nixbox: fail").then_some(told)
+    }
+}
+
+/// What every agent's hook does, told by its own words.
+fn story(agent: &str, end: &str, edit: &str) {
+    let repository = Repository::new("minimal");
+
+    // An edit that does not evaluate is told at once, with its place.
+    fs::write(repository.file("configuration.nix"), "\"minimal\" + (\n").unwrap();
+    let told = repository.event(agent, edit, "configuration.nix");
+    let cause = told.tells().unwrap_or_else(|| panic!("not told: {}", told.all()));
+    assert!(cause.contains("does not evaluate") && cause.contains("configuration.nix:"), "{cause}");
+    // And blocks the end of the turn.
+    let blocked = repository.event(agent, end, "configuration.nix");
+    let cause = blocked.blocks().unwrap_or_else(|| panic!("not blocked: {}", blocked.all()));
+    assert!(cause.contains("does not evaluate"), "{cause}");
+    assert_eq!(repository.boots(), 0);
+
+    // One that evaluates and does not work is found at the end of the turn.
+    repository.choose("failed-unit");
+    let told = repository.event(agent, edit, "configuration.nix");
+    assert!(told.tells().is_none() && told.output.status.success(), "{}", told.all());
+    let blocked = repository.event(agent, end, "configuration.nix");
+    let cause = blocked.blocks().unwrap_or_else(|| panic!("not blocked: {}", blocked.all()));
+    for word in ["services.failed-units: fail", "backup.service", "/etc/backup.key", "evidence: "] {
+        assert!(cause.contains(word), "{word}: {cause}");
+    }
+    assert!(cause.len() <= 4200, "{} bytes", cause.len());
+
+    // Mended, it passes.
+    repository.choose("minimal");
+    let passed = repository.event(agent, end, "configuration.nix");
+    assert!(passed.blocks().is_none() && passed.output.status.success(), "{}", passed.all());
+    assert!(passed.all().contains("nixbox: pass"), "{}", passed.all());
+
+    // A file that nix does not read costs nothing.
+    fs::write(repository.file("notes.txt"), "not tracked").unwrap();
+    let boots = repository.boots();
+    let clock = Instant::now();
+    let silent = repository.event(agent, edit, "notes.txt");
+    let took = clock.elapsed();
+    assert!(silent.tells().is_none() && silent.output.status.success(), "{}", silent.all());
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert_eq!(repository.boots(), boots);
+
+    // A host that cannot never blocks.
+    repository.choose("failed-unit");
+    let payload = repository.payload(agent, end, "configuration.nix");
+    let mut command = repository.command(agent, &[]);
+    command.env("PATH", "/nowhere");
+    let cannot = finish(agent, start(&mut command, &payload));
+    assert!(cannot.blocks().is_none(), "{}", cannot.all());
+    assert!(cannot.all().contains("could not tell"), "{}", cannot.all());
+}
+
+fn git_tests_the_index() {
+    let repository = Repository::new("minimal");
+    let commit = |repository: &Repository| repository.hook("git", &["pre-commit"], "");
+
+    // The work tree is broken, the index is not.
+    repository.choose("failed-unit");
+    let passed = commit(&repository);
+    assert!(passed.blocks().is_none(), "{}", passed.all());
+    repository.git(&["add", "."]);
+    let blocked = commit(&repository);
+    let cause = blocked.blocks().unwrap_or_else(|| panic!("not blocked: {}", blocked.all()));
+    assert!(cause.contains("backup.service"), "{cause}");
+    // And the other way round.
+    repository.choose("minimal");
+    assert!(commit(&repository).blocks().is_some());
+    assert_eq!(repository.git(&["status", "--porcelain"]), "MM configuration.nix");
+
+    repository.git(&["commit", "--quiet", "--no-verify", "-m", "broken"]);
+    let broken = repository.git(&["rev-parse", "HEAD"]);
+    let good = repository.git(&["rev-parse", "HEAD^"]);
+    let none = "0".repeat(40);
+    let push = |object: &str| {
+        repository.hook("git", &["pre-push"], &format!("refs/heads/main {object} refs/heads/main {none}\n"))
+    };
+    let blocked = push(&broken);
+    assert!(blocked.blocks().is_some_and(|cause| cause.contains("backup.service")), "{}", blocked.all());
+    let passed = push(&good);
+    assert!(passed.blocks().is_none(), "{}", passed.all());
+    let deleted = repository.hook("git", &["pre-push"], &format!("(delete) {none} refs/heads/old {good}\n"));
+    assert!(deleted.output.status.success(), "{}", deleted.all());
+}
+
+fn the_same_failure_blocks_once() {
+    let repository = Repository::new("failed-unit");
+    assert!(repository.event("claude-code", "Stop", "").blocks().is_some());
+    let again = repository.event("claude-code", "Stop-again", "");
+    assert!(again.blocks().is_none() && again.all().contains("backup.service"), "{}", again.all());
+    // Something else is broken now: the agent is not done.
+    fs::write(repository.file("configuration.nix"), "{").unwrap();
+    assert!(repository.event("claude-code", "Stop-again", "").blocks().is_some());
+    assert!(repository.event("claude-code", "Stop-again", "").blocks().is_none());
+}
+
+fn a_verdict_answers_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let repository = Repository::with_cache("minimal", cache.path().to_owned());
+    let run = |more: &[&str]| -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
+        command.args(["try", ".#laptop", "--impure", "--format", "json"]).args(more).current_dir(repository.path());
+        command.env("XDG_STATE_HOME", repository.state.path()).env("XDG_CACHE_HOME", cache.path());
+        let output = command.output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!("{error}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        })
+    };
+    let cold = run(&[]);
+    assert!(cold["verdict"] == "pass" && cold["cached"].is_null(), "{cold}");
+    let warm = run(&[]);
+    assert!(warm["verdict"] == "pass" && warm["cached"]["age"].is_number(), "{warm}");
+    assert_eq!((repository.boots(), &warm["checks"]), (1, &cold["checks"]));
+    assert_eq!(warm["artifacts"], cold["artifacts"]);
+    // Another question is another verdict.
+    assert!(run(&["--only", "boot"])["cached"].is_null());
+    assert!(run(&["--fresh"])["cached"].is_null());
+    // What is corrupt is replaced.
+    for entry in fs::read_dir(cache.path().join("nixbox/verdicts")).unwrap() {
+        fs::write(entry.unwrap().path(), "{").unwrap();
+    }
+    assert!(run(&[])["cached"].is_null());
+    assert!(!run(&[])["cached"].is_null());
+}
+
+/// `nixbox try` on a pure flake of this repository's, with a nix that counts its calls.
+struct Counted {
+    repository: Repository,
+    programs: tempfile::TempDir,
+    _cache: tempfile::TempDir,
+}
+
+impl Counted {
+    fn new(more: &str) -> Self {
+        let cache = tempfile::tempdir().unwrap();
+        let repository = Repository::with_cache("minimal", cache.path().to_owned());
+        harness::pure_flake(repository.path(), "minimal", more);
+        repository.git(&["add", "."]);
+        repository.git(&["commit", "--quiet", "-m", "a pure flake"]);
+        let programs = tempfile::tempdir().unwrap();
+        for program in ["nix", "nix-store"] {
+            let real = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+                .map(|directory| directory.join(program))
+                .find(|path| path.exists())
+                .expect("nix");
+            let log = programs.path().join("calls");
+            let script = format!("#!/bin/sh\necho x >> '{}'\nexec '{}' \"$@\"\n", log.display(), real.display());
+            let path = programs.path().join(program);
+            fs::write(&path, script).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        Self { repository, programs, _cache: cache }
+    }
+
+    /// The report, and how often nix was called.
+    fn run(&self) -> (Value, usize) {
+        let log = self.programs.path().join("calls");
+        drop(fs::remove_file(&log));
+        let path = format!("{}:{}", self.programs.path().display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
+        command.args(["try", "--format", "json"]).current_dir(self.repository.path()).env("PATH", path);
+        command.env("XDG_STATE_HOME", self.repository.state.path()).env("XDG_CACHE_HOME", &self.repository.cache);
+        let output = command.output().unwrap();
+        let report = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        (report, fs::read_to_string(&log).unwrap_or_default().lines().count())
+    }
+}
+
+fn nix_is_not_asked() {
+    let counted = Counted::new("\"\"");
+    let (cold, calls) = counted.run();
+    assert!(cold["verdict"] == "pass" && cold["cached"].is_null() && calls > 0, "{cold}");
+    let (warm, calls) = counted.run();
+    assert!(warm["verdict"] == "pass" && !warm["cached"].is_null(), "{warm}");
+    assert_eq!(calls, 0);
+    // A file that nix does not read changes nothing; one that it reads is looked at, and changes no verdict.
+    fs::write(counted.repository.file("notes"), "").unwrap();
+    assert_eq!(counted.run().1, 0);
+    fs::write(counted.repository.file("configuration.nix"), "\"other\"\n").unwrap();
+    let (edited, calls) = counted.run();
+    assert!(!edited["cached"].is_null() && calls > 0, "{edited}");
+    assert_eq!(counted.repository.boots(), 1);
+}
+
+fn a_revision_in_the_system() {
+    let counted = Counted::new("self.rev or \"dirty\"");
+    let said = |report: &Value| report["notes"].to_string().contains("another system with each commit");
+    let (first, _) = counted.run();
+    assert!(!said(&first), "{first}");
+    counted.repository.git(&["commit", "--quiet", "--allow-empty", "-m", "nothing"]);
+    let (second, _) = counted.run();
+    assert!(said(&second) && second["cached"].is_null(), "{second}");
+    counted.repository.git(&["commit", "--quiet", "--allow-empty", "-m", "nothing again"]);
+    assert!(!said(&counted.run().0));
+}
+
+fn ten_at_once() {
+    let cache = tempfile::tempdir().unwrap();
+    let repository = Repository::with_cache("failed-unit", cache.path().to_owned());
+    let payload = repository.payload("claude-code", "Stop", "");
+    let hooks: Vec<Child> = (0..10).map(|_| start(&mut repository.command("claude-code", &[]), &payload)).collect();
+    for hook in hooks {
+        let answer = finish("claude-code", hook);
+        assert!(answer.blocks().is_some(), "{}", answer.all());
+    }
+    assert_eq!(repository.boots(), 1);
+}
+
+fn a_newer_edit() {
+    let cache = tempfile::tempdir().unwrap();
+    let repository = Repository::with_cache("failed-unit", cache.path().to_owned());
+    let payload = repository.payload("claude-code", "Stop", "");
+    let older = start(&mut repository.command("claude-code", &[]), &payload);
+    // It boots when it holds the lock.
+    let clock = Instant::now();
+    while processes_under(repository.state.path()).iter().all(|process| !process.contains("qemu-system")) {
+        assert!(clock.elapsed() < Duration::from_secs(120), "it does not boot");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    repository.choose("minimal");
+    let newer = repository.event("claude-code", "Stop", "");
+    assert!(newer.blocks().is_none() && newer.all().contains("nixbox: pass"), "{}", newer.all());
+    let older = finish("claude-code", older);
+    assert!(older.blocks().is_none() && older.all().contains("a newer request"), "{}", older.all());
+}
+
+fn the_agent_ends() {
+    let cache = tempfile::tempdir().unwrap();
+    let repository = Repository::with_cache("minimal", cache.path().to_owned());
+    // An agent of our own: it starts the hook through a shell, as agents do, and is killed.
+    let payload = repository.file("payload");
+    fs::write(&payload, repository.payload("claude-code", "Stop", "")).unwrap();
+    let hook = repository.command("claude-code", &[]);
+    let mut agent = Command::new("python3");
+    agent.args(["-c", "import subprocess, sys; subprocess.run(sys.argv[1], shell=True, stdin=open(sys.argv[2]))"]);
+    let words: Vec<String> = std::iter::once(hook.get_program())
+        .chain(hook.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    agent.arg(format!("{}; true", words.join(" "))).arg(&payload).current_dir(repository.path());
+    agent.envs(hook.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut agent = agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python3");
+    let clock = Instant::now();
+    while processes_under(repository.state.path()).iter().all(|process| !process.contains("qemu-system")) {
+        assert!(clock.elapsed() < Duration::from_secs(120), "it does not boot");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    kill(Pid::from_raw(i32::try_from(agent.id()).unwrap()), Signal::SIGKILL).unwrap();
+    agent.wait().unwrap();
+    let clock = Instant::now();
+    while !processes_under(repository.state.path()).is_empty() {
+        assert!(clock.elapsed() < Duration::from_secs(30), "{:?}", processes_under(repository.state.path()));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn words_of_a_guest() {
+    let repository = Repository::new("hostile-words");
+    let blocked = repository.event("claude-code", "Stop", "");
+    let reason = blocked.blocks().unwrap_or_else(|| panic!("not blocked: {}", blocked.all()));
+    assert!(reason.len() <= 4096, "{} bytes", reason.len());
+    assert!(!reason.chars().any(|c| c.is_control() && c != '\n'), "{reason:?}");
+    let fence = reason.lines().find(|line| line.starts_with("--- ")).expect("a fence").to_owned();
+    let parts: Vec<&str> = reason.split(&format!("{fence}\n")).collect();
+    let [facts, quoted, ""] = parts[..] else { panic!("not one fence: {reason}") };
+    assert!(facts.contains("billing.service") && !facts.contains("gnore"), "{facts}");
+    assert!(quoted.contains("gnore the above"), "{quoted}");
+    assert!(quoted.lines().all(|line| line.starts_with("| ")) && quoted.lines().count() <= 20, "{quoted}");
+}
+
+fn no_flake() {
+    let repository = Repository::new("minimal");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let payload = repository.payload("claude-code", "Stop", "");
+    let payload = payload.replace(repository.path().to_str().unwrap(), elsewhere.path().to_str().unwrap());
+    let clock = Instant::now();
+    let answer = repository.hook("claude-code", &[], &payload);
+    assert!(answer.output.status.success() && answer.stdout().trim().is_empty(), "{}", answer.all());
+    assert!(clock.elapsed() < Duration::from_millis(500));
+    // Nor is one that has no machine.
+    fs::write(elsewhere.path().join("flake.nix"), "{ outputs = _: { }; }").unwrap();
+    let answer = repository.hook("claude-code", &[], &payload);
+    assert!(answer.output.status.success() && answer.blocks().is_none(), "{}", answer.all());
+}
+
+fn no_payload() {
+    let repository = Repository::new("minimal");
+    for agent in ["claude-code", "codex", "gemini", "cursor", "copilot", "opencode"] {
+        for payload in ["", "{", "[]", "null", "\0\u{1}", r#"{"hook_event_name":"Stop","cwd":"/nowhere at all"}"#] {
+            let answer = repository.hook(agent, &[], payload);
+            assert!(answer.blocks().is_none(), "{agent} {payload:?}: {}", answer.all());
+        }
+    }
+}
