@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use nixbox::cli::{Cli, Command, SchemaOf, TryArgs};
+use nixbox::cli::{Cli, Command, EXAMPLES, HookAction, SchemaOf, TryArgs};
 use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
@@ -53,6 +53,16 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             let somebody = io::stdin().is_terminal() && io::stderr().is_terminal();
             print(&nixbox::init::init(&arguments, if somebody { Some(&mut ask) } else { None })?)
         }
+        Command::Hook(hook) => match (&hook.action, hook.call()) {
+            (Some(HookAction::Install(arguments)), _) => print(&nixbox::agent::install::install(arguments)?),
+            (None, Some(_arguments)) => {
+                // MERGE: nixbox::agent::hook::run(&arguments) comes here.
+                Err(Failure::host("not built yet"))
+            }
+            (None, None) => Err(Failure::usage("whose hook? `nixbox hook --help` lists them")),
+        },
+        Command::AgentGuide => print(nixbox::agent::guide::GUIDE),
+        Command::Explain(arguments) => print(&nixbox::checks::explain::explain(arguments.check.as_deref())?),
         Command::Doctor(arguments) => runtime()?.block_on(nixbox::doctor::run(&arguments)),
         Command::Clean(arguments) => print(&nixbox::clean::clean(arguments.dry_run)?),
         Command::Schema(arguments) => print(&match arguments.of {
@@ -63,6 +73,10 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             let mut script = Vec::new();
             clap_complete::generate(arguments.shell, &mut Cli::command(), "nixbox", &mut script);
             print(&String::from_utf8_lossy(&script))
+        }
+        Command::Man => {
+            let page = nixbox::manual::page(Cli::command(), EXAMPLES);
+            print(&page.map_err(|error| Failure::host("the manual page could not be made").why(error))?)
         }
     }
 }

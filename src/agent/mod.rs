@@ -4,6 +4,10 @@
 //! **A broken hook or host never blocks an agent; a broken configuration blocks wherever that agent lets a hook
 //! block**, and is told in the strongest way it has elsewhere.
 
+pub mod contract;
+pub mod guide;
+pub mod install;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
