@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::agent::Agent;
 use crate::build::NixFlags;
 use crate::channel::Transport;
 use crate::config::Memory;
@@ -13,7 +14,8 @@ use crate::machine::window::Display;
 use crate::machine::{AccelWish, NetworkPolicy};
 use crate::names::EXIT_CODES;
 
-const EXAMPLES: &str = "\
+/// What `--help` and the manual page show.
+pub const EXAMPLES: &str = "\
 Examples:
   nixbox try                          this host's configuration, from the flake here
   nixbox try .#laptop                 nixosConfigurations.laptop
@@ -22,7 +24,21 @@ Examples:
   nixbox try .#laptop --format json   one JSON document on stdout, progress on stderr
   nixbox demo .#laptop                the same machine for you: a window, sound, a login
   nixbox init gnome                   a flake to begin with, here
+  nixbox hook install claude-code     a coding agent is told when it broke the configuration
   nixbox doctor                       what this host can do, with the fix for what it cannot";
+
+const HOOK_EXAMPLES: &str = "\
+Examples:
+  nixbox hook install claude-code           in this project's settings, with the change shown
+  nixbox hook install codex --user          in your own, for all projects
+  nixbox hook install git                   before a commit or push
+  nixbox hook install cursor --uninstall    takes it out again
+  nixbox hook generic < /dev/null           what a hook would do: 1 where the configuration is broken";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  nixbox explain                            all ids, a line each
+  nixbox explain services.failed-units      what it looks at, what usually breaks it, what to do";
 
 /// `EXIT_CODES` and `EXAMPLES`, joined when help is printed and at no other time.
 fn after_help() -> String {
@@ -59,6 +75,17 @@ pub enum Command {
     /// lines for a flake that is there already: nixbox init existing > vm.nix
     #[command(after_help = after_help())]
     Init(InitArgs),
+    /// What a coding agent's hook calls: tells the agent whether the configuration still holds
+    ///
+    /// Reads the hook's payload from stdin and answers in the agent's words. A broken configuration holds the agent up
+    /// where it lets a hook do that. A broken hook or host never does.
+    #[command(after_help = HOOK_EXAMPLES)]
+    Hook(Box<Hook>),
+    /// Print one page on nixbox for coding agents
+    AgentGuide,
+    /// Explain a check: what it looks at, what usually breaks it, what to do
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
     /// Show what this host can do, proven, with the fix for what it cannot
     ///
     /// Ends with 0 when `nixbox try` can work here, with 5 when it cannot.
@@ -69,6 +96,8 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Print a shell's completion script
     Completions(CompletionsArgs),
+    /// Print the manual page: nixbox man | man -l -
+    Man,
 }
 
 /// Arguments of `nixbox try`.
@@ -218,6 +247,103 @@ pub struct InitArgs {
     /// Where to; made where it is missing
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
+}
+
+/// `nixbox hook`: a call of an agent's, or the installation.
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, arg_required_else_help = true)]
+pub struct Hook {
+    /// What to do besides being called.
+    #[command(subcommand)]
+    pub action: Option<HookAction>,
+
+    /// Whose hook calls
+    // Required; but an action needs none.
+    #[arg(value_enum, required = true)]
+    agent: Option<Agent>,
+    /// When, for agents whose payload does not say so: pre-commit, pre-push, agentStop, edit
+    event: Option<String>,
+    /// What to try, named as for `nixbox try`; repeat for more [default: [hook] targets, else this host]
+    #[arg(long, value_name = "TARGET")]
+    target: Vec<String>,
+    /// Run the flake's runner without a jail. It is code from the flake, run as you
+    #[arg(long)]
+    no_jail: bool,
+    /// Ignore cached verdicts
+    #[arg(long)]
+    fresh: bool,
+
+    /// nix's own flags.
+    #[command(flatten)]
+    nix: NixFlags,
+}
+
+impl Hook {
+    /// The call, where it is one.
+    pub fn call(&self) -> Option<HookArgs> {
+        Some(HookArgs {
+            agent: self.agent.filter(|_| self.action.is_none())?,
+            event: self.event.clone(),
+            target: self.target.clone(),
+            no_jail: self.no_jail,
+            fresh: self.fresh,
+            nix: self.nix.clone(),
+        })
+    }
+}
+
+/// What `nixbox hook` does besides being called.
+#[derive(Debug, Clone, Subcommand)]
+pub enum HookAction {
+    /// Add the hooks to an agent's settings, or take them out
+    ///
+    /// Everything else in a file stays as it is. What was changed is shown.
+    #[command(after_help = HOOK_EXAMPLES)]
+    Install(InstallArgs),
+}
+
+/// A call by an agent's hook: `nixbox hook AGENT`.
+#[derive(Debug, Clone)]
+pub struct HookArgs {
+    /// Whose hook calls.
+    pub agent: Agent,
+    /// When, for agents whose payload does not say so.
+    pub event: Option<String>,
+    /// What to try, named as for `nixbox try`; none: `[hook] targets`, else this host.
+    pub target: Vec<String>,
+    /// Run the flake's runner without a jail.
+    pub no_jail: bool,
+    /// Ignore cached verdicts.
+    pub fresh: bool,
+    /// nix's own flags.
+    pub nix: NixFlags,
+}
+
+/// Arguments of `nixbox hook install`.
+#[derive(Debug, Clone, Args)]
+pub struct InstallArgs {
+    /// Whose settings
+    #[arg(value_enum)]
+    pub agent: Agent,
+    /// In this project's settings (the default)
+    #[arg(long, conflicts_with = "user")]
+    pub project: bool,
+    /// In your own settings, for all projects
+    #[arg(long)]
+    pub user: bool,
+    /// Take the hooks out again
+    #[arg(long)]
+    pub uninstall: bool,
+    /// Show the change, write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `nixbox explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// The check's id, as in a report [default: lists them]
+    pub check: Option<String>,
 }
 
 /// Arguments of `nixbox doctor`.
@@ -487,6 +613,45 @@ mod tests {
             refused(line);
         }
         assert!(refused(&["trie"]).contains("try"), "names the nearest");
+    }
+
+    #[test]
+    fn a_hook_is_called_or_installed() {
+        let hook = |line: &[&str]| match parse(&[&["hook"], line].concat()).map(|cli| cli.command) {
+            Ok(Command::Hook(hook)) => *hook,
+            other => panic!("not a hook: {other:?}"),
+        };
+        let called = hook(&["git", "pre-push", "--target", ".#a", "--target", ".#b", "--fresh", "--impure"]);
+        assert!(called.action.is_none());
+        let call = called.call().unwrap();
+        assert_eq!((call.agent, call.event.as_deref()), (Agent::Git, Some("pre-push")));
+        assert_eq!(call.target, [".#a", ".#b"]);
+        assert!(call.fresh && call.nix.impure && !call.no_jail);
+        let installs = hook(&["install", "claude-code", "--user", "--dry-run"]);
+        assert!(installs.call().is_none());
+        let Some(HookAction::Install(arguments)) = installs.action else { panic!("{installs:?}") };
+        assert_eq!(arguments.agent, Agent::ClaudeCode);
+        assert!(arguments.user && arguments.dry_run && !arguments.uninstall && !arguments.project);
+        for line in [
+            &["hook"][..],
+            &["hook", "claud-code"],
+            &["hook", "install"],
+            &["hook", "install", "vim"],
+            &["hook", "install", "codex", "--user", "--project"],
+            &["hook", "--fresh"],
+            &["hook", "codex", "Stop", "more"],
+            &["explain", "a", "b"],
+        ] {
+            refused(line);
+        }
+    }
+
+    #[test]
+    fn new_commands_help_has_examples() {
+        for line in [&["hook", "--help"][..], &["hook", "install", "--help"], &["explain", "--help"]] {
+            let text = parse(line).expect_err("help is an error to clap").to_string();
+            assert!(text.contains("Examples:\n  nixbox "), "{text}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use nixbox::cli::{Cli, Command, SchemaOf, TryArgs};
+use nixbox::cli::{Cli, Command, EXAMPLES, HookAction, HookArgs, SchemaOf, TryArgs};
 use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
@@ -54,6 +54,13 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             let somebody = io::stdin().is_terminal() && io::stderr().is_terminal();
             print(&nixbox::init::init(&arguments, if somebody { Some(&mut ask) } else { None })?)
         }
+        Command::Hook(hook) => match (&hook.action, hook.call()) {
+            (Some(HookAction::Install(arguments)), _) => print(&nixbox::agent::install::install(arguments)?),
+            (None, Some(arguments)) => answer(&arguments),
+            (None, None) => Err(Failure::usage("whose hook? `nixbox hook --help` lists them")),
+        },
+        Command::AgentGuide => print(nixbox::agent::guide::GUIDE),
+        Command::Explain(arguments) => print(&nixbox::checks::explain::explain(arguments.check.as_deref())?),
         Command::Doctor(arguments) => runtime()?.block_on(nixbox::doctor::run(&arguments)),
         Command::Clean(arguments) => print(&nixbox::clean::clean(arguments.dry_run)?),
         Command::Schema(arguments) => print(&match arguments.of {
@@ -64,6 +71,10 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             let mut script = Vec::new();
             clap_complete::generate(arguments.shell, &mut Cli::command(), "nixbox", &mut script);
             print(&String::from_utf8_lossy(&script))
+        }
+        Command::Man => {
+            let page = nixbox::manual::page(Cli::command(), EXAMPLES);
+            print(&page.map_err(|error| Failure::host("the manual page could not be made").why(error))?)
         }
     }
 }
@@ -120,4 +131,20 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
     // A thread that still reads something must not hold up the end.
     runtime.shutdown_background();
     code
+}
+
+/// Answers a hook: stdout, stderr and exit code are its agent's.
+fn answer(arguments: &HookArgs) -> Result<u8, Failure> {
+    let runtime = runtime()?;
+    let spoken = runtime.block_on(async {
+        let interrupt = Interrupt::on_signals(pending())
+            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+        Ok(nixbox::agent::hook::run(arguments, &interrupt).await)
+    });
+    runtime.shutdown_background();
+    let spoken = spoken?;
+    output::to_stderr(&spoken.stderr);
+    // Who does not read it does not want to know.
+    drop(output::to_stdout(&spoken.stdout));
+    Ok(spoken.exit)
 }

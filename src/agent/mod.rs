@@ -5,7 +5,9 @@
 //! block**, and is told in the strongest way it has elsewhere.
 
 pub mod contract;
+pub mod guide;
 pub mod hook;
+pub mod install;
 pub mod life;
 pub mod told;
 

@@ -24,6 +24,7 @@ mod boot;
 pub mod catalog;
 mod comedown;
 pub(crate) mod desktop;
+pub mod explain;
 mod network;
 pub mod plan;
 mod sandbox;

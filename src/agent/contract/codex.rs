@@ -1,0 +1,30 @@
+//! Codex: "Hooks", <https://developers.openai.com/codex/hooks>; the payloads' schemas are in
+//! `codex-rs/hooks/schema/generated` of <https://github.com/openai/codex>.
+//!
+//! Claude Code's contract with differences: files are edited by `apply_patch`, whose `tool_input.command` is a patch (a
+//! `matcher` may also call it `Edit` or `Write`); a `reason` without `decision` is an error, and so is a block without a
+//! reason. At `Stop`, `decision: "block"` makes the reason the next prompt; nothing but `stop_hook_active` ends that.
+//! At `PostToolUse` the reason is the model's feedback on the edit, which stays. Time-outs are in seconds (600).
+//!
+//! Hooks run only once the person has reviewed and trusted them (`/hooks` in Codex), each time anew when they change; a
+//! project's hooks also need the project to be trusted. Until then they are left out without an error.
+
+use super::{Answer, Asked, Moment, Payload, Spoken, asked, by_decision};
+
+/// The tools that edit files, with the names that a matcher may use.
+pub(super) const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
+
+pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
+    let payload = Payload::read(&["hook_event_name"], event, stdin)?;
+    Ok(match payload.event.as_str() {
+        "Stop" => Asked { again: payload.is("stop_hook_active"), ..asked(Moment::TurnEnd, &payload) },
+        "PostToolUse" if payload.text(&["tool_name"]).is_some_and(|tool| EDITS.contains(&tool)) => {
+            Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
+        }
+        _ => asked(Moment::Other, &payload),
+    })
+}
+
+pub(super) fn speak(answer: Answer<'_>) -> Spoken {
+    by_decision(answer)
+}
