@@ -15,6 +15,8 @@ NIXBOX_TOOLS_FORMAT=2
 NIXBOX_ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 VHOST_DEVICE_VSOCK=0.3.0
 DEBIAN_SUITE=trixie
+# Where the newest compiler is whose source is packaged too.
+RUST_SUITE=sid
 DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # The package sets. A guest's set is what its userland is made of; `tools` is what the host and the runners use.
@@ -22,6 +24,7 @@ DEBIAN_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 NIXBOX_SETS=${NIXBOX_SETS:-tools guest audio desktop gnome}
 package_set() {
     case $1 in
+    rust) echo rustc rust-src libc6 ;;
     tools) echo nix-bin qemu-system-x86 qemu-utils virtiofsd e2fsprogs busybox-static patchelf bash coreutils sed cpio zstd ;;
     # What every machine has.
     guest)
@@ -136,12 +139,14 @@ as_root() {
     fi
 }
 
-# apt_isolated DIR: writes DIR/apt.conf, an apt that knows nothing of this system but how to reach the network.
+set_suite() { if [ "$1" = rust ]; then echo "$RUST_SUITE"; else echo "$DEBIAN_SUITE"; fi; }
+
+# apt_isolated DIR SUITE: writes DIR/apt.conf, an apt that knows nothing of this system but how to reach the network.
 apt_isolated() {
-    local dir=$1
+    local dir=$1 suite=$2
     mkdir -p "$dir"/state/lists/partial "$dir"/cache/archives/partial "$dir"/etc/{apt.conf.d,preferences.d,trusted.gpg.d}
     : >"$dir/status"
-    printf 'deb [arch=amd64 signed-by=%s] %s %s main\n' "$DEBIAN_KEYRING" "$(debian_mirror)" "$DEBIAN_SUITE" \
+    printf 'deb [arch=amd64 signed-by=%s] %s %s main\n' "$DEBIAN_KEYRING" "$(debian_mirror)" "$suite" \
         >"$dir/etc/sources.list"
     {
         # Proxies, timeouts and the like are this host's business; `::` entries are lists and would be doubled.
@@ -171,13 +176,14 @@ CONF
 
 # make_debs DIR SET: DIR/*.deb, everything that SET needs, and a busybox that needs nothing.
 make_debs() {
-    local dir=$1 set=$2 apt
+    local dir=$1 set=$2 apt suite
+    suite=$(set_suite "$set")
     need_debian
     # The configuration holds absolute paths, so the index is not renamed into place but lives inside the set.
     apt=$dir/.apt
     mkdir -p "$apt"
-    apt_isolated "$apt"
-    say "reading the package index of Debian $DEBIAN_SUITE (for set $set) …"
+    apt_isolated "$apt" "$suite"
+    say "reading the package index of Debian $suite (for set $set) …"
     APT_CONFIG="$apt/apt.conf" apt-get -qq update >&2
     say "downloading the packages of set $set …"
     # shellcheck disable=SC2046 # a list of words
@@ -200,7 +206,7 @@ make_debs() {
     done
 }
 
-set_hash() { hash_of "$NIXBOX_TOOLS_FORMAT" "$DEBIAN_SUITE" "$(package_set "$1")"; }
+set_hash() { hash_of "$NIXBOX_TOOLS_FORMAT" "$(set_suite "$1")" "$(package_set "$1")"; }
 debs_dir() { printf '%s' "$NIXBOX_CACHE/debs-$1-$(set_hash "$1")"; }
 
 fetch_set() { make_once "$(debs_dir "$1")" make_debs "$1"; }
@@ -255,6 +261,24 @@ make_vhost_device_vsock() {
 }
 
 vsock_dir() { printf '%s' "$NIXBOX_CACHE/vhost-device-vsock-$VHOST_DEVICE_VSOCK"; }
+
+# make_rust_source DIR: a compiler with the source of its standard library, run by its own loader.
+make_rust_source() {
+    local dir=$1 final=${1%.part} f lib=usr/lib/x86_64-linux-gnu
+    for f in "$(debs_dir rust)"/*.deb; do dpkg-deb -x "$f" "$dir"; done
+    cat >"$dir/rustc" <<WRAPPER
+#!/bin/sh
+exec '$final/$lib/ld-linux-x86-64.so.2' --argv0 rustc --library-path '$final/$lib' '$final/usr/bin/rustc' --sysroot '$final/usr' "\$@"
+WRAPPER
+    chmod 755 "$dir/rustc"
+}
+
+# enter_rust_source: NIXBOX_RUST_SOURCE holds such a compiler.
+enter_rust_source() {
+    fetch_set rust
+    NIXBOX_RUST_SOURCE=$NIXBOX_CACHE/rust-source-$(set_hash rust)
+    make_once "$NIXBOX_RUST_SOURCE" make_rust_source
+}
 
 # --- nix --------------------------------------------------------------------------------------------------------
 

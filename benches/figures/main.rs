@@ -10,6 +10,7 @@
     reason = "a table is what this program is for, and what it cannot measure ends it"
 )]
 
+mod agents;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod soak;
@@ -87,6 +88,7 @@ fn main() {
     let mut log = soak::Log::open();
     if let Some(boots) = options.soak {
         log.soak(boots);
+        log.plays();
     }
     if let Some(boots) = options.broken {
         log.broken(boots);
@@ -110,6 +112,11 @@ fn main() {
     let mut tone = figure("tone_s", 8.0);
     let mut sound = figure("analyse_wav_ms", 20.0);
     let mut picture = figure("analyse_4k_ms", 60.0);
+    let mut irrelevant = figure("hook_irrelevant_ms", 30.0);
+    let mut evaluation = figure("hook_eval_over_nix", 1.1);
+    let mut cached = figure("cached_ms", 30.0);
+    let mut cached_over_cold = figure("cached_over_cold", 0.01);
+    let mut ten_at_once = figure("ten_at_once", 1.0);
     let mut false_alarms = figure("false_alarms", 0.0);
     let mut misses = figure("misses", 0.0);
 
@@ -145,6 +152,11 @@ fn main() {
         help.values.push(clock.elapsed().as_secs_f64() * 1000.0);
     }
 
+    irrelevant.values = agents::irrelevant(SHORT_RUNS);
+    evaluation.values = agents::evaluation(SHORT_RUNS / 2);
+    (cached.values, cached_over_cold.values) = agents::cached(SHORT_RUNS);
+    ten_at_once.values = vec![agents::ten_at_once()];
+
     let desktop = try_(&harness::guest("sway"), &[]);
     if desktop.code != 0 {
         // What was measured holds all the same; what was not stays open.
@@ -159,7 +171,10 @@ fn main() {
 
     let mut document = Map::new();
     println!("{:24} {:>10} {:>8}", "figure", "median", "goal");
-    let all = [cold, verdict, gone, noticed, shell, help, rss, painted, tone, sound, picture, false_alarms, misses];
+    let agents = [irrelevant, evaluation, cached, cached_over_cold, ten_at_once];
+    let boots = [cold, verdict, gone, noticed, shell, help, rss];
+    let desktop = [painted, tone, sound, picture, false_alarms, misses];
+    let all = boots.into_iter().chain(agents).chain(desktop);
     for figure in all {
         let median = median(figure.values);
         let shown = median.map_or("-".to_owned(), |value| format!("{value:.3}"));

@@ -39,6 +39,9 @@ struct Boot {
     seconds: f64,
     painted_to_verdict_s: Option<f64>,
     tone_s: Option<f64>,
+    /// What was heard of the tones, and what the microphone recorded.
+    #[serde(default)]
+    heard: Vec<Value>,
 }
 
 impl Boot {
@@ -51,6 +54,13 @@ impl Boot {
     fn is_healthy(&self) -> bool {
         HEALTHY.contains(&self.guest.as_str())
     }
+}
+
+/// What was heard in a run, by the checks that listened.
+fn heard(report: &Value) -> Vec<Value> {
+    let checks = report["checks"].as_array().into_iter().flatten();
+    let listened = checks.filter(|check| check["id"] == "audio.tone" || check["id"] == "audio.microphone");
+    listened.map(|check| check["evidence"]["heard"].clone()).filter(Value::is_object).collect()
 }
 
 /// All boots of this nixbox so far.
@@ -132,6 +142,7 @@ impl Log {
             seconds: clock.elapsed().as_secs_f64(),
             painted_to_verdict_s: report["painted_to_verdict"].as_f64(),
             tone_s: tone_seconds(&report),
+            heard: heard(&report),
         };
         fs::create_dir_all(&self.directory).expect("a directory for the log");
         if !boot.wrong.is_empty() {
@@ -146,6 +157,29 @@ impl Log {
         let log = OpenOptions::new().create(true).append(true).open(self.directory.join("log.jsonl"));
         log.and_then(|mut log: File| log.write_all(line.as_bytes())).expect("the log can be written");
         self.boots.push(boot);
+    }
+
+    /// What the rules on pitch, length and dropouts rest on: all plays and recordings in healthy guests.
+    pub(crate) fn plays(&self) {
+        let plays: Vec<&Value> =
+            self.boots.iter().filter(|boot| boot.is_healthy()).flat_map(|boot| &boot.heard).collect();
+        let all = |pick: &dyn Fn(&Value) -> Option<f64>| {
+            let mut values: Vec<f64> = plays.iter().filter_map(|play| pick(&play["playback"])).collect();
+            values.sort_by(f64::total_cmp);
+            let at = |share: f64| values.get(((values.len().max(1) - 1) as f64 * share) as usize).copied();
+            format!("{:.4?} {:.4?} {:.4?} {:.4?}", at(0.0), at(0.5), at(0.95), at(1.0))
+        };
+        let dropped = |play: &Value| {
+            let dropouts = play["dropouts"].as_array()?;
+            Some(dropouts.iter().filter_map(|dropout| dropout["length_s"].as_f64()).sum::<f64>())
+        };
+        eprintln!("{} plays and recordings; least, median, 95 %, most:", plays.len());
+        eprintln!("  pitch off by       {}", all(&|play| Some((play["pitch_ratio"].as_f64()? - 1.0).abs())));
+        eprintln!("  pitch spread       {}", all(&|play| play["pitch_spread"].as_f64()));
+        eprintln!("  length             {}", all(&|play| play["length_ratio"].as_f64()));
+        eprintln!("  without dropouts   {}", all(&|play| play["length_ratio_without_dropouts"].as_f64()));
+        eprintln!("  silence, s         {}", all(&dropped));
+        eprintln!("  dropouts           {}", all(&|play| Some(play["dropouts"].as_array()?.len() as f64)));
     }
 
     /// The evidence of what went wrong.

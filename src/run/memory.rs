@@ -149,7 +149,7 @@ impl Memory {
         {
             events.doing("waiting for another run of this target");
             let name = key.as_ref().map_or_else(|| runner.display().to_string(), VerdictKey::digest);
-            match flight::enter(&directory.join("flight"), &target.resolved(), &name).await {
+            match flight::enter(&directory.join("flight"), &subject(&target.resolved()), &name).await {
                 Ok(Entered::Ours(flight)) => self.flight = Some(flight),
                 Ok(Entered::Superseded) => return Err(Failure::interrupted()),
                 // Two boots are a waste, no more.
@@ -175,5 +175,25 @@ impl Memory {
             remembered.apply = Some(apply.clone());
             drop(look.evaluations.replace(&look.tree, &remembered));
         }
+    }
+}
+
+/// What only one run at a time is for: a target, whichever of a repository's commits it is asked of.
+fn subject(resolved: &str) -> String {
+    let (before, after) = resolved.split_once("rev=").unwrap_or((resolved, ""));
+    let revision = after.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(after.len());
+    format!("{before}{}", &after[revision..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_no_other_subject() {
+        assert_eq!(subject("/home/u/nixos#a"), "/home/u/nixos#a");
+        let of = |revision: &str| subject(&format!("git+file:///x?dir=b&rev={revision}#nixosConfigurations.a"));
+        assert_eq!(of("3f1c0de9b7a2c6a1c9d0e4f5a6b7c8d9e0f1a2b3"), of("9b2d7f00aa11bb22cc33dd44ee55ff6677889900"));
+        assert_ne!(of("00"), subject("git+file:///x?dir=b&rev=00#nixosConfigurations.b"));
     }
 }
