@@ -195,6 +195,31 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What the user named; or what that most likely means, which is then a guess.
+    async fn target(&self, nix: &Nix) -> Result<(Target, bool)> {
+        let typed = self.arguments.target.as_deref();
+        match target::guess(typed, nix) {
+            Some(guess) => Ok((guess, true)),
+            None => Ok((target::resolve(typed, nix, &self.events).await?, false)),
+        }
+    }
+
+    /// Evaluates a target. A guess that was none becomes what the user named.
+    async fn evaluation(&self, target: Target, is_guess: bool, nix: &Nix) -> Result<(Target, build::Evaluated)> {
+        let vm_only = self.arguments.vm_only;
+        match build::evaluate(&target, nix, vm_only, &self.events).await {
+            Err(failure) if is_guess && failure.check == Some(build::check::ATTRIBUTE) => {
+                let resolved = target::resolve(self.arguments.target.as_deref(), nix, &self.events).await?;
+                if resolved == target {
+                    return Err(failure);
+                }
+                let evaluated = build::evaluate(&resolved, nix, vm_only, &self.events).await?;
+                Ok((resolved, evaluated))
+            }
+            evaluated => evaluated.map(|evaluated| (target, evaluated)),
+        }
+    }
+
     /// The first part of a run: name and evaluation.
     async fn evaluated(&mut self) -> Result<()> {
         let nix = Nix::new(self.arguments.nix.clone());
@@ -203,9 +228,10 @@ impl<'a> Run<'a> {
             self.named(&target);
             return Ok(());
         }
-        let target = target::resolve(self.arguments.target.as_deref(), &nix, &self.events).await?;
+        let (target, is_guess) = self.target(&nix).await?;
         self.named(&target);
-        let mut evaluated = build::evaluate(&target, &nix, self.arguments.vm_only, &self.events).await?;
+        let (target, mut evaluated) = self.evaluation(target, is_guess, &nix).await?;
+        self.named(&target);
         if let Some(failure) = evaluated.toplevel_failure.take() {
             return Err(failure);
         }
@@ -270,10 +296,7 @@ impl<'a> Run<'a> {
             }
         }
 
-        let target = phase(&self.events, Phase::Resolve, async {
-            target::resolve(arguments.target.as_deref(), &nix, &self.events).await
-        })
-        .await?;
+        let (target, is_guess) = phase(&self.events, Phase::Resolve, self.target(&nix)).await?;
         self.named(&target);
         let opened = Artifacts::open(
             arguments.artifacts.as_deref(),
@@ -291,14 +314,11 @@ impl<'a> Run<'a> {
         // Before the evaluation, for what the user wrote.
         let wish = wish_of(&self.asked(named.as_ref(), &target, &Promises::default())?.settings);
         let (evaluated, accel, jail) = phase(&self.events, Phase::Evaluate, async {
-            tokio::join!(
-                build::evaluate(&target, &nix, arguments.vm_only, &self.events),
-                accel::choose(wish, &launcher),
-                self.jail(&launcher),
-            )
+            tokio::join!(self.evaluation(target, is_guess, &nix), accel::choose(wish, &launcher), self.jail(&launcher),)
         })
         .await;
-        let evaluated = evaluated?;
+        let (target, evaluated) = evaluated?;
+        self.named(&target);
         let (accel, reason) = accel?;
         let jail = jail?;
         self.memory.proven(wish, accel);

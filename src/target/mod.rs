@@ -186,6 +186,17 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
     })
 }
 
+/// What a name most likely means, without asking nix for the flake's names: `FLAKE#NAME` is a configuration. Where there
+/// is none of that name ([`check::ATTRIBUTE`]), [`resolve`] says what else it is.
+pub fn guess(named: Option<&str>, nix: &Nix) -> Option<Target> {
+    let Parsed::Flake { flake, attribute: Some(attribute) } = parse(named?, nix, &Events::silent()).ok()? else {
+        return None;
+    };
+    let [name] = &components(&attribute)[..] else { return None };
+    let is_plain = !name.is_empty() && !attribute.contains('@');
+    is_plain.then(|| Target::Host { flake, name: name.clone(), specialisation: None, output: Output::Vm })
+}
+
 /// The local flake that a name leads to, told without nix; `None` where it is anything else.
 pub(crate) fn local_flake(named: &str, nix: &Nix) -> Option<Flake> {
     match parse(named, nix, &Events::silent()).ok()? {
