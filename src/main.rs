@@ -1,11 +1,12 @@
 //! nixbox: parse, run, exit code.
 
+use std::env;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use nixbox::cli::{Cli, Command, EXAMPLES, HookAction, SchemaOf, TryArgs};
+use nixbox::cli::{self, Cli, Command, EXAMPLES, HookAction, SchemaOf, TryArgs};
 use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
@@ -22,7 +23,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help is asked for, and a pipe that nobody reads is no error; usage errors are exit 2 (clap's own).
             let _nobody_reads = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()).into();
+            let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+            let agent = cli::calling(env::args_os().skip(1)).filter(|_| error.use_stderr());
+            return agent.map_or(code, cli::misused).into();
         }
     };
     // The exit code is an API: a bug of ours is "could not tell", not Rust's 101.

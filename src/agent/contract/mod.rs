@@ -1,7 +1,7 @@
 //! What each agent sends to a hook, and what it makes of the answer: their published contracts, a file each, which name
 //! their sources. Pure.
 //!
-//! What is to be brought about is decided once, for all of them ([`Answer`]); a file puts it into its agent's words. So
+//! What is to be brought about is decided once, for all of them (`Answer`); a file puts it into its agent's words. So
 //! the rule holds everywhere: a broken hook or host never blocks, a broken configuration blocks wherever that agent
 //! lets a hook block.
 //!
