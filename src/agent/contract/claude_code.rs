@@ -13,7 +13,7 @@
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, by_decision};
 
 /// The tools that edit files.
-pub(super) const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
+const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;

@@ -12,7 +12,7 @@
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, by_decision};
 
 /// The tools that edit files, with the names that a matcher may use.
-pub(super) const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
+const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;

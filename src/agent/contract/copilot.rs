@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, told};
 
 /// The tools that edit files: the CLI's, with their names in Claude Code's spelling and in VS Code's.
-pub(super) const EDITS: [&str; 10] = [
+const EDITS: [&str; 10] = [
     "create",
     "edit",
     "str_replace_editor",

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, edited, told};
 
-/// The tool that writes files, as a matcher names it.
-pub(super) const EDITS: [&str; 1] = ["Write"];
+/// The tools that edit files: the documented `Write`, and the names that Cursor's own tools are seen to have.
+const EDITS: [&str; 4] = ["Write", "StrReplace", "ApplyPatch", "EditNotebook"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;
@@ -28,7 +28,8 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
             let file = payload.object.get("file_path").map(|file| edited(&json!({ "file_path": file })));
             Asked { files: file.unwrap_or_default(), ..asked(Moment::Edit, &payload) }
         }
-        "postToolUse" if payload.text(&["tool_name"]).is_some_and(|tool| EDITS.contains(&tool)) => {
+        // Some payloads leave the name out; the matcher has chosen then.
+        "postToolUse" if payload.text(&["tool_name"]).is_none_or(|tool| EDITS.contains(&tool)) => {
             Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
         }
         _ => asked(Moment::Other, &payload),

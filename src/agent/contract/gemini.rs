@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, told};
 
 /// The tools that edit files.
-pub(super) const EDITS: [&str; 2] = ["write_file", "replace"];
+const EDITS: [&str; 2] = ["write_file", "replace"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;

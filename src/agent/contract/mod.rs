@@ -207,7 +207,7 @@ fn edited(arguments: &Value) -> Vec<PathBuf> {
     if let Some(patch) = arguments.as_str() {
         patched(patch).for_each(&mut add);
     }
-    for name in ["file_path", "notebook_path", "filePath", "path"] {
+    for name in ["file_path", "notebook_path", "filePath", "path", "target_file"] {
         arguments.get(name).and_then(Value::as_str).into_iter().for_each(&mut add);
     }
     for list in ["files", "edits"].iter().filter_map(|name| arguments.get(*name)?.as_array()) {
