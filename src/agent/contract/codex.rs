@@ -2,8 +2,8 @@
 //! `codex-rs/hooks/schema/generated` of <https://github.com/openai/codex>.
 //!
 //! Claude Code's contract with differences: files are edited by `apply_patch`, whose `tool_input.command` is a patch (a
-//! `matcher` may also call it `Edit` or `Write`); a `reason` without `decision` is an error, and so is a block without a
-//! reason. At `Stop`, `decision: "block"` makes the reason the next prompt; nothing but `stop_hook_active` ends that.
+//! `matcher` may also call it `Edit` or `Write`); a `reason` without `decision` is an error, and so is a block without
+//! a reason. At `Stop`, `decision: "block"` makes the reason the next prompt; nothing but `stop_hook_active` ends that.
 //! At `PostToolUse` the reason is the model's feedback on the edit, which stays. Time-outs are in seconds (600).
 //!
 //! Hooks run only once the person has reviewed and trusted them (`/hooks` in Codex), each time anew when they change; a

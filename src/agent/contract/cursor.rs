@@ -1,10 +1,10 @@
 //! Cursor: "Hooks", <https://cursor.com/docs/hooks>.
 //!
-//! JSON on stdin with `hook_event_name` and `workspace_roots`; tools' events also have `cwd`. A `stop` hook cannot hold up
-//! the end of a turn, but a `followup_message` is sent as the next message; `loop_count` says how many there were in this
-//! conversation, and `loop_limit` (5 by default) how many there may be. `afterFileEdit` has no answer at all, so
-//! `postToolUse` is installed, whose `additional_context` the agent reads. There are no words for the person but stderr,
-//! which the Hooks output channel shows. A hook that fails blocks nothing. Time-outs are in seconds.
+//! JSON on stdin with `hook_event_name` and `workspace_roots`; tools' events also have `cwd`. A `stop` hook cannot hold
+//! up the end of a turn, but a `followup_message` is sent as the next message; `loop_count` says how many there were in
+//! this conversation, and `loop_limit` (5 by default) how many there may be. `afterFileEdit` has no answer at all, so
+//! `postToolUse` is installed, whose `additional_context` the agent reads. There are no words for the person but
+//! stderr, which the Hooks output channel shows. A hook that fails blocks nothing. Time-outs are in seconds.
 //!
 //! A turn that was broken off (`status`) is not tested: nobody claims that the work is done.
 
