@@ -50,6 +50,8 @@
             pkgs.makeWrapper
             pkgs.installShellFiles
           ];
+          # Its hooks are tested.
+          nativeCheckInputs = [ pkgs.git ];
           # The unit tests; the others boot machines, which a build may not.
           cargoTestFlags = [
             "--lib"
@@ -62,6 +64,8 @@
                 --bash <($out/bin/nixbox completions bash) \
                 --fish <($out/bin/nixbox completions fish) \
                 --zsh <($out/bin/nixbox completions zsh)
+              $out/bin/nixbox man > nixbox.1
+              installManPage nixbox.1
             ''
             + ''
               wrapProgram $out/bin/nixbox --suffix PATH : ${lib.makeBinPath (runtimeTools pkgs)}

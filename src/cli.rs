@@ -1,5 +1,6 @@
 //! The command line: clap types only, no side effects. Resolving (files, flakes, the host) comes later.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::channel::Transport;
 use crate::config::Memory;
 use crate::machine::window::Display;
 use crate::machine::{AccelWish, NetworkPolicy};
-use crate::names::EXIT_CODES;
+use crate::names::{EXIT_CODES, Exit};
 
 /// What `--help` and the manual page show.
 pub const EXAMPLES: &str = "\
@@ -33,7 +34,7 @@ Examples:
   nixbox hook install codex --user          in your own, for all projects
   nixbox hook install git                   before a commit or push
   nixbox hook install cursor --uninstall    takes it out again
-  nixbox hook generic < /dev/null           what a hook would do: 1 where the configuration is broken";
+  nixbox hook generic < /dev/null           what a hook does: 1 for a broken configuration";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -263,7 +264,7 @@ pub struct Hook {
     agent: Option<Agent>,
     /// When, for agents whose payload does not say so: pre-commit, pre-push, agentStop, edit
     event: Option<String>,
-    /// What to try, named as for `nixbox try`; repeat for more [default: [hook] targets, else this host]
+    /// What to try, named as for `nixbox try`; repeat for more [default: those of nixbox.toml, else this host]
     #[arg(long, value_name = "TARGET")]
     target: Vec<String>,
     /// Run the flake's runner without a jail. It is code from the flake, run as you
@@ -292,6 +293,19 @@ impl Hook {
     }
 }
 
+/// Whose hook it is that calls with these arguments (without the program's name), whatever is wrong with the rest.
+pub fn calling(mut arguments: impl Iterator<Item = OsString>) -> Option<Agent> {
+    let is_hook = arguments.next()? == "hook";
+    let agent = arguments.next().filter(|_| is_hook)?;
+    Agent::from_str(agent.to_str()?, false).ok()
+}
+
+/// The exit code of a call that could not be read: no agent may take it for a verdict, and 2 blocks with some. git takes
+/// any but 0 for one.
+pub fn misused(agent: Agent) -> u8 {
+    if agent == Agent::Git { Exit::Pass.code() } else { Exit::Unknown.code() }
+}
+
 /// What `nixbox hook` does besides being called.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HookAction {
@@ -309,7 +323,7 @@ pub struct HookArgs {
     pub agent: Agent,
     /// When, for agents whose payload does not say so.
     pub event: Option<String>,
-    /// What to try, named as for `nixbox try`; none: `[hook] targets`, else this host.
+    /// What to try, named as for `nixbox try`; none: the targets of `nixbox.toml`, else this host.
     pub target: Vec<String>,
     /// Run the flake's runner without a jail.
     pub no_jail: bool,
@@ -643,6 +657,16 @@ mod tests {
             &["explain", "a", "b"],
         ] {
             refused(line);
+        }
+    }
+
+    #[test]
+    fn a_hook_that_is_called_wrongly_blocks_nobody() {
+        let calling = |line: &[&str]| super::calling(line.iter().map(|word| OsString::from(*word)));
+        assert_eq!(calling(&["hook", "claude-code", "--frobnicate"]).map(misused), Some(5));
+        assert_eq!(calling(&["hook", "git", "pre-push", "--target"]).map(misused), Some(0));
+        for line in [&["hook"][..], &["hook", "install", "git", "x"], &["hook", "vim"], &["try", "git"], &[]] {
+            assert_eq!(calling(line), None, "{line:?}");
         }
     }
 

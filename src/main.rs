@@ -1,12 +1,13 @@
 //! nixbox: parse, run, exit code.
 
+use std::env;
 use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use nixbox::cli::{Cli, Command, EXAMPLES, HookAction, HookArgs, SchemaOf, TryArgs};
+use nixbox::cli::{self, Cli, Command, EXAMPLES, HookAction, HookArgs, SchemaOf, TryArgs};
 use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
@@ -23,7 +24,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help is asked for, and a pipe that nobody reads is no error; usage errors are exit 2 (clap's own).
             let _nobody_reads = error.print();
-            return u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()).into();
+            let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+            let agent = cli::calling(env::args_os().skip(1)).filter(|_| error.use_stderr());
+            return agent.map_or(code, cli::misused).into();
         }
     };
     // The exit code is an API: a bug of ours is "could not tell", not Rust's 101.
@@ -142,7 +145,13 @@ fn answer(arguments: &HookArgs) -> Result<u8, Failure> {
         Ok(nixbox::agent::hook::run(arguments, &interrupt).await)
     });
     runtime.shutdown_background();
-    let spoken = spoken?;
+    let spoken = match spoken {
+        Ok(spoken) => spoken,
+        Err(failure) => {
+            tell(&failure);
+            return Ok(cli::misused(arguments.agent));
+        }
+    };
     output::to_stderr(&spoken.stderr);
     // Who does not read it does not want to know.
     drop(output::to_stdout(&spoken.stdout));

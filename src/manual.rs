@@ -22,7 +22,6 @@ pub fn page(command: Command, examples: &str) -> io::Result<String> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
-    man.render_subcommands_section(&mut page)?;
     let mut page = text(page);
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         subcommand(below, &mut page)?;

@@ -101,7 +101,7 @@ fn blocked_before(agent: Agent, found: &Found) -> bool {
 /// The answer to what is no payload, or cannot be read.
 fn could_not(agent: Agent, why: &str) -> Spoken {
     let asked = Asked { moment: Moment::Other, directory: None, files: Vec::new(), again: false };
-    let text = format!("nixbox: this hook could not be answered, and blocks nothing: {why}\n");
+    let text = format!("nixbox: could not tell: this hook blocks nothing: {why}\n");
     contract::speak(agent, &asked, &Finding::CouldNotTell(bounded(&text, LIMIT)))
 }
 
@@ -127,6 +127,7 @@ async fn find(arguments: &HookArgs, asked: &Asked, interrupt: &Interrupt) -> Res
             .map_err(|error| Failure::host(format!("{} cannot be worked in", directory.display())).why(error))?;
     }
     let nix = Nix::new(arguments.nix.clone());
+    let git = Git { directory: nix.here().to_owned() };
     let targets = targets(arguments, &nix)?;
     match &asked.moment {
         Moment::Other => Ok(Finding::Nothing.into()),
@@ -136,12 +137,13 @@ async fn find(arguments: &HookArgs, asked: &Asked, interrupt: &Interrupt) -> Res
             whole_verdicts(arguments, runs, interrupt).await
         }
         Moment::Commit => {
-            let index = git(&["write-tree"])?;
-            let commit = commit_of(&index)?;
-            let runs = at_commits(&targets, &[commit])?;
+            let index = git.ask(&["write-tree"])?;
+            // Always the same for the same tree, and without a reference to it: git collects it some day.
+            let commit = git.ask(&["commit-tree", &index, "-m", "what is about to be committed"])?;
+            let runs = at_commits(&targets, &[commit], &git)?;
             whole_verdicts(arguments, runs, interrupt).await
         }
-        Moment::Push(commits) => whole_verdicts(arguments, at_commits(&targets, commits)?, interrupt).await,
+        Moment::Push(commits) => whole_verdicts(arguments, at_commits(&targets, commits, &git)?, interrupt).await,
     }
 }
 
@@ -228,7 +230,7 @@ impl Tried {
 }
 
 /// The targets in these commits, instead of in the work tree. A flake that a commit does not have is left out.
-fn at_commits(targets: &[Wanted], commits: &[String]) -> Result<Vec<Tried>> {
+fn at_commits(targets: &[Wanted], commits: &[String], git: &Git) -> Result<Vec<Tried>> {
     let mut runs = Vec::new();
     for target in targets {
         let local = target.flake.as_ref().and_then(|flake| Some((flake.dir.as_deref()?, flake.git_root.as_deref()?)));
@@ -238,13 +240,17 @@ fn at_commits(targets: &[Wanted], commits: &[String]) -> Result<Vec<Tried>> {
         };
         let inside = directory.strip_prefix(root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
         let attribute = target.typed.split_once('#').map_or(String::new(), |(_, attribute)| format!("#{attribute}"));
-        for commit in commits {
+        for object in commits {
+            // An annotated tag is pushed as itself; what it names may be no commit at all.
+            let Ok(commit) = git.ask(&["rev-parse", "--verify", "--quiet", &format!("{object}^{{commit}}")]) else {
+                continue;
+            };
             let file = |name: &str| format!("{commit}:{}", Path::new(&inside).join(name).display());
-            if git(&["cat-file", "-e", &file("flake.nix")]).is_err() {
+            if git.ask(&["cat-file", "-e", &file("flake.nix")]).is_err() {
                 continue;
             }
             let mut config = None;
-            if let Ok(text) = git(&["show", &file(CONFIG_FILE)]) {
+            if let Ok(text) = git.ask(&["show", &file(CONFIG_FILE)]) {
                 let mut written = tempfile::Builder::new().suffix(".toml").tempfile().map_err(no_temporary)?;
                 std::io::Write::write_all(&mut written, text.as_bytes()).map_err(no_temporary)?;
                 config = Some(written);
@@ -261,25 +267,28 @@ fn no_temporary(error: std::io::Error) -> Failure {
     Failure::host("no temporary file can be made").why(error)
 }
 
-/// A commit of this tree, always the same for the same tree, without a reference to it: git collects it some day.
-fn commit_of(tree: &str) -> Result<String> {
-    git(&["commit-tree", tree, "-m", "what is about to be committed"])
+/// git, where its hook was called: what it tells its hooks of the repository is relative to that.
+struct Git {
+    directory: PathBuf,
 }
 
-/// Asks git, within the repository and with the index that it gave its hook.
-fn git(arguments: &[&str]) -> Result<String> {
-    let mut command = std::process::Command::new("git");
-    command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]);
-    for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "nixbox").env(format!("GIT_{role}_EMAIL"), "nixbox@localhost");
-        command.env(format!("GIT_{role}_DATE"), "1970-01-01T00:00:00Z");
+impl Git {
+    /// Runs `git WORDS` with the index that git gave its hook; answers with what it says, without the last line's end.
+    fn ask(&self, words: &[&str]) -> Result<String> {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]);
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_NAME"), "nixbox").env(format!("GIT_{role}_EMAIL"), "nixbox@localhost");
+            command.env(format!("GIT_{role}_DATE"), "1970-01-01T00:00:00Z");
+        }
+        let output = command.args(words).current_dir(&self.directory).stdin(Stdio::null()).output();
+        let output = output.map_err(|error| Failure::host("git could not be started").why(error))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Failure::host(format!("git {} failed", words[0])).why(said));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
     }
-    let output = command.args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| Failure::host("git could not be started").why(error))?;
-    if !output.status.success() {
-        return Err(Failure::host(format!("git {} failed", arguments[0])).why(String::from_utf8_lossy(&output.stderr)));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
 }
 
 /// Tries one after the other, until one is broken or the time is over.

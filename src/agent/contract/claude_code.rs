@@ -1,9 +1,9 @@
 //! Claude Code: "Hooks reference", <https://code.claude.com/docs/en/hooks> (also
 //! <https://docs.anthropic.com/en/docs/claude-code/hooks>).
 //!
-//! JSON on stdin with `hook_event_name`, `cwd` and, at `Stop`, `stop_hook_active`, which is true while the agent goes on
-//! because of a Stop hook. The answer is JSON on stdout with exit code 0: `decision: "block"` with a `reason` lets it go
-//! on at `Stop`, and puts the reason beside the tool's result at `PostToolUse`, where the edit is made already.
+//! JSON on stdin with `hook_event_name`, `cwd` and, at `Stop`, `stop_hook_active`, which is true while the agent goes
+//! on because of a Stop hook. The answer is JSON on stdout with exit code 0: `decision: "block"` with a `reason` lets
+//! it go on at `Stop`, and puts the reason beside the tool's result at `PostToolUse`, where the edit is made already.
 //! `systemMessage` is shown to the person. After eight blocks in a row Claude Code ends the turn itself. A hook that
 //! fails, or takes too long, blocks nothing. Time-outs are in seconds (600 by default).
 //!
@@ -13,7 +13,7 @@
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, by_decision};
 
 /// The tools that edit files.
-pub(super) const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
+const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;

@@ -2,8 +2,8 @@
 //! `codex-rs/hooks/schema/generated` of <https://github.com/openai/codex>.
 //!
 //! Claude Code's contract with differences: files are edited by `apply_patch`, whose `tool_input.command` is a patch (a
-//! `matcher` may also call it `Edit` or `Write`); a `reason` without `decision` is an error, and so is a block without a
-//! reason. At `Stop`, `decision: "block"` makes the reason the next prompt; nothing but `stop_hook_active` ends that.
+//! `matcher` may also call it `Edit` or `Write`); a `reason` without `decision` is an error, and so is a block without
+//! a reason. At `Stop`, `decision: "block"` makes the reason the next prompt; nothing but `stop_hook_active` ends that.
 //! At `PostToolUse` the reason is the model's feedback on the edit, which stays. Time-outs are in seconds (600).
 //!
 //! Hooks run only once the person has reviewed and trusted them (`/hooks` in Codex), each time anew when they change; a
@@ -12,7 +12,7 @@
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, by_decision};
 
 /// The tools that edit files, with the names that a matcher may use.
-pub(super) const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
+const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;

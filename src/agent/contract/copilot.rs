@@ -2,13 +2,13 @@
 //! <https://docs.github.com/en/copilot/reference/hooks-reference>. VS Code reads the same files: "Hooks reference",
 //! <https://code.visualstudio.com/docs/agents/reference/hooks-reference>.
 //!
-//! JSON on stdin, in two spellings: hooks under `agentStop` and `postToolUse` get camelCase without the event's name, which
-//! is why it is a word of the command (`nixbox hook copilot agentStop`); those under `Stop` and `PostToolUse`, and VS
-//! Code, get snake_case with `hook_event_name`. Both have `cwd` and `stop_hook_active`. The answer is JSON on stdout with
-//! exit code 0: `decision: "block"` makes the `reason` the next prompt, at most eight times in a row; `additionalContext`
-//! after a tool is read by the agent (10 KB at most). Exit code 2 only warns there, but blocks in VS Code, so it is never
-//! used. For the person there is a line of progress in the CLI, and `systemMessage` in VS Code. Time-outs are in seconds
-//! (30 by default), and count as consent.
+//! JSON on stdin, in two spellings: hooks under `agentStop` and `postToolUse` get camelCase without the event's name,
+//! which is why it is a word of the command (`nixbox hook copilot agentStop`); those under `Stop` and `PostToolUse`,
+//! and VS Code, get snake_case with `hook_event_name`. Both have `cwd` and `stop_hook_active`. The answer is JSON on
+//! stdout with exit code 0: `decision: "block"` makes the `reason` the next prompt, at most eight times in a row;
+//! `additionalContext` after a tool is read by the agent (10 KB at most). Exit code 2 only warns there, but blocks in
+//! VS Code, so it is never used. For the person there is a line of progress in the CLI, and `systemMessage` in VS Code.
+//! Time-outs are in seconds (30 by default), and count as consent.
 //!
 //! Copilot's CLI reads a repository's `.claude/settings.json` too: one installation of both is enough there.
 
@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, told};
 
 /// The tools that edit files: the CLI's, with their names in Claude Code's spelling and in VS Code's.
-pub(super) const EDITS: [&str; 10] = [
+const EDITS: [&str; 10] = [
     "create",
     "edit",
     "str_replace_editor",

@@ -1,10 +1,10 @@
 //! Cursor: "Hooks", <https://cursor.com/docs/hooks>.
 //!
-//! JSON on stdin with `hook_event_name` and `workspace_roots`; tools' events also have `cwd`. A `stop` hook cannot hold up
-//! the end of a turn, but a `followup_message` is sent as the next message; `loop_count` says how many there were in this
-//! conversation, and `loop_limit` (5 by default) how many there may be. `afterFileEdit` has no answer at all, so
-//! `postToolUse` is installed, whose `additional_context` the agent reads. There are no words for the person but stderr,
-//! which the Hooks output channel shows. A hook that fails blocks nothing. Time-outs are in seconds.
+//! JSON on stdin with `hook_event_name` and `workspace_roots`; tools' events also have `cwd`. A `stop` hook cannot hold
+//! up the end of a turn, but a `followup_message` is sent as the next message; `loop_count` says how many there were in
+//! this conversation, and `loop_limit` (5 by default) how many there may be. `afterFileEdit` has no answer at all, so
+//! `postToolUse` is installed, whose `additional_context` the agent reads. There are no words for the person but
+//! stderr, which the Hooks output channel shows. A hook that fails blocks nothing. Time-outs are in seconds.
 //!
 //! A turn that was broken off (`status`) is not tested: nobody claims that the work is done.
 
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, edited, told};
 
-/// The tool that writes files, as a matcher names it.
-pub(super) const EDITS: [&str; 1] = ["Write"];
+/// The tools that edit files: the documented `Write`, and the names that Cursor's own tools are seen to have.
+const EDITS: [&str; 4] = ["Write", "StrReplace", "ApplyPatch", "EditNotebook"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;
@@ -28,7 +28,8 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
             let file = payload.object.get("file_path").map(|file| edited(&json!({ "file_path": file })));
             Asked { files: file.unwrap_or_default(), ..asked(Moment::Edit, &payload) }
         }
-        "postToolUse" if payload.text(&["tool_name"]).is_some_and(|tool| EDITS.contains(&tool)) => {
+        // Some payloads leave the name out; the matcher has chosen then.
+        "postToolUse" if payload.text(&["tool_name"]).is_none_or(|tool| EDITS.contains(&tool)) => {
             Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
         }
         _ => asked(Moment::Other, &payload),
@@ -42,7 +43,7 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
 pub(super) fn speak(answer: Answer<'_>) -> Spoken {
     match answer {
         Answer::Silence => told(&json!({})),
-        Answer::Note(text) => Spoken { stderr: format!("nixbox: {text}\n"), ..told(&json!({})) },
+        Answer::Note(text) => Spoken { stderr: format!("{}\n", text.trim_end()), ..told(&json!({})) },
         Answer::Tell(text) => told(&json!({ "additional_context": text })),
         Answer::Block(text) => told(&json!({ "followup_message": text })),
     }

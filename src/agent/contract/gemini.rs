@@ -2,9 +2,9 @@
 //! <https://github.com/google-gemini/gemini-cli>).
 //!
 //! JSON on stdin with `hook_event_name` and `cwd`; `AfterAgent` also has `stop_hook_active`. The answer is JSON on
-//! stdout with exit code 0, and nothing else. At `AfterAgent`, `decision: "deny"` sends the `reason` to the agent as a new
-//! prompt. At `AfterTool` it would replace what the agent reads of its edit, as if that had not been made: there the
-//! cause is added by `additionalContext`. `systemMessage` is shown to the person. Exit codes but 0 and 2 only warn.
+//! stdout with exit code 0, and nothing else. At `AfterAgent`, `decision: "deny"` sends the `reason` to the agent as a
+//! new prompt. At `AfterTool` it would replace what the agent reads of its edit, as if that had not been made: there
+//! the cause is added by `additionalContext`. `systemMessage` is shown to the person. Exit codes but 0 and 2 only warn.
 //! Time-outs are in milliseconds (60000 by default).
 
 use serde_json::json;
@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, told};
 
 /// The tools that edit files.
-pub(super) const EDITS: [&str; 2] = ["write_file", "replace"];
+const EDITS: [&str; 2] = ["write_file", "replace"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;

@@ -1,8 +1,9 @@
 //! Whatever can start a program and read its exit code: our own contract.
 //!
-//! `nixbox hook generic` is a turn's end, `nixbox hook generic edit` an edit, for which stdin may name the files, a line
-//! each; else stdin may be anything. It ends with 1 where the configuration is broken, with the cause on stdout, and
-//! with 0 otherwise: what could not be told is a word on stderr. Who wants nixbox's own exit codes calls `nixbox try`.
+//! `nixbox hook generic` is a turn's end, `nixbox hook generic edit` an edit, for which stdin may name the files, a
+//! line each; else stdin may be anything. It ends with 1 where the configuration is broken, with the cause on stdout,
+//! and with 0 otherwise: what could not be told is a word on stderr. Who wants nixbox's own exit codes calls `nixbox
+//! try`.
 
 use std::path::PathBuf;
 
@@ -23,7 +24,7 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
 pub(super) fn speak(answer: Answer<'_>) -> Spoken {
     match answer {
         Answer::Silence => Spoken::default(),
-        Answer::Note(text) => Spoken { stderr: format!("nixbox: {text}\n"), ..Spoken::default() },
+        Answer::Note(text) => Spoken { stderr: format!("{}\n", text.trim_end()), ..Spoken::default() },
         Answer::Tell(text) | Answer::Block(text) => {
             Spoken { stdout: format!("{text}\n"), exit: 1, ..Spoken::default() }
         }

@@ -45,7 +45,9 @@ fn pushed(stdin: &str) -> Result<Vec<String>, String> {
 pub(super) fn speak(answer: Answer<'_>) -> Spoken {
     match answer {
         Answer::Silence => Spoken::default(),
-        Answer::Note(text) | Answer::Tell(text) => Spoken { stderr: format!("nixbox: {text}\n"), ..Spoken::default() },
-        Answer::Block(text) => Spoken { stderr: format!("nixbox: {text}\n"), exit: 1, ..Spoken::default() },
+        Answer::Note(text) | Answer::Tell(text) => {
+            Spoken { stderr: format!("{}\n", text.trim_end()), ..Spoken::default() }
+        }
+        Answer::Block(text) => Spoken { stderr: format!("{}\n", text.trim_end()), exit: 1, ..Spoken::default() },
     }
 }

@@ -1,7 +1,7 @@
 //! What each agent sends to a hook, and what it makes of the answer: their published contracts, a file each, which name
 //! their sources. Pure.
 //!
-//! What is to be brought about is decided once, for all of them ([`Answer`]); a file puts it into its agent's words. So
+//! What is to be brought about is decided once, for all of them (`Answer`); a file puts it into its agent's words. So
 //! the rule holds everywhere: a broken hook or host never blocks, a broken configuration blocks wherever that agent
 //! lets a hook block.
 //!
@@ -207,7 +207,7 @@ fn edited(arguments: &Value) -> Vec<PathBuf> {
     if let Some(patch) = arguments.as_str() {
         patched(patch).for_each(&mut add);
     }
-    for name in ["file_path", "notebook_path", "filePath", "path"] {
+    for name in ["file_path", "notebook_path", "filePath", "path", "target_file"] {
         arguments.get(name).and_then(Value::as_str).into_iter().for_each(&mut add);
     }
     for list in ["files", "edits"].iter().filter_map(|name| arguments.get(*name)?.as_array()) {

@@ -4,7 +4,8 @@
 //! opencode calls no programs; plugins are JavaScript in its own process. `hook install` writes a small one
 //! (`opencode.js` beside this file) that asks us when a session falls idle, and after an edit. Nothing can hold up the
 //! end of a turn there: the plugin sends the cause as the next message. What is said between the plugin and us is our
-//! own:
+//! own (below). The plugin is an object with `server` for version 1 (officially from 1.18.29 on, in fact since 1.3.4)
+//! and `setup` for version 2, which does not run plugins of version 1; in version 2 it is called at a turn's end only.
 //!
 //! * asked: `{"event": "session.idle" | "tool.execute.after", "directory": …, "files": […], "again": …}`
 //! * answered: `{}`, or one of `prompt` (send it), `append` (to the tool's result), `note` (show it)

@@ -1,9 +1,9 @@
-//! Adds hooks to a text of JSON, and takes them out, leaving every other byte as it is: comments, trailing commas, blanks
-//! and line ends are its owner's. Pure.
+//! Adds hooks to a text of JSON, and takes them out, leaving every other byte as it is: comments, trailing commas,
+//! blanks and line ends are its owner's. Pure.
 //!
-//! What is added is written so that its surroundings show how it came there: into a list of many lines as lines, into an
-//! empty one without a blank. So taking it out can be checked: of the texts that it may have been, it was the one that
-//! becomes this one when the hooks are added.
+//! What is added is written so that its surroundings show how it came there: into a list of many lines as lines, into
+//! an empty one without a blank. So taking it out can be checked: of the texts that it may have been, it was the one
+//! that becomes this one when the hooks are added.
 
 use jsonc_parser::ast::{Array, Object, ObjectProp, Value as Node};
 use jsonc_parser::common::{Range, Ranged as _};

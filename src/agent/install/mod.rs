@@ -34,6 +34,9 @@ Mend the cause that it names; do not add to [allow] in nixbox.toml or leave chec
 /// opencode's plugin, with places for the program and the time-outs.
 const PLUGIN: &str = include_str!("../contract/opencode.js");
 
+/// Cursor's editing tools: the documented one, and those that are seen.
+const CURSOR_EDITS: &str = "Write|StrReplace|ApplyPatch|EditNotebook";
+
 /// A new file's mode, less what the umask takes.
 const MODE: u32 = 0o644;
 
@@ -192,7 +195,7 @@ fn wanted(agent: Agent, user: bool, around: &Surroundings) -> Result<(PathBuf, W
             };
             let hooks = vec![
                 ("stop", json!({ "command": command("cursor", ""), "timeout": turn_end })),
-                ("postToolUse", json!({ "command": command("cursor", ""), "timeout": edit, "matcher": "Write" })),
+                ("postToolUse", json!({ "command": command("cursor", ""), "timeout": edit, "matcher": CURSOR_EDITS })),
             ];
             (path, Wanted { agent: "cursor", version: Some(1), hooks })
         }
