@@ -28,6 +28,11 @@ const GLANCE_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// How often a guest is asked whether it has booted, should its word be lost; how long it may take to answer.
 const LOST_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a guest may do nothing before it said a word, neither to us nor on its console. Multi-threaded TCG loses a
+/// wake-up now and then while the kernel starts its processors, after which all of them sleep for good: seen twice in some
+/// 270 boots on a busy host of two cores. A machine that is started again comes up; a guest that waits for something
+/// without a word (a disk that is not there) waits again, and is then told as what it is.
+const STALL_LIMIT: Duration = Duration::from_secs(15);
 /// A guest that takes less than this share of one processor does nothing.
 const IDLE_SHARE: f64 = 0.25;
 
@@ -128,6 +133,8 @@ pub(super) struct Boot<'a> {
     pub(super) notifies: bool,
     /// How long it may take.
     pub(super) limit: Duration,
+    /// Whether a guest that stands still before it said a word is a reason to start again.
+    pub(super) may_stall: bool,
     pub(super) events: &'a Events,
 }
 
@@ -163,6 +170,7 @@ impl Boot<'_> {
         let mut status = None;
         let mut heard = false;
         let mut prompt: Option<Instant> = None;
+        let mut last_line = started;
         let mut glance = tokio::time::interval(GLANCE_INTERVAL);
         let mut idle = Idle::default();
         let mut booted = std::pin::pin!(self.booted(guest));
@@ -171,6 +179,7 @@ impl Boot<'_> {
             tokio::select! {
                 event = machine.next_event() => {
                     if let MachineEvent::ConsoleLine(line) = &event {
+                        last_line = Instant::now();
                         if !heard {
                             self.events.doing(format!("booting: {}", line.trim()));
                         }
@@ -220,8 +229,12 @@ impl Boot<'_> {
                 () = &mut booted => return ComeUp::Up,
                 _ = glance.tick() => {
                     let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
-                    if idle.glance(machine.cpu_time()) > IDLE_LIMIT && endless {
+                    let still = idle.glance(machine.cpu_time());
+                    if still > IDLE_LIMIT && endless {
                         return not_up(End::Deadline, status);
+                    }
+                    if self.may_stall && !heard && still.min(last_line.elapsed()) > STALL_LIMIT {
+                        return ComeUp::Crashed(Failure::host("the guest stood still before it said a word"));
                     }
                     let lines = machine.console().tail(LAST_LINES);
                     if let Some(end) = checks::has_given_up(&lines) {

@@ -254,7 +254,7 @@ impl<'a> Run<'a> {
         let seen = loop {
             // A machine that is started again finds nothing of the last one; what was built is held by the first's.
             let again = if restarts > 0 { Some(RunDir::create()?) } else { None };
-            match self.attempt(&prepared, again.as_ref().unwrap_or(&prepared.run_dir)).await? {
+            match self.attempt(&prepared, again.as_ref()).await? {
                 Attempt::Seen(seen) => break seen,
                 Attempt::Crashed(failure) if restarts == RESTARTS => return Err(failure),
                 Attempt::Crashed(failure) => {
@@ -498,7 +498,9 @@ impl<'a> Run<'a> {
     }
 
     /// Starts the machine, waits for it, looks into it, ends it.
-    async fn attempt(&mut self, prepared: &Prepared, run_dir: &RunDir) -> Result<Attempt> {
+    /// In the first's run directory, or `again` in another.
+    async fn attempt(&mut self, prepared: &Prepared, again: Option<&RunDir>) -> Result<Attempt> {
+        let run_dir = again.unwrap_or(&prepared.run_dir);
         let Prepared { settings, plan, accel, .. } = prepared;
         let transport = self.transport(settings);
         let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
@@ -542,7 +544,12 @@ impl<'a> Run<'a> {
         let guest = Guest::new(channel, token);
         let watch = plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone()));
 
-        let boot = boot::Boot { notifies: transport != Transport::VirtioSerial, limit, events: &self.events };
+        let boot = boot::Boot {
+            notifies: transport != Transport::VirtioSerial,
+            limit,
+            may_stall: again.is_none(),
+            events: &self.events,
+        };
         let mut background = JoinSet::new();
         let come_up = tokio::select! {
             come_up = boot.wait(&mut machine, notifications, &guest, &mut background) => Ok(come_up),

@@ -420,6 +420,7 @@ let
     cfg: root:
     substitute ./stage-1-mounts.sh {
       inherit dist root;
+      before = cfg.nixbox.stage1 or "";
       mountStore =
         (
           if cfg.nixbox.store or "9p" == "virtiofs" then

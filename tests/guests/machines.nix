@@ -263,6 +263,10 @@ let
       oneshot "Generate host keys" "sleep 20; mkdir -p /var/lib/keys; echo key > /var/lib/keys/host" // { before = [ "multi-user.target" ]; }
     )))
 
+    # It says nothing and does nothing for a while before it comes up, as one does that waits for a slow disk: that looks
+    # like a processor that TCG lost, is started again for it, and comes up all the same.
+    (guest "trap-silent-start" { slow = true; exit = 0; } { nixbox.stage1 = "busybox sleep 25"; })
+
     # Plymouth's stray lines: a dash-prefixed helper that is not there (trap-plymouth-red-herring), and its own words.
     (guest "trap-plymouth" { slow = true; exit = 0; } (only "plymouth-noise" (
       oneshot "Says what plymouth says" ''

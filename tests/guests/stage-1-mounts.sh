@@ -9,6 +9,7 @@ waitDevice() {
     done
 }
 
+@before@
 echo "mounting /dev/disk/by-label/nixos on /..."
 waitDevice /dev/vda
 waitDevice /dev/vdb
