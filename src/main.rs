@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 
 /// Says why nothing else is said, on stderr.
 fn tell(failure: &Failure) -> ExitCode {
-    output::to_stderr(&format!("error: {}\n", nixbox::text::escape(&failure.to_string())));
+    output::tell(&format!("error: {}\n", nixbox::text::escape(&failure.to_string())));
     failure.exit.code().into()
 }
 
@@ -104,7 +104,7 @@ fn try_(
         if let Some(artifacts) = artifacts {
             artifacts.finish(&mut report);
         }
-        let delivered = output::deliver(&report, arguments.format, &arguments.report);
+        let delivered = output::deliver(std::slice::from_ref(&report), arguments.format, &arguments.report);
         match delivered {
             // A pass whose report got lost is not the pass that was asked for; a failure stays one.
             Err(failure) if report.exit == Exit::Pass.code() => Err(failure),
