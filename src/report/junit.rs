@@ -16,7 +16,10 @@ pub fn render(reports: &[Report]) -> String {
     let mut whole = quick_junit::Report::new("nixbox");
     whole.set_time(duration(reports.iter().map(|report| Suite::of(report).seconds).sum()));
     whole.add_test_suites(reports.iter().map(suite));
-    whole.to_string().unwrap_or_else(|_error| NOT_WRITTEN.to_owned())
+    let document = whole.to_string().unwrap_or_else(|_error| NOT_WRITTEN.to_owned());
+    // The root's own count, before which only ours stand: Jenkins' schema knows it of suites alone, and the xUnit
+    // plugin refuses a document with what it does not know.
+    document.replacen(&format!(" skipped=\"{}\"", whole.skipped), "", 1)
 }
 
 /// Never seen: a String takes whatever is written to it. No pass, whatever happens.
