@@ -506,6 +506,8 @@ mod tests {
             &["try", "a", "b"],
             &["try", "--option", "cores"],
             &["try", "--offline", "--refresh"],
+            &["try", "--format", "pdf"],
+            &["doctor", "--format", "junit"],
             &["schema"],
             &["schema", "other"],
             &[],

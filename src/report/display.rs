@@ -329,7 +329,7 @@ impl<W: Write> Plain<W> {
             // One write a line, so that lines of parallel runs do not mix.
             let mut line = format!("nixbox: {text}\n");
             if github::is_read_for_commands() {
-                line = github::inert(&line);
+                line = github::inert_for_people(&line);
             }
             self.gone = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()).is_err();
         }

@@ -126,15 +126,21 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Text for people in the log of a job: what would be a command there, in a line of anybody's, is none any more. Both
-/// forms count, `::command` at the beginning of a line and the old `##[command` anywhere.
-pub fn inert(text: &str) -> String {
+/// A text of which nothing is a command in a job's log, whoever wrote it. Both forms count: `::command` at the beginning
+/// of a line, and the old `##[command` anywhere. `colon` and `hash` stand for the first character of each, in whatever
+/// way the text's own format has.
+pub fn inert(text: &str, colon: &str, hash: &str) -> String {
     let lines = text.split_inclusive('\n').map(|line| {
-        let line = line.replace("##[", "# #[");
+        let line = line.replace("##[", &format!("{hash}#["));
         let at = line.len() - line.trim_start().len();
-        if line[at..].starts_with("::") { format!("{}: {}", &line[..at], &line[at + 1..]) } else { line }
+        if line[at..].starts_with("::") { format!("{}{colon}{}", &line[..at], &line[at + 1..]) } else { line }
     });
     lines.collect()
+}
+
+/// The same of a text for people.
+pub fn inert_for_people(text: &str) -> String {
+    inert(text, ": ", "# ")
 }
 
 /// Whether what we print is read for commands.
@@ -167,7 +173,7 @@ pub(super) mod tests {
             }
         }
         let failed = reports.iter().any(|report| report.verdict == Verdict::Fail);
-        assert_eq!(text.contains("::error "), failed, "{text}");
+        assert_eq!(text.lines().any(|line| line.starts_with("::error ")), failed, "{text}");
     }
 
     #[test]
@@ -230,9 +236,10 @@ hint: another unit listens on tcp 80: httpd.service
     #[test]
     fn text_for_people_commands_nothing() {
         assert_eq!(
-            inert("a\n  ::stop-commands::x\n::error::y\nb ##[set-env name=PATH;]z ::c\n"),
+            inert_for_people("a\n  ::stop-commands::x\n::error::y\nb ##[set-env name=PATH;]z ::c\n"),
             "a\n  : :stop-commands::x\n: :error::y\nb # #[set-env name=PATH;]z ::c\n"
         );
-        assert_eq!(inert("fail: a\n\n"), "fail: a\n\n");
+        assert_eq!(inert_for_people("fail: a\n\n"), "fail: a\n\n");
+        assert_eq!(inert("<p>\n::a ##[b", "&#58;", "&#35;"), "<p>\n&#58;:a &#35;#[b");
     }
 }

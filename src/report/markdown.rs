@@ -213,7 +213,11 @@ pub(super) mod tests {
         let mut chars = line.chars();
         let mut out = String::new();
         while let Some(c) = chars.next() {
-            if c == '\\' { drop(chars.next()) } else { out.push(c) }
+            if c != '\\' {
+                out.push(c);
+            } else if chars.next().is_none() {
+                break;
+            }
         }
         out
     }

@@ -1,4 +1,8 @@
 //! The report: the model, one writer a format, the progress display, and where the evidence is kept.
+//!
+//! Each writer takes the reports of one machine or of several. Those for test results, `junit`, `tap`, `github`,
+//! `markdown` and `html`, see a report as a suite (`case`), so that they agree on what is a failure; what a page shows
+//! of a run's directory is read by `evidence`. `hostile` is their common test.
 
 pub mod artifacts;
 mod case;

@@ -26,7 +26,7 @@ pub fn to_stderr(text: &str) {
 
 /// Tells people something on stderr, which may hold what others wrote.
 pub fn tell(text: &str) {
-    if github::is_read_for_commands() { to_stderr(&github::inert(text)) } else { to_stderr(text) }
+    to_stderr(&for_the_log(text.to_owned(), Format::Human));
 }
 
 /// Asks on stderr, since stdout may go elsewhere. Answers with the line that is typed, its end included: it is empty
@@ -116,15 +116,28 @@ pub fn deliver(reports: &[Report], stdout: Format, files: &[ReportFile]) -> Resu
     let told = match stdout {
         Format::Human => {
             let all = verdicts.iter().map(|report| human::render(report, Style::of_stdout()));
-            let all = all.collect::<Vec<_>>().join("\n");
-            if github::is_read_for_commands() { github::inert(&all) } else { all }
+            all.collect::<Vec<_>>().join("\n")
         }
         format => render(reports, format, Style::of_stdout()),
     };
-    if let Err(error) = to_stdout(&told) {
+    if let Err(error) = to_stdout(&for_the_log(told, stdout)) {
         errors.push(format!("stdout: {error}"));
     }
     if errors.is_empty() { Ok(()) } else { Err(Failure::host("the report was not written").why(errors.join("\n"))) }
+}
+
+/// What goes to a job's log on GitHub, where text of others' could be taken for a command. Means the same in its format.
+fn for_the_log(text: String, format: Format) -> String {
+    if !github::is_read_for_commands() {
+        return text;
+    }
+    match format {
+        Format::Github => text,
+        Format::Human | Format::Markdown => github::inert_for_people(&text),
+        // In strings only, and no line of theirs begins with a colon.
+        Format::Json | Format::Tap => github::inert(&text, ":", "\\u0023"),
+        Format::Junit | Format::Html => github::inert(&text, "&#58;", "&#35;"),
+    }
 }
 
 /// Adds to a file that others write to as well.
