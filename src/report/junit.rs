@@ -68,9 +68,12 @@ fn test_case(case: &Case, class: &str) -> TestCase {
     }
     let mut out = TestCase::new(&case.id, status);
     out.set_classname(class).set_time(duration(case.seconds));
-    if matches!(case.kind, Kind::Warn | Kind::Allowed) {
-        out.set_system_out(format!("{}: {told}", case.kind.word()));
-    }
+    match case.kind {
+        Kind::Warn => out.set_system_out(format!("warning: {told}")),
+        // Says by itself that it is allowed.
+        Kind::Allowed => out.set_system_out(&told),
+        _ => &mut out,
+    };
     out
 }
 
@@ -318,7 +321,7 @@ pub(super) mod tests {
         let root = read(&render(&[report]));
         assert_eq!(case(&root, "boot.time").children[0].name, "system-out");
         assert!(case(&root, "boot.time").children[0].text.starts_with("warning: 21.3 s"));
-        assert!(case(&root, "services.printing").children[0].text.starts_with("allowed: cups.service failed"));
+        assert!(case(&root, "services.printing").children[0].text.starts_with("cups.service failed (allowed: "));
         assert_eq!(case(&root, "audio.tone").children[0].get("message"), Some("no sound server is promised"));
         assert_eq!(case(&root, "services.failed-units").children[0].name, "flakyFailure");
         let aside = case(&root, "fwupd.service");

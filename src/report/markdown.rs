@@ -114,7 +114,8 @@ fn text(line: &str) -> String {
     let mut before = ' ';
     // What begins a list at the beginning of a line: a dash, a number with a dot or a bracket behind.
     let mut begins = true;
-    for c in line.chars() {
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
         // HTML's three as references, since what reads Markdown and what reads the HTML in it are not the same.
         match c {
             '&' => out.push_str("&amp;"),
@@ -126,6 +127,8 @@ fn text(line: &str) -> String {
             }
             // `www.` alone makes a link.
             '.' if before.eq_ignore_ascii_case(&'w') => out.push_str("\\."),
+            // Of no URL, nor of a smiley's name.
+            ':' if chars.peek().is_none_or(|next| *next == ' ') => out.push(c),
             // A name that is mentioned, or a number that is a reference, is so by GitHub's own reading of the text.
             '@' => out.push_str("&#64;"),
             '#' => out.push_str("&#35;"),
@@ -144,8 +147,14 @@ fn text(line: &str) -> String {
 /// One line of others' in a code span, which may stand in a table.
 fn code(line: &str) -> String {
     let ticks = "`".repeat(longest_run(line, '`') + 1);
-    // A space on both sides is taken off again, and keeps a backtick at an end from the ones around it.
-    format!("{ticks} {} {ticks}", line.replace('|', "\\|"))
+    let text = line.replace('|', "\\|");
+    let at_ends = |c| text.starts_with(c) || text.ends_with(c);
+    match text.as_str() {
+        "" => text,
+        // A space on both sides is taken off again, and keeps a backtick at an end from the ones around it.
+        _ if at_ends('`') || at_ends(' ') => format!("{ticks} {text} {ticks}"),
+        _ => format!("{ticks}{text}{ticks}"),
+    }
 }
 
 /// Lines of others' in a block that they cannot end.
@@ -262,23 +271,23 @@ pub(super) mod tests {
     fn what_matters_comes_first() {
         let document = render(&[examples::fail()]);
         let expected = "\
-## \\.&#35;laptop\\: fail
+## \\.&#35;laptop: fail
 
 | machine | verdict | cause | checks | time |
 | --- | --- | --- | --- | ---: |
-| \\.&#35;laptop | **fail** | nginx.service failed\\: exit code 1 | 2 passed, 2 failed | 41 s |
+| \\.&#35;laptop | **fail** | nginx.service failed: exit code 1 | 2 passed, 2 failed | 41 s |
 
 ### \\.&#35;laptop
 
-**fail**: nginx.service failed\\: exit code 1
+**fail**: nginx.service failed: exit code 1
 
 ```text
 nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)
 ";
         assert!(document.starts_with(expected), "{document}");
-        assert!(document.contains("Hint: another unit listens on tcp 80\\: httpd.service\n"), "{document}");
+        assert!(document.contains("Hint: another unit listens on tcp 80: httpd.service\n"), "{document}");
         assert!(render(&[examples::pass()]).contains("```sh\nnixos-rebuild switch"));
-        assert!(render(&examples::all()).starts_with("## 5 machines\\: 3 failed, 1 could not be told, 1 passed\n"));
+        assert!(render(&examples::all()).starts_with("## 5 machines: 3 failed, 1 could not be told, 1 passed\n"));
     }
 
     #[test]
@@ -286,7 +295,7 @@ nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)
         assert_eq!(text("a|b <script> [x](http://y) *z*"), "a\\|b &lt;script&gt; \\[x\\](http\\://y) \\*z\\*");
         assert_eq!(text("www.x @you #1"), "www\\.x &#64;you &#35;1");
         assert_eq!((text("- a"), text("12. a"), text("2.1 s")), ("\\- a".into(), "12\\. a".into(), "2\\.1 s".into()));
-        assert_eq!(code("a``b`|"), "``` a``b`\\| ```");
+        assert_eq!((code("a``b`|"), code("`"), code("a")), ("```a``b`\\|```".into(), "`` ` ``".into(), "`a`".into()));
         assert_eq!(fence("text", &["````".to_owned()]), "`````text\n````\n`````\n");
     }
 

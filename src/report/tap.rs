@@ -65,8 +65,8 @@ fn point(out: &mut String, indent: &str, number: usize, case: &Case) {
     diagnosis(out, indent, case);
 }
 
-/// A YAML block, where there is more to tell than fits into the line. Every scalar of it is a JSON string or number,
-/// which YAML 1.2 reads as what it is.
+/// A YAML block, where there is more to tell than fits into the line, in forms that the readers of less than YAML in
+/// Perl's and other harnesses know too: JSON's strings, numbers, and a literal block for lines.
 fn diagnosis(out: &mut String, indent: &str, case: &Case) {
     let severity = match case.kind {
         Kind::Fail => "fail",
@@ -95,9 +95,12 @@ fn diagnosis(out: &mut String, indent: &str, case: &Case) {
     if let Some(hint) = &case.hint {
         put(&format!("hint: {}", quoted(hint)));
     }
-    if !case.detail.is_empty() {
-        put("detail:");
-        case.detail.iter().for_each(|line| put(&format!("  - {}", quoted(line))));
+    // An empty line would end the block for some, and how far the first is indented decides for all.
+    let mut lines = case.detail.iter().filter(|line| !line.trim().is_empty());
+    if let Some(first) = lines.next() {
+        put("detail: |");
+        put(&format!("  {}", first.trim_start()));
+        lines.for_each(|line| put(&format!("  {line}")));
     }
     put("...");
 }
@@ -182,23 +185,25 @@ pub(super) mod tests {
 
     /// A YAML block of the few forms that are written here.
     fn yaml(lines: &mut std::iter::Peekable<std::str::Lines<'_>>, indent: &str) {
-        loop {
-            let line =
-                lines.next().and_then(|line| line.strip_prefix(indent)?.strip_prefix("  ")).expect("a block ends");
-            if line == "..." {
-                return;
-            }
-            let value = match line.strip_prefix("  - ") {
-                Some(item) => item,
-                None => {
-                    let (key, value) = line.split_once(':').expect("a key");
-                    let key = key.strip_prefix("  ").unwrap_or(key);
-                    assert!(key.chars().all(|c| c.is_ascii_lowercase()), "{key}");
-                    value.trim_start()
+        let mut own = || lines.next().and_then(|line| line.strip_prefix(indent)?.strip_prefix("  ")).expect("it ends");
+        let mut line = own();
+        while line != "..." {
+            let (key, value) = line.split_once(':').expect("a key");
+            let key = key.strip_prefix("  ").unwrap_or(key);
+            assert!(key.chars().all(|c| c.is_ascii_lowercase()), "{key}");
+            if value == " |" {
+                line = own();
+                assert!(line.starts_with("  ") && !line[2..].starts_with(' '), "{line}");
+                while line.starts_with("  ") {
+                    assert!(!line.trim().is_empty());
+                    line = own();
                 }
-            };
+                continue;
+            }
+            let value = value.trim_start();
             let plain = value.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.');
             assert!(plain || serde_json::from_str::<String>(value).is_ok(), "{line}");
+            line = own();
         }
     }
 
@@ -236,10 +241,10 @@ not ok 2 - services.failed-units: nginx.service failed: exit code 1
   message: \"nginx.service failed: exit code 1\"
   severity: fail
   hint: \"another unit listens on tcp 80: httpd.service\"
-  detail:
-    - \"nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)\"
-    - \"nginx[812]: \\\\u{1b}[31mred\\\\u{1b}[0m\"
-    - \"systemd[1]: nginx.service: Failed with result 'exit-code'.\"
+  detail: |
+    nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)
+    nginx[812]: \\u{1b}[31mred\\u{1b}[0m
+    systemd[1]: nginx.service: Failed with result 'exit-code'.
   ...
 not ok 3 - services.ports: nobody listens on tcp 80
   ---
