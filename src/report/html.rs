@@ -1,8 +1,9 @@
 //! The report as one page that needs nothing else: no network, no script, no file beside it. Pictures, sounds and logs
 //! of the run's directory are in it, within bounds.
 //!
-//! What a guest wrote can run nothing there: all text goes through [`Html::text`], markup is `&'static str`, so that no
-//! other string can be taken for it, and the page's own policy (CSP) forbids scripts and everything from elsewhere.
+//! What a guest wrote can run nothing there: all text goes through one function, `Html::text`; markup is
+//! `&'static str`, so that no other string can be taken for it; and the page's own policy (CSP) forbids scripts and
+//! everything from elsewhere.
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
