@@ -111,7 +111,7 @@ fn properties(report: &Report) -> Vec<Property> {
     all.extend(report.artifacts.as_ref().map(|path| ("artifacts", line(&path.display().to_string()))));
     all.extend(report.apply.as_deref().map(|apply| ("apply", line(apply))));
     all.extend(report.notes.iter().map(|note| ("note", line(note))));
-    all.into_iter().map(|(name, value)| Property::new(name, value)).collect()
+    all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| Property::new(name, value)).collect()
 }
 
 fn duration(seconds: f64) -> Duration {
