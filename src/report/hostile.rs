@@ -71,6 +71,12 @@ fn report_of(texts: &[String], verdict: Verdict) -> Report {
     report
 }
 
+/// All of it at once, one report a verdict.
+pub(super) fn reports() -> [Report; 3] {
+    let all: Vec<String> = TEXTS.iter().map(|text| (*text).to_owned()).collect();
+    VERDICTS.map(|verdict| report_of(&all, verdict))
+}
+
 /// Every writer, of these reports.
 fn check(reports: &[Report]) {
     junit::tests::check(reports, &junit::render(reports));
@@ -91,7 +97,7 @@ fn every_writer_survives_every_text() {
             check(&[report_of(std::slice::from_ref(text), verdict)]);
         }
     }
-    check(&VERDICTS.map(|verdict| report_of(&all, verdict)));
+    check(&reports());
 }
 
 #[test]

@@ -570,6 +570,31 @@ pub(super) mod tests {
         }
     }
 
+    /// A colour's luminance (WCAG 2.2).
+    fn luminance(colour: &str) -> f64 {
+        let part = |at: usize| f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+        let linear = |part: f64| if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) };
+        0.2126 * linear(part(1)) + 0.7152 * linear(part(3)) + 0.0722 * linear(part(5))
+    }
+
+    #[test]
+    fn text_can_be_told_from_its_ground_in_light_and_dark() {
+        let (light, dark) = STYLE.split_once("@media (prefers-color-scheme: dark)").unwrap();
+        for theme in [light, dark] {
+            let of = |name: &str| {
+                let at = theme.find(&format!("--{name}: #")).expect(name) + name.len() + 4;
+                luminance(&theme[at..at + 7])
+            };
+            let contrast = |one: f64, other: f64| (one.max(other) + 0.05) / (one.min(other) + 0.05);
+            for ink in ["ink", "faint", "good", "bad", "doubt", "calm", "focus"] {
+                for ground in ["ground", "card", "well"] {
+                    let contrast = contrast(of(ink), of(ground));
+                    assert!(contrast >= 4.5, "{ink} on {ground}: {contrast:.2}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn twelve_machines_with_desktops_fit_into_three_mib() {
         let directories: Vec<_> = (0..12).map(|_| tempfile::tempdir().unwrap()).collect();

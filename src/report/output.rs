@@ -126,16 +126,19 @@ pub fn deliver(reports: &[Report], stdout: Format, files: &[ReportFile]) -> Resu
     if errors.is_empty() { Ok(()) } else { Err(Failure::host("the report was not written").why(errors.join("\n"))) }
 }
 
-/// What goes to a job's log on GitHub, where text of others' could be taken for a command. Means the same in its format.
+/// What is printed, where it may be read for commands: in the log of a job on GitHub.
 fn for_the_log(text: String, format: Format) -> String {
-    if !github::is_read_for_commands() {
-        return text;
-    }
+    if github::is_read_for_commands() { inert(text, format) } else { text }
+}
+
+/// A document in which no text of others' is a command of GitHub's.
+fn inert(text: String, format: Format) -> String {
     match format {
+        // Has commands of ours, and all text in them.
         Format::Github => text,
-        Format::Human | Format::Markdown => github::inert_for_people(&text),
-        // In strings only, and no line of theirs begins with a colon.
-        Format::Json | Format::Tap => github::inert(&text, ":", "\\u0023"),
+        Format::Human | Format::Markdown | Format::Tap => github::inert_for_people(&text),
+        // In strings only, so that no line begins with a colon.
+        Format::Json => github::inert(&text, ":", "\\u0023"),
         Format::Junit | Format::Html => github::inert(&text, "&#58;", "&#35;"),
     }
 }
@@ -174,6 +177,29 @@ mod tests {
         }
         let list = render(&examples::all(), Format::Json, Style::PLAIN);
         assert_eq!(serde_json::from_str::<Vec<Report>>(&list).unwrap(), examples::all());
+    }
+
+    #[test]
+    fn what_is_printed_commands_nothing_and_is_still_a_document() {
+        use clap::ValueEnum as _;
+        let reports = super::super::hostile::reports();
+        for format in Format::value_variants().iter().filter(|format| **format != Format::Github) {
+            let text = inert(render(&reports, *format, Style::PLAIN), *format);
+            for line in text.lines() {
+                assert!(!line.trim_start().starts_with("::") && !line.contains("##["), "{format:?}: {line}");
+            }
+            match format {
+                Format::Json => {
+                    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+                    let written = render(&reports, Format::Json, Style::PLAIN);
+                    assert_eq!(read, serde_json::from_str::<serde_json::Value>(&written).unwrap());
+                }
+                Format::Junit => junit::tests::check(&reports, &text),
+                Format::Tap => tap::tests::check(&reports, &text),
+                Format::Markdown => markdown::tests::check(&reports, &text),
+                _ => {}
+            }
+        }
     }
 
     #[test]
