@@ -158,7 +158,7 @@ pub struct TryArgs {
     /// What goes to stdout
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Report")]
     pub format: Format,
-    /// A report in a file besides, such as json=report.json; repeat for more
+    /// A report in a file besides, such as html=report.html, in any of these formats; repeat for more
     #[arg(long, value_name = "FORMAT=PATH", help_heading = "Report")]
     pub report: Vec<ReportFile>,
     /// Where the evidence is kept, a subdirectory per run
@@ -368,7 +368,7 @@ pub struct DoctorArgs {
     pub prove: bool,
     /// What goes to stdout
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub format: Format,
+    pub format: DoctorFormat,
 }
 
 /// Arguments of `nixbox clean`.
@@ -411,6 +411,26 @@ pub enum Format {
     #[default]
     Human,
     /// One JSON document (`nixbox schema report`)
+    Json,
+    /// JUnit's XML, which most CI services show: a suite a machine, a case a check
+    Junit,
+    /// The Test Anything Protocol, version 14
+    Tap,
+    /// Annotations of GitHub Actions; on stdout, the job's summary is written too ($GITHUB_STEP_SUMMARY)
+    Github,
+    /// GitHub's Markdown, as that summary is
+    Markdown,
+    /// One page that needs nothing else, with the pictures and the logs
+    Html,
+}
+
+/// What `nixbox doctor` is told in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people
+    #[default]
+    Human,
+    /// One JSON document
     Json,
 }
 
@@ -604,7 +624,9 @@ mod tests {
     #[test]
     fn reports_need_a_known_format_and_a_path() {
         assert!(refused(&["try", "--report", "foo"]).contains("give FORMAT=PATH"));
-        assert!(refused(&["try", "--report", "pdf=x"]).contains("`pdf` is no format (formats: human, json)"));
+        assert!(
+            refused(&["try", "--report", "pdf=x"]).contains("`pdf` is no format (formats: human, json, junit, tap")
+        );
         assert!(refused(&["try", "--report", "json="]).contains("path after `=` is missing"));
     }
 
@@ -620,6 +642,8 @@ mod tests {
             &["try", "a", "b"],
             &["try", "--option", "cores"],
             &["try", "--offline", "--refresh"],
+            &["try", "--format", "pdf"],
+            &["doctor", "--format", "junit"],
             &["schema"],
             &["schema", "other"],
             &[],

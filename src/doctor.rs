@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use crate::cli::{DoctorArgs, Format};
+use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::failure::{Failure, Result};
 use crate::machine::accel;
 use crate::machine::jail::{self, JailKind};
@@ -192,8 +192,8 @@ pub async fn run(arguments: &DoctorArgs) -> Result<u8> {
         Redactor::of_this_user().redact(&mut diagnosis);
     }
     let text = match arguments.format {
-        Format::Json => json::pretty(&diagnosis),
-        Format::Human => render(&diagnosis, Style::of_stdout()),
+        DoctorFormat::Json => json::pretty(&diagnosis),
+        DoctorFormat::Human => render(&diagnosis, Style::of_stdout()),
     };
     output::to_stdout(&text).map_err(|error| Failure::host("stdout cannot be written to").why(error))?;
     Ok(diagnosis.exit)

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 
 /// Says why nothing else is said, on stderr.
 fn tell(failure: &Failure) -> ExitCode {
-    output::to_stderr(&format!("error: {}\n", nixbox::text::escape(&failure.to_string())));
+    output::tell(&format!("error: {}\n", nixbox::text::escape(&failure.to_string())));
     failure.exit.code().into()
 }
 
@@ -120,7 +120,7 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
         let recorded = display.finish().await;
         let Some(outcome) = outcome else { return Err(Failure::interrupted()) };
         let report = outcome.finish(recorded);
-        let delivered = output::deliver(&report, arguments.format, &arguments.report);
+        let delivered = output::deliver(std::slice::from_ref(&report), arguments.format, &arguments.report);
         match delivered {
             // A pass whose report got lost is not the pass that was asked for; a failure stays one.
             Err(failure) if report.exit == Exit::Pass.code() => Err(failure),

@@ -84,10 +84,12 @@ fn is_wild(c: char) -> bool {
     c.is_control() || deceives(c)
 }
 
-/// Reorders, hides or breaks a line of text (Unicode's bidirectional controls, zero width ones, tags).
+/// Reorders, hides or breaks a line of text (Unicode's bidirectional controls, zero width ones, tags), or is no
+/// character at all and as such forbidden in XML and YAML.
 fn deceives(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The characters that belong to no terminal sequence. Other control characters are among them.

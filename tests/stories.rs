@@ -30,6 +30,7 @@ const WITHOUT_GUESTS: &[Story] = &[
     ("a size that is none is a usage error", a_size_that_is_none),
     ("a bad nixbox toml is a usage error with the line", a_bad_config),
     ("help names the exit codes", help_names_the_exit_codes),
+    ("what is no verdict is a pass in no format", no_pass_in_any_format),
 ];
 
 const WITH_GUESTS: &[Story] = &[
@@ -37,6 +38,7 @@ const WITH_GUESTS: &[Story] = &[
     ("kvm that does not work is not the configuration's fault", kvm_that_does_not_work),
     ("json is one document and nothing else", json_is_one_document),
     ("a pass tells how to apply it and keeps the evidence", a_pass_keeps_the_evidence),
+    ("a pass is one in every format", a_pass_in_every_format),
     ("virtio-serial finds out the same", virtio_serial),
     ("a demo is seen over vnc, ends when told to, keeps its disk", demo),
     ("ctrl-c ends it at once and leaves nothing", ctrl_c),
@@ -101,6 +103,24 @@ fn a_flake_that_is_not_there() {
     assert!(outcome.stderr().contains("nowhere"), "{}", outcome.stderr());
 }
 
+fn no_pass_in_any_format() {
+    for (format, says) in [
+        ("junit", "<error message=\""),
+        ("tap", "\nnot ok 1 - run: "),
+        ("github", "::notice title=./nowhere#x%3A run::could not tell: "),
+        ("markdown", "**could not tell**"),
+        ("html", "could not tell"),
+    ] {
+        let call = Nixbox::new(["try", "./nowhere#x", "--format", format]);
+        let summary = call.home().join("summary.md");
+        let outcome = call.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", &summary).run();
+        assert_eq!(outcome.code(), 2, "{}", outcome.stderr());
+        assert!(outcome.stdout().contains(says), "{format}: {}", outcome.stdout());
+        let written = fs::read_to_string(&summary).unwrap_or_default();
+        assert_eq!(written.contains("**could not tell**"), format == "github", "{format}: {written}");
+    }
+}
+
 fn a_size_that_is_none() {
     let outcome = Nixbox::new(["try", "--memory", "banana"]).run();
     assert_eq!(outcome.code(), 2);
@@ -157,6 +177,27 @@ fn json_is_one_document() {
     assert_eq!((outcome.code(), &report["verdict"]), (0, &"pass".into()), "{report:#}");
     assert_eq!(report["schema"], 1);
     assert!(outcome.stdout().trim_end().ends_with('}'));
+}
+
+fn a_pass_in_every_format() {
+    let mut call = Nixbox::try_(guest("minimal"));
+    let directory = call.home().to_owned();
+    let formats = [
+        ("junit", " failures=\"0\" errors=\"0\""),
+        ("tap", "\nok 1 - boot.target: "),
+        ("github", "::notice title="),
+        ("markdown", "| **pass** |"),
+        ("html", "data:image/png;base64,"),
+    ];
+    for (format, _) in formats {
+        call = call.arg("--report").arg(format!("{format}={}", directory.join(format).display()));
+    }
+    let outcome = call.run();
+    assert_eq!(outcome.code(), 0, "{}", outcome.stderr());
+    for (format, says) in formats {
+        let text = fs::read_to_string(directory.join(format)).unwrap_or_else(|error| panic!("{format}: {error}"));
+        assert!(text.contains(says), "{format}: {text}");
+    }
 }
 
 fn a_pass_keeps_the_evidence() {

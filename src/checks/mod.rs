@@ -45,7 +45,7 @@ pub use catalog::Selection;
 pub use comedown::{End, NoBoot, has_given_up, judge_no_boot};
 pub use plan::{Plan, WantedPort, plan};
 pub use script::{is_answered, is_as_expected};
-pub use verdict::{Outcome, counts_as_failure, verdict};
+pub use verdict::{Outcome, counts_as_failure, counts_as_unknown, verdict};
 
 use crate::guest::desktop::Desktop;
 use crate::guest::facts::{Facts, Unit};

@@ -40,19 +40,23 @@ pub fn counts_as_failure(result: &CheckResult) -> bool {
     result.status == Status::Fail && result.allowed.is_none()
 }
 
+/// Whether a result keeps the run from passing though nothing failed: a promised check that could not be looked at.
+pub fn counts_as_unknown(result: &CheckResult) -> bool {
+    result.status == Status::Unknown && catalog::find(&result.id).is_none_or(|check| check.promised)
+}
+
 /// The answer of all results together.
 ///
 /// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is told. Without
 /// one, a promised check that could not be looked at makes it unknown, and so does having tested nothing at all.
 pub fn verdict(results: &[CheckResult]) -> Outcome {
     let rank = |result: &&CheckResult| catalog::find(&result.id).map_or(u8::MAX, |check| check.rank);
-    let promised = |result: &&CheckResult| catalog::find(&result.id).is_none_or(|check| check.promised);
     let failed = results.iter().filter(|result| counts_as_failure(result)).min_by_key(rank);
     if let Some(lead) = failed {
         let (stage, exit) = stage_of(&lead.id);
         return told(Verdict::Fail, stage, exit, lead);
     }
-    let unknown = results.iter().filter(|result| result.status == Status::Unknown).filter(promised).min_by_key(rank);
+    let unknown = results.iter().filter(|result| counts_as_unknown(result)).min_by_key(rank);
     if let Some(lead) = unknown {
         return told(Verdict::Unknown, Stage::Check, Exit::Unknown, lead);
     }

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::github;
 use super::model::{CheckResult, PhaseTime, Status};
 use super::text::{Paint, Style, cut};
 use crate::event::{Event, Phase};
@@ -326,7 +327,10 @@ impl<W: Write> Plain<W> {
         self.last = now;
         if !self.gone {
             // One write a line, so that lines of parallel runs do not mix.
-            let line = format!("nixbox: {text}\n");
+            let mut line = format!("nixbox: {text}\n");
+            if github::is_read_for_commands() {
+                line = github::inert_for_people(&line);
+            }
             self.gone = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()).is_err();
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::case::lead;
 use super::model::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
 use super::text::{Paint, Style, count, cut, wrap};
 use crate::names::{Exit, artifact};
@@ -238,21 +239,8 @@ impl Page {
     }
 }
 
-/// The check that the cause is about.
-fn lead(report: &Report) -> Option<&CheckResult> {
-    let decides = |check: &&CheckResult| match report.verdict {
-        Verdict::Fail => check.status == Status::Fail && check.allowed.is_none(),
-        Verdict::Unknown => check.status == Status::Unknown,
-        Verdict::Pass => false,
-    };
-    match &report.cause {
-        // A cause that is no check's is about what came before the checks: all of them are then "also".
-        Some(cause) => report.checks.iter().filter(decides).find(|check| cause.contains(check.summary.as_str())),
-        None => report.checks.iter().find(decides),
-    }
-}
-
-fn stage_word(stage: Stage) -> &'static str {
+/// The stage in words.
+pub(super) fn stage_word(stage: Stage) -> &'static str {
     match stage {
         Stage::Evaluate => "evaluation",
         Stage::Build => "build",
@@ -262,7 +250,8 @@ fn stage_word(stage: Stage) -> &'static str {
     }
 }
 
-fn describe_machine(machine: &MachineInfo) -> String {
+/// How it was run, in one line.
+pub(super) fn describe_machine(machine: &MachineInfo) -> String {
     let mut parts = vec![
         machine.accelerator.clone(),
         count(machine.cores as usize, "core"),
@@ -275,7 +264,8 @@ fn describe_machine(machine: &MachineInfo) -> String {
     escape_line(&parts.join(", "))
 }
 
-fn describe_phases(report: &Report) -> String {
+/// How long each phase took, in one line.
+pub(super) fn describe_phases(report: &Report) -> String {
     let phases = report.phases.iter().map(|time| format!("{} {}", time.phase.label(), seconds(time.seconds)));
     phases.collect::<Vec<_>>().join(", ")
 }

@@ -1,12 +1,12 @@
 //! Where reports go: stdout, and files besides.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::model::Report;
 use super::text::Style;
-use super::{human, json};
+use super::{github, html, human, json, junit, markdown, tap};
 use crate::cli::{Format, ReportFile};
 use crate::failure::{Failure, Result};
 use crate::names::Exit;
@@ -22,6 +22,11 @@ pub fn to_stdout(text: &str) -> io::Result<()> {
 /// Writes to stderr; where that cannot be written to, there is nobody to tell.
 pub fn to_stderr(text: &str) {
     let _nobody_to_tell = write_all(&mut io::stderr().lock(), text);
+}
+
+/// Tells people something on stderr, which may hold what others wrote.
+pub fn tell(text: &str) {
+    to_stderr(&for_the_log(text.to_owned(), Format::Human));
 }
 
 /// Asks on stderr, since stdout may go elsewhere. Answers with the line that is typed, its end included: it is empty
@@ -48,11 +53,20 @@ fn quietly(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The report in a format, for somebody who reads it with `style`.
-pub fn render(report: &Report, format: Format, style: Style) -> String {
+/// The reports in a format, for somebody who reads them with `style`. Of one machine, JSON is its report; of several, a
+/// list of them.
+pub fn render(reports: &[Report], format: Format, style: Style) -> String {
     match format {
-        Format::Human => human::render(report, style),
-        Format::Json => json::render(report),
+        Format::Human => reports.iter().map(|report| human::render(report, style)).collect::<Vec<_>>().join("\n"),
+        Format::Json => match reports {
+            [report] => json::render(report),
+            several => json::pretty(&several),
+        },
+        Format::Junit => junit::render(reports),
+        Format::Tap => tap::render(reports),
+        Format::Github => github::render(reports),
+        Format::Markdown => markdown::render(reports),
+        Format::Html => html::render(reports),
     }
 }
 
@@ -74,30 +88,64 @@ pub fn check_files(files: &[ReportFile]) -> Result<()> {
     Ok(())
 }
 
-/// Writes the report to stdout and into the files. All are tried. What is no verdict, a usage error or an interruption,
-/// is told on stderr, so that stdout holds verdicts only; JSON goes to stdout all the same, since who reads it waits
-/// for one document.
+/// Writes the reports to stdout and into the files. All are tried. What is no verdict, a usage error or an
+/// interruption, is told on stderr, so that stdout holds verdicts only; what is for programs goes to stdout all the
+/// same, since who reads it waits for one document.
 ///
 /// # Errors
 /// This host's (exit 5), naming each that could not be written.
-pub fn deliver(report: &Report, stdout: Format, files: &[ReportFile]) -> Result<()> {
+pub fn deliver(reports: &[Report], stdout: Format, files: &[ReportFile]) -> Result<()> {
     let mut errors = Vec::new();
     for file in files {
         // In place, so that a FIFO or a device works too.
-        if let Err(error) = fs::write(&file.path, render(report, file.format, Style::PLAIN)) {
+        if let Err(error) = fs::write(&file.path, render(reports, file.format, Style::PLAIN)) {
             errors.push(format!("{}: {error}", file.path.display()));
         }
     }
-    let no_verdict = [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&report.exit);
-    if no_verdict {
-        to_stderr(&human::render(report, Style::of_stderr()));
-    }
-    if !(no_verdict && stdout == Format::Human)
-        && let Err(error) = to_stdout(&render(report, stdout, Style::of_stdout()))
+    if stdout == Format::Github
+        && let Some(summary) = std::env::var_os(github::SUMMARY).filter(|path| !path.is_empty())
+        && let Err(error) = append(Path::new(&summary), &markdown::render(reports))
     {
+        errors.push(format!("{}: {error}", Path::new(&summary).display()));
+    }
+    let is_none = |report: &&Report| [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&report.exit);
+    let (no_verdicts, verdicts): (Vec<&Report>, Vec<&Report>) = reports.iter().partition(is_none);
+    for report in no_verdicts {
+        tell(&human::render(report, Style::of_stderr()));
+    }
+    let told = match stdout {
+        Format::Human => {
+            let all = verdicts.iter().map(|report| human::render(report, Style::of_stdout()));
+            all.collect::<Vec<_>>().join("\n")
+        }
+        format => render(reports, format, Style::of_stdout()),
+    };
+    if let Err(error) = to_stdout(&for_the_log(told, stdout)) {
         errors.push(format!("stdout: {error}"));
     }
     if errors.is_empty() { Ok(()) } else { Err(Failure::host("the report was not written").why(errors.join("\n"))) }
+}
+
+/// What is printed, where it may be read for commands: in the log of a job on GitHub.
+fn for_the_log(text: String, format: Format) -> String {
+    if github::is_read_for_commands() { inert(text, format) } else { text }
+}
+
+/// A document in which no text of others' is a command of GitHub's.
+fn inert(text: String, format: Format) -> String {
+    match format {
+        // Has commands of ours, and all text in them.
+        Format::Github => text,
+        Format::Human | Format::Markdown | Format::Tap => github::inert_for_people(&text),
+        // In strings only, so that no line begins with a colon.
+        Format::Json => github::inert(&text, ":", "\\u0023"),
+        Format::Junit | Format::Html => github::inert(&text, "&#58;", "&#35;"),
+    }
+}
+
+/// Adds to a file that others write to as well.
+fn append(path: &Path, text: &str) -> io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(path)?.write_all(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -112,11 +160,55 @@ mod tests {
         let files = [file(Format::Json, "a.json"), file(Format::Human, "b.txt")];
         check_files(&files).unwrap();
         for wanted in &files {
-            fs::write(&wanted.path, render(&examples::fail(), wanted.format, Style::PLAIN)).unwrap();
+            fs::write(&wanted.path, render(&[examples::fail()], wanted.format, Style::PLAIN)).unwrap();
         }
         let written = fs::read_to_string(&files[0].path).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&written).unwrap(), examples::fail());
         assert!(fs::read_to_string(&files[1].path).unwrap().starts_with("fail: nginx.service"));
+    }
+
+    #[test]
+    fn each_format_takes_one_machine_and_several() {
+        use clap::ValueEnum as _;
+        for format in Format::value_variants() {
+            let one = render(&[examples::fail()], *format, Style::PLAIN);
+            let two = render(&[examples::fail(), examples::pass()], *format, Style::PLAIN);
+            assert!(one.ends_with('\n') && two.len() > one.len(), "{format:?}");
+        }
+        let list = render(&examples::all(), Format::Json, Style::PLAIN);
+        assert_eq!(serde_json::from_str::<Vec<Report>>(&list).unwrap(), examples::all());
+    }
+
+    #[test]
+    fn what_is_printed_commands_nothing_and_is_still_a_document() {
+        use clap::ValueEnum as _;
+        let reports = super::super::hostile::reports();
+        for format in Format::value_variants().iter().filter(|format| **format != Format::Github) {
+            let text = inert(render(&reports, *format, Style::PLAIN), *format);
+            for line in text.lines() {
+                assert!(!line.trim_start().starts_with("::") && !line.contains("##["), "{format:?}: {line}");
+            }
+            match format {
+                Format::Json => {
+                    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+                    let written = render(&reports, Format::Json, Style::PLAIN);
+                    assert_eq!(read, serde_json::from_str::<serde_json::Value>(&written).unwrap());
+                }
+                Format::Junit => junit::tests::check(&reports, &text),
+                Format::Tap => tap::tests::check(&reports, &text),
+                Format::Markdown => markdown::tests::check(&reports, &text),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_summary_is_added_to_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("summary");
+        fs::write(&path, "before\n").unwrap();
+        append(&path, &markdown::render(&[examples::pass()])).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().starts_with("before\n## "));
     }
 
     #[test]
