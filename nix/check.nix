@@ -69,7 +69,7 @@ let
       "${host}@${specialisation}"
     else
       host;
-  # A store path's name holds fewer characters than a specialisation's.
+  # What the name of a store path may not hold is replaced.
   pathName = concatStringsSep "" (
     map (c: if match "[A-Za-z0-9._+-]" c == null then "-" else c) (filter (c: isString c && c != "") (split "" called))
   );
