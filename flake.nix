@@ -35,7 +35,8 @@
               ./Cargo.toml
               ./Cargo.lock
               ./src
-              ./nix
+              # Its units are held against those that nixbox brings.
+              ./nix/guest.nix
               # nixbox init writes them.
               ./flake-templates
               # Its example is tested.
@@ -123,8 +124,26 @@
           default = self.templates.gnome;
         };
 
+      # A verdict as a derivation, for `nix flake check`, remote builders and Hydra:
+      # checks.x86_64-linux.laptop = (nixbox.lib.check { nixosConfiguration = self.nixosConfigurations.laptop; }).check;
+      lib.check =
+        arguments:
+        let
+          # That of the VM's runner, which is not always the guest's.
+          inherit (arguments.nixosConfiguration.config.system.build.vm) system;
+        in
+        import ./nix/check.nix {
+          inherit (nixpkgs.legacyPackages.${system}) runCommand;
+          nixbox = self.packages.${system}.default;
+        } arguments;
+
       # Only for guests whose systemd is older than 256; all others need nothing of ours.
       nixosModules.guest = ./nix/guest.nix;
+
+      checks = forAllSystems (pkgs: {
+        # Its build runs the unit tests. All others boot machines: scripts/test.
+        package = self.packages.${pkgs.stdenv.hostPlatform.system}.default;
+      });
 
       devShells = forAllSystems (pkgs: {
         default = pkgs.mkShell {

@@ -117,6 +117,12 @@ pub struct TryArgs {
     /// The configuration of nixbox [default: nixbox.toml beside the flake]
     #[arg(long, value_name = "FILE", help_heading = "Checks")]
     pub config: Option<PathBuf>,
+    /// What the configuration promises, as JSON: for a runner that was built elsewhere (lib.check of nixbox's flake)
+    #[arg(long, value_name = "FILE", help_heading = "Checks")]
+    pub promises: Option<PathBuf>,
+    /// What a runner is called in the report, and in nixbox.toml: [host.NAME] [default: as in run-NAME-vm, and no table]
+    #[arg(long, value_name = "NAME", help_heading = "Checks")]
+    pub name: Option<String>,
     /// List the ids of all checks with a line each, and do nothing else
     #[arg(long, help_heading = "Checks")]
     pub list_checks: bool,
@@ -532,6 +538,10 @@ mod tests {
             "audio.tone",
             "--config",
             "other.toml",
+            "--promises",
+            "promises.json",
+            "--name",
+            "laptop@hyprland",
             "--accel",
             "tcg",
             "--memory",
@@ -562,6 +572,8 @@ mod tests {
         assert_eq!(arguments.target.as_deref(), Some(".#laptop"));
         assert_eq!(arguments.only, ["boot", "services.failed-units", "users"]);
         assert_eq!(arguments.skip, ["audio.tone"]);
+        assert_eq!(arguments.promises, Some("promises.json".into()));
+        assert_eq!(arguments.name.as_deref(), Some("laptop@hyprland"));
         assert_eq!(arguments.accel, Some(AccelWish::Tcg));
         assert_eq!(arguments.memory, Some(Memory(2048)));
         assert_eq!(arguments.timeout, Some(Duration::from_secs(600)));

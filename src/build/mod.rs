@@ -287,28 +287,40 @@ fn as_toplevel(failure: Failure) -> Result<Failure> {
     Ok(Failure { check: Some(check::TOPLEVEL), what, ..failure })
 }
 
-/// What promises.nix answers, as promises.
-fn read_promises(mut value: Value, events: &Events) -> Promises {
-    let note = |why: &str| events.note(format!("what the configuration promises could not be read: {why}"));
+/// What a file says that a runner promises: what promises.nix answered where the runner was evaluated.
+///
+/// # Errors
+/// Usage (exit 2), where it cannot be read: checks that are not made because a file is broken would read as a pass.
+pub fn promises_in(path: &Path) -> Result<Promises> {
+    let read = || {
+        let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        parse_promises(serde_json::from_slice(&text).map_err(|error| error.to_string())?)
+    };
+    read().map_err(|why| {
+        Failure::usage(format!("--promises {}: {why}", path.display()))
+            .hint("it is written by lib.check of nixbox's flake; without it only the guest is asked")
+    })
+}
+
+/// What promises.nix answers, as promises. What cannot be read is a note.
+fn read_promises(value: Value, events: &Events) -> Promises {
+    if value.is_null() {
+        return Promises::default();
+    }
+    parse_promises(value).unwrap_or_else(|why| {
+        events.note(format!("what the configuration promises could not be read: {why}"));
+        Promises::default()
+    })
+}
+
+fn parse_promises(mut value: Value) -> std::result::Result<Promises, String> {
+    if value.get("failed").is_some() {
+        return Err("it throws".to_owned());
+    }
     let mounts = value.as_object_mut().and_then(|object| object.remove("mounts"));
-    match &value {
-        Value::Null => return Promises::default(),
-        Value::Object(object) if object.contains_key("failed") => {
-            note("it throws");
-            return Promises::default();
-        }
-        _ => {}
-    }
-    match serde_json::from_value::<Promises>(value) {
-        Ok(mut promises) => {
-            promises.units.extend(mounts.map(mount_units).unwrap_or_default());
-            promises
-        }
-        Err(error) => {
-            note(&error.to_string());
-            Promises::default()
-        }
-    }
+    let mut promises: Promises = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    promises.units.extend(mounts.map(mount_units).unwrap_or_default());
+    Ok(promises)
 }
 
 /// `systemd.mounts`, which is a list, by the names that systemd gives them.
@@ -520,7 +532,7 @@ async fn hold(script: &Path, nix: &Nix, root: &Path, promises: Promises, events:
     if let Some(path) = &store_path {
         // Without nix there is no garbage collector to fear from here; a path that is not valid is the user's choice.
         let held = nix.realise(&[&path.to_string_lossy()], root, &Events::silent()).await;
-        if !held.is_ok_and(|answer| answer.status.success()) {
+        if held.is_ok_and(|answer| !answer.status.success()) {
             events.note(format!("{} is not protected from garbage collection", path.display()));
         }
     }
@@ -627,6 +639,27 @@ mod tests {
         drop(events);
         assert!(receiver.try_recv().is_ok());
         assert!(receiver.try_recv().is_ok());
+    }
+
+    #[test]
+    fn promises_of_a_file_are_whole_or_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("promises.json");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            promises_in(&file)
+        };
+        let promises = read(
+            r#"{"known":true,"host_name":"laptop","units":{"nginx.service":{"enable":true}},"mounts":[{"where":"/data"}]}"#,
+        )
+        .unwrap();
+        assert!(promises.known && promises.units.contains_key("nginx.service"));
+        assert!(promises.units.contains_key("data.mount"), "{:?}", promises.units);
+        for broken in ["", "3", "null", r#"{"known":3}"#, r#"{"failed":true}"#] {
+            assert_eq!(read(broken).unwrap_err().exit, crate::names::Exit::Usage, "{broken}");
+        }
+        let missing = promises_in(&directory.path().join("no.json"));
+        assert!(missing.unwrap_err().what.contains("no.json"));
     }
 
     #[test]

@@ -278,6 +278,7 @@ impl<'a> Run<'a> {
         let arguments = self.arguments;
         // What the user wrote is looked at before anything that takes time.
         let named = arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
+        let promised = arguments.promises.as_deref().map(build::promises_in).transpose()?;
         let mut nix = Nix::new(arguments.nix.clone());
         let launcher = jail::launcher();
         let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();
@@ -317,8 +318,11 @@ impl<'a> Run<'a> {
             tokio::join!(self.evaluation(target, is_guess, &nix), accel::choose(wish, &launcher), self.jail(&launcher),)
         })
         .await;
-        let (target, evaluated) = evaluated?;
+        let (target, mut evaluated) = evaluated?;
         self.named(&target);
+        if let Some(promised) = promised {
+            evaluated.promises = promised;
+        }
         let (accel, reason) = accel?;
         let jail = jail?;
         self.memory.proven(wish, accel);
@@ -369,12 +373,17 @@ impl<'a> Run<'a> {
 
     /// Says in the report what is tested.
     fn named(&mut self, target: &Target) {
-        self.report.target.name = target.name();
+        self.report.target.name = self.arguments.name.clone().unwrap_or_else(|| target.name());
         self.report.target.resolved = target.resolved();
     }
 
     /// What is asked of a target, by `nixbox.toml` and the flags.
     fn asked(&self, named: Option<&Config>, target: &Target, promises: &Promises) -> Result<Asked> {
+        let told = self.arguments.promises.is_some() || self.arguments.name.is_some();
+        if told && !matches!(target, Target::Runner { .. }) {
+            return Err(Failure::usage(format!("{} says itself what it is called and promises", target.name()))
+                .hint("--promises and --name are for a runner: a store path or a script"));
+        }
         let beside;
         let config = match named {
             Some(config) => config,
@@ -448,7 +457,7 @@ impl<'a> Run<'a> {
     /// `nixbox.toml`, with the flags on top.
     fn settings(&self, config: &Config, target: &Target) -> Settings {
         let arguments = self.arguments;
-        let host = target.host().map(|_| target.name()).unwrap_or_default();
+        let host = target.host().map(|_| target.name()).or_else(|| arguments.name.clone()).unwrap_or_default();
         let mut settings = config.settings_for(&host);
         let machine = &mut settings.machine;
         machine.accel = arguments.accel.or(machine.accel);

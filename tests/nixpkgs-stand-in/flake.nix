@@ -42,6 +42,15 @@
             buildPlatform.canExecute = other: other.system == system;
           };
           mkShell = arguments: package system "shell" arguments;
+          runCommand =
+            name: attributes: buildCommand:
+            derivation (
+              attributes
+              // {
+                inherit name system buildCommand;
+                builder = "/bin/sh";
+              }
+            );
           rustPlatform.buildRustPackage = arguments: package system arguments.pname arguments;
         };
     in
