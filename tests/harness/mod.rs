@@ -61,17 +61,19 @@ pub(crate) fn pure_flake(directory: &Path, name: &str, more: &str) {
     let packages = std::env::var(PACKAGES).expect("scripts/env");
     let packages: Value = serde_json::from_str(&fs::read_to_string(packages).unwrap()).unwrap();
     let busybox = Path::new(packages["tools"].as_str().expect("the tools")).join("busybox");
-    fs::copy(store_file(&busybox), directory.join("busybox")).expect("busybox");
+    // By its own name, since it does what its name says.
+    fs::create_dir(directory.join("bin")).expect("a directory");
+    fs::copy(store_file(&busybox), directory.join("bin/busybox")).expect("busybox");
     let flake = format!(
         r##"{{
   outputs = {{ self }}: {{
     packages.x86_64-linux.vm = derivation {{
       name = "wrapped-vm";
       system = "x86_64-linux";
-      builder = "${{./busybox}}";
+      builder = "${{./bin}}/busybox";
       more = {more};
       args = [ "sh" "-ec" ''
-        b=${{./busybox}}
+        b=${{./bin}}/busybox
         $b mkdir -p $out/bin
         echo '#!/bin/sh' > $out/bin/run-wrapped-vm
         echo "# $more" >> $out/bin/run-wrapped-vm
