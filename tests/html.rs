@@ -1,5 +1,6 @@
 //! The report's page as a browser shows it: nothing runs, nothing is fetched, light and dark, wide and narrow. Needs a
-//! Chromium: `NIXBOX_CHROMIUM`, or `chromium` on PATH. `NIXBOX_PICTURES=DIR` keeps the page and the pictures, to be looked at.
+//! Chromium: `NIXBOX_CHROMIUM`, or `chromium` on PATH. `NIXBOX_PICTURES=DIR` keeps the page and the pictures, to be
+//! looked at.
 #![expect(
     clippy::print_stderr,
     clippy::unwrap_used,
