@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytesize::ByteSize;
 
 use super::case::{self, Case, Kind, Suite, line};
-use super::evidence::{Evidence, Log};
+use super::evidence::{Evidence, Log, Shown};
 use super::human::{describe_machine, stage_word};
 use super::model::{Report, Verdict};
 use super::text::count;
@@ -143,7 +143,8 @@ fn overview(page: &mut Html, reports: &[Report]) {
         page.raw("<tr><th scope=\"row\"><a href=\"#m").text(&number.to_string()).raw("\">");
         page.text(&suite.name).raw("</a></th><td>");
         mark(page, look_of(report.verdict), case::verdict_word(report.verdict));
-        page.raw("</td><td>").text(&case::cause(report).unwrap_or_default()).raw("</td><td>").text(&suite.tally());
+        page.raw("</td><td class=\"seen\">").text(&case::cause(report).unwrap_or_default());
+        page.raw("</td><td class=\"tally\">").text(&suite.tally());
         page.raw("</td><td class=\"num\">").text(&seconds(suite.seconds)).raw("</td></tr>\n");
     }
     page.raw("</tbody>\n</table>\n</div>\n");
@@ -232,13 +233,16 @@ fn pictures(page: &mut Html, evidence: &Evidence, mut room: usize) {
     let film = take(&mut room, artifact::FILM, 20);
     let sound = take(&mut room, artifact::SOUND, 50);
     let there: Vec<_> = named.into_iter().filter(|(name, _)| evidence.size(name).is_some()).collect();
-    let mut figures = Vec::new();
+    let mut figures: Vec<(_, _, Shown)> = Vec::new();
     for (place, (name, told)) in there.iter().enumerate() {
         let fair = room / (there.len() - place);
-        if let Some(picture) = evidence.picture(name, fair.min(PICTURE)) {
-            room -= picture.png.len().min(room);
-            figures.push((*name, *told, picture));
+        let Some(picture) = evidence.picture(name, fair.min(PICTURE)) else { continue };
+        // A session that has not changed since is the screen once more.
+        if figures.iter().any(|(_, _, shown)| shown.png == picture.png) {
+            continue;
         }
+        room -= picture.png.len().min(room);
+        figures.push((*name, *told, picture));
     }
     // Where the pictures left more than was kept for them.
     let film = film.or_else(|| take(&mut room, artifact::FILM, 100));
@@ -293,7 +297,10 @@ fn checks(page: &mut Html, suite: &Suite, open: bool, room: &mut usize) {
     for case in cases {
         page.raw("<tr><td>");
         mark(page, look_of_case(case.kind), case.kind.word());
-        page.raw("</td><th scope=\"row\" class=\"id\">").text(&case.id).raw("</th><td>").text(&case.summary);
+        page.raw("</td><th scope=\"row\" class=\"id\">")
+            .text(&case.id)
+            .raw("</th><td class=\"seen\">")
+            .text(&case.summary);
         if case.flaky {
             page.raw(" <span class=\"faint\">(failed, and then passed)</span>");
         }
@@ -531,12 +538,14 @@ pub(super) mod tests {
             noise ^= noise << 13;
             noise ^= noise >> 17;
             noise = (noise ^ noise << 5).wrapping_mul(0x9e37_79b1);
-            let slope = (i % 800 / 8 + i / 800 / 4) as u8;
+            let slope = (i % 800 / 8 + (i & 0xf_ffff) / 800 / 4) as u8;
             [noise >> 28, noise >> 24 & 15, noise >> 20 & 15].map(|part| slope + part as u8)
         };
-        let screen = Picture::new(800, 500, (0..800 * 500).map(pixel).collect()).unwrap().to_png().unwrap();
-        assert!(screen.len() > 300_000);
-        for name in [artifact::SCREEN, artifact::SESSION, artifact::GREETER, artifact::SPECTROGRAM] {
+        let names = [artifact::SCREEN, artifact::SESSION, artifact::GREETER, artifact::SPECTROGRAM];
+        for (number, name) in (1..).zip(names) {
+            let pixels = (0..800 * 500).map(|i| pixel(i ^ number << 20));
+            let screen = Picture::new(800, 500, pixels.collect()).unwrap().to_png().unwrap();
+            assert!(screen.len() > 300_000);
             fs::write(directory.join(name), &screen).unwrap();
         }
         fs::write(directory.join(artifact::FILM), [b"GIF89a", &[7; 30_000][..]].concat()).unwrap();
