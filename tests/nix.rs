@@ -682,7 +682,7 @@ fn the_page_names_what_is_read() {
     // Nothing is read but by way of the names.
     let path = regex::Regex::new(r"\bat \(?(\S+)").unwrap();
     for found in path.captures_iter(&format!("{before}{after}")) {
-        let start = found[1].trim_end_matches(')');
+        let start = found[1].trim_end_matches([')', ';']);
         let known = ["=", "pathOf", "path", "paths.${kind}", "files", "genList"];
         assert!(known.contains(&start), "read without a name: {}", &found[0]);
     }
@@ -708,7 +708,7 @@ async fn every_option_may_throw() {
     let new: Vec<&str> = page.iter().filter(|row| row.names.len() > 1).map(|row| row.names[0].as_str()).collect();
     let machine = |name: &str, options: &str| {
         format!(
-            "{name}.config = {{ system.build = {{ inherit vm toplevel; }}; virtualisation.vmVariant = {{ {options} }}; }};\n"
+            "{name}.config = {{ system.build = {{ inherit vm toplevel; }}; virtualisation.vmVariant = {{ {options} systemd.slices = {{ }}; }}; }};\n"
         )
     };
     // What no option is, and what some are.
@@ -744,7 +744,7 @@ async fn names_of_today_and_of_yesterday() {
         return;
     }
     let outputs = r#"{ nixosConfigurations =
-        let of = options: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = options; }; };
+        let of = options: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = options // { networking = { }; }; }; };
         in {
             today = of {
                 services = {
@@ -806,7 +806,7 @@ async fn ports_that_services_say() {
         return;
     }
     let outputs = r#"{ nixosConfigurations =
-        let of = services: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = { inherit services; }; }; };
+        let of = services: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = { inherit services; networking = { }; }; }; };
         in {
             usual = of {
                 openssh = { enable = true; ports = [ 22 ]; listenAddresses = [ ]; };

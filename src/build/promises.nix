@@ -381,8 +381,8 @@ let
           # A line that does not say whether it is for TLS is for both.
           without = ssl: usual: lines:
             map (line: orElse (line.port or null) usual) (filter (line: line.ssl or null != ssl) lines);
-          by = lines: (if secure || isOn host "rejectSSL" then without false https lines else [ ])
-            ++ (if isOn host "onlySSL" then [ ] else without true http lines);
+          by = lines: (if isOn host "onlySSL" then [ ] else without true http lines)
+            ++ (if secure || isOn host "rejectSSL" then without false https lines else [ ]);
           own = list (host.listen or null);
           general = list (valueOf names.nginx.listen);
           named = list (host.listenAddresses or null);
@@ -432,8 +432,8 @@ let
     ({ host, ... }:
       let listen = list (host.listen or null); in
       if listen != [ ] then map (line: line.port or null) listen
-      else (if any (isOn host) [ "onlySSL" "addSSL" "forceSSL" ] then [ 443 ] else [ ])
-        ++ (if isOn host "onlySSL" then [ ] else [ 80 ]))
+      else (if isOn host "onlySSL" then [ ] else [ 80 ])
+        ++ (if any (isOn host) [ "onlySSL" "addSSL" "forceSSL" ] then [ 443 ] else [ ]))
     (hostsOf names.httpd.hosts);
 
   mysqlPorts =
