@@ -711,11 +711,19 @@ async fn every_option_may_throw() {
             "{name}.config = {{ system.build = {{ inherit vm toplevel; }}; virtualisation.vmVariant = {{ {options} systemd.slices = {{ }}; }}; }};\n"
         )
     };
+    let is_setting = |name: &str| {
+        ["nginx", "caddy", "mysql", "grafana", "greetd"]
+            .into_iter()
+            .any(|service| name.split('.').nth(1) == Some(service))
+            && !name.ends_with(".enable")
+    };
+    let settings: Vec<&str> = all.iter().copied().filter(|name| is_setting(name)).collect();
     // What no option is, and what some are.
     let values =
         ["null", "true", "7", "\"text\"", "[ ]", "[ \"text\" 7 { } ]", "{ }", "{ a = 7; b = { }; }", "(x: x)", "vm"];
     let mut machines = machine("all", &set(&all, "throw \"no\""))
-        + &machine("old", &set(&old, "throw \"no\""))
+        + &machine("old", &(set(&old, "throw \"no\"") + "services.postgresql.enable = true;\n"))
+        + &machine("off", &(set(&settings, "throw \"not used\"")))
         + &machine("new", &(set(&old, "throw \"obsolete\"") + &set(&new, "false")));
     for (index, value) in values.iter().enumerate() {
         machines += &machine(&format!("value{index}"), &set(&all, value));
@@ -732,6 +740,7 @@ async fn every_option_may_throw() {
     let by_newest: Vec<&str> = page.iter().filter(|row| !row.is_removed()).map(|row| row.names[0].as_str()).collect();
     assert_eq!(unread("all").await, own(by_newest));
     assert_eq!(unread("old").await, own(old));
+    assert_eq!(unread("off").await, BTreeSet::new(), "what is not enabled is not evaluated");
     assert_eq!(unread("new").await, BTreeSet::new(), "an old name is not looked at beside the new one");
     for (index, value) in values.iter().enumerate() {
         assert_eq!(unread(&format!("value{index}")).await, BTreeSet::new(), "{value}");

@@ -138,9 +138,10 @@ let
       { name = "ly"; enable = [ "services.displayManager.ly.enable" ]; }
       { name = "lemurs"; enable = [ "services.displayManager.lemurs.enable" ]; }
       { name = "lightdm"; enable = [ "services.xserver.displayManager.lightdm.enable" ]; }
-      { name = "greetd"; enable = [ "services.greetd.enable" ]; }
+      { name = "greetd"; inherit (names.greetd) enable; }
     ];
     greetd = {
+      enable = [ "services.greetd.enable" ];
       initial_session = {
         user = [ "services.greetd.settings.initial_session.user" ];
         command = [ "services.greetd.settings.initial_session.command" ];
@@ -471,11 +472,13 @@ let
 
   # --- what could not be read ---
 
-  # Each option by the name by which it is read. What was removed throws by design.
+  # Each option by the name by which it is read, those beside an `enable` where it is on or throws: what nobody uses is
+  # not evaluated, since not every error can be caught. What was removed throws by design.
   asked = value:
+    let isOff = value ? enable && !(yes value.enable) && !(throws (pathOf value.enable)); in
     if isList value then (if value != [ ] && isString (head value) then [ (pathOf value) ] else concatMap asked value)
-    else if isAttrs value && !(value.removed or false) then concatMap asked (attrValues value)
-    else [ ];
+    else if !(isAttrs value) || value.removed or false then [ ]
+    else concatMap asked (if isOff then [ value.enable ] else attrValues value);
   # Only the outermost value is forced: sets may hold packages, or other things that throw by themselves.
   throws = path: !(tryEval (let v = at path; in builtins.seq v true)).success;
   unread = listToAttrs (map
