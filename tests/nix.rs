@@ -9,6 +9,7 @@
     reason = "a test says what went wrong by failing, and why it was skipped"
 )]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -620,6 +621,275 @@ async fn promises_are_read_and_never_fail() {
     let outcome = Flake::new("x", true, outputs).run("demo").await;
     assert!(outcome.notes.iter().any(|note| note.contains("could not be read")), "{:?}", outcome.notes);
     assert!(!outcome.built().1.promises.known);
+}
+
+/// What docs/promises.md says, a row for each option.
+struct Row {
+    /// The option's name, then those that it had.
+    names: Vec<String>,
+    checks: String,
+    changed: String,
+}
+
+impl Row {
+    fn is_removed(&self) -> bool {
+        self.changed.starts_with("removed")
+    }
+}
+
+fn page() -> Vec<Row> {
+    let code = regex::Regex::new("`([^`]+)`").unwrap();
+    let text = include_str!("../docs/promises.md");
+    let rows = text.lines().filter(|line| line.starts_with("| `")).flat_map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [option, _, checks, changed] = cells[..] else { panic!("four cells: {line}") };
+        let names: Vec<String> = code.captures_iter(option).map(|found| found[1].to_owned()).collect();
+        let row = |names| Row { names, checks: checks.to_owned(), changed: changed.to_owned() };
+        // {a,b} stands for a row each.
+        match names[0].split_once('{').zip(names[0].split_once('}')) {
+            Some(((before, _), (inner, after))) => {
+                let each = inner[before.len() + 1..].split(',');
+                each.map(|part| row(vec![format!("{before}{part}{after}")])).collect()
+            }
+            None => vec![row(names)],
+        }
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_page_names_what_is_read() {
+    let source = include_str!("../src/build/promises.nix");
+    let source: String = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let (before, rest) = source.split_once("\n  names = {\n").unwrap();
+    let (names, after) = rest.split_once("\n  };\n").unwrap();
+    let list = regex::Regex::new(r#"\[([^\[\]]*)\](; removed = true)?"#).unwrap();
+    let string = regex::Regex::new(r#""([^"]*)""#).unwrap();
+    let in_code: BTreeSet<(Vec<String>, bool)> = list
+        .captures_iter(names)
+        .map(|found| (string.captures_iter(&found[1]).map(|name| name[1].to_owned()).collect(), found.get(2).is_some()))
+        .collect();
+    let page = page();
+    let in_page: BTreeSet<_> = page.iter().map(|row| (row.names.clone(), row.is_removed())).collect();
+    let missing: Vec<_> = in_code.difference(&in_page).collect();
+    let surplus: Vec<_> = in_page.difference(&in_code).collect();
+    assert!(missing.is_empty() && surplus.is_empty(), "not on the page: {missing:?}; not read: {surplus:?}");
+    assert_eq!(in_page.len(), page.len(), "an option has one row");
+
+    // Nothing is read but by way of the names.
+    let path = regex::Regex::new(r"\bat \(?(\S+)").unwrap();
+    for found in path.captures_iter(&format!("{before}{after}")) {
+        let start = found[1].trim_end_matches([')', ';']);
+        let known = ["=", "pathOf", "path", "paths.${kind}", "files", "genList"];
+        assert!(known.contains(&start), "read without a name: {}", &found[0]);
+    }
+    let check = regex::Regex::new("`([^`]+)`").unwrap();
+    for row in &page {
+        for id in check.captures_iter(&row.checks) {
+            assert!(nixbox::checks::catalog::is_id(&id[1]), "{:?}: no check {}", row.names, &id[1]);
+        }
+        let says_when = ["renamed", "removed"].iter().any(|word| row.changed.contains(word));
+        assert!(row.names.len() == 1 || says_when, "{:?}: since when?", row.names);
+    }
+}
+
+#[tokio::test]
+async fn every_option_may_throw() {
+    if !has_nix() {
+        return;
+    }
+    let page = page();
+    let set = |names: &[&str], value: &str| names.iter().map(|name| format!("{name} = {value};\n")).collect::<String>();
+    let all: Vec<&str> = page.iter().flat_map(|row| &row.names).map(String::as_str).collect();
+    let old: Vec<&str> = page.iter().filter(|row| row.names.len() > 1).map(|row| row.names[1].as_str()).collect();
+    let new: Vec<&str> = page.iter().filter(|row| row.names.len() > 1).map(|row| row.names[0].as_str()).collect();
+    let machine = |name: &str, options: &str| {
+        format!(
+            "{name}.config = {{ system.build = {{ inherit vm toplevel; }}; virtualisation.vmVariant = {{ {options} systemd.slices = {{ }}; }}; }};\n"
+        )
+    };
+    let is_setting = |name: &str| {
+        ["nginx", "caddy", "mysql", "grafana", "greetd"]
+            .into_iter()
+            .any(|service| name.split('.').nth(1) == Some(service))
+            && !name.ends_with(".enable")
+    };
+    let settings: Vec<&str> = all.iter().copied().filter(|name| is_setting(name)).collect();
+    // What no option is, and what some are.
+    let values =
+        ["null", "true", "7", "\"text\"", "[ ]", "[ \"text\" 7 { } ]", "{ }", "{ a = 7; b = { }; }", "(x: x)", "vm"];
+    let mut machines = machine("all", &set(&all, "throw \"no\""))
+        + &machine("old", &(set(&old, "throw \"no\"") + "services.postgresql.enable = true;\n"))
+        + &machine("off", &(set(&settings, "throw \"not used\"")))
+        + &machine("new", &(set(&old, "throw \"obsolete\"") + &set(&new, "false")));
+    for (index, value) in values.iter().enumerate() {
+        machines += &machine(&format!("value{index}"), &set(&all, value));
+    }
+    let flake = Flake::new("x", true, &format!("{{ nixosConfigurations = {{ {machines} }}; }}"));
+    let unread = async |name: &str| {
+        let outcome = flake.run(name).await;
+        let notes = outcome.notes.clone();
+        let promises = outcome.built().1.promises;
+        assert!(promises.known && !notes.iter().any(|note| note.contains("could not be read")), "{name}: {notes:?}");
+        promises.unread.into_keys().collect::<BTreeSet<String>>()
+    };
+    let own = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<String>>();
+    let by_newest: Vec<&str> = page.iter().filter(|row| !row.is_removed()).map(|row| row.names[0].as_str()).collect();
+    assert_eq!(unread("all").await, own(by_newest));
+    assert_eq!(unread("old").await, own(old));
+    assert_eq!(unread("off").await, BTreeSet::new(), "what is not enabled is not evaluated");
+    assert_eq!(unread("new").await, BTreeSet::new(), "an old name is not looked at beside the new one");
+    for (index, value) in values.iter().enumerate() {
+        assert_eq!(unread(&format!("value{index}")).await, BTreeSet::new(), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn names_of_today_and_of_yesterday() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations =
+        let of = options: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = options // { networking = { }; }; }; };
+        in {
+            today = of {
+                services = {
+                    displayManager = {
+                        gdm.enable = true;
+                        autoLogin = { enable = true; user = "alice"; };
+                        defaultSession = "gnome";
+                        sessionData.desktops.outPath = "/sessions";
+                    };
+                    desktopManager = { gnome.enable = true; budgie.enable = true; pantheon.enable = true; plasma6.enable = true; };
+                    pulseaudio = { enable = true; systemWide = true; };
+                    xserver.desktopManager = { plasma5 = throw "removed"; deepin = throw "removed"; };
+                    postgresql = { enable = true; settings.port = 5433; };
+                };
+                programs = { river-classic.enable = true; mango.enable = true; cardboard = throw "removed"; };
+                hardware.alsa.enablePersistence = true;
+                sound = throw "removed";
+            };
+            yesterday = of {
+                services = {
+                    xserver = {
+                        displayManager = {
+                            gdm.enable = true;
+                            autoLogin = { enable = true; user = "alice"; };
+                            defaultSession = "gnome";
+                            sessionData.desktops.outPath = "/sessions";
+                        };
+                        desktopManager = { gnome.enable = true; budgie.enable = true; pantheon.enable = true; plasma6.enable = true; };
+                    };
+                    postgresql = { enable = true; port = 5433; };
+                };
+                programs = { river.enable = true; mangowc.enable = true; };
+                hardware.pulseaudio = { enable = true; systemWide = true; };
+                sound.enable = true;
+            };
+        };
+    }"#;
+    let flake = Flake::new("x", true, outputs);
+    let today = flake.run("today").await.built().1.promises;
+    let yesterday = flake.run("yesterday").await.built().1.promises;
+    let desktop = today.desktop.as_ref().unwrap();
+    assert_eq!(desktop.display_manager.as_deref(), Some("gdm"));
+    assert_eq!(desktop.autologin_user.as_deref(), Some("alice"));
+    assert_eq!(today.autologin_user.as_deref(), Some("alice"));
+    assert_eq!(desktop.default_session.as_deref(), Some("gnome"));
+    assert_eq!(desktop.sessions_dir.as_deref(), Some("/sessions"));
+    let names: Vec<_> = desktop.desktops.iter().map(|kind| kind.name.as_str()).collect();
+    assert_eq!(names, ["gnome", "plasma", "budgie", "pantheon", "river", "mango"]);
+    let audio = today.audio.as_ref().unwrap();
+    assert!(audio.pulseaudio && audio.system_wide && audio.alsa_persistence);
+    assert_eq!(today.service_ports.len(), 1);
+    assert_eq!(today.unread, BTreeMap::new());
+    assert_eq!(yesterday, today);
+}
+
+#[tokio::test]
+async fn ports_that_services_say() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations =
+        let of = services: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = { inherit services; networking = { }; }; }; };
+        in {
+            usual = of {
+                openssh = { enable = true; ports = [ 22 ]; listenAddresses = [ ]; };
+                nginx = { enable = true; virtualHosts = { a.rejectSSL = true; b.onlySSL = true; }; };
+                caddy = { enable = true; settings = { }; globalConfig = "debug"; virtualHosts = { "example.org" = { hostName = "example.org"; }; "http://a:8080, :8081" = { }; }; };
+                httpd = { enable = true; virtualHosts = { a.forceSSL = true; b.listen = [ { port = 8082; } ]; }; };
+                postgresql = { enable = true; settings = { port = 5432; listen_addresses = "localhost"; }; };
+                mysql = { enable = true; settings.mysqld = { }; };
+                memcached = { enable = true; port = 11211; };
+                printing = { enable = true; listenAddresses = [ "localhost:631" "/run/x.sock" ]; };
+                grafana = { enable = true; settings.server = { http_port = 3000; protocol = "http"; }; };
+                redis.servers = { "" = { enable = true; port = 6379; }; unix = { enable = true; port = 0; }; };
+            };
+            other = of {
+                openssh = { enable = true; ports = [ 22 ]; listenAddresses = [ { addr = "::"; port = 2222; } ]; };
+                nginx = { enable = true; defaultListen = [ { addr = "a"; port = 8443; ssl = true; } { addr = "unix:/x"; } ]; virtualHosts.a.addSSL = true; };
+                caddy = {
+                    enable = true;
+                    globalConfig = "http_port 8008
+https_port	8444
+";
+                    virtualHosts = {
+                        "http://a" = { serverAliases = [ "b" "https://[::1]" "{$SITE}:7" ]; };
+                        c = { listenAddresses = [ "unix//run/c" ]; };
+                        d.extraConfig = "bind unix//run/d";
+                    };
+                };
+                postgresql = { enable = true; settings = { port = 5432; listen_addresses = ""; }; };
+                mysql = { enable = true; settings.mysqld = { port = 3307; skip-networking = true; }; };
+                memcached = { enable = true; port = 11211; enableUnixSocket = true; };
+                grafana = { enable = true; settings.server = { http_port = 3000; protocol = "socket"; }; };
+                gitea = { enable = true; settings.server = { HTTP_PORT = 3001; PROTOCOL = "http+unix"; }; };
+                forgejo = { enable = true; settings.server = { HTTP_PORT = 3002; PROTOCOL = "http"; }; };
+                httpd = { enable = false; virtualHosts.a = { }; };
+            };
+            own = of {
+                nginx = { enable = true; httpConfig = "server { listen 81; }"; virtualHosts.a = { }; };
+                caddy = { enable = true; virtualHosts.a = { }; settings.apps.http.servers = { a.listen = [ ":80" "127.0.0.1:0443" "unix//run/x:1" ":8000-8100" ]; b = { }; }; };
+            };
+        };
+    }"#;
+    let flake = Flake::new("x", true, outputs);
+    let ports = async |name: &str| {
+        let promises = flake.run(name).await.built().1.promises;
+        assert!(promises.known && promises.unread.is_empty(), "{name}: {:?}", promises.unread);
+        let of = |port: &nixbox::build::promises::ServicePort| {
+            format!("{} {}", port.option.trim_start_matches("services."), port.port)
+        };
+        promises.service_ports.iter().map(of).collect::<Vec<_>>()
+    };
+    let usual = [
+        "openssh 22",
+        "nginx 443",
+        "nginx 80",
+        "caddy 443",
+        "caddy 8080",
+        "caddy 8081",
+        "httpd 443",
+        "httpd 80",
+        "httpd 8082",
+        "postgresql 5432",
+        "mysql 3306",
+        "memcached 11211",
+        "printing 631",
+        "grafana 3000",
+        "redis.servers. 6379",
+    ];
+    let mut found = ports("usual").await;
+    found.sort();
+    let mut wanted: Vec<String> = usual.map(str::to_owned).into();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    assert_eq!(ports("other").await, ["openssh 2222", "nginx 8443", "caddy 8008", "caddy 8444", "forgejo 3002"]);
+    assert_eq!(ports("own").await, ["caddy 80", "caddy 443"]);
 }
 
 #[tokio::test]
