@@ -725,6 +725,7 @@ async fn every_option_may_throw() {
         + &machine("old", &(set(&old, "throw \"no\"") + "services.postgresql.enable = true;\n"))
         + &machine("off", &(set(&settings, "throw \"not used\"")))
         + &machine("new", &(set(&old, "throw \"obsolete\"") + &set(&new, "false")));
+    machines += &machine("sets", &set(&["services", "programs", "hardware", "users", "home-manager"], "throw \"no\""));
     for (index, value) in values.iter().enumerate() {
         machines += &machine(&format!("value{index}"), &set(&all, value));
     }
@@ -740,6 +741,10 @@ async fn every_option_may_throw() {
     let by_newest: Vec<&str> = page.iter().filter(|row| !row.is_removed()).map(|row| row.names[0].as_str()).collect();
     assert_eq!(unread("all").await, own(by_newest));
     assert_eq!(unread("old").await, own(old));
+    let sets = unread("sets").await;
+    for name in ["services.pulseaudio.enable", "programs.river-classic.enable", "users.users"] {
+        assert!(sets.contains(name), "{sets:?}");
+    }
     assert_eq!(unread("off").await, BTreeSet::new(), "what is not enabled is not evaluated");
     assert_eq!(unread("new").await, BTreeSet::new(), "an old name is not looked at beside the new one");
     for (index, value) in values.iter().enumerate() {
