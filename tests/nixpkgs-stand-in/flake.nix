@@ -25,6 +25,7 @@
         "cargo-machete"
         "clippy"
         "installShellFiles"
+        "git"
         "makeWrapper"
         "nixfmt-tree"
         "qemu"
