@@ -35,7 +35,7 @@ use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailKind, JailOptions};
 use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
-use crate::names::{Exit, GUEST_CID, artifact, run_file};
+use crate::names::{Exit, artifact, run_file};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::display::Recorded;
 use crate::report::{CheckResult, MachineInfo, Report, Status, Verdict};
@@ -649,9 +649,10 @@ impl<'a> Run<'a> {
                 WayIn { channel: serial.clone(), serial: Some(serial) }
             }
             #[cfg(target_os = "linux")]
-            Transport::Vsock => {
-                WayIn { channel: Arc::new(crate::channel::Vsock::new(GUEST_CID).map_err(failed)?), serial: None }
-            }
+            Transport::Vsock => WayIn {
+                channel: Arc::new(crate::channel::Vsock::new(crate::names::GUEST_CID).map_err(failed)?),
+                serial: None,
+            },
             #[cfg(not(target_os = "linux"))]
             Transport::Vsock => return Err(Failure::host("only Linux has vsock").hint("use --transport virtio-serial")),
         })
