@@ -27,6 +27,7 @@ const STORIES: &[Story] = &[
     ("a machine that works passes in nix's sandbox", works),
     ("one that is broken has a report, and a check that fails with the cause", broken),
     ("what cannot be told is no report", cannot_tell),
+    ("a builder without the feature does not try", no_builder),
 ];
 
 fn main() {
@@ -109,10 +110,15 @@ fn nix(command: &[&str], attribute: &str) -> Output {
         .expect("nix runs")
 }
 
-/// Builds an attribute.
+/// Builds an attribute, as a builder that has what it needs.
 fn build(attribute: &str) -> Built {
+    build_with("nixos-test", attribute)
+}
+
+/// Builds an attribute, as a builder with these features.
+fn build_with(features: &str, attribute: &str) -> Built {
     let started = Instant::now();
-    let features = ["--option", "system-features", "nixos-test"];
+    let features = ["--option", "system-features", features];
     let command = [&["build", "--no-link", "--print-out-paths", "--print-build-logs"][..], &features].concat();
     let output = nix(&command, attribute);
     eprintln!("    {attribute}: {:.1} s", started.elapsed().as_secs_f64());
@@ -178,4 +184,11 @@ fn cannot_tell() {
     }
     let check = build("cannot-tell.check");
     assert!(check.out.is_none(), "it succeeds");
+}
+
+fn no_builder() {
+    // One that no store ever has.
+    let report = build_with("", "cannot-tell.report");
+    assert!(report.out.is_none(), "it succeeds");
+    assert!(report.log.contains("{nixos-test}") && !report.log.contains("no verdict"), "{}", report.log);
 }
