@@ -190,5 +190,9 @@ fn no_builder() {
     // One that no store ever has.
     let report = build_with("", "cannot-tell.report");
     assert!(report.out.is_none(), "it succeeds");
+    if report.log.contains("you are not a trusted user") {
+        eprintln!("skipped: this nix's daemon lets nobody but trusted users say what it has");
+        return;
+    }
     assert!(report.log.contains("{nixos-test}") && !report.log.contains("no verdict"), "{}", report.log);
 }
