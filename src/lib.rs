@@ -14,6 +14,7 @@
 //! * a flag, its help: [`cli`]; a key of `nixbox.toml`: [`config`]
 //! * what a name given by the user means: [`target`]
 //! * how nix is asked and what it answers: [`build`]
+//! * a verdict as a derivation, in nix's build sandbox: `nix/check.nix`
 //! * how QEMU is started, contained, talked to and ended: [`machine`]
 //! * how a byte gets into the guest and back: [`channel`]
 //! * what is asked of the guest and what it answered, as data: [`guest`]
@@ -25,7 +26,6 @@
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
 //! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
 //! * a coding agent's hooks, what it is told, its settings: [`agent`]
-//! * a verdict as a derivation, in nix's build sandbox: `nix/check.nix`
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
 //! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
 //! * a port, a file name, an exit code, a schema version: [`names`]
