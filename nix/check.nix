@@ -108,18 +108,25 @@ let
         export XDG_CONFIG_HOME="$TMPDIR/config" XDG_DATA_HOME="$TMPDIR/data"
         unset XDG_RUNTIME_DIR
         mkdir -p "$out/nix-support"
+        # nix gives a builder a terminal that nobody sits at: told line by line, and of a log's width.
+        export TERM=dumb
         code=0
         ${nixbox}/bin/nixbox try ${concatStringsSep " " (map quote words)} \
-          --artifacts "$out/artifacts" --report json="$out/report.json" --report human="$out/report.txt" || code=$?
+          --artifacts "$out/artifacts" --report json="$out/report.json" --report human="$out/report.txt" \
+          >"$TMPDIR/told" || code=$?
         case $code in
-        0) ;;
-        # A check failed, or the guest did not come up. Hydra shows such an output as a failure that has one.
-        1 | 4) echo "$code" >"$out/nix-support/failed" ;;
+        0 | 1 | 4) cat "$TMPDIR/told" ;;
         *)
-          echo "nixbox: no verdict (exit code $code), so that this build fails and is tried again" >&2
+          # nix removes the output of a build that fails, but leaves its directory when told to.
+          mv "$out/artifacts" "$TMPDIR/" || true
+          sed "s|$out/|$TMPDIR/|g" "$TMPDIR/told"
+          echo "nixbox: no verdict (exit code $code), so that this build fails and is tried again;" \
+            "nix build --keep-failed keeps the evidence" >&2
           exit "$code"
           ;;
         esac
+        # A check failed, or the guest did not come up. Hydra shows such an output as a failure that has one.
+        [ "$code" = 0 ] || echo "$code" >"$out/nix-support/failed"
         echo "$code" >"$out/exit-code"
         {
           echo "file json $out/report.json"

@@ -14,6 +14,7 @@
 //! * a flag, its help: [`cli`]; a key of `nixbox.toml`: [`config`]
 //! * what a name given by the user means: [`target`]
 //! * how nix is asked and what it answers: [`build`]
+//! * a verdict as a derivation, in nix's build sandbox: `nix/check.nix`
 //! * how QEMU is started, contained, talked to and ended: [`machine`]
 //! * how a byte gets into the guest and back: [`channel`]
 //! * what is asked of the guest and what it answered, as data: [`guest`]

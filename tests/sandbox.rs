@@ -27,6 +27,7 @@ const STORIES: &[Story] = &[
     ("a machine that works passes in nix's sandbox", works),
     ("one that is broken has a report, and a check that fails with the cause", broken),
     ("what cannot be told is no report", cannot_tell),
+    ("a builder without the feature does not try", no_builder),
 ];
 
 fn main() {
@@ -109,10 +110,15 @@ fn nix(command: &[&str], attribute: &str) -> Output {
         .expect("nix runs")
 }
 
-/// Builds an attribute.
+/// Builds an attribute, as a builder that has what it needs.
 fn build(attribute: &str) -> Built {
+    build_with("nixos-test", attribute)
+}
+
+/// Builds an attribute, as a builder with these features.
+fn build_with(features: &str, attribute: &str) -> Built {
     let started = Instant::now();
-    let features = ["--option", "system-features", "nixos-test"];
+    let features = ["--option", "system-features", features];
     let command = [&["build", "--no-link", "--print-out-paths", "--print-build-logs"][..], &features].concat();
     let output = nix(&command, attribute);
     eprintln!("    {attribute}: {:.1} s", started.elapsed().as_secs_f64());
@@ -173,9 +179,20 @@ fn broken() {
 fn cannot_tell() {
     let report = build("cannot-tell.report");
     assert!(report.out.is_none(), "it succeeds");
-    for words in ["could not tell: --accel kvm does not work", "no verdict (exit code 5)"] {
+    for words in ["could not tell: --accel kvm does not work", "/artifacts/", "no verdict (exit code 5)"] {
         assert!(report.log.contains(words), "{words:?} is not in {}", report.log);
     }
     let check = build("cannot-tell.check");
     assert!(check.out.is_none(), "it succeeds");
+}
+
+fn no_builder() {
+    // One that no store ever has.
+    let report = build_with("", "cannot-tell.report");
+    assert!(report.out.is_none(), "it succeeds");
+    if report.log.contains("you are not a trusted user") {
+        eprintln!("skipped: this nix's daemon lets nobody but trusted users say what it has");
+        return;
+    }
+    assert!(report.log.contains("{nixos-test}") && !report.log.contains("no verdict"), "{}", report.log);
 }

@@ -35,6 +35,7 @@ const WITHOUT_GUESTS: &[Story] = &[
 
 const WITH_GUESTS: &[Story] = &[
     ("a missing attribute is named with the nearest", a_missing_attribute),
+    ("what a configuration says itself is not taken from a flag", promises_of_a_configuration),
     ("kvm that does not work is not the configuration's fault", kvm_that_does_not_work),
     ("json is one document and nothing else", json_is_one_document),
     ("a pass tells how to apply it and keeps the evidence", a_pass_keeps_the_evidence),
@@ -150,6 +151,19 @@ fn a_missing_attribute() {
     assert_eq!(outcome.code(), 3, "{report:#}");
     assert!(outcome.failed().contains("build.attribute"), "{report:#}");
     assert!(report.to_string().contains("minimal"), "{report:#}");
+}
+
+fn promises_of_a_configuration() {
+    for flag in ["--name=x", "--promises=/dev/null"] {
+        let outcome = Nixbox::try_(guest("minimal")).arg(flag).run();
+        assert_eq!(outcome.code(), 2, "{flag}: {}", outcome.stderr());
+    }
+    let call = Nixbox::try_(guest("minimal"));
+    let promises = call.home().join("promises.json");
+    fs::write(&promises, r#"{"known":true}"#).unwrap();
+    let outcome = call.arg("--promises").arg(&promises).run();
+    assert_eq!(outcome.code(), 2, "{}", outcome.stderr());
+    assert!(outcome.stderr().contains("are for a runner"), "{}", outcome.stderr());
 }
 
 /// Whether this host's KVM runs code at all, as `nixbox doctor` proves.
