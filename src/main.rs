@@ -4,9 +4,10 @@ use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use nixbox::cli::{Cli, Command, SchemaOf, TryArgs};
+use nixbox::cli::{Cli, Command, MatrixArgs, SchemaOf, TryArgs};
 use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
@@ -49,6 +50,11 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Demo(arguments) => {
             try_(&arguments.as_try(), async |events, interrupt| nixbox::run::demo(&arguments, events, interrupt).await)
         }
+        Command::Matrix(arguments) if arguments.list => {
+            let format = arguments.list_format()?;
+            print(&runtime()?.block_on(nixbox::fleet::list(&arguments, format))?)
+        }
+        Command::Matrix(arguments) => matrix(&arguments),
         Command::Init(arguments) => {
             let mut ask = output::ask;
             let somebody = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -59,6 +65,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Schema(arguments) => print(&match arguments.of {
             SchemaOf::Config => json::pretty(&nixbox::config::schema()),
             SchemaOf::Report => json::schema(),
+            SchemaOf::Matrix => nixbox::report::matrix::schema(),
         }),
         Command::Completions(arguments) => {
             let mut script = Vec::new();
@@ -106,16 +113,47 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
         let recorded = display.finish().await;
         let Some(outcome) = outcome else { return Err(Failure::interrupted()) };
         let report = outcome.finish(recorded);
-        let delivered = output::deliver(&report, arguments.format, &arguments.report);
-        match delivered {
-            // A pass whose report got lost is not the pass that was asked for; a failure stays one.
-            Err(failure) if report.exit == Exit::Pass.code() => Err(failure),
-            Err(failure) => {
-                tell(&failure);
-                Ok(report.exit)
-            }
-            Ok(()) => Ok(report.exit),
+        delivered(output::deliver(&report, arguments.format, &arguments.report), report.exit)
+    });
+    // A thread that still reads something must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// The exit code, once the report was delivered or not.
+fn delivered(delivered: Result<(), Failure>, exit: u8) -> Result<u8, Failure> {
+    match delivered {
+        // A pass whose report got lost is not the pass that was asked for; a failure stays one.
+        Err(failure) if exit == Exit::Pass.code() => Err(failure),
+        Err(failure) => {
+            tell(&failure);
+            Ok(exit)
         }
+        Ok(()) => Ok(exit),
+    }
+}
+
+/// How long many runs may take to end once they are told to end hard; what is left then ends with this process.
+const HARD_LIMIT: Duration = Duration::from_secs(4);
+
+/// Many runs, from the first event to the report.
+fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
+    let format = arguments.report_format()?;
+    output::check_files(&arguments.report)?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
+        let interrupt = Interrupt::on_signals(pending())
+            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+        let mode = Mode::of_stderr(arguments.quiet);
+        let late = async {
+            interrupt.hard().await;
+            tokio::time::sleep(HARD_LIMIT).await;
+        };
+        let matrix = tokio::select! {
+            matrix = nixbox::fleet::run(arguments, mode, interrupt.clone()) => matrix,
+            () = late => return Err(Failure::interrupted()),
+        };
+        delivered(output::deliver_matrix(&matrix, format, &arguments.report), matrix.exit)
     });
     // A thread that still reads something must not hold up the end.
     runtime.shutdown_background();

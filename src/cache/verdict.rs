@@ -96,7 +96,7 @@ impl Verdicts {
 
     /// The report of the run with this key.
     pub fn get(&self, key: &VerdictKey) -> Option<Report> {
-        self.entries.get::<Report>(&key.0).filter(|report| worth_keeping(report))
+        self.entries.get::<Report>(&key.0).filter(worth_keeping)
     }
 
     /// Remembers a report, where it says something of the configuration.

@@ -1,9 +1,11 @@
 //! The report: the model, one writer a format, the progress display, and where the evidence is kept.
 
 pub mod artifacts;
+pub mod board;
 pub mod display;
 pub mod human;
 pub mod json;
+pub mod matrix;
 mod model;
 pub mod output;
 pub mod text;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::matrix::{self, Matrix};
 use super::model::Report;
 use super::text::Style;
 use super::{human, json};
@@ -81,13 +82,7 @@ pub fn check_files(files: &[ReportFile]) -> Result<()> {
 /// # Errors
 /// This host's (exit 5), naming each that could not be written.
 pub fn deliver(report: &Report, stdout: Format, files: &[ReportFile]) -> Result<()> {
-    let mut errors = Vec::new();
-    for file in files {
-        // In place, so that a FIFO or a device works too.
-        if let Err(error) = fs::write(&file.path, render(report, file.format, Style::PLAIN)) {
-            errors.push(format!("{}: {error}", file.path.display()));
-        }
-    }
+    let mut errors = write_files(files, |format| render(report, format, Style::PLAIN));
     let no_verdict = [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&report.exit);
     if no_verdict {
         to_stderr(&human::render(report, Style::of_stderr()));
@@ -97,6 +92,40 @@ pub fn deliver(report: &Report, stdout: Format, files: &[ReportFile]) -> Result<
     {
         errors.push(format!("stdout: {error}"));
     }
+    written(&errors)
+}
+
+/// Writes a matrix to stdout and into the files, in the same way. What was found out before an interruption is a verdict.
+///
+/// # Errors
+/// This host's (exit 5), naming each that could not be written.
+pub fn deliver_matrix(matrix: &Matrix, stdout: Format, files: &[ReportFile]) -> Result<()> {
+    let mut errors = write_files(files, |format| matrix::render(matrix, format, Style::PLAIN));
+    let no_verdict = [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&matrix.exit) && matrix.hosts.is_empty();
+    if no_verdict {
+        to_stderr(&matrix::render(matrix, Format::Human, Style::of_stderr()));
+    }
+    if !(no_verdict && stdout == Format::Human)
+        && let Err(error) = to_stdout(&matrix::render(matrix, stdout, Style::of_stdout()))
+    {
+        errors.push(format!("stdout: {error}"));
+    }
+    written(&errors)
+}
+
+/// Writes into all files, and answers with what did not work.
+fn write_files(files: &[ReportFile], render: impl Fn(Format) -> String) -> Vec<String> {
+    let mut errors = Vec::new();
+    for file in files {
+        // In place, so that a FIFO or a device works too.
+        if let Err(error) = fs::write(&file.path, render(file.format)) {
+            errors.push(format!("{}: {error}", file.path.display()));
+        }
+    }
+    errors
+}
+
+fn written(errors: &[String]) -> Result<()> {
     if errors.is_empty() { Ok(()) } else { Err(Failure::host("the report was not written").why(errors.join("\n"))) }
 }
 
