@@ -1,5 +1,5 @@
 # What machine.nix answers, of many configurations in one evaluation:
-# { arguments } -> nixosConfigurations -> { hosts = [ NAME ]; members = [ { host, specialisation, … } ]; }
+# { arguments } -> nixosConfigurations -> { hosts = [ NAME ]; meant = COUNT; members = [ { host, specialisation, … } ]; }
 #
 # Which are meant is what src/target/selection.rs says, too: both read the same expressions and count alike.
 { machine             # machine.nix
@@ -40,6 +40,8 @@ let
 in
 {
   hosts = attrNames value;
+  # In all parts.
+  meant = count;
   members = map
     (member: member // (
       if want == "all" then { answer = answer member; }

@@ -38,19 +38,15 @@ pub struct Named {
     pub system: Option<String>,
 }
 
-/// What was evaluated.
-#[derive(Debug, Default)]
-pub struct Evaluations {
+/// Those that are meant, each with what was asked for.
+#[derive(Debug, Default, Deserialize)]
+pub struct Answers<T> {
     /// The names in `nixosConfigurations`, meant or not.
     pub hosts: Vec<String>,
-    /// Those that are meant, sorted by name, each with what came of it.
-    pub members: Vec<(Member, Result<Evaluated>)>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Answers<T> {
-    hosts: Vec<String>,
-    members: Vec<T>,
+    /// How many are meant, in all shards together.
+    pub meant: usize,
+    /// Those of this shard, by host and specialisation.
+    pub members: Vec<T>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,7 +72,13 @@ enum Tried {
 /// # Errors
 /// `build.eval`, `build.attribute` (exit 3), where the flake has no configurations that could be listed; what this host
 /// could not do (exit 5).
-pub async fn names(flake: &Flake, choice: &Choice, systems: bool, nix: &Nix, events: &Events) -> Result<Vec<Named>> {
+pub async fn names(
+    flake: &Flake,
+    choice: &Choice,
+    systems: bool,
+    nix: &Nix,
+    events: &Events,
+) -> Result<Answers<Named>> {
     events.doing(format!("reading {}", flake.shown()));
     let mut arguments = vec!["want = \"names\";".to_owned()];
     if systems {
@@ -85,14 +87,14 @@ pub async fn names(flake: &Flake, choice: &Choice, systems: bool, nix: &Nix, eve
     let selection = [arguments.clone(), selected(choice)].concat();
     let answer = ask(flake, &selection, nix, events).await?;
     if answer.status.success() {
-        return parsed::<Named>(&answer).map(|answers| answers.members);
+        return parsed(&answer);
     }
     // Without the specialisations it is the names of one attribute set.
     let hosts = crate::target::names(flake, "nixosConfigurations", nix, events).await?;
     if hosts.is_empty() {
         return Err(diagnosis::evaluation(&answer.log, &flake.source(), &flake.shown()).at(nix.log_path()));
     }
-    let alone = hosts.into_iter().map(|host| {
+    let alone = hosts.iter().cloned().map(|host| {
         let arguments = [arguments.clone(), vec![format!("only = {};", nix_string(&host))]].concat();
         async move {
             let answer = ask(flake, &arguments, nix, events).await?;
@@ -109,8 +111,10 @@ pub async fn names(flake: &Flake, choice: &Choice, systems: bool, nix: &Nix, eve
         .into_iter()
         .map(|one| (one.member.clone(), one))
         .collect();
-    let meant = Selection::new(&choice.globs, choice.shard)?.of(named.keys().cloned().collect());
-    Ok(meant.iter().filter_map(|member| named.remove(member)).collect())
+    let all: Vec<Member> = named.keys().cloned().collect();
+    let meant = Selection::new(&choice.globs, Shard::default())?.of(all.clone()).len();
+    let members = Selection::new(&choice.globs, choice.shard)?.of(all);
+    Ok(Answers { hosts, meant, members: members.iter().filter_map(|member| named.remove(member)).collect() })
 }
 
 /// Evaluates all that are meant: one evaluation when all is well.
@@ -123,7 +127,7 @@ pub async fn evaluate_many(
     nix: &Nix,
     vm_only: bool,
     events: &Events,
-) -> Result<Evaluations> {
+) -> Result<Answers<(Member, Result<Evaluated>)>> {
     events.doing(format!("evaluating {}", flake.shown()));
     let mut arguments = selected(choice);
     if vm_only {
@@ -132,21 +136,19 @@ pub async fn evaluate_many(
     let answer = ask(flake, &arguments, nix, events).await?;
     let has_settings = nix.flags.accept_flake_config || flake.has_settings();
     let applies_settings = has_settings && !answer.log.ignores_settings;
-    let (hosts, answered) = if answer.status.success() {
-        let answers = parsed::<One>(&answer)?;
-        let members = answers.members.into_iter();
-        (answers.hosts, members.map(|one| clean(one, applies_settings, events)).collect::<Vec<_>>())
+    let (hosts, meant, answered) = if answer.status.success() {
+        let Answers { hosts, meant, members } = parsed::<One>(&answer)?;
+        let members = members.into_iter().map(|one| clean(one, applies_settings, events));
+        (hosts, meant, members.collect::<Vec<_>>())
     } else {
         let failure = diagnosis::evaluation(&answer.log, &flake.source(), &flake.shown()).at(nix.log_path());
         if failure.exit == crate::names::Exit::Usage || diagnosis::is_absent(&answer.log) {
             return Err(failure);
         }
         // Where the names cannot be had either, it is nobody's own affair.
-        let named = names(flake, choice, false, nix, events).await?;
+        let Answers { hosts, meant, members } = names(flake, choice, false, nix, events).await?;
         events.note("something in a configuration ends nix's evaluation as a whole: each was evaluated by itself");
-        let hosts = named.iter().filter(|one| one.member.specialisation.is_none());
-        let hosts = hosts.map(|one| one.member.host.clone()).collect();
-        (hosts, named.into_iter().map(|one| (one.member, None)).collect())
+        (hosts, meant, members.into_iter().map(|one| (one.member, None)).collect())
     };
     let asked = answered.into_iter().map(|(member, evaluated)| async move {
         let evaluated = match evaluated {
@@ -156,7 +158,7 @@ pub async fn evaluate_many(
         (member, evaluated)
     });
     let members = futures_util::stream::iter(asked).buffered(evaluations()).collect().await;
-    Ok(Evaluations { hosts, members })
+    Ok(Answers { hosts, meant, members })
 }
 
 /// How many evaluations go on at once, where each is by itself.
@@ -357,7 +359,7 @@ mod tests {
     fn one_broken_host_does_not_hide_the_others() {
         let runner = r#""runner":{"attr":[],"drv":"/nix/store/a.drv","out":"/nix/store/a"}"#;
         let text = format!(
-            r#"{{"hosts":["a"],"members":[
+            r#"{{"hosts":["a"],"meant":5,"members":[
                 {{"host":"a","specialisation":null,"answer":{{{runner},"toplevel":null,"promises":{{"known":true}}}}}},
                 {{"host":"a","specialisation":"s","answer":{{"failed":true}}}},
                 {{"host":"b","specialisation":null,"answer":{{{runner},"toplevel":{{"failed":true}},"promises":null}}}},
@@ -377,7 +379,7 @@ mod tests {
 
     #[test]
     fn names_with_and_without_a_system() {
-        let text = r#"{"hosts":[],"members":[{"host":"a","specialisation":"x","system":"x86_64-linux"},{"host":"b","specialisation":null}]}"#;
+        let text = r#"{"hosts":[],"meant":2,"members":[{"host":"a","specialisation":"x","system":"x86_64-linux"},{"host":"b","specialisation":null}]}"#;
         let answers: Answers<Named> = serde_json::from_str(text).unwrap();
         let told: Vec<_> = answers.members.iter().map(|one| (one.member.to_string(), one.system.as_deref())).collect();
         assert_eq!(told, [("a@x".to_owned(), Some("x86_64-linux")), ("b".to_owned(), None)]);

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::diagnosis::{Source, check};
-pub use self::many::{Choice, Evaluations, Named, build_many, evaluate_many, names};
+pub use self::many::{Answers, Choice, Named, build_many, evaluate_many, names};
 pub use self::nix::{Answer, Nix, NixFlags};
 pub use self::store::{STORE_DIR, Store, store_path_of};
 use crate::event::Events;

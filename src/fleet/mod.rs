@@ -28,6 +28,7 @@ use crate::build::{self, Choice, Evaluated, Nix};
 use crate::cache::{self, Durations};
 use crate::channel::Transport;
 use crate::cli::{ListFormat, MatrixArgs, TryArgs};
+use crate::config;
 use crate::event::{Events, Phase};
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -62,6 +63,11 @@ pub async fn run(arguments: &MatrixArgs, mode: Mode, interrupt: Interrupt) -> Ma
         matrix.interrupted();
     }
     matrix.seconds = clock.elapsed().as_secs_f64();
+    if matrix.exit == Exit::Usage.code()
+        && let Some(artifacts) = artifacts.take()
+    {
+        artifacts.discard();
+    }
     if let Some(artifacts) = artifacts {
         matrix.artifacts = Some(artifacts.path().to_owned());
         if let Err(error) = artifacts.close(artifact::MATRIX, &json::pretty(&matrix)) {
@@ -81,10 +87,10 @@ pub async fn list(arguments: &MatrixArgs, format: ListFormat) -> Result<String> 
     let flake = target::flake(arguments.flake.as_deref(), &nix)?;
     let systems = format == ListFormat::Json;
     let named = build::names(&flake, &choice(arguments), systems, &nix, &Events::silent()).await?;
-    if named.is_empty() && arguments.shard.is_none() {
-        return Err(nothing(arguments, &flake, &target::names(&flake, CONFIGURATIONS, &nix, &Events::silent()).await?));
+    if named.meant == 0 {
+        return Err(nothing(arguments, &flake, &named.hosts));
     }
-    Ok(list::render(&named, &flake, arguments.flake.as_deref().unwrap_or("."), format))
+    Ok(list::render(&named.members, &flake, arguments.flake.as_deref().unwrap_or("."), format))
 }
 
 /// The output of a flake that has them.
@@ -145,6 +151,7 @@ async fn go(
     target::Selection::new(&choice.globs, choice.shard)?;
     let mut nix = Nix::new(arguments.nix.clone());
     let flake = target::flake(arguments.flake.as_deref(), &nix)?;
+    config::load(arguments.config.as_deref(), flake.dir.as_deref())?;
     matrix.flake = flake.shown();
     let state = state_directory();
     let named = arguments.artifacts.as_deref();
@@ -218,7 +225,7 @@ async fn prepare(
     })
     .await;
     let evaluations = evaluations?;
-    if evaluations.members.is_empty() && (evaluations.hosts.is_empty() || choice.shard.of == 1) {
+    if evaluations.meant == 0 {
         return Err(nothing(arguments, flake, &evaluations.hosts));
     }
     let shared = Shared { nix, jail: jail?, reference };
@@ -226,10 +233,16 @@ async fn prepare(
     let mut places = Places::new();
     let mut jobs = Vec::new();
     let mut to_build = Vec::new();
+    let evaluated = evaluations.members.iter().filter(|(_, evaluated)| evaluated.is_ok()).count();
+    let mut misused = Vec::new();
     for (place, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
         let name = member.to_string();
-        let host = match sort(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await? {
+        let host = match sort(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await {
             Sorted::Ended(report) => Some(Host::new(&name, 0, *report)),
+            Sorted::Misused(report, failure) => {
+                misused.push(failure);
+                Some(Host::new(&name, 0, *report))
+            }
             Sorted::Job(job, evaluated) => {
                 to_build.push((job.target.clone(), *evaluated));
                 jobs.push(*job);
@@ -237,6 +250,12 @@ async fn prepare(
             }
         };
         places.push((name, host));
+    }
+    // What is asked for is of no host.
+    if misused.len() == evaluated
+        && let Some(failure) = misused.pop()
+    {
+        return Err(failure);
     }
     accelerators.notes(events);
     let mut ready = Vec::new();
@@ -263,6 +282,8 @@ async fn prepare(
 enum Sorted {
     /// Its report is known.
     Ended(Box<Report>),
+    /// What is asked for is not of this host: the name of a check or a script.
+    Misused(Box<Report>, Failure),
     /// It is to be built and started.
     Job(Box<Job>, Box<Evaluated>),
 }
@@ -275,31 +296,37 @@ async fn sort(
     evaluated: Result<Evaluated>,
     shared: &Shared,
     accelerators: &mut Accelerators,
-) -> Result<Sorted> {
+) -> Sorted {
     let name = member.to_string();
     let target = Target::of(flake, member);
-    let arguments_ = arguments.as_try(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
-    let ended = |failure: &Failure| Sorted::Ended(Box::new(run::ended(&arguments_, &target, failure)));
+    let own = arguments.as_try(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
+    let ended = |failure: &Failure| Sorted::Ended(Box::new(run::ended(&own, &target, failure)));
     let mut evaluated = match evaluated {
         Ok(evaluated) => evaluated,
-        Err(failure) => return Ok(ended(&failure)),
+        Err(failure) => return ended(&failure),
     };
     if let Some(failure) = evaluated.toplevel_failure.take() {
-        return Ok(ended(&failure));
+        return ended(&failure);
     }
-    let needs = run::needs(&arguments_, &target, &evaluated.promises)?;
+    let needs = match run::needs(&own, &target, &evaluated.promises) {
+        Ok(needs) => needs,
+        Err(failure) => {
+            let told = Failure { exit: Exit::Unknown, ..failure.clone() };
+            return Sorted::Misused(Box::new(run::ended(&own, &target, &told)), failure);
+        }
+    };
     let (accel, accel_reason) = match accelerators.prove(needs.accel).await {
         Ok(proven) => proven,
-        Err(failure) => return Ok(ended(&failure)),
+        Err(failure) => return ended(&failure),
     };
-    let known = run::known(&arguments_, &target, &shared.nix, &evaluated, accel, &shared.reference);
+    let known = run::known(&own, &target, &shared.nix, &evaluated, accel, &shared.reference);
     let former = match known {
         Some(report) if arguments.retries > 0 && is_worth_a_retry(&report) => Some(report),
-        Some(report) => return Ok(Sorted::Ended(Box::new(report))),
+        Some(report) => return Sorted::Ended(Box::new(report)),
         None => None,
     };
-    let job = Job { place, name, arguments: arguments_, target, needs, accel, accel_reason, former };
-    Ok(Sorted::Job(Box::new(job), Box::new(evaluated)))
+    let job = Job { place, name, arguments: own, target, needs, accel, accel_reason, former };
+    Sorted::Job(Box::new(job), Box::new(evaluated))
 }
 
 /// Whether a machine could pass where it failed: a build that failed fails again.
@@ -517,6 +544,25 @@ fn settle(
     Some((place, host))
 }
 
+/// Tries until it is of no use to try again: at most this often, a verdict of a former run included. Answers with how
+/// often it tried, and the last report.
+async fn with_retries(
+    attempts: usize,
+    former: Option<Report>,
+    mut attempt: impl AsyncFnMut(&[Report]) -> Report,
+) -> (u32, Report) {
+    let mut failed: Vec<Report> = former.into_iter().collect();
+    let mut started = 0;
+    loop {
+        started += 1;
+        let report = attempt(&failed).await;
+        if failed.len() + 1 >= attempts || !is_worth_a_retry(&report) {
+            return (started, report);
+        }
+        failed.push(report);
+    }
+}
+
 /// A host that is being tried, in a thread of its own.
 struct Trying {
     job: Job,
@@ -533,24 +579,16 @@ struct Trying {
 
 impl Trying {
     async fn tried(mut self) -> Host {
-        let mut failed: Vec<Report> = self.job.former.take().into_iter().collect();
-        let mut started = 0;
-        loop {
-            started += 1;
-            let hard = self.interrupt.clone();
-            let report = tokio::select! {
-                report = self.attempt(&failed) => report,
+        let former = self.job.former.take();
+        let (started, report) = with_retries(self.attempts, former, async |failed: &[Report]| {
+            tokio::select! {
+                report = self.attempt(failed) => report,
                 // Dropping it ends what it started, by the backstops that need no time.
-                () = hard.hard() => run::ended(&self.job.arguments, &self.job.target, &Failure::interrupted()),
-            };
-            if failed.len() + 1 < self.attempts && is_worth_a_retry(&report) {
-                // What it found out is remembered, and is not what is asked for.
-                self.job.arguments.fresh = true;
-                failed.push(report);
-                continue;
+                () = self.interrupt.hard() => run::ended(&self.job.arguments, &self.job.target, &Failure::interrupted()),
             }
-            return Host::new(&self.job.name, started, report);
-        }
+        })
+        .await;
+        Host::new(&self.job.name, started, report)
     }
 
     async fn attempt(&self, failed: &[Report]) -> Report {
@@ -573,8 +611,11 @@ impl Trying {
             jail: shared.jail,
             reference: Some(shared.reference.clone()),
         };
+        let mut arguments = job.arguments.clone();
+        // What a former attempt found out is remembered, and is not what is asked for.
+        arguments.fresh |= !failed.is_empty();
         let limit = job.needs.boot_limit(job.accel) + HOST_LIMIT;
-        let tried = run::try_given(&job.arguments, given, artifacts, events, self.interrupt.clone());
+        let tried = run::try_given(&arguments, given, artifacts, events, self.interrupt.clone());
         let outcome = tokio::time::timeout(limit, tried).await;
         let recorded = display.finish().await;
         match outcome {
@@ -632,6 +673,37 @@ mod tests {
         assert_eq!((host.report.exit, host.attempts), (130, 0));
         assert!(host.report.cause.is_some_and(|cause| cause.contains("web had failed")));
         assert_eq!(host.report.target.resolved, "github:a/b#nixosConfigurations.a");
+    }
+
+    /// What comes of these reports, one an attempt.
+    async fn tried(attempts: usize, former: Option<Report>, reports: &[Report]) -> (u32, Report) {
+        let mut next = reports.iter();
+        with_retries(attempts, former, async |failed: &[Report]| {
+            let mut report = next.next().expect("no more attempts than reports").clone();
+            failed.iter().for_each(|former| report.passed_after(former));
+            report
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn what_passes_when_tried_again_is_flaky() {
+        let (pass, fail, build) = (examples::pass(), examples::fail(), examples::build_fail());
+        let (started, report) = tried(3, None, &[fail.clone(), fail.clone(), pass.clone()]).await;
+        assert_eq!((started, report.verdict, report.is_flaky()), (3, Verdict::Pass, true));
+        let (started, report) = tried(2, None, &[fail.clone(), fail.clone()]).await;
+        assert_eq!((started, report.verdict, report.is_flaky()), (2, Verdict::Fail, false));
+        let (started, report) = tried(3, None, std::slice::from_ref(&pass)).await;
+        assert_eq!((started, report.is_flaky()), (1, false));
+        // A verdict of a former run is the first attempt.
+        let (started, report) = tried(2, Some(fail.clone()), std::slice::from_ref(&pass)).await;
+        assert_eq!((started, report.is_flaky()), (1, true));
+        let (started, _) = tried(1, None, std::slice::from_ref(&fail)).await;
+        assert_eq!(started, 1);
+        // Building again makes nothing better, nor does what this host cannot do.
+        for other in [build, examples::unknown()] {
+            assert_eq!(tried(3, None, std::slice::from_ref(&other)).await, (1, other));
+        }
     }
 
     #[test]
