@@ -555,7 +555,7 @@ pub async fn apply_command(target: &Target, nix: &Nix) -> Option<String> {
     apply_command_from(target, &reference(flake, nix).await, nix)
 }
 
-/// The same, where the flake's reference is known (see [`reference`]).
+/// The same, where the flake's reference is known (see [`reference()`]).
 pub fn apply_command_from(target: &Target, reference: &str, nix: &Nix) -> Option<String> {
     let Target::Host { name, specialisation, .. } = target else { return None };
     let mut words = ["nixos-rebuild", "switch", "--flake"].map(str::to_owned).to_vec();

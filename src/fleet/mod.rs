@@ -6,45 +6,46 @@
 //! takes a fraction of the memory of one each.
 //!
 //! * this file: the order of things
+//! * `prepare`: what is done for all together: evaluation, verdicts that are known, build
+//! * `host`: what is done for one
 //! * `capacity`: how many machines this host carries
 //! * `queue`: which is next
 //! * `list`: the names alone, for a CI service
 
 mod capacity;
+mod host;
 mod list;
+mod prepare;
 mod queue;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use self::capacity::Room;
+use self::host::Trying;
+use self::prepare::{Job, Prepared, Shared, prepare};
 use self::queue::{Queue, Waiting};
-use crate::build::{self, Choice, Evaluated, Nix};
+use crate::build::{self, Built, Choice, Nix};
 use crate::cache::{self, Durations};
 use crate::channel::Transport;
 use crate::cli::{ListFormat, MatrixArgs, TryArgs};
 use crate::config;
-use crate::event::{Events, Phase};
+use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
-use crate::machine::{Accel, AccelWish, JailKind, RunDir, accel, jail};
+use crate::machine::RunDir;
 use crate::names::{Exit, artifact};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::board::Board;
 use crate::report::display::{Display, Mode};
 use crate::report::matrix::{Host, Matrix};
-use crate::report::{Report, Verdict, json};
-use crate::run::{self, Given, Needs};
-use crate::target::{self, Flake, Member, Target};
-
-/// How long a host may take beyond its boot's limit until it is given up: what is asked of a guest has limits of its own,
-/// so that this is for what we did not think of.
-const HOST_LIMIT: Duration = Duration::from_secs(3600);
+use crate::report::{Verdict, json};
+use crate::run;
+use crate::target::{self, Flake, Target};
 
 /// Tries all that are meant. Always answers with a report: what went wrong is in it.
 pub async fn run(arguments: &MatrixArgs, mode: Mode, interrupt: Interrupt) -> Matrix {
@@ -116,26 +117,6 @@ enum Ended {
     Interrupted,
 }
 
-/// A host of which there is something to do.
-struct Job {
-    place: usize,
-    name: String,
-    arguments: TryArgs,
-    target: Target,
-    needs: Needs,
-    accel: Accel,
-    accel_reason: Option<String>,
-    /// A verdict of a former run that is not enough: a failure that is to be tried again.
-    former: Option<Report>,
-}
-
-/// What is shared by all.
-struct Shared {
-    nix: Nix,
-    jail: JailKind,
-    reference: String,
-}
-
 /// A place for each host, in order, filled as they end.
 type Places = Vec<(String, Option<Host>)>;
 
@@ -199,167 +180,6 @@ async fn go(
     Ok(ended)
 }
 
-/// What is known before any machine is started.
-struct Prepared {
-    places: Places,
-    ready: Vec<(Job, build::Built)>,
-    shared: Shared,
-}
-
-/// Evaluates all, looks for verdicts that are known, builds the rest.
-async fn prepare(
-    arguments: &MatrixArgs,
-    choice: &Choice,
-    flake: &Flake,
-    nix: Nix,
-    roots: &RunDir,
-    events: &Events,
-) -> Result<Prepared> {
-    let any = arguments.as_try(String::new());
-    let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
-        tokio::join!(
-            build::evaluate_many(flake, choice, &nix, arguments.vm_only, events),
-            run::jail_for(&any, events),
-            build::reference(flake, &nix),
-        )
-    })
-    .await;
-    let evaluations = evaluations?;
-    if evaluations.meant == 0 {
-        return Err(nothing(arguments, flake, &evaluations.hosts));
-    }
-    let shared = Shared { nix, jail: jail?, reference };
-    let mut accelerators = Accelerators::default();
-    let mut places = Places::new();
-    let mut jobs = Vec::new();
-    let mut to_build = Vec::new();
-    let evaluated = evaluations.members.iter().filter(|(_, evaluated)| evaluated.is_ok()).count();
-    let mut misused = Vec::new();
-    for (place, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
-        let name = member.to_string();
-        let host = match sort(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await {
-            Sorted::Ended(report) => Some(Host::new(&name, 0, *report)),
-            Sorted::Misused(report, failure) => {
-                misused.push(failure);
-                Some(Host::new(&name, 0, *report))
-            }
-            Sorted::Job(job, evaluated) => {
-                to_build.push((job.target.clone(), *evaluated));
-                jobs.push(*job);
-                None
-            }
-        };
-        places.push((name, host));
-    }
-    // What is asked for is of no host.
-    if misused.len() == evaluated
-        && let Some(failure) = misused.pop()
-    {
-        return Err(failure);
-    }
-    accelerators.notes(events);
-    let mut ready = Vec::new();
-    if !to_build.is_empty() {
-        let built =
-            run::phase(events, Phase::Build, build::build_many(to_build, &shared.nix, roots.path(), events)).await?;
-        for (mut job, built) in jobs.into_iter().zip(built) {
-            match built {
-                Ok(built) => {
-                    job.needs = job.needs.with_runner(&built);
-                    ready.push((job, built));
-                }
-                Err(failure) => {
-                    let report = run::ended(&job.arguments, &job.target, &failure);
-                    places[job.place].1 = Some(Host::new(&job.name, 0, report));
-                }
-            }
-        }
-    }
-    Ok(Prepared { places, ready, shared })
-}
-
-/// What became of an evaluated host.
-enum Sorted {
-    /// Its report is known.
-    Ended(Box<Report>),
-    /// What is asked for is not of this host: the name of a check or a script.
-    Misused(Box<Report>, Failure),
-    /// It is to be built and started.
-    Job(Box<Job>, Box<Evaluated>),
-}
-
-async fn sort(
-    arguments: &MatrixArgs,
-    flake: &Flake,
-    member: &Member,
-    place: usize,
-    evaluated: Result<Evaluated>,
-    shared: &Shared,
-    accelerators: &mut Accelerators,
-) -> Sorted {
-    let name = member.to_string();
-    let target = Target::of(flake, member);
-    let own = arguments.as_try(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
-    let ended = |failure: &Failure| Sorted::Ended(Box::new(run::ended(&own, &target, failure)));
-    let mut evaluated = match evaluated {
-        Ok(evaluated) => evaluated,
-        Err(failure) => return ended(&failure),
-    };
-    if let Some(failure) = evaluated.toplevel_failure.take() {
-        return ended(&failure);
-    }
-    let needs = match run::needs(&own, &target, &evaluated.promises) {
-        Ok(needs) => needs,
-        Err(failure) => {
-            let told = Failure { exit: Exit::Unknown, ..failure.clone() };
-            return Sorted::Misused(Box::new(run::ended(&own, &target, &told)), failure);
-        }
-    };
-    let (accel, accel_reason) = match accelerators.prove(needs.accel).await {
-        Ok(proven) => proven,
-        Err(failure) => return ended(&failure),
-    };
-    let known = run::known(&own, &target, &shared.nix, &evaluated, accel, &shared.reference);
-    let former = match known {
-        Some(report) if arguments.retries > 0 && is_worth_a_retry(&report) => Some(report),
-        Some(report) => return Sorted::Ended(Box::new(report)),
-        None => None,
-    };
-    let job = Job { place, name, arguments: own, target, needs, accel, accel_reason, former };
-    Sorted::Job(Box::new(job), Box::new(evaluated))
-}
-
-/// Whether a machine could pass where it failed: a build that failed fails again.
-fn is_worth_a_retry(report: &Report) -> bool {
-    [Exit::CheckFailed, Exit::Boot].map(Exit::code).contains(&report.exit)
-}
-
-/// The accelerators, each proven once.
-#[derive(Default)]
-struct Accelerators(HashMap<&'static str, Result<(Accel, Option<String>)>>);
-
-impl Accelerators {
-    async fn prove(&mut self, wish: AccelWish) -> Result<(Accel, Option<String>)> {
-        let key = match wish {
-            AccelWish::Auto => "auto",
-            AccelWish::Kvm => "kvm",
-            AccelWish::Hvf => "hvf",
-            AccelWish::Tcg => "tcg",
-        };
-        if !self.0.contains_key(key) {
-            self.0.insert(key, accel::choose(wish, &jail::launcher()).await);
-        }
-        self.0[key].clone()
-    }
-
-    /// Says once what is slower than it could be.
-    fn notes(&self, events: &Events) {
-        if let Some(Ok((accel, Some(reason)))) = self.0.get("auto") {
-            events.note(format!("runs under {}: {reason}", accel.name()));
-        }
-    }
-}
-
 /// The machines, while they run.
 struct Fleet<'a> {
     arguments: &'a MatrixArgs,
@@ -385,7 +205,7 @@ impl Fleet<'_> {
     /// Starts them as there is room, until all have ended, one has failed with `--fail-fast`, or it is interrupted.
     async fn run(
         &self,
-        ready: Vec<(Job, build::Built)>,
+        ready: Vec<(Job, Built)>,
         places: &mut Places,
         interrupt: &Interrupt,
         matrix: &mut Matrix,
@@ -466,7 +286,7 @@ impl Fleet<'_> {
     }
 
     /// The user's limit; one where all machines would have the same address.
-    fn most(&self, ready: &[(Job, build::Built)], matrix: &mut Matrix) -> Option<usize> {
+    fn most(&self, ready: &[(Job, Built)], matrix: &mut Matrix) -> Option<usize> {
         let most = self.arguments.max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
         if ready.len() > 1 && ready.iter().any(|(job, _)| job.needs.transport == Transport::Vsock) {
             matrix
@@ -493,7 +313,7 @@ impl Fleet<'_> {
         }
     }
 
-    fn start(&self, tasks: &mut JoinSet<Host>, job: Job, built: build::Built, interrupt: Interrupt) -> Id {
+    fn start(&self, tasks: &mut JoinSet<Host>, job: Job, built: Built, interrupt: Interrupt) -> Id {
         let host = Trying {
             attempts: usize::try_from(self.arguments.retries).unwrap_or(usize::MAX).saturating_add(1),
             evidence: self.artifacts.map(|artifacts| artifacts.path().to_owned()),
@@ -544,97 +364,11 @@ fn settle(
     Some((place, host))
 }
 
-/// Tries until it is of no use to try again: at most this often, a verdict of a former run included. Answers with how
-/// often it tried, and the last report.
-async fn with_retries(
-    attempts: usize,
-    former: Option<Report>,
-    mut attempt: impl AsyncFnMut(&[Report]) -> Report,
-) -> (u32, Report) {
-    let mut failed: Vec<Report> = former.into_iter().collect();
-    let mut started = 0;
-    loop {
-        started += 1;
-        let report = attempt(&failed).await;
-        if failed.len() + 1 >= attempts || !is_worth_a_retry(&report) {
-            return (started, report);
-        }
-        failed.push(report);
-    }
-}
-
-/// A host that is being tried, in a thread of its own.
-struct Trying {
-    job: Job,
-    built: build::Built,
-    shared: Arc<Shared>,
-    /// How often at most, a verdict of a former run included.
-    attempts: usize,
-    /// Where the evidence of all machines goes.
-    evidence: Option<PathBuf>,
-    machines: usize,
-    board: Board,
-    interrupt: Interrupt,
-}
-
-impl Trying {
-    async fn tried(mut self) -> Host {
-        let former = self.job.former.take();
-        let (started, report) = with_retries(self.attempts, former, async |failed: &[Report]| {
-            tokio::select! {
-                report = self.attempt(failed) => report,
-                // Dropping it ends what it started, by the backstops that need no time.
-                () = self.interrupt.hard() => run::ended(&self.job.arguments, &self.job.target, &Failure::interrupted()),
-            }
-        })
-        .await;
-        Host::new(&self.job.name, started, report)
-    }
-
-    async fn attempt(&self, failed: &[Report]) -> Report {
-        let Self { job, shared, .. } = self;
-        self.board.begins(&job.name, failed.len() + 1);
-        let (events, receiver) = Events::channel();
-        let (board, name) = (self.board.clone(), job.name.clone());
-        let display = Display::handing(receiver, move |event| board.event(&name, event));
-        let kept = self.evidence.as_deref().map(|run| Artifacts::of_machine(run, &job.name, self.machines)).transpose();
-        let artifacts = kept.unwrap_or_else(|error| {
-            events.note(format!("no artifacts are kept: {error}"));
-            None
-        });
-        let given = Given {
-            target: job.target.clone(),
-            nix: shared.nix.clone(),
-            built: self.built.clone(),
-            accel: job.accel,
-            accel_reason: job.accel_reason.clone(),
-            jail: shared.jail,
-            reference: Some(shared.reference.clone()),
-        };
-        let mut arguments = job.arguments.clone();
-        // What a former attempt found out is remembered, and is not what is asked for.
-        arguments.fresh |= !failed.is_empty();
-        let limit = job.needs.boot_limit(job.accel) + HOST_LIMIT;
-        let tried = run::try_given(&arguments, given, artifacts, events, self.interrupt.clone());
-        let outcome = tokio::time::timeout(limit, tried).await;
-        let recorded = display.finish().await;
-        match outcome {
-            Ok(outcome) => outcome.after(failed).finish(recorded),
-            Err(_) => {
-                let took = crate::text::seconds(limit.as_secs_f64());
-                let failure = Failure::host(format!("it came to no end within {took}, which is a bug of ours"));
-                let mut report = run::ended(&job.arguments, &job.target, &failure);
-                report.record(recorded);
-                report
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::examples;
+    use crate::target::Member;
 
     fn running(name: &str) -> Running {
         let flake = Flake::remote("github:a/b");
@@ -673,43 +407,5 @@ mod tests {
         assert_eq!((host.report.exit, host.attempts), (130, 0));
         assert!(host.report.cause.is_some_and(|cause| cause.contains("web had failed")));
         assert_eq!(host.report.target.resolved, "github:a/b#nixosConfigurations.a");
-    }
-
-    /// What comes of these reports, one an attempt.
-    async fn tried(attempts: usize, former: Option<Report>, reports: &[Report]) -> (u32, Report) {
-        let mut next = reports.iter();
-        with_retries(attempts, former, async |failed: &[Report]| {
-            let mut report = next.next().expect("no more attempts than reports").clone();
-            failed.iter().for_each(|former| report.passed_after(former));
-            report
-        })
-        .await
-    }
-
-    #[tokio::test]
-    async fn what_passes_when_tried_again_is_flaky() {
-        let (pass, fail, build) = (examples::pass(), examples::fail(), examples::build_fail());
-        let (started, report) = tried(3, None, &[fail.clone(), fail.clone(), pass.clone()]).await;
-        assert_eq!((started, report.verdict, report.is_flaky()), (3, Verdict::Pass, true));
-        let (started, report) = tried(2, None, &[fail.clone(), fail.clone()]).await;
-        assert_eq!((started, report.verdict, report.is_flaky()), (2, Verdict::Fail, false));
-        let (started, report) = tried(3, None, std::slice::from_ref(&pass)).await;
-        assert_eq!((started, report.is_flaky()), (1, false));
-        // A verdict of a former run is the first attempt.
-        let (started, report) = tried(2, Some(fail.clone()), std::slice::from_ref(&pass)).await;
-        assert_eq!((started, report.is_flaky()), (1, true));
-        let (started, _) = tried(1, None, std::slice::from_ref(&fail)).await;
-        assert_eq!(started, 1);
-        // Building again makes nothing better, nor does what this host cannot do.
-        for other in [build, examples::unknown()] {
-            assert_eq!(tried(3, None, std::slice::from_ref(&other)).await, (1, other));
-        }
-    }
-
-    #[test]
-    fn only_what_a_machine_did_is_tried_again() {
-        let worth: Vec<u8> =
-            examples::all().iter().filter(|report| is_worth_a_retry(report)).map(|report| report.exit).collect();
-        assert_eq!(worth, [1, 4]);
     }
 }

@@ -33,7 +33,7 @@ pub struct Given {
     pub accel_reason: Option<String>,
     /// The jail.
     pub jail: JailKind,
-    /// The flake's reference with its revision (see [`crate::build::reference`]), where it is known.
+    /// The flake's reference with its revision (see [`crate::build::reference()`]), where it is known.
     pub reference: Option<String>,
 }
 
