@@ -80,10 +80,15 @@ fn print(text: &str) -> Result<u8, Failure> {
     Ok(Exit::Pass.code())
 }
 
+/// What a thread may take of the stack, in bytes: as much as the main thread, since a run goes on in either. Only what is
+/// used takes memory.
+const STACK: usize = 8 << 20;
+
 /// Two workers: one may be busy with a flood from the guest while the other goes on.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|error| Failure::host("no threads to run on").why(error))

@@ -97,7 +97,8 @@ impl Trying {
         // What a former attempt found out is remembered, and is not what is asked for.
         arguments.fresh |= !failed.is_empty();
         let limit = job.needs.boot_limit(job.accel) + HOST_LIMIT;
-        let tried = run::try_given(&arguments, given, artifacts, events, self.interrupt.clone());
+        // On the heap: it is large, and is moved into what waits for it.
+        let tried = Box::pin(run::try_given(&arguments, given, artifacts, events, self.interrupt.clone()));
         let outcome = tokio::time::timeout(limit, tried).await;
         let recorded = display.finish().await;
         match outcome {
