@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Nixbox, cannot_run, complaints_of, expected, guests, processes_under};
+use harness::{Nixbox, Running, cannot_run, complaints_of, expected, guests, processes_under};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -26,6 +26,7 @@ const WITH_GUESTS: &[Story] = &[
     ("the names for ci services, without evaluating more", list),
     ("the first failure ends it before anything is started", fail_fast),
     ("twelve hosts, each told as it is by itself, and known again", twelve),
+    ("a machine that dies touches no other", one_dies),
     ("ctrl-c leaves nothing and says what was done", ctrl_c),
 ];
 
@@ -221,15 +222,57 @@ fn peak_memory(pid: i32) -> std::thread::JoinHandle<u64> {
     })
 }
 
+/// Waits until so many machines run; their QEMUs' pids. The jails' own processes name QEMU too, as an argument.
+fn until_machines_run(running: &Running, count: usize) -> Vec<i32> {
+    let deadline = Instant::now() + Duration::from_secs(240);
+    loop {
+        let pids =
+            processes_under(running.home()).into_iter().filter_map(|process| process.split(':').next()?.parse().ok());
+        let is_qemu = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with("qemu-system"))
+        };
+        let machines: Vec<i32> = pids.filter(is_qemu).collect();
+        if machines.len() >= count {
+            return machines;
+        }
+        assert!(Instant::now() < deadline, "{count} machines do not run: {:?}", processes_under(running.home()));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Whether this host carries two machines at once; says so if not.
+fn carries_two() -> bool {
+    let two = std::thread::available_parallelism().is_ok_and(|cores| cores.get() >= 2);
+    if !two {
+        eprintln!("skipped: one processor carries one machine");
+    }
+    two
+}
+
+fn one_dies() {
+    if !carries_two() {
+        return;
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let running = matrix(&["minimal", "stage1-systemd"], cache.path()).args(["--max", "2"]).spawn();
+    let machines = until_machines_run(&running, 2);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(machines[0]), Signal::SIGKILL).unwrap();
+    let outcome = running.wait();
+    let report = outcome.report();
+    // Could not tell is not hidden by the other's pass.
+    assert_eq!((outcome.code(), &report["verdict"]), (5, &"unknown".into()), "{report:#}");
+    let totals = &report["totals"];
+    assert_eq!((&totals["pass"], &totals["unknown"], &totals["fail"]), (&1.into(), &1.into(), &0.into()), "{report:#}");
+}
+
 fn ctrl_c() {
+    if !carries_two() {
+        return;
+    }
     let cache = tempfile::tempdir().unwrap();
     let running =
         matrix(&["minimal", "server", "stage1-systemd", "eval-error"], cache.path()).args(["--max", "2"]).spawn();
-    let deadline = Instant::now() + Duration::from_secs(240);
-    while !processes_under(running.home()).iter().any(|process| process.contains("qemu-system")) {
-        assert!(Instant::now() < deadline, "QEMU did not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let _two = until_machines_run(&running, 2);
     let asked = Instant::now();
     running.signal(Signal::SIGINT);
     // Which proves that no process is left.

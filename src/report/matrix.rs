@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{PhaseTime, Report, Verdict};
 use super::text::{Paint, Style, count, cut, wrap};
 use super::{human, json};
+use crate::build::check;
 use crate::cli::Format;
 use crate::failure::Failure;
 use crate::names::{Exit, MATRIX_SCHEMA, artifact};
@@ -112,10 +113,19 @@ impl Host {
     /// `fail 14 s: backup.service failed`, for a line while others still run.
     pub fn line(&self) -> (Paint, String) {
         let (paint, word) = self.fate().shown();
-        let took = if self.report.cached.is_some() { "cached".to_owned() } else { seconds(self.report.seconds) };
-        let cause = self.told();
+        let (took, cause) = (self.took(), self.told());
+        let took = if took.is_empty() { took } else { format!(" {took}") };
         let cause = if cause.is_empty() { cause } else { format!(": {cause}") };
-        (paint, format!("{word} {took}{cause}"))
+        (paint, format!("{word}{took}{cause}"))
+    }
+
+    /// How long its machine took; empty where none was started.
+    fn took(&self) -> String {
+        match (&self.report.cached, self.attempts) {
+            (Some(_), 0) => "cached".to_owned(),
+            (None, 0) => String::new(),
+            _ => seconds(self.report.seconds),
+        }
     }
 
     /// The cause, in one line; empty for a pass.
@@ -127,8 +137,22 @@ impl Host {
         match self.fate() {
             Fate::Pass => String::new(),
             Fate::Flaky => escape_line(&flaky()),
-            _ => escape_line(self.report.cause.as_deref().unwrap_or("no cause is known")),
+            _ => {
+                let cause = escape_line(self.report.cause.as_deref().unwrap_or("no cause is known"));
+                match self.error() {
+                    Some(error) => format!("{cause}: {}", escape_line(error)),
+                    None => cause,
+                }
+            }
         }
+    }
+
+    /// What nix says of a configuration that does not evaluate: the cause alone says no more than that.
+    fn error(&self) -> Option<&str> {
+        let of_evaluation = self.report.checks.iter().any(|check| [check::EVAL, check::TOPLEVEL].contains(&&*check.id));
+        let first = self.report.detail.as_deref()?.lines().find(|line| !line.trim().is_empty())?;
+        // A build's failure begins with the derivation, and its cause has that.
+        (of_evaluation && !first.starts_with('/')).then_some(first)
     }
 }
 
@@ -256,7 +280,7 @@ fn table(matrix: &Matrix, style: Style) -> String {
     let widest = |of: &dyn Fn(&Host) -> usize| hosts.iter().map(|host| of(host)).max().unwrap_or(0);
     let name = widest(&|host| console::measure_text_width(&escape_line(&host.name))).clamp(4, 32);
     let fate = widest(&|host| host.fate().shown().1.len());
-    let time = widest(&|host| time_of(host).len());
+    let time = widest(&|host| host.took().len());
     for host in hosts {
         let (paint, word) = host.fate().shown();
         let shown = cut(&escape_line(&host.name), name);
@@ -265,7 +289,7 @@ fn table(matrix: &Matrix, style: Style) -> String {
             "{}  {}  {:>time$}  {}",
             console::pad_str(&shown, name, console::Alignment::Left, None),
             style.paint(paint, &format!("{word:<fate$}")),
-            time_of(host),
+            host.took(),
             cut(&host.told(), room),
         );
         lines.push(line.trim_end().to_owned());
@@ -294,11 +318,6 @@ fn table(matrix: &Matrix, style: Style) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
-}
-
-/// How long a host took.
-fn time_of(host: &Host) -> String {
-    if host.report.cached.is_some() { "cached".to_owned() } else { seconds(host.report.seconds) }
 }
 
 fn verdict(matrix: &Matrix) -> (Paint, &'static str) {
@@ -369,7 +388,7 @@ pub(crate) mod examples {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::examples as reports;
+    use super::super::model::{CheckResult, Status, examples as reports};
     use super::*;
 
     fn of(reports: &[Report], fail_flaky: bool) -> (Verdict, u8) {
@@ -434,6 +453,21 @@ mod tests {
         {
             assert!(table.contains(part), "{part:?} in {table}");
         }
+    }
+
+    #[test]
+    fn a_line_says_what_nix_said() {
+        let mut report = Report::new("x", SystemTime::UNIX_EPOCH);
+        report.ended_by(
+            &Failure::build(check::EVAL, "web does not evaluate").why("\nThe option `a' does not exist.\nat 3"),
+        );
+        report.checks.push(CheckResult::new(check::EVAL, Status::Fail, "web does not evaluate"));
+        let line = |host: Host| host.line().1;
+        assert_eq!(line(Host::new("web", 0, report)), "fail: web does not evaluate: The option `a' does not exist.");
+        let fail = line(Host::new("web", 1, reports::fail()));
+        assert!(fail.starts_with("fail 41 s: nginx.service failed"), "{fail}");
+        assert_eq!(line(Host::new("web", 0, reports::build_fail())), "fail: building hello-1.0 failed: exit code 2");
+        assert_eq!(line(Host::new("web", 1, reports::pass())), "pass 41 s");
     }
 
     #[test]
