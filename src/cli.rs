@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::agent::Agent;
 use crate::build::NixFlags;
 use crate::channel::Transport;
 use crate::config::Memory;
+use crate::failure::{self, Failure};
 use crate::machine::window::Display;
 use crate::machine::{AccelWish, NetworkPolicy};
 use crate::names::{EXIT_CODES, Exit};
+use crate::target::Shard;
 
 /// What `--help` and the manual page show.
 pub const EXAMPLES: &str = "\
@@ -23,6 +26,7 @@ Examples:
   nixbox try github:me/dots#laptop    a flake from elsewhere
   nixbox try ./result                 a built VM: a directory with bin/run-*-vm, or that script
   nixbox try .#laptop --format json   one JSON document on stdout, progress on stderr
+  nixbox matrix                       all configurations of the flake here, with their specialisations
   nixbox demo .#laptop                the same machine for you: a window, sound, a login
   nixbox init gnome                   a flake to begin with, here
   nixbox hook install claude-code     a coding agent is told when it broke the configuration
@@ -64,6 +68,12 @@ pub enum Command {
     /// Build, boot, check and report
     #[command(after_help = after_help())]
     Try(Box<TryArgs>),
+    /// Try all configurations of a flake, and their specialisations, many at once
+    ///
+    /// They are evaluated and built together, and booted as many at once as memory and processors allow. Ends with 0 where
+    /// all pass; with 3, 4 or 1 where one fails (the earliest stage counts); else with 5 where one could not be told.
+    #[command(after_help = after_help())]
+    Matrix(Box<MatrixArgs>),
     /// Boot the machine for a person: with a window, sound and a login that works
     ///
     /// Nothing is added to the configuration, and no directory of yours is shared. The checks of `nixbox try` run
@@ -178,6 +188,151 @@ pub struct TryArgs {
     /// nix's own flags.
     #[command(flatten)]
     pub nix: NixFlags,
+}
+
+/// Arguments of `nixbox matrix`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct MatrixArgs {
+    /// The flake, by directory or URL [default: the flake here]
+    pub flake: Option<String>,
+
+    /// Only those with such a name, HOST or HOST@SPECIALISATION; * is any text, ? any character; repeat for more
+    #[arg(long, value_name = "GLOB", help_heading = "Hosts")]
+    pub filter: Vec<String>,
+    /// Only the K-th of N parts, for N jobs of a CI service
+    #[arg(long, value_name = "K/N", help_heading = "Hosts")]
+    pub shard: Option<Shard>,
+    /// Print their names and do nothing else; with --format github or gitlab, for that service's own matrix
+    #[arg(long, conflicts_with_all = ["max", "retries", "fail_fast", "fail_flaky", "report"], help_heading = "Hosts")]
+    pub list: bool,
+    /// Most machines at once [default: as memory and processors allow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Hosts")]
+    pub max: Option<u32>,
+    /// Try a host again that failed, up to N times; where it passes then, it is flaky
+    #[arg(long, value_name = "N", default_value_t, value_parser = clap::value_parser!(u32).range(..=100), help_heading = "Hosts")]
+    pub retries: u32,
+    /// End at the first host that fails
+    #[arg(long, help_heading = "Hosts")]
+    pub fail_fast: bool,
+    /// End with 1 where a host is flaky
+    #[arg(long, help_heading = "Hosts")]
+    pub fail_flaky: bool,
+
+    /// Run only these checks: an id (services.failed-units) or a kind (services); repeat, or separate by commas
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Checks")]
+    pub only: Vec<String>,
+    /// Leave these checks out
+    #[arg(long, value_name = "ID", value_delimiter = ',', help_heading = "Checks")]
+    pub skip: Vec<String>,
+    /// The configuration of nixbox [default: nixbox.toml beside the flake]
+    #[arg(long, value_name = "FILE", help_heading = "Checks")]
+    pub config: Option<PathBuf>,
+    /// Leave out the hosts' own toplevels, which are otherwise built beside the VMs
+    #[arg(long, help_heading = "Checks")]
+    pub vm_only: bool,
+    /// Ignore the verdicts of former runs on which nothing has changed
+    #[arg(long, help_heading = "Checks")]
+    pub fresh: bool,
+
+    /// How QEMU runs the guests' code [default: auto]
+    #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
+    pub accel: Option<AccelWish>,
+    /// How long boot and checks of each host may take: 90, 90s, 10m [default: by accelerator]
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Machine")]
+    pub timeout: Option<Duration>,
+    /// What the guests reach: nothing, or the outside through the user's own network
+    #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
+    pub network: Option<NetworkPolicy>,
+    /// The way into the guests [default: vhost-user, else virtio-serial]
+    #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
+    pub transport: Option<Transport>,
+    /// Run the flake's runners without a jail. They are code from the flake, run as you
+    #[arg(long, help_heading = "Machine")]
+    pub no_jail: bool,
+
+    /// What goes to stdout; github and gitlab with --list only
+    #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = matrix_formats(), help_heading = "Report")]
+    pub format: String,
+    /// A report in a file besides, such as json=matrix.json; repeat for more
+    #[arg(long, value_name = "FORMAT=PATH", help_heading = "Report")]
+    pub report: Vec<ReportFile>,
+    /// Where the evidence is kept, a subdirectory per run with one per host
+    /// [default: .nixbox beside the flake when writable, else the state directory]
+    #[arg(long, value_name = "DIR", help_heading = "Report")]
+    pub artifacts: Option<PathBuf>,
+    /// No progress on stderr
+    #[arg(long, short, help_heading = "Report")]
+    pub quiet: bool,
+
+    /// nix's own flags.
+    #[command(flatten)]
+    pub nix: NixFlags,
+}
+
+impl MatrixArgs {
+    /// The run of one host of it.
+    pub fn as_try(&self, target: String) -> TryArgs {
+        TryArgs {
+            target: Some(target),
+            only: self.only.clone(),
+            skip: self.skip.clone(),
+            config: self.config.clone(),
+            vm_only: self.vm_only,
+            fresh: self.fresh,
+            accel: self.accel,
+            timeout: self.timeout,
+            network: self.network,
+            transport: self.transport,
+            no_jail: self.no_jail,
+            nix: self.nix.clone(),
+            ..TryArgs::default()
+        }
+    }
+
+    /// What the list is printed in.
+    ///
+    /// # Errors
+    /// Usage (exit 2), for a format that only reports have.
+    pub fn list_format(&self) -> failure::Result<ListFormat> {
+        ListFormat::from_str(&self.format, false)
+            .map_err(|_unknown| Failure::usage(format!("--list has no format {}", self.format)))
+    }
+
+    /// What the report is printed in.
+    ///
+    /// # Errors
+    /// Usage (exit 2), for a format that only lists have.
+    pub fn report_format(&self) -> failure::Result<Format> {
+        Format::from_str(&self.format, false)
+            .map_err(|_unknown| Failure::usage(format!("--format {} is for --list", self.format)))
+    }
+}
+
+/// What a list of hosts is printed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// A name a line
+    Human,
+    /// With attribute paths and systems
+    Json,
+    /// For GitHub's `strategy.matrix`, one line
+    Github,
+    /// A child pipeline for GitLab
+    Gitlab,
+}
+
+/// The formats of reports and of lists.
+fn matrix_formats() -> PossibleValuesParser {
+    let reports = Format::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let lists = ListFormat::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let mut all: Vec<PossibleValue> = Vec::new();
+    for value in reports.chain(lists) {
+        if all.iter().all(|known| known.get_name() != value.get_name()) {
+            // What each is differs between the two.
+            all.push(value.help(""));
+        }
+    }
+    PossibleValuesParser::new(all)
 }
 
 /// Arguments of `nixbox demo`.
@@ -400,6 +555,8 @@ pub enum SchemaOf {
     Config,
     /// `nixbox try --format json`, report.json
     Report,
+    /// `nixbox matrix --format json`, matrix.json
+    Matrix,
 }
 
 /// Arguments of `nixbox completions`.
@@ -587,6 +744,76 @@ mod tests {
             ]
         );
         assert!(arguments.vm_only && arguments.keep && arguments.fresh && arguments.no_jail && arguments.list_checks);
+    }
+
+    fn matrix_args(line: &[&str]) -> MatrixArgs {
+        match parse(&[&["matrix"], line].concat()).expect("valid").command {
+            Command::Matrix(arguments) => *arguments,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_matrix_hands_on_what_a_single_run_knows() {
+        let line = [
+            "github:a/b",
+            "--filter",
+            "web*",
+            "--filter",
+            "*@*",
+            "--shard",
+            "2/3",
+            "--max",
+            "4",
+            "--retries",
+            "2",
+            "--fail-fast",
+            "--fail-flaky",
+            "--only",
+            "boot",
+            "--skip",
+            "audio,desktop",
+            "--config",
+            "c.toml",
+            "--vm-only",
+            "--fresh",
+            "--accel",
+            "tcg",
+            "--timeout",
+            "90",
+            "--network",
+            "user",
+            "--transport",
+            "virtio-serial",
+            "--no-jail",
+            "--impure",
+            "--report",
+            "json=m.json",
+            "--artifacts",
+            "a",
+            "-q",
+        ];
+        let arguments = matrix_args(&line);
+        assert_eq!(arguments.filter, ["web*", "*@*"]);
+        assert_eq!(arguments.shard, Some(Shard { part: 2, of: 3 }));
+        assert_eq!((arguments.max, arguments.retries), (Some(4), 2));
+        let run = arguments.as_try("github:a/b#web".to_owned());
+        assert_eq!(run.skip, ["audio", "desktop"]);
+        assert!(run.vm_only && run.fresh && run.no_jail && run.nix.impure && run.timeout.is_some() && !run.keep);
+        assert_eq!((run.accel, run.network), (Some(AccelWish::Tcg), Some(NetworkPolicy::User)));
+    }
+
+    #[test]
+    fn a_matrix_and_its_list_have_their_own_formats() {
+        assert_eq!(matrix_args(&[]).report_format(), Ok(Format::Human));
+        assert_eq!(matrix_args(&["--format", "json"]).report_format(), Ok(Format::Json));
+        assert_eq!(matrix_args(&["--list", "--format", "gitlab"]).list_format(), Ok(ListFormat::Gitlab));
+        assert_eq!(matrix_args(&["--format", "gitlab"]).report_format().map_err(|failure| failure.exit.code()), Err(2));
+        for line in
+            [&["--format", "pdf"][..], &["--shard", "4/3"], &["--max", "0"], &["--list", "--fail-fast"], &["a", "b"]]
+        {
+            refused(&[&["matrix"], line].concat());
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is told: [`report`]
 //! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
+//! * all of a flake's machines at once, how many and which next: [`fleet`]
 //! * what is remembered from run to run: [`cache`]
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
 //! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
@@ -42,6 +43,7 @@ pub mod config;
 pub mod doctor;
 pub mod event;
 pub mod failure;
+pub mod fleet;
 pub mod guest;
 pub mod init;
 pub mod interrupt;

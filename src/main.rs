@@ -5,9 +5,10 @@ use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use nixbox::cli::{self, Cli, Command, EXAMPLES, HookAction, HookArgs, SchemaOf, TryArgs};
+use nixbox::cli::{self, Cli, Command, EXAMPLES, HookAction, HookArgs, MatrixArgs, SchemaOf, TryArgs};
 use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
@@ -52,6 +53,11 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Demo(arguments) => {
             try_(&arguments.as_try(), async |events, interrupt| nixbox::run::demo(&arguments, events, interrupt).await)
         }
+        Command::Matrix(arguments) if arguments.list => {
+            let format = arguments.list_format()?;
+            print(&runtime()?.block_on(nixbox::fleet::list(&arguments, format))?)
+        }
+        Command::Matrix(arguments) => matrix(&arguments),
         Command::Init(arguments) => {
             let mut ask = output::ask;
             let somebody = io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -69,6 +75,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Schema(arguments) => print(&match arguments.of {
             SchemaOf::Config => json::pretty(&nixbox::config::schema()),
             SchemaOf::Report => json::schema(),
+            SchemaOf::Matrix => nixbox::report::matrix::schema(),
         }),
         Command::Completions(arguments) => {
             let mut script = Vec::new();
@@ -87,10 +94,15 @@ fn print(text: &str) -> Result<u8, Failure> {
     Ok(Exit::Pass.code())
 }
 
+/// What a thread may take of the stack, in bytes: as much as the main thread, since a run goes on in either. Only what is
+/// used takes memory.
+const STACK: usize = 8 << 20;
+
 /// Two workers: one may be busy with a flood from the guest while the other goes on.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|error| Failure::host("no threads to run on").why(error))
@@ -120,16 +132,48 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
         let recorded = display.finish().await;
         let Some(outcome) = outcome else { return Err(Failure::interrupted()) };
         let report = outcome.finish(recorded);
-        let delivered = output::deliver(std::slice::from_ref(&report), arguments.format, &arguments.report);
-        match delivered {
-            // A pass whose report got lost is not the pass that was asked for; a failure stays one.
-            Err(failure) if report.exit == Exit::Pass.code() => Err(failure),
-            Err(failure) => {
-                tell(&failure);
-                Ok(report.exit)
-            }
-            Ok(()) => Ok(report.exit),
+        let told = output::deliver(std::slice::from_ref(&report), arguments.format, &arguments.report);
+        delivered(told, report.exit)
+    });
+    // A thread that still reads something must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// The exit code, once the report was delivered or not.
+fn delivered(delivered: Result<(), Failure>, exit: u8) -> Result<u8, Failure> {
+    match delivered {
+        // A pass whose report got lost is not the pass that was asked for; a failure stays one.
+        Err(failure) if exit == Exit::Pass.code() => Err(failure),
+        Err(failure) => {
+            tell(&failure);
+            Ok(exit)
         }
+        Ok(()) => Ok(exit),
+    }
+}
+
+/// How long many runs may take to end once they are told to end hard; what is left then ends with this process.
+const HARD_LIMIT: Duration = Duration::from_secs(4);
+
+/// Many runs, from the first event to the report.
+fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
+    let format = arguments.report_format()?;
+    output::check_files(&arguments.report)?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
+        let interrupt = Interrupt::on_signals(pending())
+            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+        let mode = Mode::of_stderr(arguments.quiet);
+        let late = async {
+            interrupt.hard().await;
+            tokio::time::sleep(HARD_LIMIT).await;
+        };
+        let matrix = tokio::select! {
+            matrix = nixbox::fleet::run(arguments, mode, interrupt.clone()) => matrix,
+            () = late => return Err(Failure::interrupted()),
+        };
+        delivered(output::deliver_matrix(&matrix, format, &arguments.report), matrix.exit)
     });
     // A thread that still reads something must not hold up the end.
     runtime.shutdown_background();

@@ -43,6 +43,8 @@ Exit codes:
 
 /// The version of the JSON report (`schema` in `report.json`).
 pub const REPORT_SCHEMA: u32 = 1;
+/// The version of the JSON report of a matrix (`schema` in `matrix.json`); the reports in it have their own.
+pub const MATRIX_SCHEMA: u32 = 1;
 /// The version of what is remembered from run to run; another one is as good as nothing.
 pub const CACHE_SCHEMA: u32 = 1;
 
@@ -96,6 +98,8 @@ pub const ARTIFACTS_DIR: &str = ".nixbox";
 pub mod artifact {
     /// The report, whatever format went to stdout.
     pub const REPORT: &str = "report.json";
+    /// The report of a matrix, in the directory in which those of its machines lie.
+    pub const MATRIX: &str = "matrix.json";
     /// Everything that the guest wrote to its serial console, bounded.
     pub const CONSOLE: &str = "console.log";
     /// The guest's whole journal as text, bounded.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nixbox::build::{self, Built, Evaluated, Nix, NixFlags};
+use nixbox::build::{self, Built, Choice, Evaluated, Nix, NixFlags};
 use nixbox::event::{Event, Events};
 use nixbox::failure::{Failure, Result};
 use nixbox::names::Exit;
@@ -324,6 +324,189 @@ async fn what_a_specialisation_is_switched_to_by() {
     let named = format!("{}#demo@night", flake.dir.display());
     let (_, built) = flake.run_named(&named, &nix(&["--accept-flake-config"])).await.built();
     assert_eq!(built.toplevel, host.toplevel);
+}
+
+/// Evaluates and builds all configurations of a flake; how each ended, and what nix was asked for.
+async fn many(
+    flake: &Flake,
+    globs: &[&str],
+    shard: &str,
+    flags: &[&str],
+) -> (Vec<(String, Result<Built>)>, Vec<String>) {
+    let nix = nix(flags).log_to(flake.run.join("nix.log"));
+    let globs = globs.iter().map(|&glob| glob.to_owned()).collect();
+    let choice = Choice { globs, shard: shard.parse().unwrap() };
+    let whole = target::flake(flake.dir.to_str(), &nix).unwrap();
+    let events = Events::silent();
+    let answers = build::evaluate_many(&whole, &choice, &nix, false, &events).await.unwrap();
+    // The names alone are chosen in the same way.
+    let named = build::names(&whole, &choice, true, &nix, &events).await.unwrap();
+    assert!(answers.members.iter().map(|(member, _)| member).eq(named.members.iter().map(|named| &named.member)));
+    assert_eq!((answers.meant, answers.hosts), (named.meant, named.hosts));
+    let (mut ended, mut good) = (Vec::new(), Vec::new());
+    for (member, evaluated) in answers.members {
+        match evaluated.and_then(|mut evaluated| match evaluated.toplevel_failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(evaluated),
+        }) {
+            Ok(evaluated) => good.push((Target::of(&whole, &member), evaluated)),
+            Err(failure) => ended.push((member.to_string(), Err(failure))),
+        }
+    }
+    let names: Vec<String> = good.iter().map(|(target, _)| target.name()).collect();
+    let built = build::build_many(good, &nix, &flake.run, &events).await.unwrap();
+    ended.extend(names.into_iter().zip(built));
+    ended.sort_by(|one, other| one.0.cmp(&other.0));
+    let log = fs::read_to_string(flake.run.join("nix.log")).unwrap();
+    (ended, log.lines().map(str::to_owned).collect())
+}
+
+/// How each ended: the id of the check that failed, or nothing.
+fn checks(ended: &[(String, Result<Built>)]) -> Vec<(&str, Option<&str>)> {
+    ended
+        .iter()
+        .map(|(name, built)| (name.as_str(), built.as_ref().err().map(|failure| failure.check.unwrap_or("host"))))
+        .collect()
+}
+
+/// How often a program was run with this word.
+fn runs(log: &[String], word: &str) -> usize {
+    log.iter().filter(|line| line.starts_with("$ nix") && line.contains(word)).count()
+}
+
+#[tokio::test]
+async fn many_hosts_are_evaluated_by_one_nix_and_built_by_one() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations = {
+        web = machine { };
+        "web.example" = machine { toplevel = needs vm; };
+        laptop.config = {
+            system.build = { inherit vm; toplevel = needs toplevel; };
+            nixpkgs.hostPlatform.system = "x86_64-linux";
+            specialisation."7.1".configuration.system.build = { vm = make "night-vm" "mkdir -p $out/bin; echo > $out/bin/run-night-vm; exit 0"; };
+            specialisation.night.configuration = { system.build = { inherit vm; }; networking.hostName = "night"; };
+        };
+    }; }"#;
+    let flake = Flake::new("x", true, outputs);
+    let (ended, log) = many(&flake, &[], "1/1", &[]).await;
+    let names = ["laptop", "laptop@7.1", "laptop@night", "web", "web.example"];
+    assert_eq!(checks(&ended), names.map(|name| (name, None)));
+    // One more for the names, which the matrix does not ask for.
+    assert_eq!((runs(&log, " eval "), runs(&log, "--realise")), (2, 1), "{log:#?}");
+    for (name, built) in &ended {
+        let built = built.as_ref().unwrap();
+        assert!(built.store.physical(&built.runner).is_file(), "{name}: {built:?}");
+        assert!(built.store.physical(built.toplevel.as_ref().unwrap()).exists(), "{name}: {built:?}");
+    }
+    let (night, host) = (ended[2].1.as_ref().unwrap(), ended[0].1.as_ref().unwrap());
+    assert_eq!((night.promises.host_name.as_deref(), &night.toplevel), (Some("night"), &host.toplevel));
+    assert!(ended[1].1.as_ref().unwrap().runner.ends_with("bin/run-night-vm"));
+    // Each of them is held.
+    let roots: Vec<_> =
+        fs::read_dir(&flake.run).unwrap().flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    for built in ended.iter().map(|(_, built)| built.as_ref().unwrap()) {
+        assert!(
+            roots.contains(built.runner_store_path.as_ref().unwrap())
+                && roots.contains(built.toplevel.as_ref().unwrap()),
+            "{roots:?}"
+        );
+    }
+
+    // By pattern and by part, in nix as here.
+    for (globs, shard, names) in [
+        (&["laptop*"][..], "1/1", &["laptop", "laptop@7.1", "laptop@night"][..]),
+        (&["*@*", "we?"], "1/1", &["laptop@7.1", "laptop@night", "web"]),
+        (&["web.example"], "1/1", &["web.example"]),
+        (&[], "1/2", &["laptop", "laptop@night", "web.example"]),
+        (&[], "2/2", &["laptop@7.1", "web"]),
+        (&["laptop*"], "3/3", &["laptop@night"]),
+        (&["web"], "2/2", &[]),
+        (&["nowhere(+)[^a]{2}$|\\"], "1/1", &[]),
+    ] {
+        let (ended, _) = many(&flake, globs, shard, &[]).await;
+        let found: Vec<&str> = ended.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(found, names, "{globs:?} {shard}");
+    }
+
+    // By name, as a flake with settings of its own is built.
+    let text = flake_nix(outputs);
+    flake.write("flake.nix", &text.replacen('{', "{ nixConfig.extra-trusted-public-keys = \"a:b\";", 1));
+    let (again, log) = many(&flake, &[], "1/1", &["--accept-flake-config"]).await;
+    assert_eq!((runs(&log, " build "), runs(&log, "--realise")), (1, 0), "{log:#?}");
+    for (one, other) in ended.iter().zip(&again) {
+        assert_eq!((&one.0, one.1.as_ref().unwrap()), (&other.0, other.1.as_ref().unwrap()));
+    }
+}
+
+#[tokio::test]
+async fn one_broken_host_hides_no_other() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations = {
+        good = machine { };
+        alike = machine { toplevel = needs vm; };
+        throws.config = throw "no such option";
+        asserts = machine { toplevel = throw "\nFailed assertions:\n- no root"; };
+        bare.config.system.build = { };
+        unbuilt = machine { vm = needs (needs fail); };
+        unbuilt-too = machine { vm = needs fail; };
+        other = machine { toplevel = needs (make "otherfail" "echo not that; exit 4"); };
+    }; }"#;
+    let flake = Flake::new("x", true, outputs);
+    let (ended, log) = many(&flake, &[], "1/1", &[]).await;
+    let expected = [
+        ("alike", None),
+        ("asserts", Some("build.toplevel")),
+        ("bare", Some("build.attribute")),
+        ("good", None),
+        ("other", Some("build.toplevel")),
+        ("throws", Some("build.eval")),
+        ("unbuilt", Some("build.derivation")),
+        ("unbuilt-too", Some("build.derivation")),
+    ];
+    assert_eq!(checks(&ended), expected);
+    let why = |name: &str| {
+        let (_, built) = ended.iter().find(|(known, _)| known == name).unwrap();
+        built.as_ref().unwrap_err().to_string()
+    };
+    assert!(why("throws").contains("no such option") && why("asserts").contains("no root"));
+    assert!(why("unbuilt").contains("fatal: cannot do") && why("unbuilt-too").contains("fatal: cannot do"));
+    assert!(why("other").contains("not that") && !why("other").contains("fatal: cannot do"), "{}", why("other"));
+    // What two of them need is built once, and all in two goes: the second holds what the first has built.
+    assert_eq!(log.iter().filter(|line| line.contains("> fatal: cannot do")).count(), 1, "{log:#?}");
+    assert_eq!(runs(&log, "--realise"), 2, "{log:#?}");
+}
+
+#[tokio::test]
+async fn what_nix_cannot_catch_hides_no_other() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations = {
+        good.config = {
+            system.build = { inherit vm toplevel; };
+            specialisation.night.configuration.system.build = { inherit vm; };
+        };
+        aborts.config = abort "on purpose";
+        missing = machine { vm = { }.nosuch; };
+    }; }"#;
+    let flake = Flake::new("x", true, outputs);
+    let (ended, _) = many(&flake, &[], "1/1", &[]).await;
+    let eval = Some("build.eval");
+    assert_eq!(checks(&ended), [("aborts", eval), ("good", None), ("good@night", None), ("missing", eval)]);
+    let (ended, _) = many(&flake, &["*s*"], "2/2", &[]).await;
+    assert_eq!(checks(&ended), [("missing", eval)]);
+
+    // What holds for the whole flake is nobody's own.
+    for (outputs, check) in [("abort \"all\"", "build.eval"), ("{ }", "build.attribute")] {
+        let flake = Flake::new("x", true, outputs);
+        let whole = target::flake(flake.dir.to_str(), &nix(&[])).unwrap();
+        let failed = build::evaluate_many(&whole, &Choice::default(), &nix(&[]), false, &Events::silent()).await;
+        assert_eq!(failed.unwrap_err().check, Some(check), "{outputs}");
+    }
 }
 
 #[tokio::test]

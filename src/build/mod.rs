@@ -2,10 +2,12 @@
 //!
 //! Two steps, since nix ends with 1 for an evaluation error and a failed build alike: [`evaluate`] asks for everything
 //! in one evaluation (the runner's and the host's derivations, and what the configuration promises), [`build`] makes
-//! both and holds them with garbage collector roots in the run directory.
+//! both and holds them with garbage collector roots in the run directory. [`evaluate_many`] and [`build_many`] do the same
+//! for many at once.
 
 mod diagnosis;
 mod log;
+mod many;
 mod nix;
 pub mod promises;
 mod store;
@@ -17,11 +19,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::diagnosis::{Source, check};
+pub use self::many::{Answers, Choice, Named, build_many, evaluate_many, names};
 pub use self::nix::{Answer, Nix, NixFlags};
 pub use self::store::{STORE_DIR, Store, store_path_of};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::target::{Output, Target, choices};
+use crate::target::{Flake, Output, Target, choices};
 use crate::text::command_line;
 use promises::{PromisedUnit, Promises};
 
@@ -411,7 +414,15 @@ pub async fn build(
             return Err(diagnosis::derivation(&answer.log, &source, &target.name(), None).at(nix.log_path()));
         }
     }
-    let Some(out) = output(&runner, &root, &[]) else {
+    let out = output(&runner, &root, &[]);
+    let mut built = made(target, runner, out, promises, nix)?;
+    (built.toplevel, built.toplevel_drv, built.toplevel_failure) = (built_toplevel, toplevel_drv, toplevel_failure);
+    Ok(built)
+}
+
+/// A runner that was built, without anything beside it.
+fn made(target: &Target, runner: Derivation, out: Option<PathBuf>, promises: Promises, nix: &Nix) -> Result<Built> {
+    let Some(out) = out else {
         return Err(Failure::host("nix has built the runner and does not say where"));
     };
     let store = store_of(&out, nix);
@@ -423,9 +434,9 @@ pub async fn build(
         runner: script,
         runner_store_path: Some(out),
         drv_path: Some(runner.drv_path),
-        toplevel: built_toplevel,
-        toplevel_drv,
-        toplevel_failure,
+        toplevel: None,
+        toplevel_drv: None,
+        toplevel_failure: None,
         promises,
         store,
     })
@@ -552,6 +563,24 @@ async fn hold(script: &Path, nix: &Nix, root: &Path, promises: Promises, events:
 ///
 /// Where the flake is clean it is named with the revision that was tested, so that a later change does not slip in.
 pub async fn apply_command(target: &Target, nix: &Nix) -> Option<String> {
+    let Target::Host { flake, .. } = target else { return None };
+    apply_command_from(target, &reference(flake, nix).await, nix)
+}
+
+/// The same, where the flake's reference is known (see [`reference()`]).
+pub fn apply_command_from(target: &Target, reference: &str, nix: &Nix) -> Option<String> {
+    let Target::Host { name, specialisation, .. } = target else { return None };
+    let mut words = ["nixos-rebuild", "switch", "--flake"].map(str::to_owned).to_vec();
+    words.push(format!("{reference}#{name}"));
+    if let Some(specialisation) = specialisation {
+        words.extend(["--specialisation".to_owned(), specialisation.clone()]);
+    }
+    words.extend(nix.flags.words(nix.here()).into_iter().filter(|word| word != "--show-trace"));
+    Some(command_line(words))
+}
+
+/// The flake's reference with the revision that it has now, where its tree is clean.
+pub async fn reference(flake: &Flake, nix: &Nix) -> String {
     #[derive(Deserialize)]
     struct Locked {
         rev: Option<String>,
@@ -561,21 +590,13 @@ pub async fn apply_command(target: &Target, nix: &Nix) -> Option<String> {
         url: Option<String>,
         locked: Option<Locked>,
     }
-    let Target::Host { flake, name, specialisation, .. } = target else { return None };
     let answer = nix.flake_metadata(&flake.reference, flake.directory(), &Events::silent()).await.ok();
     let locked = answer
         .filter(|answer| answer.status.success())
         .and_then(|answer| serde_json::from_slice::<Metadata>(&answer.stdout).ok())
         .filter(|metadata| metadata.locked.as_ref().is_some_and(|locked| locked.rev.is_some()))
         .and_then(|metadata| metadata.url);
-    let reference = locked.unwrap_or_else(|| flake.portable());
-    let mut words = ["nixos-rebuild", "switch", "--flake"].map(str::to_owned).to_vec();
-    words.push(format!("{reference}#{name}"));
-    if let Some(specialisation) = specialisation {
-        words.extend(["--specialisation".to_owned(), specialisation.clone()]);
-    }
-    words.extend(nix.flags.words(nix.here()).into_iter().filter(|word| word != "--show-trace"));
-    Some(command_line(words))
+    locked.unwrap_or_else(|| flake.portable())
 }
 
 impl Failure {

@@ -9,9 +9,11 @@
 //! * `verdict`: what a verdict depends on
 //! * `tree`: what a flake's files are, told by git
 //! * `accelerator`: the accelerator that was proven
+//! * `duration`: how long a host took
 //! * `evaluation`: what such a tree evaluated to, and whether a commit alone changes that
 
 mod accelerator;
+mod duration;
 mod evaluation;
 mod tree;
 mod verdict;
@@ -25,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::accelerator::Accelerators;
+pub use self::duration::Durations;
 pub use self::evaluation::{Evaluations, Remembered};
 pub use self::tree::{Tree, is_read};
 pub use self::verdict::{VerdictKey, Verdicts};

@@ -30,14 +30,26 @@ const LOCK: &str = ".nixbox-run";
 const LATEST: &str = "latest";
 /// Directories that are being made, not yet under their own name.
 const NEW: &str = ".new-";
-/// Kept free for the report itself.
+/// Kept free for the report itself, in bytes; less where there is little room.
 const REPORT_RESERVE: u64 = 2 << 20;
+/// Most bytes of all machines of a run together: as much as of ten runs.
+const MACHINES_LIMIT: u64 = 10 * ARTIFACTS_LIMIT;
 
-/// The directory of one run.
+/// The directory of one run, or of one of the machines of a run.
 #[derive(Debug)]
 pub struct Artifacts {
-    root: PathBuf,
     directory: PathBuf,
+    /// Most bytes that are left in it.
+    limit: u64,
+    /// `None` for a machine's, which lies in that of its run.
+    run: Option<RunOf>,
+}
+
+/// What a run's own directory has besides.
+#[derive(Debug)]
+struct RunOf {
+    /// Where it lies, beside those of other runs.
+    root: PathBuf,
     /// Locked as long as this lives.
     _lock: File,
 }
@@ -115,9 +127,32 @@ impl Artifacts {
                 Ok(()) => {
                     // It has another name now; there is nothing left to remove under this one.
                     let _moved = new.keep();
-                    return Ok(Self { root: root.to_owned(), directory, _lock: lock });
+                    let run = Some(RunOf { root: root.to_owned(), _lock: lock });
+                    return Ok(Self { directory, limit: ARTIFACTS_LIMIT, run });
                 }
                 Err(_) if fs::symlink_metadata(&directory).is_ok() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::AlreadyExists))
+    }
+
+    /// Makes a directory for one of the `of` machines of a run, in the run's own. Of the machine's `name` only the harmless
+    /// characters are used. All machines together are bounded, too.
+    ///
+    /// # Errors
+    /// The file system's. Worth a note, no more.
+    pub fn of_machine(run: &Path, name: &str, of: usize) -> io::Result<Self> {
+        // Several of a name: another attempt, or names whose harmless characters are alike.
+        for number in 1..1000 {
+            let name = harmless(name);
+            let directory = run.join(if number == 1 { name } else { format!("{name}-{number}") });
+            match fs::create_dir(&directory) {
+                Ok(()) => {
+                    let limit = (MACHINES_LIMIT / of.max(1) as u64).min(ARTIFACTS_LIMIT);
+                    return Ok(Self { directory, limit, run: None });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
@@ -162,18 +197,28 @@ impl Artifacts {
     /// written).
     pub fn finish(self, report: &mut Report) {
         report.artifacts = Some(self.directory.clone());
-        if let Err(error) = bound(&self.directory, ARTIFACTS_LIMIT.saturating_sub(REPORT_RESERVE)) {
-            report.notes.push(format!("artifacts could not be cut to {} MiB: {error}", ARTIFACTS_LIMIT >> 20));
+        if let Err(error) = bound(&self.directory, self.limit.saturating_sub(REPORT_RESERVE.min(self.limit / 2))) {
+            report.notes.push(format!("artifacts could not be cut to {} MiB: {error}", self.limit >> 20));
         }
-        let path = self.file(artifact::REPORT);
-        if let Err(error) = write_atomically(&self.directory, &path, json::render(report).as_bytes()) {
+        if let Err(error) = self.close(artifact::REPORT, &json::render(report)) {
             report.notes.push(format!("{} was not written: {error}", artifact::REPORT));
-            return;
         }
-        // A convenience: where links cannot be made, or something else has the name, the run is found by its own name.
-        let _convenience = point_latest(&self.root, &self.directory);
-        // This one is still locked, and so not counted.
-        prune(&self.root, ARTIFACTS_KEPT - 1);
+    }
+
+    /// Ends the directory with the document that says what is in it, and points `latest` here and removes old runs
+    /// where it is a run's.
+    ///
+    /// # Errors
+    /// The file system's, when the document could not be written.
+    pub fn close(self, name: &str, document: &str) -> io::Result<()> {
+        write_atomically(&self.directory, &self.file(name), document.as_bytes())?;
+        if let Some(run) = &self.run {
+            // A convenience: where links cannot be made, or something else has the name, the run is found by its own.
+            let _convenience = point_latest(&run.root, &self.directory);
+            // This one is still locked, and so not counted.
+            prune(&run.root, ARTIFACTS_KEPT - 1);
+        }
+        Ok(())
     }
 }
 
@@ -544,6 +589,25 @@ mod tests {
         freed.recv_timeout(Duration::from_secs(20)).expect("freed while the child still runs");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_machines_of_a_run_have_directories_in_its_own() {
+        let root = tempfile::tempdir().unwrap();
+        let run = Artifacts::open(Some(root.path()), None, None, "matrix", at(0)).unwrap().artifacts.unwrap();
+        let directory = run.path().to_owned();
+        for number in 0..ARTIFACTS_KEPT + 5 {
+            let machine = Artifacts::of_machine(run.path(), &format!("host{number}"), 100).unwrap();
+            machine.keep(artifact::CONSOLE, &vec![b'x'; 4 << 20]).unwrap();
+            machine.finish(&mut examples::pass());
+        }
+        let again = Artifacts::of_machine(run.path(), "host1", 100).unwrap();
+        assert_eq!(again.path(), directory.join("host1-2"));
+        again.finish(&mut examples::fail());
+        run.close("matrix.json", "{}").unwrap();
+        assert_eq!(names(&directory).len(), ARTIFACTS_KEPT + 5 + 3, "{:?}", names(&directory));
+        assert!(directory.join("host1/report.json").exists() && root.path().join("latest/matrix.json").exists());
+        assert!(fs::metadata(directory.join("host1").join(artifact::CONSOLE)).unwrap().len() < 2 << 20);
     }
 
     #[test]

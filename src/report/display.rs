@@ -91,6 +91,12 @@ impl Display {
         Self { task: tokio::spawn(consume(events, painter, stopped)), stop }
     }
 
+    /// Hands what arrives to `show` and records it. Must be called within a tokio runtime.
+    pub fn handing(events: mpsc::UnboundedReceiver<Event>, show: impl FnMut(&Event) + Send + 'static) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        Self { task: tokio::spawn(consume(events, Painter::Handing(Box::new(show)), stopped)), stop }
+    }
+
     /// Shows what has been sent so far, clears the live line and hands back what was recorded. What is sent later is
     /// lost, and a sender that is still held somewhere does not hold this up.
     pub async fn finish(self) -> Recorded {
@@ -144,11 +150,12 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-#[derive(Debug)]
 enum Painter {
     Live(Live),
     Plain(Plain<io::Stderr>),
     Silent,
+    /// Somebody else shows it.
+    Handing(Box<dyn FnMut(&Event) + Send>),
 }
 
 impl Painter {
@@ -157,13 +164,14 @@ impl Painter {
             Painter::Live(live) => live.event(event),
             Painter::Plain(plain) => plain.event(event, now),
             Painter::Silent => {}
+            Painter::Handing(show) => show(event),
         }
     }
 
     fn wake(&self) -> Option<Instant> {
         match self {
             Painter::Plain(plain) => plain.wake(),
-            Painter::Live(_) | Painter::Silent => None,
+            Painter::Live(_) | Painter::Silent | Painter::Handing(_) => None,
         }
     }
 
@@ -182,13 +190,13 @@ impl Painter {
 
 /// What the current phase is at.
 #[derive(Debug, Default)]
-struct Now {
+pub(super) struct Now {
     doing: Option<String>,
     progress: Option<(u64, u64, &'static str)>,
 }
 
 impl Now {
-    fn take(&mut self, event: &Event) {
+    pub(super) fn take(&mut self, event: &Event) {
         match event {
             Event::Started(_) | Event::Ended(..) => *self = Self::default(),
             Event::Doing(text) => self.doing = Some(cut(&escape_line(text), 200)),
@@ -198,7 +206,7 @@ impl Now {
     }
 
     /// `building foo-1.2 (3 of 10 built)`.
-    fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let progress = match self.progress {
             Some((done, expected, unit)) if expected > 0 => format!("({done} of {expected} {unit})"),
             Some((done, _, unit)) if done > 0 => format!("({done} {unit})"),

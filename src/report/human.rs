@@ -12,6 +12,24 @@ use super::text::{Paint, Style, count, cut, wrap};
 use crate::names::{Exit, artifact};
 use crate::text::{escape, escape_line, seconds};
 
+/// The few lines of a text that are shown as evidence. Of many, the first and the last.
+pub(super) fn excerpt(text: &str, style: Style) -> Vec<String> {
+    let mut lines: Vec<String> = escape(&text.replace("\r\n", "\n"))
+        .split('\n')
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .map(|line| format!("  {}", cut(line, style.width.saturating_sub(2))))
+        .collect();
+    if lines.len() > EVIDENCE {
+        let head = EVIDENCE / 3;
+        let tail = EVIDENCE - head - 1;
+        let left_out = lines.len() - head - tail;
+        let mark = style.paint(Paint::Faint, &format!("  … {}", count(left_out, "line")));
+        lines.splice(head..head + left_out, [mark]);
+    }
+    lines
+}
+
 /// Columns of the labels on the left.
 const LABEL: usize = 12;
 /// Most lines of evidence below the cause.
@@ -124,22 +142,7 @@ impl Page {
             (None, Some(check)) => check.detail.join("\n"),
             (None, None) => return,
         };
-        let lines: Vec<String> = escape(&text.replace("\r\n", "\n"))
-            .split('\n')
-            .map(str::trim_end)
-            .filter(|line| !line.is_empty())
-            .map(|line| format!("  {}", cut(line, self.style.width.saturating_sub(2))))
-            .collect();
-        if lines.len() <= EVIDENCE {
-            self.lines.extend(lines);
-            return;
-        }
-        let head = EVIDENCE / 3;
-        let tail = EVIDENCE - head - 1;
-        let left_out = lines.len() - head - tail;
-        self.lines.extend_from_slice(&lines[..head]);
-        self.lines.push(self.style.paint(Paint::Faint, &format!("  … {}", count(left_out, "line"))));
-        self.lines.extend_from_slice(&lines[lines.len() - tail..]);
+        self.lines.extend(excerpt(&text, self.style));
     }
 
     /// All checks but the one that leads, by verdict.

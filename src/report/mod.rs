@@ -5,6 +5,7 @@
 //! of a run's directory is read by `evidence`. `hostile` is their common test.
 
 pub mod artifacts;
+pub mod board;
 mod case;
 pub mod display;
 mod evidence;
@@ -16,6 +17,7 @@ pub mod human;
 pub mod json;
 pub mod junit;
 pub mod markdown;
+pub mod matrix;
 mod model;
 pub mod output;
 pub mod tap;

@@ -103,6 +103,32 @@ impl Report {
         }
     }
 
+    /// Marks what failed in a former attempt and passed in this one. A check that has no part in a pass (a panic's) is
+    /// listed for that. Does nothing where this is no pass.
+    pub fn passed_after(&mut self, former: &Report) {
+        if self.verdict != Verdict::Pass {
+            return;
+        }
+        for failed in former.checks.iter().filter(|check| check.status == Status::Fail && check.allowed.is_none()) {
+            let known = self.checks.iter_mut().find(|check| check.id == failed.id);
+            match known {
+                Some(check) => check.flaky |= check.status != Status::Fail,
+                None => {
+                    let summary = format!("passed after it had failed: {}", failed.summary);
+                    let mut check = CheckResult::new(failed.id.clone(), Status::Pass, summary);
+                    check.flaky = true;
+                    self.checks.push(check);
+                }
+            }
+            self.notes.push(format!("failed before it passed: {}: {}", failed.id, failed.summary));
+        }
+    }
+
+    /// Whether something failed and then passed.
+    pub fn is_flaky(&self) -> bool {
+        self.checks.iter().any(|check| check.flaky)
+    }
+
     /// Judges by a failure that ended the run.
     pub fn ended_by(&mut self, failure: &Failure) {
         let (verdict, stage) = match failure.exit {
@@ -449,6 +475,22 @@ pub(crate) mod examples {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_before_it_passed_is_flaky() {
+        let mut report = examples::pass();
+        let mut former = examples::fail();
+        former.checks.push(CheckResult::new("boot.panic", Status::Fail, "Attempted to kill init"));
+        let checks = report.checks.len();
+        report.passed_after(&former);
+        let flaky: Vec<_> = report.checks.iter().filter(|check| check.flaky).map(|check| check.id.as_str()).collect();
+        assert_eq!(flaky, ["services.failed-units", "services.ports", "boot.panic"]);
+        assert_eq!(report.checks.len(), checks + 2, "what a pass does not mention is added");
+        assert!(report.is_flaky() && !former.is_flaky());
+        let mut failed = examples::fail();
+        failed.passed_after(&former);
+        assert!(!failed.is_flaky());
+    }
 
     #[test]
     fn a_failure_s_exit_code_says_the_verdict_and_the_stage() {

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::matrix::{self, Matrix};
 use super::model::Report;
 use super::text::Style;
 use super::{github, html, human, json, junit, markdown, tap};
@@ -95,19 +96,8 @@ pub fn check_files(files: &[ReportFile]) -> Result<()> {
 /// # Errors
 /// This host's (exit 5), naming each that could not be written.
 pub fn deliver(reports: &[Report], stdout: Format, files: &[ReportFile]) -> Result<()> {
-    let mut errors = Vec::new();
-    for file in files {
-        // In place, so that a FIFO or a device works too.
-        if let Err(error) = fs::write(&file.path, render(reports, file.format, Style::PLAIN)) {
-            errors.push(format!("{}: {error}", file.path.display()));
-        }
-    }
-    if stdout == Format::Github
-        && let Some(summary) = std::env::var_os(github::SUMMARY).filter(|path| !path.is_empty())
-        && let Err(error) = append(Path::new(&summary), &markdown::render(reports))
-    {
-        errors.push(format!("{}: {error}", Path::new(&summary).display()));
-    }
+    let mut errors = write_files(files, |format| render(reports, format, Style::PLAIN));
+    errors.extend(summarise(reports, stdout));
     let is_none = |report: &&Report| [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&report.exit);
     let (no_verdicts, verdicts): (Vec<&Report>, Vec<&Report>) = reports.iter().partition(is_none);
     for report in no_verdicts {
@@ -123,6 +113,48 @@ pub fn deliver(reports: &[Report], stdout: Format, files: &[ReportFile]) -> Resu
     if let Err(error) = to_stdout(&for_the_log(told, stdout)) {
         errors.push(format!("stdout: {error}"));
     }
+    written(&errors)
+}
+
+/// Writes a matrix to stdout and into the files, in the same way. What was found out before an interruption is a verdict.
+///
+/// # Errors
+/// This host's (exit 5), naming each that could not be written.
+pub fn deliver_matrix(matrix: &Matrix, stdout: Format, files: &[ReportFile]) -> Result<()> {
+    let mut errors = write_files(files, |format| matrix::render(matrix, format, Style::PLAIN));
+    errors.extend(summarise(&matrix.reports(), stdout));
+    let no_verdict = [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&matrix.exit) && matrix.hosts.is_empty();
+    if no_verdict {
+        tell(&matrix::render(matrix, Format::Human, Style::of_stderr()));
+    }
+    if !(no_verdict && stdout == Format::Human)
+        && let Err(error) = to_stdout(&for_the_log(matrix::render(matrix, stdout, Style::of_stdout()), stdout))
+    {
+        errors.push(format!("stdout: {error}"));
+    }
+    written(&errors)
+}
+
+/// GitHub's summary of the job, where that is what goes to stdout; answers with what did not work.
+fn summarise(reports: &[Report], stdout: Format) -> Option<String> {
+    let path = std::env::var_os(github::SUMMARY).filter(|path| !path.is_empty() && stdout == Format::Github)?;
+    let path = Path::new(&path);
+    append(path, &markdown::render(reports)).err().map(|error| format!("{}: {error}", path.display()))
+}
+
+/// Writes into all files, and answers with what did not work.
+fn write_files(files: &[ReportFile], render: impl Fn(Format) -> String) -> Vec<String> {
+    let mut errors = Vec::new();
+    for file in files {
+        // In place, so that a FIFO or a device works too.
+        if let Err(error) = fs::write(&file.path, render(file.format)) {
+            errors.push(format!("{}: {error}", file.path.display()));
+        }
+    }
+    errors
+}
+
+fn written(errors: &[String]) -> Result<()> {
     if errors.is_empty() { Ok(()) } else { Err(Failure::host("the report was not written").why(errors.join("\n"))) }
 }
 

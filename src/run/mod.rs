@@ -4,6 +4,7 @@
 //! * this file: the order of things, and what the machine is made of
 //! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
 //! * `memory`: what is known of former runs, and one boot at a time for hooks
+//! * `many`: one of several runs at once, whose evaluation and build are shared
 //! * `demo`: what is different where a person sits in front of the machine
 //! * `desktop`: what is done to see a desktop
 //! * `look`: what is asked of a guest, how the answers become a judgement
@@ -14,6 +15,7 @@ mod demo;
 mod desktop;
 mod flight;
 mod look;
+mod many;
 mod memory;
 mod sound;
 
@@ -41,6 +43,7 @@ use crate::report::display::Recorded;
 use crate::report::{CheckResult, MachineInfo, Report, Status, Verdict};
 use crate::target::{self, Target};
 use demo::Demo;
+pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 
 /// How often a machine is started again when QEMU itself crashed before the guest said a word: multi-threaded TCG
 /// aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
@@ -62,6 +65,18 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Marks what failed in former attempts of the same and passed in this one.
+    #[must_use]
+    pub fn after(mut self, failed: &[Report]) -> Self {
+        failed.iter().for_each(|former| self.report.passed_after(former));
+        self
+    }
+
+    /// What is known of the verdict so far.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
     /// The whole report, with what the events told; the evidence is in its place, and the verdict is remembered.
     pub fn finish(mut self, recorded: Recorded) -> Report {
         self.report.record(recorded);
@@ -109,13 +124,15 @@ async fn run(arguments: &TryArgs, demo: Option<&DemoArgs>, events: Events, inter
         Ok(()) => run.go().await,
         Err(failure) => Err(failure),
     };
-    if let Err(failure) = done {
-        // What was interrupted while it started is ended by being dropped, which waits for nobody.
-        jail::children_end(CHILDREN_LIMIT).await;
-        run.failed(&failure);
+    if done.is_err() {
+        all_ended().await;
     }
-    run.report.seconds = clock.elapsed().as_secs_f64();
-    Outcome { report: run.report, artifacts: run.artifacts, memory: run.memory }
+    run.outcome(done, clock)
+}
+
+/// Waits until what an interrupted or broken run had started has ended: it is dropped, which waits for nobody.
+pub async fn all_ended() {
+    jail::children_end(CHILDREN_LIMIT).await;
 }
 
 struct Run<'a> {
@@ -127,6 +144,8 @@ struct Run<'a> {
     /// Where a person sits in front of the machine.
     demo: Option<Demo>,
     memory: memory::Memory,
+    /// The flake's reference for the command that applies what was tested, where it is known.
+    reference: Option<String>,
 }
 
 /// What comes of preparing.
@@ -192,6 +211,7 @@ impl<'a> Run<'a> {
             artifacts: None,
             memory: memory::Memory::new(arguments, demo.is_some()),
             demo,
+            reference: None,
         }
     }
 
@@ -220,6 +240,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What came of it.
+    fn outcome(mut self, done: Result<()>, clock: Instant) -> Outcome {
+        if let Err(failure) = done {
+            self.failed(&failure);
+        }
+        self.report.seconds = clock.elapsed().as_secs_f64();
+        Outcome { report: self.report, artifacts: self.artifacts, memory: self.memory }
+    }
+
     /// The first part of a run: name and evaluation.
     async fn evaluated(&mut self) -> Result<()> {
         let nix = Nix::new(self.arguments.nix.clone());
@@ -246,6 +275,11 @@ impl<'a> Run<'a> {
             step = self.prepare() => step?,
             () = interrupt.orderly() => return Err(Failure::interrupted()),
         };
+        self.conclude(step).await
+    }
+
+    /// The machine's part of a run.
+    async fn conclude(&mut self, step: Step) -> Result<()> {
         let prepared = match step {
             Step::Ready(prepared) => prepared,
             Step::Known(known) => return self.known(*known),
@@ -268,7 +302,7 @@ impl<'a> Run<'a> {
         }
         self.judged(seen.judgement);
         if self.report.verdict == Verdict::Pass {
-            self.report.apply = build::apply_command(&prepared.target, &prepared.nix).await;
+            self.report.apply = self.apply(&prepared.target, &prepared.nix).await;
         }
         Ok(())
     }
@@ -336,12 +370,19 @@ impl<'a> Run<'a> {
         {
             self.events.note(format!("runs under {}: {reason}", accel.name()));
         }
-        let Asked { settings, plan } = asked;
         let run_dir = RunDir::create()?;
-        let mut built = phase(&self.events, Phase::Build, async {
+        let built = phase(&self.events, Phase::Build, async {
             build::build(&target, evaluated, &nix, run_dir.path(), &self.events).await
         })
         .await?;
+        let given = Given { target, nix, built, accel, accel_reason: reason, jail, reference: None };
+        self.ready(given, asked, run_dir).await
+    }
+
+    /// What is needed to start a machine of what was built, or the verdict of a former run.
+    async fn ready(&mut self, given: Given, asked: Asked, run_dir: RunDir) -> Result<Step> {
+        let Given { target, nix, mut built, accel, accel_reason: reason, jail, .. } = given;
+        let Asked { settings, plan } = asked;
         self.report.target.drv_path = built.drv_path.clone();
         self.report.target.runner = Some(built.runner.display().to_string());
         self.report.target.toplevel = built.toplevel.as_ref().map(|path| path.display().to_string());
@@ -422,9 +463,17 @@ impl<'a> Run<'a> {
     /// A verdict that is known, with the command that applies what was tested.
     async fn applicable(&mut self, mut known: Report, target: &Target, nix: &Nix) -> Result<Step> {
         if known.verdict == Verdict::Pass {
-            known.apply = build::apply_command(target, nix).await;
+            known.apply = self.apply(target, nix).await;
         }
         Ok(Step::Known(Box::new(known)))
+    }
+
+    /// The command that applies what was tested.
+    async fn apply(&self, target: &Target, nix: &Nix) -> Option<String> {
+        match &self.reference {
+            Some(reference) => build::apply_command_from(target, reference, nix),
+            None => build::apply_command(target, nix).await,
+        }
     }
 
     /// Takes over the verdict of a former run.
@@ -697,7 +746,7 @@ impl<'a> Run<'a> {
 }
 
 /// Tells when a phase begins and ends, whatever it ends with.
-async fn phase<T>(events: &Events, phase: Phase, work: impl Future<Output = T>) -> T {
+pub(crate) async fn phase<T>(events: &Events, phase: Phase, work: impl Future<Output = T>) -> T {
     let clock = Instant::now();
     events.send(Event::Started(phase));
     let done = work.await;

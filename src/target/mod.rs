@@ -8,12 +8,14 @@
 //! usual case, not at all for a full path.
 
 mod reference;
+mod selection;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::reference::git_root;
 pub use self::reference::{Flake, encode};
 use self::reference::{components, join};
+pub use self::selection::{Member, Selection, Shard};
 use crate::build::{self, Nix, Source, Store, check};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -63,6 +65,12 @@ pub enum Target {
 }
 
 impl Target {
+    /// A configuration of a flake, or a specialisation of one, by name.
+    pub fn of(flake: &Flake, member: &Member) -> Self {
+        let Member { host, specialisation } = member.clone();
+        Self::Host { flake: flake.clone(), name: host, specialisation, output: Output::Vm }
+    }
+
     /// A short name: the configuration's, the attribute path, the file.
     pub fn name(&self) -> String {
         match self {
@@ -195,6 +203,26 @@ pub fn guess(named: Option<&str>, nix: &Nix) -> Option<Target> {
     let [name] = &components(&attribute)[..] else { return None };
     let is_plain = !name.is_empty() && !attribute.contains('@');
     is_plain.then(|| Target::Host { flake, name: name.clone(), specialisation: None, output: Output::Vm })
+}
+
+/// The flake that `named` means, all of it; `None` is the one here.
+///
+/// # Errors
+/// Exit 2 for a flake or path that is not there, and for what is no flake or only a part of one.
+pub fn flake(named: Option<&str>, nix: &Nix) -> Result<Flake> {
+    let typed = named.unwrap_or(".");
+    match parse(typed, nix, &Events::silent())? {
+        Parsed::Flake { flake, attribute: None } => Ok(flake),
+        Parsed::Flake { flake, attribute: Some(attribute) } => {
+            Err(Failure::usage(format!("{typed} is a part of a flake")).hint(format!(
+                "name the flake, and which of its configurations: {} --filter {}",
+                quote(&flake.shown()),
+                quote(&attribute)
+            )))
+        }
+        Parsed::Target(target) => Err(Failure::usage(format!("{} is no flake", target.resolved()))
+            .hint("name a flake's directory or URL: it is its nixosConfigurations that are tried")),
+    }
 }
 
 /// The local flake that a name leads to, told without nix; `None` where it is anything else.
@@ -482,7 +510,7 @@ pub(crate) fn listed(typed: &str, names: &[String]) -> String {
 }
 
 /// The names in an output of a flake; none when the flake has no such output.
-async fn names(flake: &Flake, output: &str, nix: &Nix, events: &Events) -> Result<Vec<String>> {
+pub(crate) async fn names(flake: &Flake, output: &str, nix: &Nix, events: &Events) -> Result<Vec<String>> {
     let answer = nix.eval(&flake.installable(output), "builtins.attrNames", flake.directory(), events).await?;
     build::names_answered(&answer, &flake.source(), &flake.shown(), nix.log_path())
 }

@@ -118,19 +118,24 @@ pub(crate) fn expected() -> Result<serde_json::Map<String, Value>, String> {
 
 /// What is wrong with what was said of a guest, by its entry in [`expected`].
 pub(crate) fn complaints(wanted: &Value, outcome: &Outcome) -> Vec<String> {
-    let report = outcome.report();
+    complaints_of(wanted, outcome.code().into(), &outcome.report())
+}
+
+/// The same of a report, and the exit code that it came with.
+pub(crate) fn complaints_of(wanted: &Value, exit: i64, report: &Value) -> Vec<String> {
     let ids = |name: &str| -> BTreeSet<String> {
         wanted[name].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect()
     };
     let fails = ids("fails");
     let mut wrong = Vec::new();
-    if Some(i64::from(outcome.code())) != wanted["exit"].as_i64() {
-        wrong.push(format!("exit {} instead of {}", outcome.code(), wanted["exit"]));
+    if Some(exit) != wanted["exit"].as_i64() {
+        wrong.push(format!("exit {exit} instead of {}", wanted["exit"]));
     }
-    if outcome.failed() != fails {
-        wrong.push(format!("failed checks {:?} instead of {fails:?}", outcome.failed()));
+    let failed = with_status(report, "fail");
+    if failed != fails {
+        wrong.push(format!("failed checks {failed:?} instead of {fails:?}"));
     }
-    let warned = outcome.with_status("warn");
+    let warned = with_status(report, "warn");
     if !ids("warns").is_subset(&warned) {
         wrong.push(format!("warnings {warned:?} instead of {:?}", ids("warns")));
     }
@@ -340,14 +345,19 @@ impl Outcome {
 
     /// The ids of the checks with this status, but for those whose failure is accepted.
     pub(crate) fn with_status(&self, status: &str) -> BTreeSet<String> {
-        self.report()["checks"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|check| check["status"] == status && check["allowed"].is_null())
-            .filter_map(|check| check["id"].as_str().map(str::to_owned))
-            .collect()
+        with_status(&self.report(), status)
     }
+}
+
+/// The ids of a report's checks with this status, but for those whose failure is accepted.
+fn with_status(report: &Value, status: &str) -> BTreeSet<String> {
+    report["checks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|check| check["status"] == status && check["allowed"].is_null())
+        .filter_map(|check| check["id"].as_str().map(str::to_owned))
+        .collect()
 }
 
 /// Processes that have `directory` in their command line, environment or root: whatever a call has started works below

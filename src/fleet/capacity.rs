@@ -1,0 +1,171 @@
+//! How many machines this host carries at once.
+//!
+//! A machine counts its guest's memory, whether the guest has touched it yet or not, and what QEMU and its helpers take
+//! besides; and one processor, which is what a boot keeps busy. Processors that a control group or an affinity takes
+//! away are not counted ([`std::thread::available_parallelism`] knows `cpu.max` of cgroups(7)).
+
+use std::path::{Path, PathBuf};
+
+use crate::machine::Accel;
+
+/// Left for everything else on this host, in MiB: an eighth of what there is, no more than this.
+const RESERVE_MIB: u64 = 1024;
+/// What a machine takes besides its guest's memory, in MiB: QEMU, its helpers, the supervisors of its jails.
+const OVERHEAD_MIB: u64 = 192;
+/// What QEMU's translator takes besides that for translated code, in MiB.
+const TRANSLATED_MIB: u64 = 192;
+/// With all tasks stalled for memory for this share of the last ten seconds, in percent, no further machine is started
+/// (`full avg10` of the kernel's pressure stall information).
+const STALLED: f64 = 5.0;
+
+/// What this host has for machines, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Room {
+    /// Processors.
+    pub(super) cores: usize,
+    /// Memory that can be taken, in MiB; `None` where the system does not tell.
+    pub(super) memory_mib: Option<u64>,
+    /// Percent of the last ten seconds in which everything waited for memory.
+    pub(super) stalled: f64,
+}
+
+impl Room {
+    /// What there is now.
+    pub(super) async fn now() -> Self {
+        let read = |path: &Path| std::fs::read_to_string(path).ok();
+        let groups = read(Path::new("/proc/self/cgroup")).map(|text| groups(&text)).unwrap_or_default();
+        let mut memory = crate::doctor::memory().await.map(|bytes| bytes >> 20);
+        let mut stalled = read(Path::new("/proc/pressure/memory")).map_or(0.0, |text| stalled_for(&text));
+        for group in groups {
+            let file = |name: &str| read(&group.join(name)).unwrap_or_default();
+            if let Some(left) = left_in_group(&file("memory.max"), &file("memory.current"), &file("memory.stat")) {
+                memory = Some(memory.map_or(left >> 20, |memory| memory.min(left >> 20)));
+            }
+            stalled = f64::max(stalled, stalled_for(&file("memory.pressure")));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { cores, memory_mib: memory, stalled }
+    }
+}
+
+/// What a machine takes of this host's memory, in MiB.
+pub(super) fn needed_mib(memory_mib: u64, accel: Accel) -> u64 {
+    let translated = if accel == Accel::Tcg { TRANSLATED_MIB } else { 0 };
+    memory_mib.saturating_add(OVERHEAD_MIB + translated)
+}
+
+/// Whether one more machine is to be started beside those that run.
+///
+/// `whole` is what there was before any was started, `now` what there is at this moment (a guest takes its memory little
+/// by little, so that this alone would let in too many); `running` and `next` are MiB as [`needed_mib`] counts. `most` is
+/// the user's own limit. Alone, a machine is always started: whether it fits is then for QEMU to say.
+pub(super) fn admits(whole: &Room, now: &Room, running: &[u64], next: u64, most: Option<usize>) -> bool {
+    if running.is_empty() {
+        return true;
+    }
+    if running.len() >= most.unwrap_or(usize::MAX).min(whole.cores) || now.stalled >= STALLED {
+        return false;
+    }
+    let (Some(all), Some(left)) = (whole.memory_mib, now.memory_mib) else { return false };
+    let reserve = (all / 8).min(RESERVE_MIB);
+    let taken: u64 = running.iter().fold(0, |sum, mib| sum.saturating_add(*mib));
+    taken.saturating_add(next) <= all.saturating_sub(reserve) && next <= left.saturating_sub(reserve)
+}
+
+/// The directories of this process's control group and of those that it is in (cgroups(7), version 2).
+fn groups(text: &str) -> Vec<PathBuf> {
+    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
+    let root = Path::new("/sys/fs/cgroup");
+    Path::new(path.trim()).ancestors().map(|group| root.join(group)).collect()
+}
+
+/// Bytes that a control group may still take; `None` where it has no limit. Cached files that nobody uses now do not
+/// count as taken: they make room when it is needed.
+fn left_in_group(max: &str, current: &str, stat: &str) -> Option<u64> {
+    let max: u64 = max.trim().parse().ok()?;
+    let current: u64 = current.trim().parse().ok()?;
+    let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok()).unwrap_or(0);
+    Some(max.saturating_sub(current.saturating_sub(inactive)))
+}
+
+/// `full avg10` of a pressure file, in percent.
+fn stalled_for(text: &str) -> f64 {
+    let full = text.lines().find_map(|line| line.strip_prefix("full "));
+    let words = full.into_iter().flat_map(str::split_whitespace);
+    words.filter_map(|word| word.strip_prefix("avg10=")?.parse().ok()).next().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn room(cores: usize, memory_mib: u64) -> Room {
+        Room { cores, memory_mib: Some(memory_mib), stalled: 0.0 }
+    }
+
+    /// How many machines of this size are started at once, on a host that stays as it is but for what they take.
+    fn at_once(whole: Room, need: u64, most: Option<usize>) -> usize {
+        let mut running = Vec::new();
+        while running.len() < 100 && admits(&whole, &whole, &running, need, most) {
+            running.push(need);
+        }
+        running.len()
+    }
+
+    #[test]
+    fn memory_and_cores_and_the_user_allow() {
+        let need = needed_mib(1024, Accel::Kvm);
+        assert_eq!(at_once(room(2, 24_000), need, None), 2);
+        assert_eq!(at_once(room(64, 24_000), need, None), (24_000 - 1024) / 1216);
+        assert_eq!(at_once(room(64, 24_000), need, Some(3)), 3);
+        assert_eq!(at_once(room(8, 3000), need, None), 2);
+        // One always: this host may swap, or the guest need less than it was given.
+        assert_eq!(at_once(room(8, 512), need, None), 1);
+        assert_eq!(at_once(room(1, 24_000), need, None), 1);
+        assert_eq!(at_once(Room { memory_mib: None, ..room(8, 0) }, need, None), 1);
+        assert_eq!(at_once(room(8, 24_000), u64::MAX, None), 1);
+    }
+
+    #[test]
+    fn a_host_that_has_become_narrow_gets_no_more() {
+        let whole = room(8, 16_000);
+        assert!(admits(&whole, &whole, &[1216], 1216, None));
+        assert!(!admits(&whole, &room(8, 2000), &[1216], 1216, None), "somebody else took it");
+        let stalled = Room { stalled: 12.0, ..whole };
+        assert!(!admits(&whole, &stalled, &[1216], 1216, None));
+        assert!(admits(&whole, &stalled, &[], 1216, None));
+    }
+
+    #[test]
+    fn a_translated_machine_takes_more() {
+        assert_eq!(needed_mib(1024, Accel::Tcg) - needed_mib(1024, Accel::Kvm), TRANSLATED_MIB);
+        assert_eq!(needed_mib(u64::MAX, Accel::Tcg), u64::MAX);
+    }
+
+    #[test]
+    fn what_the_kernel_tells() {
+        let root = Path::new("/sys/fs/cgroup");
+        let text = "4:memory:/x\n0::/user.slice/user@1000.service/app.slice\n";
+        assert_eq!(
+            groups(text),
+            ["user.slice/user@1000.service/app.slice", "user.slice/user@1000.service", "user.slice", ""]
+                .map(|group| root.join(group))
+        );
+        assert_eq!(groups("4:memory:/x\n"), Vec::<PathBuf>::new());
+        assert_eq!(left_in_group("max\n", "1000\n", ""), None);
+        assert_eq!(left_in_group("4096\n", "1000\n", "anon 5\ninactive_file 200\n"), Some(3296));
+        assert_eq!(left_in_group("4096\n", "9000\n", ""), Some(0));
+        assert_eq!(left_in_group("", "", ""), None);
+        let pressure =
+            "some avg10=9.00 avg60=1.00 avg300=0.00 total=1\nfull avg10=7.25 avg60=0.50 avg300=0.00 total=1\n";
+        assert_eq!((stalled_for(pressure), stalled_for("")), (7.25, 0.0));
+    }
+
+    #[tokio::test]
+    async fn this_host_has_room() {
+        let room = Room::now().await;
+        assert!(room.cores >= 1);
+        #[cfg(target_os = "linux")]
+        assert!(room.memory_mib.is_some_and(|mib| mib > 0));
+    }
+}

@@ -1,0 +1,138 @@
+//! The hosts as a CI service wants them, so that it gives each a job of its own.
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::build::Named;
+use crate::cli::ListFormat;
+use crate::report::json::pretty;
+use crate::target::{Flake, Target};
+
+/// Most jobs that GitLab makes of one `parallel:matrix`.
+const GITLAB_JOBS: usize = 200;
+
+/// A host, for programs.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    name: String,
+    host: &'a str,
+    specialisation: Option<&'a str>,
+    /// What `nixbox try` is to be told.
+    target: String,
+    /// The attribute path in the flake.
+    attribute: String,
+    system: Option<&'a str>,
+}
+
+/// The list, with a line end. `typed` is the flake as the user named it.
+pub(super) fn render(hosts: &[Named], flake: &Flake, typed: &str, format: ListFormat) -> String {
+    let listed: Vec<Listed<'_>> = hosts.iter().map(|named| listed(named, flake, typed)).collect();
+    match format {
+        ListFormat::Human => listed.iter().map(|host| crate::text::escape_line(&host.name) + "\n").collect(),
+        ListFormat::Json => pretty(&listed),
+        // One line: it becomes an output of a step, which is `NAME=VALUE` on a line.
+        ListFormat::Github => {
+            let include: Vec<_> =
+                listed.iter().map(|host| json!({ "host": host.name, "target": host.target })).collect();
+            format!("{}\n", json!({ "include": include }))
+        }
+        ListFormat::Gitlab => gitlab(&listed),
+    }
+}
+
+fn listed<'a>(named: &'a Named, flake: &Flake, typed: &str) -> Listed<'a> {
+    let resolved = Target::of(flake, &named.member).resolved();
+    let attribute = resolved.strip_prefix(&flake.shown()).and_then(|rest| rest.strip_prefix('#')).unwrap_or(&resolved);
+    let name = named.member.to_string();
+    Listed {
+        target: format!("{typed}#{name}"),
+        attribute: attribute.to_owned(),
+        name,
+        host: &named.member.host,
+        specialisation: named.member.specialisation.as_deref(),
+        system: named.system.as_deref(),
+    }
+}
+
+/// A child pipeline: jobs that extend `.nixbox`, which the project says. JSON's strings are YAML's, too.
+fn gitlab(listed: &[Listed<'_>]) -> String {
+    use std::fmt::Write as _;
+
+    let mut out = String::new();
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    for (number, jobs) in listed.chunks(GITLAB_JOBS).enumerate() {
+        let name = if number == 0 { "nixbox".to_owned() } else { format!("nixbox {}", number + 1) };
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "{name}:\n  extends: .nixbox\n  parallel:\n    matrix:");
+        for job in jobs {
+            let _ = writeln!(out, "      - HOST: {}\n        TARGET: {}", quoted(&job.name), quoted(&job.target));
+        }
+    }
+    if listed.is_empty() {
+        // A pipeline without jobs is an error to GitLab.
+        out.push_str("nixbox:\n  script: [\"echo no hosts\"]\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Member;
+
+    fn hosts() -> Vec<Named> {
+        let named = |host: &str, special: Option<&str>| Named {
+            member: Member { host: host.to_owned(), specialisation: special.map(str::to_owned) },
+            system: Some("x86_64-linux".to_owned()),
+        };
+        vec![named("laptop", None), named("laptop", Some("7.1")), named("web.example", None)]
+    }
+
+    fn rendered(hosts: &[Named], format: ListFormat) -> String {
+        render(hosts, &Flake::remote("github:a/b"), "github:a/b", format)
+    }
+
+    #[test]
+    fn for_people_a_name_a_line() {
+        assert_eq!(rendered(&hosts(), ListFormat::Human), "laptop\nlaptop@7.1\nweb.example\n");
+    }
+
+    #[test]
+    fn github_reads_one_line() {
+        let text = rendered(&hosts()[..2], ListFormat::Github);
+        let expected = r#"{"include":[{"host":"laptop","target":"github:a/b#laptop"},{"host":"laptop@7.1","target":"github:a/b#laptop@7.1"}]}"#;
+        assert_eq!(text, format!("{expected}\n"));
+        assert_eq!(rendered(&[], ListFormat::Github), "{\"include\":[]}\n");
+    }
+
+    #[test]
+    fn gitlab_reads_a_pipeline() {
+        let expected = "\
+nixbox:
+  extends: .nixbox
+  parallel:
+    matrix:
+      - HOST: \"laptop\"
+        TARGET: \"github:a/b#laptop\"
+      - HOST: \"laptop@7.1\"
+        TARGET: \"github:a/b#laptop@7.1\"
+";
+        assert_eq!(rendered(&hosts()[..2], ListFormat::Gitlab), expected);
+        let many: Vec<Named> = (0..201).flat_map(|_| hosts()[..1].to_vec()).collect();
+        let text = rendered(&many, ListFormat::Gitlab);
+        assert!(text.contains("\nnixbox 2:\n  extends: .nixbox\n") && text.matches("HOST").count() == 201);
+        assert!(rendered(&[], ListFormat::Gitlab).contains("script:"));
+    }
+
+    #[test]
+    fn programs_get_all() {
+        let value: serde_json::Value = serde_json::from_str(&rendered(&hosts(), ListFormat::Json)).unwrap();
+        assert_eq!(value[1]["specialisation"], "7.1");
+        assert_eq!(value[1]["attribute"], r#"nixosConfigurations.laptop.config.specialisation."7.1".configuration"#);
+        assert_eq!(value[2]["target"], "github:a/b#web.example");
+        assert_eq!(
+            (&value[0]["system"], &value[0]["specialisation"]),
+            (&"x86_64-linux".into(), &serde_json::Value::Null)
+        );
+    }
+}

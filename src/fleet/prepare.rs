@@ -1,0 +1,192 @@
+//! What is done for all hosts together, before any machine is started.
+
+use std::collections::HashMap;
+
+use super::host::is_worth_a_retry;
+use super::{Places, nothing};
+use crate::build::{self, Built, Choice, Evaluated, Nix};
+use crate::cli::{MatrixArgs, TryArgs};
+use crate::event::{Events, Phase};
+use crate::failure::{Failure, Result};
+use crate::machine::{Accel, AccelWish, JailKind, RunDir, accel, jail};
+use crate::names::Exit;
+use crate::report::Report;
+use crate::report::matrix::Host;
+use crate::run::{self, Needs};
+use crate::target::{Flake, Member, Target};
+
+/// A host of which there is something to do.
+pub(super) struct Job {
+    pub(super) place: usize,
+    pub(super) name: String,
+    pub(super) arguments: TryArgs,
+    pub(super) target: Target,
+    pub(super) needs: Needs,
+    pub(super) accel: Accel,
+    pub(super) accel_reason: Option<String>,
+    /// A verdict of a former run that is not enough: a failure that is to be tried again.
+    pub(super) former: Option<Report>,
+}
+
+/// What is shared by all.
+pub(super) struct Shared {
+    pub(super) nix: Nix,
+    pub(super) jail: JailKind,
+    pub(super) reference: String,
+}
+
+/// What is known before any machine is started.
+pub(super) struct Prepared {
+    pub(super) places: Places,
+    pub(super) ready: Vec<(Job, Built)>,
+    pub(super) shared: Shared,
+}
+
+/// Evaluates all, looks for verdicts that are known, builds the rest.
+pub(super) async fn prepare(
+    arguments: &MatrixArgs,
+    choice: &Choice,
+    flake: &Flake,
+    nix: Nix,
+    roots: &RunDir,
+    events: &Events,
+) -> Result<Prepared> {
+    let any = arguments.as_try(String::new());
+    let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
+        tokio::join!(
+            build::evaluate_many(flake, choice, &nix, arguments.vm_only, events),
+            run::jail_for(&any, events),
+            build::reference(flake, &nix),
+        )
+    })
+    .await;
+    let evaluations = evaluations?;
+    if evaluations.meant == 0 {
+        return Err(nothing(arguments, flake, &evaluations.hosts));
+    }
+    let shared = Shared { nix, jail: jail?, reference };
+    let mut accelerators = Accelerators::default();
+    let mut places = Places::new();
+    let mut jobs = Vec::new();
+    let mut to_build = Vec::new();
+    let evaluated = evaluations.members.iter().filter(|(_, evaluated)| evaluated.is_ok()).count();
+    let mut misused = Vec::new();
+    for (place, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
+        let name = member.to_string();
+        let host = match sort(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await {
+            Sorted::Ended(report) => Some(Host::new(&name, 0, *report)),
+            Sorted::Misused(report, failure) => {
+                misused.push(failure);
+                Some(Host::new(&name, 0, *report))
+            }
+            Sorted::Job(job, evaluated) => {
+                to_build.push((job.target.clone(), *evaluated));
+                jobs.push(*job);
+                None
+            }
+        };
+        places.push((name, host));
+    }
+    // What is asked for is of no host.
+    if misused.len() == evaluated
+        && let Some(failure) = misused.pop()
+    {
+        return Err(failure);
+    }
+    accelerators.notes(events);
+    let mut ready = Vec::new();
+    if !to_build.is_empty() {
+        let built =
+            run::phase(events, Phase::Build, build::build_many(to_build, &shared.nix, roots.path(), events)).await?;
+        for (mut job, built) in jobs.into_iter().zip(built) {
+            match built {
+                Ok(built) => {
+                    job.needs = job.needs.with_runner(&built);
+                    ready.push((job, built));
+                }
+                Err(failure) => {
+                    let report = run::ended(&job.arguments, &job.target, &failure);
+                    places[job.place].1 = Some(Host::new(&job.name, 0, report));
+                }
+            }
+        }
+    }
+    Ok(Prepared { places, ready, shared })
+}
+
+/// What became of an evaluated host.
+enum Sorted {
+    /// Its report is known.
+    Ended(Box<Report>),
+    /// What is asked for is not of this host: the name of a check or a script.
+    Misused(Box<Report>, Failure),
+    /// It is to be built and started.
+    Job(Box<Job>, Box<Evaluated>),
+}
+
+async fn sort(
+    arguments: &MatrixArgs,
+    flake: &Flake,
+    member: &Member,
+    place: usize,
+    evaluated: Result<Evaluated>,
+    shared: &Shared,
+    accelerators: &mut Accelerators,
+) -> Sorted {
+    let name = member.to_string();
+    let target = Target::of(flake, member);
+    let own = arguments.as_try(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
+    let ended = |failure: &Failure| Sorted::Ended(Box::new(run::ended(&own, &target, failure)));
+    let mut evaluated = match evaluated {
+        Ok(evaluated) => evaluated,
+        Err(failure) => return ended(&failure),
+    };
+    if let Some(failure) = evaluated.toplevel_failure.take() {
+        return ended(&failure);
+    }
+    let needs = match run::needs(&own, &target, &evaluated.promises) {
+        Ok(needs) => needs,
+        Err(failure) => {
+            let told = Failure { exit: Exit::Unknown, ..failure.clone() };
+            return Sorted::Misused(Box::new(run::ended(&own, &target, &told)), failure);
+        }
+    };
+    let (accel, accel_reason) = match accelerators.prove(needs.accel).await {
+        Ok(proven) => proven,
+        Err(failure) => return ended(&failure),
+    };
+    let known = run::known(&own, &target, &shared.nix, &evaluated, accel, &shared.reference);
+    let former = match known {
+        Some(report) if arguments.retries > 0 && is_worth_a_retry(&report) => Some(report),
+        Some(report) => return Sorted::Ended(Box::new(report)),
+        None => None,
+    };
+    let job = Job { place, name, arguments: own, target, needs, accel, accel_reason, former };
+    Sorted::Job(Box::new(job), Box::new(evaluated))
+}
+
+/// The accelerators, each proven once.
+#[derive(Default)]
+struct Accelerators(HashMap<&'static str, Result<(Accel, Option<String>)>>);
+
+impl Accelerators {
+    async fn prove(&mut self, wish: AccelWish) -> Result<(Accel, Option<String>)> {
+        let key = match wish {
+            AccelWish::Auto => "auto",
+            AccelWish::Kvm => "kvm",
+            AccelWish::Hvf => "hvf",
+            AccelWish::Tcg => "tcg",
+        };
+        if !self.0.contains_key(key) {
+            self.0.insert(key, accel::choose(wish, &jail::launcher()).await);
+        }
+        self.0[key].clone()
+    }
+
+    /// Says once what is slower than it could be.
+    fn notes(&self, events: &Events) {
+        if let Some(Ok((accel, Some(reason)))) = self.0.get("auto") {
+            events.note(format!("runs under {}: {reason}", accel.name()));
+        }
+    }
+}

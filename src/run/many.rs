@@ -1,0 +1,164 @@
+//! One of several runs at once: what is shared among them (evaluation, build, accelerator, jail) is given to it, and it
+//! leaves alone what belongs to all.
+
+use std::time::{Duration, Instant};
+
+use super::{Asked, BOOT_LIMIT, BOOT_LIMIT_TCG, Outcome, Run, Step};
+use crate::build::promises::Promises;
+use crate::build::{self, Built, Evaluated, Nix};
+use crate::channel::Transport;
+use crate::cli::TryArgs;
+use crate::config;
+use crate::event::Events;
+use crate::failure::{Failure, Result};
+use crate::interrupt::Interrupt;
+use crate::machine::jail::{self, JailKind};
+use crate::machine::{Accel, AccelWish, RunDir, Spec, Traits};
+use crate::report::artifacts::Artifacts;
+use crate::report::{Report, Verdict};
+use crate::target::Target;
+
+/// A machine that needs only to be started.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// What is tested.
+    pub target: Target,
+    /// nix, as all of them use it.
+    pub nix: Nix,
+    /// What was built. Whoever gives it holds its roots.
+    pub built: Built,
+    /// The accelerator.
+    pub accel: Accel,
+    /// Why not a faster one.
+    pub accel_reason: Option<String>,
+    /// The jail.
+    pub jail: JailKind,
+    /// The flake's reference with its revision (see [`crate::build::reference()`]), where it is known.
+    pub reference: Option<String>,
+}
+
+/// What a machine needs of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// Which accelerator it wants.
+    pub accel: AccelWish,
+    /// The guest's memory in MiB, as far as it is known before the runner is built (see [`Needs::with_runner`]).
+    pub memory_mib: u64,
+    /// The way into it.
+    pub transport: Transport,
+    /// How long its boot may take, where that was said.
+    pub boot_limit: Option<Duration>,
+}
+
+impl Needs {
+    /// With what the runner itself says: one that brings its own memory has that.
+    #[must_use]
+    pub fn with_runner(mut self, built: &Built) -> Self {
+        let text = std::fs::read(built.store.physical(&built.runner)).unwrap_or_default();
+        let traits = Traits::scan(&String::from_utf8_lossy(&text));
+        if let Some(own) = traits.memory_mib.filter(|_| traits.own_memory_backend) {
+            self.memory_mib = own;
+        }
+        self
+    }
+
+    /// How long its boot may take under this accelerator.
+    pub fn boot_limit(&self, accel: Accel) -> Duration {
+        self.boot_limit.unwrap_or(if accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT })
+    }
+}
+
+/// A run that is asked for what it knows, and never started.
+fn unstarted(arguments: &TryArgs) -> Run<'_> {
+    Run::new(arguments, None, Events::silent(), Interrupt::channel().1)
+}
+
+/// What is asked of a target, by the file that was named, the one beside the flake, and the flags.
+fn asked(run: &Run<'_>, target: &Target, promises: &Promises) -> Result<Asked> {
+    let named = run.arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
+    run.asked(named.as_ref(), target, promises)
+}
+
+/// What a target needs, by `nixbox.toml`, the flags and what its configuration promises.
+///
+/// # Errors
+/// Usage (exit 2): a `nixbox.toml`, or a check's name, that is wrong.
+pub fn needs(arguments: &TryArgs, target: &Target, promises: &Promises) -> Result<Needs> {
+    let run = unstarted(arguments);
+    let settings = asked(&run, target, promises)?.settings;
+    let machine = &settings.machine;
+    let usual = Spec::new("", "").memory_mib;
+    Ok(Needs {
+        accel: machine.accel.unwrap_or_default(),
+        memory_mib: machine.memory.map(|memory| memory.0).or(promises.memory_mib).unwrap_or(usual),
+        transport: run.transport(&settings),
+        boot_limit: machine.timeout.map(|time| time.0),
+    })
+}
+
+/// The jail for all of them.
+///
+/// # Errors
+/// See `Run::jail`.
+pub async fn jail_for(arguments: &TryArgs, events: &Events) -> Result<JailKind> {
+    let run = Run::new(arguments, None, events.clone(), Interrupt::channel().1);
+    run.jail(&jail::launcher()).await
+}
+
+/// The verdict of a former run on which nothing has changed, before anything is built.
+pub fn known(
+    arguments: &TryArgs,
+    target: &Target,
+    nix: &Nix,
+    evaluated: &Evaluated,
+    accel: Accel,
+    reference: &str,
+) -> Option<Report> {
+    let mut run = unstarted(arguments);
+    run.named(target);
+    let asked = asked(&run, target, &evaluated.promises).ok()?;
+    let mut report = run.recall(target, nix, evaluated, &asked, accel)?;
+    if report.verdict == Verdict::Pass {
+        report.apply = build::apply_command_from(target, reference, nix);
+    }
+    run.known(report).ok()?;
+    Some(run.report)
+}
+
+/// Runs what is given. Always answers with a report. What it had started may still be ending when it was interrupted
+/// (see [`super::all_ended`]).
+pub async fn try_given(
+    arguments: &TryArgs,
+    given: Given,
+    artifacts: Option<Artifacts>,
+    events: Events,
+    interrupt: Interrupt,
+) -> Outcome {
+    let clock = Instant::now();
+    let mut run = Run::new(arguments, None, events, interrupt.clone());
+    run.artifacts = artifacts;
+    run.named(&given.target);
+    run.reference.clone_from(&given.reference);
+    let prepare = async {
+        let asked = asked(&run, &given.target, &given.built.promises)?;
+        let run_dir = RunDir::create()?;
+        run.ready(given, asked, run_dir).await
+    };
+    let step: Result<Step> = tokio::select! {
+        step = prepare => step,
+        () = interrupt.orderly() => Err(Failure::interrupted()),
+    };
+    let done = match step {
+        Ok(step) => run.conclude(step).await,
+        Err(failure) => Err(failure),
+    };
+    run.outcome(done, clock)
+}
+
+/// The report on a target whose run ended before its machine was started.
+pub fn ended(arguments: &TryArgs, target: &Target, failure: &Failure) -> Report {
+    let mut run = unstarted(arguments);
+    run.named(target);
+    run.failed(failure);
+    run.report
+}
