@@ -11,6 +11,7 @@
 )]
 
 mod agents;
+mod fleet;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod soak;
@@ -117,6 +118,10 @@ fn main() {
     let mut cached = figure("cached_ms", 30.0);
     let mut cached_over_cold = figure("cached_over_cold", 0.01);
     let mut ten_at_once = figure("ten_at_once", 1.0);
+    let mut over_bound = figure("matrix_over_bound", 1.15);
+    let mut matrix_rss = figure("matrix_rss_mib", 60.0);
+    let mut html = figure("html_mib", 3.0);
+    let mut sandbox = figure("sandbox_over_try", 1.2);
     let mut false_alarms = figure("false_alarms", 0.0);
     let mut misses = figure("misses", 0.0);
 
@@ -156,6 +161,10 @@ fn main() {
     evaluation.values = agents::evaluation(SHORT_RUNS / 2);
     (cached.values, cached_over_cold.values) = agents::cached(SHORT_RUNS);
     ten_at_once.values = vec![agents::ten_at_once()];
+    let matrix = fleet::matrix();
+    (over_bound.values, matrix_rss.values) = (vec![matrix.over_bound], vec![matrix.rss_mib]);
+    html.values = vec![matrix.html_mib];
+    sandbox.values = vec![fleet::sandbox()];
 
     let desktop = try_(&harness::guest("sway"), &[]);
     if desktop.code != 0 {
@@ -172,9 +181,10 @@ fn main() {
     let mut document = Map::new();
     println!("{:24} {:>10} {:>8}", "figure", "median", "goal");
     let agents = [irrelevant, evaluation, cached, cached_over_cold, ten_at_once];
+    let fleet = [over_bound, matrix_rss, html, sandbox];
     let boots = [cold, verdict, gone, noticed, shell, help, rss];
     let desktop = [painted, tone, sound, picture, false_alarms, misses];
-    let all = boots.into_iter().chain(agents).chain(desktop);
+    let all = boots.into_iter().chain(agents).chain(fleet).chain(desktop);
     for figure in all {
         let median = median(figure.values);
         let shown = median.map_or("-".to_owned(), |value| format!("{value:.3}"));
@@ -285,8 +295,19 @@ fn start(guest: &str, arguments: &[&str]) -> (Child, tempfile::TempDir) {
 fn try_(guest: &str, arguments: &[&str]) -> Tried {
     let clock = Instant::now();
     let (mut child, _home) = start(guest, arguments);
-    let status = format!("/proc/{}/status", child.id());
-    let watch = std::thread::spawn(move || {
+    let watch = peak_of(child.id());
+    let mut text = String::new();
+    child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");
+    let code = child.wait().expect("its end").code().unwrap_or(-1);
+    let wall = clock.elapsed().as_secs_f64();
+    let report = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Tried { code, report, wall, peak_mib: watch.join().unwrap_or_default() }
+}
+
+/// Watches a process to its end: its peak resident memory, in MiB.
+fn peak_of(pid: u32) -> std::thread::JoinHandle<f64> {
+    let status = format!("/proc/{pid}/status");
+    std::thread::spawn(move || {
         let mut peak = 0.0_f64;
         while let Ok(text) = fs::read_to_string(&status) {
             let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -295,13 +316,7 @@ fn try_(guest: &str, arguments: &[&str]) -> Tried {
             std::thread::sleep(Duration::from_millis(100));
         }
         peak
-    });
-    let mut text = String::new();
-    child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("text");
-    let code = child.wait().expect("its end").code().unwrap_or(-1);
-    let wall = clock.elapsed().as_secs_f64();
-    let report = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Tried { code, report, wall, peak_mib: watch.join().unwrap_or_default() }
+    })
 }
 
 /// The same runner, with nothing but a listener for `READY=1`: seconds until that arrives.
