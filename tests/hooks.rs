@@ -3,7 +3,6 @@
 //! Payloads are those of `tests/fixtures/hooks`, with the repository's own directory in the place of theirs.
 
 #![expect(
-    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a test's runner says why it skips, and its helpers are the test"
@@ -18,14 +17,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use harness::{cannot_run, guests, processes_under};
-use libtest_mimic::{Arguments, Failed, Trial};
+use harness::{Story, cannot_run, guests, processes_under};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-
-/// A story's name and what happens in it.
-type Story = (&'static str, fn());
 
 const STORIES: &[Story] = &[
     ("claude-code: broken, mended, irrelevant, no host", || story("claude-code", "Stop", "PostToolUse")),
@@ -49,30 +44,8 @@ const STORIES: &[Story] = &[
 ];
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    let cannot = cannot_run();
-    if let Some(reason) = &cannot {
-        for (name, _) in STORIES {
-            eprintln!("skipped: {name}: {reason}");
-        }
-    }
-    let trials = STORIES
-        .iter()
-        .map(|(name, story)| {
-            let story = *story;
-            Trial::test(*name, move || {
-                std::panic::catch_unwind(story).map_err(|panic| {
-                    let text = panic.downcast_ref::<String>().cloned();
-                    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-                    Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
-                })
-            })
-            .with_ignored_flag(cannot.is_some())
-        })
-        .collect();
     // One machine at a time: what is known is shared by the stories.
-    arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, trials).exit();
+    harness::tell(&[(STORIES, cannot_run())], 1)
 }
 
 /// Verdicts that all stories share: the same guest boots once.
@@ -543,6 +516,10 @@ fn no_payload() {
         for payload in ["", "{", "[]", "null", "\0\u{1}", r#"{"hook_event_name":"Stop","cwd":"/nowhere at all"}"#] {
             let answer = repository.hook(agent, &[], payload);
             assert!(answer.blocks().is_none(), "{agent} {payload:?}: {}", answer.all());
+            // The last one is a payload, of some.
+            if !payload.contains("cwd") {
+                assert!(answer.all().contains("could not tell"), "{agent} {payload:?}: {}", answer.all());
+            }
         }
     }
 }

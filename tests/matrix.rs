@@ -12,13 +12,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Nixbox, Running, cannot_run, complaints_of, expected, guests, processes_under};
-use libtest_mimic::{Arguments, Failed, Trial};
+use harness::{Nixbox, Running, Story, cannot_run, complaints_of, expected, guests, processes_under};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-/// A story's name and what happens in it.
-type Story = (&'static str, fn());
 
 const WITHOUT_GUESTS: &[Story] = &[("what cannot be meant is a usage error", usage)];
 
@@ -47,32 +43,8 @@ const TWELVE: [&str; 12] = [
 ];
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    let cannot = cannot_run();
-    if let Some(reason) = &cannot {
-        for (name, _) in WITH_GUESTS {
-            eprintln!("skipped: {name}: {reason}");
-        }
-    }
-    let trial = |(name, story): &Story, skip: bool| {
-        let story = *story;
-        Trial::test(*name, move || {
-            std::panic::catch_unwind(story).map_err(|panic| {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-                Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
-            })
-        })
-        .with_ignored_flag(skip)
-    };
-    let trials = WITHOUT_GUESTS
-        .iter()
-        .map(|story| trial(story, false))
-        .chain(WITH_GUESTS.iter().map(|story| trial(story, cannot.is_some())))
-        .collect();
     // Each of them fills the host by itself.
-    arguments.test_threads.get_or_insert(1);
-    libtest_mimic::run(&arguments, trials).exit();
+    harness::tell(&[(WITHOUT_GUESTS, None), (WITH_GUESTS, cannot_run())], 1)
 }
 
 /// `nixbox matrix` of these hosts, with a cache of its own, artifacts in its home.

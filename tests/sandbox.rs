@@ -15,13 +15,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use harness::{cannot_run, expected};
-use libtest_mimic::{Arguments, Failed, Trial};
+use harness::{Story, cannot_run, expected};
 use nixbox::build::Store;
 use serde_json::Value;
-
-/// A trial's name and what happens in it.
-type Story = (&'static str, fn());
 
 const STORIES: &[Story] = &[
     ("a machine that works passes in nix's sandbox", works),
@@ -31,31 +27,11 @@ const STORIES: &[Story] = &[
 ];
 
 fn main() {
-    let mut arguments = Arguments::from_args();
     let cannot = cannot_run().or_else(|| {
         let missing = find("vhost-device-vsock").is_none();
         missing.then(|| "vhost-device-vsock is not on PATH: run them through scripts/env".to_owned())
     });
-    if let Some(reason) = &cannot {
-        for (name, _) in STORIES {
-            eprintln!("skipped: {name}: {reason}");
-        }
-    }
-    let trials = STORIES
-        .iter()
-        .map(|&(name, story)| {
-            Trial::test(name, move || {
-                std::panic::catch_unwind(story).map_err(|panic| {
-                    let text = panic.downcast_ref::<String>().cloned();
-                    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-                    Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
-                })
-            })
-            .with_ignored_flag(cannot.is_some())
-        })
-        .collect();
-    arguments.test_threads.get_or_insert(2);
-    libtest_mimic::run(&arguments, trials).exit();
+    harness::tell(&[(STORIES, cannot)], 2)
 }
 
 /// A program on `PATH`.

@@ -15,15 +15,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Nixbox, Running, cannot_run, guest, processes_under};
-use libtest_mimic::{Arguments, Failed, Trial};
+use harness::{Nixbox, Running, Story, cannot_run, guest, processes_under};
 use nix::sys::signal::Signal;
 
 /// Set by `scripts/test --all`: the long stories too.
 const ALL: &str = "NIXBOX_TEST_ALL";
-
-/// A story's name and what happens in it.
-type Story = (&'static str, fn());
 
 const WITHOUT_GUESTS: &[Story] = &[
     ("a flake that is not there is a usage error", a_flake_that_is_not_there),
@@ -64,38 +60,8 @@ const LONG: &[Story] = &[
 ];
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    let cannot = cannot_run();
-    if let Some(reason) = &cannot {
-        for (name, _) in WITH_GUESTS {
-            eprintln!("skipped: {name}: {reason}");
-        }
-    }
-    let all = std::env::var_os(ALL).is_some();
-    if !all && !arguments.list {
-        for (name, _) in LONG {
-            eprintln!("skipped: {name}: long, run by scripts/test --all");
-        }
-    }
-    let trial = |(name, story): &Story, skip: bool| {
-        let story = *story;
-        Trial::test(*name, move || {
-            std::panic::catch_unwind(story).map_err(|panic| {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-                Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
-            })
-        })
-        .with_ignored_flag(skip)
-    };
-    let trials = WITHOUT_GUESTS
-        .iter()
-        .map(|story| trial(story, false))
-        .chain(WITH_GUESTS.iter().map(|story| trial(story, cannot.is_some())))
-        .chain(LONG.iter().map(|story| trial(story, cannot.is_some() || !all)))
-        .collect();
-    arguments.test_threads.get_or_insert(2);
-    libtest_mimic::run(&arguments, trials).exit();
+    let long = || std::env::var_os(ALL).is_none().then(|| "long, run by scripts/test --all".to_owned());
+    harness::tell(&[(WITHOUT_GUESTS, None), (WITH_GUESTS, cannot_run()), (LONG, cannot_run().or_else(long))], 2)
 }
 
 fn a_flake_that_is_not_there() {

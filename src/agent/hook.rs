@@ -28,9 +28,9 @@ use crate::guest::credentials::nonce;
 use crate::interrupt::Interrupt;
 use crate::names::{CONFIG_FILE, Exit};
 use crate::report::artifacts::state_directory;
-use crate::report::{CheckResult, Report, Status, Verdict};
+use crate::report::{CheckResult, Report, Stage, Status, Verdict};
 use crate::target::{self, Flake, encode};
-use crate::text::bounded;
+use crate::text::{bounded, escape_line};
 
 /// The largest payload that is read, in bytes: an edit's holds the file's text, perhaps twice.
 const PAYLOAD_LIMIT: u64 = 64 << 20;
@@ -51,10 +51,10 @@ pub async fn run(arguments: &HookArgs, interrupt: &Interrupt) -> Spoken {
         Err(why) => return could_not(agent, &why),
     };
     let mut asked = asked;
-    let found = find(arguments, &asked, interrupt).await.unwrap_or_else(|failure| Found {
-        finding: Finding::CouldNotTell(bounded(&format!("nixbox: could not tell: {failure}\n"), LIMIT)),
-        cause: String::new(),
-    });
+    let found = match find(arguments, &asked, interrupt).await {
+        Ok(found) => found,
+        Err(failure) => Finding::CouldNotTell(failed(&failure)).into(),
+    };
     if asked.moment == Moment::TurnEnd {
         // Who mended one thing and broke the next is not done: only the same again is let go.
         let is_same = blocked_before(agent, &found);
@@ -76,7 +76,10 @@ impl From<Finding> for Found {
     }
 }
 
-/// Whether this agent was held up here for the same cause the last time. Remembers this time.
+/// How many different causes hold up an agent before one thing passes. Not all agents have a limit of their own.
+const MOST_CAUSES: usize = 8;
+
+/// Whether this agent was held up here for the same cause before, since the last pass. Remembers this one.
 fn blocked_before(agent: Agent, found: &Found) -> bool {
     let Some(state) = state_directory() else { return true };
     let here = std::env::current_dir().unwrap_or_default();
@@ -88,20 +91,31 @@ fn blocked_before(agent: Agent, found: &Found) -> bool {
         }
         return true;
     }
-    let before = std::fs::read_to_string(&file).ok();
+    let known = std::fs::read_to_string(&file).unwrap_or_default();
     let now = digest(found.cause.as_bytes());
-    if before.as_ref() == Some(&now) {
+    if known.lines().any(|line| line == now) || known.lines().count() >= MOST_CAUSES {
         return true;
     }
-    let written = std::fs::create_dir_all(state.join("hook")).and_then(|()| std::fs::write(&file, now));
+    let written =
+        std::fs::create_dir_all(state.join("hook")).and_then(|()| std::fs::write(&file, format!("{known}{now}\n")));
     // What cannot be remembered must not hold up anybody for ever.
     written.is_err()
 }
 
+/// A failure of the hook's own, told as a run's is: there may be words of others in it.
+fn failed(failure: &Failure) -> String {
+    let mut report = Report::new("", std::time::SystemTime::now());
+    report.ended_by(failure);
+    match nonce() {
+        Ok(nonce) => told(&report, "", None, &nonce),
+        Err(_) => "nixbox: could not tell: no random numbers on this host\n".to_owned(),
+    }
+}
+
 /// The answer to what is no payload, or cannot be read.
 fn could_not(agent: Agent, why: &str) -> Spoken {
-    let asked = Asked { moment: Moment::Other, directory: None, files: Vec::new(), again: false };
-    let text = format!("nixbox: could not tell: this hook blocks nothing: {why}\n");
+    let asked = Asked { moment: Moment::TurnEnd, directory: None, files: Vec::new(), again: false };
+    let text = format!("nixbox: could not tell: this hook blocks nothing: {}\n", escape_line(why));
     contract::speak(agent, &asked, &Finding::CouldNotTell(bounded(&text, LIMIT)))
 }
 
@@ -405,9 +419,14 @@ fn judged(report: &Report, target: &Wanted) -> Result<Found> {
         Verdict::Fail => Finding::Broken(text),
         Verdict::Unknown => Finding::CouldNotTell(text),
     };
+    // Not the words, in which there may be a time; where there is nothing else, without their numbers.
     let failed = report.checks.iter().filter(|check| check.status == Status::Fail);
-    let what: Vec<_> = failed.map(|check| (&check.id, check.evidence.get("unit"))).collect();
-    Ok(Found { finding, cause: format!("{} {what:?} {:?}", target.typed, report.cause) })
+    let what: Vec<_> =
+        failed.map(|check| (&check.id, check.evidence.get("unit"), check.evidence.get("port"))).collect();
+    let is_typed = report.stage == Some(Stage::Check);
+    let words = report.cause.as_deref().filter(|_| !is_typed).unwrap_or_default();
+    let words: String = words.chars().filter(|c| !c.is_ascii_digit()).collect();
+    Ok(Found { finding, cause: format!("{} {what:?} {words}", target.typed) })
 }
 
 /// Of several findings the one that matters most; of those that are broken all, as far as there is room.

@@ -3,6 +3,14 @@
 //!
 //! **A broken hook or host never blocks an agent; a broken configuration blocks wherever that agent lets a hook
 //! block**, and is told in the strongest way it has elsewhere.
+//!
+//! * this file: the words that all of them share, and how long each part may take
+//! * `contract`: what each agent sends and is answered, as published (pure)
+//! * `hook`: from a payload to an answer
+//! * `told`: what is told, at most 4 KB of it (pure)
+//! * `life`: whose hook it is, and whether that is still there
+//! * `install`: the agents' settings
+//! * `guide`: a page for agents
 
 pub mod contract;
 pub mod guide;

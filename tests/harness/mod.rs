@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 /// The environment variable by which `scripts/env` tells where the guests' packages lie.
@@ -29,6 +30,33 @@ pub(crate) fn cannot_run() -> Option<String> {
         return Some(format!("{PACKAGES} is not set: run them through scripts/test, or scripts/env cargo test"));
     }
     None
+}
+
+/// A story's name and what happens in it.
+pub(crate) type Story = (&'static str, fn());
+
+/// Tells stories as tests, so many at once unless the command line says otherwise, and ends this process. Each group is
+/// told, or skipped for a reason that is said.
+pub(crate) fn tell(groups: &[(&[Story], Option<String>)], at_once: usize) -> ! {
+    let mut arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for (stories, skipped) in groups {
+        for &(name, story) in *stories {
+            if let Some(reason) = skipped.as_ref().filter(|_| !arguments.list) {
+                eprintln!("skipped: {name}: {reason}");
+            }
+            let told = move || {
+                std::panic::catch_unwind(story).map_err(|panic| {
+                    let text = panic.downcast_ref::<String>().cloned();
+                    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+                    Failed::from(text.unwrap_or_else(|| "panicked".to_owned()))
+                })
+            };
+            trials.push(Trial::test(name, told).with_ignored_flag(skipped.is_some()));
+        }
+    }
+    arguments.test_threads.get_or_insert(at_once);
+    libtest_mimic::run(&arguments, trials).exit()
 }
 
 /// The guests' flake.
