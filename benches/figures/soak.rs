@@ -171,13 +171,13 @@ impl Log {
         };
         let dropped = |play: &Value| {
             let dropouts = play["dropouts"].as_array()?;
-            Some(dropouts.iter().filter_map(|dropout| dropout["length_s"].as_f64()).sum::<f64>())
+            Some(dropouts.iter().filter_map(|dropout| dropout["length-s"].as_f64()).sum::<f64>())
         };
         eprintln!("{} plays and recordings; least, median, 95 %, most:", plays.len());
-        eprintln!("  pitch off by       {}", all(&|play| Some((play["pitch_ratio"].as_f64()? - 1.0).abs())));
-        eprintln!("  pitch spread       {}", all(&|play| play["pitch_spread"].as_f64()));
-        eprintln!("  length             {}", all(&|play| play["length_ratio"].as_f64()));
-        eprintln!("  without dropouts   {}", all(&|play| play["length_ratio_without_dropouts"].as_f64()));
+        eprintln!("  pitch off by       {}", all(&|play| Some((play["pitch-ratio"].as_f64()? - 1.0).abs())));
+        eprintln!("  pitch spread       {}", all(&|play| play["pitch-spread"].as_f64()));
+        eprintln!("  length             {}", all(&|play| play["length-ratio"].as_f64()));
+        eprintln!("  without dropouts   {}", all(&|play| play["length-ratio-without-dropouts"].as_f64()));
         eprintln!("  silence, s         {}", all(&dropped));
         eprintln!("  dropouts           {}", all(&|play| Some(play["dropouts"].as_array()?.len() as f64)));
     }
