@@ -250,7 +250,7 @@ pub struct MatrixArgs {
     #[arg(long, help_heading = "Machine")]
     pub no_jail: bool,
 
-    /// What goes to stdout; github and gitlab with --list only
+    /// What goes to stdout; gitlab with --list only, which has human, json and github too
     #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = matrix_formats(), help_heading = "Report")]
     pub format: String,
     /// A report in a file besides, such as json=matrix.json; repeat for more

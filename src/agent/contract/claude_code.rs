@@ -10,20 +10,13 @@
 //! `SubagentStop` is left alone: the main agent's `Stop` comes after it, and Claude Code's own helpers end with it too.
 //! `additionalContext` at `Stop` would keep the agent going as well, so it says nothing that must not block.
 
-use super::{Answer, Asked, Moment, Payload, Spoken, asked, by_decision};
+use super::{Answer, Asked, Spoken, after_claude, by_decision};
 
 /// The tools that edit files.
 const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
-    let payload = Payload::read(&["hook_event_name"], event, stdin)?;
-    Ok(match payload.event.as_str() {
-        "Stop" => Asked { again: payload.is("stop_hook_active"), ..asked(Moment::TurnEnd, &payload) },
-        "PostToolUse" if payload.text(&["tool_name"]).is_some_and(|tool| EDITS.contains(&tool)) => {
-            Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
-        }
-        _ => asked(Moment::Other, &payload),
-    })
+    after_claude(event, stdin, "Stop", "PostToolUse", &EDITS)
 }
 
 pub(super) fn speak(answer: Answer<'_>) -> Spoken {

@@ -9,20 +9,13 @@
 //! Hooks run only once the person has reviewed and trusted them (`/hooks` in Codex), each time anew when they change; a
 //! project's hooks also need the project to be trusted. Until then they are left out without an error.
 
-use super::{Answer, Asked, Moment, Payload, Spoken, asked, by_decision};
+use super::{Answer, Asked, Spoken, after_claude, by_decision};
 
 /// The tools that edit files, with the names that a matcher may use.
 const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
-    let payload = Payload::read(&["hook_event_name"], event, stdin)?;
-    Ok(match payload.event.as_str() {
-        "Stop" => Asked { again: payload.is("stop_hook_active"), ..asked(Moment::TurnEnd, &payload) },
-        "PostToolUse" if payload.text(&["tool_name"]).is_some_and(|tool| EDITS.contains(&tool)) => {
-            Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
-        }
-        _ => asked(Moment::Other, &payload),
-    })
+    after_claude(event, stdin, "Stop", "PostToolUse", &EDITS)
 }
 
 pub(super) fn speak(answer: Answer<'_>) -> Spoken {

@@ -9,20 +9,13 @@
 
 use serde_json::json;
 
-use super::{Answer, Asked, Moment, Payload, Spoken, asked, told};
+use super::{Answer, Asked, Spoken, after_claude, told};
 
 /// The tools that edit files.
 const EDITS: [&str; 2] = ["write_file", "replace"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
-    let payload = Payload::read(&["hook_event_name"], event, stdin)?;
-    Ok(match payload.event.as_str() {
-        "AfterAgent" => Asked { again: payload.is("stop_hook_active"), ..asked(Moment::TurnEnd, &payload) },
-        "AfterTool" if payload.text(&["tool_name"]).is_some_and(|tool| EDITS.contains(&tool)) => {
-            Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
-        }
-        _ => asked(Moment::Other, &payload),
-    })
+    after_claude(event, stdin, "AfterAgent", "AfterTool", &EDITS)
 }
 
 pub(super) fn speak(answer: Answer<'_>) -> Spoken {

@@ -192,6 +192,19 @@ impl Payload {
     }
 }
 
+/// What the agents that took over Claude Code's payload send: `end` at a turn's end, `edit` after a tool, which edits
+/// files where it is one of `tools`.
+fn after_claude(event: Option<&str>, stdin: &str, end: &str, edit: &str, tools: &[&str]) -> Result<Asked, String> {
+    let payload = Payload::read(&["hook_event_name"], event, stdin)?;
+    Ok(if payload.event == end {
+        Asked { again: payload.is("stop_hook_active"), ..asked(Moment::TurnEnd, &payload) }
+    } else if payload.event == edit && payload.text(&["tool_name"]).is_some_and(|tool| tools.contains(&tool)) {
+        Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
+    } else {
+        asked(Moment::Other, &payload)
+    })
+}
+
 /// The files that the arguments of an editing tool name: by the keys that agents use, or as a patch. Arguments may come
 /// as text that holds JSON.
 fn edited(arguments: &Value) -> Vec<PathBuf> {
