@@ -13,7 +13,7 @@
 use super::{Answer, Asked, Spoken, after_claude, by_decision};
 
 /// The tools that edit files.
-const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
+pub(super) const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     after_claude(event, stdin, "Stop", "PostToolUse", &EDITS)

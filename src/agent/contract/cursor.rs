@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Answer, Asked, Moment, Payload, Spoken, asked, edited, told};
 
 /// The tools that edit files: the documented `Write`, and the names that Cursor's own tools are seen to have.
-const EDITS: [&str; 4] = ["Write", "StrReplace", "ApplyPatch", "EditNotebook"];
+pub(super) const EDITS: [&str; 4] = ["Write", "StrReplace", "ApplyPatch", "EditNotebook"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Answer, Asked, Spoken, after_claude, told};
 
 /// The tools that edit files.
-const EDITS: [&str; 2] = ["write_file", "replace"];
+pub(super) const EDITS: [&str; 2] = ["write_file", "replace"];
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
     after_claude(event, stdin, "AfterAgent", "AfterTool", &EDITS)

@@ -192,6 +192,18 @@ impl Payload {
     }
 }
 
+/// The tools after which these agents are to call, as the matcher of their settings: those that are taken for edits.
+pub(super) fn matcher(agent: Agent) -> String {
+    let tools: &[&str] = match agent {
+        Agent::ClaudeCode => &claude_code::EDITS,
+        Agent::Gemini => &gemini::EDITS,
+        Agent::Cursor => &cursor::EDITS,
+        // They have aliases or no matcher, and are told apart where they are installed.
+        Agent::Codex | Agent::Copilot | Agent::Opencode | Agent::Generic | Agent::Git => &[],
+    };
+    tools.join("|")
+}
+
 /// What the agents that took over Claude Code's payload send: `end` at a turn's end, `edit` after a tool, which edits
 /// files where it is one of `tools`.
 fn after_claude(event: Option<&str>, stdin: &str, end: &str, edit: &str, tools: &[&str]) -> Result<Asked, String> {

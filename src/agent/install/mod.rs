@@ -19,6 +19,7 @@ use similar::{ChangeTag, TextDiff};
 
 use self::file::Found;
 use self::jsonc::Wanted;
+use super::contract::matcher;
 use super::{Agent, EDIT_LIMIT, TURN_END_LIMIT};
 use crate::cli::InstallArgs;
 use crate::failure::{Failure, Result};
@@ -33,9 +34,6 @@ Mend the cause that it names; do not add to [allow] in nixbox.toml or leave chec
 
 /// opencode's plugin, with places for the program and the time-outs.
 const PLUGIN: &str = include_str!("../contract/opencode.js");
-
-/// Cursor's editing tools: the documented one, and those that are seen.
-const CURSOR_EDITS: &str = "Write|StrReplace|ApplyPatch|EditNotebook";
 
 /// A new file's mode, less what the umask takes.
 const MODE: u32 = 0o644;
@@ -152,7 +150,7 @@ fn wanted(agent: Agent, user: bool, around: &Surroundings) -> Result<(PathBuf, W
                     "claude-code",
                     "Stop",
                     "PostToolUse",
-                    "Edit|Write|MultiEdit|NotebookEdit",
+                    &matcher(agent),
                     |limit| json!({ "type": "command", "command": command("claude-code", ""), "timeout": limit.as_secs() }),
                 ),
             )
@@ -180,7 +178,7 @@ fn wanted(agent: Agent, user: bool, around: &Surroundings) -> Result<(PathBuf, W
             };
             (
                 path,
-                grouped("gemini", "AfterAgent", "AfterTool", "write_file|replace", |limit| {
+                grouped("gemini", "AfterAgent", "AfterTool", &matcher(agent), |limit| {
                     let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
                     json!({
                         "name": "nixbox", "type": "command", "command": command("gemini", ""), "timeout": milliseconds,
@@ -195,7 +193,10 @@ fn wanted(agent: Agent, user: bool, around: &Surroundings) -> Result<(PathBuf, W
             };
             let hooks = vec![
                 ("stop", json!({ "command": command("cursor", ""), "timeout": turn_end })),
-                ("postToolUse", json!({ "command": command("cursor", ""), "timeout": edit, "matcher": CURSOR_EDITS })),
+                (
+                    "postToolUse",
+                    json!({ "command": command("cursor", ""), "timeout": edit, "matcher": matcher(agent) }),
+                ),
             ];
             (path, Wanted { agent: "cursor", version: Some(1), hooks })
         }
