@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{Nixbox, Running, Story, cannot_run, guest, processes_under};
+use harness::{Nixbox, Running, Story, cannot_run, guest, processes_under, was_kept_waiting};
 use nix::sys::signal::Signal;
 
 /// Set by `scripts/test --all`: the long stories too.
@@ -57,6 +57,7 @@ const WITH_GUESTS: &[Story] = &[
 const LONG: &[Story] = &[
     ("fifty sigkills at random moments leave nothing", fifty_sigkills),
     ("ten runs at once do not disturb each other", ten_at_once),
+    ("a host with too much to do is nobody's configuration", busy_host),
 ];
 
 fn main() {
@@ -441,10 +442,53 @@ fn fifty_sigkills() {
 fn ten_at_once() {
     let running: Vec<_> =
         (0..10).map(|_| Nixbox::try_(guest("minimal")).args(["--timeout", "15m"]).patient().spawn()).collect();
+    let mut passed = 0;
     for run in running {
         let outcome = run.wait();
+        // Ten emulated machines are more than many a host carries. What comes of that is no failure of the guest's.
+        if was_kept_waiting(&outcome) {
+            eprintln!("could not tell: {}", outcome.report()["cause"]);
+            continue;
+        }
         assert_eq!(outcome.code(), 0, "{:#}", outcome.report());
+        passed += 1;
     }
+    assert!(passed >= 5, "{passed} of 10 passed");
+}
+
+/// Programs that compute without end, each in a session of its own: a kernel that groups by session gives each as much
+/// as it gives a machine.
+struct Hogs(Vec<std::process::Child>);
+
+impl Hogs {
+    fn new(count: usize) -> Self {
+        let hog = || std::process::Command::new("setsid").args(["sh", "-c", "while :; do :; done"]).spawn().unwrap();
+        Self((0..count).map(|_| hog()).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            hog.kill().unwrap();
+            hog.wait().unwrap();
+        }
+    }
+}
+
+fn busy_host() {
+    let cores = std::thread::available_parallelism().map_or(1, Into::into);
+    let hogs = Hogs::new(cores * 3);
+    let run = |name| Nixbox::try_(guest(name)).args(["--timeout", "15m"]).patient().spawn();
+    let (late, hung) = (run("trap-limited"), run("times-out-late"));
+    let (late, hung) = (late.wait(), hung.wait());
+    drop(hogs);
+    assert!(was_kept_waiting(&late), "{:#}", late.report());
+    assert!(late.report()["cause"].as_str().unwrap().starts_with("index.service failed: timed out; "));
+    assert!(late.stderr().contains("this host kept the machine waiting for a processor"), "{}", late.stderr());
+    // What waits in vain does so on any host.
+    assert_eq!(hung.code(), 1, "{:#}", hung.report());
+    assert!(hung.report()["cause"].as_str().unwrap().starts_with("wait-for-lock.service failed: timed out"));
 }
 
 /// The port and the process name that the hostile ones look for.

@@ -209,7 +209,8 @@ impl<'a> Ear<'a> {
                 } else {
                     format!("{name} runs and does not answer {}", sound.person)
                 };
-                fails.push(Finding::new(name, what).detail([why.clone()]).detail(self.words(name)));
+                let limit = (!denied).then(|| self.view.asking());
+                fails.push(Finding::new(name, what).detail([why.clone()]).detail(self.words(name)).ran_out(limit));
             }
         }
         conclude(self.view, id, fails, Vec::new(), || {
@@ -321,7 +322,10 @@ impl<'a> Ear<'a> {
         let Some(tone) = &self.sound.tone else { return self.skip(id, "it was not asked for") };
         let finding = |what: String| {
             let heard = serde_json::to_value(&tone.heard).unwrap_or_default();
-            Finding::new("tone", what).evidence("player", tone.player.as_str()).evidence("heard", heard)
+            Finding::new("tone", what)
+                .evidence("player", tone.player.as_str())
+                .evidence("heard", heard)
+                .ran_out(self.view.asking())
         };
         if tone.hung || tone.exit != 0 {
             let how = if tone.hung { "did not end".to_owned() } else { format!("ended with {}", tone.exit) };
@@ -420,6 +424,7 @@ impl<'a> Ear<'a> {
                 .detail(Some(recording.said.clone()).filter(|said| !said.is_empty()))
                 .evidence("recorder", recording.recorder.as_str())
                 .evidence("heard", heard)
+                .ran_out(self.view.asking())
         };
         let recorder = &recording.recorder;
         let wrong = match &recording.heard {

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{self, is_active, is_failed, pattern, said_by_manager};
-use super::{Finding, Judgement, View, conclude, sandbox, text};
+use super::{BUSY_HINT, Finding, Judgement, View, conclude, sandbox, strain, text};
 use crate::guest::facts::{Facts, Job, JournalLine, Unit};
+use crate::machine::RunDelay;
 use crate::report::{CheckResult, Status};
 
 /// How far the machine came.
@@ -65,7 +66,7 @@ pub(super) fn state(facts: &Facts) -> Boot {
 }
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
-    come_up(view.now, &view.boot, out);
+    come_up(view.now, &view.boot, &view.context.delay, out);
     out.results.push(CheckResult::new("boot.panic", Status::Pass, "no kernel panic"));
     out.results.push(CheckResult::new("boot.poweroff", Status::Pass, "stayed up"));
     out.results.push(oom(view));
@@ -76,7 +77,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
 }
 
 /// `boot.target` and `boot.emergency`, for a guest that could be looked into.
-pub(super) fn come_up(facts: &Facts, boot: &Boot, out: &mut Judgement) {
+pub(super) fn come_up(facts: &Facts, boot: &Boot, delay: &RunDelay, out: &mut Judgement) {
     let target = default_target(facts).map_or("the default target", |unit| unit.name.as_str());
     let calm = || CheckResult::new("boot.emergency", Status::Pass, "no emergency or rescue mode");
     match boot {
@@ -89,7 +90,7 @@ pub(super) fn come_up(facts: &Facts, boot: &Boot, out: &mut Judgement) {
         Boot::Emergency(by) => {
             let why = "not reached: emergency mode (see boot.emergency)";
             out.results.push(CheckResult::new("boot.target", Status::Skip, why));
-            out.results.push(emergency(facts, by));
+            out.results.push(emergency(facts, by, delay));
         }
         Boot::Stuck => {
             out.results.push(stuck(facts, target));
@@ -135,12 +136,14 @@ fn culprit(facts: &Facts) -> Option<&str> {
         .or_else(|| facts.units.iter().find(|unit| unit::is_refused(unit)).map(|unit| unit.name.as_str()))
 }
 
-fn emergency(facts: &Facts, by: &str) -> CheckResult {
+fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
     let since = facts.unit(by).map_or(0, |unit| unit.active_enter_us);
     let since = if since > 0 { format!(", {} after the kernel's start", text::micros(since)) } else { String::new() };
     let mode = if by.starts_with("rescue") { "rescue mode" } else { "emergency mode" };
     let mut result = CheckResult::new("boot.emergency", Status::Fail, "").evidence("mode", by.to_owned());
-    let cause = match culprit(facts) {
+    let culprit = culprit(facts);
+    let timed_out = facts.journal.iter().find(|line| TIMED_OUT_DEVICE.is_match(&line.message));
+    let cause = match culprit {
         Some(name) => {
             result = result.evidence("unit", text::clean(name));
             let lines = unit::tail(facts, name, 8);
@@ -165,15 +168,20 @@ fn emergency(facts: &Facts, by: &str) -> CheckResult {
                 None => format!("{name} is not there"),
             }
         }
-        None => {
-            let timed_out = facts.journal.iter().find(|line| TIMED_OUT_DEVICE.is_match(&line.message));
-            match timed_out {
-                Some(line) => line.message.clone(),
-                None => "the guest does not say why".to_owned(),
-            }
-        }
+        None => timed_out.map_or_else(|| "the guest does not say why".to_owned(), |line| line.message.clone()),
     };
     result.summary = text::clean(&format!("{mode}{since}: {cause}"));
+    let at = facts.unit(by).map_or(facts.now_us, |unit| unit.active_enter_us);
+    let limit = match culprit {
+        Some(name) if name.ends_with(".device") => Some(strain::usual(at)),
+        Some(name) => facts.unit(name).and_then(|unit| strain::limit(facts, unit)),
+        None => timed_out.is_some().then(|| strain::usual(at)),
+    };
+    if let Some(why) = limit.and_then(|(from, to)| strain::why(delay, from, to)) {
+        result.status = Status::Unknown;
+        result.summary = format!("{}; {why}", result.summary);
+        result.hint = Some(BUSY_HINT.to_owned());
+    }
     if result.detail.is_empty() {
         let lines =
             facts.journal.iter().filter(|line| line.priority <= 3 && !EMERGENCY_NOISE.is_match(&line.identifier));
@@ -536,6 +544,7 @@ fn time(view: &View<'_>) -> CheckResult {
             Finding::new("boot", format!("the boot took {words}, the limit is {told}"))
                 .evidence("seconds", took)
                 .evidence("limit", scaled)
+                .ran_out((0, us))
                 .hint("systemd-analyze critical-chain in the guest shows what it waited for (--keep)"),
         ]
     } else {

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::boot::{self, Boot};
 use super::unit::pattern;
-use super::{Judgement, Plan, finish, skip_the_rest, text};
+use super::{BUSY_HINT, Judgement, Plan, finish, skip_the_rest, strain, text};
 use crate::guest::facts::Facts;
+use crate::machine::RunDelay;
 use crate::report::{CheckResult, Status};
 
 /// How the run of a guest that did not come up ended.
@@ -43,6 +44,9 @@ pub struct NoBoot {
     pub seconds: f64,
     /// `kvm`, `hvf` or `tcg`.
     pub accelerator: String,
+    /// How long the machine waited for this host's processors.
+    #[serde(default)]
+    pub delay: RunDelay,
 }
 
 static PANIC: LazyLock<Regex> = LazyLock::new(|| pattern(r"Kernel panic - not syncing: ?(.*)"));
@@ -63,6 +67,9 @@ static TROUBLE: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)\[ *FAILED *\]|\[ *TIME *\]|\[DEPEND\]|mount(ing)?:? .*(fail|not found|unknown|no such|can't|invalid)|failed to mount|can't open /dev|timed out|does not exist|not appear|fsck.*(fail|error)|unable to|no such (file|device)|superblock",
     )
 });
+/// Of those, what comes of a limit of time.
+static WAITED_FOR: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)\[ *TIME *\]|timed out|does not exist|not appear|can't open /dev"));
 static NOISE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)plymouth|Dependency failed for|See 'systemctl status|journalctl"));
 /// PID 1's status and the console's line for what it waits for: `(1 of 2) Job x.service/start running (3s / no limit)`,
@@ -202,7 +209,7 @@ fn from_facts(evidence: &NoBoot, out: &mut Judgement) -> Option<CheckResult> {
     let state = boot::state(facts);
     match &state {
         Boot::Emergency(_) => {
-            boot::come_up(facts, &state, out);
+            boot::come_up(facts, &state, &evidence.delay, out);
             out.results.iter().find(|result| result.id == "boot.emergency").cloned()
         }
         // After a deadline the boot will not end either when its last jobs never do.
@@ -211,7 +218,7 @@ fn from_facts(evidence: &NoBoot, out: &mut Judgement) -> Option<CheckResult> {
             is_long(seconds?, evidence).then(|| boot::stuck(facts, &target_name(facts)))
         }
         Boot::NotReached if evidence.end == End::Deadline => {
-            boot::come_up(facts, &state, out);
+            boot::come_up(facts, &state, &evidence.delay, out);
             out.results.iter().find(|result| result.id == "boot.target").cloned()
         }
         _ => None,
@@ -224,9 +231,9 @@ fn target_name(facts: &Facts) -> String {
 }
 
 /// Whether waiting so long is what kept the boot from ending, rather than a slow host: a quarter of all the time, and
-/// at least 10 s.
+/// at least 10 s, in which this host let the machine run.
 fn is_long(seconds: f64, evidence: &NoBoot) -> bool {
-    seconds >= 10.0 && seconds >= evidence.seconds / 4.0
+    seconds >= 10.0 && seconds >= evidence.seconds / 4.0 && strain::why_lately(&evidence.delay, seconds).is_none()
 }
 
 fn emergency(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
@@ -243,7 +250,17 @@ fn emergency(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
         None => stamp_off(&lines[at]).to_owned(),
     };
     let summary = format!("{stage}, within {}: {why}", after(evidence));
-    Some(fail("boot.emergency", summary, around(lines, at)))
+    let result = fail("boot.emergency", summary, around(lines, at));
+    let waited_for = cause.is_some_and(|line| WAITED_FOR.is_match(line));
+    Some(match strain::why_lately(&evidence.delay, evidence.seconds).filter(|_| waited_for) {
+        Some(strained) => CheckResult {
+            status: Status::Unknown,
+            summary: format!("{}; {strained}", result.summary),
+            hint: Some(BUSY_HINT.to_owned()),
+            ..result
+        },
+        None => result,
+    })
 }
 
 fn ended(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
@@ -282,6 +299,7 @@ fn stuck(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
         let result = fail("boot.target", summary, lines);
         return Some(result.evidence("job", text::clean(unit)).evidence("running_s", seconds));
     }
+    strain::why_lately(&evidence.delay, evidence.seconds / 4.0).is_none().then_some(())?;
     // Before PID 1 is systemd, the last line says what is being done.
     let last = lines.last()?;
     let step = STEP.find(last)?;
@@ -322,12 +340,14 @@ fn cannot_tell(lines: &[String], evidence: &NoBoot) -> CheckResult {
     };
     let status = evidence.status.as_deref().filter(|status| !status.trim().is_empty());
     let status = status.map_or_else(String::new, |status| format!("; PID 1's last status: {status}"));
-    let result = CheckResult::new("boot.target", Status::Unknown, text::clean(&format!("{why}{status}")))
+    let strained = strain::why_lately(&evidence.delay, evidence.seconds);
+    let host = strained.iter().map(|why| format!("; {why}")).collect::<String>();
+    let result = CheckResult::new("boot.target", Status::Unknown, text::clean(&format!("{why}{status}{host}")))
         .detail(lines[lines.len().saturating_sub(10)..].iter().cloned());
-    if evidence.end == End::Deadline {
-        result.hint("--timeout gives it longer; --keep leaves it up for a look")
-    } else {
-        result
+    match evidence.end {
+        End::Deadline if strained.is_some() => result.hint(BUSY_HINT),
+        End::Deadline => result.hint("--timeout gives it longer; --keep leaves it up for a look"),
+        _ => result,
     }
 }
 
@@ -347,6 +367,17 @@ mod tests {
         facts: Option<Facts>,
         seconds: f64,
     ) -> (CheckResult, Exit) {
+        judged_on(RunDelay::default(), end, console, status, facts, seconds)
+    }
+
+    fn judged_on(
+        delay: RunDelay,
+        end: End,
+        console: &str,
+        status: Option<&str>,
+        facts: Option<Facts>,
+        seconds: f64,
+    ) -> (CheckResult, Exit) {
         let plan = plan(&Promises::default(), &Settings::default(), &Selection::default());
         let evidence = NoBoot {
             end,
@@ -355,6 +386,7 @@ mod tests {
             facts,
             seconds,
             accelerator: "tcg".to_owned(),
+            delay,
         };
         let judgement = judge_no_boot(&plan, &evidence);
         let told: Vec<_> = judgement
@@ -365,6 +397,26 @@ mod tests {
             .collect();
         assert_eq!(told.len(), 1, "{told:?}");
         (told[0].clone(), verdict(&judgement.results).exit)
+    }
+
+    #[test]
+    fn a_host_that_was_too_busy_is_nobodys_configuration() {
+        let busy = || RunDelay { start_us: 0, slices: vec![90; 60] };
+        let calm = || RunDelay { slices: [vec![90; 5], vec![5; 55]].concat(), ..busy() };
+        let judged = |delay, console, status| judged_on(delay, End::Deadline, console, status, None, 300.0);
+        let job = Some("(1 of 2) Job x.service/start running (4min 2s / no limit)");
+        let device = "stage 1 here\n[ TIME ] Timed out waiting for device /dev/vdb.\nYou are in emergency mode.";
+        let step = "stage-2-init: running activation script...";
+        for (console, status) in [("", job), (device, None), (step, None)] {
+            let (result, exit) = judged(busy(), console, status);
+            assert_eq!((result.status, exit), (Status::Unknown, Exit::Unknown), "{result:?}");
+            assert!(result.summary.contains("this host kept the machine waiting for a processor 90 %"), "{result:?}");
+            assert_eq!(result.hint.as_deref(), Some(BUSY_HINT));
+            assert_eq!(judged(calm(), console, status).1, Exit::Boot, "{console}");
+        }
+        // What needs no limit of time is as wrong on a busy host.
+        let (result, exit) = judged(busy(), "mount: wrong fs type\nYou are in emergency mode.", None);
+        assert_eq!((result.status, exit), (Status::Fail, Exit::Boot));
     }
 
     #[test]

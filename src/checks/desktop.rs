@@ -1367,7 +1367,8 @@ impl<'a> Scene<'a> {
                 format!("{PORTAL} does not answer: {}{}", text::clean(&why), state.unwrap_or_default()),
             )
             .detail(unit::tail(facts, unit, 6))
-            .hint("applications wait for it up to 25 s each before they show a window"),
+            .hint("applications wait for it up to 25 s each before they show a window")
+            .ran_out(portal.known.then(|| self.view.asking())),
         )
     }
 

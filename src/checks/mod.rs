@@ -9,6 +9,7 @@
 //! Where does a rule live?
 //! * what a unit's state means, why a unit failed, what the root of a chain is: `unit`
 //! * what the sandbox explains, and which evidence that takes: `sandbox`
+//! * what this host's load explains: `strain`
 //! * a check's own judgement: the file named as its id begins (`http` and `timers`, which ask the guest to do
 //!   something, are in `script`)
 //! * a guest that did not come up: `comedown`
@@ -30,6 +31,7 @@ pub mod plan;
 mod sandbox;
 mod script;
 mod services;
+pub(crate) mod strain;
 mod text;
 mod unit;
 mod users;
@@ -50,7 +52,7 @@ pub use verdict::{Outcome, counts_as_failure, counts_as_unknown, verdict};
 use crate::guest::desktop::Desktop;
 use crate::guest::facts::{Facts, Unit};
 use crate::guest::sound::Sound;
-use crate::machine::NetworkPolicy;
+use crate::machine::{NetworkPolicy, RunDelay};
 use crate::report::{CheckResult, NotTested, Status};
 use unit::Fault;
 
@@ -91,6 +93,8 @@ pub struct Context {
     pub memory_mib: Option<u64>,
     /// Whether the host itself could resolve a name; `None` when it was not tried.
     pub host_resolves: Option<bool>,
+    /// How long the machine waited for this host's processors.
+    pub delay: RunDelay,
 }
 
 impl Context {
@@ -162,6 +166,7 @@ pub fn judge(plan: &Plan, looks: &Looks, context: &Context) -> Judgement {
         desktop::judge(&view, &mut out);
         audio::judge(&view, &mut out);
         script::judge(&view, &mut out);
+        strain::spare_consequences(&view, &mut out);
     } else {
         skip_the_rest(plan, &mut out, "the boot did not finish");
     }
@@ -249,6 +254,11 @@ impl<'a> View<'a> {
         Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {fact}: {why}"))))
     }
 
+    /// The time since the boot's end, in which everything was asked: the limit of what was asked of the guest.
+    fn asking(&self) -> (u64, u64) {
+        (self.now.manager.finish_us, u64::MAX)
+    }
+
     fn wants(&self, id: &str) -> bool {
         self.plan.has(id)
     }
@@ -274,11 +284,20 @@ struct Finding {
     detail: Vec<String>,
     evidence: Vec<(&'static str, Value)>,
     hint: Option<String>,
+    /// The limit of time that ran out, from when to when on the guest's clock in µs, where that is all that is wrong.
+    limit: Option<(u64, u64)>,
 }
 
 impl Finding {
     fn new(item: impl Into<String>, summary: impl Into<String>) -> Self {
-        Self { item: item.into(), summary: summary.into(), detail: Vec::new(), evidence: Vec::new(), hint: None }
+        Self {
+            item: item.into(),
+            summary: summary.into(),
+            detail: Vec::new(),
+            evidence: Vec::new(),
+            hint: None,
+            limit: None,
+        }
     }
 
     fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
@@ -295,9 +314,18 @@ impl Finding {
         self.hint = Some(hint.into());
         self
     }
+
+    fn ran_out(mut self, limit: impl Into<Option<(u64, u64)>>) -> Self {
+        self.limit = limit.into();
+        self
+    }
 }
 
-/// Makes one result of what a check found: failures first, then warnings, else the pass's line.
+/// What to do about a host that was too busy.
+const BUSY_HINT: &str = "run it again when this host has less to do, or fewer machines at once";
+
+/// Makes one result of what a check found: failures first, then what this host's load explains, then warnings, else the
+/// pass's line.
 fn conclude(
     view: &View<'_>,
     id: &str,
@@ -305,8 +333,19 @@ fn conclude(
     warns: Vec<Finding>,
     pass: impl FnOnce() -> String,
 ) -> CheckResult {
+    let mut late = Vec::new();
+    let fails = fails.into_iter().filter_map(|mut finding| {
+        let why = finding.limit.and_then(|(from, to)| strain::why(&view.context.delay, from, to));
+        match why.filter(|_| view.allowed(id, &finding.item).is_none()) {
+            None => return Some(finding),
+            Some(why) => finding.summary = format!("{}; {why}", finding.summary),
+        }
+        late.push(finding.hint(BUSY_HINT));
+        None
+    });
+    let fails: Vec<Finding> = fails.collect();
     let reasons: Vec<Option<&str>> = fails.iter().map(|finding| view.allowed(id, &finding.item)).collect();
-    if !fails.is_empty() && reasons.iter().all(Option::is_some) {
+    if !fails.is_empty() && late.is_empty() && reasons.iter().all(Option::is_some) {
         // Each of them is accepted: it stays a failure that says so.
         let unique: BTreeSet<&str> = reasons.into_iter().flatten().collect();
         let reason = unique.into_iter().collect::<Vec<_>>().join("; ");
@@ -322,7 +361,10 @@ fn conclude(
     let fails: Vec<Finding> =
         fails.into_iter().zip(&reasons).filter(|(_, reason)| reason.is_none()).map(|(finding, _)| finding).collect();
     if !fails.is_empty() {
-        return told(id, Status::Fail, fails).detail(accepted);
+        return told(id, Status::Fail, fails).detail(accepted).detail(late.into_iter().map(|finding| finding.summary));
+    }
+    if !late.is_empty() {
+        return told(id, Status::Unknown, late).detail(accepted);
     }
     if !warns.is_empty() {
         return told(id, Status::Warn, warns);

@@ -1,7 +1,7 @@
 //! What the guest was asked to do: `script.*`, `services.http`, `services.timers`.
 
 use super::unit::{self, is_failed};
-use super::{Finding, Judgement, View, conclude, plan, sandbox, text};
+use super::{Finding, Judgement, View, conclude, plan, sandbox, strain, text};
 use crate::config::{self, Http, Script};
 use crate::guest::facts::{HttpAnswer, ScriptOutcome};
 use crate::machine::NetworkPolicy;
@@ -109,7 +109,8 @@ fn judge_script(view: &View<'_>, id: &str, name: &str, script: &Script, outcome:
             let finding = Finding::new(name, format!("{name}: {wrong}{tries}"))
                 .detail(output())
                 .evidence("exit", outcome.exit)
-                .evidence("attempts", attempts);
+                .evidence("attempts", attempts)
+                .ran_out(outcome.error.is_some().then(|| view.asking()));
             conclude(view, id, vec![finding], Vec::new(), String::new)
         }
         None => {
@@ -176,7 +177,8 @@ fn wrong_answer(
         Finding::new(name, format!("{name}: {} {url}: {wrong}", request.method.0))
             .detail(text::clean_all(answer.body.lines().take(6)))
             .evidence("status", answer.status)
-            .evidence("url", url),
+            .evidence("url", url)
+            .ran_out(answer.error.as_deref().is_some_and(is_late).then(|| view.asking())),
     )
 }
 
@@ -220,11 +222,14 @@ fn timers(view: &View<'_>, out: &mut Judgement) {
         if lines.is_empty() {
             lines = text::clean_all(outcome.stderr.lines().chain(outcome.stdout.lines()));
         }
+        let late = outcome.error.as_deref().is_some_and(is_late).then(|| view.asking());
+        let limit = unit.filter(|_| failed).and_then(|unit| strain::limit(view.now, unit)).or(late);
         fails.push(
             Finding::new(timer, format!("{name}, run once for {timer}: {how}"))
                 .detail(lines)
                 .evidence("timer", text::clean(timer))
-                .evidence("exit", outcome.exit),
+                .evidence("exit", outcome.exit)
+                .ran_out(limit),
         );
     }
     let result = match untold.filter(|_| fails.is_empty()) {

@@ -11,7 +11,7 @@ use super::unit::{
     self, Fault, Skipped, ended_well, is_active, is_auto_restart, is_called_for, is_failed, is_refused, pattern,
     said_by_manager,
 };
-use super::{Finding, Judgement, View, conclude, desktop, sandbox, text};
+use super::{Finding, Judgement, View, conclude, desktop, sandbox, strain, text};
 use crate::guest::facts::Unit;
 use crate::report::{CheckResult, Status};
 
@@ -157,7 +157,8 @@ fn still_starting(view: &View<'_>, unit: &Unit) -> Standing {
     }
     Standing::Missing(
         Finding::new(&unit.name, format!("{} has been starting for {}", unit.name, text::seconds(since)))
-            .detail(unit::tail(view.now, &unit.name, 6)),
+            .detail(unit::tail(view.now, &unit.name, 6))
+            .ran_out((unit.state_change_us, view.now.now_us)),
     )
 }
 
@@ -327,7 +328,8 @@ fn failed_units(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut
         let mut finding = Finding::new(name, summary)
             .detail(unit::tail(view.now, name, 8))
             .evidence("unit", text::clean(name))
-            .evidence("result", text::clean(&unit.result));
+            .evidence("result", text::clean(&unit.result))
+            .ran_out(strain::limit(view.now, unit));
         if let Some(service) = &unit.service {
             finding = finding.evidence("exit_status", service.exit_status);
         }
@@ -484,7 +486,8 @@ fn restart_loop(view: &View<'_>, out: &mut Judgement) {
                 .detail(unit::tail(view.now, &unit.name, 8))
                 .evidence("unit", text::clean(&unit.name))
                 .evidence("restarts", service.restarts)
-                .evidence("clean_exit", clean),
+                .evidence("clean_exit", clean)
+                .ran_out(strain::limit(view.now, unit)),
         );
     }
     out.results.push(conclude(view, id, fails, warns, || "no service is restarted again and again".to_owned()));

@@ -307,6 +307,102 @@ fn a_healthy_machine_passes_every_check() {
     assert_eq!(verdict(&judgement.results).exit, Exit::Pass);
 }
 
+// --- a busy host ---
+
+/// A host that kept the machine waiting for so many per cent of the time, up to the boot's end and since.
+fn waiting(before: u8, since: u8) -> impl FnOnce(&mut Context) {
+    move |context| context.delay.slices = [vec![before; 2], vec![since; 20]].concat()
+}
+
+fn timed_out(name: &str) -> Unit {
+    Unit { result: "timeout".into(), condition_us: 12_000_000, state_change_us: 50_000_000, ..failed(name, 0) }
+}
+
+#[test]
+fn a_limit_that_ran_out_says_nothing_on_a_busy_host() {
+    let of = |before, since| guest().promised(timed_out("db.service")).context(waiting(before, since));
+    let judgement = of(90, 80).passes();
+    let told = result(&judgement, "services.failed-units");
+    assert_eq!(told.status, Status::Unknown);
+    let words = "db.service failed: timed out; this host kept the machine waiting for a processor 80 % of that time";
+    assert_eq!(told.summary, words);
+    assert_eq!(told.hint.as_deref(), Some(BUSY_HINT));
+    assert_eq!(told.evidence["items"], serde_json::json!(["db.service"]));
+    assert_eq!(verdict(&judgement.results).exit, Exit::Unknown);
+    // A guest that hangs waits for nothing: what was before its limit began does not excuse it.
+    of(90, 40).breaks("services.failed-units", "db.service failed: timed out");
+    guest().promised(timed_out("db.service")).breaks("services.failed-units", "db.service failed: timed out");
+}
+
+#[test]
+fn what_comes_of_it_is_not_known_either_and_what_does_not_is() {
+    let late = || guest().promised(timed_out("db.service")).context(waiting(90, 90));
+    let no_port = late().facts(|facts| facts.listeners.clear());
+    let judgement = no_port.passes();
+    assert_eq!(status(&judgement, "services.ports"), Status::Unknown);
+    assert!(result(&judgement, "services.ports").summary.contains("it may come of db.service, which ran out of time"));
+    let other = late().promised(failed("web.service", 1));
+    let judgement = other.breaks("services.failed-units", "web.service failed: exit code 1");
+    assert!(result(&judgement, "services.failed-units").detail.iter().any(|line| line.contains("db.service failed")));
+    // An accepted failure stays one.
+    let accepted = late().toml("[allow]\n\"services.failed-units:db.service\" = \"known\"");
+    assert_eq!(result(&accepted.judge(), "services.failed-units").allowed.as_deref(), Some("known"));
+}
+
+#[test]
+fn limits_of_all_kinds_say_nothing_on_a_busy_host() {
+    let busy = |guest: Guest| guest.context(waiting(90, 90));
+    let own_words = guest()
+        .promised(Unit { condition_us: 12_000_000, state_change_us: 50_000_000, ..failed("job.service", 1) })
+        .journal(line("job.service", "Error: timeout exceeded waiting for the database"));
+    let watchdog = Unit { result: "watchdog".into(), ..timed_out("dog.service") };
+    let mut looping =
+        Unit { active_state: "activating".into(), sub_state: "auto-restart".into(), ..timed_out("loop.service") };
+    looping.service.as_mut().unwrap().restarts = 3;
+    let starting = Unit {
+        active_state: "activating".into(),
+        sub_state: "start".into(),
+        state_change_us: 1_000_000,
+        active_enter_us: 0,
+        ..timed_out("slow.service")
+    };
+    let late = ScriptOutcome { error: Some("did not end in time".into()), attempts: 1, ..ScriptOutcome::default() };
+    let script = guest().toml("[script.s]\nrun = \"true\"").facts(|facts| {
+        facts.scripts.insert("s".into(), late.clone());
+    });
+    let timer = guest().toml("[checks]\ntimers = [\"b.timer\"]").facts(|facts| {
+        facts.timers.insert("b.timer".into(), late.clone());
+    });
+    let slow = guest().promised(starting).facts(|facts| facts.now_us = 900_000_000);
+    for (guest, id) in [
+        (own_words, "services.failed-units"),
+        (guest().promised(watchdog), "services.failed-units"),
+        (guest().promised(looping), "services.restart-loop"),
+        (slow, "services.promised"),
+        (script, "script.s"),
+        (timer, "services.timers"),
+    ] {
+        let fails = guest.judge().results.iter().any(|result| result.id == id && counts_as_failure(result));
+        assert!(fails, "{id}: {:#?}", guest.judge());
+        let judgement = busy(guest).passes();
+        assert_eq!(status(&judgement, id), Status::Unknown, "{judgement:#?}");
+    }
+}
+
+#[test]
+fn a_device_that_is_late_on_a_busy_host_is_no_emergency_of_the_configurations() {
+    let of = |percent| {
+        guest()
+            .unit(inactive("multi-user.target"))
+            .unit(active("emergency.target"))
+            .unit(Unit { broken_requirements: vec!["data.mount".into()], ..inactive("local-fs.target") })
+            .unit(Unit { broken_requirements: vec!["dev-vdb.device".into()], ..inactive("data.mount") })
+            .context(waiting(percent, percent))
+    };
+    assert_eq!(status(&of(90).judge(), "boot.emergency"), Status::Unknown);
+    assert_eq!(status(&of(30).judge(), "boot.emergency"), Status::Fail);
+}
+
 // --- boot ---
 
 #[test]
@@ -1211,6 +1307,7 @@ proptest! {
             facts: Some(first),
             seconds: 60.0,
             accelerator: "tcg".into(),
+            delay: RunDelay::default(),
         };
         assert_harmless(&judge_no_boot(&plan, &evidence));
     }

@@ -7,6 +7,7 @@
 //! * [`screen`]: what it shows, and input
 //! * [`accel`]: which accelerator works here, by proof
 //! * [`sound`]: its sound card, and what is heard of it
+//! * [`delay`]: how long it waits for this host's processors
 //! * [`rundir`]: where a run's files lie
 //! * [`window`]: what a person sees and hears of it in a demo
 //!
@@ -31,6 +32,7 @@ use crate::names::{artifact, run_file};
 
 pub mod accel;
 pub mod console;
+pub mod delay;
 pub mod jail;
 pub mod process;
 pub mod qmp;
@@ -41,6 +43,7 @@ pub mod spec;
 pub mod window;
 
 pub use accel::AccelWish;
+pub use delay::RunDelay;
 pub use jail::{JailKind, JailOptions};
 pub use process::find_program;
 pub use rundir::RunDir;
@@ -146,7 +149,8 @@ pub struct Machine {
     qemu_version: String,
     command_line: Vec<String>,
     ears: Ears,
-    pid: Option<i32>,
+    pid: Option<u32>,
+    delay: delay::Recorder,
     console: Capture,
     runner: Process,
     daemon: Option<Process>,
@@ -206,7 +210,7 @@ impl Machine {
             .await
             .map_err(|error| Failure::host("could not start the jail").why(error))?;
         let stream = connected(&qmp_listener, &runner).await?;
-        let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+        let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
         let (qmp, qmp_events) = match Qmp::negotiate(stream, START_LIMIT).await {
             Ok(link) => link,
             Err(error) => return Err(unanswered(&runner, &error).await),
@@ -226,6 +230,10 @@ impl Machine {
             tasks.spawn(forward_daemon(daemon.ended(), daemon.output().clone(), sender.clone()));
         }
         tasks.spawn(watch_disk(spec.run_dir.clone(), jail.disk_limit, sender));
+        let delay = delay::Recorder::new();
+        if let Some(pid) = pid {
+            tasks.spawn(delay.clone().record(pid));
+        }
         let qmp = Arc::new(qmp);
         Ok(Self {
             screen: Screen::new(Arc::clone(&qmp), spec.run_dir.clone()),
@@ -234,6 +242,7 @@ impl Machine {
             command_line: pid.map(command_line).unwrap_or_default(),
             ears,
             pid,
+            delay,
             lines: console.last_line(),
             console,
             runner,
@@ -278,10 +287,17 @@ impl Machine {
         &self.command_line
     }
 
-    /// How much processor time QEMU has taken so far; `None` where the system does not tell. A guest that does nothing
-    /// takes next to none, under emulation too.
-    pub fn cpu_time(&self) -> Option<Duration> {
-        process::cpu_time(u32::try_from(self.pid?).ok()?)
+    /// How much processor time QEMU has taken so far, or waited for; `None` where the system does not tell. A guest that
+    /// does nothing wants next to none, under emulation too.
+    pub fn wanted_time(&self) -> Option<Duration> {
+        let pid = self.pid?;
+        let waited = process::run_delays(pid).unwrap_or_default();
+        Some(process::cpu_time(pid)? + waited.values().sum::<Duration>())
+    }
+
+    /// How long QEMU waits for this host's processors; it says nothing where the system does not tell.
+    pub fn delay(&self) -> &delay::Recorder {
+        &self.delay
     }
 
     /// What the runner's own arguments open to the guest beyond the store (see [`spec::openings`]).
@@ -671,7 +687,7 @@ fn over_limit(run_dir: &Path, limit: u64) -> Option<String> {
 }
 
 /// A process's command line, bounded (proc_pid_cmdline(5)).
-fn command_line(pid: i32) -> Vec<String> {
+fn command_line(pid: u32) -> Vec<String> {
     let Ok(line) = std::fs::read(format!("/proc/{pid}/cmdline")) else { return Vec::new() };
     line.split(|byte| *byte == 0)
         .filter(|word| !word.is_empty())

@@ -1,6 +1,7 @@
 //! A jailed program with a task that attends to it: tells how it ended, captures what it says, kills all at the end.
 //! And what the system tells of a process.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -139,6 +140,19 @@ pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
     Some(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
+/// How long each of a process's threads has waited for a processor since it began, by its id (`run_delay` of
+/// `/proc/PID/task/TID/schedstat`, in the kernel's scheduler/sched-stats). `None` where the system does not tell.
+pub(crate) fn run_delays(pid: u32) -> Option<BTreeMap<u32, Duration>> {
+    let delay = |thread: std::fs::DirEntry| {
+        let told = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let nanoseconds = told.split_whitespace().nth(1)?.parse().ok()?;
+        Some((thread.file_name().to_str()?.parse().ok()?, Duration::from_nanos(nanoseconds)))
+    };
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let delays: BTreeMap<_, _> = threads.flatten().filter_map(delay).collect();
+    (!delays.is_empty()).then_some(delays)
+}
+
 /// What Linux tells of a process (proc_pid_stat(5)), from field 3 on: the name, field 2, may hold anything.
 fn statistics(pid: u32) -> Option<String> {
     Some(std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(')')?.1.to_owned())
@@ -207,7 +221,8 @@ mod tests {
         let (then, begun) = (cpu_time(pid).unwrap(), std::time::Instant::now());
         while begun.elapsed() < Duration::from_secs(10) && cpu_time(pid).unwrap() == then {}
         assert!(cpu_time(pid).unwrap() > then);
-        assert_eq!((start_time(u32::MAX), cpu_time(u32::MAX)), (None, None));
+        assert!(run_delays(pid).unwrap().contains_key(&pid));
+        assert_eq!((start_time(u32::MAX), cpu_time(u32::MAX), run_delays(u32::MAX)), (None, None, None));
         assert_eq!(statistic(" S 1 2 3", 4), Some(1));
     }
 

@@ -33,7 +33,7 @@ const LOST_INTERVAL: Duration = Duration::from_secs(5);
 /// 270 boots on a busy host of two cores. A machine that is started again comes up; a guest that waits for something
 /// without a word (a disk that is not there) waits again, and is then told as what it is.
 const STALL_LIMIT: Duration = Duration::from_secs(15);
-/// A guest that takes less than this share of one processor does nothing.
+/// A guest that wants less than this share of one processor does nothing.
 const IDLE_SHARE: f64 = 0.25;
 
 /// What a boot came to.
@@ -112,13 +112,13 @@ struct Idle {
 }
 
 impl Idle {
-    /// Looks at how much processor time was taken by now; answers how long next to none was.
-    fn glance(&mut self, taken: Option<Duration>) -> Duration {
-        let (Some(taken), now) = (taken, Instant::now()) else { return Duration::ZERO };
+    /// Looks at how much processor time was wanted by now; answers how long next to none was.
+    fn glance(&mut self, wanted: Option<Duration>) -> Duration {
+        let (Some(wanted), now) = (wanted, Instant::now()) else { return Duration::ZERO };
         let share = self.last.map_or(1.0, |(at, before)| {
-            taken.saturating_sub(before).as_secs_f64() / now.saturating_duration_since(at).as_secs_f64().max(0.001)
+            wanted.saturating_sub(before).as_secs_f64() / now.saturating_duration_since(at).as_secs_f64().max(0.001)
         });
-        self.last = Some((now, taken));
+        self.last = Some((now, wanted));
         if share > IDLE_SHARE {
             self.since = None;
             return Duration::ZERO;
@@ -229,7 +229,7 @@ impl Boot<'_> {
                 () = &mut booted => return ComeUp::Up,
                 _ = glance.tick() => {
                     let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
-                    let still = idle.glance(machine.cpu_time());
+                    let still = idle.glance(machine.wanted_time());
                     if still > IDLE_LIMIT && endless {
                         return not_up(End::Deadline, status);
                     }

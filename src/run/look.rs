@@ -94,12 +94,15 @@ impl Look<'_> {
     /// A guest that is up. The inner error: it went away while it was looked at.
     async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Seen, End>> {
         let (screen, capture, ears) = (machine.screen().clone(), machine.sound_file(), machine.ears().clone());
+        let delay = machine.delay().clone();
         let look = async {
-            let looks = self.look(guest).await?;
+            let (looks, seen_at) = self.look(guest).await?;
+            let now_us = looks.first.now_us;
             let (looks, painted) = self.desktop(guest, looks, screen).await;
-            Ok((self.sound(guest, looks, &capture, &ears).await, painted))
+            let looks = self.sound(guest, looks, &capture, &ears).await;
+            Ok((looks, painted, delay.taken(now_us, seen_at)))
         };
-        let (looks, painted) = tokio::select! {
+        let (looks, painted, delay) = tokio::select! {
             looks = look => looks?,
             fate = boot::gone(machine) => return fate.map(Err),
         };
@@ -110,19 +113,24 @@ impl Look<'_> {
             no_router: self.no_router,
             memory_mib: Some(self.memory_mib),
             host_resolves: None,
+            delay,
         };
+        if let Some(note) = checks::strain::note(&context.delay) {
+            self.events.note(note);
+        }
         let promises = &self.plan.promises;
         self.keep_facts(&Judged { promises, looks: Some(&looks), no_boot: None, context: Some(&context) });
         let systemd = Some(looks.now().manager.version.clone()).filter(|version| !version.is_empty());
         Ok(Ok(Seen { judgement: checks::judge(self.plan, &looks, &context), systemd, painted }))
     }
 
-    /// The first look, and another one when something has not settled yet.
-    async fn look(&self, guest: &Guest) -> Result<Looks> {
+    /// The first look, when that was, and another one when something has not settled yet.
+    async fn look(&self, guest: &Guest) -> Result<(Looks, Instant)> {
         self.events.doing("looking at units, journal, network, users");
         let wanted = self.wanted();
         let patience = self.limits().patience;
         guest.warm(patience).await.map_err(|error| boot::closed(&error))?;
+        let seen_at = Instant::now();
         let first = guest.look(&wanted, &self.limits()).await;
         let mut later: Option<Facts> = None;
         let settle = self.plan.settings.settle;
@@ -154,7 +162,7 @@ impl Look<'_> {
             // Without an address no name could be resolved.
             facts.network.resolves = guest.resolve(wanted.resolve.as_deref(), &self.limits()).await.unwrap_or(None);
         }
-        Ok(Looks { first, later, ..Looks::default() })
+        Ok((Looks { first, later, ..Looks::default() }, seen_at))
     }
 
     /// The desktop, where one is promised, and what became of the rest while it was waited for.
@@ -225,16 +233,21 @@ impl Look<'_> {
         seconds: f64,
     ) -> Seen {
         // After a panic or a power-off nobody is there to answer.
-        let facts = match end {
+        let look = match end {
             End::Deadline => {
                 let look = async {
                     guest.warm(LAST_LOOK).await.ok()?;
-                    Some(guest.look(&Wanted { units: self.wanted().units, ..Wanted::default() }, &self.limits()).await)
+                    let seen_at = Instant::now();
+                    let wanted = Wanted { units: self.wanted().units, ..Wanted::default() };
+                    Some((guest.look(&wanted, &self.limits()).await, seen_at))
                 };
                 tokio::time::timeout(LAST_LOOK * 2, look).await.ok().flatten()
             }
             _ => None,
         };
+        let (now_us, seen_at) = look.as_ref().map_or((0, Instant::now()), |(facts, at)| (facts.now_us, *at));
+        let delay = machine.delay().taken(now_us, seen_at);
+        let facts = look.map(|(facts, _)| facts);
         let evidence = NoBoot {
             end,
             console_tail: machine.console().tail(CONSOLE_LINES),
@@ -242,6 +255,7 @@ impl Look<'_> {
             facts,
             seconds,
             accelerator: self.accel.name().to_owned(),
+            delay,
         };
         let promises = &self.plan.promises;
         self.keep_facts(&Judged { promises, looks: None, no_boot: Some(&evidence), context: None });

@@ -144,6 +144,12 @@ pub(crate) fn expected() -> Result<serde_json::Map<String, Value>, String> {
     }
 }
 
+/// Whether a run could not tell because this host had too much else to do: no answer, to be asked for again.
+pub(crate) fn was_kept_waiting(outcome: &Outcome) -> bool {
+    let cause = outcome.report()["cause"].as_str().unwrap_or_default().to_owned();
+    outcome.code() == 5 && cause.contains("this host kept the machine waiting")
+}
+
 /// What is wrong with what was said of a guest, by its entry in [`expected`].
 pub(crate) fn complaints(wanted: &Value, outcome: &Outcome) -> Vec<String> {
     complaints_of(wanted, outcome.code().into(), &outcome.report())
@@ -157,7 +163,7 @@ pub(crate) fn complaints_of(wanted: &Value, exit: i64, report: &Value) -> Vec<St
     let fails = ids("fails");
     let mut wrong = Vec::new();
     if Some(exit) != wanted["exit"].as_i64() {
-        wrong.push(format!("exit {exit} instead of {}", wanted["exit"]));
+        wrong.push(format!("exit {exit} instead of {}, cause {}", wanted["exit"], report["cause"]));
     }
     let failed = with_status(report, "fail");
     if failed != fails {

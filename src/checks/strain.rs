@@ -1,0 +1,77 @@
+//! What this host's load explains: a limit of time that ran out while the machine was kept waiting for a processor says
+//! nothing about the configuration, nor does what comes of it. A guest that hangs waits for nothing of the host's, so
+//! its limits count on a busy host too.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::unit::{own_lines, pattern};
+use super::{Judgement, View};
+use crate::guest::facts::{Facts, Unit};
+use crate::machine::RunDelay;
+use crate::report::Status;
+
+/// The share of a limit's time from which on it says nothing. Of two machines at once on two cores (TCG, two virtual
+/// processors each) the one that boots waits a third of the time, of ten at once nine tenths.
+const MOST: f64 = 0.5;
+/// systemd's usual limit (`DefaultTimeoutStartSec=`, `DefaultDeviceTimeoutSec=`), where it is not known when it began.
+const USUAL_LIMIT_US: u64 = 90_000_000;
+const KEPT_WAITING: &str = "this host kept the machine waiting for a processor";
+/// What programs say of limits of their own.
+static RAN_OUT: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)\btimed? ?out|\btimeout (was )?(reached|exceeded|expired)|deadline exceeded|took too long")
+});
+
+/// Why a limit that ran out between these readings of the guest's clock says nothing, if so.
+pub(super) fn why(delay: &RunDelay, from_us: u64, to_us: u64) -> Option<String> {
+    words(delay.share(from_us, to_us)?)
+}
+
+/// The same of the last so many seconds.
+pub(super) fn why_lately(delay: &RunDelay, seconds: f64) -> Option<String> {
+    words(delay.share_of_last(seconds)?)
+}
+
+/// What a person is told of a host that was too busy for the machine.
+pub(crate) fn note(delay: &RunDelay) -> Option<String> {
+    let share = delay.share_of_last(f64::INFINITY).filter(|share| *share >= MOST)?;
+    let percent = share * 100.0;
+    Some(format!("{KEPT_WAITING} {percent:.0} % of the time"))
+}
+
+fn words(share: f64) -> Option<String> {
+    (share >= MOST).then(|| format!("{KEPT_WAITING} {:.0} % of that time", share * 100.0))
+}
+
+/// When the limit of time ran that ended this unit, on the guest's clock in µs; `None` where it ended for another reason.
+pub(super) fn limit(facts: &Facts, unit: &Unit) -> Option<(u64, u64)> {
+    let by_manager = matches!(unit.result.as_str(), "timeout" | "watchdog");
+    let by_itself = || own_lines(&facts.journal, &unit.name).last().is_some_and(|line| RAN_OUT.is_match(&line.message));
+    (by_manager || by_itself()).then(|| {
+        let to = if unit.state_change_us > 0 { unit.state_change_us } else { facts.now_us };
+        let tried = Some(unit.condition_us).filter(|us| (1..to).contains(us));
+        tried.map_or(usual(to), |from| (from, to))
+    })
+}
+
+/// When systemd's usual limit ran, where it had run out by then.
+pub(super) fn usual(to_us: u64) -> (u64, u64) {
+    (to_us.saturating_sub(USUAL_LIMIT_US), to_us)
+}
+
+/// Once a unit ran out of time for the host's sake, what else is missing may be missing because of it.
+pub(super) fn spare_consequences(view: &View<'_>, out: &mut Judgement) {
+    let late = view.faults.keys().find_map(|name| {
+        let (from, to) = limit(view.now, view.unit(name)?)?;
+        Some((*name, why(&view.context.delay, from, to)?))
+    });
+    let Some((unit, why)) = late else { return };
+    for result in &mut out.results {
+        let by_itself = result.id.starts_with("boot.") || result.id == "services.failed-units";
+        if result.status == Status::Fail && !by_itself {
+            result.status = Status::Unknown;
+            result.summary = format!("{}; it may come of {unit}, which ran out of time: {why}", result.summary);
+        }
+    }
+}
