@@ -24,6 +24,7 @@ const WITH_GUESTS: &[Story] = &[
     ("twelve hosts, each told as it is by itself, and known again", twelve),
     ("a machine that dies touches no other", one_dies),
     ("ctrl-c leaves nothing and says what was done", ctrl_c),
+    ("ctrl-c while it builds says what is known", ctrl_c_while_it_builds),
 ];
 
 /// Hosts that end in every way: in all of these stages one fails, and one cannot be told.
@@ -235,6 +236,63 @@ fn one_dies() {
     assert_eq!((outcome.code(), &report["verdict"]), (5, &"unknown".into()), "{report:#}");
     let totals = &report["totals"];
     assert_eq!((&totals["pass"], &totals["unknown"], &totals["fail"]), (&1.into(), &1.into(), &0.into()), "{report:#}");
+}
+
+/// The pids of what runs with these words on its command line.
+fn running_with(words: &str) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let has = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(words)
+    };
+    pids.filter(has).collect()
+}
+
+fn ctrl_c_while_it_builds() {
+    let directory = tempfile::tempdir().unwrap();
+    harness::busybox_into(directory.path());
+    // The words are in nobody else's command line.
+    let words = format!("nixbox-test-{}", std::process::id());
+    let flake = format!(
+        r#"{{
+  outputs = _: {{
+    nixosConfigurations.bad = throw "this one does not evaluate";
+    nixosConfigurations.slow.config.system.build = rec {{
+      vm = derivation {{
+        name = "slow-vm";
+        system = "x86_64-linux";
+        builder = "${{./bin}}/busybox";
+        args = [ "sh" "-c" "${{./bin}}/busybox sleep 600; : {words}" ];
+      }};
+      toplevel = vm;
+    }};
+  }};
+}}
+"#
+    );
+    fs::write(directory.path().join("flake.nix"), flake).unwrap();
+    let call = Nixbox::new(["matrix"]).arg(directory.path()).args(["--format", "json"]);
+    let artifacts = call.home().join("artifacts");
+    let running = call.arg("--artifacts").arg(artifacts).spawn();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while running_with(&words).is_empty() {
+        assert!(Instant::now() < deadline, "it is not built");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.signal(Signal::SIGINT);
+    let outcome = running.wait();
+    let report = outcome.report();
+    assert_eq!((outcome.code(), names(&report)), (130, vec!["bad", "slow"]), "{report:#}");
+    let of = |host: usize| &report["hosts"][host]["report"];
+    assert_eq!((&of(0)["exit"], &of(1)["exit"]), (&3.into(), &130.into()), "{report:#}");
+    assert!(of(0)["cause"].as_str().unwrap().contains("this one does not evaluate"), "{report:#}");
+    // nix ends its builder a moment after it was told to.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !running_with(&words).is_empty() {
+        assert!(Instant::now() < deadline, "it is still built");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 fn ctrl_c() {

@@ -35,6 +35,8 @@ const SILENT_DBFS: f64 = -80.0;
 /// A program that was refused by a sound server, in the words of libpulse's users and of mpd.
 static REFUSED: LazyLock<Regex> =
     LazyLock::new(|| unit::pattern(r"(?i)(pulse|pipewire|pcm|audio|sound|4713).*connection refused"));
+/// A terminal that is a serial line or a hypervisor's console: a machine with a screen has none where somebody logs in.
+static SERIAL: LazyLock<Regex> = LazyLock::new(|| unit::pattern(r"^(ttyS|ttyAMA|hvc)\d+$"));
 /// Settings of PipeWire's clock, as its `context.properties` knows them (pipewire.conf(5)).
 const CLOCK: &str = "default.clock.";
 
@@ -492,6 +494,15 @@ impl<'a> Ear<'a> {
                 let why = "nobody sits at the seat, and rtkit serves who does";
                 out.aside("audio.realtime", why);
                 return self.skip(id, why);
+            }
+            if let Some(terminal) = sound.off_seat.as_deref().filter(|terminal| SERIAL.is_match(terminal)) {
+                let why = format!(
+                    "{} is logged in on the sandbox's serial console ({terminal}) too, and that was first: rtkit serves who \
+                     sits at the seat",
+                    sound.person
+                );
+                out.aside("audio.realtime", &why);
+                return self.skip(id, &why);
             }
             fails.push(Finding::new(
                 "rtkit-daemon.service",

@@ -27,7 +27,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 
 use self::capacity::Room;
 use self::host::Trying;
-use self::prepare::{Job, Prepared, Shared, prepare};
+use self::prepare::{Job, Shared, Sorted};
 use self::queue::{Queue, Waiting};
 use crate::build::{self, Built, Choice, Nix};
 use crate::cache::{self, Durations};
@@ -146,15 +146,10 @@ async fn go(
     let (events, receiver) = Events::channel();
     let display = Display::start(receiver, mode);
     let roots = RunDir::create()?;
-    let prepared = tokio::select! {
-        // Dropping it ends the nix that runs.
-        prepared = prepare(arguments, &choice, &flake, nix, &roots, &events) => Some(prepared),
-        () = interrupt.orderly() => None,
-    };
+    let prepared = prepare(arguments, &choice, &flake, nix, &roots, &events, interrupt).await;
     let recorded = display.finish().await;
     matrix.phases = recorded.phases;
     matrix.notes.extend(recorded.notes);
-    let Some(prepared) = prepared else { return Err(Failure::interrupted()) };
     let Prepared { mut places, ready, shared } = prepared?;
     if places.is_empty() {
         matrix.notes.push("there is nothing in this shard".to_owned());
@@ -172,12 +167,55 @@ async fn go(
     for host in places.iter().filter_map(|(_, host)| host.as_ref()) {
         fleet.ended(host);
     }
-    let ended = fleet.run(ready, &mut places, interrupt, matrix).await;
+    let ended = match ready {
+        Some(ready) => fleet.run(ready, &mut places, interrupt, matrix).await,
+        None => Ended::Interrupted,
+    };
     fleet.board.clear();
     matrix.hosts = places.into_iter().filter_map(|(_, host)| host).collect();
     // What they were built of is held until here.
     drop(roots);
     Ok(ended)
+}
+
+/// What is known before any machine is started.
+struct Prepared {
+    places: Places,
+    /// What is to be started; `None`: it was interrupted before that.
+    ready: Option<Vec<(Job, Built)>>,
+    shared: Shared,
+}
+
+/// Evaluates all, looks for verdicts that are known, builds the rest.
+///
+/// # Errors
+/// What is of no host. An interruption, as long as nothing is known of any.
+async fn prepare(
+    arguments: &MatrixArgs,
+    choice: &Choice,
+    flake: &Flake,
+    nix: Nix,
+    roots: &RunDir,
+    events: &Events,
+    interrupt: &Interrupt,
+) -> Result<Prepared> {
+    // Dropping either ends the nix that runs.
+    let sorted = tokio::select! {
+        sorted = prepare::sort(arguments, choice, flake, nix, events) => sorted?,
+        () = interrupt.orderly() => return Err(Failure::interrupted()),
+    };
+    let Sorted { mut places, mut jobs, to_build, shared } = sorted;
+    let ready = tokio::select! {
+        ready = prepare::build(to_build, &mut jobs, &mut places, &shared.nix, roots, events) => Some(ready?),
+        () = interrupt.orderly() => None,
+    };
+    if ready.is_none() {
+        run::all_ended().await;
+        for job in jobs {
+            places[job.place].1 = Some(not_run(&job.name, &job.arguments, &job.target, &Stop::Interrupted));
+        }
+    }
+    Ok(Prepared { places, ready, shared })
 }
 
 /// The machines, while they run.

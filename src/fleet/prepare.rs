@@ -35,22 +35,23 @@ pub(super) struct Shared {
     pub(super) reference: String,
 }
 
-/// What is known before any machine is started.
-pub(super) struct Prepared {
+/// What is known before anything is built.
+pub(super) struct Sorted {
     pub(super) places: Places,
-    pub(super) ready: Vec<(Job, Built)>,
+    pub(super) jobs: Vec<Job>,
+    /// What each job is built of.
+    pub(super) to_build: Vec<(Target, Evaluated)>,
     pub(super) shared: Shared,
 }
 
-/// Evaluates all, looks for verdicts that are known, builds the rest.
-pub(super) async fn prepare(
+/// Evaluates all, and looks for verdicts that are known.
+pub(super) async fn sort(
     arguments: &MatrixArgs,
     choice: &Choice,
     flake: &Flake,
     nix: Nix,
-    roots: &RunDir,
     events: &Events,
-) -> Result<Prepared> {
+) -> Result<Sorted> {
     let any = arguments.as_try(String::new());
     let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
         tokio::join!(
@@ -73,13 +74,13 @@ pub(super) async fn prepare(
     let mut misused = Vec::new();
     for (place, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
         let name = member.to_string();
-        let host = match sort(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await {
-            Sorted::Ended(report) => Some(Host::new(&name, 0, *report)),
-            Sorted::Misused(report, failure) => {
+        let host = match sort_one(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await {
+            Sort::Ended(report) => Some(Host::new(&name, 0, *report)),
+            Sort::Misused(report, failure) => {
                 misused.push(failure);
                 Some(Host::new(&name, 0, *report))
             }
-            Sorted::Job(job, evaluated) => {
+            Sort::Job(job, evaluated) => {
                 to_build.push((job.target.clone(), *evaluated));
                 jobs.push(*job);
                 None
@@ -94,28 +95,40 @@ pub(super) async fn prepare(
         return Err(failure);
     }
     accelerators.notes(events);
+    Ok(Sorted { places, jobs, to_build, shared })
+}
+
+/// Builds all that is to be started. What does not build has ended.
+pub(super) async fn build(
+    to_build: Vec<(Target, Evaluated)>,
+    jobs: &mut Vec<Job>,
+    places: &mut Places,
+    nix: &Nix,
+    roots: &RunDir,
+    events: &Events,
+) -> Result<Vec<(Job, Built)>> {
+    if to_build.is_empty() {
+        return Ok(Vec::new());
+    }
+    let built = run::phase(events, Phase::Build, build::build_many(to_build, nix, roots.path(), events)).await?;
     let mut ready = Vec::new();
-    if !to_build.is_empty() {
-        let built =
-            run::phase(events, Phase::Build, build::build_many(to_build, &shared.nix, roots.path(), events)).await?;
-        for (mut job, built) in jobs.into_iter().zip(built) {
-            match built {
-                Ok(built) => {
-                    job.needs = job.needs.with_runner(&built);
-                    ready.push((job, built));
-                }
-                Err(failure) => {
-                    let report = run::ended(&job.arguments, &job.target, &failure);
-                    places[job.place].1 = Some(Host::new(&job.name, 0, report));
-                }
+    for (mut job, built) in jobs.drain(..).zip(built) {
+        match built {
+            Ok(built) => {
+                job.needs = job.needs.with_runner(&built);
+                ready.push((job, built));
+            }
+            Err(failure) => {
+                let report = run::ended(&job.arguments, &job.target, &failure);
+                places[job.place].1 = Some(Host::new(&job.name, 0, report));
             }
         }
     }
-    Ok(Prepared { places, ready, shared })
+    Ok(ready)
 }
 
 /// What became of an evaluated host.
-enum Sorted {
+enum Sort {
     /// Its report is known.
     Ended(Box<Report>),
     /// What is asked for is not of this host: the name of a check or a script.
@@ -124,7 +137,7 @@ enum Sorted {
     Job(Box<Job>, Box<Evaluated>),
 }
 
-async fn sort(
+async fn sort_one(
     arguments: &MatrixArgs,
     flake: &Flake,
     member: &Member,
@@ -132,11 +145,11 @@ async fn sort(
     evaluated: Result<Evaluated>,
     shared: &Shared,
     accelerators: &mut Accelerators,
-) -> Sorted {
+) -> Sort {
     let name = member.to_string();
     let target = Target::of(flake, member);
     let own = arguments.as_try(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
-    let ended = |failure: &Failure| Sorted::Ended(Box::new(run::ended(&own, &target, failure)));
+    let ended = |failure: &Failure| Sort::Ended(Box::new(run::ended(&own, &target, failure)));
     let mut evaluated = match evaluated {
         Ok(evaluated) => evaluated,
         Err(failure) => return ended(&failure),
@@ -148,7 +161,7 @@ async fn sort(
         Ok(needs) => needs,
         Err(failure) => {
             let told = Failure { exit: Exit::Unknown, ..failure.clone() };
-            return Sorted::Misused(Box::new(run::ended(&own, &target, &told)), failure);
+            return Sort::Misused(Box::new(run::ended(&own, &target, &told)), failure);
         }
     };
     let (accel, accel_reason) = match accelerators.prove(needs.accel).await {
@@ -158,11 +171,11 @@ async fn sort(
     let known = run::known(&own, &target, &shared.nix, &evaluated, accel, &shared.reference);
     let former = match known {
         Some(report) if arguments.retries > 0 && is_worth_a_retry(&report) => Some(report),
-        Some(report) => return Sorted::Ended(Box::new(report)),
+        Some(report) => return Sort::Ended(Box::new(report)),
         None => None,
     };
     let job = Job { place, name, arguments: own, target, needs, accel, accel_reason, former };
-    Sorted::Job(Box::new(job), Box::new(evaluated))
+    Sort::Job(Box::new(job), Box::new(evaluated))
 }
 
 /// The accelerators, each proven once.

@@ -18,6 +18,7 @@ const LOGIND: &str = "org.freedesktop.login1";
 const ROOT: &str = "/org/freedesktop/login1";
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 const SESSION: &str = "org.freedesktop.login1.Session";
+const USER: &str = "org.freedesktop.login1.User";
 /// How long logind may take for one answer; it takes milliseconds.
 const CALL: Duration = Duration::from_secs(20);
 /// Most sessions that are read.
@@ -44,6 +45,8 @@ pub struct Session {
     pub seat: String,
     /// The virtual terminal, 0 for none.
     pub vt: u32,
+    /// `TTY`: `tty1`, `ttyS0`, or empty.
+    pub tty: String,
     /// `State`: `opening`, `online`, `active`, `closing`.
     pub state: String,
     /// Whether it is the one that its seat shows.
@@ -132,6 +135,18 @@ impl Logind {
         Ok(futures_util::future::try_join_all(read).await?.into_iter().flatten().collect())
     }
 
+    /// The id of the session that stands for a user (`Display`), if any: what asks about the user instead of a session,
+    /// as polkit does for what a user's manager runs, is answered for that one.
+    ///
+    /// # Errors
+    /// logind does not answer, or the user is not logged in.
+    pub async fn display(&self, uid: u32) -> Result<String, Error> {
+        let user: OwnedObjectPath = self.bus.call(ROOT, MANAGER, "GetUser", &(uid)).await?;
+        let display = self.bus.property(user.as_str(), USER, "Display").await?;
+        let (id, _): (String, OwnedObjectPath) = display.try_into().unwrap_or_default();
+        Ok(bounded(&id, 64))
+    }
+
     /// Has the seat show this session, as a person does with Ctrl-Alt-F1.
     ///
     /// # Errors
@@ -141,8 +156,20 @@ impl Logind {
     }
 }
 
-const PROPERTIES: [&str; 11] =
-    ["VTNr", "Type", "Class", "Desktop", "Active", "State", "Leader", "Service", "Scope", "TimestampMonotonic", "Name"];
+const PROPERTIES: [&str; 12] = [
+    "VTNr",
+    "TTY",
+    "Type",
+    "Class",
+    "Desktop",
+    "Active",
+    "State",
+    "Leader",
+    "Service",
+    "Scope",
+    "TimestampMonotonic",
+    "Name",
+];
 
 fn session(properties: &Properties) -> Session {
     let text = |name: &str| bounded(&string(properties, name), 128);
@@ -152,6 +179,7 @@ fn session(properties: &Properties) -> Session {
         kind: text("Type"),
         desktop: text("Desktop"),
         vt: get(properties, "VTNr"),
+        tty: text("TTY"),
         state: text("State"),
         active,
         leader: get(properties, "Leader"),

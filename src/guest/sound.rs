@@ -57,6 +57,9 @@ pub struct Sound {
     pub uid: u32,
     /// How the session came to be.
     pub session: SessionKind,
+    /// The terminal of the person's session that logind takes for the main one, where that is at no seat: who is logged
+    /// in on the serial console too may have that one.
+    pub off_seat: Option<String>,
     /// The card.
     pub card: Card,
     /// The units of sound servers in the person's manager.
@@ -260,6 +263,8 @@ pub struct Seat {
     pub gid: u32,
     /// How it came to be.
     pub kind: SessionKind,
+    /// As [`Sound::off_seat`].
+    pub off_seat: Option<String>,
 }
 
 impl Guest {
@@ -269,15 +274,19 @@ impl Guest {
     /// # Errors
     /// The guest could not be asked, or nothing of that could be had within `patience`.
     pub async fn sit_down(&self, person: &Account, patience: Duration) -> Result<Seat, Error> {
-        let seat = |kind| Seat { person: person.name.clone(), uid: person.uid, gid: person.gid, kind };
+        let seat = |kind| Seat { person: person.name.clone(), uid: person.uid, gid: person.gid, kind, off_seat: None };
         let deadline = Instant::now() + patience;
         let mut logind = self.logind(patience).await?;
         let seated = |sessions: &[super::logind::Session]| {
             let mut all = sessions.iter();
             all.find(|session| session.uid == person.uid && session.is_seated() && session.class == "user").cloned()
         };
-        if seated(&logind.sessions().await?).is_some_and(|session| session.active) {
-            return Ok(seat(SessionKind::Own));
+        let sessions = logind.sessions().await?;
+        if seated(&sessions).is_some_and(|session| session.active) {
+            // Should it not be told, nothing is excused by it.
+            let main = logind.display(person.uid).await.unwrap_or_default();
+            let main = sessions.into_iter().find(|session| session.id == main && !session.is_seated());
+            return Ok(Seat { off_seat: main.map(|session| session.tty), ..seat(SessionKind::Own) });
         }
         // What the person would have after a login at a console: PAM opens the session, logind gives the devices. No
         // password is asked for, as root starts it.
@@ -338,7 +347,13 @@ impl Guest {
     /// virtualisation the guest is.
     pub async fn sound(&self, seat: &Seat, kind: ServerKind, through_pulse: bool, scale: f64) -> Sound {
         let answer = ANSWER.mul_f64(scale);
-        let mut sound = Sound { person: seat.person.clone(), uid: seat.uid, session: seat.kind, ..Sound::default() };
+        let mut sound = Sound {
+            person: seat.person.clone(),
+            uid: seat.uid,
+            session: seat.kind,
+            off_seat: seat.off_seat.clone(),
+            ..Sound::default()
+        };
         match self.card(seat, answer).await {
             Ok(card) => sound.card = card,
             Err(error) => drop(sound.gaps.insert("card".to_owned(), error.to_string())),

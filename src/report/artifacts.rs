@@ -130,6 +130,8 @@ impl Artifacts {
                     let run = Some(RunOf { root: root.to_owned(), _lock: lock });
                     return Ok(Self { directory, limit: ARTIFACTS_LIMIT, run });
                 }
+                // Taken, though another run may have removed it since.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
                 Err(_) if fs::symlink_metadata(&directory).is_ok() => {}
                 Err(error) => return Err(error),
             }

@@ -88,6 +88,16 @@ let
     (guest "audio" { exit = 0; } (pipewire { }))
     # The user of the test is there already.
     (guest "audio-autologin" { exit = 0; } (pipewire autologin))
+    # The sandbox's serial console, which the real machine has not, logs in first: rtkit serves who sits at the seat.
+    (guest "trap-audio-serial-login" { exit = 0; notTested = [ "audio.realtime" ]; } (pipewire (merge autologin {
+      systemd.services.before-tty1 = {
+        description = "Holds up the login on the first terminal";
+        script = "until loginctl list-sessions --no-legend | grep -q alice; do sleep 0.5; done";
+        wantedBy = [ "getty.target" ];
+        before = [ "getty@tty1.service" "autovt@tty1.service" ];
+        serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
+      };
+    })))
     # A box without a seat's user: lingering, and in the group of the devices.
     (guest "audio-linger" { exit = 0; } (pipewire { users.users.alice = { linger = true; extraGroups = [ "audio" ]; }; }))
     (guest "audio-system-wide" { exit = 0; } (pipewire { services.pipewire = { systemWide = true; pulse.enable = false; }; users.users.alice.extraGroups = [ "pipewire" ]; }))

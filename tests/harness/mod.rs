@@ -86,12 +86,7 @@ pub(crate) fn nix(words: &[&str]) -> String {
 pub(crate) fn pure_flake(directory: &Path, name: &str, more: &str) {
     let vm = format!("{}#nixosConfigurations.{name}.config.system.build.vm", guests().display());
     let runner = nix(&["build", "--impure", "--no-link", "--print-out-paths", &vm]);
-    let packages = std::env::var(PACKAGES).expect("scripts/env");
-    let packages: Value = serde_json::from_str(&fs::read_to_string(packages).unwrap()).unwrap();
-    let busybox = Path::new(packages["tools"].as_str().expect("the tools")).join("busybox");
-    // By its own name, since it does what its name says.
-    fs::create_dir(directory.join("bin")).expect("a directory");
-    fs::copy(store_file(&busybox), directory.join("bin/busybox")).expect("busybox");
+    busybox_into(directory);
     let flake = format!(
         r##"{{
   outputs = {{ self }}: {{
@@ -115,6 +110,16 @@ pub(crate) fn pure_flake(directory: &Path, name: &str, more: &str) {
 "##
     );
     fs::write(directory.join("flake.nix"), flake).expect("a file");
+}
+
+/// Puts `bin/busybox` into a flake's directory, to build with.
+pub(crate) fn busybox_into(directory: &Path) {
+    let packages = std::env::var(PACKAGES).expect("scripts/env");
+    let packages: Value = serde_json::from_str(&fs::read_to_string(packages).unwrap()).unwrap();
+    let busybox = Path::new(packages["tools"].as_str().expect("the tools")).join("busybox");
+    // By its own name, since it does what its name says.
+    fs::create_dir(directory.join("bin")).expect("a directory");
+    fs::copy(store_file(&busybox), directory.join("bin/busybox")).expect("busybox");
 }
 
 /// Where a file of the store is, which may be a store in somebody's home.

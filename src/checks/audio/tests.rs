@@ -513,6 +513,11 @@ fn scheduling_and_settings_are_held_against_what_was_promised() {
     slow.sound().processes[0].realtime = false;
     slow.facts.units[0].active_state = "inactive".into();
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
+    // Who was logged in on the sandbox's serial console first; any other terminal is the configuration's own.
+    slow.sound().off_seat = Some("ttyS0".into());
+    slow.is_set_aside("realtime", "logged in on the sandbox's serial console (ttyS0) too");
+    slow.sound().off_seat = Some("pts/0".into());
+    slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
     // A session manager's realtime thread is not the server's; another person's server is not this one.
     let other = ServerProcess { uid: 1001, ..guest().sound().processes[0].clone() };
     slow.sound().processes.push(other);
