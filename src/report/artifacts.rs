@@ -13,7 +13,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -350,9 +350,12 @@ fn prune(root: &Path, kept: usize) {
 fn lock_of_ended(directory: &Path) -> Option<File> {
     // Neither through a link nor waiting on a FIFO that somebody put there.
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-    let lock = OpenOptions::new().read(true).custom_flags(flags).open(directory.join(LOCK)).ok()?;
+    let path = directory.join(LOCK);
+    let lock = OpenOptions::new().read(true).custom_flags(flags).open(&path).ok()?;
     lock.try_lock().ok()?;
-    Some(lock)
+    // Somebody else may have removed that run meanwhile, and a new one have its name.
+    let (locked, there) = (lock.metadata().ok()?, fs::symlink_metadata(&path).ok()?);
+    ((locked.dev(), locked.ino()) == (there.dev(), there.ino())).then_some(lock)
 }
 
 /// A directory that was being made when its maker was killed.
