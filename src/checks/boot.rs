@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{self, is_active, is_failed, pattern, said_by_manager};
-use super::{BUSY_HINT, Finding, Judgement, View, conclude, sandbox, strain, text};
+use super::{Finding, Judgement, View, conclude, sandbox, strain, text};
 use crate::guest::facts::{Facts, Job, JournalLine, Unit};
 use crate::machine::RunDelay;
 use crate::report::{CheckResult, Status};
@@ -178,9 +178,7 @@ fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
         None => timed_out.is_some().then(|| strain::usual(at)),
     };
     if let Some(why) = limit.and_then(|(from, to)| strain::why(delay, from, to)) {
-        result.status = Status::Unknown;
-        result.summary = format!("{}; {why}", result.summary);
-        result.hint = Some(BUSY_HINT.to_owned());
+        result = strain::spared(result, &why);
     }
     if result.detail.is_empty() {
         let lines =

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::boot::{self, Boot};
 use super::unit::pattern;
-use super::{BUSY_HINT, Judgement, Plan, finish, skip_the_rest, strain, text};
+use super::{Judgement, Plan, finish, skip_the_rest, strain, text};
 use crate::guest::facts::Facts;
 use crate::machine::RunDelay;
 use crate::report::{CheckResult, Status};
@@ -253,12 +253,7 @@ fn emergency(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
     let result = fail("boot.emergency", summary, around(lines, at));
     let waited_for = cause.is_some_and(|line| WAITED_FOR.is_match(line));
     Some(match strain::why_lately(&evidence.delay, evidence.seconds).filter(|_| waited_for) {
-        Some(strained) => CheckResult {
-            status: Status::Unknown,
-            summary: format!("{}; {strained}", result.summary),
-            hint: Some(BUSY_HINT.to_owned()),
-            ..result
-        },
+        Some(why) => strain::spared(result, &why),
         None => result,
     })
 }
@@ -299,7 +294,9 @@ fn stuck(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
         let result = fail("boot.target", summary, lines);
         return Some(result.evidence("job", text::clean(unit)).evidence("running_s", seconds));
     }
-    strain::why_lately(&evidence.delay, evidence.seconds / 4.0).is_none().then_some(())?;
+    if strain::why_lately(&evidence.delay, evidence.seconds / 4.0).is_some() {
+        return None;
+    }
     // Before PID 1 is systemd, the last line says what is being done.
     let last = lines.last()?;
     let step = STEP.find(last)?;
@@ -340,13 +337,11 @@ fn cannot_tell(lines: &[String], evidence: &NoBoot) -> CheckResult {
     };
     let status = evidence.status.as_deref().filter(|status| !status.trim().is_empty());
     let status = status.map_or_else(String::new, |status| format!("; PID 1's last status: {status}"));
-    let strained = strain::why_lately(&evidence.delay, evidence.seconds);
-    let host = strained.iter().map(|why| format!("; {why}")).collect::<String>();
-    let result = CheckResult::new("boot.target", Status::Unknown, text::clean(&format!("{why}{status}{host}")))
+    let result = CheckResult::new("boot.target", Status::Unknown, text::clean(&format!("{why}{status}")))
         .detail(lines[lines.len().saturating_sub(10)..].iter().cloned());
-    match evidence.end {
-        End::Deadline if strained.is_some() => result.hint(BUSY_HINT),
-        End::Deadline => result.hint("--timeout gives it longer; --keep leaves it up for a look"),
+    match (strain::why_lately(&evidence.delay, evidence.seconds), &evidence.end) {
+        (Some(why), End::Deadline) => strain::spared(result, &why),
+        (None, End::Deadline) => result.hint("--timeout gives it longer; --keep leaves it up for a look"),
         _ => result,
     }
 }
@@ -411,7 +406,7 @@ mod tests {
             let (result, exit) = judged(busy(), console, status);
             assert_eq!((result.status, exit), (Status::Unknown, Exit::Unknown), "{result:?}");
             assert!(result.summary.contains("this host kept the machine waiting for a processor 90 %"), "{result:?}");
-            assert_eq!(result.hint.as_deref(), Some(BUSY_HINT));
+            assert!(result.hint.is_some_and(|hint| hint.contains("less to do")));
             assert_eq!(judged(calm(), console, status).1, Exit::Boot, "{console}");
         }
         // What needs no limit of time is as wrong on a busy host.

@@ -374,10 +374,10 @@ static NAMES: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)not found|no such|does not exist|not provided|not installed|denied|unknown (user|command)|without creating a session|failed to execute",
     )
 });
-/// Lines that are said on healthy machines too.
+/// Lines that are said on healthy machines too: an atomic commit is denied to who draws when another session is shown.
 static CHATTER: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)^(nixbox|dbus-daemon.*Activating)|accountsservice|org\.freedesktop\.Accounts|gkr-pam|pam_unix.*session|WARNING: Failed to parse|xkbcomp|realtime|rtkit|colord|geoclue|bluetooth|upower|ModemManager|AT-SPI|^Fontconfig error|enumerate user data directory|find config for output|Page-flip failed|EGL_BAD_PARAMETER",
+        r"(?i)^(nixbox|dbus-daemon.*Activating)|accountsservice|org\.freedesktop\.Accounts|gkr-pam|pam_unix.*session|WARNING: Failed to parse|xkbcomp|realtime|rtkit|colord|geoclue|bluetooth|upower|ModemManager|AT-SPI|^Fontconfig error|enumerate user data directory|find config for output|Page-flip failed|Atomic commit failed: Permission denied|EGL_BAD_PARAMETER",
     )
 });
 

@@ -321,9 +321,6 @@ impl Finding {
     }
 }
 
-/// What to do about a host that was too busy.
-const BUSY_HINT: &str = "run it again when this host has less to do, or fewer machines at once";
-
 /// Makes one result of what a check found: failures first, then what this host's load explains, then warnings, else the
 /// pass's line.
 fn conclude(
@@ -333,17 +330,12 @@ fn conclude(
     warns: Vec<Finding>,
     pass: impl FnOnce() -> String,
 ) -> CheckResult {
-    let mut late = Vec::new();
-    let fails = fails.into_iter().filter_map(|mut finding| {
-        let why = finding.limit.and_then(|(from, to)| strain::why(&view.context.delay, from, to));
-        match why.filter(|_| view.allowed(id, &finding.item).is_none()) {
-            None => return Some(finding),
-            Some(why) => finding.summary = format!("{}; {why}", finding.summary),
-        }
-        late.push(finding.hint(BUSY_HINT));
-        None
-    });
-    let fails: Vec<Finding> = fails.collect();
+    // Why a finding says nothing. What is accepted is so whatever the host does.
+    let late_by = |finding: &Finding| {
+        let (from, to) = finding.limit.filter(|_| view.allowed(id, &finding.item).is_none())?;
+        strain::why(&view.context.delay, from, to)
+    };
+    let (late, fails): (Vec<_>, Vec<_>) = fails.into_iter().partition(|finding| late_by(finding).is_some());
     let reasons: Vec<Option<&str>> = fails.iter().map(|finding| view.allowed(id, &finding.item)).collect();
     if !fails.is_empty() && late.is_empty() && reasons.iter().all(Option::is_some) {
         // Each of them is accepted: it stays a failure that says so.
@@ -361,10 +353,11 @@ fn conclude(
     let fails: Vec<Finding> =
         fails.into_iter().zip(&reasons).filter(|(_, reason)| reason.is_none()).map(|(finding, _)| finding).collect();
     if !fails.is_empty() {
-        return told(id, Status::Fail, fails).detail(accepted).detail(late.into_iter().map(|finding| finding.summary));
+        let late = late.iter().filter_map(|finding| Some(format!("{}; {}", finding.summary, late_by(finding)?)));
+        return told(id, Status::Fail, fails).detail(accepted).detail(late);
     }
-    if !late.is_empty() {
-        return told(id, Status::Unknown, late).detail(accepted);
+    if let Some(why) = late.first().and_then(late_by) {
+        return strain::spared(told(id, Status::Fail, late), &why).detail(accepted);
     }
     if !warns.is_empty() {
         return told(id, Status::Warn, warns);

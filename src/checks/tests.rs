@@ -326,7 +326,7 @@ fn a_limit_that_ran_out_says_nothing_on_a_busy_host() {
     assert_eq!(told.status, Status::Unknown);
     let words = "db.service failed: timed out; this host kept the machine waiting for a processor 80 % of that time";
     assert_eq!(told.summary, words);
-    assert_eq!(told.hint.as_deref(), Some(BUSY_HINT));
+    assert!(told.hint.as_deref().is_some_and(|hint| hint.contains("less to do")));
     assert_eq!(told.evidence["items"], serde_json::json!(["db.service"]));
     assert_eq!(verdict(&judgement.results).exit, Exit::Unknown);
     // A guest that hangs waits for nothing: what was before its limit began does not excuse it.

@@ -605,6 +605,7 @@ fn what_is_said_elsewhere_is_no_reason() {
         "Fontconfig error: No writable cache directories",
         "Could not find config for output Virtual-1",
         "something failed after that",
+        "00:00:16.797 [wlr] [backend/drm/atomic.c:79] connector Virtual-1: Atomic commit failed: Permission denied",
     ];
     bare.seen.terminals.insert(1, shown.map(str::to_owned).to_vec());
     bare.fails("greeter", "one flat colour (black): sh: line 1: gtkgreet: command not found");
