@@ -98,7 +98,7 @@ fn flake_check() -> Result<(), Failed> {
     let output = Command::new("nix")
         .args(["--extra-experimental-features", "nix-command flakes", "flake", "check", "--no-build"])
         .args(["--no-write-lock-file", "--override-input", "nixpkgs"])
-        .arg(format!("path:{}", root.join("tests/nixpkgs-stand-in").display()))
+        .arg(format!("path:{}", root.join("tests/nixpkgs-stand-in").display()).replace(' ', "%20"))
         .current_dir(root)
         .output()?;
     let told = String::from_utf8_lossy(&output.stderr);

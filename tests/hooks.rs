@@ -71,7 +71,7 @@ impl Repository {
             Self { directory: temporary(), state: tempfile::Builder::new().prefix("nb-").tempdir().unwrap(), cache };
         let flake = format!(
             "{{ outputs = _: {{ nixosConfigurations.laptop =\n  (builtins.getFlake \"path:{}\").nixosConfigurations.${{import ./configuration.nix}}; }}; }}\n",
-            guests().display()
+            guests().display().to_string().replace(' ', "%20")
         );
         fs::write(repository.file("flake.nix"), flake).unwrap();
         repository.git(&["init", "--quiet"]);
