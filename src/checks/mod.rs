@@ -315,6 +315,7 @@ impl Finding {
         self
     }
 
+    /// It is a limit of time that ran out: where this host kept the machine waiting meanwhile, it says nothing.
     fn ran_out(mut self, limit: impl Into<Option<(u64, u64)>>) -> Self {
         self.limit = limit.into();
         self

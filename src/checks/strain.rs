@@ -20,7 +20,6 @@ const MOST: f64 = 0.6;
 const HINT: &str = "run it again when this host has less to do, or fewer machines at once";
 /// systemd's usual limit (`DefaultTimeoutStartSec=`, `DefaultDeviceTimeoutSec=`), where it is not known when it began.
 const USUAL_LIMIT_US: u64 = 90_000_000;
-const KEPT_WAITING: &str = "this host kept the machine waiting for a processor";
 /// What programs say of limits of their own.
 static RAN_OUT: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"(?i)\btimed? ?out|\btimeout (was )?(reached|exceeded|expired)|deadline exceeded|took too long")
@@ -28,23 +27,22 @@ static RAN_OUT: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Why a limit that ran out between these readings of the guest's clock says nothing, if so.
 pub(super) fn why(delay: &RunDelay, from_us: u64, to_us: u64) -> Option<String> {
-    words(delay.share(from_us, to_us)?)
+    words(delay.share(from_us, to_us)?, "that time")
 }
 
 /// The same of the last so many seconds.
 pub(super) fn why_lately(delay: &RunDelay, seconds: f64) -> Option<String> {
-    words(delay.share_of_last(seconds)?)
+    words(delay.share_of_last(seconds)?, "that time")
 }
 
 /// What a person is told of a host that was too busy for the machine.
 pub(crate) fn note(delay: &RunDelay) -> Option<String> {
-    let share = delay.share_of_last(f64::INFINITY).filter(|share| *share >= MOST)?;
-    let percent = share * 100.0;
-    Some(format!("{KEPT_WAITING} {percent:.0} % of the time"))
+    words(delay.share_of_last(f64::INFINITY)?, "the time")
 }
 
-fn words(share: f64) -> Option<String> {
-    (share >= MOST).then(|| format!("{KEPT_WAITING} {:.0} % of that time", share * 100.0))
+fn words(share: f64, of: &str) -> Option<String> {
+    let percent = share * 100.0;
+    (share >= MOST).then(|| format!("this host kept the machine waiting for a processor {percent:.0} % of {of}"))
 }
 
 /// What a failure becomes that says nothing, for this reason.
