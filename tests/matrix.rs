@@ -43,7 +43,7 @@ const TWELVE: [&str; 12] = [
     "build-fails",
 ];
 
-fn main() {
+fn main() -> std::process::ExitCode {
     // Each of them fills the host by itself.
     harness::tell(&[(WITHOUT_GUESTS, None), (WITH_GUESTS, cannot_run())], 1)
 }

@@ -26,7 +26,7 @@ const STORIES: &[Story] = &[
     ("a builder without the feature does not try", no_builder),
 ];
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let cannot = cannot_run().or_else(|| {
         let missing = find("vhost-device-vsock").is_none();
         missing.then(|| "vhost-device-vsock is not on PATH: run them through scripts/env".to_owned())

@@ -60,7 +60,7 @@ const LONG: &[Story] = &[
     ("a host with too much to do is nobody's configuration", busy_host),
 ];
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let long = || std::env::var_os(ALL).is_none().then(|| "long, run by scripts/test --all".to_owned());
     harness::tell(&[(WITHOUT_GUESTS, None), (WITH_GUESTS, cannot_run()), (LONG, cannot_run().or_else(long))], 2)
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -35,9 +35,9 @@ pub(crate) fn cannot_run() -> Option<String> {
 /// A story's name and what happens in it.
 pub(crate) type Story = (&'static str, fn());
 
-/// Tells stories as tests, so many at once unless the command line says otherwise, and ends this process. Each group is
-/// told, or skipped for a reason that is said.
-pub(crate) fn tell(groups: &[(&[Story], Option<String>)], at_once: usize) -> ! {
+/// Tells stories as tests, so many at once unless the command line says otherwise; answers with the process's exit code.
+/// Each group is told, or skipped for a reason that is said.
+pub(crate) fn tell(groups: &[(&[Story], Option<String>)], at_once: usize) -> ExitCode {
     let mut arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for (stories, skipped) in groups {
@@ -56,7 +56,7 @@ pub(crate) fn tell(groups: &[(&[Story], Option<String>)], at_once: usize) -> ! {
         }
     }
     arguments.test_threads.get_or_insert(at_once);
-    libtest_mimic::run(&arguments, trials).exit()
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// The guests' flake.
