@@ -38,6 +38,11 @@ fn main() {
             std::process::exit(101);
         }
     };
+    // A TCG machine keeps about one core busy; more VMs than cores only make each other time out.
+    let at_once =
+        *arguments.test_threads.get_or_insert_with(|| std::thread::available_parallelism().map_or(1, Into::into));
+    // As in a matrix: machines that together have more processors than this host wait for each other.
+    let cores = nixbox::run::processors(at_once);
     let trials = guests
         .into_iter()
         .map(|(name, wanted)| {
@@ -46,17 +51,19 @@ fn main() {
                 eprintln!("skipped: {name}: slow, run by scripts/test --all");
             }
             let test = name.clone();
-            Trial::test(name, move || check(&test, &wanted)).with_ignored_flag(skip)
+            Trial::test(name, move || check(&test, &wanted, cores)).with_ignored_flag(skip)
         })
         .collect();
-    // A TCG machine keeps about one core busy; more VMs than cores only make each other time out.
-    arguments.test_threads.get_or_insert_with(|| std::thread::available_parallelism().map_or(1, Into::into));
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn check(name: &str, wanted: &Value) -> Result<(), Failed> {
-    let extra = wanted["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let ask = || Nixbox::try_(guest(name)).args(extra.clone()).run();
+fn check(name: &str, wanted: &Value, cores: u32) -> Result<(), Failed> {
+    let cores = cores.to_string();
+    let mut extra: Vec<&str> = wanted["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !extra.contains(&"--cores") {
+        extra.extend(["--cores", cores.as_str()]);
+    }
+    let ask = || Nixbox::try_(guest(name)).args(extra.iter()).run();
     let mut outcome = ask();
     if was_kept_waiting(&outcome) {
         eprintln!("asked again: {name}: {}", outcome.report()["cause"]);

@@ -146,9 +146,14 @@ fn twelve() {
     sorted.sort_unstable();
     assert_eq!(names(&report), sorted);
     let mut wrong = Vec::new();
+    let processors = nixbox::run::processors(report["at_once"].as_u64().unwrap() as usize);
     for host in report["hosts"].as_array().unwrap() {
         let name = host["name"].as_str().unwrap();
         let own = &host["report"];
+        // What did not come as far as its machine has none.
+        if let Some(cores) = own["machine"]["cores"].as_u64().filter(|&cores| cores > 0) {
+            assert_eq!(cores, u64::from(processors), "{name} has not its share of the processors");
+        }
         let complaints = complaints_of(&expected[name], own["exit"].as_i64().unwrap(), own);
         wrong.extend(complaints.into_iter().map(|complaint| format!("{name}: {complaint}")));
         let kept = own["artifacts"].as_str().map(Path::new);

@@ -72,6 +72,14 @@ pub(super) fn admits(whole: &Room, now: &Room, running: &[u64], next: u64, most:
     taken.saturating_add(next) <= all.saturating_sub(reserve) && next <= left.saturating_sub(reserve)
 }
 
+/// How many of these machines (MiB each, as [`needed_mib`] counts) at most run at once on a host that has this room.
+pub(super) fn at_once(whole: &Room, machines: impl IntoIterator<Item = u64>, most: Option<usize>) -> usize {
+    let mut machines: Vec<u64> = machines.into_iter().collect();
+    machines.sort_unstable();
+    let admitted = |&(count, next): &(usize, &u64)| admits(whole, whole, &machines[..count], *next, most);
+    machines.iter().enumerate().take_while(admitted).count()
+}
+
 /// The directories of this process's control group and of those that it is in (cgroups(7), version 2).
 fn groups(text: &str) -> Vec<PathBuf> {
     let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
@@ -103,13 +111,9 @@ mod tests {
         Room { cores, memory_mib: Some(memory_mib), stalled: 0.0 }
     }
 
-    /// How many machines of this size are started at once, on a host that stays as it is but for what they take.
+    /// How many machines of this size are started at once.
     fn at_once(whole: Room, need: u64, most: Option<usize>) -> usize {
-        let mut running = Vec::new();
-        while running.len() < 100 && admits(&whole, &whole, &running, need, most) {
-            running.push(need);
-        }
-        running.len()
+        super::at_once(&whole, [need; 100], most)
     }
 
     #[test]
@@ -124,6 +128,8 @@ mod tests {
         assert_eq!(at_once(room(1, 24_000), need, None), 1);
         assert_eq!(at_once(Room { memory_mib: None, ..room(8, 0) }, need, None), 1);
         assert_eq!(at_once(room(8, 24_000), u64::MAX, None), 1);
+        assert_eq!(super::at_once(&room(8, 4000), [9000, 1000, 1000], None), 2, "once the large one is done");
+        assert_eq!(super::at_once(&room(8, 4000), [], None), 0);
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(super) struct Trying {
     /// Where the evidence of all machines goes.
     pub(super) evidence: Option<PathBuf>,
     pub(super) machines: usize,
+    /// The virtual processors of its machine, where nobody wants more of them.
+    pub(super) processors: u32,
     pub(super) board: Board,
     pub(super) interrupt: Interrupt,
 }
@@ -91,6 +93,7 @@ impl Trying {
             accel: job.accel,
             accel_reason: job.accel_reason.clone(),
             jail: shared.jail,
+            processors: self.processors,
             reference: Some(shared.reference.clone()),
         };
         let mut arguments = job.arguments.clone();

@@ -256,6 +256,7 @@ impl Fleet<'_> {
             what: (job, built),
         });
         let mut queue = Queue::new(waiting.collect());
+        let processors = run::processors(capacity::at_once(&whole, queue.needed_mib(), most));
         let mut tasks: JoinSet<Host> = JoinSet::new();
         let mut running: HashMap<Id, Running> = HashMap::new();
         let (trigger, stop) = Interrupt::channel();
@@ -283,7 +284,7 @@ impl Fleet<'_> {
                     target: job.target.clone(),
                     needed_mib,
                 };
-                running.insert(self.start(&mut tasks, job, built, stop.clone()), about);
+                running.insert(self.start(&mut tasks, job, built, processors, stop.clone()), about);
                 matrix.at_once = matrix.at_once.max(running.len());
             }
             if tasks.is_empty() {
@@ -351,11 +352,12 @@ impl Fleet<'_> {
         }
     }
 
-    fn start(&self, tasks: &mut JoinSet<Host>, job: Job, built: Built, interrupt: Interrupt) -> Id {
+    fn start(&self, tasks: &mut JoinSet<Host>, job: Job, built: Built, processors: u32, interrupt: Interrupt) -> Id {
         let host = Trying {
             attempts: usize::try_from(self.arguments.retries).unwrap_or(usize::MAX).saturating_add(1),
             evidence: self.artifacts.map(|artifacts| artifacts.path().to_owned()),
             machines: self.machines,
+            processors,
             board: self.board.clone(),
             shared: Arc::clone(&self.shared),
             job,

@@ -32,6 +32,11 @@ impl<T> Queue<T> {
         Some(self.0.remove(at))
     }
 
+    /// What each needs of this host's memory, in MiB, the next one first.
+    pub(super) fn needed_mib(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|waiting| waiting.needed_mib)
+    }
+
     /// Whether none is left.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()

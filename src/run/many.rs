@@ -33,6 +33,8 @@ pub struct Given {
     pub accel_reason: Option<String>,
     /// The jail.
     pub jail: JailKind,
+    /// Its virtual processors, where nobody wants more of them (see [`super::processors`]).
+    pub processors: u32,
     /// The flake's reference with its revision (see [`crate::build::reference()`]), where it is known.
     pub reference: Option<String>,
 }

@@ -53,6 +53,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
 /// How long what was started may take to be gone when a run ended early.
 const CHILDREN_LIMIT: Duration = Duration::from_secs(2);
+/// The most virtual processors that a machine gets of ours: two boot faster than NixOS's default of one, more do not.
+const PROCESSORS: usize = 2;
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
 
@@ -165,6 +167,7 @@ struct Prepared {
     plan: Plan,
     accel: Accel,
     jail: JailKind,
+    processors: u32,
     run_dir: RunDir,
     stage: Option<demo::Stage>,
 }
@@ -375,13 +378,14 @@ impl<'a> Run<'a> {
             build::build(&target, evaluated, &nix, run_dir.path(), &self.events).await
         })
         .await?;
-        let given = Given { target, nix, built, accel, accel_reason: reason, jail, reference: None };
+        let given =
+            Given { target, nix, built, accel, accel_reason: reason, jail, processors: processors(1), reference: None };
         self.ready(given, asked, run_dir).await
     }
 
     /// What is needed to start a machine of what was built, or the verdict of a former run.
     async fn ready(&mut self, given: Given, asked: Asked, run_dir: RunDir) -> Result<Step> {
-        let Given { target, nix, mut built, accel, accel_reason: reason, jail, .. } = given;
+        let Given { target, nix, mut built, accel, accel_reason: reason, jail, processors, .. } = given;
         let Asked { settings, plan } = asked;
         self.report.target.drv_path = built.drv_path.clone();
         self.report.target.runner = Some(built.runner.display().to_string());
@@ -405,7 +409,8 @@ impl<'a> Run<'a> {
             systemd: None,
             qemu: None,
         });
-        let mut prepared = Prepared { target, nix, built, settings, plan, accel, jail, run_dir, stage: None };
+        let mut prepared =
+            Prepared { target, nix, built, settings, plan, accel, jail, processors, run_dir, stage: None };
         if let Some(demo) = &self.demo {
             prepared.stage = Some(demo.stage(&prepared.built.runner, &prepared.jail_options()).await);
         }
@@ -665,9 +670,9 @@ impl<'a> Run<'a> {
         let machine = &prepared.settings.machine;
         let promises = &prepared.plan.promises;
         let mut spec = Spec::new(&prepared.built.runner, run_dir.path());
-        // Two virtual CPUs boot faster than NixOS's default of one, where the host has them.
-        let host_cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2) as u32);
-        spec.cores = machine.cores.map_or_else(|| promises.cores.unwrap_or(1).max(host_cores), |cores| cores.0);
+        // NixOS's default of one is not told apart from a one that was written: more is no less than was asked for.
+        let usual = promises.cores.unwrap_or(1).max(prepared.processors);
+        spec.cores = machine.cores.map_or(usual, |cores| cores.0);
         if let Some(memory) = machine.memory.map(|memory| memory.0).or(promises.memory_mib) {
             spec.memory_mib = memory;
         }
@@ -743,6 +748,14 @@ impl<'a> Run<'a> {
             self.report.checks.push(check);
         }
     }
+}
+
+/// How many virtual processors each of so many machines at once gets, where nobody wants more of them: its share of this
+/// host's. Machines that together have more of them than this host wait for each other's locks: two of two took twice as
+/// long on two cores as two of one.
+pub fn processors(at_once: usize) -> u32 {
+    let host = std::thread::available_parallelism().map_or(1, usize::from);
+    (host / at_once.max(1)).clamp(1, PROCESSORS) as u32
 }
 
 /// Tells when a phase begins and ends, whatever it ends with.
