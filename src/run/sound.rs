@@ -53,17 +53,23 @@ pub(super) struct Hear<'a> {
     pub(super) artifacts: Option<&'a Artifacts>,
 }
 
-/// Does it, and once more where what was heard is wrong: a busy host spoils one time, what is broken every time. What
-/// was wrong the first time is told, too.
-async fn twice<T>(
+/// Does it once more where what was heard is wrong: a busy host, or what was done beside, spoils one time, what is broken
+/// every time. What was wrong the first time is told, too.
+async fn again<T>(
+    first: Result<T, String>,
     once: impl AsyncFn() -> Result<T, String>,
     heard: impl Fn(&T) -> Option<&Heard>,
 ) -> Result<(T, Option<String>), String> {
-    let first = once().await?;
+    let first = first?;
     match heard(&first).and_then(judging::spoilt) {
         None => Ok((first, None)),
         Some(wrong) => Ok((once().await?, Some(wrong))),
     }
+}
+
+/// What is meant to be done, where it is.
+async fn where_meant<T>(meant: bool, work: impl Future<Output = T>) -> Option<T> {
+    if meant { Some(work.await) } else { None }
 }
 
 impl Hear<'_> {
@@ -79,26 +85,42 @@ impl Hear<'_> {
         sound.unheard.clone_from(&self.ears.unheard);
         sound.no_microphone.clone_from(&self.ears.no_microphone);
         let is_silent = sound.sink().is_none_or(|sink| sink.null);
-        if self.plays && sound.card.driven && !is_silent && sound.unheard.is_none() {
-            self.events.doing("playing tones");
-            match twice(async || self.play(guest, &seat, kind, &sound).await, |tone| tone.heard.as_ref()).await {
-                Ok((tone, first)) => sound.tone = Some(Tone { first, ..tone }),
-                Err(error) => drop(sound.gaps.insert("tone".to_owned(), error)),
-            }
+        let plays = self.plays && sound.card.driven && !is_silent && sound.unheard.is_none();
+        // What is muted has nothing to say, and stays as the person has it.
+        let speaks = |source: &Sink| !source.null && (self.new_card(kind) || !source.muted && !source.is_turned_down());
+        let records =
+            self.records && sound.card.records && sound.no_microphone.is_none() && sound.source().is_some_and(speaks);
+        let play = async || self.play(guest, &seat, kind, &sound).await;
+        let record = async || self.record(guest, &seat, kind, &sound).await;
+        if plays || records {
+            self.events.doing("playing tones, recording from the microphone");
+        }
+        // Both ways at once, as a card can; each alone where that did not go well.
+        let (tone, recording) = tokio::join!(where_meant(plays, play()), where_meant(records, record()));
+        let tone = match tone {
+            Some(tone) => Some(again(tone, play, |tone| tone.heard.as_ref()).await),
+            None => None,
+        };
+        let recording = match recording {
+            Some(recording) => Some(again(recording, record, |it| it.heard.as_ref()).await),
+            None => None,
+        };
+        match tone {
+            Some(Ok((tone, first))) => sound.tone = Some(Tone { first, ..tone }),
+            Some(Err(error)) => drop(sound.gaps.insert("tone".to_owned(), error)),
+            None => {}
+        }
+        match recording {
+            Some(Ok((recording, first))) => sound.recording = Some(Recording { first, ..recording }),
+            Some(Err(error)) => drop(sound.gaps.insert("microphone".to_owned(), error)),
+            None => {}
+        }
+        if plays {
             // A session's start may have set it since the card was looked at.
             match guest.master_is_off(patience).await {
                 Some(true) if sound.card.off.is_empty() => sound.card.off.push("Master".to_owned()),
                 Some(false) => sound.card.off.clear(),
                 _ => {}
-            }
-        }
-        // What is muted has nothing to say, and stays as the person has it.
-        let speaks = |source: &Sink| !source.null && (self.new_card(kind) || !source.muted && !source.is_turned_down());
-        if self.records && sound.card.records && sound.no_microphone.is_none() && sound.source().is_some_and(speaks) {
-            self.events.doing("recording from the microphone");
-            match twice(async || self.record(guest, &seat, kind, &sound).await, |it| it.heard.as_ref()).await {
-                Ok((recording, first)) => sound.recording = Some(Recording { first, ..recording }),
-                Err(error) => drop(sound.gaps.insert("microphone".to_owned(), error)),
             }
         }
         self.ask_again(guest, &seat, kind, patience, &mut sound).await;
