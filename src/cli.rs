@@ -149,7 +149,7 @@ pub struct TryArgs {
     /// How QEMU runs the guest's code [default: auto]
     #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
     pub accel: Option<AccelWish>,
-    /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured]
+    /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, with a desktop at least 2G]
     #[arg(long, value_name = "SIZE", value_parser = Memory::parse, help_heading = "Machine")]
     pub memory: Option<Memory>,
     /// The guest's virtual CPUs [default: as configured, but at least 2 where the host has them]

@@ -138,9 +138,9 @@ struct Host {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Machine {
-    /// The guest's memory: `"2GiB"`, `"1536M"`, or a number of MiB.
+    /// The guest's memory: `"2GiB"`, `"1536M"`, or a number of MiB. Default: as configured, with a desktop at least 2 GiB.
     pub memory: Option<Memory>,
-    /// Virtual CPUs.
+    /// Virtual CPUs. Default: as configured, but at least 2 where the host has them, and a share of them in a matrix.
     pub cores: Option<Cores>,
     /// Whether the guest reaches the outside.
     pub network: Option<NetworkPolicy>,

@@ -42,7 +42,7 @@ fn main() {
     let at_once =
         *arguments.test_threads.get_or_insert_with(|| std::thread::available_parallelism().map_or(1, Into::into));
     // As in a matrix: machines that together have more processors than this host wait for each other.
-    let cores = nixbox::run::processors(at_once);
+    let share = nixbox::run::processors(at_once).to_string();
     let trials = guests
         .into_iter()
         .map(|(name, wanted)| {
@@ -51,19 +51,19 @@ fn main() {
                 eprintln!("skipped: {name}: slow, run by scripts/test --all");
             }
             let test = name.clone();
-            Trial::test(name, move || check(&test, &wanted, cores)).with_ignored_flag(skip)
+            // A desktop keeps its two.
+            let has_desktop = matches!(wanted["set"].as_str(), Some("desktop" | "gnome"));
+            let cores = (!has_desktop).then(|| share.clone());
+            Trial::test(name, move || check(&test, &wanted, cores.as_deref())).with_ignored_flag(skip)
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn check(name: &str, wanted: &Value, cores: u32) -> Result<(), Failed> {
-    let cores = cores.to_string();
-    let mut extra: Vec<&str> = wanted["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if !extra.contains(&"--cores") {
-        extra.extend(["--cores", cores.as_str()]);
-    }
-    let ask = || Nixbox::try_(guest(name)).args(extra.iter()).run();
+fn check(name: &str, wanted: &Value, cores: Option<&str>) -> Result<(), Failed> {
+    let extra = wanted["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let extra = extra.chain(cores.into_iter().flat_map(|cores| ["--cores", cores]));
+    let ask = || Nixbox::try_(guest(name)).args(extra.clone()).run();
     let mut outcome = ask();
     if was_kept_waiting(&outcome) {
         eprintln!("asked again: {name}: {}", outcome.report()["cause"]);

@@ -30,7 +30,7 @@ pub use self::accelerator::Accelerators;
 pub use self::duration::Durations;
 pub use self::evaluation::{Evaluations, Remembered};
 pub use self::tree::{Tree, is_read};
-pub use self::verdict::{VerdictKey, Verdicts};
+pub use self::verdict::{Tested, VerdictKey, Verdicts};
 use crate::names::CACHE_SCHEMA;
 
 /// How many entries of a kind are kept.

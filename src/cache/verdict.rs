@@ -37,18 +37,30 @@ struct Parts<'a> {
     promises: &'a Promises,
 }
 
+/// What a run tests, and how: all of it that is known before its machine is started.
+#[derive(Debug, Clone, Copy)]
+pub struct Tested<'a> {
+    /// `bin/run-NAME-vm`, by its logical path.
+    pub runner: &'a Path,
+    /// Where that lies.
+    pub store: &'a Store,
+    /// The derivation of the host's own system.
+    pub toplevel: Option<&'a str>,
+    /// The checks, and what they are held against.
+    pub plan: &'a Plan,
+    /// The accelerator.
+    pub accel: Accel,
+    /// The way into the guest.
+    pub transport: Transport,
+}
+
 impl VerdictKey {
     /// The key of a run; `None` where its verdict is not to be remembered, or the runner is not there to be looked at.
-    /// `runner` is `bin/run-NAME-vm` by its logical path, `toplevel` the derivation of the host's own system.
-    pub fn new(
-        runner: &Path,
-        store: &Store,
-        toplevel: Option<&str>,
-        plan: &Plan,
-        accel: Accel,
-        transport: Transport,
-        no_jail: bool,
-    ) -> Option<Self> {
+    ///
+    /// How many processors a machine has is in it only where somebody names a number: what nixbox gives is this host's
+    /// share, as its speed is.
+    pub fn new(tested: Tested<'_>, no_jail: bool) -> Option<Self> {
+        let Tested { runner, store, toplevel, plan, accel, transport } = tested;
         if !runner.starts_with(STORE_DIR) {
             return None;
         }
@@ -144,8 +156,18 @@ mod tests {
         crate::checks::plan(&Promises::default(), settings, &selection)
     }
 
+    fn tested<'a>(
+        host: &'a Host,
+        runner: &'a Path,
+        plan: &'a Plan,
+        toplevel: Option<&'a str>,
+        accel: Accel,
+    ) -> Tested<'a> {
+        Tested { runner, store: &host.store, toplevel, plan, accel, transport: Transport::VhostUser }
+    }
+
     fn key(host: &Host, plan: &Plan, toplevel: Option<&str>, accel: Accel) -> VerdictKey {
-        VerdictKey::new(&host.runner, &host.store, toplevel, plan, accel, Transport::VhostUser, false).unwrap()
+        VerdictKey::new(tested(host, &host.runner, plan, toplevel, accel), false).unwrap()
     }
 
     #[test]
@@ -169,8 +191,7 @@ mod tests {
         let script = host.root.path().join("run-x-vm");
         fs::write(&script, "").unwrap();
         let plan = plan(&[], &Settings::default());
-        let key =
-            |runner: &Path| VerdictKey::new(runner, &host.store, None, &plan, Accel::Tcg, Transport::VhostUser, false);
+        let key = |runner: &Path| VerdictKey::new(tested(&host, runner, &plan, None, Accel::Tcg), false);
         assert_eq!(key(&script), None);
         assert_eq!(key(Path::new("/nix/store/gone/bin/run-x-vm")), None);
     }

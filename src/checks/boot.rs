@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{self, is_active, is_failed, pattern, said_by_manager};
-use super::{Finding, Judgement, View, conclude, sandbox, strain, text};
+use super::{Finding, Judgement, Plan, View, conclude, sandbox, strain, text};
 use crate::guest::facts::{Facts, Job, JournalLine, Unit};
 use crate::machine::RunDelay;
 use crate::report::{CheckResult, Status};
@@ -66,7 +66,7 @@ pub(super) fn state(facts: &Facts) -> Boot {
 }
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
-    come_up(view.now, &view.boot, &view.context.delay, out);
+    come_up(view.plan, view.now, &view.boot, &view.context.delay, out);
     out.results.push(CheckResult::new("boot.panic", Status::Pass, "no kernel panic"));
     out.results.push(CheckResult::new("boot.poweroff", Status::Pass, "stayed up"));
     out.results.push(oom(view));
@@ -77,7 +77,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
 }
 
 /// `boot.target` and `boot.emergency`, for a guest that could be looked into.
-pub(super) fn come_up(facts: &Facts, boot: &Boot, delay: &RunDelay, out: &mut Judgement) {
+pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &Boot, delay: &RunDelay, out: &mut Judgement) {
     let target = default_target(facts).map_or("the default target", |unit| unit.name.as_str());
     let calm = || CheckResult::new("boot.emergency", Status::Pass, "no emergency or rescue mode");
     match boot {
@@ -93,7 +93,7 @@ pub(super) fn come_up(facts: &Facts, boot: &Boot, delay: &RunDelay, out: &mut Ju
             out.results.push(emergency(facts, by, delay));
         }
         Boot::Stuck => {
-            out.results.push(stuck(facts, target));
+            out.results.push(stuck(plan, facts, target));
             out.results.push(calm());
         }
         Boot::NotReached => {
@@ -178,7 +178,7 @@ fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
         None => timed_out.is_some().then(|| strain::usual(at)),
     };
     if let Some(why) = limit.and_then(|(from, to)| strain::why(delay, from, to)) {
-        result = strain::spared(result, &why);
+        result = strain::spared(result, &why, strain::BUSY_HOST);
     }
     if result.detail.is_empty() {
         let lines =
@@ -210,7 +210,7 @@ pub(super) fn awaited(facts: &Facts) -> Option<(&Job, Option<f64>)> {
     })
 }
 
-pub(super) fn stuck(facts: &Facts, target: &str) -> CheckResult {
+pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     let Some((job, seconds)) = awaited(facts) else {
         return CheckResult::new("boot.target", Status::Fail, format!("{target} is not reached"));
     };
@@ -238,7 +238,12 @@ pub(super) fn stuck(facts: &Facts, target: &str) -> CheckResult {
     if !behind.is_empty() {
         result.detail.push(format!("behind it: {}", text::list(&behind)));
     }
-    result
+    match sandbox::waits_for_outside(plan, facts, &job.unit) {
+        // What comes after it was not seen: whether the machine would come up is not known.
+        Some(why) => CheckResult { status: Status::Unknown, summary: format!("{}; {why}", result.summary), ..result }
+            .hint("--network user lets the machine out; TimeoutStartSec= bounds how long a boot waits for it"),
+        None => result,
+    }
 }
 
 fn not_reached(facts: &Facts, target: &str) -> CheckResult {

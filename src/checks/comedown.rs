@@ -102,7 +102,7 @@ pub fn judge_no_boot(plan: &Plan, evidence: &NoBoot) -> Judgement {
         evidence.console_tail.iter().map(|line| text::clean(line)).filter(|line| !line.trim().is_empty()).collect();
     let result = panic(&lines, evidence)
         .or_else(|| no_init(&lines, evidence))
-        .or_else(|| from_facts(evidence, &mut out))
+        .or_else(|| from_facts(plan, evidence, &mut out))
         .or_else(|| emergency(&lines, evidence))
         .or_else(|| ended(&lines, evidence))
         .or_else(|| stuck(&lines, evidence))
@@ -204,21 +204,21 @@ fn stamp_off(line: &str) -> &str {
     }
 }
 
-fn from_facts(evidence: &NoBoot, out: &mut Judgement) -> Option<CheckResult> {
+fn from_facts(plan: &Plan, evidence: &NoBoot, out: &mut Judgement) -> Option<CheckResult> {
     let facts = evidence.facts.as_ref()?;
     let state = boot::state(facts);
     match &state {
         Boot::Emergency(_) => {
-            boot::come_up(facts, &state, &evidence.delay, out);
+            boot::come_up(plan, facts, &state, &evidence.delay, out);
             out.results.iter().find(|result| result.id == "boot.emergency").cloned()
         }
         // After a deadline the boot will not end either when its last jobs never do.
         Boot::Stuck | Boot::Up if evidence.end == End::Deadline => {
             let (_, seconds) = boot::awaited(facts)?;
-            is_long(seconds?, evidence).then(|| boot::stuck(facts, &target_name(facts)))
+            is_long(seconds?, evidence).then(|| boot::stuck(plan, facts, &target_name(facts)))
         }
         Boot::NotReached if evidence.end == End::Deadline => {
-            boot::come_up(facts, &state, &evidence.delay, out);
+            boot::come_up(plan, facts, &state, &evidence.delay, out);
             out.results.iter().find(|result| result.id == "boot.target").cloned()
         }
         _ => None,
@@ -253,7 +253,7 @@ fn emergency(lines: &[String], evidence: &NoBoot) -> Option<CheckResult> {
     let result = fail("boot.emergency", summary, around(lines, at));
     let waited_for = cause.is_some_and(|line| WAITED_FOR.is_match(line));
     Some(match strain::why_lately(&evidence.delay, evidence.seconds).filter(|_| waited_for) {
-        Some(why) => strain::spared(result, &why),
+        Some(why) => strain::spared(result, &why, strain::BUSY_HOST),
         None => result,
     })
 }
@@ -340,7 +340,7 @@ fn cannot_tell(lines: &[String], evidence: &NoBoot) -> CheckResult {
     let result = CheckResult::new("boot.target", Status::Unknown, text::clean(&format!("{why}{status}")))
         .detail(lines[lines.len().saturating_sub(10)..].iter().cloned());
     match (strain::why_lately(&evidence.delay, evidence.seconds), &evidence.end) {
-        (Some(why), End::Deadline) => strain::spared(result, &why),
+        (Some(why), End::Deadline) => strain::spared(result, &why, strain::BUSY_HOST),
         (None, End::Deadline) => result.hint("--timeout gives it longer; --keep leaves it up for a look"),
         _ => result,
     }

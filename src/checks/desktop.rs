@@ -381,6 +381,14 @@ static CHATTER: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// What draws finds fault with its own configuration (sway, Hyprland, niri): it goes on without what it does not
+/// understand, and shows a bar that says so.
+static COMPLAINS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)\bError on line \d+|Error\(s\) loading config|config error in file|config option <[^>]*> does not exist|(error|failed) (loading|parsing|reading|to load|to parse) (the )?(niri |compositor )?config",
+    )
+});
+
 /// A crash: whose, by which signal, how it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Crash {
@@ -1140,7 +1148,19 @@ impl<'a> Scene<'a> {
         let display = server.wayland().map(str::to_owned).or_else(|| server.x11()).unwrap_or_default();
         let earlier =
             if over.is_empty() { String::new() } else { format!("; a session before it ended {}", times(over.len())) };
-        Found::Pass(format!("{name} draws on {} for {}{earlier}", text::clean(&display), text::micros(lived)))
+        let pass = format!("{name} draws on {} for {}{earlier}", text::clean(&display), text::micros(lived));
+        let warns = self.complaints().into_iter().map(|line| {
+            Finding::new(&server.name, format!("{name} finds fault with its configuration: {}", line.trim()))
+        });
+        Found::Findings { fails: Vec::new(), warns: warns.take(1).collect(), pass }
+    }
+
+    /// What is said of the configuration of what draws, in the journal or on the session's terminal.
+    fn complaints(&self) -> Vec<String> {
+        let journal = self.seen.journal.iter().filter(|line| line.transport != "kernel");
+        let journal = journal.map(|line| line.message.lines().next().unwrap_or_default());
+        let terminals = self.seen.terminals.values().flatten().map(String::as_str);
+        journal.chain(terminals).filter(|line| COMPLAINS.is_match(line)).map(text::clean).collect()
     }
 
     // --- desktop.units ---

@@ -85,7 +85,8 @@ const EXPLAINED: &[Explained] = &[
     Explained {
         id: "boot.target",
         looks: "Whether the default target is reached and no job is left. A boot that takes long fails only with a job\n\
-                that held it up by itself: at least 10 s, and a quarter of all the time. Else it is `could not tell`.",
+                that held it up by itself: at least 10 s, and a quarter of all the time. Else it is `could not tell`,\n\
+                and so it is where that job's unit may only wait for the outside, which --network off keeps away.",
         usual: "A oneshot that waits for something that never comes, a device or mount that is waited for, a dependency\n\
                 cycle from which systemd dropped a job, an init that is missing, an activation script that hangs.",
         then: "Look at the job that is named and its last words; `behind it` lists what waits for it. TimeoutStartSec=\n\
@@ -155,8 +156,9 @@ const EXPLAINED: &[Explained] = &[
     Explained {
         id: "services.failed-units",
         looks: "Units in state failed, each with how it ended and its last words. Of several, the one that others needed\n\
-                is told, with those behind it. What the sandbox explains by evidence (no way out, hardware that a VM has\n\
-                not, a missing secret) is set aside under `not tested`.",
+                is told, with those behind it. What the sandbox explains by evidence (no way out, hardware and disks\n\
+                that a VM has not, a missing secret) is set aside under `not tested`. A limit of time that ran out while\n\
+                an emulated processor was at work is `could not tell`.",
         usual: "A setting that the program refuses, a port or file that is taken, a directory or user that is missing, a\n\
                 database that is not initialised, a path that the unit's own hardening hides.",
         then: "Read the unit's lines; most programs name the setting. nginx, sshd and the like have an option that checks\n\
@@ -190,11 +192,11 @@ const EXPLAINED: &[Explained] = &[
     Explained {
         id: "services.ports",
         looks: "Whether somebody listens on each port that an enabled service's options promise, or `ports` in nixbox.toml.\n\
-                A port that is open in the firewall with nobody behind is mentioned only.",
-        usual: "A service that listens on a socket or another address than its option says, one that has not opened its\n\
-                port yet, a service that failed (told there).",
-        then: "Compare the service's own settings with the option. What opens its port late can be waited for: an [http.…]\n\
-               or [script.…] with retries.",
+                It is waited for as long as the service's unit is up and the machine does something, a minute at most (five\n\
+                under emulation). A port that is open in the firewall with nobody behind is mentioned only.",
+        usual: "A service that listens on a socket or another port than its option says, a service that failed (told\n\
+                there).",
+        then: "Compare the service's own settings with the option; its last lines are shown.",
     },
     Explained {
         id: "services.http",
@@ -276,7 +278,8 @@ const EXPLAINED: &[Explained] = &[
     Explained {
         id: "desktop.compositor",
         looks: "Whether what draws the session lives, serves a display, and did not crash or begin anew. One that draws only\n\
-                with a graphics card's help is set aside: the VM has none.",
+                with a graphics card's help is set aside: the VM has none. One that finds fault with its configuration\n\
+                is a warning.",
         usual: "A crash (the signal is told), a configuration file that it refuses, a wrapper that ends, a plugin of another\n\
                 version.",
         then: "Its last words and its core dump's line are told. Start it with its own defaults to see whether it is its\n\

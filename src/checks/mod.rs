@@ -47,6 +47,7 @@ pub use catalog::Selection;
 pub use comedown::{End, NoBoot, has_given_up, judge_no_boot};
 pub use plan::{Plan, WantedPort, plan};
 pub use script::{is_answered, is_as_expected};
+pub use services::port_awaited;
 pub use verdict::{Outcome, counts_as_failure, counts_as_unknown, verdict};
 
 use crate::guest::desktop::Desktop;
@@ -241,7 +242,6 @@ impl<'a> View<'a> {
         matches!(self.boot, boot::Boot::Up | boot::Boot::CannotTell(_))
     }
 
-    /// Why this kind of fact is missing, if it is.
     /// Why a fact, or any part of it (`http.ID`), could not be gathered.
     fn gap(&self, fact: &str) -> Option<&str> {
         let is_part = |name: &str| name.strip_prefix(fact).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
@@ -286,6 +286,8 @@ struct Finding {
     hint: Option<String>,
     /// The limit of time that ran out, from when to when on the guest's clock in µs, where that is all that is wrong.
     limit: Option<(u64, u64)>,
+    /// Why that limit says nothing of a processor that is not emulated, where it is so.
+    emulated: Option<String>,
 }
 
 impl Finding {
@@ -297,6 +299,7 @@ impl Finding {
             evidence: Vec::new(),
             hint: None,
             limit: None,
+            emulated: None,
         }
     }
 
@@ -320,6 +323,12 @@ impl Finding {
         self.limit = limit.into();
         self
     }
+
+    /// The limit that ran out says nothing of a machine that is not emulated, where there is a reason.
+    fn emulated(mut self, why: Option<String>) -> Self {
+        self.emulated = why;
+        self
+    }
 }
 
 /// Makes one result of what a check found: failures first, then what this host's load explains, then warnings, else the
@@ -334,7 +343,8 @@ fn conclude(
     // Why a finding says nothing. What is accepted is so whatever the host does.
     let late_by = |finding: &Finding| {
         let (from, to) = finding.limit.filter(|_| view.allowed(id, &finding.item).is_none())?;
-        strain::why(&view.context.delay, from, to)
+        let busy_host = strain::why(&view.context.delay, from, to).map(|why| (why, strain::BUSY_HOST));
+        busy_host.or_else(|| Some((finding.emulated.clone()?, strain::EMULATED)))
     };
     let (late, fails): (Vec<_>, Vec<_>) = fails.into_iter().partition(|finding| late_by(finding).is_some());
     let reasons: Vec<Option<&str>> = fails.iter().map(|finding| view.allowed(id, &finding.item)).collect();
@@ -354,11 +364,11 @@ fn conclude(
     let fails: Vec<Finding> =
         fails.into_iter().zip(&reasons).filter(|(_, reason)| reason.is_none()).map(|(finding, _)| finding).collect();
     if !fails.is_empty() {
-        let late = late.iter().filter_map(|finding| Some(format!("{}; {}", finding.summary, late_by(finding)?)));
+        let late = late.iter().filter_map(|finding| Some(format!("{}; {}", finding.summary, late_by(finding)?.0)));
         return told(id, Status::Fail, fails).detail(accepted).detail(late);
     }
-    if let Some(why) = late.first().and_then(late_by) {
-        return strain::spared(told(id, Status::Fail, late), &why).detail(accepted);
+    if let Some((why, hint)) = late.first().and_then(late_by) {
+        return strain::spared(told(id, Status::Fail, late), &why, hint).detail(accepted);
     }
     if !warns.is_empty() {
         return told(id, Status::Warn, warns);

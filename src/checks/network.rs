@@ -175,6 +175,12 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
             }
         }
     }
+    let down = view.faults.iter().find(|(name, fault)| is_firewall(name) && matches!(fault, Fault::Sandbox(_)));
+    if let (true, Some((name, _))) = (fails.is_empty() && promises.firewall == Some(true), down) {
+        let why = format!("{name} could not be started in the sandbox, and was set aside");
+        out.results.push(CheckResult::new(id, Status::Skip, why));
+        return;
+    }
     if fails.is_empty()
         && let Some(unknown) = view.unknown(id, &["listeners"])
     {

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{is_active, own_lines, pattern, unescape_path};
-use super::{View, text};
-use crate::guest::facts::{JournalLine, Unit};
+use super::{Plan, View, text};
+use crate::build::STORE_DIR;
+use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::machine::NetworkPolicy;
 
 /// How many of a unit's last own lines can be evidence: an early hiccup does not explain a later failure.
@@ -62,7 +63,7 @@ fn quote(line: &JournalLine) -> String {
 
 static UNREACHED: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)(could ?n[o']t|cannot|can't|unable to|failed to) (resolve|lookup|look up)|name resolution|resolution failed|resolving timed out|name or service not known|no such host|(network|host) (is )?unreachable|no route to host|getaddrinfo|EAI_AGAIN|ENOTFOUND|ENETUNREACH|failed to lookup address|nodename nor servname|unknown host|name does not resolve|host(name)? not found|server misbehaving|lookup [^ ]+ on [^ ]+:\d+",
+        r"(?i)(could ?n[o']t|cannot|can't|unable to|failed to) (resolve|lookup|look up)|name resolution|resolution failed|resolving timed out|name or service not known|no such host|(network|host) (is )?unreachable|no route to host|getaddrinfo|EAI_AGAIN|ENOTFOUND|ENETUNREACH|failed to lookup address|nodename nor servname|unknown host|name does not resolve|host(name)? not found|server misbehaving|lookup [^ ]+ on [^ ]+:\d+|bad (address|hostname) '|UnknownHostException|can't find host|unable to find suitable address|resource temporarily unavailable \([\w.-]+:\d+\)",
     )
 });
 /// Said of many things; evidence only together with a remote name.
@@ -103,6 +104,22 @@ fn outside(view: &View<'_>, unit: &Unit) -> Option<String> {
     Some(format!("needs the outside, which --network off keeps away: {}", quote(line)))
 }
 
+/// Why a unit whose start does not end may only wait for the outside.
+pub(super) fn waits_for_outside(plan: &Plan, facts: &Facts, unit: &str) -> Option<String> {
+    if plan.settings.machine.network.unwrap_or_default() != NetworkPolicy::Off {
+        return None;
+    }
+    let why = "it may wait for the outside, which --network off keeps away";
+    // It waits until the clock is set by a server, and says nothing.
+    if unit == "systemd-time-wait-sync.service" {
+        return Some(why.to_owned());
+    }
+    let lines = own_lines(&facts.journal, unit);
+    let host = plan.promises.host_name.as_deref();
+    let line = lines.iter().rev().take(LAST).find(|line| shows_no_outside(&line.message, host))?;
+    Some(format!("{why}: {}", quote(line)))
+}
+
 // --- hardware ---
 
 /// A kind of hardware that a VM has not, and the services that are about it.
@@ -121,9 +138,10 @@ static KINDS: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {
         ("a TPM", r"(?i)\btpm|tcsd|clevis"),
         ("Thunderbolt", r"(?i)boltd|\bbolt\.service|thunderbolt"),
         ("memory error reports", r"(?i)mcelog|rasdaemon|edac"),
-        ("peripherals", r"(?i)openrazer|openrgb|ckb-next|asusd|ratbagd|usbmuxd|lirc|ddcci|logid|gpsd|liquidctl"),
+        ("peripherals", r"(?i)openrazer|openrgb|ckb-next|asusd|ratbagd|usbmuxd|lirc|ddcci|logid|gpsd|liquidctl|kanata|keyd|xremap|input-remapper|evremap"),
         ("a management controller", r"(?i)ipmi"),
-        ("RAID disks", r"(?i)mdmonitor|mdadm"),
+        ("RAID disks", r"(?i)mdmonitor|mdadm|mdcheck"),
+        ("disks of the real machine", r"(?i)\bzfs-|\bzpool|bcachefs|btrfs|beesd|\blvm|multipath|iscsi|snapraid|mergerfs|drbd|cryptsetup|snapper|btrbk|sanoid|syncoid"),
         ("a camera or tuner", r"(?i)v4l|tvheadend|\bmotion\b"),
         ("a printer or scanner", r"(?i)ipp-usb|\bsaned|brscan"),
     ]
@@ -134,7 +152,7 @@ static KINDS: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {
 /// How such services say that there is nothing for them.
 static NOTHING_THERE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"(?i)no such device|not supported|unsupported|does not support|no ([\w-]+ ){0,4}(found|detected|available|present)|no ([\w-]+ ){0,2}(devices?|sensors?|adapters?|controllers?|batter(y|ies)|gpus?|zones?|disks?|modems?|hardware)|(could not|cannot|can't|unable to|failed to) (find|detect|open|access|probe|initiali[sz]e)|not (found|detected|present)|virtual machine|hypervisor|ENODEV|nothing to (do|monitor)",
+        r"(?i)no such device|not supported|unsupported|does not support|no ([\w-]+ ){0,4}(found|detected|available|present)|no ([\w-]+ ){0,2}(devices?|sensors?|adapters?|controllers?|batter(y|ies)|gpus?|zones?|disks?|modems?|hardware)|(could not|cannot|can't|unable to|failed to) (find|detect|open|access|probe|initiali[sz]e)|not (found|detected|present)|virtual machine|hypervisor|ENODEV|nothing to (do|monitor)|not (an? )?(btrfs|zfs|bcachefs)|dataset does not exist|open failed path",
     )
 });
 /// Lines about the configuration, not about hardware.
@@ -146,9 +164,11 @@ static ABOUT_CONFIG: LazyLock<Regex> = LazyLock::new(|| {
 /// Device nodes of hardware, whoever misses them.
 static NODE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"/dev/(tty(USB|ACM|AMA)\d|nvme\d|sd[a-z]|mmcblk|dri\b|nvidia|kfd|video\d|media\d|hidraw|uinput|input/|i2c|spidev|gpio|tpm|mei|cpu/|cpu_dma|watchdog|ipmi|mcelog|snd/|bus/usb|usb|serial/|sr\d|st\d|lp\d|rfkill|cec|dvb|accel|sgx|kvm\b|fb\d)",
+        r"/dev/(tty(USB|ACM|AMA)\d|nvme\d|sd[a-z]|mmcblk|dri\b|nvidia|kfd|video\d|media\d|hidraw|uinput|input/|i2c|spidev|gpio|tpm|mei|cpu/|cpu_dma|watchdog|ipmi|mcelog|snd/|bus/usb|usb|serial/|sr\d|st\d|lp\d|rfkill|cec|dvb|accel|sgx|kvm\b|fb\d|disk/by-)",
     )
 });
+/// A file system that is named as the real machine's disks are.
+static FILE_SYSTEM: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(PART)?(UUID|LABEL)=[\w-]+"));
 static MISSING: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)no such (file|device)|not found|does not exist|doesn't exist|(cannot|can't|could not|unable to|failed to) (open|find|access)|ENOENT|ENODEV|ENXIO|missing",
@@ -157,8 +177,8 @@ static MISSING: LazyLock<Regex> = LazyLock::new(|| {
 
 fn hardware(view: &View<'_>, unit: &Unit) -> Option<String> {
     let lines = last_lines(view, &unit.name);
-    if let Some(line) = lines.iter().rev().find(|line| NODE.is_match(&line.message) && MISSING.is_match(&line.message))
-    {
+    let names = |line: &str| NODE.is_match(line) || FILE_SYSTEM.is_match(line);
+    if let Some(line) = lines.iter().rev().find(|line| names(&line.message) && MISSING.is_match(&line.message)) {
         return Some(format!("needs a device that the sandbox has not: {}", quote(line)));
     }
     let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
@@ -185,6 +205,12 @@ fn missing_device(view: &View<'_>, name: &str) -> Option<String> {
 
 static CARD: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"^((en|wl|ww)(o\d|s\d|p\d|x[0-9a-f]{12}|P\d)[0-9a-zA-Z]*|eth\d+|wlan\d+|wwan\d+|usb\d+)$")
+});
+/// How programs say that there is no such card (ip, nft, wpa_supplicant, dnsmasq, hostapd).
+static NO_CARD: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)cannot find device|(interface|device)\b.{0,40}(does not exist|doesn't exist|not found)|no such (device|interface)|(unknown|no|missing|invalid) (network )?interface|could not (find|read) interface",
+    )
 });
 
 /// Whether an interface is called as the kernel and udev call hardware (systemd.net-naming-scheme(7)).
@@ -227,9 +253,16 @@ fn interface(view: &View<'_>, unit: &Unit) -> Option<String> {
         return Some(renamed(view, name));
     }
     let lines = last_lines(view, &unit.name);
-    missing.into_iter().find_map(|(name, why)| {
+    let bound = missing.into_iter().find_map(|(name, why)| {
         let line = lines.iter().rev().find(|line| line.message.contains(&name))?;
         Some(format!("{why}: {}", quote(line)))
+    });
+    bound.or_else(|| {
+        // One that is named nowhere but in the service's own configuration; nft shows it in the line after.
+        let line = lines.iter().rev().find(|line| NO_CARD.is_match(&line.message))?;
+        let words = lines.iter().flat_map(|line| line.message.split(|c: char| !c.is_ascii_alphanumeric()));
+        let is_missing = |word: &&str| names_hardware(word) && !view.now.network.links.iter().any(|link| link == word);
+        Some(format!("{}: {}", renamed(view, words.rev().find(is_missing)?), quote(line)))
     })
 }
 
@@ -270,6 +303,15 @@ static SECRET_UNIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(sops-install-
 static SECRET_SNIPPET: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^(setupSecrets|agenix|ragenix|sops)"));
 static SECRET_PATH: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"/run/(secrets|agenix|keys)(-for-users|-rendered|\.d)?(/|\b)"));
+/// Files that people put on a machine by hand, and that no fresh disk has: below what is kept there, named as a secret is.
+static KEPT_SECRET: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)(^|[^\w/.])/(root|home|var|srv|mnt|media|data|persist\w*|nix/persist\w*)/[^\s'\x22]*(secret|passw|credential|token|private[._-]?key|api-?key|[._/-]keys?\b|\.pem\b|\.env\b|\bid_(rsa|ed25519|ecdsa)\b)",
+    )
+});
+/// What systemd says where it could not read a file that a unit needs: it does not say which.
+pub(super) static UNREAD: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)failed to (load environment files|set up credentials)|at step CREDENTIALS"));
 static NO_KEY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)decrypt|identit|ssh_host|\bage\b|\bgpg\b|private key|no key|key ?file|master key|data key|no such file|secret",
@@ -283,7 +325,12 @@ pub(super) fn is_secret_snippet(name: &str) -> bool {
 
 /// Whether a line misses a secret.
 pub(super) fn misses_a_secret(line: &str) -> bool {
-    SECRET_PATH.is_match(line) && MISSING.is_match(line)
+    is_secret(line) && MISSING.is_match(line)
+}
+
+/// Whether a secret's path is in this.
+fn is_secret(text: &str) -> bool {
+    SECRET_PATH.is_match(text) || KEPT_SECRET.is_match(text)
 }
 
 fn secrets(view: &View<'_>, unit: &Unit) -> Option<String> {
@@ -292,8 +339,14 @@ fn secrets(view: &View<'_>, unit: &Unit) -> Option<String> {
         let line = lines.iter().rev().find(|line| line.pid != 1 && NO_KEY.is_match(&line.message))?;
         return Some(format!("the sandbox has not the real machine's key: {}", quote(line)));
     }
-    let line = lines.iter().rev().find(|line| misses_a_secret(&line.message))?;
-    Some(format!("needs a secret that only the real machine can decrypt: {}", quote(line)))
+    if let Some(line) = lines.iter().rev().find(|line| misses_a_secret(&line.message)) {
+        return Some(format!("needs a secret that only the real machine has: {}", quote(line)));
+    }
+    let line = lines.iter().rev().find(|line| UNREAD.is_match(&line.message))?;
+    // What lies in the store is there.
+    let mut files = unit.service.iter().flat_map(|service| &service.files).filter(|file| !file.starts_with(STORE_DIR));
+    let first = files.next().filter(|file| is_secret(file) && files.all(|file| is_secret(file)))?;
+    Some(format!("needs {first}, a secret that only the real machine has: {}", quote(line)))
 }
 
 #[cfg(test)]
@@ -305,7 +358,10 @@ mod tests {
         for pattern in [&UNREACHED, &TIMED_OUT, &REMOTE, &AT_HOME, &NOT_A_HOST, &NOTHING_THERE, &ABOUT_CONFIG, &NODE] {
             assert!(!pattern.as_str().is_empty());
         }
-        for pattern in [&MISSING, &CARD, &SECRET_UNIT, &SECRET_SNIPPET, &SECRET_PATH, &NO_KEY] {
+        for pattern in [&MISSING, &CARD, &NO_CARD, &SECRET_UNIT, &SECRET_SNIPPET, &SECRET_PATH, &KEPT_SECRET, &NO_KEY] {
+            assert!(!pattern.as_str().is_empty());
+        }
+        for pattern in [&UNREAD, &FILE_SYSTEM] {
             assert!(!pattern.as_str().is_empty());
         }
         assert!(!KINDS.is_empty());
@@ -322,6 +378,11 @@ mod tests {
             "Get \"https://acme-v02.api.letsencrypt.org/directory\": dial tcp 1.2.3.4:443: i/o timeout",
             "Error: getaddrinfo EAI_AGAIN api.example.com",
             "curl: (28) Resolving timed out after 10001 milliseconds",
+            "WARNING:  cannot connect to dns.example.com:443 socket:  IO::Socket::INET: Bad hostname 'dns.example.com'",
+            "wget: bad address 'example.com'",
+            "java.net.UnknownHostException: repo.example.com",
+            "Resource temporarily unavailable (api.example.com:443)",
+            "mount error: could not resolve address for nas.lan: Unknown error",
         ] {
             assert!(shows_no_outside(line, Some("box")), "{line}");
         }
@@ -348,6 +409,21 @@ mod tests {
         }
         assert!(misses_a_secret("cat: /run/secrets/db: No such file or directory"));
         assert!(!misses_a_secret("reading /run/secrets/db"));
+        for path in [
+            "/root/wireguard-keys/private",
+            "fopen: `/root/wg.key': No such file or directory",
+            "/var/lib/secrets/db",
+            "/persist/etc/app.env",
+            "/home/alice/.ssh/id_ed25519",
+            "/var/lib/acme/example.org/key.pem",
+        ] {
+            assert!(is_secret(path), "{path}");
+        }
+        for path in
+            ["/var/lib/app/state.db", "/etc/backup.key", "/var/lib/keyboard", "/nix/store/x/var/secret", "/home"]
+        {
+            assert!(!is_secret(path), "{path}");
+        }
         assert!(is_secret_snippet("setupSecretsForUsers") && is_secret_snippet("agenixInstall"));
         assert!(!is_secret_snippet("users"));
     }

@@ -11,8 +11,9 @@ use super::unit::{
     self, Fault, Skipped, ended_well, is_active, is_auto_restart, is_called_for, is_failed, is_refused, pattern,
     said_by_manager,
 };
-use super::{Finding, Judgement, View, conclude, desktop, sandbox, strain, text};
-use crate::guest::facts::Unit;
+use super::{Finding, Judgement, Plan, View, conclude, desktop, sandbox, strain, text};
+use crate::guest::facts::{Listener, Unit};
+use crate::guest::own_port;
 use crate::report::{CheckResult, Status};
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
@@ -329,7 +330,8 @@ fn failed_units(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut
             .detail(unit::tail(view.now, name, 8))
             .evidence("unit", text::clean(name))
             .evidence("result", text::clean(&unit.result))
-            .ran_out(strain::limit(view.now, unit));
+            .ran_out(strain::limit(view.now, unit))
+            .emulated(strain::was_emulated(view, unit));
         if let Some(service) = &unit.service {
             finding = finding.evidence("exit_status", service.exit_status);
         }
@@ -506,6 +508,23 @@ fn unit_behind(option: &str) -> String {
     }
 }
 
+/// Whether somebody does not listen yet who may come to: a service is up when its program has been started, and many
+/// need some time from there to their port.
+pub fn port_awaited(plan: &Plan, listeners: &[Listener], units: &[Unit]) -> bool {
+    // Scripts ask at ports, too.
+    if !plan.has("services.ports") && plan.http.is_empty() && plan.scripts.is_empty() {
+        return false;
+    }
+    let listens = |protocol: &str, port| listeners.iter().any(|it| it.protocol == protocol && it.port == port);
+    let comes = |by: &str| {
+        let unit = units.iter().find(|unit| by != BY_SETTINGS && unit.name == unit_behind(by));
+        unit.is_none_or(|unit| is_active(unit) || unit.active_state == "activating" && !is_auto_restart(unit))
+    };
+    let asked = plan.http.values().filter_map(|request| own_port(&request.url.0));
+    plan.ports.iter().any(|port| !listens(&port.protocol, port.port) && comes(&port.by))
+        || asked.into_iter().any(|port| !listens("tcp", port))
+}
+
 fn ports(view: &View<'_>, out: &mut Judgement) {
     let id = "services.ports";
     if view.plan.ports.is_empty() {
@@ -527,6 +546,18 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
         let what = format!("{}/{}", port.port, port.protocol);
         let unit = unit_behind(&port.by);
         if port.by != BY_SETTINGS {
+            // It fails again and again for the sandbox's sake, or is up and waits for what that keeps away.
+            let excuse = view.unit(&unit).and_then(|unit| {
+                if is_auto_restart(unit) {
+                    sandbox::excuse(view, unit)
+                } else {
+                    sandbox::waits_for_outside(view.plan, view.now, &unit.name).filter(|_| is_active(unit))
+                }
+            });
+            if let Some(why) = excuse {
+                out.aside(&format!("port {what}"), format!("{unit} {why}"));
+                continue;
+            }
             match view.faults.get(unit.as_str()) {
                 Some(Fault::Sandbox(why)) => {
                     out.aside(&format!("port {what}"), format!("{unit} {why}"));
@@ -547,6 +578,7 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
             Finding::new(&what, format!("nobody listens on {what}, which {} promises{state}", port.by))
                 .evidence("port", port.port)
                 .evidence("protocol", text::clean(&port.protocol))
+                .ran_out(view.asking())
                 .detail(unit::tail(view.now, &unit, 4)),
         );
     }

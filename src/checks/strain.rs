@@ -1,6 +1,6 @@
 //! What this host's load explains: a limit of time that ran out while the machine was kept waiting for a processor says
 //! nothing about the configuration, nor does what comes of it. A guest that hangs waits for nothing of the host's, so
-//! its limits count on a busy host too.
+//! its limits count on a busy host too. The same holds of an emulated processor that a unit kept busy.
 
 use std::sync::LazyLock;
 
@@ -9,15 +9,19 @@ use regex::Regex;
 use super::unit::{own_lines, pattern};
 use super::{Judgement, View};
 use crate::guest::facts::{Facts, Unit};
-use crate::machine::RunDelay;
+use crate::machine::{Accel, RunDelay};
 use crate::report::{CheckResult, Status};
 
 /// The share of a limit's time from which on it says nothing. Of two machines at once on two cores (TCG, two virtual
 /// processors each) one that boots waits a third to a half of the time, which a matrix is to carry; of ten at once each
 /// waits 60 to 95 %.
 const MOST: f64 = 0.6;
+/// The share of a limit's time for which a unit has worked, from which on the limit says nothing under emulation.
+const WORKED: f64 = 0.5;
 /// What to do about it.
-const HINT: &str = "run it again when this host has less to do, or fewer machines at once";
+pub(super) const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
+/// What to do about a host that is too busy.
+pub(super) const BUSY_HOST: &str = "run it again when this host has less to do, or fewer machines at once";
 /// systemd's usual limit (`DefaultTimeoutStartSec=`, `DefaultDeviceTimeoutSec=`), where it is not known when it began.
 const USUAL_LIMIT_US: u64 = 90_000_000;
 /// What programs say of limits of their own.
@@ -46,9 +50,9 @@ fn words(share: f64, of: &str) -> Option<String> {
 }
 
 /// What a failure becomes that says nothing, for this reason.
-pub(super) fn spared(failure: CheckResult, why: &str) -> CheckResult {
+pub(super) fn spared(failure: CheckResult, why: &str, hint: &str) -> CheckResult {
     let summary = format!("{}; {why}", failure.summary);
-    CheckResult { status: Status::Unknown, summary, ..failure }.hint(HINT)
+    CheckResult { status: Status::Unknown, summary, ..failure }.hint(hint)
 }
 
 /// When the limit of time ran that ended this unit, on the guest's clock in µs; `None` where it ended for another reason.
@@ -67,17 +71,33 @@ pub(super) fn usual(to_us: u64) -> (u64, u64) {
     (to_us.saturating_sub(USUAL_LIMIT_US), to_us)
 }
 
+/// Why the limit of time that ended this unit says nothing of a machine that is not emulated: it worked all the time.
+/// An emulated processor is five to ten times slower; who waits or hangs does not work.
+pub(super) fn was_emulated(view: &View<'_>, unit: &Unit) -> Option<String> {
+    let (from, to) = limit(view.now, unit).filter(|_| view.context.accelerator == Accel::Tcg.name())?;
+    let worked = unit.service.as_ref()?.cpu_us?;
+    let share = worked as f64 / to.saturating_sub(from).max(1) as f64;
+    (share >= WORKED).then(|| {
+        format!(
+            "it kept an emulated processor busy for {} of that time, which is several times slower than a real one",
+            super::text::micros(worked)
+        )
+    })
+}
+
 /// Once a unit ran out of time for the host's sake, what else is missing may be missing because of it.
 pub(super) fn spare_consequences(view: &View<'_>, out: &mut Judgement) {
     let late = view.faults.keys().find_map(|name| {
         let (from, to) = limit(view.now, view.unit(name)?)?;
-        Some((*name, why(&view.context.delay, from, to)?))
+        let busy_host = why(&view.context.delay, from, to).map(|why| (why, BUSY_HOST));
+        let (why, hint) = busy_host.or_else(|| Some((was_emulated(view, view.unit(name)?)?, EMULATED)))?;
+        Some((*name, why, hint))
     });
-    let Some((unit, why)) = late else { return };
+    let Some((unit, why, hint)) = late else { return };
     let why = format!("it may come of {unit}, which ran out of time: {why}");
     let by_itself = |id: &str| id.starts_with("boot.") || id == "services.failed-units";
     let spare = |result: CheckResult| match result.status {
-        Status::Fail if !by_itself(&result.id) => spared(result, &why),
+        Status::Fail if !by_itself(&result.id) => spared(result, &why, hint),
         _ => result,
     };
     out.results = std::mem::take(&mut out.results).into_iter().map(spare).collect();

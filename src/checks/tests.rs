@@ -337,10 +337,10 @@ fn a_limit_that_ran_out_says_nothing_on_a_busy_host() {
 #[test]
 fn what_comes_of_it_is_not_known_either_and_what_does_not_is() {
     let late = || guest().promised(timed_out("db.service")).context(waiting(90, 90));
-    let no_port = late().facts(|facts| facts.listeners.clear());
-    let judgement = no_port.passes();
-    assert_eq!(status(&judgement, "services.ports"), Status::Unknown);
-    assert!(result(&judgement, "services.ports").summary.contains("it may come of db.service, which ran out of time"));
+    let no_route = late().facts(|facts| facts.network.default_routes.clear());
+    let judgement = no_route.passes();
+    assert_eq!(status(&judgement, "network.route"), Status::Unknown);
+    assert!(result(&judgement, "network.route").summary.contains("it may come of db.service, which ran out of time"));
     let other = late().promised(failed("web.service", 1));
     let judgement = other.breaks("services.failed-units", "web.service failed: exit code 1");
     assert!(result(&judgement, "services.failed-units").detail.iter().any(|line| line.contains("db.service failed")));
@@ -367,6 +367,7 @@ fn limits_of_all_kinds_say_nothing_on_a_busy_host() {
         ..timed_out("slow.service")
     };
     let late = ScriptOutcome { error: Some("did not end in time".into()), attempts: 1, ..ScriptOutcome::default() };
+    let port = guest().facts(|facts| facts.listeners.clear());
     let script = guest().toml("[script.s]\nrun = \"true\"").facts(|facts| {
         facts.scripts.insert("s".into(), late.clone());
     });
@@ -379,6 +380,7 @@ fn limits_of_all_kinds_say_nothing_on_a_busy_host() {
         (guest().promised(watchdog), "services.failed-units"),
         (guest().promised(looping), "services.restart-loop"),
         (slow, "services.promised"),
+        (port, "services.ports"),
         (script, "script.s"),
         (timer, "services.timers"),
     ] {
@@ -670,6 +672,155 @@ fn secrets_that_only_the_real_machine_has() {
         .promised(failed("app.service", 1))
         .journal(line("app.service", "cat: /run/secrets/app: No such file or directory"))
         .sets_aside("app.service: needs a secret");
+    guest()
+        .promised(failed("wg-quick-wg0.service", 1))
+        .journal(line("wg-quick-wg0.service", "fopen: `/root/wireguard-keys/private': No such file or directory"))
+        .sets_aside("wg-quick-wg0.service: needs a secret");
+}
+
+#[test]
+fn files_that_systemd_could_not_read_and_does_not_name() {
+    let words = "app.service: Failed to load environment files: No such file or directory";
+    let app = |files: &[&str]| {
+        let mut unit = Unit { result: "resources".into(), ..failed("app.service", 0) };
+        if let Some(service) = &mut unit.service {
+            service.files = files.iter().map(|&file| file.to_owned()).collect();
+            service.exit_kind = 0;
+        }
+        guest()
+            .promised(unit)
+            .journal(by_manager("app.service", words))
+            .journal(by_manager("app.service", "app.service: Failed with result 'resources'."))
+    };
+    app(&["/run/secrets/app.env"]).sets_aside("app.service: needs /run/secrets/app.env, a secret");
+    app(&["/nix/store/x-app/env", "/var/lib/secrets/app"]).sets_aside("needs /var/lib/secrets/app");
+    // It could be either that is missing, and one is the configuration's own.
+    app(&["/run/agenix/app", "/etc/app.env"]).breaks(
+        "services.failed-units",
+        "app.service failed: systemd could not set it up: Failed to load environment files: No such file or directory \
+         (/run/agenix/app or /etc/app.env)",
+    );
+    app(&["/run/app/env"]).breaks("services.failed-units", "(/run/app/env)");
+    app(&[]).breaks("services.failed-units", "Failed to load environment files");
+
+    let mut credentials = failed("mail.service", 243);
+    if let Some(service) = &mut credentials.service {
+        service.files = vec!["/run/agenix/mail".into()];
+    }
+    guest()
+        .promised(credentials)
+        .journal(line("mail.service", "mail.service: Failed to set up credentials: No such file or directory"))
+        .sets_aside("mail.service: needs /run/agenix/mail");
+}
+
+#[test]
+fn disks_and_cards_of_the_real_machine() {
+    guest()
+        .promised(failed("zfs-import-tank.service", 1))
+        .journal(line("zfs-import-tank.service", "cannot import 'tank': no such pool available"))
+        .sets_aside("zfs-import-tank.service: is about disks of the real machine");
+    guest()
+        .promised(failed("backup-disk.service", 32))
+        .journal(line("backup-disk.service", "mount: /backup: can't find UUID=5f1c-22aa."))
+        .sets_aside("backup-disk.service: needs a device");
+    let device = "dev-disk-by\\x2duuid-5f1c.device";
+    let needs = Unit { broken_requirements: vec![device.into()], ..failed("data.mount", 0) };
+    guest().promised(needs).sets_aside("/dev/disk/by-uuid/5f1c is a device that the sandbox has not");
+    // The firewall names a card in its own rules only.
+    let firewall = || {
+        guest()
+            .promised(failed("nftables.service", 1))
+            .promising(|promises| promises.firewall = Some(true))
+            .journal(line("nftables.service", "/etc/nftables.conf:12:15-20: Error: Interface does not exist"))
+    };
+    let judgement = firewall()
+        .journal(line("nftables.service", "    iif \"enp3s0\" accept"))
+        .sets_aside("enp3s0 is a card of the real machine; the sandbox's is eth0");
+    assert_eq!(status(&judgement, "network.ports"), Status::Skip);
+    firewall()
+        .journal(line("nftables.service", "    iif \"br-lan\" accept"))
+        .breaks("network.ports", "the promised firewall is not up");
+    firewall().journal(line("nftables.service", "    iif \"eth0\" accept")).breaks("network.ports", "");
+}
+
+#[test]
+fn a_port_is_waited_for_as_long_as_somebody_may_come() {
+    let awaited = |sshd: Unit, port: u16, toml: &str| {
+        let settings = Config::parse(toml, "nixbox.toml").unwrap().settings_for("box");
+        let guest = guest().unit(sshd).facts(|facts| facts.listeners[0].port = port);
+        let facts = &guest.looks.first;
+        port_awaited(&plan(&guest.promises, &settings, &Selection::default()), &facts.listeners, &facts.units)
+    };
+    assert!(!awaited(active("sshd.service"), 22, ""));
+    assert!(awaited(active("sshd.service"), 23, ""));
+    let starts =
+        |sub: &str| Unit { active_state: "activating".into(), sub_state: sub.into(), ..active("sshd.service") };
+    assert!(awaited(starts("start"), 23, ""));
+    for gone in [starts("auto-restart"), failed("sshd.service", 1), inactive("sshd.service")] {
+        assert!(!awaited(gone, 23, ""));
+    }
+    // Whose it is may not be known.
+    assert!(awaited(active("sshd.service"), 22, "ports = [80]"));
+    assert!(awaited(active("sshd.service"), 22, "[http.front]\nurl = \"http://localhost:80/\""));
+    assert!(!awaited(active("sshd.service"), 22, "[http.front]\nurl = \"http://example.org/\""));
+}
+
+#[test]
+fn a_port_of_what_is_set_aside_and_started_again() {
+    let sshd =
+        Unit { active_state: "activating".into(), sub_state: "auto-restart".into(), ..failed("sshd.service", 1) };
+    let silent = |words: &str| {
+        guest().promised(sshd.clone()).journal(line("sshd.service", words)).facts(|facts| facts.listeners.clear())
+    };
+    silent("cannot read /run/secrets/host-key: No such file or directory").sets_aside("port 22/tcp");
+    let waits = || guest().facts(|facts| facts.listeners.clear());
+    waits().journal(line("sshd.service", "ping: connect: Network is unreachable")).sets_aside("port 22/tcp");
+    waits().breaks("services.ports", "nobody listens on 22/tcp");
+    silent("cannot read /etc/ssh/host-key")
+        .expect(&[("services.restart-loop", "sshd.service"), ("services.ports", "nobody listens on 22/tcp")], &[]);
+}
+
+#[test]
+fn who_waits_for_the_outside_holds_up_the_boot() {
+    let waits = || {
+        guest()
+            .unit(Unit { active_state: "inactive".into(), ..active("multi-user.target") })
+            .unit(Unit { active_state: "activating".into(), ..active("wait.service") })
+            .facts(|facts| {
+                facts.jobs.push(Job {
+                    unit: "wait.service".into(),
+                    kind: "start".into(),
+                    state: "running".into(),
+                    seconds: Some(50),
+                });
+            })
+    };
+    let unreachable = || waits().journal(line("wait.service", "ping: connect: Network is unreachable"));
+    let judgement = unreachable().judge();
+    let told = result(&judgement, "boot.target");
+    assert_eq!(told.status, Status::Unknown, "{told:#?}");
+    assert!(told.summary.contains("it may wait for the outside"), "{}", told.summary);
+    let let_out = unreachable().context(|context| context.network = NetworkPolicy::User).judge();
+    assert_eq!(status(&let_out, "boot.target"), Status::Fail);
+    assert_eq!(status(&waits().judge(), "boot.target"), Status::Fail);
+}
+
+#[test]
+fn who_works_all_the_time_is_not_slow_but_emulated() {
+    let worked = |seconds: u64, accelerator: &str| {
+        let mut unit = timed_out("setup.service");
+        if let Some(service) = &mut unit.service {
+            service.cpu_us = Some(seconds * 1_000_000);
+        }
+        guest().promised(unit).context(|context| context.accelerator = accelerator.into())
+    };
+    let judgement = worked(30, "tcg").passes();
+    let told = result(&judgement, "services.failed-units");
+    assert_eq!(told.status, Status::Unknown);
+    assert!(told.summary.contains("kept an emulated processor busy for 30 s of that time"), "{}", told.summary);
+    assert!(told.hint.as_deref().is_some_and(|hint| hint.contains("KVM")));
+    worked(10, "tcg").breaks("services.failed-units", "timed out");
+    worked(30, "kvm").breaks("services.failed-units", "timed out");
 }
 
 #[test]

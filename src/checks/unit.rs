@@ -188,11 +188,20 @@ pub(super) fn ending(facts: &Facts, unit: &Unit) -> String {
             words = format!("{words}, restarted {times}");
         }
     }
-    match telling(&facts.journal, &unit.name) {
-        Some(line) => format!("{words}: {}", line.trim()),
-        None => words,
+    // What systemd itself could not do, the unit has no words for.
+    let by_manager = || said_by_manager(facts, &unit.name, &SET_UP).map(|line| line.message.as_str());
+    let said = telling(&facts.journal, &unit.name).or_else(|| by_manager().filter(|_| unit.result == "resources"));
+    let Some(said) = said else { return words };
+    let said = said.trim();
+    let said = said.strip_prefix(unit.name.as_str()).map_or(said, |rest| rest.trim_start_matches(": "));
+    match unit.service.as_ref().map(|service| service.files.as_slice()) {
+        Some(files @ [_, ..]) if sandbox::UNREAD.is_match(said) => format!("{words}: {said} ({})", files.join(" or ")),
+        _ => format!("{words}: {said}"),
     }
 }
+
+static SET_UP: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i): failed to (?:load|set|open|create|prepare|determine)"));
 
 fn how(unit: &Unit) -> String {
     if unit.mount_where.is_some() || unit.name.ends_with(".mount") {

@@ -240,6 +240,14 @@ impl Bus {
             .collect())
     }
 
+    /// All loaded units, with what `ListUnits` tells of them.
+    ///
+    /// # Errors
+    /// As every call.
+    pub async fn states(&self) -> Result<Vec<Unit>, Error> {
+        Ok(self.list_units().await?.into_iter().map(|listed| listed.unit).collect())
+    }
+
     /// All loaded units and the `wanted` ones, whether loaded or not. Other units than services that nobody wants and
     /// that are well have only what `ListUnits` tells; `unit_file_state` is told of wanted units that are not active.
     ///
@@ -321,7 +329,11 @@ impl Bus {
         let own = KINDS.iter().find(|(suffix, ..)| *suffix == kind);
         let (properties, more) = futures_util::future::join(self.some(path, UNIT, &names), async {
             match own {
-                Some((_, interface, names)) => self.some(path, interface, names).await,
+                Some((kind, interface, names)) => {
+                    let failing = matches!(listed.active_state.as_str(), "failed" | "activating");
+                    let more = if *kind == "service" && failing { NOT_UP } else { [].as_slice() };
+                    self.some(path, interface, &[*names, more].concat()).await
+                }
                 None => Ok(Properties::new()),
             }
         })
@@ -472,6 +484,9 @@ const KINDS: [(&str, &str, &[&str]); 7] = [
     ("automount", "org.freedesktop.systemd1.Automount", &["Result"]),
 ];
 
+/// What is read of a service besides that does not get up.
+const NOT_UP: &[&str] = &["EnvironmentFiles", "LoadCredential", "LoadCredentialEncrypted", "CPUUsageNSec"];
+
 /// Whether a unit is read in full although nobody wants it: services, and whatever is not well.
 fn is_detailed(unit: &Unit) -> bool {
     match unit.load_state.as_str() {
@@ -576,7 +591,25 @@ fn service(properties: &Properties) -> Service {
         exit_status: get(properties, "ExecMainStatus"),
         status_text: string(properties, "StatusText"),
         exec_start: exec_start(properties),
+        files: files(properties),
+        cpu_us: properties
+            .get("CPUUsageNSec")
+            .and_then(|value| u64::try_from(value).ok())
+            // systemd's word for what it has not counted.
+            .filter(|ns| *ns != u64::MAX)
+            .map(|ns| ns / 1000),
     }
+}
+
+/// `EnvironmentFiles` is an `a(sb)` of paths and whether they may be missing; the credentials are `a(ss)` of names and
+/// paths, or names in PID 1's own store, which may.
+fn files(properties: &Properties) -> Vec<String> {
+    let environment: Vec<(String, bool)> = structs(properties, "EnvironmentFiles");
+    let credentials =
+        ["LoadCredential", "LoadCredentialEncrypted"].map(|name| structs::<(String, String)>(properties, name));
+    let needed = environment.into_iter().filter(|(_, optional)| !optional).map(|(path, _)| path);
+    let named = credentials.into_iter().flatten().map(|(_, path)| path);
+    needed.chain(named).filter(|path| path.starts_with('/')).take(LIST).map(|path| bounded(&path, STRING)).collect()
 }
 
 /// The first command line of `ExecStart`, an `a(sasbttttuii)`.

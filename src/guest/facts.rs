@@ -149,6 +149,11 @@ pub struct Service {
     pub status_text: String,
     /// The first `ExecStart`'s command line.
     pub exec_start: String,
+    /// Files without which systemd does not start it: `EnvironmentFiles`, those with a dash left out, `LoadCredential`,
+    /// `LoadCredentialEncrypted`. Asked only of services that are not up.
+    pub files: Vec<String>,
+    /// `CPUUsageNSec`, in µs; `None` where it was not counted. Asked only of services that are not up.
+    pub cpu_us: Option<u64>,
 }
 
 /// A journal line.

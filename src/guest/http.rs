@@ -156,6 +156,12 @@ impl Plain {
     }
 }
 
+/// The port of the guest's own that an address leads to, over plain HTTP.
+pub fn own_port(url: &str) -> Option<u16> {
+    let Plain { host, port, .. } = Plain::parse(url)?;
+    (host == "localhost" || host.starts_with("127.") || host == "::1").then_some(port)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -180,6 +186,16 @@ mod tests {
         assert_eq!(wget.status, 200);
         let none = answer(&request, &Output { timed_out: true, ..Output::default() });
         assert_eq!(none.error.as_deref(), Some("no answer within 10 s"));
+    }
+
+    #[test]
+    fn ports_of_its_own() {
+        assert_eq!(own_port("http://127.0.0.1:8080/x"), Some(8080));
+        assert_eq!(own_port("http://localhost/"), Some(80));
+        assert_eq!(own_port("http://[::1]:81"), Some(81));
+        for other in ["https://localhost/", "http://example.org/", "http://u:p@localhost/", "localhost:80"] {
+            assert_eq!(own_port(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::bus::Which;
-use super::facts::{Facts, HttpAnswer, Job, Manager, Network, ScriptOutcome, Unit};
+use super::facts::{Facts, HttpAnswer, Job, Listener, Manager, Network, ScriptOutcome, Unit};
 use super::http::{self, Request};
 use super::proc_net::Tables;
 use super::shell::{Output, Script};
@@ -164,11 +164,7 @@ fn read_files(text: &str, facts: &mut Facts) {
 
     facts.now_us = microseconds(file("/proc/uptime")).unwrap_or(0);
     facts.taint = file("/proc/sys/kernel/tainted").trim().parse().ok();
-    let sockets = ["tcp", "tcp6", "udp", "udp6"].map(|table| {
-        let protocol = if table.starts_with("tcp") { "tcp" } else { "udp" };
-        proc_net::sockets(protocol, file(&format!("/proc/net/{table}")))
-    });
-    facts.listeners = proc_net::listeners(&sockets.concat(), &proc_net::holders(links, &names));
+    facts.listeners = listeners_of(&files, &proc_net::holders(links, &names));
     facts.network = Network { resolves: facts.network.resolves, ..network_of(&files) };
     facts.accounts = accounts::accounts(lines);
     facts.groups = accounts::groups(file("/etc/group"));
@@ -182,6 +178,15 @@ fn read_files(text: &str, facts: &mut Facts) {
     lacks("accounts", lines.is_empty());
     lacks("groups", !files.contains_key("/etc/group"));
     lacks("taint", !files.contains_key("/proc/sys/kernel/tainted"));
+}
+
+/// Who listens, of files that [`split_files`] found.
+fn listeners_of(files: &BTreeMap<&'static str, &str>, holders: &BTreeMap<u64, String>) -> Vec<Listener> {
+    let tables =
+        [("tcp", "/proc/net/tcp"), ("tcp", "/proc/net/tcp6"), ("udp", "/proc/net/udp"), ("udp", "/proc/net/udp6")];
+    let sockets =
+        tables.map(|(protocol, path)| proc_net::sockets(protocol, files.get(path).copied().unwrap_or_default()));
+    proc_net::listeners(&sockets.concat(), holders)
 }
 
 /// The network, of files that [`split_files`] found.
@@ -271,15 +276,33 @@ impl Guest {
     /// # Errors
     /// The guest could not be asked, or did not tell.
     pub async fn network(&self, limits: &Limits) -> Result<Network, Error> {
-        let files = FILES.join(" ");
-        let script = format!("head -v -c {FILE} {files} 2>/dev/null");
-        let output = self.shell().ask(&script, limits.patience, ANSWER).await?;
-        let text = String::from_utf8_lossy(&output.stdout);
+        let text = self.files(limits).await?;
         let files = split_files(&text);
         if !files.contains_key("/proc/net/dev") {
             return Err(Error::Lacks("/proc/net/dev".to_owned()));
         }
         Ok(network_of(&files))
+    }
+
+    /// Who listens, without their names, and the units with what PID 1's list of them tells.
+    ///
+    /// # Errors
+    /// The guest could not be asked, or did not tell.
+    pub async fn listening(&self, limits: &Limits) -> Result<(Vec<Listener>, Vec<Unit>), Error> {
+        let units = async { self.manager(limits.patience).await?.states().await };
+        let (text, units) = tokio::try_join!(self.files(limits), units)?;
+        let files = split_files(&text);
+        if !files.contains_key("/proc/net/tcp") {
+            return Err(Error::Lacks("/proc/net/tcp".to_owned()));
+        }
+        Ok((listeners_of(&files, &BTreeMap::new()), units))
+    }
+
+    /// What the kernel writes into [`FILES`].
+    async fn files(&self, limits: &Limits) -> Result<String, Error> {
+        let script = format!("head -v -c {FILE} {} 2>/dev/null", FILES.join(" "));
+        let output = self.shell().ask(&script, limits.patience, ANSWER).await?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Adds everything that units in trouble have said: why they failed is most often told at a low priority.

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use error::Error;
-pub use http::Request;
+pub use http::{Request, own_port};
 pub use look::{Attempts, Good, Limits, Wanted};
 
 use crate::channel::{Channel, Transport};

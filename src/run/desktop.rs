@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::rest::Rest;
 use crate::build::promises::{PromisedDesktop, Promises};
 use crate::checks::desktop as judging;
 use crate::event::Events;
@@ -45,8 +46,6 @@ const IDLE: Duration = Duration::from_secs(30);
 const IDLE_PLAIN: Duration = Duration::from_secs(10);
 /// How long a machine has to do nothing for its still picture to be the last.
 const QUIET: Duration = Duration::from_millis(1500);
-/// Less than this share of one processor is nothing, our own questions included.
-const IDLE_SHARE: f64 = 0.35;
 /// Sessions that end before it is called a loop.
 const LOOP: usize = 3;
 /// How often logind is asked though it told of no change.
@@ -177,44 +176,6 @@ pub(super) struct See<'a> {
     pub(super) artifacts: Option<&'a Artifacts>,
     /// A person sits in front of it: nobody else logs in, moves the pointer, types.
     pub(super) person: bool,
-}
-
-/// Since when a guest does nothing, by its own count.
-#[derive(Default)]
-struct Rest {
-    last: Option<(Duration, Duration)>,
-    since: Option<Instant>,
-}
-
-impl Rest {
-    /// Takes over how much it has worked by now without judging it.
-    fn pass_over(&mut self, worked: Option<(Duration, Duration)>) {
-        self.last = worked.or(self.last);
-    }
-
-    /// Takes over how much it has worked by now; answers how long it has done next to nothing.
-    fn glance(&mut self, worked: Option<(Duration, Duration)>) -> Duration {
-        let Some((busy, up)) = worked else {
-            *self = Self::default();
-            return Duration::ZERO;
-        };
-        let Some((before, at)) = self.last else {
-            self.last = worked;
-            return Duration::ZERO;
-        };
-        let passed = up.saturating_sub(at);
-        // The count is in hundredths of a second: what is short says nothing.
-        if passed >= Duration::from_millis(500) {
-            self.last = worked;
-            let share = busy.saturating_sub(before).as_secs_f64() / passed.as_secs_f64();
-            if share > IDLE_SHARE {
-                self.since = None;
-            } else {
-                self.since.get_or_insert_with(|| Instant::now() - passed);
-            }
-        }
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
-    }
 }
 
 /// What a wait is for.
@@ -1011,18 +972,6 @@ mod tests {
         let names: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
         assert_eq!(names.len(), PROGRAMS.len());
         assert!(PROGRAMS.iter().all(|program| !program.terminal || program.arguments.contains("\"$m\"")));
-    }
-
-    #[test]
-    fn a_guest_that_works_has_no_rest() {
-        let at = |busy: u64, up: u64| Some((Duration::from_millis(busy), Duration::from_millis(up)));
-        let mut rest = Rest::default();
-        assert_eq!(rest.glance(at(1000, 10_000)), Duration::ZERO);
-        assert_eq!(rest.glance(at(1900, 11_000)), Duration::ZERO);
-        assert!(rest.glance(at(1950, 12_000)) >= Duration::from_secs(1));
-        assert!(rest.glance(at(2000, 12_200)) >= Duration::from_secs(1));
-        assert_eq!(rest.glance(at(9000, 18_000)), Duration::ZERO);
-        assert_eq!(rest.glance(None), Duration::ZERO);
     }
 
     #[test]

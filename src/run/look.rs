@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::boot::{self, ComeUp};
 use super::desktop::{See, Watch};
+use super::rest::Rest;
 use super::sound::Hear;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -31,6 +32,12 @@ const JOURNAL_LIMIT: usize = 8 << 20;
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at the network while a lease is waited for.
 const LEASE_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest that a service may take after the boot until it listens, with hardware virtualisation.
+const LISTENS: Duration = Duration::from_secs(60);
+/// How long a guest may do nothing before who does not listen is taken for one that never will.
+const IDLE: Duration = Duration::from_secs(5);
+/// Between two looks at who listens. Nothing tells of a socket that somebody begins to listen on.
+const LISTENS_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two attempts of a request or a script.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
@@ -130,6 +137,7 @@ impl Look<'_> {
         let wanted = self.wanted();
         let patience = self.limits().patience;
         guest.warm(patience).await.map_err(|error| boot::closed(&error))?;
+        self.ports(guest).await;
         let seen_at = Instant::now();
         let first = guest.look(&wanted, &self.limits()).await;
         let mut later: Option<Facts> = None;
@@ -163,6 +171,27 @@ impl Look<'_> {
             facts.network.resolves = guest.resolve(wanted.resolve.as_deref(), &self.limits()).await.unwrap_or(None);
         }
         Ok((Looks { first, later, ..Looks::default() }, seen_at))
+    }
+
+    /// Waits until somebody listens on all ports that are asked for, as long as that may come.
+    async fn ports(&self, guest: &Guest) {
+        if self.plan.ports.is_empty() && self.plan.http.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + LISTENS.mul_f64(self.scale());
+        let limits = self.limits();
+        let mut rest = Rest::default();
+        loop {
+            let Ok((listeners, units)) = guest.listening(&limits).await else { return };
+            if !checks::port_awaited(self.plan, &listeners, &units)
+                || rest.glance(guest.worked(limits.patience).await.ok()) >= IDLE
+                || Instant::now() >= deadline
+            {
+                return;
+            }
+            self.events.doing("waiting until the promised ports are listened on");
+            tokio::time::sleep(LISTENS_INTERVAL).await;
+        }
     }
 
     /// The desktop, where one is promised, and what became of the rest while it was waited for.

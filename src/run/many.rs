@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, BOOT_LIMIT, BOOT_LIMIT_TCG, Outcome, Run, Step};
+use super::{Asked, BOOT_LIMIT, BOOT_LIMIT_TCG, Outcome, Run, Step, memory_mib};
 use crate::build::promises::Promises;
 use crate::build::{self, Built, Evaluated, Nix};
 use crate::channel::Transport;
@@ -13,7 +13,7 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailKind};
-use crate::machine::{Accel, AccelWish, RunDir, Spec, Traits};
+use crate::machine::{Accel, AccelWish, RunDir, Traits};
 use crate::report::artifacts::Artifacts;
 use crate::report::{Report, Verdict};
 use crate::target::Target;
@@ -89,10 +89,9 @@ pub fn needs(arguments: &TryArgs, target: &Target, promises: &Promises) -> Resul
     let run = unstarted(arguments);
     let settings = asked(&run, target, promises)?.settings;
     let machine = &settings.machine;
-    let usual = Spec::new("", "").memory_mib;
     Ok(Needs {
         accel: machine.accel.unwrap_or_default(),
-        memory_mib: machine.memory.map(|memory| memory.0).or(promises.memory_mib).unwrap_or(usual),
+        memory_mib: memory_mib(&settings, promises),
         transport: run.transport(&settings),
         boot_limit: machine.timeout.map(|time| time.0),
     })

@@ -1,12 +1,8 @@
 //! What a run knows of former ones, and one boot at a time where hooks ask.
 
-use std::path::Path;
-
 use super::flight::{self, Entered, Flight};
-use crate::build::{Built, Evaluated, Nix, Store};
-use crate::cache::{self, Accelerators, Evaluations, Remembered, Tree, VerdictKey, Verdicts};
-use crate::channel::Transport;
-use crate::checks::Plan;
+use crate::build::{Evaluated, Nix};
+use crate::cache::{self, Accelerators, Evaluations, Remembered, Tested, Tree, VerdictKey, Verdicts};
 use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -108,17 +104,9 @@ impl Memory {
     }
 
     /// The verdict of a former run of the same plan.
-    pub(super) fn recall(
-        &self,
-        runner: &Path,
-        store: &Store,
-        toplevel: Option<&str>,
-        plan: &Plan,
-        accel: Accel,
-        transport: Transport,
-    ) -> Option<Report> {
+    pub(super) fn recall(&self, tested: Tested<'_>) -> Option<Report> {
         let verdicts = self.verdicts.as_ref().filter(|_| self.reads)?;
-        let key = VerdictKey::new(runner, store, toplevel, plan, accel, transport, self.no_jail)?;
+        let key = VerdictKey::new(tested, self.no_jail)?;
         self.answer(verdicts, &key)
     }
 
@@ -135,20 +123,16 @@ impl Memory {
     pub(super) async fn built(
         &mut self,
         target: &Target,
-        built: &Built,
-        plan: &Plan,
-        accel: Accel,
-        transport: Transport,
+        tested: Tested<'_>,
         events: &Events,
     ) -> Result<Option<Report>> {
         let Some(verdicts) = self.verdicts.clone() else { return Ok(None) };
-        let (runner, store, toplevel) = (&built.runner, &built.store, built.toplevel_drv.as_deref());
-        let key = VerdictKey::new(runner, store, toplevel, plan, accel, transport, self.no_jail);
+        let key = VerdictKey::new(tested, self.no_jail);
         if self.for_agent
             && let Some(directory) = state_directory()
         {
             events.doing("waiting for another run of this target");
-            let name = key.as_ref().map_or_else(|| runner.display().to_string(), VerdictKey::digest);
+            let name = key.as_ref().map_or_else(|| tested.runner.display().to_string(), VerdictKey::digest);
             match flight::enter(&directory.join("flight"), &subject(&target.resolved()), &name).await {
                 Ok(Entered::Ours(flight)) => self.flight = Some(flight),
                 Ok(Entered::Superseded) => return Err(Failure::interrupted()),

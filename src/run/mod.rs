@@ -8,6 +8,7 @@
 //! * `demo`: what is different where a person sits in front of the machine
 //! * `desktop`: what is done to see a desktop
 //! * `look`: what is asked of a guest, how the answers become a judgement
+//! * `rest`: since when a guest has nothing to do
 //! * `sound`: what is done to hear a machine
 
 mod boot;
@@ -17,6 +18,7 @@ mod flight;
 mod look;
 mod many;
 mod memory;
+mod rest;
 mod sound;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use tokio::task::JoinSet;
 
 use crate::build::promises::Promises;
 use crate::build::{self, Built, Nix};
+use crate::cache::Tested;
 use crate::channel::{Channel, Transport, VhostUser, VirtioSerial};
 use crate::checks::{self, Judgement, Plan, Selection};
 use crate::cli::{DemoArgs, TryArgs};
@@ -55,6 +58,8 @@ const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
 const CHILDREN_LIMIT: Duration = Duration::from_secs(2);
 /// The most virtual processors that a machine gets of ours: two boot faster than NixOS's default of one, more do not.
 const PROCESSORS: usize = 2;
+/// The least memory that a desktop gets where nobody asks for another size, in MiB.
+const DESKTOP_MIB: u64 = 2048;
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
 
@@ -395,7 +400,9 @@ impl<'a> Run<'a> {
             return Err(failure);
         }
         let transport = self.transport(&settings);
-        if let Some(known) = self.memory.built(&target, &built, &plan, accel, transport, &self.events).await? {
+        let (runner, store, toplevel) = (&built.runner, &built.store, built.toplevel_drv.as_deref());
+        let tested = Tested { runner, store, toplevel, plan: &plan, accel, transport };
+        if let Some(known) = self.memory.built(&target, tested, &self.events).await? {
             return self.applicable(known, &target, &nix).await;
         }
         self.report.machine = Some(MachineInfo {
@@ -462,7 +469,8 @@ impl<'a> Run<'a> {
         }
         let (runner, store) = build::runner_of(target, evaluated, nix)?;
         let toplevel = evaluated.toplevel.as_ref().map(|toplevel| toplevel.drv_path.as_str());
-        self.memory.recall(&runner, &store, toplevel, &asked.plan, accel, self.transport(&asked.settings))
+        let transport = self.transport(&asked.settings);
+        self.memory.recall(Tested { runner: &runner, store: &store, toplevel, plan: &asked.plan, accel, transport })
     }
 
     /// A verdict that is known, with the command that applies what was tested.
@@ -670,12 +678,12 @@ impl<'a> Run<'a> {
         let machine = &prepared.settings.machine;
         let promises = &prepared.plan.promises;
         let mut spec = Spec::new(&prepared.built.runner, run_dir.path());
+        // A desktop on one emulated processor is up before its graphics card's driver is, and falls with what was there.
+        let ours = if promises.desktop.is_some() { processors(1) } else { prepared.processors };
         // NixOS's default of one is not told apart from a one that was written: more is no less than was asked for.
-        let usual = promises.cores.unwrap_or(1).max(prepared.processors);
+        let usual = promises.cores.unwrap_or(1).max(ours);
         spec.cores = machine.cores.map_or(usual, |cores| cores.0);
-        if let Some(memory) = machine.memory.map(|memory| memory.0).or(promises.memory_mib) {
-            spec.memory_mib = memory;
-        }
+        spec.memory_mib = memory_mib(&prepared.settings, promises);
         if let Some(stage) = &prepared.stage
             && machine.memory.is_none()
         {
@@ -750,6 +758,14 @@ impl<'a> Run<'a> {
     }
 }
 
+/// A machine's memory in MiB: as it was asked for, or configured. NixOS's default is too little for most desktops, and is
+/// not told apart from the same that was written: more is no less than was asked for.
+fn memory_mib(settings: &Settings, promises: &Promises) -> u64 {
+    let configured = promises.memory_mib.unwrap_or_else(|| Spec::new("", "").memory_mib);
+    let usual = if promises.desktop.is_some() { configured.max(DESKTOP_MIB) } else { configured };
+    settings.machine.memory.map_or(usual, |memory| memory.0)
+}
+
 /// How many virtual processors each of so many machines at once gets, where nobody wants more of them: its share of this
 /// host's. Machines that together have more of them than this host wait for each other's locks: two of two took twice as
 /// long on two cores as two of one.
@@ -765,4 +781,33 @@ pub(crate) async fn phase<T>(events: &Events, phase: Phase, work: impl Future<Ou
     let done = work.await;
     events.send(Event::Ended(phase, clock.elapsed()));
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::promises::PromisedDesktop;
+
+    #[test]
+    fn a_desktop_has_room() {
+        let memory = |toml: &str, configured: Option<u64>, desktop: bool| {
+            let settings = Config::parse(toml, "nixbox.toml").unwrap().settings_for("box");
+            let desktop = desktop.then(PromisedDesktop::default);
+            memory_mib(&settings, &Promises { memory_mib: configured, desktop, ..Promises::default() })
+        };
+        assert_eq!(memory("", None, false), 1024);
+        assert_eq!(memory("", Some(512), false), 512);
+        assert_eq!(memory("", Some(1024), true), DESKTOP_MIB);
+        assert_eq!(memory("", Some(4096), true), 4096);
+        assert_eq!(memory("[machine]\nmemory = \"1GiB\"", Some(4096), true), 1024);
+    }
+
+    #[test]
+    fn processors_are_shared() {
+        let host = std::thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(processors(1) as usize, host.min(PROCESSORS));
+        assert_eq!(processors(0), processors(1));
+        assert_eq!(processors(host), 1);
+        assert_eq!(processors(host * 10), 1);
+    }
 }

@@ -210,6 +210,14 @@ let
         wantedBy = [ "default.target" ];
         script = "${untilSink}\nexec pacat /dev/zero";
       };
+      # The machine is not up before he is at it.
+      systemd.services.radio-plays = {
+        description = "Waits until the radio plays";
+        wantedBy = [ "multi-user.target" ];
+        before = [ "multi-user.target" ];
+        serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
+        script = "until grep -q RUNNING /proc/asound/card0/pcm*p/sub*/status; do sleep 0.2; done";
+      };
     })))
     # One server for all, that alice may not speak to.
     (guest "audio-system-wide-denied" { exit = 1; fails = [ "audio.server" ]; cause = [ "alice" "pipewire" ]; } (pipewire {

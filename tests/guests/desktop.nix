@@ -45,6 +45,10 @@ let
     }))
     # A clock that ticks, and a cursor that blinks.
     (guest "sway-blinks" { exit = 0; slow = true; } (on quietSway (swayWith "terminal" "exec foot --override=cursor.blink=yes")))
+    # A slip in its configuration: it goes on without that line, under a bar that says so.
+    (guest "sway-config-error" { exit = 0; slow = true; warns = [ "desktop.compositor" ]; cause = "bindsymm"; } (on quietSway (
+      swayWith "typo" "bindsymm Mod4+x exec foot"
+    )))
     # It says that it draws only with a graphics card's help, as Hyprland does.
     (guest "sway-refuses" { exit = 0; slow = true; notTested = [ "the session of alice" ]; } (on (silent (swayAs "env WLR_RENDERER=gles2 sway")) { }))
   ];

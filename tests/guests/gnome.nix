@@ -4,7 +4,7 @@ let
   inherit (import ./seat.nix { inherit mkGuest packages; }) guest screen on;
 in
 builtins.listToAttrs [
-  (guest "gnome" { args = [ "--cores" "2" ]; exit = 0; slow = true; } (
+  (guest "gnome" { exit = 0; slow = true; } (
     on screen {
       services = {
         desktopManager.gnome.enable = true;

@@ -268,6 +268,15 @@ let
       oneshot "Generate host keys" "sleep 20; mkdir -p /var/lib/keys; echo key > /var/lib/keys/host" // { before = [ "multi-user.target" ]; }
     )))
 
+    # Up is not ready: a program that computes for a while before it listens, as much that runs on a virtual machine does.
+    (guest "trap-slow-port" { exit = 0; } (
+      let web = withNginx "listen 80;" "return 200 'hello at last\\n';";
+      in web // { config = web.config // { systemd.services.nginx = nginx // {
+        script = "i=0; while [ $i -lt 400000 ]; do i=$((i + 1)); done; exec ${nginx.serviceConfig.ExecStart}";
+        serviceConfig = removeAttrs nginx.serviceConfig [ "ExecStart" ];
+      }; }; }
+    ))
+
     # It has a limit, and something to compute. On a host with too much to do that takes longer (tests/stories.rs).
     (guest "trap-limited" { slow = true; exit = 0; } (only "index" (
       oneshot "Makes an index" "i=0; while [ $i -lt 400000 ]; do i=$((i + 1)); done" // {
@@ -326,6 +335,28 @@ let
       };
     })
 
+    # Files that only the real machine can decrypt, or has: systemd does not say which one it could not read.
+    (guest "trap-secret-files" { exit = 0; notTested = [ "app.service" "/run/secrets/app.env" "mail.service" "/run/agenix/mail" "wg-quick-wg0.service" ]; } {
+      config.systemd.services = {
+        app = service "Application" "exec sleep infinity" // {
+          serviceConfig = { EnvironmentFile = "/run/secrets/app.env"; Restart = "on-failure"; RestartSec = "1s"; };
+        };
+        mail = service "Mailer" "exec sleep infinity" // {
+          serviceConfig = { DynamicUser = true; LoadCredential = "password:/run/agenix/mail"; };
+        };
+        wg-quick-wg0 = oneshot "WireGuard tunnel" "cat /root/wireguard-keys/private";
+      };
+    })
+
+    # Disks and a card of the real machine, named in services only.
+    (guest "trap-real-disks" { slow = true; exit = 0; notTested = [ "zfs-import-tank.service" "backup-disk.service" "br0-netdev.service" ]; } {
+      config.systemd.services = {
+        zfs-import-tank = oneshot "Import the pool tank" "echo \"cannot import 'tank': no such pool available\" >&2; exit 1";
+        backup-disk = oneshot "Mount the disk for backups" "mount UUID=5f1c22aa-0001 /mnt";
+        br0-netdev = oneshot "Bridge the network cards" "ip link set enp3s0 up";
+      };
+    })
+
     # Noise without end on the console harms nobody.
     (guest "trap-console-flood" { slow = true; exit = 0; } (only "chatty" (service "Floods the console" "exec yes 'all work and no play makes a dull console' > /dev/console")))
   ];
@@ -337,6 +368,22 @@ let
     )))
     # It waits for what never comes, until its limit.
     (guest "times-out" { exit = 1; fails = [ "services.failed-units" ]; cause = [ "wait-for-lock.service" "timed out" ]; } (waitsForLock "10s"))
+    # It would come up on a processor that is not emulated, or not: that cannot be told here.
+    (guest "works-too-long" { slow = true; args = [ "--accel" "tcg" ]; exit = 5; cause = [ "index.service" "emulated processor" ]; } (only "index" (
+      oneshot "Makes an index" "while :; do :; done" // {
+        serviceConfig = { Type = "oneshot"; RemainAfterExit = true; TimeoutStartSec = "30s"; };
+      }
+    )))
+    # The boot waits for what --network off keeps away, and would go on where that is there, or not.
+    (guest "waits-for-outside" { slow = true; args = [ "--timeout" "90s" ]; exit = 5; cause = [ "wait-for-internet.service" "--network off" ]; } (only "wait-for-internet" (
+      oneshot "Wait for the internet" "until curl -sS --max-time 5 https://example.org; do sleep 2; done" // {
+        before = [ "multi-user.target" ];
+      }
+    )))
+    # systemd does not say which file it could not read.
+    (guest "environment-missing" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = [ "app.service" "environment files" "/etc/app.env" ]; } (only "app" (
+      service "Application" "exec sleep infinity" // { serviceConfig.EnvironmentFile = "/etc/app.env"; }
+    )))
     # For so long that nothing else is done meanwhile, on a host with too much to do neither (tests/stories.rs).
     (guest "times-out-late" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = [ "wait-for-lock.service" "timed out" ]; } (waitsForLock "90s"))
     # What it says would have an agent that reads it do something else: a fence, an order, sequences for a terminal.

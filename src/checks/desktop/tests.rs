@@ -481,6 +481,28 @@ fn compositors_that_do_not_draw() {
 }
 
 #[test]
+fn a_configuration_with_a_slip_is_told() {
+    for words in [
+        "00:00:00.120 [ERROR] [sway/config.c:900] Error on line 3 'bindsymm x': Unknown/invalid command 'bindsymm'",
+        "Config error in file /home/alice/.config/hypr/hyprland.conf at line 7: config option <decoration:drop_shadow> \
+         does not exist.",
+        "error loading config: error parsing",
+    ] {
+        let mut slip = guest();
+        slip.seen.journal.push(line("session-1.scope", 21_000_000, words));
+        let (status, summary) = slip.judged()["compositor"].clone();
+        assert_eq!(status, Status::Warn, "{summary}");
+        assert!(summary.contains("sway finds fault with its configuration"), "{summary}");
+        let mut on_screen = guest();
+        on_screen.seen.terminals.insert(1, vec![words.to_owned()]);
+        assert_eq!(on_screen.judged()["compositor"].0, Status::Warn);
+    }
+    let mut other = guest();
+    other.seen.journal.push(line("foot.service", 21_000_000, "config loaded with a warning on line 3"));
+    assert_eq!(other.judged()["compositor"].0, Status::Pass);
+}
+
+#[test]
 fn units_of_the_user() {
     let mut failed = guest();
     let manager = failed.seen.manager.as_mut().unwrap();
