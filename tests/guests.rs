@@ -77,6 +77,8 @@ fn check(name: &str, wanted: &Value, cores: Option<&str>) -> Result<(), Failed> 
         }
         return Ok(());
     }
+    // At once, and whole when all are done.
+    eprintln!("wrong: {name}: {}", wrong.join("; "));
     let report = serde_json::to_string_pretty(&report).unwrap_or_default();
     Err(format!("{}\n{}\n{report}", wrong.join("; "), outcome.stderr()).into())
 }

@@ -668,6 +668,7 @@ fn pid(value: &Value) -> Option<u32> {
 /// `pw-dump`'s list of objects.
 fn pipewire(documents: &[Value]) -> Server {
     let mut server = Server { kind: ServerKind::Pipewire, ..Server::default() };
+    let routes = routes(documents);
     // Later documents tell changes of earlier ones; one is the rule.
     for object in documents.iter().filter_map(Value::as_array).flatten() {
         let kind = object["type"].as_str().unwrap_or_default();
@@ -700,14 +701,23 @@ fn pipewire(documents: &[Value]) -> Server {
             && list.len() < MOST
         {
             let props = param("Props");
-            let channels: Vec<f64> =
-                props["channelVolumes"].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
             let whole = props["volume"].as_f64().unwrap_or(1.0);
+            let mut volumes: Vec<f64> = channel_volumes(props).map(|volume| volume * whole).collect();
+            let mut muted = props["mute"].as_bool().unwrap_or(false);
+            let place = (properties["device.id"].as_u64(), properties["card.profile.device"].as_u64());
+            if let (Some(device), Some(port)) = place
+                && let Some((off, loudness)) = routes.get(&(device, port))
+            {
+                muted |= off;
+                if !loudness.is_empty() && loudness.iter().sum::<f64>() < volumes.iter().sum() {
+                    volumes.clone_from(loudness);
+                }
+            }
             let name = text(&properties["node.name"]);
             list.push(Sink {
                 null: properties["factory.name"] == "support.null-audio-sink" || name == "auto_null",
-                muted: props["mute"].as_bool().unwrap_or(false),
-                volumes: channels.into_iter().map(|volume| volume * whole).collect(),
+                muted,
+                volumes,
                 name,
             });
         } else if kind.ends_with(":Device") && properties["media.class"] == "Audio/Device" && server.cards.len() < MOST
@@ -718,6 +728,26 @@ fn pipewire(documents: &[Value]) -> Server {
         }
     }
     server
+}
+
+/// `channelVolumes` of some properties.
+fn channel_volumes(props: &Value) -> impl Iterator<Item = f64> + '_ {
+    props["channelVolumes"].as_array().into_iter().flatten().filter_map(Value::as_f64)
+}
+
+/// Whether the ways out of and into the cards are muted, and how loud they are, by device and profile device. A node that
+/// was made after its way had been set does not know of it (measured, 1.4): it says full, and silence comes out.
+fn routes(documents: &[Value]) -> BTreeMap<(u64, u64), (bool, Vec<f64>)> {
+    let devices = documents.iter().filter_map(Value::as_array).flatten().take(MOST * MOST);
+    let routes =
+        devices.filter_map(|device| Some((device["id"].as_u64()?, device["info"]["params"]["Route"].as_array()?)));
+    let routes = routes.flat_map(|(id, routes)| routes.iter().take(MOST).map(move |route| (id, route)));
+    let read = |(id, route): (u64, &Value)| {
+        let props = &route["props"];
+        let muted = props["mute"].as_bool().unwrap_or(false);
+        Some(((id, route["device"].as_u64()?), (muted, channel_volumes(props).collect())))
+    };
+    routes.filter_map(read).collect()
 }
 
 /// `pactl -f json`: info, sinks, cards, sources, clients.
@@ -773,6 +803,24 @@ mod tests {
         assert!(server.sinks[0].muted && !server.sinks[0].null);
         assert_eq!(server.sinks[0].volumes, [0.064, 0.0]);
         assert_eq!(pipewire(&[]), Server::default());
+    }
+
+    #[test]
+    fn the_way_out_counts_where_the_node_does_not_know_of_it() {
+        let sink = |route: Value| {
+            let dump = serde_json::json!([
+                {"id": 43, "type": "PipeWire:Interface:Device", "info": {"props": {"media.class": "Audio/Device"},
+                 "params": {"Route": [{"index": 0, "direction": "Output", "device": 1, "props": route}]}}},
+                {"id": 49, "type": "PipeWire:Interface:Node", "info": {
+                 "props": {"media.class": "Audio/Sink", "node.name": "x", "device.id": 43, "card.profile.device": 1},
+                 "params": {"Props": [{"mute": false, "volume": 1.0, "channelVolumes": [1.0, 1.0]}]}}}
+            ]);
+            let sink = pipewire(&[dump]).sinks.remove(0);
+            (sink.muted, sink.volumes)
+        };
+        assert_eq!(sink(serde_json::json!({"mute": false, "channelVolumes": [0.0, 0.0]})), (false, vec![0.0, 0.0]));
+        assert_eq!(sink(serde_json::json!({"mute": true, "channelVolumes": [1.0, 1.0]})), (true, vec![1.0, 1.0]));
+        assert_eq!(sink(Value::Null), (false, vec![1.0, 1.0]));
     }
 
     #[test]
