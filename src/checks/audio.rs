@@ -13,20 +13,21 @@ use crate::report::{CheckResult, Status};
 use crate::signal::listen::{Heard, Layout, Playback};
 use crate::signal::tone::TONE_S;
 
-/// How far a pitch may be off. A misdeclared rate is off by 8 % at least (44.1 for 48 kHz). Of 43 plays and recordings of
-/// sound that was not to be found fault with, in one run of all guests (TCG, two machines at once on two cores), 42 were
-/// within 0.0014 %, as QEMU counts samples and not time; the other was off by 0.65 % where pieces of it were missing
-/// (spread 5.8 %), which no pitch is that all tones share.
+/// How far a pitch may be off. A misdeclared rate is off by 8 % at least (44.1 for 48 kHz). Of 84 plays and recordings of
+/// sound that was not to be found fault with (TCG, two machines at once on two cores; 41 of them with both ways of the card
+/// in use at once), 82 were within 0.0014 %, as QEMU counts samples and not time; the others were off by 0.65 and 0.13 %
+/// where pieces of them were missing (spread 5.8 and 0.3 %), which no pitch is that all tones share.
 const PITCH: f64 = 0.01;
-/// How far the length of the tones may be off, where it is the same of all of them. Of the 43 of [`PITCH`], 35 took 100.0 to
-/// 100.1 % of their time. Eight took 81 to 99 %, three of them without any silence: a guest that is late by more than the
+/// How far the length of the tones may be off, where it is the same of all of them. Of the 84 of [`PITCH`], 73 took 99.9 to
+/// 100.1 % of their time. Ten took 81 to 99 %, three of them without any silence: a guest that is late by more than the
 /// card's ring skips what was in it. That shortens the tones where it happens, each otherwise (one was 65 % of its length);
 /// what plays too fast shortens all alike.
 const LENGTH: f64 = 0.02;
 /// Beyond this a wrong pitch is told as a wrong speed.
 const SPEED: f64 = 0.2;
-/// The share of the sequence that may be missing. A guest that is emulated on a busy host loses some (of the 43 of [`PITCH`]
-/// 0.17 s at most, 5 %): dropouts are a note, unless so much is gone that nobody would call it playing, and by gaps longer than a host's hiccup.
+/// The share of the sequence that may be missing. A guest that is emulated on a busy host loses some (of the 84 of [`PITCH`]
+/// 0.17 s at most, 5 %): dropouts are a note, unless so much is gone that nobody would call it playing, and by gaps longer
+/// than a host's hiccup.
 const DROPPED: f64 = 0.3;
 /// A gap that long is no hiccup, in seconds.
 const GAP_S: f64 = 0.15;
