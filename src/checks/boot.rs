@@ -240,8 +240,10 @@ pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     }
     match sandbox::waits_for_outside(plan, facts, &job.unit) {
         // What comes after it was not seen: whether the machine would come up is not known.
-        Some(why) => CheckResult { status: Status::Unknown, summary: format!("{}; {why}", result.summary), ..result }
-            .hint("--network user lets the machine out; TimeoutStartSec= bounds how long a boot waits for it"),
+        Some(why) => {
+            CheckResult { status: Status::Unknown, summary: format!("{}; it {why}", result.summary), ..result }
+                .hint("--network user lets the machine out; TimeoutStartSec= bounds how long a boot waits for it")
+        }
         None => result,
     }
 }

@@ -342,9 +342,8 @@ fn conclude(
 ) -> CheckResult {
     // Why a finding says nothing. What is accepted is so whatever the host does.
     let late_by = |finding: &Finding| {
-        let (from, to) = finding.limit.filter(|_| view.allowed(id, &finding.item).is_none())?;
-        let busy_host = strain::why(&view.context.delay, from, to).map(|why| (why, strain::BUSY_HOST));
-        busy_host.or_else(|| Some((finding.emulated.clone()?, strain::EMULATED)))
+        let limit = finding.limit.filter(|_| view.allowed(id, &finding.item).is_none())?;
+        strain::late(&view.context.delay, limit, || finding.emulated.clone())
     };
     let (late, fails): (Vec<_>, Vec<_>) = fails.into_iter().partition(|finding| late_by(finding).is_some());
     let reasons: Vec<Option<&str>> = fails.iter().map(|finding| view.allowed(id, &finding.item)).collect();

@@ -109,7 +109,7 @@ pub(super) fn waits_for_outside(plan: &Plan, facts: &Facts, unit: &str) -> Optio
     if plan.settings.machine.network.unwrap_or_default() != NetworkPolicy::Off {
         return None;
     }
-    let why = "it may wait for the outside, which --network off keeps away";
+    let why = "may wait for the outside, which --network off keeps away";
     // It waits until the clock is set by a server, and says nothing.
     if unit == "systemd-time-wait-sync.service" {
         return Some(why.to_owned());
@@ -218,6 +218,11 @@ fn names_hardware(interface: &str) -> bool {
     CARD.is_match(interface)
 }
 
+/// Whether it is a card by its name, and the sandbox has none of that name.
+fn is_missing_card(view: &View<'_>, name: &str) -> bool {
+    names_hardware(name) && !view.now.network.links.iter().any(|link| link == name)
+}
+
 fn renamed(view: &View<'_>, interface: &str) -> String {
     let cards = &view.now.network.links;
     let here = if cards.is_empty() { "none".to_owned() } else { text::list(cards) };
@@ -232,7 +237,7 @@ pub(super) fn missing_interfaces(view: &View<'_>) -> Vec<(String, String)> {
     names.dedup();
     names
         .into_iter()
-        .filter(|name| names_hardware(name) && !view.now.network.links.iter().any(|link| link == name))
+        .filter(|name| is_missing_card(view, name))
         .map(|name| (name.to_owned(), renamed(view, name)))
         .collect()
 }
@@ -247,8 +252,7 @@ fn interface_of(unit: &str) -> Option<&str> {
 fn interface(view: &View<'_>, unit: &Unit) -> Option<String> {
     let missing = missing_interfaces(view);
     if let Some(name) = interface_of(&unit.name)
-        && names_hardware(name)
-        && !view.now.network.links.iter().any(|link| link == name)
+        && is_missing_card(view, name)
     {
         return Some(renamed(view, name));
     }
@@ -261,8 +265,8 @@ fn interface(view: &View<'_>, unit: &Unit) -> Option<String> {
         // One that is named nowhere but in the service's own configuration; nft shows it in the line after.
         let line = lines.iter().rev().find(|line| NO_CARD.is_match(&line.message))?;
         let words = lines.iter().flat_map(|line| line.message.split(|c: char| !c.is_ascii_alphanumeric()));
-        let is_missing = |word: &&str| names_hardware(word) && !view.now.network.links.iter().any(|link| link == word);
-        Some(format!("{}: {}", renamed(view, words.rev().find(is_missing)?), quote(line)))
+        let card = words.rev().find(|word| is_missing_card(view, word))?;
+        Some(format!("{}: {}", renamed(view, card), quote(line)))
     })
 }
 

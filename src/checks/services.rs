@@ -546,29 +546,22 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
         let what = format!("{}/{}", port.port, port.protocol);
         let unit = unit_behind(&port.by);
         if port.by != BY_SETTINGS {
-            // It fails again and again for the sandbox's sake, or is up and waits for what that keeps away.
-            let excuse = view.unit(&unit).and_then(|unit| {
-                if is_auto_restart(unit) {
-                    sandbox::excuse(view, unit)
-                } else {
-                    sandbox::waits_for_outside(view.plan, view.now, &unit.name).filter(|_| is_active(unit))
-                }
-            });
+            // It failed, fails again and again, or is up and waits, all for the sandbox's sake.
+            let fault = view.faults.get(unit.as_str());
+            let excuse = match (fault, view.unit(&unit)) {
+                (Some(Fault::Sandbox(why)), _) => Some(why.clone()),
+                (_, Some(unit)) if is_auto_restart(unit) => sandbox::excuse(view, unit),
+                (_, Some(unit)) if is_active(unit) => sandbox::waits_for_outside(view.plan, view.now, &unit.name),
+                _ => None,
+            };
             if let Some(why) = excuse {
                 out.aside(&format!("port {what}"), format!("{unit} {why}"));
                 continue;
             }
-            match view.faults.get(unit.as_str()) {
-                Some(Fault::Sandbox(why)) => {
-                    out.aside(&format!("port {what}"), format!("{unit} {why}"));
-                    continue;
-                }
-                // Its failure is told already.
-                Some(_) if view.wants("services.failed-units") => {
-                    because.push(format!("{what} ({unit})"));
-                    continue;
-                }
-                _ => {}
+            // Its failure is told already.
+            if fault.is_some() && view.wants("services.failed-units") {
+                because.push(format!("{what} ({unit})"));
+                continue;
             }
         }
         let state = view

@@ -19,7 +19,7 @@ const MOST: f64 = 0.6;
 /// The share of a limit's time for which a unit has worked, from which on the limit says nothing under emulation.
 const WORKED: f64 = 0.5;
 /// What to do about it.
-pub(super) const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
+const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
 /// What to do about a host that is too busy.
 pub(super) const BUSY_HOST: &str = "run it again when this host has less to do, or fewer machines at once";
 /// systemd's usual limit (`DefaultTimeoutStartSec=`, `DefaultDeviceTimeoutSec=`), where it is not known when it began.
@@ -85,15 +85,24 @@ pub(super) fn was_emulated(view: &View<'_>, unit: &Unit) -> Option<String> {
     })
 }
 
+/// Why a limit that ran out says nothing, and what to do about it: this host, else `emulated`.
+pub(super) fn late(
+    delay: &RunDelay,
+    (from_us, to_us): (u64, u64),
+    emulated: impl FnOnce() -> Option<String>,
+) -> Option<(String, &'static str)> {
+    let busy_host = why(delay, from_us, to_us).map(|why| (why, BUSY_HOST));
+    busy_host.or_else(|| Some((emulated()?, EMULATED)))
+}
+
 /// Once a unit ran out of time for the host's sake, what else is missing may be missing because of it.
 pub(super) fn spare_consequences(view: &View<'_>, out: &mut Judgement) {
-    let late = view.faults.keys().find_map(|name| {
-        let (from, to) = limit(view.now, view.unit(name)?)?;
-        let busy_host = why(&view.context.delay, from, to).map(|why| (why, BUSY_HOST));
-        let (why, hint) = busy_host.or_else(|| Some((was_emulated(view, view.unit(name)?)?, EMULATED)))?;
+    let ran_out = view.faults.keys().find_map(|name| {
+        let unit = view.unit(name)?;
+        let (why, hint) = late(&view.context.delay, limit(view.now, unit)?, || was_emulated(view, unit))?;
         Some((*name, why, hint))
     });
-    let Some((unit, why, hint)) = late else { return };
+    let Some((unit, why, hint)) = ran_out else { return };
     let why = format!("it may come of {unit}, which ran out of time: {why}");
     let by_itself = |id: &str| id.starts_with("boot.") || id == "services.failed-units";
     let spare = |result: CheckResult| match result.status {

@@ -6,6 +6,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::time::{Instant, sleep};
 
 use crate::build::promises::{PromisedAudio, Promises};
@@ -67,11 +68,6 @@ async fn again<T>(
     }
 }
 
-/// What is meant to be done, where it is.
-async fn where_meant<T>(meant: bool, work: impl Future<Output = T>) -> Option<T> {
-    if meant { Some(work.await) } else { None }
-}
-
 impl Hear<'_> {
     /// Looks and listens. The error: why nothing could be looked at.
     pub(super) async fn hear(&self, guest: &Guest) -> Result<Sound, String> {
@@ -96,7 +92,8 @@ impl Hear<'_> {
             self.events.doing("playing tones, recording from the microphone");
         }
         // Both ways at once, as a card can; each alone where that did not go well.
-        let (tone, recording) = tokio::join!(where_meant(plays, play()), where_meant(records, record()));
+        let (tone, recording) =
+            tokio::join!(OptionFuture::from(plays.then(&play)), OptionFuture::from(records.then(&record)));
         let tone = match tone {
             Some(tone) => Some(again(tone, play, |tone| tone.heard.as_ref()).await),
             None => None,
