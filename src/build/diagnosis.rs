@@ -59,14 +59,15 @@ patterns! {
     DEPENDENCY = r"\d+ dependenc(?:y|ies)(?: of derivation '[^']+')? failed";
     MISSING_FILE = r"(?:path|file) '([^']+)' does not exist|getting status of '([^']+)': No such file|opening file '([^']+)': No such file";
     NOT_TRACKED = r"Path '([^']+)' in the repository .* is not tracked by Git";
+    NO_FLAKE_IN = r"source tree referenced by '([^']+)' does not contain a '/?([^']*flake\.nix)'";
     ATTRIBUTE = r"does not provide attribute|attribute '[^']*' in selection path|'[^']*' is not an attribute set in selection path";
     FEATURE = r"experimental (?:Nix )?feature '([^']+)' is disabled";
     NO_FLAKE = r"cannot find flake 'flake:|input '[^']*' is unsupported|is not a valid URL|is not a valid flake reference|could not find a flake\.nix|does not contain a '[^']*flake\.nix'";
-    NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|timed? ?out|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:403|429|5\d\d)|could not read from remote repository|unable to access '";
+    NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|\btimed out\b|timeout was reached|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:403|429|5\d\d)|could not read from remote repository|unable to access '";
     DISK = r"No space left on device|Disk quota exceeded|database or disk is full";
     DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|daemon .*(?:connection|EOF)";
     READ_ONLY = r"Read-only file system";
-    PERMISSION = r"Permission denied|Operation not permitted|is not allowed to|not privileged|lacks? a signature by a trusted key";
+    PERMISSION = r"Permission denied|Operation not permitted|user '[^']*' is not allowed to|not privileged|lacks? a signature by a trusted key";
     SANDBOX = r"kernel namespaces that are required for sandboxing|setting up a private mount namespace|cannot (?:create|set up) .*namespace|unable to start build process";
     MEMORY = r"(?i)out of memory|cannot allocate memory|std::bad_alloc";
     OWNER = r"is not owned by (?:the )?current user|dubious ownership";
@@ -74,6 +75,12 @@ patterns! {
     PURE = r"in pure eval(?:uation)? mode|is forbidden in pure";
     UNFETCHED = r"while fetching the input|Git reference|unable to download|(?i)cannot fetch|failed to fetch|not cached";
     INTERRUPTED = r"interrupted by the user";
+    // How the language and NixOS's module system begin what they say of a configuration, whose own names come next.
+    LANGUAGE = r"^(?:(?:The|A definition for) option [`'‘]|Failed assertions|(?:undefined variable|attribute|function) '|the string '|cannot coerce|value is |expected |infinite recursion|syntax error|assertion |evaluation aborted )";
+    CYCLE = r"cycle detected in build of '([^']+\.drv)'";
+    REFERS = r"^output '([^']+)' is not allowed to refer to";
+    // What the kernel's killer leaves in a log when it took a compiler and not the builder.
+    KILLED = r"Killed signal terminated program|signal: 9, SIGKILL|virtual memory exhausted|LLVM ERROR: out of memory|Cannot allocate memory";
 }
 
 fn find<'t>(pattern: &LazyLock<Option<Regex>>, text: &'t str) -> Option<regex::Captures<'t>> {
@@ -134,6 +141,9 @@ impl Source {
         let (true, Some(root)) = (self.is_git, &self.root) else { return None };
         let file = if let Some(found) = find(&NOT_TRACKED, message) {
             PathBuf::from(&found[1])
+        } else if let Some(found) = find(&NO_FLAKE_IN, message) {
+            // An input may lack one too, and is no tree of ours.
+            found[1].contains(&*root.to_string_lossy()).then(|| PathBuf::from(&found[2]))?
         } else {
             let mapped = self.map(message);
             let found = find(&MISSING_FILE, &mapped)?;
@@ -278,6 +288,9 @@ fn host_problem(text: &str) -> Option<Failure> {
     if is(&INTERRUPTED, text) {
         return Some(Failure::interrupted());
     }
+    if is(&LANGUAGE, first) {
+        return None;
+    }
     if is(&DISK, text) {
         return Some(
             failure("the disk is full").hint("free some space (`nix store gc` removes what nothing needs any more)"),
@@ -360,10 +373,13 @@ pub(super) fn evaluation(log: &Log, source: &Source, named: &str) -> Failure {
             .why(why)
             .hint("use a newer nix, or move it to a path of letters, digits and dashes");
     }
-    if is(&NO_FLAKE, &core) {
+    // What a flake names as its inputs, or fetches, is its own affair.
+    let doing = |words: &str| parts(&message.text).traces.iter().any(|(doing, _)| doing.contains(words));
+    if is(&NO_FLAKE, &core) && source.root.is_none() && !doing("flake input") && !doing(" builtin") {
         return Failure::usage(format!("there is no flake for {named}")).why(why);
     }
-    if let Some(found) = find(&SEARCH_PATH, &core) {
+    // One inside of NixOS is no question of where nixpkgs is, which has been found by then.
+    if let Some(found) = find(&SEARCH_PATH, &core).filter(|found| !found[1].starts_with("nixpkgs/nixos/")) {
         let name = found[1].split('/').next().unwrap_or("nixpkgs").to_owned();
         return Failure::host(format!("<{name}> is not on nix's search path"))
             .why(why)
@@ -413,6 +429,8 @@ pub(super) fn causes(log: &Log) -> Vec<Cause> {
             Cause { drv: found[1].to_owned(), how: format!("needs a '{}'", &found[2]) }
         } else if let Some(found) = find(&HASH_MISMATCH, text) {
             Cause { drv: found[1].to_owned(), how: "hash mismatch".to_owned() }
+        } else if let Some(found) = find(&CYCLE, text) {
+            Cause { drv: found[1].to_owned(), how: "its outputs refer to each other in a cycle".to_owned() }
         } else if is(&DEPENDENCY, text) {
             continue;
         } else if let Some(found) = find(&BUILDER_FAILED, text) {
@@ -446,6 +464,16 @@ pub(super) fn derivation(log: &Log, source: &Source, named: &str, cause: Option<
             return Failure::host(format!("nix could not build {named}")).why(last);
         };
         let why = [readable(&message, source), past_the_protocol(log)].join("\n");
+        // Said of what was built, without its derivation.
+        if let Some(found) = find(&REFERS, &core(&message)) {
+            let output = plain(name_of(&found[1]), 200);
+            return Failure::build(
+                check::DERIVATION,
+                format!("{output} does not build: it refers to what it must not"),
+            )
+            .why(why.trim_end())
+            .hint("see `allowedReferences` and `disallowedReferences` of its derivation");
+        }
         let failure = host_problem(&core(&message));
         return failure.unwrap_or_else(|| Failure::host(format!("nix could not build {named}"))).why(why.trim_end());
     };
@@ -487,19 +515,29 @@ pub(super) fn derivation(log: &Log, source: &Source, named: &str, cause: Option<
             .why(why)
             .hint("free some space (`nix store gc`)");
     }
-    if cause.how.contains("signal 9") {
+    if cause.how.contains("signal 9") || is(&KILLED, &shown.join("\n")) {
         return Failure::host(format!("the builder of {name} was killed")).why(why).hint(
             "most often memory ran out: the kernel's log tells (`journalctl -k`); fewer builds at once need less (--option max-jobs 1)",
         );
     }
     // A download that failed for want of a network, told from one whose URL is wrong.
-    let fetches = logged.contains("curl: (") || logged.contains("trying http") || logged.contains("unable to access '");
-    if fetches && is(&NETWORK, &logged) {
+    let misses_network = is(&NETWORK, &logged);
+    let fetches = is_fetcher(&cause.drv).unwrap_or_else(|| {
+        logged.contains("curl: (") || logged.contains("trying http") || logged.contains("unable to access '")
+    });
+    if fetches && misses_network {
         return Failure::host(format!("{name} could not be fetched")).why(why).hint("is the network up?");
     }
-    Failure::build(check::DERIVATION, format!("{name} does not build: {}", plain_how(&cause.how)))
-        .why(why)
-        .hint(format!("the whole log: nix log {}", cause.drv))
+    let log = format!("the whole log: nix log {}", cause.drv);
+    Failure::build(check::DERIVATION, format!("{name} does not build: {}", plain_how(&cause.how))).why(why).hint(
+        if misses_network { format!("{log} (builds have no network: only what has a hash is fetched)") } else { log },
+    )
+}
+
+/// Whether a derivation's output is fixed by a hash, for which nix grants it the network. `None` where it cannot be read:
+/// it lies in another store.
+fn is_fetcher(drv: &str) -> Option<bool> {
+    std::fs::read_to_string(drv).ok().map(|text| text.contains("(\"outputHash\","))
 }
 
 /// One wording for all versions.

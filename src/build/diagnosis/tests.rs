@@ -108,6 +108,42 @@ fn what_the_host_cannot_do() {
 }
 
 #[test]
+fn a_configuration_s_own_words_are_no_trouble_of_the_host_s() {
+    for text in [
+        "error: A definition for option `boot.loader.timeout' is not of type `null or signed integer'. Definition values:\n       - In `/etc/x.nix': \"No space left on device\"",
+        "error: The option `services.x.timeout' does not exist. Definition values:",
+        "error: The option `boot.loader.timeout' has conflicting definition values:",
+        "error: attribute 'timeout' missing",
+        "error: undefined variable 'timeout'",
+        "error: the string 'x' is not allowed to refer to a store path (such as '/nix/store/a')",
+        "error: Package ‘fetch-timeout-1.0’ in /x.nix:1 has an unfree license (‘unfree’), refusing to evaluate.",
+        "error:\n       Failed assertions:\n       - connection refused is what you get without services.x.enable",
+    ] {
+        let failure = evaluated(&said(text));
+        assert_eq!((failure.exit, failure.check), (Exit::Build, Some(check::EVAL)), "{text}: {failure}");
+    }
+    for text in [
+        "error: user 'eve' is not allowed to connect to the Nix daemon",
+        "error: unable to download 'https://x/y': Timeout was reached (28)",
+        "error: unable to download 'https://x/y': SSL connection timed out",
+    ] {
+        assert_eq!(evaluated(&said(text)).exit, Exit::Unknown, "{text}");
+    }
+}
+
+#[test]
+fn what_a_flake_names_is_not_what_the_user_named() {
+    let input = "error:\n       … while updating the flake input 'x'\n\n       error: cannot find flake 'flake:nixpgks' in the flake registries";
+    assert_eq!(evaluated(&said(input)).check, Some(check::EVAL));
+    let bare = "error: input 'githb:a/b' is unsupported";
+    assert_eq!(evaluated(&said(bare)).exit, Exit::Usage);
+    let (_directory, local, _) = tree();
+    assert_eq!(evaluation(&log(&said(bare)), &local, "demo").check, Some(check::EVAL));
+    let module = "error: file 'nixpkgs/nixos/modules/typo.nix' was not found in the Nix search path (add it using $NIX_PATH or -I)";
+    assert_eq!(evaluated(&said(module)).check, Some(check::EVAL));
+}
+
+#[test]
 fn words_in_a_trace_or_a_throw_decide_nothing() {
     let text = "error:\n       … while calling the 'throw' builtin\n         at /home/u/x.nix:1:1:\n            1| throw \"No space left on device\"\n             | ^\n\n       error: boom";
     assert_eq!(evaluated(&said(text)).check, Some(check::EVAL));
@@ -197,10 +233,56 @@ fn builds_that_this_host_cannot_do() {
         built("error: Cannot build 'DRV'.\n       Reason: builder failed due to signal 9 (Killed).", "").exit,
         Exit::Unknown
     );
+    // The kernel takes the compiler, mostly, and the builder's shell lives on to say so.
+    for line in ["g++: fatal error: Killed signal terminated program cc1plus", "(signal: 9, SIGKILL: kill)"] {
+        assert_eq!(built(failed, line).exit, Exit::Unknown, "{line}");
+    }
     let new = "error: Cannot build 'DRV'.\n       Reason: required system or feature not available\n       Required system: 'sparc64-netbsd' with features {}\n       Current system: 'x86_64-linux' with features {kvm}";
     let failure = built(new, "");
     assert_eq!(failure.exit, Exit::Unknown);
     assert!(failure.what.contains("sparc64-netbsd"), "{failure}");
+}
+
+#[test]
+fn only_what_has_a_hash_is_denied_a_network_that_it_had() {
+    let directory = tempfile::tempdir().unwrap();
+    let drv = directory.path().join("x.drv").display().to_string();
+    let start = serde_json::json!({ "action": "start", "id": 1, "type": 105, "fields": [drv] });
+    let logged = serde_json::json!({ "action": "result", "id": 1, "type": 101,
+        "fields": ["curl: (6) Could not resolve host: example.org"] });
+    let text = format!(
+        "@nix {start}\n@nix {logged}\n{}",
+        said(&format!("error: builder for '{drv}' failed with exit code 6"))
+    );
+    let told = || derivation(&log(&text), &Source::default(), "demo", None);
+    std::fs::write(&drv, r#"Derive([("out","/nix/store/a-x","sha256","ab")],[],[],"x","sh",[],[("outputHash","ab")])"#)
+        .unwrap();
+    assert_eq!(told().exit, Exit::Unknown);
+    std::fs::write(&drv, r#"Derive([("out","/nix/store/a-x","","")],[],[],"x","sh",[],[("out","/nix/store/a-x")])"#)
+        .unwrap();
+    let failure = told();
+    assert_eq!((failure.exit, failure.check), (Exit::Build, Some(check::DERIVATION)), "{failure}");
+    assert!(failure.hint.unwrap().contains("builds have no network"));
+}
+
+#[test]
+fn what_nix_refuses_of_a_build_is_the_configuration_s() {
+    let drv = "/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-loop.drv";
+    for (text, what) in [
+        (
+            format!(
+                "error: cycle detected in build of '{drv}' in the references of output 'bin' from output 'out'"
+            ),
+            "loop does not build: its outputs refer to each other in a cycle",
+        ),
+        (
+            "error: output '/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-app' is not allowed to refer to the following paths:\n         /nix/store/x-go".to_owned(),
+            "app does not build: it refers to what it must not",
+        ),
+    ] {
+        let failure = derivation(&log(&said(&text)), &Source::default(), "demo", None);
+        assert_eq!((failure.check, failure.what.as_str()), (Some(check::DERIVATION), what), "{failure}");
+    }
 }
 
 #[test]
@@ -272,6 +354,11 @@ fn files_that_git_does_not_track() {
             "{text}: {failure}"
         );
     }
+    let flake = |of: &str| format!("error: source tree referenced by '{of}' does not contain a '/flake.nix' file");
+    let ours = evaluation(&log(&said(&flake(&format!("git+file://{}", root.display())))), &source, "demo");
+    assert!(ours.hint.as_deref().is_some_and(|hint| hint.starts_with("git add flake.nix")), "{ours}");
+    let an_input_s = evaluation(&log(&said(&flake("github:a/b"))), &source, "demo");
+    assert_eq!((an_input_s.check, an_input_s.hint), (Some(check::EVAL), None));
     // A file that is nowhere gets no such advice.
     let nowhere = format!("error: path '{copy}/hosts/c.nix' does not exist");
     assert_eq!(evaluation(&log(&said(&nowhere)), &source, "demo").hint, None);
