@@ -40,6 +40,7 @@ const RESULT_SET_EXPECTED: u64 = 106;
 const RESULT_POST_BUILD_LOG_LINE: u64 = 107;
 
 const IGNORES_SETTINGS: &str = "ignoring untrusted flake configuration setting";
+const IS_UNLOCKED: &str = "not writing modified lock file";
 
 /// nix's verbosity of an error (`lvlError`); 1 are warnings, 3 is info, 4 what `-v` adds.
 const LEVEL_ERROR: i64 = 0;
@@ -95,6 +96,8 @@ pub struct Log {
     pub notes: Vec<String>,
     /// Whether nix said that it does not apply the flake's nixConfig.
     pub ignores_settings: bool,
+    /// Whether nix said that flake.lock does not name every input, so that some were looked up anew.
+    pub is_unlocked: bool,
     /// Whether nix was told to do without the network.
     pub offline: bool,
     activities: BTreeMap<u64, Activity>,
@@ -157,6 +160,7 @@ impl Log {
             self.warnings.push(text.chars().take(LINE_BYTES).collect());
         }
         self.ignores_settings |= text.contains(IGNORES_SETTINGS);
+        self.is_unlocked |= text.contains(IS_UNLOCKED);
         if line.level <= LEVEL_WARNING
             && let Some(note) = note_of(&text)
             && self.notes.len() < NOTES
@@ -318,7 +322,7 @@ fn note_of(text: &str) -> Option<String> {
         if warning.starts_with("Git tree '") && warning.ends_with("' is dirty") {
             return Some("the git tree has changes that are not committed: they are part of what is tested".to_owned());
         }
-        if warning.starts_with("not writing modified lock file") {
+        if warning.starts_with(IS_UNLOCKED) {
             return Some(
                 "flake.lock does not name every input: they were looked up anew, and may differ next time \
                  (`nix flake lock` writes it)"

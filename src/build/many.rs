@@ -135,10 +135,14 @@ pub async fn evaluate_many(
     }
     let answer = ask(flake, &arguments, nix, events).await?;
     let has_settings = nix.flags.accept_flake_config || flake.has_settings();
-    let applies_settings = has_settings && !answer.log.ignores_settings;
+    let all = Evaluated {
+        applies_settings: has_settings && !answer.log.ignores_settings,
+        is_unlocked: answer.log.is_unlocked,
+        ..Evaluated::default()
+    };
     let (hosts, meant, answered) = if answer.status.success() {
         let Answers { hosts, meant, members } = parsed::<One>(&answer)?;
-        let members = members.into_iter().map(|one| clean(one, applies_settings, events));
+        let members = members.into_iter().map(|one| clean(one, &all, events));
         (hosts, meant, members.collect::<Vec<_>>())
     } else {
         let failure = diagnosis::evaluation(&answer.log, &flake.source(), &flake.shown()).at(nix.log_path());
@@ -167,7 +171,7 @@ fn evaluations() -> usize {
 }
 
 /// An answer in which nothing is wrong; `None` where it is to be asked for alone, which finds the words for it.
-fn clean(one: One, applies_settings: bool, events: &Events) -> (Member, Option<Evaluated>) {
+fn clean(one: One, all: &Evaluated, events: &Events) -> (Member, Option<Evaluated>) {
     let One { member, answer } = one;
     let Tried::Answer(answered) = answer else { return (member, None) };
     let Answered { missing: None, runner: Some(runner), toplevel, promises } = *answered else { return (member, None) };
@@ -184,7 +188,7 @@ fn clean(one: One, applies_settings: bool, events: &Events) -> (Member, Option<E
         Some(value) => read_promises(value, events),
         None => Promises::default(),
     };
-    let evaluated = Evaluated { runner: Some(runner), toplevel, toplevel_failure: None, promises, applies_settings };
+    let evaluated = Evaluated { runner: Some(runner), toplevel, promises, ..all.clone() };
     (member, Some(evaluated))
 }
 
@@ -352,7 +356,7 @@ mod tests {
 
     fn answers(text: &str) -> Vec<(Member, Option<Evaluated>)> {
         let answers: Answers<One> = serde_json::from_str(text).unwrap();
-        answers.members.into_iter().map(|one| clean(one, false, &Events::silent())).collect()
+        answers.members.into_iter().map(|one| clean(one, &Evaluated::default(), &Events::silent())).collect()
     }
 
     #[test]

@@ -62,6 +62,9 @@ pub struct Evaluated {
     pub promises: Promises,
     /// Whether the flake's nixConfig was applied, and so has to be when building.
     applies_settings: bool,
+    /// Whether an input was looked up, since no lock file names it: the same files may evaluate to something else then.
+    #[serde(skip)]
+    pub is_unlocked: bool,
 }
 
 /// What was built.
@@ -126,10 +129,11 @@ pub async fn evaluate(target: &Target, nix: &Nix, vm_only: bool, events: &Events
     events.doing(format!("evaluating {}", target.name()));
     let source = target.source();
     let has_settings = nix.flags.accept_flake_config || target.flake().is_some_and(|flake| flake.has_settings());
-    let ignores_settings = std::cell::Cell::new(false);
+    let (ignores_settings, is_unlocked) = (std::cell::Cell::new(false), std::cell::Cell::new(false));
     let ask = async |want: &'static str| -> Result<std::result::Result<Answered, nix::Answer>> {
         let answer = ask(target, nix, want, vm_only, events).await?;
         ignores_settings.set(ignores_settings.get() || answer.log.ignores_settings);
+        is_unlocked.set(is_unlocked.get() || answer.log.is_unlocked);
         if !answer.status.success() {
             return Ok(Err(answer));
         }
@@ -194,6 +198,7 @@ pub async fn evaluate(target: &Target, nix: &Nix, vm_only: bool, events: &Events
         return Err(Failure::host("nix's answer has no runner"));
     }
     evaluated.applies_settings = has_settings && !ignores_settings.get();
+    evaluated.is_unlocked = is_unlocked.get();
     Ok(evaluated)
 }
 
@@ -371,7 +376,7 @@ pub async fn build(
     events: &Events,
 ) -> Result<Built> {
     let root = run_directory.join(ROOT);
-    let Evaluated { runner, toplevel, mut toplevel_failure, promises, applies_settings } = evaluated;
+    let Evaluated { runner, toplevel, mut toplevel_failure, promises, applies_settings, is_unlocked: _ } = evaluated;
     let Some(runner) = runner else {
         let Target::Runner { script } = target else { return Err(Failure::host("there is nothing to build")) };
         return hold(script, nix, &root, promises, events).await;

@@ -43,7 +43,8 @@ impl Evaluations {
     /// do not decide what is evaluated: the environment has its say, or an input was replaced.
     pub fn new(cache: &Path, root: &Path, flake: &Path, typed: &str, vm_only: bool, nix: &Nix) -> Option<Self> {
         let flags = &nix.flags;
-        if flags.impure || flags.refresh || !flags.override_input.is_empty() || !flags.include.is_empty() {
+        let is_pure = !flags.impure && flags.option_value("pure-eval").is_none_or(|value| value == "true");
+        if !is_pure || flags.refresh || !flags.override_input.is_empty() || !flags.include.is_empty() {
             return None;
         }
         let program = crate::machine::find_program("nix").as_deref().and_then(FileIdentity::of)?;

@@ -21,17 +21,21 @@ pub struct Tree {
 
 impl Tree {
     /// Fingerprints the checkout below `root`, in which the flake lies at `flake`. `None` where the files do not decide
-    /// what is evaluated: submodules, inputs that are not locked or are directories of this host, no git.
+    /// what is evaluated: submodules, files that git takes as unchanged, inputs that are not locked or are directories of this host, no git.
     pub fn of(root: &Path, flake: &Path) -> Option<Self> {
         if root.join(".gitmodules").exists() || !is_locked(flake) {
             return None;
         }
         let mut files: BTreeMap<Vec<u8>, String> = BTreeMap::new();
-        // MODE OID STAGE\tPATH
-        for line in git(root, &["ls-files", "--stage", "-z"])?.split(|byte| *byte == 0).filter(|line| !line.is_empty())
-        {
+        // TAG MODE OID STAGE\tPATH
+        let listed = git(root, &["ls-files", "--stage", "-v", "-z"])?;
+        for line in listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
+            // git was told not to look at this file (assume-unchanged, skip-worktree), which nix does.
+            if line[0].is_ascii_lowercase() || line[0] == b'S' {
+                return None;
+            }
             let tab = line.iter().position(|byte| *byte == b'\t')?;
-            files.insert(line[tab + 1..].to_vec(), String::from_utf8_lossy(&line[..tab]).into_owned());
+            files.insert(line[tab + 1..].to_vec(), String::from_utf8_lossy(line.get(2..tab)?).into_owned());
         }
         let mut clean = true;
         // :MODE MODE OID OID STATUS\0PATH\0
@@ -199,6 +203,19 @@ mod tests {
         fs::remove_file(&file).unwrap();
         let gone = Tree::of(root, root).unwrap();
         assert!(gone.content != before.content && gone.content != executable.content);
+    }
+
+    #[test]
+    fn files_that_git_does_not_look_at_say_nothing() {
+        let repository = repository();
+        let root = repository.path();
+        for (flag, back) in [("--assume-unchanged", "--no-assume-unchanged"), ("--skip-worktree", "--no-skip-worktree")]
+        {
+            run(root, &["update-index", flag, "a b.nix"]);
+            assert!(Tree::of(root, root).is_none(), "{flag}");
+            run(root, &["update-index", back, "a b.nix"]);
+            assert!(Tree::of(root, root).is_some(), "{back}");
+        }
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Memory {
     /// Remembers what the files evaluated to.
     pub(super) fn learn(&mut self, look: Option<Look>, target: &Target, evaluated: &Evaluated, events: &Events) {
         let Some(look) = look else { return };
-        if evaluated.toplevel_failure.is_some() {
+        if evaluated.toplevel_failure.is_some() || evaluated.is_unlocked {
             return;
         }
         let remembered = Remembered { resolved: target.resolved(), evaluated: evaluated.clone(), apply: None };
