@@ -264,6 +264,12 @@ fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
     let store = build::store_for(&path, nix);
     let physical = store.physical(&path);
     if !physical.exists() {
+        if let Some((before, query)) = reference.split_once('?')
+            && here.join(before).is_dir()
+        {
+            let directory = canonical(&here.join(before), &Store::default());
+            return Ok(Parsed::Flake { flake: remote(&reference::with_query(&directory, query)), attribute });
+        }
         // `x#y` may be in the registry; `./x#y` may not.
         if attribute.is_some() && reference::is_registry_name(reference) && physical.symlink_metadata().is_err() {
             return Ok(Parsed::Flake { flake: remote(reference), attribute });

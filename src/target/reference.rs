@@ -30,15 +30,8 @@ impl Flake {
 
     /// The reference for another command, from any directory.
     pub fn portable(&self) -> String {
-        match (&self.dir, &self.git_root) {
-            (Some(dir), Some(root)) if self.relative => {
-                let url = format!("git+file://{}", encode(&root.to_string_lossy()));
-                match dir.strip_prefix(root) {
-                    Ok(inside) if inside != Path::new("") => format!("{url}?dir={}", encode(&inside.to_string_lossy())),
-                    _ => url,
-                }
-            }
-            (Some(dir), None) if self.relative => format!("path:{}", encode(&dir.to_string_lossy())),
+        match &self.dir {
+            Some(dir) if self.relative => url_of(dir, self.git_root.as_deref()),
             _ => self.reference.clone(),
         }
     }
@@ -76,11 +69,38 @@ impl Flake {
         }
     }
 
-    /// Whether its flake.nix says `nixConfig`. Only local ones are read; it need not be exact.
+    /// Whether its flake.nix says `nixConfig`.
     pub fn has_settings(&self) -> bool {
-        let file = self.dir.as_ref().map(|dir| dir.join("flake.nix"));
-        file.and_then(|file| std::fs::read_to_string(file).ok()).is_some_and(|text| text.contains("nixConfig"))
+        self.says("nixConfig")
     }
+
+    /// Whether its flake.nix says anything of NixOS machines.
+    pub fn speaks_of_machines(&self) -> bool {
+        self.says("nixosConfigurations") || self.says("nixosSystem")
+    }
+
+    /// Whether these words are in its flake.nix. Only local ones are read; it need not be exact.
+    fn says(&self, words: &str) -> bool {
+        let file = self.dir.as_ref().map(|dir| dir.join("flake.nix"));
+        file.and_then(|file| std::fs::read_to_string(file).ok()).is_some_and(|text| text.contains(words))
+    }
+}
+
+/// The URL of a local directory: of the git work tree that it is in, or its own.
+fn url_of(dir: &Path, git_root: Option<&Path>) -> String {
+    let Some(root) = git_root else { return format!("path:{}", encode(&dir.to_string_lossy())) };
+    let url = format!("git+file://{}", encode(&root.to_string_lossy()));
+    match dir.strip_prefix(root) {
+        Ok(inside) if inside != Path::new("") => format!("{url}?dir={}", encode(&inside.to_string_lossy())),
+        _ => url,
+    }
+}
+
+/// The URL that nix makes of a directory with a query behind it: `.?submodules=1`, `/etc/nixos?dir=hosts`.
+pub(super) fn with_query(directory: &Path, query: &str) -> String {
+    let dir = search_up(directory).unwrap_or_else(|| directory.to_owned());
+    let url = url_of(&dir, git_root(&dir).as_deref());
+    format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' })
 }
 
 /// Characters that a path may hold in a flake reference without being anything else (nix's `pathRegex`).
@@ -242,6 +262,22 @@ mod tests {
         fn encoded_paths_have_no_special_characters(path in "\\PC{0,30}") {
             prop_assert!(encode(&path).chars().all(|c| c.is_ascii_alphanumeric() || "/-._~%".contains(c)));
         }
+    }
+
+    #[test]
+    fn a_directory_with_a_query() {
+        let top = tempfile::tempdir().unwrap();
+        let repo = top.path().join("repo");
+        std::fs::create_dir_all(repo.join("hosts")).unwrap();
+        std::fs::write(repo.join("flake.nix"), "").unwrap();
+        assert_eq!(with_query(&repo, "dir=hosts"), format!("path:{}?dir=hosts", repo.display()));
+        std::fs::create_dir(repo.join(".git")).unwrap();
+        let url = format!("git+file://{}", repo.display());
+        assert_eq!(with_query(&repo, "submodules=1"), format!("{url}?submodules=1"));
+        // nix looks for flake.nix above, too.
+        assert_eq!(with_query(&repo.join("hosts"), "submodules=1"), format!("{url}?submodules=1"));
+        std::fs::write(repo.join("hosts/flake.nix"), "").unwrap();
+        assert_eq!(with_query(&repo.join("hosts"), "submodules=1"), format!("{url}?dir=hosts&submodules=1"));
     }
 
     #[test]

@@ -196,6 +196,18 @@ fn local_flakes_know_their_directory() {
 }
 
 #[test]
+fn a_directory_may_have_a_query() {
+    let top = tempfile::tempdir().unwrap();
+    let dir = top.path().canonicalize().unwrap();
+    std::fs::create_dir_all(dir.join("sub")).unwrap();
+    std::fs::write(dir.join("sub/flake.nix"), "").unwrap();
+    let Ok(Parsed::Flake { flake, attribute }) = parsed(&format!("{}?dir=sub#x", dir.display())) else { panic!() };
+    assert_eq!(flake.reference, format!("path:{}?dir=sub", dir.display()));
+    assert_eq!((flake.dir, attribute.as_deref()), (Some(dir.join("sub")), Some("x")));
+    assert_eq!(parsed(&format!("{}/nowhere?dir=sub#x", dir.display())).unwrap_err().exit, Exit::Usage);
+}
+
+#[test]
 fn runners_and_configurations() {
     let top = tempfile::tempdir().unwrap();
     let dir = top.path().canonicalize().unwrap();
