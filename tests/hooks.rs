@@ -511,6 +511,11 @@ fn no_flake() {
     fs::write(elsewhere.path().join("flake.nix"), "{ outputs = _: { }; }").unwrap();
     let answer = repository.hook("claude-code", &[], &payload);
     assert!(answer.output.status.success() && answer.blocks().is_none(), "{}", answer.all());
+    // One that lost them by a slip of the pen is told, and blocks nothing: a library for machines looks the same.
+    fs::write(elsewhere.path().join("flake.nix"), "{ outputs = _: { x = \"nixosSystem\"; }; }").unwrap();
+    let answer = repository.hook("claude-code", &[], &payload);
+    assert!(answer.output.status.success() && answer.blocks().is_none(), "{}", answer.all());
+    assert!(answer.all().contains("no nixosConfigurations"), "{}", answer.all());
 }
 
 fn no_payload() {

@@ -407,8 +407,9 @@ fn try_arguments(arguments: &HookArgs, typed: &str) -> TryArgs {
 /// What a report means for an agent.
 fn judged(report: &Report, target: &Wanted) -> Result<Found> {
     let attribute = |check: &CheckResult| check.id == check::ATTRIBUTE && check.status == Status::Fail;
-    if !target.is_named && report.checks.iter().any(attribute) {
-        // A flake without a machine, and nobody said that it has one.
+    // A flake without a machine, and nobody said that it has one.
+    let has_none = !target.is_named && report.target.resolved.is_empty() && report.checks.iter().any(attribute);
+    if has_none && !target.flake.as_ref().is_some_and(Flake::speaks_of_machines) {
         return Ok(Finding::Nothing.into());
     }
     let nonce = nonce().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
@@ -416,6 +417,8 @@ fn judged(report: &Report, target: &Wanted) -> Result<Found> {
     let text = told(report, &target.typed, root, &nonce);
     let finding = match report.verdict {
         Verdict::Pass => Finding::Holds(text),
+        // It may have lost them by this edit, and it may be a library for machines.
+        Verdict::Fail if has_none => Finding::CouldNotTell(text),
         Verdict::Fail => Finding::Broken(text),
         Verdict::Unknown => Finding::CouldNotTell(text),
     };
