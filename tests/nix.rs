@@ -570,6 +570,8 @@ async fn what_does_not_evaluate() {
     let outputs = r#"{ nixosConfigurations = {
         thrown = machine { vm = throw "boom: option does not exist"; };
         missing = machine { vm = { }.nosuch; };
+        named = machine { vm = { }.timeout; };
+        fetched = machine { vm = builtins.fetchTarball { url = "no url"; sha256 = builtins.hashString "sha256" ""; }; };
         typed = machine { vm = 1 + "x"; };
         infinite = machine { vm = let x = x; in x; };
     }; }"#;
@@ -578,6 +580,9 @@ async fn what_does_not_evaluate() {
         for (attribute, words) in [
             ("thrown", "boom: option"),
             ("missing", "'nosuch' missing"),
+            // Words that nix has for a host's trouble too.
+            ("named", "'timeout' missing"),
+            ("fetched", "no url"),
             ("typed", "cannot"),
             ("infinite", "infinite recursion"),
         ] {
@@ -648,6 +653,24 @@ async fn what_does_not_build() {
     assert!(why.contains("-fail.drv") && why.ends_with("> fatal: cannot do"), "{why}");
     assert!(why.contains("> line 30") && !why.contains("> line 16\n"), "{why}");
     assert!(failure.hint.unwrap().contains("nix log /nix/store/"));
+
+    // Built, and refused by nix.
+    let refused = r#"{ nixosConfigurations = {
+        self = machine { vm = derivation {
+            name = "refers"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo $out > $out" ];
+            disallowedReferences = [ "out" ];
+        }; };
+        cycle = machine { vm = derivation {
+            name = "cycle"; inherit system; builder = "/bin/sh"; outputs = [ "out" "bin" ];
+            args = [ "-c" "echo $bin > $out; echo $out > $bin" ];
+        }; };
+    }; }"#;
+    let flake = Flake::new("x", true, refused);
+    for (attribute, what) in [("self", "refers does not build"), ("cycle", "cycle does not build")] {
+        let failure = flake.run(attribute).await.failure();
+        assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.derivation")), "{failure}");
+        assert!(failure.what.starts_with(what), "{failure}");
+    }
 }
 
 #[tokio::test]
@@ -679,6 +702,12 @@ async fn untracked_files_and_dirty_trees() {
     assert!(told >= 1, "{:?}", outcome.notes);
     outcome.built();
 
+    // A flake below the tree's root, named as nix takes it.
+    flake.write("below/flake.nix", &flake_nix("{ nixosConfigurations.demo = machine { }; }"));
+    flake.git(&["add", "below/flake.nix"]);
+    let (target, _) = flake.run_named(&format!("{}?dir=below#demo", flake.dir.display()), &nix(&[])).await.built();
+    assert!(target.resolved().contains("?dir=below#"), "{}", target.resolved());
+
     // The flake.nix itself.
     let bare = Flake::new("bare", false, "{ nixosConfigurations.demo = machine { }; }");
     let bare = Flake { is_git: true, ..bare };
@@ -707,6 +736,8 @@ async fn no_lock_file_is_no_trouble() {
     );
     let outcome = flake.run("demo").await;
     assert!(outcome.notes.iter().any(|note| note.contains("flake.lock")), "{:?}", outcome.notes);
+    // It may be another one next time.
+    assert!(outcome.result.as_ref().is_ok_and(|(_, evaluated, _)| evaluated.is_unlocked));
     outcome.built();
     // An input put in by hand, under nix's own flag.
     let other = Flake::new("other", false, "{ nixosConfigurations.other = machine { }; }");
