@@ -131,7 +131,7 @@ static KINDS: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {
         ("disks with SMART", r"(?i)smartd|smartmontools|scrutiny"),
         ("a modem", r"(?i)ModemManager|modem|ofono"),
         ("a graphics card", r"(?i)nvidia|amdgpu|\blact|supergfx|xserver-gpu|gpu-"),
-        ("batteries and power management", r"(?i)\btlp|upower|power-profiles|auto-cpufreq|undervolt|ryzen|acpid|laptop-mode|\bups(d|mon|drv)|apcupsd|nut-"),
+        ("batteries and power management", r"(?i)\btlp|upower|power-profiles|auto-cpufreq|undervolt|ryzen|acpid|laptop-mode|batsignal|cbatticon|poweralertd|battery|\bups(d|mon|drv)|apcupsd|nut-"),
         ("a wireless card", r"(?i)wpa_supplicant|\biwd|hostapd|wireless"),
         ("a fingerprint reader", r"(?i)fprintd"),
         ("a card reader", r"(?i)pcscd"),
@@ -167,6 +167,14 @@ static NODE: LazyLock<Regex> = LazyLock::new(|| {
         r"/dev/(tty(USB|ACM|AMA)\d|nvme\d|sd[a-z]|mmcblk|dri\b|nvidia|kfd|video\d|media\d|hidraw|uinput|input/|i2c|spidev|gpio|tpm|mei|cpu/|cpu_dma|watchdog|ipmi|mcelog|snd/|bus/usb|usb|serial/|sr\d|st\d|lp\d|rfkill|cec|dvb|accel|sgx|kvm\b|fb\d|disk/by-)",
     )
 });
+/// What the kernel shows of hardware: its knobs are there where the hardware is.
+static KNOB: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"/sys/(class/(power_supply|backlight|leds|hwmon|thermal|drm|bluetooth|powercap|rfkill|ieee80211|platform-profile|firmware-attributes|typec|nvme)|devices/(pci|platform|system|LNX|pnp|virtual/(thermal|powercap|dmi))|block/(sd[a-z]|nvme\d|mmcblk)|bus|module|firmware)/|/proc/acpi/",
+    )
+});
+/// Said of what is there: whoever may not write it may not on the real machine either.
+static DENIED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)denied|not permitted|read-only"));
 /// A file system that is named as the real machine's disks are.
 static FILE_SYSTEM: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(PART)?(UUID|LABEL)=[\w-]+"));
 static MISSING: LazyLock<Regex> = LazyLock::new(|| {
@@ -177,7 +185,8 @@ static MISSING: LazyLock<Regex> = LazyLock::new(|| {
 
 fn hardware(view: &View<'_>, unit: &Unit) -> Option<String> {
     let lines = last_lines(view, &unit.name);
-    let names = |line: &str| NODE.is_match(line) || FILE_SYSTEM.is_match(line);
+    let names =
+        |line: &str| NODE.is_match(line) || FILE_SYSTEM.is_match(line) || KNOB.is_match(line) && !DENIED.is_match(line);
     if let Some(line) = lines.iter().rev().find(|line| names(&line.message) && MISSING.is_match(&line.message)) {
         return Some(format!("needs a device that the sandbox has not: {}", quote(line)));
     }
@@ -365,7 +374,7 @@ mod tests {
         for pattern in [&MISSING, &CARD, &NO_CARD, &SECRET_UNIT, &SECRET_SNIPPET, &SECRET_PATH, &KEPT_SECRET, &NO_KEY] {
             assert!(!pattern.as_str().is_empty());
         }
-        for pattern in [&UNREAD, &FILE_SYSTEM] {
+        for pattern in [&UNREAD, &FILE_SYSTEM, &KNOB, &DENIED] {
             assert!(!pattern.as_str().is_empty());
         }
         assert!(!KINDS.is_empty());

@@ -641,6 +641,17 @@ fn hardware_excuses_by_kind_and_words() {
         .promised(failed("zigbee.service", 1))
         .journal(line("zigbee.service", "Error: cannot open /dev/ttyUSB0: No such file or directory"))
         .sets_aside("/dev/ttyUSB0");
+    let writes = |words: &str| guest().promised(failed("charge.service", 1)).journal(line("charge.service", words));
+    let knob = "/sys/class/power_supply/BAT0/charge_control_end_threshold";
+    writes(&format!("{knob}: No such file or directory")).sets_aside("charge.service: needs a device");
+    writes("/proc/acpi/bbswitch: No such file or directory").sets_aside("charge.service: needs a device");
+    // One that is there is the configuration's business, and so is what is no hardware's.
+    writes(&format!("cannot open {knob}: Permission denied")).breaks("services.failed-units", "Permission denied");
+    writes("/sys/kernel/mm/hugepages/x: No such file or directory").breaks("services.failed-units", "hugepages");
+    guest()
+        .promised(failed("batsignal.service", 1))
+        .journal(line("batsignal.service", "no batteries detected"))
+        .sets_aside("batteries and power management");
     // The same words of a service that is not about hardware.
     guest()
         .promised(failed("app.service", 1))
