@@ -12,11 +12,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::unit::{self, Skipped, is_active, is_failed, pattern};
+use super::unit::{self, Skipped, is_active, is_auto_restart, is_failed, pattern};
 use super::{Finding, Judgement, Plan, View, conclude, sandbox, text};
 use crate::build::promises::{PromisedDesktop, PromisedUnit, Promises};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
-use crate::guest::facts::{Account, Facts, JournalLine};
+use crate::guest::facts::{Account, Facts, JournalLine, Unit};
 use crate::guest::logind::Session;
 use crate::guest::user_units::{PORTAL, PORTAL_UNIT, UserManager};
 use crate::report::{CheckResult, Status};
@@ -92,6 +92,23 @@ pub(crate) fn promised_units(desktop: &PromisedDesktop, user: &str) -> BTreeMap<
         .filter(|(name, unit)| unit.enable && !unit.wanted_by.is_empty() && !name.contains("@."))
         .map(|(name, unit)| (name.clone(), unit.clone()))
         .collect()
+}
+
+/// Whether a unit of the user's ends and is started again and again: where it waits for long in between, systemd never
+/// gives up, and it never shows as failed. Who did so once or twice may yet come up.
+fn keeps_ending(unit: &Unit) -> bool {
+    let ended = if ends_well(unit) { 3 } else { 2 };
+    is_auto_restart(unit) && unit.service.as_ref().is_some_and(|service| service.restarts >= ended)
+}
+
+fn ends_well(unit: &Unit) -> bool {
+    let well = unit.service.as_ref().is_some_and(|service| service.exit_status == 0 && service.exit_kind <= 1);
+    well && matches!(unit.result.as_str(), "" | "success")
+}
+
+/// Whether it is still to be seen what becomes of a unit that ended and is about to be started again.
+pub(crate) fn is_undecided(unit: &Unit) -> bool {
+    is_auto_restart(unit) && !keeps_ending(unit)
 }
 
 /// A session that a display manager offers (the desktop entry specification).
@@ -1191,7 +1208,7 @@ impl<'a> Scene<'a> {
         };
         let (mut fails, mut warns) = (Vec::new(), Vec::new());
         let portal = self.portal(manager, &facts);
-        for failed in manager.units.iter().filter(|unit| is_failed(unit)) {
+        for failed in manager.units.iter().filter(|unit| is_failed(unit) || keeps_ending(unit)) {
             let name = failed.name.as_str();
             // Told with what was asked of it.
             if name == PORTAL_UNIT && portal.is_some() {
@@ -1201,8 +1218,13 @@ impl<'a> Scene<'a> {
                 out.aside(name, why);
                 continue;
             }
+            let how = match (is_failed(failed), ends_well(failed)) {
+                (true, _) => format!("failed: {}", unit::ending(&facts, failed)),
+                (false, true) => "ends with success and is started again and again".to_owned(),
+                (false, false) => format!("fails and is started again and again: {}", unit::ending(&facts, failed)),
+            };
             fails.push(
-                Finding::new(name, format!("{name} of {} failed: {}", self.user, unit::ending(&facts, failed)))
+                Finding::new(name, format!("{name} of {} {how}", self.user))
                     .detail(unit::tail(&facts, name, 8))
                     .evidence("unit", text::clean(name)),
             );
@@ -1211,7 +1233,7 @@ impl<'a> Scene<'a> {
         let mut right = 0;
         let mut waiting: Vec<&str> = Vec::new();
         for (name, promise) in &promised {
-            match self.standing(&facts, manager, name, promise) {
+            match self.standing(&theirs, manager, name, promise) {
                 Standing::Right => right += 1,
                 Standing::Told => {}
                 Standing::Waits => waiting.push(name),
@@ -1292,7 +1314,8 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn standing(&self, facts: &Facts, manager: &UserManager, name: &str, promise: &PromisedUnit) -> Standing {
+    fn standing(&self, theirs: &View<'_>, manager: &UserManager, name: &str, promise: &PromisedUnit) -> Standing {
+        let facts = theirs.now;
         let called = |wanted: &[String]| {
             wanted.iter().any(|target| {
                 manager.unit(target).is_some_and(|unit| is_active(unit) || unit.active_state == "activating")
@@ -1317,7 +1340,7 @@ impl<'a> Scene<'a> {
         if is_active(unit) {
             return Standing::Right;
         }
-        if is_failed(unit) {
+        if is_failed(unit) || keeps_ending(unit) {
             return Standing::Told;
         }
         if unit.load_state == "masked" {
@@ -1354,6 +1377,10 @@ impl<'a> Scene<'a> {
         if !called(&promise.wanted_by) && !called(&unit.wanted_by) {
             return if of_session { Standing::Waits } else { Standing::Right };
         }
+        if is_auto_restart(unit) {
+            let ending = unit::ending(facts, unit);
+            return Standing::Warn(finding(format!("{name} of {user} ended and is to be started again: {ending}")));
+        }
         if unit.active_state == "activating" {
             return Standing::Warn(finding(format!("{name} of {user} still starts")));
         }
@@ -1361,7 +1388,17 @@ impl<'a> Scene<'a> {
         if triggered || unit::ended_well(unit) || unit.inactive_enter_us > 0 {
             return Standing::Right;
         }
-        Standing::Fail(finding(format!("{name} is promised to {user} and was never started")))
+        let root = unit::root(facts, name);
+        if root == name {
+            return Standing::Fail(finding(format!("{name} is promised to {user} and was never started")));
+        }
+        match sandbox::excuse_of_root(theirs, root) {
+            Some(why) => Standing::Aside(format!("needs {root}: {why}")),
+            None if manager.unit(root).is_some_and(is_failed) => Standing::Told,
+            None => Standing::Fail(finding(format!(
+                "{name} of {user} was not started: it needs {root}, which is not there"
+            ))),
+        }
     }
 
     fn portal(&self, manager: &UserManager, facts: &Facts) -> Option<Finding> {

@@ -23,6 +23,7 @@ use crate::guest::desktop::{Desktop, Ended, Moment, Process, Reaction, Way, Wind
 use crate::guest::facts::{Account, Facts};
 use crate::guest::logind::Logind;
 use crate::guest::shell::Script;
+use crate::guest::user_units::UserManager;
 use crate::machine::Screen;
 use crate::machine::screen::Key;
 use crate::names::{UNIT_PREFIX, artifact};
@@ -56,6 +57,10 @@ const REACTS: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(30);
 /// How long the portal may take to answer, with hardware virtualisation: D-Bus's own limit.
 const PORTAL: Duration = Duration::from_secs(25);
+/// How long a unit of the user's that ends and is started again is followed: `RestartSec=10`, three times over.
+const RESTARTS: Duration = Duration::from_secs(30);
+/// Between two looks at it.
+const RESTARTS_INTERVAL: Duration = Duration::from_secs(2);
 /// The share of the screen that a window takes at least.
 const WINDOW_SHARE: f64 = 0.004;
 /// Letters that are typed, and how wide they are at least on the screen, in pixels.
@@ -572,7 +577,7 @@ impl See<'_> {
         let (portal, (reactions, window), manager) = tokio::join!(portal, hands, manager);
         (seen.reactions, seen.window) = (reactions, window);
         match manager {
-            Ok(manager) => seen.manager = Some(manager),
+            Ok(manager) => seen.manager = Some(self.followed(guest, ids, &wanted, manager).await),
             Err(error) => drop(seen.gaps.insert("user-units".to_owned(), error.to_string())),
         }
         match portal {
@@ -580,6 +585,23 @@ impl See<'_> {
             Some(Err(error)) => drop(seen.gaps.insert("session-bus".to_owned(), error.to_string())),
             None => {}
         }
+    }
+
+    /// The user's manager once it is known what becomes of the units that ended and are to be started again.
+    async fn followed(
+        &self,
+        guest: &Guest,
+        ids: (u32, u32),
+        wanted: &BTreeSet<String>,
+        mut manager: UserManager,
+    ) -> UserManager {
+        let until = Instant::now() + RESTARTS;
+        while manager.units.iter().any(judging::is_undecided) && Instant::now() < until {
+            sleep(RESTARTS_INTERVAL).await;
+            let Ok(later) = guest.user_manager(ids, wanted, self.patience).await else { break };
+            manager = later;
+        }
+        manager
     }
 
     /// A picture of the screen now.

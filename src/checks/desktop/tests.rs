@@ -558,6 +558,76 @@ fn units_of_the_user() {
     absent.fails("units", "finds no such unit");
 }
 
+/// It ended, and is to be started again.
+fn restarting(name: &str, restarts: u32, code: i32) -> Unit {
+    let service = Service { restarts, exit_kind: 1, exit_status: code, ..Service::default() };
+    Unit {
+        active_state: "activating".into(),
+        sub_state: "auto-restart".into(),
+        result: if code == 0 { "success" } else { "exit-code" }.into(),
+        service: Some(service),
+        ..active(name)
+    }
+}
+
+#[test]
+fn a_unit_that_is_started_again_and_again() {
+    let of = |unit: Unit| {
+        let mut guest = guest();
+        guest.seen.manager.as_mut().unwrap().units[1] = unit;
+        guest
+    };
+    let said = |mut guest: Guest, unit: &str, words: &str| {
+        guest.seen.journal.push(line(unit, 30_000_000, words));
+        guest
+    };
+    said(of(restarting("bar.service", 2, 1)), "bar.service", "error: no such theme").fails(
+        "units",
+        "bar.service of alice fails and is started again and again: exit code 1, restarted 2 times: error: no such theme",
+    );
+    // Promised or not.
+    let mut other = guest();
+    other.seen.manager.as_mut().unwrap().units.push(restarting("dropbox.service", 2, 1));
+    other.fails("units", "dropbox.service of alice fails");
+    of(restarting("bar.service", 3, 0)).fails("units", "ends with success and is started again and again");
+    // It may come up yet, and here it did.
+    of(restarting("bar.service", 1, 1)).is("units", Status::Warn, "is to be started again: exit code 1");
+    let service = Some(Service { restarts: 1, ..Service::default() });
+    of(Unit { service, ..active("bar.service") }).is("units", Status::Pass, "");
+    // What the VM has not.
+    let words = "cannot open /dev/input/event17: No such file or directory";
+    said(of(restarting("bar.service", 4, 1)), "bar.service", words).is("units", Status::Pass, "");
+}
+
+#[test]
+fn a_unit_that_waits_for_what_is_not_there() {
+    let of = |root: Option<Unit>| {
+        let mut guest = guest();
+        let units = &mut guest.seen.manager.as_mut().unwrap().units;
+        units[1] = Unit {
+            active_state: "inactive".into(),
+            active_enter_us: 0,
+            broken_requirements: vec!["tray.target".into()],
+            ..active("bar.service")
+        };
+        units.extend(root);
+        guest
+    };
+    let tray = |load: &str, state: &str| Unit {
+        load_state: load.into(),
+        active_state: state.into(),
+        result: "exit-code".into(),
+        ..active("tray.target")
+    };
+    let words = "bar.service of alice was not started: it needs tray.target, which is not there";
+    of(Some(tray("not-found", "inactive"))).fails("units", words);
+    of(None).fails("units", words);
+    // The one that failed is told, and what only needs it is not.
+    let failed = of(Some(tray("loaded", "failed")));
+    failed.fails("units", "tray.target of alice failed");
+    assert!(!failed.judged()["units"].1.contains("bar.service"));
+}
+
 #[test]
 fn greeters() {
     let mut none = guest().at_greeter();
