@@ -599,7 +599,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let told = told.or(no_session.then_some("desktop.session"));
     let because = |found: Found| match (told, &scene.refusal) {
         (Some(id), _) => Found::Skip(format!("not looked at: see {id}")),
-        (None, Some(line)) => Found::Skip(format!("not tested: needs a graphics card: {line}")),
+        (None, Some(line)) => Found::Skip(needs_card(line)),
         (None, None) => found,
     };
     if let Some(line) = &scene.refusal {
@@ -616,7 +616,14 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     // What fails after who draws is gone fails because of that.
     let gone = scene.server.is_none() && (told.is_some() || scene.refusal.is_some());
     let units = if gone { because(Found::Skip(String::new())) } else { scene.units(out) };
-    for (id, found) in IDS.into_iter().zip([scene.greeter(), session, compositor, units, picture]) {
+    let greeter = scene.greeter();
+    if let (Found::Skip(_), Some(line)) = (&greeter, scene.greeter_refuses()) {
+        out.aside(
+            "the login screen",
+            format!("it is drawn only with a graphics card's help, which the sandbox has not: {line}"),
+        );
+    }
+    for (id, found) in IDS.into_iter().zip([greeter, session, compositor, units, picture]) {
         let result = match found {
             Found::Pass(line) => CheckResult::new(id, Status::Pass, line),
             Found::Skip(why) => CheckResult::new(id, Status::Skip, why),
@@ -642,13 +649,28 @@ fn took(id: &str, seen: &Desktop) -> f64 {
     }
 }
 
-/// Whether it is told here why this unit is started again and again: it logs somebody in, and what it starts crashes.
+/// Whether it is told here why this unit is started again and again: it logs somebody in, and what it starts crashes; or
+/// its login screen is not drawn in a VM.
 pub(super) fn explains(view: &View<'_>, unit: &str) -> bool {
     let (Some(promise), Some(seen)) = (&view.plan.promises.desktop, view.desktop) else { return false };
-    MANAGERS.contains(&unit)
-        && view.wants("desktop.compositor")
-        && autologin_user(&view.plan.promises).is_some()
-        && !Scene::new(view, promise, seen).fallen().is_empty()
+    if !MANAGERS.contains(&unit) {
+        return false;
+    }
+    let scene = Scene::new(view, promise, seen);
+    let crashes = || autologin_user(&view.plan.promises).is_some() && !scene.fallen().is_empty();
+    let refuses = || scene.greeter_refuses().is_some() && matches!(scene.greeter(), Found::Skip(_));
+    view.wants("desktop.compositor") && crashes() || view.wants("desktop.greeter") && refuses()
+}
+
+/// Why a display manager that gave up is no fault of the configuration: what it started refused to draw in a VM.
+pub(super) fn excuse(view: &View<'_>, unit: &str) -> Option<String> {
+    let (promise, seen) = (view.plan.promises.desktop.as_ref()?, view.desktop?);
+    if !MANAGERS.contains(&unit) {
+        return None;
+    }
+    let scene = Scene::new(view, promise, seen);
+    let line = refusal(scene.said_in_session().chain(scene.terminals_about(What::Session)))?;
+    Some(format!("what it starts draws only with a graphics card's help, which the sandbox has not: {line}"))
 }
 
 const NO_USER_HINT: &str = "declare the user, or name another one for the automatic login";
@@ -663,6 +685,15 @@ fn missing_user<'a>(view: &View<'a>) -> Option<&'a str> {
 /// Why that user is not logged in.
 pub(crate) fn no_user(name: &str) -> String {
     format!("{} is to be logged in, and there is no such user", text::clean(name))
+}
+
+fn needs_card(line: &str) -> String {
+    format!("not tested: needs a graphics card: {line}")
+}
+
+/// The first of these lines by which a compositor refuses to draw in a VM.
+fn refusal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    lines.find(|line| REFUSES.is_match(line)).map(text::clean)
 }
 
 /// Of several processes, dumped or not, `2 times`.
@@ -701,8 +732,7 @@ impl<'a> Scene<'a> {
             refusal: None,
         };
         // Whoever draws did not refuse.
-        let refusal = if scene.server.is_none() { scene.refuses() } else { None };
-        scene.refusal = refusal;
+        scene.refusal = if scene.server.is_none() { scene.refuses() } else { scene.runs_without_a_screen() };
         scene
     }
 
@@ -715,8 +745,8 @@ impl<'a> Scene<'a> {
 
     /// The line by which a compositor says that it does not draw here. Who ran into a fault did not get that far.
     fn refuses(&self) -> Option<String> {
-        if let Some(line) = self.words().find(|line| REFUSES.is_match(line)) {
-            return Some(text::clean(line));
+        if let Some(line) = refusal(self.words()) {
+            return Some(line);
         }
         let faults = ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"];
         if self.fallen().iter().any(|crash| crash.signal.as_deref().is_some_and(|signal| faults.contains(&signal))) {
@@ -732,44 +762,79 @@ impl<'a> Scene<'a> {
             TRIES.is_match(line).then(|| text::clean(line))
         };
         let seen = self.seen;
-        let in_session = |line: &&JournalLine| line.unit.ends_with(".scope") || !line.unit.ends_with(".service");
-        let mut journal = seen
-            .journal
-            .iter()
-            .filter(|line| line.transport != "kernel" && !line.message.starts_with("Process "))
-            .filter(in_session)
-            .map(|line| line.message.lines().next().unwrap_or_default());
-        last(&mut journal).or_else(|| {
+        last(&mut self.said_in_session()).or_else(|| {
             let said = seen.terminals.values().chain([&seen.said_again]);
             said.into_iter().find_map(|lines| last(&mut lines.iter().map(String::as_str)))
         })
     }
 
-    /// `: WORDS` of the line that tells why something is not there, or nothing: the display manager's and the users', not
-    /// the kernel's, or what a terminal shows. What the user's session says is not about the login screen, nor the other
-    /// way round; nor is what comes after it. The last line counts, and those first that name what is missing.
-    fn why(&self, what: What) -> String {
-        let greeter = self.seen.greeter.as_ref();
-        let until = match (what, greeter) {
+    /// What the journal has of the session itself, and of the unit of what draws where that is one of the user's.
+    fn said_in_session(&self) -> impl Iterator<Item = &'a str> {
+        let draws = |unit: &str| DRAWERS.iter().any(|known| names_drawer(unit, known.program));
+        let journal = self.seen.journal.iter();
+        journal
+            .filter(|line| line.transport != "kernel" && !line.message.starts_with("Process "))
+            .filter(move |line| !line.unit.ends_with(".service") || draws(&line.unit))
+            .map(|line| line.message.lines().next().unwrap_or_default())
+    }
+
+    /// The same of one that stays and serves its display, without a screen to show it on (niri): nothing of it is seen.
+    fn runs_without_a_screen(&self) -> Option<String> {
+        let look = self.moment?.look.as_ref()?;
+        let bare = look.is_console || look.is_flat;
+        if !bare || self.seen.window.as_ref().is_some_and(|window| window.seen) || self.reacts("pointer") {
+            return None;
+        }
+        refusal(self.said_in_session().chain(self.terminals_about(What::Session)))
+    }
+
+    /// The same of what should draw the login screen.
+    fn greeter_refuses(&self) -> Option<String> {
+        self.seen.greeter.as_ref()?;
+        let journal = self.journal_about(What::Greeter).filter(|line| line.transport != "kernel");
+        let journal = journal.map(|line| line.message.lines().next().unwrap_or_default());
+        refusal(journal.chain(self.terminals_about(What::Greeter)))
+    }
+
+    /// The journal's lines without what is about something else: what the user's session says is not about the login
+    /// screen, nor the other way round; nor is what comes after it.
+    fn journal_about(&self, what: What) -> impl Iterator<Item = &'a JournalLine> {
+        let until = match (what, &self.seen.greeter) {
             (What::Greeter, Some(moment)) if moment.now_us > 0 => moment.now_us,
             _ => u64::MAX,
         };
-        let of_other = |unit: &str| {
+        let of_other = move |unit: &str| {
             let past = self.past.iter().find(|past| past.scope == unit);
             past.is_some_and(|past| (past.class == "greeter") != (what == What::Greeter))
         };
-        let journal = self
-            .seen
-            .journal
-            .iter()
-            .filter(|line| line.at_us <= until && !of_other(&line.unit) && tells(line))
-            .map(|line| line.message.lines().next().unwrap_or_default());
-        let of_greeter = |vt: u32| {
+        self.seen.journal.iter().filter(move |line| line.at_us <= until && !of_other(&line.unit))
+    }
+
+    /// The lines on the terminals that may be about it.
+    fn terminals_about(&self, what: What) -> impl Iterator<Item = &'a str> {
+        let greeter = self.seen.greeter.as_ref();
+        let of_greeter = move |vt: u32| {
             greeter.is_some_and(|moment| moment.vt == vt || moment.sessions.iter().any(|session| session.vt == vt))
         };
-        let terminals = self.seen.terminals.iter().filter(|(vt, _)| what == What::Session || of_greeter(**vt));
+        let terminals = self.seen.terminals.iter();
+        let terminals = terminals.filter(move |(vt, _)| what == What::Session || of_greeter(**vt));
+        terminals.flat_map(|(_, lines)| lines).map(String::as_str)
+    }
+
+    /// Whether the screen changed by this input.
+    fn reacts(&self, what: &str) -> bool {
+        self.seen.reactions.iter().any(|reaction| reaction.what == what && reaction.share > SEEN)
+    }
+
+    /// `: WORDS` of the line that tells why something is not there, or nothing: the display manager's and the users', not
+    /// the kernel's, or what a terminal shows. The last line counts, and those first that name what is missing.
+    fn why(&self, what: What) -> String {
+        let journal = self
+            .journal_about(what)
+            .filter(|line| tells(line))
+            .map(|line| line.message.lines().next().unwrap_or_default());
         let again = (what == What::Session).then_some(&self.seen.said_again).into_iter().flatten();
-        let terminals = terminals.flat_map(|(_, lines)| lines).chain(again).map(String::as_str);
+        let terminals = self.terminals_about(what).chain(again.map(String::as_str));
         // Who draws has found another way.
         let draws = what == What::Greeter || self.server.is_some();
         let tried = |line: &&str| !(draws && TRIES.is_match(line));
@@ -840,6 +905,10 @@ impl<'a> Scene<'a> {
         let fail = |summary: String| {
             Found::fail(Finding::new("greeter", summary).detail(self.lines()).evidence("unit", unit.clone()))
         };
+        let undrawn = |summary: String| match self.greeter_refuses() {
+            Some(line) => Found::Skip(needs_card(&line)),
+            None => fail(summary),
+        };
         if moment.processes.iter().any(|process| process.name.starts_with("gnome-session-f")) {
             let said = self.why(What::Greeter);
             return fail(format!("the login screen is GNOME's \"Oh no! Something has gone wrong\"{said}"));
@@ -852,7 +921,7 @@ impl<'a> Scene<'a> {
             .filter(|past| past.class == "greeter" && past.ended_us.is_some_and(|at| at <= moment.now_us))
             .count();
         if ended >= AGAIN {
-            return fail(format!(
+            return undrawn(format!(
                 "the greeter of {unit} ended {} without a login{}",
                 times(ended),
                 self.why(What::Greeter)
@@ -865,7 +934,7 @@ impl<'a> Scene<'a> {
                     text::seconds(moment.waited)
                 ));
             }
-            return fail(format!("{unit} is active and there is no login screen{}", self.why(What::Greeter)));
+            return undrawn(format!("{unit} is active and there is no login screen{}", self.why(What::Greeter)));
         }
         // greetd, for one, may still hold a session whose program is gone.
         if let Some(stopped) = moment.processes.iter().find(|process| process.has_card && process.state == "T") {
@@ -895,10 +964,13 @@ impl<'a> Scene<'a> {
             if moment.end == Ended::Deadline {
                 return Found::Unknown(format!("the login screen still starts after {}", text::seconds(moment.waited)));
             }
-            return fail(format!("{unit} has a greeter's session, and nothing draws in it{}", self.why(What::Greeter)));
+            return undrawn(format!(
+                "{unit} has a greeter's session, and nothing draws in it{}",
+                self.why(What::Greeter)
+            ));
         }
         if look.is_console {
-            return fail(format!(
+            return undrawn(format!(
                 "a console on vt {} is shown instead of the login screen{}",
                 moment.vt,
                 self.why(What::Greeter)
@@ -911,7 +983,7 @@ impl<'a> Scene<'a> {
                     text::seconds(moment.waited)
                 ));
             }
-            return fail(format!(
+            return undrawn(format!(
                 "the login screen is one flat colour ({}){}",
                 colour(look.dominant_colour),
                 self.why(What::Greeter)
@@ -955,7 +1027,7 @@ impl<'a> Scene<'a> {
                 return Found::Skip("not looked at: see desktop.compositor".to_owned());
             }
             if let Some(line) = &self.refusal {
-                return Found::Skip(format!("not tested: needs a graphics card: {line}"));
+                return Found::Skip(needs_card(line));
             }
             if let Some(last) = over.last() {
                 let lived = last.ended_us.unwrap_or_default().saturating_sub(last.began_us);
@@ -980,7 +1052,7 @@ impl<'a> Scene<'a> {
         let (Some(server), Some((process, known))) = (self.server, self.drawer) else {
             // Told by the compositor's check.
             return match (&self.refusal, compositor_fell) {
-                (Some(line), _) => Found::Skip(format!("not tested: needs a graphics card: {line}")),
+                (Some(line), _) => Found::Skip(needs_card(line)),
                 (None, true) => Found::Skip("not looked at: see desktop.compositor".to_owned()),
                 (None, false) => Found::Unknown(format!("the session of {user} has no display yet")),
             };
@@ -1076,8 +1148,8 @@ impl<'a> Scene<'a> {
         let user = text::clean(self.user);
         let uid = self.account.map_or(u32::MAX, |account| account.uid);
         let fail = |item: &str, summary: String| Found::fail(Finding::new(item, summary).detail(self.lines()));
-        if let Some(line) = &self.refusal {
-            return Found::Skip(format!("not tested: needs a graphics card: {line}"));
+        if let (Some(line), None) = (&self.refusal, self.server) {
+            return Found::Skip(needs_card(line));
         }
         let fallen = self.fallen();
         if let Some(last) = fallen.last() {
@@ -1160,6 +1232,9 @@ impl<'a> Scene<'a> {
                     self.why(What::Session)
                 ),
             );
+        }
+        if let Some(line) = &self.refusal {
+            return Found::Skip(needs_card(line));
         }
         let lived = moment.now_us.saturating_sub(server.since_us);
         let display = server.wayland().map(str::to_owned).or_else(|| server.x11()).unwrap_or_default();
@@ -1486,7 +1561,7 @@ impl<'a> Scene<'a> {
         let window = self.seen.window.as_ref();
         let seen = window.is_some_and(|window| window.seen);
         let reaction = |what: &str| self.seen.reactions.iter().find(|reaction| reaction.what == what);
-        let reacts = |what: &str| reaction(what).is_some_and(|reaction| reaction.share > SEEN);
+        let reacts = |what: &str| self.reacts(what);
         let typed = reaction("key").is_some_and(|reaction| reaction.width >= 24);
         if look.is_console && !seen {
             if moment.end == Ended::Deadline {

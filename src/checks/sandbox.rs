@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{is_active, own_lines, pattern, unescape_path};
-use super::{Plan, View, text};
+use super::{Plan, View, desktop, text};
 use crate::build::STORE_DIR;
 use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::machine::NetworkPolicy;
@@ -29,6 +29,7 @@ pub(super) fn excuse(view: &View<'_>, unit: &Unit) -> Option<String> {
         .or_else(|| interface(view, unit))
         .or_else(|| outside(view, unit))
         .or_else(|| hardware(view, unit))
+        .or_else(|| desktop::excuse(view, name))
 }
 
 /// The same for the root of a chain, which need not be loaded (a device).

@@ -266,6 +266,13 @@ impl See<'_> {
         (seen, painted)
     }
 
+    /// What was said, where there is nothing to look at.
+    pub(super) async fn hear(&self, guest: &Guest) -> Desktop {
+        let mut seen = Desktop::default();
+        self.words(guest, &mut seen).await;
+        seen
+    }
+
     fn scaled(&self, time: Duration) -> Duration {
         time.mul_f64(self.scale)
     }
@@ -855,6 +862,9 @@ impl See<'_> {
             vts.insert(session.vt);
         }
         vts.extend(moments.iter().map(|moment| moment.vt));
+        if moments.is_empty() {
+            vts.insert(1);
+        }
         let named = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
         uids.extend(seen.user.as_deref().and_then(named).map(|account| account.uid));
         uids.extend(judging::GREETERS.iter().filter_map(|name| Some(named(name)?.uid)));

@@ -198,9 +198,6 @@ impl Look<'_> {
     /// Since when it was painted, too.
     async fn desktop(&self, guest: &Guest, looks: Looks, screen: Screen) -> (Looks, Option<Instant>) {
         let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return (looks, None) };
-        if checks::desktop::failed_manager(self.plan, looks.now()).is_some() {
-            return (looks, None);
-        }
         let see = See {
             promises: &self.plan.promises,
             desktop,
@@ -213,6 +210,11 @@ impl Look<'_> {
             artifacts: self.artifacts,
             person: self.person,
         };
+        if checks::desktop::failed_manager(self.plan, looks.now()).is_some() {
+            // There is no desktop to look at; it may have been said why.
+            let heard = see.hear(guest).await;
+            return (Looks { desktop: Some(heard), ..looks }, None);
+        }
         let (seen, painted) = see.see(guest).await;
         let later = self.look_again(guest, &self.wanted(), &looks.first).await;
         (Looks { desktop: Some(seen), later: Some(later), ..looks }, painted)

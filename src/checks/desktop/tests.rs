@@ -184,11 +184,19 @@ impl Guest {
     }
 
     fn restart_loop(&self) -> Status {
+        self.status("services.restart-loop")
+    }
+
+    fn failed_units(&self) -> Status {
+        self.status("services.failed-units")
+    }
+
+    fn status(&self, id: &str) -> Status {
         let plan = checks::plan(&self.promises, &Settings::default(), &Selection::default());
         let looks = Looks { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Looks::default() };
         let context = Context { accelerator: "tcg".into(), ..Context::default() };
         let results = checks::judge(&plan, &looks, &context).results;
-        results.iter().find(|result| result.id == "services.restart-loop").unwrap().status
+        results.iter().find(|result| result.id == id).unwrap().status
     }
 
     /// This check, and only this one, fails, with these words.
@@ -288,6 +296,95 @@ fn a_refusal_of_software_rendering_is_not_tested() {
         let judged = guest.judged();
         assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{words}: {judged:#?}");
     }
+}
+
+#[test]
+fn who_stays_without_a_screen_refused_too() {
+    let words = "WARN niri::backend::tty: error adding device: software EGL renderers are skipped";
+    let bare = |unit: &str, words: &str| {
+        let mut guest = guest();
+        guest.moment().look = Some(black());
+        guest.moment().end = Ended::Idle;
+        guest.seen.reactions = vec![Reaction { what: "pointer".into(), ..Reaction::default() }];
+        guest.seen.window = Some(Window { program: "foot".into(), seconds: 150.0, ..Window::default() });
+        guest.seen.journal.push(line(unit, 22_000_000, words));
+        guest
+    };
+    for unit in ["session-1.scope", "niri.service"] {
+        let niri = bare(unit, words);
+        niri.is("picture", Status::Skip, "not tested: needs a graphics card");
+        niri.is("compositor", Status::Skip, "software EGL renderers are skipped");
+        niri.is("session", Status::Pass, "");
+        niri.is("units", Status::Pass, "");
+    }
+    // Words of another, those of one that tries on, and a picture.
+    bare("app.service", words).fails("picture", "one flat colour (black)");
+    bare("session-1.scope", "failed to initialize EGL").fails("picture", "one flat colour (black)");
+    let mut shows = bare("session-1.scope", words);
+    shows.moment().look = Some(colourful());
+    shows.fails("picture", "a window of foot is not seen");
+    let mut fell = bare("session-1.scope", words);
+    fell.seen.journal.push(line("", 22_000_001, "Process 801 (sway) of user 1000 dumped core. (SIGSEGV)"));
+    fell.fails("compositor", "SIGSEGV");
+}
+
+#[test]
+fn a_compositor_that_is_a_unit_of_the_users_refuses_as_others_do() {
+    let refused = |unit: &str| {
+        let mut guest = guest();
+        guest.moment().sessions.clear();
+        guest.moment().processes.clear();
+        guest.moment().end = Ended::Idle;
+        guest.seen.manager = None;
+        guest.seen.journal.push(line(unit, 22_000_000, "[wlr] Failed to create renderer"));
+        guest
+    };
+    for unit in ["wayland-wm@sway.service", "wayland-wm@hyprland.desktop.service", "niri.service"] {
+        let judged = refused(unit).judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{unit}: {judged:#?}");
+    }
+    refused("swaybg.service").fails("session", "there is no session of alice");
+}
+
+#[test]
+fn a_login_screen_that_is_not_drawn_in_a_vm() {
+    let words = "ERROR cosmic_comp::backend::kms: failed to initialize any GPU";
+    let greeter = |words: &str| {
+        let mut guest = guest().at_greeter();
+        for n in 0..3 {
+            let began = format!("New session 'c{n}' of user 'greeter' with class 'greeter' and type 'tty'.");
+            guest.seen.journal.push(line("systemd-logind.service", 13_000_000 + n, &began));
+            let ended = format!("Removed session c{n}.");
+            guest.seen.journal.push(line("systemd-logind.service", 14_000_000 + n, &ended));
+        }
+        guest.seen.journal.push(line("session-c1.scope", 13_500_000, words));
+        guest.greeter().sessions.clear();
+        guest.greeter().end = Ended::Loop;
+        guest.facts.units[0].service = Some(Service { restarts: 5, ..Service::default() });
+        guest.facts.units[0].sub_state = "auto-restart".into();
+        guest
+    };
+    greeter(words).is("greeter", Status::Skip, "not tested: needs a graphics card: ERROR cosmic_comp");
+    assert_eq!(greeter(words).restart_loop(), Status::Pass);
+    // Who says it and goes on to draw is judged by what is seen.
+    let mut drawn = guest().at_greeter();
+    drawn.seen.journal.push(line("session-c1.scope", 13_500_000, words));
+    drawn.is("greeter", Status::Pass, "greetd.service shows a login screen");
+    for other in ["error: greeter exited without creating a session", "failed to initialize EGL"] {
+        greeter(other).is("greeter", Status::Fail, "ended 3 times without a login");
+        assert_ne!(greeter(other).restart_loop(), Status::Pass);
+    }
+
+    // systemd gave up.
+    let failed = |words: &str| {
+        let mut guest = greeter(words);
+        guest.facts.units[0].active_state = "failed".into();
+        guest.facts.units[0].result = "start-limit-hit".into();
+        guest.seen.greeter = None;
+        guest.failed_units()
+    };
+    assert_eq!(failed(words), Status::Pass);
+    assert_eq!(failed("error: greeter exited without creating a session"), Status::Fail);
 }
 
 #[test]
