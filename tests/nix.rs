@@ -977,7 +977,7 @@ async fn names_of_today_and_of_yesterday() {
             today = of {
                 services = {
                     displayManager = {
-                        gdm.enable = true;
+                        gdm = { enable = true; wayland = false; };
                         autoLogin = { enable = true; user = "alice"; };
                         defaultSession = "gnome";
                         sessionData.desktops.outPath = "/sessions";
@@ -995,7 +995,7 @@ async fn names_of_today_and_of_yesterday() {
                 services = {
                     xserver = {
                         displayManager = {
-                            gdm.enable = true;
+                            gdm = { enable = true; wayland = false; };
                             autoLogin = { enable = true; user = "alice"; };
                             defaultSession = "gnome";
                             sessionData.desktops.outPath = "/sessions";
@@ -1021,6 +1021,7 @@ async fn names_of_today_and_of_yesterday() {
     assert_eq!(desktop.sessions_dir.as_deref(), Some("/sessions"));
     let names: Vec<_> = desktop.desktops.iter().map(|kind| kind.name.as_str()).collect();
     assert_eq!(names, ["gnome", "plasma", "budgie", "pantheon", "river", "mango"]);
+    assert!(desktop.desktops.iter().all(|kind| kind.kind.is_none()), "GDM offers no Wayland");
     let audio = today.audio.as_ref().unwrap();
     assert!(audio.pulseaudio && audio.system_wide && audio.alsa_persistence);
     assert_eq!(today.service_ports.len(), 1);

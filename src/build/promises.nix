@@ -128,6 +128,7 @@ let
       {
         name = "gdm";
         enable = [ "services.displayManager.gdm.enable" "services.xserver.displayManager.gdm.enable" ];
+        wayland = [ "services.displayManager.gdm.wayland" "services.xserver.displayManager.gdm.wayland" ];
       }
       {
         name = "sddm";
@@ -158,7 +159,8 @@ let
     defaultSession = [ "services.displayManager.defaultSession" "services.xserver.displayManager.defaultSession" ];
     sessions = [ "services.displayManager.sessionData" "services.xserver.displayManager.sessionData" ];
 
-    # `type` is that of the session, null where it has both. `removed`: NixOS has the option for its message only.
+    # `type` is that of the session, null where it has both or had in a release. `removed`: NixOS has the option for its
+    # message only.
     desktops = [
       {
         name = "gnome";
@@ -182,12 +184,12 @@ let
         type = null;
         enable = [ "services.desktopManager.pantheon.enable" "services.xserver.desktopManager.pantheon.enable" ];
       }
-      { name = "xfce"; type = "x11"; enable = [ "services.xserver.desktopManager.xfce.enable" ]; }
-      { name = "mate"; type = "x11"; enable = [ "services.xserver.desktopManager.mate.enable" ]; }
-      { name = "cinnamon"; type = "x11"; enable = [ "services.xserver.desktopManager.cinnamon.enable" ]; }
-      { name = "lxqt"; type = "x11"; enable = [ "services.xserver.desktopManager.lxqt.enable" ]; }
+      { name = "xfce"; type = null; enable = [ "services.xserver.desktopManager.xfce.enable" ]; }
+      { name = "mate"; type = null; enable = [ "services.xserver.desktopManager.mate.enable" ]; }
+      { name = "cinnamon"; type = null; enable = [ "services.xserver.desktopManager.cinnamon.enable" ]; }
+      { name = "lxqt"; type = null; enable = [ "services.xserver.desktopManager.lxqt.enable" ]; }
       { name = "deepin"; type = "x11"; enable = [ "services.xserver.desktopManager.deepin.enable" ]; removed = true; }
-      { name = "enlightenment"; type = "x11"; enable = [ "services.xserver.desktopManager.enlightenment.enable" ]; }
+      { name = "enlightenment"; type = null; enable = [ "services.xserver.desktopManager.enlightenment.enable" ]; }
       { name = "lumina"; type = "x11"; enable = [ "services.xserver.desktopManager.lumina.enable" ]; }
       { name = "sway"; type = "wayland"; enable = [ "programs.sway.enable" ]; }
       { name = "hyprland"; type = "wayland"; enable = [ "programs.hyprland.enable" ]; }
@@ -487,11 +489,12 @@ let
 
   # --- the desktop ---
 
-  displayManager =
-    let on = filter (manager: yes manager.enable) names.displayManagers;
-    in if on == [ ] then null else (head on).name;
+  displayManagers = filter (manager: yes manager.enable) names.displayManagers;
+  displayManager = if displayManagers == [ ] then null else (head displayManagers).name;
+  # One that offers no Wayland starts the X session of a desktop that has both.
+  isOnlyX = any (manager: manager ? wayland && read bool manager.wayland == false) displayManagers;
   desktops = unique (
-    map (kind: { inherit (kind) name type; }) (filter (kind: yes kind.enable) names.desktops)
+    map (kind: { inherit (kind) name; type = if isOnlyX then null else kind.type; }) (filter (kind: yes kind.enable) names.desktops)
     ++ map (option: { name = elemAt (pathOf option) 3; type = "x11"; }) (filter yes names.windowManagers));
 
   greetd = session: field: if displayManager == "greetd" then read text names.greetd.${session}.${field} else null;

@@ -270,6 +270,14 @@ const DRAWERS: &[Drawer] = &[
     x11("stumpwm", "stumpwm"),
     x11("spectrwm", "spectrwm"),
 ];
+/// Programs of desktops that leave the drawing to a compositor of another name: XFCE and Budgie to labwc, say.
+const SHELLS: [(&str, &str); 5] = [
+    ("xfce4-session", "xfce"),
+    ("lxqt-session", "lxqt"),
+    ("mate-session", "mate"),
+    ("budgie-panel", "budgie"),
+    ("budgie-daemon", "budgie"),
+];
 /// Desktops that paint more than one colour of their own accord: a wallpaper or a panel.
 const PAINT: [&str; 12] = [
     "gnome",
@@ -1063,6 +1071,7 @@ impl<'a> Scene<'a> {
         if let Some(known) = known
             && !expected.is_empty()
             && !expected.contains(known.desktop)
+            && !self.runs_in(&expected)
         {
             let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
             return fail(format!(
@@ -1089,6 +1098,16 @@ impl<'a> Scene<'a> {
             text::clean(&session.seat),
             session.vt
         ))
+    }
+
+    /// Whether one of these desktops runs though somebody else draws: not by `XDG_CURRENT_DESKTOP`, which who logs in
+    /// sets, and which a session that falls back inherits.
+    fn runs_in(&self, desktops: &BTreeSet<String>) -> bool {
+        let uid = self.account.map(|account| account.uid);
+        let processes = self.moment.into_iter().flat_map(|moment| &moment.processes);
+        processes.filter(|process| Some(process.uid) == uid).any(|process| {
+            SHELLS.iter().any(|(program, desktop)| *program == process.name && desktops.contains(*desktop))
+        })
     }
 
     /// The desktops that the session may be.
@@ -1121,9 +1140,12 @@ impl<'a> Scene<'a> {
             (_, Some(session)) => session,
             _ => "",
         };
-        // Sessions of desktops that have both say it in their name: plasmax11, gnome-xorg.
+        // Sessions of desktops that have both say it in their name: plasmax11, gnome-xorg, xfce-wayland.
         if named.contains("x11") || named.contains("xorg") {
             return Some("x11");
+        }
+        if named.contains("wayland") {
+            return Some("wayland");
         }
         let kinds: BTreeSet<Option<&str>> = self
             .promise

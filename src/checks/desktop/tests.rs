@@ -524,6 +524,38 @@ fn sessions_that_are_not_as_promised() {
 }
 
 #[test]
+fn desktops_that_another_compositor_draws() {
+    let of = |desktop: &str, session: &str, programs: &[&str]| {
+        let mut guest = guest();
+        let promise = guest.promise();
+        promise.desktops = vec![DesktopKind { name: desktop.into(), kind: None }];
+        (promise.display_manager, promise.command) = (Some("lightdm".into()), None);
+        promise.default_session = Some(session.into());
+        let program = |name: &&str| Process { name: (*name).into(), serves: vec![], has_card: false, ..sway() };
+        let labwc = Process { name: "labwc".into(), ..sway() };
+        guest.moment().processes = programs.iter().map(program).chain([labwc]).collect();
+        guest
+    };
+    let wayland = "alice has an active wayland session of labwc";
+    of("xfce", "xfce-wayland", &["xfce4-session"]).is("session", Status::Pass, wayland);
+    of("budgie", "budgie-desktop", &["budgie-panel"]).is("session", Status::Pass, wayland);
+    // It draws alone.
+    of("xfce", "xfce-wayland", &["foot"]).fails("session", "fell back to labwc (wayland, by labwc), promised is xfce");
+    of("sway", "sway", &["xfce4-session"]).fails("session", "fell back to labwc");
+    // What the name says is promised.
+    let on_x = |session: &str| {
+        let mut guest = of("cinnamon", session, &[]);
+        guest.moment().processes = vec![
+            Process { serves: vec!["/tmp/.X11-unix/X0".into()], name: "Xorg".into(), ..sway() },
+            Process { serves: vec![], name: "cinnamon".into(), environment: vec!["DISPLAY=:0".into()], ..sway() },
+        ];
+        guest
+    };
+    on_x("cinnamon").is("session", Status::Pass, "x11 session of cinnamon");
+    on_x("cinnamon-wayland").fails("session", "is x11, promised is wayland");
+}
+
+#[test]
 fn compositors_that_do_not_draw() {
     let mut stopped = guest();
     stopped.moment().processes[0].state = "T".into();
