@@ -414,6 +414,13 @@ static COMPLAINS: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// SDDM shows a theme of its own where the configured one is not there or does not load.
+static UNTHEMED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)fallback to embedded theme|using (the )?(fallback|embedded|default) theme|theme cannot be loaded due to|theme doesn't exist",
+    )
+});
+
 /// A crash: whose, by which signal, how it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Crash {
@@ -799,9 +806,14 @@ impl<'a> Scene<'a> {
     /// The same of what should draw the login screen.
     fn greeter_refuses(&self) -> Option<String> {
         self.seen.greeter.as_ref()?;
-        let journal = self.journal_about(What::Greeter).filter(|line| line.transport != "kernel");
+        refusal(self.said_about(What::Greeter))
+    }
+
+    /// What is said of it, in the journal and on the terminals.
+    fn said_about(&self, what: What) -> impl Iterator<Item = &'a str> {
+        let journal = self.journal_about(what).filter(|line| line.transport != "kernel");
         let journal = journal.map(|line| line.message.lines().next().unwrap_or_default());
-        refusal(journal.chain(self.terminals_about(What::Greeter)))
+        journal.chain(self.terminals_about(what))
     }
 
     /// The journal's lines without what is about something else: what the user's session says is not about the login
@@ -998,11 +1010,17 @@ impl<'a> Scene<'a> {
             ));
         }
         let who = greeters.first().map_or(String::new(), |greeter| format!(", as {}", text::clean(&greeter.user)));
-        Found::Pass(format!(
+        let pass = format!(
             "{unit} shows a login screen on vt {}{who}, {} after the boot",
             moment.vt,
             text::seconds(moment.waited)
-        ))
+        );
+        let warn = |line: &str| {
+            Finding::new("theme", format!("{unit} shows a login screen, without its theme: {}", text::clean(line)))
+                .hint("one can log in; the theme is not installed, or is for another version of Qt")
+        };
+        let warns = self.said_about(What::Greeter).find(|line| UNTHEMED.is_match(line)).map(warn);
+        Found::Findings { fails: Vec::new(), warns: warns.into_iter().collect(), pass }
     }
 
     // --- desktop.session ---

@@ -263,7 +263,7 @@ const EXPLAINED: &[Explained] = &[
         id: "desktop.greeter",
         looks: "Whether the promised display manager shows a login screen: its session, who draws it, and the picture,\n\
                 which must be no console and not one flat colour. One that is drawn only with a graphics card's help is\n\
-                set aside.",
+                set aside; one without its theme is a warning.",
         usual: "A greeter that crashes, its theme or session that is missing, GNOME's “Oh no!”, a greetd command that ends.",
         then: "greeter.png shows it, and its lines are told. Take back the theme, or the greeter's own settings.",
     },

@@ -781,6 +781,18 @@ fn greeters() {
         "Oh no! Something has gone wrong\": Error: The name org.freedesktop.systemd1 was not provided",
     );
 
+    for words in [
+        "The configured theme doesn't exist, using the embedded theme instead",
+        "Fallback to embedded theme",
+        "The current theme cannot be loaded due to the errors below, please select another theme.",
+    ] {
+        let mut plain = guest().at_greeter();
+        plain.seen.journal.push(line("session-c1.scope", 19_000_000, words));
+        plain.is("greeter", Status::Warn, words);
+        plain.greeter().look = Some(black());
+        plain.is("greeter", Status::Fail, "one flat colour (black)");
+    }
+
     let mut again = guest().at_greeter();
     for n in 0..3 {
         let id = format!("c{}", n + 5);
@@ -903,6 +915,8 @@ fn patterns_compile() {
         &TELLS,
         &CHATTER,
         &DISPLAY,
+        &COMPLAINS,
+        &UNTHEMED,
     ] {
         assert!(!pattern.as_str().is_empty());
     }
