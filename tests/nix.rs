@@ -980,7 +980,7 @@ async fn names_of_today_and_of_yesterday() {
                         gdm = { enable = true; wayland = false; };
                         autoLogin = { enable = true; user = "alice"; };
                         defaultSession = "gnome";
-                        sessionData.desktops.outPath = "/sessions";
+                        sessionData = { desktops.outPath = "/sessions"; wrapper.outPath = "/wrapper"; };
                     };
                     desktopManager = { gnome.enable = true; budgie.enable = true; pantheon.enable = true; plasma6.enable = true; };
                     pulseaudio = { enable = true; systemWide = true; };
@@ -998,7 +998,7 @@ async fn names_of_today_and_of_yesterday() {
                             gdm = { enable = true; wayland = false; };
                             autoLogin = { enable = true; user = "alice"; };
                             defaultSession = "gnome";
-                            sessionData.desktops.outPath = "/sessions";
+                            sessionData = { desktops.outPath = "/sessions"; wrapper = "/wrapper"; };
                         };
                         desktopManager = { gnome.enable = true; budgie.enable = true; pantheon.enable = true; plasma6.enable = true; };
                     };
@@ -1019,6 +1019,7 @@ async fn names_of_today_and_of_yesterday() {
     assert_eq!(today.autologin_user.as_deref(), Some("alice"));
     assert_eq!(desktop.default_session.as_deref(), Some("gnome"));
     assert_eq!(desktop.sessions_dir.as_deref(), Some("/sessions"));
+    assert_eq!(desktop.session_wrapper.as_deref(), Some("/wrapper"));
     let names: Vec<_> = desktop.desktops.iter().map(|kind| kind.name.as_str()).collect();
     assert_eq!(names, ["gnome", "plasma", "budgie", "pantheon", "river", "mango"]);
     assert!(desktop.desktops.iter().all(|kind| kind.kind.is_none()), "GDM offers no Wayland");

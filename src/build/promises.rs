@@ -147,6 +147,8 @@ pub struct PromisedDesktop {
     pub default_session: Option<String>,
     /// The store path whose `share` holds the session files that the display manager offers.
     pub sessions_dir: Option<String>,
+    /// The store path of the script by which a display manager starts X sessions, before their own command.
+    pub session_wrapper: Option<String>,
     /// The desktops that are enabled.
     pub desktops: Vec<DesktopKind>,
     /// `xdg.portal.enable`.

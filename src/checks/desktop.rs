@@ -1359,7 +1359,15 @@ impl<'a> Scene<'a> {
         }
         let target = manager.unit(SESSION_TARGET);
         let active = target.is_some_and(is_active);
-        if !active && !waiting.is_empty() && self.server.is_some() {
+        if !active && !waiting.is_empty() && self.is_wrapped_by_nobody() {
+            out.aside(
+                SESSION_TARGET,
+                format!(
+                    "X sessions are started by the display manager's wrapper, which is not known here: {} were not started",
+                    text::list(&waiting)
+                ),
+            );
+        } else if !active && !waiting.is_empty() && self.server.is_some() {
             fails.insert(
                 0,
                 Finding::new(
@@ -1400,6 +1408,12 @@ impl<'a> Scene<'a> {
                 self.user
             ),
         }
+    }
+
+    /// Whether an X session was started by its own command alone, for want of what a display manager starts it by.
+    fn is_wrapped_by_nobody(&self) -> bool {
+        let is_x11 = self.server.is_some_and(|server| server.wayland().is_none());
+        is_x11 && matches!(self.seen.way, Way::LoggedIn { .. }) && self.promise.session_wrapper.is_none()
     }
 
     /// A session target that was active before the session began: what belongs to it was not started for this one.

@@ -430,7 +430,7 @@ impl See<'_> {
         let x11 = session.kind == "x11";
         let command = if x11 {
             let server = greeter.and_then(|moment| moment.processes.iter().find(|process| process.x11().is_some()));
-            x11_command(&session.exec, vt, server)
+            x11_command(&session.exec, vt, server, self.desktop.session_wrapper.as_deref())
         } else {
             format!("exec {}", session.exec)
         };
@@ -977,8 +977,9 @@ fn environment(session: &Moment, server: &Process) -> String {
 }
 
 /// Starts an X server on this terminal and the session in it, as `startx` would: with the settings of the display
-/// manager's own server, where one was seen.
-fn x11_command(exec: &str, vt: u32, server: Option<&Process>) -> String {
+/// manager's own server, where one was seen, and by the wrapper that a display manager would start it by, which starts
+/// what belongs to a graphical session.
+fn x11_command(exec: &str, vt: u32, server: Option<&Process>, wrapper: Option<&str>) -> String {
     let words: Vec<&str> = server.map(|process| process.command.split_ascii_whitespace().collect()).unwrap_or_default();
     let program = words.first().copied().filter(|word| word.starts_with('/')).unwrap_or("X");
     let mut arguments = String::new();
@@ -987,10 +988,15 @@ fn x11_command(exec: &str, vt: u32, server: Option<&Process>) -> String {
             arguments.push_str(&format!(" {} {}", pair[0], quoted(pair[1])));
         }
     }
+    let session = match wrapper.map(quoted) {
+        // Where no display manager refers to it, it is no part of the system.
+        Some(wrapper) => format!("if [ -x {wrapper} ]; then {wrapper} {exec}; else {exec}; fi"),
+        None => exec.to_owned(),
+    };
     format!(
         "f=$XDG_RUNTIME_DIR/nixbox-display; rm -f \"$f\"; mkfifo \"$f\"\n\
          {} -displayfd 3 vt{vt} -keeptty -noreset -nolisten tcp{arguments} 3>\"$f\" &\n\
-         x=$!; read -r n <\"$f\"; rm -f \"$f\"; export DISPLAY=\":$n\"\n{exec}\ns=$?; kill $x; exit $s",
+         x=$!; read -r n <\"$f\"; rm -f \"$f\"; export DISPLAY=\":$n\"\n{session}\ns=$?; kill $x; exit $s",
         quoted(program)
     )
 }
@@ -1021,13 +1027,15 @@ mod tests {
             command: "/nix/store/x/bin/X :0 -config /etc/xserver.conf -auth /run/a vt7".to_owned(),
             ..Process::default()
         };
-        let command = x11_command("xfce4-session", 8, Some(&server));
+        let command = x11_command("xfce4-session", 8, Some(&server), None);
         assert!(
             command.contains("/nix/store/x/bin/X") && command.contains("-config '/etc/xserver.conf'")
                 || command.contains("-config /etc/xserver.conf"),
             "{command}"
         );
         assert!(command.contains("vt8") && !command.contains("-auth"), "{command}");
-        assert!(x11_command("twm", 9, None).contains("vt9"));
+        assert!(x11_command("twm", 9, None, None).contains("vt9"));
+        let wrapped = x11_command("twm -q", 9, None, Some("/nix/store/x-xsession-wrapper"));
+        assert!(wrapped.contains("then '/nix/store/x-xsession-wrapper' twm -q; else twm -q; fi\ns=$?"), "{wrapped}");
     }
 }

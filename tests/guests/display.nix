@@ -23,7 +23,16 @@ let
   };
 
   healthy = [
-    (guest "greeter" { exit = 0; slow = true; } (on lightdm { }))
+    (guest "greeter" { exit = 0; slow = true; } (on lightdm {
+      # What a display manager starts X sessions by starts its target, by whatever way somebody logs in.
+      systemd.user.services.clipboard = {
+        description = "Keeps what was copied";
+        wantedBy = [ "graphical-session.target" ];
+        partOf = [ "graphical-session.target" ];
+        after = [ "graphical-session.target" ];
+        serviceConfig.ExecStart = "${sw}/bin/sleep infinity";
+      };
+    }))
     (guest "greeter-text" { exit = 0; slow = true; } (on text { }))
     (guest "x11" { exit = 0; slow = true; } (on xfce { }))
   ];

@@ -279,7 +279,7 @@ merge [
     environment.etc = { "X11".source = "${dist}/etc/X11"; };
   })
   (when (desktop || isX || greetd.enable or false || gdm) {
-    services.displayManager = { enable = true; sessionData.desktops = desktops; };
+    services.displayManager = { enable = true; sessionData = { inherit desktops; wrapper = sessionWrapper; }; };
     environment.etc = listToAttrs (map (kind: { name = "display-manager/${kind}"; value.source = "${desktops}/share/${kind}"; }) [ "wayland-sessions" "xsessions" ]);
   })
 ]

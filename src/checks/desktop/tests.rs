@@ -646,6 +646,18 @@ fn units_of_the_user() {
     manager.units[1].active_state = "inactive".into();
     target.fails("units", "graphical-session.target is not active while sway runs: bar.service");
 
+    // Of an X session that nixbox began without what a display manager begins one by.
+    target.seen.way = Way::LoggedIn { session: "x".into(), how: "by test".into() };
+    target.promise().desktops[0].kind = None;
+    target.promise().xwayland = None;
+    target.moment().processes = vec![
+        Process { serves: vec!["/tmp/.X11-unix/X0".into()], name: "Xorg".into(), ..sway() },
+        Process { serves: vec![], name: "sway-not".into(), environment: vec!["DISPLAY=:0".into()], ..sway() },
+    ];
+    target.is("units", Status::Pass, "");
+    target.promise().session_wrapper = Some("/nix/store/x".into());
+    target.is("units", Status::Fail, "graphical-session.target is not active");
+
     let mut skipped = guest();
     let unit = &mut skipped.seen.manager.as_mut().unwrap().units[1];
     unit.active_state = "inactive".into();
