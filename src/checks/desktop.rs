@@ -18,7 +18,7 @@ use crate::build::promises::{PromisedDesktop, PromisedUnit, Promises};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
 use crate::guest::facts::{Account, Facts, JournalLine, Unit};
 use crate::guest::logind::Session;
-use crate::guest::user_units::{PORTAL, PORTAL_UNIT, UserManager};
+use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, UserManager};
 use crate::report::{CheckResult, Status};
 
 /// The checks, in the order in which one explains the next.
@@ -1393,6 +1393,7 @@ impl<'a> Scene<'a> {
             warns.push(Finding::new(&crash.program, format!("{} died by {signal}", text::clean(&crash.program))));
         }
         warns.extend(self.slow_portal());
+        warns.extend(self.unserved(manager));
         warns.extend(self.xwayland());
         let portal = match &self.seen.portal {
             Some(portal) if portal.answered => format!(", the portal answers in {}", text::seconds(portal.seconds)),
@@ -1574,6 +1575,28 @@ impl<'a> Scene<'a> {
             )
             .hint("each application that asks it opens its first window that much later"),
         )
+    }
+
+    /// A portal that answers and has nobody behind it for what applications ask most. Which are needed is not promised;
+    /// an X session shares its screen without one.
+    fn unserved(&self, manager: &UserManager) -> Option<Finding> {
+        let portal = self.seen.portal.as_ref().filter(|portal| portal.answered)?;
+        let is_x11 = self.server.is_none_or(|server| server.wayland().is_none());
+        let lacks: Vec<&str> =
+            portal.lacks.iter().map(String::as_str).filter(|part| !(is_x11 && *part == PORTAL_SCREEN)).collect();
+        let desktop = manager.variable("XDG_CURRENT_DESKTOP").unwrap_or("not set");
+        (!lacks.is_empty()).then(|| {
+            Finding::new(
+                "portal",
+                format!(
+                    "{PORTAL} answers, and no backend serves {} (XDG_CURRENT_DESKTOP is {})",
+                    text::list(&lacks),
+                    text::clean(desktop)
+                ),
+            )
+            .evidence("current_desktop", text::clean(desktop))
+            .hint("xdg.portal.extraPortals brings backends, xdg.portal.config says which of them a desktop has")
+        })
     }
 
     fn xwayland(&self) -> Option<Finding> {

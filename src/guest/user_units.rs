@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use zbus::zvariant::OwnedObjectPath;
 
-use super::bus::{MANAGER, ROOT, SYSTEMD, UNIT, Which, strings};
+use super::bus::{Bus, MANAGER, ROOT, SYSTEMD, UNIT, Which, strings};
 use super::facts::Unit;
 use super::{Error, Guest};
 use crate::text::bounded;
@@ -17,6 +18,10 @@ use crate::text::bounded;
 pub const PORTAL: &str = "org.freedesktop.portal.Desktop";
 /// The unit that it is started by.
 pub const PORTAL_UNIT: &str = "xdg-desktop-portal.service";
+/// What a portal has only where a backend serves it: to open a file, to share the screen.
+const PORTAL_PARTS: [&str; 2] = ["org.freedesktop.portal.FileChooser", PORTAL_SCREEN];
+/// The part that shares the screen.
+pub const PORTAL_SCREEN: &str = "org.freedesktop.portal.ScreenCast";
 /// Between two looks at a unit that is waited for.
 const POLL: Duration = Duration::from_secs(1);
 /// Where it answers (the portal's own documentation).
@@ -69,6 +74,8 @@ pub struct Asked {
     pub seconds: f64,
     /// Why there was none.
     pub error: Option<String>,
+    /// Interfaces that nobody serves behind the name.
+    pub lacks: Vec<String>,
 }
 
 impl Guest {
@@ -117,7 +124,8 @@ impl Guest {
             // The bus waits two minutes for a service whose unit has failed long since.
             () = self.unit_failed((uid, gid), PORTAL_UNIT, patience) => {
                 let seconds = clock.elapsed().as_secs_f64();
-                return Ok(Asked { known, answered: false, seconds, error: Some(format!("its unit, {PORTAL_UNIT}, failed")) });
+                let error = Some(format!("its unit, {PORTAL_UNIT}, failed"));
+                return Ok(Asked { known, seconds, error, ..Asked::default() });
             }
         };
         let seconds = clock.elapsed().as_secs_f64();
@@ -139,7 +147,9 @@ impl Guest {
             Err(Error::Deadline(_)) => Some(format!("no answer within {:.0} s", limit.as_secs_f64())),
             Err(error) => Some(bounded(&error.to_string(), 400)),
         };
-        Ok(Asked { known, answered: error.is_none(), seconds, error })
+        let answered = error.is_none();
+        let lacks = if answered { unserved(&portal.with_patience(patience)).await } else { Vec::new() };
+        Ok(Asked { known, answered, seconds, error, lacks })
     }
 
     /// Waits until a unit of the user's has failed for good; for ever where the manager cannot be asked.
@@ -162,7 +172,41 @@ impl Guest {
     }
 }
 
+/// The parts that a portal which answers does not have.
+async fn unserved(portal: &Bus) -> Vec<String> {
+    let version = |part| async move { (part, portal.property(PORTAL_PATH, part, "version").await) };
+    let answers = join_all(PORTAL_PARTS.map(version)).await;
+    let without = answers.into_iter().filter(|(_, answer)| match answer {
+        Err(Error::Bus(zbus::Error::MethodError(name, text, _))) => {
+            is_no_interface(name.as_str(), text.as_deref().unwrap_or_default())
+        }
+        _ => false,
+    });
+    without.map(|(part, _)| part.to_owned()).collect()
+}
+
+/// Whether this error says that the object has no such interface: GLib's is the general one for wrong arguments.
+fn is_no_interface(name: &str, text: &str) -> bool {
+    let name = name.rsplit('.').next().unwrap_or_default();
+    matches!(name, "UnknownInterface" | "UnknownMethod") || name == "InvalidArgs" && text.contains("No such interface")
+}
+
 /// systemd's words when what it was to start for a name did not start.
 fn is_startup(name: &str) -> bool {
     name.starts_with(SYSTEMD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_nobody_serves() {
+        let error = "org.freedesktop.DBus.Error";
+        let said = "No such interface \u{201c}org.freedesktop.portal.FileChooser\u{201d}";
+        assert!(is_no_interface(&format!("{error}.InvalidArgs"), said));
+        assert!(is_no_interface(&format!("{error}.UnknownInterface"), ""));
+        assert!(!is_no_interface(&format!("{error}.InvalidArgs"), "No such property \u{201c}version\u{201d}"));
+        assert!(!is_no_interface(&format!("{error}.NoReply"), ""));
+    }
 }

@@ -122,7 +122,7 @@ fn guest() -> Guest {
             units: vec![active("graphical-session.target"), active("bar.service"), active("default.target")],
             environment: vec!["WAYLAND_DISPLAY=wayland-1".into()],
         }),
-        portal: Some(Asked { known: true, answered: true, seconds: 1.0, error: None }),
+        portal: Some(Asked { known: true, answered: true, seconds: 1.0, ..Asked::default() }),
         journal: vec![line(
             "systemd-logind.service",
             20_000_000,
@@ -688,11 +688,27 @@ fn units_of_the_user() {
     assert!(!portal.judged()["units"].1.contains("xdg-desktop-portal.service of alice"));
 
     let mut slow = guest();
-    slow.seen.portal = Some(Asked { known: true, answered: true, seconds: 36.0, error: None });
+    slow.seen.portal = Some(Asked { known: true, answered: true, seconds: 36.0, ..Asked::default() });
     slow.is("units", Status::Pass, "the portal answers in 36 s");
     let waited = "Failed to create screenshot proxy: Error calling StartServiceByName for org.freedesktop.impl.portal.desktop.wlr: Timeout was reached";
     slow.seen.journal.push(line("xdg-desktop-portal.service", 50_000_000, waited));
     slow.is("units", Status::Warn, "answers only after 36 s: Failed to create screenshot proxy");
+
+    let lacks = |parts: &[&str]| {
+        let mut guest = guest();
+        guest.seen.portal.as_mut().unwrap().lacks =
+            parts.iter().map(|part| format!("org.freedesktop.portal.{part}")).collect();
+        guest.seen.manager.as_mut().unwrap().environment.push("XDG_CURRENT_DESKTOP=sway".into());
+        guest
+    };
+    let words = "no backend serves org.freedesktop.portal.FileChooser (XDG_CURRENT_DESKTOP is sway)";
+    lacks(&["FileChooser"]).is("units", Status::Warn, words);
+    let mut screen = lacks(&["ScreenCast"]);
+    screen.is("units", Status::Warn, "no backend serves org.freedesktop.portal.ScreenCast");
+    // On X programs look for themselves.
+    screen.moment().processes[0].serves = vec!["/tmp/.X11-unix/X0".into()];
+    screen.promise().xwayland = None;
+    screen.is("units", Status::Pass, "");
 
     let mut absent = guest();
     absent.seen.manager.as_mut().unwrap().units.remove(1);
