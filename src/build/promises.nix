@@ -542,10 +542,6 @@ let
       portal = yes names.portal;
       xwayland = read bool names.xwayland;
       plymouth = yes names.plymouth;
-      units = unitsOf userUnit (mapAttrs (_: pathOf) names.userUnits);
-      home_units = listToAttrs (map
-        (name: { inherit name; value = homeUnits name; })
-        (attempt [ ] (attrNames (attrs (valueOf names.homes)))));
     };
 
   # --- sound ---
@@ -580,6 +576,10 @@ in
   known = attempt false (isAttrs config && (config ? systemd || config ? networking || config ? users));
   host_name = let name = read text names.hostName; in if name == "" then null else name;
   units = unitsOf unit (mapAttrs (_: pathOf) names.units);
+  user_units = unitsOf userUnit (mapAttrs (_: pathOf) names.userUnits);
+  home_units = listToAttrs (map
+    (name: { inherit name; value = homeUnits name; })
+    (attempt [ ] (attrNames (attrs (valueOf names.homes)))));
   inherit mounts unread;
   firewall = read bool names.firewall;
   open_tcp = attempt [ ] (ports (valueOf names.openTcp));

@@ -14,6 +14,10 @@ pub struct Promises {
     pub host_name: Option<String>,
     /// Units by full name (`nginx.service`), as evaluated in the VM variant.
     pub units: BTreeMap<String, PromisedUnit>,
+    /// Units of every user's manager (`systemd.user`), by full name.
+    pub user_units: BTreeMap<String, PromisedUnit>,
+    /// home-manager's units, by user.
+    pub home_units: BTreeMap<String, BTreeMap<String, PromisedUnit>>,
     /// `networking.firewall.enable`.
     pub firewall: Option<bool>,
     /// `networking.firewall.allowedTCPPorts`. An open port is permission, not a promise that somebody listens.
@@ -157,10 +161,6 @@ pub struct PromisedDesktop {
     pub xwayland: Option<bool>,
     /// `boot.plymouth.enable`.
     pub plymouth: bool,
-    /// Units of every user's manager (`systemd.user`), by full name.
-    pub units: BTreeMap<String, PromisedUnit>,
-    /// home-manager's units, by user.
-    pub home_units: BTreeMap<String, BTreeMap<String, PromisedUnit>>,
 }
 
 /// A desktop, or a compositor or window manager that stands for one.

@@ -12,12 +12,14 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::plan::is_promised;
 use super::unit::{self, Skipped, is_active, is_auto_restart, is_failed, pattern};
 use super::{Finding, Judgement, Plan, View, conclude, sandbox, text};
 use crate::build::promises::{PromisedDesktop, PromisedUnit, Promises};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
 use crate::guest::facts::{Account, Facts, JournalLine, Unit};
 use crate::guest::logind::Session;
+use crate::guest::sound::UNITS as SOUND_UNITS;
 use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, UserManager};
 use crate::report::{CheckResult, Status};
 
@@ -83,15 +85,26 @@ pub(crate) fn failed_manager(plan: &Plan, facts: &Facts) -> Option<&'static str>
 }
 
 /// The units that are promised to a user's manager: the configuration's and home-manager's, those that something wants.
-pub(crate) fn promised_units(desktop: &PromisedDesktop, user: &str) -> BTreeMap<String, PromisedUnit> {
-    let of_home = desktop.home_units.get(user).into_iter().flatten();
-    desktop
-        .units
+pub(crate) fn promised_units(promises: &Promises, user: &str) -> BTreeMap<String, PromisedUnit> {
+    let of_home = promises.home_units.get(user).into_iter().flatten();
+    promises
+        .user_units
         .iter()
         .chain(of_home)
-        .filter(|(name, unit)| unit.enable && !unit.wanted_by.is_empty() && !name.contains("@."))
+        .filter(|(name, unit)| is_promised(name, unit))
         .map(|(name, unit)| (name.clone(), unit.clone()))
         .collect()
+}
+
+/// Who has a manager from the boot on, and units promised to it, where nobody is logged in to look at their session.
+pub(crate) fn lingering(promises: &Promises) -> Vec<&str> {
+    let users = promises.users.iter().filter(|(name, user)| user.linger && !promised_units(promises, name).is_empty());
+    users.map(|(name, _)| name.as_str()).filter(|_| promises.desktop.is_none()).collect()
+}
+
+/// Whether it is still to be seen what becomes of the units that a manager starts at the boot.
+pub(crate) fn is_starting(unit: &Unit) -> bool {
+    is_undecided(unit) || unit.active_state == "activating" && !is_auto_restart(unit)
 }
 
 /// Whether a unit of the user's ends and is started again and again: where it waits for long in between, systemd never
@@ -586,7 +599,11 @@ impl Found {
 }
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
-    let (Some(promise), true) = (&view.plan.promises.desktop, IDS.iter().any(|id| view.wants(id))) else { return };
+    nobody_looks(view, out);
+    let Some(promise) = &view.plan.promises.desktop else { return linger(view, out) };
+    if !IDS.iter().any(|id| view.wants(id)) {
+        return;
+    }
     let all = |out: &mut Judgement, status, why: &str| {
         out.results.extend(IDS.iter().map(|id| CheckResult::new(*id, status, why)));
     };
@@ -646,6 +663,46 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
             Found::Findings { fails, warns, pass } => conclude(view, id, fails, warns, || pass),
         };
         out.results.push(result.took(took(id, seen)));
+    }
+}
+
+/// The units of those who linger.
+fn linger(view: &View<'_>, out: &mut Judgement) {
+    let id = "desktop.units";
+    if !view.wants(id) {
+        return;
+    }
+    let nothing = PromisedDesktop::default();
+    let (mut fails, mut warns, mut passes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut gap = view.lingering.is_empty().then(|| "nobody's units were looked at".to_owned());
+    for seen in view.lingering {
+        let scene = Scene::new(view, &nothing, seen);
+        match (scene.gap(&["user-units", "desktop-journal"]), scene.units(out)) {
+            (None, Found::Findings { fails: theirs, warns: also, pass }) => {
+                fails.extend(theirs);
+                warns.extend(also);
+                passes.push(pass);
+            }
+            (why, _) => gap = why,
+        }
+    }
+    out.results.push(match gap.filter(|_| fails.is_empty()) {
+        Some(gap) => CheckResult::new(id, Status::Unknown, gap),
+        None => conclude(view, id, fails, warns, || passes.join("; ")),
+    });
+}
+
+/// home-manager's units of who is not logged in and does not linger start when they log in.
+fn nobody_looks(view: &View<'_>, out: &mut Judgement) {
+    let promises = &view.plan.promises;
+    let looked = view.desktop.and_then(|seen| seen.user.as_deref());
+    let lingering = lingering(promises);
+    for name in promises.home_units.keys().filter(|_| view.plan.selection.has("desktop.units")) {
+        let is_seen = looked == Some(name.as_str()) || lingering.contains(&name.as_str());
+        let promised = promises.home_units.get(name).into_iter().flatten();
+        if !is_seen && promised.into_iter().any(|(unit, promise)| is_promised(unit, promise)) {
+            out.aside(&format!("the user units of {name}"), format!("they start when {name} logs in, and nobody did"));
+        }
     }
 }
 
@@ -1317,6 +1374,7 @@ impl<'a> Scene<'a> {
             now: &facts,
             console: &[],
             desktop: None,
+            lingering: &[],
             faults: BTreeMap::new(),
             boot: self.view.boot.clone(),
             ..*self.view
@@ -1326,7 +1384,7 @@ impl<'a> Scene<'a> {
         for failed in manager.units.iter().filter(|unit| is_failed(unit) || keeps_ending(unit)) {
             let name = failed.name.as_str();
             // Told with what was asked of it.
-            if name == PORTAL_UNIT && portal.is_some() {
+            if name == PORTAL_UNIT && portal.is_some() || self.is_of_sound(name) {
                 continue;
             }
             if let Some(why) = sandbox::excuse(&theirs, failed) {
@@ -1344,10 +1402,10 @@ impl<'a> Scene<'a> {
                     .evidence("unit", text::clean(name)),
             );
         }
-        let promised = promised_units(self.promise, self.user);
+        let promised = promised_units(&self.view.plan.promises, self.user);
         let mut right = 0;
         let mut waiting: Vec<&str> = Vec::new();
-        for (name, promise) in &promised {
+        for (name, promise) in promised.iter().filter(|(name, _)| !self.is_of_sound(name)) {
             match self.standing(&theirs, manager, name, promise) {
                 Standing::Right => right += 1,
                 Standing::Told => {}
@@ -1387,7 +1445,7 @@ impl<'a> Scene<'a> {
         fails.extend(portal);
         let drawn: Vec<&Crash> = self.fallen();
         // What came after it was looked at may be of what was opened there.
-        let looked = self.moment.map_or(u64::MAX, |moment| moment.now_us);
+        let looked = self.moment.map_or(0, |moment| moment.now_us);
         for crash in self.crashes.iter().filter(|crash| !drawn.contains(crash) && crash.at_us <= looked) {
             let signal = crash.signal.as_deref().unwrap_or("a fault that dumps core");
             warns.push(Finding::new(&crash.program, format!("{} died by {signal}", text::clean(&crash.program))));
@@ -1399,16 +1457,24 @@ impl<'a> Scene<'a> {
             Some(portal) if portal.answered => format!(", the portal answers in {}", text::seconds(portal.seconds)),
             _ => String::new(),
         };
-        let target =
-            if active { format!("{SESSION_TARGET} is active") } else { format!("nothing needs {SESSION_TARGET}") };
+        let target = match (self.moment, active) {
+            (None, _) => String::new(),
+            (_, true) => format!(", {SESSION_TARGET} is active"),
+            (_, false) => format!(", nothing needs {SESSION_TARGET}"),
+        };
         Found::Findings {
             fails,
             warns,
             pass: format!(
-                "no unit of {} failed, {right} promised ones are as they should be, {target}{portal}",
+                "no unit of {} failed, {right} promised ones are as they should be{target}{portal}",
                 self.user
             ),
         }
+    }
+
+    /// Whether this is a unit of who lingers that the checks of sound tell of.
+    fn is_of_sound(&self, unit: &str) -> bool {
+        self.moment.is_none() && self.view.plan.audio().is_some() && SOUND_UNITS.contains(&unit)
     }
 
     /// Whether an X session was started by its own command alone, for want of what a display manager starts it by.
@@ -1492,6 +1558,11 @@ impl<'a> Scene<'a> {
                     finding(format!("{name} of {user} was skipped: {named} did not hold{now}"))
                         .evidence("condition", named),
                 );
+            }
+            // What every user's manager has may be meant for some of them.
+            let others = |text: &String| ["ConditionUser=", "ConditionGroup="].iter().any(|is| text.starts_with(is));
+            if unit.failed_conditions.iter().any(others) {
+                return Standing::Right;
             }
             return match unit::skipped(&unit.failed_conditions) {
                 Skipped::Right => Standing::Right,

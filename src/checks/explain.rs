@@ -289,7 +289,8 @@ const EXPLAINED: &[Explained] = &[
     Explained {
         id: "desktop.units",
         looks: "The user's own units: none failed or is started again and again, those that the configuration or\n\
-                home-manager promises are started, the graphical session's target is active, the portal answers.",
+                home-manager promises are started, the graphical session's target is active, the portal answers. Where there\n\
+                is no desktop: the units of users who linger.",
         usual: "A compositor that never starts graphical-session.target, a portal without a backend for this desktop, a\n\
                 user service that needs a variable which was not imported.",
         then: "Enable the compositor's module or home-manager's systemd integration; set xdg.portal.config and extraPortals.",

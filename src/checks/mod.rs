@@ -69,6 +69,8 @@ pub struct Looks {
     pub console: Vec<String>,
     /// The desktop, where one is promised.
     pub desktop: Option<Desktop>,
+    /// The managers of those who linger, where no desktop is promised, and what they said.
+    pub lingering: Vec<Desktop>,
     /// Sound, where it is promised; or why it could not be looked at.
     pub sound: Option<Result<Sound, String>>,
 }
@@ -212,6 +214,7 @@ struct View<'a> {
     now: &'a Facts,
     console: &'a [String],
     desktop: Option<&'a Desktop>,
+    lingering: &'a [Desktop],
     sound: Option<&'a Result<Sound, String>>,
     context: &'a Context,
     /// Why each unit in state `failed` is so.
@@ -228,6 +231,7 @@ impl<'a> View<'a> {
             now,
             console: &looks.console,
             desktop: looks.desktop.as_ref(),
+            lingering: &looks.lingering,
             sound: looks.sound.as_ref(),
             context,
             faults: BTreeMap::new(),

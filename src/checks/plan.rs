@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::build::promises::{PromisedAudio, PromisedDesktop, PromisedUnit, Promises};
 use crate::checks::catalog::{self, Selection};
+use crate::checks::desktop;
 use crate::config::{Http, Script, Settings};
 use crate::machine::NetworkPolicy;
 
@@ -73,6 +74,7 @@ pub fn plan(promises: &Promises, settings: &Settings, selection: &Selection) -> 
         "users.declared" => promises.known,
         id if id.starts_with("audio.") => promises.audio.is_some(),
         "desktop.greeter" => promises.desktop.as_ref().is_some_and(|desktop| desktop.display_manager.is_some()),
+        "desktop.units" => promises.desktop.is_some() || !desktop::lingering(promises).is_empty(),
         id if id.starts_with("desktop.") => promises.desktop.is_some(),
         id => !id.starts_with("build.") && !id.starts_with("script."),
     };
@@ -129,7 +131,7 @@ impl Plan {
 }
 
 /// Whether the configuration asks for the unit to be started by something: templates cannot be.
-fn is_promised(name: &str, unit: &PromisedUnit) -> bool {
+pub(super) fn is_promised(name: &str, unit: &PromisedUnit) -> bool {
     unit.enable && !unit.wanted_by.is_empty() && !name.contains("@.")
 }
 

@@ -1456,7 +1456,7 @@ proptest! {
         let mut guest = guest().toml("timers = [\"logrotate\"]\nunits = [\"a\"]\n[checks]\nboot-time = \"1s\"");
         guest.promises.known = known;
         guest.promises.firewall = Some(known);
-        guest.looks = Looks { first: first.clone(), later, console: console.clone(), desktop: None, sound: None };
+        guest.looks = Looks { first: first.clone(), later, console: console.clone(), desktop: None, lingering: Vec::new(), sound: None };
         let judgement = guest.judge();
         assert_harmless(&judgement);
         let _outcome = verdict(&judgement.results);

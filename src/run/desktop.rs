@@ -20,7 +20,7 @@ use crate::checks::desktop as judging;
 use crate::event::Events;
 use crate::guest::Guest;
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Reaction, Way, Window};
-use crate::guest::facts::{Account, Facts};
+use crate::guest::facts::{Account, Facts, Unit};
 use crate::guest::logind::Logind;
 use crate::guest::shell::Script;
 use crate::guest::user_units::UserManager;
@@ -57,7 +57,7 @@ const REACTS: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(30);
 /// How long the portal may take to answer, with hardware virtualisation: D-Bus's own limit.
 const PORTAL: Duration = Duration::from_secs(25);
-/// How long a unit of the user's that ends and is started again is followed: `RestartSec=10`, three times over.
+/// How long a unit of the user's that starts, or ends and is started again, is followed: `RestartSec=10`, three times over.
 const RESTARTS: Duration = Duration::from_secs(30);
 /// Between two looks at it.
 const RESTARTS_INTERVAL: Duration = Duration::from_secs(2);
@@ -563,7 +563,7 @@ impl See<'_> {
     async fn look_into(&self, guest: &Guest, account: &Account, session: &Moment, seen: &mut Desktop) {
         self.events.doing(format!("looking at the session of {}", account.name));
         let ids = (account.uid, account.gid);
-        let wanted: BTreeSet<String> = judging::promised_units(self.desktop, &account.name).into_keys().collect();
+        let wanted: BTreeSet<String> = judging::promised_units(self.promises, &account.name).into_keys().collect();
         let wanted: BTreeSet<String> = wanted.into_iter().chain(judging::USUAL_UNITS.map(str::to_owned)).collect();
         let server = judging::display_server(&session.processes, account.uid).filter(|process| process.state != "T");
         let portal = async {
@@ -584,7 +584,10 @@ impl See<'_> {
         let (portal, (reactions, window), manager) = tokio::join!(portal, hands, manager);
         (seen.reactions, seen.window) = (reactions, window);
         match manager {
-            Ok(manager) => seen.manager = Some(self.followed(guest, ids, &wanted, manager).await),
+            Ok(manager) => {
+                let undecided = judging::is_undecided;
+                seen.manager = Some(followed(guest, ids, &wanted, self.patience, manager, undecided).await);
+            }
             Err(error) => drop(seen.gaps.insert("user-units".to_owned(), error.to_string())),
         }
         match portal {
@@ -592,23 +595,6 @@ impl See<'_> {
             Some(Err(error)) => drop(seen.gaps.insert("session-bus".to_owned(), error.to_string())),
             None => {}
         }
-    }
-
-    /// The user's manager once it is known what becomes of the units that ended and are to be started again.
-    async fn followed(
-        &self,
-        guest: &Guest,
-        ids: (u32, u32),
-        wanted: &BTreeSet<String>,
-        mut manager: UserManager,
-    ) -> UserManager {
-        let until = Instant::now() + RESTARTS;
-        while manager.units.iter().any(judging::is_undecided) && Instant::now() < until {
-            sleep(RESTARTS_INTERVAL).await;
-            let Ok(later) = guest.user_manager(ids, wanted, self.patience).await else { break };
-            manager = later;
-        }
-        manager
     }
 
     /// A picture of the screen now.
@@ -880,6 +866,43 @@ impl See<'_> {
             }
         }
     }
+}
+
+/// The user's manager once it is known what becomes of the units that are not yet what they will be.
+async fn followed(
+    guest: &Guest,
+    ids: (u32, u32),
+    wanted: &BTreeSet<String>,
+    patience: Duration,
+    mut manager: UserManager,
+    waits: impl Fn(&Unit) -> bool,
+) -> UserManager {
+    let until = Instant::now() + RESTARTS;
+    while manager.units.iter().any(&waits) && Instant::now() < until {
+        sleep(RESTARTS_INTERVAL).await;
+        let Ok(later) = guest.user_manager(ids, wanted, patience).await else { break };
+        manager = later;
+    }
+    manager
+}
+
+/// What there is to see of who lingers and has no session: the manager's units, and what they said.
+pub(super) async fn linger(guest: &Guest, promises: &Promises, account: &Account, patience: Duration) -> Desktop {
+    let why = Way::None("nobody is to be logged in".to_owned());
+    let mut seen = Desktop { user: Some(account.name.clone()), way: why, ..Desktop::default() };
+    let ids = (account.uid, account.gid);
+    let wanted: BTreeSet<String> = judging::promised_units(promises, &account.name).into_keys().collect();
+    match guest.user_manager(ids, &wanted, patience).await {
+        Ok(manager) => {
+            seen.manager = Some(followed(guest, ids, &wanted, patience, manager, judging::is_starting).await);
+        }
+        Err(error) => drop(seen.gaps.insert("user-units".to_owned(), error.to_string())),
+    }
+    match guest.desktop_journal(&[], &BTreeSet::from([account.uid]), patience).await {
+        Ok(lines) => seen.journal = lines,
+        Err(error) => drop(seen.gaps.insert("desktop-journal".to_owned(), error.to_string())),
+    }
+    seen
 }
 
 /// A virtual terminal that no session has.

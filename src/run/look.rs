@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::boot::{self, ComeUp};
-use super::desktop::{See, Watch};
+use super::desktop::{See, Watch, linger};
 use super::rest::Rest;
 use super::sound::Hear;
 use serde::Serialize;
@@ -106,6 +106,7 @@ impl Look<'_> {
             let (looks, seen_at) = self.look(guest).await?;
             let now_us = looks.first.now_us;
             let (looks, painted) = self.desktop(guest, looks, screen).await;
+            let looks = self.lingering(guest, looks).await;
             let looks = self.sound(guest, looks, &capture, &ears).await;
             Ok((looks, painted, delay.taken(now_us, seen_at)))
         };
@@ -218,6 +219,19 @@ impl Look<'_> {
         let (seen, painted) = see.see(guest).await;
         let later = self.look_again(guest, &self.wanted(), &looks.first).await;
         (Looks { desktop: Some(seen), later: Some(later), ..looks }, painted)
+    }
+
+    /// The managers of those who linger, where there is no desktop to look at.
+    async fn lingering(&self, guest: &Guest, looks: Looks) -> Looks {
+        let mut lingering = Vec::new();
+        for name in checks::desktop::lingering(&self.plan.promises) {
+            let account = looks.now().accounts.iter().find(|account| account.name == name);
+            if let Some(account) = account.filter(|_| self.plan.has("desktop.units")) {
+                self.events.doing(format!("looking at the units of {name}"));
+                lingering.push(linger(guest, &self.plan.promises, account, self.limits().patience).await);
+            }
+        }
+        Looks { lingering, ..looks }
     }
 
     /// Sound, where it is promised.

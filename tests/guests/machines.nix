@@ -451,6 +451,17 @@ let
         };
       }
     )))
+    # A service of a user's who is never logged in, and lingers.
+    (guest "linger-unit-failed" { slow = true; exit = 1; fails = [ "desktop.units" ]; cause = [ "feed.service of bob failed" "no such playlist" ]; } {
+      config = {
+        users.users.bob = { isNormalUser = true; uid = 1001; initialPassword = "bob"; linger = true; };
+        systemd.user.services.feed = {
+          description = "Fetches what bob listens to";
+          wantedBy = [ "default.target" ];
+          script = "echo 'error: no such playlist' >&2; exit 1";
+        };
+      };
+    })
     # svc-logrotate-timer-sigsys: nothing is wrong until the timer fires.
     (guest "timer-breaks" { exit = 1; fails = [ "services.timers" ]; cause = "logrotate.service"; } {
       config.systemd = {

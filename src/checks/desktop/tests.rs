@@ -3,7 +3,7 @@
 use super::*;
 use crate::build::promises::{DesktopKind, PromisedUser};
 use crate::checks::catalog::Selection;
-use crate::checks::{self, Context, Looks};
+use crate::checks::{self, Context, Judgement, Looks};
 use crate::config::Settings;
 use crate::guest::desktop::Reaction;
 use crate::guest::facts::{Manager, Service, Unit};
@@ -93,9 +93,9 @@ fn guest() -> Guest {
             desktops: vec![DesktopKind { name: "sway".into(), kind: Some("wayland".into()) }],
             portal: true,
             xwayland: Some(true),
-            units: [("bar.service".to_owned(), promise("graphical-session.target"))].into(),
             ..PromisedDesktop::default()
         }),
+        user_units: [("bar.service".to_owned(), promise("graphical-session.target"))].into(),
         ..Promises::default()
     };
     let facts = Facts {
@@ -783,6 +783,57 @@ fn a_unit_that_waits_for_what_is_not_there() {
     let failed = of(Some(tray("loaded", "failed")));
     failed.fails("units", "tray.target of alice failed");
     assert!(!failed.judged()["units"].1.contains("bar.service"));
+}
+
+#[test]
+fn units_of_who_lingers_without_a_desktop() {
+    let feed = |state: &str| Unit {
+        active_state: state.into(),
+        result: if state == "failed" { "exit-code" } else { "success" }.into(),
+        ..active("feed.service")
+    };
+    let judged = |linger: bool, seen: Vec<Desktop>| {
+        let mut promises = guest().promises;
+        promises.desktop = None;
+        promises.user_units.clear();
+        promises.users.get_mut("alice").unwrap().linger = linger;
+        promises.home_units =
+            [("alice".to_owned(), [("feed.service".to_owned(), promise("default.target"))].into())].into();
+        let plan = checks::plan(&promises, &Settings::default(), &Selection::default());
+        let looks = Looks { first: guest().facts, lingering: seen, ..Looks::default() };
+        checks::judge(&plan, &looks, &Context { accelerator: "tcg".into(), ..Context::default() })
+    };
+    let seen = |unit: Unit| Desktop {
+        user: Some("alice".into()),
+        way: Way::None("nobody is to be logged in".into()),
+        manager: Some(UserManager { uid: 1000, units: vec![active("default.target"), unit], environment: vec![] }),
+        journal: vec![line("feed.service", 30_000_000, "error: no such playlist")],
+        ..Desktop::default()
+    };
+    let units = |judgement: &Judgement| {
+        let mut of_desktop = judgement.results.iter().filter(|result| result.id.starts_with("desktop."));
+        let found = of_desktop.next().map(|result| (result.id.clone(), result.status, result.summary.clone()));
+        assert!(of_desktop.next().is_none());
+        found
+    };
+    let told = |unit: Unit| units(&judged(true, vec![seen(unit)])).unwrap();
+    let id = || "desktop.units".to_owned();
+    let pass = "no unit of alice failed, 1 promised ones are as they should be";
+    assert_eq!(told(feed("active")), (id(), Status::Pass, pass.to_owned()));
+    let (_, status, summary) = told(feed("failed"));
+    assert_eq!((status, summary.contains("feed.service of alice failed")), (Status::Fail, true), "{summary}");
+    // Meant for somebody else.
+    let skipped =
+        Unit { condition_us: 24_000_000, failed_conditions: vec!["ConditionUser=bob".into()], ..feed("inactive") };
+    assert_eq!(told(skipped).1, Status::Pass);
+    let gaps = [("user-units".to_owned(), "no answer".to_owned())].into();
+    let silent = Desktop { manager: None, gaps, ..seen(feed("active")) };
+    assert_eq!(units(&judged(true, vec![silent])).unwrap().1, Status::Unknown);
+
+    // Who does not linger logs in first.
+    let nobody = judged(false, Vec::new());
+    assert_eq!(units(&nobody), None);
+    assert!(nobody.not_tested.iter().any(|entry| entry.what == "the user units of alice"), "{:?}", nobody.not_tested);
 }
 
 #[test]
