@@ -124,6 +124,13 @@ pub(crate) fn is_undecided(unit: &Unit) -> bool {
     is_auto_restart(unit) && !keeps_ending(unit)
 }
 
+/// How far a unit is that was started again, where it is up or comes up: one that is as far as a moment before stays.
+pub(crate) fn stage(unit: &Unit) -> Option<(u32, u64)> {
+    let restarts = unit.service.as_ref().map_or(0, |service| service.restarts);
+    let comes_up = is_active(unit) || unit.active_state == "activating" && !is_auto_restart(unit);
+    (restarts > 0 && comes_up).then_some((restarts, unit.active_enter_us))
+}
+
 /// A session that a display manager offers (the desktop entry specification).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SessionFile {
@@ -429,9 +436,7 @@ static COMPLAINS: LazyLock<Regex> = LazyLock::new(|| {
 
 /// SDDM shows a theme of its own where the configured one is not there or does not load.
 static UNTHEMED: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"(?i)fallback to embedded theme|using (the )?(fallback|embedded|default) theme|theme cannot be loaded due to|theme doesn't exist",
-    )
+    pattern(r"(?i)fallback to embedded theme|using (the )?(fallback|embedded) theme|theme cannot be loaded due to")
 });
 
 /// A crash: whose, by which signal, how it is known.

@@ -60,7 +60,7 @@ const PORTAL: Duration = Duration::from_secs(25);
 /// How long a unit of the user's that starts, or ends and is started again, is followed: `RestartSec=10`, three times over.
 const RESTARTS: Duration = Duration::from_secs(30);
 /// Between two looks at it.
-const RESTARTS_INTERVAL: Duration = Duration::from_secs(2);
+const RESTARTS_INTERVAL: Duration = Duration::from_secs(1);
 /// The share of the screen that a window takes at least.
 const WINDOW_SHARE: f64 = 0.004;
 /// Letters that are typed, and how wide they are at least on the screen, in pixels.
@@ -878,12 +878,21 @@ async fn followed(
     waits: impl Fn(&Unit) -> bool,
 ) -> UserManager {
     let until = Instant::now() + RESTARTS;
-    while manager.units.iter().any(&waits) && Instant::now() < until {
+    let mut open = BTreeMap::new();
+    loop {
+        let is_open = |unit: &&Unit| {
+            let stage = judging::stage(unit);
+            waits(unit) || stage.is_some() && open.get(&unit.name) != Some(&stage)
+        };
+        let still = manager.units.iter().filter(is_open);
+        open = still.map(|unit| (unit.name.clone(), judging::stage(unit))).collect();
+        if open.is_empty() || Instant::now() >= until {
+            return manager;
+        }
         sleep(RESTARTS_INTERVAL).await;
-        let Ok(later) = guest.user_manager(ids, wanted, patience).await else { break };
+        let Ok(later) = guest.user_manager(ids, wanted, patience).await else { return manager };
         manager = later;
     }
-    manager
 }
 
 /// What there is to see of who lingers and has no session: the manager's units, and what they said.

@@ -106,6 +106,10 @@ let
     (guest "sway-unit-failed" { exit = 1; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice failed" ]; } (on quietSway {
       systemd.user.services.window-log.serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type windows"; Restart = "no"; };
     }))
+    # systemd never gives up on it: it waits for too long in between.
+    (guest "sway-unit-restarts" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice fails and is started again and again" ]; } (on quietSway {
+      systemd.user.services.window-log.serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type windows"; Restart = "always"; RestartSec = 5; };
+    }))
     # nix-community/home-manager#5407: the variable comes after the target.
     (guest "sway-unit-skipped" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "lock-idle.service" "ConditionEnvironment=WAYLAND_DISPLAY" ]; } (on quietSway (recursiveUpdate
       (execs "nixos" "systemctl --user start sway-session.target; dbus-update-activation-environment --systemd WAYLAND_DISPLAY SWAYSOCK XDG_CURRENT_DESKTOP")

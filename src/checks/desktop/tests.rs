@@ -751,6 +751,10 @@ fn a_unit_that_is_started_again_and_again() {
     of(restarting("bar.service", 1, 1)).is("units", Status::Warn, "is to be started again: exit code 1");
     let service = Some(Service { restarts: 1, ..Service::default() });
     of(Unit { service, ..active("bar.service") }).is("units", Status::Pass, "");
+    // It is seen while it comes up, between two of its ends.
+    let comes_up = Unit { active_state: "active".into(), sub_state: "running".into(), ..restarting("x", 1, 1) };
+    assert_eq!(stage(&comes_up), Some((1, comes_up.active_enter_us)));
+    assert_eq!((stage(&restarting("x", 1, 1)), stage(&active("x"))), (None, None));
     // What the VM has not.
     let words = "cannot open /dev/input/event17: No such file or directory";
     said(of(restarting("bar.service", 4, 1)), "bar.service", words).is("units", Status::Pass, "");
@@ -861,7 +865,7 @@ fn greeters() {
     );
 
     for words in [
-        "The configured theme doesn't exist, using the embedded theme instead",
+        "The configured theme \"breeze\" doesn't exist, using the embedded theme instead",
         "Fallback to embedded theme",
         "The current theme cannot be loaded due to the errors below, please select another theme.",
     ] {
