@@ -757,7 +757,21 @@ async fn promises_are_read_and_never_fail() {
     let outputs = r#"{ nixosConfigurations.demo = { config = {
         system.build = { inherit vm toplevel; };
         virtualisation.vmVariant = {
-            networking = { hostName = "demo"; firewall = { enable = true; allowedTCPPorts = [ 22 80 ]; allowedUDPPorts = throw "no"; }; };
+            networking = {
+                hostName = "demo"; firewall = { enable = true; allowedTCPPorts = [ 22 80 ]; allowedUDPPorts = throw "no"; };
+                interfaces.eno1 = { }; bridges.br0.interfaces = [ "enp3s0" ]; bonds.b = { }; vlans.v = { id = 1; interface = "eno2"; };
+                defaultGateway = { address = "192.168.1.1"; interface = "enp6s0"; };
+            };
+            systemd.network = {
+                enable = true;
+                networks = {
+                    "10-lan".matchConfig.Name = "enp0s31f6 en*";
+                    "20-wifi" = { name = "wlp2s0"; matchConfig = { }; };
+                    "30-mac".matchConfig.MACAddress = "00:11:22:AA:BB:CC";
+                    "40-vm".matchConfig = { Type = "ether"; MACAddress = [ "52:54:00:12:34:56" ]; };
+                    "50-odd".matchConfig.Name = throw "no";
+                };
+            };
             systemd.services = {
                 web = { wantedBy = [ "multi-user.target" ]; requiredBy = [ "x.target" ]; description = "a web";
                         serviceConfig = { Type = "notify"; ExecStart = throw "never read"; };
@@ -825,6 +839,8 @@ async fn promises_are_read_and_never_fail() {
     assert_eq!(promises.autologin_user.as_deref(), Some("alice"));
     assert!(promises.unread.contains_key("systemd.sockets"), "{:?}", promises.unread);
     assert!(promises.unread.contains_key("networking.firewall.allowedUDPPorts"));
+    let bound = ["eno1", "enp3s0", "eno2", "enp6s0", "enp0s31f6", "wlp2s0", "enx001122aabbcc"];
+    assert_eq!(promises.interfaces, bound);
     assert!(!serde_json::to_string(&promises).unwrap().contains("secret\""), "passwords never leave nix");
 
     // What cannot be caught costs the promises, not the run.

@@ -18,6 +18,14 @@ let
   names = {
     hostName = [ "networking.hostName" ];
     interfaces = [ "networking.interfaces" ];
+    bridges = [ "networking.bridges" ];
+    bonds = [ "networking.bonds" ];
+    vlans = [ "networking.vlans" ];
+    gateway = [ "networking.defaultGateway" ];
+    networkd = {
+      enable = [ "systemd.network.enable" ];
+      networks = [ "systemd.network.networks" ];
+    };
     firewall = [ "networking.firewall.enable" ];
     openTcp = [ "networking.firewall.allowedTCPPorts" ];
     openUdp = [ "networking.firewall.allowedUDPPorts" ];
@@ -265,6 +273,42 @@ let
   read = convert: option: attempt null (convert (valueOf option));
   orElse = first: second: if first == null then second else first;
   yes = option: read bool option == true;
+
+  # --- interfaces ---
+
+  words = value: filter (word: isString word && word != "") (concatMap (split "[ \t\n]+") (texts (toList value)));
+  toList = value: if isList value then value else [ value ];
+  # Whom each of a set of sets names in a field.
+  membersIn = field: option:
+    concatMap (name: attempt [ ] (words ((at (pathOf option ++ [ name ])).${field} or null))) (setsIn (pathOf option));
+  # Whom networkd matches. A pattern is met by the VM's card, or by none. A card that is meant by its address goes by the
+  # name that udev would give it for that; an address of QEMU's kind is the VM's own.
+  networkdInterfaces =
+    let
+      isName = word: match "[A-Za-z0-9_.-]+" word != null;
+      lower = builtins.replaceStrings [ "A" "B" "C" "D" "E" "F" ] [ "a" "b" "c" "d" "e" "f" ];
+      byAddress = word:
+        let bytes = match "(..)[:-](..)[:-](..)[:-](..)[:-](..)[:-](..)" word;
+        in if bytes == null || hasPrefix "52:54:00" word then null
+        else lower ("enx" + builtins.concatStringsSep "" bytes);
+      matched = name:
+        let
+          network = at (pathOf names.networkd.networks ++ [ name ]);
+          by = key: words ((network.matchConfig or { }).${key} or null);
+        in
+        filter isName (by "Name" ++ words (network.name or null))
+        ++ texts (map byAddress (by "MACAddress" ++ by "PermanentMACAddress"));
+    in
+    if yes names.networkd.enable then concatMap (name: attempt [ ] (matched name)) (setsIn (pathOf names.networkd.networks))
+    else [ ];
+  interfaces = unique (concatLists [
+    (attempt [ ] (attrNames (attrs (valueOf names.interfaces))))
+    (membersIn "interfaces" names.bridges)
+    (membersIn "interfaces" names.bonds)
+    (membersIn "interface" names.vlans)
+    (attempt [ ] (words ((attrs (valueOf names.gateway)).interface or null)))
+    networkdInterfaces
+  ]);
 
   # --- units ---
 
@@ -580,14 +624,13 @@ in
   home_units = listToAttrs (map
     (name: { inherit name; value = homeUnits name; })
     (attempt [ ] (attrNames (attrs (valueOf names.homes)))));
-  inherit mounts unread;
+  inherit interfaces mounts unread;
   firewall = read bool names.firewall;
   open_tcp = attempt [ ] (ports (valueOf names.openTcp));
   open_udp = attempt [ ] (ports (valueOf names.openUdp));
   service_ports = unique servicePorts;
   mutable_users = read bool names.mutableUsers;
   allow_no_password_login = read bool names.allowNoPasswordLogin;
-  interfaces = attempt [ ] (attrNames (attrs (valueOf names.interfaces)));
   users = members names.users user;
   groups = members names.groups (group: attempt null (int (group.gid or null)));
   memory_mib = read int names.memory;

@@ -48,7 +48,8 @@ pub struct Promises {
     pub autologin_user: Option<String>,
     /// `users.allowNoPasswordLogin`: that nobody can log in is wanted.
     pub allow_no_password_login: Option<bool>,
-    /// Names of `networking.interfaces`: interfaces that the configuration binds by name.
+    /// Interfaces that the configuration binds by name: `networking.interfaces`, what bridges, bonds and VLANs are made of,
+    /// the default gateway's, and what `systemd.network.networks` match by name or address (`enx…`), patterns left out.
     pub interfaces: Vec<String>,
     /// The desktop, where a display manager or a desktop is enabled.
     pub desktop: Option<PromisedDesktop>,
