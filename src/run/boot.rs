@@ -24,8 +24,9 @@ const LAST_LINES: usize = 40;
 /// nothing.
 const GLANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a guest may do nothing while PID 1 waits for a job that has no limit of its own. Such a job does not come to
-/// an end; one with a limit does, and is waited for.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// an end; one with a limit does, and is waited for. What only sleeps looks the same, so this is longer than people sleep:
+/// NixOS's import of a ZFS pool looks for its disks for up to two minutes. Below the shortest limit of a boot.
+const IDLE_LIMIT: Duration = Duration::from_secs(150);
 /// How often a guest is asked whether it has booted, should its word be lost; how long it may take to answer.
 const LOST_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a guest may do nothing before it said a word, neither to us nor on its console. Multi-threaded TCG loses a
