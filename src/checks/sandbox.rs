@@ -82,12 +82,18 @@ static NOT_A_HOST: LazyLock<Regex> = LazyLock::new(|| {
         r"(?i)(resolve|lookup|look up|unknown) (the )?(user|group|path|symlink|unit|specifier|symbol|option|module|library)",
     )
 });
+/// What the kernel says to who sets a route by a gateway that no link leads to: nobody outside was asked.
+static NO_GATEWAY: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)(RTNETLINK answers|SIOCADDRT): (network is|no route)|invalid gateway"));
+/// Whom a program of Go asked for a name, and how. A resolver of this machine's that cannot answer is not who was missed.
+static ASKED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\bon \S+:53\b|\b(read|write|dial) (udp|tcp) \S+:53\b"));
 
 /// Whether a line shows that something outside was not reached.
 pub(super) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
     let speaks = UNREACHED.is_match(line) || (TIMED_OUT.is_match(line) && REMOTE.is_match(line));
     let itself = host_name.is_some_and(|name| name.len() > 2 && line.contains(&format!(" {name}")));
-    speaks && !itself && !AT_HOME.is_match(line) && !NOT_A_HOST.is_match(line)
+    let at_home = || AT_HOME.is_match(&ASKED.replace_all(line, ""));
+    speaks && !itself && !at_home() && !NOT_A_HOST.is_match(line) && !NO_GATEWAY.is_match(line)
 }
 
 fn outside(view: &View<'_>, unit: &Unit) -> Option<String> {
@@ -165,7 +171,7 @@ static ABOUT_CONFIG: LazyLock<Regex> = LazyLock::new(|| {
 /// Device nodes of hardware, whoever misses them.
 static NODE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"/dev/(tty(USB|ACM|AMA)\d|nvme\d|sd[a-z]|mmcblk|dri\b|nvidia|kfd|video\d|media\d|hidraw|uinput|input/|i2c|spidev|gpio|tpm|mei|cpu/|cpu_dma|watchdog|ipmi|mcelog|snd/|bus/usb|usb|serial/|sr\d|st\d|lp\d|rfkill|cec|dvb|accel|sgx|kvm\b|fb\d|disk/by-)",
+        r"\bKVM kernel module: No such|/dev/(tty(USB|ACM|AMA)\d|nvme\d|sd[a-z]|mmcblk|dri\b|nvidia|kfd|video\d|media\d|hidraw|uinput|input/|i2c|spidev|gpio|tpm|mei|cpu/|cpu_dma|watchdog|ipmi|mcelog|snd/|bus/usb|usb|serial/|sr\d|st\d|lp\d|rfkill|cec|dvb|accel|sgx|kvm\b|fb\d|disk/by-)",
     )
 });
 /// What the kernel shows of hardware: its knobs are there where the hardware is.
@@ -184,7 +190,30 @@ static MISSING: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// What systemd-modules-load says of a module that it could not load; the kernel's word for what is not there, or cannot
+/// be done on this processor. NixOS's own generator writes kvm-intel into most configurations.
+static UNLOADED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)^Failed to (?:(insert) module '[^']*': (?:no such device|operation not supported)|(?:insert|find|look up) )",
+    )
+});
+
+/// Modules whose hardware is not there, where none is missing for another reason.
+fn modules(view: &View<'_>, unit: &Unit) -> Option<String> {
+    if unit.name != "systemd-modules-load.service" {
+        return None;
+    }
+    let lines = own_lines(&view.now.journal, &unit.name);
+    let failed: Vec<_> =
+        lines.iter().filter_map(|line| Some((line, UNLOADED.captures(&line.message)?.get(1).is_some()))).collect();
+    let (line, _) = failed.first().filter(|_| failed.iter().all(|(_, for_hardware)| *for_hardware))?;
+    Some(format!("loads a module for hardware that the sandbox has not: {}", quote(line)))
+}
+
 fn hardware(view: &View<'_>, unit: &Unit) -> Option<String> {
+    if let Some(why) = modules(view, unit) {
+        return Some(why);
+    }
     let lines = last_lines(view, &unit.name);
     let names =
         |line: &str| NODE.is_match(line) || FILE_SYSTEM.is_match(line) || KNOB.is_match(line) && !DENIED.is_match(line);
@@ -267,16 +296,22 @@ fn interface(view: &View<'_>, unit: &Unit) -> Option<String> {
         return Some(renamed(view, name));
     }
     let lines = last_lines(view, &unit.name);
-    let bound = missing.into_iter().find_map(|(name, why)| {
-        let line = lines.iter().rev().find(|line| line.message.contains(&name))?;
+    let bound = missing.iter().find_map(|(name, why)| {
+        let line = lines.iter().rev().find(|line| line.message.contains(name))?;
         Some(format!("{why}: {}", quote(line)))
     });
-    bound.or_else(|| {
+    let bound = bound.or_else(|| {
         // One that is named nowhere but in the service's own configuration; nft shows it in the line after.
         let line = lines.iter().rev().find(|line| NO_CARD.is_match(&line.message))?;
         let words = lines.iter().flat_map(|line| line.message.split(|c: char| !c.is_ascii_alphanumeric()));
         let card = words.rev().find(|word| is_missing_card(view, word))?;
         Some(format!("{}: {}", renamed(view, card), quote(line)))
+    });
+    bound.or_else(|| {
+        // The gateway lies behind a card that is not there; the kernel names neither.
+        let line = lines.iter().rev().find(|line| NO_GATEWAY.is_match(&line.message))?;
+        let (_, why) = missing.first()?;
+        Some(format!("{why}: {}", quote(line)))
     })
 }
 
@@ -326,6 +361,13 @@ static KEPT_SECRET: LazyLock<Regex> = LazyLock::new(|| {
 /// What systemd says where it could not read a file that a unit needs: it does not say which.
 pub(super) static UNREAD: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)failed to (load environment files|set up credentials)|at step CREDENTIALS"));
+/// What systemd says of credentials that it could not decrypt: by the key of the machine for which they were encrypted,
+/// in a file of its own or in its TPM (`SetCredentialEncrypted=`, `LoadCredentialEncrypted=`).
+static UNDECRYPTED: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)failed to determine local credential key|decryption failed \(incorrect key\?\)|failed to unseal secret using TPM2|TPM2 support (is )?not (available|installed)|no TPM2 \(tpmrm\) device found|TPM TCTI driver not available",
+    )
+});
 static NO_KEY: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)decrypt|identit|ssh_host|\bage\b|\bgpg\b|private key|no key|key ?file|master key|data key|no such file|secret",
@@ -356,6 +398,9 @@ fn secrets(view: &View<'_>, unit: &Unit) -> Option<String> {
     if let Some(line) = lines.iter().rev().find(|line| misses_a_secret(&line.message)) {
         return Some(format!("needs a secret that only the real machine has: {}", quote(line)));
     }
+    if let Some(line) = lines.iter().rev().find(|line| UNDECRYPTED.is_match(&line.message)) {
+        return Some(format!("needs a credential that only the real machine can decrypt: {}", quote(line)));
+    }
     let line = lines.iter().rev().find(|line| UNREAD.is_match(&line.message))?;
     // What lies in the store is there.
     let mut files = unit.service.iter().flat_map(|service| &service.files).filter(|file| !file.starts_with(STORE_DIR));
@@ -375,7 +420,7 @@ mod tests {
         for pattern in [&MISSING, &CARD, &NO_CARD, &SECRET_UNIT, &SECRET_SNIPPET, &SECRET_PATH, &KEPT_SECRET, &NO_KEY] {
             assert!(!pattern.as_str().is_empty());
         }
-        for pattern in [&UNREAD, &FILE_SYSTEM, &KNOB, &DENIED] {
+        for pattern in [&UNREAD, &UNDECRYPTED, &FILE_SYSTEM, &KNOB, &DENIED, &NO_GATEWAY, &ASKED, &UNLOADED] {
             assert!(!pattern.as_str().is_empty());
         }
         assert!(!KINDS.is_empty());
@@ -397,6 +442,9 @@ mod tests {
             "java.net.UnknownHostException: repo.example.com",
             "Resource temporarily unavailable (api.example.com:443)",
             "mount error: could not resolve address for nas.lan: Unknown error",
+            "dial tcp: lookup acme-v02.api.letsencrypt.org on 127.0.0.53:53: server misbehaving",
+            "lookup api.example.com on [::1]:53: read udp [::1]:41232->[::1]:53: read: connection refused",
+            "lookup api.example.com: dial udp 127.0.0.1:53: connect: network is unreachable",
         ] {
             assert!(shows_no_outside(line, Some("box")), "{line}");
         }
@@ -408,6 +456,10 @@ mod tests {
             "could not resolve box",
             "bind() to [::]:80 failed (97: Address family not supported by protocol)",
             "undefined symbol: foo",
+            "lookup localhost on 127.0.0.53:53: server misbehaving",
+            "RTNETLINK answers: Network is unreachable",
+            "SIOCADDRT: Network is unreachable",
+            "dial tcp 127.0.0.1:5432: connect: no route to host",
         ] {
             assert!(!shows_no_outside(line, Some("box")), "{line}");
         }

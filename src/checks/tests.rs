@@ -652,6 +652,20 @@ fn hardware_excuses_by_kind_and_words() {
         .promised(failed("batsignal.service", 1))
         .journal(line("batsignal.service", "no batteries detected"))
         .sets_aside("batteries and power management");
+    let modules = |words: &[&str]| {
+        let guest = guest().unit(failed("systemd-modules-load.service", 1));
+        words.iter().fold(guest, |guest, words| guest.journal(line("systemd-modules-load.service", words)))
+    };
+    let unsupported = "Failed to insert module 'kvm_intel': Operation not supported";
+    modules(&["Inserted module 'loop'", unsupported]).sets_aside("systemd-modules-load.service: loads a module for");
+    modules(&["Failed to insert module 'i915': No such device"]).sets_aside("'i915'");
+    modules(&[unsupported, "Failed to find module 'nosuch'"]).breaks("services.failed-units", "nosuch");
+    modules(&["Failed to find module 'nosuch'"]).breaks("services.failed-units", "nosuch");
+    modules(&["Failed to insert module 'x': Key was rejected by service"]).breaks("services.failed-units", "Key");
+    let machine = |words: &str| guest().promised(failed("vm.service", 1)).journal(line("vm.service", words));
+    machine("qemu-system-x86_64: Could not access KVM kernel module: No such file or directory")
+        .sets_aside("vm.service");
+    machine("Could not access KVM kernel module: Permission denied").breaks("services.failed-units", "Permission");
     // The same words of a service that is not about hardware.
     guest()
         .promised(failed("app.service", 1))
@@ -714,6 +728,22 @@ fn files_that_systemd_could_not_read_and_does_not_name() {
     app(&["/run/app/env"]).breaks("services.failed-units", "(/run/app/env)");
     app(&[]).breaks("services.failed-units", "Failed to load environment files");
 
+    let sealed = |words: &str| {
+        let failed = failed("mail.service", 243);
+        guest()
+            .promised(failed)
+            .journal(line("mail.service", words))
+            .journal(line("mail.service", "mail.service: Failed to set up credentials: Protocol error"))
+    };
+    for words in [
+        "Failed to determine local credential key: No such file or directory",
+        "Decryption failed (incorrect key?): error:00000000:lib(0)::reason(0)",
+        "Failed to unseal secret using TPM2: State not recoverable",
+    ] {
+        sealed(words).sets_aside("mail.service: needs a credential that only the real machine can decrypt");
+    }
+    sealed("Embedded credential name 'a' does not match filename 'b', refusing.").breaks("services.failed-units", "");
+
     let mut credentials = failed("mail.service", 243);
     if let Some(service) = &mut credentials.service {
         service.files = vec!["/run/agenix/mail".into()];
@@ -752,6 +782,16 @@ fn disks_and_cards_of_the_real_machine() {
         .journal(line("nftables.service", "    iif \"br-lan\" accept"))
         .breaks("network.ports", "the promised firewall is not up");
     firewall().journal(line("nftables.service", "    iif \"eth0\" accept")).breaks("network.ports", "");
+    // A gateway to which no link leads is the configuration's, unless its card is not here.
+    let gateway = |words: &str| {
+        guest().promised(failed("network-setup.service", 2)).journal(line("network-setup.service", words))
+    };
+    for words in ["RTNETLINK answers: Network is unreachable", "Error: Nexthop has invalid gateway."] {
+        gateway(words).breaks("services.failed-units", words);
+        gateway(words)
+            .promising(|promises| promises.interfaces = vec!["enp0s31f6".into()])
+            .sets_aside("network-setup.service: enp0s31f6 is a card of the real machine");
+    }
 }
 
 #[test]
