@@ -1229,6 +1229,15 @@ fn nobody_can_log_in() {
     locked()
         .promising(|promises| promises.mutable_users = Some(true))
         .sets_aside("passwords are set on the real machine");
+    // The disk is fresh: a password that was set and matches nothing is none on the real machine either.
+    let no_hash = || {
+        locked().promising(|promises| {
+            promises.mutable_users = Some(true);
+            promises.users.get_mut("alice").unwrap().has_password = true;
+        })
+    };
+    no_hash().breaks("users.login", "the configuration sets a password for alice, which is no hash");
+    no_hash().facts(|facts| facts.accounts[0].password = Password::Set).passes();
     locked().promising(|promises| promises.allow_no_password_login = Some(true)).sets_aside("allowNoPasswordLogin");
     locked()
         .promising(|promises| {

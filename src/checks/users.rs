@@ -69,6 +69,22 @@ fn login(view: &View<'_>, out: &mut Judgement) -> CheckResult {
     {
         return aside(out, &format!("the password of {name} lies outside the configuration, in {file}"));
     }
+    // The disk is fresh: whoever has a password by the configuration has it here, if it is one.
+    let no_hash = people.iter().find(|account| {
+        promises.users.get(&account.name).is_some_and(|user| user.has_password) && account.password == Password::Locked
+    });
+    if let Some(account) = no_hash {
+        let name = text::clean(&account.name);
+        let finding = Finding::new(
+            "login",
+            format!(
+                "nobody can log in: the configuration sets a password for {name}, which is no hash that any matches"
+            ),
+        )
+        .evidence("locked", vec![name])
+        .hint("hashedPassword takes what mkpasswd prints; a password as it is goes into initialPassword");
+        return conclude(view, id, vec![finding], Vec::new(), String::new);
+    }
     if promises.mutable_users != Some(false) {
         return aside(out, "passwords are set on the real machine (users.mutableUsers), not in the configuration");
     }
