@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::unit::{self, is_active, is_failed, pattern, said_by_manager};
+use super::unit::{self, dropped, is_active, is_failed, pattern};
 use super::{Finding, Judgement, Plan, View, conclude, sandbox, strain, text};
 use crate::guest::facts::{Facts, Job, JournalLine, Unit};
 use crate::machine::RunDelay;
@@ -251,9 +251,8 @@ pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
 fn not_reached(facts: &Facts, target: &str) -> CheckResult {
     let root = unit::root(facts, target);
     let summary = if root == target {
-        let cycle = said_by_manager(facts, target, &CYCLE);
-        match cycle {
-            Some(line) => format!("{target} is not reached: {}", line.message),
+        match dropped(facts).find(|(unit, line)| *unit == target || line.message.contains(target)) {
+            Some((_, line)) => format!("{target} is not reached: {}", line.message),
             None => format!("{target} is not reached, and nothing is being started any more"),
         }
     } else {
@@ -264,9 +263,6 @@ fn not_reached(facts: &Facts, target: &str) -> CheckResult {
         .evidence("unit", text::clean(root))
         .detail(unit::tail(facts, root, 8))
 }
-
-/// A job that PID 1 dropped to break an ordering cycle.
-pub(super) static CYCLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)deleted to break ordering cycle"));
 
 // --- killed for want of memory ---
 

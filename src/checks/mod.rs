@@ -133,11 +133,14 @@ impl Judgement {
 /// How long to wait until every promised service that runs has been active for the settle time, from its own
 /// `ActiveEnterTimestamp`, so that a machine that came up long ago is judged at once. `None`: no need to wait. Where
 /// there is no configuration that could promise, every service counts.
-/// Also asks for a second look when a service is about to be restarted.
+/// Also asks for a second look when a service is about to be restarted: after that, where it failed only once.
 pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Duration> {
     let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
     let young = facts.units.iter().filter_map(|unit| {
         let service = unit.service.as_ref()?;
+        if let Some(us) = services::second_try(unit, facts.now_us, settle_us) {
+            return Some(us);
+        }
         if unit.active_state == "activating" && (unit::is_auto_restart(unit) || service.restarts > 0) {
             return Some(settle_us.max(1));
         }
@@ -146,6 +149,13 @@ pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Dur
         runs.then(|| settle_us.saturating_sub(facts.now_us.saturating_sub(unit.active_enter_us)))
     });
     young.max().filter(|us| *us > 0).map(Duration::from_micros)
+}
+
+/// Whether a service that failed only once may still get up: then it is looked at again, though the time is over that the
+/// rest takes to settle. It fails once more, or has settled, or goes on for longer than is waited.
+pub fn may_recover(facts: &Facts, settle: Duration) -> bool {
+    let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
+    facts.units.iter().any(|unit| services::second_try(unit, facts.now_us, settle_us).is_some())
 }
 
 /// How long a lease may still take to come, where a card has no address yet although something is there that gets one:

@@ -5,14 +5,13 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::boot::CYCLE;
 use super::plan::BY_SETTINGS;
 use super::unit::{
-    self, Fault, Skipped, ended_well, is_active, is_auto_restart, is_called_for, is_failed, is_refused, pattern,
-    said_by_manager,
+    self, Fault, Skipped, dropped, ended_well, is_active, is_auto_restart, is_called_for, is_failed, is_refused,
+    pattern, said_by_manager,
 };
 use super::{Finding, Judgement, Plan, View, conclude, desktop, sandbox, strain, text};
-use crate::guest::facts::{Listener, Unit};
+use crate::guest::facts::{Listener, Service, Unit};
 use crate::guest::own_port;
 use crate::report::{CheckResult, Status};
 
@@ -61,12 +60,15 @@ fn standings<'a>(view: &View<'a>) -> BTreeMap<&'a str, Standing> {
             all.insert(name.as_str(), standing(view, name));
         }
     }
+    let in_cycles: BTreeSet<&str> = dropped(view.now).map(|(unit, _)| unit).collect();
     for unit in &view.now.units {
         if all.contains_key(unit.name.as_str()) {
             continue;
         }
-        // What systemd refused to load fails whoever wants it; without a configuration, what is enabled is promised.
-        let refused = is_refused(unit) && is_called_for(view.now, &unit.wanted_by);
+        // What systemd refused to load, or dropped, fails whoever wants it; without a configuration, what is enabled is
+        // promised.
+        let refused = is_refused(unit) || in_cycles.contains(unit.name.as_str());
+        let refused = refused && is_called_for(view.now, &unit.wanted_by);
         let enabled = !view.plan.promises.known
             && matches!(unit.unit_file_state.as_str(), "enabled" | "enabled-runtime")
             && unit.load_state == "loaded"
@@ -169,13 +171,27 @@ fn inactive(view: &View<'_>, unit: &Unit, expected: bool, by: &str) -> Standing 
     let finding = |summary: String| {
         Finding::new(name, summary).detail(unit::tail(facts, name, 6)).evidence("unit", text::clean(name))
     };
+    if unit.is_untried()
+        && let Some((_, line)) = dropped(facts).find(|(dropped, _)| *dropped == name)
+    {
+        return Standing::Missing(
+            finding(format!("{name} was not started: systemd dropped it to break an ordering cycle"))
+                .detail([text::journal(line)]),
+        );
+    }
     let root = unit::root(facts, name);
-    if root != name {
+    // What nobody asked for left its requirements alone, too.
+    let wanted = unit.wanted_by.iter().any(|target| view.unit(target).is_some_and(is_active));
+    let idle = !root.ends_with(".device") && facts.unit(root).is_some_and(Unit::is_untried);
+    if root != name && (wanted || expected || !idle) {
         return match sandbox::excuse_of_root(view, root) {
             Some(why) if !expected => Standing::Aside(format!("needs {root}: {why}")),
             _ if facts.unit(root).is_some_and(|unit| is_failed(unit) || is_refused(unit)) => {
                 Standing::Because(root.to_owned())
             }
+            _ if idle => Standing::Missing(finding(format!(
+                "{name} was not started: it needs {root}, which was not started either"
+            ))),
             _ => Standing::Missing(finding(format!("{name} was not started: it needs {root}, which is not there"))),
         };
     }
@@ -213,17 +229,13 @@ fn inactive(view: &View<'_>, unit: &Unit, expected: bool, by: &str) -> Standing 
     {
         return Standing::Because((*trigger).to_owned());
     }
-    if is_oneshot && ended_well(unit) {
+    // One that remains has been stopped by somebody.
+    let remains = unit.service.as_ref().is_some_and(|service| service.remain_after_exit) && unit.active_exit_us > 0;
+    if is_oneshot && ended_well(unit) && !remains {
         return Standing::Right;
     }
     if unit.active_exit_us > 0 || (unit.inactive_enter_us > 0 && unit.active_enter_us > 0) {
         return ended(view, unit, expected);
-    }
-    if let Some(line) = said_by_manager(facts, name, &CYCLE) {
-        return Standing::Missing(
-            finding(format!("{name} was not started: systemd dropped it to break an ordering cycle"))
-                .detail([text::journal(line)]),
-        );
     }
     if let Some(line) = said_by_manager(facts, name, &ASSERT) {
         return Standing::Missing(finding(format!("{name} was not started: {}", line.message)));
@@ -231,7 +243,6 @@ fn inactive(view: &View<'_>, unit: &Unit, expected: bool, by: &str) -> Standing 
     if ended_well(unit) {
         return Standing::Right;
     }
-    let wanted = unit.wanted_by.iter().any(|target| view.unit(target).is_some_and(is_active));
     let why = if unit.condition_us > 0 {
         "was tried and never became active"
     } else if wanted || expected {
@@ -263,6 +274,7 @@ fn ended(view: &View<'_>, unit: &Unit, expected: bool) -> Standing {
         };
     };
     let how = match service.exit_kind {
+        _ if service.remain_after_exit => "was stopped".to_owned(),
         2 | 3 => format!("was ended by {}", unit::signal_name(service.exit_status)),
         _ => format!("ended with exit code {}", service.exit_status),
     };
@@ -277,6 +289,8 @@ fn ended(view: &View<'_>, unit: &Unit, expected: bool) -> Standing {
         || service.exit_status != 0;
     if expected || daemon {
         Standing::Unsettled(finding)
+    } else if service.remain_after_exit {
+        Standing::Ended(finding.hint("look for who stops it: Conflicts=, BindsTo= or PartOf=, or a systemctl stop"))
     } else {
         Standing::Ended(
             finding.hint("Type=oneshot says that it is meant to end; units = [...] in nixbox.toml that it is not"),
@@ -429,6 +443,41 @@ fn settled(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Judg
     }));
 }
 
+/// Whether it ended with success, as far as it ended.
+fn is_clean(unit: &Unit, service: &Service) -> bool {
+    service.exit_status == 0 && service.exit_kind <= 1 && matches!(unit.result.as_str(), "" | "success")
+}
+
+/// The longest `RestartSec=` that is waited for.
+const RESTARTS_WITHIN_US: u64 = 30_000_000;
+
+/// How long until it may show whether a service that failed only once gets up at its second try, in µs: one that the
+/// database was not ready for does. `None`: it is not so, or it shows by now.
+pub(super) fn second_try(unit: &Unit, now_us: u64, settle_us: u64) -> Option<u64> {
+    let service = unit.service.as_ref()?;
+    let left = |of: u64, since: u64| of.saturating_sub(now_us.saturating_sub(since));
+    match (service.restarts, is_auto_restart(unit)) {
+        (0, true) if service.restart_us <= RESTARTS_WITHIN_US && !is_clean(unit, service) => {
+            Some(left(service.restart_us, unit.state_change_us).saturating_add(settle_us))
+        }
+        (1, false) if unit.active_state == "activating" => Some(settle_us),
+        (1, false) if is_active(unit) => Some(left(settle_us, unit.active_enter_us)).filter(|us| *us > 0),
+        _ => None,
+    }
+}
+
+/// When a service that is being started again, and was never up, ran out of time at its start: the span of that try.
+fn timed_out_at_start(view: &View<'_>, unit: &Unit) -> Option<(u64, u64)> {
+    if unit.active_enter_us > 0 {
+        return None;
+    }
+    // The latest first.
+    let mut said = view.now.journal.iter().rev().filter(|line| line.pid == 1 && line.unit == unit.name);
+    let to = said.find(|line| line.message.contains(": start operation timed out"))?.at_us;
+    let begun = said.find(|line| line.message.starts_with("Starting "));
+    Some(begun.map_or_else(|| strain::usual(to), |line| (line.at_us, to)))
+}
+
 fn restart_loop(view: &View<'_>, out: &mut Judgement) {
     let id = "services.restart-loop";
     let settle_us = u64::try_from(view.plan.settings.settle.as_micros()).unwrap_or(u64::MAX);
@@ -442,19 +491,27 @@ fn restart_loop(view: &View<'_>, out: &mut Judgement) {
         let before = view.first.unit(&unit.name).and_then(|unit| unit.service.as_ref()).map_or(0, |s| s.restarts);
         let grew = service.restarts > before;
         let waits = is_auto_restart(unit);
-        let clean =
-            service.exit_status == 0 && service.exit_kind <= 1 && matches!(unit.result.as_str(), "" | "success");
+        let tries = unit.active_state == "activating" && !waits;
+        let late = if tries && service.restarts > 0 { timed_out_at_start(view, unit) } else { None };
+        // Who tries again has not failed again yet.
+        let clean = !tries && is_clean(unit, service);
         let age = view.now.now_us.saturating_sub(unit.active_enter_us);
         let young = !is_active(unit) || age < settle_us;
-        // A clean exit followed by one long pause is somebody's timer; one that comes again and again is a loop.
-        let loops = (waits && !clean) || (grew && young) || (waits && service.restarts >= 3);
+        let again = service.restarts > 1;
+        // A clean exit followed by one long pause is somebody's timer; one that comes again and again is a loop. One
+        // restart may help.
+        let loops = (waits && !clean)
+            || (again && young && (grew || (tries && unit.active_enter_us == 0)))
+            || (waits && service.restarts >= 3)
+            || late.is_some();
         if !loops {
-            if service.restarts > 0 && (grew || waits) {
-                let times = service.restarts;
-                warns.push(Finding::new(
-                    &unit.name,
-                    format!("{} was restarted {times} times before it stayed up", unit.name),
-                ));
+            if service.restarts > 0 && (tries || is_active(unit)) {
+                let times = text::times(service.restarts);
+                let and = if tries { "and is still starting" } else { "before it stayed up" };
+                warns.push(
+                    Finding::new(&unit.name, format!("{} was restarted {times} {and}", unit.name))
+                        .detail(unit::tail(view.now, &unit.name, 4)),
+                );
             } else if waits {
                 warns.push(Finding::new(
                     &unit.name,
@@ -475,21 +532,26 @@ fn restart_loop(view: &View<'_>, out: &mut Judgement) {
         };
         let how = if clean {
             "ends with success and is started again".to_owned()
+        } else if late.is_some() {
+            format!("timed out while it started, was never up and is started again ({})", unit::ending(view.now, unit))
         } else {
             format!("fails and is started again ({})", unit::ending(view.now, unit))
         };
         let times = match service.restarts {
             0 => "about to be restarted".to_owned(),
-            1 => "restarted once".to_owned(),
-            many => format!("restarted {many} times"),
+            many => format!("restarted {}", text::times(many)),
         };
+        let limit = late.or_else(|| strain::limit(view.now, unit));
+        // The last try is all that is known of how much it works.
+        let emulated = late.and_then(|_| strain::kept_busy(view, unit, (unit.condition_us, view.now.now_us)));
         fails.push(
             Finding::new(&unit.name, format!("{} {how}: {times}{pace}", unit.name))
                 .detail(unit::tail(view.now, &unit.name, 8))
                 .evidence("unit", text::clean(&unit.name))
                 .evidence("restarts", service.restarts)
                 .evidence("clean_exit", clean)
-                .ran_out(strain::limit(view.now, unit)),
+                .ran_out(limit)
+                .emulated(emulated),
         );
     }
     out.results.push(conclude(view, id, fails, warns, || "no service is restarted again and again".to_owned()));

@@ -74,7 +74,14 @@ pub(super) fn usual(to_us: u64) -> (u64, u64) {
 /// Why the limit of time that ended this unit says nothing of a machine that is not emulated: it worked all the time.
 /// An emulated processor is five to ten times slower; who waits or hangs does not work.
 pub(super) fn was_emulated(view: &View<'_>, unit: &Unit) -> Option<String> {
-    let (from, to) = limit(view.now, unit).filter(|_| view.context.accelerator == Accel::Tcg.name())?;
+    kept_busy(view, unit, limit(view.now, unit)?)
+}
+
+/// The same of a unit that has been at it since its last start, in that time.
+pub(super) fn kept_busy(view: &View<'_>, unit: &Unit, (from, to): (u64, u64)) -> Option<String> {
+    if view.context.accelerator != Accel::Tcg.name() {
+        return None;
+    }
     let worked = unit.service.as_ref()?.cpu_us?;
     let share = worked as f64 / to.saturating_sub(from).max(1) as f64;
     (share >= WORKED).then(|| {

@@ -592,6 +592,31 @@ fn the_root_is_told_and_its_consequences_under_it() {
     guest()
         .promised(needs("app.service", "gone.service"))
         .breaks("services.promised", "app.service was not started: it needs gone.service, which is not there");
+    // A job that fails with what it needs leaves its unit as if nobody had asked for it.
+    guest()
+        .promised(failed("db.service", 1))
+        .promised(needs("mid.service", "db.service"))
+        .promised(needs("app.service", "mid.service"))
+        .breaks("services.failed-units", "db.service failed: exit code 1");
+    guest().promised(needs("app.service", "idle.service")).unit(inactive("idle.service")).breaks(
+        "services.promised",
+        "app.service was not started: it needs idle.service, which was not started either",
+    );
+    let nobody_asks = Unit { wanted_by: Vec::new(), ..needs("app.service", "idle.service") };
+    guest()
+        .promised(nobody_asks)
+        .unit(inactive("idle.service"))
+        .breaks("services.promised", "was never started: nothing in the guest asks for it");
+    for (device, why) in [
+        ("dev-ttyUSB0.device", "/dev/ttyUSB0 is a device that the sandbox has not"),
+        ("sys-subsystem-net-devices-wlp2s0.device", "wlp2s0 is a card of the real machine"),
+    ] {
+        guest().promised(needs("app.service", device)).unit(inactive(device)).sets_aside(why);
+    }
+    guest()
+        .promised(needs("app.service", "dev-mapper-x.device"))
+        .unit(inactive("dev-mapper-x.device"))
+        .breaks("services.promised", "it needs dev-mapper-x.device, which is not there");
     // Whoever needs what the sandbox keeps away is set aside with it.
     guest()
         .promised(failed("vpn.service", 1))
@@ -911,6 +936,24 @@ fn promised_units_that_are_not_there() {
             "multi-user.target: Job cycle.service/start deleted to break ordering cycle starting with a.target/start",
         ))
         .breaks("services.promised", "to break an ordering cycle");
+    // The boot's own transaction is made before the journal runs: PID 1 tells the kernel. It fails whoever promised it.
+    let early = |unit: &str| JournalLine {
+        identifier: "systemd".into(),
+        ..by_kernel(&format!("a.target: Job {unit}/start deleted to break ordering cycle starting with a.target/start"))
+    };
+    absent(inactive("cycle.service"))
+        .journal(early("cycle.service"))
+        .breaks("services.promised", "to break an ordering cycle");
+    guest()
+        .unit(inactive("upstream.service"))
+        .journal(early("upstream.service"))
+        .breaks("services.promised", "upstream.service was not started: systemd dropped it");
+    guest().unit(inactive("app.service")).journal(early("xapp.service")).passes();
+    guest().unit(active("upstream.service")).journal(early("upstream.service")).passes();
+    guest()
+        .unit(inactive("upstream.service"))
+        .journal(JournalLine { identifier: "kernel".into(), ..early("upstream.service") })
+        .passes();
     absent(Unit { condition_us: 1, condition_result: true, ..inactive("asserts.service") })
         .journal(by_manager("asserts.service", "asserts.service: Starting requested but asserts failed."))
         .breaks("services.promised", "asserts failed");
@@ -1052,6 +1095,105 @@ fn restart_loops() {
         .promised(looping(4, "auto-restart", 1, "exit-code"))
         .journal(line("loop.service", "Error: getaddrinfo ENOTFOUND api.example.com"))
         .sets_aside("loop.service: needs the outside");
+}
+
+#[test]
+fn who_fails_once_has_a_second_try() {
+    let app = |restarts, active_state: &str, sub: &str, result: &str| Unit {
+        active_state: active_state.into(),
+        sub_state: sub.into(),
+        result: result.into(),
+        active_enter_us: if active_state == "active" { NOW - 4_000_000 } else { 0 },
+        state_change_us: NOW - 1_000_000,
+        condition_us: NOW - 1_000_000,
+        service: Some(Service {
+            kind: "notify".into(),
+            restart: "on-failure".into(),
+            restarts,
+            restart_us: 5_000_000,
+            exit_kind: i32::from(result != "success"),
+            exit_status: i32::from(result != "success"),
+            ..Service::default()
+        }),
+        ..active("app.service")
+    };
+    let waits = |restarts| app(restarts, "activating", "auto-restart", "exit-code");
+    let starts = |restarts| app(restarts, "activating", "start", "success");
+    let up = || app(1, "active", "running", "success");
+    let settle = Duration::from_secs(3);
+    let needed = |unit: Unit| {
+        let guest = guest().promised(unit);
+        let plan = plan(&guest.promises, &Settings::default(), &Selection::default());
+        let facts = &guest.looks.first;
+        (settle_needed(&plan, facts, settle).map(|wait| wait.as_secs()), may_recover(facts, settle))
+    };
+    // As long as it waits, and the time to settle; then until it has settled.
+    assert_eq!(needed(waits(0)), (Some(7), true));
+    assert_eq!(needed(starts(1)), (Some(3), true));
+    assert_eq!(needed(Unit { active_enter_us: NOW - 1_000_000, ..up() }), (Some(2), true));
+    assert_eq!(needed(up()), (None, false));
+    // It failed again, it is not worth the wait, or it did not fail.
+    assert_eq!(needed(waits(1)), (Some(3), false));
+    let long = Service { restart_us: 600_000_000, ..waits(0).service.unwrap() };
+    assert_eq!(needed(Unit { service: Some(long), ..waits(0) }), (Some(3), false));
+    assert_eq!(needed(app(0, "activating", "auto-restart", "success")), (Some(3), false));
+
+    let then = |first: Unit, later: Unit| {
+        guest().promised(first).later(|facts| {
+            facts.units.retain(|unit| unit.name != "app.service");
+            facts.units.push(later);
+        })
+    };
+    let warned = |guest: Guest, words: &str| {
+        let judgement = guest.passes();
+        let told = result(&judgement, "services.restart-loop");
+        assert!(told.status == Status::Warn && told.summary.contains(words), "{told:#?}");
+    };
+    warned(then(waits(0), up()), "app.service was restarted once before it stayed up");
+    warned(guest().promised(up()), "restarted once before it stayed up");
+    warned(then(waits(0), starts(1)), "app.service was restarted once and is still starting");
+    then(waits(0), waits(1)).breaks("services.restart-loop", "fails and is started again (exit code 1");
+    then(waits(0), waits(0)).breaks("services.restart-loop", "about to be restarted");
+    then(starts(1), starts(2)).breaks("services.restart-loop", "app.service fails and is started again");
+    guest().promised(starts(2)).breaks("services.restart-loop", "restarted 2 times");
+}
+
+#[test]
+fn who_never_says_that_it_is_ready_is_started_again_and_again() {
+    let mut unit = Unit {
+        active_state: "activating".into(),
+        sub_state: "start".into(),
+        active_enter_us: 0,
+        condition_us: 40_000_000,
+        state_change_us: 40_000_000,
+        ..active("app.service")
+    };
+    unit.service = Some(Service {
+        kind: "notify".into(),
+        restart: "on-failure".into(),
+        restarts: 1,
+        cpu_us: Some(1_000_000),
+        ..Service::default()
+    });
+    let said = |at_us, words: &str| JournalLine { at_us, ..by_manager("app.service", words) };
+    let late = |unit: &Unit| {
+        guest()
+            .promised(unit.clone())
+            .journal(said(20_000_000, "Starting app.service - Application..."))
+            .journal(said(39_000_000, "app.service: start operation timed out. Terminating."))
+            .journal(said(40_000_000, "Starting app.service - Application..."))
+    };
+    late(&unit).breaks("services.restart-loop", "app.service timed out while it started, was never up");
+    // The first try was over before the host calmed down, or not.
+    assert_eq!(status(&late(&unit).context(waiting(90, 90)).passes(), "services.restart-loop"), Status::Unknown);
+    late(&unit).journal(line("app.service", "could not resolve vpn.example.org")).sets_aside("app.service");
+    // It was up in between.
+    late(&Unit { active_enter_us: 30_000_000, ..unit.clone() }).passes();
+    if let Some(service) = &mut unit.service {
+        service.cpu_us = Some(15_000_000);
+    }
+    assert_eq!(status(&late(&unit).passes(), "services.restart-loop"), Status::Unknown);
+    late(&unit).context(|context| context.accelerator = "kvm".into()).breaks("services.restart-loop", "timed out");
 }
 
 #[test]

@@ -38,6 +38,11 @@ pub(super) fn micros(us: u64) -> String {
     seconds(us as f64 / 1e6)
 }
 
+/// `once`, `3 times`.
+pub(super) fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
 /// `a`, `a and b`, `a, b and 3 more`.
 pub(super) fn list<S: AsRef<str>>(items: &[S]) -> String {
     match items {

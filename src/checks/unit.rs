@@ -168,10 +168,26 @@ pub(super) fn telling<'a>(journal: &'a [JournalLine], unit: &str) -> Option<&'a 
     line.message.lines().next()
 }
 
+/// Whether PID 1 says it. Until the journal runs, PID 1 speaks into the kernel's log, where nobody's number is kept. Root
+/// could write there in its name; a configuration has no reason to.
+fn is_managers(line: &JournalLine) -> bool {
+    line.pid == 1 || (line.transport == "kernel" && line.identifier == "systemd")
+}
+
 /// PID 1's line about the unit that matches.
 pub(super) fn said_by_manager<'a>(facts: &'a Facts, unit: &str, wanted: &Regex) -> Option<&'a JournalLine> {
     facts.journal.iter().rev().find(|line| {
-        line.pid == 1 && (line.unit == unit || line.message.contains(unit)) && wanted.is_match(&line.message)
+        is_managers(line) && (line.unit == unit || line.message.contains(unit)) && wanted.is_match(&line.message)
+    })
+}
+
+static CYCLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\bjob (\S+)/start deleted to break ordering cycle"));
+
+/// The units whose jobs PID 1 dropped to break an ordering cycle, with its line about each.
+pub(super) fn dropped(facts: &Facts) -> impl Iterator<Item = (&str, &JournalLine)> {
+    facts.journal.iter().filter(|line| is_managers(line)).filter_map(|line| {
+        let unit = CYCLE.captures(&line.message)?.get(1)?;
+        Some((unit.as_str(), line))
     })
 }
 
@@ -184,8 +200,7 @@ pub(super) fn ending(facts: &Facts, unit: &Unit) -> String {
             words = format!("{words}, {} after it became active", text::micros(lived));
         }
         if service.restarts > 0 {
-            let times = if service.restarts == 1 { "once".to_owned() } else { format!("{} times", service.restarts) };
-            words = format!("{words}, restarted {times}");
+            words = format!("{words}, restarted {}", text::times(service.restarts));
         }
     }
     // What systemd itself could not do, the unit has no words for.
@@ -208,6 +223,9 @@ fn how(unit: &Unit) -> String {
         let what = unit.mount_what.as_deref().unwrap_or("?");
         let place = unit.mount_where.as_deref().unwrap_or("?");
         return format!("{what} could not be mounted on {place}");
+    }
+    if unit.is_untried() {
+        return if unit.name.ends_with(".device") { "did not appear" } else { "was never started" }.to_owned();
     }
     if let Some(service) = &unit.service {
         match (service.exit_kind, service.exit_status, unit.result.as_str()) {

@@ -256,10 +256,6 @@ impl Bus {
     pub async fn units(&self, wanted: &BTreeSet<String>) -> Result<Vec<Unit>, Error> {
         let listed = self.list_units().await?;
         let known: BTreeSet<_> = listed.iter().map(|listed| listed.unit.name.clone()).collect();
-        let states: BTreeMap<String, (String, String)> = listed
-            .iter()
-            .map(|Listed { unit, .. }| (unit.name.clone(), (unit.load_state.clone(), unit.active_state.clone())))
-            .collect();
         let there = stream::iter(listed.into_iter().map(|listed| async move {
             if is_detailed(&listed.unit) || wanted.contains(&listed.unit.name) {
                 let wanted = wanted.contains(&listed.unit.name);
@@ -281,13 +277,43 @@ impl Bus {
         for unit in missing {
             units.push(unit?);
         }
-        for unit in &mut units {
-            unit.broken_requirements.retain(|name| match states.get(name) {
-                Some((load, active)) => load != "loaded" || active == "failed",
-                None => false,
-            });
-        }
+        self.read_untried(&mut units, wanted).await;
+        keep_broken(&mut units);
         Ok(units)
+    }
+
+    /// Reads in full what units require that nobody tried to start, and so on: of most that are not active no more than
+    /// that is known until now, and one of these may be the reason.
+    async fn read_untried(&self, units: &mut [Unit], wanted: &BTreeSet<String>) {
+        let mut read = BTreeSet::new();
+        loop {
+            let required: BTreeSet<&String> =
+                units.iter().filter(|unit| unit.is_untried()).flat_map(|unit| &unit.broken_requirements).collect();
+            let is_unread = |unit: &Unit| {
+                let has_more = !unit.name.ends_with(".device") && !is_detailed(unit) && !wanted.contains(&unit.name);
+                has_more && unit.is_untried() && required.contains(&unit.name) && !read.contains(&unit.name)
+            };
+            let unread: Vec<(usize, String)> = units
+                .iter()
+                .enumerate()
+                .filter(|(_, unit)| is_unread(unit))
+                .map(|(index, unit)| (index, unit.name.clone()))
+                .collect();
+            if unread.is_empty() {
+                return;
+            }
+            let found = stream::iter(unread.iter().map(|(_, name)| async move {
+                let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
+                self.unit(&path, name, false).await
+            }));
+            let found: Vec<_> = found.buffered(PIPELINE).collect().await;
+            for ((index, name), found) in unread.into_iter().zip(found) {
+                if let Ok(unit) = found {
+                    units[index] = unit;
+                }
+                read.insert(name);
+            }
+        }
     }
 
     /// A unit by its object. `broken_requirements` holds every requirement yet.
@@ -485,7 +511,23 @@ const KINDS: [(&str, &str, &[&str]); 7] = [
 ];
 
 /// What is read of a service besides that does not get up.
-const NOT_UP: &[&str] = &["EnvironmentFiles", "LoadCredential", "LoadCredentialEncrypted", "CPUUsageNSec"];
+const NOT_UP: &[&str] =
+    &["EnvironmentFiles", "LoadCredential", "LoadCredentialEncrypted", "RestartUSec", "CPUUsageNSec"];
+
+/// Keeps of each unit's requirements those that can be why it is not up.
+fn keep_broken(units: &mut [Unit]) {
+    let is_broken = |unit: &Unit| unit.load_state != "loaded" || unit.active_state == "failed";
+    let states: BTreeMap<String, (bool, bool)> =
+        units.iter().map(|unit| (unit.name.clone(), (is_broken(unit), unit.is_untried()))).collect();
+    for unit in units {
+        let (untried, failed) = (unit.is_untried(), unit.active_state == "failed");
+        unit.broken_requirements.retain(|name| {
+            // Nobody tries a device: it is there, or it did not appear.
+            let counts = untried || (failed && name.ends_with(".device"));
+            states.get(name).is_some_and(|(broken, idle)| *broken || (counts && *idle))
+        });
+    }
+}
 
 /// Whether a unit is read in full although nobody wants it: services, and whatever is not well.
 fn is_detailed(unit: &Unit) -> bool {
@@ -592,6 +634,7 @@ fn service(properties: &Properties) -> Service {
         status_text: string(properties, "StatusText"),
         exec_start: exec_start(properties),
         files: files(properties),
+        restart_us: get(properties, "RestartUSec"),
         cpu_us: properties
             .get("CPUUsageNSec")
             .and_then(|value| u64::try_from(value).ok())
@@ -641,4 +684,45 @@ fn failed_conditions(properties: &Properties) -> Vec<String> {
         );
     }
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_why_a_unit_is_not_up() {
+        let unit = |name: &str, state: &str, requires: &[&str]| Unit {
+            name: name.into(),
+            load_state: "loaded".into(),
+            active_state: state.into(),
+            broken_requirements: requires.iter().map(|&name| name.to_owned()).collect(),
+            ..Unit::default()
+        };
+        let skipped = Unit { condition_us: 5, ..unit("skipped.service", "inactive", &[]) };
+        let ended = Unit { inactive_enter_us: 5, condition_us: 4, ..unit("ended.service", "inactive", &[]) };
+        let device = "dev-ttyUSB0.device";
+        let all =
+            [device, "up.target", "skipped.service", "ended.service", "mid.service", "db.service", "gone.service"];
+        let mut units = vec![
+            unit("up.target", "active", &[]),
+            unit(device, "inactive", &[]),
+            unit("db.service", "failed", &[device, "mid.service"]),
+            unit("mid.service", "inactive", &["db.service"]),
+            unit("app.service", "inactive", &all),
+            Unit { condition_us: 5, condition_result: true, ..unit("tried.service", "inactive", &all) },
+            Unit { load_state: "not-found".into(), ..unit("gone.service", "inactive", &[]) },
+            skipped,
+            ended,
+        ];
+        keep_broken(&mut units);
+        let kept = |name: &str| {
+            let unit = units.iter().find(|unit| unit.name == name).unwrap();
+            unit.broken_requirements.iter().map(String::as_str).collect::<Vec<_>>()
+        };
+        assert_eq!(kept("app.service"), [device, "mid.service", "db.service", "gone.service"]);
+        assert_eq!(kept("tried.service"), ["db.service", "gone.service"]);
+        assert_eq!(kept("db.service"), [device]);
+        assert_eq!(kept("mid.service"), ["db.service"]);
+    }
 }

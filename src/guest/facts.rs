@@ -115,7 +115,8 @@ pub struct Unit {
     pub triggered_by: Vec<String>,
     /// `WantedBy` and `RequiredBy` together.
     pub wanted_by: Vec<String>,
-    /// Units of `Requires=`, `Requisite=`, `BindsTo=` that are not there or failed.
+    /// Units of `Requires=`, `Requisite=`, `BindsTo=` that are not there or failed; where nobody tried to start this one,
+    /// also those that nobody tried to start: a job that fails with what it needs leaves no other trace.
     pub broken_requirements: Vec<String>,
     /// What only services have.
     pub service: Option<Service>,
@@ -152,6 +153,8 @@ pub struct Service {
     /// Files without which systemd does not start it: `EnvironmentFiles`, those with a dash left out, `LoadCredential`,
     /// `LoadCredentialEncrypted`. Asked only of services that are not up.
     pub files: Vec<String>,
+    /// `RestartUSec`: how long it waits before it is started again. Asked only of services that are not up.
+    pub restart_us: u64,
     /// `CPUUsageNSec`, in µs; `None` where it was not counted. Asked only of services that are not up.
     pub cpu_us: Option<u64>,
 }
@@ -281,6 +284,15 @@ pub struct ScriptOutcome {
     pub attempts: u32,
     /// Set when it could not be run or did not end in time.
     pub error: Option<String>,
+}
+
+impl Unit {
+    /// Whether nobody ever tried to start it: PID 1 looks at the conditions first.
+    pub fn is_untried(&self) -> bool {
+        self.load_state == "loaded"
+            && self.active_state == "inactive"
+            && [self.condition_us, self.active_enter_us, self.inactive_enter_us] == [0; 3]
+    }
 }
 
 impl Facts {

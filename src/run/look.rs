@@ -30,6 +30,8 @@ const LAST_LOOK: Duration = Duration::from_secs(20);
 const JOURNAL_LIMIT: usize = 8 << 20;
 /// How long the journal's text may take to come.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
+/// How much longer than its restart takes a service that failed only once is given, with hardware virtualisation.
+const SECOND_TRY: Duration = Duration::from_secs(30);
 /// Between two looks at the network while a lease is waited for.
 const LEASE_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest that a service may take after the boot until it listens, with hardware virtualisation.
@@ -146,11 +148,13 @@ impl Look<'_> {
         // No longer than the first look asked for: what is restarted for ever never settles.
         let now = Instant::now();
         let settled = checks::settle_needed(self.plan, &first, settle).map(|wait| now + wait);
+        let recovered = settled.map(|settled| settled + SECOND_TRY.mul_f64(self.scale()));
         let leased = checks::lease_needed(&first).map(|wait| now + wait);
         let before = |end: Option<Instant>| end.is_some_and(|end| Instant::now() < end);
         loop {
             let facts = later.as_ref().unwrap_or(&first);
-            if let Some(wait) = checks::settle_needed(self.plan, facts, settle).filter(|_| before(settled)) {
+            let settles = || before(settled) || before(recovered) && checks::may_recover(facts, settle);
+            if let Some(wait) = checks::settle_needed(self.plan, facts, settle).filter(|_| settles()) {
                 self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
                 tokio::time::sleep(wait).await;
                 later = Some(self.look_again(guest, &wanted, &first).await);
