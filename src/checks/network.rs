@@ -1,8 +1,12 @@
 //! `network.*`: an address, a route, names, and what the firewall lets through.
 
-use super::unit::{self, Fault, is_active, is_failed, is_firewall};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::unit::{self, Fault, is_active, is_failed, is_firewall, pattern};
 use super::{Finding, Judgement, View, conclude, sandbox, text};
-use crate::guest::facts::{Facts, Listener};
+use crate::guest::facts::{Facts, Listener, Unit};
 use crate::machine::NetworkPolicy;
 use crate::report::{CheckResult, Status};
 
@@ -113,6 +117,10 @@ fn dns(view: &View<'_>, out: &mut Judgement) {
         out.results.push(conclude(view, id, vec![finding], Vec::new(), String::new));
         return;
     }
+    if let Some(result) = nobody_answers(view) {
+        out.results.push(result);
+        return;
+    }
     let result = match view.now.network.resolves {
         Some(true) => CheckResult::new(id, Status::Pass, "a name of the outside resolves"),
         Some(false) if view.context.host_resolves == Some(true) => {
@@ -141,9 +149,81 @@ fn is_without_resolver(view: &View<'_>) -> bool {
     connected && network.nameservers.is_empty() && !own && !resolved && view.gap("listeners").is_none()
 }
 
-fn is_loopback(listener: &Listener) -> bool {
-    let address = listener.address.as_str();
+/// Services that answer to who asks this machine for names.
+static RESOLVERS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)resolve[dr]|dns|unbound|bind\.service|named|kresd|recursor|adguard|blocky|stubby|pi-?hole|technitium")
+});
+/// How long a program that does not say when it is ready may take until it answers, with hardware virtualisation.
+const ANSWERS_US: f64 = 30e6;
+
+/// What is to be said where all servers that /etc/resolv.conf names are this machine, and nobody listens there.
+fn nobody_answers(view: &View<'_>) -> Option<CheckResult> {
+    let id = "network.dns";
+    let network = &view.now.network;
+    let is_here = |server: &String| is_own_address(server.split('%').next().unwrap_or_default());
+    let listens = view.now.listeners.iter().any(|listener| listener.port == 53);
+    let has_address = network.addresses.values().any(|list| !list.is_empty());
+    // systemd-resolved is asked by other ways, too.
+    let resolved = view.unit("systemd-resolved.service").is_some_and(is_active) || network.resolves == Some(true);
+    let named = !network.nameservers.is_empty() && network.nameservers.iter().all(is_here);
+    if !named
+        || listens
+        || resolved
+        || !has_address
+        || ["listeners", "units"].into_iter().any(|fact| view.gap(fact).is_some())
+    {
+        return None;
+    }
+    let skip = |why: String| Some(CheckResult::new(id, Status::Skip, text::clean(&why)));
+    let servers = text::list(&network.nameservers);
+    let is_resolver = |unit: &&Unit| unit.name.ends_with(".service") && RESOLVERS.is_match(&unit.name);
+    for unit in view.now.units.iter().filter(is_resolver) {
+        let name = unit.name.as_str();
+        let age = view.now.now_us.saturating_sub(unit.active_enter_us) as f64;
+        let tells = unit.service.as_ref().is_some_and(|it| !matches!(it.kind.as_str(), "simple" | "exec" | "idle"));
+        match view.faults.get(name) {
+            Some(Fault::Sandbox(why)) => return skip(format!("not tested: {name} {why}")),
+            Some(_) => return skip(format!("not judged: {name}, who may answer at {servers}, failed")),
+            None => {}
+        }
+        if unit.active_state == "activating" {
+            return skip(format!("not judged: {name}, who may answer at {servers}, is still starting"));
+        }
+        if is_active(unit) && !tells && age < ANSWERS_US * view.context.scale() {
+            return skip(format!("not judged: {name} became active only {} ago", text::seconds(age / 1e6)));
+        }
+        if is_active(unit)
+            && let Some(why) = sandbox::waits_for_outside(view.plan, view.now, name)
+        {
+            return skip(format!("not tested: {name} {why}"));
+        }
+    }
+    // Who it is need not show in the name.
+    let set_aside = view.faults.iter().find(|(_, fault)| matches!(fault, Fault::Sandbox(_)));
+    if let Some((name, _)) = set_aside
+        && !view.now.units.iter().any(|unit| is_resolver(&unit) && is_active(unit))
+    {
+        return skip(format!("not judged: nobody listens at {servers}, which may come of {name}, which was set aside"));
+    }
+    let summary = format!("no name can resolve: /etc/resolv.conf names only {servers}, and nobody listens there");
+    let finding = Finding::new("resolv.conf", summary)
+        .hint("services.resolved.enable, or the resolver that is meant to listen on port 53 here")
+        .ran_out(view.asking());
+    Some(conclude(view, id, vec![finding], Vec::new(), String::new))
+}
+
+/// Whether an address is this machine's own.
+fn is_own_address(address: &str) -> bool {
     address.starts_with("127.") || address == "::1" || address == "[::1]" || address.starts_with("::ffff:127.")
+}
+
+fn is_loopback(listener: &Listener) -> bool {
+    is_own_address(&listener.address)
+}
+
+/// Whether it was up and is not any more, without having failed.
+fn is_stopped(unit: &Unit) -> bool {
+    unit.active_state == "inactive" && unit.active_exit_us > 0
 }
 
 fn ports(view: &View<'_>, out: &mut Judgement) {
@@ -171,6 +251,16 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
                     )
                     .detail(unit::tail(view.now, name, 8))
                     .evidence("unit", text::clean(name)),
+                );
+            } else if view.plan.is_own(name) && is_stopped(unit) {
+                fails.push(
+                    Finding::new(
+                        name,
+                        format!("the promised firewall is not up, every port is open: {name} was stopped"),
+                    )
+                    .detail(unit::tail(view.now, name, 8))
+                    .evidence("unit", text::clean(name))
+                    .hint("look for who stops it: another unit's Conflicts=, or a systemctl stop"),
                 );
             }
         }
@@ -210,7 +300,10 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
         (Some(true), many) => {
             let let_in =
                 if open.is_empty() { "none of them open".to_owned() } else { format!("open: {}", text::list(&open)) };
-            format!("the firewall is up; {many} ports are listened on, {let_in}")
+            // Whether it was started at all, services.promised says.
+            let walls = view.now.units.iter().any(|unit| is_firewall(&unit.name) && is_active(unit));
+            let state = if walls { "the firewall is up" } else { "there is to be a firewall" };
+            format!("{state}; {many} ports are listened on, {let_in}")
         }
         (Some(false), _) => format!("no firewall; listened on: {}", text::list(&all)),
         (None, _) => format!("listened on: {}", text::list(&all)),

@@ -1345,6 +1345,45 @@ fn names() {
 }
 
 #[test]
+fn a_resolver_of_its_own_that_nobody_is() {
+    let at = |servers: &[&str]| {
+        guest().facts(|facts| facts.network.nameservers = servers.iter().map(|&server| server.to_owned()).collect())
+    };
+    let here = || at(&["127.0.0.53", "::1"]);
+    let is_skipped = |guest: &Guest| status(&guest.judge(), "network.dns") == Status::Skip;
+    here().breaks("network.dns", "resolv.conf names only 127.0.0.53 and ::1, and nobody listens there");
+    at(&["127.0.0.1", "10.0.2.3"]).passes();
+    let listener = |protocol: &str, address: &str, port| Listener {
+        protocol: protocol.into(),
+        address: address.into(),
+        port,
+        ..Listener::default()
+    };
+    here().facts(|facts| facts.listeners.push(listener("udp", "127.0.0.53", 53))).passes();
+    here().facts(|facts| facts.listeners.push(listener("tcp", "0.0.0.0", 53))).passes();
+    here().facts(|facts| facts.listeners.push(listener("udp", "127.0.0.1", 5353))).breaks("network.dns", "");
+    here().facts(|facts| facts.network.addresses.clear()).breaks("network.address", "");
+    // resolved is asked by way of the bus, too. Others listen, some not at once.
+    here().unit(active("systemd-resolved.service")).passes();
+    let since = |seconds: u64, kind: &str| Unit {
+        active_enter_us: NOW - seconds * 1_000_000,
+        service: Some(Service { kind: kind.into(), ..Service::default() }),
+        ..active("blocky.service")
+    };
+    let kvm = |unit: Unit| here().unit(unit).context(|context| context.accelerator = "kvm".into());
+    assert!(is_skipped(&kvm(since(10, "simple"))));
+    kvm(since(10, "notify")).breaks("network.dns", "nobody listens there");
+    kvm(since(40, "simple")).breaks("network.dns", "nobody listens there");
+    kvm(since(40, "simple")).journal(line("blocky.service", "dial tcp: lookup a.org: no such host")).passes();
+    assert!(is_skipped(&here().unit(Unit { active_state: "activating".into(), ..active("unbound.service") })));
+    here().promised(failed("dnsmasq.service", 1)).breaks("services.failed-units", "dnsmasq.service");
+    here()
+        .promised(failed("podman-hole.service", 1))
+        .journal(line("podman-hole.service", "dial tcp: lookup docker.io: no such host"))
+        .sets_aside("podman-hole.service");
+}
+
+#[test]
 fn a_firewall_that_is_not_up() {
     let walled = |unit: Unit| guest().promised(unit).promising(|promises| promises.firewall = Some(true));
     walled(failed("nftables.service", 1))
@@ -1356,6 +1395,19 @@ fn a_firewall_that_is_not_up() {
     let judgement = walled(active("firewall.service")).promising(|promises| promises.open_tcp = vec![22]).passes();
     assert!(result(&judgement, "network.ports").summary.contains("open: 22/tcp"));
     walled(failed("firewall.service", 1)).skipping("network.ports").breaks("services.failed-units", "firewall.service");
+    // It did its work, and somebody stopped it.
+    let stopped = |name: &str| Unit {
+        active_enter_us: 9_000_000,
+        active_exit_us: 11_000_000,
+        inactive_enter_us: 11_000_000,
+        service: Some(Service { kind: "oneshot".into(), remain_after_exit: true, exit_kind: 1, ..Service::default() }),
+        ..inactive(name)
+    };
+    walled(stopped("firewall.service")).breaks("network.ports", "every port is open: firewall.service was stopped");
+    walled(inactive("firewall.service")).breaks("services.promised", "firewall.service");
+    let judgement = guest().promised(stopped("set-up.service")).passes();
+    assert_eq!(status(&judgement, "services.settled"), Status::Warn);
+    assert!(result(&judgement, "services.settled").summary.contains("set-up.service was stopped 2.0 s after"));
 }
 
 // --- users ---
