@@ -167,7 +167,8 @@ const EXPLAINED: &[Explained] = &[
     Explained {
         id: "services.promised",
         looks: "Each unit that the configuration enables and wants, or that `units` in nixbox.toml expects: known to the\n\
-                guest's systemd, loaded, not masked, started, or rightly not (its condition, its trigger, a oneshot).",
+                guest's systemd, loaded, not masked, started, or rightly not (its condition, its trigger, a oneshot). And each\n\
+                unit that systemd dropped to break an ordering cycle.",
         usual: "A line that systemd refuses to load (a relative path, an unknown section), a unit that nothing wants, a\n\
                 condition on a path that the configuration itself does not make, an ordering cycle, a mask.",
         then: "A unit that is refused never shows as failed: the message names the line. Without wantedBy a service is\n\
@@ -176,7 +177,8 @@ const EXPLAINED: &[Explained] = &[
     Explained {
         id: "services.settled",
         looks: "Whether what became active is still so a settle time later ([checks] settle, 3 s). Daemons (notify, forking,\n\
-                Restart=always) and what nixbox.toml expects have to stay; a simple service that ends with 0 is a warning.",
+                Restart=always) and what nixbox.toml expects have to stay; a simple service that ends with 0 is a warning, and so\n\
+                is one with RemainAfterExit= that somebody stopped.",
         usual: "A daemon that crashes shortly after its start, that puts itself into the background under Type=simple, or\n\
                 loses what it is connected to.",
         then: "Its last lines tell why it ended. Type=forking or a flag for the foreground, if it left by itself;\n\
@@ -184,9 +186,12 @@ const EXPLAINED: &[Explained] = &[
     },
     Explained {
         id: "services.restart-loop",
-        looks: "Services that systemd starts again and again, counted over two looks.",
+        looks: "Services that systemd starts again and again, counted over two looks, or that run out of time at their start\n\
+                and are started again. Who failed once is waited for (RestartSec= of 30 s at most, and as long again): one\n\
+                that gets up at its second try is a warning.",
         usual: "A program that fails at once under Restart=always or on-failure: a wrong setting, a port that is taken, a\n\
-                missing file. Or one that ends with success and is started for ever.",
+                missing file. One that ends with success and is started for ever, or never says that it is ready\n\
+                (Type=notify, a PIDFile= that nobody writes).",
         then: "Mend what its lines name. Who does a piece of work and ends is Type=oneshot, with a timer if it comes back.",
     },
     Explained {
@@ -233,23 +238,26 @@ const EXPLAINED: &[Explained] = &[
     },
     Explained {
         id: "network.ports",
-        looks: "Whether the firewall that the configuration promises is up, and what listens towards the outside.",
+        looks: "Whether the firewall that the configuration promises is up, did not fail and was not stopped, and what listens\n\
+                towards the outside.",
         usual: "An extra rule in networking.firewall.extraCommands or a ruleset of nftables that does not parse: then the\n\
                 whole firewall is down, and every port is open.",
         then: "Correct the rule that the unit's lines name.",
     },
     Explained {
         id: "network.dns",
-        looks: "Whether there is somebody to ask for names: a server in /etc/resolv.conf, or one on this machine. With\n\
-                --network user a name of the outside is resolved too, and it fails only where this host can resolve it.",
+        looks: "Whether there is somebody to ask for names: a server in /etc/resolv.conf, or one on this machine; where only\n\
+                this machine is named (127.0.0.1), whether somebody listens there. With --network user a name of the outside\n\
+                is resolved too, and it fails only where this host can resolve it.",
         usual: "A static set-up without networking.nameservers, resolvconf that is off, a resolver that failed.",
         then: "networking.nameservers, or services.resolved.enable.",
     },
     Explained {
         id: "users.login",
         looks: "Whether root or a person can log in: a password, an SSH key while sshd runs, or an automatic login. Set aside\n\
-                where passwords come from elsewhere (mutable users, files, LDAP).",
-        usual: "users.mutableUsers = false without any password or key, a shell that is not installed.",
+                where passwords come from elsewhere (mutable users without one in the configuration, files, LDAP).",
+        usual: "users.mutableUsers = false without any password or key, a password as it is in hashedPassword, a shell that is\n\
+                not installed.",
         then: "Give somebody hashedPassword, hashedPasswordFile or openssh.authorizedKeys.keys before you lock yourself out.",
     },
     Explained {

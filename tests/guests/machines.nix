@@ -357,6 +357,13 @@ let
       };
     })
 
+    # It needs a second try, as what is quicker than its database does, and then stays.
+    (guest "trap-second-try" { slow = true; exit = 0; warns = [ "services.restart-loop" ]; cause = "app.service was restarted once"; } (only "app" (
+      service "Needs a database" "if test -e /run/tried; then exec sleep infinity; fi; touch /run/tried; echo 'the database is not ready' >&2; exit 1" // {
+        serviceConfig = { Restart = "on-failure"; RestartSec = "5s"; };
+      }
+    )))
+
     # Noise without end on the console harms nobody.
     (guest "trap-console-flood" { slow = true; exit = 0; } (only "chatty" (service "Floods the console" "exec yes 'all work and no play makes a dull console' > /dev/console")))
   ];
@@ -413,6 +420,27 @@ let
         unitConfig.StartLimitIntervalSec = 0;
       }
     )))
+    # It never says that it is ready, and is given up and started again before anybody looks: it never fails for good.
+    (guest "never-ready" { slow = true; exit = 1; fails = [ "services.restart-loop" ]; cause = [ "silent.service" "timed out" ]; } (only "silent" (
+      service "Never says that it is ready" "exec sleep infinity" // {
+        serviceConfig = { Type = "notify"; Restart = "on-failure"; TimeoutStartSec = "15s"; };
+      }
+    )))
+    # The middle one has no state that would tell: its job failed with what it needs.
+    (guest "failed-requirement" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = [ "db.service" "not started: app.service and middle.service" ]; } {
+      config.systemd.services = {
+        db = oneshot "Database" "echo 'cannot open /var/lib/db' >&2; exit 1";
+        middle = service "Needs the database" "exec sleep infinity" // { requires = [ "db.service" ]; after = [ "db.service" ]; };
+        app = service "Needs who needs it" "exec sleep infinity" // { requires = [ "middle.service" ]; after = [ "middle.service" ]; };
+      };
+    })
+    # systemd drops one of the two, and says so before the journal runs.
+    (guest "ordering-cycle" { slow = true; exit = 1; fails = [ "services.promised" ]; cause = "ordering cycle"; } {
+      config.systemd.services = {
+        hen = service "Waits for the egg" "exec sleep infinity" // { after = [ "egg.service" ]; };
+        egg = service "Waits for the hen" "exec sleep infinity" // { after = [ "hen.service" ]; };
+      };
+    })
     # systemd refuses the unit, so it is not even among the failed (svc-bad-unit-never-listed).
     (guest "never-loaded" { slow = true; exit = 1; fails = [ "services.promised" ]; cause = "relative.service"; } (only "relative" {
       description = "Its program's path is relative";
