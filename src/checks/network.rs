@@ -183,8 +183,11 @@ fn nobody_answers(view: &View<'_>) -> Option<CheckResult> {
         let tells = unit.service.as_ref().is_some_and(|it| !matches!(it.kind.as_str(), "simple" | "exec" | "idle"));
         match view.faults.get(name) {
             Some(Fault::Sandbox(why)) => return skip(format!("not tested: {name} {why}")),
-            Some(_) => return skip(format!("not judged: {name}, who may answer at {servers}, failed")),
-            None => {}
+            // Its failure is told already.
+            Some(_) if view.wants("services.failed-units") => {
+                return skip(format!("not judged: {name}, who may answer at {servers}, failed"));
+            }
+            _ => {}
         }
         if unit.active_state == "activating" {
             return skip(format!("not judged: {name}, who may answer at {servers}, is still starting"));
