@@ -85,6 +85,9 @@ static NOT_A_HOST: LazyLock<Regex> = LazyLock::new(|| {
 /// What the kernel says to who sets a route by a gateway that no link leads to: nobody outside was asked.
 static NO_GATEWAY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)(RTNETLINK answers|SIOCADDRT): (network is|no route)|invalid gateway"));
+/// NixOS's own, which set what the configuration declares of addresses and routes. Who writes `ip route` into a service of
+/// their own may mean a gateway of the real network, beside an address that is leased there.
+static SETS_NETWORK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^network-(setup|addresses-)"));
 /// Whom a program of Go asked for a name, and how. A resolver of this machine's that cannot answer is not who was missed.
 static ASKED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\bon \S+:53\b|\b(read|write|dial) (udp|tcp) \S+:53\b"));
 
@@ -93,7 +96,7 @@ pub(super) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
     let speaks = UNREACHED.is_match(line) || (TIMED_OUT.is_match(line) && REMOTE.is_match(line));
     let itself = host_name.is_some_and(|name| name.len() > 2 && line.contains(&format!(" {name}")));
     let at_home = || AT_HOME.is_match(&ASKED.replace_all(line, ""));
-    speaks && !itself && !at_home() && !NOT_A_HOST.is_match(line) && !NO_GATEWAY.is_match(line)
+    speaks && !itself && !at_home() && !NOT_A_HOST.is_match(line)
 }
 
 fn outside(view: &View<'_>, unit: &Unit) -> Option<String> {
@@ -106,7 +109,9 @@ fn outside(view: &View<'_>, unit: &Unit) -> Option<String> {
     let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
     let goes_out = REMOTE.is_match(exec) || lines.iter().any(|line| REMOTE.is_match(&line.message));
     let timed_out = |line: &str| goes_out && TIMED_OUT.is_match(line) && !AT_HOME.is_match(line);
-    let shows = |line: &str| shows_no_outside(line, host) || timed_out(line);
+    let declared = SETS_NETWORK.is_match(&unit.name);
+    let shows =
+        |line: &str| (shows_no_outside(line, host) || timed_out(line)) && !(declared && NO_GATEWAY.is_match(line));
     let line = lines.iter().rev().find(|line| shows(&line.message))?;
     Some(format!("needs the outside, which --network off keeps away: {}", quote(line)))
 }
@@ -420,7 +425,9 @@ mod tests {
         for pattern in [&MISSING, &CARD, &NO_CARD, &SECRET_UNIT, &SECRET_SNIPPET, &SECRET_PATH, &KEPT_SECRET, &NO_KEY] {
             assert!(!pattern.as_str().is_empty());
         }
-        for pattern in [&UNREAD, &UNDECRYPTED, &FILE_SYSTEM, &KNOB, &DENIED, &NO_GATEWAY, &ASKED, &UNLOADED] {
+        for pattern in
+            [&UNREAD, &UNDECRYPTED, &FILE_SYSTEM, &KNOB, &DENIED, &NO_GATEWAY, &SETS_NETWORK, &ASKED, &UNLOADED]
+        {
             assert!(!pattern.as_str().is_empty());
         }
         assert!(!KINDS.is_empty());
@@ -457,8 +464,6 @@ mod tests {
             "bind() to [::]:80 failed (97: Address family not supported by protocol)",
             "undefined symbol: foo",
             "lookup localhost on 127.0.0.53:53: server misbehaving",
-            "RTNETLINK answers: Network is unreachable",
-            "SIOCADDRT: Network is unreachable",
             "dial tcp 127.0.0.1:5432: connect: no route to host",
         ] {
             assert!(!shows_no_outside(line, Some("box")), "{line}");

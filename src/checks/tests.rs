@@ -817,6 +817,11 @@ fn disks_and_cards_of_the_real_machine() {
             .promising(|promises| promises.interfaces = vec!["enp0s31f6".into()])
             .sets_aside("network-setup.service: enp0s31f6 is a card of the real machine");
     }
+    // Somebody's own route may lead by a gateway of the real network.
+    guest()
+        .promised(failed("lab-route.service", 2))
+        .journal(line("lab-route.service", "RTNETLINK answers: Network is unreachable"))
+        .sets_aside("lab-route.service: needs the outside");
 }
 
 #[test]
