@@ -53,7 +53,8 @@ pub struct Attempts<Q, A> {
 }
 
 impl<Q, A> Attempts<Q, A> {
-    fn is_good(&self, outcome: &A) -> bool {
+    /// Whether an outcome is good enough not to try again.
+    pub fn is_good(&self, outcome: &A) -> bool {
         self.good.as_ref().is_none_or(|good| good(outcome))
     }
 }

@@ -169,6 +169,11 @@ impl Look<'_> {
                 break;
             }
         }
+        if let Some(facts) = &mut later
+            && checks::may_recover(&first, settle)
+        {
+            self.ask_again(guest, &wanted, facts).await;
+        }
         if leased.is_some()
             && let Some(facts) = &mut later
         {
@@ -271,6 +276,29 @@ impl Look<'_> {
         let network = Network { resolves: first.network.resolves, ..later.network };
         let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
         Facts { network, http, scripts, timers, ..later }
+    }
+
+    /// Asks once more what was asked between two tries of a service, and got no good answer: that is no answer of who is
+    /// up by now.
+    async fn ask_again(&self, guest: &Guest, wanted: &Wanted, facts: &mut Facts) {
+        let (mut http, mut scripts) = (wanted.http.clone(), wanted.scripts.clone());
+        http.retain(|id, request| facts.http.get(id).is_some_and(|answer| !request.is_good(answer)));
+        scripts.retain(|id, script| facts.scripts.get(id).is_some_and(|outcome| !script.is_good(outcome)));
+        if http.is_empty() && scripts.is_empty() {
+            return;
+        }
+        self.ports(guest).await;
+        let again = Wanted { http, scripts, units: wanted.units.clone(), system_bus: true, ..Wanted::default() };
+        let mut later = guest.look(&again, &self.limits()).await;
+        for (id, answer) in &facts.http {
+            later.http.entry(id.clone()).or_insert_with(|| answer.clone());
+        }
+        for (id, outcome) in &facts.scripts {
+            later.scripts.entry(id.clone()).or_insert_with(|| outcome.clone());
+        }
+        later.network.resolves = facts.network.resolves;
+        later.timers = std::mem::take(&mut facts.timers);
+        *facts = later;
     }
 
     async fn judge_no_boot(
