@@ -1,7 +1,10 @@
 //! From the runner's start to a guest that came up, or to the evidence that it did not.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use regex::Regex;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -11,7 +14,8 @@ use crate::event::Events;
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::guest::notify::Notification;
-use crate::machine::{Machine, MachineEvent, signal_name};
+use crate::machine::{Accel, Machine, MachineEvent, signal_name};
+use crate::text::plain;
 
 /// The console's last bytes may still be on their way when QEMU tells of a panic or a power-off.
 const CONSOLE_DRAIN: Duration = Duration::from_millis(200);
@@ -51,7 +55,8 @@ pub(super) enum ComeUp {
         /// Seconds since the machine ran.
         seconds: f64,
     },
-    /// QEMU crashed before the guest said anything: nobody's configuration, and worth another try.
+    /// QEMU crashed before the guest said anything, or its emulation lost a processor: nobody's configuration, and worth
+    /// another try.
     Crashed(Failure),
     /// This host, QEMU or the way into the guest broke.
     Host(Failure),
@@ -97,12 +102,47 @@ pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
 }
 
 /// Waits until the machine or the way into it is gone. Cancelling it loses nothing.
-pub(super) async fn gone(machine: &mut Machine) -> Result<End, Failure> {
+pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<End, Failure> {
+    let mut glance = tokio::time::interval(GLANCE_INTERVAL);
     loop {
-        if let Some(fate) = fate(machine.next_event().await) {
-            return fate;
+        tokio::select! {
+            event = machine.next_event() => {
+                if let Some(fate) = fate(event) {
+                    return fate;
+                }
+            }
+            _ = glance.tick() => lost_processor(&machine.console().tail(LAST_LINES), accel).map_or(Ok(()), Err)?,
         }
     }
+}
+
+static STALLED: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"rcu:\W*(\d+)-\S*: \(.*\bsoftirq=(\d+/\d+)").ok());
+
+/// Whether a processor stands still, by the kernel's word on the console: it has done nothing at all from one of the
+/// kernel's reports to the next, some twenty seconds later. Multi-threaded TCG loses a wake-up once in some hundred boots
+/// on a busy host, and the processor sleeps for good. (A configuration could bring a kernel that loses its processors;
+/// what is emulated shows nothing of that.)
+fn lost_processor(console: &[String], accel: Accel) -> Option<Failure> {
+    if accel != Accel::Tcg {
+        return None;
+    }
+    let mut done = BTreeMap::new();
+    console.iter().find_map(|line| {
+        let found = STALLED.as_ref()?.captures(line)?;
+        (done.insert(found[1].to_owned(), found[2].to_owned()).as_deref() == Some(&found[2])).then(|| lost(line))
+    })
+}
+
+const LOST: &str = "a processor of the machine stands still: QEMU's emulation has lost it";
+
+/// Whether this is the failure of a machine that lost a processor, which is worth another try.
+pub(super) fn is_lost(failure: &Failure) -> bool {
+    failure.what == LOST
+}
+
+fn lost(line: &str) -> Failure {
+    Failure::host(LOST).why(plain(line, 200)).hint("try it again: this comes by chance, on busy hosts")
 }
 
 /// Since when a guest has been doing nothing.
@@ -136,6 +176,7 @@ pub(super) struct Boot<'a> {
     pub(super) limit: Duration,
     /// Whether a guest that stands still before it said a word is a reason to start again.
     pub(super) may_stall: bool,
+    pub(super) accel: Accel,
     pub(super) events: &'a Events,
 }
 
@@ -238,6 +279,9 @@ impl Boot<'_> {
                         return ComeUp::Crashed(Failure::host("the guest stood still before it said a word"));
                     }
                     let lines = machine.console().tail(LAST_LINES);
+                    if let Some(failure) = lost_processor(&lines, self.accel) {
+                        return ComeUp::Crashed(failure);
+                    }
                     if let Some(end) = checks::has_given_up(&lines) {
                         sleep(CONSOLE_DRAIN).await;
                         return not_up(end, status);
@@ -266,4 +310,28 @@ pub(super) fn closed(why: &dyn std::fmt::Display) -> Failure {
             "{why}\nunits from credentials need systemd 256 or later (NixOS 25.05), and a kernel with dmi-sysfs and vsock"
         ))
         .hint("for an older one, import nixosModules.guest of nixbox's flake into the configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_processor_that_the_emulation_lost() {
+        let report = |cpu: u32, done: u32| {
+            format!(
+                "[  304.13] rcu: \t{cpu}-...!: (0 ticks this GP) idle=40b0/0/0x0 softirq={done}/{done} fqs=1 (false positive?)"
+            )
+        };
+        let other = "[  304.13] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:";
+        let is_lost = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+            assert!(lost_processor(&lines, Accel::Kvm).is_none());
+            lost_processor(&lines, Accel::Tcg).is_some_and(|failure| super::is_lost(&failure))
+        };
+        assert!(is_lost(&[other, &report(0, 4836), other, &report(0, 4836)]));
+        // It stood for a while, and went on; another one did.
+        assert!(!is_lost(&[other, &report(0, 4836), other, &report(0, 4840), other]));
+        assert!(!is_lost(&[other, &report(0, 4836), other, &report(1, 4836), other]));
+    }
 }

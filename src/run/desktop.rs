@@ -198,6 +198,9 @@ impl See<'_> {
     pub(super) async fn see(&self, guest: &Guest) -> (Desktop, Option<Instant>) {
         let mut seen = Desktop::default();
         let mut painted = None;
+        if self.facts.gaps.contains_key("accounts") {
+            return (seen, painted);
+        }
         let autologin = judging::autologin_user(self.promises);
         let account = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
         if let Some(name) = autologin {

@@ -114,7 +114,7 @@ impl Look<'_> {
         };
         let (looks, painted, delay) = tokio::select! {
             looks = look => looks?,
-            fate = boot::gone(machine) => return fate.map(Err),
+            fate = boot::gone(machine, self.accel) => return fate.map(Err),
         };
         let looks = Looks { console: machine.console().tail(CONSOLE_LINES), ..looks };
         let context = Context {

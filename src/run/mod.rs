@@ -48,8 +48,8 @@ use crate::target::{self, Target};
 use demo::Demo;
 pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 
-/// How often a machine is started again when QEMU itself crashed before the guest said a word: multi-threaded TCG
-/// aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
+/// How often a machine is started again when QEMU itself crashed before the guest said a word, or lost a processor of its:
+/// multi-threaded TCG aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
 const RESTARTS: u32 = 2;
 /// The longest a boot may take by default. Emulation is five to ten times slower, and more on a busy host.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
@@ -205,7 +205,7 @@ struct WayIn {
 enum Attempt {
     /// Looked at, as far as it came.
     Seen(look::Seen),
-    /// QEMU crashed before the guest said anything.
+    /// QEMU crashed before the guest said anything, or its emulation lost a processor.
     Crashed(Failure),
 }
 
@@ -619,6 +619,7 @@ impl<'a> Run<'a> {
             notifies: transport != Transport::VirtioSerial,
             limit,
             may_stall: again.is_none(),
+            accel: *accel,
             events: &self.events,
         };
         let mut background = JoinSet::new();
@@ -642,13 +643,17 @@ impl<'a> Run<'a> {
                     watch: watch.as_ref(),
                     person: self.demo.is_some(),
                 };
-                phase(&self.events, Phase::Look, async {
+                let looked = phase(&self.events, Phase::Look, async {
                     tokio::select! {
                         seen = look.at(&mut machine, &guest, come_up) => seen.map(Attempt::Seen),
                         () = interrupt.orderly() => Err(Failure::interrupted()),
                     }
                 })
-                .await
+                .await;
+                match looked {
+                    Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
+                    looked => looked,
+                }
             }
         };
         if let Ok(Attempt::Seen(look::Seen { painted: Some(painted), .. })) = &attempt {

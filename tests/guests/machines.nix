@@ -443,6 +443,11 @@ let
         egg = service "Waits for the hen" "exec sleep infinity" // { after = [ "hen.service" ]; };
       };
     })
+    # The kernel's words when QEMU's emulation has lost a processor, which cannot be done to order: nobody's configuration.
+    # Whoever writes them there in the kernel's name gets no better an answer.
+    (guest "lost-processor" { slow = true; exit = 5; cause = "a processor of the machine stands still"; } (only "rcu" (
+      oneshot "Says what the kernel says of a processor that stands still" "for n in 1 2; do printf '<3>rcu: \\t0-...!: (0 ticks this GP) idle=40b0/0/0x0 softirq=4836/4836 fqs=1\n' > /dev/kmsg; sleep 1; done"
+    )))
     # systemd refuses the unit, so it is not even among the failed (svc-bad-unit-never-listed).
     (guest "never-loaded" { slow = true; exit = 1; fails = [ "services.promised" ]; cause = "relative.service"; } (only "relative" {
       description = "Its program's path is relative";

@@ -728,6 +728,17 @@ fn restarting(name: &str, restarts: u32, code: i32) -> Unit {
 }
 
 #[test]
+fn without_accounts_nobody_is_missed() {
+    // A machine that stands still answers nothing.
+    let mut silent = guest();
+    silent.facts.accounts.clear();
+    silent.facts.gaps.insert("accounts".into(), "no answer in time".into());
+    silent.seen = Desktop { way: Way::None(no_user("alice")), ..Desktop::default() };
+    let judged = silent.judged();
+    assert!(judged.values().all(|(status, _)| *status == Status::Unknown), "{judged:#?}");
+}
+
+#[test]
 fn a_unit_that_is_started_again_and_again() {
     let of = |unit: Unit| {
         let mut guest = guest();
