@@ -1,6 +1,7 @@
 //! A guest that did not come up. It fails only with evidence from the guest itself: a panic, emergency mode, a
 //! power-off, a job or a snippet that is stuck. A deadline alone proves nothing: the host may be slow.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -93,6 +94,19 @@ pub fn has_given_up(lines: &[String]) -> Option<End> {
         return Some(End::Panicked);
     }
     lines.iter().any(|line| EMERGENCY_PROMPT.is_match(line)).then_some(End::Deadline)
+}
+
+static STALLED: LazyLock<Regex> = LazyLock::new(|| pattern(r"rcu:\W*(\d+)-\S*: \(.*\bsoftirq=(\d+/\d+)"));
+
+/// The line by which the kernel shows that a processor stands still: it has done nothing at all from one of the kernel's
+/// reports to the next, some twenty seconds later.
+pub fn lost_processor(lines: &[String]) -> Option<&str> {
+    let mut done = BTreeMap::new();
+    let lost = lines.iter().find(|line| {
+        let Some(found) = STALLED.captures(line) else { return false };
+        done.insert(found[1].to_owned(), found[2].to_owned()).as_deref() == Some(&found[2])
+    });
+    lost.map(String::as_str)
 }
 
 /// Judges a guest that did not come up.
@@ -392,6 +406,24 @@ mod tests {
             .collect();
         assert_eq!(told.len(), 1, "{told:?}");
         (told[0].clone(), verdict(&judgement.results).exit)
+    }
+
+    #[test]
+    fn a_processor_that_the_emulation_lost() {
+        let report = |cpu: u32, done: u32| {
+            format!(
+                "[  304.13] rcu: \t{cpu}-...!: (0 ticks this GP) idle=40b0/0/0x0 softirq={done}/{done} fqs=1 (false positive?)"
+            )
+        };
+        let other = "[  304.13] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:";
+        let is_lost = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+            lost_processor(&lines).is_some()
+        };
+        assert!(is_lost(&[other, &report(0, 4836), other, &report(0, 4836)]));
+        // It stood for a while, and went on; another one did.
+        assert!(!is_lost(&[other, &report(0, 4836), other, &report(0, 4840), other]));
+        assert!(!is_lost(&[other, &report(0, 4836), other, &report(1, 4836), other]));
     }
 
     #[test]

@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use catalog::Selection;
-pub use comedown::{End, NoBoot, has_given_up, judge_no_boot};
+pub use comedown::{End, NoBoot, has_given_up, judge_no_boot, lost_processor};
 pub use plan::{Plan, WantedPort, plan};
 pub use script::{is_answered, is_as_expected};
 pub use services::port_awaited;
