@@ -45,6 +45,7 @@ use serde_json::Value;
 
 pub use catalog::Selection;
 pub use comedown::{End, NoBoot, has_given_up, judge_no_boot, lost_processor};
+pub use network::lease_awaited;
 pub use plan::{Plan, WantedPort, plan};
 pub use script::{is_answered, is_as_expected};
 pub use services::port_awaited;
@@ -158,13 +159,15 @@ pub fn may_recover(facts: &Facts, settle: Duration) -> bool {
     facts.units.iter().any(|unit| services::second_try(unit, facts.now_us, settle_us).is_some())
 }
 
-/// How long a lease may still take to come, where a card has no address yet although something is there that gets one:
-/// 10 s from the boot's end, or half the boot's length (a machine that took its time to boot, on a busy host, takes its
-/// time for a lease). `None`: nothing to wait for.
-pub fn lease_needed(facts: &Facts) -> Option<Duration> {
+/// How long a lease may still take to come though the guest has nothing to do, where a card has no address yet although
+/// something is there that gets one: 10 s from the boot's end, or half the boot's length (a machine that took its time to
+/// boot, on a busy host, takes its time for a lease). `None`: nothing to wait for.
+///
+/// `no_router`: as in [`Context`].
+pub fn lease_needed(facts: &Facts, no_router: bool) -> Option<Duration> {
     let lease_us = (facts.manager.finish_us / 2).max(10_000_000);
     let left = lease_us.saturating_sub(facts.now_us.saturating_sub(facts.manager.finish_us));
-    (network::is_waiting_for_an_address(facts) && left > 0).then_some(Duration::from_micros(left))
+    lease_awaited(facts, no_router).then_some(Duration::from_micros(left))
 }
 
 /// Judges a guest that could be looked into.

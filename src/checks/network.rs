@@ -16,12 +16,14 @@ const MANAGERS: [&str; 4] =
 
 /// Whether there is no address or route yet, and somebody who is likely to get one. There may not even be a card yet: udev is
 /// not waited for by everybody.
-pub(super) fn is_waiting_for_an_address(facts: &Facts) -> bool {
+///
+/// `no_router`: as in [`super::Context`].
+pub fn lease_awaited(facts: &Facts, no_router: bool) -> bool {
     let has_address = facts.network.addresses.values().any(|list| !list.is_empty());
     let managed = MANAGERS.iter().any(|name| facts.unit(name).is_some_and(is_active));
     !facts.gaps.contains_key("network")
         && facts.manager.finish_us > 0
-        && (!has_address || facts.network.default_routes.is_empty())
+        && (!has_address || !no_router && facts.network.default_routes.is_empty())
         && managed
 }
 

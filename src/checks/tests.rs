@@ -1605,9 +1605,17 @@ fn settling_counts_from_each_units_own_start() {
         facts.manager.finish_us = NOW - 4_000_000;
     });
     // Half of the 56 s that the boot took, less the 4 s that are over.
-    assert_eq!(lease_needed(&no_lease.looks.first), Some(Duration::from_secs(24)));
+    assert_eq!(lease_needed(&no_lease.looks.first, false), Some(Duration::from_secs(24)));
     assert_eq!(needed(no_lease), None);
-    assert_eq!(lease_needed(&guest().looks.first), None);
+    assert_eq!(lease_needed(&guest().looks.first, false), None);
+    // A look that took longer than that: nothing is left, but nobody has waited for it yet.
+    let no_route = guest().facts(|facts| {
+        facts.network.default_routes.clear();
+        facts.manager.finish_us = NOW - 40_000_000;
+    });
+    assert_eq!(lease_needed(&no_route.looks.first, false), Some(Duration::ZERO));
+    // A sandbox that offers no router.
+    assert_eq!(lease_needed(&no_route.looks.first, true), None);
 }
 
 // --- anything at all ---

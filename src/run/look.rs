@@ -32,11 +32,14 @@ const JOURNAL_LIMIT: usize = 8 << 20;
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
 /// How much longer than its restart takes a service that failed only once is given, with hardware virtualisation.
 const SECOND_TRY: Duration = Duration::from_secs(30);
+/// The longest that a guest which is at work may take for an address and a route, with hardware virtualisation: its card
+/// may still have to be found.
+const LEASE: Duration = Duration::from_secs(20);
 /// Between two looks at the network while a lease is waited for.
 const LEASE_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest that a service may take after the boot until it listens, with hardware virtualisation.
 const LISTENS: Duration = Duration::from_secs(60);
-/// How long a guest may do nothing before who does not listen is taken for one that never will.
+/// How long a guest may do nothing before what has not come by then is taken for what never will.
 const IDLE: Duration = Duration::from_secs(5);
 /// Between two looks at who listens. Nothing tells of a socket that somebody begins to listen on.
 const LISTENS_INTERVAL: Duration = Duration::from_millis(250);
@@ -149,7 +152,7 @@ impl Look<'_> {
         let now = Instant::now();
         let settled = checks::settle_needed(self.plan, &first, settle).map(|wait| now + wait);
         let recovered = settled.map(|settled| settled + SECOND_TRY.mul_f64(self.scale()));
-        let leased = checks::lease_needed(&first).map(|wait| now + wait);
+        let leased = checks::lease_needed(&first, self.no_router).map(|wait| now + wait);
         let before = |end: Option<Instant>| end.is_some_and(|end| Instant::now() < end);
         loop {
             let facts = later.as_ref().unwrap_or(&first);
@@ -158,16 +161,13 @@ impl Look<'_> {
                 self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
                 tokio::time::sleep(wait).await;
                 later = Some(self.look_again(guest, &wanted, &first).await);
-            } else if before(leased) && checks::lease_needed(facts).is_some() {
-                // Units settle when their time is over; a lease comes when it comes, and changes nothing else.
-                self.events.doing("waiting for the network's address");
-                tokio::time::sleep(LEASE_INTERVAL).await;
-                if let Ok(network) = guest.network(&self.limits()).await {
-                    later = Some(Facts { network, ..facts.clone() });
-                }
             } else {
                 break;
             }
+        }
+        if let Some(leased) = leased {
+            let facts = later.take().unwrap_or_else(|| first.clone());
+            later = Some(self.lease(guest, facts, leased).await);
         }
         if let Some(facts) = &mut later
             && checks::may_recover(&first, settle)
@@ -181,6 +181,30 @@ impl Look<'_> {
             facts.network.resolves = guest.resolve(wanted.resolve.as_deref(), &self.limits()).await.unwrap_or(None);
         }
         Ok((Looks { first, later, ..Looks::default() }, seen_at))
+    }
+
+    /// Waits for an address and a route, which change nothing else: until `due`, and on while the guest is at work.
+    async fn lease(&self, guest: &Guest, mut facts: Facts, due: Instant) -> Facts {
+        let longest = due.max(Instant::now() + LEASE.mul_f64(self.scale()));
+        let limits = self.limits();
+        let mut rest = Rest::default();
+        while checks::lease_awaited(&facts, self.no_router) {
+            let has_rested = rest.glance(guest.worked(limits.patience).await.ok()) >= IDLE;
+            let now = Instant::now();
+            if now >= longest || now >= due && has_rested {
+                break;
+            }
+            self.events.doing("waiting for the network's address");
+            tokio::time::sleep(LEASE_INTERVAL).await;
+            if let Ok(network) = guest.network(&limits).await {
+                if network.addresses != facts.network.addresses {
+                    // What follows an address, a route, follows from here.
+                    rest = Rest::default();
+                }
+                facts.network = network;
+            }
+        }
+        facts
     }
 
     /// Waits until somebody listens on all ports that are asked for, as long as that may come.

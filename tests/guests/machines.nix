@@ -366,6 +366,22 @@ let
       }; }; }
     ))
 
+    # What is at work after the boot's end sets up the network when it is done.
+    (guest "trap-late-lease" { slow = true; exit = 0; } {
+      config = {
+        environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=wlan\n\n[Network]\nDHCP=ipv4";
+        systemd.services.provision = service "Provisions the network" ''
+          now() { cut -d. -f1 /proc/uptime; }
+          systemctl is-system-running --wait
+          begin=$(now)
+          while [ $(now) -lt $((begin + 25)) ]; do :; done
+          mkdir -p /run/systemd/network
+          printf '[Match]\nType=ether\n\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n' > /run/systemd/network/10-lan.network
+          networkctl reload
+          exec sleep infinity
+        '';
+      };
+    })
     # Noise without end on the console harms nobody.
     (guest "trap-console-flood" { slow = true; exit = 0; } (only "chatty" (service "Floods the console" "exec yes 'all work and no play makes a dull console' > /dev/console")))
   ];
@@ -516,6 +532,9 @@ let
   brokenNetwork = [
     (guest "no-address" { exit = 1; fails = [ "network.address" ]; cause = "address"; } {
       config.environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\n\n[Network]\nDHCP=no\nLinkLocalAddressing=no";
+    })
+    (guest "no-route" { exit = 1; fails = [ "network.route" ]; cause = "no default route"; } {
+      config.environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\n\n[Network]\nAddress=10.0.2.15/24\nLinkLocalAddressing=no";
     })
     (guest "no-dns" { exit = 1; fails = [ "network.dns" ]; cause = "resolv.conf"; } { config.networking.nameservers = [ ]; })
     # net-invalid-ruleset-means-no-firewall
