@@ -35,7 +35,7 @@ impl Repository {
         let repository = Self::new();
         let flake = format!(
             "{{ outputs = _: {{ nixosConfigurations.laptop = (builtins.getFlake \"path:{}\").nixosConfigurations.{guest}; }}; }}",
-            harness::guests().display()
+            harness::guests().display().to_string().replace(' ', "%20")
         );
         fs::write(repository.root().join("flake.nix"), flake).expect("a file");
         repository.commit();
