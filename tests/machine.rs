@@ -39,7 +39,7 @@ impl Bench {
         std::fs::create_dir(&artifacts).unwrap();
         let runner = guard.path().join("run-empty-vm");
         let script = format!(
-            "#!/bin/sh\necho runner says hello >&2\nexec {} -machine accel=kvm:tcg -cpu max -m 64 -smp 1 -nic none $QEMU_OPTS \"$@\"\n",
+            "#!/bin/sh\necho runner says hello >&2\nexec '{}' -machine accel=kvm:tcg -cpu max -m 64 -smp 1 -nic none $QEMU_OPTS \"$@\"\n",
             qemu.display()
         );
         std::fs::write(&runner, script).unwrap();
