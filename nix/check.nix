@@ -47,8 +47,8 @@ let
   ask =
     want:
     let
-      answer = import ../src/build/machine.nix {
-        promises = import ../src/build/promises.nix;
+      answer = import ../src/nix/machine.nix {
+        expectations = import ../src/nix/expectations.nix;
         inherit specialisation want vmOnly;
       } nixosConfiguration;
     in
@@ -58,10 +58,10 @@ let
       answer.${want};
   runner = (ask "runner").out;
   toplevel = ask "toplevel";
-  answered = ask "promises";
-  promised = if answered == null then throw "lib.check: this is no NixOS configuration" else answered;
+  answered = ask "expectations";
+  expected = if answered == null then throw "lib.check: this is no NixOS configuration" else answered;
 
-  host = if promised.host_name == null then "nixos" else promised.host_name;
+  host = if expected.host_name == null then "nixos" else expected.host_name;
   called =
     if name != null then
       name
@@ -75,13 +75,13 @@ let
   );
 
   quote = word: "'${replaceStrings [ "'" ] [ "'\\''" ] word}'";
-  # toFile takes no text that depends on a build, and so proves that the promises do not.
+  # toFile takes no text that depends on a build, and so proves that the expectations do not.
   words = [
     runner
     "--name"
     called
-    "--promises"
-    (builtins.toFile "nixbox-promises.json" (toJSON promised))
+    "--expectations"
+    (builtins.toFile "nixbox-expectations.json" (toJSON expected))
   ]
   ++ (
     if config == null then

@@ -69,7 +69,7 @@ fn clean_in(base: &Path, dry_run: bool) -> Vec<Cleaned> {
 mod tests {
     use super::*;
     use crate::machine::rundir::RunDir;
-    use crate::names::run_file;
+    use crate::model::run_file;
 
     #[test]
     fn only_what_nobody_owns_is_removed() {

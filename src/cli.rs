@@ -9,14 +9,12 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::agent::Agent;
-use crate::build::NixFlags;
-use crate::channel::Transport;
 use crate::config::Memory;
 use crate::failure::{self, Failure};
 use crate::machine::window::Display;
-use crate::machine::{AccelWish, NetworkPolicy};
-use crate::names::{EXIT_CODES, Exit};
-use crate::target::Shard;
+use crate::model::{AccelChoice, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
+use crate::nix::NixFlags;
+use crate::resolve::Shard;
 
 /// What `--help` and the manual page show.
 pub const EXAMPLES: &str = "\
@@ -127,9 +125,9 @@ pub struct TryArgs {
     /// The configuration of nixbox [default: nixbox.toml beside the flake]
     #[arg(long, value_name = "FILE", help_heading = "Checks")]
     pub config: Option<PathBuf>,
-    /// What the configuration promises, as JSON: for a runner that was built elsewhere (lib.check of nixbox's flake)
+    /// What the configuration expects, as JSON: for a runner that was built elsewhere (lib.check of nixbox's flake)
     #[arg(long, value_name = "FILE", help_heading = "Checks")]
-    pub promises: Option<PathBuf>,
+    pub expectations: Option<PathBuf>,
     /// What a runner is called in the report, and in nixbox.toml: [host.NAME] [default: as in run-NAME-vm, and no table]
     #[arg(long, value_name = "NAME", help_heading = "Checks")]
     pub name: Option<String>,
@@ -148,7 +146,7 @@ pub struct TryArgs {
 
     /// How QEMU runs the guest's code [default: auto]
     #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
-    pub accel: Option<AccelWish>,
+    pub accel: Option<AccelChoice>,
     /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, with a desktop at least 2G]
     #[arg(long, value_name = "SIZE", value_parser = Memory::parse, help_heading = "Machine")]
     pub memory: Option<Memory>,
@@ -163,7 +161,7 @@ pub struct TryArgs {
     pub network: Option<NetworkPolicy>,
     /// The way into the guest [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
-    pub transport: Option<Transport>,
+    pub transport: Option<TransportKind>,
     /// Leave the VM up after the verdict and print how to reach it, until Ctrl-C
     #[arg(long, help_heading = "Machine")]
     pub keep: bool,
@@ -236,7 +234,7 @@ pub struct MatrixArgs {
 
     /// How QEMU runs the guests' code [default: auto]
     #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
-    pub accel: Option<AccelWish>,
+    pub accel: Option<AccelChoice>,
     /// How long boot and checks of each host may take: 90, 90s, 10m [default: by accelerator]
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Machine")]
     pub timeout: Option<Duration>,
@@ -245,7 +243,7 @@ pub struct MatrixArgs {
     pub network: Option<NetworkPolicy>,
     /// The way into the guests [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
-    pub transport: Option<Transport>,
+    pub transport: Option<TransportKind>,
     /// Run the flake's runners without a jail. They are code from the flake, run as you
     #[arg(long, help_heading = "Machine")]
     pub no_jail: bool,
@@ -349,7 +347,7 @@ pub struct DemoArgs {
     pub save: Option<PathBuf>,
     /// How QEMU runs the guest's code [default: auto]
     #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
-    pub accel: Option<AccelWish>,
+    pub accel: Option<AccelChoice>,
     /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, or 4G where the host has twice that]
     #[arg(long, value_name = "SIZE", value_parser = Memory::parse, help_heading = "Machine")]
     pub memory: Option<Memory>,
@@ -361,7 +359,7 @@ pub struct DemoArgs {
     pub network: Option<NetworkPolicy>,
     /// The way into the guest [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
-    pub transport: Option<Transport>,
+    pub transport: Option<TransportKind>,
     /// Run the flake's runner without a jail. It is code from the flake, run as you
     #[arg(long, help_heading = "Machine")]
     pub no_jail: bool,
@@ -695,8 +693,8 @@ mod tests {
             "audio.tone",
             "--config",
             "other.toml",
-            "--promises",
-            "promises.json",
+            "--expectations",
+            "expectations.json",
             "--name",
             "laptop@hyprland",
             "--accel",
@@ -729,13 +727,13 @@ mod tests {
         assert_eq!(arguments.target.as_deref(), Some(".#laptop"));
         assert_eq!(arguments.only, ["boot", "services.failed-units", "users"]);
         assert_eq!(arguments.skip, ["audio.tone"]);
-        assert_eq!(arguments.promises, Some("promises.json".into()));
+        assert_eq!(arguments.expectations, Some("expectations.json".into()));
         assert_eq!(arguments.name.as_deref(), Some("laptop@hyprland"));
-        assert_eq!(arguments.accel, Some(AccelWish::Tcg));
+        assert_eq!(arguments.accel, Some(AccelChoice::Tcg));
         assert_eq!(arguments.memory, Some(Memory(2048)));
         assert_eq!(arguments.timeout, Some(Duration::from_secs(600)));
         assert_eq!(arguments.network, Some(NetworkPolicy::User));
-        assert_eq!(arguments.transport, Some(Transport::VirtioSerial));
+        assert_eq!(arguments.transport, Some(TransportKind::VirtioSerial));
         assert_eq!(
             arguments.report,
             [
@@ -800,7 +798,7 @@ mod tests {
         let run = arguments.as_try("github:a/b#web".to_owned());
         assert_eq!(run.skip, ["audio", "desktop"]);
         assert!(run.vm_only && run.fresh && run.no_jail && run.nix.impure && run.timeout.is_some() && !run.keep);
-        assert_eq!((run.accel, run.network), (Some(AccelWish::Tcg), Some(NetworkPolicy::User)));
+        assert_eq!((run.accel, run.network), (Some(AccelChoice::Tcg), Some(NetworkPolicy::User)));
     }
 
     #[test]

@@ -15,11 +15,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::channel::Transport;
-use crate::checks::catalog;
-use crate::failure::{self, Failure, nearest};
-use crate::machine::{AccelWish, NetworkPolicy};
-use crate::names;
+use crate::failure::{self, Failure};
+use crate::model;
+use crate::model::{AccelChoice, CheckId, NetworkPolicy, TransportKind, is_script_name};
+use crate::text::nearest;
 
 /// How long a unit has to stay active before it counts as settled, unless `[checks] settle` says otherwise.
 const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
@@ -92,7 +91,7 @@ struct File {
     machine: Machine,
     /// What is expected, and how long things may take.
     checks: Checks,
-    /// Units that must be active, besides those that the configuration promises.
+    /// Units that must be active, besides those that the configuration expects.
     units: Vec<UnitName>,
     /// Ports that somebody must listen on: `80`, `"53/udp"`.
     ports: Vec<Port>,
@@ -118,7 +117,7 @@ struct Host {
     machine: Machine,
     /// What is expected, and how long things may take.
     checks: Checks,
-    /// Units that must be active, besides those that the configuration promises.
+    /// Units that must be active, besides those that the configuration expects.
     units: Vec<UnitName>,
     /// Ports that somebody must listen on: `80`, `"53/udp"`.
     ports: Vec<Port>,
@@ -147,9 +146,9 @@ pub struct Machine {
     /// How long the boot may take in all: `"10min"`. As it is, not scaled.
     pub timeout: Option<Time>,
     /// The accelerator.
-    pub accel: Option<AccelWish>,
+    pub accel: Option<AccelChoice>,
     /// The way into the guest.
-    pub transport: Option<Transport>,
+    pub transport: Option<TransportKind>,
 }
 
 /// What is expected, and how long things may take.
@@ -160,7 +159,7 @@ struct Checks {
     settle: Option<Time>,
     /// The longest boot that is accepted on hardware virtualisation (scaled elsewhere). Default: any.
     boot_time: Option<Time>,
-    /// Units that must be active, besides those that the configuration promises.
+    /// Units that must be active, besides those that the configuration expects.
     units: Vec<UnitName>,
     /// Ports that somebody must listen on: `80`, `"53/udp"`.
     ports: Vec<Port>,
@@ -471,8 +470,7 @@ text!(
     Id,
     json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" }),
     |text| {
-        let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if !text.is_empty() && text.len() <= 64 && text.chars().all(fine) {
+        if text.len() <= 64 && is_script_name(&text) {
             Ok(text)
         } else {
             Err(format!("{text:?} is no id: up to 64 letters, digits, \"-\" and \"_\""))
@@ -532,10 +530,10 @@ text!(
     json_schema!({ "type": "string", "description": "A check's id, or CHECK:ITEM such as \"services.failed-units:foo.service\"." }),
     |text| {
         let id = text.split_once(':').map_or(text.as_str(), |(id, _)| id);
-        if catalog::is_id(id) {
+        if id.parse::<CheckId>().is_ok() {
             Ok(text)
         } else {
-            Err(format!("no check has the id {id:?}{}", did_you_mean(nearest(id, catalog::ids()))))
+            Err(format!("no check has the id {id:?}{}", did_you_mean(nearest(id, CheckId::rows().map(|row| row.name)))))
         }
     }
 );
@@ -682,7 +680,7 @@ const FLAGS_ONLY: [(&str, &str); 14] = [
 pub fn load(explicit: Option<&Path>, flake_dir: Option<&Path>) -> failure::Result<Config> {
     let path = match (explicit, flake_dir) {
         (Some(path), _) => path.to_owned(),
-        (None, Some(dir)) => dir.join(names::CONFIG_FILE),
+        (None, Some(dir)) => dir.join(model::CONFIG_FILE),
         (None, None) => return Ok(Config::default()),
     };
     let text = match read_bounded(&path) {
@@ -694,7 +692,7 @@ pub fn load(explicit: Option<&Path>, flake_dir: Option<&Path>) -> failure::Resul
             return Err(Failure::usage(format!("{} cannot be read", path.display())).why(error));
         }
     };
-    let shown = if explicit.is_some() { path.display().to_string() } else { names::CONFIG_FILE.to_owned() };
+    let shown = if explicit.is_some() { path.display().to_string() } else { model::CONFIG_FILE.to_owned() };
     let mut config = Config::parse(&text, &shown)?;
     config.path = Some(path);
     Ok(config)
@@ -741,7 +739,7 @@ impl Config {
     /// # Errors
     /// Exit 2, with what is wrong.
     pub fn from_json(value: serde_json::Value) -> failure::Result<Self> {
-        let file = serde_json::from_value(value).map_err(|error| explain(&error.to_string(), names::CONFIG_FILE))?;
+        let file = serde_json::from_value(value).map_err(|error| explain(&error.to_string(), model::CONFIG_FILE))?;
         Ok(Self { path: None, file })
     }
 
@@ -835,7 +833,7 @@ fn explain(message: &str, place: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Exit;
+    use crate::model::Exit;
 
     fn fails(text: &str) -> String {
         let failure = Config::parse(text, "nixbox.toml").expect_err(text);

@@ -2,42 +2,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::report::CheckResult;
-
-/// A stage of a run, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// What the user named becomes a target.
-    Resolve,
-    /// nix evaluates.
-    Evaluate,
-    /// nix builds.
-    Build,
-    /// From the runner's start to PID 1's `READY=1`.
-    Boot,
-    /// The guest is looked at, units settle.
-    Look,
-    /// Screen, journal, quit.
-    Stop,
-}
-
-impl Phase {
-    /// One word for people.
-    pub fn label(self) -> &'static str {
-        match self {
-            Phase::Resolve => "resolve",
-            Phase::Evaluate => "evaluate",
-            Phase::Build => "build",
-            Phase::Boot => "boot",
-            Phase::Look => "look",
-            Phase::Stop => "stop",
-        }
-    }
-}
+use crate::model::{CheckResult, Phase};
 
 /// What a stage tells while it works.
 #[derive(Debug, Clone)]

@@ -3,15 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::names::Exit;
+use crate::model::{CheckId, Exit, Report, Stage, Verdict};
 
 /// A failure that ends a run. Texts are lower-case fragments; the advice stands on its own `hint:` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The exit code, which also says whose fault it is.
     pub exit: Exit,
-    /// The id of the check that this failure stands for (`build.eval`, `boot.panic`), where there is one.
-    pub check: Option<&'static str>,
+    /// The check that this failure stands for (`build.eval`, `boot.panic`), where there is one.
+    pub check: Option<CheckId>,
     /// What did not work, one line.
     pub what: String,
     /// Why, as far as known: may be many lines (nix's error, the log's tail).
@@ -38,14 +38,40 @@ impl Failure {
         Self::new(Exit::Unknown, what)
     }
 
-    /// The configuration does not evaluate or build: exit 3, for the check with this id.
-    pub fn build(check: &'static str, what: impl Into<String>) -> Self {
-        Self { check: Some(check), ..Self::new(Exit::Build, what) }
+    /// The configuration fails this check, with that check's exit code.
+    pub fn check(check: CheckId, what: impl Into<String>) -> Self {
+        Self { exit: check.exit(), check: Some(check), ..Self::new(Exit::Build, what) }
     }
 
     /// Interrupted by the user: exit 130.
     pub fn interrupted() -> Self {
         Self::new(Exit::Interrupted, "interrupted")
+    }
+
+    /// The stage that it ended: that of its check, where it stands for one.
+    pub fn stage(&self) -> Option<Stage> {
+        let by_exit = match self.exit {
+            Exit::Build => Some(Stage::Build),
+            Exit::Boot => Some(Stage::Boot),
+            Exit::CheckFailed => Some(Stage::Check),
+            Exit::Pass | Exit::Unknown => Some(Stage::Host),
+            Exit::Usage | Exit::Interrupted => None,
+        };
+        self.check.map(CheckId::stage).or(by_exit)
+    }
+
+    /// Makes it the verdict of a report.
+    pub fn decide(&self, report: &mut Report) {
+        // A failure is never a pass, whatever it says of itself.
+        let exit = if self.exit == Exit::Pass { Exit::Unknown } else { self.exit };
+        report.verdict = match exit {
+            Exit::Build | Exit::Boot | Exit::CheckFailed => Verdict::Fail,
+            Exit::Pass | Exit::Unknown | Exit::Usage | Exit::Interrupted => Verdict::Unknown,
+        };
+        (report.stage, report.exit) = (self.stage(), exit.code());
+        report.cause = Some(self.what.clone());
+        report.detail.clone_from(&self.why);
+        report.hint.clone_from(&self.hint);
     }
 
     /// Adds the reason.
@@ -97,12 +123,26 @@ impl std::error::Error for Failure {}
 /// What a stage returns.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// The nearest of `known` to what was typed, if it is near enough to be meant.
-pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(typed, name), name))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_says_the_verdict_and_the_stage() {
+        let of = |failure: Failure| {
+            let mut report = Report::new("x", SystemTime::UNIX_EPOCH);
+            failure.decide(&mut report);
+            (report.verdict, report.stage, report.exit)
+        };
+        assert_eq!(of(Failure::check(CheckId::BuildAttribute, "x")), (Verdict::Fail, Some(Stage::Evaluate), 3));
+        assert_eq!(of(Failure::check(CheckId::BuildEval, "x")), (Verdict::Fail, Some(Stage::Evaluate), 3));
+        assert_eq!(of(Failure::check(CheckId::BuildDerivation, "x")), (Verdict::Fail, Some(Stage::Build), 3));
+        assert_eq!(of(Failure::new(Exit::Boot, "x")), (Verdict::Fail, Some(Stage::Boot), 4));
+        assert_eq!(of(Failure::host("x")), (Verdict::Unknown, Some(Stage::Host), 5));
+        assert_eq!(of(Failure::new(Exit::Pass, "x")), (Verdict::Unknown, Some(Stage::Host), 5));
+        assert_eq!(of(Failure::usage("x")), (Verdict::Unknown, None, 2));
+        assert_eq!(of(Failure::interrupted()), (Verdict::Unknown, None, 130));
+    }
 }

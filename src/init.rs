@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::cli::InitArgs;
 use crate::failure::{Failure, Result};
-use crate::target::{git_root, listed};
+use crate::resolve::{git_root, listed};
 use crate::text::{command_line, quote};
 
 /// A file of a template.
@@ -252,7 +252,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::names::Exit;
+    use crate::model::Exit;
 
     fn arguments(template: Option<&str>, dir: &Path) -> InitArgs {
         InitArgs { template: template.map(str::to_owned), dir: dir.to_owned() }

@@ -33,9 +33,7 @@
 //! * a port, a file name, an exit code, a schema version: [`names`]
 
 pub mod agent;
-pub mod build;
 pub mod cache;
-pub mod channel;
 pub mod checks;
 pub mod clean;
 pub mod cli;
@@ -49,9 +47,11 @@ pub mod init;
 pub mod interrupt;
 pub mod machine;
 pub mod manual;
-pub mod names;
+pub mod model;
+pub mod nix;
 pub mod report;
+pub mod resolve;
 pub mod run;
 pub mod signal;
-pub mod target;
 pub mod text;
+pub mod transport;

@@ -12,7 +12,7 @@ use nixbox::cli::{self, Cli, Command, EXAMPLES, HookAction, HookArgs, MatrixArgs
 use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
-use nixbox::names::Exit;
+use nixbox::model::Exit;
 use nixbox::report::display::{Display, Mode};
 use nixbox::report::{json, output};
 use nixbox::run::Outcome;
@@ -46,7 +46,7 @@ fn tell(failure: &Failure) -> ExitCode {
 
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Try(arguments) if arguments.list_checks => print(&nixbox::checks::catalog::table()),
+        Command::Try(arguments) if arguments.list_checks => print(&nixbox::checks::explain::table()),
         Command::Try(arguments) => {
             try_(&arguments, async |events, interrupt| nixbox::run::try_(&arguments, events, interrupt).await)
         }
@@ -116,7 +116,7 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
         let agent = arguments.for_agent;
         let agent_gone = async move {
             match agent {
-                Some(pid) => nixbox::agent::life::gone(pid).await,
+                Some(pid) => nixbox::agent::parent_watch::gone(pid).await,
                 None => pending().await,
             }
         };

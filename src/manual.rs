@@ -5,7 +5,7 @@ use std::io;
 use clap::Command;
 use clap_mangen::Man;
 
-use crate::names::EXIT_CODES;
+use crate::model::EXIT_CODES;
 
 /// The page, made from the command line's own definition: `nixbox man | man -l -`.
 ///

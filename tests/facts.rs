@@ -1,17 +1,17 @@
-//! The pure judging over facts of guests: each `tests/fixtures/facts/NAME.json` says what was promised and seen, and
+//! The pure judging over facts of guests: each `tests/fixtures/facts/NAME.json` says what was expected and seen, and
 //! what must be said of it.
 //!
 //! ```json
 //! {
-//!   "promises": {}, "settings": {}, "host": "web",
-//!   "looks": { "first": {}, "later": null, "console": [] },
-//!   "no_boot": { "end": "deadline", "console_tail": [], "status": null, "facts": null, "seconds": 60.0, "accelerator": "tcg" },
+//!   "expectations": {}, "settings": {}, "host": "web",
+//!   "observations": { "first": {}, "later": null, "console": [] },
+//!   "boot_failure": { "end": "deadline", "console_tail": [], "status": null, "facts": null, "seconds": 60.0, "accelerator": "tcg" },
 //!   "context": { "accelerator": "tcg", "network": "off" },
 //!   "expect": { "exit": 1, "fails": ["services.failed-units"], "not_tested": ["fwupd"], "says": ["exit code 1"], "warns": [] }
 //! }
 //! ```
 //!
-//! `settings` holds what `nixbox.toml` would; `looks` or `no_boot` is given. `fails` are all ids that fail, in any
+//! `settings` holds what `nixbox.toml` would; `observations` or `boot_failure` is given. `fails` are all ids that fail, in any
 //! order; each of `not_tested` is part of an entry (`WHAT: WHY`), and without any, nothing may be set aside; each of
 //! `says` is part of a failure's summary or detail; `warns` are ids that at least warn.
 
@@ -20,25 +20,27 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use nixbox::build::promises::Promises;
-use nixbox::checks::{Context, Looks, NoBoot, Selection, counts_as_failure, judge, judge_no_boot, plan, verdict};
+use nixbox::checks::{
+    BootFailure, Context, Observations, Selection, counts_as_failure, judge, judge_boot_failure, plan, verdict,
+};
 use nixbox::config::Config;
-use nixbox::report::Status;
+use nixbox::model::{CheckId, Status};
+use nixbox::nix::expectations::Expectations;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fixture {
     #[serde(default)]
-    promises: Promises,
+    expectations: Expectations,
     #[serde(default)]
     settings: Option<serde_json::Value>,
     #[serde(default)]
     host: Option<String>,
     #[serde(default)]
-    looks: Option<Looks>,
+    observations: Option<Observations>,
     #[serde(default)]
-    no_boot: Option<NoBoot>,
+    boot_failure: Option<BootFailure>,
     #[serde(default)]
     context: Context,
     expect: Expect,
@@ -49,13 +51,13 @@ struct Fixture {
 struct Expect {
     #[serde(default)]
     exit: Option<u8>,
-    fails: Vec<String>,
+    fails: Vec<CheckId>,
     #[serde(default)]
     not_tested: Vec<String>,
     #[serde(default)]
     says: Vec<String>,
     #[serde(default)]
-    warns: Vec<String>,
+    warns: Vec<CheckId>,
 }
 
 /// What is wrong with what is said of this fixture, if anything.
@@ -66,21 +68,21 @@ fn complaints(path: &Path) -> Vec<String> {
         Err(error) => return vec![format!("no fixture: {error}")],
     };
     let config = Config::from_json(fixture.settings.unwrap_or_else(|| serde_json::json!({}))).unwrap();
-    let host = fixture.host.or(fixture.promises.host_name.clone()).unwrap_or_default();
+    let host = fixture.host.or(fixture.expectations.host_name.clone()).unwrap_or_default();
     let mut settings = config.settings_for(&host);
     settings.machine.network = Some(fixture.context.network);
-    let plan = plan(&fixture.promises, &settings, &Selection::default());
-    let judgement = match (&fixture.looks, &fixture.no_boot) {
-        (Some(looks), None) => judge(&plan, looks, &fixture.context),
-        (None, Some(evidence)) => judge_no_boot(&plan, evidence),
-        _ => return vec!["give either looks or no_boot".to_owned()],
+    let plan = plan(&fixture.expectations, &settings, &Selection::default());
+    let judgement = match (&fixture.observations, &fixture.boot_failure) {
+        (Some(observations), None) => judge(&plan, observations, &fixture.context),
+        (None, Some(evidence)) => judge_boot_failure(&plan, evidence),
+        _ => return vec!["give either observations or boot_failure".to_owned()],
     };
 
     let mut wrong = Vec::new();
     let expect = fixture.expect;
     let fails: Vec<_> = judgement.results.iter().filter(|result| counts_as_failure(result)).collect();
-    let ids: BTreeSet<&str> = fails.iter().map(|result| result.id.as_str()).collect();
-    let expected: BTreeSet<&str> = expect.fails.iter().map(String::as_str).collect();
+    let ids: BTreeSet<CheckId> = fails.iter().map(|result| result.id).collect();
+    let expected: BTreeSet<CheckId> = expect.fails.into_iter().collect();
     if ids != expected {
         let told: Vec<_> = fails.iter().map(|result| format!("{}: {}", result.id, result.summary)).collect();
         wrong.push(format!("fails {ids:?}, expected {expected:?}: {told:#?}"));

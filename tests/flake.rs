@@ -148,7 +148,7 @@ fn makes_checks() -> Result<(), Failed> {
              special = check {{ specialisation = \"with spaces\"; }}; \
              told = check {{ config = root + \"/tests/guests/nixbox.toml\"; arguments = [ \"--only\" \"it's\" 3 ]; }}; \
            }}; \
-           file = script: builtins.elemAt (builtins.match \".* '--promises' '([^']*)'.*\" script) 0; \
+           file = script: builtins.elemAt (builtins.match \".* '--expectations' '([^']*)'.*\" script) 0; \
          in {{ \
            pairs = builtins.mapAttrs (_: pair: {{ \
              inherit (pair.report) name system requiredSystemFeatures buildCommand drvPath; \
@@ -157,7 +157,7 @@ fn makes_checks() -> Result<(), Failed> {
              reads = pair.check.report == pair.report; \
              checkFeatures = pair.check.requiredSystemFeatures or null; \
            }}) all; \
-           promises = builtins.fromJSON (builtins.readFile (file all.usual.report.buildCommand)); \
+           expectations = builtins.fromJSON (builtins.readFile (file all.usual.report.buildCommand)); \
            vm = config.system.build.vm.outPath; \
            toplevel = config.system.build.toplevel.outPath; \
            nixbox = outputs.packages.aarch64-linux.default.outPath; }}"
@@ -188,10 +188,10 @@ fn makes_checks() -> Result<(), Failed> {
     is("the host's own system", &pairs["special"]["toplevel"], answer["toplevel"].clone())?;
     says("told", "-nixbox.toml' '--only' 'it'\\''s' '3'")?;
 
-    let promises: nixbox::build::promises::Promises = serde_json::from_value(answer["promises"].clone())?;
-    let has_password = promises.users.get("me").is_some_and(|user| user.has_password);
-    if !promises.known || !has_password || !promises.units.contains_key("web.service") {
-        return Err(format!("not promised: {:#}", answer["promises"]).into());
+    let expectations: nixbox::nix::expectations::Expectations = serde_json::from_value(answer["expectations"].clone())?;
+    let has_password = expectations.users.get("me").is_some_and(|user| user.has_password);
+    if !expectations.known || !has_password || !expectations.units.contains_key("web.service") {
+        return Err(format!("not expected: {:#}", answer["expectations"]).into());
     }
     if answer.to_string().contains("hunter2") {
         return Err(format!("a secret got in: {answer:#}").into());

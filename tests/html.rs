@@ -15,10 +15,12 @@ use std::time::{Duration, SystemTime};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use nixbox::checks::verdict;
-use nixbox::event::Phase;
 use nixbox::failure::Failure;
-use nixbox::names::{Exit, artifact};
-use nixbox::report::{CheckResult, MachineInfo, NotTested, PhaseTime, Report, Status, html};
+use nixbox::model::{
+    Accel, CheckId, CheckResult, Exit, JailKind, MachineInfo, NetworkPolicy, NotTested, Phase, PhaseTime, Report,
+    Status, TransportKind, artifact,
+};
+use nixbox::report::html;
 use nixbox::signal::film::Film;
 use nixbox::signal::picture::Picture;
 
@@ -137,7 +139,9 @@ fn nothing_runs(chromium: &Path) {
         report.target.name.push_str(text);
         report.notes.push(text.to_owned());
         report.not_tested.push(NotTested { what: text.to_owned(), why: text.to_owned() });
-        report.checks.push(CheckResult::new(text, Status::Warn, text).detail([text.to_owned()]).hint(text));
+        report
+            .checks
+            .push(CheckResult::new(CheckId::ServicesJournal, Status::Warn, text).detail([text.to_owned()]).hint(text));
         let journal = directory.path().join(artifact::JOURNAL);
         fs::write(journal, text).unwrap();
     }
@@ -179,13 +183,13 @@ fn at(second: u64) -> SystemTime {
 
 fn machine() -> MachineInfo {
     MachineInfo {
-        accelerator: "kvm".to_owned(),
+        accelerator: Accel::Kvm,
         accelerator_reason: None,
-        transport: nixbox::channel::Transport::VhostUser,
-        jail: "namespaces".to_owned(),
+        transport: TransportKind::VhostUser,
+        jail: JailKind::Namespaces,
         memory_mib: 4096,
         cores: 2,
-        network: "off".to_owned(),
+        network: NetworkPolicy::Off,
         systemd: Some("257.9".to_owned()),
         qemu: Some("10.0.2".to_owned()),
     }
@@ -226,27 +230,36 @@ fn desktop(directory: &Path) -> Report {
         (Phase::Evaluate, 2.1),
         (Phase::Build, 0.4),
         (Phase::Boot, 9.3),
-        (Phase::Look, 14.0),
+        (Phase::Check, 14.0),
         (Phase::Stop, 0.2),
     ]);
-    let mut allowed = CheckResult::new("services.failed-units", Status::Fail, "cups.service failed: exit code 1");
+    let mut allowed = CheckResult::new(CheckId::ServicesFailedUnits, Status::Fail, "cups.service failed: exit code 1");
     allowed.allowed = Some("no printer in a VM".to_owned());
     let mut flaky =
-        CheckResult::new("services.http", Status::Pass, "http://localhost:8080/health answered 200").took(2.2);
+        CheckResult::new(CheckId::ServicesHttp, Status::Pass, "http://localhost:8080/health answered 200").took(2.2);
     flaky.flaky = true;
     report.checks = vec![
-        CheckResult::new("boot.target", Status::Pass, "graphical.target reached"),
-        CheckResult::new("boot.time", Status::Warn, "21.3 s to graphical.target, 20 s wished"),
+        CheckResult::new(CheckId::BootTarget, Status::Pass, "graphical.target reached"),
+        CheckResult::new(CheckId::BootTime, Status::Warn, "21.3 s to graphical.target, 20 s wished"),
         allowed,
-        CheckResult::new("services.promised", Status::Pass, "all 31 promised units are as promised"),
+        CheckResult::new(CheckId::ServicesPromised, Status::Pass, "all 31 expected units are as expected"),
         flaky,
-        CheckResult::new("network.dns", Status::Skip, "not tried: --network off lets nothing out"),
-        CheckResult::new("users.login", Status::Pass, "can log in: alice (password) and root (password)"),
-        CheckResult::new("desktop.session", Status::Pass, "alice has an active wayland session of sway on seat0, vt 1")
-            .took(9.3),
-        CheckResult::new("desktop.picture", Status::Pass, "steady after 3.1 s, reacts to pointer, key and window")
-            .took(6.0),
-        CheckResult::new("audio.tone", Status::Pass, "six tones arrived: left and right, 0.2 Hz off at most").took(5.1),
+        CheckResult::new(CheckId::NetworkDns, Status::Skip, "not tried: --network off lets nothing out"),
+        CheckResult::new(CheckId::UsersLogin, Status::Pass, "can log in: alice (password) and root (password)"),
+        CheckResult::new(
+            CheckId::DesktopSession,
+            Status::Pass,
+            "alice has an active wayland session of sway on seat0, vt 1",
+        )
+        .took(9.3),
+        CheckResult::new(
+            CheckId::DesktopPicture,
+            Status::Pass,
+            "steady after 3.1 s, reacts to pointer, key and window",
+        )
+        .took(6.0),
+        CheckResult::new(CheckId::AudioTone, Status::Pass, "six tones arrived: left and right, 0.2 Hz off at most")
+            .took(5.1),
     ];
     report.not_tested = vec![
         NotTested { what: "fwupd.service".to_owned(), why: "ConditionVirtualization=!vm".to_owned() },
@@ -266,24 +279,24 @@ fn desktop(directory: &Path) -> Report {
 fn server(directory: &Path) -> Report {
     let mut report = Report::new(".#server", at(30));
     report.machine = Some(machine());
-    report.phases = phases(&[(Phase::Evaluate, 1.4), (Phase::Build, 12.0), (Phase::Boot, 7.9), (Phase::Look, 4.0)]);
+    report.phases = phases(&[(Phase::Evaluate, 1.4), (Phase::Build, 12.0), (Phase::Boot, 7.9), (Phase::Check, 4.0)]);
     let lines = [
         "[    9.075] systemd: Starting nginx.service - Nginx Web Server...",
         "[   11.482] nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)",
         "[   11.707] systemd: nginx.service: Failed with result 'exit-code'.",
     ];
     report.checks = vec![
-        CheckResult::new("boot.target", Status::Pass, "multi-user.target reached"),
+        CheckResult::new(CheckId::BootTarget, Status::Pass, "multi-user.target reached"),
         CheckResult::new(
-            "services.failed-units",
+            CheckId::ServicesFailedUnits,
             Status::Fail,
             "nginx.service failed: exit code 1: bind() to 0.0.0.0:80 failed (98: Address already in use)",
         )
         .detail(lines.map(str::to_owned))
         .hint("another unit listens on tcp 80: httpd.service"),
-        CheckResult::new("services.ports", Status::Fail, "nobody listens on tcp 8080"),
-        CheckResult::new("script.database", Status::Unknown, "no answer within 30 s").took(30.0),
-        CheckResult::new("users.login", Status::Pass, "can log in: root (key)"),
+        CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nobody listens on tcp 8080"),
+        CheckResult::new(CheckId::script("database"), Status::Unknown, "no answer within 30 s").took(30.0),
+        CheckResult::new(CheckId::UsersLogin, Status::Pass, "can log in: root (key)"),
     ];
     verdict(&report.checks).decide(&mut report);
     fs::write(directory.join(artifact::JOURNAL), lines.join("\n")).unwrap();
@@ -295,8 +308,8 @@ fn server(directory: &Path) -> Report {
 fn unevaluated() -> Report {
     let mut report = Report::new(".#workstation", at(90));
     let why = "undefined variable 'pkg'\nat /home/u/nixos/hosts/workstation.nix:12:31\n   11|   environment.systemPackages = [\n   12|     pkg.firefox\n     |     ^\n   13|   ];";
-    report.ended_by(&Failure::build("build.eval", "workstation does not evaluate").why(why));
-    let mut check = CheckResult::new("build.eval", Status::Fail, "workstation does not evaluate");
+    Failure::check(CheckId::BuildEval, "workstation does not evaluate").why(why).decide(&mut report);
+    let mut check = CheckResult::new(CheckId::BuildEval, Status::Fail, "workstation does not evaluate");
     check.detail = why.lines().map(str::to_owned).collect();
     report.checks = vec![check];
     report.phases = phases(&[(Phase::Resolve, 0.06), (Phase::Evaluate, 1.2)]);
@@ -307,7 +320,7 @@ fn unevaluated() -> Report {
 fn host() -> Report {
     let mut report = Report::new(".#nas", at(95));
     let failure = Failure::new(Exit::Unknown, "--accel kvm: /dev/kvm does not open: Permission denied (os error 13)");
-    report.ended_by(&failure.hint("add yourself to the group kvm, or leave --accel at auto"));
+    failure.hint("add yourself to the group kvm, or leave --accel at auto").decide(&mut report);
     report.seconds = 0.035;
     report
 }

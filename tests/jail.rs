@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nixbox::machine::JailKind;
 use nixbox::machine::jail::{self, Jailed, Order, Show, Status};
+use nixbox::model::JailKind;
 use tokio::io::AsyncReadExt as _;
 
 const LIMIT: Duration = Duration::from_secs(30);

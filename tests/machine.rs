@@ -8,10 +8,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nixbox::channel::Transport;
 use nixbox::event::Events;
 use nixbox::machine::accel::prove_kvm;
-use nixbox::machine::{Accel, JailKind, JailOptions, Machine, MachineEvent, RunDir, Spec, find_program};
+use nixbox::machine::{JailOptions, Machine, MachineEvent, RunDir, Spec, find_program};
+use nixbox::model::{Accel, JailKind, TransportKind};
 
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -55,7 +55,7 @@ impl Bench {
     }
 
     fn spec(&self) -> Spec {
-        Spec { transport: Transport::VirtioSerial, memory_mib: 128, ..Spec::new(&self.runner, self.run_dir.path()) }
+        Spec { transport: TransportKind::VirtioSerial, memory_mib: 128, ..Spec::new(&self.runner, self.run_dir.path()) }
     }
 
     async fn start(&self, spec: Spec) -> nixbox::failure::Result<Machine> {
@@ -129,7 +129,7 @@ async fn over_vhost_user_too() {
         eprintln!("skipped: no vhost-device-vsock on PATH");
         return;
     }
-    let spec = Spec { transport: Transport::VhostUser, ..bench.spec() };
+    let spec = Spec { transport: TransportKind::VhostUser, ..bench.spec() };
     let mut machine = bench.start(spec.clone()).await.unwrap();
     assert_eq!(machine.status().await.unwrap(), "running");
     assert!(bench.run_dir.file("vs").exists());
@@ -174,7 +174,7 @@ async fn arguments_that_qemu_refuses_are_told_in_its_words() {
     let Some(bench) = Bench::new() else { return };
     let spec = Spec { extra: vec!["-device".into(), "no-such-device".into()], ..bench.spec() };
     let failure = bench.start(spec).await.unwrap_err();
-    assert_eq!(failure.exit, nixbox::names::Exit::Unknown);
+    assert_eq!(failure.exit, nixbox::model::Exit::Unknown);
     let why = failure.why.unwrap();
     assert!(why.contains("exit code 1") && why.contains("no-such-device"), "{why}");
 }

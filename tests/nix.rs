@@ -15,11 +15,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nixbox::build::{self, Built, Choice, Evaluated, Nix, NixFlags};
 use nixbox::event::{Event, Events};
 use nixbox::failure::{Failure, Result};
-use nixbox::names::Exit;
-use nixbox::target::{self, Target};
+use nixbox::model::{CheckId, Exit};
+use nixbox::nix::{self, Built, Choice, Evaluated, Nix, NixFlags};
+use nixbox::resolve::{self, Target};
 
 /// What every flake here is made of: a runner in one file, made by a shell.
 const COMMON: &str = r#"
@@ -148,9 +148,9 @@ impl Flake {
         let nix = nix.clone().log_to(self.run.join("nix.log"));
         let (events, mut receiver) = Events::channel();
         let result = async {
-            let target = target::resolve(Some(named), &nix, &events).await?;
-            let evaluated = build::evaluate(&target, &nix, false, &events).await?;
-            let built = build::build(&target, evaluated.clone(), &nix, &self.run, &events).await;
+            let target = resolve::resolve(Some(named), &nix, &events).await?;
+            let evaluated = nix::evaluate(&target, &nix, false, &events).await?;
+            let built = nix::build(&target, evaluated.clone(), &nix, &self.run, &events).await;
             Ok((target, evaluated, built))
         }
         .await;
@@ -214,7 +214,7 @@ async fn no_name_is_the_only_one() {
     let (target, built) = flake.run("").await.built();
     assert!(matches!(target, Target::Attribute { .. }));
     assert_eq!(built.toplevel, None);
-    assert!(!built.promises.known);
+    assert!(!built.expectations.known);
     let flake = Flake::new("x", true, "{ nixosConfigurations = { nearby = { }; other = { }; }; }");
     let failure = flake.run("").await.failure();
     assert_eq!(failure.exit, Exit::Usage);
@@ -274,7 +274,11 @@ async fn all_ways_to_name_it() {
         ("nixosConfigurations.demo.config.system.build.nope", "there are: "),
     ] {
         let failure = flake.run(attribute).await.failure();
-        assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.attribute")), "{attribute}: {failure}");
+        assert_eq!(
+            (failure.exit, failure.check),
+            (Exit::Build, Some(CheckId::BuildAttribute)),
+            "{attribute}: {failure}"
+        );
         assert!(failure.hint.as_deref().unwrap_or_default().starts_with(hint), "{attribute}: {failure}");
     }
     // Asked for, and not which.
@@ -284,7 +288,7 @@ async fn all_ways_to_name_it() {
     // It builds, and is no VM. (`wrong` is no package: a name of one part is not looked for elsewhere.)
     let other = Flake::new("x", true, "{ packages.${system} = { wrong = toplevel; }; }");
     let failure = other.run("wrong").await.failure();
-    assert_eq!(failure.check, Some("build.attribute"));
+    assert_eq!(failure.check, Some(CheckId::BuildAttribute));
 }
 
 #[tokio::test]
@@ -309,15 +313,15 @@ async fn what_a_specialisation_is_switched_to_by() {
     let flake = Flake::new("x", true, outputs);
     let (target, built) = flake.run("demo@night").await.built();
     assert!(built.runner.ends_with("bin/run-night-vm"), "its own machine");
-    assert_eq!(built.promises.host_name.as_deref(), Some("night"), "its own promises");
+    assert_eq!(built.expectations.host_name.as_deref(), Some("night"), "its own expectations");
     assert_eq!((target.host(), target.name().as_str()), (Some("demo"), "demo@night"));
     let (_, host) = flake.run("demo").await.built();
     assert_eq!(built.toplevel, host.toplevel, "the host's own system");
     assert!(built.toplevel.is_some() && host.runner.ends_with("bin/run-nixos-vm"));
-    let apply = build::apply_command(&target, &nix(&[])).await.unwrap();
+    let apply = nix::apply_command(&target, &nix(&[])).await.unwrap();
     assert!(apply.contains("#demo") && apply.contains(" --specialisation night"), "{apply}");
     let (_, built) = flake.run("broken@night").await.built();
-    assert_eq!(built.toplevel_failure.unwrap().check, Some("build.toplevel"));
+    assert_eq!(built.toplevel_failure.unwrap().check, Some(CheckId::BuildToplevel));
     // By name, as a flake with settings of its own is built.
     let text = flake_nix(outputs);
     flake.write("flake.nix", &text.replacen('{', "{ nixConfig.extra-trusted-public-keys = \"a:b\";", 1));
@@ -336,11 +340,11 @@ async fn many(
     let nix = nix(flags).log_to(flake.run.join("nix.log"));
     let globs = globs.iter().map(|&glob| glob.to_owned()).collect();
     let choice = Choice { globs, shard: shard.parse().unwrap() };
-    let whole = target::flake(flake.dir.to_str(), &nix).unwrap();
+    let whole = resolve::flake(flake.dir.to_str(), &nix).unwrap();
     let events = Events::silent();
-    let answers = build::evaluate_many(&whole, &choice, &nix, false, &events).await.unwrap();
+    let answers = nix::evaluate_many(&whole, &choice, &nix, false, &events).await.unwrap();
     // The names alone are chosen in the same way.
-    let named = build::names(&whole, &choice, true, &nix, &events).await.unwrap();
+    let named = nix::names(&whole, &choice, true, &nix, &events).await.unwrap();
     assert!(answers.members.iter().map(|(member, _)| member).eq(named.members.iter().map(|named| &named.member)));
     assert_eq!((answers.meant, answers.hosts), (named.meant, named.hosts));
     let (mut ended, mut good) = (Vec::new(), Vec::new());
@@ -354,7 +358,7 @@ async fn many(
         }
     }
     let names: Vec<String> = good.iter().map(|(target, _)| target.name()).collect();
-    let built = build::build_many(good, &nix, &flake.run, &events).await.unwrap();
+    let built = nix::build_many(good, &nix, &flake.run, &events).await.unwrap();
     ended.extend(names.into_iter().zip(built));
     ended.sort_by(|one, other| one.0.cmp(&other.0));
     let log = fs::read_to_string(flake.run.join("nix.log")).unwrap();
@@ -362,11 +366,8 @@ async fn many(
 }
 
 /// How each ended: the id of the check that failed, or nothing.
-fn checks(ended: &[(String, Result<Built>)]) -> Vec<(&str, Option<&str>)> {
-    ended
-        .iter()
-        .map(|(name, built)| (name.as_str(), built.as_ref().err().map(|failure| failure.check.unwrap_or("host"))))
-        .collect()
+fn checks(ended: &[(String, Result<Built>)]) -> Vec<(&str, Option<CheckId>)> {
+    ended.iter().map(|(name, built)| (name.as_str(), built.as_ref().err().and_then(|failure| failure.check))).collect()
 }
 
 /// How often a program was run with this word.
@@ -401,7 +402,7 @@ async fn many_hosts_are_evaluated_by_one_nix_and_built_by_one() {
         assert!(built.store.physical(built.toplevel.as_ref().unwrap()).exists(), "{name}: {built:?}");
     }
     let (night, host) = (ended[2].1.as_ref().unwrap(), ended[0].1.as_ref().unwrap());
-    assert_eq!((night.promises.host_name.as_deref(), &night.toplevel), (Some("night"), &host.toplevel));
+    assert_eq!((night.expectations.host_name.as_deref(), &night.toplevel), (Some("night"), &host.toplevel));
     assert!(ended[1].1.as_ref().unwrap().runner.ends_with("bin/run-night-vm"));
     // Each of them is held.
     let roots: Vec<_> =
@@ -459,13 +460,13 @@ async fn one_broken_host_hides_no_other() {
     let (ended, log) = many(&flake, &[], "1/1", &[]).await;
     let expected = [
         ("alike", None),
-        ("asserts", Some("build.toplevel")),
-        ("bare", Some("build.attribute")),
+        ("asserts", Some(CheckId::BuildToplevel)),
+        ("bare", Some(CheckId::BuildAttribute)),
         ("good", None),
-        ("other", Some("build.toplevel")),
-        ("throws", Some("build.eval")),
-        ("unbuilt", Some("build.derivation")),
-        ("unbuilt-too", Some("build.derivation")),
+        ("other", Some(CheckId::BuildToplevel)),
+        ("throws", Some(CheckId::BuildEval)),
+        ("unbuilt", Some(CheckId::BuildDerivation)),
+        ("unbuilt-too", Some(CheckId::BuildDerivation)),
     ];
     assert_eq!(checks(&ended), expected);
     let why = |name: &str| {
@@ -495,16 +496,16 @@ async fn what_nix_cannot_catch_hides_no_other() {
     }; }"#;
     let flake = Flake::new("x", true, outputs);
     let (ended, _) = many(&flake, &[], "1/1", &[]).await;
-    let eval = Some("build.eval");
+    let eval = Some(CheckId::BuildEval);
     assert_eq!(checks(&ended), [("aborts", eval), ("good", None), ("good@night", None), ("missing", eval)]);
     let (ended, _) = many(&flake, &["*s*"], "2/2", &[]).await;
     assert_eq!(checks(&ended), [("missing", eval)]);
 
     // What holds for the whole flake is nobody's own.
-    for (outputs, check) in [("abort \"all\"", "build.eval"), ("{ }", "build.attribute")] {
+    for (outputs, check) in [("abort \"all\"", CheckId::BuildEval), ("{ }", CheckId::BuildAttribute)] {
         let flake = Flake::new("x", true, outputs);
-        let whole = target::flake(flake.dir.to_str(), &nix(&[])).unwrap();
-        let failed = build::evaluate_many(&whole, &Choice::default(), &nix(&[]), false, &Events::silent()).await;
+        let whole = resolve::flake(flake.dir.to_str(), &nix(&[])).unwrap();
+        let failed = nix::evaluate_many(&whole, &Choice::default(), &nix(&[]), false, &Events::silent()).await;
         assert_eq!(failed.unwrap_err().check, Some(check), "{outputs}");
     }
 }
@@ -531,9 +532,9 @@ async fn a_plain_configuration() {
         let (target, built) = flake.run_named(&named.display().to_string(), &nix(&["-I", &include])).await.built();
         assert_eq!(target, Target::Configuration { file: flake.dir.join("configuration.nix") });
         assert_eq!(target.dir(), Some(flake.dir.as_path()));
-        assert_eq!(built.promises.host_name.as_deref(), Some("plain"));
+        assert_eq!(built.expectations.host_name.as_deref(), Some("plain"));
         assert!(built.toplevel.is_some());
-        assert_eq!(build::apply_command(&target, &nix(&[])).await, None);
+        assert_eq!(nix::apply_command(&target, &nix(&[])).await, None);
     }
     let named = flake.dir.join("configuration.nix").display().to_string();
     let failure = flake.run_named(&named, &nix(&["-I", "nixpkgs=/nowhere"])).await.failure();
@@ -587,7 +588,7 @@ async fn what_does_not_evaluate() {
             ("infinite", "infinite recursion"),
         ] {
             let failure = flake.run(attribute).await.failure();
-            assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.eval")), "{failure}");
+            assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildEval)), "{failure}");
             let why = failure.why.unwrap();
             assert!(why.contains(words), "{attribute}: {why}");
             assert!(!why.contains('\u{1b}') && !why.contains("-source/"), "{why}");
@@ -599,7 +600,7 @@ async fn what_does_not_evaluate() {
     }
     let flake = Flake::new("x", true, "{ a = ; }");
     let failure = flake.run("a").await.failure();
-    assert_eq!(failure.check, Some("build.eval"));
+    assert_eq!(failure.check, Some(CheckId::BuildEval));
     assert!(failure.why.unwrap().contains("syntax error"));
 }
 
@@ -622,18 +623,19 @@ async fn the_hosts_own_system_is_told_apart() {
         assert_eq!(built.toplevel, None);
         let failure = built.toplevel_failure.unwrap();
         eprintln!("---\n{failure}");
-        assert_eq!(failure.check, Some("build.toplevel"), "{attribute}");
+        assert_eq!(failure.check, Some(CheckId::BuildToplevel), "{attribute}");
         assert!(failure.why.unwrap().contains(words), "{attribute}");
         assert!(flake.run.join("gc-runner").symlink_metadata().is_ok());
     }
     let failure = flake.run("both").await.failure();
-    assert_eq!(failure.check, Some("build.derivation"));
+    assert_eq!(failure.check, Some(CheckId::BuildDerivation));
     assert!(failure.what.starts_with("fail does not build"), "the runner's own cause: {failure}");
 
     // Left out on request.
-    let target =
-        target::resolve(Some(&format!("{}#asserts", flake.dir.display())), &nix(&[]), &Events::silent()).await.unwrap();
-    let evaluated = build::evaluate(&target, &nix(&[]), true, &Events::silent()).await.unwrap();
+    let target = resolve::resolve(Some(&format!("{}#asserts", flake.dir.display())), &nix(&[]), &Events::silent())
+        .await
+        .unwrap();
+    let evaluated = nix::evaluate(&target, &nix(&[]), true, &Events::silent()).await.unwrap();
     assert_eq!((evaluated.toplevel, evaluated.toplevel_failure), (None, None));
 }
 
@@ -647,7 +649,7 @@ async fn what_does_not_build() {
     let outcome = flake.run("demo").await;
     assert!(outcome.doing.contains(&"building fail".to_owned()), "{:?}", outcome.doing);
     let failure = outcome.failure();
-    assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.derivation")));
+    assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)));
     assert_eq!(failure.what, "fail does not build: failed with exit code 3");
     let why = failure.why.unwrap();
     assert!(why.contains("-fail.drv") && why.ends_with("> fatal: cannot do"), "{why}");
@@ -668,7 +670,7 @@ async fn what_does_not_build() {
     let flake = Flake::new("x", true, refused);
     for (attribute, what) in [("self", "refers does not build"), ("cycle", "cycle does not build")] {
         let failure = flake.run(attribute).await.failure();
-        assert_eq!((failure.exit, failure.check), (Exit::Build, Some("build.derivation")), "{failure}");
+        assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)), "{failure}");
         assert!(failure.what.starts_with(what), "{failure}");
     }
 }
@@ -692,7 +694,7 @@ async fn untracked_files_and_dirty_trees() {
     let flake = Flake::new("x-y", true, "{ nixosConfigurations.demo = import ./hosts/demo.nix { inherit machine; }; }");
     flake.write("hosts/demo.nix", "{ machine }: machine { }");
     let failure = flake.run("demo").await.failure();
-    assert_eq!(failure.check, Some("build.eval"));
+    assert_eq!(failure.check, Some(CheckId::BuildEval));
     assert!(failure.hint.unwrap().starts_with("git add hosts"));
 
     flake.git(&["add", "hosts/demo.nix"]);
@@ -745,7 +747,7 @@ async fn no_lock_file_is_no_trouble() {
     let nix = nix(&["--override-input", "dep", &other_dir]);
     let (target, _) = flake.run_named(&flake.dir.display().to_string(), &nix).await.built();
     assert_eq!(target.host(), Some("other"));
-    let apply = build::apply_command(&target, &nix).await.unwrap();
+    let apply = nix::apply_command(&target, &nix).await.unwrap();
     assert!(apply.starts_with("nixos-rebuild switch --flake ") && apply.contains("--override-input dep"), "{apply}");
 }
 
@@ -805,19 +807,22 @@ async fn promises_are_read_and_never_fail() {
     }; }; }"#;
     let flake = Flake::new("x", true, outputs);
     let (_, built) = flake.run("demo").await.built();
-    let promises = built.promises;
-    assert!(promises.known);
-    assert_eq!(promises.host_name.as_deref(), Some("demo"));
-    let web = &promises.units["web.service"];
+    let expectations = built.expectations;
+    assert!(expectations.known);
+    assert_eq!(expectations.host_name.as_deref(), Some("demo"));
+    let web = &expectations.units["web.service"];
     assert_eq!((web.enable, web.kind.as_deref()), (true, Some("notify")));
     assert_eq!(web.wanted_by, ["multi-user.target", "x.target"]);
     assert_eq!(web.conditions, ["ConditionPathExists=!/a", "ConditionPathExists=/b"]);
-    assert!(!promises.units["off.service"].enable);
-    assert!(promises.units.contains_key("odd.name@.service") && promises.units.contains_key("nightly.timer"));
-    assert!(promises.units.contains_key(r"data-x\x20y.mount"), "{:?}", promises.units.keys());
-    assert!(!promises.units.contains_key("broken.service"));
-    assert_eq!((promises.open_tcp.as_slice(), promises.open_udp.as_slice()), ([22, 80].as_slice(), [].as_slice()));
-    let ports: Vec<_> = promises.service_ports.iter().map(|port| (port.option.as_str(), port.port)).collect();
+    assert!(!expectations.units["off.service"].enable);
+    assert!(expectations.units.contains_key("odd.name@.service") && expectations.units.contains_key("nightly.timer"));
+    assert!(expectations.units.contains_key(r"data-x\x20y.mount"), "{:?}", expectations.units.keys());
+    assert!(!expectations.units.contains_key("broken.service"));
+    assert_eq!(
+        (expectations.open_tcp.as_slice(), expectations.open_udp.as_slice()),
+        ([22, 80].as_slice(), [].as_slice())
+    );
+    let ports: Vec<_> = expectations.service_ports.iter().map(|port| (port.option.as_str(), port.port)).collect();
     assert_eq!(
         ports,
         [
@@ -829,31 +834,31 @@ async fn promises_are_read_and_never_fail() {
             ("services.redis.servers.cache", 6379)
         ]
     );
-    let alice = &promises.users["alice"];
+    let alice = &expectations.users["alice"];
     assert!(alice.normal && alice.has_password && alice.has_key && alice.create_home);
-    assert!(!promises.users["root"].has_password);
-    assert_eq!(promises.users["bob"].password_file.as_deref(), Some("/run/secrets/bob"));
-    assert!(!promises.users.contains_key("gone"));
-    assert_eq!(promises.groups["wheel"], Some(1));
-    assert_eq!((promises.memory_mib, promises.disk_mib), (Some(2048), None));
-    assert_eq!(promises.autologin_user.as_deref(), Some("alice"));
-    assert!(promises.unread.contains_key("systemd.sockets"), "{:?}", promises.unread);
-    assert!(promises.unread.contains_key("networking.firewall.allowedUDPPorts"));
+    assert!(!expectations.users["root"].has_password);
+    assert_eq!(expectations.users["bob"].password_file.as_deref(), Some("/run/secrets/bob"));
+    assert!(!expectations.users.contains_key("gone"));
+    assert_eq!(expectations.groups["wheel"], Some(1));
+    assert_eq!((expectations.memory_mib, expectations.disk_mib), (Some(2048), None));
+    assert_eq!(expectations.autologin_user.as_deref(), Some("alice"));
+    assert!(expectations.unread.contains_key("systemd.sockets"), "{:?}", expectations.unread);
+    assert!(expectations.unread.contains_key("networking.firewall.allowedUDPPorts"));
     let bound = ["eno1", "enp3s0", "eno2", "enp6s0", "enp0s31f6", "wlp2s0", "enx001122aabbcc"];
-    assert_eq!(promises.interfaces, bound);
-    assert!(!serde_json::to_string(&promises).unwrap().contains("secret\""), "passwords never leave nix");
+    assert_eq!(expectations.interfaces, bound);
+    assert!(!serde_json::to_string(&expectations).unwrap().contains("secret\""), "passwords never leave nix");
 
-    // What cannot be caught costs the promises, not the run.
+    // What cannot be caught costs the expectations, not the run.
     let outputs = r#"{ nixosConfigurations.demo = { config = {
         system.build = { inherit vm toplevel; };
         virtualisation.vmVariant = { systemd.services.x.description = { }.nosuch; };
     }; }; }"#;
     let outcome = Flake::new("x", true, outputs).run("demo").await;
     assert!(outcome.notes.iter().any(|note| note.contains("could not be read")), "{:?}", outcome.notes);
-    assert!(!outcome.built().1.promises.known);
+    assert!(!outcome.built().1.expectations.known);
 }
 
-/// What docs/promises.md says, a row for each option.
+/// What docs/expectations.md says, a row for each option.
 struct Row {
     /// The option's name, then those that it had.
     names: Vec<String>,
@@ -869,7 +874,7 @@ impl Row {
 
 fn page() -> Vec<Row> {
     let code = regex::Regex::new("`([^`]+)`").unwrap();
-    let text = include_str!("../docs/promises.md");
+    let text = include_str!("../docs/expectations.md");
     let rows = text.lines().filter(|line| line.starts_with("| `")).flat_map(|line| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [option, _, checks, changed] = cells[..] else { panic!("four cells: {line}") };
@@ -889,7 +894,7 @@ fn page() -> Vec<Row> {
 
 #[test]
 fn the_page_names_what_is_read() {
-    let source = include_str!("../src/build/promises.nix");
+    let source = include_str!("../src/nix/expectations.nix");
     let source: String = source
         .lines()
         .filter(|line| !line.trim_start().starts_with('#'))
@@ -919,7 +924,7 @@ fn the_page_names_what_is_read() {
     let check = regex::Regex::new("`([^`]+)`").unwrap();
     for row in &page {
         for id in check.captures_iter(&row.checks) {
-            assert!(nixbox::checks::catalog::is_id(&id[1]), "{:?}: no check {}", row.names, &id[1]);
+            assert!(id[1].parse::<CheckId>().is_ok(), "{:?}: no check {}", row.names, &id[1]);
         }
         let says_when = ["renamed", "removed"].iter().any(|word| row.changed.contains(word));
         assert!(row.names.len() == 1 || says_when, "{:?}: since when?", row.names);
@@ -963,9 +968,12 @@ async fn every_option_may_throw() {
     let unread = async |name: &str| {
         let outcome = flake.run(name).await;
         let notes = outcome.notes.clone();
-        let promises = outcome.built().1.promises;
-        assert!(promises.known && !notes.iter().any(|note| note.contains("could not be read")), "{name}: {notes:?}");
-        promises.unread.into_keys().collect::<BTreeSet<String>>()
+        let expectations = outcome.built().1.expectations;
+        assert!(
+            expectations.known && !notes.iter().any(|note| note.contains("could not be read")),
+            "{name}: {notes:?}"
+        );
+        expectations.unread.into_keys().collect::<BTreeSet<String>>()
     };
     let own = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect::<BTreeSet<String>>();
     let by_newest: Vec<&str> = page.iter().filter(|row| !row.is_removed()).map(|row| row.names[0].as_str()).collect();
@@ -1027,8 +1035,8 @@ async fn names_of_today_and_of_yesterday() {
         };
     }"#;
     let flake = Flake::new("x", true, outputs);
-    let today = flake.run("today").await.built().1.promises;
-    let yesterday = flake.run("yesterday").await.built().1.promises;
+    let today = flake.run("today").await.built().1.expectations;
+    let yesterday = flake.run("yesterday").await.built().1.expectations;
     let desktop = today.desktop.as_ref().unwrap();
     assert_eq!(desktop.display_manager.as_deref(), Some("gdm"));
     assert_eq!(desktop.autologin_user.as_deref(), Some("alice"));
@@ -1096,12 +1104,12 @@ https_port	8444
     }"#;
     let flake = Flake::new("x", true, outputs);
     let ports = async |name: &str| {
-        let promises = flake.run(name).await.built().1.promises;
-        assert!(promises.known && promises.unread.is_empty(), "{name}: {:?}", promises.unread);
-        let of = |port: &nixbox::build::promises::ServicePort| {
+        let expectations = flake.run(name).await.built().1.expectations;
+        assert!(expectations.known && expectations.unread.is_empty(), "{name}: {:?}", expectations.unread);
+        let of = |port: &nixbox::nix::expectations::ServicePort| {
             format!("{} {}", port.option.trim_start_matches("services."), port.port)
         };
-        promises.service_ports.iter().map(of).collect::<Vec<_>>()
+        expectations.service_ports.iter().map(of).collect::<Vec<_>>()
     };
     let usual = [
         "openssh 22",

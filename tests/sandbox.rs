@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use harness::{Story, cannot_run, expected};
-use nixbox::build::Store;
+use nixbox::nix::Store;
 use serde_json::Value;
 
 const STORIES: &[Story] = &[
@@ -122,7 +122,7 @@ fn works() {
     assert!(report.file("report.txt").starts_with("pass: minimal works"), "{}", report.file("report.txt"));
     assert!(report.file("artifacts/latest/console.log").contains("Stage 2"));
     assert!(told["artifacts"].as_str().is_some_and(|path| path.starts_with("/nix/store/")), "{told:#}");
-    // What the configuration promises is known, and nixbox.toml with the machine's name.
+    // What the configuration expects is known, and nixbox.toml with the machine's name.
     assert_eq!(status(&told, "services.promised").as_deref(), Some("pass"), "{told:#}");
     assert_eq!(status(&told, "script.called").as_deref(), Some("pass"), "{told:#}");
     assert!(!told["notes"].to_string().contains("garbage"), "{told:#}");

@@ -121,14 +121,14 @@ fn a_missing_attribute() {
 }
 
 fn promises_of_a_configuration() {
-    for flag in ["--name=x", "--promises=/dev/null"] {
+    for flag in ["--name=x", "--expectations=/dev/null"] {
         let outcome = Nixbox::try_(guest("minimal")).arg(flag).run();
         assert_eq!(outcome.code(), 2, "{flag}: {}", outcome.stderr());
     }
     let call = Nixbox::try_(guest("minimal"));
-    let promises = call.home().join("promises.json");
-    fs::write(&promises, r#"{"known":true}"#).unwrap();
-    let outcome = call.arg("--promises").arg(&promises).run();
+    let expectations = call.home().join("expectations.json");
+    fs::write(&expectations, r#"{"known":true}"#).unwrap();
+    let outcome = call.arg("--expectations").arg(&expectations).run();
     assert_eq!(outcome.code(), 2, "{}", outcome.stderr());
     assert!(outcome.stderr().contains("are for a runner"), "{}", outcome.stderr());
 }

@@ -118,26 +118,29 @@ fn complaints(name: &str, answer: &Value) -> Vec<String> {
         let read = &vm["read"];
         expect(read["runner"]["drv"] == vm["drv"], format!("nixbox takes another runner on {host}"));
         expect(read["toplevel"]["drv"].is_string(), "nixbox finds no system".to_owned());
-        let promises = &read["promises"];
-        expect(promises["users"]["alice"]["has_password"] == true, "nobody can log in to the VM".to_owned());
-        expect(promises["unread"] == serde_json::json!({}), format!("unread: {}", promises["unread"]));
+        let expectations = &read["expectations"];
+        expect(expectations["users"]["alice"]["has_password"] == true, "nobody can log in to the VM".to_owned());
+        expect(expectations["unread"] == serde_json::json!({}), format!("unread: {}", expectations["unread"]));
         let desktop = if existing { "gnome" } else { name };
         match desktop {
             "server" => {
-                expect(promises["service_ports"][0]["port"] == 80, "no port 80".to_owned());
-                expect(promises["desktop"].is_null() && promises["audio"].is_null(), "more than a server".to_owned());
+                expect(expectations["service_ports"][0]["port"] == 80, "no port 80".to_owned());
+                expect(
+                    expectations["desktop"].is_null() && expectations["audio"].is_null(),
+                    "more than a server".to_owned(),
+                );
             }
             "audio" => {
-                let audio = &promises["audio"];
+                let audio = &expectations["audio"];
                 let all = ["pipewire", "pipewire_pulse", "wireplumber", "rtkit"].iter().all(|part| audio[part] == true);
                 expect(all, format!("sound: {audio}"));
-                expect(promises["autologin_user"] == "alice", "nobody is there to listen".to_owned());
+                expect(expectations["autologin_user"] == "alice", "nobody is there to listen".to_owned());
             }
             desktop => {
-                let promised = &promises["desktop"]["desktops"][0]["name"];
-                expect(promised == desktop, format!("the desktop is {promised}"));
-                expect(promises["desktop"]["display_manager"].is_string(), "no login screen".to_owned());
-                expect(promises["audio"]["pipewire"] == true, "no sound".to_owned());
+                let expected = &expectations["desktop"]["desktops"][0]["name"];
+                expect(expected == desktop, format!("the desktop is {expected}"));
+                expect(expectations["desktop"]["display_manager"].is_string(), "no login screen".to_owned());
+                expect(expectations["audio"]["pipewire"] == true, "no sound".to_owned());
             }
         }
     }

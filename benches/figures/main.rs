@@ -27,14 +27,14 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use nixbox::channel::{Channel, Transport, VhostUser};
 use nixbox::event::Events;
 use nixbox::guest::credentials::{Token, credentials};
 use nixbox::guest::notify::{self, Notification};
 use nixbox::guest::shell::Shell;
-use nixbox::machine::{AccelWish, JailOptions, Machine, RunDir, Spec, accel};
-use nixbox::names::{GUEST_CID, HOST_CID, credential, port};
+use nixbox::machine::{JailOptions, Machine, RunDir, Spec, accel};
+use nixbox::model::{AccelChoice, GUEST_CID, HOST_CID, TransportKind, credential, port};
 use nixbox::signal::{Picture, Sequence, analyse, look, tone, wav};
+use nixbox::transport::{Transport, VhostUser};
 use serde_json::{Map, Value, json};
 
 /// Pairs of (bare boot, `nixbox try`).
@@ -401,14 +401,14 @@ fn shell_round_trips(runner: &Path) -> Vec<f64> {
     runtime.block_on(async {
         let run_dir = RunDir::create().expect("a run directory");
         let token = Token::random().expect("random numbers");
-        let channel: Arc<dyn Channel> = Arc::new(VhostUser::new(run_dir.path()).expect("a channel"));
+        let channel: Arc<dyn Transport> = Arc::new(VhostUser::new(run_dir.path()).expect("a channel"));
         let (mut notifications, listener) = notify::listen(Arc::clone(&channel));
-        let (accel, _) = accel::choose(AccelWish::Auto, Path::new(env!("CARGO_BIN_EXE_nixbox"))).await.expect("one");
+        let (accel, _) = accel::choose(AccelChoice::Auto, Path::new(env!("CARGO_BIN_EXE_nixbox"))).await.expect("one");
         let spec = Spec {
             cores: 2,
             accel,
-            transport: Transport::VhostUser,
-            credentials: credentials(Transport::VhostUser, &token),
+            transport: TransportKind::VhostUser,
+            credentials: credentials(TransportKind::VhostUser, &token),
             ..Spec::new(runner, run_dir.path())
         };
         let jail = JailOptions { launcher: env!("CARGO_BIN_EXE_nixbox").into(), ..JailOptions::default() };

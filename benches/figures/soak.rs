@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use nixbox::names::Exit;
+use nixbox::model::Exit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -10,7 +10,7 @@ mod tests {
     use super::*;
     use crate::agent::Agent;
     use crate::config::Config;
-    use crate::names::EXIT_CODES;
+    use crate::model::EXIT_CODES;
 
     #[test]
     fn each_exit_code_and_agent_is_there() {

@@ -16,9 +16,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use super::told::{LIMIT, told};
-use super::{Agent, Asked, EDIT_LIMIT, Finding, MARGIN, Moment, Spoken, TURN_END_LIMIT, contract, life};
-use crate::build::{Nix, check};
+use super::message::{LIMIT, told};
+use super::{Agent, Asked, EDIT_LIMIT, Finding, MARGIN, Moment, Spoken, TURN_END_LIMIT, contract, parent_watch};
 use crate::cache::{digest, is_read};
 use crate::cli::{HookArgs, TryArgs};
 use crate::config;
@@ -26,10 +25,10 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::nonce;
 use crate::interrupt::Interrupt;
-use crate::names::{CONFIG_FILE, Exit};
+use crate::model::{CONFIG_FILE, CheckId, CheckResult, Exit, Report, Stage, Status, Verdict};
+use crate::nix::Nix;
 use crate::report::artifacts::state_directory;
-use crate::report::{CheckResult, Report, Stage, Status, Verdict};
-use crate::target::{self, Flake, encode};
+use crate::resolve::{self, Flake, encode};
 use crate::text::{bounded, escape_line};
 
 /// The largest payload that is read, in bytes: an edit's holds the file's text, perhaps twice.
@@ -105,7 +104,7 @@ fn blocked_before(agent: Agent, found: &Found) -> bool {
 /// A failure of the hook's own, told as a run's is: there may be words of others in it.
 fn failed(failure: &Failure) -> String {
     let mut report = Report::new("", std::time::SystemTime::now());
-    report.ended_by(failure);
+    failure.decide(&mut report);
     match nonce() {
         Ok(nonce) => told(&report, "", None, &nonce),
         Err(_) => "nixbox: could not tell: no random numbers on this host\n".to_owned(),
@@ -176,7 +175,7 @@ struct Wanted {
 /// no flake here and none was named.
 fn targets(arguments: &HookArgs, nix: &Nix) -> Result<Vec<Wanted>> {
     let wanted =
-        |typed: &str, is_named| Wanted { typed: typed.to_owned(), is_named, flake: target::local_flake(typed, nix) };
+        |typed: &str, is_named| Wanted { typed: typed.to_owned(), is_named, flake: resolve::local_flake(typed, nix) };
     if !arguments.target.is_empty() {
         return Ok(arguments.target.iter().map(|typed| wanted(typed, true)).collect());
     }
@@ -192,7 +191,7 @@ fn targets(arguments: &HookArgs, nix: &Nix) -> Result<Vec<Wanted>> {
     let nix = Nix::new(arguments.nix.clone());
     Ok(named
         .iter()
-        .map(|typed| Wanted { typed: typed.clone(), is_named: true, flake: target::local_flake(typed, &nix) })
+        .map(|typed| Wanted { typed: typed.clone(), is_named: true, flake: resolve::local_flake(typed, &nix) })
         .collect())
 }
 
@@ -359,7 +358,7 @@ async fn whole_verdict(arguments: &HookArgs, run: &Tried, deadline: Instant, int
 fn start(arguments: &HookArgs, run: &Tried) -> Result<Child> {
     let program = std::env::current_exe().map_err(|error| Failure::host("nixbox does not find itself").why(error))?;
     let mut command = Command::new(program);
-    command.args(["try", "--format", "json", "--quiet", "--for-agent", &life::agent().to_string()]);
+    command.args(["try", "--format", "json", "--quiet", "--for-agent", &parent_watch::agent().to_string()]);
     if arguments.no_jail {
         command.arg("--no-jail");
     }
@@ -406,7 +405,7 @@ fn try_arguments(arguments: &HookArgs, typed: &str) -> TryArgs {
 
 /// What a report means for an agent.
 fn judged(report: &Report, target: &Wanted) -> Result<Found> {
-    let attribute = |check: &CheckResult| check.id == check::ATTRIBUTE && check.status == Status::Fail;
+    let attribute = |check: &CheckResult| check.id == CheckId::BuildAttribute && check.status == Status::Fail;
     // A flake without a machine, and nobody said that it has one.
     let has_none = !target.is_named && report.target.resolved.is_empty() && report.checks.iter().any(attribute);
     if has_none && !target.flake.as_ref().is_some_and(Flake::speaks_of_machines) {

@@ -16,8 +16,8 @@ pub mod contract;
 pub mod guide;
 pub mod hook;
 pub mod install;
-pub mod life;
-pub mod told;
+pub mod message;
+pub mod parent_watch;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::Entries;
-use crate::machine::{Accel, AccelWish};
+use crate::model::{Accel, AccelChoice};
 
 /// Proven accelerators.
 #[derive(Debug, Clone)]
@@ -20,15 +20,15 @@ impl Accelerators {
     }
 
     /// What such a wish came to since this host was started.
-    pub fn get(&self, wish: AccelWish) -> Option<Accel> {
-        if wish == AccelWish::Tcg {
+    pub fn get(&self, wish: AccelChoice) -> Option<Accel> {
+        if wish == AccelChoice::Tcg {
             return Some(Accel::Tcg);
         }
         self.entries.get(&key(wish)?)
     }
 
     /// Remembers what a wish came to.
-    pub fn put(&self, wish: AccelWish, accel: Accel) {
+    pub fn put(&self, wish: AccelChoice, accel: Accel) {
         if let Some(key) = key(wish) {
             // What cannot be remembered costs time, no more.
             drop(self.entries.put(&key, accel));
@@ -37,7 +37,7 @@ impl Accelerators {
 }
 
 /// This start of this host, the device, and who we are; `None` where the system does not tell.
-fn key(wish: AccelWish) -> Option<String> {
+fn key(wish: AccelChoice) -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let device = std::fs::metadata("/dev/kvm").ok().map(|data| (data.ino(), data.mode(), data.uid(), data.gid()));
     let us = (nix::unistd::geteuid().as_raw(), groups());
@@ -64,9 +64,9 @@ mod tests {
     fn a_wish_s_outcome_is_known_again() {
         let directory = tempfile::tempdir().unwrap();
         let known = Accelerators::new(directory.path());
-        assert_eq!(known.get(AccelWish::Tcg), Some(Accel::Tcg));
-        assert_eq!(known.get(AccelWish::Auto), None);
-        known.put(AccelWish::Auto, Accel::Tcg);
-        assert_eq!((known.get(AccelWish::Auto), known.get(AccelWish::Kvm)), (Some(Accel::Tcg), None));
+        assert_eq!(known.get(AccelChoice::Tcg), Some(Accel::Tcg));
+        assert_eq!(known.get(AccelChoice::Auto), None);
+        known.put(AccelChoice::Auto, Accel::Tcg);
+        assert_eq!((known.get(AccelChoice::Auto), known.get(AccelChoice::Kvm)), (Some(Accel::Tcg), None));
     }
 }

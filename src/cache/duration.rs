@@ -6,11 +6,11 @@ use super::Entries;
 
 /// Remembered durations, by flake and host.
 #[derive(Debug, Clone)]
-pub struct Durations {
+pub struct DurationCache {
     entries: Entries,
 }
 
-impl Durations {
+impl DurationCache {
     /// Those below `cache` (see [`super::directory`]).
     pub fn new(cache: &Path) -> Self {
         Self { entries: Entries::new(cache, "durations") }
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn a_host_of_another_flake_is_another() {
         let directory = tempfile::tempdir().unwrap();
-        let durations = Durations::new(directory.path());
+        let durations = DurationCache::new(directory.path());
         durations.put("/a", "web", 12.5);
         durations.put("/a", "web", 13.5);
         assert_eq!(durations.get("/a", "web"), Some(13.5));

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Entries, FileIdentity, Tree};
-use crate::build::{Evaluated, Nix};
+use crate::nix::{Evaluated, Nix};
 
 /// What is remembered of an evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Remembered {
+pub struct CachedEvaluation {
     /// The target, in full: resolving this asks nix for nothing.
     pub resolved: String,
     /// What it evaluated to.
@@ -24,7 +24,7 @@ pub struct Remembered {
 
 /// Remembered evaluations of one flake and target, under the same flags and the same nix.
 #[derive(Debug, Clone)]
-pub struct Evaluations {
+pub struct EvaluationCache {
     entries: Entries,
     root: PathBuf,
     flake: PathBuf,
@@ -38,7 +38,7 @@ struct Last {
     drv_path: String,
 }
 
-impl Evaluations {
+impl EvaluationCache {
     /// Those of `typed` (as the user named it) in the flake at `flake` in the git checkout at `root`. `None` where files
     /// do not decide what is evaluated: the environment has its say, or an input was replaced.
     pub fn new(cache: &Path, root: &Path, flake: &Path, typed: &str, vm_only: bool, nix: &Nix) -> Option<Self> {
@@ -76,7 +76,7 @@ impl Evaluations {
     }
 
     /// What this tree evaluated to.
-    pub fn get(&self, tree: &Tree) -> Option<Remembered> {
+    pub fn get(&self, tree: &Tree) -> Option<CachedEvaluation> {
         self.entries.get(&self.state_key(tree))
     }
 
@@ -84,7 +84,7 @@ impl Evaluations {
     ///
     /// # Errors
     /// The file system's.
-    pub fn replace(&self, tree: &Tree, remembered: &Remembered) -> io::Result<()> {
+    pub fn replace(&self, tree: &Tree, remembered: &CachedEvaluation) -> io::Result<()> {
         self.entries.put(&self.state_key(tree), remembered)
     }
 
@@ -93,7 +93,7 @@ impl Evaluations {
     ///
     /// # Errors
     /// The file system's.
-    pub fn put(&self, tree: &Tree, remembered: &Remembered) -> io::Result<bool> {
+    pub fn put(&self, tree: &Tree, remembered: &CachedEvaluation) -> io::Result<bool> {
         let Some(runner) = &remembered.evaluated.runner else { return Ok(false) };
         // A tree that was edited meanwhile is not what was evaluated.
         if self.tree().as_ref() != Some(tree) {

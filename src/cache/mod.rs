@@ -6,7 +6,7 @@
 //! ends a run: a cache that cannot be used costs time.
 //!
 //! * this file: the store of entries
-//! * `verdict`: what a verdict depends on
+//! * `result`: what a verdict depends on
 //! * `tree`: what a flake's files are, told by git
 //! * `accelerator`: the accelerator that was proven
 //! * `duration`: how long a host took
@@ -15,8 +15,8 @@
 mod accelerator;
 mod duration;
 mod evaluation;
+mod result;
 mod tree;
-mod verdict;
 
 use std::fs;
 use std::io;
@@ -27,11 +27,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 pub use self::accelerator::Accelerators;
-pub use self::duration::Durations;
-pub use self::evaluation::{Evaluations, Remembered};
+pub use self::duration::DurationCache;
+pub use self::evaluation::{CachedEvaluation, EvaluationCache};
+pub use self::result::{ResultCache, ResultKey, Tested};
 pub use self::tree::{Tree, is_read};
-pub use self::verdict::{Tested, VerdictKey, Verdicts};
-use crate::names::CACHE_SCHEMA;
+use crate::model::CACHE_SCHEMA;
 
 /// How many entries of a kind are kept.
 const KEPT: usize = 256;

@@ -1,4 +1,4 @@
-//! `audio.*`: the servers, what they play into, what arrives at the card, the scheduling that was promised.
+//! `audio.*`: the servers, what they play into, what arrives at the card, the scheduling that was expected.
 
 use std::sync::LazyLock;
 
@@ -6,10 +6,10 @@ use regex::Regex;
 use serde_json::json;
 
 use super::{Finding, Judgement, View, conclude, text, unit};
-use crate::build::promises::PromisedAudio;
 use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::sound::{ServerKind, SessionKind, Sink, Sound, Tone};
-use crate::report::{CheckResult, Status};
+use crate::model::{CheckId, CheckResult, Status};
+use crate::nix::expectations::ExpectedAudio;
 use crate::signal::listen::{Heard, Layout, Playback};
 use crate::signal::tone::TONE_S;
 
@@ -42,8 +42,14 @@ static SERIAL: LazyLock<Regex> = LazyLock::new(|| unit::pattern(r"^(ttyS|ttyAMA|
 const CLOCK: &str = "default.clock.";
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
-    let Some(promised) = view.plan.audio() else { return };
-    let ids = ["audio.server", "audio.sink", "audio.tone", "audio.microphone", "audio.realtime"];
+    let Some(expected) = view.plan.audio() else { return };
+    let ids = [
+        CheckId::AudioServer,
+        CheckId::AudioSink,
+        CheckId::AudioTone,
+        CheckId::AudioMicrophone,
+        CheckId::AudioRealtime,
+    ];
     let all = |out: &mut Judgement, status, summary: &str| {
         out.results.extend(ids.map(|id| CheckResult::new(id, status, summary)));
     };
@@ -54,9 +60,9 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
         }
         Some(Ok(sound)) => sound,
     };
-    let ear = Ear { view, promised, sound };
+    let ear = Ear { view, expected, sound };
     let server = ear.server();
-    let name = if promised.pipewire { "pipewire.service" } else { "pulseaudio.service" };
+    let name = if expected.pipewire { "pipewire.service" } else { "pulseaudio.service" };
     let works = ear.sound.server.is_some() && ear.trouble(name).is_none();
     out.results.push(server);
     let sink = ear.sink(out, works);
@@ -73,24 +79,24 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
 /// What is judged.
 struct Ear<'a> {
     view: &'a View<'a>,
-    promised: &'a PromisedAudio,
+    expected: &'a ExpectedAudio,
     sound: &'a Sound,
 }
 
 impl<'a> Ear<'a> {
-    fn skip(&self, id: &str, why: &str) -> CheckResult {
+    fn skip(&self, id: CheckId, why: &str) -> CheckResult {
         CheckResult::new(id, Status::Skip, format!("not tested: {why}"))
     }
 
     /// Why a fact is missing.
-    fn gap(&self, id: &str, name: &str) -> Option<CheckResult> {
+    fn gap(&self, id: CheckId, name: &str) -> Option<CheckResult> {
         let why = self.sound.gaps.get(name)?;
         Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {name}: {why}"))))
     }
 
     /// A server's unit: in the person's manager, or PID 1's where the server is for all.
     fn unit(&self, name: &str) -> Option<&'a Unit> {
-        let of_pid_1 = self.promised.system_wide && !name.starts_with("pipewire-pulse");
+        let of_pid_1 = self.expected.system_wide && !name.starts_with("pipewire-pulse");
         if of_pid_1 { self.view.unit(name) } else { self.sound.unit(name) }
     }
 
@@ -107,7 +113,7 @@ impl<'a> Ear<'a> {
 
     /// The journal that speaks of the server's units.
     fn journal(&self) -> &'a [JournalLine] {
-        if self.promised.system_wide { &self.view.now.journal } else { &self.sound.journal }
+        if self.expected.system_wide { &self.view.now.journal } else { &self.sound.journal }
     }
 
     /// What is wrong with a unit that has to serve, if anything.
@@ -144,25 +150,25 @@ impl<'a> Ear<'a> {
     }
 
     fn whose(&self) -> &str {
-        if self.promised.system_wide { "the system" } else { &self.sound.person }
+        if self.expected.system_wide { "the system" } else { &self.sound.person }
     }
 
     fn server(&self) -> CheckResult {
-        let id = "audio.server";
+        let id = CheckId::AudioServer;
         if let Some(unknown) = self.gap(id, "units") {
             return unknown;
         }
-        let (promised, sound) = (self.promised, self.sound);
+        let (expected, sound) = (self.expected, self.sound);
         let mut fails = Vec::new();
         let runs = |name: &str| sound.processes.iter().any(|process| process.name == name && process.uid == sound.uid);
-        if promised.pipewire {
+        if expected.pipewire {
             fails.extend(self.trouble("pipewire.service"));
             // It comes and goes with the server: where nobody could start that, it is not to blame.
             let started = self.unit("pipewire.service").is_some_and(|unit| unit.active_state == "active");
-            if promised.wireplumber && started {
+            if expected.wireplumber && started {
                 fails.extend(self.trouble("wireplumber.service"));
             }
-            if promised.pipewire_pulse {
+            if expected.pipewire_pulse {
                 fails.extend(self.trouble("pipewire-pulse.service"));
                 let listens = |name: &str| sound.unit(name).is_some_and(|unit| unit.active_state == "active");
                 if fails.is_empty() && !listens("pipewire-pulse.socket") && !listens("pipewire-pulse.service") {
@@ -172,7 +178,7 @@ impl<'a> Ear<'a> {
                     ));
                 }
             }
-            if promised.pulseaudio && runs("pulseaudio") && runs("pipewire") {
+            if expected.pulseaudio && runs("pulseaudio") && runs("pipewire") {
                 fails.push(
                     Finding::new(
                         "pulseaudio.service",
@@ -183,7 +189,7 @@ impl<'a> Ear<'a> {
                     )
                     .hint("enable one of services.pulseaudio and services.pipewire.audio"),
                 );
-            } else if !promised.pulseaudio
+            } else if !expected.pulseaudio
                 && let Some(unit) = sound.unit("pulseaudio.service")
                 && (unit.active_state == "failed" || runs("pulseaudio"))
             {
@@ -200,13 +206,13 @@ impl<'a> Ear<'a> {
             fails.extend(self.trouble("pulseaudio.service"));
         }
         if let Some(why) = &sound.silent {
-            let name = if promised.pipewire { "pipewire.service" } else { "pulseaudio.service" };
+            let name = if expected.pipewire { "pipewire.service" } else { "pulseaudio.service" };
             // Nobody there to be asked is no answer; a program that cannot ask is our lack.
             if why.contains("pw-dump") && why.contains("lacks") || why.contains("pactl") && why.contains("lacks") {
                 return CheckResult::new(id, Status::Unknown, text::clean(why));
             }
             if fails.is_empty() {
-                let denied = promised.system_wide && why.contains("denied");
+                let denied = expected.system_wide && why.contains("denied");
                 let what = if denied {
                     format!("{} may not speak to the system's pipewire", sound.person)
                 } else {
@@ -217,7 +223,7 @@ impl<'a> Ear<'a> {
             }
         }
         conclude(self.view, id, fails, Vec::new(), || {
-            let name = if promised.pipewire { "PipeWire" } else { "PulseAudio" };
+            let name = if expected.pipewire { "PipeWire" } else { "PulseAudio" };
             format!("{name} answers {}{}", sound.person, self.session())
         })
     }
@@ -232,7 +238,7 @@ impl<'a> Ear<'a> {
     }
 
     fn sink(&self, out: &mut Judgement, works: bool) -> CheckResult {
-        let id = "audio.sink";
+        let id = CheckId::AudioSink;
         let sound = self.sound;
         if let Some(unknown) = self.gap(id, "card") {
             return unknown;
@@ -243,7 +249,7 @@ impl<'a> Ear<'a> {
             } else {
                 "the sandbox has no sound card"
             };
-            out.aside("audio.sink", why);
+            out.exclude(&CheckId::AudioSink, why);
             return self.skip(id, why);
         }
         let Some(server) = sound.server.as_ref().filter(|_| works) else { return self.skip(id, "no server answers") };
@@ -257,7 +263,7 @@ impl<'a> Ear<'a> {
             findings.push(at("is at volume 0"));
         }
         // A new card is silent until somebody turns it up, PulseAudio believes the card, and the sandbox's is new.
-        let new = server.kind == ServerKind::Pulseaudio && !self.promised.alsa_persistence;
+        let new = server.kind == ServerKind::Pulseaudio && !self.expected.alsa_persistence;
         let (fails, warns) = if new { (Vec::new(), findings) } else { (findings, Vec::new()) };
         let warns = warns.into_iter().map(|finding| {
             finding
@@ -267,23 +273,23 @@ impl<'a> Ear<'a> {
     }
 
     fn no_sink(&self, out: &mut Judgement, server: &crate::guest::sound::Server) -> CheckResult {
-        let id = "audio.sink";
+        let id = CheckId::AudioSink;
         let sound = self.sound;
         let name = server.default_sink.as_deref().unwrap_or("none");
         let off = server.cards.iter().find(|(_, profile)| *profile == "off");
         let other = sound
             .processes
             .iter()
-            .find(|process| process.has_card && process.uid != sound.uid && !self.promised.system_wide);
+            .find(|process| process.has_card && process.uid != sound.uid && !self.expected.system_wide);
         if sound.session == SessionKind::Lingering && !sound.card.allowed {
             let why = format!(
                 "nobody sits at the seat, and {} may open the card ({}) only there",
                 sound.person, sound.card.owner
             );
-            out.aside("audio.sink", &why);
+            out.exclude(&CheckId::AudioSink, &why);
             return self.skip(id, &why);
         }
-        let what = if !sound.card.allowed && !self.promised.system_wide {
+        let what = if !sound.card.allowed && !self.expected.system_wide {
             format!("{} may not open the devices in /dev/snd ({})", sound.person, sound.card.owner)
         } else if let Some(process) = other {
             let accounts = &self.view.now.accounts;
@@ -307,15 +313,15 @@ impl<'a> Ear<'a> {
     }
 
     fn tone(&self, out: &mut Judgement, plays: bool) -> CheckResult {
-        let id = "audio.tone";
+        let id = CheckId::AudioTone;
         if let Some(why) = &self.sound.unheard {
-            out.aside(id, why);
+            out.exclude(&id, why);
             return self.skip(id, why);
         }
         if !plays {
             let why = "there is nothing to play into";
             if !self.sound.card.driven {
-                out.aside("audio.tone", "no card to hear it at");
+                out.exclude(&CheckId::AudioTone, "no card to hear it at");
             }
             return self.skip(id, why);
         }
@@ -367,7 +373,7 @@ impl<'a> Ear<'a> {
     }
 
     fn microphone(&self, out: &mut Judgement, works: bool) -> CheckResult {
-        let id = "audio.microphone";
+        let id = CheckId::AudioMicrophone;
         let sound = self.sound;
         if let Some(unknown) = self.gap(id, "card") {
             return unknown;
@@ -384,7 +390,7 @@ impl<'a> Ear<'a> {
             None
         };
         if let Some(why) = why {
-            out.aside(id, &why);
+            out.exclude(&id, &why);
             return self.skip(id, &why);
         }
         let Some(server) = sound.server.as_ref().filter(|_| works) else { return self.skip(id, "no server answers") };
@@ -406,7 +412,7 @@ impl<'a> Ear<'a> {
                 // What the guest has not installed is not tested; what broke is not known.
                 if why.contains("records a sound") {
                     let why = "nothing that records is installed";
-                    out.aside(id, why);
+                    out.exclude(&id, why);
                     return self.skip(id, why);
                 }
                 return CheckResult::new(id, Status::Unknown, text::clean(why));
@@ -452,15 +458,15 @@ impl<'a> Ear<'a> {
     }
 
     fn realtime(&self, out: &mut Judgement) -> CheckResult {
-        let id = "audio.realtime";
-        let (promised, sound) = (self.promised, self.sound);
+        let id = CheckId::AudioRealtime;
+        let (expected, sound) = (self.expected, self.sound);
         if let Some(unknown) = self.gap(id, "processes") {
             return unknown;
         }
         let Some(server) = &sound.server else { return self.skip(id, "no server answers") };
         let mut fails = Vec::new();
         // What is declared under a name that nobody reads has no effect.
-        for (name, value) in &promised.properties {
+        for (name, value) in &expected.properties {
             let known = |short: &str| server.settings.contains_key(short);
             let short = name.strip_prefix("default.").unwrap_or(name);
             if name.starts_with("clock.") && known(short) {
@@ -472,7 +478,7 @@ impl<'a> Ear<'a> {
             }
         }
         if let (Some(declared), Some(effective)) =
-            (promised.properties.get("default.clock.rate"), server.settings.get("clock.rate"))
+            (expected.properties.get("default.clock.rate"), server.settings.get("clock.rate"))
             && declared != effective
         {
             fails.push(Finding::new(
@@ -480,11 +486,11 @@ impl<'a> Ear<'a> {
                 format!("default.clock.rate = {declared} is declared, and {effective} in effect"),
             ));
         }
-        let name = if promised.pipewire { "pipewire" } else { "pulseaudio" };
-        let owner = |uid: u32| promised.system_wide || uid == sound.uid;
+        let name = if expected.pipewire { "pipewire" } else { "pulseaudio" };
+        let owner = |uid: u32| expected.system_wide || uid == sound.uid;
         let mut servers =
             sound.processes.iter().filter(|process| process.name == name && owner(process.uid)).peekable();
-        if promised.rtkit && servers.peek().is_some() && !servers.any(|process| process.realtime) {
+        if expected.rtkit && servers.peek().is_some() && !servers.any(|process| process.realtime) {
             let daemon = self.view.unit("rtkit-daemon.service");
             let state = match daemon {
                 None => "rtkit-daemon.service is not there".to_owned(),
@@ -493,7 +499,7 @@ impl<'a> Ear<'a> {
             };
             if sound.session == SessionKind::Lingering {
                 let why = "nobody sits at the seat, and rtkit serves who does";
-                out.aside("audio.realtime", why);
+                out.exclude(&CheckId::AudioRealtime, why);
                 return self.skip(id, why);
             }
             if let Some(terminal) = sound.off_seat.as_deref().filter(|terminal| SERIAL.is_match(terminal)) {
@@ -502,17 +508,17 @@ impl<'a> Ear<'a> {
                      sits at the seat",
                     sound.person
                 );
-                out.aside("audio.realtime", &why);
+                out.exclude(&CheckId::AudioRealtime, &why);
                 return self.skip(id, &why);
             }
             fails.push(Finding::new(
                 "rtkit-daemon.service",
-                format!("{name} has no realtime thread, though rtkit is promised: {state}"),
+                format!("{name} has no realtime thread, though rtkit is expected: {state}"),
             ));
         }
-        if fails.is_empty() && !promised.rtkit {
-            let why = "the configuration promises no realtime scheduling (security.rtkit.enable)";
-            out.aside("audio.realtime", why);
+        if fails.is_empty() && !expected.rtkit {
+            let why = "the configuration expects no realtime scheduling (security.rtkit.enable)";
+            out.exclude(&CheckId::AudioRealtime, why);
             return self.skip(id, why);
         }
         conclude(self.view, id, fails, Vec::new(), || {

@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{self, dropped, is_active, is_failed, pattern};
-use super::{Finding, Judgement, Plan, View, conclude, sandbox, strain, text};
+use super::{Finding, Judgement, Plan, View, conclude, contention, sandbox, text};
 use crate::guest::facts::{Facts, Job, JournalLine, Unit};
 use crate::machine::RunDelay;
-use crate::report::{CheckResult, Status};
+use crate::model::{CheckId, CheckResult, Status};
 
 /// How far the machine came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +67,8 @@ pub(super) fn state(facts: &Facts) -> Boot {
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     come_up(view.plan, view.now, &view.boot, &view.context.delay, out);
-    out.results.push(CheckResult::new("boot.panic", Status::Pass, "no kernel panic"));
-    out.results.push(CheckResult::new("boot.poweroff", Status::Pass, "stayed up"));
+    out.results.push(CheckResult::new(CheckId::BootPanic, Status::Pass, "no kernel panic"));
+    out.results.push(CheckResult::new(CheckId::BootPoweroff, Status::Pass, "stayed up"));
     out.results.push(oom(view));
     activation(view, out);
     tmpfiles(view, out);
@@ -79,17 +79,17 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
 /// `boot.target` and `boot.emergency`, for a guest that could be looked into.
 pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &Boot, delay: &RunDelay, out: &mut Judgement) {
     let target = default_target(facts).map_or("the default target", |unit| unit.name.as_str());
-    let calm = || CheckResult::new("boot.emergency", Status::Pass, "no emergency or rescue mode");
+    let calm = || CheckResult::new(CheckId::BootEmergency, Status::Pass, "no emergency or rescue mode");
     match boot {
         Boot::Up => {
             let at = default_target(facts).map_or(facts.manager.finish_us, |unit| unit.active_enter_us);
             let at = if at > 0 { format!(" {} after the kernel's start", text::micros(at)) } else { String::new() };
-            out.results.push(CheckResult::new("boot.target", Status::Pass, format!("{target} reached{at}")));
+            out.results.push(CheckResult::new(CheckId::BootTarget, Status::Pass, format!("{target} reached{at}")));
             out.results.push(calm());
         }
         Boot::Emergency(by) => {
             let why = "not reached: emergency mode (see boot.emergency)";
-            out.results.push(CheckResult::new("boot.target", Status::Skip, why));
+            out.results.push(CheckResult::new(CheckId::BootTarget, Status::Skip, why));
             out.results.push(emergency(facts, by, delay));
         }
         Boot::Stuck => {
@@ -101,7 +101,7 @@ pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &Boot, delay: &RunDelay,
             out.results.push(calm());
         }
         Boot::CannotTell(why) => {
-            for id in ["boot.target", "boot.emergency"] {
+            for id in [CheckId::BootTarget, CheckId::BootEmergency] {
                 let summary = text::clean(&format!("could not read the guest's units: {why}"));
                 out.results.push(CheckResult::new(id, Status::Unknown, summary));
             }
@@ -140,7 +140,7 @@ fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
     let since = facts.unit(by).map_or(0, |unit| unit.active_enter_us);
     let since = if since > 0 { format!(", {} after the kernel's start", text::micros(since)) } else { String::new() };
     let mode = if by.starts_with("rescue") { "rescue mode" } else { "emergency mode" };
-    let mut result = CheckResult::new("boot.emergency", Status::Fail, "").evidence("mode", by.to_owned());
+    let mut result = CheckResult::new(CheckId::BootEmergency, Status::Fail, "").evidence("mode", by.to_owned());
     let culprit = culprit(facts);
     let timed_out = facts.journal.iter().find(|line| TIMED_OUT_DEVICE.is_match(&line.message));
     let cause = match culprit {
@@ -173,12 +173,12 @@ fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
     result.summary = text::clean(&format!("{mode}{since}: {cause}"));
     let at = facts.unit(by).map_or(facts.now_us, |unit| unit.active_enter_us);
     let limit = match culprit {
-        Some(name) if name.ends_with(".device") => Some(strain::usual(at)),
-        Some(name) => facts.unit(name).and_then(|unit| strain::limit(facts, unit)),
-        None => timed_out.is_some().then(|| strain::usual(at)),
+        Some(name) if name.ends_with(".device") => Some(contention::usual(at)),
+        Some(name) => facts.unit(name).and_then(|unit| contention::limit(facts, unit)),
+        None => timed_out.is_some().then(|| contention::usual(at)),
     };
-    if let Some(why) = limit.and_then(|(from, to)| strain::why(delay, from, to)) {
-        result = strain::spared(result, &why, strain::BUSY_HOST);
+    if let Some(why) = limit.and_then(|(from, to)| contention::why(delay, from, to)) {
+        result = contention::spared(result, &why, contention::BUSY_HOST);
     }
     if result.detail.is_empty() {
         let lines =
@@ -212,7 +212,7 @@ pub(super) fn awaited(facts: &Facts) -> Option<(&Job, Option<f64>)> {
 
 pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     let Some((job, seconds)) = awaited(facts) else {
-        return CheckResult::new("boot.target", Status::Fail, format!("{target} is not reached"));
+        return CheckResult::new(CheckId::BootTarget, Status::Fail, format!("{target} is not reached"));
     };
     let since = seconds.map_or_else(String::new, |seconds| format!(" for {}", text::seconds(seconds)));
     let doing = if job.state == "running" { "has been running" } else { "is waiting" };
@@ -220,7 +220,7 @@ pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     if let Some(line) = unit::telling(&facts.journal, &job.unit) {
         summary = format!("{summary}; last words: {}", line.trim());
     }
-    let mut result = CheckResult::new("boot.target", Status::Fail, text::clean(&summary))
+    let mut result = CheckResult::new(CheckId::BootTarget, Status::Fail, text::clean(&summary))
         .evidence("job", text::clean(&job.unit))
         .detail(unit::tail(facts, &job.unit, 8));
     if let Some(seconds) = seconds {
@@ -259,7 +259,7 @@ fn not_reached(facts: &Facts, target: &str) -> CheckResult {
         let why = facts.unit(root).map_or_else(|| "is not there".to_owned(), |unit| unit::ending(facts, unit));
         format!("{target} is not reached: {root}: {why}")
     };
-    CheckResult::new("boot.target", Status::Fail, text::clean(&summary))
+    CheckResult::new(CheckId::BootTarget, Status::Fail, text::clean(&summary))
         .evidence("unit", text::clean(root))
         .detail(unit::tail(facts, root, 8))
 }
@@ -273,7 +273,7 @@ static KILL_WHERE: LazyLock<Regex> = LazyLock::new(|| pattern(r"oom-kill:.*task_
 static OOMD: LazyLock<Regex> = LazyLock::new(|| pattern(r"^Killed (/\S+) due to (.*)"));
 
 fn oom(view: &View<'_>) -> CheckResult {
-    let id = "boot.oom";
+    let id = CheckId::BootOom;
     let facts = view.now;
     let mut fails = Vec::new();
     let unit_of_path = |path: &str| path.rsplit('/').find(|part| part.contains('.')).unwrap_or("").to_owned();
@@ -356,7 +356,7 @@ static SNIPPET: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"Activation script snippet '([^']*)' failed(?: \((\d+)\))?"));
 
 fn activation(view: &View<'_>, out: &mut Judgement) {
-    let id = "boot.activation";
+    let id = CheckId::BootActivation;
     let mut fails: Vec<Finding> = Vec::new();
     let mut aside = Vec::new();
     let journal = view.now.journal.iter().map(|line| line.message.as_str());
@@ -368,7 +368,10 @@ fn activation(view: &View<'_>, out: &mut Judgement) {
             continue;
         }
         if sandbox::is_secret_snippet(&name) {
-            out.aside(&format!("secrets ({name})"), format!("the sandbox has not the real machine's key: \"{line}\""));
+            out.exclude(
+                &format!("secrets ({name})"),
+                format!("the sandbox has not the real machine's key: \"{line}\""),
+            );
             aside.push(name);
             continue;
         }
@@ -423,7 +426,7 @@ fn is_tmpfiles_line(line: &JournalLine) -> bool {
 }
 
 fn tmpfiles(view: &View<'_>, out: &mut Judgement) {
-    let id = "boot.tmpfiles";
+    let id = CheckId::BootTmpfiles;
     let mut fails: Vec<Finding> = Vec::new();
     for line in view.now.journal.iter().filter(|line| is_tmpfiles_line(line)) {
         let trouble = line.priority <= 3 || (line.priority <= 4 && TMPFILES_TROUBLE.is_match(&line.message));
@@ -432,7 +435,7 @@ fn tmpfiles(view: &View<'_>, out: &mut Judgement) {
         }
         if TMPFILES_ASIDE.is_match(&line.message) || sandbox::misses_a_secret(&line.message) {
             let words: String = line.message.chars().take(200).collect();
-            out.aside("a rule of systemd-tmpfiles", format!("the VM's file systems or hardware differ: \"{words}\""));
+            out.exclude("a rule of systemd-tmpfiles", format!("the VM's file systems or hardware differ: \"{words}\""));
             continue;
         }
         fails.push(
@@ -482,7 +485,7 @@ const TAINTS: [(&str, bool); 20] = [
 ];
 
 fn taint(view: &View<'_>) -> CheckResult {
-    let id = "boot.taint";
+    let id = CheckId::BootTaint;
     let Some(bits) = view.now.taint else {
         let why = view.gap("taint").unwrap_or("it was not told");
         return CheckResult::new(
@@ -515,7 +518,7 @@ fn taint(view: &View<'_>) -> CheckResult {
 }
 
 fn time(view: &View<'_>) -> CheckResult {
-    let id = "boot.time";
+    let id = CheckId::BootTime;
     let manager = &view.now.manager;
     let reached = default_target(view.now).map_or(0, |target| target.active_enter_us);
     let us = if manager.finish_us > 0 { manager.finish_us } else { reached };
@@ -535,7 +538,7 @@ fn time(view: &View<'_>) -> CheckResult {
             "{} ({} scaled to {})",
             text::seconds(scaled),
             text::seconds(limit.as_secs_f64()),
-            view.context.accelerator
+            view.context.accelerator.name()
         )
     } else {
         text::seconds(scaled)

@@ -12,19 +12,25 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::plan::is_promised;
+use super::plan::is_wanted;
 use super::unit::{self, Skipped, is_active, is_auto_restart, is_failed, pattern};
 use super::{Finding, Judgement, Plan, View, conclude, sandbox, text};
-use crate::build::promises::{PromisedDesktop, PromisedUnit, Promises};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
 use crate::guest::facts::{Account, Facts, JournalLine, Unit};
 use crate::guest::logind::Session;
 use crate::guest::sound::UNITS as SOUND_UNITS;
 use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, UserManager};
-use crate::report::{CheckResult, Status};
+use crate::model::{CheckId, CheckResult, Status};
+use crate::nix::expectations::{Expectations, ExpectedDesktop, ExpectedUnit};
 
 /// The checks, in the order in which one explains the next.
-const IDS: [&str; 5] = ["desktop.greeter", "desktop.session", "desktop.compositor", "desktop.units", "desktop.picture"];
+const IDS: [CheckId; 5] = [
+    CheckId::DesktopGreeter,
+    CheckId::DesktopSession,
+    CheckId::DesktopCompositor,
+    CheckId::DesktopUnits,
+    CheckId::DesktopPicture,
+];
 /// Units that run display managers.
 pub(crate) const MANAGERS: [&str; 11] = [
     "display-manager.service",
@@ -51,11 +57,11 @@ const SEEN: f64 = 0.0;
 /// A first window that takes longer, with hardware virtualisation, is worth a word, in seconds: D-Bus waits 25.
 const SLOW_WINDOW: f64 = 10.0;
 
-// --- what is promised ---
+// --- what is expected ---
 
 /// Who is logged in without being asked.
-pub(crate) fn autologin_user(promises: &Promises) -> Option<&str> {
-    let desktop = promises.desktop.as_ref()?;
+pub(crate) fn autologin_user(expectations: &Expectations) -> Option<&str> {
+    let desktop = expectations.desktop.as_ref()?;
     match &desktop.display_manager {
         Some(_) => desktop.autologin_user.as_deref(),
         None => None,
@@ -63,7 +69,7 @@ pub(crate) fn autologin_user(promises: &Promises) -> Option<&str> {
 }
 
 /// Whether the login screen is text on a terminal, as far as can be told by its name.
-pub(crate) fn is_text_greeter(desktop: &PromisedDesktop) -> bool {
+pub(crate) fn is_text_greeter(desktop: &ExpectedDesktop) -> bool {
     let greeter = desktop.greeter_command.as_deref().unwrap_or_default();
     match desktop.display_manager.as_deref() {
         Some("ly" | "lemurs") => true,
@@ -73,33 +79,34 @@ pub(crate) fn is_text_greeter(desktop: &PromisedDesktop) -> bool {
 }
 
 /// Whether the login screen is there without a session of logind's: it runs as the service itself.
-pub(crate) fn greets_without_session(desktop: &PromisedDesktop) -> bool {
+pub(crate) fn greets_without_session(desktop: &ExpectedDesktop) -> bool {
     matches!(desktop.display_manager.as_deref(), Some("ly" | "lemurs"))
 }
 
 /// A display manager's unit that failed: that is told where units are, and there is no desktop to look at.
 pub(crate) fn failed_manager(plan: &Plan, facts: &Facts) -> Option<&'static str> {
-    let told = plan.has("services.failed-units") || plan.has("services.promised");
+    let told = plan.has(CheckId::ServicesFailedUnits) || plan.has(CheckId::ServicesPromised);
     let failed = |name: &str| facts.unit(name).is_some_and(|unit| is_failed(unit) || unit::is_refused(unit));
     MANAGERS.into_iter().find(|name| told && failed(name))
 }
 
-/// The units that are promised to a user's manager: the configuration's and home-manager's, those that something wants.
-pub(crate) fn promised_units(promises: &Promises, user: &str) -> BTreeMap<String, PromisedUnit> {
-    let of_home = promises.home_units.get(user).into_iter().flatten();
-    promises
+/// The units that are expected to a user's manager: the configuration's and home-manager's, those that something wants.
+pub(crate) fn promised_units(expectations: &Expectations, user: &str) -> BTreeMap<String, ExpectedUnit> {
+    let of_home = expectations.home_units.get(user).into_iter().flatten();
+    expectations
         .user_units
         .iter()
         .chain(of_home)
-        .filter(|(name, unit)| is_promised(name, unit))
+        .filter(|(name, unit)| is_wanted(name, unit))
         .map(|(name, unit)| (name.clone(), unit.clone()))
         .collect()
 }
 
-/// Who has a manager from the boot on, and units promised to it, where nobody is logged in to look at their session.
-pub(crate) fn lingering(promises: &Promises) -> Vec<&str> {
-    let users = promises.users.iter().filter(|(name, user)| user.linger && !promised_units(promises, name).is_empty());
-    users.map(|(name, _)| name.as_str()).filter(|_| promises.desktop.is_none()).collect()
+/// Who has a manager from the boot on, and units expected to it, where nobody is logged in to look at their session.
+pub(crate) fn lingering(expectations: &Expectations) -> Vec<&str> {
+    let users =
+        expectations.users.iter().filter(|(name, user)| user.linger && !promised_units(expectations, name).is_empty());
+    users.map(|(name, _)| name.as_str()).filter(|_| expectations.desktop.is_none()).collect()
 }
 
 /// Whether it is still to be seen what becomes of the units that a manager starts at the boot.
@@ -145,7 +152,7 @@ pub(crate) struct SessionFile {
 }
 
 /// The session that greetd's own greeter was told to start: `agreety --cmd sway`.
-pub(crate) fn greeter_session(desktop: &PromisedDesktop) -> Option<SessionFile> {
+pub(crate) fn greeter_session(desktop: &ExpectedDesktop) -> Option<SessionFile> {
     let words: Vec<&str> = desktop.greeter_command.as_deref()?.split_ascii_whitespace().collect();
     let at = words.iter().position(|word| matches!(*word, "--cmd" | "-c" | "--command"))?;
     // With its arguments only where they are quoted as one.
@@ -158,7 +165,7 @@ pub(crate) fn greeter_session(desktop: &PromisedDesktop) -> Option<SessionFile> 
 }
 
 /// The session that greetd starts by itself.
-pub(crate) fn own_session(desktop: &PromisedDesktop) -> Option<SessionFile> {
+pub(crate) fn own_session(desktop: &ExpectedDesktop) -> Option<SessionFile> {
     desktop.command.clone().map(session_of)
 }
 
@@ -202,7 +209,7 @@ pub(crate) fn session_files(text: &str) -> Vec<SessionFile> {
 ///
 /// # Errors
 /// Why there is none.
-pub(crate) fn choose_session(desktop: &PromisedDesktop, offered: &[SessionFile]) -> Result<SessionFile, String> {
+pub(crate) fn choose_session(desktop: &ExpectedDesktop, offered: &[SessionFile]) -> Result<SessionFile, String> {
     if let Some(wanted) = &desktop.default_session {
         return offered.iter().find(|file| file.name == *wanted).cloned().ok_or_else(|| {
             let names: Vec<&str> = offered.iter().map(|file| file.name.as_str()).collect();
@@ -214,13 +221,13 @@ pub(crate) fn choose_session(desktop: &PromisedDesktop, offered: &[SessionFile])
             format!("the default session {wanted} is not there: {there}")
         });
     }
-    let promised = |file: &&SessionFile| {
+    let expected = |file: &&SessionFile| {
         desktop.desktops.iter().any(|kind| {
             of_program(program_of(&file.exec)).is_some_and(|known| known.desktop == kind.name)
                 || file.name.to_lowercase().contains(&kind.name)
         })
     };
-    offered.iter().find(promised).or(offered.first()).cloned().ok_or_else(|| {
+    offered.iter().find(expected).or(offered.first()).cloned().ok_or_else(|| {
         "no session is offered: there is no file in share/wayland-sessions nor share/xsessions".to_owned()
     })
 }
@@ -566,7 +573,7 @@ fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
 /// Everything that the checks below look at.
 struct Scene<'a> {
     view: &'a View<'a>,
-    promise: &'a PromisedDesktop,
+    promise: &'a ExpectedDesktop,
     seen: &'a Desktop,
     user: &'a str,
     account: Option<&'a Account>,
@@ -605,15 +612,15 @@ impl Found {
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     nobody_looks(view, out);
-    let Some(promise) = &view.plan.promises.desktop else { return linger(view, out) };
-    if !IDS.iter().any(|id| view.wants(id)) {
+    let Some(promise) = &view.plan.expectations.desktop else { return linger(view, out) };
+    if !IDS.iter().any(|id| view.wants(*id)) {
         return;
     }
     let all = |out: &mut Judgement, status, why: &str| {
         out.results.extend(IDS.iter().map(|id| CheckResult::new(*id, status, why)));
     };
     // Without them nobody is there, and a guest that does not answer shows nothing.
-    if let Some(unknown) = view.unknown("desktop.session", &["accounts"]) {
+    if let Some(unknown) = view.unknown(CheckId::DesktopSession, &["accounts"]) {
         return all(out, Status::Unknown, &unknown.summary);
     }
     let failed = failed_manager(view.plan, view.now);
@@ -623,8 +630,8 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
         if let Some(user) = missing_user(view) {
             let finding = Finding::new(user, format!("{name} failed, and nobody is logged in: {}", no_user(user)));
             let finding = finding.hint(NO_USER_HINT);
-            out.results.retain(|result| result.id != "desktop.session");
-            out.results.push(conclude(view, "desktop.session", vec![finding], Vec::new(), String::new));
+            out.results.retain(|result| result.id != CheckId::DesktopSession);
+            out.results.push(conclude(view, CheckId::DesktopSession, vec![finding], Vec::new(), String::new));
         }
         return;
     }
@@ -632,24 +639,24 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let scene = Scene::new(view, promise, seen);
     let compositor = scene.compositor();
     let told = match &compositor {
-        Found::Findings { fails, .. } if !fails.is_empty() => Some("desktop.compositor"),
+        Found::Findings { fails, .. } if !fails.is_empty() => Some(CheckId::DesktopCompositor),
         _ => None,
     };
     let session = scene.session(told.is_some());
     let no_session = matches!(&session, Found::Findings { fails, .. } if !fails.is_empty() && scene.own.is_empty());
-    let told = told.or(no_session.then_some("desktop.session"));
+    let told = told.or(no_session.then_some(CheckId::DesktopSession));
     let because = |found: Found| match (told, &scene.refusal) {
         (Some(id), _) => Found::Skip(format!("not looked at: see {id}")),
         (None, Some(line)) => Found::Skip(needs_card(line)),
         (None, None) => found,
     };
     if let Some(line) = &scene.refusal {
-        out.aside(
+        out.exclude(
             &format!("the session of {}", scene.user),
             format!("its compositor draws only with a graphics card's help, which the sandbox has not: {line}"),
         );
     }
-    let compositor = match (no_session && !matches!(told, Some("desktop.compositor")), compositor) {
+    let compositor = match (no_session && !matches!(told, Some(CheckId::DesktopCompositor)), compositor) {
         (true, found) => because(found),
         (false, found) => found,
     };
@@ -659,7 +666,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let units = if gone { because(Found::Skip(String::new())) } else { scene.units(out) };
     let greeter = scene.greeter();
     if let (Found::Skip(_), Some(line)) = (&greeter, scene.greeter_refuses()) {
-        out.aside(
+        out.exclude(
             "the login screen",
             format!("it is drawn only with a graphics card's help, which the sandbox has not: {line}"),
         );
@@ -677,11 +684,11 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
 
 /// The units of those who linger.
 fn linger(view: &View<'_>, out: &mut Judgement) {
-    let id = "desktop.units";
+    let id = CheckId::DesktopUnits;
     if !view.wants(id) {
         return;
     }
-    let nothing = PromisedDesktop::default();
+    let nothing = ExpectedDesktop::default();
     let (mut fails, mut warns, mut passes) = (Vec::new(), Vec::new(), Vec::new());
     let mut gap = view.lingering.is_empty().then(|| "nobody's units were looked at".to_owned());
     for seen in view.lingering {
@@ -703,26 +710,29 @@ fn linger(view: &View<'_>, out: &mut Judgement) {
 
 /// home-manager's units of who is not logged in and does not linger start when they log in.
 fn nobody_looks(view: &View<'_>, out: &mut Judgement) {
-    let promises = &view.plan.promises;
+    let expectations = &view.plan.expectations;
     let looked = view.desktop.and_then(|seen| seen.user.as_deref());
-    let lingering = lingering(promises);
-    for name in promises.home_units.keys().filter(|_| view.plan.selection.has("desktop.units")) {
+    let lingering = lingering(expectations);
+    for name in expectations.home_units.keys().filter(|_| view.plan.selection.has(CheckId::DesktopUnits)) {
         let is_seen = looked == Some(name.as_str()) || lingering.contains(&name.as_str());
-        let promised = promises.home_units.get(name).into_iter().flatten();
-        if !is_seen && promised.into_iter().any(|(unit, promise)| is_promised(unit, promise)) {
-            out.aside(&format!("the user units of {name}"), format!("they start when {name} logs in, and nobody did"));
+        let expected = expectations.home_units.get(name).into_iter().flatten();
+        if !is_seen && expected.into_iter().any(|(unit, promise)| is_wanted(unit, promise)) {
+            out.exclude(
+                &format!("the user units of {name}"),
+                format!("they start when {name} logs in, and nobody did"),
+            );
         }
     }
 }
 
 /// How long was waited for what this check is about, in seconds.
-fn took(id: &str, seen: &Desktop) -> f64 {
+fn took(id: CheckId, seen: &Desktop) -> f64 {
     let waited = |moment: &Option<Moment>| moment.as_ref().map_or(0.0, |moment| moment.waited);
     match id {
-        "desktop.greeter" => waited(&seen.greeter),
-        "desktop.session" => waited(&seen.session),
-        "desktop.units" => seen.portal.as_ref().map_or(0.0, |portal| portal.seconds),
-        "desktop.picture" => {
+        CheckId::DesktopGreeter => waited(&seen.greeter),
+        CheckId::DesktopSession => waited(&seen.session),
+        CheckId::DesktopUnits => seen.portal.as_ref().map_or(0.0, |portal| portal.seconds),
+        CheckId::DesktopPicture => {
             let window = seen.window.as_ref().map_or(0.0, |window| window.seconds);
             window + seen.reactions.iter().map(|reaction| reaction.seconds).sum::<f64>()
         }
@@ -733,19 +743,19 @@ fn took(id: &str, seen: &Desktop) -> f64 {
 /// Whether it is told here why this unit is started again and again: it logs somebody in, and what it starts crashes; or
 /// its login screen is not drawn in a VM.
 pub(super) fn explains(view: &View<'_>, unit: &str) -> bool {
-    let (Some(promise), Some(seen)) = (&view.plan.promises.desktop, view.desktop) else { return false };
+    let (Some(promise), Some(seen)) = (&view.plan.expectations.desktop, view.desktop) else { return false };
     if !MANAGERS.contains(&unit) {
         return false;
     }
     let scene = Scene::new(view, promise, seen);
-    let crashes = || autologin_user(&view.plan.promises).is_some() && !scene.fallen().is_empty();
+    let crashes = || autologin_user(&view.plan.expectations).is_some() && !scene.fallen().is_empty();
     let refuses = || scene.greeter_refuses().is_some() && matches!(scene.greeter(), Found::Skip(_));
-    view.wants("desktop.compositor") && crashes() || view.wants("desktop.greeter") && refuses()
+    view.wants(CheckId::DesktopCompositor) && crashes() || view.wants(CheckId::DesktopGreeter) && refuses()
 }
 
 /// Why a display manager that gave up is no fault of the configuration: what it started refused to draw in a VM.
 pub(super) fn excuse(view: &View<'_>, unit: &str) -> Option<String> {
-    let (promise, seen) = (view.plan.promises.desktop.as_ref()?, view.desktop?);
+    let (promise, seen) = (view.plan.expectations.desktop.as_ref()?, view.desktop?);
     if !MANAGERS.contains(&unit) {
         return None;
     }
@@ -758,7 +768,7 @@ const NO_USER_HINT: &str = "declare the user, or name another one for the automa
 
 /// Who is to be logged in by the configuration, and is not there.
 fn missing_user<'a>(view: &View<'a>) -> Option<&'a str> {
-    let name = autologin_user(&view.plan.promises)?;
+    let name = autologin_user(&view.plan.expectations)?;
     let accounts = &view.now.accounts;
     (!accounts.is_empty() && !accounts.iter().any(|account| account.name == name)).then_some(name)
 }
@@ -787,7 +797,7 @@ fn times(count: usize) -> String {
 }
 
 impl<'a> Scene<'a> {
-    fn new(view: &'a View<'a>, promise: &'a PromisedDesktop, seen: &'a Desktop) -> Self {
+    fn new(view: &'a View<'a>, promise: &'a ExpectedDesktop, seen: &'a Desktop) -> Self {
         let user = seen.user.as_deref().unwrap_or_default();
         let account = view.now.accounts.iter().find(|account| account.name == user);
         let moment = seen.session.as_ref().filter(|_| account.is_some());
@@ -974,12 +984,12 @@ impl<'a> Scene<'a> {
 
     fn greeter(&self) -> Found {
         if self.promise.display_manager.is_none() {
-            return Found::Skip("no display manager is promised".to_owned());
+            return Found::Skip("no display manager is expected".to_owned());
         }
-        if let Some(user) = autologin_user(&self.view.plan.promises)
+        if let Some(user) = autologin_user(&self.view.plan.expectations)
             && self.account.is_some()
         {
-            return Found::Skip(format!("no login screen is promised: {} is logged in at once", text::clean(user)));
+            return Found::Skip(format!("no login screen is expected: {} is logged in at once", text::clean(user)));
         }
         let unit = self.manager_unit();
         let Some(moment) = self.seen.greeter.as_ref().or(self.seen.session.as_ref()) else {
@@ -1093,7 +1103,7 @@ impl<'a> Scene<'a> {
 
     fn session(&self, compositor_fell: bool) -> Found {
         match &self.seen.way {
-            Way::None(why) if autologin_user(&self.view.plan.promises).is_some() => {
+            Way::None(why) if autologin_user(&self.view.plan.expectations).is_some() => {
                 return Found::fail(
                     Finding::new(self.user, format!("nobody is logged in: {why}"))
                         .detail(self.lines())
@@ -1159,7 +1169,7 @@ impl<'a> Scene<'a> {
         {
             let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
             return fail(format!(
-                "the session of {user} fell back to {} ({kind}, by {}), promised is {}{}",
+                "the session of {user} fell back to {} ({kind}, by {}), expected is {}{}",
                 known.desktop,
                 text::clean(&process.name),
                 text::list(&expected),
@@ -1167,10 +1177,10 @@ impl<'a> Scene<'a> {
             ));
         }
         let promised_kind = self.promised_kind(&expected);
-        if let Some(promised) = promised_kind
-            && promised != kind
+        if let Some(expected) = promised_kind
+            && expected != kind
         {
-            return fail(format!("the session of {user} is {kind}, promised is {promised}{}", self.why(What::Session)));
+            return fail(format!("the session of {user} is {kind}, expected is {expected}{}", self.why(What::Session)));
         }
         let way = match &self.seen.way {
             Way::LoggedIn { how, .. } => format!("; {how}"),
@@ -1397,7 +1407,7 @@ impl<'a> Scene<'a> {
                 continue;
             }
             if let Some(why) = sandbox::excuse(&theirs, failed) {
-                out.aside(name, why);
+                out.exclude(name, why);
                 continue;
             }
             let how = match (is_failed(failed), ends_well(failed)) {
@@ -1411,15 +1421,15 @@ impl<'a> Scene<'a> {
                     .evidence("unit", text::clean(name)),
             );
         }
-        let promised = promised_units(&self.view.plan.promises, self.user);
+        let expected = promised_units(&self.view.plan.expectations, self.user);
         let mut right = 0;
         let mut waiting: Vec<&str> = Vec::new();
-        for (name, promise) in promised.iter().filter(|(name, _)| !self.is_of_sound(name)) {
+        for (name, promise) in expected.iter().filter(|(name, _)| !self.is_of_sound(name)) {
             match self.standing(&theirs, manager, name, promise) {
                 Standing::Right => right += 1,
                 Standing::Told => {}
                 Standing::Waits => waiting.push(name),
-                Standing::Aside(why) => out.aside(name, why),
+                Standing::Aside(why) => out.exclude(name, why),
                 Standing::Fail(finding) => fails.push(finding),
                 Standing::Warn(finding) => warns.push(finding),
             }
@@ -1427,7 +1437,7 @@ impl<'a> Scene<'a> {
         let target = manager.unit(SESSION_TARGET);
         let active = target.is_some_and(is_active);
         if !active && !waiting.is_empty() && self.is_wrapped_by_nobody() {
-            out.aside(
+            out.exclude(
                 SESSION_TARGET,
                 format!(
                     "X sessions are started by the display manager's wrapper, which is not known here: {} were not started",
@@ -1475,7 +1485,7 @@ impl<'a> Scene<'a> {
             fails,
             warns,
             pass: format!(
-                "no unit of {} failed, {right} promised ones are as they should be{target}{portal}",
+                "no unit of {} failed, {right} expected ones are as they should be{target}{portal}",
                 self.user
             ),
         }
@@ -1519,7 +1529,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn standing(&self, theirs: &View<'_>, manager: &UserManager, name: &str, promise: &PromisedUnit) -> Standing {
+    fn standing(&self, theirs: &View<'_>, manager: &UserManager, name: &str, promise: &ExpectedUnit) -> Standing {
         let facts = theirs.now;
         let called = |wanted: &[String]| {
             wanted.iter().any(|target| {
@@ -1533,7 +1543,7 @@ impl<'a> Scene<'a> {
         let of_session = promise.wanted_by.iter().any(|target| target.contains("-session"));
         let Some(unit) = manager.unit(name).filter(|unit| unit.load_state != "not-found") else {
             return Standing::Fail(finding(format!(
-                "{name} is promised to {user}, and the user's systemd finds no such unit"
+                "{name} is expected to {user}, and the user's systemd finds no such unit"
             )));
         };
         if unit::is_refused(unit) {
@@ -1549,7 +1559,7 @@ impl<'a> Scene<'a> {
             return Standing::Told;
         }
         if unit.load_state == "masked" {
-            return Standing::Fail(finding(format!("{name} is promised to {user}, and masked")));
+            return Standing::Fail(finding(format!("{name} is expected to {user}, and masked")));
         }
         if unit.condition_us > 0 && !unit.condition_result {
             let named = text::list(&unit.failed_conditions);
@@ -1579,7 +1589,7 @@ impl<'a> Scene<'a> {
                     Standing::Aside(format!("skipped: {condition} did not hold in the VM; the real machine may differ"))
                 }
                 Skipped::Wrong(condition) => Standing::Fail(
-                    finding(format!("{name} of {user} is promised and was skipped: {condition} does not hold"))
+                    finding(format!("{name} of {user} is expected and was skipped: {condition} does not hold"))
                         .evidence("condition", condition),
                 ),
             };
@@ -1600,7 +1610,7 @@ impl<'a> Scene<'a> {
         }
         let root = unit::root(facts, name);
         if root == name {
-            return Standing::Fail(finding(format!("{name} is promised to {user} and was never started")));
+            return Standing::Fail(finding(format!("{name} is expected to {user} and was never started")));
         }
         match sandbox::excuse_of_root(theirs, root) {
             Some(why) => Standing::Aside(format!("needs {root}: {why}")),
@@ -1657,7 +1667,7 @@ impl<'a> Scene<'a> {
         )
     }
 
-    /// A portal that answers and has nobody behind it for what applications ask most. Which are needed is not promised;
+    /// A portal that answers and has nobody behind it for what applications ask most. Which are needed is not expected;
     /// an X session shares its screen without one.
     fn unserved(&self, manager: &UserManager) -> Option<Finding> {
         let portal = self.seen.portal.as_ref().filter(|portal| portal.answered)?;
@@ -1839,7 +1849,7 @@ static DISPLAY: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// What a promised unit of a user amounts to.
+/// What a expected unit of a user amounts to.
 enum Standing {
     Right,
     /// Told elsewhere.

@@ -1,82 +1,83 @@
-//! Judging, pure: promises and facts in, verdicts out. No I/O.
+//! Judging, pure: expectations and facts in, verdicts out. No I/O.
 //!
 //! ```text
-//! Promises, Settings, Selection ──► plan() ──► Plan ─┐
+//! Expectations, Settings, Selection ──► plan() ──► Plan ─┐
 //! guest: the first look, one after the settle time ──┴► judge() ──► CheckResults, NotTested ──► verdict()
-//! guest that did not come up: NoBoot ─────────────────► judge_no_boot() ┘
+//! guest that did not come up: BootFailure ─────────────────► judge_boot_failure() ┘
 //! ```
 //!
 //! Where does a rule live?
 //! * what a unit's state means, why a unit failed, what the root of a chain is: `unit`
 //! * what the sandbox explains, and which evidence that takes: `sandbox`
-//! * what this host's load explains: `strain`
+//! * what this host's load explains: `contention`
 //! * a check's own judgement: the file named as its id begins (`http` and `timers`, which ask the guest to do
 //!   something, are in `script`)
-//! * a guest that did not come up: `comedown`
+//! * a guest that did not come up: `boot_failure`
 //! * what several verdicts make together: `verdict`
 //!
 //! Each cause is told once, under one id. A unit in state `failed` is always `services.failed-units`, however long it
 //! was active before, but for these: killed for want of memory (`boot.oom`), systemd-tmpfiles (`boot.tmpfiles`), a
-//! promised firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
+//! expected firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
 //! of another unit is listed under that one. A machine that did not come up is judged by `boot.*` alone.
 
 pub(crate) mod audio;
 mod boot;
-pub mod catalog;
-mod comedown;
+mod boot_failure;
+pub(crate) mod contention;
 pub(crate) mod desktop;
 pub mod explain;
 mod network;
 pub mod plan;
 mod sandbox;
 mod script;
+mod selection;
 mod services;
-pub(crate) mod strain;
 mod text;
 mod unit;
 mod users;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use catalog::Selection;
-pub use comedown::{End, NoBoot, has_given_up, judge_no_boot, lost_processor};
+pub use boot_failure::{BootFailure, End, has_given_up, judge_boot_failure, lost_processor};
 pub use network::lease_awaited;
-pub use plan::{Plan, WantedPort, plan};
+pub use plan::{ExpectedPort, Plan, plan};
 pub use script::{is_answered, is_as_expected};
+pub use selection::Selection;
 pub use services::port_awaited;
-pub use verdict::{Outcome, counts_as_failure, counts_as_unknown, verdict};
+pub use verdict::{Conclusion, counts_as_failure, counts_as_unknown, verdict};
 
 use crate::guest::desktop::Desktop;
 use crate::guest::facts::{Facts, Unit};
 use crate::guest::sound::Sound;
-use crate::machine::{NetworkPolicy, RunDelay};
-use crate::report::{CheckResult, NotTested, Status};
-use unit::Fault;
+use crate::machine::RunDelay;
+use crate::model::{Accel, CheckId, CheckResult, NetworkPolicy, NotTested, Status};
+use unit::FailureCause;
 
 /// What was seen of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Looks {
+pub struct Observations {
     /// The first look, as soon as the boot was over.
     pub first: Facts,
     /// One after the settle time, when [`settle_needed`] asked for it.
     pub later: Option<Facts>,
     /// The serial console's lines: some things of stage 1 and 2 are told nowhere else.
     pub console: Vec<String>,
-    /// The desktop, where one is promised.
+    /// The desktop, where one is expected.
     pub desktop: Option<Desktop>,
-    /// The managers of those who linger, where no desktop is promised, and what they said.
+    /// The managers of those who linger, where no desktop is expected, and what they said.
     pub lingering: Vec<Desktop>,
-    /// Sound, where it is promised; or why it could not be looked at.
+    /// Sound, where it is expected; or why it could not be looked at.
     pub sound: Option<Result<Sound, String>>,
 }
 
-impl Looks {
+impl Observations {
     /// The guest as it is now.
     pub fn now(&self) -> &Facts {
         self.later.as_ref().unwrap_or(&self.first)
@@ -87,8 +88,8 @@ impl Looks {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Context {
-    /// `kvm`, `hvf` or `tcg`: time limits scale with it.
-    pub accelerator: String,
+    /// Time limits scale with it.
+    pub accelerator: Accel,
     /// What the guest's network reached.
     pub network: NetworkPolicy,
     /// Whether the sandbox's DHCP offers no router (QEMU's `restrict=on`).
@@ -104,34 +105,29 @@ pub struct Context {
 impl Context {
     /// What a time limit meant for hardware virtualisation is multiplied by.
     pub fn scale(&self) -> f64 {
-        scale_of(&self.accelerator)
+        self.accelerator.time_scale()
     }
-}
-
-/// TCG takes roughly five times as long to boot as hardware virtualisation does.
-pub fn scale_of(accelerator: &str) -> f64 {
-    if accelerator == "tcg" { 5.0 } else { 1.0 }
 }
 
 /// Verdicts, and what was set aside with the evidence for it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Judgement {
-    /// One result for each check that applies, in the catalog's order.
+    /// One result for each check that applies, in the order of their ids.
     pub results: Vec<CheckResult>,
     /// What the sandbox made, or cannot show.
     pub not_tested: Vec<NotTested>,
 }
 
 impl Judgement {
-    fn aside(&mut self, what: &str, why: impl Into<String>) {
-        let entry = NotTested { what: text::clean(what), why: text::clean(&why.into()) };
+    fn exclude(&mut self, what: &(impl fmt::Display + ?Sized), why: impl Into<String>) {
+        let entry = NotTested { what: text::clean(&what.to_string()), why: text::clean(&why.into()) };
         if !self.not_tested.iter().any(|known| known.what == entry.what) {
             self.not_tested.push(entry);
         }
     }
 }
 
-/// How long to wait until every promised service that runs has been active for the settle time, from its own
+/// How long to wait until every expected service that runs has been active for the settle time, from its own
 /// `ActiveEnterTimestamp`, so that a machine that came up long ago is judged at once. `None`: no need to wait. Where
 /// there is no configuration that could promise, every service counts.
 /// Also asks for a second look when a service is about to be restarted: after that, where it failed only once.
@@ -145,7 +141,7 @@ pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Dur
         if unit.active_state == "activating" && (unit::is_auto_restart(unit) || service.restarts > 0) {
             return Some(settle_us.max(1));
         }
-        let counts = !plan.promises.known || plan.units.contains(&unit.name);
+        let counts = !plan.expectations.known || plan.units.contains(&unit.name);
         let runs = counts && unit::is_active(unit) && unit.sub_state == "running" && unit.active_enter_us > 0;
         runs.then(|| settle_us.saturating_sub(facts.now_us.saturating_sub(unit.active_enter_us)))
     });
@@ -171,8 +167,8 @@ pub fn lease_needed(facts: &Facts, no_router: bool) -> Option<Duration> {
 }
 
 /// Judges a guest that could be looked into.
-pub fn judge(plan: &Plan, looks: &Looks, context: &Context) -> Judgement {
-    let view = View::new(plan, looks, context);
+pub fn judge(plan: &Plan, observations: &Observations, context: &Context) -> Judgement {
+    let view = View::new(plan, observations, context);
     let mut out = Judgement::default();
     boot::judge(&view, &mut out);
     if view.came_up() {
@@ -182,7 +178,7 @@ pub fn judge(plan: &Plan, looks: &Looks, context: &Context) -> Judgement {
         desktop::judge(&view, &mut out);
         audio::judge(&view, &mut out);
         script::judge(&view, &mut out);
-        strain::spare_consequences(&view, &mut out);
+        contention::spare_consequences(&view, &mut out);
     } else {
         skip_the_rest(plan, &mut out, "the boot did not finish");
     }
@@ -193,19 +189,18 @@ pub fn judge(plan: &Plan, looks: &Looks, context: &Context) -> Judgement {
 fn skip_the_rest(plan: &Plan, out: &mut Judgement, why: &str) {
     for id in &plan.checks {
         if !out.results.iter().any(|result| result.id == *id) {
-            out.results.push(CheckResult::new(id, Status::Skip, why));
+            out.results.push(CheckResult::new(*id, Status::Skip, why));
         }
     }
 }
 
 /// Leaves out what was not asked for, orders the rest as planned, and marks what is accepted as a whole.
 fn finish(plan: &Plan, mut out: Judgement) -> Judgement {
-    let mut results: BTreeMap<String, CheckResult> =
-        out.results.drain(..).map(|result| (result.id.clone(), result)).collect();
-    out.results = plan.checks.iter().filter_map(|id| results.remove(id)).collect();
+    let mut results: BTreeMap<CheckId, CheckResult> = out.results.drain(..).map(|result| (result.id, result)).collect();
+    out.results = plan.checks.iter().map(|id| results.remove(id).unwrap_or_else(|| unanswered(*id))).collect();
     for result in &mut out.results {
         if result.status == Status::Fail && result.allowed.is_none() {
-            result.allowed = plan.settings.allow.get(&result.id).cloned();
+            result.allowed = plan.settings.allow.get(result.id.name().as_ref()).cloned();
         }
         result.summary = text::clean(&result.summary);
         let more = result.detail.len().saturating_sub(text::LINES);
@@ -220,6 +215,11 @@ fn finish(plan: &Plan, mut out: Judgement) -> Judgement {
     out
 }
 
+/// The result of a planned check that no judge answered: a defect of nixbox, and never a pass.
+fn unanswered(id: CheckId) -> CheckResult {
+    CheckResult::new(id, Status::Unknown, format!("{id} was planned, but nothing judged it: a defect of nixbox"))
+}
+
 /// Everything that a judge looks at.
 struct View<'a> {
     plan: &'a Plan,
@@ -231,21 +231,21 @@ struct View<'a> {
     sound: Option<&'a Result<Sound, String>>,
     context: &'a Context,
     /// Why each unit in state `failed` is so.
-    faults: BTreeMap<&'a str, Fault>,
+    faults: BTreeMap<&'a str, FailureCause>,
     boot: boot::Boot,
 }
 
 impl<'a> View<'a> {
-    fn new(plan: &'a Plan, looks: &'a Looks, context: &'a Context) -> Self {
-        let now = looks.now();
+    fn new(plan: &'a Plan, observations: &'a Observations, context: &'a Context) -> Self {
+        let now = observations.now();
         let mut view = Self {
             plan,
-            first: &looks.first,
+            first: &observations.first,
             now,
-            console: &looks.console,
-            desktop: looks.desktop.as_ref(),
-            lingering: &looks.lingering,
-            sound: looks.sound.as_ref(),
+            console: &observations.console,
+            desktop: observations.desktop.as_ref(),
+            lingering: &observations.lingering,
+            sound: observations.sound.as_ref(),
             context,
             faults: BTreeMap::new(),
             boot: boot::state(now),
@@ -266,7 +266,7 @@ impl<'a> View<'a> {
     }
 
     /// The result when one of these facts is missing: never a pass.
-    fn unknown(&self, id: &str, facts: &[&str]) -> Option<CheckResult> {
+    fn unknown(&self, id: CheckId, facts: &[&str]) -> Option<CheckResult> {
         let (fact, why) = facts.iter().find_map(|fact| Some((*fact, self.gap(fact)?)))?;
         Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {fact}: {why}"))))
     }
@@ -276,12 +276,12 @@ impl<'a> View<'a> {
         (self.now.manager.finish_us, u64::MAX)
     }
 
-    fn wants(&self, id: &str) -> bool {
+    fn wants(&self, id: CheckId) -> bool {
         self.plan.has(id)
     }
 
     /// Why a failure of this item of this check is accepted.
-    fn allowed(&self, id: &str, item: &str) -> Option<&'a str> {
+    fn allowed(&self, id: CheckId, item: &str) -> Option<&'a str> {
         self.plan.settings.allow.get(&format!("{id}:{item}")).map(String::as_str)
     }
 
@@ -352,7 +352,7 @@ impl Finding {
 /// pass's line.
 fn conclude(
     view: &View<'_>,
-    id: &str,
+    id: CheckId,
     fails: Vec<Finding>,
     warns: Vec<Finding>,
     pass: impl FnOnce() -> String,
@@ -360,7 +360,7 @@ fn conclude(
     // Why a finding says nothing. What is accepted is so whatever the host does.
     let late_by = |finding: &Finding| {
         let limit = finding.limit.filter(|_| view.allowed(id, &finding.item).is_none())?;
-        strain::late(&view.context.delay, limit, || finding.emulated.clone())
+        contention::late(&view.context.delay, limit, || finding.emulated.clone())
     };
     let (late, fails): (Vec<_>, Vec<_>) = fails.into_iter().partition(|finding| late_by(finding).is_some());
     let reasons: Vec<Option<&str>> = fails.iter().map(|finding| view.allowed(id, &finding.item)).collect();
@@ -384,7 +384,7 @@ fn conclude(
         return told(id, Status::Fail, fails).detail(accepted).detail(late);
     }
     if let Some((why, hint)) = late.first().and_then(late_by) {
-        return strain::spared(told(id, Status::Fail, late), &why, hint).detail(accepted);
+        return contention::spared(told(id, Status::Fail, late), &why, hint).detail(accepted);
     }
     if !warns.is_empty() {
         return told(id, Status::Warn, warns);
@@ -392,7 +392,7 @@ fn conclude(
     CheckResult::new(id, Status::Pass, pass())
 }
 
-fn told(id: &str, status: Status, findings: Vec<Finding>) -> CheckResult {
+fn told(id: CheckId, status: Status, findings: Vec<Finding>) -> CheckResult {
     let count = findings.len();
     let mut result = CheckResult::new(id, status, "");
     for (index, finding) in findings.into_iter().enumerate() {

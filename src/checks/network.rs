@@ -4,11 +4,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::unit::{self, Fault, is_active, is_failed, is_firewall, pattern};
+use super::unit::{self, FailureCause, is_active, is_failed, is_firewall, pattern};
 use super::{Finding, Judgement, View, conclude, sandbox, text};
 use crate::guest::facts::{Facts, Listener, Unit};
-use crate::machine::NetworkPolicy;
-use crate::report::{CheckResult, Status};
+use crate::model::{CheckId, CheckResult, NetworkPolicy, Status};
 
 /// Services that get or set addresses.
 const MANAGERS: [&str; 4] =
@@ -29,7 +28,7 @@ pub fn lease_awaited(facts: &Facts, no_router: bool) -> bool {
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     for (interface, why) in sandbox::missing_interfaces(view) {
-        out.aside(&format!("interface {interface}"), why);
+        out.exclude(&format!("interface {interface}"), why);
     }
     let has_address = address(view, out);
     route(view, has_address, out);
@@ -43,11 +42,11 @@ fn is_managed(view: &View<'_>) -> bool {
     MANAGERS
         .iter()
         .any(|name| view.plan.is_own(name) || view.unit(name).is_some_and(|unit| is_active(unit) || is_failed(unit)))
-        || view.plan.promises.units.keys().any(|name| ours(name))
+        || view.plan.expectations.units.keys().any(|name| ours(name))
 }
 
 fn address(view: &View<'_>, out: &mut Judgement) -> bool {
-    let id = "network.address";
+    let id = CheckId::NetworkAddress;
     if let Some(unknown) = view.unknown(id, &["network"]) {
         out.results.push(unknown);
         return false;
@@ -81,7 +80,7 @@ fn address(view: &View<'_>, out: &mut Judgement) -> bool {
 }
 
 fn route(view: &View<'_>, has_address: bool, out: &mut Judgement) {
-    let id = "network.route";
+    let id = CheckId::NetworkRoute;
     if let Some(unknown) = view.unknown(id, &["network"]) {
         out.results.push(unknown);
         return;
@@ -106,7 +105,7 @@ fn route(view: &View<'_>, has_address: bool, out: &mut Judgement) {
 }
 
 fn dns(view: &View<'_>, out: &mut Judgement) {
-    let id = "network.dns";
+    let id = CheckId::NetworkDns;
     if let Some(unknown) = view.unknown(id, &["network"]) {
         out.results.push(unknown);
         return;
@@ -160,7 +159,7 @@ const ANSWERS_US: f64 = 30e6;
 
 /// What is to be said where all servers that /etc/resolv.conf names are this machine, and nobody listens there.
 fn nobody_answers(view: &View<'_>) -> Option<CheckResult> {
-    let id = "network.dns";
+    let id = CheckId::NetworkDns;
     let network = &view.now.network;
     let is_here = |server: &String| is_own_address(server.split('%').next().unwrap_or_default());
     let listens = view.now.listeners.iter().any(|listener| listener.port == 53);
@@ -184,9 +183,9 @@ fn nobody_answers(view: &View<'_>) -> Option<CheckResult> {
         let age = view.now.now_us.saturating_sub(unit.active_enter_us) as f64;
         let tells = unit.service.as_ref().is_some_and(|it| !matches!(it.kind.as_str(), "simple" | "exec" | "idle"));
         match view.faults.get(name) {
-            Some(Fault::Sandbox(why)) => return skip(format!("not tested: {name} {why}")),
+            Some(FailureCause::Sandbox(why)) => return skip(format!("not tested: {name} {why}")),
             // Its failure is told already.
-            Some(_) if view.wants("services.failed-units") => {
+            Some(_) if view.wants(CheckId::ServicesFailedUnits) => {
                 return skip(format!("not judged: {name}, who may answer at {servers}, failed"));
             }
             _ => {}
@@ -204,7 +203,7 @@ fn nobody_answers(view: &View<'_>) -> Option<CheckResult> {
         }
     }
     // Who it is need not show in the name.
-    let set_aside = view.faults.iter().find(|(_, fault)| matches!(fault, Fault::Sandbox(_)));
+    let set_aside = view.faults.iter().find(|(_, fault)| matches!(fault, FailureCause::Sandbox(_)));
     if let Some((name, _)) = set_aside
         && !view.now.units.iter().any(|unit| is_resolver(&unit) && is_active(unit))
     {
@@ -232,25 +231,26 @@ fn is_stopped(unit: &Unit) -> bool {
 }
 
 fn ports(view: &View<'_>, out: &mut Judgement) {
-    let id = "network.ports";
-    let promises = &view.plan.promises;
-    if promises.firewall == Some(true)
+    let id = CheckId::NetworkPorts;
+    let expectations = &view.plan.expectations;
+    if expectations.firewall == Some(true)
         && let Some(unknown) = view.unknown(id, &["units"])
     {
         out.results.push(unknown);
         return;
     }
     let mut fails = Vec::new();
-    if promises.firewall == Some(true) {
+    if expectations.firewall == Some(true) {
         for unit in view.now.units.iter().filter(|unit| is_firewall(&unit.name)) {
             let name = unit.name.as_str();
-            let told = view.faults.get(name).is_some_and(|fault| matches!(fault, Fault::Told("network.ports")));
+            let told =
+                view.faults.get(name).is_some_and(|fault| matches!(fault, FailureCause::Told(CheckId::NetworkPorts)));
             if told {
                 fails.push(
                     Finding::new(
                         name,
                         format!(
-                            "the promised firewall is not up, every port is open: {name} failed: {}",
+                            "the expected firewall is not up, every port is open: {name} failed: {}",
                             unit::ending(view.now, unit)
                         ),
                     )
@@ -261,7 +261,7 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
                 fails.push(
                     Finding::new(
                         name,
-                        format!("the promised firewall is not up, every port is open: {name} was stopped"),
+                        format!("the expected firewall is not up, every port is open: {name} was stopped"),
                     )
                     .detail(unit::tail(view.now, name, 8))
                     .evidence("unit", text::clean(name))
@@ -270,8 +270,8 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
             }
         }
     }
-    let down = view.faults.iter().find(|(name, fault)| is_firewall(name) && matches!(fault, Fault::Sandbox(_)));
-    if let (true, Some((name, _))) = (fails.is_empty() && promises.firewall == Some(true), down) {
+    let down = view.faults.iter().find(|(name, fault)| is_firewall(name) && matches!(fault, FailureCause::Sandbox(_)));
+    if let (true, Some((name, _))) = (fails.is_empty() && expectations.firewall == Some(true), down) {
         let why = format!("{name} could not be started in the sandbox, and was set aside");
         out.results.push(CheckResult::new(id, Status::Skip, why));
         return;
@@ -292,15 +292,15 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
     reachable.sort_unstable();
     reachable.dedup();
     let is_open = |(port, protocol): &(u16, &str)| match *protocol {
-        "udp" => promises.open_udp.contains(port),
-        _ => promises.open_tcp.contains(port),
+        "udp" => expectations.open_udp.contains(port),
+        _ => expectations.open_tcp.contains(port),
     };
     let behind = |ports: &mut dyn Iterator<Item = &(u16, &str)>| {
         ports.map(|(port, protocol)| format!("{port}/{protocol}")).collect::<Vec<_>>()
     };
     let all = behind(&mut reachable.iter());
     let open = behind(&mut reachable.iter().filter(|port| is_open(port)));
-    let result = conclude(view, id, fails, Vec::new(), || match (promises.firewall, all.len()) {
+    let result = conclude(view, id, fails, Vec::new(), || match (expectations.firewall, all.len()) {
         (_, 0) => "nothing listens towards the outside".to_owned(),
         (Some(true), many) => {
             let let_in =

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::build::promises::{PromisedAudio, PromisedDesktop, PromisedUnit, Promises};
-use crate::checks::catalog::{self, Selection};
+use crate::checks::Selection;
 use crate::checks::desktop;
 use crate::config::{Http, Script, Settings};
-use crate::machine::NetworkPolicy;
+use crate::model::{Applies, CheckId, CheckKind, NetworkPolicy};
+use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, ExpectedUnit};
 
 /// What is to be checked. The fields under "the guest is asked" say what must be gathered; judging takes the rest.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,21 +21,21 @@ pub struct Plan {
     pub timers: Vec<String>,
     /// The guest is asked: to resolve a name of the outside.
     pub resolve: bool,
-    /// The ids that apply and were asked for, in the catalog's order; `script.NAME` for each script.
-    pub checks: Vec<String>,
-    /// What the configuration promises.
-    pub promises: Promises,
+    /// Those that apply and were asked for, in the order in which they are shown.
+    pub checks: Vec<CheckId>,
+    /// What the configuration expects.
+    pub expectations: Expectations,
     /// What `nixbox.toml` says.
     pub settings: Settings,
     /// Which checks were asked for.
     pub selection: Selection,
     /// Ports on which somebody has to listen.
-    pub ports: Vec<WantedPort>,
+    pub ports: Vec<ExpectedPort>,
 }
 
 /// A port on which somebody has to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedPort {
+pub struct ExpectedPort {
     /// `tcp` or `udp`.
     pub protocol: String,
     /// The port.
@@ -44,56 +44,57 @@ pub struct WantedPort {
     pub by: String,
 }
 
-/// What `WantedPort::by` says of ports from `nixbox.toml`.
-pub(super) const BY_SETTINGS: &str = crate::names::CONFIG_FILE;
+/// What `ExpectedPort::by` says of ports from `nixbox.toml`.
+pub(super) const BY_SETTINGS: &str = crate::model::CONFIG_FILE;
 
 /// Plans the checks. `settings.machine.network` has to hold what is really used, flags included.
-pub fn plan(promises: &Promises, settings: &Settings, selection: &Selection) -> Plan {
+pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Selection) -> Plan {
     let mut units: BTreeSet<String> = settings.units.iter().cloned().collect();
-    units.extend(promises.units.iter().filter(|(name, unit)| is_promised(name, unit)).map(|(name, _)| name.clone()));
+    units.extend(expectations.units.iter().filter(|(name, unit)| is_wanted(name, unit)).map(|(name, _)| name.clone()));
     for timer in &settings.timers {
         units.insert(timer.clone());
         units.insert(service_of(timer));
     }
-    let mut ports: Vec<WantedPort> = settings
+    let mut ports: Vec<ExpectedPort> = settings
         .ports
         .iter()
-        .map(|port| WantedPort { protocol: port.protocol.to_owned(), port: port.port, by: BY_SETTINGS.to_owned() })
+        .map(|port| ExpectedPort { protocol: port.protocol.to_owned(), port: port.port, by: BY_SETTINGS.to_owned() })
         .collect();
-    for port in &promises.service_ports {
+    for port in &expectations.service_ports {
         if !ports.iter().any(|known| known.protocol == port.protocol && known.port == port.port) {
-            ports.push(WantedPort { protocol: port.protocol.clone(), port: port.port, by: port.option.clone() });
+            ports.push(ExpectedPort { protocol: port.protocol.clone(), port: port.port, by: port.option.clone() });
         }
     }
     let online = settings.machine.network == Some(NetworkPolicy::User);
-    let applies = |id: &str| match id {
-        "boot.time" => true,
-        "services.ports" => !ports.is_empty(),
-        "services.http" => !settings.http.is_empty(),
-        "services.timers" => !settings.timers.is_empty(),
-        "users.declared" => promises.known,
-        id if id.starts_with("audio.") => promises.audio.is_some(),
-        "desktop.greeter" => promises.desktop.as_ref().is_some_and(|desktop| desktop.display_manager.is_some()),
-        "desktop.units" => promises.desktop.is_some() || !desktop::lingering(promises).is_empty(),
-        id if id.starts_with("desktop.") => promises.desktop.is_some(),
-        id => !id.starts_with("build.") && !id.starts_with("script."),
+    let desktop = expectations.desktop.as_ref();
+    let applies = |id: CheckId| match id.row().applies {
+        Applies::BeforeTheMachine | Applies::WithScript => false,
+        Applies::Always => true,
+        Applies::WithPorts => !ports.is_empty(),
+        Applies::WithHttp => !settings.http.is_empty(),
+        Applies::WithTimers => !settings.timers.is_empty(),
+        Applies::WithConfiguration => expectations.known,
+        Applies::WithDisplayManager => desktop.is_some_and(|desktop| desktop.display_manager.is_some()),
+        Applies::WithUserManagers => desktop.is_some() || !desktop::lingering(expectations).is_empty(),
+        Applies::WithDesktop => desktop.is_some(),
+        Applies::WithAudio => expectations.audio.is_some(),
     };
-    let mut checks: Vec<String> =
-        catalog::ids().filter(|id| applies(id) && selection.has(id)).map(str::to_owned).collect();
-    checks.extend(settings.scripts.keys().map(|name| format!("script.{name}")).filter(|id| selection.has(id)));
-    let asked = |id: &str| checks.iter().any(|check| check == id);
+    let built_in = CheckId::BUILT_IN.iter().copied().filter(|id| applies(*id));
+    let scripts = settings.scripts.keys().map(|name| CheckId::script(name));
+    let checks: Vec<CheckId> = built_in.chain(scripts).filter(|id| selection.has(*id)).collect();
+    let asked = |id: CheckId| checks.contains(&id);
     Plan {
         units: units.into_iter().collect(),
-        http: if asked("services.http") { settings.http.clone() } else { BTreeMap::new() },
+        http: if asked(CheckId::ServicesHttp) { settings.http.clone() } else { BTreeMap::new() },
         scripts: settings
             .scripts
             .iter()
-            .filter(|(name, _)| asked(&format!("script.{name}")))
+            .filter(|(name, _)| asked(CheckId::script(name)))
             .map(|(name, script)| (name.clone(), script.clone()))
             .collect(),
-        timers: if asked("services.timers") { settings.timers.clone() } else { Vec::new() },
-        resolve: online && asked("network.dns"),
-        promises: promises.clone(),
+        timers: if asked(CheckId::ServicesTimers) { settings.timers.clone() } else { Vec::new() },
+        resolve: online && asked(CheckId::NetworkDns),
+        expectations: expectations.clone(),
         settings: settings.clone(),
         selection: selection.clone(),
         ports,
@@ -103,25 +104,27 @@ pub fn plan(promises: &Promises, settings: &Settings, selection: &Selection) -> 
 
 impl Plan {
     /// Whether this check is to be judged.
-    pub fn has(&self, id: &str) -> bool {
-        self.checks.iter().any(|check| check == id)
+    pub fn has(&self, id: CheckId) -> bool {
+        self.checks.contains(&id)
     }
 
-    /// What is promised of sound, if it is to be looked at.
-    pub fn audio(&self) -> Option<&PromisedAudio> {
-        let wanted = self.checks.iter().any(|id| id.starts_with("audio."));
-        self.promises.audio.as_ref().filter(|_| wanted)
+    fn has_any(&self, kind: CheckKind) -> bool {
+        self.checks.iter().any(|id| id.kind() == kind)
+    }
+
+    /// What is expected of sound, if it is to be looked at.
+    pub fn audio(&self) -> Option<&ExpectedAudio> {
+        self.expectations.audio.as_ref().filter(|_| self.has_any(CheckKind::Audio))
     }
 
     /// The desktop that is to be looked at, if any.
-    pub fn desktop(&self) -> Option<&PromisedDesktop> {
-        let wanted = self.checks.iter().any(|id| id.starts_with("desktop."));
-        self.promises.desktop.as_ref().filter(|_| wanted)
+    pub fn desktop(&self) -> Option<&ExpectedDesktop> {
+        self.expectations.desktop.as_ref().filter(|_| self.has_any(CheckKind::Desktop))
     }
 
     /// Whether the configuration itself has this unit enabled and wanted.
     pub fn is_own(&self, unit: &str) -> bool {
-        self.promises.units.get(unit).is_some_and(|promised| is_promised(unit, promised))
+        self.expectations.units.get(unit).is_some_and(|expected| is_wanted(unit, expected))
     }
 
     /// Whether `nixbox.toml` expects this unit.
@@ -131,7 +134,7 @@ impl Plan {
 }
 
 /// Whether the configuration asks for the unit to be started by something: templates cannot be.
-pub(super) fn is_promised(name: &str, unit: &PromisedUnit) -> bool {
+pub(super) fn is_wanted(name: &str, unit: &ExpectedUnit) -> bool {
     unit.enable && !unit.wanted_by.is_empty() && !name.contains("@.")
 }
 
@@ -143,17 +146,17 @@ pub(super) fn service_of(timer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::promises::ServicePort;
     use crate::config::Config;
+    use crate::nix::expectations::ServicePort;
 
     #[test]
     fn promises_and_settings_meet() {
-        let unit = |enable, wanted: &[&str]| PromisedUnit {
+        let unit = |enable, wanted: &[&str]| ExpectedUnit {
             enable,
             wanted_by: wanted.iter().map(|name| (*name).to_owned()).collect(),
-            ..PromisedUnit::default()
+            ..ExpectedUnit::default()
         };
-        let promises = Promises {
+        let expectations = Expectations {
             known: true,
             units: [
                 ("web.service".to_owned(), unit(true, &["multi-user.target"])),
@@ -166,7 +169,7 @@ mod tests {
                 ServicePort { option: "services.openssh".into(), protocol: "tcp".into(), port: 22 },
                 ServicePort { option: "services.nginx".into(), protocol: "tcp".into(), port: 80 },
             ],
-            ..Promises::default()
+            ..Expectations::default()
         };
         let settings = Config::parse(
             "units = [\"x\"]\nports = [80]\ntimers = [\"backup\"]\n[script.a]\nrun = \"true\"\n[script.b]\nrun = \"true\"",
@@ -175,13 +178,13 @@ mod tests {
         .unwrap()
         .settings_for("h");
         let selection = Selection::new(&[], &["script.b".to_owned()], ["a", "b"]).unwrap();
-        let plan = plan(&promises, &settings, &selection);
+        let plan = plan(&expectations, &settings, &selection);
         assert_eq!(plan.units, ["backup.service", "backup.timer", "web.service", "x.service"]);
         let ports: Vec<_> = plan.ports.iter().map(|port| (port.port, port.by.as_str())).collect();
         assert_eq!(ports, [(80, "nixbox.toml"), (22, "services.openssh")]);
         assert_eq!(plan.scripts.keys().collect::<Vec<_>>(), ["a"]);
-        assert!(plan.has("script.a") && !plan.has("script.b") && plan.has("services.timers"));
-        assert!(!plan.has("services.http") && !plan.resolve);
+        assert!(plan.has(CheckId::script("a")) && !plan.has(CheckId::script("b")) && plan.has(CheckId::ServicesTimers));
+        assert!(!plan.has(CheckId::ServicesHttp) && !plan.resolve);
         assert!(plan.is_own("web.service") && !plan.is_own("off.service") && plan.is_expected("x.service"));
     }
 }

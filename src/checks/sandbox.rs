@@ -6,9 +6,9 @@ use regex::Regex;
 
 use super::unit::{is_active, own_lines, pattern, unescape_path};
 use super::{Plan, View, desktop, text};
-use crate::build::STORE_DIR;
 use crate::guest::facts::{Facts, JournalLine, Unit};
-use crate::machine::NetworkPolicy;
+use crate::model::NetworkPolicy;
+use crate::nix::STORE_DIR;
 
 /// How many of a unit's last own lines can be evidence: an early hiccup does not explain a later failure.
 const LAST: usize = 12;
@@ -103,7 +103,7 @@ fn outside(view: &View<'_>, unit: &Unit) -> Option<String> {
     if view.context.network != NetworkPolicy::Off {
         return None;
     }
-    let host = view.plan.promises.host_name.as_deref();
+    let host = view.plan.expectations.host_name.as_deref();
     let lines = last_lines(view, &unit.name);
     // curl says "Connection timed out after 10001 ms" and leaves out to whom: its command line, or another line, tells.
     let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
@@ -127,7 +127,7 @@ pub(super) fn waits_for_outside(plan: &Plan, facts: &Facts, unit: &str) -> Optio
         return Some(why.to_owned());
     }
     let lines = own_lines(&facts.journal, unit);
-    let host = plan.promises.host_name.as_deref();
+    let host = plan.expectations.host_name.as_deref();
     let line = lines.iter().rev().take(LAST).find(|line| shows_no_outside(&line.message, host))?;
     Some(format!("{why}: {}", quote(line)))
 }
@@ -275,8 +275,8 @@ fn renamed(view: &View<'_>, interface: &str) -> String {
 
 /// Interfaces that the configuration binds by name and that are cards which the sandbox does not have.
 pub(super) fn missing_interfaces(view: &View<'_>) -> Vec<(String, String)> {
-    let from_units = view.plan.promises.units.keys().filter_map(|unit| interface_of(unit));
-    let mut names: Vec<&str> = view.plan.promises.interfaces.iter().map(String::as_str).chain(from_units).collect();
+    let from_units = view.plan.expectations.units.keys().filter_map(|unit| interface_of(unit));
+    let mut names: Vec<&str> = view.plan.expectations.interfaces.iter().map(String::as_str).chain(from_units).collect();
     names.sort_unstable();
     names.dedup();
     names

@@ -1,21 +1,20 @@
 //! What the guest was asked to do: `script.*`, `services.http`, `services.timers`.
 
 use super::unit::{self, is_failed};
-use super::{Finding, Judgement, View, conclude, plan, sandbox, strain, text};
+use super::{Finding, Judgement, View, conclude, contention, plan, sandbox, text};
 use crate::config::{self, Http, Script};
 use crate::guest::facts::{HttpAnswer, ScriptOutcome};
-use crate::machine::NetworkPolicy;
-use crate::report::{CheckResult, Status};
+use crate::model::{CheckId, CheckResult, NetworkPolicy, Status};
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     http(view, out);
     timers(view, out);
     for (name, script) in &view.plan.scripts {
-        let id = format!("script.{name}");
-        let result = match (view.now.scripts.get(name), view.unknown(&id, &["scripts"])) {
-            (Some(outcome), _) => judge_script(view, &id, name, script, outcome),
+        let id = CheckId::script(name);
+        let result = match (view.now.scripts.get(name), view.unknown(id, &["scripts"])) {
+            (Some(outcome), _) => judge_script(view, id, name, script, outcome),
             (None, Some(unknown)) => unknown,
-            (None, None) => CheckResult::new(&id, Status::Unknown, "the script was not run"),
+            (None, None) => CheckResult::new(id, Status::Unknown, "the script was not run"),
         };
         out.results.push(result);
     }
@@ -91,7 +90,7 @@ pub fn is_answered(request: &Http, answer: &HttpAnswer) -> bool {
     answer.status != 0 && wrong_content(request, answer).is_none()
 }
 
-fn judge_script(view: &View<'_>, id: &str, name: &str, script: &Script, outcome: &ScriptOutcome) -> CheckResult {
+fn judge_script(view: &View<'_>, id: CheckId, name: &str, script: &Script, outcome: &ScriptOutcome) -> CheckResult {
     let output = || text::clean_all(outcome.stdout.lines().chain(outcome.stderr.lines()));
     let wrong = if let Some(error) = &outcome.error {
         if !is_late(error) {
@@ -124,7 +123,7 @@ fn judge_script(view: &View<'_>, id: &str, name: &str, script: &Script, outcome:
 }
 
 fn http(view: &View<'_>, out: &mut Judgement) {
-    let id = "services.http";
+    let id = CheckId::ServicesHttp;
     if view.plan.http.is_empty() {
         return;
     }
@@ -161,9 +160,9 @@ fn wrong_answer(
     let url = request.url.0.as_str();
     let wrong = if answer.status == 0 {
         let error = answer.error.as_deref().unwrap_or("no answer");
-        let host = view.plan.promises.host_name.as_deref();
+        let host = view.plan.expectations.host_name.as_deref();
         if view.context.network == NetworkPolicy::Off && sandbox::shows_no_outside(error, host) {
-            out.aside(
+            out.exclude(
                 &format!("request {name}"),
                 format!("{url} is outside, which --network off keeps away: \"{error}\""),
             );
@@ -183,7 +182,7 @@ fn wrong_answer(
 }
 
 fn timers(view: &View<'_>, out: &mut Judgement) {
-    let id = "services.timers";
+    let id = CheckId::ServicesTimers;
     if view.plan.timers.is_empty() {
         return;
     }
@@ -207,7 +206,7 @@ fn timers(view: &View<'_>, out: &mut Judgement) {
         if let Some(unit) = unit
             && let Some(why) = sandbox::excuse(view, unit)
         {
-            out.aside(name, format!("run for {timer}: {why}"));
+            out.exclude(name, format!("run for {timer}: {why}"));
             continue;
         }
         let how = match (unit.filter(|_| failed), &outcome.error) {
@@ -223,7 +222,7 @@ fn timers(view: &View<'_>, out: &mut Judgement) {
             lines = text::clean_all(outcome.stderr.lines().chain(outcome.stdout.lines()));
         }
         let late = outcome.error.as_deref().is_some_and(is_late).then(|| view.asking());
-        let limit = unit.filter(|_| failed).and_then(|unit| strain::limit(view.now, unit)).or(late);
+        let limit = unit.filter(|_| failed).and_then(|unit| contention::limit(view.now, unit)).or(late);
         fails.push(
             Finding::new(timer, format!("{name}, run once for {timer}: {how}"))
                 .detail(lines)

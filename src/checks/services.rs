@@ -1,4 +1,4 @@
-//! `services.*`: what failed, what was promised and is not there, what does not stay.
+//! `services.*`: what failed, what was expected and is not there, what does not stay.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -7,23 +7,28 @@ use regex::Regex;
 
 use super::plan::BY_SETTINGS;
 use super::unit::{
-    self, Fault, Skipped, dropped, ended_well, is_active, is_auto_restart, is_called_for, is_failed, is_refused,
+    self, FailureCause, Skipped, dropped, ended_well, is_active, is_auto_restart, is_called_for, is_failed, is_refused,
     pattern, said_by_manager,
 };
-use super::{Finding, Judgement, Plan, View, conclude, desktop, sandbox, strain, text};
+use super::{Finding, Judgement, Plan, View, conclude, contention, desktop, sandbox, text};
 use crate::guest::facts::{Listener, Service, Unit};
 use crate::guest::own_port;
-use crate::report::{CheckResult, Status};
+use crate::model::{CheckId, CheckResult, Status};
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     if view.gap("units").is_some() {
-        for id in ["services.failed-units", "services.promised", "services.settled", "services.restart-loop"] {
+        for id in [
+            CheckId::ServicesFailedUnits,
+            CheckId::ServicesPromised,
+            CheckId::ServicesSettled,
+            CheckId::ServicesRestartLoop,
+        ] {
             out.results.extend(view.unknown(id, &["units"]));
         }
     } else {
         let verdicts = standings(view);
         failed_units(view, &verdicts, out);
-        promised(view, &verdicts, out);
+        expected(view, &verdicts, out);
         settled(view, &verdicts, out);
         restart_loop(view, out);
     }
@@ -31,7 +36,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     journal(view, out);
 }
 
-/// What a promised unit's state amounts to.
+/// What a expected unit's state amounts to.
 #[derive(Debug, Clone)]
 enum Standing {
     /// Active, or rightly not.
@@ -44,7 +49,7 @@ enum Standing {
     Aside(String),
     /// Not there because of this unit.
     Because(String),
-    /// Not as promised.
+    /// Not as expected.
     Missing(Finding),
     /// Was active and is not any more.
     Unsettled(Finding),
@@ -52,7 +57,7 @@ enum Standing {
     Ended(Finding),
 }
 
-/// The standing of every unit that the configuration, `nixbox.toml` or (without a configuration) the guest promises.
+/// The standing of every unit that the configuration, `nixbox.toml` or (without a configuration) the guest expectations.
 fn standings<'a>(view: &View<'a>) -> BTreeMap<&'a str, Standing> {
     let mut all = BTreeMap::new();
     for name in &view.plan.units {
@@ -66,10 +71,10 @@ fn standings<'a>(view: &View<'a>) -> BTreeMap<&'a str, Standing> {
             continue;
         }
         // What systemd refused to load, or dropped, fails whoever wants it; without a configuration, what is enabled is
-        // promised.
+        // expected.
         let refused = is_refused(unit) || in_cycles.contains(unit.name.as_str());
         let refused = refused && is_called_for(view.now, &unit.wanted_by);
-        let enabled = !view.plan.promises.known
+        let enabled = !view.plan.expectations.known
             && matches!(unit.unit_file_state.as_str(), "enabled" | "enabled-runtime")
             && unit.load_state == "loaded"
             && is_called_for(view.now, &unit.wanted_by);
@@ -83,13 +88,13 @@ fn standings<'a>(view: &View<'a>) -> BTreeMap<&'a str, Standing> {
 fn standing(view: &View<'_>, name: &str) -> Standing {
     let facts = view.now;
     let expected = view.plan.is_expected(name);
-    let promise = view.plan.promises.units.get(name);
+    let promise = view.plan.expectations.units.get(name);
     let by = if expected { BY_SETTINGS } else { "the configuration" };
     let Some(unit) = view.unit(name) else {
         return match promise {
             Some(promise) if !expected && !is_called_for(facts, &promise.wanted_by) => Standing::NotAskedFor,
             _ => Standing::Missing(
-                Finding::new(name, format!("{name} is promised by {by}, and the guest's systemd does not know it"))
+                Finding::new(name, format!("{name} is expected by {by}, and the guest's systemd does not know it"))
                     .evidence("unit", text::clean(name)),
             ),
         };
@@ -111,11 +116,11 @@ fn standing(view: &View<'_>, name: &str) -> Standing {
     match unit.load_state.as_str() {
         "masked" => {
             let at = if unit.fragment_path.is_empty() { String::new() } else { format!(" ({})", unit.fragment_path) };
-            return Standing::Missing(missing(format!("{name} is promised by {by} and masked in the guest{at}")));
+            return Standing::Missing(missing(format!("{name} is expected by {by} and masked in the guest{at}")));
         }
         "not-found" => {
             return Standing::Missing(missing(format!(
-                "{name} is promised by {by}, and the guest's systemd finds no such unit"
+                "{name} is expected by {by}, and the guest's systemd finds no such unit"
             )));
         }
         "bad-setting" | "error" => {
@@ -210,7 +215,7 @@ fn inactive(view: &View<'_>, unit: &Unit, expected: bool, by: &str) -> Standing 
             }
             // Only the configuration's own units: a distribution's come with conditions for every case.
             Skipped::Wrong(condition) if view.plan.is_own(name) => Standing::Missing(
-                finding(format!("{name} is promised and was skipped: {condition} does not hold"))
+                finding(format!("{name} is expected and was skipped: {condition} does not hold"))
                     .evidence("condition", text::clean(&condition))
                     .hint("the VM has the same of this as the real machine: there it would be skipped too"),
             ),
@@ -250,7 +255,7 @@ fn inactive(view: &View<'_>, unit: &Unit, expected: bool, by: &str) -> Standing 
     } else {
         "was never started: nothing in the guest asks for it"
     };
-    Standing::Missing(finding(format!("{name} is promised by {by} and {why}")))
+    Standing::Missing(finding(format!("{name} is expected by {by} and {why}")))
 }
 
 static ASSERT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)assert(ion)?s? failed"));
@@ -299,11 +304,11 @@ fn ended(view: &View<'_>, unit: &Unit, expected: bool) -> Standing {
 }
 
 fn failed_units(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Judgement) {
-    let id = "services.failed-units";
+    let id = CheckId::ServicesFailedUnits;
     // Who did not start or failed because of whom.
     let mut knock_on: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, fault) in &view.faults {
-        if let Fault::Because(root) = fault {
+        if let FailureCause::Because(root) = fault {
             knock_on.entry(root).or_default().insert(name);
         }
     }
@@ -312,14 +317,14 @@ fn failed_units(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut
             knock_on.entry(root).or_default().insert(name);
         }
     }
-    let mut roots: Vec<(&Unit, &Fault)> = view
+    let mut roots: Vec<(&Unit, &FailureCause)> = view
         .faults
         .iter()
         .filter_map(|(name, fault)| Some((view.unit(name)?, fault)))
         .filter(|(_, fault)| match fault {
-            Fault::Own => true,
+            FailureCause::Own => true,
             // A root that did not fail (it is not there) is nobody else's to tell.
-            Fault::Because(root) => !view.faults.contains_key(root.as_str()),
+            FailureCause::Because(root) => !view.faults.contains_key(root.as_str()),
             _ => false,
         })
         .collect();
@@ -337,15 +342,15 @@ fn failed_units(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut
                 "{name} failed: systemd-networkd and NetworkManager are both on, and NetworkManager runs the link that \
                  networkd waits for"
             );
-        } else if let Fault::Because(root) = fault {
+        } else if let FailureCause::Because(root) = fault {
             summary = format!("{name} failed: it needs {root}, which is not there");
         }
         let mut finding = Finding::new(name, summary)
             .detail(unit::tail(view.now, name, 8))
             .evidence("unit", text::clean(name))
             .evidence("result", text::clean(&unit.result))
-            .ran_out(strain::limit(view.now, unit))
-            .emulated(strain::was_emulated(view, unit));
+            .ran_out(contention::limit(view.now, unit))
+            .emulated(contention::was_emulated(view, unit));
         if let Some(service) = &unit.service {
             finding = finding.evidence("exit_status", service.exit_status);
         }
@@ -357,9 +362,9 @@ fn failed_units(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut
     }
     let mut set_aside = 0;
     for (name, fault) in &view.faults {
-        if let Fault::Sandbox(why) = fault {
+        if let FailureCause::Sandbox(why) = fault {
             set_aside += 1;
-            out.aside(name, why.as_str());
+            out.exclude(name, why.as_str());
         }
     }
     // Without the journal there is no evidence for the sandbox's part, nor against it.
@@ -377,8 +382,8 @@ fn failed_units(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut
     out.results.push(result);
 }
 
-fn promised(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Judgement) {
-    let id = "services.promised";
+fn expected(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Judgement) {
+    let id = CheckId::ServicesPromised;
     let mut fails = Vec::new();
     let mut right = 0;
     let mut aside = 0;
@@ -387,12 +392,12 @@ fn promised(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Jud
             Standing::Right | Standing::Ended(_) | Standing::Unsettled(_) => right += 1,
             Standing::Aside(why) => {
                 aside += 1;
-                out.aside(name, why.as_str());
+                out.exclude(name, why.as_str());
             }
             Standing::Missing(finding) => fails.push(finding.clone()),
             // Told with its root, unless nobody tells that.
             Standing::Because(root) => {
-                let told = view.wants("services.failed-units") && view.faults.contains_key(root.as_str());
+                let told = view.wants(CheckId::ServicesFailedUnits) && view.faults.contains_key(root.as_str());
                 let here = standings.get(root.as_str()).is_some_and(|root| matches!(root, Standing::Missing(_)));
                 if !told && !here {
                     fails.push(Finding::new(*name, format!("{name} was not started: it needs {root}, which failed")));
@@ -401,8 +406,8 @@ fn promised(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Jud
             Standing::Elsewhere => {
                 // Somebody has to tell it: here, when the check that would was left out.
                 let failed = view.unit(name).is_some_and(is_failed);
-                let told = view.wants(if failed { "services.failed-units" } else { "services.restart-loop" });
-                let excused = matches!(view.faults.get(name), Some(Fault::Sandbox(_)));
+                let told = view.wants(if failed { CheckId::ServicesFailedUnits } else { CheckId::ServicesRestartLoop });
+                let excused = matches!(view.faults.get(name), Some(FailureCause::Sandbox(_)));
                 if !told && !excused {
                     fails.push(Finding::new(*name, format!("{name} is not active")));
                 }
@@ -414,17 +419,17 @@ fn promised(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Jud
     fails.sort_by_key(|finding| view.unit(&finding.item).is_none_or(|unit| !is_refused(unit)));
     let result = conclude(view, id, fails, Vec::new(), || {
         let aside = if aside > 0 { format!(", {aside} set aside") } else { String::new() };
-        match (standings.is_empty(), view.plan.promises.known) {
-            (true, false) => "no configuration to read promises from".to_owned(),
-            (true, true) => "no unit is promised".to_owned(),
-            _ => format!("{right} promised units are as they should be{aside}"),
+        match (standings.is_empty(), view.plan.expectations.known) {
+            (true, false) => "no configuration to read expectations from".to_owned(),
+            (true, true) => "no unit is expected".to_owned(),
+            _ => format!("{right} expected units are as they should be{aside}"),
         }
     });
     out.results.push(result);
 }
 
 fn settled(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Judgement) {
-    let id = "services.settled";
+    let id = CheckId::ServicesSettled;
     let mut fails = Vec::new();
     let mut warns = Vec::new();
     let mut stay = 0;
@@ -438,7 +443,7 @@ fn settled(view: &View<'_>, standings: &BTreeMap<&str, Standing>, out: &mut Judg
     }
     let settle = text::seconds(view.plan.settings.settle.as_secs_f64());
     out.results.push(conclude(view, id, fails, warns, || match stay {
-        0 => "no promised unit runs".to_owned(),
+        0 => "no expected unit runs".to_owned(),
         _ => format!("what became active is still so, at least {settle} later"),
     }));
 }
@@ -475,11 +480,11 @@ fn timed_out_at_start(view: &View<'_>, unit: &Unit) -> Option<(u64, u64)> {
     let mut said = view.now.journal.iter().rev().filter(|line| line.pid == 1 && line.unit == unit.name);
     let to = said.find(|line| line.message.contains(": start operation timed out"))?.at_us;
     let begun = said.find(|line| line.message.starts_with("Starting "));
-    Some(begun.map_or_else(|| strain::usual(to), |line| (line.at_us, to)))
+    Some(begun.map_or_else(|| contention::usual(to), |line| (line.at_us, to)))
 }
 
 fn restart_loop(view: &View<'_>, out: &mut Judgement) {
-    let id = "services.restart-loop";
+    let id = CheckId::ServicesRestartLoop;
     let settle_us = u64::try_from(view.plan.settings.settle.as_micros()).unwrap_or(u64::MAX);
     let mut fails = Vec::new();
     let mut warns = Vec::new();
@@ -521,7 +526,7 @@ fn restart_loop(view: &View<'_>, out: &mut Judgement) {
             continue;
         }
         if !clean && let Some(why) = sandbox::excuse(view, unit) {
-            out.aside(&unit.name, why);
+            out.exclude(&unit.name, why);
             continue;
         }
         let span = view.now.now_us.saturating_sub(view.first.now_us);
@@ -541,9 +546,9 @@ fn restart_loop(view: &View<'_>, out: &mut Judgement) {
             0 => "about to be restarted".to_owned(),
             many => format!("restarted {}", text::times(many)),
         };
-        let limit = late.or_else(|| strain::limit(view.now, unit));
+        let limit = late.or_else(|| contention::limit(view.now, unit));
         // The last try is all that is known of how much it works.
-        let emulated = late.and_then(|_| strain::kept_busy(view, unit, (unit.condition_us, view.now.now_us)));
+        let emulated = late.and_then(|_| contention::kept_busy(view, unit, (unit.condition_us, view.now.now_us)));
         fails.push(
             Finding::new(&unit.name, format!("{} {how}: {times}{pace}", unit.name))
                 .detail(unit::tail(view.now, &unit.name, 8))
@@ -574,7 +579,7 @@ fn unit_behind(option: &str) -> String {
 /// need some time from there to their port.
 pub fn port_awaited(plan: &Plan, listeners: &[Listener], units: &[Unit]) -> bool {
     // Scripts ask at ports, too.
-    if !plan.has("services.ports") && plan.http.is_empty() && plan.scripts.is_empty() {
+    if !plan.has(CheckId::ServicesPorts) && plan.http.is_empty() && plan.scripts.is_empty() {
         return false;
     }
     let listens = |protocol: &str, port| listeners.iter().any(|it| it.protocol == protocol && it.port == port);
@@ -588,7 +593,7 @@ pub fn port_awaited(plan: &Plan, listeners: &[Listener], units: &[Unit]) -> bool
 }
 
 fn ports(view: &View<'_>, out: &mut Judgement) {
-    let id = "services.ports";
+    let id = CheckId::ServicesPorts;
     if view.plan.ports.is_empty() {
         return;
     }
@@ -611,17 +616,17 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
             // It failed, fails again and again, or is up and waits, all for the sandbox's sake.
             let fault = view.faults.get(unit.as_str());
             let excuse = match (fault, view.unit(&unit)) {
-                (Some(Fault::Sandbox(why)), _) => Some(why.clone()),
+                (Some(FailureCause::Sandbox(why)), _) => Some(why.clone()),
                 (_, Some(unit)) if is_auto_restart(unit) => sandbox::excuse(view, unit),
                 (_, Some(unit)) if is_active(unit) => sandbox::waits_for_outside(view.plan, view.now, &unit.name),
                 _ => None,
             };
             if let Some(why) = excuse {
-                out.aside(&format!("port {what}"), format!("{unit} {why}"));
+                out.exclude(&format!("port {what}"), format!("{unit} {why}"));
                 continue;
             }
             // Its failure is told already.
-            if fault.is_some() && view.wants("services.failed-units") {
+            if fault.is_some() && view.wants(CheckId::ServicesFailedUnits) {
                 because.push(format!("{what} ({unit})"));
                 continue;
             }
@@ -630,7 +635,7 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
             .unit(&unit)
             .map_or_else(String::new, |unit| format!("; {} is {} ({})", unit.name, unit.active_state, unit.sub_state));
         fails.push(
-            Finding::new(&what, format!("nobody listens on {what}, which {} promises{state}", port.by))
+            Finding::new(&what, format!("nobody listens on {what}, which {} expects{state}", port.by))
                 .evidence("port", port.port)
                 .evidence("protocol", text::clean(&port.protocol))
                 .ran_out(view.asking())
@@ -644,11 +649,11 @@ fn ports(view: &View<'_>, out: &mut Judgement) {
     }
     let count = view.plan.ports.len();
     let mut result = conclude(view, id, fails, Vec::new(), || match count {
-        1 => "the promised port is listened on".to_owned(),
-        many => format!("all {many} promised ports are listened on"),
+        1 => "the expected port is listened on".to_owned(),
+        many => format!("all {many} expected ports are listened on"),
     });
-    let open = view.plan.promises.open_tcp.iter().map(|port| (*port, "tcp"));
-    let open = open.chain(view.plan.promises.open_udp.iter().map(|port| (*port, "udp")));
+    let open = view.plan.expectations.open_tcp.iter().map(|port| (*port, "tcp"));
+    let open = open.chain(view.plan.expectations.open_udp.iter().map(|port| (*port, "udp")));
     let silent: Vec<String> = open
         .filter(|(port, protocol)| listens(protocol, *port).is_none())
         .map(|(port, p)| format!("{port}/{p}"))
@@ -664,7 +669,7 @@ static NOISE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 fn journal(view: &View<'_>, out: &mut Judgement) {
-    let id = "services.journal";
+    let id = CheckId::ServicesJournal;
     if let Some(unknown) = view.unknown(id, &["journal"]) {
         out.results.push(unknown);
         return;

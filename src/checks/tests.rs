@@ -3,19 +3,19 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::build::promises::{PromisedUnit, PromisedUser, Promises, ServicePort};
 use crate::config::{Config, Settings};
 use crate::guest::facts::{
     Account, Group, HttpAnswer, Job, JournalLine, Listener, Manager, Network, Password, ScriptOutcome, Service, Unit,
 };
-use crate::names::Exit;
+use crate::model::{Accel, CheckId, CheckKind, Exit, NetworkPolicy};
+use crate::nix::expectations::{Expectations, ExpectedUnit, ExpectedUser, ServicePort};
 
 /// A guest, changed bit by bit, and what is said of it.
 struct Guest {
-    promises: Promises,
+    expectations: Expectations,
     toml: String,
-    skip: Vec<String>,
-    looks: Looks,
+    skip: Vec<CheckId>,
+    observations: Observations,
     context: Context,
 }
 
@@ -86,8 +86,8 @@ fn skipped(name: &str, condition: &str) -> Unit {
     }
 }
 
-fn promise(wanted_by: &str) -> PromisedUnit {
-    PromisedUnit { enable: true, wanted_by: vec![wanted_by.into()], ..PromisedUnit::default() }
+fn promise(wanted_by: &str) -> ExpectedUnit {
+    ExpectedUnit { enable: true, wanted_by: vec![wanted_by.into()], ..ExpectedUnit::default() }
 }
 
 /// A healthy machine.
@@ -143,7 +143,7 @@ fn guest() -> Guest {
         .into(),
         ..Facts::default()
     };
-    let promises = Promises {
+    let expectations = Expectations {
         known: true,
         host_name: Some("box".into()),
         units: [("sshd.service".to_owned(), promise("multi-user.target"))].into(),
@@ -152,46 +152,46 @@ fn guest() -> Guest {
         mutable_users: Some(false),
         users: [(
             "alice".to_owned(),
-            PromisedUser {
+            ExpectedUser {
                 normal: true,
                 uid: Some(1000),
                 extra_groups: vec!["wheel".into()],
                 home: Some("/home/alice".into()),
                 create_home: true,
                 has_password: true,
-                ..PromisedUser::default()
+                ..ExpectedUser::default()
             },
         )]
         .into(),
         groups: [("users".to_owned(), Some(100)), ("wheel".to_owned(), None)].into(),
-        ..Promises::default()
+        ..Expectations::default()
     };
     Guest {
-        promises,
+        expectations,
         toml: String::new(),
         skip: Vec::new(),
-        looks: Looks { first: facts, ..Looks::default() },
-        context: Context { accelerator: "tcg".into(), ..Context::default() },
+        observations: Observations { first: facts, ..Observations::default() },
+        context: Context { accelerator: Accel::Tcg, ..Context::default() },
     }
 }
 
 impl Guest {
     fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
-        change(&mut self.looks.first);
+        change(&mut self.observations.first);
         self
     }
 
     /// A second look, `change`d from the first, 5 s later.
     fn later(mut self, change: impl FnOnce(&mut Facts)) -> Self {
-        let mut facts = self.looks.first.clone();
+        let mut facts = self.observations.first.clone();
         facts.now_us += 5_000_000;
         change(&mut facts);
-        self.looks.later = Some(facts);
+        self.observations.later = Some(facts);
         self
     }
 
-    fn promising(mut self, change: impl FnOnce(&mut Promises)) -> Self {
-        change(&mut self.promises);
+    fn expecting(mut self, change: impl FnOnce(&mut Expectations)) -> Self {
+        change(&mut self.expectations);
         self
     }
 
@@ -203,11 +203,11 @@ impl Guest {
         })
     }
 
-    /// A unit that the configuration promises.
-    fn promised(self, unit: Unit) -> Self {
+    /// A unit that the configuration expects.
+    fn expected(self, unit: Unit) -> Self {
         let name = unit.name.clone();
-        self.unit(unit).promising(|promises| {
-            promises.units.insert(name, promise("multi-user.target"));
+        self.unit(unit).expecting(|expectations| {
+            expectations.units.insert(name, promise("multi-user.target"));
         })
     }
 
@@ -222,7 +222,7 @@ impl Guest {
     }
 
     fn console(mut self, text: &str) -> Self {
-        self.looks.console.extend(text.lines().map(str::to_owned));
+        self.observations.console.extend(text.lines().map(str::to_owned));
         self
     }
 
@@ -231,8 +231,8 @@ impl Guest {
         self
     }
 
-    fn skipping(mut self, id: &str) -> Self {
-        self.skip.push(id.to_owned());
+    fn skipping(mut self, id: CheckId) -> Self {
+        self.skip.push(id);
         self
     }
 
@@ -240,15 +240,15 @@ impl Guest {
         let mut settings: Settings = Config::parse(&self.toml, "nixbox.toml").unwrap().settings_for("box");
         settings.machine.network = Some(self.context.network);
         let scripts = settings.scripts.keys().map(String::as_str);
-        let selection = Selection::new(&[], &self.skip, scripts).unwrap();
-        judge(&plan(&self.promises, &settings, &selection), &self.looks, &self.context)
+        let selection = Selection::new(&[], &[], scripts).unwrap().without(self.skip.iter().copied());
+        judge(&plan(&self.expectations, &settings, &selection), &self.observations, &self.context)
     }
 
     #[track_caller]
-    fn expect(&self, fails: &[(&str, &str)], aside: &[&str]) -> Judgement {
+    fn expect(&self, fails: &[(CheckId, &str)], aside: &[&str]) -> Judgement {
         let judgement = self.judge();
         let mut found: Vec<_> = judgement.results.iter().filter(|result| counts_as_failure(result)).collect();
-        found.sort_by_key(|result| catalog::find(&result.id).unwrap().rank);
+        found.sort_by_key(|result| result.id.row().rank);
         let told: Vec<_> = found.iter().map(|result| (&result.id, &result.summary)).collect();
         assert_eq!(found.len(), fails.len(), "{told:#?}");
         for (result, (id, words)) in found.iter().zip(fails) {
@@ -268,7 +268,7 @@ impl Guest {
 
     /// One failure, with these words in its line.
     #[track_caller]
-    fn breaks(&self, id: &str, words: &str) -> Judgement {
+    fn breaks(&self, id: CheckId, words: &str) -> Judgement {
         self.expect(&[(id, words)], &[])
     }
 
@@ -284,26 +284,26 @@ impl Guest {
     }
 }
 
-fn result<'a>(judgement: &'a Judgement, id: &str) -> &'a CheckResult {
+fn result<'a>(judgement: &'a Judgement, id: CheckId) -> &'a CheckResult {
     judgement.results.iter().find(|result| result.id == id).unwrap()
 }
 
-fn status(judgement: &Judgement, id: &str) -> Status {
+fn status(judgement: &Judgement, id: CheckId) -> Status {
     result(judgement, id).status
 }
 
 #[test]
 fn a_healthy_machine_passes_every_check() {
     let judgement = guest().passes();
-    let expected: Vec<&str> = catalog::ids()
-        .filter(|id| !id.starts_with("build.") && !id.starts_with("script."))
-        .filter(|id| !matches!(*id, "services.http" | "services.timers"))
-        // It promises neither.
-        .filter(|id| !id.starts_with("desktop.") && !id.starts_with("audio."))
+    let expected: Vec<CheckId> = CheckId::BUILT_IN
+        .iter()
+        .copied()
+        .filter(|id| !matches!(id.kind(), CheckKind::Build | CheckKind::Desktop | CheckKind::Audio))
+        .filter(|id| !matches!(id, CheckId::ServicesHttp | CheckId::ServicesTimers))
         .collect();
-    assert_eq!(judgement.results.iter().map(|result| result.id.as_str()).collect::<Vec<_>>(), expected);
+    assert_eq!(judgement.results.iter().map(|result| result.id).collect::<Vec<_>>(), expected);
     let not_passed: Vec<_> = judgement.results.iter().filter(|result| result.status != Status::Pass).collect();
-    assert!(not_passed.len() == 1 && not_passed[0].id == "network.dns", "{not_passed:#?}");
+    assert!(not_passed.len() == 1 && not_passed[0].id == CheckId::NetworkDns, "{not_passed:#?}");
     assert_eq!(verdict(&judgement.results).exit, Exit::Pass);
 }
 
@@ -320,9 +320,9 @@ fn timed_out(name: &str) -> Unit {
 
 #[test]
 fn a_limit_that_ran_out_says_nothing_on_a_busy_host() {
-    let of = |before, since| guest().promised(timed_out("db.service")).context(waiting(before, since));
+    let of = |before, since| guest().expected(timed_out("db.service")).context(waiting(before, since));
     let judgement = of(90, 80).passes();
-    let told = result(&judgement, "services.failed-units");
+    let told = result(&judgement, CheckId::ServicesFailedUnits);
     assert_eq!(told.status, Status::Unknown);
     let words = "db.service failed: timed out; this host kept the machine waiting for a processor 80 % of that time";
     assert_eq!(told.summary, words);
@@ -330,30 +330,34 @@ fn a_limit_that_ran_out_says_nothing_on_a_busy_host() {
     assert_eq!(told.evidence["items"], serde_json::json!(["db.service"]));
     assert_eq!(verdict(&judgement.results).exit, Exit::Unknown);
     // A guest that hangs waits for nothing: what was before its limit began does not excuse it.
-    of(90, 40).breaks("services.failed-units", "db.service failed: timed out");
-    guest().promised(timed_out("db.service")).breaks("services.failed-units", "db.service failed: timed out");
+    of(90, 40).breaks(CheckId::ServicesFailedUnits, "db.service failed: timed out");
+    guest().expected(timed_out("db.service")).breaks(CheckId::ServicesFailedUnits, "db.service failed: timed out");
 }
 
 #[test]
 fn what_comes_of_it_is_not_known_either_and_what_does_not_is() {
-    let late = || guest().promised(timed_out("db.service")).context(waiting(90, 90));
+    let late = || guest().expected(timed_out("db.service")).context(waiting(90, 90));
     let no_route = late().facts(|facts| facts.network.default_routes.clear());
     let judgement = no_route.passes();
-    assert_eq!(status(&judgement, "network.route"), Status::Unknown);
-    assert!(result(&judgement, "network.route").summary.contains("it may come of db.service, which ran out of time"));
-    let other = late().promised(failed("web.service", 1));
-    let judgement = other.breaks("services.failed-units", "web.service failed: exit code 1");
-    assert!(result(&judgement, "services.failed-units").detail.iter().any(|line| line.contains("db.service failed")));
+    assert_eq!(status(&judgement, CheckId::NetworkRoute), Status::Unknown);
+    assert!(
+        result(&judgement, CheckId::NetworkRoute).summary.contains("it may come of db.service, which ran out of time")
+    );
+    let other = late().expected(failed("web.service", 1));
+    let judgement = other.breaks(CheckId::ServicesFailedUnits, "web.service failed: exit code 1");
+    assert!(
+        result(&judgement, CheckId::ServicesFailedUnits).detail.iter().any(|line| line.contains("db.service failed"))
+    );
     // An accepted failure stays one.
     let accepted = late().toml("[allow]\n\"services.failed-units:db.service\" = \"known\"");
-    assert_eq!(result(&accepted.judge(), "services.failed-units").allowed.as_deref(), Some("known"));
+    assert_eq!(result(&accepted.judge(), CheckId::ServicesFailedUnits).allowed.as_deref(), Some("known"));
 }
 
 #[test]
 fn limits_of_all_kinds_say_nothing_on_a_busy_host() {
     let busy = |guest: Guest| guest.context(waiting(90, 90));
     let own_words = guest()
-        .promised(Unit { condition_us: 12_000_000, state_change_us: 50_000_000, ..failed("job.service", 1) })
+        .expected(Unit { condition_us: 12_000_000, state_change_us: 50_000_000, ..failed("job.service", 1) })
         .journal(line("job.service", "Error: timeout exceeded waiting for the database"));
     let watchdog = Unit { result: "watchdog".into(), ..timed_out("dog.service") };
     let mut looping =
@@ -374,15 +378,15 @@ fn limits_of_all_kinds_say_nothing_on_a_busy_host() {
     let timer = guest().toml("[checks]\ntimers = [\"b.timer\"]").facts(|facts| {
         facts.timers.insert("b.timer".into(), late.clone());
     });
-    let slow = guest().promised(starting).facts(|facts| facts.now_us = 900_000_000);
+    let slow = guest().expected(starting).facts(|facts| facts.now_us = 900_000_000);
     for (guest, id) in [
-        (own_words, "services.failed-units"),
-        (guest().promised(watchdog), "services.failed-units"),
-        (guest().promised(looping), "services.restart-loop"),
-        (slow, "services.promised"),
-        (port, "services.ports"),
-        (script, "script.s"),
-        (timer, "services.timers"),
+        (own_words, CheckId::ServicesFailedUnits),
+        (guest().expected(watchdog), CheckId::ServicesFailedUnits),
+        (guest().expected(looping), CheckId::ServicesRestartLoop),
+        (slow, CheckId::ServicesPromised),
+        (port, CheckId::ServicesPorts),
+        (script, CheckId::script("s")),
+        (timer, CheckId::ServicesTimers),
     ] {
         let fails = guest.judge().results.iter().any(|result| result.id == id && counts_as_failure(result));
         assert!(fails, "{id}: {:#?}", guest.judge());
@@ -401,8 +405,8 @@ fn a_device_that_is_late_on_a_busy_host_is_no_emergency_of_the_configurations() 
             .unit(Unit { broken_requirements: vec!["dev-vdb.device".into()], ..inactive("data.mount") })
             .context(waiting(percent, percent))
     };
-    assert_eq!(status(&of(90).judge(), "boot.emergency"), Status::Unknown);
-    assert_eq!(status(&of(30).judge(), "boot.emergency"), Status::Fail);
+    assert_eq!(status(&of(90).judge(), CheckId::BootEmergency), Status::Unknown);
+    assert_eq!(status(&of(30).judge(), CheckId::BootEmergency), Status::Fail);
 }
 
 // --- boot ---
@@ -419,11 +423,11 @@ fn emergency_mode_names_the_mount_and_not_plymouth() {
             ..failed("var-lib-lxcfs.mount", 0)
         })
         .unit(Unit { state_change_us: 1, ..failed("plymouth-quit.service", 203) });
-    let judgement = guest.breaks("boot.emergency", "/dev/nope could not be mounted on /var/lib/lxcfs");
-    let emergency = result(&judgement, "boot.emergency");
+    let judgement = guest.breaks(CheckId::BootEmergency, "/dev/nope could not be mounted on /var/lib/lxcfs");
+    let emergency = result(&judgement, CheckId::BootEmergency);
     assert!(emergency.summary.contains("10 s after the kernel's start"), "{}", emergency.summary);
     assert_eq!(emergency.evidence["where"], "/var/lib/lxcfs");
-    assert_eq!(status(&judgement, "services.failed-units"), Status::Skip);
+    assert_eq!(status(&judgement, CheckId::ServicesFailedUnits), Status::Skip);
     assert_eq!(verdict(&judgement.results).exit, Exit::Boot);
 }
 
@@ -436,7 +440,7 @@ fn emergency_mode_names_the_device_that_did_not_appear() {
         .unit(Unit { broken_requirements: vec!["persist.mount".into()], ..inactive("local-fs.target") })
         .unit(Unit { broken_requirements: vec![device.into()], ..inactive("persist.mount") })
         .unit(inactive(device))
-        .breaks("boot.emergency", "/dev/disk/by-label/persist, which persist.mount needs, did not appear");
+        .breaks(CheckId::BootEmergency, "/dev/disk/by-label/persist, which persist.mount needs, did not appear");
 }
 
 #[test]
@@ -459,14 +463,14 @@ fn a_stuck_job_and_a_target_that_is_not_reached() {
         .facts(|facts| {
             facts.jobs = vec![job("multi-user.target", "waiting", None), job("migrate.service", "running", None)]
         });
-    let judgement =
-        stuck.breaks("boot.target", "migrate.service has been running for 40 s; last words: waiting for the moon");
-    assert_eq!(result(&judgement, "boot.target").evidence["job"], "migrate.service");
+    let judgement = stuck
+        .breaks(CheckId::BootTarget, "migrate.service has been running for 40 s; last words: waiting for the moon");
+    assert_eq!(result(&judgement, CheckId::BootTarget).evidence["job"], "migrate.service");
     assert_eq!(verdict(&judgement.results).exit, Exit::Boot);
 
     let dead = guest().unit(Unit { broken_requirements: vec!["db.service".into()], ..inactive("multi-user.target") });
     dead.unit(failed("db.service", 1))
-        .breaks("boot.target", "multi-user.target is not reached: db.service: exit code 1");
+        .breaks(CheckId::BootTarget, "multi-user.target is not reached: db.service: exit code 1");
 }
 
 #[test]
@@ -480,15 +484,17 @@ fn killed_for_want_of_memory() {
             "Out of memory: Killed process 99 (eater) total-vm:900000kB, anon-rss:512000kB, file-rss:0kB",
         ))
         .context(|context| context.memory_mib = Some(1024))
-        .breaks("boot.oom", "eater of eater.service was killed for want of memory, which held 500 MiB");
-    guest().unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) }).breaks("boot.oom", "eater.service");
+        .breaks(CheckId::BootOom, "eater of eater.service was killed for want of memory, which held 500 MiB");
+    guest()
+        .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
+        .breaks(CheckId::BootOom, "eater.service");
     // Somebody who quotes the kernel is not the kernel.
     guest().journal(line("a.service", "Out of memory: Killed process 99 (x)")).passes();
     // Left out, it is a failed unit like another.
     guest()
         .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
-        .skipping("boot.oom")
-        .breaks("services.failed-units", "killed for want of memory");
+        .skipping(CheckId::BootOom)
+        .breaks(CheckId::ServicesFailedUnits, "killed for want of memory");
 }
 
 #[test]
@@ -496,10 +502,10 @@ fn what_fails_quietly() {
     let text = "stage-2-init: setting up thing...\nstage-2-init: thing: no\nstage-2-init: Activation script snippet 'thing' failed (3)";
     guest()
         .console(text)
-        .breaks("boot.activation", "snippet \"thing\" failed with exit code 3: stage-2-init: thing: no");
+        .breaks(CheckId::BootActivation, "snippet \"thing\" failed with exit code 3: stage-2-init: thing: no");
     guest()
         .journal(by_kernel("stage-2-init: Activation script snippet 'thing' failed (1)"))
-        .breaks("boot.activation", "thing");
+        .breaks(CheckId::BootActivation, "thing");
     guest()
         .console("cannot read ssh key '/etc/ssh/ssh_host_rsa_key'\nActivation script snippet 'setupSecrets' failed (1)")
         .sets_aside("secrets (setupSecrets): the sandbox has not the real machine's key");
@@ -510,11 +516,11 @@ fn what_fails_quietly() {
     };
     guest()
         .journal(tmpfiles(3, "/etc/tmpfiles.d/app.conf:1: Failed to resolve user 'nope': No such process"))
-        .breaks("boot.tmpfiles", "Failed to resolve user 'nope'");
+        .breaks(CheckId::BootTmpfiles, "Failed to resolve user 'nope'");
     guest()
         .journal(tmpfiles(4, "Detected unsafe path transition /var/a → /var/a/b during canonicalization"))
-        .breaks("boot.tmpfiles", "unsafe path transition");
-    guest().unit(failed("systemd-tmpfiles-setup.service", 1)).breaks("boot.tmpfiles", "exit code 1");
+        .breaks(CheckId::BootTmpfiles, "unsafe path transition");
+    guest().unit(failed("systemd-tmpfiles-setup.service", 1)).breaks(CheckId::BootTmpfiles, "exit code 1");
     guest().journal(tmpfiles(4, "Duplicate line for path \"/tmp/x\", ignoring.")).passes();
     guest()
         .journal(tmpfiles(3, "Failed to write file \"/sys/module/x/parameters/y\": No such file or directory"))
@@ -524,26 +530,26 @@ fn what_fails_quietly() {
 #[test]
 fn taint_and_time_only_advise_unless_told_otherwise() {
     let judgement = guest().facts(|facts| facts.taint = Some((1 << 9) | (1 << 12))).passes();
-    assert_eq!(status(&judgement, "boot.taint"), Status::Warn);
-    assert!(result(&judgement, "boot.taint").summary.contains("the kernel warned"));
+    assert_eq!(status(&judgement, CheckId::BootTaint), Status::Warn);
+    assert!(result(&judgement, CheckId::BootTaint).summary.contains("the kernel warned"));
     let judgement = guest().facts(|facts| facts.taint = Some(1 | (1 << 12))).passes();
-    assert_eq!(status(&judgement, "boot.taint"), Status::Pass);
+    assert_eq!(status(&judgement, CheckId::BootTaint), Status::Pass);
     // 12 s under TCG: within 3 s scaled by 5, not within 2 s.
     guest().toml("[checks]\nboot-time = \"3s\"").passes();
-    guest().toml("[checks]\nboot-time = \"2s\"").breaks("boot.time", "the boot took 12 s");
+    guest().toml("[checks]\nboot-time = \"2s\"").breaks(CheckId::BootTime, "the boot took 12 s");
     guest()
         .toml("[checks]\nboot-time = \"3s\"")
-        .context(|context| context.accelerator = "kvm".into())
-        .breaks("boot.time", "the limit is 3.0 s");
+        .context(|context| context.accelerator = Accel::Kvm)
+        .breaks(CheckId::BootTime, "the limit is 3.0 s");
 }
 
 #[test]
 fn a_first_boot_is_no_failure() {
     guest()
         .journal(by_manager("", "Initializing machine ID from VM UUID."))
-        .promised(skipped("systemd-machine-id-commit.service", "ConditionPathIsMountPoint=/etc/machine-id"))
+        .expected(skipped("systemd-machine-id-commit.service", "ConditionPathIsMountPoint=/etc/machine-id"))
         .sets_aside("systemd-machine-id-commit.service");
-    guest().promised(skipped("first.service", "ConditionFirstBoot=yes")).passes();
+    guest().expected(skipped("first.service", "ConditionFirstBoot=yes")).passes();
     guest().journal(line("systemd-udev-settle.service", "systemd-udev-settle.service is deprecated.")).passes();
 }
 
@@ -552,7 +558,7 @@ fn a_first_boot_is_no_failure() {
 #[test]
 fn a_failed_unit_says_how_and_why() {
     let nginx = guest()
-        .promised(failed("nginx.service", 1))
+        .expected(failed("nginx.service", 1))
         .journal(line(
             "nginx.service",
             "[emerg] bind() to [::]:80 failed (97: Address family not supported by protocol)",
@@ -560,68 +566,68 @@ fn a_failed_unit_says_how_and_why() {
         .journal(line("nginx.service", "bye"))
         .journal(by_manager("nginx.service", "nginx.service: Failed with result 'exit-code'."));
     let judgement =
-        nginx.breaks("services.failed-units", "nginx.service failed: exit code 1: [emerg] bind() to [::]:80");
-    assert_eq!(result(&judgement, "services.failed-units").evidence["unit"], "nginx.service");
+        nginx.breaks(CheckId::ServicesFailedUnits, "nginx.service failed: exit code 1: [emerg] bind() to [::]:80");
+    assert_eq!(result(&judgement, CheckId::ServicesFailedUnits).evidence["unit"], "nginx.service");
     guest()
-        .promised(Unit { active_enter_us: 10_000_000, active_exit_us: 12_000_000, ..failed("dies.service", 3) })
-        .breaks("services.failed-units", "exit code 3, 2.0 s after it became active");
-    guest().unit(failed("x.service", 203)).breaks("services.failed-units", "could not be executed");
+        .expected(Unit { active_enter_us: 10_000_000, active_exit_us: 12_000_000, ..failed("dies.service", 3) })
+        .breaks(CheckId::ServicesFailedUnits, "exit code 3, 2.0 s after it became active");
+    guest().unit(failed("x.service", 203)).breaks(CheckId::ServicesFailedUnits, "could not be executed");
     let signal = |kind, status| {
         let mut unit = failed("x.service", 0);
         unit.service = Some(Service { exit_kind: kind, exit_status: status, ..Service::default() });
         Unit { result: "core-dump".into(), ..unit }
     };
-    guest().unit(signal(3, 31)).breaks("services.failed-units", "dumped core on SIGSYS");
+    guest().unit(signal(3, 31)).breaks(CheckId::ServicesFailedUnits, "dumped core on SIGSYS");
 }
 
 #[test]
 fn the_root_is_told_and_its_consequences_under_it() {
     let needs = |name: &str, root: &str| Unit { broken_requirements: vec![root.into()], ..inactive(name) };
     let chain = guest()
-        .promised(failed("db.service", 1))
-        .promised(needs("app.service", "db.service"))
-        .promised(needs("web.service", "app.service"))
-        .promised(Unit { state_change_us: 1, ..failed("other.service", 2) });
-    let judgement = chain.breaks("services.failed-units", "db.service failed: exit code 1 (and 1 more)");
-    let detail = &result(&judgement, "services.failed-units").detail;
+        .expected(failed("db.service", 1))
+        .expected(needs("app.service", "db.service"))
+        .expected(needs("web.service", "app.service"))
+        .expected(Unit { state_change_us: 1, ..failed("other.service", 2) });
+    let judgement = chain.breaks(CheckId::ServicesFailedUnits, "db.service failed: exit code 1 (and 1 more)");
+    let detail = &result(&judgement, CheckId::ServicesFailedUnits).detail;
     assert!(
         detail.iter().any(|line| line.contains("because of it, not started: app.service and web.service")),
         "{detail:?}"
     );
-    chain.skipping("services.failed-units").expect(&[("services.promised", "")], &[]);
+    chain.skipping(CheckId::ServicesFailedUnits).expect(&[(CheckId::ServicesPromised, "")], &[]);
     guest()
-        .promised(needs("app.service", "gone.service"))
-        .breaks("services.promised", "app.service was not started: it needs gone.service, which is not there");
+        .expected(needs("app.service", "gone.service"))
+        .breaks(CheckId::ServicesPromised, "app.service was not started: it needs gone.service, which is not there");
     // A job that fails with what it needs leaves its unit as if nobody had asked for it.
     guest()
-        .promised(failed("db.service", 1))
-        .promised(needs("mid.service", "db.service"))
-        .promised(needs("app.service", "mid.service"))
-        .breaks("services.failed-units", "db.service failed: exit code 1");
-    guest().promised(needs("app.service", "idle.service")).unit(inactive("idle.service")).breaks(
-        "services.promised",
+        .expected(failed("db.service", 1))
+        .expected(needs("mid.service", "db.service"))
+        .expected(needs("app.service", "mid.service"))
+        .breaks(CheckId::ServicesFailedUnits, "db.service failed: exit code 1");
+    guest().expected(needs("app.service", "idle.service")).unit(inactive("idle.service")).breaks(
+        CheckId::ServicesPromised,
         "app.service was not started: it needs idle.service, which was not started either",
     );
     let nobody_asks = Unit { wanted_by: Vec::new(), ..needs("app.service", "idle.service") };
     guest()
-        .promised(nobody_asks)
+        .expected(nobody_asks)
         .unit(inactive("idle.service"))
-        .breaks("services.promised", "was never started: nothing in the guest asks for it");
+        .breaks(CheckId::ServicesPromised, "was never started: nothing in the guest asks for it");
     for (device, why) in [
         ("dev-ttyUSB0.device", "/dev/ttyUSB0 is a device that the sandbox has not"),
         ("sys-subsystem-net-devices-wlp2s0.device", "wlp2s0 is a card of the real machine"),
     ] {
-        guest().promised(needs("app.service", device)).unit(inactive(device)).sets_aside(why);
+        guest().expected(needs("app.service", device)).unit(inactive(device)).sets_aside(why);
     }
     guest()
-        .promised(needs("app.service", "dev-mapper-x.device"))
+        .expected(needs("app.service", "dev-mapper-x.device"))
         .unit(inactive("dev-mapper-x.device"))
-        .breaks("services.promised", "it needs dev-mapper-x.device, which is not there");
+        .breaks(CheckId::ServicesPromised, "it needs dev-mapper-x.device, which is not there");
     // Whoever needs what the sandbox keeps away is set aside with it.
     guest()
-        .promised(failed("vpn.service", 1))
+        .expected(failed("vpn.service", 1))
         .journal(line("vpn.service", "could not resolve vpn.example.org"))
-        .promised(needs("app.service", "vpn.service"))
+        .expected(needs("app.service", "vpn.service"))
         .expect(&[], &["vpn.service: needs the outside", "app.service: needs vpn.service"]);
 }
 
@@ -633,48 +639,48 @@ fn the_outside_excuses_only_when_it_is_kept_away_and_shown() {
     fwupd()
         .journal(words.clone())
         .context(|context| context.network = NetworkPolicy::User)
-        .breaks("services.failed-units", "fwupd-refresh.service");
-    fwupd().breaks("services.failed-units", "fwupd-refresh.service");
+        .breaks(CheckId::ServicesFailedUnits, "fwupd-refresh.service");
+    fwupd().breaks(CheckId::ServicesFailedUnits, "fwupd-refresh.service");
     fwupd()
         .journal(line("fwupd-refresh.service", "fetching https://cdn.fwupd.org/firmware.xml.zst"))
         .journal(line("fwupd-refresh.service", "curl: (28) Connection timed out after 10001 milliseconds"))
         .sets_aside("Connection timed out");
     let mut crash = failed("fwupd-refresh.service", 1);
     crash.result = "core-dump".into();
-    guest().unit(crash).journal(words).breaks("services.failed-units", "");
+    guest().unit(crash).journal(words).breaks(CheckId::ServicesFailedUnits, "");
     let vpn = Unit { result: "start-limit-hit".into(), ..failed("headscale.service", 1) };
     guest()
-        .promised(vpn)
+        .expected(vpn)
         .journal(line("headscale.service", "dial tcp: lookup idp.example.com: no such host"))
         .sets_aside("headscale.service");
 }
 
 #[test]
 fn hardware_excuses_by_kind_and_words() {
-    let thermald = || guest().promised(failed("thermald.service", 1));
+    let thermald = || guest().expected(failed("thermald.service", 1));
     thermald().journal(line("thermald.service", "Unsupported cpu model or platform")).sets_aside("sensors and fans");
     thermald()
         .journal(line("thermald.service", "/etc/thermald.xml: cannot open"))
-        .breaks("services.failed-units", "thermald");
-    thermald().breaks("services.failed-units", "thermald");
-    guest().promised(skipped("thermald.service", "ConditionVirtualization=no")).sets_aside("thermald.service");
+        .breaks(CheckId::ServicesFailedUnits, "thermald");
+    thermald().breaks(CheckId::ServicesFailedUnits, "thermald");
+    guest().expected(skipped("thermald.service", "ConditionVirtualization=no")).sets_aside("thermald.service");
     guest()
-        .promised(failed("smartd.service", 17))
+        .expected(failed("smartd.service", 17))
         .journal(line("smartd.service", "In the system's table of devices NO devices found to scan"))
         .sets_aside("disks with SMART");
     guest()
-        .promised(failed("zigbee.service", 1))
+        .expected(failed("zigbee.service", 1))
         .journal(line("zigbee.service", "Error: cannot open /dev/ttyUSB0: No such file or directory"))
         .sets_aside("/dev/ttyUSB0");
-    let writes = |words: &str| guest().promised(failed("charge.service", 1)).journal(line("charge.service", words));
+    let writes = |words: &str| guest().expected(failed("charge.service", 1)).journal(line("charge.service", words));
     let knob = "/sys/class/power_supply/BAT0/charge_control_end_threshold";
     writes(&format!("{knob}: No such file or directory")).sets_aside("charge.service: needs a device");
     writes("/proc/acpi/bbswitch: No such file or directory").sets_aside("charge.service: needs a device");
     // One that is there is the configuration's business, and so is what is no hardware's.
-    writes(&format!("cannot open {knob}: Permission denied")).breaks("services.failed-units", "Permission denied");
-    writes("/sys/kernel/mm/hugepages/x: No such file or directory").breaks("services.failed-units", "hugepages");
+    writes(&format!("cannot open {knob}: Permission denied")).breaks(CheckId::ServicesFailedUnits, "Permission denied");
+    writes("/sys/kernel/mm/hugepages/x: No such file or directory").breaks(CheckId::ServicesFailedUnits, "hugepages");
     guest()
-        .promised(failed("batsignal.service", 1))
+        .expected(failed("batsignal.service", 1))
         .journal(line("batsignal.service", "no batteries detected"))
         .sets_aside("batteries and power management");
     let modules = |words: &[&str]| {
@@ -684,18 +690,18 @@ fn hardware_excuses_by_kind_and_words() {
     let unsupported = "Failed to insert module 'kvm_intel': Operation not supported";
     modules(&["Inserted module 'loop'", unsupported]).sets_aside("systemd-modules-load.service: loads a module for");
     modules(&["Failed to insert module 'i915': No such device"]).sets_aside("'i915'");
-    modules(&[unsupported, "Failed to find module 'nosuch'"]).breaks("services.failed-units", "nosuch");
-    modules(&["Failed to find module 'nosuch'"]).breaks("services.failed-units", "nosuch");
-    modules(&["Failed to insert module 'x': Key was rejected by service"]).breaks("services.failed-units", "Key");
-    let machine = |words: &str| guest().promised(failed("vm.service", 1)).journal(line("vm.service", words));
+    modules(&[unsupported, "Failed to find module 'nosuch'"]).breaks(CheckId::ServicesFailedUnits, "nosuch");
+    modules(&["Failed to find module 'nosuch'"]).breaks(CheckId::ServicesFailedUnits, "nosuch");
+    modules(&["Failed to insert module 'x': Key was rejected by service"]).breaks(CheckId::ServicesFailedUnits, "Key");
+    let machine = |words: &str| guest().expected(failed("vm.service", 1)).journal(line("vm.service", words));
     machine("qemu-system-x86_64: Could not access KVM kernel module: No such file or directory")
         .sets_aside("vm.service");
-    machine("Could not access KVM kernel module: Permission denied").breaks("services.failed-units", "Permission");
+    machine("Could not access KVM kernel module: Permission denied").breaks(CheckId::ServicesFailedUnits, "Permission");
     // The same words of a service that is not about hardware.
     guest()
-        .promised(failed("app.service", 1))
+        .expected(failed("app.service", 1))
         .journal(line("app.service", "no plugins found"))
-        .breaks("services.failed-units", "no plugins found");
+        .breaks(CheckId::ServicesFailedUnits, "no plugins found");
 }
 
 #[test]
@@ -706,24 +712,24 @@ fn waiting_for_the_network_in_vain() {
     wait("systemd-networkd-wait-online.service").sets_aside("the network works");
     wait("systemd-networkd-wait-online.service")
         .unit(active("NetworkManager.service"))
-        .breaks("services.failed-units", "systemd-networkd and NetworkManager are both on");
+        .breaks(CheckId::ServicesFailedUnits, "systemd-networkd and NetworkManager are both on");
     wait("systemd-networkd-wait-online.service")
         .facts(|facts| facts.network.default_routes.clear())
-        .expect(&[("services.failed-units", "wait-online"), ("network.route", "no default route")], &[]);
+        .expect(&[(CheckId::ServicesFailedUnits, "wait-online"), (CheckId::NetworkRoute, "no default route")], &[]);
 }
 
 #[test]
 fn secrets_that_only_the_real_machine_has() {
     guest()
-        .promised(failed("sops-install-secrets.service", 1))
+        .expected(failed("sops-install-secrets.service", 1))
         .journal(line("sops-install-secrets.service", "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"))
         .sets_aside("sops-install-secrets.service: the sandbox has not the real machine's key");
     guest()
-        .promised(failed("app.service", 1))
+        .expected(failed("app.service", 1))
         .journal(line("app.service", "cat: /run/secrets/app: No such file or directory"))
         .sets_aside("app.service: needs a secret");
     guest()
-        .promised(failed("wg-quick-wg0.service", 1))
+        .expected(failed("wg-quick-wg0.service", 1))
         .journal(line("wg-quick-wg0.service", "fopen: `/root/wireguard-keys/private': No such file or directory"))
         .sets_aside("wg-quick-wg0.service: needs a secret");
 }
@@ -738,7 +744,7 @@ fn files_that_systemd_could_not_read_and_does_not_name() {
             service.exit_kind = 0;
         }
         guest()
-            .promised(unit)
+            .expected(unit)
             .journal(by_manager("app.service", words))
             .journal(by_manager("app.service", "app.service: Failed with result 'resources'."))
     };
@@ -746,17 +752,17 @@ fn files_that_systemd_could_not_read_and_does_not_name() {
     app(&["/nix/store/x-app/env", "/var/lib/secrets/app"]).sets_aside("needs /var/lib/secrets/app");
     // It could be either that is missing, and one is the configuration's own.
     app(&["/run/agenix/app", "/etc/app.env"]).breaks(
-        "services.failed-units",
+        CheckId::ServicesFailedUnits,
         "app.service failed: systemd could not set it up: Failed to load environment files: No such file or directory \
          (/run/agenix/app or /etc/app.env)",
     );
-    app(&["/run/app/env"]).breaks("services.failed-units", "(/run/app/env)");
-    app(&[]).breaks("services.failed-units", "Failed to load environment files");
+    app(&["/run/app/env"]).breaks(CheckId::ServicesFailedUnits, "(/run/app/env)");
+    app(&[]).breaks(CheckId::ServicesFailedUnits, "Failed to load environment files");
 
     let sealed = |words: &str| {
         let failed = failed("mail.service", 243);
         guest()
-            .promised(failed)
+            .expected(failed)
             .journal(line("mail.service", words))
             .journal(line("mail.service", "mail.service: Failed to set up credentials: Protocol error"))
     };
@@ -767,14 +773,15 @@ fn files_that_systemd_could_not_read_and_does_not_name() {
     ] {
         sealed(words).sets_aside("mail.service: needs a credential that only the real machine can decrypt");
     }
-    sealed("Embedded credential name 'a' does not match filename 'b', refusing.").breaks("services.failed-units", "");
+    sealed("Embedded credential name 'a' does not match filename 'b', refusing.")
+        .breaks(CheckId::ServicesFailedUnits, "");
 
     let mut credentials = failed("mail.service", 243);
     if let Some(service) = &mut credentials.service {
         service.files = vec!["/run/agenix/mail".into()];
     }
     guest()
-        .promised(credentials)
+        .expected(credentials)
         .journal(line("mail.service", "mail.service: Failed to set up credentials: No such file or directory"))
         .sets_aside("mail.service: needs /run/agenix/mail");
 }
@@ -782,44 +789,44 @@ fn files_that_systemd_could_not_read_and_does_not_name() {
 #[test]
 fn disks_and_cards_of_the_real_machine() {
     guest()
-        .promised(failed("zfs-import-tank.service", 1))
+        .expected(failed("zfs-import-tank.service", 1))
         .journal(line("zfs-import-tank.service", "cannot import 'tank': no such pool available"))
         .sets_aside("zfs-import-tank.service: is about disks of the real machine");
     guest()
-        .promised(failed("backup-disk.service", 32))
+        .expected(failed("backup-disk.service", 32))
         .journal(line("backup-disk.service", "mount: /backup: can't find UUID=5f1c-22aa."))
         .sets_aside("backup-disk.service: needs a device");
     let device = "dev-disk-by\\x2duuid-5f1c.device";
     let needs = Unit { broken_requirements: vec![device.into()], ..failed("data.mount", 0) };
-    guest().promised(needs).sets_aside("/dev/disk/by-uuid/5f1c is a device that the sandbox has not");
+    guest().expected(needs).sets_aside("/dev/disk/by-uuid/5f1c is a device that the sandbox has not");
     // The firewall names a card in its own rules only.
     let firewall = || {
         guest()
-            .promised(failed("nftables.service", 1))
-            .promising(|promises| promises.firewall = Some(true))
+            .expected(failed("nftables.service", 1))
+            .expecting(|expectations| expectations.firewall = Some(true))
             .journal(line("nftables.service", "/etc/nftables.conf:12:15-20: Error: Interface does not exist"))
     };
     let judgement = firewall()
         .journal(line("nftables.service", "    iif \"enp3s0\" accept"))
         .sets_aside("enp3s0 is a card of the real machine; the sandbox's is eth0");
-    assert_eq!(status(&judgement, "network.ports"), Status::Skip);
+    assert_eq!(status(&judgement, CheckId::NetworkPorts), Status::Skip);
     firewall()
         .journal(line("nftables.service", "    iif \"br-lan\" accept"))
-        .breaks("network.ports", "the promised firewall is not up");
-    firewall().journal(line("nftables.service", "    iif \"eth0\" accept")).breaks("network.ports", "");
+        .breaks(CheckId::NetworkPorts, "the expected firewall is not up");
+    firewall().journal(line("nftables.service", "    iif \"eth0\" accept")).breaks(CheckId::NetworkPorts, "");
     // A gateway to which no link leads is the configuration's, unless its card is not here.
     let gateway = |words: &str| {
-        guest().promised(failed("network-setup.service", 2)).journal(line("network-setup.service", words))
+        guest().expected(failed("network-setup.service", 2)).journal(line("network-setup.service", words))
     };
     for words in ["RTNETLINK answers: Network is unreachable", "Error: Nexthop has invalid gateway."] {
-        gateway(words).breaks("services.failed-units", words);
+        gateway(words).breaks(CheckId::ServicesFailedUnits, words);
         gateway(words)
-            .promising(|promises| promises.interfaces = vec!["enp0s31f6".into()])
+            .expecting(|expectations| expectations.interfaces = vec!["enp0s31f6".into()])
             .sets_aside("network-setup.service: enp0s31f6 is a card of the real machine");
     }
     // Somebody's own route may lead by a gateway of the real network.
     guest()
-        .promised(failed("lab-route.service", 2))
+        .expected(failed("lab-route.service", 2))
         .journal(line("lab-route.service", "RTNETLINK answers: Network is unreachable"))
         .sets_aside("lab-route.service: needs the outside");
 }
@@ -829,8 +836,8 @@ fn a_port_is_waited_for_as_long_as_somebody_may_come() {
     let awaited = |sshd: Unit, port: u16, toml: &str| {
         let settings = Config::parse(toml, "nixbox.toml").unwrap().settings_for("box");
         let guest = guest().unit(sshd).facts(|facts| facts.listeners[0].port = port);
-        let facts = &guest.looks.first;
-        port_awaited(&plan(&guest.promises, &settings, &Selection::default()), &facts.listeners, &facts.units)
+        let facts = &guest.observations.first;
+        port_awaited(&plan(&guest.expectations, &settings, &Selection::default()), &facts.listeners, &facts.units)
     };
     assert!(!awaited(active("sshd.service"), 22, ""));
     assert!(awaited(active("sshd.service"), 23, ""));
@@ -851,14 +858,16 @@ fn a_port_of_what_is_set_aside_and_started_again() {
     let sshd =
         Unit { active_state: "activating".into(), sub_state: "auto-restart".into(), ..failed("sshd.service", 1) };
     let silent = |words: &str| {
-        guest().promised(sshd.clone()).journal(line("sshd.service", words)).facts(|facts| facts.listeners.clear())
+        guest().expected(sshd.clone()).journal(line("sshd.service", words)).facts(|facts| facts.listeners.clear())
     };
     silent("cannot read /run/secrets/host-key: No such file or directory").sets_aside("port 22/tcp");
     let waits = || guest().facts(|facts| facts.listeners.clear());
     waits().journal(line("sshd.service", "ping: connect: Network is unreachable")).sets_aside("port 22/tcp");
-    waits().breaks("services.ports", "nobody listens on 22/tcp");
-    silent("cannot read /etc/ssh/host-key")
-        .expect(&[("services.restart-loop", "sshd.service"), ("services.ports", "nobody listens on 22/tcp")], &[]);
+    waits().breaks(CheckId::ServicesPorts, "nobody listens on 22/tcp");
+    silent("cannot read /etc/ssh/host-key").expect(
+        &[(CheckId::ServicesRestartLoop, "sshd.service"), (CheckId::ServicesPorts, "nobody listens on 22/tcp")],
+        &[],
+    );
 }
 
 #[test]
@@ -878,47 +887,47 @@ fn who_waits_for_the_outside_holds_up_the_boot() {
     };
     let unreachable = || waits().journal(line("wait.service", "ping: connect: Network is unreachable"));
     let judgement = unreachable().judge();
-    let told = result(&judgement, "boot.target");
+    let told = result(&judgement, CheckId::BootTarget);
     assert_eq!(told.status, Status::Unknown, "{told:#?}");
     assert!(told.summary.contains("it may wait for the outside"), "{}", told.summary);
     let let_out = unreachable().context(|context| context.network = NetworkPolicy::User).judge();
-    assert_eq!(status(&let_out, "boot.target"), Status::Fail);
-    assert_eq!(status(&waits().judge(), "boot.target"), Status::Fail);
+    assert_eq!(status(&let_out, CheckId::BootTarget), Status::Fail);
+    assert_eq!(status(&waits().judge(), CheckId::BootTarget), Status::Fail);
 }
 
 #[test]
 fn who_works_all_the_time_is_not_slow_but_emulated() {
-    let worked = |seconds: u64, accelerator: &str| {
+    let worked = |seconds: u64, accelerator: Accel| {
         let mut unit = timed_out("setup.service");
         if let Some(service) = &mut unit.service {
             service.cpu_us = Some(seconds * 1_000_000);
         }
-        guest().promised(unit).context(|context| context.accelerator = accelerator.into())
+        guest().expected(unit).context(|context| context.accelerator = accelerator)
     };
-    let judgement = worked(30, "tcg").passes();
-    let told = result(&judgement, "services.failed-units");
+    let judgement = worked(30, Accel::Tcg).passes();
+    let told = result(&judgement, CheckId::ServicesFailedUnits);
     assert_eq!(told.status, Status::Unknown);
     assert!(told.summary.contains("kept an emulated processor busy for 30 s of that time"), "{}", told.summary);
     assert!(told.hint.as_deref().is_some_and(|hint| hint.contains("KVM")));
-    worked(10, "tcg").breaks("services.failed-units", "timed out");
-    worked(30, "kvm").breaks("services.failed-units", "timed out");
+    worked(10, Accel::Tcg).breaks(CheckId::ServicesFailedUnits, "timed out");
+    worked(30, Accel::Kvm).breaks(CheckId::ServicesFailedUnits, "timed out");
 }
 
 #[test]
 fn promised_units_that_are_not_there() {
-    let absent = |unit: Unit| guest().promised(unit);
+    let absent = |unit: Unit| guest().expected(unit);
     guest()
-        .promising(|promises| {
-            promises.units.insert("gone.service".into(), promise("multi-user.target"));
+        .expecting(|expectations| {
+            expectations.units.insert("gone.service".into(), promise("multi-user.target"));
         })
         .breaks(
-            "services.promised",
-            "gone.service is promised by the configuration, and the guest's systemd does not know it",
+            CheckId::ServicesPromised,
+            "gone.service is expected by the configuration, and the guest's systemd does not know it",
         );
     absent(Unit { load_state: "not-found".into(), ..inactive("gone.service") })
-        .breaks("services.promised", "finds no such unit");
+        .breaks(CheckId::ServicesPromised, "finds no such unit");
     absent(Unit { load_state: "masked".into(), ..inactive("m.service") })
-        .breaks("services.promised", "masked in the guest");
+        .breaks(CheckId::ServicesPromised, "masked in the guest");
     absent(Unit {
         load_state: "bad-setting".into(),
         load_error: Some("Unit bad.service has a bad unit file setting.".into()),
@@ -928,31 +937,31 @@ fn promised_units_that_are_not_there() {
         "bad.service",
         "/etc/systemd/system/bad.service:3: Neither a valid executable name nor an absolute path: true",
     ))
-    .breaks("services.promised", "Neither a valid executable name");
-    // The same when nobody promised it but a target wants it.
+    .breaks(CheckId::ServicesPromised, "Neither a valid executable name");
+    // The same when nobody expected it but a target wants it.
     guest()
         .unit(Unit { load_state: "bad-setting".into(), ..inactive("bad.service") })
-        .breaks("services.promised", "systemd refused to load bad.service");
+        .breaks(CheckId::ServicesPromised, "systemd refused to load bad.service");
     absent(inactive("lazy.service"))
-        .breaks("services.promised", "lazy.service is promised by the configuration and was never started");
+        .breaks(CheckId::ServicesPromised, "lazy.service is expected by the configuration and was never started");
     absent(inactive("cycle.service"))
         .journal(by_manager(
             "",
             "multi-user.target: Job cycle.service/start deleted to break ordering cycle starting with a.target/start",
         ))
-        .breaks("services.promised", "to break an ordering cycle");
-    // The boot's own transaction is made before the journal runs: PID 1 tells the kernel. It fails whoever promised it.
+        .breaks(CheckId::ServicesPromised, "to break an ordering cycle");
+    // The boot's own transaction is made before the journal runs: PID 1 tells the kernel. It fails whoever expected it.
     let early = |unit: &str| JournalLine {
         identifier: "systemd".into(),
         ..by_kernel(&format!("a.target: Job {unit}/start deleted to break ordering cycle starting with a.target/start"))
     };
     absent(inactive("cycle.service"))
         .journal(early("cycle.service"))
-        .breaks("services.promised", "to break an ordering cycle");
+        .breaks(CheckId::ServicesPromised, "to break an ordering cycle");
     guest()
         .unit(inactive("upstream.service"))
         .journal(early("upstream.service"))
-        .breaks("services.promised", "upstream.service was not started: systemd dropped it");
+        .breaks(CheckId::ServicesPromised, "upstream.service was not started: systemd dropped it");
     guest().unit(inactive("app.service")).journal(early("xapp.service")).passes();
     guest().unit(active("upstream.service")).journal(early("upstream.service")).passes();
     guest()
@@ -961,45 +970,47 @@ fn promised_units_that_are_not_there() {
         .passes();
     absent(Unit { condition_us: 1, condition_result: true, ..inactive("asserts.service") })
         .journal(by_manager("asserts.service", "asserts.service: Starting requested but asserts failed."))
-        .breaks("services.promised", "asserts failed");
-    // What only an inactive target, or nobody, wants is not promised at boot. Neither is what is off.
+        .breaks(CheckId::ServicesPromised, "asserts failed");
+    // What only an inactive target, or nobody, wants is not expected at boot. Neither is what is off.
     let unwanted = |target: &str| {
-        guest().unit(Unit { wanted_by: vec![target.into()], ..inactive("bluetooth.service") }).promising(|promises| {
-            promises.units.insert("bluetooth.service".into(), promise(target));
-        })
+        guest().unit(Unit { wanted_by: vec![target.into()], ..inactive("bluetooth.service") }).expecting(
+            |expectations| {
+                expectations.units.insert("bluetooth.service".into(), promise(target));
+            },
+        )
     };
     unwanted("bluetooth.target").passes();
-    unwanted("multi-user.target").breaks("services.promised", "bluetooth.service");
+    unwanted("multi-user.target").breaks(CheckId::ServicesPromised, "bluetooth.service");
     guest().unit(Unit { load_state: "not-found".into(), ..inactive("display-manager.service") }).passes();
 }
 
 #[test]
 fn rightly_inactive() {
     let socket = Unit { triggered_by: vec!["app.socket".into()], ..inactive("app.service") };
-    guest().promised(socket.clone()).promised(active("app.socket")).passes();
-    guest().promised(socket).promised(failed("app.socket", 0)).breaks("services.failed-units", "app.socket");
+    guest().expected(socket.clone()).expected(active("app.socket")).passes();
+    guest().expected(socket).expected(failed("app.socket", 0)).breaks(CheckId::ServicesFailedUnits, "app.socket");
     let ran = |kind: &str| {
         let mut unit = Unit { inactive_enter_us: 9_000_000, ..inactive("once.service") };
         unit.service = Some(Service { kind: kind.into(), exit_kind: 1, ..Service::default() });
         unit
     };
-    guest().promised(ran("oneshot")).passes();
-    guest().promised(ran("oneshot")).toml("units = [\"once\"]").passes();
+    guest().expected(ran("oneshot")).passes();
+    guest().expected(ran("oneshot")).toml("units = [\"once\"]").passes();
     let mut stays = active("set-up.service");
     stays.sub_state = "exited".into();
-    guest().promised(stays).passes();
+    guest().expected(stays).passes();
     let by_timer =
         Unit { triggered_by: vec!["backup.timer".into()], wanted_by: Vec::new(), ..inactive("backup.service") };
-    guest().unit(by_timer).promised(active("backup.timer")).passes();
-    guest().promised(skipped("done.service", "ConditionPathExists=!/var/lib/done")).passes();
+    guest().unit(by_timer).expected(active("backup.timer")).passes();
+    guest().expected(skipped("done.service", "ConditionPathExists=!/var/lib/done")).passes();
 }
 
 #[test]
 fn wrong_conditions_and_right_ones() {
-    let skip = |condition: &str| guest().promised(skipped("app.service", condition));
+    let skip = |condition: &str| guest().expected(skipped("app.service", condition));
     skip("ConditionPathExists=/etc/no-such.conf")
-        .breaks("services.promised", "was skipped: ConditionPathExists=/etc/no-such.conf does not hold");
-    skip("ConditionUser=nobody").breaks("services.promised", "ConditionUser=nobody");
+        .breaks(CheckId::ServicesPromised, "was skipped: ConditionPathExists=/etc/no-such.conf does not hold");
+    skip("ConditionUser=nobody").breaks(CheckId::ServicesPromised, "ConditionUser=nobody");
     for condition in
         ["ConditionVirtualization=no", "ConditionPathExists=/dev/kvm", "ConditionPathExists=/var/lib/app/data"]
     {
@@ -1007,7 +1018,7 @@ fn wrong_conditions_and_right_ones() {
     }
     skip("ConditionVirtualization=no")
         .toml("units = [\"app\"]")
-        .breaks("services.promised", "expected by nixbox.toml and was skipped");
+        .breaks(CheckId::ServicesPromised, "expected by nixbox.toml and was skipped");
     // A distribution's unit, which the configuration does not name.
     guest().unit(skipped("upstream.service", "ConditionPathExists=/etc/nope")).passes();
 }
@@ -1015,23 +1026,23 @@ fn wrong_conditions_and_right_ones() {
 #[test]
 fn expected_units_have_to_be_active() {
     guest().toml("units = [\"sshd\"]").passes();
-    guest().toml("units = [\"nope\"]").breaks("services.promised", "nope.service is promised by nixbox.toml");
+    guest().toml("units = [\"nope\"]").breaks(CheckId::ServicesPromised, "nope.service is expected by nixbox.toml");
     let socket = Unit { triggered_by: vec!["app.socket".into()], ..inactive("app.service") };
     guest()
         .unit(socket)
         .unit(active("app.socket"))
         .toml("units = [\"app\"]")
-        .breaks("services.promised", "app.service");
+        .breaks(CheckId::ServicesPromised, "app.service");
 }
 
 #[test]
 fn without_a_configuration_the_guest_itself_promises() {
-    let bare = || guest().promising(|promises| *promises = Promises::default());
+    let bare = || guest().expecting(|expectations| *expectations = Expectations::default());
     let judgement = bare().expect(&[], &[]);
-    assert!(judgement.results.iter().all(|result| result.id != "users.declared"));
-    bare().unit(inactive("lazy.service")).breaks("services.promised", "lazy.service");
+    assert!(judgement.results.iter().all(|result| result.id != CheckId::UsersDeclared));
+    bare().unit(inactive("lazy.service")).breaks(CheckId::ServicesPromised, "lazy.service");
     bare().unit(Unit { unit_file_state: "disabled".into(), ..inactive("lazy.service") }).passes();
-    bare().unit(failed("x.service", 1)).breaks("services.failed-units", "x.service");
+    bare().unit(failed("x.service", 1)).breaks(CheckId::ServicesFailedUnits, "x.service");
 }
 
 #[test]
@@ -1045,18 +1056,18 @@ fn what_was_active_has_to_stay() {
         };
         unit.service =
             Some(Service { kind: kind.into(), restart: restart.into(), exit_kind, exit_status, ..Service::default() });
-        guest().promised(active("daemon.service")).later(|facts| {
+        guest().expected(active("daemon.service")).later(|facts| {
             facts.units.retain(|known| known.name != unit.name);
             facts.units.push(unit);
         })
     };
-    gone("notify", "no", 1, 0).breaks("services.settled", "ended with exit code 0 2.0 s after it became active");
-    gone("simple", "no", 2, 15).breaks("services.settled", "was ended by SIGTERM");
+    gone("notify", "no", 1, 0).breaks(CheckId::ServicesSettled, "ended with exit code 0 2.0 s after it became active");
+    gone("simple", "no", 2, 15).breaks(CheckId::ServicesSettled, "was ended by SIGTERM");
     let judgement = gone("simple", "no", 1, 0).passes();
-    assert_eq!(status(&judgement, "services.settled"), Status::Warn);
-    gone("simple", "no", 1, 0).toml("units = [\"daemon\"]").breaks("services.settled", "daemon.service");
+    assert_eq!(status(&judgement, CheckId::ServicesSettled), Status::Warn);
+    gone("simple", "no", 1, 0).toml("units = [\"daemon\"]").breaks(CheckId::ServicesSettled, "daemon.service");
     let judgement = gone("dbus", "no", 1, 0).passes();
-    assert_eq!(status(&judgement, "services.settled"), Status::Warn);
+    assert_eq!(status(&judgement, CheckId::ServicesSettled), Status::Warn);
 }
 
 #[test]
@@ -1077,27 +1088,27 @@ fn restart_loops() {
         ..active("loop.service")
     };
     let grow = |exit_status, result: &'static str| {
-        guest().promised(looping(3, "running", exit_status, result)).later(move |facts| {
+        guest().expected(looping(3, "running", exit_status, result)).later(move |facts| {
             facts.units.retain(|unit| unit.name != "loop.service");
             facts.units.push(looping(8, "running", exit_status, result));
         })
     };
     grow(0, "success").breaks(
-        "services.restart-loop",
+        CheckId::ServicesRestartLoop,
         "ends with success and is started again: restarted 8 times, 5 of them in the last 5.0 s",
     );
-    grow(1, "exit-code").breaks("services.restart-loop", "fails and is started again");
+    grow(1, "exit-code").breaks(CheckId::ServicesRestartLoop, "fails and is started again");
     guest()
-        .promised(looping(1, "auto-restart", 1, "exit-code"))
-        .breaks("services.restart-loop", "fails and is started again (exit code 1");
+        .expected(looping(1, "auto-restart", 1, "exit-code"))
+        .breaks(CheckId::ServicesRestartLoop, "fails and is started again (exit code 1");
     // A restart that helped, and a pause of somebody who uses Restart= as a timer.
     let mut settled = looping(2, "running", 0, "success");
     settled.active_enter_us = 20_000_000;
-    guest().promised(settled).passes();
-    let judgement = guest().promised(looping(0, "auto-restart", 0, "success")).passes();
-    assert_eq!(status(&judgement, "services.restart-loop"), Status::Warn);
+    guest().expected(settled).passes();
+    let judgement = guest().expected(looping(0, "auto-restart", 0, "success")).passes();
+    assert_eq!(status(&judgement, CheckId::ServicesRestartLoop), Status::Warn);
     guest()
-        .promised(looping(4, "auto-restart", 1, "exit-code"))
+        .expected(looping(4, "auto-restart", 1, "exit-code"))
         .journal(line("loop.service", "Error: getaddrinfo ENOTFOUND api.example.com"))
         .sets_aside("loop.service: needs the outside");
 }
@@ -1127,9 +1138,9 @@ fn who_fails_once_has_a_second_try() {
     let up = || app(1, "active", "running", "success");
     let settle = Duration::from_secs(3);
     let needed = |unit: Unit| {
-        let guest = guest().promised(unit);
-        let plan = plan(&guest.promises, &Settings::default(), &Selection::default());
-        let facts = &guest.looks.first;
+        let guest = guest().expected(unit);
+        let plan = plan(&guest.expectations, &Settings::default(), &Selection::default());
+        let facts = &guest.observations.first;
         (settle_needed(&plan, facts, settle).map(|wait| wait.as_secs()), may_recover(facts, settle))
     };
     // As long as it waits, and the time to settle; then until it has settled.
@@ -1144,23 +1155,23 @@ fn who_fails_once_has_a_second_try() {
     assert_eq!(needed(app(0, "activating", "auto-restart", "success")), (Some(3), false));
 
     let then = |first: Unit, later: Unit| {
-        guest().promised(first).later(|facts| {
+        guest().expected(first).later(|facts| {
             facts.units.retain(|unit| unit.name != "app.service");
             facts.units.push(later);
         })
     };
     let warned = |guest: Guest, words: &str| {
         let judgement = guest.passes();
-        let told = result(&judgement, "services.restart-loop");
+        let told = result(&judgement, CheckId::ServicesRestartLoop);
         assert!(told.status == Status::Warn && told.summary.contains(words), "{told:#?}");
     };
     warned(then(waits(0), up()), "app.service was restarted once before it stayed up");
-    warned(guest().promised(up()), "restarted once before it stayed up");
+    warned(guest().expected(up()), "restarted once before it stayed up");
     warned(then(waits(0), starts(1)), "app.service was restarted once and is still starting");
-    then(waits(0), waits(1)).breaks("services.restart-loop", "fails and is started again (exit code 1");
-    then(waits(0), waits(0)).breaks("services.restart-loop", "about to be restarted");
-    then(starts(1), starts(2)).breaks("services.restart-loop", "app.service fails and is started again");
-    guest().promised(starts(2)).breaks("services.restart-loop", "restarted 2 times");
+    then(waits(0), waits(1)).breaks(CheckId::ServicesRestartLoop, "fails and is started again (exit code 1");
+    then(waits(0), waits(0)).breaks(CheckId::ServicesRestartLoop, "about to be restarted");
+    then(starts(1), starts(2)).breaks(CheckId::ServicesRestartLoop, "app.service fails and is started again");
+    guest().expected(starts(2)).breaks(CheckId::ServicesRestartLoop, "restarted 2 times");
 }
 
 #[test]
@@ -1183,39 +1194,39 @@ fn who_never_says_that_it_is_ready_is_started_again_and_again() {
     let said = |at_us, words: &str| JournalLine { at_us, ..by_manager("app.service", words) };
     let late = |unit: &Unit| {
         guest()
-            .promised(unit.clone())
+            .expected(unit.clone())
             .journal(said(20_000_000, "Starting app.service - Application..."))
             .journal(said(39_000_000, "app.service: start operation timed out. Terminating."))
             .journal(said(40_000_000, "Starting app.service - Application..."))
     };
-    late(&unit).breaks("services.restart-loop", "app.service timed out while it started, was never up");
+    late(&unit).breaks(CheckId::ServicesRestartLoop, "app.service timed out while it started, was never up");
     // The first try was over before the host calmed down, or not.
-    assert_eq!(status(&late(&unit).context(waiting(90, 90)).passes(), "services.restart-loop"), Status::Unknown);
+    assert_eq!(status(&late(&unit).context(waiting(90, 90)).passes(), CheckId::ServicesRestartLoop), Status::Unknown);
     late(&unit).journal(line("app.service", "could not resolve vpn.example.org")).sets_aside("app.service");
     // It was up in between.
     late(&Unit { active_enter_us: 30_000_000, ..unit.clone() }).passes();
     if let Some(service) = &mut unit.service {
         service.cpu_us = Some(15_000_000);
     }
-    assert_eq!(status(&late(&unit).passes(), "services.restart-loop"), Status::Unknown);
-    late(&unit).context(|context| context.accelerator = "kvm".into()).breaks("services.restart-loop", "timed out");
+    assert_eq!(status(&late(&unit).passes(), CheckId::ServicesRestartLoop), Status::Unknown);
+    late(&unit).context(|context| context.accelerator = Accel::Kvm).breaks(CheckId::ServicesRestartLoop, "timed out");
 }
 
 #[test]
 fn ports_that_nobody_listens_on() {
     guest().toml("ports = [22]").passes();
-    guest().toml("ports = [80]").breaks("services.ports", "nobody listens on 80/tcp, which nixbox.toml promises");
-    guest().toml("ports = [\"22/udp\"]").breaks("services.ports", "22/udp");
+    guest().toml("ports = [80]").breaks(CheckId::ServicesPorts, "nobody listens on 80/tcp, which nixbox.toml expects");
+    guest().toml("ports = [\"22/udp\"]").breaks(CheckId::ServicesPorts, "22/udp");
     guest()
         .facts(|facts| facts.listeners.clear())
-        .breaks("services.ports", "which services.openssh promises; sshd.service is active");
+        .breaks(CheckId::ServicesPorts, "which services.openssh expects; sshd.service is active");
     // Permission is no promise.
-    guest().promising(|promises| promises.open_tcp = vec![443]).passes();
+    guest().expecting(|expectations| expectations.open_tcp = vec![443]).passes();
     // Its service failed: told there.
     guest()
         .unit(failed("sshd.service", 255))
         .facts(|facts| facts.listeners.clear())
-        .breaks("services.failed-units", "sshd.service failed");
+        .breaks(CheckId::ServicesFailedUnits, "sshd.service failed");
 }
 
 #[test]
@@ -1233,14 +1244,14 @@ fn requests_and_their_answers() {
     ask("contains = \"hello\"", answer(200, "hello you", None)).passes();
     ask("", answer(302, "", None)).passes();
     ask("", answer(500, "oops", None))
-        .breaks("services.http", "front: GET http://localhost/: status 500, expected 200 to 399");
-    ask("status = 404", answer(200, "", None)).breaks("services.http", "status 200, expected 404");
+        .breaks(CheckId::ServicesHttp, "front: GET http://localhost/: status 500, expected 200 to 399");
+    ask("status = 404", answer(200, "", None)).breaks(CheckId::ServicesHttp, "status 200, expected 404");
     ask("contains = \"hello\"", answer(200, "bye", None))
-        .breaks("services.http", "the body does not contain \"hello\": it is \"bye\"");
-    ask("regex = \"^h\"", answer(200, "bye", None)).breaks("services.http", "does not match");
-    ask("", answer(0, "", Some("connection refused"))).breaks("services.http", "no answer: connection refused");
+        .breaks(CheckId::ServicesHttp, "the body does not contain \"hello\": it is \"bye\"");
+    ask("regex = \"^h\"", answer(200, "bye", None)).breaks(CheckId::ServicesHttp, "does not match");
+    ask("", answer(0, "", Some("connection refused"))).breaks(CheckId::ServicesHttp, "no answer: connection refused");
     let judgement = guest().toml("[http.front]\nurl = \"http://localhost/\"").passes();
-    assert_eq!(status(&judgement, "services.http"), Status::Unknown);
+    assert_eq!(status(&judgement, CheckId::ServicesHttp), Status::Unknown);
     assert_eq!(verdict(&judgement.results).exit, Exit::Unknown);
 }
 
@@ -1257,7 +1268,8 @@ fn timers_run_once() {
     let mut crash = failed("logrotate.service", 0);
     crash.result = "core-dump".into();
     crash.service = Some(Service { exit_kind: 3, exit_status: 31, ..Service::default() });
-    run(1, crash).breaks("services.timers", "logrotate.service, run once for logrotate.timer: dumped core on SIGSYS");
+    run(1, crash)
+        .breaks(CheckId::ServicesTimers, "logrotate.service, run once for logrotate.timer: dumped core on SIGSYS");
     run(1, failed("logrotate.service", 1))
         .journal(line("logrotate.service", "curl: Could not resolve host: example.org"))
         .sets_aside("logrotate.service");
@@ -1279,26 +1291,27 @@ fn scripts() {
     };
     run("equals = \"hello\"", said(0, "hello\n", "")).passes();
     run("exit = 3", said(3, "", "")).passes();
-    run("", said(1, "", "it broke\n")).breaks("script.hello", "exit code 1, expected 0: it broke");
-    run("equals = \"hello\"", said(0, "bye\n", "")).breaks("script.hello", "stdout is \"bye\", expected \"hello\"");
-    run("regex = \"^h.*o$\"", said(0, "bye\n", "")).breaks("script.hello", "does not match");
+    run("", said(1, "", "it broke\n")).breaks(CheckId::script("hello"), "exit code 1, expected 0: it broke");
+    run("equals = \"hello\"", said(0, "bye\n", ""))
+        .breaks(CheckId::script("hello"), "stdout is \"bye\", expected \"hello\"");
+    run("regex = \"^h.*o$\"", said(0, "bye\n", "")).breaks(CheckId::script("hello"), "does not match");
     let late = ScriptOutcome { error: Some("did not end by its deadline".into()), ..ScriptOutcome::default() };
-    run("deadline = \"2s\"", late).breaks("script.hello", "did not end within 10 s");
+    run("deadline = \"2s\"", late).breaks(CheckId::script("hello"), "did not end within 10 s");
     let lost = ScriptOutcome { error: Some("the connection was lost".into()), ..ScriptOutcome::default() };
-    assert_eq!(status(&run("", lost).passes(), "script.hello"), Status::Unknown);
+    assert_eq!(status(&run("", lost).passes(), CheckId::script("hello")), Status::Unknown);
     let third = ScriptOutcome { attempts: 3, ..said(0, "", "") };
-    assert!(result(&run("retries = 5", third).passes(), "script.hello").flaky);
+    assert!(result(&run("retries = 5", third).passes(), CheckId::script("hello")).flaky);
 }
 
 #[test]
 fn errors_in_the_journal_only_warn() {
     let error = JournalLine { priority: 3, ..line("app.service", "something is wrong") };
     let judgement = guest().journal(error).passes();
-    assert_eq!(status(&judgement, "services.journal"), Status::Warn);
-    assert!(result(&judgement, "services.journal").summary.contains("app.service: something is wrong"));
+    assert_eq!(status(&judgement, CheckId::ServicesJournal), Status::Warn);
+    assert!(result(&judgement, CheckId::ServicesJournal).summary.contains("app.service: something is wrong"));
     let stray =
         JournalLine { priority: 3, identifier: "plymouthd".into(), ..line("", "ply-device-manager: no renderer") };
-    assert_eq!(status(&guest().journal(stray).passes(), "services.journal"), Status::Pass);
+    assert_eq!(status(&guest().journal(stray).passes(), CheckId::ServicesJournal), Status::Pass);
 }
 
 // --- network ---
@@ -1311,9 +1324,9 @@ fn addresses_and_routes() {
             facts.network.default_routes.clear();
         })
     };
-    cut(guest()).breaks("network.address", "eth0 has no address; systemd-networkd.service is active");
+    cut(guest()).breaks(CheckId::NetworkAddress, "eth0 has no address; systemd-networkd.service is active");
     // The real machine's card has another name than the sandbox's.
-    let bound = || guest().promising(|promises| promises.interfaces = vec!["enp0s31f6".into(), "wg0".into()]);
+    let bound = || guest().expecting(|expectations| expectations.interfaces = vec!["enp0s31f6".into(), "wg0".into()]);
     cut(bound()).sets_aside("interface enp0s31f6: enp0s31f6 is a card of the real machine; the sandbox's is eth0");
     bound().sets_aside("interface enp0s31f6");
     cut(guest()).unit(inactive("systemd-networkd.service")).passes();
@@ -1328,14 +1341,16 @@ fn names() {
             facts.network.resolves = answer;
         })
     };
-    assert_eq!(status(&resolves(Some(true)).passes(), "network.dns"), Status::Pass);
-    assert_eq!(status(&resolves(Some(false)).passes(), "network.dns"), Status::Unknown);
+    assert_eq!(status(&resolves(Some(true)).passes(), CheckId::NetworkDns), Status::Pass);
+    assert_eq!(status(&resolves(Some(false)).passes(), CheckId::NetworkDns), Status::Unknown);
     resolves(Some(false))
         .context(|context| context.host_resolves = Some(true))
-        .breaks("network.dns", "no name resolves");
-    resolves(Some(false)).facts(|facts| facts.network.nameservers.clear()).breaks("network.dns", "names no server");
+        .breaks(CheckId::NetworkDns, "no name resolves");
+    resolves(Some(false))
+        .facts(|facts| facts.network.nameservers.clear())
+        .breaks(CheckId::NetworkDns, "names no server");
     let nobody = || guest().facts(|facts| facts.network.nameservers.clear());
-    nobody().breaks("network.dns", "names no server");
+    nobody().breaks(CheckId::NetworkDns, "names no server");
     nobody().unit(active("systemd-resolved.service")).passes();
     nobody()
         .facts(|facts| {
@@ -1355,8 +1370,8 @@ fn a_resolver_of_its_own_that_nobody_is() {
         guest().facts(|facts| facts.network.nameservers = servers.iter().map(|&server| server.to_owned()).collect())
     };
     let here = || at(&["127.0.0.53", "::1"]);
-    let is_skipped = |guest: &Guest| status(&guest.judge(), "network.dns") == Status::Skip;
-    here().breaks("network.dns", "resolv.conf names only 127.0.0.53 and ::1, and nobody listens there");
+    let is_skipped = |guest: &Guest| status(&guest.judge(), CheckId::NetworkDns) == Status::Skip;
+    here().breaks(CheckId::NetworkDns, "resolv.conf names only 127.0.0.53 and ::1, and nobody listens there");
     at(&["127.0.0.1", "10.0.2.3"]).passes();
     let listener = |protocol: &str, address: &str, port| Listener {
         protocol: protocol.into(),
@@ -1366,8 +1381,8 @@ fn a_resolver_of_its_own_that_nobody_is() {
     };
     here().facts(|facts| facts.listeners.push(listener("udp", "127.0.0.53", 53))).passes();
     here().facts(|facts| facts.listeners.push(listener("tcp", "0.0.0.0", 53))).passes();
-    here().facts(|facts| facts.listeners.push(listener("udp", "127.0.0.1", 5353))).breaks("network.dns", "");
-    here().facts(|facts| facts.network.addresses.clear()).breaks("network.address", "");
+    here().facts(|facts| facts.listeners.push(listener("udp", "127.0.0.1", 5353))).breaks(CheckId::NetworkDns, "");
+    here().facts(|facts| facts.network.addresses.clear()).breaks(CheckId::NetworkAddress, "");
     // resolved is asked by way of the bus, too. Others listen, some not at once.
     here().unit(active("systemd-resolved.service")).passes();
     let since = |seconds: u64, kind: &str| Unit {
@@ -1375,33 +1390,38 @@ fn a_resolver_of_its_own_that_nobody_is() {
         service: Some(Service { kind: kind.into(), ..Service::default() }),
         ..active("blocky.service")
     };
-    let kvm = |unit: Unit| here().unit(unit).context(|context| context.accelerator = "kvm".into());
+    let kvm = |unit: Unit| here().unit(unit).context(|context| context.accelerator = Accel::Kvm);
     assert!(is_skipped(&kvm(since(10, "simple"))));
-    kvm(since(10, "notify")).breaks("network.dns", "nobody listens there");
-    kvm(since(40, "simple")).breaks("network.dns", "nobody listens there");
+    kvm(since(10, "notify")).breaks(CheckId::NetworkDns, "nobody listens there");
+    kvm(since(40, "simple")).breaks(CheckId::NetworkDns, "nobody listens there");
     kvm(since(40, "simple")).journal(line("blocky.service", "dial tcp: lookup a.org: no such host")).passes();
     assert!(is_skipped(&here().unit(Unit { active_state: "activating".into(), ..active("unbound.service") })));
-    let broken = || here().promised(failed("dnsmasq.service", 1));
-    broken().breaks("services.failed-units", "dnsmasq.service");
-    broken().skipping("services.failed-units").expect(&[("services.promised", ""), ("network.dns", "")], &[]);
+    let broken = || here().expected(failed("dnsmasq.service", 1));
+    broken().breaks(CheckId::ServicesFailedUnits, "dnsmasq.service");
+    broken()
+        .skipping(CheckId::ServicesFailedUnits)
+        .expect(&[(CheckId::ServicesPromised, ""), (CheckId::NetworkDns, "")], &[]);
     here()
-        .promised(failed("podman-hole.service", 1))
+        .expected(failed("podman-hole.service", 1))
         .journal(line("podman-hole.service", "dial tcp: lookup docker.io: no such host"))
         .sets_aside("podman-hole.service");
 }
 
 #[test]
 fn a_firewall_that_is_not_up() {
-    let walled = |unit: Unit| guest().promised(unit).promising(|promises| promises.firewall = Some(true));
+    let walled = |unit: Unit| guest().expected(unit).expecting(|expectations| expectations.firewall = Some(true));
     walled(failed("nftables.service", 1))
         .journal(line("nftables.service", "/nix/store/x-rules:3:1-4: Error: syntax error, unexpected string"))
         .breaks(
-            "network.ports",
+            CheckId::NetworkPorts,
             "every port is open: nftables.service failed: exit code 1: /nix/store/x-rules:3:1-4: Error: syntax error",
         );
-    let judgement = walled(active("firewall.service")).promising(|promises| promises.open_tcp = vec![22]).passes();
-    assert!(result(&judgement, "network.ports").summary.contains("open: 22/tcp"));
-    walled(failed("firewall.service", 1)).skipping("network.ports").breaks("services.failed-units", "firewall.service");
+    let judgement =
+        walled(active("firewall.service")).expecting(|expectations| expectations.open_tcp = vec![22]).passes();
+    assert!(result(&judgement, CheckId::NetworkPorts).summary.contains("open: 22/tcp"));
+    walled(failed("firewall.service", 1))
+        .skipping(CheckId::NetworkPorts)
+        .breaks(CheckId::ServicesFailedUnits, "firewall.service");
     // It did its work, and somebody stopped it.
     let stopped = |name: &str| Unit {
         active_enter_us: 9_000_000,
@@ -1410,11 +1430,12 @@ fn a_firewall_that_is_not_up() {
         service: Some(Service { kind: "oneshot".into(), remain_after_exit: true, exit_kind: 1, ..Service::default() }),
         ..inactive(name)
     };
-    walled(stopped("firewall.service")).breaks("network.ports", "every port is open: firewall.service was stopped");
-    walled(inactive("firewall.service")).breaks("services.promised", "firewall.service");
-    let judgement = guest().promised(stopped("set-up.service")).passes();
-    assert_eq!(status(&judgement, "services.settled"), Status::Warn);
-    assert!(result(&judgement, "services.settled").summary.contains("set-up.service was stopped 2.0 s after"));
+    walled(stopped("firewall.service"))
+        .breaks(CheckId::NetworkPorts, "every port is open: firewall.service was stopped");
+    walled(inactive("firewall.service")).breaks(CheckId::ServicesPromised, "firewall.service");
+    let judgement = guest().expected(stopped("set-up.service")).passes();
+    assert_eq!(status(&judgement, CheckId::ServicesSettled), Status::Warn);
+    assert!(result(&judgement, CheckId::ServicesSettled).summary.contains("set-up.service was stopped 2.0 s after"));
 }
 
 // --- users ---
@@ -1424,66 +1445,74 @@ fn nobody_can_log_in() {
     let locked = || {
         guest()
             .facts(|facts| facts.accounts.iter_mut().for_each(|account| account.password = Password::Locked))
-            .promising(|promises| promises.users.values_mut().for_each(|user| user.has_password = false))
+            .expecting(|expectations| expectations.users.values_mut().for_each(|user| user.has_password = false))
     };
-    locked().breaks("users.login", "nobody can log in: root and alice locked");
+    locked().breaks(CheckId::UsersLogin, "nobody can log in: root and alice locked");
     locked()
-        .promising(|promises| promises.mutable_users = Some(true))
+        .expecting(|expectations| expectations.mutable_users = Some(true))
         .sets_aside("passwords are set on the real machine");
     // The disk is fresh: a password that was set and matches nothing is none on the real machine either.
     let no_hash = || {
-        locked().promising(|promises| {
-            promises.mutable_users = Some(true);
-            promises.users.get_mut("alice").unwrap().has_password = true;
+        locked().expecting(|expectations| {
+            expectations.mutable_users = Some(true);
+            expectations.users.get_mut("alice").unwrap().has_password = true;
         })
     };
-    no_hash().breaks("users.login", "the configuration sets a password for alice, which is no hash");
+    no_hash().breaks(CheckId::UsersLogin, "the configuration sets a password for alice, which is no hash");
     no_hash().facts(|facts| facts.accounts[0].password = Password::Set).passes();
-    locked().promising(|promises| promises.allow_no_password_login = Some(true)).sets_aside("allowNoPasswordLogin");
     locked()
-        .promising(|promises| {
-            promises.users.entry("alice".into()).or_default().password_file = Some("/run/secrets/alice".into());
+        .expecting(|expectations| expectations.allow_no_password_login = Some(true))
+        .sets_aside("allowNoPasswordLogin");
+    locked()
+        .expecting(|expectations| {
+            expectations.users.entry("alice".into()).or_default().password_file = Some("/run/secrets/alice".into());
         })
         .sets_aside("the password of alice lies outside the configuration, in /run/secrets/alice");
     locked().facts(|facts| facts.accounts[1].has_key = true).passes();
-    locked().promising(|promises| promises.autologin_user = Some("alice".into())).passes();
+    locked().expecting(|expectations| expectations.autologin_user = Some("alice".into())).passes();
     locked()
         .facts(|facts| facts.accounts[1].has_key = true)
         .unit(inactive("sshd.service"))
-        .promising(|promises| {
-            promises.units.clear();
+        .expecting(|expectations| {
+            expectations.units.clear();
         })
-        .breaks("users.login", "nobody can log in");
+        .breaks(CheckId::UsersLogin, "nobody can log in");
 }
 
 #[test]
 fn declared_users_are_there() {
     let alice = |change: fn(&mut Account)| guest().facts(|facts| change(&mut facts.accounts[1]));
     guest()
-        .promising(|promises| {
-            promises.users.insert("bob".into(), PromisedUser::default());
+        .expecting(|expectations| {
+            expectations.users.insert("bob".into(), ExpectedUser::default());
         })
-        .breaks("users.declared", "user bob is declared and not there");
+        .breaks(CheckId::UsersDeclared, "user bob is declared and not there");
     guest()
-        .promising(|promises| {
-            promises.groups.insert("media".into(), None);
+        .expecting(|expectations| {
+            expectations.groups.insert("media".into(), None);
         })
-        .breaks("users.declared", "group media is declared and not there");
-    alice(|account| account.home_owner = None).breaks("users.declared", "/home/alice, is not there");
-    alice(|account| account.home_owner = Some(0)).breaks("users.declared", "belongs to uid 0");
+        .breaks(CheckId::UsersDeclared, "group media is declared and not there");
+    alice(|account| account.home_owner = None).breaks(CheckId::UsersDeclared, "/home/alice, is not there");
+    alice(|account| account.home_owner = Some(0)).breaks(CheckId::UsersDeclared, "belongs to uid 0");
     alice(|account| {
         account.shell = "/run/current-system/sw/bin/zsh".into();
         account.shell_works = false;
         account.has_key = true;
     })
-    .expect(&[("users.login", ""), ("users.declared", "the shell of alice, /run/current-system/sw/bin/zsh")], &[]);
+    .expect(
+        &[(CheckId::UsersLogin, ""), (CheckId::UsersDeclared, "the shell of alice, /run/current-system/sw/bin/zsh")],
+        &[],
+    );
     guest()
         .facts(|facts| facts.groups.get_mut("wheel").unwrap().members.clear())
-        .breaks("users.declared", "user alice is not in its group wheel");
+        .breaks(CheckId::UsersDeclared, "user alice is not in its group wheel");
     // NixOS keeps a number that is there, and ignores groups that nothing declares.
-    let judgement = guest().promising(|promises| promises.users.get_mut("alice").unwrap().uid = Some(1234)).passes();
-    assert_eq!(status(&judgement, "users.declared"), Status::Warn);
-    guest().promising(|promises| promises.users.get_mut("alice").unwrap().extra_groups.push("docker".into())).passes();
+    let judgement =
+        guest().expecting(|expectations| expectations.users.get_mut("alice").unwrap().uid = Some(1234)).passes();
+    assert_eq!(status(&judgement, CheckId::UsersDeclared), Status::Warn);
+    guest()
+        .expecting(|expectations| expectations.users.get_mut("alice").unwrap().extra_groups.push("docker".into()))
+        .passes();
 }
 
 // --- all of them ---
@@ -1494,20 +1523,20 @@ fn what_could_not_be_read_never_passes() {
         (
             "units",
             vec![
-                "boot.target",
-                "boot.emergency",
-                "services.failed-units",
-                "services.promised",
-                "services.settled",
-                "services.restart-loop",
+                CheckId::BootTarget,
+                CheckId::BootEmergency,
+                CheckId::ServicesFailedUnits,
+                CheckId::ServicesPromised,
+                CheckId::ServicesSettled,
+                CheckId::ServicesRestartLoop,
             ],
         ),
-        ("journal", vec!["boot.oom", "boot.activation", "boot.tmpfiles", "services.journal"]),
-        ("listeners", vec!["services.ports", "network.ports"]),
-        ("network", vec!["network.address", "network.route", "network.dns"]),
-        ("accounts", vec!["users.login", "users.declared"]),
-        ("groups", vec!["users.declared"]),
-        ("taint", vec!["boot.taint"]),
+        ("journal", vec![CheckId::BootOom, CheckId::BootActivation, CheckId::BootTmpfiles, CheckId::ServicesJournal]),
+        ("listeners", vec![CheckId::ServicesPorts, CheckId::NetworkPorts]),
+        ("network", vec![CheckId::NetworkAddress, CheckId::NetworkRoute, CheckId::NetworkDns]),
+        ("accounts", vec![CheckId::UsersLogin, CheckId::UsersDeclared]),
+        ("groups", vec![CheckId::UsersDeclared]),
+        ("taint", vec![CheckId::BootTaint]),
     ];
     for (gap, ids) in needs {
         let judgement = guest()
@@ -1535,20 +1564,20 @@ fn what_could_not_be_read_never_passes() {
             facts.gaps.insert("journal".into(), "the shell broke".into());
         })
         .judge();
-    assert_eq!(status(&judgement, "services.failed-units"), Status::Unknown);
-    assert!(result(&judgement, "services.failed-units").summary.contains("x.service failed"));
+    assert_eq!(status(&judgement, CheckId::ServicesFailedUnits), Status::Unknown);
+    assert!(result(&judgement, CheckId::ServicesFailedUnits).summary.contains("x.service failed"));
 }
 
 #[test]
 fn accepted_failures_show_their_reason() {
     let two = || guest().unit(failed("a.service", 1)).unit(failed("b.service", 1));
     let whole = two().toml("[allow]\n\"services.failed-units\" = \"known\"").passes();
-    assert_eq!(result(&whole, "services.failed-units").allowed.as_deref(), Some("known"));
-    assert_eq!(status(&whole, "services.failed-units"), Status::Fail);
+    assert_eq!(result(&whole, CheckId::ServicesFailedUnits).allowed.as_deref(), Some("known"));
+    assert_eq!(status(&whole, CheckId::ServicesFailedUnits), Status::Fail);
     assert_eq!(verdict(&whole.results).exit, Exit::Pass);
     let one = two().toml("[allow]\n\"services.failed-units:a.service\" = \"known\"");
-    let judgement = one.breaks("services.failed-units", "b.service failed: exit code 1");
-    let detail = &result(&judgement, "services.failed-units").detail;
+    let judgement = one.breaks(CheckId::ServicesFailedUnits, "b.service failed: exit code 1");
+    let detail = &result(&judgement, CheckId::ServicesFailedUnits).detail;
     assert!(detail.contains(&"accepted: a.service: known".to_owned()), "{detail:?}");
     two()
         .toml("[allow]\n\"services.failed-units:a.service\" = \"x\"\n\"services.failed-units:b.service\" = \"y\"")
@@ -1583,18 +1612,18 @@ fn assert_harmless(judgement: &Judgement) {
 fn settling_counts_from_each_units_own_start() {
     let settle = Duration::from_secs(3);
     let needed = |guest: Guest| {
-        let mut plan = plan(&guest.promises, &Settings::default(), &Selection::default());
-        plan.promises.known = true;
+        let mut plan = plan(&guest.expectations, &Settings::default(), &Selection::default());
+        plan.expectations.known = true;
         plan.units = ["young.service", "once.service"].map(str::to_owned).to_vec();
-        settle_needed(&plan, &guest.looks.first, settle)
+        settle_needed(&plan, &guest.observations.first, settle)
     };
     assert_eq!(needed(guest()), None);
     let young = Unit { active_enter_us: NOW - 1_000_000, ..active("young.service") };
     assert_eq!(needed(guest().unit(young.clone())), Some(Duration::from_secs(2)));
     let not_promised = Unit { name: "getty@tty1.service".into(), ..young };
     assert_eq!(needed(guest().unit(not_promised.clone())), None);
-    let nothing_promises = plan(&Promises::default(), &Settings::default(), &Selection::default());
-    let facts = guest().unit(not_promised).looks.first;
+    let nothing_promises = plan(&Expectations::default(), &Settings::default(), &Selection::default());
+    let facts = guest().unit(not_promised).observations.first;
     assert_eq!(settle_needed(&nothing_promises, &facts, settle), Some(Duration::from_secs(2)));
     let exited = Unit { active_enter_us: NOW - 1_000_000, sub_state: "exited".into(), ..active("once.service") };
     assert_eq!(needed(guest().unit(exited)), None);
@@ -1605,17 +1634,17 @@ fn settling_counts_from_each_units_own_start() {
         facts.manager.finish_us = NOW - 4_000_000;
     });
     // Half of the 56 s that the boot took, less the 4 s that are over.
-    assert_eq!(lease_needed(&no_lease.looks.first, false), Some(Duration::from_secs(24)));
+    assert_eq!(lease_needed(&no_lease.observations.first, false), Some(Duration::from_secs(24)));
     assert_eq!(needed(no_lease), None);
-    assert_eq!(lease_needed(&guest().looks.first, false), None);
+    assert_eq!(lease_needed(&guest().observations.first, false), None);
     // A look that took longer than that: nothing is left, but nobody has waited for it yet.
     let no_route = guest().facts(|facts| {
         facts.network.default_routes.clear();
         facts.manager.finish_us = NOW - 40_000_000;
     });
-    assert_eq!(lease_needed(&no_route.looks.first, false), Some(Duration::ZERO));
+    assert_eq!(lease_needed(&no_route.observations.first, false), Some(Duration::ZERO));
     // A sandbox that offers no router.
-    assert_eq!(lease_needed(&no_route.looks.first, true), None);
+    assert_eq!(lease_needed(&no_route.observations.first, true), None);
 }
 
 // --- anything at all ---
@@ -1712,23 +1741,23 @@ proptest! {
     #[test]
     fn judging_never_panics(first in facts(), later in prop::option::of(facts()), console in words(), known in any::<bool>()) {
         let mut guest = guest().toml("timers = [\"logrotate\"]\nunits = [\"a\"]\n[checks]\nboot-time = \"1s\"");
-        guest.promises.known = known;
-        guest.promises.firewall = Some(known);
-        guest.looks = Looks { first: first.clone(), later, console: console.clone(), desktop: None, lingering: Vec::new(), sound: None };
+        guest.expectations.known = known;
+        guest.expectations.firewall = Some(known);
+        guest.observations = Observations { first: first.clone(), later, console: console.clone(), desktop: None, lingering: Vec::new(), sound: None };
         let judgement = guest.judge();
         assert_harmless(&judgement);
         let _outcome = verdict(&judgement.results);
-        let plan = plan(&guest.promises, &Settings::default(), &Selection::default());
+        let plan = plan(&guest.expectations, &Settings::default(), &Selection::default());
         let _wait = settle_needed(&plan, &first, Duration::MAX);
-        let evidence = NoBoot {
+        let evidence = BootFailure {
             end: if known { End::Deadline } else { End::Reset },
             console_tail: console,
             status: None,
             facts: Some(first),
             seconds: 60.0,
-            accelerator: "tcg".into(),
+            accelerator: Accel::Tcg,
             delay: RunDelay::default(),
         };
-        assert_harmless(&judge_no_boot(&plan, &evidence));
+        assert_harmless(&judge_boot_failure(&plan, &evidence));
     }
 }

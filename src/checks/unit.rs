@@ -6,10 +6,11 @@ use regex::Regex;
 
 use super::{View, plan, sandbox, text};
 use crate::guest::facts::{Facts, JournalLine, Unit};
+use crate::model::CheckId;
 
 /// Why a unit is in state `failed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum FailureCause {
     /// Of its own accord.
     Own,
     /// The sandbox explains it, by this evidence.
@@ -17,7 +18,7 @@ pub(super) enum Fault {
     /// Because of this unit, which it requires.
     Because(String),
     /// Another check tells it.
-    Told(&'static str),
+    Told(CheckId),
 }
 
 /// A constant pattern.
@@ -49,7 +50,7 @@ pub(super) fn is_refused(unit: &Unit) -> bool {
     matches!(unit.load_state.as_str(), "bad-setting" | "error")
 }
 
-/// Whether something that is up asked for the unit to be started: a target that was not reached promises nothing
+/// Whether something that is up asked for the unit to be started: a target that was not reached expects nothing
 /// (`bluetooth.target`, `sleep.target`), nor does a device that is not there.
 pub(super) fn is_called_for<'a>(facts: &Facts, wanted_by: impl IntoIterator<Item = &'a String>) -> bool {
     wanted_by.into_iter().any(|name| {
@@ -91,42 +92,42 @@ pub(super) fn root<'a>(facts: &'a Facts, name: &'a str) -> &'a str {
 }
 
 /// Why this unit, which is in state `failed`, is so.
-pub(super) fn fault(view: &View<'_>, name: &str) -> Fault {
-    let Some(unit) = view.unit(name) else { return Fault::Own };
+pub(super) fn fault(view: &View<'_>, name: &str) -> FailureCause {
+    let Some(unit) = view.unit(name) else { return FailureCause::Own };
     let first = root(view.now, name);
     if first != name {
         return match sandbox::excuse_of_root(view, first) {
-            Some(why) => Fault::Sandbox(format!("needs {first}: {why}")),
-            None => Fault::Because(first.to_owned()),
+            Some(why) => FailureCause::Sandbox(format!("needs {first}: {why}")),
+            None => FailureCause::Because(first.to_owned()),
         };
     }
-    let told = |id: &'static str| view.wants(id).then_some(Fault::Told(id));
+    let told = |id: CheckId| view.wants(id).then_some(FailureCause::Told(id));
     if unit.result == "oom-kill"
-        && let Some(told) = told("boot.oom")
+        && let Some(told) = told(CheckId::BootOom)
     {
         return told;
     }
     if is_tmpfiles(name)
-        && let Some(told) = told("boot.tmpfiles")
+        && let Some(told) = told(CheckId::BootTmpfiles)
     {
         return told;
     }
     if let Some(why) = sandbox::excuse(view, unit) {
-        return Fault::Sandbox(why);
+        return FailureCause::Sandbox(why);
     }
     if is_firewall(name)
-        && view.plan.promises.firewall == Some(true)
-        && let Some(told) = told("network.ports")
+        && view.plan.expectations.firewall == Some(true)
+        && let Some(told) = told(CheckId::NetworkPorts)
     {
         return told;
     }
     let timers = &view.plan.timers;
     if timers.iter().any(|timer| unit.triggered_by.contains(timer) || plan::service_of(timer) == name)
-        && let Some(told) = told("services.timers")
+        && let Some(told) = told(CheckId::ServicesTimers)
     {
         return told;
     }
-    Fault::Own
+    FailureCause::Own
 }
 
 pub(super) fn is_tmpfiles(name: &str) -> bool {

@@ -3,12 +3,13 @@
 use super::unit::is_active;
 use super::{Finding, Judgement, View, conclude, text};
 use crate::guest::facts::{Account, Password};
-use crate::report::{CheckResult, Status};
+use crate::model::{CheckId, CheckResult, Status};
 
 pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
-    for (id, judge) in
-        [("users.login", login as fn(&View<'_>, &mut Judgement) -> CheckResult), ("users.declared", declared)]
-    {
+    for (id, judge) in [
+        (CheckId::UsersLogin, login as fn(&View<'_>, &mut Judgement) -> CheckResult),
+        (CheckId::UsersDeclared, declared),
+    ] {
         let result = match view.unknown(id, &["accounts"]) {
             Some(unknown) => unknown,
             None if view.now.accounts.is_empty() => {
@@ -22,7 +23,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
 
 /// root, and people: those the configuration calls normal, or with a person's number (login.defs(5)).
 fn is_interactive(view: &View<'_>, account: &Account) -> bool {
-    let normal = view.plan.promises.users.get(&account.name).is_some_and(|user| user.normal);
+    let normal = view.plan.expectations.users.get(&account.name).is_some_and(|user| user.normal);
     (account.uid == 0 || normal || (1000..60000).contains(&account.uid)) && account.shell_works
 }
 
@@ -34,7 +35,7 @@ fn way_in(view: &View<'_>, account: &Account) -> Option<&'static str> {
         Password::Locked if account.has_key && (runs("sshd.service") || runs("sshd.socket") || runs("ssh.service")) => {
             Some("SSH key")
         }
-        Password::Locked if view.plan.promises.autologin_user.as_deref() == Some(account.name.as_str()) => {
+        Password::Locked if view.plan.expectations.autologin_user.as_deref() == Some(account.name.as_str()) => {
             Some("autologin")
         }
         Password::Locked => None,
@@ -42,8 +43,8 @@ fn way_in(view: &View<'_>, account: &Account) -> Option<&'static str> {
 }
 
 fn login(view: &View<'_>, out: &mut Judgement) -> CheckResult {
-    let id = "users.login";
-    let promises = &view.plan.promises;
+    let id = CheckId::UsersLogin;
+    let expectations = &view.plan.expectations;
     let people: Vec<&Account> = view.now.accounts.iter().filter(|account| is_interactive(view, account)).collect();
     let can: Vec<String> =
         people.iter().filter_map(|account| Some(format!("{} ({})", account.name, way_in(view, account)?))).collect();
@@ -51,7 +52,7 @@ fn login(view: &View<'_>, out: &mut Judgement) -> CheckResult {
         return CheckResult::new(id, Status::Pass, format!("can log in: {}", text::list(&can)));
     }
     let aside = |out: &mut Judgement, why: &str| {
-        out.aside("logging in", why);
+        out.exclude("logging in", why);
         CheckResult::new(id, Status::Skip, text::clean(&format!("not tested: {why}")))
     };
     let runs = |name: &str| view.unit(name).is_some_and(is_active);
@@ -61,17 +62,18 @@ fn login(view: &View<'_>, out: &mut Judgement) -> CheckResult {
     {
         return aside(out, &format!("accounts come from elsewhere ({service})"));
     }
-    if promises.allow_no_password_login == Some(true) {
+    if expectations.allow_no_password_login == Some(true) {
         return aside(out, "the configuration allows that nobody can log in (users.allowNoPasswordLogin)");
     }
     if let Some((name, file)) =
-        promises.users.iter().find_map(|(name, user)| Some((name, user.password_file.as_ref()?)))
+        expectations.users.iter().find_map(|(name, user)| Some((name, user.password_file.as_ref()?)))
     {
         return aside(out, &format!("the password of {name} lies outside the configuration, in {file}"));
     }
     // The disk is fresh: whoever has a password by the configuration has it here, if it is one.
     let no_hash = people.iter().find(|account| {
-        promises.users.get(&account.name).is_some_and(|user| user.has_password) && account.password == Password::Locked
+        expectations.users.get(&account.name).is_some_and(|user| user.has_password)
+            && account.password == Password::Locked
     });
     if let Some(account) = no_hash {
         let name = text::clean(&account.name);
@@ -85,7 +87,7 @@ fn login(view: &View<'_>, out: &mut Judgement) -> CheckResult {
         .hint("hashedPassword takes what mkpasswd prints; a password as it is goes into initialPassword");
         return conclude(view, id, vec![finding], Vec::new(), String::new);
     }
-    if promises.mutable_users != Some(false) {
+    if expectations.mutable_users != Some(false) {
         return aside(out, "passwords are set on the real machine (users.mutableUsers), not in the configuration");
     }
     let names: Vec<&str> = people.iter().map(|account| account.name.as_str()).collect();
@@ -101,12 +103,12 @@ fn login(view: &View<'_>, out: &mut Judgement) -> CheckResult {
 }
 
 fn declared(view: &View<'_>, _: &mut Judgement) -> CheckResult {
-    let id = "users.declared";
-    let promises = &view.plan.promises;
+    let id = CheckId::UsersDeclared;
+    let expectations = &view.plan.expectations;
     let mut fails = Vec::new();
     let mut warns = Vec::new();
     let groups_known = view.gap("groups").is_none() && !view.now.groups.is_empty();
-    for (name, promise) in &promises.users {
+    for (name, promise) in &expectations.users {
         let Some(account) = view.now.accounts.iter().find(|account| account.name == *name) else {
             fails.push(Finding::new(name, format!("user {name} is declared and not there")));
             continue;
@@ -119,7 +121,7 @@ fn declared(view: &View<'_>, _: &mut Judgement) -> CheckResult {
         }
         if promise.has_password
             && promise.password_file.is_none()
-            && promises.mutable_users == Some(false)
+            && expectations.mutable_users == Some(false)
             && account.password == Password::Locked
         {
             fails.push(Finding::new(name, format!("user {name} has a declared password and is locked in the guest")));
@@ -130,7 +132,7 @@ fn declared(view: &View<'_>, _: &mut Judgement) -> CheckResult {
                     Some(found) if found.members.contains(name) || found.gid == account.gid => {}
                     Some(_) => fails.push(Finding::new(name, format!("user {name} is not in its group {group}"))),
                     // NixOS ignores groups that nothing declares.
-                    None if !promises.groups.contains_key(group) => warns.push(Finding::new(
+                    None if !expectations.groups.contains_key(group) => warns.push(Finding::new(
                         name,
                         format!("user {name} is to be in group {group}, which nothing declares"),
                     )),
@@ -158,7 +160,7 @@ fn declared(view: &View<'_>, _: &mut Judgement) -> CheckResult {
         }
     }
     if groups_known {
-        for (name, gid) in &promises.groups {
+        for (name, gid) in &expectations.groups {
             match (view.now.groups.get(name), gid) {
                 (None, _) => fails.push(Finding::new(name, format!("group {name} is declared and not there"))),
                 (Some(found), Some(gid)) if found.gid != *gid => {
@@ -169,13 +171,13 @@ fn declared(view: &View<'_>, _: &mut Judgement) -> CheckResult {
         }
     }
     if fails.is_empty()
-        && !promises.groups.is_empty()
+        && !expectations.groups.is_empty()
         && let Some(unknown) = view.unknown(id, &["groups"])
     {
         return unknown;
     }
-    let count = promises.users.len();
+    let count = expectations.users.len();
     conclude(view, id, fails, warns, || {
-        format!("{count} declared users and {} groups are there", promises.groups.len())
+        format!("{count} declared users and {} groups are there", expectations.groups.len())
     })
 }

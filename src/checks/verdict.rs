@@ -1,20 +1,18 @@
 //! What several results make together: the design's table of verdicts and exit codes.
 
-use super::catalog;
-use crate::names::Exit;
-use crate::report::{CheckResult, Report, Stage, Status, Verdict};
+use crate::model::{CheckId, CheckResult, Exit, Report, Stage, Status, Verdict, Weight};
 
 /// A run's answer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct Conclusion {
     /// The answer.
     pub verdict: Verdict,
     /// The stage that decided it; `None` for a pass.
     pub stage: Option<Stage>,
     /// The exit code.
     pub exit: Exit,
-    /// The id of the check that decided it.
-    pub decided_by: Option<String>,
+    /// The check that decided it.
+    pub decided_by: Option<CheckId>,
     /// The cause in one line, when the verdict is not `pass`.
     pub cause: Option<String>,
     /// The lines that show it.
@@ -23,7 +21,7 @@ pub struct Outcome {
     pub hint: Option<String>,
 }
 
-impl Outcome {
+impl Conclusion {
     /// Makes it the answer of a report.
     pub fn decide(self, report: &mut Report) {
         report.verdict = self.verdict;
@@ -40,21 +38,20 @@ pub fn counts_as_failure(result: &CheckResult) -> bool {
     result.status == Status::Fail && result.allowed.is_none()
 }
 
-/// Whether a result keeps the run from passing though nothing failed: a promised check that could not be looked at.
+/// Whether a result keeps the run from passing though nothing failed: a expected check that could not be looked at.
 pub fn counts_as_unknown(result: &CheckResult) -> bool {
-    result.status == Status::Unknown && catalog::find(&result.id).is_none_or(|check| check.promised)
+    result.status == Status::Unknown && result.id.row().weight == Weight::Expected
 }
 
 /// The answer of all results together.
 ///
 /// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is told. Without
-/// one, a promised check that could not be looked at makes it unknown, and so does having tested nothing at all.
-pub fn verdict(results: &[CheckResult]) -> Outcome {
-    let rank = |result: &&CheckResult| catalog::find(&result.id).map_or(u8::MAX, |check| check.rank);
+/// one, a expected check that could not be looked at makes it unknown, and so does having tested nothing at all.
+pub fn verdict(results: &[CheckResult]) -> Conclusion {
+    let rank = |result: &&CheckResult| result.id.row().rank;
     let failed = results.iter().filter(|result| counts_as_failure(result)).min_by_key(rank);
     if let Some(lead) = failed {
-        let (stage, exit) = stage_of(&lead.id);
-        return told(Verdict::Fail, stage, exit, lead);
+        return told(Verdict::Fail, lead.id.stage(), lead.id.exit(), lead);
     }
     let unknown = results.iter().filter(|result| counts_as_unknown(result)).min_by_key(rank);
     if let Some(lead) = unknown {
@@ -62,7 +59,7 @@ pub fn verdict(results: &[CheckResult]) -> Outcome {
     }
     let nothing = |result: &CheckResult| matches!(result.status, Status::Skip | Status::Unknown);
     if results.iter().all(nothing) {
-        return Outcome {
+        return Conclusion {
             verdict: Verdict::Unknown,
             stage: Some(Stage::Check),
             exit: Exit::Unknown,
@@ -72,7 +69,7 @@ pub fn verdict(results: &[CheckResult]) -> Outcome {
             hint: None,
         };
     }
-    Outcome {
+    Conclusion {
         verdict: Verdict::Pass,
         stage: None,
         exit: Exit::Pass,
@@ -83,8 +80,8 @@ pub fn verdict(results: &[CheckResult]) -> Outcome {
     }
 }
 
-fn told(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Outcome {
-    Outcome {
+fn told(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Conclusion {
+    Conclusion {
         verdict,
         stage: Some(stage),
         exit,
@@ -95,55 +92,61 @@ fn told(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Outco
     }
 }
 
-/// The stage that a failure of this check belongs to, and its exit code.
-fn stage_of(id: &str) -> (Stage, Exit) {
-    match id {
-        "build.eval" | "build.attribute" => (Stage::Evaluate, Exit::Build),
-        id if id.starts_with("build.") => (Stage::Build, Exit::Build),
-        "boot.target" | "boot.emergency" | "boot.panic" | "boot.poweroff" => (Stage::Boot, Exit::Boot),
-        _ => (Stage::Check, Exit::CheckFailed),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(results: &[(&str, Status)]) -> Outcome {
-        verdict(&results.iter().map(|(id, status)| CheckResult::new(*id, *status, *id)).collect::<Vec<_>>())
+    fn of(results: &[(CheckId, Status)]) -> Conclusion {
+        let result = |(id, status): &(CheckId, Status)| CheckResult::new(id.clone(), *status, id.name());
+        verdict(&results.iter().map(result).collect::<Vec<_>>())
     }
 
-    type Row<'a> = (&'a [(&'a str, Status)], Verdict, Exit, Option<&'a str>);
+    type Row<'a> = (&'a [(CheckId, Status)], Verdict, Exit, Option<CheckId>);
 
     #[test]
     fn the_table() {
         use Status::{Fail, Pass, Skip, Unknown, Warn};
         let table: &[Row<'_>] = &[
-            (&[("boot.target", Pass), ("services.journal", Warn)], Verdict::Pass, Exit::Pass, None),
+            (&[(CheckId::BootTarget, Pass), (CheckId::ServicesJournal, Warn)], Verdict::Pass, Exit::Pass, None),
             (
-                &[("services.ports", Fail), ("services.failed-units", Fail)],
+                &[(CheckId::ServicesPorts, Fail), (CheckId::ServicesFailedUnits, Fail)],
                 Verdict::Fail,
                 Exit::CheckFailed,
-                Some("services.failed-units"),
+                Some(CheckId::ServicesFailedUnits),
             ),
-            (&[("script.a", Fail), ("boot.target", Fail)], Verdict::Fail, Exit::Boot, Some("boot.target")),
-            (&[("build.toplevel", Fail), ("boot.target", Pass)], Verdict::Fail, Exit::Build, Some("build.toplevel")),
             (
-                &[("services.promised", Unknown), ("boot.target", Pass)],
+                &[(CheckId::script("a"), Fail), (CheckId::BootTarget, Fail)],
+                Verdict::Fail,
+                Exit::Boot,
+                Some(CheckId::BootTarget),
+            ),
+            (
+                &[(CheckId::BuildToplevel, Fail), (CheckId::BootTarget, Pass)],
+                Verdict::Fail,
+                Exit::Build,
+                Some(CheckId::BuildToplevel),
+            ),
+            (
+                &[(CheckId::ServicesPromised, Unknown), (CheckId::BootTarget, Pass)],
                 Verdict::Unknown,
                 Exit::Unknown,
-                Some("services.promised"),
+                Some(CheckId::ServicesPromised),
             ),
-            (&[("services.promised", Unknown), ("script.a", Fail)], Verdict::Fail, Exit::CheckFailed, Some("script.a")),
-            (&[("boot.taint", Unknown), ("boot.target", Pass)], Verdict::Pass, Exit::Pass, None),
-            (&[("boot.target", Skip)], Verdict::Unknown, Exit::Unknown, None),
+            (
+                &[(CheckId::ServicesPromised, Unknown), (CheckId::script("a"), Fail)],
+                Verdict::Fail,
+                Exit::CheckFailed,
+                Some(CheckId::script("a")),
+            ),
+            (&[(CheckId::BootTaint, Unknown), (CheckId::BootTarget, Pass)], Verdict::Pass, Exit::Pass, None),
+            (&[(CheckId::BootTarget, Skip)], Verdict::Unknown, Exit::Unknown, None),
             (&[], Verdict::Unknown, Exit::Unknown, None),
         ];
         for (results, verdict, exit, by) in table {
-            let outcome = of(results);
+            let conclusion = of(results);
             assert_eq!(
-                (outcome.verdict, outcome.exit, outcome.decided_by.as_deref()),
-                (*verdict, *exit, *by),
+                (conclusion.verdict, conclusion.exit, conclusion.decided_by.as_ref()),
+                (*verdict, *exit, by.as_ref()),
                 "{results:?}"
             );
         }
@@ -151,14 +154,14 @@ mod tests {
 
     #[test]
     fn an_accepted_failure_is_none() {
-        let mut result = CheckResult::new("services.ports", Status::Fail, "x");
+        let mut result = CheckResult::new(CheckId::ServicesPorts, Status::Fail, "x");
         result.allowed = Some("known".to_owned());
         assert_eq!(verdict(&[result]).verdict, Verdict::Pass);
     }
 
     fn decided(statuses: &[(Status, bool)]) -> (Verdict, u8) {
         let result = |(number, (status, allowed)): (usize, &(Status, bool))| {
-            let mut check = CheckResult::new(format!("kind.{number}"), *status, "seen");
+            let mut check = CheckResult::new(CheckId::script(&number.to_string()), *status, "seen");
             check.allowed = allowed.then(|| "known".to_owned());
             check
         };

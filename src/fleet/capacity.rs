@@ -6,14 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::machine::Accel;
+use crate::model::Accel;
 
 /// Left for everything else on this host, in MiB: an eighth of what there is, no more than this.
 const RESERVE_MIB: u64 = 1024;
 /// What a machine takes besides its guest's memory, in MiB: QEMU, its helpers, the supervisors of its jails.
 const OVERHEAD_MIB: u64 = 192;
-/// What QEMU's translator takes besides that for translated code, in MiB.
-const TRANSLATED_MIB: u64 = 192;
 /// With all tasks stalled for memory for this share of the last ten seconds, in percent, no further machine is started
 /// (`full avg10` of the kernel's pressure stall information).
 const STALLED: f64 = 5.0;
@@ -50,8 +48,7 @@ impl Room {
 
 /// What a machine takes of this host's memory, in MiB.
 pub(super) fn needed_mib(memory_mib: u64, accel: Accel) -> u64 {
-    let translated = if accel == Accel::Tcg { TRANSLATED_MIB } else { 0 };
-    memory_mib.saturating_add(OVERHEAD_MIB + translated)
+    memory_mib.saturating_add(OVERHEAD_MIB + accel.overhead_mib())
 }
 
 /// Whether one more machine is to be started beside those that run.
@@ -144,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_translated_machine_takes_more() {
-        assert_eq!(needed_mib(1024, Accel::Tcg) - needed_mib(1024, Accel::Kvm), TRANSLATED_MIB);
+        assert_eq!(needed_mib(1024, Accel::Tcg) - needed_mib(1024, Accel::Kvm), Accel::Tcg.overhead_mib());
         assert_eq!(needed_mib(u64::MAX, Accel::Tcg), u64::MAX);
     }
 

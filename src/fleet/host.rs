@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::prepare::{Job, Shared};
-use crate::build::Built;
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
-use crate::names::Exit;
-use crate::report::Report;
+use crate::model::{Exit, Report};
+use crate::nix::Built;
 use crate::report::artifacts::Artifacts;
 use crate::report::board::Board;
 use crate::report::display::Display;
@@ -120,7 +119,8 @@ impl Trying {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Verdict, examples};
+    use crate::model::Verdict;
+    use crate::report::examples;
 
     /// What comes of these reports, one an attempt.
     async fn tried(attempts: usize, former: Option<Report>, reports: &[Report]) -> (u32, Report) {

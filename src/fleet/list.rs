@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::json;
 
-use crate::build::Named;
 use crate::cli::ListFormat;
+use crate::nix::Named;
 use crate::report::json::pretty;
-use crate::target::{Flake, Target};
+use crate::resolve::{Flake, Target};
 
 /// Most jobs that GitLab makes of one `parallel:matrix`.
 const GITLAB_JOBS: usize = 200;
@@ -78,7 +78,7 @@ fn gitlab(listed: &[Listed<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::Member;
+    use crate::resolve::Member;
 
     fn hosts() -> Vec<Named> {
         let named = |host: &str, special: Option<&str>| Named {

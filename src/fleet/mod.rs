@@ -29,23 +29,22 @@ use self::capacity::Room;
 use self::host::Trying;
 use self::prepare::{Job, Shared, Sorted};
 use self::queue::{Queue, Waiting};
-use crate::build::{self, Built, Choice, Nix};
-use crate::cache::{self, Durations};
-use crate::channel::Transport;
+use crate::cache::{self, DurationCache};
 use crate::cli::{ListFormat, MatrixArgs, TryArgs};
 use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::machine::RunDir;
-use crate::names::{Exit, artifact};
+use crate::model::{CheckId, Exit, TransportKind, Verdict, artifact};
+use crate::nix::{self, Built, Choice, Nix};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::board::Board;
 use crate::report::display::{Display, Mode};
+use crate::report::json;
 use crate::report::matrix::{Host, Matrix};
-use crate::report::{Verdict, json};
+use crate::resolve::{self, Flake, Target};
 use crate::run;
-use crate::target::{self, Flake, Target};
 
 /// Tries all that are meant. Always answers with a report: what went wrong is in it.
 pub async fn run(arguments: &MatrixArgs, mode: Mode, interrupt: Interrupt) -> Matrix {
@@ -85,9 +84,9 @@ pub async fn run(arguments: &MatrixArgs, mode: Mode, interrupt: Interrupt) -> Ma
 /// for what this host cannot do.
 pub async fn list(arguments: &MatrixArgs, format: ListFormat) -> Result<String> {
     let nix = Nix::new(arguments.nix.clone());
-    let flake = target::flake(arguments.flake.as_deref(), &nix)?;
+    let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
     let systems = format == ListFormat::Json;
-    let named = build::names(&flake, &choice(arguments), systems, &nix, &Events::silent()).await?;
+    let named = nix::names(&flake, &choice(arguments), systems, &nix, &Events::silent()).await?;
     if named.meant == 0 {
         return Err(nothing(arguments, &flake, &named.hosts));
     }
@@ -103,11 +102,11 @@ fn choice(arguments: &MatrixArgs) -> Choice {
 
 fn nothing(arguments: &MatrixArgs, flake: &Flake, hosts: &[String]) -> Failure {
     if hosts.is_empty() {
-        return Failure::build(build::check::ATTRIBUTE, format!("{} has no {CONFIGURATIONS}", flake.shown()));
+        return Failure::check(CheckId::BuildAttribute, format!("{} has no {CONFIGURATIONS}", flake.shown()));
     }
     let wanted = arguments.filter.join(" ");
     Failure::usage(format!("no configuration of {} is called {wanted}", flake.shown()))
-        .hint(format!("there are: {}", target::listed(&wanted, hosts)))
+        .hint(format!("there are: {}", resolve::listed(&wanted, hosts)))
 }
 
 /// How it came to its end.
@@ -129,9 +128,9 @@ async fn go(
 ) -> Result<Ended> {
     let choice = choice(arguments);
     // What the user wrote is looked at before anything that takes time.
-    target::Selection::new(&choice.globs, choice.shard)?;
+    resolve::Selection::new(&choice.globs, choice.shard)?;
     let mut nix = Nix::new(arguments.nix.clone());
-    let flake = target::flake(arguments.flake.as_deref(), &nix)?;
+    let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
     config::load(arguments.config.as_deref(), flake.dir.as_deref())?;
     matrix.flake = flake.shown();
     let state = state_directory();
@@ -159,7 +158,7 @@ async fn go(
         arguments,
         shared: Arc::new(shared),
         flake: matrix.flake.clone(),
-        durations: cache::directory().as_deref().map(Durations::new),
+        durations: cache::directory().as_deref().map(DurationCache::new),
         board: Board::new(mode, places.len()),
         artifacts: kept.as_ref(),
         machines: places.len(),
@@ -223,7 +222,7 @@ struct Fleet<'a> {
     arguments: &'a MatrixArgs,
     shared: Arc<Shared>,
     flake: String,
-    durations: Option<Durations>,
+    durations: Option<DurationCache>,
     board: Board,
     artifacts: Option<&'a Artifacts>,
     /// How many share the directory of the evidence.
@@ -327,7 +326,7 @@ impl Fleet<'_> {
     /// The user's limit; one where all machines would have the same address.
     fn most(&self, ready: &[(Job, Built)], matrix: &mut Matrix) -> Option<usize> {
         let most = self.arguments.max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
-        if ready.len() > 1 && ready.iter().any(|(job, _)| job.needs.transport == Transport::Vsock) {
+        if ready.len() > 1 && ready.iter().any(|(job, _)| job.needs.transport == TransportKind::Vsock) {
             matrix
                 .notes
                 .push("one machine at a time: over the kernel's vsock they would have the same address".to_owned());
@@ -408,7 +407,7 @@ fn settle(
 mod tests {
     use super::*;
     use crate::report::examples;
-    use crate::target::Member;
+    use crate::resolve::Member;
 
     fn running(name: &str) -> Running {
         let flake = Flake::remote("github:a/b");

@@ -4,16 +4,15 @@ use std::collections::HashMap;
 
 use super::host::is_worth_a_retry;
 use super::{Places, nothing};
-use crate::build::{self, Built, Choice, Evaluated, Nix};
 use crate::cli::{MatrixArgs, TryArgs};
-use crate::event::{Events, Phase};
+use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::machine::{Accel, AccelWish, JailKind, RunDir, accel, jail};
-use crate::names::Exit;
-use crate::report::Report;
+use crate::machine::{RunDir, accel, jail};
+use crate::model::{Accel, AccelChoice, Exit, JailKind, Phase, Report};
+use crate::nix::{self, Built, Choice, Evaluated, Nix};
 use crate::report::matrix::Host;
+use crate::resolve::{Flake, Member, Target};
 use crate::run::{self, Needs};
-use crate::target::{Flake, Member, Target};
 
 /// A host of which there is something to do.
 pub(super) struct Job {
@@ -55,9 +54,9 @@ pub(super) async fn sort(
     let any = arguments.as_try(String::new());
     let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
         tokio::join!(
-            build::evaluate_many(flake, choice, &nix, arguments.vm_only, events),
+            nix::evaluate_many(flake, choice, &nix, arguments.vm_only, events),
             run::jail_for(&any, events),
-            build::reference(flake, &nix),
+            nix::reference(flake, &nix),
         )
     })
     .await;
@@ -110,7 +109,7 @@ pub(super) async fn build(
     if to_build.is_empty() {
         return Ok(Vec::new());
     }
-    let built = run::phase(events, Phase::Build, build::build_many(to_build, nix, roots.path(), events)).await?;
+    let built = run::phase(events, Phase::Build, nix::build_many(to_build, nix, roots.path(), events)).await?;
     let mut ready = Vec::new();
     for (mut job, built) in jobs.drain(..).zip(built) {
         match built {
@@ -157,7 +156,7 @@ async fn sort_one(
     if let Some(failure) = evaluated.toplevel_failure.take() {
         return ended(&failure);
     }
-    let needs = match run::needs(&own, &target, &evaluated.promises) {
+    let needs = match run::needs(&own, &target, &evaluated.expectations) {
         Ok(needs) => needs,
         Err(failure) => {
             let told = Failure { exit: Exit::Unknown, ..failure.clone() };
@@ -183,13 +182,8 @@ async fn sort_one(
 struct Accelerators(HashMap<&'static str, Result<(Accel, Option<String>)>>);
 
 impl Accelerators {
-    async fn prove(&mut self, wish: AccelWish) -> Result<(Accel, Option<String>)> {
-        let key = match wish {
-            AccelWish::Auto => "auto",
-            AccelWish::Kvm => "kvm",
-            AccelWish::Hvf => "hvf",
-            AccelWish::Tcg => "tcg",
-        };
+    async fn prove(&mut self, wish: AccelChoice) -> Result<(Accel, Option<String>)> {
+        let key = wish.name();
         if !self.0.contains_key(key) {
             self.0.insert(key, accel::choose(wish, &jail::launcher()).await);
         }

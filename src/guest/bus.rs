@@ -16,9 +16,9 @@ use zbus::{Connection, MessageStream, connection, message};
 use super::credentials::Token;
 use super::facts::{Job, Manager, Service, Unit};
 use super::{Error, greeting, relabel};
-use crate::channel::Channel;
-use crate::names::{UNIT_PREFIX, port};
+use crate::model::{UNIT_PREFIX, port};
 use crate::text::bounded;
+use crate::transport::Transport;
 
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
@@ -81,7 +81,7 @@ impl Bus {
     /// # Errors
     /// No answer within `patience`; no `systemd-stdio-bridge` in the guest; a bus that does not answer.
     pub(super) async fn connect(
-        channel: &dyn Channel,
+        channel: &dyn Transport,
         token: &Token,
         which: Which,
         patience: Duration,

@@ -4,8 +4,7 @@
 use std::fmt;
 use std::io::Read;
 
-use crate::channel::Transport;
-use crate::names::{HOST_CID, UNIT_PREFIX, VIRTIO_PORTS, credential, port};
+use crate::model::{HOST_CID, TransportKind, UNIT_PREFIX, VIRTIO_PORTS, credential, port};
 
 /// A credential, as PID 1 will see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,14 +66,14 @@ pub(crate) const PATH: &str =
     "/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The credentials that open a guest over this transport.
-pub fn credentials(transport: Transport, token: &Token) -> Vec<Credential> {
+pub fn credentials(transport: TransportKind, token: &Token) -> Vec<Credential> {
     let unit = |name: &str, text: String| Credential {
         name: format!("{}{UNIT_PREFIX}{name}", credential::EXTRA_UNIT),
         value: text.into_bytes(),
     };
     let mut all = vec![Credential { name: credential::SCRIPT.to_owned(), value: script(token).into_bytes() }];
     let wants = match transport {
-        Transport::VhostUser | Transport::Vsock => {
+        TransportKind::VhostUser | TransportKind::Vsock => {
             all.push(unit("shell.socket", socket()));
             all.push(unit("shell@.service", service("StandardInput=socket\nStandardOutput=socket", "")));
             all.push(Credential {
@@ -83,7 +82,7 @@ pub fn credentials(transport: Transport, token: &Token) -> Vec<Credential> {
             });
             format!("{UNIT_PREFIX}shell.socket")
         }
-        Transport::VirtioSerial => {
+        TransportKind::VirtioSerial => {
             // A port has no listening side: a service waits on each, and comes back when it is killed.
             let standard = "StandardInput=null\nStandardOutput=null\nRestart=always\nRestartSec=200ms";
             all.push(unit("port@.service", service(standard, " %i")));
@@ -172,7 +171,7 @@ done
 mod tests {
     use super::*;
 
-    fn all(transport: Transport) -> Vec<Credential> {
+    fn all(transport: TransportKind) -> Vec<Credential> {
         credentials(transport, &Token::random().unwrap())
     }
 
@@ -193,7 +192,7 @@ mod tests {
 
     #[test]
     fn vsock_gets_a_socket_and_notify() {
-        for transport in [Transport::VhostUser, Transport::Vsock] {
+        for transport in [TransportKind::VhostUser, TransportKind::Vsock] {
             let all = all(transport);
             let socket = text(&all, "systemd.extra-unit.nixbox-shell.socket");
             for line in
@@ -208,7 +207,7 @@ mod tests {
 
     #[test]
     fn virtio_serial_gets_a_service_for_each_port() {
-        let all = all(Transport::VirtioSerial);
+        let all = all(TransportKind::VirtioSerial);
         let dropin = text(&all, "systemd.unit-dropin.sysinit.target~nixbox");
         for instance in ["7100.0", "7100.3", "7101.0", "7102.0"] {
             assert!(dropin.contains(&format!("nixbox-port@{instance}.service")), "{dropin}");
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_unit_stays_out_of_the_initrd_and_of_isolate_and_is_ours() {
-        for transport in [Transport::VhostUser, Transport::VirtioSerial] {
+        for transport in [TransportKind::VhostUser, TransportKind::VirtioSerial] {
             for credential in all(transport) {
                 if let Some(name) = credential.name.strip_prefix("systemd.extra-unit.") {
                     let text = String::from_utf8(credential.value).unwrap();
@@ -239,7 +238,7 @@ mod tests {
     #[test]
     fn they_are_small_and_the_token_is_in_the_script_only() {
         let token = Token::random().unwrap();
-        for transport in [Transport::VhostUser, Transport::VirtioSerial] {
+        for transport in [TransportKind::VhostUser, TransportKind::VirtioSerial] {
             let all = credentials(transport, &token);
             assert!(all.iter().map(|credential| credential.value.len()).sum::<usize>() < 4096);
             for credential in all {

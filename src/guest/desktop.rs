@@ -36,7 +36,7 @@ pub struct Desktop {
     pub session: Option<Moment>,
     /// The user's manager.
     pub manager: Option<UserManager>,
-    /// The portal, where one is promised.
+    /// The portal, where one is expected.
     pub portal: Option<Asked>,
     /// What logind, the display manager and the processes of the users concerned have said, oldest first.
     pub journal: Vec<JournalLine>,

@@ -15,7 +15,7 @@ pub struct Facts {
     pub manager: Manager,
     /// Jobs that are queued or running: what the boot waits for.
     pub jobs: Vec<Job>,
-    /// All loaded units, and the promised ones whether loaded or not. Ours (`nixbox-*`) are left out.
+    /// All loaded units, and the expected ones whether loaded or not. Ours (`nixbox-*`) are left out.
     pub units: Vec<Unit>,
     /// The journal's lines that judging needs: warnings and worse, all of the kernel's and PID 1's, bounded.
     pub journal: Vec<JournalLine>,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Error;
 use super::credentials::{Token, nonce};
-use crate::channel::Channel;
+use crate::transport::Transport;
 
 /// How long one attempt to open may take before it is made anew.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// # Errors
 /// [`Error::Deadline`] with the last attempt's reason.
 pub(super) async fn greet(
-    channel: &dyn Channel,
+    channel: &dyn Transport,
     port: u32,
     token: &Token,
     deadline: Instant,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::facts::JournalLine;
-use crate::names::UNIT_PREFIX;
+use crate::model::UNIT_PREFIX;
 use crate::text::{bounded, quoted};
 
 /// Most bytes of a message.
@@ -134,7 +134,7 @@ mod tests {
             "\nnonsense\n",
             r#"{"_PID":"1","UNIT":"nixbox-shell.socket","MESSAGE":"Listening on nixbox"}"#,
             "\n",
-            r#"{"_PID":"1","PRIORITY":"4","MESSAGE":"Failed to send readiness notification, ignoring: Transport endpoint is not connected"}"#,
+            r#"{"_PID":"1","PRIORITY":"4","MESSAGE":"Failed to send readiness notification, ignoring: TransportKind endpoint is not connected"}"#,
         ));
         let seen: Vec<_> =
             lines.iter().map(|line| (line.unit.as_str(), line.priority, line.message.as_str())).collect();

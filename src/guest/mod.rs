@@ -15,8 +15,8 @@ mod greeting;
 mod http;
 mod journal;
 pub mod logind;
-mod look;
 pub mod notify;
+mod probe;
 mod proc_net;
 mod relabel;
 mod serve;
@@ -30,10 +30,10 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use http::{Request, own_port};
-pub use look::{Attempts, Good, Limits, Wanted};
+pub use probe::{Attempts, Good, Limits, Wanted};
 
-use crate::channel::{Channel, Transport};
-use crate::names::{UNIT_PREFIX, port};
+use crate::model::{TransportKind, UNIT_PREFIX, port};
+use crate::transport::Transport;
 use bus::{Bus, Which};
 use credentials::Token;
 use shell::Shell;
@@ -41,7 +41,7 @@ use shell::Shell;
 /// A guest that can be asked. Cheap to clone.
 #[derive(Clone)]
 pub struct Guest {
-    channel: Arc<dyn Channel>,
+    channel: Arc<dyn Transport>,
     token: Token,
     shell: Shell,
     manager: Arc<tokio::sync::Mutex<Option<Bus>>>,
@@ -55,7 +55,7 @@ const ALIVE: Duration = Duration::from_secs(3);
 
 impl Guest {
     /// The guest behind this channel, which was given this token. Nothing is opened yet.
-    pub fn new(channel: Arc<dyn Channel>, token: Token) -> Self {
+    pub fn new(channel: Arc<dyn Transport>, token: Token) -> Self {
         let shell = Shell::new(Arc::clone(&channel), token.clone());
         Self { channel, token, shell, manager: Arc::default(), warmed: Arc::default(), used: Arc::default() }
     }
@@ -89,7 +89,7 @@ impl Guest {
     /// # Errors
     /// As [`Guest::manager`].
     pub async fn bus(&self, which: Which, patience: Duration) -> Result<Bus, Error> {
-        if self.channel.transport() == Transport::VirtioSerial {
+        if self.channel.transport() == TransportKind::VirtioSerial {
             let (used, number) = match which {
                 Which::Manager => (&self.used[0], port::MANAGER_BUS),
                 Which::System | Which::User(..) | Which::Session(..) => (&self.used[1], port::SYSTEM_BUS),

@@ -8,8 +8,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::channel::Channel;
 use crate::text::bounded;
+use crate::transport::Transport;
 
 /// One assignment of a notify message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn parse(message: &[u8]) -> Vec<Notification> {
 ///
 /// PID 1 waits while nobody accepts, so this goes on whatever a message says, and even when nobody receives: drop the
 /// task only with the machine. To be called before the machine starts.
-pub fn listen(channel: Arc<dyn Channel>) -> (mpsc::UnboundedReceiver<Notification>, tokio::task::JoinHandle<()>) {
+pub fn listen(channel: Arc<dyn Transport>) -> (mpsc::UnboundedReceiver<Notification>, tokio::task::JoinHandle<()>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
         while let Ok(stream) = channel.accept_notify().await {
@@ -91,7 +91,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::channel::VhostUser;
+    use crate::transport::VhostUser;
 
     #[test]
     fn real_messages() {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Guest, greeting};
-use crate::names::port;
+use crate::model::port;
 
 /// How long a shell may take to open.
 const PATIENCE: Duration = Duration::from_secs(30);

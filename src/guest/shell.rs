@@ -24,9 +24,9 @@ use super::Error;
 use super::credentials::{Token, nonce};
 use super::frames::{End, Frames};
 use super::greeting;
-use crate::channel::{Channel, Transport};
-use crate::names::{VIRTIO_PORTS, port};
+use crate::model::{TransportKind, VIRTIO_PORTS, port};
 use crate::text::quoted;
+use crate::transport::Transport;
 
 /// The functions that a session is told, with `$D` for its directory.
 const PRELUDE: &str = include_str!("prelude.sh");
@@ -91,7 +91,7 @@ pub struct Shell {
 }
 
 struct Inner {
-    channel: Arc<dyn Channel>,
+    channel: Arc<dyn Transport>,
     token: Token,
     /// How long opening a session may take.
     patience: Mutex<Duration>,
@@ -121,18 +121,18 @@ struct Lease {
 
 impl Shell {
     /// A shell over this channel, with the token that the guest was given. Nothing is opened yet.
-    pub fn new(channel: Arc<dyn Channel>, token: Token) -> Self {
+    pub fn new(channel: Arc<dyn Transport>, token: Token) -> Self {
         // There early in the boot, when `/` may still be read-only.
         Self::with_base(channel, token, "/run".to_owned())
     }
 
-    fn with_base(channel: Arc<dyn Channel>, token: Token, base: String) -> Self {
+    fn with_base(channel: Arc<dyn Transport>, token: Token, base: String) -> Self {
         let permits = match channel.transport() {
-            Transport::VirtioSerial => VIRTIO_PORTS
+            TransportKind::VirtioSerial => VIRTIO_PORTS
                 .iter()
                 .find(|(number, _)| *number == port::SHELL)
                 .map_or(1, |(_, n)| (*n as usize).saturating_sub(1).max(1)),
-            Transport::VhostUser | Transport::Vsock => PARALLEL,
+            TransportKind::VhostUser | TransportKind::Vsock => PARALLEL,
         };
         Self {
             inner: Arc::new(Inner {
@@ -513,9 +513,9 @@ mod tests {
         opened: AtomicUsize,
     }
 
-    impl Channel for Local {
-        fn transport(&self) -> Transport {
-            Transport::VhostUser
+    impl Transport for Local {
+        fn transport(&self) -> TransportKind {
+            TransportKind::VhostUser
         }
 
         fn open(&self, _port: u32) -> BoxFuture<'_, io::Result<UnixStream>> {
@@ -554,7 +554,7 @@ mod tests {
         std::fs::write(&file, script(&token)).unwrap();
         let base = dir.path().to_str().unwrap().to_owned();
         let channel = Arc::new(Local { _dir: dir, script: file, shell, opened: AtomicUsize::new(0) });
-        let shell = Shell::with_base(Arc::clone(&channel) as Arc<dyn Channel>, token, base);
+        let shell = Shell::with_base(Arc::clone(&channel) as Arc<dyn Transport>, token, base);
         shell.set_patience(Duration::from_secs(5));
         (channel, shell)
     }

@@ -13,7 +13,7 @@ use super::facts::{Account, JournalLine, Unit};
 use super::journal;
 use super::shell::Script;
 use super::{Error, Guest};
-use crate::names::SESSION_UNIT;
+use crate::model::SESSION_UNIT;
 use crate::text::{bounded, quoted};
 
 /// The units of sound servers, in a user's manager or, where a server is for all, in PID 1.

@@ -44,7 +44,7 @@ const VARIABLES: [&str; 8] = [
 pub struct UserManager {
     /// Whose.
     pub uid: u32,
-    /// All loaded units, and the promised ones whether loaded or not.
+    /// All loaded units, and the expected ones whether loaded or not.
     pub units: Vec<Unit>,
     /// What the manager hands on to what it starts, as far as a session's programs need it: `WAYLAND_DISPLAY=wayland-1`.
     pub environment: Vec<String>,

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use super::spec::Accel;
 use crate::failure::{self, Failure};
+use crate::model::{Accel, AccelChoice};
 
 /// The hidden first argument that turns nixbox into the probe.
 pub const ENTRY: &str = "__probe-kvm";
@@ -20,21 +20,6 @@ pub const ENTRY: &str = "__probe-kvm";
 const RUN_LIMIT: Duration = Duration::from_millis(100);
 /// How long it may take to get there.
 const SETUP_LIMIT: Duration = Duration::from_secs(5);
-
-/// What the user wants.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum AccelWish {
-    /// The fastest that works.
-    #[default]
-    Auto,
-    /// Linux' KVM, or an error.
-    Kvm,
-    /// macOS' Hypervisor framework, or an error.
-    Hvf,
-    /// QEMU's translator.
-    Tcg,
-}
 
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,19 +44,19 @@ impl Proof {
 ///
 /// # Errors
 /// Exit 5 with what to do, when the wish names one that does not work.
-pub async fn choose(wish: AccelWish, launcher: &Path) -> failure::Result<(Accel, Option<String>)> {
+pub async fn choose(wish: AccelChoice, launcher: &Path) -> failure::Result<(Accel, Option<String>)> {
     let (accel, proof) = match wish {
-        AccelWish::Tcg => return Ok((Accel::Tcg, Some("asked for".into()))),
-        AccelWish::Auto if cfg!(target_os = "macos") => (Accel::Hvf, prove_hvf().await),
-        AccelWish::Auto | AccelWish::Kvm => (Accel::Kvm, prove_kvm(launcher).await),
-        AccelWish::Hvf => (Accel::Hvf, prove_hvf().await),
+        AccelChoice::Tcg => return Ok((Accel::Tcg, Some("asked for".into()))),
+        AccelChoice::Auto if cfg!(target_os = "macos") => (Accel::Hvf, prove_hvf().await),
+        AccelChoice::Auto | AccelChoice::Kvm => (Accel::Kvm, prove_kvm(launcher).await),
+        AccelChoice::Hvf => (Accel::Hvf, prove_hvf().await),
     };
     if proof.usable {
         return Ok((accel, proof.reason));
     }
     let name = accel.name();
     let reason = proof.reason.unwrap_or_else(|| "it does not work".into());
-    if wish == AccelWish::Auto {
+    if wish == AccelChoice::Auto {
         return Ok((Accel::Tcg, Some(format!("{name}: {reason}"))));
     }
     let hint = proof.hint.unwrap_or_else(|| "leave out --accel, or use --accel tcg".into());
@@ -417,7 +402,7 @@ mod tests {
 
     #[tokio::test]
     async fn tcg_needs_no_proof() {
-        let (accel, reason) = choose(AccelWish::Tcg, Path::new("/nonexistent")).await.unwrap();
+        let (accel, reason) = choose(AccelChoice::Tcg, Path::new("/nonexistent")).await.unwrap();
         assert_eq!((accel, reason.as_deref()), (Accel::Tcg, Some("asked for")));
     }
 
@@ -425,11 +410,11 @@ mod tests {
     async fn auto_falls_back_with_a_reason_and_a_wish_fails_with_advice() {
         // A launcher that is not there can prove nothing.
         let launcher = Path::new("/nonexistent/nixbox");
-        let (accel, reason) = choose(AccelWish::Auto, launcher).await.unwrap();
+        let (accel, reason) = choose(AccelChoice::Auto, launcher).await.unwrap();
         assert_eq!(accel, Accel::Tcg);
         assert!(!reason.unwrap().is_empty());
-        let failure = choose(AccelWish::Kvm, launcher).await.unwrap_err();
-        assert_eq!(failure.exit, crate::names::Exit::Unknown);
+        let failure = choose(AccelChoice::Kvm, launcher).await.unwrap_err();
+        assert_eq!(failure.exit, crate::model::Exit::Unknown);
         assert!(failure.hint.is_some());
     }
 }

@@ -19,6 +19,7 @@
 //!   Weaker: connecting to Unix sockets by path is open on older kernels, and so is UDP.
 //! * [`JailKind::None`]: the supervisor alone.
 
+use crate::model::JailKind;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,29 +38,6 @@ mod namespaces;
 
 /// The hidden first argument that turns nixbox into the supervisor of a jail.
 pub const ENTRY: &str = "__jail";
-
-/// How the flake's code is contained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum JailKind {
-    /// Its own view of files, processes and network.
-    Namespaces,
-    /// The host's view, with most of it forbidden.
-    Landlock,
-    /// Not at all: it runs as the user does. It is still killed with nixbox.
-    None,
-}
-
-impl JailKind {
-    /// The word for the report.
-    pub fn name(self) -> &'static str {
-        match self {
-            JailKind::Namespaces => "namespaces",
-            JailKind::Landlock => "landlock",
-            JailKind::None => "none",
-        }
-    }
-}
 
 /// How programs are jailed.
 #[derive(Debug, Clone)]

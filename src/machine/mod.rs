@@ -25,10 +25,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::channel::Transport;
 use crate::event::Events;
 use crate::failure::{self, Failure};
-use crate::names::{artifact, run_file};
+use crate::model::{NetworkPolicy, TransportKind, artifact, run_file};
 
 pub mod accel;
 pub mod console;
@@ -42,13 +41,12 @@ pub mod sound;
 pub mod spec;
 pub mod window;
 
-pub use accel::AccelWish;
 pub use delay::RunDelay;
-pub use jail::{JailKind, JailOptions};
+pub use jail::JailOptions;
 pub use process::find_program;
 pub use rundir::RunDir;
 pub use screen::Screen;
-pub use spec::{Accel, NetworkPolicy, Spec, Traits};
+pub use spec::{Spec, Traits};
 
 use console::Capture;
 use jail::{Order, Show};
@@ -202,8 +200,8 @@ impl Machine {
 
         events.doing("starting QEMU");
         let daemon = match spec.transport {
-            Transport::VhostUser => Some(start_daemon(&spec, jail).await?),
-            Transport::VirtioSerial | Transport::Vsock => None,
+            TransportKind::VhostUser => Some(start_daemon(&spec, jail).await?),
+            TransportKind::VirtioSerial | TransportKind::Vsock => None,
         };
         let order = runner_order(&spec, jail, &runner);
         let runner = Process::spawn(&jail.launcher, &order)
@@ -492,11 +490,8 @@ async fn ears(spec: &mut Spec, jail: &JailOptions) -> Ears {
 
 /// What the runner gets.
 fn runner_order(spec: &Spec, jail: &JailOptions, runner: &Path) -> Order {
-    let mut devices = Vec::new();
-    if spec.accel == Accel::Kvm {
-        devices.push(PathBuf::from("/dev/kvm"));
-    }
-    if spec.transport == Transport::Vsock {
+    let mut devices: Vec<PathBuf> = spec.accel.device().into_iter().map(PathBuf::from).collect();
+    if spec.transport == TransportKind::Vsock {
         devices.push(PathBuf::from("/dev/vhost-vsock"));
     }
     devices.extend(spec.nodes.iter().cloned());
@@ -743,6 +738,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let spec = Spec::new("/nonexistent/run-x-vm", dir.path());
         let failure = Machine::start(spec, &JailOptions::default(), &Events::silent(), None).await.unwrap_err();
-        assert_eq!(failure.exit, crate::names::Exit::Unknown);
+        assert_eq!(failure.exit, crate::model::Exit::Unknown);
     }
 }

@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::process::start_time;
 use crate::failure::{self, Failure};
-use crate::names::run_file;
+use crate::model::run_file;
 
 /// Longest path of a run directory, in bytes: the longest socket name in it must still fit into 104.
 const PATH_LIMIT: usize = 84;
@@ -247,7 +247,7 @@ mod tests {
         let dir = RunDir::create_in(&[long.clone(), comma.clone(), base.clone()]).unwrap();
         assert!(dir.path().starts_with(&base));
         let failure = RunDir::create_in(&[long, comma]).unwrap_err();
-        assert_eq!(failure.exit, crate::names::Exit::Unknown);
+        assert_eq!(failure.exit, crate::model::Exit::Unknown);
         assert_eq!(failure.why.unwrap().lines().count(), 2);
     }
 

@@ -20,7 +20,7 @@ use super::jail::{JailOptions, Order};
 use super::process::Process;
 use super::spec::{Spec, environment};
 use super::{shown, store};
-use crate::names::run_file;
+use crate::model::run_file;
 use crate::signal::{Heard, Samples, Sequence, analyse, tone};
 
 /// The period of QEMU's sound timer and the length of its buffers, in microseconds: as much sound each time as time has

@@ -10,58 +10,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
 
 use super::sound::{self, Hearing, OwnCard};
-use crate::channel::Transport;
 use crate::guest::credentials::{Credential, KERNEL_PARAMETER};
-use crate::names::{GUEST_CID, credential, port, run_file};
-
-/// How instructions of the guest are executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Accel {
-    /// Linux' hardware virtualisation.
-    Kvm,
-    /// macOS' hardware virtualisation.
-    Hvf,
-    /// QEMU's translator: works everywhere, roughly ten times slower.
-    Tcg,
-}
-
-impl Accel {
-    /// QEMU's own name for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Accel::Kvm => "kvm",
-            Accel::Hvf => "hvf",
-            Accel::Tcg => "tcg",
-        }
-    }
-}
-
-/// What the guest's network reaches.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema, clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkPolicy {
-    /// The card is there and gets an address, but nothing beyond QEMU answers.
-    #[default]
-    Off,
-    /// QEMU's user networking, by way of the host's network.
-    User,
-}
-
-impl NetworkPolicy {
-    /// The word for it on the command line and in the report.
-    pub fn name(self) -> &'static str {
-        match self {
-            NetworkPolicy::Off => "off",
-            NetworkPolicy::User => "user",
-        }
-    }
-}
+use crate::model::{Accel, GUEST_CID, NetworkPolicy, TransportKind, credential, port, run_file};
 
 /// What a runner's script says about the QEMU it starts. Read from its text, which is a guess where the script is
 /// unusual; wrong guesses make QEMU refuse to start, which is reported with its words.
@@ -145,7 +97,7 @@ pub struct Spec {
     /// How it is executed.
     pub accel: Accel,
     /// The way into the guest.
-    pub transport: Transport,
+    pub transport: TransportKind,
     /// The guest's CID, where the transport is one of the vsocks.
     pub cid: u32,
     /// What the network reaches.
@@ -187,7 +139,7 @@ impl Spec {
             memory_mib: 1024,
             cores: 1,
             accel: Accel::Tcg,
-            transport: Transport::VhostUser,
+            transport: TransportKind::VhostUser,
             cid: GUEST_CID,
             network: NetworkPolicy::Off,
             restrict: true,
@@ -278,7 +230,7 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     }
 
     match spec.transport {
-        Transport::VhostUser => {
+        TransportKind::VhostUser => {
             // The daemon maps the guest's memory, so it must be shared (QEMU's docs/interop/vhost-user.rst).
             if !spec.traits.own_memory_backend {
                 let size = spec.memory_mib;
@@ -288,8 +240,8 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
             add("-chardev", option("socket,id=nixbox-vsock,path=", spec.run_file(run_file::VHOST), ""));
             add("-device", "vhost-user-vsock-pci,chardev=nixbox-vsock".into());
         }
-        Transport::Vsock => add("-device", format!("vhost-vsock-pci,guest-cid={}", spec.cid).into()),
-        Transport::VirtioSerial => {
+        TransportKind::Vsock => add("-device", format!("vhost-vsock-pci,guest-cid={}", spec.cid).into()),
+        TransportKind::VirtioSerial => {
             add("-device", "virtio-serial-pci,id=nixbox-serial,max_ports=16".into());
             for (name, file) in serial_ports() {
                 let before = format!("socket,id={name},path=");
@@ -482,7 +434,7 @@ mod tests {
 
     #[test]
     fn virtio_serial_has_a_port_for_each_purpose() {
-        let spec = Spec { transport: Transport::VirtioSerial, ..spec() };
+        let spec = Spec { transport: TransportKind::VirtioSerial, ..spec() };
         let devices = values(&spec, "-device");
         for name in ["nixbox.7100.0", "nixbox.7100.3", "nixbox.7101.0", "nixbox.7102.0"] {
             assert!(devices.iter().any(|device| device.ends_with(&format!(",name={name}"))), "{name} in {devices:?}");

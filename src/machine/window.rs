@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use super::jail::{JailOptions, Order};
 use super::process::{self, Ended, Process};
 use super::{locate_runner, read_traits, shown, store};
-use crate::names::run_file;
+use crate::model::run_file;
 
 /// How long QEMU may take to say what it knows.
 const ASK_LIMIT: Duration = Duration::from_secs(10);

@@ -20,9 +20,8 @@ use std::time::{Duration, SystemTime};
 use tempfile::{NamedTempFile, TempDir};
 
 use super::json;
-use super::model::Report;
 use crate::failure::{Failure, Result};
-use crate::names::{ARTIFACTS_DIR, ARTIFACTS_KEPT, ARTIFACTS_LIMIT, artifact};
+use crate::model::{ARTIFACTS_DIR, ARTIFACTS_KEPT, ARTIFACTS_LIMIT, Report, artifact};
 
 /// Marks a directory as ours; locked while its run goes on.
 const LOCK: &str = ".nixbox-run";
@@ -421,8 +420,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::process::{Command, Stdio};
 
-    use super::super::model::examples;
     use super::*;
+    use crate::report::examples;
 
     fn at(second: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_464_845 + second)
@@ -493,7 +492,7 @@ mod tests {
         let file = base.path().join("file");
         fs::write(&file, "").unwrap();
         let failure = Artifacts::open(Some(&file.join("x")), None, None, "x", at(0)).unwrap_err();
-        assert_eq!(failure.exit, crate::names::Exit::Usage);
+        assert_eq!(failure.exit, crate::model::Exit::Usage);
     }
 
     #[test]

@@ -177,7 +177,7 @@ mod tests {
     use indicatif::{InMemoryTerm, TermLike};
 
     use super::*;
-    use crate::event::Phase;
+    use crate::model::Phase;
 
     /// What was written, for the test and the board.
     #[derive(Clone, Default)]

@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::model::{CheckResult, Report, Stage, Status, Verdict};
 use super::text::count;
 use crate::checks::{counts_as_failure, counts_as_unknown};
+use crate::model::{CheckKind, CheckResult, Report, Stage, Status, Verdict};
 use crate::text::{bounded, escape, escape_line};
 
 /// Most bytes of a line.
@@ -55,7 +55,7 @@ pub(super) struct Case {
 /// How a case came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// Not as promised: the run fails.
+    /// Not as expected: the run fails.
     Fail,
     /// Could not be looked at, and the run cannot pass without.
     Unknown,
@@ -65,7 +65,7 @@ pub(super) enum Kind {
     Warn,
     /// Could not be looked at, and the verdict does not hang on it.
     Unsure,
-    /// As promised.
+    /// As expected.
     Pass,
     /// Not looked at.
     Skip,
@@ -151,9 +151,9 @@ impl Case {
         };
         let detail = lines(check.detail.iter().flat_map(|line| line.lines()));
         // Elsewhere it is a guest that speaks, which may say what it likes.
-        let place = if check.id.starts_with("build.") { place(&detail) } else { None };
+        let place = if check.id.kind() == CheckKind::Build { place(&detail) } else { None };
         Self {
-            id: line(&check.id),
+            id: check.id.to_string(),
             kind,
             summary: line(&summary),
             detail,
@@ -311,8 +311,9 @@ fn place(lines: &[String]) -> Option<Place> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::model::examples;
     use super::*;
+    use crate::model::CheckId;
+    use crate::report::examples;
 
     #[test]
     fn what_did_not_pass_never_looks_as_if_it_did() {
@@ -340,7 +341,7 @@ mod tests {
     #[test]
     fn a_check_that_only_advises_leaves_a_pass_a_pass() {
         let mut report = examples::pass();
-        report.checks.push(CheckResult::new("network.dns", Status::Unknown, "no name resolves"));
+        report.checks.push(CheckResult::new(CheckId::NetworkDns, Status::Unknown, "no name resolves"));
         crate::checks::verdict(&report.checks).decide(&mut report);
         let suite = Suite::of(&report);
         assert_eq!((report.verdict, suite.count(|kind| kind == Kind::Unsure)), (Verdict::Pass, 1));

@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::github;
-use super::model::{CheckResult, PhaseTime, Status};
 use super::text::{Paint, Style, cut};
-use crate::event::{Event, Phase};
+use crate::event::Event;
+use crate::model::{CheckResult, Phase, PhaseTime, Recorded, Status};
 use crate::text::{escape_line, seconds};
 
 /// Plain lines say what is still going on this often.
@@ -41,17 +41,6 @@ impl Mode {
             (false, false) => Self::Plain,
         }
     }
-}
-
-/// What of the events belongs into the report.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Recorded {
-    /// How long each phase took, in the order in which they ended.
-    pub phases: Vec<PhaseTime>,
-    /// What the user should know, each once.
-    pub notes: Vec<String>,
-    /// The checks, in the order in which they were known.
-    pub checks: Vec<CheckResult>,
 }
 
 impl Recorded {
@@ -229,7 +218,7 @@ fn check_line(check: &CheckResult) -> Option<(Paint, String)> {
         Status::Warn => (Paint::Doubt, "warning"),
         Status::Pass | Status::Skip => return None,
     };
-    Some((paint, format!("{word}: {}: {}", escape_line(&check.id), escape_line(&check.summary))))
+    Some((paint, format!("{word}: {}: {}", check.id, escape_line(&check.summary))))
 }
 
 /// Draws on a terminal: one line for each phase that ended, and a live one below.
@@ -349,6 +338,7 @@ mod tests {
     use indicatif::{InMemoryTerm, TermLike};
 
     use super::*;
+    use crate::model::CheckId;
 
     fn story() -> Vec<(u64, Event)> {
         vec![
@@ -358,10 +348,17 @@ mod tests {
             (11, Event::Doing("building bar\x1b[2J\r\n".to_owned())),
             (12, Event::Note("the tree is dirty".to_owned())),
             (30, Event::Ended(Phase::Build, Duration::from_millis(30_400))),
-            (31, Event::Started(Phase::Look)),
-            (32, Event::Check(CheckResult::new("boot.target", Status::Pass, "reached"))),
-            (33, Event::Check(CheckResult::new("services.failed-units", Status::Fail, "nginx.service\r\x1b[A failed"))),
-            (34, Event::Ended(Phase::Look, Duration::from_millis(420))),
+            (31, Event::Started(Phase::Check)),
+            (32, Event::Check(CheckResult::new(CheckId::BootTarget, Status::Pass, "reached"))),
+            (
+                33,
+                Event::Check(CheckResult::new(
+                    CheckId::ServicesFailedUnits,
+                    Status::Fail,
+                    "nginx.service\r\x1b[A failed",
+                )),
+            ),
+            (34, Event::Ended(Phase::Check, Duration::from_millis(420))),
         ]
     }
 
@@ -383,9 +380,9 @@ nixbox: still at build after 10 s: building foo-1.2 (3 of 10 built)
 nixbox: note: the tree is dirty
 nixbox: still at build after 22 s: building bar\\u{1b}[2J (3 of 10 built)
 nixbox: build took 30 s
-nixbox: look …
+nixbox: check …
 nixbox: fail: services.failed-units: nginx.service\\u{d}\\u{1b}[A failed
-nixbox: look took 0.4 s
+nixbox: check took 0.4 s
 ";
         assert_eq!(String::from_utf8(plain.out).unwrap(), expected);
     }
@@ -423,7 +420,7 @@ nixbox: look took 0.4 s
 note: the tree is dirty
   build     30 s
 fail: services.failed-units: nginx.service\\u{d}\\u{1b}[A fa…
-  look      0.4 s";
+  check     0.4 s";
         assert_eq!(term.contents(), expected);
     }
 
@@ -436,7 +433,7 @@ fail: services.failed-units: nginx.service\\u{d}\\u{1b}[A fa…
         }
         events.note("the tree is dirty");
         let recorded = tokio::time::timeout(Duration::from_secs(5), display.finish()).await.unwrap();
-        assert_eq!(recorded.phases.iter().map(|time| time.phase).collect::<Vec<_>>(), [Phase::Build, Phase::Look]);
+        assert_eq!(recorded.phases.iter().map(|time| time.phase).collect::<Vec<_>>(), [Phase::Build, Phase::Check]);
         assert_eq!(recorded.notes, ["the tree is dirty"], "each note once");
         assert_eq!(recorded.checks.len(), 2);
         drop(events);

@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use super::model::Report;
+use crate::model::Report;
 use crate::signal::picture::Picture;
 use crate::text::plain;
 
@@ -120,8 +120,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
-    use super::super::model::examples;
     use super::*;
+    use crate::report::examples;
 
     fn of(directory: &Path) -> Evidence {
         let mut report = examples::pass();

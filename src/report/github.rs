@@ -4,8 +4,8 @@
 //! A command is one line, and whatever is a guest's in it is data of that command: it can begin no line of its own.
 
 use super::case::{Case, Kind, Suite};
-use super::model::{Report, Verdict};
 use super::text::count;
+use crate::model::{Report, Verdict};
 use crate::text::seconds;
 
 /// Names a file that is shown as the job's summary, where GitHub runs us.
@@ -150,8 +150,10 @@ pub fn is_read_for_commands() -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::model::{CheckResult, Stage, Status, examples};
     use super::*;
+    use crate::model::CheckId;
+    use crate::model::{CheckResult, Stage, Status};
+    use crate::report::examples;
 
     /// Every line is one command of three, whose properties are three, and whose text is escaped.
     pub(in super::super) fn check(reports: &[Report], text: &str) {
@@ -200,7 +202,7 @@ hint: another unit listens on tcp 80: httpd.service
             render(&[examples::pass()]),
             "\
 ::warning title=.#laptop%3A boot.time::21.3 s to multi-user.target, 20 s wished
-::notice title=.#laptop%3A services.printing::cups.service failed (allowed: no printer here)
+::notice title=.#laptop%3A script.printing::cups.service failed (allowed: no printer here)
 ::notice title=.#laptop::works: 4 checks passed in 41 s
 "
         );
@@ -226,7 +228,7 @@ hint: another unit listens on tcp 80: httpd.service
     fn of_too_many_the_rest_is_named() {
         let mut report = examples::fail();
         for number in 0..30 {
-            report.checks.push(CheckResult::new(format!("script.{number}"), Status::Fail, "x"));
+            report.checks.push(CheckResult::new(CheckId::script(&number.to_string()), Status::Fail, "x"));
         }
         let text = render(&[report]);
         assert_eq!(text.lines().count(), MOST);

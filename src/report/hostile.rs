@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::model::{CheckResult, NotTested, Report, Stage, Status, Verdict, examples};
 use super::{github, html, junit, markdown, tap};
-use crate::names::artifact;
+use crate::model::{CheckId, CheckResult, NotTested, Report, Stage, Status, Verdict, artifact};
+use crate::report::examples;
 
 /// Each breaks out of something, where it is not escaped.
 const TEXTS: &[&str] = &[
@@ -42,8 +42,8 @@ fn report_of(texts: &[String], verdict: Verdict) -> Report {
     for text in texts {
         report.target.resolved.push_str(text);
         for status in [Status::Pass, Status::Warn, Status::Fail, Status::Skip, Status::Unknown] {
-            // A name of no check is promised, as a user's script is; of an advice the verdict does not hang.
-            let id = if verdict == Verdict::Pass { "network.dns".to_owned() } else { format!("script.{text}") };
+            // A name of no check is expected, as a user's script is; of an advice the verdict does not hang.
+            let id = if verdict == Verdict::Pass { CheckId::NetworkDns } else { CheckId::script("user") };
             let mut check = CheckResult::new(id, status, text.clone()).detail(vec![text.clone(), all.clone()]);
             check.hint = Some(text.clone());
             check.flaky = true;

@@ -12,9 +12,8 @@ use bytesize::ByteSize;
 use super::case::{self, Case, Kind, Suite, line};
 use super::evidence::{Evidence, Log, Shown};
 use super::human::{describe_machine, stage_word};
-use super::model::{Report, Verdict};
 use super::text::count;
-use crate::names::artifact;
+use crate::model::{Report, Verdict, artifact};
 use crate::text::{escape, seconds};
 
 /// Bytes of pictures, films and sounds on a page, before base64 makes a third more of them. Twelve machines with
@@ -455,8 +454,8 @@ pub(super) mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::super::model::examples;
     use super::*;
+    use crate::report::examples;
     use crate::signal::picture::Picture;
 
     /// Elements that are not closed.

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::case::lead;
-use super::model::{CheckResult, MachineInfo, Report, Stage, Status, Verdict};
 use super::text::{Paint, Style, count, cut, wrap};
-use crate::names::{Exit, artifact};
+use crate::model::{CheckResult, Exit, MachineInfo, Report, Stage, Status, Verdict, artifact};
 use crate::text::{escape, escape_line, seconds};
 
 /// The few lines of a text that are shown as evidence. Of many, the first and the last.
@@ -95,7 +94,7 @@ impl Page {
         self.lines.push(String::new());
         let name = escape_line(&report.target.name);
         let of = match lead {
-            Some(check) => format!("{} of {name}", escape_line(&check.id)),
+            Some(check) => format!("{} of {name}", check.id),
             None => name,
         };
         let when = match report.stage {
@@ -150,7 +149,11 @@ impl Page {
         let others: Vec<&CheckResult> =
             report.checks.iter().filter(|check| !lead.is_some_and(|lead| std::ptr::eq(lead, *check))).collect();
         let of = |wanted: &dyn Fn(&CheckResult) -> bool| -> Vec<(String, String)> {
-            others.iter().filter(|check| wanted(check)).map(|check| (check.id.clone(), check.summary.clone())).collect()
+            others
+                .iter()
+                .filter(|check| wanted(check))
+                .map(|check| (check.id.to_string(), check.summary.clone()))
+                .collect()
         };
         let failed = of(&|check| check.status == Status::Fail && check.allowed.is_none());
         let label = if lead.is_some() { "also failed" } else { "failed" };
@@ -162,7 +165,7 @@ impl Page {
             .filter(|check| check.status == Status::Fail)
             .filter_map(|check| {
                 let why = check.allowed.as_ref()?;
-                Some((check.id.clone(), format!("{} (allowed: {why})", check.summary)))
+                Some((check.id.to_string(), format!("{} (allowed: {why})", check.summary)))
             })
             .collect();
         self.list("allowed", Paint::Doubt, &allowed, 1);
@@ -170,7 +173,7 @@ impl Page {
         self.list("skipped", Paint::Faint, &of(&|check| check.status == Status::Skip), 1);
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         for check in report.checks.iter().filter(|check| check.status == Status::Pass) {
-            *kinds.entry(check.id.split('.').next().unwrap_or_default()).or_default() += 1;
+            *kinds.entry(check.id.kind().name()).or_default() += 1;
         }
         if !kinds.is_empty() {
             let kinds = kinds.iter().map(|(kind, number)| format!("{} {number}", escape_line(kind)));
@@ -256,11 +259,11 @@ pub(super) fn stage_word(stage: Stage) -> &'static str {
 /// How it was run, in one line.
 pub(super) fn describe_machine(machine: &MachineInfo) -> String {
     let mut parts = vec![
-        machine.accelerator.clone(),
+        machine.accelerator.name().to_owned(),
         count(machine.cores as usize, "core"),
         format!("{} MiB", machine.memory_mib),
-        format!("network {}", machine.network),
-        format!("jail {}", machine.jail),
+        format!("network {}", machine.network.name()),
+        format!("jail {}", machine.jail.name()),
     ];
     parts.extend(machine.qemu.iter().map(|version| format!("QEMU {version}")));
     parts.extend(machine.systemd.iter().map(|version| format!("systemd {version}")));
@@ -275,9 +278,10 @@ pub(super) fn describe_phases(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::examples;
     use super::*;
-    use crate::report::NotTested;
+    use crate::model::CheckId;
+    use crate::model::NotTested;
+    use crate::report::examples;
 
     const NARROW: Style = Style { colour: false, width: 80 };
 
@@ -288,15 +292,15 @@ mod tests {
 pass: .#laptop works: 4 checks passed in 41 s
 
 warning     boot.time: 21.3 s to multi-user.target, 20 s wished
-allowed     services.printing: cups.service failed (allowed: no printer here)
-skipped     audio.tone: no sound server is promised
+allowed     script.printing: cups.service failed (allowed: no printer here)
+skipped     audio.tone: no sound server is expected
 passed      boot 1, services 2, users 1
 not tested  fwupd.service: ConditionVirtualization=!vm, as on no real machine
             disks: a VM has a disk of its own, not those of hardware-configurat…
 note        tcg instead of kvm: /dev/kvm ran 1,000,000 iterations in over 100 ms
 machine     tcg, 2 cores, 1024 MiB, network off, jail namespaces, QEMU 10.0.2,
             systemd 257.9
-time        evaluate 2.1 s, build 0.4 s, boot 21 s, look 5.0 s, stop 90 ms
+time        evaluate 2.1 s, build 0.4 s, boot 21 s, check 5.0 s, stop 90 ms
 see         /home/u/nixos/.nixbox/2026-11-23T20-14-05-laptop-812
 
 apply exactly what was tested:
@@ -376,7 +380,8 @@ what        .#laptop, at build after 4.2 s
         let many = |report: &mut Report| {
             for status in [Status::Pass, Status::Warn, Status::Fail, Status::Skip, Status::Unknown] {
                 for number in 0..30 {
-                    let mut check = CheckResult::new(format!("kind.{status:?}-{number}"), status, long.clone());
+                    let mut check =
+                        CheckResult::new(CheckId::script(&format!("{status:?}-{number}")), status, long.clone());
                     check.detail = vec![long.clone(); 50];
                     check.hint = Some(long.clone());
                     // A pass has no failure that is not allowed, or it were none.

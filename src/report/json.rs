@@ -1,6 +1,6 @@
 //! The report for programs: one JSON document, `schema: 1`.
 
-use super::model::Report;
+use crate::model::Report;
 
 /// The report as one JSON document, with a line end.
 pub fn render(report: &Report) -> String {
@@ -25,8 +25,8 @@ pub fn pretty(value: &impl serde::Serialize) -> String {
 mod tests {
     use serde_json::Value;
 
-    use super::super::model::examples;
     use super::*;
+    use crate::report::examples;
 
     #[test]
     fn what_is_written_is_what_is_read() {
@@ -104,7 +104,7 @@ mod tests {
         let schema: Value = serde_json::from_str(&schema()).unwrap();
         for report in examples::all() {
             let value: Value = serde_json::from_str(&render(&report)).unwrap();
-            assert_eq!(value["schema"], crate::names::REPORT_SCHEMA);
+            assert_eq!(value["schema"], crate::model::REPORT_SCHEMA);
             fits(&value, &schema, &schema, "report");
         }
     }

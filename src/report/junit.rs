@@ -9,7 +9,7 @@ use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun,
 
 use super::case::{self, Case, Kind, Suite, line};
 use super::human::describe_machine;
-use super::model::Report;
+use crate::model::Report;
 
 /// The document, with a line end.
 pub fn render(reports: &[Report]) -> String {
@@ -123,8 +123,9 @@ pub(super) mod tests {
     use quick_xml::Reader;
     use quick_xml::events::{BytesStart, Event};
 
-    use super::super::model::{Verdict, examples};
     use super::*;
+    use crate::model::Verdict;
+    use crate::report::examples;
 
     /// An element of a document that was read.
     #[derive(Debug, Default)]
@@ -321,8 +322,8 @@ pub(super) mod tests {
         let root = read(&render(&[report]));
         assert_eq!(case(&root, "boot.time").children[0].name, "system-out");
         assert!(case(&root, "boot.time").children[0].text.starts_with("warning: 21.3 s"));
-        assert!(case(&root, "services.printing").children[0].text.starts_with("cups.service failed (allowed: "));
-        assert_eq!(case(&root, "audio.tone").children[0].get("message"), Some("no sound server is promised"));
+        assert!(case(&root, "script.printing").children[0].text.starts_with("cups.service failed (allowed: "));
+        assert_eq!(case(&root, "audio.tone").children[0].get("message"), Some("no sound server is expected"));
         assert_eq!(case(&root, "services.failed-units").children[0].name, "flakyFailure");
         let aside = case(&root, "fwupd.service");
         assert_eq!((aside.get("classname"), aside.children[0].name.as_str()), (Some(".#laptop.not-tested"), "skipped"));

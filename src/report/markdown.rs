@@ -5,8 +5,8 @@
 
 use super::case::{self, Case, Suite, line};
 use super::human::{describe_machine, describe_phases};
-use super::model::Report;
 use super::text::count;
+use crate::model::Report;
 use crate::text::seconds;
 
 /// Most bytes of a document: GitHub refuses a job's summary of more than 1 MiB.
@@ -177,8 +177,8 @@ fn longest_run(text: &str, wanted: char) -> usize {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::model::examples;
     use super::*;
+    use crate::report::examples;
 
     /// Nothing of others' is markup: outside of fences and code spans, only our own tags, tables and headings.
     pub(in super::super) fn check(reports: &[Report], document: &str) {

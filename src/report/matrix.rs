@@ -7,13 +7,11 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::{PhaseTime, Report, Stage, Verdict};
 use super::text::{Paint, Style, count, cut, wrap};
 use super::{human, json, output};
-use crate::build::check;
 use crate::cli::Format;
 use crate::failure::Failure;
-use crate::names::{Exit, MATRIX_SCHEMA, artifact};
+use crate::model::{CheckId, Exit, MATRIX_SCHEMA, PhaseTime, Report, Stage, Verdict, artifact};
 use crate::text::{escape_line, seconds};
 
 /// What trying many configurations of a flake found out.
@@ -131,7 +129,7 @@ impl Host {
     /// The cause, in one line; empty for a pass.
     fn told(&self) -> String {
         let flaky = || {
-            let ids = self.report.checks.iter().filter(|check| check.flaky).map(|check| check.id.as_str());
+            let ids = self.report.checks.iter().filter(|check| check.flaky).map(|check| check.id.name());
             format!("{} failed before", ids.collect::<Vec<_>>().join(", "))
         };
         match self.fate() {
@@ -149,7 +147,8 @@ impl Host {
 
     /// What nix says of a configuration that does not evaluate: the cause alone says no more than that.
     fn error(&self) -> Option<&str> {
-        let of_evaluation = self.report.checks.iter().any(|check| [check::EVAL, check::TOPLEVEL].contains(&&*check.id));
+        let of_evaluation =
+            self.report.checks.iter().any(|check| [CheckId::BuildEval, CheckId::BuildToplevel].contains(&check.id));
         let first = self.report.detail.as_deref()?.lines().find(|line| !line.trim().is_empty())?;
         // A build's failure begins with the derivation, and its cause has that.
         (of_evaluation && !first.starts_with('/')).then_some(first)
@@ -195,7 +194,7 @@ impl Matrix {
     /// Takes over a failure that ended it before there were hosts to tell of.
     pub fn ended_by(&mut self, failure: &Failure) {
         let mut report = Report::new("", SystemTime::UNIX_EPOCH);
-        report.ended_by(failure);
+        failure.decide(&mut report);
         (self.verdict, self.exit) = (report.verdict, report.exit);
         (self.cause, self.detail, self.hint) = (report.cause, report.detail, report.hint);
     }
@@ -373,8 +372,8 @@ fn headline(matrix: &Matrix) -> String {
 pub(crate) mod examples {
     use std::time::Duration;
 
-    use super::super::model::examples;
     use super::*;
+    use crate::report::examples;
 
     /// One of each: a pass, a flaky one, a cached one, failures at each stage, one that could not be told.
     pub(crate) fn mixed() -> Matrix {
@@ -382,7 +381,7 @@ pub(crate) mod examples {
         let mut flaky = examples::pass();
         flaky.passed_after(&examples::fail());
         let mut cached = examples::pass();
-        cached.cached = Some(super::super::Cached { started: cached.started.clone(), age: 60.0 });
+        cached.cached = Some(crate::model::Cached { started: cached.started.clone(), age: 60.0 });
         for (name, attempts, report) in [
             ("web", 1, examples::fail()),
             ("laptop", 1, examples::pass()),
@@ -402,8 +401,9 @@ pub(crate) mod examples {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::{CheckResult, Status, examples as reports};
     use super::*;
+    use crate::model::{CheckResult, Status};
+    use crate::report::examples as reports;
 
     fn of(reports: &[Report], fail_flaky: bool) -> (Verdict, u8) {
         let mut matrix = Matrix::new(".", SystemTime::UNIX_EPOCH);
@@ -415,7 +415,7 @@ mod tests {
 
     fn interrupted() -> Report {
         let mut report = Report::new("x", SystemTime::UNIX_EPOCH);
-        report.ended_by(&Failure::interrupted());
+        Failure::interrupted().decide(&mut report);
         report
     }
 
@@ -472,10 +472,10 @@ mod tests {
     #[test]
     fn a_line_says_what_nix_said() {
         let mut report = Report::new("x", SystemTime::UNIX_EPOCH);
-        report.ended_by(
-            &Failure::build(check::EVAL, "web does not evaluate").why("\nThe option `a' does not exist.\nat 3"),
-        );
-        report.checks.push(CheckResult::new(check::EVAL, Status::Fail, "web does not evaluate"));
+        Failure::check(CheckId::BuildEval, "web does not evaluate")
+            .why("\nThe option `a' does not exist.\nat 3")
+            .decide(&mut report);
+        report.checks.push(CheckResult::new(CheckId::BuildEval, Status::Fail, "web does not evaluate"));
         let line = |host: Host| host.line().1;
         assert_eq!(line(Host::new("web", 0, report)), "fail: web does not evaluate: The option `a' does not exist.");
         let fail = line(Host::new("web", 1, reports::fail()));
@@ -502,7 +502,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Matrix>(&text).unwrap(), matrix);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["schema"], MATRIX_SCHEMA);
-        assert_eq!(value["hosts"][0]["report"]["schema"], crate::names::REPORT_SCHEMA);
+        assert_eq!(value["hosts"][0]["report"]["schema"], crate::model::REPORT_SCHEMA);
         let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
         for required in schema["required"].as_array().unwrap() {
             assert!(value.get(required.as_str().unwrap()).is_some(), "{required}");

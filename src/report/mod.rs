@@ -9,6 +9,8 @@ pub mod board;
 mod case;
 pub mod display;
 mod evidence;
+#[cfg(test)]
+pub(crate) mod examples;
 pub mod github;
 #[cfg(test)]
 mod hostile;
@@ -18,11 +20,6 @@ pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod matrix;
-mod model;
 pub mod output;
 pub mod tap;
 pub mod text;
-
-#[cfg(test)]
-pub(crate) use model::examples;
-pub use model::{Cached, CheckResult, MachineInfo, NotTested, PhaseTime, Report, Stage, Status, TargetInfo, Verdict};

@@ -5,12 +5,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::matrix::{self, Matrix};
-use super::model::Report;
 use super::text::Style;
 use super::{github, html, human, json, junit, markdown, tap};
 use crate::cli::{Format, ReportFile};
 use crate::failure::{Failure, Result};
-use crate::names::Exit;
+use crate::model::{Exit, Report};
 
 /// Writes to stdout. That nobody reads any more (`nixbox … | head`) is no error.
 ///
@@ -182,8 +181,8 @@ fn append(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::examples;
     use super::*;
+    use crate::report::examples;
 
     #[test]
     fn files_are_written_in_their_formats() {
@@ -248,7 +247,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let refused = |path: &Path| {
             let failure = check_files(&[ReportFile { format: Format::Json, path: path.into() }]).unwrap_err();
-            assert_eq!(failure.exit, crate::names::Exit::Usage);
+            assert_eq!(failure.exit, crate::model::Exit::Usage);
             failure.to_string()
         };
         assert!(refused(&directory.path().join("no/a.json")).contains("is no directory\nhint: make it first"));

@@ -5,8 +5,8 @@
 //! what was set aside, is a `SKIP`. What could not be told is `not ok`: a `TODO` where the verdict does not hang on it.
 
 use super::case::{self, Case, Kind, Suite, line};
-use super::model::{Report, Verdict};
 use super::text::count;
+use crate::model::{Report, Verdict};
 use crate::text::seconds;
 
 /// The document, with a line end.
@@ -117,8 +117,9 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::model::{CheckResult, Status, examples};
     use super::*;
+    use crate::model::{CheckId, CheckResult, Status};
+    use crate::report::examples;
 
     /// A TAP stream's outcome, read as the specification has it: `true` when a harness takes it for a pass.
     fn stream(lines: &mut std::iter::Peekable<std::str::Lines<'_>>, indent: &str) -> bool {
@@ -261,11 +262,11 @@ ok 5 - not tested: disks # SKIP a VM has a disk of its own
     #[test]
     fn directives_say_what_does_not_count() {
         let mut report = examples::pass();
-        report.checks.push(CheckResult::new("network.dns", Status::Unknown, "# no name resolves"));
+        report.checks.push(CheckResult::new(CheckId::NetworkDns, Status::Unknown, "# no name resolves"));
         let text = render(&[report, examples::unknown()]);
         for line in [
-            "    not ok 5 - services.printing # TODO cups.service failed (allowed: no printer here)",
-            "    ok 7 - audio.tone # SKIP no sound server is promised",
+            "    not ok 5 - script.printing # TODO cups.service failed (allowed: no printer here)",
+            "    ok 7 - audio.tone # SKIP no sound server is expected",
             "    not ok 8 - network.dns # TODO could not tell: \\# no name resolves",
             "ok 1 - .\\#laptop",
             "not ok 2 - .\\#laptop",

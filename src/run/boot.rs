@@ -6,12 +6,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::idle::IdleDetector;
 use crate::checks::{self, End};
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::guest::notify::Notification;
-use crate::machine::{Accel, Machine, MachineEvent, signal_name};
+use crate::machine::{Machine, MachineEvent, signal_name};
+use crate::model::Accel;
 use crate::text::plain;
 
 /// The console's last bytes may still be on their way when QEMU tells of a panic or a power-off.
@@ -35,8 +37,6 @@ const LOST_INTERVAL: Duration = Duration::from_secs(5);
 /// 270 boots on a busy host of two cores. A machine that is started again comes up; a guest that waits for something
 /// without a word (a disk that is not there) waits again, and is then told as what it is.
 const STALL_LIMIT: Duration = Duration::from_secs(15);
-/// A guest that wants less than this share of one processor does nothing.
-const IDLE_SHARE: f64 = 0.25;
 
 /// What a boot came to.
 #[derive(Debug)]
@@ -132,29 +132,6 @@ pub(super) fn is_lost(failure: &Failure) -> bool {
     failure.what == LOST
 }
 
-/// Since when a guest has been doing nothing.
-#[derive(Default)]
-struct Idle {
-    last: Option<(Instant, Duration)>,
-    since: Option<Instant>,
-}
-
-impl Idle {
-    /// Looks at how much processor time was wanted by now; answers how long next to none was.
-    fn glance(&mut self, wanted: Option<Duration>) -> Duration {
-        let (Some(wanted), now) = (wanted, Instant::now()) else { return Duration::ZERO };
-        let share = self.last.map_or(1.0, |(at, before)| {
-            wanted.saturating_sub(before).as_secs_f64() / now.saturating_duration_since(at).as_secs_f64().max(0.001)
-        });
-        self.last = Some((now, wanted));
-        if share > IDLE_SHARE {
-            self.since = None;
-            return Duration::ZERO;
-        }
-        self.since.get_or_insert(now).elapsed()
-    }
-}
-
 /// The wait for a boot.
 pub(super) struct Boot<'a> {
     /// Whether PID 1's notify messages arrive; else D-Bus is asked.
@@ -201,7 +178,8 @@ impl Boot<'_> {
         let mut prompt: Option<Instant> = None;
         let mut last_line = started;
         let mut glance = tokio::time::interval(GLANCE_INTERVAL);
-        let mut idle = Idle::default();
+        let mut idle = IdleDetector::watched();
+        let begun = Instant::now();
         let mut booted = std::pin::pin!(self.booted(guest));
         let not_up = |end, status| ComeUp::NotUp { end, status, seconds: started.elapsed().as_secs_f64() };
         loop {
@@ -236,7 +214,7 @@ impl Boot<'_> {
                         background.spawn(async move { drop(guest.warm(patience).await) });
                     }
                     if !matches!(notification, Notification::Status(_)) {
-                        idle = Idle::default();
+                        idle.reset();
                     }
                     match notification {
                         Notification::Ready => return ComeUp::Up,
@@ -258,7 +236,7 @@ impl Boot<'_> {
                 () = &mut booted => return ComeUp::Up,
                 _ = glance.tick() => {
                     let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
-                    let still = idle.glance(machine.wanted_time());
+                    let still = idle.observe(machine.wanted_time().map(|wanted| (wanted, begun.elapsed())));
                     if still > IDLE_LIMIT && endless {
                         return not_up(End::Deadline, status);
                     }

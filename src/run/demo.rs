@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::{Run, boot};
-use crate::build::promises::Promises;
 use crate::checks;
 use crate::cli::DemoArgs;
 use crate::doctor;
@@ -19,8 +18,8 @@ use crate::guest::Guest;
 use crate::guest::shell::Script;
 use crate::machine::window::{self, Devices, Known, Seat};
 use crate::machine::{JailOptions, Machine, RunDir};
-use crate::names::run_file;
-use crate::report::CheckResult;
+use crate::model::{CheckId, CheckResult, run_file};
+use crate::nix::expectations::Expectations;
 
 /// What a desktop needs to be pleasant, in MiB, where the host has twice as much to spare.
 const MEMORY_MIB: u64 = 4096;
@@ -57,8 +56,8 @@ impl Demo {
     }
 
     /// The checks that have to be left out: whoever sits there wants to be alone with the machine.
-    pub(super) fn skipped() -> impl Iterator<Item = &'static str> {
-        ["audio.tone", "audio.microphone", "desktop.picture"].into_iter().filter(|id| checks::catalog::is_id(id))
+    pub(super) const fn skipped() -> [CheckId; 3] {
+        [CheckId::AudioTone, CheckId::AudioMicrophone, CheckId::DesktopPicture]
     }
 
     /// Looks at what the host has and what the runner's QEMU knows.
@@ -112,9 +111,9 @@ impl Demo {
 }
 
 /// Who can log in, and how: the one whom the configuration logs in, a normal user, or root.
-fn person(promises: &Promises) -> &str {
-    let normal = promises.users.iter().find(|(_, user)| user.normal).map(|(name, _)| name.as_str());
-    promises.autologin_user.as_deref().or(normal).unwrap_or("root")
+fn person(expectations: &Expectations) -> &str {
+    let normal = expectations.users.iter().find(|(_, user)| user.normal).map(|(name, _)| name.as_str());
+    expectations.autologin_user.as_deref().or(normal).unwrap_or("root")
 }
 
 impl Run<'_> {
@@ -124,11 +123,11 @@ impl Run<'_> {
         demo: &Demo,
         machine: &mut Machine,
         guest: &Guest,
-        promises: &Promises,
+        expectations: &Expectations,
         results: &[CheckResult],
     ) {
         self.events.note(told(results));
-        self.events.note(log_in(guest, promises).await);
+        self.events.note(log_in(guest, expectations).await);
         let mut ticks = tokio::time::interval(SYNC_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -160,9 +159,9 @@ fn told(results: &[CheckResult]) -> String {
 }
 
 /// Sets a password in the running machine, which is thrown away: the configuration's own is nobody's business.
-async fn log_in(guest: &Guest, promises: &Promises) -> String {
-    let user = person(promises);
-    let by_itself = if promises.autologin_user.is_some() { ", who is logged in already" } else { "" };
+async fn log_in(guest: &Guest, expectations: &Expectations) -> String {
+    let user = person(expectations);
+    let by_itself = if expectations.autologin_user.is_some() { ", who is logged in already" } else { "" };
     // By the system's own rules, else (they may have none for this program) straight into the shadow file.
     let text =
         "read -r line; say() { printf '%s\\n' \"$line\"; }; say | chpasswd 2>/dev/null || say | chpasswd -c SHA512";
@@ -256,19 +255,18 @@ impl SavedDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::promises::PromisedUser;
-    use crate::names::Exit;
-    use crate::report::Status;
+    use crate::model::{Exit, Status};
+    use crate::nix::expectations::ExpectedUser;
 
     #[test]
     fn the_person_is_who_is_logged_in_or_could_be() {
-        let mut promises = Promises::default();
-        assert_eq!(person(&promises), "root");
-        promises.users.insert("daemon".into(), PromisedUser::default());
-        promises.users.insert("zoe".into(), PromisedUser { normal: true, ..PromisedUser::default() });
-        assert_eq!(person(&promises), "zoe");
-        promises.autologin_user = Some("kiosk".into());
-        assert_eq!(person(&promises), "kiosk");
+        let mut expectations = Expectations::default();
+        assert_eq!(person(&expectations), "root");
+        expectations.users.insert("daemon".into(), ExpectedUser::default());
+        expectations.users.insert("zoe".into(), ExpectedUser { normal: true, ..ExpectedUser::default() });
+        assert_eq!(person(&expectations), "zoe");
+        expectations.autologin_user = Some("kiosk".into());
+        assert_eq!(person(&expectations), "kiosk");
     }
 
     #[test]
@@ -296,10 +294,10 @@ mod tests {
 
     #[test]
     fn the_verdict_is_told_in_a_line() {
-        let result = |id: &str, status| CheckResult::new(id, status, format!("what {id} says"));
-        let good = [result("boot.target", Status::Pass), result("users.login", Status::Pass)];
+        let result = |id: CheckId, status| CheckResult::new(id, status, format!("what {id} says"));
+        let good = [result(CheckId::BootTarget, Status::Pass), result(CheckId::UsersLogin, Status::Pass)];
         assert_eq!(told(&good), "it works: 2 checks were made");
-        let bad = [result("boot.target", Status::Pass), result("users.login", Status::Fail)];
+        let bad = [result(CheckId::BootTarget, Status::Pass), result(CheckId::UsersLogin, Status::Fail)];
         assert_eq!(told(&bad), "1 of 2 checks failed: users.login: what users.login says");
     }
 }

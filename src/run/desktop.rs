@@ -2,7 +2,7 @@
 //! logged in where the configuration does not, and the session is asked, looked at and touched.
 //!
 //! `READY=1` comes long before a desktop paints, and nothing tells when it has: so the picture is waited for, by how
-//! much it changes. Each wait ends when what is promised is there and the picture steady, when the machine does nothing
+//! much it changes. Each wait ends when what is expected is there and the picture steady, when the machine does nothing
 //! any more (longer than any D-Bus call waits), when the session has ended and the login screen is back, when the same goes
 //! wrong again and again, or at its deadline.
 
@@ -14,8 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::rest::Rest;
-use crate::build::promises::{PromisedDesktop, Promises};
+use super::idle::IdleDetector;
 use crate::checks::desktop as judging;
 use crate::event::Events;
 use crate::guest::Guest;
@@ -26,7 +25,8 @@ use crate::guest::shell::Script;
 use crate::guest::user_units::UserManager;
 use crate::machine::Screen;
 use crate::machine::screen::Key;
-use crate::names::{UNIT_PREFIX, artifact};
+use crate::model::{UNIT_PREFIX, artifact};
+use crate::nix::expectations::{Expectations, ExpectedDesktop};
 use crate::report::artifacts::Artifacts;
 use crate::signal::{Film, Picture, Rect, look};
 use crate::text::{bounded, quoted};
@@ -167,8 +167,8 @@ async fn take_pictures(screen: Screen, film: Arc<Mutex<Film>>, shots: watch::Sen
 
 /// A look at a desktop.
 pub(super) struct See<'a> {
-    pub(super) promises: &'a Promises,
-    pub(super) desktop: &'a PromisedDesktop,
+    pub(super) expectations: &'a Expectations,
+    pub(super) desktop: &'a ExpectedDesktop,
     /// What the first look told.
     pub(super) facts: &'a Facts,
     pub(super) watch: &'a Watch,
@@ -201,7 +201,7 @@ impl See<'_> {
         if self.facts.gaps.contains_key("accounts") {
             return (seen, painted);
         }
-        let autologin = judging::autologin_user(self.promises);
+        let autologin = judging::autologin_user(self.expectations);
         let account = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
         if let Some(name) = autologin {
             seen.user = Some(name.to_owned());
@@ -283,7 +283,7 @@ impl See<'_> {
     /// Who is logged in where the configuration logs in nobody: a person of the configuration.
     fn someone(&self) -> Option<&Account> {
         let people = self.facts.accounts.iter().filter(|account| {
-            self.promises.users.get(&account.name).is_some_and(|user| user.normal) && account.shell_works
+            self.expectations.users.get(&account.name).is_some_and(|user| user.normal) && account.shell_works
         });
         people.min_by_key(|account| account.uid)
     }
@@ -303,7 +303,7 @@ impl See<'_> {
         let deadline = begun + self.scaled(APPEARS);
         let steady = STEADY.mul_f64((self.scale / 2.0).max(1.0));
         let mut shots = self.watch.shots.clone();
-        let mut rest = Rest::default();
+        let mut idle = IdleDetector::probed();
         let mut moment = Moment::default();
         let mut logind: Option<Logind> = None;
         let mut asked: Option<Instant> = None;
@@ -347,7 +347,7 @@ impl See<'_> {
                     }
                 }
             }
-            let idle_for = rest.glance(guest.worked(self.patience).await.ok());
+            let idle_for = idle.observe(guest.worked(self.patience).await.ok());
             let still = self.watch.still();
             moment.look = self.watch.last().map(|shot| look::describe(&shot.picture));
             let greeted = moment.sessions.iter().any(|session| session.is_greeter() && session.is_seated());
@@ -387,7 +387,7 @@ impl See<'_> {
                 }
                 looked = Some(Instant::now());
                 // Our own question is not the guest's work.
-                rest.pass_over(guest.worked(self.patience).await.ok());
+                idle.skip(guest.worked(self.patience).await.ok());
             }
             let serves = serves(&moment.processes);
             let stopped = moment.processes.iter().any(|process| process.has_card && process.state == "T");
@@ -566,7 +566,7 @@ impl See<'_> {
     async fn look_into(&self, guest: &Guest, account: &Account, session: &Moment, seen: &mut Desktop) {
         self.events.doing(format!("looking at the session of {}", account.name));
         let ids = (account.uid, account.gid);
-        let wanted: BTreeSet<String> = judging::promised_units(self.promises, &account.name).into_keys().collect();
+        let wanted: BTreeSet<String> = judging::promised_units(self.expectations, &account.name).into_keys().collect();
         let wanted: BTreeSet<String> = wanted.into_iter().chain(judging::USUAL_UNITS.map(str::to_owned)).collect();
         let server = judging::display_server(&session.processes, account.uid).filter(|process| process.state != "T");
         let portal = async {
@@ -606,7 +606,7 @@ impl See<'_> {
         tokio::task::spawn_blocking(move || Picture::from_png(&png)).await.ok()?.ok()
     }
 
-    /// Looks until `seen` holds of a picture, at most `limit`: how long that took, and what was seen last.
+    /// Waits until `seen` holds of a picture, at most `limit`: how long that took, and what was seen last.
     async fn until<T>(&self, limit: Duration, seen: impl Fn(&Picture) -> (bool, T)) -> (bool, f64, Option<T>) {
         let begun = Instant::now();
         let mut last = None;
@@ -628,8 +628,8 @@ impl See<'_> {
     /// Until the guest has done nothing for longer than two D-Bus calls in a row wait: a window that it has not opened
     /// by then does not come any more.
     async fn given_up(&self, guest: &Guest) {
-        let mut rest = Rest::default();
-        while rest.glance(guest.worked(self.patience).await.ok()) < IDLE * 2 {
+        let mut idle = IdleDetector::probed();
+        while idle.observe(guest.worked(self.patience).await.ok()) < IDLE * 2 {
             sleep(INTERVALS.1).await;
         }
     }
@@ -899,11 +899,16 @@ async fn followed(
 }
 
 /// What there is to see of who lingers and has no session: the manager's units, and what they said.
-pub(super) async fn linger(guest: &Guest, promises: &Promises, account: &Account, patience: Duration) -> Desktop {
+pub(super) async fn linger(
+    guest: &Guest,
+    expectations: &Expectations,
+    account: &Account,
+    patience: Duration,
+) -> Desktop {
     let why = Way::None("nobody is to be logged in".to_owned());
     let mut seen = Desktop { user: Some(account.name.clone()), way: why, ..Desktop::default() };
     let ids = (account.uid, account.gid);
-    let wanted: BTreeSet<String> = judging::promised_units(promises, &account.name).into_keys().collect();
+    let wanted: BTreeSet<String> = judging::promised_units(expectations, &account.name).into_keys().collect();
     match guest.user_manager(ids, &wanted, patience).await {
         Ok(manager) => {
             seen.manager = Some(followed(guest, ids, &wanted, patience, manager, judging::is_starting).await);

@@ -4,19 +4,18 @@
 use std::time::{Duration, Instant};
 
 use super::{Asked, BOOT_LIMIT, BOOT_LIMIT_TCG, Outcome, Run, Step, memory_mib};
-use crate::build::promises::Promises;
-use crate::build::{self, Built, Evaluated, Nix};
-use crate::channel::Transport;
 use crate::cli::TryArgs;
 use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
-use crate::machine::jail::{self, JailKind};
-use crate::machine::{Accel, AccelWish, RunDir, Traits};
+use crate::machine::jail::{self};
+use crate::machine::{RunDir, Traits};
+use crate::model::{Accel, AccelChoice, JailKind, Report, TransportKind, Verdict};
+use crate::nix::expectations::Expectations;
+use crate::nix::{self, Built, Evaluated, Nix};
 use crate::report::artifacts::Artifacts;
-use crate::report::{Report, Verdict};
-use crate::target::Target;
+use crate::resolve::Target;
 
 /// A machine that needs only to be started.
 #[derive(Debug, Clone)]
@@ -35,7 +34,7 @@ pub struct Given {
     pub jail: JailKind,
     /// Its virtual processors, where nobody wants more of them (see [`super::processors`]).
     pub processors: u32,
-    /// The flake's reference with its revision (see [`crate::build::reference()`]), where it is known.
+    /// The flake's reference with its revision (see [`crate::nix::reference()`]), where it is known.
     pub reference: Option<String>,
 }
 
@@ -43,11 +42,11 @@ pub struct Given {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Needs {
     /// Which accelerator it wants.
-    pub accel: AccelWish,
+    pub accel: AccelChoice,
     /// The guest's memory in MiB, as far as it is known before the runner is built (see [`Needs::with_runner`]).
     pub memory_mib: u64,
     /// The way into it.
-    pub transport: Transport,
+    pub transport: TransportKind,
     /// How long its boot may take, where that was said.
     pub boot_limit: Option<Duration>,
 }
@@ -76,22 +75,22 @@ fn unstarted(arguments: &TryArgs) -> Run<'_> {
 }
 
 /// What is asked of a target, by the file that was named, the one beside the flake, and the flags.
-fn asked(run: &Run<'_>, target: &Target, promises: &Promises) -> Result<Asked> {
+fn asked(run: &Run<'_>, target: &Target, expectations: &Expectations) -> Result<Asked> {
     let named = run.arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
-    run.asked(named.as_ref(), target, promises)
+    run.asked(named.as_ref(), target, expectations)
 }
 
-/// What a target needs, by `nixbox.toml`, the flags and what its configuration promises.
+/// What a target needs, by `nixbox.toml`, the flags and what its configuration expects.
 ///
 /// # Errors
 /// Usage (exit 2): a `nixbox.toml`, or a check's name, that is wrong.
-pub fn needs(arguments: &TryArgs, target: &Target, promises: &Promises) -> Result<Needs> {
+pub fn needs(arguments: &TryArgs, target: &Target, expectations: &Expectations) -> Result<Needs> {
     let run = unstarted(arguments);
-    let settings = asked(&run, target, promises)?.settings;
+    let settings = asked(&run, target, expectations)?.settings;
     let machine = &settings.machine;
     Ok(Needs {
         accel: machine.accel.unwrap_or_default(),
-        memory_mib: memory_mib(&settings, promises),
+        memory_mib: memory_mib(&settings, expectations),
         transport: run.transport(&settings),
         boot_limit: machine.timeout.map(|time| time.0),
     })
@@ -117,10 +116,10 @@ pub fn known(
 ) -> Option<Report> {
     let mut run = unstarted(arguments);
     run.named(target);
-    let asked = asked(&run, target, &evaluated.promises).ok()?;
+    let asked = asked(&run, target, &evaluated.expectations).ok()?;
     let mut report = run.recall(target, nix, evaluated, &asked, accel)?;
     if report.verdict == Verdict::Pass {
-        report.apply = build::apply_command_from(target, reference, nix);
+        report.apply = nix::apply_command_from(target, reference, nix);
     }
     run.known(report).ok()?;
     Some(run.report)
@@ -141,7 +140,7 @@ pub async fn try_given(
     run.named(&given.target);
     run.reference.clone_from(&given.reference);
     let prepare = async {
-        let asked = asked(&run, &given.target, &given.built.promises)?;
+        let asked = asked(&run, &given.target, &given.built.expectations)?;
         let run_dir = RunDir::create()?;
         run.ready(given, asked, run_dir).await
     };

@@ -3,22 +3,24 @@
 //!
 //! * this file: the order of things, and what the machine is made of
 //! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
-//! * `memory`: what is known of former runs, and one boot at a time for hooks
+//! * `result_cache`: the results of former runs
+//! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
 //! * `demo`: what is different where a person sits in front of the machine
 //! * `desktop`: what is done to see a desktop
-//! * `look`: what is asked of a guest, how the answers become a judgement
-//! * `rest`: since when a guest has nothing to do
+//! * `probe`: what is asked of a guest, how the answers become a judgement
+//! * `idle`: since when a guest has nothing to do
 //! * `sound`: what is done to hear a machine
 
 mod boot;
 mod demo;
 mod desktop;
-mod flight;
-mod look;
+mod idle;
 mod many;
-mod memory;
-mod rest;
+mod probe;
+mod result_cache;
+mod single_flight;
+
 mod sound;
 
 use std::sync::Arc;
@@ -26,25 +28,26 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
-use crate::build::promises::Promises;
-use crate::build::{self, Built, Nix};
 use crate::cache::Tested;
-use crate::channel::{Channel, Transport, VhostUser, VirtioSerial};
 use crate::checks::{self, Judgement, Plan, Selection};
 use crate::cli::{DemoArgs, TryArgs};
 use crate::config::{self, Config, Settings};
-use crate::event::{Event, Events, Phase};
+use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::{Token, credentials};
 use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
-use crate::machine::jail::{self, JailKind, JailOptions};
-use crate::machine::{Accel, AccelWish, Machine, NetworkPolicy, RunDir, Spec, accel, find_program};
-use crate::names::{Exit, artifact, run_file};
+use crate::machine::jail::{self, JailOptions};
+use crate::machine::{Machine, RunDir, Spec, accel, find_program};
+use crate::model::{
+    Accel, AccelChoice, CheckId, CheckResult, Exit, JailKind, MachineInfo, NetworkPolicy, Phase, Recorded, Report,
+    Status, TransportKind, Verdict, artifact, run_file,
+};
+use crate::nix::expectations::Expectations;
+use crate::nix::{self, Built, Nix};
 use crate::report::artifacts::{Artifacts, state_directory};
-use crate::report::display::Recorded;
-use crate::report::{CheckResult, MachineInfo, Report, Status, Verdict};
-use crate::target::{self, Target};
+use crate::resolve::{self, Target};
+use crate::transport::{Transport, VhostUser, VirtioSerial};
 use demo::Demo;
 pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 
@@ -68,7 +71,7 @@ const DISK_MIB: u64 = 1024;
 pub struct Outcome {
     report: Report,
     artifacts: Option<Artifacts>,
-    memory: memory::Memory,
+    cache: result_cache::RunCache,
 }
 
 impl Outcome {
@@ -90,7 +93,7 @@ impl Outcome {
         if let Some(artifacts) = self.artifacts {
             artifacts.finish(&mut self.report);
         }
-        self.memory.remember(&self.report);
+        self.cache.remember(&self.report);
         self.report
     }
 }
@@ -150,7 +153,7 @@ struct Run<'a> {
     artifacts: Option<Artifacts>,
     /// Where a person sits in front of the machine.
     demo: Option<Demo>,
-    memory: memory::Memory,
+    cache: result_cache::RunCache,
     /// The flake's reference for the command that applies what was tested, where it is known.
     reference: Option<String>,
 }
@@ -182,8 +185,8 @@ impl Prepared {
     fn jail_options(&self) -> JailOptions {
         JailOptions {
             kind: self.jail,
-            store: self.built.store.physical(std::path::Path::new(build::STORE_DIR)),
-            disk_limit: (self.plan.promises.disk_mib.unwrap_or(DISK_MIB) + 1024) << 20,
+            store: self.built.store.physical(std::path::Path::new(nix::STORE_DIR)),
+            disk_limit: (self.plan.expectations.disk_mib.unwrap_or(DISK_MIB) + 1024) << 20,
             ..JailOptions::default()
         }
     }
@@ -197,14 +200,14 @@ struct Asked {
 
 /// A channel, and for virtio-serial what has to be connected once QEMU is up.
 struct WayIn {
-    channel: Arc<dyn Channel>,
+    channel: Arc<dyn Transport>,
     serial: Option<Arc<VirtioSerial>>,
 }
 
 /// How one start of the machine ended.
 enum Attempt {
     /// Looked at, as far as it came.
-    Seen(look::Seen),
+    Seen(probe::Probed),
     /// QEMU crashed before the guest said anything, or its emulation lost a processor.
     Crashed(Failure),
 }
@@ -217,7 +220,7 @@ impl<'a> Run<'a> {
             interrupt,
             report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
             artifacts: None,
-            memory: memory::Memory::new(arguments, demo.is_some()),
+            cache: result_cache::RunCache::new(arguments, demo.is_some()),
             demo,
             reference: None,
         }
@@ -226,22 +229,22 @@ impl<'a> Run<'a> {
     /// What the user named; or what that most likely means, which is then a guess.
     async fn target(&self, nix: &Nix) -> Result<(Target, bool)> {
         let typed = self.arguments.target.as_deref();
-        match target::guess(typed, nix) {
+        match resolve::guess(typed, nix) {
             Some(guess) => Ok((guess, true)),
-            None => Ok((target::resolve(typed, nix, &self.events).await?, false)),
+            None => Ok((resolve::resolve(typed, nix, &self.events).await?, false)),
         }
     }
 
     /// Evaluates a target. A guess that was none becomes what the user named.
-    async fn evaluation(&self, target: Target, is_guess: bool, nix: &Nix) -> Result<(Target, build::Evaluated)> {
+    async fn evaluation(&self, target: Target, is_guess: bool, nix: &Nix) -> Result<(Target, nix::Evaluated)> {
         let vm_only = self.arguments.vm_only;
-        match build::evaluate(&target, nix, vm_only, &self.events).await {
-            Err(failure) if is_guess && failure.check == Some(build::check::ATTRIBUTE) => {
-                let resolved = target::resolve(self.arguments.target.as_deref(), nix, &self.events).await?;
+        match nix::evaluate(&target, nix, vm_only, &self.events).await {
+            Err(failure) if is_guess && failure.check == Some(CheckId::BuildAttribute) => {
+                let resolved = resolve::resolve(self.arguments.target.as_deref(), nix, &self.events).await?;
                 if resolved == target {
                     return Err(failure);
                 }
-                let evaluated = build::evaluate(&resolved, nix, vm_only, &self.events).await?;
+                let evaluated = nix::evaluate(&resolved, nix, vm_only, &self.events).await?;
                 Ok((resolved, evaluated))
             }
             evaluated => evaluated.map(|evaluated| (target, evaluated)),
@@ -254,14 +257,14 @@ impl<'a> Run<'a> {
             self.failed(&failure);
         }
         self.report.seconds = clock.elapsed().as_secs_f64();
-        Outcome { report: self.report, artifacts: self.artifacts, memory: self.memory }
+        Outcome { report: self.report, artifacts: self.artifacts, cache: self.cache }
     }
 
     /// The first part of a run: name and evaluation.
     async fn evaluated(&mut self) -> Result<()> {
         let nix = Nix::new(self.arguments.nix.clone());
-        let tree = self.memory.look(self.arguments, &nix);
-        if let Some((target, _)) = self.memory.evaluated(tree.as_ref(), &nix, &self.events).await {
+        let tree = self.cache.look(self.arguments, &nix);
+        if let Some((target, _)) = self.cache.evaluated(tree.as_ref(), &nix, &self.events).await {
             self.named(&target);
             return Ok(());
         }
@@ -272,7 +275,7 @@ impl<'a> Run<'a> {
         if let Some(failure) = evaluated.toplevel_failure.take() {
             return Err(failure);
         }
-        self.memory.learn(tree, &target, &evaluated, &self.events);
+        self.cache.learn(tree, &target, &evaluated, &self.events);
         Ok(())
     }
 
@@ -320,20 +323,20 @@ impl<'a> Run<'a> {
         let arguments = self.arguments;
         // What the user wrote is looked at before anything that takes time.
         let named = arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
-        let promised = arguments.promises.as_deref().map(build::promises_in).transpose()?;
+        let expected = arguments.expectations.as_deref().map(nix::expectations_in).transpose()?;
         let mut nix = Nix::new(arguments.nix.clone());
         let launcher = jail::launcher();
         let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();
-        let tree = self.memory.look(arguments, &nix);
-        if let Some((target, remembered)) = self.memory.evaluated(tree.as_ref(), &nix, &self.events).await {
-            let asked = self.asked(named.as_ref(), &target, &remembered.evaluated.promises)?;
-            if let Some(accel) = self.memory.accelerator(wish_of(&asked.settings))
+        let tree = self.cache.look(arguments, &nix);
+        if let Some((target, remembered)) = self.cache.evaluated(tree.as_ref(), &nix, &self.events).await {
+            let asked = self.asked(named.as_ref(), &target, &remembered.evaluated.expectations)?;
+            if let Some(accel) = self.cache.accelerator(wish_of(&asked.settings))
                 && let Some(mut known) = self.recall(&target, &nix, &remembered.evaluated, &asked, accel)
             {
                 self.named(&target);
                 known.apply = remembered.apply;
                 if known.verdict == Verdict::Pass && known.apply.is_none() {
-                    known.apply = build::apply_command(&target, &nix).await;
+                    known.apply = nix::apply_command(&target, &nix).await;
                 }
                 return Ok(Step::Known(Box::new(known)));
             }
@@ -355,32 +358,32 @@ impl<'a> Run<'a> {
         }
 
         // Before the evaluation, for what the user wrote.
-        let wish = wish_of(&self.asked(named.as_ref(), &target, &Promises::default())?.settings);
+        let wish = wish_of(&self.asked(named.as_ref(), &target, &Expectations::default())?.settings);
         let (evaluated, accel, jail) = phase(&self.events, Phase::Evaluate, async {
             tokio::join!(self.evaluation(target, is_guess, &nix), accel::choose(wish, &launcher), self.jail(&launcher),)
         })
         .await;
         let (target, mut evaluated) = evaluated?;
         self.named(&target);
-        if let Some(promised) = promised {
-            evaluated.promises = promised;
+        if let Some(expected) = expected {
+            evaluated.expectations = expected;
         }
         let (accel, reason) = accel?;
         let jail = jail?;
-        self.memory.proven(wish, accel);
-        self.memory.learn(tree, &target, &evaluated, &self.events);
-        let asked = self.asked(named.as_ref(), &target, &evaluated.promises)?;
+        self.cache.proven(wish, accel);
+        self.cache.learn(tree, &target, &evaluated, &self.events);
+        let asked = self.asked(named.as_ref(), &target, &evaluated.expectations)?;
         if let Some(known) = self.recall(&target, &nix, &evaluated, &asked, accel) {
             return self.applicable(known, &target, &nix).await;
         }
-        if wish == AccelWish::Auto
+        if wish == AccelChoice::Auto
             && let Some(reason) = &reason
         {
             self.events.note(format!("runs under {}: {reason}", accel.name()));
         }
         let run_dir = RunDir::create()?;
         let built = phase(&self.events, Phase::Build, async {
-            build::build(&target, evaluated, &nix, run_dir.path(), &self.events).await
+            nix::build(&target, evaluated, &nix, run_dir.path(), &self.events).await
         })
         .await?;
         let given =
@@ -402,17 +405,17 @@ impl<'a> Run<'a> {
         let transport = self.transport(&settings);
         let (runner, store, toplevel) = (&built.runner, &built.store, built.toplevel_drv.as_deref());
         let tested = Tested { runner, store, toplevel, plan: &plan, accel, transport };
-        if let Some(known) = self.memory.built(&target, tested, &self.events).await? {
+        if let Some(known) = self.cache.built(&target, tested, &self.events).await? {
             return self.applicable(known, &target, &nix).await;
         }
         self.report.machine = Some(MachineInfo {
-            accelerator: accel.name().to_owned(),
+            accelerator: accel,
             accelerator_reason: reason,
             transport,
-            jail: jail.name().to_owned(),
+            jail,
             memory_mib: 0,
             cores: 0,
-            network: settings.machine.network.unwrap_or_default().name().to_owned(),
+            network: settings.machine.network.unwrap_or_default(),
             systemd: None,
             qemu: None,
         });
@@ -431,11 +434,11 @@ impl<'a> Run<'a> {
     }
 
     /// What is asked of a target, by `nixbox.toml` and the flags.
-    fn asked(&self, named: Option<&Config>, target: &Target, promises: &Promises) -> Result<Asked> {
-        let told = self.arguments.promises.is_some() || self.arguments.name.is_some();
+    fn asked(&self, named: Option<&Config>, target: &Target, expectations: &Expectations) -> Result<Asked> {
+        let told = self.arguments.expectations.is_some() || self.arguments.name.is_some();
         if told && !matches!(target, Target::Runner { .. }) {
-            return Err(Failure::usage(format!("{} says itself what it is called and promises", target.name()))
-                .hint("--promises and --name are for a runner: a store path or a script"));
+            return Err(Failure::usage(format!("{} says itself what it is called and expectations", target.name()))
+                .hint("--expectations and --name are for a runner: a store path or a script"));
         }
         let beside;
         let config = match named {
@@ -446,12 +449,12 @@ impl<'a> Run<'a> {
             }
         };
         let settings = self.settings(config, target);
-        let mut skip = self.arguments.skip.clone();
+        let scripts = settings.scripts.keys().map(String::as_str);
+        let mut selection = Selection::new(&self.arguments.only, &self.arguments.skip, scripts)?;
         if self.demo.is_some() {
-            skip.extend(Demo::skipped().map(str::to_owned));
+            selection = selection.without(Demo::skipped());
         }
-        let selection = Selection::new(&self.arguments.only, &skip, settings.scripts.keys().map(String::as_str))?;
-        let plan = checks::plan(promises, &settings, &selection);
+        let plan = checks::plan(expectations, &settings, &selection);
         Ok(Asked { settings, plan })
     }
 
@@ -460,17 +463,17 @@ impl<'a> Run<'a> {
         &self,
         target: &Target,
         nix: &Nix,
-        evaluated: &build::Evaluated,
+        evaluated: &nix::Evaluated,
         asked: &Asked,
         accel: Accel,
     ) -> Option<Report> {
         if evaluated.toplevel_failure.is_some() {
             return None;
         }
-        let (runner, store) = build::runner_of(target, evaluated, nix)?;
+        let (runner, store) = nix::runner_of(target, evaluated, nix)?;
         let toplevel = evaluated.toplevel.as_ref().map(|toplevel| toplevel.drv_path.as_str());
         let transport = self.transport(&asked.settings);
-        self.memory.recall(Tested { runner: &runner, store: &store, toplevel, plan: &asked.plan, accel, transport })
+        self.cache.recall(Tested { runner: &runner, store: &store, toplevel, plan: &asked.plan, accel, transport })
     }
 
     /// A verdict that is known, with the command that applies what was tested.
@@ -484,8 +487,8 @@ impl<'a> Run<'a> {
     /// The command that applies what was tested.
     async fn apply(&self, target: &Target, nix: &Nix) -> Option<String> {
         match &self.reference {
-            Some(reference) => build::apply_command_from(target, reference, nix),
-            None => build::apply_command(target, nix).await,
+            Some(reference) => nix::apply_command_from(target, reference, nix),
+            None => nix::apply_command(target, nix).await,
         }
     }
 
@@ -558,12 +561,12 @@ impl<'a> Run<'a> {
     }
 
     /// The way into the guest: what was asked for, else vsock where its daemon is.
-    fn transport(&self, settings: &Settings) -> Transport {
+    fn transport(&self, settings: &Settings) -> TransportKind {
         settings.machine.transport.unwrap_or_else(|| {
             if cfg!(target_os = "linux") && find_program(crate::machine::VSOCK_DAEMON).is_some() {
-                Transport::VhostUser
+                TransportKind::VhostUser
             } else {
-                Transport::VirtioSerial
+                TransportKind::VirtioSerial
             }
         })
     }
@@ -616,7 +619,7 @@ impl<'a> Run<'a> {
         let watch = plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone()));
 
         let boot = boot::Boot {
-            notifies: transport != Transport::VirtioSerial,
+            notifies: transport != TransportKind::VirtioSerial,
             limit,
             may_stall: again.is_none(),
             accel: *accel,
@@ -633,7 +636,7 @@ impl<'a> Run<'a> {
             Ok(boot::ComeUp::Crashed(failure)) => Ok(Attempt::Crashed(failure)),
             Ok(boot::ComeUp::Host(failure)) => Err(failure),
             Ok(come_up) => {
-                let look = look::Look {
+                let look = probe::Probe {
                     plan,
                     accel: *accel,
                     memory_mib,
@@ -643,7 +646,7 @@ impl<'a> Run<'a> {
                     watch: watch.as_ref(),
                     person: self.demo.is_some(),
                 };
-                let looked = phase(&self.events, Phase::Look, async {
+                let looked = phase(&self.events, Phase::Check, async {
                     tokio::select! {
                         seen = look.at(&mut machine, &guest, come_up) => seen.map(Attempt::Seen),
                         () = interrupt.orderly() => Err(Failure::interrupted()),
@@ -656,14 +659,14 @@ impl<'a> Run<'a> {
                 }
             }
         };
-        if let Ok(Attempt::Seen(look::Seen { painted: Some(painted), .. })) = &attempt {
+        if let Ok(Attempt::Seen(probe::Probed { painted: Some(painted), .. })) = &attempt {
             self.report.painted_to_verdict = Some(painted.elapsed().as_secs_f64());
         }
         if self.arguments.keep && matches!(attempt, Ok(Attempt::Seen(_))) {
             self.keep(&guest, run_dir).await;
         }
         if let (Some(demo), Ok(Attempt::Seen(seen))) = (&self.demo, &attempt) {
-            self.present(demo, &mut machine, &guest, &plan.promises, &seen.judgement.results).await;
+            self.present(demo, &mut machine, &guest, &plan.expectations, &seen.judgement.results).await;
         }
         let stopped = phase(&self.events, Phase::Stop, machine.stop()).await;
         listener.abort();
@@ -679,16 +682,16 @@ impl<'a> Run<'a> {
     }
 
     /// What the machine is made of, and how long its boot may take.
-    fn spec(&self, prepared: &Prepared, run_dir: &RunDir, transport: Transport, token: &Token) -> (Spec, Duration) {
+    fn spec(&self, prepared: &Prepared, run_dir: &RunDir, transport: TransportKind, token: &Token) -> (Spec, Duration) {
         let machine = &prepared.settings.machine;
-        let promises = &prepared.plan.promises;
+        let expectations = &prepared.plan.expectations;
         let mut spec = Spec::new(&prepared.built.runner, run_dir.path());
         // A desktop on one emulated processor is up before its graphics card's driver is, and falls with what was there.
-        let ours = if promises.desktop.is_some() { processors(1) } else { prepared.processors };
+        let ours = if expectations.desktop.is_some() { processors(1) } else { prepared.processors };
         // NixOS's default of one is not told apart from a one that was written: more is no less than was asked for.
-        let usual = promises.cores.unwrap_or(1).max(ours);
+        let usual = expectations.cores.unwrap_or(1).max(ours);
         spec.cores = machine.cores.map_or(usual, |cores| cores.0);
-        spec.memory_mib = memory_mib(&prepared.settings, promises);
+        spec.memory_mib = memory_mib(&prepared.settings, expectations);
         if let Some(stage) = &prepared.stage
             && machine.memory.is_none()
         {
@@ -697,7 +700,7 @@ impl<'a> Run<'a> {
         spec.accel = prepared.accel;
         // A demo's sound goes to the person.
         spec.sound = prepared.plan.audio().is_some() && self.demo.is_none();
-        spec.microphone = spec.sound && prepared.plan.has("audio.microphone");
+        spec.microphone = spec.sound && prepared.plan.has(CheckId::AudioMicrophone);
         spec.transport = transport;
         spec.network = machine.network.unwrap_or_default();
         spec.restrict = prepared.jail != JailKind::Namespaces;
@@ -707,21 +710,25 @@ impl<'a> Run<'a> {
     }
 
     /// The way into the guest.
-    fn channel(&self, transport: Transport, run_dir: &std::path::Path) -> Result<WayIn> {
+    fn channel(&self, transport: TransportKind, run_dir: &std::path::Path) -> Result<WayIn> {
         let failed = |error: std::io::Error| Failure::host("the way into the guest cannot be made").why(error);
         Ok(match transport {
-            Transport::VhostUser => WayIn { channel: Arc::new(VhostUser::new(run_dir).map_err(failed)?), serial: None },
-            Transport::VirtioSerial => {
+            TransportKind::VhostUser => {
+                WayIn { channel: Arc::new(VhostUser::new(run_dir).map_err(failed)?), serial: None }
+            }
+            TransportKind::VirtioSerial => {
                 let serial = Arc::new(VirtioSerial::new(run_dir));
                 WayIn { channel: serial.clone(), serial: Some(serial) }
             }
             #[cfg(target_os = "linux")]
-            Transport::Vsock => WayIn {
-                channel: Arc::new(crate::channel::Vsock::new(crate::names::GUEST_CID).map_err(failed)?),
+            TransportKind::Vsock => WayIn {
+                channel: Arc::new(crate::transport::Vsock::new(crate::model::GUEST_CID).map_err(failed)?),
                 serial: None,
             },
             #[cfg(not(target_os = "linux"))]
-            Transport::Vsock => return Err(Failure::host("only Linux has vsock").hint("use --transport virtio-serial")),
+            TransportKind::Vsock => {
+                return Err(Failure::host("only Linux has vsock").hint("use --transport virtio-serial"));
+            }
         })
     }
 
@@ -753,9 +760,9 @@ impl<'a> Run<'a> {
 
     /// A failure that ended the run; where it stands for a check, that check is listed.
     fn failed(&mut self, failure: &Failure) {
-        self.report.ended_by(failure);
-        if let Some(id) = failure.check {
-            let mut check = CheckResult::new(id, Status::Fail, failure.what.clone());
+        failure.decide(&mut self.report);
+        if let Some(id) = &failure.check {
+            let mut check = CheckResult::new(id.clone(), Status::Fail, failure.what.clone());
             check.detail = failure.why.iter().flat_map(|why| why.lines()).map(str::to_owned).collect();
             check.hint.clone_from(&failure.hint);
             self.report.checks.push(check);
@@ -765,9 +772,9 @@ impl<'a> Run<'a> {
 
 /// A machine's memory in MiB: as it was asked for, or configured. NixOS's default is too little for most desktops, and is
 /// not told apart from the same that was written: more is no less than was asked for.
-fn memory_mib(settings: &Settings, promises: &Promises) -> u64 {
-    let configured = promises.memory_mib.unwrap_or_else(|| Spec::new("", "").memory_mib);
-    let usual = if promises.desktop.is_some() { configured.max(DESKTOP_MIB) } else { configured };
+fn memory_mib(settings: &Settings, expectations: &Expectations) -> u64 {
+    let configured = expectations.memory_mib.unwrap_or_else(|| Spec::new("", "").memory_mib);
+    let usual = if expectations.desktop.is_some() { configured.max(DESKTOP_MIB) } else { configured };
     settings.machine.memory.map_or(usual, |memory| memory.0)
 }
 
@@ -791,14 +798,14 @@ pub(crate) async fn phase<T>(events: &Events, phase: Phase, work: impl Future<Ou
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::build::promises::PromisedDesktop;
+    use crate::nix::expectations::ExpectedDesktop;
 
     #[test]
     fn a_desktop_has_room() {
         let memory = |toml: &str, configured: Option<u64>, desktop: bool| {
             let settings = Config::parse(toml, "nixbox.toml").unwrap().settings_for("box");
-            let desktop = desktop.then(PromisedDesktop::default);
-            memory_mib(&settings, &Promises { memory_mib: configured, desktop, ..Promises::default() })
+            let desktop = desktop.then(ExpectedDesktop::default);
+            memory_mib(&settings, &Expectations { memory_mib: configured, desktop, ..Expectations::default() })
         };
         assert_eq!(memory("", None, false), 1024);
         assert_eq!(memory("", Some(512), false), 512);

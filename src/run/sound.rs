@@ -9,14 +9,14 @@ use std::time::Duration;
 use futures_util::future::OptionFuture;
 use tokio::time::{Instant, sleep};
 
-use crate::build::promises::{PromisedAudio, Promises};
 use crate::checks::audio as judging;
 use crate::event::Events;
 use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
 use crate::guest::sound::{Recording, Seat, ServerKind, Sink, Sound, Tone};
 use crate::machine::{Ears, sound as card};
-use crate::names::artifact;
+use crate::model::artifact;
+use crate::nix::expectations::{Expectations, ExpectedAudio};
 use crate::report::artifacts::Artifacts;
 use crate::signal::{Heard, Samples, Sequence, analyse, spectrogram, tone, wav};
 
@@ -38,8 +38,8 @@ const FRAME: u64 = 4;
 
 /// A machine to be heard.
 pub(super) struct Hear<'a> {
-    pub(super) promises: &'a Promises,
-    pub(super) audio: &'a PromisedAudio,
+    pub(super) expectations: &'a Expectations,
+    pub(super) audio: &'a ExpectedAudio,
     /// Whether tones are to be played.
     pub(super) plays: bool,
     /// Whether the microphone is to be tried.
@@ -69,7 +69,7 @@ async fn again<T>(
 }
 
 impl Hear<'_> {
-    /// Looks and listens. The error: why nothing could be looked at.
+    /// Plays and listens. The error: why nothing could be looked at.
     pub(super) async fn hear(&self, guest: &Guest) -> Result<Sound, String> {
         let person = self.person().ok_or("the configuration has no normal user whose session could play")?;
         let patience = SIT_DOWN.mul_f64(self.scale);
@@ -121,7 +121,7 @@ impl Hear<'_> {
             }
         }
         self.ask_again(guest, &seat, kind, patience, &mut sound).await;
-        let lingers = self.promises.users.get(&person.name).is_some_and(|user| user.linger);
+        let lingers = self.expectations.users.get(&person.name).is_some_and(|user| user.linger);
         guest.leave(&seat, lingers, patience).await;
         Ok(sound)
     }
@@ -129,16 +129,17 @@ impl Hear<'_> {
     /// Whose sound: who is logged in by the configuration, else a normal user.
     fn person(&self) -> Option<&Account> {
         let account = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
-        let desktop = self.promises.desktop.as_ref().and_then(|desktop| desktop.autologin_user.as_deref());
-        let named = desktop.or(self.promises.autologin_user.as_deref()).and_then(account);
+        let desktop = self.expectations.desktop.as_ref().and_then(|desktop| desktop.autologin_user.as_deref());
+        let named = desktop.or(self.expectations.autologin_user.as_deref()).and_then(account);
         let lingers = || {
-            self.promises
+            self.expectations
                 .users
                 .iter()
                 .filter(|(_, user)| user.normal && user.linger)
                 .find_map(|(name, _)| account(name))
         };
-        let normal = || self.promises.users.iter().filter(|(_, user)| user.normal).find_map(|(name, _)| account(name));
+        let normal =
+            || self.expectations.users.iter().filter(|(_, user)| user.normal).find_map(|(name, _)| account(name));
         named.or_else(lingers).or_else(normal).filter(|account| account.uid != 0)
     }
 

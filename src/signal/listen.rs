@@ -21,9 +21,9 @@ pub struct Heard {
     /// Nothing but silence: no sample of either channel is farther than one step of 16 bits from its mean.
     pub silent: bool,
     /// The left channel as a whole.
-    pub left: Channel,
+    pub left: Transport,
     /// The right channel as a whole.
-    pub right: Channel,
+    pub right: Transport,
     /// What is there when no tone is: the RMS level of the quietest parts, in dBFS.
     pub noise_floor_dbfs: f64,
     /// The sequence, if two of its tones or more were recognised.
@@ -33,7 +33,7 @@ pub struct Heard {
 /// One channel of a capture as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Channel {
+pub struct Transport {
     /// The highest amplitude in dBFS.
     pub peak_dbfs: f64,
     /// Mean of the samples, -1 to 1 of full scale: 0 unless something shifts them.
@@ -159,7 +159,7 @@ fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }
 
-fn channel(values: &[f64], mean: f64) -> Channel {
+fn channel(values: &[f64], mean: f64) -> Transport {
     let peak = values.iter().fold(0.0, |peak: f64, value| peak.max(value.abs()));
     let full = |value: f64| if value.abs() >= FULL { value.signum() as i32 } else { 0 };
     let clipped = |i: usize| {
@@ -169,7 +169,7 @@ fn channel(values: &[f64], mean: f64) -> Channel {
                 || values.get(i + 1).is_some_and(|next| full(*next) == this))
     };
     let clipped_samples = if peak < FULL { 0 } else { (0..values.len()).filter(|i| clipped(*i)).count() };
-    Channel { peak_dbfs: dbfs(peak), dc_offset: mean, clipped_samples }
+    Transport { peak_dbfs: dbfs(peak), dc_offset: mean, clipped_samples }
 }
 
 /// The level that a tenth of the sound stays below, in dBFS: the gaps of the sequence are more than that.

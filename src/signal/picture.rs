@@ -237,8 +237,8 @@ mod tests {
         out
     }
 
-    /// A PNG whose header promises a size.
-    fn promising(width: u32, height: u32) -> Vec<u8> {
+    /// A PNG whose header expectations a size.
+    fn expecting(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
         bytes.extend(width.to_be_bytes());
         bytes.extend(height.to_be_bytes());
@@ -274,9 +274,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_or_is_not_all_there_is_refused() {
-        assert!(matches!(Picture::from_png(&promising(0, 7)), Err(PictureError::NotPng(_) | PictureError::Size(0, 7))));
-        assert!(matches!(Picture::from_png(&promising(65_535, 65_535)), Err(PictureError::Size(65_535, 65_535))));
-        assert!(matches!(Picture::from_png(&promising(4, 4)), Err(PictureError::NotPng(_))));
+        assert!(matches!(Picture::from_png(&expecting(0, 7)), Err(PictureError::NotPng(_) | PictureError::Size(0, 7))));
+        assert!(matches!(Picture::from_png(&expecting(65_535, 65_535)), Err(PictureError::Size(65_535, 65_535))));
+        assert!(matches!(Picture::from_png(&expecting(4, 4)), Err(PictureError::NotPng(_))));
         let whole = colourful(40, 30, 9999).to_png().unwrap();
         assert!(matches!(Picture::from_png(&whole[..whole.len() / 2]), Err(PictureError::NotPng(_))));
         assert!(Picture::new(0, 0, vec![]).is_err());

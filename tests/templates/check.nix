@@ -6,7 +6,7 @@ let
   hosts = builtins.attrNames nixpkgs.legacyPackages;
 
   # What nixbox itself reads of what a target's attribute path leads to.
-  read = import (source + "/src/build/machine.nix") { promises = import (source + "/src/build/promises.nix"); };
+  read = import (source + "/src/nix/machine.nix") { expectations = import (source + "/src/nix/expectations.nix"); };
 
   # `existing` is a file for a flake that somebody has: here a short one.
   existing.outputs =

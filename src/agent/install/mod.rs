@@ -23,7 +23,7 @@ use super::contract::matcher;
 use super::{Agent, EDIT_LIMIT, TURN_END_LIMIT};
 use crate::cli::InstallArgs;
 use crate::failure::{Failure, Result};
-use crate::target::git_root;
+use crate::resolve::git_root;
 use crate::text::{quote, quoted};
 
 /// The lines for instructions that agents read.

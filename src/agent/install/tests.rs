@@ -1,7 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::names::Exit;
+use crate::model::Exit;
 
 /// A home and a project of their own, in a place with a blank in its path.
 struct World {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::*;
-use crate::build::promises::{PromisedUser, Promises};
-use crate::checks::catalog::Selection;
-use crate::checks::{self, Context, Looks};
+use crate::checks::Selection;
+use crate::checks::{self, Context, Observations};
 use crate::config::Settings;
 use crate::guest::facts::{Account, Facts, JournalLine, Manager};
 use crate::guest::sound::{Card, Recording, Server, ServerProcess};
 use crate::machine::sound::spoken;
+use crate::model::{Accel, CheckId};
+use crate::nix::expectations::{Expectations, ExpectedUser};
 use crate::signal::{Samples, Sequence, analyse, tone};
 
 const RATE: u32 = 44_100;
@@ -59,24 +60,24 @@ fn torn_by(gap: f64, every: f64) -> impl Fn(&[f64]) -> Vec<f64> {
 
 /// A machine with PipeWire, changed bit by bit.
 struct Guest {
-    promises: Promises,
+    expectations: Expectations,
     facts: Facts,
     sound: Result<Sound, String>,
 }
 
 fn guest() -> Guest {
-    let promised = PromisedAudio {
+    let expected = ExpectedAudio {
         pipewire: true,
         pipewire_pulse: true,
         wireplumber: true,
         rtkit: true,
-        ..PromisedAudio::default()
+        ..ExpectedAudio::default()
     };
-    let promises = Promises {
+    let expectations = Expectations {
         known: true,
-        users: [("alice".to_owned(), PromisedUser { normal: true, ..PromisedUser::default() })].into(),
-        audio: Some(promised),
-        ..Promises::default()
+        users: [("alice".to_owned(), ExpectedUser { normal: true, ..ExpectedUser::default() })].into(),
+        audio: Some(expected),
+        ..Expectations::default()
     };
     let account = |name: &str, uid| Account { name: name.into(), uid, ..Account::default() };
     let facts = Facts {
@@ -123,14 +124,14 @@ fn guest() -> Guest {
         }),
         ..Sound::default()
     };
-    Guest { promises, facts, sound: Ok(sound) }
+    Guest { expectations, facts, sound: Ok(sound) }
 }
 
 /// The same with PulseAudio.
 fn pulse(persistence: bool) -> Guest {
     let mut guest = guest();
-    guest.promises.audio =
-        Some(PromisedAudio { pulseaudio: true, alsa_persistence: persistence, ..PromisedAudio::default() });
+    guest.expectations.audio =
+        Some(ExpectedAudio { pulseaudio: true, alsa_persistence: persistence, ..ExpectedAudio::default() });
     let sound = guest.sound();
     sound.units = ["service", "socket"].map(|kind| unit(&format!("pulseaudio.{kind}"), "active")).into();
     sound.processes = vec![ServerProcess { name: "pulseaudio".into(), pid: 7, uid: 1000, ..ServerProcess::default() }];
@@ -143,8 +144,8 @@ impl Guest {
         self.sound.as_mut().unwrap()
     }
 
-    fn promise(&mut self) -> &mut PromisedAudio {
-        self.promises.audio.as_mut().unwrap()
+    fn promise(&mut self) -> &mut ExpectedAudio {
+        self.expectations.audio.as_mut().unwrap()
     }
 
     fn unit(&mut self, name: &str) -> &mut Unit {
@@ -182,14 +183,15 @@ impl Guest {
     }
 
     fn judgement(&self) -> checks::Judgement {
-        let plan = checks::plan(&self.promises, &Settings::default(), &Selection::default());
-        let looks = Looks { first: self.facts.clone(), sound: Some(self.sound.clone()), ..Looks::default() };
-        checks::judge(&plan, &looks, &Context { accelerator: "tcg".into(), ..Context::default() })
+        let plan = checks::plan(&self.expectations, &Settings::default(), &Selection::default());
+        let observations =
+            Observations { first: self.facts.clone(), sound: Some(self.sound.clone()), ..Observations::default() };
+        checks::judge(&plan, &observations, &Context { accelerator: Accel::Tcg, ..Context::default() })
     }
 
     fn judged(&self) -> BTreeMap<String, (Status, String)> {
         let told = |result: CheckResult| {
-            let id = result.id.strip_prefix("audio.")?.to_owned();
+            let id = result.id.name().strip_prefix("audio.")?.to_owned();
             Some((id, (result.status, [vec![result.summary], result.detail].concat().join("\n"))))
         };
         self.judgement().results.into_iter().filter_map(told).collect()
@@ -241,9 +243,9 @@ fn what_took_its_time_says_so() {
     guest.sound().tone.as_mut().unwrap().took = 4.5;
     guest.sound().recording.as_mut().unwrap().took = 6.5;
     let results = guest.judgement().results;
-    let seconds = |id: &str| results.iter().find(|result| result.id == id).map(|result| result.seconds);
-    assert_eq!((seconds("audio.tone"), seconds("audio.microphone")), (Some(4.5), Some(6.5)));
-    assert_eq!(seconds("audio.server"), Some(0.0));
+    let seconds = |id: CheckId| results.iter().find(|result| result.id == id).map(|result| result.seconds);
+    assert_eq!((seconds(CheckId::AudioTone), seconds(CheckId::AudioMicrophone)), (Some(4.5), Some(6.5)));
+    assert_eq!(seconds(CheckId::AudioServer), Some(0.0));
 }
 
 #[test]
@@ -523,7 +525,7 @@ fn scheduling_and_settings_are_held_against_what_was_promised() {
     slow.sound().processes.push(other);
     slow.fails(&["realtime"], "pipewire has no realtime thread");
     slow.promise().rtkit = false;
-    slow.is_set_aside("realtime", "promises no realtime scheduling");
+    slow.is_set_aside("realtime", "expects no realtime scheduling");
 
     let declared = |key: &str, value: &str| {
         let mut guest = guest();

@@ -1,13 +1,14 @@
 //! Each rule breaks on facts made for it, and each trap passes.
 
 use super::*;
-use crate::build::promises::{DesktopKind, PromisedUser};
-use crate::checks::catalog::Selection;
-use crate::checks::{self, Context, Judgement, Looks};
+use crate::checks::Selection;
+use crate::checks::{self, Context, Judgement, Observations};
 use crate::config::Settings;
 use crate::guest::desktop::Reaction;
 use crate::guest::facts::{Manager, Service, Unit};
 use crate::guest::user_units::Asked;
+use crate::model::{Accel, CheckId, CheckKind};
+use crate::nix::expectations::{DesktopKind, ExpectedUser};
 use crate::signal::{Look, Picture, look};
 
 const NOW: u64 = 60_000_000;
@@ -56,8 +57,8 @@ fn sway() -> Process {
     }
 }
 
-fn promise(wanted_by: &str) -> PromisedUnit {
-    PromisedUnit { enable: true, wanted_by: vec![wanted_by.into()], ..PromisedUnit::default() }
+fn promise(wanted_by: &str) -> ExpectedUnit {
+    ExpectedUnit { enable: true, wanted_by: vec![wanted_by.into()], ..ExpectedUnit::default() }
 }
 
 fn active(name: &str) -> Unit {
@@ -77,26 +78,26 @@ fn line(unit: &str, at: u64, message: &str) -> JournalLine {
 
 /// A machine with sway, changed bit by bit.
 struct Guest {
-    promises: Promises,
+    expectations: Expectations,
     facts: Facts,
     seen: Desktop,
 }
 
 fn guest() -> Guest {
-    let promises = Promises {
+    let expectations = Expectations {
         known: true,
-        users: [("alice".to_owned(), PromisedUser { normal: true, ..PromisedUser::default() })].into(),
-        desktop: Some(PromisedDesktop {
+        users: [("alice".to_owned(), ExpectedUser { normal: true, ..ExpectedUser::default() })].into(),
+        desktop: Some(ExpectedDesktop {
             display_manager: Some("greetd".into()),
             autologin_user: Some("alice".into()),
             command: Some("/run/current-system/sw/bin/sway".into()),
             desktops: vec![DesktopKind { name: "sway".into(), kind: Some("wayland".into()) }],
             portal: true,
             xwayland: Some(true),
-            ..PromisedDesktop::default()
+            ..ExpectedDesktop::default()
         }),
         user_units: [("bar.service".to_owned(), promise("graphical-session.target"))].into(),
-        ..Promises::default()
+        ..Expectations::default()
     };
     let facts = Facts {
         now_us: NOW,
@@ -143,12 +144,12 @@ fn guest() -> Guest {
         }),
         ..Desktop::default()
     };
-    Guest { promises, facts, seen }
+    Guest { expectations, facts, seen }
 }
 
 impl Guest {
-    fn promise(&mut self) -> &mut PromisedDesktop {
-        self.promises.desktop.as_mut().unwrap()
+    fn promise(&mut self) -> &mut ExpectedDesktop {
+        self.expectations.desktop.as_mut().unwrap()
     }
 
     fn moment(&mut self) -> &mut Moment {
@@ -172,30 +173,32 @@ impl Guest {
     }
 
     fn judged(&self) -> BTreeMap<String, (Status, String)> {
-        let plan = checks::plan(&self.promises, &Settings::default(), &Selection::default());
-        let looks = Looks { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Looks::default() };
-        let context = Context { accelerator: "tcg".into(), ..Context::default() };
-        let results = checks::judge(&plan, &looks, &context).results;
+        let plan = checks::plan(&self.expectations, &Settings::default(), &Selection::default());
+        let observations =
+            Observations { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Observations::default() };
+        let context = Context { accelerator: Accel::Tcg, ..Context::default() };
+        let results = checks::judge(&plan, &observations, &context).results;
         results
             .into_iter()
-            .filter(|result| result.id.starts_with("desktop."))
-            .map(|result| (result.id["desktop.".len()..].to_owned(), (result.status, result.summary)))
+            .filter(|result| result.id.kind() == CheckKind::Desktop)
+            .map(|result| (result.id.name()["desktop.".len()..].to_owned(), (result.status, result.summary)))
             .collect()
     }
 
     fn restart_loop(&self) -> Status {
-        self.status("services.restart-loop")
+        self.status(CheckId::ServicesRestartLoop)
     }
 
     fn failed_units(&self) -> Status {
-        self.status("services.failed-units")
+        self.status(CheckId::ServicesFailedUnits)
     }
 
-    fn status(&self, id: &str) -> Status {
-        let plan = checks::plan(&self.promises, &Settings::default(), &Selection::default());
-        let looks = Looks { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Looks::default() };
-        let context = Context { accelerator: "tcg".into(), ..Context::default() };
-        let results = checks::judge(&plan, &looks, &context).results;
+    fn status(&self, id: CheckId) -> Status {
+        let plan = checks::plan(&self.expectations, &Settings::default(), &Selection::default());
+        let observations =
+            Observations { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Observations::default() };
+        let context = Context { accelerator: Accel::Tcg, ..Context::default() };
+        let results = checks::judge(&plan, &observations, &context).results;
         results.iter().find(|result| result.id == id).unwrap().status
     }
 
@@ -235,14 +238,14 @@ fn what_was_waited_for_is_told() {
     let guest = guest();
     let wanted = [("session", 20.0), ("units", 1.0), ("picture", 2.6), ("greeter", 0.0), ("compositor", 0.0)];
     for (id, seconds) in wanted {
-        assert!((took(&format!("desktop.{id}"), &guest.seen) - seconds).abs() < 1e-9, "{id}");
+        assert!((took(format!("desktop.{id}").parse().unwrap(), &guest.seen) - seconds).abs() < 1e-9, "{id}");
     }
 }
 
 #[test]
 fn nothing_is_planned_without_a_desktop() {
     let mut guest = guest();
-    guest.promises.desktop = None;
+    guest.expectations.desktop = None;
     assert!(guest.judged().is_empty());
 }
 
@@ -496,11 +499,11 @@ fn sessions_that_are_not_as_promised() {
         Process { serves: vec!["/tmp/.X11-unix/X0".into()], name: "Xorg".into(), uid: 0, ..sway() },
         Process { serves: vec![], name: "sway-not".into(), environment: vec!["DISPLAY=:0".into()], ..sway() },
     ];
-    x11.fails("session", "x11, promised is wayland");
+    x11.fails("session", "x11, expected is wayland");
 
     let mut other = guest();
     other.moment().processes = vec![Process { name: "weston".into(), ..sway() }];
-    other.fails("session", "fell back to weston (wayland, by weston), promised is sway");
+    other.fails("session", "fell back to weston (wayland, by weston), expected is sway");
 
     // Another desktop on the other display system is told as what it is.
     let mut xfce = guest();
@@ -508,7 +511,7 @@ fn sessions_that_are_not_as_promised() {
         Process { serves: vec!["/tmp/.X11-unix/X0".into()], name: "Xorg".into(), ..sway() },
         Process { serves: vec![], name: "xfwm4".into(), environment: vec!["DISPLAY=:0".into()], ..sway() },
     ];
-    xfce.fails("session", "fell back to xfce (x11, by xfwm4), promised is sway");
+    xfce.fails("session", "fell back to xfce (x11, by xfwm4), expected is sway");
 
     let mut hidden = guest();
     hidden.moment().sessions[0].active = false;
@@ -540,9 +543,9 @@ fn desktops_that_another_compositor_draws() {
     of("xfce", "xfce-wayland", &["xfce4-session"]).is("session", Status::Pass, wayland);
     of("budgie", "budgie-desktop", &["budgie-panel"]).is("session", Status::Pass, wayland);
     // It draws alone.
-    of("xfce", "xfce-wayland", &["foot"]).fails("session", "fell back to labwc (wayland, by labwc), promised is xfce");
+    of("xfce", "xfce-wayland", &["foot"]).fails("session", "fell back to labwc (wayland, by labwc), expected is xfce");
     of("sway", "sway", &["xfce4-session"]).fails("session", "fell back to labwc");
-    // What the name says is promised.
+    // What the name says is expected.
     let on_x = |session: &str| {
         let mut guest = of("cinnamon", session, &[]);
         guest.moment().processes = vec![
@@ -552,7 +555,7 @@ fn desktops_that_another_compositor_draws() {
         guest
     };
     on_x("cinnamon").is("session", Status::Pass, "x11 session of cinnamon");
-    on_x("cinnamon-wayland").fails("session", "is x11, promised is wayland");
+    on_x("cinnamon-wayland").fails("session", "is x11, expected is wayland");
 }
 
 #[test]
@@ -753,7 +756,7 @@ fn a_unit_that_is_started_again_and_again() {
         "units",
         "bar.service of alice fails and is started again and again: exit code 1, restarted 2 times: error: no such theme",
     );
-    // Promised or not.
+    // Expected or not.
     let mut other = guest();
     other.seen.manager.as_mut().unwrap().units.push(restarting("dropbox.service", 2, 1));
     other.fails("units", "dropbox.service of alice fails");
@@ -808,15 +811,15 @@ fn units_of_who_lingers_without_a_desktop() {
         ..active("feed.service")
     };
     let judged = |linger: bool, seen: Vec<Desktop>| {
-        let mut promises = guest().promises;
-        promises.desktop = None;
-        promises.user_units.clear();
-        promises.users.get_mut("alice").unwrap().linger = linger;
-        promises.home_units =
+        let mut expectations = guest().expectations;
+        expectations.desktop = None;
+        expectations.user_units.clear();
+        expectations.users.get_mut("alice").unwrap().linger = linger;
+        expectations.home_units =
             [("alice".to_owned(), [("feed.service".to_owned(), promise("default.target"))].into())].into();
-        let plan = checks::plan(&promises, &Settings::default(), &Selection::default());
-        let looks = Looks { first: guest().facts, lingering: seen, ..Looks::default() };
-        checks::judge(&plan, &looks, &Context { accelerator: "tcg".into(), ..Context::default() })
+        let plan = checks::plan(&expectations, &Settings::default(), &Selection::default());
+        let observations = Observations { first: guest().facts, lingering: seen, ..Observations::default() };
+        checks::judge(&plan, &observations, &Context { accelerator: Accel::Tcg, ..Context::default() })
     };
     let seen = |unit: Unit| Desktop {
         user: Some("alice".into()),
@@ -826,14 +829,14 @@ fn units_of_who_lingers_without_a_desktop() {
         ..Desktop::default()
     };
     let units = |judgement: &Judgement| {
-        let mut of_desktop = judgement.results.iter().filter(|result| result.id.starts_with("desktop."));
-        let found = of_desktop.next().map(|result| (result.id.clone(), result.status, result.summary.clone()));
+        let mut of_desktop = judgement.results.iter().filter(|result| result.id.kind() == CheckKind::Desktop);
+        let found = of_desktop.next().map(|result| (result.id, result.status, result.summary.clone()));
         assert!(of_desktop.next().is_none());
         found
     };
     let told = |unit: Unit| units(&judged(true, vec![seen(unit)])).unwrap();
-    let id = || "desktop.units".to_owned();
-    let pass = "no unit of alice failed, 1 promised ones are as they should be";
+    let id = || CheckId::DesktopUnits;
+    let pass = "no unit of alice failed, 1 expected ones are as they should be";
     assert_eq!(told(feed("active")), (id(), Status::Pass, pass.to_owned()));
     let (_, status, summary) = told(feed("failed"));
     assert_eq!((status, summary.contains("feed.service of alice failed")), (Status::Fail, true), "{summary}");
@@ -963,7 +966,7 @@ fn a_display_manager_that_failed_is_told_as_a_unit() {
     let judged = guest.judged();
     let told = |(status, why): &(Status, String)| *status == Status::Skip && why == "greetd.service failed";
     assert!(judged.values().all(told), "{judged:#?}");
-    let plan = checks::plan(&guest.promises, &Settings::default(), &Selection::default());
+    let plan = checks::plan(&guest.expectations, &Settings::default(), &Selection::default());
     assert_eq!(failed_manager(&plan, &guest.facts), Some("greetd.service"));
     guest.facts.units[0].active_state = "active".into();
     assert_eq!(failed_manager(&plan, &guest.facts), None);
@@ -978,10 +981,10 @@ fn session_files_are_read_and_chosen() {
         files.iter().map(|file| (file.name.as_str(), file.kind.as_str())).collect::<Vec<_>>(),
         [("sway", "wayland"), ("none+i3", "x11")]
     );
-    let desktop = |default: Option<&str>, name: &str| PromisedDesktop {
+    let desktop = |default: Option<&str>, name: &str| ExpectedDesktop {
         default_session: default.map(str::to_owned),
         desktops: vec![DesktopKind { name: name.into(), kind: None }],
-        ..PromisedDesktop::default()
+        ..ExpectedDesktop::default()
     };
     assert_eq!(choose_session(&desktop(Some("none+i3"), "x"), &files).unwrap().name, "none+i3");
     assert_eq!(choose_session(&desktop(None, "i3"), &files).unwrap().name, "none+i3");
@@ -989,7 +992,7 @@ fn session_files_are_read_and_chosen() {
     assert!(choose_session(&desktop(Some("gnome"), "x"), &files).unwrap_err().contains("default session gnome"));
     assert!(choose_session(&desktop(None, "x"), &[]).unwrap_err().contains("no session is offered"));
     let greetd =
-        |command: &str| PromisedDesktop { greeter_command: Some(command.into()), ..PromisedDesktop::default() };
+        |command: &str| ExpectedDesktop { greeter_command: Some(command.into()), ..ExpectedDesktop::default() };
     assert_eq!(greeter_session(&greetd("/x/bin/agreety --cmd sway")).unwrap().exec, "sway");
     assert_eq!(greeter_session(&greetd("tuigreet --time --cmd 'dbus-run-session sway'")).unwrap().name, "sway");
     assert_eq!(greeter_session(&greetd("regreet")), None);

@@ -1,5 +1,6 @@
 //! The supervisor's side of the jail. One thread, no tokio, no guesses: every step that fails is told by name.
 
+use crate::model::JailKind;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -7,7 +8,7 @@ use std::os::fd::{AsFd, FromRawFd as _, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::{JailKind, Order, Status};
+use super::{Order, Status};
 
 /// A step that failed, and the system's answer.
 #[derive(Debug)]

@@ -11,8 +11,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::inside::{Hands, Named as _, Step, failed, linux};
-use super::{JailKind, Order, Status};
+use super::{Order, Status};
 use crate::machine::process;
+use crate::model::JailKind;
 
 /// The newest rules that are asked for; older kernels enforce what they know.
 const RULES: ABI = ABI::V10;

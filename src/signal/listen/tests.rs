@@ -123,7 +123,7 @@ fn nothing_is_heard_in_silence() {
     for seconds in [0, 1, 100, 8000, 80_000] {
         let heard = Take { rate: RATE, left: vec![0.25; seconds], right: vec![0.0; seconds] }.heard();
         assert!(heard.silent && heard.playback.is_none());
-        assert_eq!(heard.right, Channel { peak_dbfs: FLOOR_DBFS, dc_offset: 0.0, clipped_samples: 0 });
+        assert_eq!(heard.right, Transport { peak_dbfs: FLOOR_DBFS, dc_offset: 0.0, clipped_samples: 0 });
     }
 }
 

@@ -16,7 +16,7 @@ const SHARE: f64 = 0.25;
 const QUIETEST: f64 = 1e-8;
 /// By how much a tone may waver from one look to the next: the nearest two tones are 17 % apart.
 const WAVER: f64 = 0.03;
-/// Looks that agree before they count as a tone.
+/// Observations that agree before they count as a tone.
 const FEWEST: usize = 3;
 
 /// A stretch of one tone.
@@ -83,7 +83,7 @@ fn tone(powers: &[f64], lowest: usize, highest: usize) -> Option<(f64, f64)> {
 #[derive(Debug, Default)]
 struct Segments {
     done: Vec<Segment>,
-    /// Looks that agree: time, frequency, power.
+    /// Observations that agree: time, frequency, power.
     current: Vec<(f64, f64, f64)>,
 }
 
@@ -101,7 +101,7 @@ impl Segments {
         if let [first, .., last] = &current[..]
             && current.len() >= FEWEST
         {
-            // Looks that catch its edge only have less of a frequency, and less power.
+            // Observations that catch its edge only have less of a frequency, and less power.
             let (sum, weight) = current
                 .iter()
                 .fold((0.0, 0.0), |(sum, weight), (_, hertz, power)| (sum + hertz * power, weight + power));

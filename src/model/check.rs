@@ -1,0 +1,815 @@
+//! Every check: its id, and one row that says all there is to say about it, as one table entry.
+//!
+//! A new check is a row here; the compiler then leads to the judge that has to answer it (`checks/`), and a planned
+//! check that no judge answers is reported as `unknown`.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Exit, Stage};
+
+/// What a check is about: the part of its id before the dot, by which `--only` and `--skip` choose several at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CheckKind {
+    /// nix: evaluation and build.
+    Build,
+    /// From the kernel to the default target.
+    Boot,
+    /// Units of the system's manager, and what they serve.
+    Services,
+    /// Addresses, routes, names, open ports.
+    Network,
+    /// Accounts and logins.
+    Users,
+    /// The graphical session.
+    Desktop,
+    /// Sound.
+    Audio,
+    /// Scripts of `nixbox.toml`.
+    Script,
+}
+
+impl CheckKind {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Build, Self::Boot, Self::Services, Self::Network, Self::Users, Self::Desktop, Self::Audio, Self::Script];
+
+    /// The part of an id before the dot.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Boot => "boot",
+            Self::Services => "services",
+            Self::Network => "network",
+            Self::Users => "users",
+            Self::Desktop => "desktop",
+            Self::Audio => "audio",
+            Self::Script => "script",
+        }
+    }
+}
+
+/// When a check is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// Never by the plan: a failure that ended the run before there was a machine stands for it.
+    BeforeTheMachine,
+    /// On every machine.
+    Always,
+    /// Where a port is expected to be listened on.
+    WithPorts,
+    /// Where `nixbox.toml` lists HTTP requests.
+    WithHttp,
+    /// Where `nixbox.toml` names timers.
+    WithTimers,
+    /// Where there is a configuration to read: not for a runner that was built elsewhere.
+    WithConfiguration,
+    /// Where a display manager is enabled.
+    WithDisplayManager,
+    /// Where there is a desktop, or a user who lingers: a user's manager runs.
+    WithUserManagers,
+    /// Where a desktop is enabled.
+    WithDesktop,
+    /// Where a sound server is enabled.
+    WithAudio,
+    /// Once for each script of `nixbox.toml`.
+    WithScript,
+}
+
+/// What it means for the run that a check could not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// The run could not tell either (exit 5), unless something failed.
+    Expected,
+    /// Nothing: it only advises.
+    Advice,
+}
+
+/// All there is to say about a check.
+#[derive(Debug)]
+pub struct CheckRow {
+    /// The id as it is written. It never changes.
+    pub name: &'static str,
+    /// What it is about.
+    pub kind: CheckKind,
+    /// The stage that a failure of it belongs to, and with that the exit code ([`Stage::exit`]).
+    pub stage: Stage,
+    /// How early in a chain of causes it lies: of several failures the lowest leads the report. Unique.
+    pub rank: u8,
+    /// What not being able to tell means.
+    pub weight: Weight,
+    /// When it is planned.
+    pub applies: Applies,
+    /// What it tests, one line.
+    pub summary: &'static str,
+    /// What is tested, and what counts as wrong.
+    pub tests: &'static str,
+    /// What usually breaks it.
+    pub causes: &'static str,
+    /// What to do then.
+    pub remedy: &'static str,
+}
+
+macro_rules! checks {
+    ($($variant:ident = $name:literal {
+        kind: $kind:ident,
+        stage: $stage:ident,
+        rank: $rank:literal,
+        weight: $weight:ident,
+        applies: $applies:ident,
+        summary: $summary:literal,
+        tests: $tests:literal,
+        causes: $causes:literal,
+        remedy: $remedy:literal,
+    })*) => {
+        /// The id of a check.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum CheckId {
+            $(#[doc = $summary] $variant,)*
+            /// The script of `nixbox.toml` with this name ends as it should.
+            Script(ScriptName),
+        }
+
+        impl CheckId {
+            /// Those that nixbox brings, in the order in which they are shown.
+            pub const BUILT_IN: &[CheckId] = &[$(CheckId::$variant),*];
+
+            /// All there is to say about it.
+            pub const fn row(self) -> &'static CheckRow {
+                match self {
+                    $(CheckId::$variant => {
+                        const ROW: &CheckRow = &CheckRow {
+                            name: $name,
+                            kind: CheckKind::$kind,
+                            stage: Stage::$stage,
+                            rank: $rank,
+                            weight: Weight::$weight,
+                            applies: Applies::$applies,
+                            summary: $summary,
+                            tests: $tests,
+                            causes: $causes,
+                            remedy: $remedy,
+                        };
+                        ROW
+                    })*
+                    CheckId::Script(_) => SCRIPT,
+                }
+            }
+        }
+    };
+}
+
+/// The name of a script. Equal names are one text that lives as long as the process, so that an id is copied like a
+/// number: there are as many as `nixbox.toml` has scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ScriptName(&'static str);
+
+impl ScriptName {
+    fn new(name: &str) -> Self {
+        static KNOWN: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        Self(known.get(name).copied().unwrap_or_else(|| {
+            let name: &'static str = Box::leak(name.into());
+            known.insert(name);
+            name
+        }))
+    }
+
+    /// As it stands in `nixbox.toml`.
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+/// The row of all scripts of `nixbox.toml`.
+const SCRIPT: &CheckRow = &CheckRow {
+    name: "script.<name>",
+    kind: CheckKind::Script,
+    stage: Stage::Check,
+    rank: 32,
+    weight: Weight::Expected,
+    applies: Applies::WithScript,
+    summary: "a script of nixbox.toml ends as it should",
+    tests: "[script.NAME] of nixbox.toml, run inside the machine: its exit code, and what it wrote to stdout. One that\n\
+            does not end within its deadline fails.",
+    causes: "A service that is not ready yet, a program that is not in the machine's path, another user's rights.",
+    remedy: "Its output is shown. `retries` and `deadline` wait for slow starters; `user` says who runs it.",
+};
+
+impl CheckId {
+    /// The row of each kind of check, scripts last, in the order in which they are shown.
+    pub fn rows() -> impl Iterator<Item = &'static CheckRow> {
+        Self::BUILT_IN.iter().map(|id| id.row()).chain([SCRIPT])
+    }
+
+    /// The check of a script of `nixbox.toml`.
+    pub fn script(name: &str) -> Self {
+        Self::Script(ScriptName::new(name))
+    }
+
+    /// What it is about.
+    pub const fn kind(self) -> CheckKind {
+        self.row().kind
+    }
+
+    /// The stage that a failure of it belongs to.
+    pub const fn stage(self) -> Stage {
+        self.row().stage
+    }
+
+    /// The exit code of a run that fails by it.
+    pub const fn exit(self) -> Exit {
+        self.stage().exit()
+    }
+
+    /// The id as it is written; a script's with its name.
+    pub fn name(self) -> Cow<'static, str> {
+        match self {
+            Self::Script(ScriptName(name)) => Cow::Owned(format!("{}.{name}", CheckKind::Script.name())),
+            _ => Cow::Borrowed(self.row().name),
+        }
+    }
+}
+
+/// Whether a script may have this name: letters, digits, `-` and `_`, so that an id is harmless wherever it is shown.
+pub fn is_script_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+impl fmt::Display for CheckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.name())
+    }
+}
+
+/// What names no check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownCheck;
+
+impl fmt::Display for UnknownCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no such check")
+    }
+}
+
+impl std::error::Error for UnknownCheck {}
+
+impl FromStr for CheckId {
+    type Err = UnknownCheck;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCheck> {
+        let script = text.strip_prefix(CheckKind::Script.name()).and_then(|rest| rest.strip_prefix('.'));
+        match script {
+            Some(name) if is_script_name(name) => Ok(Self::script(name)),
+            _ => Self::BUILT_IN.iter().find(|id| id.row().name == text).copied().ok_or(UnknownCheck),
+        }
+    }
+}
+
+impl Serialize for CheckId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CheckId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(|_unknown| serde::de::Error::custom(format!("{text:?} is no check")))
+    }
+}
+
+impl JsonSchema for CheckId {
+    fn schema_name() -> Cow<'static, str> {
+        "CheckId".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        String::json_schema(generator)
+    }
+}
+
+checks! {
+BuildAttribute = "build.attribute" {
+    kind: Build,
+    stage: Evaluate,
+    rank: 0,
+    weight: Expected,
+    applies: BeforeTheMachine,
+    summary: "the target's attribute is there",
+    tests: "Whether what was named is in the flake, and is a machine that can be run: what is built for it must hold\n\
+                 bin/run-…-vm.",
+    causes: "A host's name with a slip, a host that another branch has, a package or a module instead of a\n\
+                 configuration. In a git work tree nix sees tracked files only: a new file that was not added is missing.",
+    remedy: "Compare the name with those that the message lists. `git add` new files (a commit is not needed).",
+}
+BuildEval = "build.eval" {
+    kind: Build,
+    stage: Evaluate,
+    rank: 1,
+    weight: Expected,
+    applies: BeforeTheMachine,
+    summary: "the configuration evaluates, its assertions hold",
+    tests: "Whether nix evaluates the configuration: syntax, options that exist, types, assertions of modules.",
+    causes: "A missing semicolon or bracket, an option that was renamed or removed, a value of the wrong type, two\n\
+                 modules that set the same option, an assertion that asks for a second option. An input that could not\n\
+                 be fetched is this host's matter (exit 5), not this check's.",
+    remedy: "Read the message from its end: the last `at FILE:LINE` that is yours is where to look. An assertion says\n\
+                 itself what it misses.",
+}
+BuildDerivation = "build.derivation" {
+    kind: Build,
+    stage: Build,
+    rank: 2,
+    weight: Expected,
+    applies: BeforeTheMachine,
+    summary: "everything that the machine is made of builds",
+    tests: "Whether everything that the VM is made of builds. The derivation that failed is named, with the end of\n\
+                 its log; nix's whole log is nix.log beside the report.",
+    causes: "A package that does not compile at this version, a patch that no longer applies, a hash that is not the\n\
+                 file's, a generated file that its own checker refuses (a unit's, nginx's, a shell script's).",
+    remedy: "Mend what the log's last lines name; with a hash, take the one that nix says it got. A package that\n\
+                 is broken upstream can be left out, overridden, or taken from another nixpkgs.",
+}
+BuildToplevel = "build.toplevel" {
+    kind: Build,
+    stage: Build,
+    rank: 3,
+    weight: Expected,
+    applies: BeforeTheMachine,
+    summary: "the host's own system, which the VM variant partly hides, evaluates and builds",
+    tests: "Whether the host's own system (config.system.build.toplevel) evaluates and builds. The VM's variant\n\
+                 replaces some of it: file systems, boot loader, drivers. Left out by --vm-only.",
+    causes: "File systems or a boot loader that are not declared, an option in hardware-configuration.nix, a driver or\n\
+                 firmware that does not build, what only `virtualisation.vmVariant` sets.",
+    remedy: "Mend it as for build.eval or build.derivation: the VM runs without it, `nixos-rebuild switch` does not.",
+}
+BootTarget = "boot.target" {
+    kind: Boot,
+    stage: Boot,
+    rank: 13,
+    weight: Expected,
+    applies: Always,
+    summary: "the default target is reached, no job is stuck",
+    tests: "Whether the default target is reached and no job is left. A boot that takes long fails only with a job\n\
+                 that held it up by itself: at least 10 s, and a quarter of all the time. Else it is `could not tell`,\n\
+                 and so it is where that job's unit may only wait for the outside, which --network off keeps away.",
+    causes: "A oneshot that waits for something that never comes, a device or mount that is waited for, a dependency\n\
+                 cycle from which systemd dropped a job, an init that is missing, an activation script that hangs.",
+    remedy: "Look at the job that is named and its last words; `behind it` lists what waits for it. TimeoutStartSec=\n\
+                 bounds a oneshot. `nixbox try --keep` leaves the machine up; --timeout gives it longer.",
+}
+BootEmergency = "boot.emergency" {
+    kind: Boot,
+    stage: Boot,
+    rank: 12,
+    weight: Expected,
+    applies: Always,
+    summary: "no emergency or rescue mode, neither in stage 1 nor later",
+    tests: "Whether the machine is in emergency or rescue mode, in stage 1 or later, and which unit is behind it.",
+    causes: "A mount that fails or whose device never appears, file systems that are declared twice or by a wrong\n\
+                 label, a kernel module that stage 1 lacks, a service that sysinit.target needs.",
+    remedy: "A file system that the machine can boot without takes `options = [ \"nofail\" ]`. Modules for stage 1 go\n\
+                 into boot.initrd.availableKernelModules. The unit's lines are shown; journal.txt has the rest.",
+}
+BootPanic = "boot.panic" {
+    kind: Boot,
+    stage: Boot,
+    rank: 10,
+    weight: Expected,
+    applies: Always,
+    summary: "the kernel does not panic",
+    tests: "Whether the kernel panicked, by QEMU's word or the console's, with the cause where the lines before tell it.",
+    causes: "A root file system that cannot be mounted, an init that is missing, is not executable or ended, a kernel\n\
+                 parameter or module that it does not survive, too little memory in stage 1.",
+    remedy: "console.log beside the report has every line. Take back what changed of boot.*, the kernel or its modules.",
+}
+BootPoweroff = "boot.poweroff" {
+    kind: Boot,
+    stage: Boot,
+    rank: 11,
+    weight: Expected,
+    applies: Always,
+    summary: "the machine stays up: no power-off, no reset",
+    tests: "Whether the machine stays up: a power-off or reset of its own before it was looked at fails.",
+    causes: "A service with FailureAction= or SuccessAction=, a watchdog, a script that calls poweroff or reboot, a\n\
+                 unit that conflicts with the default target.",
+    remedy: "The console's last line is told; look for who asked for shutdown.target in journal.txt.",
+}
+BootOom = "boot.oom" {
+    kind: Boot,
+    stage: Check,
+    rank: 16,
+    weight: Expected,
+    applies: Always,
+    summary: "nothing is killed for want of memory",
+    tests: "Kills for want of memory, by the kernel (the whole machine's, or a unit's own limit) or systemd-oomd.",
+    causes: "A program that takes more than the VM has, a MemoryMax= that is too low, several large services at once\n\
+                 on 1 GiB.",
+    remedy: "Give the VM what the machine has: [machine] memory in nixbox.toml, or --memory. A unit's own limit is the\n\
+                 configuration's to raise.",
+}
+BootActivation = "boot.activation" {
+    kind: Boot,
+    stage: Check,
+    rank: 14,
+    weight: Expected,
+    applies: Always,
+    summary: "no snippet of the activation script failed",
+    tests: "Snippets of the activation script that failed, in the journal and on the console, and the units that run\n\
+                 it where stage 1 is systemd. Snippets that set up secrets (sops, agenix) are set aside: their key is not here.",
+    causes: "A command in system.activationScripts that ends with an error, a path that is not there on a fresh disk,\n\
+                 a user or group that comes later.",
+    remedy: "The lines before the failure are shown. Let the snippet make what it needs (mkdir -p), or turn it into a\n\
+                 service that can be ordered.",
+}
+BootTmpfiles = "boot.tmpfiles" {
+    kind: Boot,
+    stage: Check,
+    rank: 15,
+    weight: Expected,
+    applies: Always,
+    summary: "systemd-tmpfiles could do all that it was told",
+    tests: "Errors of systemd-tmpfiles, and its units that failed. Rules that a VM's file systems or hardware cannot\n\
+                 follow (/sys, /dev, attributes) are set aside.",
+    causes: "A rule for a user or group that does not exist, a line with too few fields, a path below a directory that\n\
+                 somebody else owns (unsafe path transition).",
+    remedy: "Correct the rule in systemd.tmpfiles.rules or .settings; the message names it.",
+}
+BootTaint = "boot.taint" {
+    kind: Boot,
+    stage: Check,
+    rank: 60,
+    weight: Advice,
+    applies: Always,
+    summary: "the kernel is not tainted",
+    tests: "The kernel's taint flags that are worth a look: an oops, a warning, a lock-up, a forced module. Others\n\
+                 (modules from outside the tree, unsigned ones) are mentioned only.",
+    causes: "A module that misbehaves, a bug of the kernel's, rarely QEMU's devices.",
+    remedy: "It is a warning. The kernel's line is shown; another kernel (boot.kernelPackages) tells whether it is that.",
+}
+BootTime = "boot.time" {
+    kind: Boot,
+    stage: Check,
+    rank: 50,
+    weight: Advice,
+    applies: Always,
+    summary: "the boot takes no longer than [checks] boot-time",
+    tests: "How long the boot took from the kernel's start; it fails only above [checks] boot-time of nixbox.toml, which\n\
+                 is five times as long under TCG.",
+    causes: "A unit that waits for the network or a device, a oneshot in the way of the target.",
+    remedy: "`systemd-analyze critical-chain` in the machine (nixbox try --keep) shows what was waited for.",
+}
+ServicesFailedUnits = "services.failed-units" {
+    kind: Services,
+    stage: Check,
+    rank: 21,
+    weight: Expected,
+    applies: Always,
+    summary: "no unit has failed, but for what the sandbox explains",
+    tests: "Units in state failed, each with how it ended and its last words. Of several, the one that others needed\n\
+                 is told, with those behind it. What the sandbox explains by evidence (no way out, hardware and disks\n\
+                 that a VM has not, a missing secret) is set aside under `not tested`. A limit of time that ran out while\n\
+                 an emulated processor was at work is `could not tell`.",
+    causes: "A setting that the program refuses, a port or file that is taken, a directory or user that is missing, a\n\
+                 database that is not initialised, a path that the unit's own hardening hides.",
+    remedy: "Read the unit's lines; most programs name the setting. nginx, sshd and the like have an option that checks\n\
+                 their configuration at build time. What cannot work in a VM goes under [allow] with its reason, and only that.",
+}
+ServicesPromised = "services.promised" {
+    kind: Services,
+    stage: Check,
+    rank: 20,
+    weight: Expected,
+    applies: Always,
+    summary: "each expected unit is loaded, not masked, and started or rightly not",
+    tests: "Each unit that the configuration enables and wants, or that `units` in nixbox.toml expects: known to the\n\
+                 guest's systemd, loaded, not masked, started, or rightly not (its condition, its trigger, a oneshot). And each\n\
+                 unit that systemd dropped to break an ordering cycle.",
+    causes: "A line that systemd refuses to load (a relative path, an unknown section), a unit that nothing wants, a\n\
+                 condition on a path that the configuration itself does not make, an ordering cycle, a mask.",
+    remedy: "A unit that is refused never shows as failed: the message names the line. Without wantedBy a service is\n\
+                 never started.",
+}
+ServicesSettled = "services.settled" {
+    kind: Services,
+    stage: Check,
+    rank: 23,
+    weight: Expected,
+    applies: Always,
+    summary: "what became active is still active a settle time later",
+    tests: "Whether what became active is still so a settle time later ([checks] settle, 3 s). Daemons (notify, forking,\n\
+                 Restart=always) and what nixbox.toml expects have to stay; a simple service that ends with 0 is a warning, and so\n\
+                 is one with RemainAfterExit= that somebody stopped.",
+    causes: "A daemon that crashes shortly after its start, that puts itself into the background under Type=simple, or\n\
+                 loses what it is connected to.",
+    remedy: "Its last lines tell why it ended. Type=forking or a flag for the foreground, if it left by itself;\n\
+                 Type=oneshot, if it is meant to end.",
+}
+ServicesRestartLoop = "services.restart-loop" {
+    kind: Services,
+    stage: Check,
+    rank: 22,
+    weight: Expected,
+    applies: Always,
+    summary: "no service is restarted again and again",
+    tests: "Services that systemd starts again and again, counted over two looks, or that run out of time at their start\n\
+                 and are started again. Who failed once is waited for (RestartSec= of 30 s at most, and as long again): one\n\
+                 that gets up at its second try is a warning.",
+    causes: "A program that fails at once under Restart=always or on-failure: a wrong setting, a port that is taken, a\n\
+                 missing file. One that ends with success and is started for ever, or never says that it is ready\n\
+                 (Type=notify, a PIDFile= that nobody writes).",
+    remedy: "Mend what its lines name. Who does a piece of work and ends is Type=oneshot, with a timer if it comes back.",
+}
+ServicesPorts = "services.ports" {
+    kind: Services,
+    stage: Check,
+    rank: 30,
+    weight: Expected,
+    applies: WithPorts,
+    summary: "somebody listens on each expected port",
+    tests: "Whether somebody listens on each port that an enabled service's options promise, or `ports` in nixbox.toml.\n\
+                 It is waited for as long as the service's unit is up and the machine does something, a minute at most (five\n\
+                 under emulation). A port that is open in the firewall with nobody behind is mentioned only.",
+    causes: "A service that listens on a socket or another port than its option says, a service that failed (told\n\
+                 there).",
+    remedy: "Compare the service's own settings with the option; its last lines are shown.",
+}
+ServicesHttp = "services.http" {
+    kind: Services,
+    stage: Check,
+    rank: 31,
+    weight: Expected,
+    applies: WithHttp,
+    summary: "the HTTP requests of nixbox.toml are answered as they should be",
+    tests: "The requests [http.NAME] of nixbox.toml, made inside the machine: the status (200 to 399 unless it says),\n\
+                 and what the body contains or matches.",
+    causes: "A service that is not up yet, another virtual host that answers, a redirect to https, an address outside\n\
+                 (which --network off keeps away, and which is set aside).",
+    remedy: "The body's first lines are shown. Give slow starters `retries` and `deadline`; ask for localhost.",
+}
+ServicesTimers = "services.timers" {
+    kind: Services,
+    stage: Check,
+    rank: 33,
+    weight: Expected,
+    applies: WithTimers,
+    summary: "the services of the timers named in nixbox.toml run well",
+    tests: "The services of the timers that `timers` in nixbox.toml names, each run once: it has to end well.",
+    causes: "A backup without its target, a secret that is not there, a script that was never run before.",
+    remedy: "Its lines are shown. What needs the outside is set aside where its words show that.",
+}
+ServicesJournal = "services.journal" {
+    kind: Services,
+    stage: Check,
+    rank: 61,
+    weight: Advice,
+    applies: Always,
+    summary: "errors in the journal (a warning at most)",
+    tests: "Lines of priority err and above, but for the kernel's, PID 1's and what other checks told already.",
+    causes: "Programs that complain about hardware or files that they can do without.",
+    remedy: "It is a warning at most. Worth a look when something works only half.",
+}
+NetworkAddress = "network.address" {
+    kind: Network,
+    stage: Check,
+    rank: 26,
+    weight: Expected,
+    applies: Always,
+    summary: "a network card has an address",
+    tests: "Whether a network card has an address. Cards that the configuration binds by the name of real hardware are\n\
+                 set aside: the VM's card is called otherwise.",
+    causes: "DHCP that is off everywhere, a match on a card's name or MAC, two managers at once.",
+    remedy: "`networking.useDHCP`, or a match that also fits the machine's other cards. Look at the manager's lines.",
+}
+NetworkRoute = "network.route" {
+    kind: Network,
+    stage: Check,
+    rank: 27,
+    weight: Expected,
+    applies: Always,
+    summary: "there is a default route",
+    tests: "Whether there is a default route. With --network off the sandbox offers none: then it is not tested.",
+    causes: "A static address without a gateway.",
+    remedy: "networking.defaultGateway, or DHCP.",
+}
+NetworkPorts = "network.ports" {
+    kind: Network,
+    stage: Check,
+    rank: 18,
+    weight: Expected,
+    applies: Always,
+    summary: "the expected firewall is up; what listens towards the outside",
+    tests: "Whether the firewall that the configuration expects is up, did not fail and was not stopped, and what listens\n\
+                 towards the outside.",
+    causes: "An extra rule in networking.firewall.extraCommands or a ruleset of nftables that does not parse: then the\n\
+                 whole firewall is down, and every port is open.",
+    remedy: "Correct the rule that the unit's lines name.",
+}
+NetworkDns = "network.dns" {
+    kind: Network,
+    stage: Check,
+    rank: 28,
+    weight: Advice,
+    applies: Always,
+    summary: "somebody is there to ask for names; they resolve, where the policy allows asking",
+    tests: "Whether there is somebody to ask for names: a server in /etc/resolv.conf, or one on this machine; where only\n\
+                 this machine is named (127.0.0.1), whether somebody listens there. With --network user a name of the outside\n\
+                 is resolved too, and it fails only where this host can resolve it.",
+    causes: "A static set-up without networking.nameservers, resolvconf that is off, a resolver that failed.",
+    remedy: "networking.nameservers, or services.resolved.enable.",
+}
+UsersLogin = "users.login" {
+    kind: Users,
+    stage: Check,
+    rank: 24,
+    weight: Expected,
+    applies: Always,
+    summary: "somebody can log in",
+    tests: "Whether root or a person can log in: a password, an SSH key while sshd runs, or an automatic login. Set aside\n\
+                 where passwords come from elsewhere (mutable users without one in the configuration, files, LDAP).",
+    causes: "users.mutableUsers = false without any password or key, a password as it is in hashedPassword, a shell that is\n\
+                 not installed.",
+    remedy: "Give somebody hashedPassword, hashedPasswordFile or openssh.authorizedKeys.keys before you lock yourself out.",
+}
+UsersDeclared = "users.declared" {
+    kind: Users,
+    stage: Check,
+    rank: 25,
+    weight: Expected,
+    applies: WithConfiguration,
+    summary: "declared users, groups, homes and shells are there",
+    tests: "Whether each declared user and group is there, with its groups, its home and a shell that runs.",
+    causes: "A group that no module declares, a shell without its programs.NAME.enable, a home below a path that is\n\
+                 not there.",
+    remedy: "Declare the group (users.groups.NAME = { }), enable the shell's program.",
+}
+DesktopGreeter = "desktop.greeter" {
+    kind: Desktop,
+    stage: Check,
+    rank: 35,
+    weight: Expected,
+    applies: WithDisplayManager,
+    summary: "the expected display manager shows a login",
+    tests: "Whether the expected display manager shows a login screen: its session, who draws it, and the picture,\n\
+                 which must be no console and not one flat colour. One that is drawn only with a graphics card's help is\n\
+                 set aside; one without its theme is a warning.",
+    causes: "A greeter that crashes, its theme or session that is missing, GNOME's “Oh no!”, a greetd command that ends.",
+    remedy: "greeter.png shows it, and its lines are told. Take back the theme, or the greeter's own settings.",
+}
+DesktopSession = "desktop.session" {
+    kind: Desktop,
+    stage: Check,
+    rank: 36,
+    weight: Expected,
+    applies: WithDesktop,
+    summary: "the user's graphical session is active, of the expected type and desktop",
+    tests: "Whether the user's graphical session is active on its seat, of the expected desktop and kind (Wayland or\n\
+                 X11). Somebody is logged in by the configuration, or by nixbox in the machine.",
+    causes: "An automatic login for a user who does not exist, a default session whose file is not there, a session that\n\
+                 ends at once, a fallback to another desktop.",
+    remedy: "Compare services.displayManager.defaultSession with the sessions that are offered; the message says why the\n\
+                 session ended.",
+}
+DesktopCompositor = "desktop.compositor" {
+    kind: Desktop,
+    stage: Check,
+    rank: 19,
+    weight: Expected,
+    applies: WithDesktop,
+    summary: "what draws the session lives, and was not restarted",
+    tests: "Whether what draws the session lives, serves a display, and did not crash or begin anew. One that draws only\n\
+                 with a graphics card's help is set aside: the VM has none. One that finds fault with its configuration\n\
+                 is a warning.",
+    causes: "A crash (the signal is told), a configuration file that it refuses, a wrapper that ends, a plugin of another\n\
+                 version.",
+    remedy: "Its last words and its core dump's line are told. Start it with its own defaults to see whether it is its\n\
+                 configuration.",
+}
+DesktopUnits = "desktop.units" {
+    kind: Desktop,
+    stage: Check,
+    rank: 38,
+    weight: Expected,
+    applies: WithUserManagers,
+    summary: "the user's units, session target and portals are as expected",
+    tests: "The user's own units: none failed or is started again and again, those that the configuration or\n\
+                 home-manager expectations are started, the graphical session's target is active, the portal answers. Where there\n\
+                 is no desktop: the units of users who linger.",
+    causes: "A compositor that never starts graphical-session.target, a portal without a backend for this desktop, a\n\
+                 user service that needs a variable which was not imported.",
+    remedy: "Enable the compositor's module or home-manager's systemd integration; set xdg.portal.config and extraPortals.",
+}
+DesktopPicture = "desktop.picture" {
+    kind: Desktop,
+    stage: Check,
+    rank: 37,
+    weight: Expected,
+    applies: WithDesktop,
+    summary: "the screen shows a steady picture that reacts to input",
+    tests: "The screen itself: steady, no console, not plain where the desktop paints, and it reacts to a moved pointer,\n\
+                 a key, a window of a program that is installed.",
+    causes: "A session that hangs, a shell or panel that never comes up, programs that find no display.",
+    remedy: "session.png and boot.gif beside the report show it. Look at desktop.units next: panels are units.",
+}
+AudioServer = "audio.server" {
+    kind: Audio,
+    stage: Check,
+    rank: 40,
+    weight: Expected,
+    applies: WithAudio,
+    summary: "the expected sound server answers in the person's session, with its session manager",
+    tests: "Whether the expected sound server runs and answers in the person's session: PipeWire with its session\n\
+                 manager and its PulseAudio socket, or PulseAudio.",
+    causes: "PipeWire and PulseAudio at once, WirePlumber that is off or fails at its configuration, a user unit that is\n\
+                 masked.",
+    remedy: "Enable one of services.pipewire and services.pulseaudio. A fragment of configuration that the server refuses\n\
+                 is named in its lines.",
+}
+AudioSink = "audio.sink" {
+    kind: Audio,
+    stage: Check,
+    rank: 41,
+    weight: Expected,
+    applies: WithAudio,
+    summary: "there is a sink that leads to a card, neither muted nor at volume 0",
+    tests: "Whether there is a sink that leads to the machine's card, neither muted nor at volume 0.",
+    causes: "Only a dummy output, for want of a session manager or of permission for /dev/snd; a card whose profile is\n\
+                 off; a second server that holds the card.",
+    remedy: "Start the session manager, let nobody else take the card, see who may open /dev/snd.",
+}
+AudioTone = "audio.tone" {
+    kind: Audio,
+    stage: Check,
+    rank: 42,
+    weight: Expected,
+    applies: WithAudio,
+    summary: "tones that are played arrive at the card: pitch, order, sides, length",
+    tests: "Six tones that are played by what is installed there, heard at the card's other side: each pitch, the order,\n\
+                 left and right, the length. It fails, too, for programs that the server refused before it was up.",
+    causes: "A rate that is misdeclared (everything is off by one factor), a channel map that swaps or drops one, a filter\n\
+                 that swallows all.",
+    remedy: "audio.wav and spectrogram.png beside the report let you hear and see it. Take back rates, remaps, filters.",
+}
+AudioMicrophone = "audio.microphone" {
+    kind: Audio,
+    stage: Check,
+    rank: 44,
+    weight: Expected,
+    applies: WithAudio,
+    summary: "what is said into the card is recorded in the person's session",
+    tests: "A voice that the host speaks into the card, recorded in the person's session and found again.",
+    causes: "A profile without input, a source that is muted (a warning), a filter or echo canceller that swallows it.",
+    remedy: "Choose a duplex profile; take back what stands between the card and the source.",
+}
+AudioRealtime = "audio.realtime" {
+    kind: Audio,
+    stage: Check,
+    rank: 43,
+    weight: Expected,
+    applies: WithAudio,
+    summary: "the server got the scheduling and the settings that it was expected",
+    tests: "Whether the server got a realtime thread where security.rtkit.enable expects it, and whether clock settings\n\
+                 that are declared are in effect.",
+    causes: "rtkit-daemon that failed, settings under a name that PipeWire does not read (without `default.`).",
+    remedy: "PipeWire calls them default.clock.rate, default.clock.quantum and so on, below context.properties.",
+}}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_ranks_are_unique_and_read_back() {
+        let mut ranks: Vec<u8> = CheckId::rows().map(|row| row.rank).collect();
+        ranks.sort_unstable();
+        assert!(ranks.windows(2).all(|pair| pair[0] != pair[1]));
+        for id in CheckId::BUILT_IN {
+            assert_eq!(id.name().parse(), Ok(*id));
+            assert!(id.name().starts_with(&format!("{}.", id.kind().name())));
+        }
+        let script = CheckId::script("hello");
+        assert_eq!((script.name().as_ref(), script.name().parse()), ("script.hello", Ok(script)));
+        assert!("script.".parse::<CheckId>().is_err() && "script.a\u{1b}".parse::<CheckId>().is_err());
+        assert!("scripts".parse::<CheckId>().is_err() && "services".parse::<CheckId>().is_err());
+    }
+
+    #[test]
+    fn the_stage_of_a_failure_is_in_its_row() {
+        assert_eq!((CheckId::BuildAttribute.stage(), CheckId::BuildAttribute.exit()), (Stage::Evaluate, Exit::Build));
+        assert_eq!((CheckId::BuildToplevel.stage(), CheckId::BuildToplevel.exit()), (Stage::Build, Exit::Build));
+        assert_eq!((CheckId::BootPanic.stage(), CheckId::BootPanic.exit()), (Stage::Boot, Exit::Boot));
+        assert_eq!((CheckId::BootOom.stage(), CheckId::BootOom.exit()), (Stage::Check, Exit::CheckFailed));
+        assert_eq!(CheckId::script("x").exit(), Exit::CheckFailed);
+    }
+}

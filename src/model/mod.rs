@@ -1,0 +1,21 @@
+//! The ground floor: what all rooms speak of. It imports nothing of ours.
+//!
+//! * [`check`]: the ids of checks, with one row for all there is to say about each
+//! * [`report`]: the report, its verdict, and a check's result
+//! * [`accel`]: what differs between accelerators
+//! * [`machine`]: how a machine is run, as far as it is said outside
+//! * [`names`]: what is shared with the outside (exit codes, ports, credentials, files, schemas), each once
+
+pub mod accel;
+pub mod check;
+pub mod machine;
+pub mod names;
+pub mod report;
+
+pub use accel::{Accel, AccelChoice};
+pub use check::{Applies, CheckId, CheckKind, CheckRow, UnknownCheck, Weight, is_script_name};
+pub use machine::{JailKind, NetworkPolicy, Protocol, TransportKind};
+pub use names::*;
+pub use report::{
+    Cached, CheckResult, MachineInfo, NotTested, Phase, PhaseTime, Recorded, Report, Stage, Status, TargetInfo, Verdict,
+};

@@ -1,0 +1,369 @@
+use super::*;
+use crate::event::Events;
+
+macro_rules! fixture {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../../tests/fixtures/nix/", $name, ".log")))
+    };
+}
+
+fn log(text: &str) -> Log {
+    let mut log = Log::default();
+    for line in text.lines() {
+        log.take(line, &Events::silent());
+    }
+    log
+}
+
+fn evaluated(text: &str) -> Failure {
+    evaluation(&log(text), &Source::default(), "demo")
+}
+
+fn message(text: &str) -> Message {
+    Message { text: text.to_owned(), position: None }
+}
+
+/// As nix would say it by the protocol.
+fn said(text: &str) -> String {
+    format!("@nix {}", serde_json::json!({ "action": "msg", "level": 0, "msg": text }))
+}
+
+#[test]
+fn every_pattern_compiles() {
+    for (name, pattern) in PATTERNS {
+        assert!(pattern.is_some(), "{name}");
+    }
+}
+
+#[test]
+fn evaluation_errors_of_all_versions() {
+    for ((name, text), words) in [
+        (
+            fixture!("toplevel-2.8"),
+            "Failed assertions:\n- The fileSystems option does not specify your root file system.\n- another",
+        ),
+        (
+            fixture!("toplevel-2.26"),
+            "Failed assertions:\n- The fileSystems option does not specify your root file system.\n- another",
+        ),
+        (fixture!("missing-2.8"), "attribute 'nosuch' missing\nat "),
+        (fixture!("missing-2.26"), "attribute 'nosuch' missing\nat "),
+        (fixture!("missing-2.34"), "attribute 'nosuch' missing\nat /home/user/broken/flake.nix:14:18\n"),
+        (fixture!("thrown-2.34"), "boom: option does not exist"),
+        (fixture!("check-2.34"), "boom: option does not exist"),
+        (fixture!("syntax-2.8"), "syntax error, unexpected ';'\nat "),
+        (fixture!("syntax-2.26"), "syntax error, unexpected ';'\nat "),
+    ] {
+        let failure = evaluated(text);
+        assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildEval)), "{name}: {failure}");
+        let why = failure.why.unwrap();
+        assert!(why.starts_with(words), "{name}: {why}");
+        for noise in ["show-trace", "\u{1b}", "error:", "while calling", "«string»"] {
+            assert!(!why.lines().next().unwrap().contains(noise), "{name}: {why}");
+        }
+    }
+}
+
+#[test]
+fn what_is_absent() {
+    for (name, text) in [fixture!("absent-2.8"), fixture!("absent-2.26"), fixture!("absent-2.34")] {
+        let failure = evaluated(text);
+        assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildAttribute)), "{name}: {failure}");
+        assert!(is_absent(&log(text)), "{name}");
+    }
+    for (name, text) in [fixture!("missing-2.8"), fixture!("missing-2.26"), fixture!("missing-2.34")] {
+        assert!(!is_absent(&log(text)), "{name}");
+    }
+    let selection = "error: attribute 'toplevel' in selection path 'config.system.build.toplevel' not found";
+    assert_eq!(evaluated(&said(selection)).check, Some(CheckId::BuildAttribute));
+}
+
+#[test]
+fn what_the_host_cannot_do() {
+    for (name, text) in [fixture!("network-2.8"), fixture!("network-2.26")] {
+        let failure = evaluated(text);
+        assert_eq!((failure.exit, failure.check), (Exit::Unknown, None), "{name}: {failure}");
+    }
+    for text in [
+        "error: writing to file: No space left on device",
+        "error:\n       … while fetching the input 'path:/home/user/demo'\n\n       error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': No such file or directory",
+        "error: opening lock file '/nix/var/nix/db/big-lock': Permission denied",
+        "error: creating directory '/nix/store/.links': Read-only file system",
+        "error: unable to download 'https://github.com/a/b': HTTP error 503",
+        "error: Failed to fetch git repository https://example.org/x : failed to connect to example.org",
+        "error: executing 'git': No such file or directory",
+        "error: repository path '/home/user/demo' is not owned by current user",
+        "error: Cannot allocate memory",
+        "error: this system does not support the kernel namespaces that are required for sandboxing; use '--no-sandbox' to disable sandboxing",
+    ] {
+        let failure = evaluated(&said(text));
+        assert_eq!(failure.exit, Exit::Unknown, "{text}: {failure}");
+        assert!(failure.why.is_some(), "{text}");
+    }
+    assert_eq!(evaluated(&said("error: interrupted by the user")).exit, Exit::Interrupted);
+    // Nothing said at all is no verdict on the configuration.
+    assert_eq!(evaluated("").exit, Exit::Unknown);
+    // What is there no more is the flake's business.
+    assert_eq!(evaluated(&said("error: unable to download 'https://x/y.tar.gz': HTTP error 404")).exit, Exit::Build);
+}
+
+#[test]
+fn a_configuration_s_own_words_are_no_trouble_of_the_host_s() {
+    for text in [
+        "error: A definition for option `boot.loader.timeout' is not of type `null or signed integer'. Definition values:\n       - In `/etc/x.nix': \"No space left on device\"",
+        "error: The option `services.x.timeout' does not exist. Definition values:",
+        "error: The option `boot.loader.timeout' has conflicting definition values:",
+        "error: attribute 'timeout' missing",
+        "error: undefined variable 'timeout'",
+        "error: the string 'x' is not allowed to refer to a store path (such as '/nix/store/a')",
+        "error: Package ‘fetch-timeout-1.0’ in /x.nix:1 has an unfree license (‘unfree’), refusing to evaluate.",
+        "error:\n       Failed assertions:\n       - connection refused is what you get without services.x.enable",
+    ] {
+        let failure = evaluated(&said(text));
+        assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildEval)), "{text}: {failure}");
+    }
+    for text in [
+        "error: user 'eve' is not allowed to connect to the Nix daemon",
+        "error: unable to download 'https://x/y': Timeout was reached (28)",
+        "error: unable to download 'https://x/y': SSL connection timed out",
+    ] {
+        assert_eq!(evaluated(&said(text)).exit, Exit::Unknown, "{text}");
+    }
+}
+
+#[test]
+fn what_a_flake_names_is_not_what_the_user_named() {
+    let input = "error:\n       … while updating the flake input 'x'\n\n       error: cannot find flake 'flake:nixpgks' in the flake registries";
+    assert_eq!(evaluated(&said(input)).check, Some(CheckId::BuildEval));
+    let bare = "error: input 'githb:a/b' is unsupported";
+    assert_eq!(evaluated(&said(bare)).exit, Exit::Usage);
+    let (_directory, local, _) = tree();
+    assert_eq!(evaluation(&log(&said(bare)), &local, "demo").check, Some(CheckId::BuildEval));
+    let module = "error: file 'nixpkgs/nixos/modules/typo.nix' was not found in the Nix search path (add it using $NIX_PATH or -I)";
+    assert_eq!(evaluated(&said(module)).check, Some(CheckId::BuildEval));
+}
+
+#[test]
+fn words_in_a_trace_or_a_throw_decide_nothing() {
+    let text = "error:\n       … while calling the 'throw' builtin\n         at /home/u/x.nix:1:1:\n            1| throw \"No space left on device\"\n             | ^\n\n       error: boom";
+    assert_eq!(evaluated(&said(text)).check, Some(CheckId::BuildEval));
+    assert_eq!(readable(&message(text), &Source::default()), "boom");
+    // A message may itself speak of errors and traces.
+    let text = "error:\n       … while x\n\n       error: first\n       error: second";
+    assert_eq!(readable(&message(text), &Source::default()), "first\nerror: second");
+}
+
+#[test]
+fn advice_where_there_is_one() {
+    let hint = |text: &str| evaluated(&said(text)).hint.unwrap_or_default();
+    assert!(hint("error: experimental Nix feature 'pipe-operators' is disabled; add '…'").contains("pipe-operators"));
+    assert!(
+        hint(
+            "error: access to absolute path '/etc/x' is forbidden in pure evaluation mode (use '--impure' to override)"
+        )
+        .contains("--impure")
+    );
+    assert!(
+        hint("error: file 'nixpkgs/nixos' was not found in the Nix search path (add it using $NIX_PATH or -I)")
+            .contains("-I nixpkgs=")
+    );
+    let usage = evaluated(&said("error: cannot find flake 'flake:nowhere' in the flake registries"));
+    assert_eq!(usage.exit, Exit::Usage);
+}
+
+#[test]
+fn a_module_systems_trace_is_reduced_to_what_a_person_knows() {
+    let text = "error:\n       … while evaluating the attribute 'value'\n         at /nix/store/gc8zzi2jn8f3kwm1hcr3b1ryyj4d1dqn-source/lib/modules.nix:809:9:\n          808|     in warnDeprecation opt //\n          809|       { value = addErrorContext\n             |         ^\n          810|         inherit (res.defsFinal') highestPrio;\n\n       … while evaluating the option `services.web.enable':\n\n       (stack trace truncated; use '--show-trace' to show the full, detailed trace)\n\n       error: A definition for option `services.web.enable' is not of type `boolean'. Definition values:\n       - In `/nix/store/gc8zzi2jn8f3kwm1hcr3b1ryyj4d1dqn-source/flake.nix': \"yes\"";
+    let readable = readable(&message(text), &Source::default());
+    assert_eq!(
+        readable,
+        "A definition for option `services.web.enable' is not of type `boolean'. Definition values:\n\
+         - In `/nix/store/gc8zzi2jn8f3kwm1hcr3b1ryyj4d1dqn-source/flake.nix': \"yes\"\n\
+         while evaluating the option `services.web.enable'"
+    );
+}
+
+#[test]
+fn failed_builds_of_all_versions() {
+    for (name, text) in [fixture!("build-failed-2.8"), fixture!("build-failed-2.26"), fixture!("build-failed-2.34")] {
+        let failure = derivation(&log(text), &Source::default(), "demo", None);
+        assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)), "{name}");
+        assert_eq!(failure.what, "fail does not build: failed with exit code 3", "{name}");
+        let why = failure.why.unwrap();
+        assert!(why.starts_with("/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-fail.drv\n"), "{name}: {why}");
+        assert!(why.ends_with("> fatal: cannot do"), "{name}: {why}");
+    }
+}
+
+#[test]
+fn the_root_cause_is_named_not_what_depended_on_it() {
+    for ((name, text), wanted) in [
+        (fixture!("dependency-2.8"), "fail"),
+        (fixture!("dependency-2.26"), "fail"),
+        (fixture!("dependency-2.34"), "slow"),
+    ] {
+        let causes = causes(&log(text));
+        assert_eq!(causes.len(), 1, "{name}: {causes:?}");
+        assert_eq!(name_of(&causes[0].drv), wanted, "{name}");
+    }
+}
+
+#[test]
+fn builds_that_this_host_cannot_do() {
+    for (name, text) in [fixture!("sys-2.8"), fixture!("sys-2.26")] {
+        let failure = derivation(&log(text), &Source::default(), "demo", None);
+        assert_eq!(failure.exit, Exit::Unknown, "{name}: {failure}");
+        assert!(failure.what.contains("sparc64-netbsd"), "{name}: {failure}");
+    }
+    let drv = "/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-fail.drv";
+    let built = |error: &str, line: &str| {
+        let start = serde_json::json!({ "action": "start", "id": 1, "type": 105, "fields": [drv] });
+        let logged = serde_json::json!({ "action": "result", "id": 1, "type": 101, "fields": [line] });
+        let text = format!("@nix {start}\n@nix {logged}\n{}", said(&error.replace("DRV", drv)));
+        derivation(&log(&text), &Source::default(), "demo", None)
+    };
+    let failed = "error: builder for 'DRV' failed with exit code 1";
+    assert_eq!(built(failed, "cp: error writing 'x': No space left on device").exit, Exit::Unknown);
+    assert_eq!(built(failed, "curl: (6) Could not resolve host: example.org").exit, Exit::Unknown);
+    assert_eq!(built(failed, "curl: (22) The requested URL returned error: 404").exit, Exit::Build);
+    // A test that failed to connect is not our network.
+    assert_eq!(built(failed, "FAILED test_client: connection refused").exit, Exit::Build);
+    assert_eq!(built("error: builder for 'DRV' failed due to signal 9 (Killed)", "").exit, Exit::Unknown);
+    assert_eq!(
+        built("error: Cannot build 'DRV'.\n       Reason: builder failed due to signal 9 (Killed).", "").exit,
+        Exit::Unknown
+    );
+    // The kernel takes the compiler, mostly, and the builder's shell lives on to say so.
+    for line in ["g++: fatal error: Killed signal terminated program cc1plus", "(signal: 9, SIGKILL: kill)"] {
+        assert_eq!(built(failed, line).exit, Exit::Unknown, "{line}");
+    }
+    let new = "error: Cannot build 'DRV'.\n       Reason: required system or feature not available\n       Required system: 'sparc64-netbsd' with features {}\n       Current system: 'x86_64-linux' with features {kvm}";
+    let failure = built(new, "");
+    assert_eq!(failure.exit, Exit::Unknown);
+    assert!(failure.what.contains("sparc64-netbsd"), "{failure}");
+}
+
+#[test]
+fn only_what_has_a_hash_is_denied_a_network_that_it_had() {
+    let directory = tempfile::tempdir().unwrap();
+    let drv = directory.path().join("x.drv").display().to_string();
+    let start = serde_json::json!({ "action": "start", "id": 1, "type": 105, "fields": [drv] });
+    let logged = serde_json::json!({ "action": "result", "id": 1, "type": 101,
+        "fields": ["curl: (6) Could not resolve host: example.org"] });
+    let text = format!(
+        "@nix {start}\n@nix {logged}\n{}",
+        said(&format!("error: builder for '{drv}' failed with exit code 6"))
+    );
+    let told = || derivation(&log(&text), &Source::default(), "demo", None);
+    std::fs::write(&drv, r#"Derive([("out","/nix/store/a-x","sha256","ab")],[],[],"x","sh",[],[("outputHash","ab")])"#)
+        .unwrap();
+    assert_eq!(told().exit, Exit::Unknown);
+    std::fs::write(&drv, r#"Derive([("out","/nix/store/a-x","","")],[],[],"x","sh",[],[("out","/nix/store/a-x")])"#)
+        .unwrap();
+    let failure = told();
+    assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)), "{failure}");
+    assert!(failure.hint.unwrap().contains("builds have no network"));
+}
+
+#[test]
+fn what_nix_refuses_of_a_build_is_the_configuration_s() {
+    let drv = "/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-loop.drv";
+    for (text, what) in [
+        (
+            format!(
+                "error: cycle detected in build of '{drv}' in the references of output 'bin' from output 'out'"
+            ),
+            "loop does not build: its outputs refer to each other in a cycle",
+        ),
+        (
+            "error: output '/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-app' is not allowed to refer to the following paths:\n         /nix/store/x-go".to_owned(),
+            "app does not build: it refers to what it must not",
+        ),
+    ] {
+        let failure = derivation(&log(&said(&text)), &Source::default(), "demo", None);
+        assert_eq!((failure.check, failure.what.as_str()), (Some(CheckId::BuildDerivation), what), "{failure}");
+    }
+}
+
+#[test]
+fn a_wrong_hash_is_shown() {
+    for (name, text) in [fixture!("hash-2.8"), fixture!("hash-2.26")] {
+        let failure = derivation(&log(text), &Source::default(), "demo", None);
+        assert_eq!(failure.check, Some(CheckId::BuildDerivation), "{name}: {failure}");
+        assert!(failure.why.unwrap().contains("sha256-AbpHGcgLb+kRsJGnwFEktk7uzpZOCcBY74+YBdrKVGs="), "{name}");
+    }
+}
+
+#[test]
+fn nothing_built_and_failed_is_no_verdict() {
+    let failure = derivation(&log("something odd"), &Source::default(), "demo", None);
+    assert_eq!((failure.exit, failure.why.as_deref()), (Exit::Unknown, Some("something odd")));
+}
+
+/// A working tree and its copy in a store below a root of its own, as with `local?root=`.
+fn tree() -> (tempfile::TempDir, Source, String) {
+    let top = tempfile::tempdir().unwrap();
+    let root = top.path().join("demo");
+    let copy = top.path().join("nix/store/60xrra920zj4980sn4fjjjdvnlsnnpam-source");
+    for dir in [&root, &copy] {
+        std::fs::create_dir_all(dir).unwrap();
+        std::fs::write(dir.join("flake.nix"), "{ }").unwrap();
+    }
+    let source = Source { root: Some(root.clone()), directory: Some(root), is_git: true };
+    (top, source, copy.display().to_string())
+}
+
+#[test]
+fn places_in_the_copy_are_named_by_their_origin() {
+    let (top, source, copy) = tree();
+    let root = source.root.clone().unwrap();
+    assert_eq!(source.map(&format!("at {copy}/a.nix:1:2")), format!("at {}/a.nix:1:2", root.display()));
+    // Another input's place stays.
+    let other = top.path().join("nix/store/00000000000000000000000000000000-source");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(other.join("flake.nix"), "{ other = 1; }").unwrap();
+    let text = format!("at {}/lib/x.nix:1:2", other.display());
+    assert_eq!(source.map(&text), text);
+    // The innermost place of the user's own is told when the error is elsewhere.
+    let text = format!(
+        "error:\n       … while evaluating x\n         at {copy}/hosts/a.nix:3:4:\n            2| a\n\n       error: boom\n       at {}/lib/x.nix:1:2:",
+        other.display()
+    );
+    let readable = readable(&message(&text), &source);
+    assert!(readable.contains(&format!("from {}/hosts/a.nix:3:4 (while evaluating x)", root.display())), "{readable}");
+}
+
+#[test]
+fn files_that_git_does_not_track() {
+    let (_top, source, copy) = tree();
+    let root = source.root.clone().unwrap();
+    std::fs::create_dir(root.join("hosts")).unwrap();
+    std::fs::write(root.join("hosts/a b.nix"), "").unwrap();
+    let new = format!("error: Path 'hosts/a b.nix' in the repository \"{}\" is not tracked by Git.", root.display());
+    for text in [
+        format!("error: getting status of '{copy}/hosts/a b.nix': No such file or directory"),
+        format!(
+            "error:\n       … while calling the 'import' builtin\n         at {copy}/flake.nix:1:1:\n\n       error: path '{copy}/hosts/a b.nix' does not exist"
+        ),
+        new,
+    ] {
+        let failure = evaluation(&log(&said(&text)), &source, "demo");
+        assert_eq!(failure.check, Some(CheckId::BuildEval));
+        assert!(
+            failure.hint.as_deref().is_some_and(|hint| hint.starts_with("git add 'hosts/a b.nix'")),
+            "{text}: {failure}"
+        );
+    }
+    let flake = |of: &str| format!("error: source tree referenced by '{of}' does not contain a '/flake.nix' file");
+    let ours = evaluation(&log(&said(&flake(&format!("git+file://{}", root.display())))), &source, "demo");
+    assert!(ours.hint.as_deref().is_some_and(|hint| hint.starts_with("git add flake.nix")), "{ours}");
+    let an_input_s = evaluation(&log(&said(&flake("github:a/b"))), &source, "demo");
+    assert_eq!((an_input_s.check, an_input_s.hint), (Some(CheckId::BuildEval), None));
+    // A file that is nowhere gets no such advice.
+    let nowhere = format!("error: path '{copy}/hosts/c.nix' does not exist");
+    assert_eq!(evaluation(&log(&said(&nowhere)), &source, "demo").hint, None);
+    // In a submodule `git add` would not help.
+    std::fs::write(root.join("hosts/.git"), "gitdir: elsewhere").unwrap();
+    let inside = format!("error: path '{copy}/hosts/a b.nix' does not exist");
+    assert!(evaluation(&log(&said(&inside)), &source, "demo").hint.unwrap().contains("submodules=1"));
+}

@@ -1,0 +1,644 @@
+# What a configuration expects, as plain data: `config` -> Expectations (src/nix/expectations.rs, same names).
+#
+# Nothing here may stop the run: each option is read by itself, one that throws is named in `unread`, one that is
+# missing is left at its default. Options are projected to strings, numbers and booleans before they are forced,
+# since packages among them would be forced without end. Passwords are looked at here and never leave nix.
+config:
+let
+  inherit (builtins)
+    any attrNames attrValues concatLists concatMap deepSeq elem elemAt filter foldl' fromJSON genList head isAttrs
+    isBool isInt isList isString length listToAttrs map mapAttrs match split substring tail toString tryEval
+    unsafeDiscardStringContext;
+
+  # --- where it is read ---
+
+  # Every option that is read, each as a list: its name, then the names that it had. The newest name that is there is
+  # read and no other: an old one answers the same, and has nix print that it is obsolete. What each expects, and in
+  # which release a name changed, is in docs/expectations.md; a unit test holds that page and this set together.
+  names = {
+    hostName = [ "networking.hostName" ];
+    interfaces = [ "networking.interfaces" ];
+    bridges = [ "networking.bridges" ];
+    bonds = [ "networking.bonds" ];
+    vlans = [ "networking.vlans" ];
+    gateway = [ "networking.defaultGateway" ];
+    networkd = {
+      enable = [ "systemd.network.enable" ];
+      networks = [ "systemd.network.networks" ];
+    };
+    firewall = [ "networking.firewall.enable" ];
+    openTcp = [ "networking.firewall.allowedTCPPorts" ];
+    openUdp = [ "networking.firewall.allowedUDPPorts" ];
+
+    units = {
+      services = [ "systemd.services" ];
+      sockets = [ "systemd.sockets" ];
+      timers = [ "systemd.timers" ];
+      targets = [ "systemd.targets" ];
+      paths = [ "systemd.paths" ];
+    };
+    mounts = [ "systemd.mounts" ];
+    userUnits = {
+      services = [ "systemd.user.services" ];
+      sockets = [ "systemd.user.sockets" ];
+      timers = [ "systemd.user.timers" ];
+      targets = [ "systemd.user.targets" ];
+      paths = [ "systemd.user.paths" ];
+    };
+    homes = [ "home-manager.users" ];
+
+    users = [ "users.users" ];
+    groups = [ "users.groups" ];
+    mutableUsers = [ "users.mutableUsers" ];
+    allowNoPasswordLogin = [ "users.allowNoPasswordLogin" ];
+    consoleLogin = [ "services.getty.autologinUser" ];
+
+    memory = [ "virtualisation.memorySize" ];
+    cores = [ "virtualisation.cores" ];
+    disk = [ "virtualisation.diskSize" ];
+    graphics = [ "virtualisation.graphics" ];
+    revision = [ "system.configurationRevision" ];
+    systemdStage1 = [ "boot.initrd.systemd.enable" ];
+    plymouth = [ "boot.plymouth.enable" ];
+
+    openssh = {
+      enable = [ "services.openssh.enable" ];
+      ports = [ "services.openssh.ports" ];
+      addresses = [ "services.openssh.listenAddresses" ];
+    };
+    nginx = {
+      enable = [ "services.nginx.enable" ];
+      hosts = [ "services.nginx.virtualHosts" ];
+      listen = [ "services.nginx.defaultListen" ];
+      addresses = [ "services.nginx.defaultListenAddresses" ];
+      http = [ "services.nginx.defaultHTTPListenPort" ];
+      https = [ "services.nginx.defaultSSLListenPort" ];
+      own = [ "services.nginx.config" ];
+      ownHttp = [ "services.nginx.httpConfig" ];
+    };
+    caddy = {
+      enable = [ "services.caddy.enable" ];
+      hosts = [ "services.caddy.virtualHosts" ];
+      http = [ "services.caddy.httpPort" ];
+      https = [ "services.caddy.httpsPort" ];
+      global = [ "services.caddy.globalConfig" ];
+      settings = [ "services.caddy.settings" ];
+    };
+    httpd = {
+      enable = [ "services.httpd.enable" ];
+      hosts = [ "services.httpd.virtualHosts" ];
+    };
+    postgresql = {
+      enable = [ "services.postgresql.enable" ];
+      port = [ "services.postgresql.settings.port" "services.postgresql.port" ];
+      addresses = [ "services.postgresql.settings.listen_addresses" ];
+    };
+    mysql = {
+      enable = [ "services.mysql.enable" ];
+      mysqld = [ "services.mysql.settings.mysqld" ];
+    };
+    redis = [ "services.redis.servers" ];
+    memcached = {
+      enable = [ "services.memcached.enable" ];
+      port = [ "services.memcached.port" ];
+      socket = [ "services.memcached.enableUnixSocket" ];
+    };
+    printing = {
+      enable = [ "services.printing.enable" ];
+      addresses = [ "services.printing.listenAddresses" ];
+    };
+    grafana = {
+      enable = [ "services.grafana.enable" ];
+      port = [ "services.grafana.settings.server.http_port" ];
+      protocol = [ "services.grafana.settings.server.protocol" ];
+    };
+    prometheus = {
+      enable = [ "services.prometheus.enable" ];
+      port = [ "services.prometheus.port" ];
+    };
+    nodeExporter = {
+      enable = [ "services.prometheus.exporters.node.enable" ];
+      port = [ "services.prometheus.exporters.node.port" ];
+    };
+    gitea = {
+      enable = [ "services.gitea.enable" ];
+      port = [ "services.gitea.settings.server.HTTP_PORT" ];
+      protocol = [ "services.gitea.settings.server.PROTOCOL" ];
+    };
+    forgejo = {
+      enable = [ "services.forgejo.enable" ];
+      port = [ "services.forgejo.settings.server.HTTP_PORT" ];
+      protocol = [ "services.forgejo.settings.server.PROTOCOL" ];
+    };
+
+    # Of several the first is the one: some are greetd with a greeter of their own, and enable it.
+    displayManagers = [
+      {
+        name = "gdm";
+        enable = [ "services.displayManager.gdm.enable" "services.xserver.displayManager.gdm.enable" ];
+        wayland = [ "services.displayManager.gdm.wayland" "services.xserver.displayManager.gdm.wayland" ];
+      }
+      {
+        name = "sddm";
+        enable = [ "services.displayManager.sddm.enable" "services.xserver.displayManager.sddm.enable" ];
+      }
+      { name = "plasma-login-manager"; enable = [ "services.displayManager.plasma-login-manager.enable" ]; }
+      { name = "cosmic-greeter"; enable = [ "services.displayManager.cosmic-greeter.enable" ]; }
+      { name = "ly"; enable = [ "services.displayManager.ly.enable" ]; }
+      { name = "lemurs"; enable = [ "services.displayManager.lemurs.enable" ]; }
+      { name = "lightdm"; enable = [ "services.xserver.displayManager.lightdm.enable" ]; }
+      { name = "greetd"; inherit (names.greetd) enable; }
+    ];
+    greetd = {
+      enable = [ "services.greetd.enable" ];
+      initial_session = {
+        user = [ "services.greetd.settings.initial_session.user" ];
+        command = [ "services.greetd.settings.initial_session.command" ];
+      };
+      default_session = {
+        user = [ "services.greetd.settings.default_session.user" ];
+        command = [ "services.greetd.settings.default_session.command" ];
+      };
+    };
+    autoLogin = {
+      enable = [ "services.displayManager.autoLogin.enable" "services.xserver.displayManager.autoLogin.enable" ];
+      user = [ "services.displayManager.autoLogin.user" "services.xserver.displayManager.autoLogin.user" ];
+    };
+    defaultSession = [ "services.displayManager.defaultSession" "services.xserver.displayManager.defaultSession" ];
+    sessions = [ "services.displayManager.sessionData" "services.xserver.displayManager.sessionData" ];
+
+    # `type` is that of the session, null where it has both or had in a release. `removed`: NixOS has the option for its
+    # message only.
+    desktops = [
+      {
+        name = "gnome";
+        type = "wayland";
+        enable = [ "services.desktopManager.gnome.enable" "services.xserver.desktopManager.gnome.enable" ];
+      }
+      {
+        name = "plasma";
+        type = "wayland";
+        enable = [ "services.desktopManager.plasma6.enable" "services.xserver.desktopManager.plasma6.enable" ];
+      }
+      { name = "plasma"; type = null; enable = [ "services.xserver.desktopManager.plasma5.enable" ]; removed = true; }
+      { name = "cosmic"; type = "wayland"; enable = [ "services.desktopManager.cosmic.enable" ]; }
+      {
+        name = "budgie";
+        type = null;
+        enable = [ "services.desktopManager.budgie.enable" "services.xserver.desktopManager.budgie.enable" ];
+      }
+      {
+        name = "pantheon";
+        type = null;
+        enable = [ "services.desktopManager.pantheon.enable" "services.xserver.desktopManager.pantheon.enable" ];
+      }
+      { name = "xfce"; type = null; enable = [ "services.xserver.desktopManager.xfce.enable" ]; }
+      { name = "mate"; type = null; enable = [ "services.xserver.desktopManager.mate.enable" ]; }
+      { name = "cinnamon"; type = null; enable = [ "services.xserver.desktopManager.cinnamon.enable" ]; }
+      { name = "lxqt"; type = null; enable = [ "services.xserver.desktopManager.lxqt.enable" ]; }
+      { name = "deepin"; type = "x11"; enable = [ "services.xserver.desktopManager.deepin.enable" ]; removed = true; }
+      { name = "enlightenment"; type = null; enable = [ "services.xserver.desktopManager.enlightenment.enable" ]; }
+      { name = "lumina"; type = "x11"; enable = [ "services.xserver.desktopManager.lumina.enable" ]; }
+      { name = "sway"; type = "wayland"; enable = [ "programs.sway.enable" ]; }
+      { name = "hyprland"; type = "wayland"; enable = [ "programs.hyprland.enable" ]; }
+      { name = "niri"; type = "wayland"; enable = [ "programs.niri.enable" ]; }
+      { name = "river"; type = "wayland"; enable = [ "programs.river-classic.enable" "programs.river.enable" ]; }
+      { name = "labwc"; type = "wayland"; enable = [ "programs.labwc.enable" ]; }
+      { name = "wayfire"; type = "wayland"; enable = [ "programs.wayfire.enable" ]; }
+      { name = "miracle-wm"; type = "wayland"; enable = [ "programs.wayland.miracle-wm.enable" ]; }
+      { name = "cardboard"; type = "wayland"; enable = [ "programs.cardboard.enable" ]; removed = true; }
+      { name = "mango"; type = "wayland"; enable = [ "programs.mango.enable" "programs.mangowc.enable" ]; }
+      { name = "dwl"; type = "wayland"; enable = [ "programs.dwl.enable" ]; }
+    ];
+    windowManagers = [
+      [ "services.xserver.windowManager.awesome.enable" ] [ "services.xserver.windowManager.bspwm.enable" ]
+      [ "services.xserver.windowManager.cwm.enable" ] [ "services.xserver.windowManager.dwm.enable" ]
+      [ "services.xserver.windowManager.fluxbox.enable" ] [ "services.xserver.windowManager.fvwm3.enable" ]
+      [ "services.xserver.windowManager.herbstluftwm.enable" ] [ "services.xserver.windowManager.i3.enable" ]
+      [ "services.xserver.windowManager.icewm.enable" ] [ "services.xserver.windowManager.jwm.enable" ]
+      [ "services.xserver.windowManager.leftwm.enable" ] [ "services.xserver.windowManager.openbox.enable" ]
+      [ "services.xserver.windowManager.qtile.enable" ] [ "services.xserver.windowManager.ratpoison.enable" ]
+      [ "services.xserver.windowManager.spectrwm.enable" ] [ "services.xserver.windowManager.stumpwm.enable" ]
+      [ "services.xserver.windowManager.twm.enable" ] [ "services.xserver.windowManager.xmonad.enable" ]
+    ];
+    portal = [ "xdg.portal.enable" ];
+    xwayland = [ "programs.xwayland.enable" ];
+
+    pipewire = {
+      enable = [ "services.pipewire.enable" ];
+      sound = [ "services.pipewire.audio.enable" ];
+      pulse = [ "services.pipewire.pulse.enable" ];
+      wireplumber = [ "services.pipewire.wireplumber.enable" ];
+      systemWide = [ "services.pipewire.systemWide" ];
+      files = [ "services.pipewire.extraConfig.pipewire" ];
+    };
+    pulseaudio = {
+      enable = [ "services.pulseaudio.enable" "hardware.pulseaudio.enable" ];
+      systemWide = [ "services.pulseaudio.systemWide" "hardware.pulseaudio.systemWide" ];
+    };
+    rtkit = [ "security.rtkit.enable" ];
+    alsaPersistence = [ "hardware.alsa.enablePersistence" "sound.enable" ];
+  };
+
+  attempt = fallback: value:
+    let tried = tryEval (deepSeq value value);
+    in if tried.success then tried.value else fallback;
+
+  # The value at a path, or null where any step is missing. May throw: only use inside `attempt`.
+  at = path: foldl' (set: name: if isAttrs set && set ? ${name} then set.${name} else null) config path;
+  # The path of one of `names`: the newest that is there, and what comes after it is not looked at. What throws on the
+  # way there is there: reading it will tell.
+  pathOf = option:
+    let
+      path = filter isString (split "\\." (head option));
+      parent = at (genList (elemAt path) (length path - 1));
+      isThere = attempt true (isAttrs parent && parent ? ${elemAt path (length path - 1)});
+    in if length option == 1 || isThere then path else pathOf (tail option);
+  valueOf = option: at (pathOf option);
+
+  text = value: if isString value then unsafeDiscardStringContext value else null;
+  int = value: if isInt value then value else null;
+  bool = value: if isBool value then value else null;
+  # In a JSON number for a port there is room for 16 bits only.
+  isPort = value: isInt value && value > 0 && value < 65536;
+  ports = value: if isList value then filter isPort value else [ ];
+  texts = value: if isList value then filter (v: v != null) (map text value) else [ ];
+  attrs = value: if isAttrs value then value else { };
+  list = value: if isList value then value else [ ];
+  hasPrefix = prefix: value: substring 0 (builtins.stringLength prefix) value == prefix;
+  keep = names: set: listToAttrs (map (name: { inherit name; value = set.${name}; }) names);
+  filterAttrs = wanted: set: keep (filter (name: wanted set.${name}) (attrNames set)) set;
+
+  # One option, converted; null when missing or throwing.
+  read = convert: option: attempt null (convert (valueOf option));
+  orElse = first: second: if first == null then second else first;
+  yes = option: read bool option == true;
+
+  # --- interfaces ---
+
+  words = value: filter (word: isString word && word != "") (concatMap (split "[ \t\n]+") (texts (toList value)));
+  toList = value: if isList value then value else [ value ];
+  # Whom each of a set of sets names in a field.
+  membersIn = field: option:
+    concatMap (name: attempt [ ] (words ((at (pathOf option ++ [ name ])).${field} or null))) (setsIn (pathOf option));
+  # Whom networkd matches. A pattern is met by the VM's card, or by none. A card that is meant by its address goes by the
+  # name that udev would give it for that; an address of QEMU's kind is the VM's own.
+  networkdInterfaces =
+    let
+      isName = word: match "[A-Za-z0-9_.-]+" word != null;
+      lower = builtins.replaceStrings [ "A" "B" "C" "D" "E" "F" ] [ "a" "b" "c" "d" "e" "f" ];
+      byAddress = word:
+        let bytes = match "(..)[:-](..)[:-](..)[:-](..)[:-](..)[:-](..)" word;
+        in if bytes == null || hasPrefix "52:54:00" word then null
+        else lower ("enx" + builtins.concatStringsSep "" bytes);
+      matched = name:
+        let
+          network = at (pathOf names.networkd.networks ++ [ name ]);
+          by = key: words ((network.matchConfig or { }).${key} or null);
+        in
+        filter isName (by "Name" ++ words (network.name or null))
+        ++ texts (map byAddress (by "MACAddress" ++ by "PermanentMACAddress"));
+    in
+    if yes names.networkd.enable then concatMap (name: attempt [ ] (matched name)) (setsIn (pathOf names.networkd.networks))
+    else [ ];
+  interfaces = unique (concatLists [
+    (attempt [ ] (attrNames (attrs (valueOf names.interfaces))))
+    (membersIn "interfaces" names.bridges)
+    (membersIn "interfaces" names.bonds)
+    (membersIn "interface" names.vlans)
+    (attempt [ ] (words ((attrs (valueOf names.gateway)).interface or null)))
+    networkdInterfaces
+  ]);
+
+  # --- units ---
+
+  conditionText = value:
+    if isBool value then (if value then "true" else "false")
+    else if isString value || isInt value then unsafeDiscardStringContext (toString value)
+    else null;
+  conditionsOf = unitConfig:
+    concatLists (map
+      (name:
+        let
+          value = attempt null unitConfig.${name};
+          written = filter (v: v != null) (map conditionText (if isList value then value else [ value ]));
+        in map (v: "${name}=${v}") written)
+      (filter (hasPrefix "Condition") (attrNames unitConfig)));
+
+  unit = value:
+    let field = convert: fallback: name: attempt fallback (orElse (convert (value.${name} or null)) fallback);
+    in {
+      enable = field bool true "enable";
+      wanted_by = field texts [ ] "wantedBy" ++ field texts [ ] "requiredBy";
+      kind = attempt null (text (value.serviceConfig.Type or null));
+      conditions = attempt [ ] (conditionsOf (attrs (value.unitConfig or { })));
+      description = field text null "description";
+    };
+
+  # The names in a set whose values are sets themselves and do not throw.
+  setsIn = path:
+    filter (name: attempt false (isAttrs (at (path ++ [ name ])))) (attempt [ ] (attrNames (attrs (at path))));
+  # From paths of sets of units, by kind.
+  unitsOf = convert: paths:
+    let
+      of = kind: suffix:
+        let unitAt = name: { name = "${name}.${suffix}"; value = convert (at (paths.${kind} ++ [ name ])); };
+        in map unitAt (setsIn paths.${kind});
+    in listToAttrs (concatLists [
+      (of "services" "service")
+      (of "sockets" "socket")
+      (of "timers" "timer")
+      (of "targets" "target")
+      (of "paths" "path")
+    ]);
+
+  # Projected before it is forced: the list holds attribute sets that may hold packages.
+  mounts =
+    let count = attempt 0 (length (list (valueOf names.mounts)));
+    in filter (mount: mount.where != null) (map
+      (index:
+        let value = elemAt (valueOf names.mounts) index;
+        in unit value // { where = attempt null (text (value.where or null)); })
+      (genList (index: index) count));
+
+  # --- users ---
+
+  # A hash that begins with ! or * is one that no password matches (shadow(5)).
+  unlocks = value: isString value && !(hasPrefix "!" value) && !(hasPrefix "*" value);
+  user = value:
+    let
+      field = convert: fallback: name: attempt fallback (orElse (convert (value.${name} or null)) fallback);
+      file = orElse (field text null "hashedPasswordFile") (field text null "passwordFile");
+      isSet = name: attempt false (unlocks (value.${name} or null));
+      some = name: attempt false (let v = value.openssh.authorizedKeys.${name} or [ ]; in isList v && v != [ ]);
+    in {
+      normal = field bool false "isNormalUser";
+      uid = field int null "uid";
+      group = let group = field text null "group"; in if group == "" then null else group;
+      extra_groups = field texts [ ] "extraGroups";
+      home = field text null "home";
+      create_home = field bool false "createHome";
+      has_password = file != null || isSet "hashedPassword" || isSet "password" || isSet "initialPassword"
+        || isSet "initialHashedPassword";
+      password_file = file;
+      linger = field bool false "linger";
+      has_key = some "keys" || some "keyFiles";
+    };
+  members = option: convert:
+    let
+      path = pathOf option;
+      wanted = name: attempt false ((at (path ++ [ name ])).enable or true == true);
+      member = name: { inherit name; value = convert (at (path ++ [ name ])); };
+    in listToAttrs (map member (filter wanted (setsIn path)));
+
+  # --- ports that an enabled service says it listens on ---
+
+  tcp = option: map (port: { inherit option port; protocol = "tcp"; });
+  # Where `enable` is on, the ports that `found` leads to, without what is none.
+  expected = option: enable: found: tcp option (if yes enable then attempt [ ] (filter isPort found) else [ ]);
+  isOn = set: name: set.${name} or false == true;
+  # The port of `host:port`, in a list; none of a socket's path.
+  portIn = address:
+    let found = if isString address && !(hasPrefix "unix" address) then match ".*:([0-9]{1,5})" address else null;
+    in if found == null then [ ] else numbers found;
+  # Not fromJSON of the text as it is: that refuses a number with a zero before it, and cannot be caught.
+  numbers = map (digits: fromJSON (head (match "0*([0-9]+)" digits)));
+  hostsOf = option:
+    let hosts = attrs (valueOf option);
+    in map (name: { inherit name; host = attrs hosts.${name}; }) (attrNames hosts);
+
+  # `ports` are for the addresses that name none, or for all where there is none.
+  opensshPorts =
+    let
+      usual = list (valueOf names.openssh.ports);
+      addresses = list (valueOf names.openssh.addresses);
+      portsOf = address: if address.port or null == null then usual else [ address.port ];
+    in if addresses == [ ] then usual else concatMap portsOf addresses;
+
+  # What NixOS's nginx module makes of a virtual host. Where nginx has a configuration of its own, it has none of them.
+  nginxPorts =
+    let
+      http = orElse (read int names.nginx.http) 80;
+      https = orElse (read int names.nginx.https) 443;
+      isSocket = address: isString address && hasPrefix "unix:" address;
+      lines = filter (line: isAttrs line && !(isSocket (line.addr or null)));
+      portsOf = { host, ... }:
+        let
+          secure = any (isOn host) [ "addSSL" "forceSSL" "onlySSL" ];
+          # A line that does not say whether it is for TLS is for both.
+          without = ssl: usual: lines:
+            map (line: orElse (line.port or null) usual) (filter (line: line.ssl or null != ssl) lines);
+          by = lines: (if isOn host "onlySSL" then [ ] else without true http lines)
+            ++ (if secure || isOn host "rejectSSL" then without false https lines else [ ]);
+          own = list (host.listen or null);
+          general = list (valueOf names.nginx.listen);
+          named = list (host.listenAddresses or null);
+          addresses = if named == [ ] then list (valueOf names.nginx.addresses) else named;
+        in
+        if own != [ ] then map (line: line.port or null) (lines own)
+        else if general != [ ] then by (lines general)
+        else if addresses != [ ] then by (map (_: { }) (filter (address: !(isSocket address)) addresses))
+        else by [ { } ];
+      isEmpty = option: elem (read text option) [ null "" ];
+      usesHosts = isEmpty names.nginx.own && isEmpty names.nginx.ownHttp;
+    in if usesHosts then concatMap portsOf (hostsOf names.nginx.hosts) else [ ];
+
+  # The addresses of Caddy's sites say where it listens; settings as JSON stand for all of them.
+  caddyPorts =
+    let
+      settings = attrs (valueOf names.caddy.settings);
+      servers = attrs (settings.apps.http.servers or null);
+      global = orElse (read text names.caddy.global) "";
+      # Before there were options for them, ports were set among the global lines.
+      written = key: numbers (concatLists (filter isList (split "${key}[ \t]+([0-9]{1,5})" global)));
+      portOf = key: option: usual: head (written key ++ filter isPort [ (read int option) ] ++ [ usual ]);
+      http = portOf "http_port" names.caddy.http 80;
+      https = portOf "https_port" names.caddy.https 443;
+      # [scheme://]host[:port][/path]. One with a placeholder is known only when Caddy runs.
+      portsOf = address:
+        let
+          found = match "((https?)://)?([[][^]]*]|[^]{}:/[]*)(:([0-9]{1,5}))?(/.*)?" address;
+          scheme = elemAt found 1;
+        in
+        if address == "" || found == null then [ ]
+        else if elemAt found 4 != null then numbers [ (elemAt found 4) ]
+        else if scheme == "http" then [ http ]
+        else [ https ];
+      isSocket = address: hasPrefix "unix/" address || hasPrefix "fd/" address;
+      words = text: filter isString (split "[ ,\t\n]+" text);
+      # Whether a text holds a `bind` to a socket.
+      binds = value: isString value && any isList (split "bind[ \t]+(unix/|fd/)" value);
+      sites = { name, host }:
+        if any isSocket (texts (host.listenAddresses or null)) || binds (host.extraConfig or null) then [ ]
+        else concatMap words (texts ([ (host.hostName or name) ] ++ list (host.serverAliases or null)));
+    in
+    if settings == { } then concatMap portsOf (concatMap sites (hostsOf names.caddy.hosts))
+    else concatMap (name: concatMap portIn (list (servers.${name}.listen or null))) (attrNames servers);
+
+  httpdPorts = concatMap
+    ({ host, ... }:
+      let listen = list (host.listen or null); in
+      if listen != [ ] then map (line: line.port or null) listen
+      else (if isOn host "onlySSL" then [ ] else [ 80 ])
+        ++ (if any (isOn host) [ "onlySSL" "addSSL" "forceSSL" ] then [ 443 ] else [ ]))
+    (hostsOf names.httpd.hosts);
+
+  mysqlPorts =
+    let
+      mysqld = attrs (valueOf names.mysql.mysqld);
+      isOff = key: mysqld ? ${key} && !(elem mysqld.${key} [ false 0 "0" "off" "OFF" ]);
+    in if isOff "skip-networking" || isOff "skip_networking" then [ ] else [ (orElse (mysqld.port or null) 3306) ];
+
+  unique = found: foldl' (done: item: if elem item done then done else done ++ [ item ]) [ ] found;
+  # Services with one port. A protocol that is no network's is one that speaks over a socket.
+  single = option: { enable, port, protocol ? null }:
+    let isSocket = protocol != null && elem (read text protocol) [ "socket" "http+unix" "fcgi+unix" ];
+    in expected option enable (if isSocket then [ ] else [ (valueOf port) ]);
+  servicePorts = concatLists ([
+    (expected "services.openssh" names.openssh.enable opensshPorts)
+    (expected "services.nginx" names.nginx.enable nginxPorts)
+    (expected "services.caddy" names.caddy.enable caddyPorts)
+    (expected "services.httpd" names.httpd.enable httpdPorts)
+    (expected "services.postgresql" names.postgresql.enable
+      (if read text names.postgresql.addresses == "" then [ ] else [ (valueOf names.postgresql.port) ]))
+    (expected "services.mysql" names.mysql.enable mysqlPorts)
+    (expected "services.memcached" names.memcached.enable
+      (if yes names.memcached.socket then [ ] else [ (valueOf names.memcached.port) ]))
+    (expected "services.printing" names.printing.enable (concatMap portIn (list (valueOf names.printing.addresses))))
+    (single "services.grafana" names.grafana)
+    (single "services.prometheus" names.prometheus)
+    (single "services.prometheus.exporters.node" names.nodeExporter)
+    (single "services.gitea" names.gitea)
+    (single "services.forgejo" names.forgejo)
+  ] ++ map redisPort (setsIn (pathOf names.redis)));
+  redisPort = name:
+    let server = field: at (pathOf names.redis ++ [ name field ]);
+    in tcp "services.redis.servers.${name}"
+      (attempt [ ] (filter isPort (if server "enable" == true then [ (server "port") ] else [ ])));
+
+  # --- what could not be read ---
+
+  # Each option by the name by which it is read, those beside an `enable` where it is on or throws: what nobody uses is
+  # not evaluated, since not every error can be caught. What was removed throws by design.
+  asked = value:
+    let isOff = value ? enable && !(yes value.enable) && !(throws (pathOf value.enable)); in
+    if isList value then (if value != [ ] && isString (head value) then [ (pathOf value) ] else concatMap asked value)
+    else if !(isAttrs value) || value.removed or false then [ ]
+    else concatMap asked (if isOff then [ value.enable ] else attrValues value);
+  # Only the outermost value is forced: sets may hold packages, or other things that throw by themselves.
+  throws = path: !(tryEval (let v = at path; in builtins.seq v true)).success;
+  unread = listToAttrs (map
+    (path: { name = builtins.concatStringsSep "." path; value = "throws when it is read"; })
+    (filter throws (asked names)));
+
+  # --- the desktop ---
+
+  displayManagers = filter (manager: yes manager.enable) names.displayManagers;
+  displayManager = if displayManagers == [ ] then null else (head displayManagers).name;
+  # One that offers no Wayland starts the X session of a desktop that has both.
+  isOnlyX = any (manager: manager ? wayland && read bool manager.wayland == false) displayManagers;
+  desktops = unique (
+    map (kind: { inherit (kind) name; type = if isOnlyX then null else kind.type; }) (filter (kind: yes kind.enable) names.desktops)
+    ++ map (option: { name = elemAt (pathOf option) 3; type = "x11"; }) (filter yes names.windowManagers));
+
+  greetd = session: field: if displayManager == "greetd" then read text names.greetd.${session}.${field} else null;
+  isPerson = name: name != null && attempt false ((at (pathOf names.users ++ [ name ])).isNormalUser or false == true);
+  # Who names a person as the greeter's user wants no greeter at all.
+  greeterIsPerson = isPerson (greetd "default_session" "user");
+  autoLogin = orElse (read text names.autoLogin.user)
+    (orElse (greetd "initial_session" "user") (if greeterIsPerson then greetd "default_session" "user" else null));
+  autoLoginOn = displayManager == "greetd" || yes names.autoLogin.enable;
+
+  # home-manager writes a unit as its file is written: { Unit; Service; Install }.
+  userUnit = value:
+    if value ? Unit || value ? Install || value ? Service then
+      let
+        words = v: if isString v then filter isString (split " +" v) else texts v;
+        conditions = attempt { } (attrs (value.Unit or { }));
+      in {
+        enable = true;
+        wanted_by = attempt [ ] (words (value.Install.WantedBy or [ ]) ++ words (value.Install.RequiredBy or [ ]));
+        kind = attempt null (text (value.Service.Type or null));
+        conditions = attempt [ ] (conditionsOf conditions);
+        description = attempt null (text (conditions.Description or null));
+      }
+    else unit value;
+  kinds = [ "services" "sockets" "timers" "targets" "paths" ];
+  homeUnits = name:
+    unitsOf userUnit (listToAttrs (map
+      (kind: { name = kind; value = pathOf names.homes ++ [ name "systemd" "user" kind ]; })
+      kinds));
+
+  desktop =
+    if displayManager == null && desktops == [ ] then null else {
+      display_manager = displayManager;
+      autologin_user = if autoLoginOn then autoLogin else null;
+      # greetd's own sessions are commands, not files.
+      command = if autoLoginOn then orElse (greetd "initial_session" "command") (if greeterIsPerson then greetd "default_session" "command" else null) else null;
+      greeter_command = if greeterIsPerson then null else greetd "default_session" "command";
+      default_session = read text names.defaultSession;
+      sessions_dir = read (data: text (data.desktops.outPath or null)) names.sessions;
+      # What a display manager starts X sessions by. Without a desktop that may have one it is part of no system.
+      session_wrapper =
+        let wrapper = data: let found = data.wrapper or null; in text (if isAttrs found then found.outPath or null else found);
+        in if any (kind: kind.type != "wayland") desktops then read wrapper names.sessions else null;
+      inherit desktops;
+      portal = yes names.portal;
+      xwayland = read bool names.xwayland;
+      plymouth = yes names.plymouth;
+    };
+
+  # --- sound ---
+
+  # Without `audio.enable` it is there for screens; older releases had no such option.
+  pipewireSounds = yes names.pipewire.enable && orElse (read bool names.pipewire.sound) true;
+  pulseaudio = yes names.pulseaudio.enable;
+  scalar = value:
+    if isString value || isInt value || builtins.isFloat value then unsafeDiscardStringContext (toString value)
+    else if isBool value then (if value then "true" else "false") else null;
+  contextProperties =
+    let
+      files = pathOf names.pipewire.files;
+      of = name:
+        let found = attempt { } (let v = at (files ++ [ name "context.properties" ]); in mapAttrs (_: _: null) (attrs v));
+        in filterAttrs (v: v != null) (mapAttrs (key: _: attempt null (scalar (at (files ++ [ name "context.properties" key ])))) found);
+    in foldl' (all: name: all // of name) { } (attempt [ ] (attrNames (attrs (at files))));
+  audio =
+    if !pipewireSounds && !pulseaudio then null else {
+      pipewire = pipewireSounds;
+      pipewire_pulse = pipewireSounds && yes names.pipewire.pulse;
+      wireplumber = pipewireSounds && orElse (read bool names.pipewire.wireplumber) true;
+      system_wide = yes names.pipewire.systemWide || yes names.pulseaudio.systemWide;
+      inherit pulseaudio;
+      rtkit = yes names.rtkit;
+      alsa_persistence = yes names.alsaPersistence;
+      properties = contextProperties;
+    };
+in
+{
+  inherit audio desktop;
+  known = attempt false (isAttrs config && (config ? systemd || config ? networking || config ? users));
+  host_name = let name = read text names.hostName; in if name == "" then null else name;
+  units = unitsOf unit (mapAttrs (_: pathOf) names.units);
+  user_units = unitsOf userUnit (mapAttrs (_: pathOf) names.userUnits);
+  home_units = listToAttrs (map
+    (name: { inherit name; value = homeUnits name; })
+    (attempt [ ] (attrNames (attrs (valueOf names.homes)))));
+  inherit interfaces mounts unread;
+  firewall = read bool names.firewall;
+  open_tcp = attempt [ ] (ports (valueOf names.openTcp));
+  open_udp = attempt [ ] (ports (valueOf names.openUdp));
+  service_ports = unique servicePorts;
+  mutable_users = read bool names.mutableUsers;
+  allow_no_password_login = read bool names.allowNoPasswordLogin;
+  users = members names.users user;
+  groups = members names.groups (group: attempt null (int (group.gid or null)));
+  memory_mib = read int names.memory;
+  cores = read int names.cores;
+  disk_mib = read int names.disk;
+  graphics = read bool names.graphics;
+  revision = read text names.revision;
+  systemd_stage_1 = read bool names.systemdStage1;
+  autologin_user = orElse (read text names.consoleLogin)
+    (if yes names.autoLogin.enable then read text names.autoLogin.user else null);
+}

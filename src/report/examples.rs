@@ -1,0 +1,146 @@
+//! Reports of each kind, for the writers' tests.
+
+use std::time::{Duration, SystemTime};
+
+use crate::failure::Failure;
+use crate::model::*;
+use crate::model::{Accel, CheckId, JailKind, NetworkPolicy};
+
+fn base() -> Report {
+    let mut report = Report::new(".#laptop", SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_464_845));
+    report.target.resolved = "git+file:///home/u/nixos#nixosConfigurations.laptop".to_owned();
+    report.seconds = 41.3;
+    report
+}
+
+fn ran(mut report: Report) -> Report {
+    report.machine = Some(MachineInfo {
+        accelerator: Accel::Tcg,
+        accelerator_reason: Some("/dev/kvm ran 1,000,000 iterations in over 100 ms".to_owned()),
+        transport: TransportKind::VhostUser,
+        jail: JailKind::Namespaces,
+        memory_mib: 1024,
+        cores: 2,
+        network: NetworkPolicy::Off,
+        systemd: Some("257.9".to_owned()),
+        qemu: Some("10.0.2".to_owned()),
+    });
+    report.artifacts = Some("/home/u/nixos/.nixbox/2026-11-23T20-14-05-laptop-812".into());
+    report
+}
+
+/// Passed, with all that may stand beside.
+pub(crate) fn pass() -> Report {
+    let mut report = ran(base());
+    let phases = [(Phase::Evaluate, 2.1), (Phase::Build, 0.4), (Phase::Boot, 21.3), (Phase::Check, 5.0)];
+    report.phases = phases.map(|(phase, seconds)| PhaseTime { phase, seconds }).to_vec();
+    report.phases.push(PhaseTime { phase: Phase::Stop, seconds: 0.09 });
+    let mut allowed = CheckResult::new(CheckId::script("printing"), Status::Fail, "cups.service failed");
+    allowed.allowed = Some("no printer here".to_owned());
+    report.checks = vec![
+        CheckResult::new(CheckId::BootTarget, Status::Pass, "multi-user.target reached").evidence("seconds", 21.3),
+        CheckResult::new(CheckId::BootTime, Status::Warn, "21.3 s to multi-user.target, 20 s wished"),
+        CheckResult::new(CheckId::ServicesFailedUnits, Status::Pass, "no failed unit"),
+        CheckResult::new(CheckId::ServicesPromised, Status::Pass, "all 31 expected units are as expected"),
+        allowed,
+        CheckResult::new(CheckId::UsersLogin, Status::Pass, "u can log in"),
+        CheckResult::new(CheckId::AudioTone, Status::Skip, "no sound server is expected"),
+    ];
+    report.not_tested = vec![
+        NotTested {
+            what: "fwupd.service".to_owned(),
+            why: "ConditionVirtualization=!vm, as on no real machine".to_owned(),
+        },
+        NotTested {
+            what: "disks".to_owned(),
+            why: "a VM has a disk of its own, not those of hardware-configuration.nix".to_owned(),
+        },
+    ];
+    report.notes = vec!["tcg instead of kvm: /dev/kvm ran 1,000,000 iterations in over 100 ms".to_owned()];
+    crate::checks::verdict(&report.checks).decide(&mut report);
+    report.apply = Some("nixos-rebuild switch --flake 'git+file:///home/u/nixos?rev=0123#laptop'".to_owned());
+    report
+}
+
+/// A check failed.
+pub(crate) fn fail() -> Report {
+    let mut report = ran(base());
+    let lines = [
+        "nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)",
+        "nginx[812]: \u{1b}[31mred\u{1b}[0m",
+        "systemd[1]: nginx.service: Failed with result 'exit-code'.",
+    ];
+    report.checks = vec![
+        CheckResult::new(CheckId::BootTarget, Status::Pass, "multi-user.target reached"),
+        CheckResult::new(CheckId::ServicesFailedUnits, Status::Fail, "nginx.service failed: exit code 1")
+            .detail(lines.map(str::to_owned))
+            .evidence("unit", "nginx.service")
+            .hint("another unit listens on tcp 80: httpd.service"),
+        CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nobody listens on tcp 80").evidence("port", 80),
+        CheckResult::new(CheckId::UsersLogin, Status::Pass, "u can log in"),
+    ];
+    report.not_tested = vec![NotTested { what: "disks".to_owned(), why: "a VM has a disk of its own".to_owned() }];
+    crate::checks::verdict(&report.checks).decide(&mut report);
+    report
+}
+
+/// This host cannot.
+pub(crate) fn unknown() -> Report {
+    let mut report = base();
+    report.seconds = 0.035;
+    Failure::host("--accel kvm: /dev/kvm does not open: Permission denied (os error 13)")
+        .hint("add yourself to the group kvm, or leave --accel at auto")
+        .decide(&mut report);
+    report
+}
+
+/// The guest did not come up.
+pub(crate) fn boot_fail() -> Report {
+    let mut report = ran(base());
+    report.machine = None;
+    report.seconds = 120.2;
+    report.checks = vec![CheckResult::new(CheckId::BootTarget, Status::Pass, "the kernel came up")];
+    Failure::new(Exit::Boot, "boot hangs: stuck.service/start has been running for 1 min 31 s")
+        .why("[  *** ] Job stuck.service/start running (1min 31s / no limit)\r\n")
+        .hint("give stuck.service a TimeoutStartSec, or see why it does not end")
+        .decide(&mut report);
+    report
+}
+
+/// nix could not build it.
+pub(crate) fn build_fail() -> Report {
+    let mut report = base();
+    report.seconds = 4.2;
+    let log = (1..=32).map(|line| format!("log line {line}")).collect::<Vec<_>>().join("\n");
+    let error = "error: builder for '/nix/store/x-hello-1.0.drv' failed with exit code 2";
+    Failure::check(CheckId::BuildDerivation, "building hello-1.0 failed: exit code 2")
+        .why(format!("{error}\n{log}"))
+        .decide(&mut report);
+    report
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Report> {
+    vec![pass(), fail(), unknown(), boot_fail(), build_fail()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_before_it_passed_is_flaky() {
+        let mut report = pass();
+        let mut former = fail();
+        former.checks.push(CheckResult::new(CheckId::BootPanic, Status::Fail, "Attempted to kill init"));
+        let checks = report.checks.len();
+        report.passed_after(&former);
+        let flaky: Vec<_> = report.checks.iter().filter(|check| check.flaky).map(|check| check.id.clone()).collect();
+        assert_eq!(flaky, [CheckId::ServicesFailedUnits, CheckId::ServicesPorts, CheckId::BootPanic]);
+        assert_eq!(report.checks.len(), checks + 2, "what a pass does not mention is added");
+        assert!(report.is_flaky() && !former.is_flaky());
+        let mut failed = fail();
+        failed.passed_after(&former);
+        assert!(!failed.is_flaky());
+    }
+}

@@ -1,0 +1,462 @@
+//! What is asked of a guest, and how the answers become a judgement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::boot::{self, ComeUp};
+use super::desktop::{See, Watch, linger};
+use super::idle::IdleDetector;
+use super::sound::Hear;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::checks::{self, BootFailure, Context, End, Judgement, Observations, Plan};
+use crate::config::DEFAULT_SCRIPT_DEADLINE;
+use crate::event::Events;
+use crate::failure::Result;
+use crate::guest::facts::{Facts, Network};
+use crate::guest::shell::Script;
+use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
+use crate::machine::{Ears, Machine, Screen};
+use crate::model::{Accel, CheckId, artifact};
+use crate::nix::expectations::Expectations;
+use crate::report::artifacts::Artifacts;
+
+/// How many of the console's last lines are judged.
+const CONSOLE_LINES: usize = 400;
+/// How long a guest that did not come up is tried to be looked into: where it answers at all it answers soon.
+const LAST_LOOK: Duration = Duration::from_secs(20);
+/// Most of the journal's text that is kept, in bytes.
+const JOURNAL_LIMIT: usize = 8 << 20;
+/// How long the journal's text may take to come.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
+/// How much longer than its restart takes a service that failed only once is given, with hardware virtualisation.
+const SECOND_TRY: Duration = Duration::from_secs(30);
+/// The longest that a guest which is at work may take for an address and a route, with hardware virtualisation: its card
+/// may still have to be found.
+const LEASE: Duration = Duration::from_secs(20);
+/// Between two looks at the network while a lease is waited for.
+const LEASE_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest that a service may take after the boot until it listens, with hardware virtualisation.
+const LISTENS: Duration = Duration::from_secs(60);
+/// How long a guest may do nothing before what has not come by then is taken for what never will.
+const IDLE: Duration = Duration::from_secs(5);
+/// Between two looks at who listens. Nothing tells of a socket that somebody begins to listen on.
+const LISTENS_INTERVAL: Duration = Duration::from_millis(250);
+/// Between two attempts of a request or a script.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
+const RESOLVED: &str = "example.org";
+
+/// A look into a guest that came up, or at what is left of one that did not.
+pub(super) struct Probe<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) accel: Accel,
+    pub(super) memory_mib: u64,
+    pub(super) no_router: bool,
+    pub(super) events: &'a Events,
+    pub(super) artifacts: Option<&'a Artifacts>,
+    /// The screen, where a desktop is to be looked at.
+    pub(super) watch: Option<&'a Watch>,
+    /// A person sits in front of it, whose pointer and keys are not to be used.
+    pub(super) person: bool,
+}
+
+/// What a verdict rests on.
+#[derive(Serialize)]
+struct Judged<'a> {
+    expectations: &'a Expectations,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observations: Option<&'a Observations>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_failure: Option<&'a BootFailure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<&'a Context>,
+}
+
+/// What was seen of a guest.
+pub(super) struct Probed {
+    /// What the checks say.
+    pub(super) judgement: Judgement,
+    /// The version of its systemd, when it could be asked.
+    pub(super) systemd: Option<String>,
+    /// Since when the screen showed the session's steady picture.
+    pub(super) painted: Option<Instant>,
+}
+
+impl Probe<'_> {
+    /// Probes, keeps the evidence, judges.
+    ///
+    /// # Errors
+    /// This host's: the machine or the way into it broke while it was looked at.
+    pub(super) async fn at(&self, machine: &mut Machine, guest: &Guest, come_up: ComeUp) -> Result<Probed> {
+        let seen = match come_up {
+            ComeUp::Up => match self.judge(machine, guest).await? {
+                Ok(seen) => seen,
+                Err(end) => self.judge_boot_failure(machine, guest, end, None, 0.0).await,
+            },
+            ComeUp::NotUp { end, status, seconds } => {
+                self.judge_boot_failure(machine, guest, end, status, seconds).await
+            }
+            ComeUp::Crashed(failure) | ComeUp::Host(failure) => return Err(failure),
+        };
+        // A guest that could not be asked has no journal to give; the console says it all.
+        self.evidence(machine, seen.systemd.as_ref().map(|_| guest)).await;
+        Ok(seen)
+    }
+
+    /// A guest that is up. The inner error: it went away while it was looked at.
+    async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, End>> {
+        let (screen, capture, ears) = (machine.screen().clone(), machine.sound_file(), machine.ears().clone());
+        let delay = machine.delay().clone();
+        let look = async {
+            let (observations, seen_at) = self.look(guest).await?;
+            let now_us = observations.first.now_us;
+            let (observations, painted) = self.desktop(guest, observations, screen).await;
+            let observations = self.lingering(guest, observations).await;
+            let observations = self.sound(guest, observations, &capture, &ears).await;
+            Ok((observations, painted, delay.taken(now_us, seen_at)))
+        };
+        let (observations, painted, delay) = tokio::select! {
+            observations = look => observations?,
+            fate = boot::gone(machine, self.accel) => return fate.map(Err),
+        };
+        let observations = Observations { console: machine.console().tail(CONSOLE_LINES), ..observations };
+        let context = Context {
+            accelerator: self.accel,
+            network: self.plan.settings.machine.network.unwrap_or_default(),
+            no_router: self.no_router,
+            memory_mib: Some(self.memory_mib),
+            host_resolves: None,
+            delay,
+        };
+        if let Some(note) = checks::contention::note(&context.delay) {
+            self.events.note(note);
+        }
+        let expectations = &self.plan.expectations;
+        self.keep_facts(&Judged {
+            expectations,
+            observations: Some(&observations),
+            boot_failure: None,
+            context: Some(&context),
+        });
+        let systemd = Some(observations.now().manager.version.clone()).filter(|version| !version.is_empty());
+        Ok(Ok(Probed { judgement: checks::judge(self.plan, &observations, &context), systemd, painted }))
+    }
+
+    /// The first look, when that was, and another one when something has not settled yet.
+    async fn look(&self, guest: &Guest) -> Result<(Observations, Instant)> {
+        self.events.doing("looking at units, journal, network, users");
+        let wanted = self.wanted();
+        let patience = self.limits().patience;
+        guest.warm(patience).await.map_err(|error| boot::closed(&error))?;
+        self.ports(guest).await;
+        let seen_at = Instant::now();
+        let first = guest.look(&wanted, &self.limits()).await;
+        let mut later: Option<Facts> = None;
+        let settle = self.plan.settings.settle;
+        // No longer than the first look asked for: what is restarted for ever never settles.
+        let now = Instant::now();
+        let settled = checks::settle_needed(self.plan, &first, settle).map(|wait| now + wait);
+        let recovered = settled.map(|settled| settled + SECOND_TRY.mul_f64(self.scale()));
+        let leased = checks::lease_needed(&first, self.no_router).map(|wait| now + wait);
+        let before = |end: Option<Instant>| end.is_some_and(|end| Instant::now() < end);
+        loop {
+            let facts = later.as_ref().unwrap_or(&first);
+            let settles = || before(settled) || before(recovered) && checks::may_recover(facts, settle);
+            if let Some(wait) = checks::settle_needed(self.plan, facts, settle).filter(|_| settles()) {
+                self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
+                tokio::time::sleep(wait).await;
+                later = Some(self.look_again(guest, &wanted, &first).await);
+            } else {
+                break;
+            }
+        }
+        if let Some(leased) = leased {
+            let facts = later.take().unwrap_or_else(|| first.clone());
+            later = Some(self.lease(guest, facts, leased).await);
+        }
+        if let Some(facts) = &mut later
+            && checks::may_recover(&first, settle)
+        {
+            self.ask_again(guest, &wanted, facts).await;
+        }
+        if leased.is_some()
+            && let Some(facts) = &mut later
+        {
+            // Without an address no name could be resolved.
+            facts.network.resolves = guest.resolve(wanted.resolve.as_deref(), &self.limits()).await.unwrap_or(None);
+        }
+        Ok((Observations { first, later, ..Observations::default() }, seen_at))
+    }
+
+    /// Waits for an address and a route, which change nothing else: until `due`, and on while the guest is at work.
+    async fn lease(&self, guest: &Guest, mut facts: Facts, due: Instant) -> Facts {
+        let longest = due.max(Instant::now() + LEASE.mul_f64(self.scale()));
+        let limits = self.limits();
+        let mut idle = IdleDetector::probed();
+        while checks::lease_awaited(&facts, self.no_router) {
+            let has_rested = idle.observe(guest.worked(limits.patience).await.ok()) >= IDLE;
+            let now = Instant::now();
+            if now >= longest || now >= due && has_rested {
+                break;
+            }
+            self.events.doing("waiting for the network's address");
+            tokio::time::sleep(LEASE_INTERVAL).await;
+            if let Ok(network) = guest.network(&limits).await {
+                if network.addresses != facts.network.addresses {
+                    // What follows an address, a route, follows from here.
+                    idle = IdleDetector::probed();
+                }
+                facts.network = network;
+            }
+        }
+        facts
+    }
+
+    /// Waits until somebody listens on all ports that are asked for, as long as that may come.
+    async fn ports(&self, guest: &Guest) {
+        if self.plan.ports.is_empty() && self.plan.http.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + LISTENS.mul_f64(self.scale());
+        let limits = self.limits();
+        let mut idle = IdleDetector::probed();
+        loop {
+            let Ok((listeners, units)) = guest.listening(&limits).await else { return };
+            if !checks::port_awaited(self.plan, &listeners, &units)
+                || idle.observe(guest.worked(limits.patience).await.ok()) >= IDLE
+                || Instant::now() >= deadline
+            {
+                return;
+            }
+            self.events.doing("waiting until the expected ports are listened on");
+            tokio::time::sleep(LISTENS_INTERVAL).await;
+        }
+    }
+
+    /// The desktop, where one is expected, and what became of the rest while it was waited for.
+    /// Since when it was painted, too.
+    async fn desktop(
+        &self,
+        guest: &Guest,
+        observations: Observations,
+        screen: Screen,
+    ) -> (Observations, Option<Instant>) {
+        let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return (observations, None) };
+        let see = See {
+            expectations: &self.plan.expectations,
+            desktop,
+            facts: observations.now(),
+            watch,
+            screen,
+            patience: self.limits().patience,
+            scale: self.scale(),
+            events: self.events,
+            artifacts: self.artifacts,
+            person: self.person,
+        };
+        if checks::desktop::failed_manager(self.plan, observations.now()).is_some() {
+            // There is no desktop to look at; it may have been said why.
+            let heard = see.hear(guest).await;
+            return (Observations { desktop: Some(heard), ..observations }, None);
+        }
+        let (seen, painted) = see.see(guest).await;
+        let later = self.look_again(guest, &self.wanted(), &observations.first).await;
+        (Observations { desktop: Some(seen), later: Some(later), ..observations }, painted)
+    }
+
+    /// The managers of those who linger, where there is no desktop to look at.
+    async fn lingering(&self, guest: &Guest, observations: Observations) -> Observations {
+        let mut lingering = Vec::new();
+        for name in checks::desktop::lingering(&self.plan.expectations) {
+            let account = observations.now().accounts.iter().find(|account| account.name == name);
+            if let Some(account) = account.filter(|_| self.plan.has(CheckId::DesktopUnits)) {
+                self.events.doing(format!("looking at the units of {name}"));
+                lingering.push(linger(guest, &self.plan.expectations, account, self.limits().patience).await);
+            }
+        }
+        Observations { lingering, ..observations }
+    }
+
+    /// Sound, where it is expected.
+    async fn sound(
+        &self,
+        guest: &Guest,
+        observations: Observations,
+        capture: &std::path::Path,
+        ears: &Ears,
+    ) -> Observations {
+        let Some(audio) = self.plan.audio() else { return observations };
+        let hear = Hear {
+            expectations: &self.plan.expectations,
+            audio,
+            plays: self.plan.has(CheckId::AudioTone),
+            records: self.plan.has(CheckId::AudioMicrophone),
+            ears,
+            facts: observations.now(),
+            capture,
+            scale: self.scale(),
+            events: self.events,
+            artifacts: self.artifacts,
+        };
+        let sound = hear.hear(guest).await;
+        // A server of PID 1's is started by who speaks to it first.
+        let later = if audio.system_wide {
+            Some(self.look_again(guest, &self.wanted(), &observations.first).await)
+        } else {
+            observations.later
+        };
+        Observations { sound: Some(sound), later, ..observations }
+    }
+
+    /// Another look, at what may have changed by itself.
+    async fn look_again(&self, guest: &Guest, wanted: &Wanted, first: &Facts) -> Facts {
+        // What was asked for once (requests, scripts, timers) is not done again.
+        let again = Wanted { units: wanted.units.clone(), system_bus: true, ..Wanted::default() };
+        let later = guest.look(&again, &self.limits()).await;
+        let network = Network { resolves: first.network.resolves, ..later.network };
+        let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
+        Facts { network, http, scripts, timers, ..later }
+    }
+
+    /// Asks once more what was asked between two tries of a service, and got no good answer: that is no answer of who is
+    /// up by now.
+    async fn ask_again(&self, guest: &Guest, wanted: &Wanted, facts: &mut Facts) {
+        let (mut http, mut scripts) = (wanted.http.clone(), wanted.scripts.clone());
+        http.retain(|id, request| facts.http.get(id).is_some_and(|answer| !request.is_good(answer)));
+        scripts.retain(|id, script| facts.scripts.get(id).is_some_and(|outcome| !script.is_good(outcome)));
+        if http.is_empty() && scripts.is_empty() {
+            return;
+        }
+        self.ports(guest).await;
+        let again = Wanted { http, scripts, units: wanted.units.clone(), system_bus: true, ..Wanted::default() };
+        let mut later = guest.look(&again, &self.limits()).await;
+        for (id, answer) in &facts.http {
+            later.http.entry(id.clone()).or_insert_with(|| answer.clone());
+        }
+        for (id, outcome) in &facts.scripts {
+            later.scripts.entry(id.clone()).or_insert_with(|| outcome.clone());
+        }
+        later.network.resolves = facts.network.resolves;
+        later.timers = std::mem::take(&mut facts.timers);
+        *facts = later;
+    }
+
+    async fn judge_boot_failure(
+        &self,
+        machine: &Machine,
+        guest: &Guest,
+        end: End,
+        status: Option<String>,
+        seconds: f64,
+    ) -> Probed {
+        // After a panic or a power-off nobody is there to answer.
+        let look = match end {
+            End::Deadline => {
+                let look = async {
+                    guest.warm(LAST_LOOK).await.ok()?;
+                    let seen_at = Instant::now();
+                    let wanted = Wanted { units: self.wanted().units, ..Wanted::default() };
+                    Some((guest.look(&wanted, &self.limits()).await, seen_at))
+                };
+                tokio::time::timeout(LAST_LOOK * 2, look).await.ok().flatten()
+            }
+            _ => None,
+        };
+        let (now_us, seen_at) = look.as_ref().map_or((0, Instant::now()), |(facts, at)| (facts.now_us, *at));
+        let delay = machine.delay().taken(now_us, seen_at);
+        let facts = look.map(|(facts, _)| facts);
+        let evidence = BootFailure {
+            end,
+            console_tail: machine.console().tail(CONSOLE_LINES),
+            status,
+            facts,
+            seconds,
+            accelerator: self.accel,
+            delay,
+        };
+        let expectations = &self.plan.expectations;
+        self.keep_facts(&Judged { expectations, observations: None, boot_failure: Some(&evidence), context: None });
+        let systemd = evidence.facts.as_ref().map(|facts| facts.manager.version.clone());
+        Probed { judgement: checks::judge_boot_failure(self.plan, &evidence), systemd, painted: None }
+    }
+
+    /// Screen and journal, as they are at the verdict.
+    async fn evidence(&self, machine: &Machine, guest: Option<&Guest>) {
+        let Some(artifacts) = self.artifacts else { return };
+        let screen = artifacts.file(artifact::SCREEN);
+        let journal = async { Some(guest?.journal_text(JOURNAL_LIMIT, JOURNAL_PATIENCE).await) };
+        let (screen, journal) = tokio::join!(machine.screenshot(&screen), journal);
+        if let Err(error) = screen {
+            self.events.note(format!("no picture of the screen: {error}"));
+        }
+        if let Some(film) = self.watch.and_then(Watch::gif)
+            && let Err(error) = artifacts.keep(artifact::FILM, &film)
+        {
+            self.events.note(format!("the film was not kept: {error}"));
+        }
+        let kept = journal.map(|journal| match journal {
+            Ok(text) => artifacts.keep(artifact::JOURNAL, &text).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        });
+        if let Some(Err(error)) = kept {
+            self.events.note(format!("the journal was not kept: {error}"));
+        }
+    }
+
+    /// What was judged, so that a verdict can be understood and judged again (`tests/facts.rs` reads the same).
+    fn keep_facts(&self, judged: &Judged<'_>) {
+        let Some(artifacts) = self.artifacts else { return };
+        let kept = serde_json::to_vec_pretty(judged).map_err(|error| error.to_string());
+        let kept = kept.and_then(|text| artifacts.keep(artifact::FACTS, &text).map_err(|error| error.to_string()));
+        if let Err(error) = kept {
+            self.events.note(format!("the facts were not kept: {error}"));
+        }
+    }
+
+    /// What bounds a look.
+    fn limits(&self) -> Limits {
+        let limits = Limits::default();
+        Limits { patience: limits.patience.mul_f64(self.scale().max(1.0)), ..limits }
+    }
+
+    /// What deadlines meant for hardware virtualisation are multiplied by.
+    fn scale(&self) -> f64 {
+        self.accel.time_scale()
+    }
+
+    /// What the plan needs to know.
+    fn wanted(&self) -> Wanted {
+        let plan = self.plan;
+        let http = plan.http.iter().map(|(id, request)| {
+            let what = Request {
+                method: request.method.0.clone(),
+                deadline: request.deadline().mul_f64(self.scale()),
+                ..Request::new(request.url.0.clone())
+            };
+            let (retries, request) = (request.retries.0, request.clone());
+            let good: Good<_> = Arc::new(move |answer: &_| checks::is_answered(&request, answer));
+            (id.clone(), Attempts { what, retries, pause: RETRY_PAUSE, good: Some(good) })
+        });
+        let scripts = plan.scripts.iter().map(|(id, script)| {
+            let what = Script {
+                user: script.user.as_ref().map(|user| user.0.clone()),
+                deadline: script.deadline().mul_f64(self.scale()),
+                ..Script::new(script.run.0.clone())
+            };
+            let (retries, script) = (script.retries.0, script.clone());
+            let good: Good<_> = Arc::new(move |outcome: &_| checks::is_as_expected(&script, outcome));
+            (id.clone(), Attempts { what, retries, pause: RETRY_PAUSE, good: Some(good) })
+        });
+        Wanted {
+            units: plan.units.iter().cloned().collect(),
+            http: http.collect(),
+            scripts: scripts.collect(),
+            timers: plan.timers.clone(),
+            timer_deadline: DEFAULT_SCRIPT_DEADLINE.mul_f64(self.scale()),
+            resolve: plan.resolve.then(|| RESOLVED.to_owned()),
+            system_bus: true,
+        }
+    }
+}
