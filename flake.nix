@@ -97,7 +97,8 @@
 
       overlays.default = final: _: { nixbox = nixbox final; };
 
-      # `nix flake init -t nixbox#gnome`; `nixbox init gnome` writes the same.
+      # `nix flake init -t nixbox#gnome`; `nixbox init gnome` writes the same. tests/templates.rs composes them from
+      # flake-templates/parts.
       templates =
         lib.mapAttrs
           (name: description: {

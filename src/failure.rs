@@ -1,7 +1,11 @@
 //! Why a run ended without checks being judged: what, why, what to do, where the log is, and the exit code.
+//!
+//! This is what is shown at the edge. Inside, errors are `anyhow`'s where they are only passed on, and typed where a
+//! caller matches on them; [`Failure::because`] takes either and keeps it as the source.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::model::{CheckId, Exit, Report, Stage, Verdict};
 
@@ -20,12 +24,26 @@ pub struct Failure {
     pub hint: Option<String>,
     /// Where the whole story is.
     pub log: Option<PathBuf>,
+    /// The error behind it, where there is one.
+    pub(crate) source: Option<Source>,
 }
+
+/// An error that is shared by the copies of a failure. Two failures that say the same are equal, whatever is behind them.
+#[derive(Debug, Clone)]
+pub(crate) struct Source(Arc<anyhow::Error>);
+
+impl PartialEq for Source {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Source {}
 
 impl Failure {
     /// A failure with an exit code and what did not work.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, check: None, what: what.into(), why: None, hint: None, log: None }
+        Self { exit, check: None, what: what.into(), why: None, hint: None, log: None, source: None }
     }
 
     /// The caller's mistake: exit 2.
@@ -81,6 +99,15 @@ impl Failure {
         self
     }
 
+    /// Adds the error behind it: its chain is the reason.
+    #[must_use]
+    pub fn because(mut self, error: impl Into<anyhow::Error>) -> Self {
+        let error = error.into();
+        self.why = Some(format!("{error:#}"));
+        self.source = Some(Source(Arc::new(error)));
+        self
+    }
+
     /// Adds the advice.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -118,7 +145,11 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source.0 as &(dyn std::error::Error + 'static))
+    }
+}
 
 /// What a stage returns.
 pub type Result<T> = std::result::Result<T, Failure>;
@@ -128,6 +159,16 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+
+    #[test]
+    fn the_error_behind_it_is_kept() {
+        use std::error::Error as _;
+
+        let error = anyhow::Error::new(std::io::Error::other("no space")).context("write the disk");
+        let failure = Failure::host("the machine could not be started").because(error);
+        assert_eq!(failure.why.as_deref(), Some("write the disk: no space"));
+        assert_eq!(failure.source().unwrap().source().unwrap().to_string(), "no space");
+    }
 
     #[test]
     fn a_failure_says_the_verdict_and_the_stage() {

@@ -1,7 +1,8 @@
 //! `nixbox init`: the files of a template, written into a directory that has none of them yet.
 //!
 //! The templates are complete flakes (`flake-templates/`), the same that `nix flake init -t` copies; they are embedded,
-//! so that this works without the network. Git is looked for, not run: what is tracked is the user's to say.
+//! so that this works without the network. What they share stands once, in `flake-templates/parts/`, from which
+//! `tests/templates.rs` composes them. Git is looked for, not run: what is tracked is the user's to say.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write};

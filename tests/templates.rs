@@ -1,6 +1,11 @@
 //! The templates of `nixbox init`: real nix evaluates each for every host, over a stand-in for nixpkgs that refuses an
 //! option or package that is not on the list of those that were looked up (tests/templates/options.json); and the
 //! script that starts their machines is run, with what it would start played by others. Needs nix, but for the script.
+//!
+//! The templates share most of their text, which stands once in `flake-templates/parts/`. `nix flake init` copies a
+//! directory of the repository as it is (evaluation makes no directory of several files, and links are copied as
+//! links), so the composed templates are committed, and compared here with what their parts make. To write them again:
+//! `NIXBOX_TEST_RECORD=flake-templates cargo test --test templates`.
 #![expect(clippy::print_stderr, clippy::unwrap_used, reason = "a skipped test says why on screen; a test may panic")]
 
 use std::collections::BTreeSet;
@@ -10,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nixbox::init::TEMPLATES;
+use nixbox::init::{TEMPLATES, Template};
 use serde_json::Value;
 
 fn main() {
@@ -25,6 +30,7 @@ fn main() {
         Trial::test("nix flake init has the same templates", same_templates),
     ];
     trials = trials.into_iter().map(|trial| trial.with_ignored_flag(!has_nix)).collect();
+    trials.push(Trial::test("each template is what its parts make", composed));
     trials.push(Trial::test("each option on the list says where it was looked up", list_is_whole));
     trials.push(Trial::test("the script prefers nixbox", script_prefers_nixbox));
     trials.push(Trial::test("the script takes the fastest accelerator that is there", script_chooses));
@@ -198,8 +204,7 @@ fn same_templates() -> Result<(), Failed> {
         // nix copies all that lies there, nixbox what it has a list of.
         let mut there: Vec<_> = fs::read_dir(path(template.name))?.map(|entry| entry.unwrap().file_name()).collect();
         there.sort();
-        let whole = ["README.md", "configuration.nix", "flake.nix", "nixbox.toml", "vm"];
-        let wanted: &[&str] = if template.name == "existing" { &["vm.nix"] } else { &whole };
+        let wanted: &[&str] = if template.name == "existing" { &["vm.nix"] } else { &WHOLE };
         if there != wanted {
             return Err(format!("{}: {there:?}", template.name).into());
         }
@@ -210,6 +215,51 @@ fn same_templates() -> Result<(), Failed> {
     }
     if path("default") != path("gnome") || answer.as_object().unwrap().len() != TEMPLATES.len() + 1 {
         return Err(format!("{answer:#}").into());
+    }
+    Ok(())
+}
+
+/// The files of a template that is a whole machine.
+const WHOLE: [&str; 5] = ["README.md", "configuration.nix", "flake.nix", "nixbox.toml", "vm"];
+
+/// A file of a template, composed: its own text, else that of the desktops, else that of all; each line `# <NAME/>` in
+/// it replaced by what stands between `# <NAME>` and `# </NAME>` in the shared file, and `@name@` by the template's.
+fn compose(template: &Template, file: &str) -> String {
+    let part = |of: &str| fs::read_to_string(root().join("flake-templates/parts").join(of).join(file));
+    let own = part(template.name).or_else(|_| part("desktop")).or_else(|_| part("shared")).unwrap();
+    let section = |name: &str| {
+        let shared = part("shared").unwrap();
+        let (_, rest) = shared.split_once(&format!("# <{name}>\n")).unwrap();
+        let (text, _) = rest.split_once(&format!("# </{name}>\n")).unwrap();
+        text.trim_end().to_owned()
+    };
+    let line = |line: &str| match line.trim().strip_prefix("# <").and_then(|line| line.strip_suffix("/>")) {
+        Some(name) => section(name) + "\n",
+        None => format!("{line}\n"),
+    };
+    let title = template.about.split(',').next().unwrap();
+    own.lines().map(line).collect::<String>().replace("@name@", template.name).replace("@title@", title)
+}
+
+fn composed() -> Result<(), Failed> {
+    let record = std::env::var_os("NIXBOX_TEST_RECORD").map(PathBuf::from);
+    let whole = TEMPLATES.iter().filter(|template| template.name != "existing");
+    for (template, file) in whole.flat_map(|template| WHOLE.map(|file| (template, file))) {
+        let place = Path::new(template.name).join(file);
+        let text = compose(template, file);
+        if let Some(record) = &record {
+            fs::create_dir_all(record.join(template.name))?;
+            fs::write(record.join(&place), text)?;
+            let mode = if file == "vm" { 0o755 } else { 0o644 };
+            fs::set_permissions(record.join(&place), fs::Permissions::from_mode(mode))?;
+        } else if fs::read_to_string(root().join("flake-templates").join(&place)).ok() != Some(text) {
+            let place = place.display();
+            return Err(format!(
+                "flake-templates/{place} differs from its parts: edit flake-templates/parts, then \
+                 NIXBOX_TEST_RECORD=flake-templates cargo test --test templates"
+            )
+            .into());
+        }
     }
     Ok(())
 }
@@ -331,7 +381,7 @@ fn script_cleans_up() -> Result<(), Failed> {
     let output = script.run(&[("PATH", &format!("{}:/bin", script.at("bin").display()))]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     let has_nix = ["/bin/nix", "/usr/bin/nix"].iter().any(|path| Path::new(path).exists());
-    if !has_nix && (output.status.code() != Some(1) || !told.contains("nix is not there")) {
+    if !has_nix && (output.status.code() != Some(1) || !told.contains("nix is not installed")) {
         return Err(format!("{:?}: {told}", output.status).into());
     }
     Ok(())

@@ -1,16 +1,16 @@
-# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` shows the machine
-# and `nixbox try` says whether it still works.
+# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` starts the machine
+# in a VM and `nixbox try .#vm` checks that it still works.
 { pkgs, ... }:
 {
   networking.hostName = "audio";
 
-  # rtkit gives sound the priority that it asks for: without it, a busy machine crackles.
+  # rtkit gives PipeWire real-time priority: without it, sound crackles on a busy machine.
   security.rtkit.enable = true;
 
   services.pipewire = {
     enable = true;
 
-    # Whatever a program speaks ends up in the same place.
+    # ALSA, PulseAudio and JACK programs all play through PipeWire.
     alsa = {
       enable = true;
       support32Bit = pkgs.stdenv.hostPlatform.isx86_64; # games
@@ -18,13 +18,13 @@
     pulse.enable = true;
     jack.enable = true;
 
-    # The session manager: which card is used, how loud, and where a stream goes.
+    # The session manager: selects the card, sets the volume and routes the streams.
     wireplumber = {
       enable = true;
       extraConfig."10-awake"."monitor.alsa.rules" = [
         {
           matches = [ { "node.name" = "~alsa_output.*"; } ];
-          # A card that falls asleep after a pause swallows the beginning of the next sound.
+          # A card that was suspended swallows the beginning of the next sound.
           actions.update-props."session.suspend-timeout-seconds" = 0;
         }
       ];
@@ -38,19 +38,19 @@
         48000
         96000
       ];
-      # Frames at a time: fewer is prompter, more is safer. 1024 at 48000 Hz are 21 ms.
+      # Frames per cycle: fewer means less latency, more means fewer dropouts. 1024 at 48000 Hz are 21 ms.
       "default.clock.quantum" = 1024;
       "default.clock.min-quantum" = 64;
     };
   };
 
-  # pw-top and wpctl come with PipeWire; these are pactl, and aplay, amixer and speaker-test.
+  # pw-top and wpctl come with PipeWire; these add pactl, aplay, amixer and speaker-test.
   environment.systemPackages = [
     pkgs.pulseaudio
     pkgs.alsa-utils
   ];
 
-  # You. The password holds until the first `passwd`; everybody can read it here, so change it on a real computer.
+  # Your user. The password is valid until the first `passwd`; anyone can read it here: change it on a real computer.
   users.users.alice = {
     isNormalUser = true;
     description = "Alice";
@@ -62,8 +62,8 @@
   };
   networking.networkmanager.enable = true;
 
-  # The real computer's disk, which the virtual machine replaces. On that computer `nixos-generate-config
-  # --show-hardware-config` prints what belongs here instead.
+  # The disk of the real computer; the VM has its own. Replace this with what `nixos-generate-config
+  # --show-hardware-config` prints on that computer.
   boot.loader.systemd-boot.enable = true;
   boot.loader.efi.canTouchEfiVariables = true;
   fileSystems."/" = {
@@ -75,16 +75,17 @@
     fsType = "vfat";
   };
 
-  # Of the virtual machine only.
+  # For the VM only.
   virtualisation.vmVariant = {
     virtualisation = {
       memorySize = 1024; # MiB
       cores = 2;
     };
-    # Sound lives in a user's session: in the virtual machine there is one at once.
+    # PipeWire runs in a user's session: the VM starts one at boot.
     services.getty.autologinUser = "alice";
   };
 
-  # The release that this machine began with: it says which format its data have, and stays when nixpkgs moves on.
+  # The release that this machine was installed with: programs keep the data formats of that release. Do not raise it
+  # with nixpkgs.
   system.stateVersion = "26.05";
 }

@@ -1,23 +1,23 @@
-# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` shows the machine
-# and `nixbox try` says whether it still works.
+# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` starts the machine
+# in a VM and `nixbox try .#vm` checks that it still works.
 { lib, pkgs, ... }:
 {
   networking.hostName = "hyprland";
 
   programs.hyprland.enable = true;
 
-  # A login screen of text that starts it.
+  # A text login screen, which starts it.
   services.greetd = {
     enable = true;
     useTextGreeter = true;
     settings.default_session.command = "${lib.getExe pkgs.tuigreet} --time --remember --cmd start-hyprland";
   };
 
-  # The terminal that Hyprland's first configuration opens: Super+Q.
+  # The terminal of Hyprland's default configuration: Super+Q.
   environment.systemPackages = [ pkgs.kitty ];
   programs.firefox.enable = true;
 
-  # Sound, also for programs that speak PulseAudio or ALSA; rtkit lets it run on time on a busy machine.
+  # Sound, also for PulseAudio and ALSA programs; rtkit gives it real-time priority, which a busy machine needs.
   security.rtkit.enable = true;
   services.pipewire = {
     enable = true;
@@ -25,7 +25,7 @@
     pulse.enable = true;
   };
 
-  # You. The password holds until the first `passwd`; everybody can read it here, so change it on a real computer.
+  # Your user. The password is valid until the first `passwd`; anyone can read it here: change it on a real computer.
   users.users.alice = {
     isNormalUser = true;
     description = "Alice";
@@ -37,8 +37,8 @@
   };
   networking.networkmanager.enable = true;
 
-  # The real computer's disk, which the virtual machine replaces. On that computer `nixos-generate-config
-  # --show-hardware-config` prints what belongs here instead.
+  # The disk of the real computer; the VM has its own. Replace this with what `nixos-generate-config
+  # --show-hardware-config` prints on that computer.
   boot.loader.systemd-boot.enable = true;
   boot.loader.efi.canTouchEfiVariables = true;
   fileSystems."/" = {
@@ -50,16 +50,17 @@
     fsType = "vfat";
   };
 
-  # Of the virtual machine only.
+  # For the VM only.
   virtualisation.vmVariant = {
     virtualisation = {
       memorySize = 4096; # MiB
       cores = 2;
-      # A graphics card that Wayland is content with; aarch64 has it by itself.
+      # A graphics card that Wayland compositors work with; on aarch64 it is the default.
       qemu.options = lib.optionals pkgs.stdenv.hostPlatform.isx86_64 [ "-vga virtio" ];
     };
   };
 
-  # The release that this machine began with: it says which format its data have, and stays when nixpkgs moves on.
+  # The release that this machine was installed with: programs keep the data formats of that release. Do not raise it
+  # with nixpkgs.
   system.stateVersion = "26.05";
 }

@@ -1,10 +1,10 @@
-# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` shows the machine
-# and `nixbox try` says whether it still works.
+# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` starts the machine
+# in a VM and `nixbox try .#vm` checks that it still works.
 { ... }:
 {
   networking.hostName = "server";
 
-  # A web server. An open port is written down beside what listens there; SSH opens its own.
+  # A web server. The firewall needs its port; that of SSH is opened by `services.openssh`.
   services.nginx = {
     enable = true;
     virtualHosts.localhost = {
@@ -17,7 +17,7 @@
   };
   networking.firewall.allowedTCPPorts = [ 80 ];
 
-  # You, by key only: put the line of ~/.ssh/id_ed25519.pub here, or nobody gets into a real server.
+  # Your user, by key only: without the line of ~/.ssh/id_ed25519.pub here, a real server admits no login.
   users.users.alice = {
     isNormalUser = true;
     description = "Alice";
@@ -32,8 +32,8 @@
     };
   };
 
-  # The real computer's disk, which the virtual machine replaces. On that computer `nixos-generate-config
-  # --show-hardware-config` prints what belongs here instead.
+  # The disk of the real computer; the VM has its own. Replace this with what `nixos-generate-config
+  # --show-hardware-config` prints on that computer.
   boot.loader.systemd-boot.enable = true;
   boot.loader.efi.canTouchEfiVariables = true;
   fileSystems."/" = {
@@ -45,17 +45,18 @@
     fsType = "vfat";
   };
 
-  # Of the virtual machine only.
+  # For the VM only.
   virtualisation.vmVariant = {
     virtualisation = {
       memorySize = 1024; # MiB
       cores = 1;
-      graphics = false; # its console is the terminal that it is started from
+      graphics = false; # the console is the terminal that starts it
     };
-    # At the console of the virtual machine a password will do.
+    # A password for the console of the VM.
     users.users.alice.initialPassword = "nixos";
   };
 
-  # The release that this machine began with: it says which format its data have, and stays when nixpkgs moves on.
+  # The release that this machine was installed with: programs keep the data formats of that release. Do not raise it
+  # with nixpkgs.
   system.stateVersion = "26.05";
 }

@@ -1,16 +1,16 @@
-# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` shows the machine
-# and `nixbox try` says whether it still works.
+# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` starts the machine
+# in a VM and `nixbox try .#vm` checks that it still works.
 { lib, pkgs, ... }:
 {
   networking.hostName = "sway";
 
-  # With it come a terminal (foot: Super+Return), a launcher (Super+D), a lock and what its configuration calls.
+  # Brings a terminal (foot: Super+Return), a launcher (Super+D), a screen lock and what its default configuration runs.
   programs.sway = {
     enable = true;
     wrapperFeatures.gtk = true;
   };
 
-  # A login screen of text that starts it.
+  # A text login screen, which starts it.
   services.greetd = {
     enable = true;
     useTextGreeter = true;
@@ -19,7 +19,7 @@
 
   programs.firefox.enable = true;
 
-  # Sound, also for programs that speak PulseAudio or ALSA; rtkit lets it run on time on a busy machine.
+  # Sound, also for PulseAudio and ALSA programs; rtkit gives it real-time priority, which a busy machine needs.
   security.rtkit.enable = true;
   services.pipewire = {
     enable = true;
@@ -27,7 +27,7 @@
     pulse.enable = true;
   };
 
-  # You. The password holds until the first `passwd`; everybody can read it here, so change it on a real computer.
+  # Your user. The password is valid until the first `passwd`; anyone can read it here: change it on a real computer.
   users.users.alice = {
     isNormalUser = true;
     description = "Alice";
@@ -39,8 +39,8 @@
   };
   networking.networkmanager.enable = true;
 
-  # The real computer's disk, which the virtual machine replaces. On that computer `nixos-generate-config
-  # --show-hardware-config` prints what belongs here instead.
+  # The disk of the real computer; the VM has its own. Replace this with what `nixos-generate-config
+  # --show-hardware-config` prints on that computer.
   boot.loader.systemd-boot.enable = true;
   boot.loader.efi.canTouchEfiVariables = true;
   fileSystems."/" = {
@@ -52,18 +52,19 @@
     fsType = "vfat";
   };
 
-  # Of the virtual machine only.
+  # For the VM only.
   virtualisation.vmVariant = {
     virtualisation = {
       memorySize = 2048; # MiB
       cores = 2;
-      # A graphics card that Wayland is content with; aarch64 has it by itself.
+      # A graphics card that Wayland compositors work with; on aarch64 it is the default.
       qemu.options = lib.optionals pkgs.stdenv.hostPlatform.isx86_64 [ "-vga virtio" ];
     };
-    # A virtual machine draws without a graphics processor, which Sway has to be told.
+    # The VM has no GPU, and Sway renders in software only where that is allowed.
     programs.sway.extraSessionCommands = "export WLR_RENDERER_ALLOW_SOFTWARE=1";
   };
 
-  # The release that this machine began with: it says which format its data have, and stays when nixpkgs moves on.
+  # The release that this machine was installed with: programs keep the data formats of that release. Do not raise it
+  # with nixpkgs.
   system.stateVersion = "26.05";
 }

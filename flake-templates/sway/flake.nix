@@ -1,8 +1,8 @@
 {
   description = "A NixOS machine, and its virtual machine for Linux and macOS";
 
-  # A release branch: it is mended, and nothing else in it changes. nix writes into flake.lock which state of it was
-  # taken; keep that file in git too, and bring it up to date with `nix flake update`.
+  # A release branch, which only gets fixes. flake.lock pins the commit that is used: keep that file in git too, and
+  # update it with `nix flake update`.
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
 
   outputs =
@@ -11,7 +11,7 @@
       inherit (nixpkgs) lib;
       name = "sway";
 
-      # The machine for a kind of processor, with settings beside those of configuration.nix.
+      # The machine for a system, with settings in addition to those of configuration.nix.
       machine =
         system: settings:
         lib.nixosSystem {
@@ -22,16 +22,16 @@
           ];
         };
 
-      # The virtual machine for a host to start it from. A Mac runs Linux too, of its own kind of processor.
+      # The virtual machine for a host to start. On a Mac the guest is Linux, of the same architecture.
       vm =
         host:
         let
           guest = machine (builtins.replaceStrings [ "darwin" ] [ "linux" ] host) {
-            # QEMU and the script that starts it are the host's.
+            # QEMU and the start script are built for the host.
             virtualisation.vmVariant.virtualisation.host.pkgs = nixpkgs.legacyPackages.${host};
           };
         in
-        # With the configuration beside it: from there nixbox knows what the machine promises.
+        # With its configuration, in which nixbox reads what is expected of the machine.
         guest.config.system.build.vm // { inherit (guest) config; };
 
       forAllHosts = lib.genAttrs [
@@ -42,13 +42,13 @@
       ];
     in
     {
-      # What `nixos-rebuild switch --flake .#sway` makes of a computer.
+      # For a real computer: `nixos-rebuild switch --flake .#sway`.
       nixosConfigurations = {
         ${name} = machine "x86_64-linux" { };
         "${name}-aarch64" = machine "aarch64-linux" { };
       };
 
-      # `nix build .#vm`, `nixbox try .#vm`: the one for the host at hand.
+      # `nix build .#vm`, `nixbox try .#vm`: each host has its own.
       packages = forAllHosts (host: {
         vm = vm host;
       });

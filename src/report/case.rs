@@ -4,6 +4,7 @@
 //! All text here is fit to be shown: wild characters escaped, lines and their number bounded. The writers escape what
 //! means something in their own format, and nothing else.
 
+use std::fmt;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -17,6 +18,8 @@ use crate::text::{bounded, escape, escape_line};
 const LINE: usize = 2000;
 /// Most lines of a case's detail.
 const LINES: usize = 120;
+/// Most lines of it on a page that shows several cases.
+const EXCERPT: usize = 40;
 
 /// A run as a suite.
 #[derive(Debug)]
@@ -82,6 +85,22 @@ pub(super) struct Place {
     pub(super) column: u32,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl From<Verdict> for Kind {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Fail => Self::Fail,
+            Verdict::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl Kind {
     /// For people.
     pub(super) fn word(self) -> &'static str {
@@ -128,6 +147,18 @@ impl Suite {
         self.cases.iter().filter(|case| wanted(case.kind)).count()
     }
 
+    /// The case that this cause is about.
+    pub(super) fn lead(&self, cause: &str) -> Option<&Case> {
+        self.cases.iter().filter(|case| case.kind.weighs()).find(|case| cause.contains(&case.summary))
+    }
+
+    /// The cases, those that failed first.
+    pub(super) fn worst_first(&self) -> Vec<&Case> {
+        let mut cases: Vec<&Case> = self.cases.iter().collect();
+        cases.sort_by_key(|case| case.kind);
+        cases
+    }
+
     /// `17 passed, 1 failed`.
     pub(super) fn tally(&self) -> String {
         let told = [Kind::Pass, Kind::Fail, Kind::Unknown, Kind::Unsure, Kind::Warn, Kind::Allowed, Kind::Skip];
@@ -163,16 +194,18 @@ impl Case {
             place,
         }
     }
+
+    /// The lines that show it, fewer of them: as [`lines`] chooses them.
+    pub(super) fn excerpt(&self) -> Vec<String> {
+        let (head, left_out, tail) = head_and_tail(&self.detail, EXCERPT);
+        head.iter().cloned().chain(left_out).chain(tail.iter().cloned()).collect()
+    }
 }
 
 /// The case of the stage at which a run ended, where no check tells that it did not pass.
 fn ended(report: &Report) -> Option<Case> {
-    let kind = match report.verdict {
-        Verdict::Pass => return None,
-        Verdict::Fail => Kind::Fail,
-        Verdict::Unknown => Kind::Unknown,
-    };
-    if lead(report).is_some_and(|check| Kind::of(check) == kind) {
+    let kind = Kind::from(report.verdict);
+    if kind == Kind::Pass || lead(report).is_some_and(|check| Kind::of(check) == kind) {
         return None;
     }
     let detail = lines(report.detail.iter().flat_map(|detail| detail.lines()));
@@ -262,12 +295,6 @@ pub(super) fn lines<'a>(text: impl IntoIterator<Item = &'a str>) -> Vec<String> 
     kept
 }
 
-/// At most so many of the lines, as [`lines`] chooses them.
-pub(super) fn fewer(all: &[String], most: usize) -> Vec<String> {
-    let (head, left_out, tail) = head_and_tail(all, most);
-    head.iter().cloned().chain(left_out).chain(tail.iter().cloned()).collect()
-}
-
 /// The lines at the beginning and at the end that are shown, and what stands for those between.
 fn head_and_tail<T>(all: &[T], most: usize) -> (&[T], Option<String>, &[T]) {
     if all.len() <= most {
@@ -291,7 +318,7 @@ fn stage_id(stage: Option<Stage>) -> &'static str {
 }
 
 /// A number of seconds that can be written as one.
-fn sane(seconds: f64) -> f64 {
+pub(super) fn sane(seconds: f64) -> f64 {
     if seconds.is_finite() { seconds.clamp(0.0, 1e9) } else { 0.0 }
 }
 

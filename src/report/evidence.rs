@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::model::Report;
 use crate::signal::picture::Picture;
-use crate::text::plain;
+use crate::text::{escape, plain};
 
 /// Largest file that is taken for a picture: a screen of 16 million pixels fits.
 const PICTURE: u64 = 64 << 20;
@@ -79,7 +79,7 @@ impl Evidence {
             let mut bytes = Vec::new();
             (&mut file).take(length).read_to_end(&mut bytes).ok()?;
             let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
-            Some(plain(&text, text.len()).trim_matches('\n').to_owned())
+            Some(escape(plain(&text, text.len()).trim_matches('\n')))
         };
         if size == 0 {
             return None;

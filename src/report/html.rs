@@ -1,19 +1,20 @@
 //! The report as one page that needs nothing else: no network, no script, no file beside it. Pictures, sounds and logs
 //! of the run's directory are in it, within bounds.
 //!
-//! What a guest wrote can run nothing there: all text goes through one function, `Html::text`; markup is
-//! `&'static str`, so that no other string can be taken for it; and the page's own policy (CSP) forbids scripts and
-//! everything from elsewhere.
+//! What a guest wrote can run nothing there: `html!` escapes all but its own literals (the style sheet is the only
+//! `PreEscaped`), control characters are made visible in the page as a whole, and the page's own policy (CSP) forbids
+//! scripts and everything from elsewhere.
 
-use base64::display::Base64Display;
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytesize::ByteSize;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::case::{self, Case, Kind, Suite, line};
 use super::evidence::{Evidence, Log, Shown};
 use super::human::{describe_machine, stage_word};
 use super::text::count;
-use crate::model::{Report, Verdict, artifact};
+use crate::model::{Report, artifact};
 use crate::text::{escape, seconds};
 
 /// Bytes of pictures, films and sounds on a page, before base64 makes a third more of them. Twelve machines with
@@ -23,99 +24,52 @@ const MEDIA: usize = 2000 << 10;
 const PICTURE: usize = 400 << 10;
 /// Bytes of logs and of what shows a check's verdict, on a page.
 const LOGS: usize = 240 << 10;
-/// Most lines that show a check's verdict.
-const LINES: usize = 40;
 
 const STYLE: &str = include_str!("page.css");
+const POLICY: &str = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; \
+                      base-uri 'none'; form-action 'none'";
 
 /// The page.
 pub fn render(reports: &[Report]) -> String {
-    let mut page = Html::default();
-    page.raw(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; media-src data:; \
-         style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>nixbox: ",
-    );
     let headline = case::headline(reports);
-    page.text(&headline).raw("</title>\n<style>\n").raw(STYLE).raw("</style>\n</head>\n<body>\n");
-    page.raw("<a class=\"skip\" href=\"#machines\">Skip to the machines</a>\n<header>\n<p>nixbox</p>\n<h1>");
-    page.text(&headline).raw("</h1>\n");
-    if let Some(first) = reports.first() {
-        page.raw("<p>").text(&line(&first.started)).raw(", by nixbox ").text(&line(&first.nixbox)).raw("</p>\n");
-    }
-    page.raw("</header>\n<main id=\"machines\" tabindex=\"-1\">\n");
-    overview(&mut page, reports);
-    let share = Share { media: MEDIA / reports.len().max(1), logs: LOGS / reports.len().max(1) };
-    for (number, report) in (1..).zip(reports) {
-        machine(&mut page, number, report, share, reports.len() == 1);
-    }
-    page.raw("</main>\n<footer>\n<p>This page needs nothing but itself: it can be kept, sent and read offline.</p>\n");
-    page.raw("</footer>\n</body>\n</html>\n");
-    page.0
-}
-
-/// What a machine may take up, in bytes.
-#[derive(Clone, Copy)]
-struct Share {
-    media: usize,
-    logs: usize,
-}
-
-/// A page that is being written.
-#[derive(Default)]
-struct Html(String);
-
-impl Html {
-    /// Markup of our own.
-    fn raw(&mut self, markup: &'static str) -> &mut Self {
-        self.0.push_str(markup);
-        self
-    }
-
-    /// Anybody's text, between tags or in a quoted attribute.
-    fn text(&mut self, text: &str) -> &mut Self {
-        for c in escape(text).chars() {
-            match escaped(c) {
-                Some(reference) => self.0.push_str(reference),
-                None => self.0.push(c),
+    let page = html! {
+        (DOCTYPE) "\n"
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="referrer" content="no-referrer";
+                title { "nixbox: " (headline) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                a.skip href="#machines" { "Skip to the machines" }
+                header {
+                    p { "nixbox" }
+                    h1 { (headline) }
+                    @if let Some(first) = reports.first() {
+                        p { (line(&first.started)) ", by nixbox " (line(&first.nixbox)) }
+                    }
+                }
+                main #machines tabindex="-1" {
+                    (overview(reports))
+                    @for (number, report) in (1..).zip(reports) {
+                        (machine(number, report, reports.len()))
+                    }
+                }
+                footer { p { "This page needs nothing but itself: it can be kept, sent and read offline." } }
             }
         }
-        self
-    }
-
-    /// A file as the URL that holds it.
-    fn data(&mut self, kind: &'static str, bytes: &[u8]) -> &mut Self {
-        self.raw("data:").raw(kind).raw(";base64,");
-        self.0.push_str(&Base64Display::new(bytes, &STANDARD).to_string());
-        self
-    }
+        "\n"
+    };
+    // No markup of ours has a character that this changes.
+    escape(&page.into_string())
 }
 
-/// What stands for a character that would mean something.
-fn escaped(c: char) -> Option<&'static str> {
-    Some(match c {
-        '&' => "&amp;",
-        '<' => "&lt;",
-        '>' => "&gt;",
-        '"' => "&quot;",
-        '\'' => "&#39;",
-        _ => return None,
-    })
-}
-
-/// The class that colours a verdict, the sign that stands beside its word.
-fn look_of(verdict: Verdict) -> (&'static str, &'static str) {
-    match verdict {
-        Verdict::Pass => ("pass", "✓ "),
-        Verdict::Fail => ("fail", "✗ "),
-        Verdict::Unknown => ("unknown", "? "),
-    }
-}
-
-/// The same of a case.
-fn look_of_case(kind: Kind) -> (&'static str, &'static str) {
+/// The class that colours a verdict, and the sign that stands beside its word.
+fn tone(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Pass => ("pass", "✓ "),
         Kind::Fail => ("fail", "✗ "),
@@ -125,328 +79,342 @@ fn look_of_case(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
-/// A word with its sign, coloured besides.
-fn mark(page: &mut Html, (class, sign): (&'static str, &'static str), word: &str) {
-    page.raw("<span class=\"mark ").raw(class).raw("\"><span aria-hidden=\"true\">").raw(sign).raw("</span>");
-    page.text(word).raw("</span>");
+/// A verdict's word with its sign, coloured besides.
+fn mark(kind: Kind, word: &str) -> Markup {
+    let (class, sign) = tone(kind);
+    html! { span.mark.(class) { span aria-hidden="true" { (sign) } (word) } }
+}
+
+/// A table whose last column is a time; it scrolls by itself where the window is too narrow for it.
+fn table(label: &str, caption: &str, columns: &[&str], rows: &Markup) -> Markup {
+    html! {
+        div.wide role="region" aria-label=(label) tabindex="0" {
+            table {
+                caption.unseen { (caption) }
+                thead { tr { @for column in columns { th scope="col" { (column) } } th.num scope="col" { "Time" } } }
+                tbody { (rows) }
+            }
+        }
+    }
 }
 
 /// All machines in a table.
-fn overview(page: &mut Html, reports: &[Report]) {
-    page.raw("<div class=\"wide\" role=\"region\" aria-label=\"All machines\" tabindex=\"0\">\n<table>\n");
-    page.raw("<caption class=\"unseen\">What was found out about each machine</caption>\n<thead><tr>");
-    page.raw("<th scope=\"col\">Machine</th><th scope=\"col\">Verdict</th><th scope=\"col\">Cause</th>");
-    page.raw("<th scope=\"col\">Checks</th><th scope=\"col\" class=\"num\">Time</th></tr></thead>\n<tbody>\n");
-    for (number, report) in (1..).zip(reports) {
-        let suite = Suite::of(report);
-        page.raw("<tr><th scope=\"row\"><a href=\"#m").text(&number.to_string()).raw("\">");
-        page.text(&suite.name).raw("</a></th><td>");
-        mark(page, look_of(report.verdict), case::verdict_word(report.verdict));
-        page.raw("</td><td class=\"seen\">").text(&case::cause(report).unwrap_or_default());
-        page.raw("</td><td class=\"tally\">").text(&suite.tally());
-        page.raw("</td><td class=\"num\">").text(&seconds(suite.seconds)).raw("</td></tr>\n");
-    }
-    page.raw("</tbody>\n</table>\n</div>\n");
+fn overview(reports: &[Report]) -> Markup {
+    let rows = html! {
+        @for (number, report) in (1..).zip(reports) {
+            @let suite = Suite::of(report);
+            tr {
+                th scope="row" { a href={ "#m" (number) } { (suite.name) } }
+                td { (mark(report.verdict.into(), case::verdict_word(report.verdict))) }
+                td.seen { (case::cause(report).unwrap_or_default()) }
+                td.tally { (suite.tally()) }
+                td.num { (seconds(suite.seconds)) }
+            }
+        }
+    };
+    let columns = ["Machine", "Verdict", "Cause", "Checks"];
+    table("All machines", "What was found out about each machine", &columns, &rows)
 }
 
-fn machine(page: &mut Html, number: usize, report: &Report, share: Share, alone: bool) {
+/// The section of one of so many machines, which takes its part of the page's room.
+fn machine(number: usize, report: &Report, machines: usize) -> Markup {
     let suite = Suite::of(report);
     let evidence = Evidence::of(report);
-    let id = number.to_string();
-    let look = look_of(report.verdict);
-    page.raw("<section class=\"card machine ").raw(look.0).raw("\" id=\"m").text(&id).raw("\" aria-labelledby=\"h");
-    page.text(&id).raw("\">\n<div class=\"top\"><h2 id=\"h").text(&id).raw("\">").text(&suite.name).raw("</h2>");
-    mark(page, look, case::verdict_word(report.verdict));
-    page.raw("<span class=\"took\">");
-    if let Some(stage) = report.stage {
-        page.raw("at ").text(stage_word(stage)).raw(", ");
+    let kind = Kind::from(report.verdict);
+    let mut room = LOGS / machines;
+    html! {
+        section.card.machine.(tone(kind).0) #{ "m" (number) } aria-labelledby={ "h" (number) } {
+            div.top {
+                h2 #{ "h" (number) } { (suite.name) }
+                (mark(kind, case::verdict_word(report.verdict)))
+                span.took {
+                    @if let Some(stage) = report.stage { "at " (stage_word(stage)) ", " }
+                    (seconds(suite.seconds))
+                }
+            }
+            (cause(report, &suite))
+            @if let Some(apply) = &report.apply {
+                h3 { "Apply exactly what was tested" }
+                pre.wrap tabindex="0" { (line(apply)) }
+            }
+            (media(&evidence, MEDIA / machines))
+            (checks(&suite, machines == 1 || kind != Kind::Pass, &mut room))
+            (phases(report))
+            @if !suite.aside.is_empty() {
+                h3 { "Not tested" }
+                ul.plain {
+                    @for (what, why) in &suite.aside {
+                        li { @if !what.is_empty() { strong { (what) } ": " } (why) }
+                    }
+                }
+            }
+            @if !report.notes.is_empty() {
+                h3 { "Notes" }
+                ul.plain { @for note in &report.notes { li { (line(note)) } } }
+            }
+            (facts(report))
+            (logs(&evidence, room))
+        }
     }
-    page.text(&seconds(suite.seconds)).raw("</span></div>\n");
-    why(page, report, &suite);
-    apply(page, report);
-    pictures(page, &evidence, share.media);
-    let mut room = share.logs;
-    checks(page, &suite, alone || report.verdict != Verdict::Pass, &mut room);
-    phases(page, report);
-    list(page, "Not tested", suite.aside.iter().map(|(what, why)| (what.clone(), why.clone())));
-    list(page, "Notes", report.notes.iter().map(|note| (String::new(), line(note))));
-    facts(page, report);
-    logs(page, &evidence, room);
-    page.raw("</section>\n");
 }
 
 /// The cause, what shows it, what to do.
-fn why(page: &mut Html, report: &Report, suite: &Suite) {
-    let Some(cause) = case::cause(report) else { return };
-    page.raw("<p class=\"cause\">").text(&cause).raw("</p>\n");
-    let lead = suite.cases.iter().filter(|case| case.kind.weighs()).find(|case| cause.contains(&case.summary));
-    if let Some(lead) = lead {
-        if let Some(place) = &lead.place {
-            let place = format!("{}:{}:{}", place.file, place.line, place.column);
-            page.raw("<p class=\"faint\">at <code>").text(&place).raw("</code></p>\n");
+fn cause(report: &Report, suite: &Suite) -> Markup {
+    let Some(cause) = case::cause(report) else { return Markup::default() };
+    let lead = suite.lead(&cause);
+    let hint = report.hint.as_deref().or(lead.and_then(|case| case.hint.as_deref()));
+    html! {
+        p.cause { (cause) }
+        @if let Some(lead) = lead {
+            @if let Some(place) = &lead.place { p.faint { "at " code { (place) } } }
+            (excerpt(lead, usize::MAX))
         }
-        shown(page, lead, usize::MAX);
-    }
-    if let Some(hint) = report.hint.as_deref().or(lead.and_then(|case| case.hint.as_deref())) {
-        page.raw("<p class=\"hint\">").text(&line(hint)).raw("</p>\n");
+        @if let Some(hint) = hint { p.hint { (line(hint)) } }
     }
 }
 
-/// The lines that show a case's verdict, as far as there is room. What they took.
-fn shown(page: &mut Html, case: &Case, room: usize) -> usize {
-    let lines = case::fewer(&case.detail, LINES).join("\n");
-    if lines.is_empty() || room == 0 {
-        return 0;
-    }
-    let (head, left_out) = beginning(&lines, room);
-    page.raw("<pre tabindex=\"0\">").text(head);
-    if left_out {
-        page.raw("\n…");
-    }
-    page.raw("</pre>");
-    head.len()
-}
-
-/// The command that applies what was tested.
-fn apply(page: &mut Html, report: &Report) {
-    if let Some(apply) = &report.apply {
-        page.raw("<h3>Apply exactly what was tested</h3>\n<pre class=\"wrap\" tabindex=\"0\">");
-        page.text(&line(apply)).raw("</pre>\n");
+/// The lines that show a case's verdict, as far as so many bytes go.
+fn excerpt(case: &Case, most: usize) -> Markup {
+    let lines = case.excerpt().join("\n");
+    let head = &lines[..fitting(lines.chars(), most)];
+    html! {
+        @if !head.is_empty() {
+            pre tabindex="0" { (head) @if head.len() < lines.len() { "\n…" } }
+        }
     }
 }
 
-/// What was seen and heard.
-fn pictures(page: &mut Html, evidence: &Evidence, mut room: usize) {
-    let named = [
+/// Files of a run's directory by name, each with a title.
+type Files = &'static [(&'static str, &'static str)];
+
+/// What the run's directory holds of screen and sound card, as far as it fits.
+fn media(evidence: &Evidence, mut room: usize) -> Markup {
+    // Of a film and a sound, all is shown or nothing: a part is kept for them.
+    let film = recording(evidence, artifact::FILM, 20, &mut room);
+    let sound = recording(evidence, artifact::SOUND, 50, &mut room);
+    let pictures = pictures(evidence, &mut room);
+    // Where the pictures left more than was kept for them.
+    let film = film.or_else(|| recording(evidence, artifact::FILM, 100, &mut room));
+    let sound = sound.or_else(|| recording(evidence, artifact::SOUND, 100, &mut room));
+    let too_large = evidence.size(artifact::SOUND).filter(|_| sound.is_none());
+    if pictures.is_empty() && film.is_none() && sound.is_none() && too_large.is_none() {
+        return Markup::default();
+    }
+    html! {
+        h3 { "Seen and heard" }
+        div.pictures {
+            @for (name, caption, Shown { png, size: (width, height) }) in &pictures {
+                figure {
+                    img width=(width) height=(height) alt=(caption) src=(data("image/png", png));
+                    figcaption { (caption) " " code { (name) } }
+                }
+            }
+        }
+        @if let Some(film) = &film {
+            // Folded, since it moves and cannot be halted.
+            details {
+                summary { "The way there, as a film " code.faint { (artifact::FILM) } }
+                div.pictures {
+                    figure { img alt="The screen from the machine's start on" src=(data("image/gif", film)); }
+                }
+            }
+        }
+        @if let Some(sound) = &sound {
+            figure {
+                audio controls preload="none" src=(data("audio/wav", sound)) {}
+                figcaption { "What came out of the sound card " code { (artifact::SOUND) } }
+            }
+        }
+        @if let Some(size) = too_large {
+            p.faint {
+                code { (artifact::SOUND) } " (" (ByteSize(size))
+                ") lies with the evidence: it is too large for this page"
+            }
+        }
+    }
+}
+
+/// A film or a sound, if it takes at most so many percent of the room.
+fn recording(evidence: &Evidence, name: &str, percent: usize, room: &mut usize) -> Option<Vec<u8>> {
+    let known = |bytes: &Vec<u8>| bytes.starts_with(b"GIF8") || bytes.starts_with(b"RIFF");
+    let bytes = evidence.bytes(name, (*room * percent / 100) as u64).filter(known)?;
+    *room -= bytes.len();
+    Some(bytes)
+}
+
+/// The pictures by name and caption.
+fn pictures(evidence: &Evidence, room: &mut usize) -> Vec<(&'static str, &'static str, Shown)> {
+    const FILES: Files = &[
         (artifact::SCREEN, "The screen at the verdict"),
         (artifact::SESSION, "The session, once its picture was steady"),
         (artifact::GREETER, "The login screen"),
         (artifact::SPECTROGRAM, "What came out of the sound card: time to the right, pitch upwards, left above right"),
     ];
-    // Of a film and a sound, all is shown or nothing: a part is kept for them.
-    let take = |room: &mut usize, name, percent| {
-        let bytes = evidence.bytes(name, (*room * percent / 100) as u64)?;
-        *room -= bytes.len();
-        [&b"GIF8"[..], b"RIFF"].iter().any(|magic| bytes.starts_with(magic)).then_some(bytes)
-    };
-    let film = take(&mut room, artifact::FILM, 20);
-    let sound = take(&mut room, artifact::SOUND, 50);
-    let there: Vec<_> = named.into_iter().filter(|(name, _)| evidence.size(name).is_some()).collect();
-    let mut figures: Vec<(_, _, Shown)> = Vec::new();
-    for (place, (name, told)) in there.iter().enumerate() {
-        let fair = room / (there.len() - place);
-        let Some(picture) = evidence.picture(name, fair.min(PICTURE)) else { continue };
+    let mut pictures: Vec<(_, _, Shown)> = Vec::new();
+    for (name, caption, share) in present(evidence, FILES) {
+        let Some(picture) = evidence.picture(name, (*room / share).min(PICTURE)) else { continue };
         // A session that has not changed since is the screen once more.
-        if figures.iter().any(|(_, _, shown)| shown.png == picture.png) {
-            continue;
+        if pictures.iter().all(|(_, _, shown)| shown.png != picture.png) {
+            *room -= picture.png.len();
+            pictures.push((name, caption, picture));
         }
-        room -= picture.png.len().min(room);
-        figures.push((*name, *told, picture));
     }
-    // Where the pictures left more than was kept for them.
-    let film = film.or_else(|| take(&mut room, artifact::FILM, 100));
-    let sound = sound.or_else(|| take(&mut room, artifact::SOUND, 100));
-    let silent = if sound.is_none() { evidence.size(artifact::SOUND) } else { None };
-    if figures.is_empty() && film.is_none() && sound.is_none() && silent.is_none() {
-        return;
-    }
-    page.raw("<h3>Seen and heard</h3>\n<div class=\"pictures\">\n");
-    for (name, told, picture) in &figures {
-        let (width, height) = picture.size;
-        page.raw("<figure><img width=\"").text(&width.to_string()).raw("\" height=\"").text(&height.to_string());
-        page.raw("\" alt=\"").text(told).raw("\" src=\"").data("image/png", &picture.png).raw("\"><figcaption>");
-        page.text(told).raw(" <code>").text(name).raw("</code></figcaption></figure>\n");
-    }
-    page.raw("</div>\n");
-    if let Some(film) = film {
-        // Folded, since it moves and cannot be halted.
-        page.raw("<details><summary>The way there, as a film <code class=\"faint\">").text(artifact::FILM);
-        page.raw("</code></summary>\n<div class=\"pictures\"><figure><img alt=\"The screen from the machine's start on\" src=\"");
-        page.data("image/gif", &film).raw("\"></figure></div></details>\n");
-    }
-    if let Some(sound) = sound {
-        page.raw("<figure><audio controls preload=\"none\" src=\"").data("audio/wav", &sound).raw("\"></audio>");
-        page.raw("<figcaption>What came out of the sound card <code>")
-            .text(artifact::SOUND)
-            .raw("</code></figcaption></figure>\n");
-    }
-    if let Some(size) = silent {
-        page.raw("<p class=\"faint\"><code>").text(artifact::SOUND).raw("</code> (").text(&ByteSize(size).to_string());
-        page.raw(") lies with the evidence: it is too large for this page</p>\n");
-    }
+    pictures
 }
 
-/// The checks, worst first.
-fn checks(page: &mut Html, suite: &Suite, open: bool, room: &mut usize) {
+/// Those of the files that are there, by name and title, each with the number of those among which the room that is left
+/// is to be shared.
+fn present(evidence: &Evidence, files: Files) -> impl Iterator<Item = (&'static str, &'static str, usize)> {
+    let present: Vec<_> = files.iter().filter(|(name, _)| evidence.size(name) > Some(0)).collect();
+    let shares = (1..=present.len()).rev();
+    present.into_iter().zip(shares).map(|((name, title), share)| (*name, *title, share))
+}
+
+/// A file as the URL that holds it.
+fn data(kind: &str, bytes: &[u8]) -> String {
+    format!("data:{kind};base64,{}", STANDARD.encode(bytes))
+}
+
+/// The checks, worst first. Each takes at most half of the room that is left, so that some remains for the logs.
+fn checks(suite: &Suite, open: bool, room: &mut usize) -> Markup {
     if suite.cases.is_empty() {
-        return;
+        return Markup::default();
     }
-    page.raw("<h3>Checks</h3>\n<details").raw(if open { " open" } else { "" }).raw("><summary>");
-    page.text(&suite.tally()).raw("</summary>\n");
-    page.raw("<div class=\"wide\" role=\"region\" aria-label=\"Checks of ")
-        .text(&suite.name)
-        .raw("\" tabindex=\"0\">\n<table>\n");
-    page.raw("<caption class=\"unseen\">Checks of ").text(&suite.name).raw(", worst first</caption>\n");
-    page.raw(
-        "<thead><tr><th scope=\"col\">Verdict</th><th scope=\"col\">Check</th><th scope=\"col\">What was seen</th>",
-    );
-    page.raw("<th scope=\"col\" class=\"num\">Time</th></tr></thead>\n<tbody>\n");
-    let mut cases: Vec<&Case> = suite.cases.iter().collect();
-    cases.sort_by_key(|case| case.kind);
-    for case in cases {
-        page.raw("<tr><td>");
-        mark(page, look_of_case(case.kind), case.kind.word());
-        page.raw("</td><th scope=\"row\" class=\"id\">")
-            .text(&case.id)
-            .raw("</th><td class=\"seen\">")
-            .text(&case.summary);
-        if case.flaky {
-            page.raw(" <span class=\"faint\">(failed, and then passed)</span>");
+    let mut lines = |case| {
+        let lines = excerpt(case, *room / 2);
+        *room = room.saturating_sub(lines.0.len());
+        lines
+    };
+    let rows = html! {
+        @for case in suite.worst_first() {
+            tr {
+                td { (mark(case.kind, case.kind.word())) }
+                th.id scope="row" { (case.id) }
+                td.seen {
+                    (case.summary)
+                    @if case.flaky { " " span.faint { "(failed, and then passed)" } }
+                    @if !case.detail.is_empty() {
+                        details { summary { (count(case.detail.len(), "line")) } (lines(case)) }
+                    }
+                    @if let Some(hint) = &case.hint { p.hint { (hint) } }
+                }
+                td.num { @if case.seconds > 0.0 { (seconds(case.seconds)) } }
+            }
         }
-        if !case.detail.is_empty() {
-            page.raw("<details><summary>").text(&count(case.detail.len(), "line")).raw("</summary>");
-            // Half of the room is the logs'.
-            *room -= shown(page, case, *room / 2).min(*room);
-            page.raw("</details>");
+    };
+    let label = format!("Checks of {}", suite.name);
+    html! {
+        h3 { "Checks" }
+        details open[open] {
+            summary { (suite.tally()) }
+            (table(&label, &format!("{label}, worst first"), &["Verdict", "Check", "What was seen"], &rows))
         }
-        if let Some(hint) = &case.hint {
-            page.raw("<p class=\"hint\">").text(hint).raw("</p>");
-        }
-        page.raw("</td><td class=\"num\">");
-        if case.seconds > 0.0 {
-            page.text(&seconds(case.seconds));
-        }
-        page.raw("</td></tr>\n");
     }
-    page.raw("</tbody>\n</table>\n</div>\n</details>\n");
 }
 
 /// How long each phase took, one below the other on a common axis.
-fn phases(page: &mut Html, report: &Report) {
-    let sane = |seconds: f64| if seconds.is_finite() { seconds.clamp(0.0, 1e9) } else { 0.0 };
-    let whole: f64 = report.phases.iter().map(|time| sane(time.seconds)).sum();
-    if whole <= 0.0 {
-        return;
-    }
-    page.raw("<h3>Time</h3>\n<ol class=\"phases\">\n");
+fn phases(report: &Report) -> Markup {
+    let times = report.phases.iter().map(|time| (time.phase.label(), case::sane(time.seconds)));
+    let whole: f64 = times.clone().map(|(_, took)| took).sum();
     let mut before = 0.0;
-    for time in &report.phases {
-        let took = sane(time.seconds);
-        page.raw("<li><span>")
-            .text(time.phase.label())
-            .raw("</span><span class=\"track\" aria-hidden=\"true\"><span style=\"");
+    let bars = times.map(|(label, took)| {
         let (left, width) = (before / whole * 100.0, took / whole * 100.0);
-        page.text(&format!("margin-left:min({left:.2}%,100% - 3px);width:{width:.2}%"));
-        page.raw("\"></span></span><span class=\"num\">").text(&seconds(took)).raw("</span></li>\n");
         before += took;
-    }
-    page.raw("</ol>\n");
-}
-
-/// A heading with a list of `what: why` below it.
-fn list(page: &mut Html, heading: &'static str, items: impl Iterator<Item = (String, String)>) {
-    let mut items = items.peekable();
-    if items.peek().is_none() {
-        return;
-    }
-    page.raw("<h3>").raw(heading).raw("</h3>\n<ul class=\"plain\">\n");
-    for (what, why) in items {
-        page.raw("<li>");
-        if !what.is_empty() {
-            page.raw("<strong>").text(&what).raw("</strong>: ");
+        (label, took, format!("margin-left:min({left:.2}%,100% - 3px);width:{width:.2}%"))
+    });
+    html! {
+        @if whole > 0.0 {
+            h3 { "Time" }
+            ol.phases {
+                @for (label, took, style) in bars {
+                    li {
+                        span { (label) }
+                        span.track aria-hidden="true" { span style=(style) {} }
+                        span.num { (seconds(took)) }
+                    }
+                }
+            }
         }
-        page.text(&why).raw("</li>\n");
     }
-    page.raw("</ul>\n");
 }
 
 /// What was tested and how.
-fn facts(page: &mut Html, report: &Report) {
-    page.raw("<h3>What was tested, and how</h3>\n<dl>\n");
+fn facts(report: &Report) -> Markup {
+    let machine = report.machine.as_ref();
     let all = [
         ("Target", Some(report.target.resolved.clone())),
         ("Derivation", report.target.drv_path.clone()),
         ("System", report.target.toplevel.clone()),
-        ("Machine", report.machine.as_ref().map(describe_machine)),
-        ("Why not faster", report.machine.as_ref().and_then(|machine| machine.accelerator_reason.clone())),
+        ("Machine", machine.map(describe_machine)),
+        ("Why not faster", machine.and_then(|machine| machine.accelerator_reason.clone())),
         ("Began", Some(report.started.clone())),
         ("Exit code", Some(report.exit.to_string())),
         ("Evidence", report.artifacts.as_ref().map(|path| path.display().to_string())),
     ];
-    for (name, value) in all {
-        if let Some(value) = value.filter(|value| !value.is_empty()) {
-            page.raw("<dt>").text(name).raw("</dt><dd>").text(&line(&value)).raw("</dd>\n");
+    html! {
+        h3 { "What was tested, and how" }
+        dl {
+            @for (name, value) in all {
+                @if let Some(value) = value.filter(|value| !value.is_empty()) { dt { (name) } dd { (line(&value)) } }
+            }
         }
     }
-    page.raw("</dl>\n");
 }
 
-/// The logs, folded.
-fn logs(page: &mut Html, evidence: &Evidence, mut room: usize) {
-    let named = [
+/// The logs, folded, in at most so many bytes.
+fn logs(evidence: &Evidence, mut room: usize) -> Markup {
+    const FILES: Files = &[
         (artifact::CONSOLE, "Console"),
         (artifact::JOURNAL, "Journal"),
         (artifact::NIX_LOG, "What nix said"),
         (artifact::QEMU_LOG, "What the runner and QEMU said"),
     ];
-    let there: Vec<_> =
-        named.into_iter().filter(|(name, _)| evidence.size(name).is_some_and(|size| size > 0)).collect();
-    if there.is_empty() {
-        return;
-    }
-    page.raw("<h3>Logs</h3>\n");
-    for (place, (name, told)) in there.iter().enumerate() {
-        let fair = room / (there.len() - place);
-        let Some(log) = evidence.log(name, fair as u64) else { continue };
-        page.raw("<details><summary>").text(told).raw(" <code class=\"faint\">").text(name).raw("</code></summary>\n");
-        page.raw("<pre tabindex=\"0\">");
-        room -= write_log(page, &log, fair).min(room);
-        page.raw("</pre></details>\n");
+    let logs = present(evidence, FILES).filter_map(|(name, title, share)| {
+        let log = evidence.log(name, (room / share) as u64)?;
+        let text = html! { (within(&log, room / share)) };
+        room = room.saturating_sub(text.0.len());
+        Some((name, title, text))
+    });
+    html! {
+        @for (place, (name, title, text)) in logs.enumerate() {
+            @if place == 0 { h3 { "Logs" } }
+            details {
+                summary { (title) " " code.faint { (name) } }
+                pre tabindex="0" { (text) }
+            }
+        }
     }
 }
 
-/// A log, within so many bytes of the page. What it took.
-fn write_log(page: &mut Html, log: &Log, most: usize) -> usize {
-    let before = page.0.len();
+/// A log, cut so that it takes at most so many bytes of the page.
+fn within(log: &Log, most: usize) -> String {
     // What stands for a character may be longer than it.
-    let (head, cut) = beginning(&log.head, if log.tail.is_empty() && log.left_out == 0 { most } else { most / 3 });
-    let tail = end(&log.tail, most - most / 3);
-    page.text(head);
-    if cut || log.left_out > 0 || tail.len() < log.tail.len() {
-        let left_out = log.left_out + (log.head.len() - head.len() + log.tail.len() - tail.len()) as u64;
-        page.raw("\n\n… ").text(&ByteSize(left_out).to_string()).raw(" left out here …\n\n");
+    let whole = log.tail.is_empty() && log.left_out == 0;
+    let head = &log.head[..fitting(log.head.chars(), if whole { most } else { most / 3 })];
+    let tail = &log.tail[log.tail.len() - fitting(log.tail.chars().rev(), most - most / 3)..];
+    match log.left_out + (log.head.len() - head.len() + log.tail.len() - tail.len()) as u64 {
+        0 => head.to_owned(),
+        left_out => format!("{head}\n\n… {} left out here …\n\n{tail}", ByteSize(left_out)),
     }
-    page.text(tail);
-    page.0.len() - before
 }
 
 /// How many bytes a character takes on the page.
 fn width(c: char) -> usize {
-    escaped(c).map_or(c.len_utf8(), str::len)
+    match c {
+        '&' => "&amp;".len(),
+        '<' | '>' => "&lt;".len(),
+        '"' => "&quot;".len(),
+        _ => c.len_utf8(),
+    }
 }
 
-/// As much of the beginning as takes so many bytes on the page, and whether that is not all.
-fn beginning(text: &str, most: usize) -> (&str, bool) {
-    let mut taken = 0;
-    for (at, c) in text.char_indices() {
-        taken += width(c);
-        if taken > most {
-            return (&text[..at], true);
-        }
-    }
-    (text, false)
-}
-
-/// As much of the end.
-fn end(text: &str, most: usize) -> &str {
-    let mut taken = 0;
-    for (at, c) in text.char_indices().rev() {
-        taken += width(c);
-        if taken > most {
-            return &text[at + c.len_utf8()..];
-        }
-    }
-    text
+/// Bytes of those of the characters, from the first, that take at most so many on the page.
+fn fitting(chars: impl Iterator<Item = char>, most: usize) -> usize {
+    let fits = |taken: &mut usize, c: char| {
+        *taken += width(c);
+        (*taken <= most).then_some(c.len_utf8())
+    };
+    chars.scan(0, fits).sum()
 }
 
 #[cfg(test)]
@@ -463,7 +431,7 @@ pub(super) mod tests {
 
     /// Well-formed as far as we write it; without script, handlers, or anything from elsewhere.
     pub(in super::super) fn check(reports: &[Report], page: &str) {
-        assert!(page.starts_with("<!DOCTYPE html>\n"));
+        assert!(page.starts_with("<!DOCTYPE html>\n") && page.ends_with("</html>\n"));
         let lower = page.to_lowercase();
         for never in ["<script", "<iframe", "<object", "<embed", "<form", "<link", "<base", "<svg"] {
             assert!(!lower.contains(never), "{never}");
@@ -525,7 +493,7 @@ pub(super) mod tests {
 
     /// Each `&` begins one of our references.
     fn references_only(text: &str) -> bool {
-        let known = ["amp;", "lt;", "gt;", "quot;", "#39;"];
+        let known = ["amp;", "lt;", "gt;", "quot;"];
         text.split('&').skip(1).all(|rest| known.iter().any(|known| rest.starts_with(known)))
     }
 
@@ -570,11 +538,18 @@ pub(super) mod tests {
             "<h1>2 machines: 1 failed, 1 passed</h1>",
             "nginx.service failed: exit code 1",
             "another unit listens on tcp 80: httpd.service",
-            "systemd[1]: nginx.service: Failed with result &#39;exit-code&#39;.",
-            "nixos-rebuild switch --flake &#39;git+file:///home/u/nixos?rev=0123#laptop&#39;",
+            "systemd[1]: nginx.service: Failed with result 'exit-code'.",
+            "nixos-rebuild switch --flake 'git+file:///home/u/nixos?rev=0123#laptop'",
             "<strong>fwupd.service</strong>",
         ] {
             assert!(page.contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_character_is_as_wide_as_what_stands_for_it() {
+        for c in ['&', '<', '>', '"', '\'', 'ä', '漢'] {
+            assert_eq!(width(c), html! { (c) }.0.len(), "{c}");
         }
     }
 

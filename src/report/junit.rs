@@ -86,7 +86,7 @@ fn failed(kind: NonSuccessKind, word: &str, told: &str) -> TestCaseStatus {
 /// The summary, what shows it, and what to do.
 fn told(case: &Case) -> String {
     let mut told = case.summary.clone();
-    let place = case.place.as_ref().map(|place| format!("{}:{}:{}", place.file, place.line, place.column));
+    let place = case.place.as_ref().map(ToString::to_string);
     for line in place.iter().chain(&case.detail) {
         told.push('\n');
         told.push_str(line);

@@ -11,8 +11,6 @@ use crate::text::seconds;
 
 /// Most bytes of a document: GitHub refuses a job's summary of more than 1 MiB.
 pub const MOST: usize = 900 << 10;
-/// Most lines that show a cause.
-const LINES: usize = 40;
 
 /// The document, with a line end, of at most [`MOST`] bytes: what does not fit is left out from the end, and said.
 pub fn render(reports: &[Report]) -> String {
@@ -51,17 +49,13 @@ fn section(report: &Report) -> String {
     let mut out = format!("\n### {}\n\n", text(&suite.name));
     if let Some(cause) = case::cause(report) {
         out.push_str(&format!("**{}**: {}\n\n", case::verdict_word(report.verdict), text(&cause)));
-        if let Some(lead) =
-            suite.cases.iter().filter(|case| case.kind.weighs()).find(|case| cause.contains(&case.summary))
-        {
+        if let Some(lead) = suite.lead(&cause) {
             shown(&mut out, lead);
         }
     }
     out.push_str(&format!("<details><summary>{}</summary>\n\n", count(suite.cases.len(), "check")));
     out.push_str("| check | verdict | what was seen |\n| --- | --- | --- |\n");
-    let mut cases: Vec<&Case> = suite.cases.iter().collect();
-    cases.sort_by_key(|case| case.kind);
-    for case in cases {
+    for case in suite.worst_first() {
         let word = if case.flaky { format!("{} (flaky)", case.kind.word()) } else { case.kind.word().to_owned() };
         let word = if case.kind.weighs() { format!("**{word}**") } else { word };
         out.push_str(&format!("| {} | {word} | {} |\n", code(&case.id), text(&case.summary)));
@@ -97,10 +91,10 @@ fn section(report: &Report) -> String {
 /// What shows the cause, and what to do.
 fn shown(out: &mut String, case: &Case) {
     if let Some(place) = &case.place {
-        out.push_str(&format!("At {}\n\n", code(&format!("{}:{}:{}", place.file, place.line, place.column))));
+        out.push_str(&format!("At {}\n\n", code(&place.to_string())));
     }
     if !case.detail.is_empty() {
-        out.push_str(&fence("text", &case::fewer(&case.detail, LINES)));
+        out.push_str(&fence("text", &case.excerpt()));
         out.push('\n');
     }
     if let Some(hint) = &case.hint {

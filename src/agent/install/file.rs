@@ -1,4 +1,4 @@
-//! A file of somebody's that is read, and written whole or not at all: through links, never instead of them.
+//! A user's file, read and written as a whole or not at all: through symlinks, never in place of them.
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Write};
@@ -9,39 +9,37 @@ use crate::failure::{Failure, Result};
 
 /// A file as it was found.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct TargetFile {
     /// As it was named.
     pub(super) path: PathBuf,
     /// What it holds; `None` where there is none.
     pub(super) text: Option<String>,
-    /// Where it really is: links are followed.
+    /// Where it really is: symlinks are followed.
     place: PathBuf,
     mode: Option<u32>,
 }
 
-impl Found {
+impl TargetFile {
     /// Reads a file, if there is one.
     ///
     /// # Errors
-    /// This host's (exit 5), and usage for what is no text or no file.
+    /// Exit 5 for this host, exit 2 for what is not UTF-8 text or not a regular file.
     pub(super) fn read(path: PathBuf) -> Result<Self> {
         let place = followed(&path)?;
-        let found = match fs::metadata(&place) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(Self { path, text: None, place, mode: None });
-            }
-            Err(error) => return Err(Failure::host(format!("{} cannot be read", path.display())).why(error)),
-            Ok(found) if !found.is_file() => {
-                return Err(Failure::usage(format!("{} is no file", path.display())).why("nothing was changed"));
-            }
-            Ok(found) => found,
+        let unreadable = |error: std::io::Error| Failure::host(format!("{} cannot be read", path.display())).why(error);
+        let refused =
+            |what: &str| Failure::usage(format!("{} is not {what}", path.display())).why("nothing was changed");
+        let mode = match fs::metadata(&place) {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(unreadable(error)),
+            Ok(found) if !found.is_file() => return Err(refused("a regular file")),
+            Ok(found) => Some(found.permissions().mode() & 0o7777),
         };
-        let text =
-            fs::read(&place).map_err(|error| Failure::host(format!("{} cannot be read", path.display())).why(error))?;
-        let text = String::from_utf8(text).map_err(|_bytes| {
-            Failure::usage(format!("{} is no text in UTF-8", path.display())).why("nothing was changed")
+        let text = mode.map(|_| fs::read_to_string(&place)).transpose().map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => refused("text in UTF-8"),
+            _ => unreadable(error),
         })?;
-        Ok(Self { path, text: Some(text), place, mode: Some(found.permissions().mode() & 0o7777) })
+        Ok(Self { path, text, place, mode })
     }
 
     /// Whether it may be written to, as its owner says.
@@ -53,7 +51,7 @@ impl Found {
     /// umask takes.
     ///
     /// # Errors
-    /// This host's (exit 5). Nothing was written then.
+    /// Exit 5 for this host. Nothing was written then.
     pub(super) fn write(&self, text: &str, mode: u32) -> Result<()> {
         let failed =
             |error: std::io::Error| Failure::host(format!("{} cannot be written", self.path.display())).why(error);
@@ -73,24 +71,25 @@ impl Found {
         // A full disk may say so only now.
         beside.as_file().sync_all().map_err(failed)?;
         self.is_as_found()?;
-        match self.mode {
-            Some(_) => beside.persist(&self.place).map_err(|error| failed(error.error))?,
-            None => beside.persist_noclobber(&self.place).map_err(|error| failed(error.error))?,
+        let persisted = match self.mode {
+            Some(_) => beside.persist(&self.place),
+            None => beside.persist_noclobber(&self.place),
         };
+        persisted.map_err(|error| failed(error.error))?;
         Ok(())
     }
 
     /// Removes it.
     ///
     /// # Errors
-    /// This host's (exit 5).
+    /// Exit 5 for this host.
     pub(super) fn remove(&self) -> Result<()> {
         self.is_as_found()?;
         fs::remove_file(&self.place)
             .map_err(|error| Failure::host(format!("{} cannot be removed", self.path.display())).why(error))
     }
 
-    /// Somebody may have written to it meanwhile: that is not to be lost.
+    /// What was written to it meanwhile is not to be lost.
     fn is_as_found(&self) -> Result<()> {
         let now = fs::read(&self.place).ok();
         if now.as_deref() == self.text.as_ref().map(String::as_bytes) {
@@ -101,7 +100,7 @@ impl Found {
     }
 }
 
-/// Where a path leads, also where the last of its links leads to nothing yet.
+/// Where a path leads, also where the last of its symlinks is dangling.
 fn followed(path: &Path) -> Result<PathBuf> {
     const MOST: usize = 40;
     let mut place = path.to_owned();
@@ -111,5 +110,5 @@ fn followed(path: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(place),
         }
     }
-    Err(Failure::usage(format!("{} is a link to itself", path.display())))
+    Err(Failure::usage(format!("{} is a symlink loop", path.display())))
 }

@@ -1,181 +1,127 @@
-//! Adds hooks to a text of JSON, and takes them out, leaving every other byte as it is: comments, trailing commas,
-//! blanks and line ends are its owner's. Pure.
+//! Adds hooks to JSON with comments, and removes them, leaving every other byte as it is: comments, trailing commas,
+//! blanks and line ends are the user's. Pure.
 //!
-//! What is added is written so that its surroundings show how it came there: into a list of many lines as lines, into
-//! an empty one without a blank. So taking it out can be checked: of the texts that it may have been, it was the one
-//! that becomes this one when the hooks are added.
+//! jsonc-parser's `append` and `remove` are not used: they spread one-line objects over lines and drop blank lines and
+//! comments. What is inserted shows how it got there: directly after the bracket of a list or object that was there and
+//! empty, after a blank in one that was created for it.
 
-use jsonc_parser::ast::{Array, Object, ObjectProp, Value as Node};
-use jsonc_parser::common::{Range, Ranged as _};
-use jsonc_parser::tokens::Token;
-use jsonc_parser::{CollectOptions, CommentCollectionStrategy, ParseOptions, parse_to_ast};
+use jsonc_parser::ParseOptions;
+use jsonc_parser::cst::{CstArray, CstContainerNode, CstNode, CstObject, CstObjectProp, CstRootNode};
 use serde_json::{Map, Value, json};
 
-/// The hooks that a file is to have.
+/// The hooks that a settings file is to have.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
-    /// The agent's name, by which a command of ours is known.
+pub(super) struct HookSet {
+    /// The agent's name, by which our commands are recognised.
     pub(super) agent: &'static str,
-    /// `version`, where the agent wants one.
+    /// `version`, where the agent requires one.
     pub(super) version: Option<u64>,
     /// Below `hooks`: the event, and the entry of its list.
     pub(super) hooks: Vec<(&'static str, Value)>,
 }
 
-impl Wanted {
+impl HookSet {
     /// The text of a file that has nothing else.
     pub(super) fn alone(&self) -> String {
-        let mut root = Map::new();
-        let lists = self.hooks.iter().map(|(event, entry)| ((*event).to_owned(), json!([entry])));
-        root.insert("hooks".to_owned(), Value::Object(lists.collect()));
+        let lists: Map<_, _> = self.hooks.iter().map(|(event, entry)| ((*event).to_owned(), json!([entry]))).collect();
+        let mut root = json!({ "hooks": lists });
         if let Some(version) = self.version {
-            root.insert("version".to_owned(), json!(version));
+            root["version"] = json!(version);
         }
-        let mut text = String::new();
-        lines(&Value::Object(root), "", &Style { unit: "  ".to_owned(), end: "\n" }, &mut text);
-        text.push('\n');
-        text
+        format!("{root:#}\n")
     }
 
-    /// The text with those hooks that it has not yet.
+    /// The text with those hooks that it lacks.
     ///
     /// # Errors
     /// What is wrong with the text, as a fragment.
     pub(super) fn added(&self, text: &str) -> Result<String, String> {
-        let (mark, text) = without_mark(text);
-        let mut text = text.to_owned();
-        let mut is_new = false;
+        let (mark, bare) = without_mark(text);
+        let is_new = member(&parse(bare)?.1, "hooks").is_none();
+        let mut text = bare.to_owned();
         for (event, entry) in &self.hooks {
-            text = edited(&text, |file| {
-                is_new |= file.member(file.root, "hooks").is_none();
-                self.added_one(file, event, entry)
-            })?;
+            text = self.with_hook(&text, event, entry)?;
         }
-        // Who had hooks without a version gets along without. After the hooks: so it is known as ours.
-        if let Some(version) = self.version.filter(|_| is_new) {
-            text = edited(&text, |file| {
-                let missing = file.member(file.root, "version").is_none();
-                Ok(missing.then(|| file.insert(Container::Object(file.root), Some("version"), &json!(version))))
-            })?;
+        let (_file, root) = parse(&text)?;
+        // A file that had hooks without a version does without.
+        if let Some(version) = self.version.filter(|_| is_new && member(&root, "version").is_none()) {
+            text = with_child(&root.into(), Some("version"), &json!(version));
         }
         Ok(format!("{mark}{text}"))
     }
 
-    fn added_one(&self, file: &File<'_>, event: &str, entry: &Value) -> Result<Option<Edits>, String> {
-        let Some(hooks) = file.member(file.root, "hooks") else {
-            return Ok(Some(file.insert(Container::Object(file.root), Some("hooks"), &json!({ event: [entry] }))));
+    fn with_hook(&self, text: &str, event: &str, entry: &Value) -> Result<String, String> {
+        let (_file, root) = parse(text)?;
+        let Some(hooks) = member(&root, "hooks") else {
+            return Ok(with_child(&root.into(), Some("hooks"), &json!({ event: [entry] })));
         };
-        let Node::Object(hooks) = &hooks.value else { return Err("`hooks` is no object in it".to_owned()) };
-        let Some(list) = file.member(hooks, event) else {
-            return Ok(Some(file.insert(Container::Object(hooks), Some(event), &json!([entry]))));
+        let hooks = hooks.object_value().ok_or("`hooks` is not an object")?;
+        let Some(list) = member(&hooks, event) else {
+            return Ok(with_child(&hooks.into(), Some(event), &json!([entry])));
         };
-        let Node::Array(list) = &list.value else { return Err(format!("`hooks.{event}` is no list in it")) };
-        let there = list.elements.iter().any(|element| self.handlers(element).iter().any(|handler| handler.1));
-        Ok((!there).then(|| file.insert(Container::Array(list), None, entry)))
+        let list = list.array_value().ok_or_else(|| format!("`hooks.{event}` is not an array"))?;
+        let is_there = list.elements().iter().flat_map(handlers).any(|handler| self.is_ours(&handler));
+        Ok(if is_there { text.to_owned() } else { with_child(&list.into(), None, entry) })
     }
 
-    /// The text as it was before: `None` where there is no hook of ours.
+    /// The text as it was before the hooks were added; unchanged where there are none.
     ///
     /// # Errors
     /// What is wrong with the text, as a fragment.
-    pub(super) fn removed(&self, text: &str) -> Result<Option<String>, String> {
+    pub(super) fn removed(&self, text: &str) -> Result<String, String> {
         let (mark, bare) = without_mark(text);
-        // Which of what is empty then goes too: each event's list, `hooks`, and `version`.
-        let kinds = self.hooks.len() + 2;
-        let mut fallback = None;
-        for prune in 0..1_u32 << kinds {
-            let Some(candidate) = self.removed_by(bare, prune)? else { return Ok(None) };
-            if self.added(&candidate).is_ok_and(|again| again == bare) {
-                return Ok(Some(format!("{mark}{candidate}")));
-            }
-            // Everything but `version`, which others' hooks may need.
-            if prune == (1 << (kinds - 1)) - 1 {
-                fallback = Some(format!("{mark}{candidate}"));
-            }
+        let mut left = self.without_hooks(bare, true)?;
+        // Written or edited by hand: nothing tells which of the emptied containers were there before.
+        if left != bare && self.added(&left).as_deref() != Ok(bare) {
+            left = self.without_hooks(bare, false)?;
         }
-        Ok(fallback)
+        Ok(format!("{mark}{left}"))
     }
 
-    fn removed_by(&self, text: &str, prune: u32) -> Result<Option<String>, String> {
-        let mut text = text.to_owned();
-        let mut found = false;
-        for (bit, (event, _)) in self.hooks.iter().enumerate() {
-            loop {
-                let before = text.clone();
-                text = edited(&text, |file| Ok(self.removed_one(file, event)))?;
-                if text == before {
-                    break;
-                }
-                found = true;
-            }
-            if prune & (1 << bit) != 0 {
-                text = edited(&text, |file| {
-                    Ok(file.hooks().and_then(|hooks| {
-                        let list = file.member(hooks, event)?;
-                        let empty = matches!(&list.value, Node::Array(list) if list.elements.is_empty());
-                        empty.then(|| file.remove(Container::Object(hooks), list.range))
-                    }))
-                })?;
+    /// `exact`: without `version` and the emptied containers that [`Self::added`] creates. Else without all emptied ones
+    /// but with `version`, which may be the user's.
+    fn without_hooks(&self, text: &str, exact: bool) -> Result<String, String> {
+        let mut left = text.to_owned();
+        // The last that was added first.
+        for (event, _) in self.hooks.iter().rev() {
+            while let Some(less) = self.without_hook(&left, event, exact)? {
+                left = less;
             }
         }
-        let bit = self.hooks.len();
-        if prune & (1 << bit) != 0 {
-            text = edited(&text, |file| {
-                let empty = file.hooks().is_some_and(|hooks| hooks.properties.is_empty());
-                let member = file.member(file.root, "hooks").filter(|_| empty);
-                Ok(member.map(|member| file.remove(Container::Object(file.root), member.range)))
-            })?;
-        }
-        if prune & (1 << (bit + 1)) != 0 && self.version.is_some() {
-            text = edited(&text, |file| {
-                let member = file.member(file.root, "version");
-                Ok(member.map(|member| file.remove(Container::Object(file.root), member.range)))
-            })?;
-        }
-        Ok(found.then_some(text))
+        let (_file, root) = parse(&left)?;
+        let is_versioned = exact && self.version.is_some() && left != text && member(&root, "hooks").is_none();
+        let version = member(&root, "version").filter(|_| is_versioned);
+        Ok(version.and_then(|version| without(&version.into())).unwrap_or(left))
     }
 
-    /// Takes out one thing of ours: an entry, or a handler of an entry that has others' too.
-    fn removed_one(&self, file: &File<'_>, event: &str) -> Option<Edits> {
-        let Node::Array(list) = &file.member(file.hooks()?, event)?.value else { return None };
-        for element in &list.elements {
-            let handlers = self.handlers(element);
-            if handlers.is_empty() || !handlers.iter().any(|handler| handler.1) {
-                continue;
-            }
-            if handlers.iter().all(|handler| handler.1) {
-                return Some(file.remove(Container::Array(list), element.range()));
-            }
-            let (handler, _) = handlers.iter().find(|handler| handler.1)?;
-            let Node::Object(group) = element else { return None };
-            let Node::Array(group) = &file.member(group, "hooks")?.value else { return None };
-            return Some(file.remove(Container::Array(group), *handler));
+    /// Without one hook of ours, and the entry, list and object that hold nothing else; `None` where there is none.
+    fn without_hook(&self, text: &str, event: &str, exact: bool) -> Result<Option<String>, String> {
+        let (_file, root) = parse(text)?;
+        let list = member(&root, "hooks").and_then(|hooks| member(&hooks.object_value()?, event)?.array_value());
+        for entry in list.iter().flat_map(CstArray::elements) {
+            let handlers = handlers(&entry);
+            let Some(handler) = handlers.iter().find(|handler| self.is_ours(handler)) else { continue };
+            return Ok(match handlers.len() {
+                1 => without(&or_container(or_container(entry, exact), exact)),
+                _ => without(handler),
+            });
         }
-        None
+        Ok(None)
     }
 
-    /// The handlers of an entry, and whether each is ours: the entry itself, or those in its own list `hooks`.
-    fn handlers(&self, entry: &Node<'_>) -> Vec<(Range, bool)> {
-        let Node::Object(object) = entry else { return Vec::new() };
-        let inner = object.properties.iter().rev().find(|property| property.name.as_str() == "hooks");
-        match inner.map(|property| &property.value) {
-            Some(Node::Array(list)) => {
-                list.elements.iter().map(|element| (element.range(), self.is_ours(element))).collect()
-            }
-            _ => vec![(object.range, self.is_ours(entry))],
-        }
-    }
-
-    fn is_ours(&self, handler: &Node<'_>) -> bool {
-        let Node::Object(handler) = handler else { return false };
-        handler.properties.iter().any(|property| match (property.name.as_str(), &property.value) {
-            ("command" | "bash", Node::StringLit(command)) => is_ours(&command.value, self.agent),
-            _ => false,
+    fn is_ours(&self, handler: &CstNode) -> bool {
+        let properties = handler.as_object().map(|handler| handler.properties()).unwrap_or_default();
+        properties.iter().any(|property| {
+            matches!(property.decoded_name().as_deref(), Some("command" | "bash"))
+                && property
+                    .value()
+                    .and_then(|command| command.as_string_lit()?.decoded_value().ok())
+                    .is_some_and(|command| is_ours(&command, self.agent))
         })
     }
 }
 
-/// Whether a shell's command is nixbox's hook for this agent, wherever the program is.
+/// Whether a shell command is nixbox's hook for this agent, wherever the program is.
 fn is_ours(command: &str, agent: &str) -> bool {
     command.split_once(" hook ").is_some_and(|(program, words)| {
         let name = program.trim().trim_matches(['\'', '"']);
@@ -183,17 +129,19 @@ fn is_ours(command: &str, agent: &str) -> bool {
     })
 }
 
-/// A byte order mark, and the rest.
-fn without_mark(text: &str) -> (&str, &str) {
-    text.strip_prefix('\u{feff}').map_or(("", text), |rest| text.split_at(text.len() - rest.len()))
+/// The handlers of an entry: those in its own list `hooks`, or the entry itself.
+fn handlers(entry: &CstNode) -> Vec<CstNode> {
+    let list = entry.as_object().and_then(|group| member(&group, "hooks")?.array_value());
+    list.map_or_else(|| vec![entry.clone()], |list| list.elements())
 }
 
-/// Texts for places in the text, the later place first.
-type Edits = Vec<(Range, String)>;
+/// A byte order mark, which the parser does not know, and the rest.
+fn without_mark(text: &str) -> (&str, &str) {
+    text.split_at(if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 })
+}
 
-/// The text after one change, or as it is where there is none to make.
-fn edited(text: &str, change: impl FnOnce(&File<'_>) -> Result<Option<Edits>, String>) -> Result<String, String> {
-    let collect = CollectOptions { comments: CommentCollectionStrategy::AsTokens, tokens: true };
+/// The file, which has to outlive its nodes, and its object.
+fn parse(text: &str) -> Result<(CstRootNode, CstObject), String> {
     let options = ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
@@ -206,233 +154,123 @@ fn edited(text: &str, change: impl FnOnce(&File<'_>) -> Result<Option<Edits>, St
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
-    let parsed = parse_to_ast(text, &collect, &options).map_err(|error| format!("it is no valid JSON: {error}"))?;
-    let root = match parsed.value {
-        Some(Node::Object(root)) => root,
-        Some(_) => return Err("it is no JSON object".to_owned()),
-        None => return Err("it is empty, which is no valid JSON".to_owned()),
+    let file = CstRootNode::parse(text, &options).map_err(|error| format!("it is not valid JSON: {error}"))?;
+    let value = file.value().ok_or("it is empty, which is not valid JSON")?;
+    let root = value.as_object().ok_or("it is not a JSON object")?;
+    Ok((file, root))
+}
+
+/// An object's property; of several with one name the last counts, as for the agents.
+fn member(object: &CstObject, name: &str) -> Option<CstObjectProp> {
+    object.properties().into_iter().rev().find(|property| property.decoded_name().as_deref() == Some(name))
+}
+
+fn is_blank(node: &CstNode) -> bool {
+    node.is_whitespace() || node.is_newline()
+}
+
+fn texts(container: &CstContainerNode) -> Vec<String> {
+    container.children().iter().map(ToString::to_string).collect()
+}
+
+/// The whole text, with these in place of a container's children.
+fn rebuilt(container: &CstContainerNode, children: &[String]) -> String {
+    let text = children.concat();
+    let Some(parent) = container.parent() else { return text };
+    let mut siblings = texts(&parent);
+    siblings[container.child_index()] = text;
+    rebuilt(&parent, &siblings)
+}
+
+/// The whole text with one more child at the end of a container, in lines where the others are.
+fn with_child(container: &CstContainerNode, name: Option<&str>, value: &Value) -> String {
+    let mut texts = texts(container);
+    let head = name.map(|name| format!("{}: ", json!(name))).unwrap_or_default();
+    let pretty = format!("{head}{value:#}");
+    let in_a_line = pretty.lines().map(str::trim_start).collect::<Vec<_>>().join(" ");
+    let children = container.children_exclude_trivia_and_tokens();
+    let (Some(first), Some(last)) = (children.first(), children.last()) else {
+        texts[0] += &in_a_line;
+        return rebuilt(container, &texts);
     };
-    let tokens = parsed.tokens.unwrap_or_default();
-    let tokens: Vec<(Range, Kind)> = tokens.iter().map(|it| (it.range, Kind::of(&it.token))).collect();
-    let file = File { text, root: &root, tokens };
-    let edits = change(&file)?;
-    let mut text = text.to_owned();
-    for (place, piece) in edits.unwrap_or_default() {
-        text.replace_range(place.start..place.end, &piece);
+    let comma = last.trailing_comma().map(|comma| comma.child_index());
+    let mut place = comma.unwrap_or(last.child_index());
+    let mut piece = format!(" {in_a_line}");
+    if first.previous_siblings().any(|sibling| sibling.is_newline()) {
+        // After the comments on the last child.
+        let inner = &container.children()[..texts.len() - 1];
+        place = inner.iter().rposition(|node| !is_blank(node)).unwrap_or(place);
+        piece = lines(&pretty, first);
     }
-    Ok(text)
+    match comma {
+        Some(_) => piece.push(','),
+        None => texts[last.child_index()].push(','),
+    }
+    texts[place] += &piece;
+    rebuilt(container, &texts)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Comma,
-    Comment,
-    Other,
-}
-
-impl Kind {
-    fn of(token: &Token<'_>) -> Self {
-        match token {
-            Token::Comma => Self::Comma,
-            Token::CommentLine(_) | Token::CommentBlock(_) => Self::Comment,
-            _ => Self::Other,
-        }
-    }
-}
-
-/// What something is added to or taken from.
-#[derive(Clone, Copy)]
-enum Container<'a> {
-    Object(&'a Object<'a>),
-    Array(&'a Array<'a>),
-}
-
-impl Container<'_> {
-    fn range(&self) -> Range {
-        match self {
-            Self::Object(object) => object.range,
-            Self::Array(array) => array.range,
-        }
-    }
-
-    fn children(&self) -> Vec<Range> {
-        match self {
-            Self::Object(object) => object.properties.iter().map(|property| property.range).collect(),
-            Self::Array(array) => array.elements.iter().map(|element| element.range()).collect(),
-        }
-    }
-}
-
-/// How a text is laid out.
-struct Style {
-    /// What a level is indented by.
-    unit: String,
-    /// What a line ends with.
-    end: &'static str,
-}
-
-/// A text that was read.
-struct File<'a> {
-    text: &'a str,
-    root: &'a Object<'a>,
-    tokens: Vec<(Range, Kind)>,
-}
-
-impl<'a> File<'a> {
-    /// An object's member; of several by one name the last counts, as for those who read the file.
-    fn member(&self, object: &'a Object<'a>, name: &str) -> Option<&'a ObjectProp<'a>> {
-        object.properties.iter().rev().find(|property| property.name.as_str() == name)
-    }
-
-    fn hooks(&self) -> Option<&'a Object<'a>> {
-        match &self.member(self.root, "hooks")?.value {
-            Node::Object(hooks) => Some(hooks),
-            _ => None,
-        }
-    }
-
-    fn style(&self) -> Style {
-        let first = self.root.properties.first().map(|property| self.indent(property.range.start));
-        let unit = first.filter(|indent| !indent.is_empty()).unwrap_or("  ").to_owned();
-        Style { unit, end: if self.text.contains("\r\n") { "\r\n" } else { "\n" } }
-    }
-
-    /// What stands before a place in its line, where that is blank.
-    fn indent(&self, at: usize) -> &'a str {
-        let line = &self.text[self.text[..at].rfind('\n').map_or(0, |end| end + 1)..at];
-        if line.trim().is_empty() { line } else { "" }
-    }
-
-    /// The last token that ends before this place, and the first that begins after the other.
-    fn before(&self, at: usize) -> Option<(Range, Kind)> {
-        self.tokens.iter().rev().find(|(range, _)| range.end <= at).copied()
-    }
-
-    /// The comma that follows what ends here, before anything else but comments.
-    fn comma_after(&self, at: usize) -> Option<Range> {
-        let next = self.tokens.iter().find(|(range, kind)| range.start >= at && *kind != Kind::Comment)?;
-        (next.1 == Kind::Comma).then_some(next.0)
-    }
-
-    fn insert(&self, into: Container<'_>, name: Option<&str>, value: &Value) -> Edits {
-        let style = self.style();
-        let head = name.map(|name| format!("{}: ", json!(name))).unwrap_or_default();
-        let compact = || {
-            let mut piece = head.clone();
-            in_a_line(value, &mut piece);
-            piece
-        };
-        let children = into.children();
-        let (Some(first), Some(last)) = (children.first(), children.last()) else {
-            let inside = into.range().start + 1;
-            return vec![(Range::new(inside, inside), compact())];
-        };
-        let trailing = self.comma_after(last.end).filter(|comma| comma.end < into.range().end);
-        let behind = trailing.map_or(last.end, |comma| comma.end);
-        if !self.text[into.range().start..first.start].contains('\n') {
-            let piece = match trailing {
-                Some(_) => format!(" {},", compact()),
-                None => format!(", {}", compact()),
-            };
-            return vec![(Range::new(behind, behind), piece)];
-        }
-        // After what is said about the last one.
-        let end = self.before(into.range().end - 1).map_or(behind, |(range, _)| range.end);
-        let indent = self.indent(first.start);
-        let mut piece = format!("{}{indent}{head}", style.end);
-        lines(value, indent, &style, &mut piece);
-        if trailing.is_some() {
-            piece.push(',');
-            vec![(Range::new(end, end), piece)]
-        } else {
-            vec![(Range::new(end, end), piece), (Range::new(last.end, last.end), ",".to_owned())]
-        }
-    }
-
-    /// Takes a child out, with the comma that it came with.
-    fn remove(&self, from: Container<'_>, child: Range) -> Edits {
-        let own = self.comma_after(child.end).filter(|comma| comma.end < from.range().end);
-        let begin = self.before(child.start).map_or(child.start, |(range, _)| range.end);
-        // A child's value is a token too: what stands before the child is no part of it.
-        let begin = begin.max(from.range().start + 1).min(child.start);
-        let end = own.map_or(child.end, |comma| comma.end);
-        let is_first = from.children().first().is_some_and(|first| first.start == child.start);
-        let mut edits = vec![(Range::new(begin, end), String::new())];
-        if own.is_none() && !is_first {
-            let comma = self.tokens.iter().rev().find(|(range, kind)| range.end <= child.start && *kind == Kind::Comma);
-            if let Some((comma, _)) = comma {
-                if comma.end == begin {
-                    edits = vec![(Range::new(comma.start, end), String::new())];
-                } else {
-                    edits.push((*comma, String::new()));
-                }
-            }
-        }
-        edits
-    }
-}
-
-/// A value over many lines; the first goes where the text ends.
-fn lines(value: &Value, indent: &str, style: &Style, text: &mut String) {
-    let deeper = format!("{indent}{}", style.unit);
-    let mut list = |open: char, close: char, pieces: Vec<(String, &Value)>| {
-        text.push(open);
-        let last = pieces.len();
-        for (index, (head, value)) in pieces.into_iter().enumerate() {
-            text.push_str(style.end);
-            text.push_str(&deeper);
-            text.push_str(&head);
-            lines(value, &deeper, style, text);
-            if index + 1 < last {
-                text.push(',');
-            }
-        }
-        text.push_str(style.end);
-        text.push_str(indent);
-        text.push(close);
+/// Pretty JSON as lines of their own, indented like a sibling and with the file's line ends.
+fn lines(pretty: &str, sibling: &CstNode) -> String {
+    let file = sibling.root_node();
+    let unit = file.as_ref().and_then(CstRootNode::single_indent_text).unwrap_or_else(|| "  ".to_owned());
+    let end = if file.is_some_and(|file| file.to_string().contains("\r\n")) { "\r\n" } else { "\n" };
+    let indent = sibling.indent_text().unwrap_or_default();
+    let line = |line: &str| {
+        let text = line.trim_start();
+        format!("{end}{indent}{}{text}", unit.repeat((line.len() - text.len()) / 2))
     };
-    match value {
-        Value::Object(object) if !object.is_empty() => {
-            list('{', '}', object.iter().map(|(name, value)| (format!("{}: ", json!(name)), value)).collect());
-        }
-        Value::Array(array) if !array.is_empty() => {
-            list('[', ']', array.iter().map(|value| (String::new(), value)).collect());
-        }
-        other => text.push_str(&other.to_string()),
-    }
+    pretty.lines().map(line).collect()
 }
 
-/// A value in a line, with a blank inside of each bracket.
-fn in_a_line(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(object) if !object.is_empty() => {
-            for (index, (name, value)) in object.iter().enumerate() {
-                text.push_str(if index == 0 { "{ " } else { ", " });
-                text.push_str(&format!("{}: ", json!(name)));
-                in_a_line(value, text);
-            }
-            text.push_str(" }");
-        }
-        Value::Array(array) if !array.is_empty() => {
-            for (index, value) in array.iter().enumerate() {
-                text.push_str(if index == 0 { "[ " } else { ", " });
-                in_a_line(value, text);
-            }
-            text.push_str(" ]");
-        }
-        other => text.push_str(&other.to_string()),
+/// The property whose list or object holds nothing but this child, not even a comment; else the child. `exact`: only
+/// where the container was created for the child.
+fn or_container(child: CstNode, exact: bool) -> CstNode {
+    let property = child.parent().and_then(|container| {
+        let children = container.children();
+        let is_alone = children.iter().filter(|node| !node.is_token() && !is_blank(node)).count() == 1;
+        let is_created = children.get(1).is_some_and(is_blank);
+        container.parent().filter(|_| is_alone && (is_created || !exact))
+    });
+    property.map_or(child, CstNode::from)
+}
+
+/// The whole text without a child, its comma and the blanks before it.
+fn without(child: &CstNode) -> Option<String> {
+    let container = child.parent()?;
+    let mut gone = vec![child.clone()];
+    let mut last = child.clone();
+    if let Some(comma) = child.trailing_comma() {
+        gone.extend(child.next_siblings().take_while(is_blank));
+        last = comma.into();
+        gone.push(last.clone());
+    } else {
+        gone.extend(child.previous_siblings().find(CstNode::is_comma));
     }
+    let before = child.previous_siblings().find(|node| !is_blank(node)).and_then(|node| node.as_comment());
+    let after = last.next_siblings().find(|node| !node.is_whitespace());
+    // What follows on this line must not become part of a line comment.
+    if !before.is_some_and(|comment| comment.is_line_comment()) || after.is_some_and(|node| node.is_newline()) {
+        gone.extend(child.previous_siblings().take_while(is_blank));
+    }
+    let mut texts = texts(&container);
+    for node in gone {
+        texts[node.child_index()].clear();
+    }
+    Some(rebuilt(&container, &texts))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn wanted() -> Wanted {
+    fn grouped() -> HookSet {
         let handler = |event| json!({ "type": "command", "command": format!("nixbox hook claude-code {event}") });
-        Wanted {
+        HookSet {
             agent: "claude-code",
             version: None,
             hooks: vec![
@@ -442,29 +280,29 @@ mod tests {
         }
     }
 
-    fn flat() -> Wanted {
+    fn flat() -> HookSet {
         let handler = json!({ "command": "'/a b/nixbox' hook cursor", "timeout": 600 });
-        Wanted { agent: "cursor", version: Some(1), hooks: vec![("stop", handler.clone()), ("postToolUse", handler)] }
+        HookSet { agent: "cursor", version: Some(1), hooks: vec![("stop", handler.clone()), ("postToolUse", handler)] }
     }
 
-    /// Adds and takes out again; answers with what was between.
+    /// Adds and removes again; returns what was between.
     #[track_caller]
-    fn there_and_back(wanted: &Wanted, text: &str) -> String {
-        let added = wanted.added(text).unwrap();
+    fn there_and_back(hooks: &HookSet, text: &str) -> String {
+        let added = hooks.added(text).unwrap();
         assert_ne!(added, text);
         // Strict readers get along with what was strict before.
         if serde_json::from_str::<Value>(text.trim_start_matches('\u{feff}')).is_ok() {
             let value: Value = serde_json::from_str(added.trim_start_matches('\u{feff}')).expect(&added);
             assert!(value["hooks"].is_object(), "{added}");
         }
-        assert_eq!(wanted.added(&added).unwrap(), added, "twice is once");
-        assert_eq!(wanted.removed(&added).unwrap().as_deref(), Some(text), "from:\n{added}");
+        assert_eq!(hooks.added(&added).unwrap(), added, "twice is once");
+        assert_eq!(hooks.removed(&added).as_deref(), Ok(text), "from:\n{added}");
         added
     }
 
     #[test]
     fn hooks_are_added_as_lines_among_lines() {
-        let added = there_and_back(&wanted(), "{\n  \"model\": \"opus\"\n}\n");
+        let added = there_and_back(&grouped(), "{\n  \"model\": \"opus\"\n}\n");
         assert!(added.starts_with("{\n  \"model\": \"opus\",\n  \"hooks\": {\n    \"Stop\": [\n      {\n"), "{added}");
         assert!(added.ends_with("      }\n    ]\n  }\n}\n"), "{added}");
     }
@@ -496,25 +334,25 @@ mod tests {
             "{\n    \"version\": 1,\n    \"hooks\": {\n    }\n}\n",
             "{\"hooks\": {\"stop\": [{\"command\": \"./mine.sh\", \"loop_limit\": 3}]}, \"version\": 1}",
         ] {
-            there_and_back(&wanted(), text);
+            there_and_back(&grouped(), text);
             there_and_back(&flat(), text);
         }
     }
 
     #[test]
     fn a_file_of_ours_alone_is_known() {
-        for wanted in [wanted(), flat()] {
-            let text = wanted.alone();
+        for hooks in [grouped(), flat()] {
+            let text = hooks.alone();
             serde_json::from_str::<Value>(&text).unwrap();
-            assert_eq!(wanted.added(&text).unwrap(), text);
+            assert_eq!(hooks.added(&text).unwrap(), text);
         }
     }
 
     #[test]
     fn what_was_there_before_us_stays_and_what_came_after() {
-        let added = wanted().added("{\n  \"a\": 1\n}\n").unwrap();
+        let added = grouped().added("{\n  \"a\": 1\n}\n").unwrap();
         let later = added.replace("\n  }\n}\n", ",\n    \"Stop2\": []\n  },\n  \"b\": 2\n}\n");
-        let back = wanted().removed(&later).unwrap().unwrap();
+        let back = grouped().removed(&later).unwrap();
         let value: Value = serde_json::from_str(&back).expect(&back);
         assert_eq!(value, json!({ "a": 1, "hooks": { "Stop2": [] }, "b": 2 }));
     }
@@ -523,10 +361,33 @@ mod tests {
     fn others_handlers_in_our_group_stay() {
         let text = "{\"hooks\": {\"Stop\": [{\"hooks\": [{\"command\": \"theirs\"}, \
                     {\"command\": \"/opt/nixbox hook claude-code --target x\"}]}]}}";
-        let back = wanted().removed(text).unwrap().unwrap();
+        let back = grouped().removed(text).unwrap();
         assert_eq!(back, "{\"hooks\": {\"Stop\": [{\"hooks\": [{\"command\": \"theirs\"}]}]}}");
-        let added = wanted().added(text).unwrap();
+        let added = grouped().added(text).unwrap();
         assert_eq!(added.matches("claude-code").count(), 2, "only what is missing is added: {added}");
+    }
+
+    #[test]
+    fn written_by_hand_it_goes_with_what_it_empties_but_not_with_others_comments() {
+        for (text, left) in [
+            ("{\"hooks\":{\"Stop\":[{\"command\":\"nixbox hook claude-code\"}]},\"a\":1}", "{\"a\":1}"),
+            (
+                "{\"hooks\": {\"Stop\": [ // mine\n{\"command\": \"nixbox hook claude-code\"}, {\"x\": 1} ]}}",
+                "{\"hooks\": {\"Stop\": [ // mine\n {\"x\": 1} ]}}",
+            ),
+            (
+                "{\"hooks\": {\"Stop\": [\n// mine\n{\"command\": \"nixbox hook claude-code\"}\n]}}",
+                "{\"hooks\": {\"Stop\": [\n// mine\n]}}",
+            ),
+            (
+                "{\"hooks\": {\"Stop\": [{\"x\": 1}, // mine\n{\"command\": \"nixbox hook claude-code\"}]}}",
+                "{\"hooks\": {\"Stop\": [{\"x\": 1} // mine\n]}}",
+            ),
+        ] {
+            assert_eq!(grouped().removed(text).as_deref(), Ok(left));
+        }
+        let text = "{\"hooks\":{\"stop\":[{\"command\":\"nixbox hook cursor\"}]},\"version\":1}";
+        assert_eq!(flat().removed(text).as_deref(), Ok("{\"version\":1}"), "it may be the user's");
     }
 
     #[test]
@@ -534,23 +395,25 @@ mod tests {
         assert!(is_ours("nixbox hook codex", "codex"));
         assert!(is_ours("'/a b/nixbox' hook codex --target x", "codex"));
         assert!(!is_ours("nixbox hook cursor", "codex") && !is_ours("unixbox hook codex", "codex"));
-        assert_eq!(wanted().removed("{\"hooks\": {\"Stop\": [{\"command\": \"nixbox hook codex\"}]}}"), Ok(None));
-        assert_eq!(wanted().removed("{}"), Ok(None));
+        for text in ["{\"hooks\": {\"Stop\": [{\"command\": \"nixbox hook codex\"}]}}", "{\"version\": 1}", "{}"] {
+            assert_eq!(grouped().removed(text).as_deref(), Ok(text));
+            assert_eq!(flat().removed(text).as_deref(), Ok(text));
+        }
     }
 
     #[test]
-    fn what_is_wrong_with_a_text_is_said() {
+    fn errors_name_what_is_wrong() {
         for (text, part) in [
             ("", "is empty"),
             ("  // only a comment", "is empty"),
-            ("[]", "no JSON object"),
-            ("{", "no valid JSON"),
-            ("{\"a\" 1}", "no valid JSON"),
-            ("{'a': 1}", "no valid JSON"),
-            ("{\"hooks\": []}", "`hooks` is no object"),
-            ("{\"hooks\": {\"Stop\": {}}}", "`hooks.Stop` is no list"),
+            ("[]", "not a JSON object"),
+            ("{", "not valid JSON"),
+            ("{\"a\" 1}", "not valid JSON"),
+            ("{'a': 1}", "not valid JSON"),
+            ("{\"hooks\": []}", "`hooks` is not an object"),
+            ("{\"hooks\": {\"Stop\": {}}}", "`hooks.Stop` is not an array"),
         ] {
-            let error = wanted().added(text).unwrap_err();
+            let error = grouped().added(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
     }
@@ -580,15 +443,10 @@ mod tests {
             let array = (proptest::collection::vec(element, 0..4), any::<bool>(), blank());
             prop_oneof![
                 object.prop_map(|(members, comma, end)| {
-                    let mut seen = Vec::new();
+                    let mut seen = BTreeSet::new();
                     let members: Vec<String> = members
                         .into_iter()
-                        .filter(|member| {
-                            !seen.contains(&member.1) && {
-                                seen.push(member.1);
-                                true
-                            }
-                        })
+                        .filter(|member| seen.insert(member.1))
                         .map(|(a, name, b, value, c)| format!("{a}\"{name}\":{b}{value}{c}"))
                         .collect();
                     let comma = if comma && !members.is_empty() { "," } else { "" };
@@ -608,18 +466,17 @@ mod tests {
     proptest! {
         #[test]
         fn any_file_comes_back_byte_for_byte(text in odd_json()) {
-            for wanted in [wanted(), flat()] {
-                // Files of another shape are refused; that is told above.
-                let Ok(added) = wanted.added(&text) else { continue };
-                prop_assert_eq!(wanted.added(&added), Ok(added.clone()));
-                let back = wanted.removed(&added).unwrap();
-                prop_assert_eq!(back.as_ref(), Some(&text), "{}", added);
+            for hooks in [grouped(), flat()] {
+                // Files of another shape are refused; that is tested above.
+                let Ok(added) = hooks.added(&text) else { continue };
+                prop_assert_eq!(hooks.added(&added), Ok(added.clone()));
+                prop_assert_eq!(hooks.removed(&added), Ok(text.clone()), "{}", added);
             }
         }
 
         #[test]
         fn no_text_is_a_panic(text in any::<String>()) {
-            let _whatever = (wanted().added(&text), wanted().removed(&text));
+            let _whatever = (grouped().added(&text), grouped().removed(&text));
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::model::Exit;
 /// A home and a project of their own, in a place with a blank in its path.
 struct World {
     place: tempfile::TempDir,
-    around: Surroundings,
+    environment: Environment,
 }
 
 impl World {
@@ -15,18 +15,18 @@ impl World {
         let [home, project] = ["home", "project"].map(|name| place.path().join(name));
         fs::create_dir(&home).unwrap();
         fs::create_dir(&project).unwrap();
-        let around = Surroundings { home: Some(home), project, variables: |_| None, program: "nixbox".to_owned() };
-        Self { place, around }
+        let environment = Environment { home: Some(home), project, variables: |_| None, program: "nixbox".to_owned() };
+        Self { place, environment }
     }
 
     fn run(&self, agent: Agent, change: impl FnOnce(&mut InstallArgs)) -> Result<String> {
         let mut arguments = InstallArgs { agent, project: false, user: false, uninstall: false, dry_run: false };
         change(&mut arguments);
-        install_in(&arguments, &self.around)
+        install_in(&arguments, &self.environment)
     }
 
     fn project(&self, path: &str) -> PathBuf {
-        self.around.project.join(path)
+        self.environment.project.join(path)
     }
 
     fn with(self, path: &str, text: &str) -> Self {
@@ -73,11 +73,11 @@ fn a_file_is_made_once_and_goes_again() {
                 with(arguments);
                 arguments.dry_run = true;
             });
-            assert!(dry.unwrap().contains("would be made:\n+ ") && !path.exists(), "{agent:?}");
-            let told = world.run(agent, with).unwrap();
+            assert!(dry.unwrap().contains("would be created:\n+ ") && !path.exists(), "{agent:?}");
+            let output = world.run(agent, with).unwrap();
             let text = fs::read_to_string(&path).unwrap();
-            assert!(told.contains(&format!("{} made:\n+ ", path.display())), "{told}");
-            assert!(told.contains("nixbox agent-guide"), "{told}");
+            assert!(output.contains(&format!("{} created:\n+ ", path.display())), "{output}");
+            assert!(output.contains("nixbox agent-guide"), "{output}");
             let twice = world.run(agent, with).unwrap();
             assert!(twice.contains("nothing to do") && fs::read_to_string(&path).unwrap() == text, "{twice}");
             world
@@ -123,7 +123,6 @@ fn time_outs_are_in_each_agents_unit() {
 
 #[test]
 fn the_tools_of_the_matchers_are_those_that_are_read_as_edits() {
-    let world = World::new();
     for (agent, event, group) in [
         (Agent::ClaudeCode, "PostToolUse", true),
         (Agent::Codex, "PostToolUse", true),
@@ -131,8 +130,8 @@ fn the_tools_of_the_matchers_are_those_that_are_read_as_edits() {
         (Agent::Cursor, "postToolUse", false),
         (Agent::Copilot, "postToolUse", false),
     ] {
-        let (_, wanted) = wanted(agent, false, &world.around).unwrap();
-        let (_, entry) = wanted.hooks.iter().find(|(name, _)| *name == event).unwrap();
+        let hooks = hook_set(agent, "nixbox").unwrap().hooks;
+        let (_, entry) = hooks.iter().find(|(name, _)| *name == event).unwrap();
         assert_eq!(entry.get("hooks").is_some(), group);
         for tool in entry["matcher"].as_str().unwrap().split('|') {
             let payload = json!({ "hook_event_name": event, "tool_name": tool, "cwd": "/" }).to_string();
@@ -143,18 +142,18 @@ fn the_tools_of_the_matchers_are_those_that_are_read_as_edits() {
 }
 
 #[test]
-fn what_is_somebodys_stays_byte_for_byte() {
+fn everything_else_stays_byte_for_byte() {
     let before = "{\r\n\t// the team's\r\n\t\"permissions\": { \"allow\": [\"Bash(ls:*)\"], },\r\n}\r\n";
     for (agent, path, _) in FILES.into_iter().filter(|(agent, ..)| *agent != Agent::Opencode) {
         let world = World::new().with(path, before);
-        let told = world.run(agent, install).unwrap();
+        let output = world.run(agent, install).unwrap();
         let with = world.text(path);
         assert!(with.contains("the team's") && with.contains(" hook "), "{with}");
-        assert!(told.contains("changed:\n") && told.contains("+ \t\"hooks\": {"), "{told}");
-        assert!(!told.contains("the team's"), "only what changes is shown: {told}");
-        let told = world.run(agent, uninstall).unwrap();
-        assert_eq!(world.text(path), before, "{told}");
-        assert!(told.contains("- \t\"hooks\": {"), "{told}");
+        assert!(output.contains("changed:\n") && output.contains("+ \t\"hooks\": {"), "{output}");
+        assert!(!output.contains("the team's"), "only what changes is shown: {output}");
+        let output = world.run(agent, uninstall).unwrap();
+        assert_eq!(world.text(path), before, "{output}");
+        assert!(output.contains("- \t\"hooks\": {"), "{output}");
     }
 }
 
@@ -187,11 +186,11 @@ fn links_are_followed_and_modes_kept() {
     symlink("hooks.json", world.project(".codex/loop")).unwrap();
     fs::remove_file(&link).unwrap();
     symlink("loop", &link).unwrap();
-    assert!(world.run(Agent::Codex, install).unwrap_err().what.contains("a link to itself"));
+    assert!(world.run(Agent::Codex, install).unwrap_err().what.contains("a symlink loop"));
 }
 
 #[test]
-fn a_read_only_file_is_left_and_what_it_needs_is_said() {
+fn a_read_only_file_is_left_with_the_change_that_it_needs() {
     let world = World::new().with(".claude/settings.json", "{}");
     let path = world.project(".claude/settings.json");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
@@ -202,7 +201,9 @@ fn a_read_only_file_is_left_and_what_it_needs_is_said() {
 
 #[test]
 fn what_cannot_be_edited_is_left_with_the_lines_to_add() {
-    for (text, part) in [("{ \"a\": ", "no valid JSON"), ("[]", "no JSON object"), ("{\"hooks\": 1}", "no object")] {
+    for (text, part) in
+        [("{ \"a\": ", "not valid JSON"), ("[]", "not a JSON object"), ("{\"hooks\": 1}", "not an object")]
+    {
         let world = World::new().with(".gemini/settings.json", text);
         for change in [install, uninstall] {
             match world.run(Agent::Gemini, change) {
@@ -211,24 +212,24 @@ fn what_cannot_be_edited_is_left_with_the_lines_to_add() {
                     assert!(failure.what.contains(part), "{failure}");
                     assert!(failure.hint.unwrap().contains("nixbox hook gemini"));
                 }
-                Ok(told) => assert!(told.contains("nothing to remove"), "{told}"),
+                Ok(output) => assert!(output.contains("nothing to remove"), "{output}"),
             }
             assert_eq!(world.text(".gemini/settings.json"), text);
         }
     }
     let world = World::new();
     fs::create_dir_all(world.project(".codex/hooks.json")).unwrap();
-    assert!(world.run(Agent::Codex, install).unwrap_err().what.contains("is no file"));
+    assert!(world.run(Agent::Codex, install).unwrap_err().what.contains("is not a regular file"));
     let world = World::new().with(".cursor", "in the way");
     assert_eq!(world.run(Agent::Cursor, install).unwrap_err().exit, Exit::Unknown);
 }
 
 #[test]
-fn somebodys_plugin_stays() {
+fn a_foreign_plugin_stays() {
     let world = World::new().with(".opencode/plugins/nixbox.js", "// mine\n");
     for change in [install, uninstall] {
         let failure = world.run(Agent::Opencode, change).unwrap_err();
-        assert!(failure.what.contains("somebody else's"), "{failure}");
+        assert!(failure.what.contains("not written by nixbox"), "{failure}");
     }
     assert_eq!(world.text(".opencode/plugins/nixbox.js"), "// mine\n");
     // An older one of ours is brought up to date.
@@ -246,11 +247,11 @@ fn git_in(directory: &Path, words: &[&str]) {
 #[test]
 fn gits_hooks_are_scripts() {
     let world = World::new();
-    assert!(world.run(Agent::Git, install).unwrap_err().what.contains("in no git work tree"));
-    git_in(&world.around.project, &["init", "-q"]);
+    assert!(world.run(Agent::Git, install).unwrap_err().what.contains("not in a git work tree"));
+    git_in(&world.environment.project, &["init", "-q"]);
     assert_eq!(world.run(Agent::Git, |arguments| arguments.user = true).unwrap_err().exit, Exit::Usage);
-    let told = world.run(Agent::Git, install).unwrap();
-    assert!(told.contains("pre-commit made:\n+ #!/bin/sh"), "{told}");
+    let output = world.run(Agent::Git, install).unwrap();
+    assert!(output.contains("pre-commit created:\n+ #!/bin/sh"), "{output}");
     for name in ["pre-commit", "pre-push"] {
         let path = world.project(".git/hooks").join(name);
         assert!(fs::metadata(&path).unwrap().permissions().mode() & 0o100 != 0);
@@ -285,9 +286,9 @@ fn gits_scripts_let_through_all_but_one() {
 }
 
 #[test]
-fn a_hook_of_somebodys_is_left_with_the_lines_to_add() {
+fn a_foreign_git_hook_is_left_with_the_lines_to_add() {
     let world = World::new();
-    git_in(&world.around.project, &["init", "-q"]);
+    git_in(&world.environment.project, &["init", "-q"]);
     let world = world.with(".git/hooks/pre-push", "#!/bin/sh\nexec theirs\n");
     let failure = world.run(Agent::Git, install).unwrap_err();
     assert!(failure.hint.unwrap().contains("nixbox hook git pre-push"));
@@ -298,34 +299,34 @@ fn a_hook_of_somebodys_is_left_with_the_lines_to_add() {
 #[test]
 fn gits_own_directory_of_hooks_is_honoured() {
     let world = World::new();
-    git_in(&world.around.project, &["init", "-q"]);
-    git_in(&world.around.project, &["config", "core.hooksPath", "tools/hooks"]);
+    git_in(&world.environment.project, &["init", "-q"]);
+    git_in(&world.environment.project, &["config", "core.hooksPath", "tools/hooks"]);
     world.run(Agent::Git, install).unwrap();
     assert!(world.project("tools/hooks/pre-commit").is_file());
     let shared = world.place.path().join("shared");
     fs::create_dir(&shared).unwrap();
-    git_in(&world.around.project, &["config", "core.hooksPath", &shared.to_string_lossy()]);
+    git_in(&world.environment.project, &["config", "core.hooksPath", &shared.to_string_lossy()]);
     let failure = world.run(Agent::Git, install).unwrap_err();
-    assert!(failure.what.contains("outside of this repository"), "{failure}");
+    assert!(failure.what.contains("outside this repository"), "{failure}");
     assert_eq!(fs::read_dir(&shared).unwrap().count(), 0);
 }
 
 #[test]
 fn a_program_that_path_does_not_have_is_quoted() {
     let mut world = World::new();
-    world.around.program = "/home/it's me/nixbox".to_owned();
-    let told = world.run(Agent::ClaudeCode, install).unwrap();
+    world.environment.program = "/home/it's me/nixbox".to_owned();
+    let output = world.run(Agent::ClaudeCode, install).unwrap();
     let settings: Value = serde_json::from_str(&world.text(".claude/settings.json")).unwrap();
     assert_eq!(settings["hooks"]["Stop"][0]["hooks"][0]["command"], r"'/home/it'\''s me/nixbox' hook claude-code");
-    assert!(told.contains("not found on PATH"), "{told}");
+    assert!(output.contains("not found on PATH"), "{output}");
     world.run(Agent::ClaudeCode, uninstall).unwrap();
     assert!(!world.project(".claude/settings.json").exists());
 }
 
 #[test]
-fn without_an_agent_that_is_known_it_is_told_what_to_call() {
-    let told = World::new().run(Agent::Generic, install).unwrap();
-    assert!(told.contains("  nixbox hook generic edit\n") && told.contains("up to 600 s"), "{told}");
+fn for_other_agents_it_says_what_to_call() {
+    let output = World::new().run(Agent::Generic, install).unwrap();
+    assert!(output.contains("  nixbox hook generic edit\n") && output.contains("up to 600 s"), "{output}");
     assert_eq!(INSTRUCTIONS.lines().count(), 3);
 }
 

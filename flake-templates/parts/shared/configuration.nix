@@ -1,0 +1,62 @@
+# <head>
+# The machine. Every option is described at https://search.nixos.org/options; after a change, `./vm` starts the machine
+# in a VM and `nixbox try .#vm` checks that it still works.
+# </head>
+{ lib, pkgs, ... }:
+{
+  # <desktop>
+  programs.firefox.enable = true;
+
+  # Sound, also for PulseAudio and ALSA programs; rtkit gives it real-time priority, which a busy machine needs.
+  security.rtkit.enable = true;
+  services.pipewire = {
+    enable = true;
+    alsa.enable = true;
+    pulse.enable = true;
+  };
+  # </desktop>
+
+  # <user>
+  # Your user. The password is valid until the first `passwd`; anyone can read it here: change it on a real computer.
+  users.users.alice = {
+    isNormalUser = true;
+    description = "Alice";
+    extraGroups = [
+      "wheel" # sudo
+      "networkmanager"
+    ];
+    initialPassword = "nixos";
+  };
+  networking.networkmanager.enable = true;
+  # </user>
+
+  # <disk>
+  # The disk of the real computer; the VM has its own. Replace this with what `nixos-generate-config
+  # --show-hardware-config` prints on that computer.
+  boot.loader.systemd-boot.enable = true;
+  boot.loader.efi.canTouchEfiVariables = true;
+  fileSystems."/" = {
+    device = "/dev/disk/by-label/nixos";
+    fsType = "ext4";
+  };
+  fileSystems."/boot" = {
+    device = "/dev/disk/by-label/BOOT";
+    fsType = "vfat";
+  };
+  # </disk>
+
+  virtualisation.vmVariant = {
+    virtualisation = {
+      # <wayland>
+      # A graphics card that Wayland compositors work with; on aarch64 it is the default.
+      qemu.options = lib.optionals pkgs.stdenv.hostPlatform.isx86_64 [ "-vga virtio" ];
+      # </wayland>
+    };
+  };
+
+  # <release>
+  # The release that this machine was installed with: programs keep the data formats of that release. Do not raise it
+  # with nixpkgs.
+  system.stateVersion = "26.05";
+  # </release>
+}
