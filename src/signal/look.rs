@@ -52,7 +52,7 @@ pub struct Look {
     /// One colour but for noise: a lone mouse pointer makes it no less flat. A console with nothing but its cursor is
     /// a console and not flat.
     pub is_flat: bool,
-    /// Looks like a text console: few colours, mostly black, what is not black lies in a grid of character cells as
+    /// Observations like a text console: few colours, mostly black, what is not black lies in a grid of character cells as
     /// Linux's framebuffer console and VGA text mode draw them; a lone cursor counts too.
     pub is_console: bool,
     /// Share of pixels that differ clearly from their left or upper neighbour: 0 flat, 0.02 a plain dialogue, 0.1 a
