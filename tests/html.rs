@@ -21,8 +21,7 @@ use nixbox::model::{
     Status, TransportKind, artifact,
 };
 use nixbox::report::html;
-use nixbox::signal::film::Film;
-use nixbox::signal::picture::Picture;
+use nixbox::signal::{Film, Picture};
 
 /// A test's name and what is done in it with a browser.
 type Test = (&'static str, fn(&Path));

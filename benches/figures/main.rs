@@ -33,7 +33,7 @@ use nixbox::guest::notify::{self, Notification};
 use nixbox::guest::shell::Shell;
 use nixbox::machine::{JailOptions, Machine, RunDir, Spec, accel};
 use nixbox::model::{AccelChoice, GUEST_CID, HOST_CID, TransportKind, credential, port};
-use nixbox::signal::{Picture, Sequence, analyse, look, tone, wav};
+use nixbox::signal::{Picture, ToneSequence, picture, tone, wav};
 use nixbox::transport::{Transport, VhostUser};
 use serde_json::{Map, Value, json};
 
@@ -207,11 +207,11 @@ fn tone_seconds(report: &Value) -> Option<f64> {
 
 /// Milliseconds to make of 3 s of a capture what is in it.
 fn analyse_wav() -> Vec<f64> {
-    let sequence = Sequence::default();
+    let sequence = ToneSequence::default();
     let bytes = wav::write(&tone::render(&sequence, CAPTURED_RATE).part(0.0, 3.0));
     timed(|| {
         let capture = wav::read(&bytes).expect("a capture");
-        analyse(&capture.samples, &sequence).playback.expect("the tones")
+        tone::analyse(&capture.samples, &sequence).playback.expect("the tones")
     })
 }
 
@@ -235,7 +235,7 @@ fn analyse_4k() -> Vec<f64> {
     });
     let flat = paint(&|_, _| [40, 40, 40]);
     let pairs = [(&flat, &desktop), (&desktop, &noise), (&noise, &flat)];
-    let times = pairs.map(|(before, after)| timed(|| (look::describe(after), look::change(before, after))));
+    let times = pairs.map(|(before, after)| timed(|| (picture::analyse(after), picture::diff(before, after))));
     let slowest = times.into_iter().max_by(|a, b| median(a.clone()).partial_cmp(&median(b.clone())).expect("numbers"));
     slowest.expect("three pictures")
 }

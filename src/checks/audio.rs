@@ -10,8 +10,8 @@ use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::sound::{ServerKind, SessionKind, Sink, Sound, Tone};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::nix::expectations::ExpectedAudio;
-use crate::signal::listen::{Heard, Layout, Playback};
-use crate::signal::tone::TONE_S;
+use crate::signal::CaptureAnalysis;
+use crate::signal::tone::{Layout, Playback, TONE_S};
 
 /// How far a pitch may be off. A misdeclared rate is off by 8 % at least (44.1 for 48 kHz). Of 84 plays and recordings of
 /// sound that was not to be found fault with (TCG, two machines at once on two cores; 41 of them with both ways of the card
@@ -535,7 +535,7 @@ fn volume(sink: &Sink) -> String {
 }
 
 /// The playback in a line.
-fn arrived(how: &str, program: &str, heard: Option<&Heard>) -> String {
+fn arrived(how: &str, program: &str, heard: Option<&CaptureAnalysis>) -> String {
     match heard.and_then(|heard| Some((heard, heard.playback.as_ref()?))) {
         Some((heard, it)) => format!(
             "{} tones {how} {program} in {:.2} s, pitch {:+.2} %, loudest {:.0} dBFS",
@@ -548,12 +548,12 @@ fn arrived(how: &str, program: &str, heard: Option<&Heard>) -> String {
     }
 }
 
-fn loudest(heard: &Heard) -> f64 {
+fn loudest(heard: &CaptureAnalysis) -> f64 {
     heard.left.peak_dbfs.max(heard.right.peak_dbfs)
 }
 
 /// What is worth a word where nothing is wrong.
-fn notes(heard: &Heard, first: Option<&str>) -> Vec<String> {
+fn notes(heard: &CaptureAnalysis, first: Option<&str>) -> Vec<String> {
     let mut notes: Vec<String> =
         first.map(|what| format!("the first time {what}, the second all was well")).into_iter().collect();
     if let Some(it) = &heard.playback
@@ -586,7 +586,7 @@ fn wrong(tone: &Tone, off: &[String]) -> Vec<String> {
 }
 
 /// What of the sequence arrived otherwise than it was sent.
-fn altered(heard: &Heard, it: &Playback) -> Vec<String> {
+fn altered(heard: &CaptureAnalysis, it: &Playback) -> Vec<String> {
     let mut wrong = Vec::new();
     // What is declared wrongly shifts all tones alike. Where pieces of them are missing each is off by chance: by +1.3,
     // -1.3 and +1.7 % once, at a load of 9.
@@ -627,7 +627,7 @@ fn altered(heard: &Heard, it: &Playback) -> Vec<String> {
 }
 
 /// What is wrong with what was heard of a sequence, if some of it was.
-pub(crate) fn spoilt(heard: &Heard) -> Option<String> {
+pub(crate) fn spoilt(heard: &CaptureAnalysis) -> Option<String> {
     altered(heard, heard.playback.as_ref()?).into_iter().next()
 }
 
@@ -650,7 +650,7 @@ fn torn(it: &Playback) -> Option<String> {
 }
 
 /// Why none of the tones was found.
-fn nothing(heard: &Heard, off: &[String]) -> String {
+fn nothing(heard: &CaptureAnalysis, off: &[String]) -> String {
     let loudest = heard.left.peak_dbfs.max(heard.right.peak_dbfs);
     if heard.silent || loudest < SILENT_DBFS {
         return match off {

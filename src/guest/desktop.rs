@@ -10,7 +10,7 @@ use super::facts::JournalLine;
 use super::logind::Session;
 use super::user_units::{Asked, UserManager};
 use super::{Error, Guest, journal};
-use crate::signal::Look;
+use crate::signal::PictureAnalysis;
 use crate::text::bounded;
 
 /// Most processes that are kept.
@@ -83,7 +83,7 @@ pub struct Moment {
     /// `CLOCK_MONOTONIC` in the guest.
     pub now_us: u64,
     /// What the screen shows; `None` where no picture could be taken.
-    pub look: Option<Look>,
+    pub look: Option<PictureAnalysis>,
     /// The virtual terminal that is shown; 0 where there is none.
     pub vt: u32,
     /// logind's sessions.

@@ -199,7 +199,7 @@ pub struct Tone {
     /// Whether the sink was unmuted for it, and muted again.
     pub unmuted: bool,
     /// What came out of the card.
-    pub heard: Option<crate::signal::Heard>,
+    pub heard: Option<crate::signal::CaptureAnalysis>,
     /// What was wrong the first time, where it was played twice.
     pub first: Option<String>,
 }
@@ -219,7 +219,7 @@ pub struct Recording {
     /// Whether the source was unmuted for it, and muted again.
     pub unmuted: bool,
     /// What was in it.
-    pub heard: Option<crate::signal::Heard>,
+    pub heard: Option<crate::signal::CaptureAnalysis>,
     /// What was wrong the first time, where it was recorded twice.
     pub first: Option<String>,
 }

@@ -21,7 +21,7 @@ use super::process::Process;
 use super::spec::{Spec, environment};
 use super::{shown, store};
 use crate::model::run_file;
-use crate::signal::{Heard, Samples, Sequence, analyse, tone};
+use crate::signal::{CaptureAnalysis, Samples, ToneSequence, tone};
 
 /// The period of QEMU's sound timer and the length of its buffers, in microseconds: as much sound each time as time has
 /// passed. Where the host is late the card is as late, and not the guest.
@@ -121,8 +121,8 @@ pub(super) fn backend(spec: &Spec) -> OsString {
 }
 
 /// What the microphone says, again and again.
-pub fn spoken() -> Sequence {
-    let mut sequence = Sequence::default();
+pub fn spoken() -> ToneSequence {
+    let mut sequence = ToneSequence::default();
     sequence.tones.truncate(SPOKEN_TONES);
     sequence
 }
@@ -134,17 +134,17 @@ pub fn recording_s() -> f64 {
 
 /// What of the microphone's sequence is in a recording: of its repetitions the one that came best. The recording cuts
 /// off one that would pass for too fast, a late guest skips a part of one; what is wrong with the way in spoils all.
-pub fn hear_spoken(recording: &Samples) -> Heard {
+pub fn hear_spoken(recording: &Samples) -> CaptureAnalysis {
     let sequence = spoken();
-    let heard = analyse(recording, &sequence);
+    let heard = tone::analyse(recording, &sequence);
     let Some(it) = &heard.playback else { return heard };
     let before = recording.part(0.0, it.start_s - PAUSE_S / 2.0);
     let after = recording.part(it.start_s + it.length_s + PAUSE_S / 2.0, recording.seconds());
-    let off = |heard: &Heard| {
+    let off = |heard: &CaptureAnalysis| {
         let whole = heard.playback.as_ref().filter(|it| it.complete);
         whole.map_or(f64::INFINITY, |it| (it.length_ratio - 1.0).abs())
     };
-    let others = [before, after].map(|part| analyse(&part, &sequence));
+    let others = [before, after].map(|part| tone::analyse(&part, &sequence));
     others.into_iter().fold(heard, |best, other| if off(&other) < off(&best) { other } else { best })
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use crate::model::Report;
-use crate::signal::picture::Picture;
+use crate::signal::Picture;
 use crate::text::{escape, plain};
 
 /// Largest file that is taken for a picture: a screen of 16 million pixels fits.

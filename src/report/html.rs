@@ -424,7 +424,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::report::examples;
-    use crate::signal::picture::Picture;
+    use crate::signal::Picture;
 
     /// Elements that are not closed.
     const VOID: &[&str] = &["meta", "img"];

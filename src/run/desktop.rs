@@ -28,7 +28,7 @@ use crate::machine::screen::Key;
 use crate::model::{UNIT_PREFIX, artifact};
 use crate::nix::expectations::{Expectations, ExpectedDesktop};
 use crate::report::artifacts::Artifacts;
-use crate::signal::{Film, Picture, Rect, look};
+use crate::signal::{Film, Picture, Rect, picture};
 use crate::text::{bounded, quoted};
 
 /// Between two pictures, while the screen changes and when it has been still for a while. A picture costs QEMU 40 to
@@ -139,7 +139,7 @@ async fn take_pictures(screen: Screen, film: Arc<Mutex<Film>>, shots: watch::Sen
             match decoded {
                 Some(picture) => {
                     let picture = Arc::new(picture);
-                    let moved = anchor.as_ref().is_none_or(|anchor| look::change(anchor, &picture).share > STILL);
+                    let moved = anchor.as_ref().is_none_or(|anchor| picture::diff(anchor, &picture).share > STILL);
                     film.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed(), &picture);
                     let still_since = match &last {
                         Some(last) if !moved => last.still_since,
@@ -349,7 +349,7 @@ impl See<'_> {
             }
             let idle_for = idle.observe(guest.worked(self.patience).await.ok());
             let still = self.watch.still();
-            moment.look = self.watch.last().map(|shot| look::describe(&shot.picture));
+            moment.look = self.watch.last().map(|shot| picture::analyse(&shot.picture));
             let greeted = moment.sessions.iter().any(|session| session.is_greeter() && session.is_seated());
             let here = match goal {
                 Goal::Greeter => greeted,
@@ -677,7 +677,7 @@ impl See<'_> {
         let near = Rect { x: place(x, before.width()), y: place(y, before.height()), width: 80, height: 80 };
         let (_, seconds, change) = self
             .until(self.scaled(REACTS), |after| {
-                let change = look::change_within(&before, after, near);
+                let change = picture::diff_within(&before, after, near);
                 (change.any(), change)
             })
             .await;
@@ -736,7 +736,7 @@ impl See<'_> {
         let shell = guest.shell().clone();
         let mut run = tokio::spawn(async move { shell.run(script).await });
         let opens = self.until(limit, |after| {
-            let change = look::change(&before, after);
+            let change = picture::diff(&before, after);
             (change.share > WINDOW_SHARE, change)
         });
         let begun = Instant::now();
@@ -784,7 +784,7 @@ impl See<'_> {
         }
         if let Some(open) = open {
             let (closed, ..) = self
-                .until(self.scaled(REACTS), |after| (look::change(&open, after).share > WINDOW_SHARE / 2.0, ()))
+                .until(self.scaled(REACTS), |after| (picture::diff(&open, after).share > WINDOW_SHARE / 2.0, ()))
                 .await;
             window.closed = closed;
             // Something else was painted just then, and this was no window.
@@ -801,7 +801,7 @@ impl See<'_> {
             sleep(INTERVALS.0).await;
             let next = self.now().await;
             if let (Some(last), Some(next)) = (&last, &next)
-                && look::change(last, next).share < STILL / 3.0
+                && picture::diff(last, next).share < STILL / 3.0
             {
                 return Some(next.clone());
             }
@@ -812,7 +812,7 @@ impl See<'_> {
 
     /// Clicks into what a window changed and types.
     async fn type_into(&self, before: &Picture, open: &Picture) -> Option<Reaction> {
-        let change = look::change(before, open);
+        let change = picture::diff(before, open);
         let area = change.areas.first().copied().or(change.bounds)?;
         let middle =
             |at: u32, length: u32, size: u32| (f64::from(at) + f64::from(length) / 2.0) / f64::from(size.max(1));
@@ -825,12 +825,12 @@ impl See<'_> {
         let begun = Instant::now();
         while begun.elapsed() < BY_ITSELF {
             sleep(INTERVALS.0).await;
-            noise.extend(self.now().await.iter().flat_map(|after| look::change(&calm, after).areas));
+            noise.extend(self.now().await.iter().flat_map(|after| picture::diff(&calm, after).areas));
         }
         self.screen.press(&TYPED).await.ok()?;
         let (_, seconds, width) = self
             .until(self.scaled(REACTS), |after| {
-                let width = typed_width(&look::change(&calm, after).areas, &noise);
+                let width = typed_width(&picture::diff(&calm, after).areas, &noise);
                 (width >= TYPED_WIDTH, width)
             })
             .await;

@@ -18,7 +18,7 @@ use crate::machine::{Ears, sound as card};
 use crate::model::artifact;
 use crate::nix::expectations::{Expectations, ExpectedAudio};
 use crate::report::artifacts::Artifacts;
-use crate::signal::{Heard, Samples, Sequence, analyse, spectrogram, tone, wav};
+use crate::signal::{CaptureAnalysis, Samples, ToneSequence, spectrogram, tone, wav};
 
 /// How long a session may take to open, with hardware virtualisation.
 const SIT_DOWN: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ pub(super) struct Hear<'a> {
 async fn again<T>(
     first: Result<T, String>,
     once: impl AsyncFn() -> Result<T, String>,
-    heard: impl Fn(&T) -> Option<&Heard>,
+    heard: impl Fn(&T) -> Option<&CaptureAnalysis>,
 ) -> Result<(T, Option<String>), String> {
     let first = first?;
     match heard(&first).and_then(judging::spoilt) {
@@ -146,7 +146,7 @@ impl Hear<'_> {
     /// Somebody's login may go on while it is listened to, and mute: where nothing but silence came, the sinks and
     /// sources of now are judged. Who was refused by the server may have become its client since.
     async fn ask_again(&self, guest: &Guest, seat: &Seat, kind: ServerKind, patience: Duration, sound: &mut Sound) {
-        let is_silent = |heard: &Option<Heard>| heard.as_ref().is_none_or(|heard| heard.silent);
+        let is_silent = |heard: &Option<CaptureAnalysis>| heard.as_ref().is_none_or(|heard| heard.silent);
         let silent = sound.tone.as_ref().is_some_and(|tone| is_silent(&tone.heard))
             || sound.recording.as_ref().is_some_and(|recording| is_silent(&recording.heard));
         let silent = silent && !self.new_card(kind);
@@ -189,7 +189,7 @@ impl Hear<'_> {
 
     async fn play(&self, guest: &Guest, seat: &Seat, kind: ServerKind, sound: &Sound) -> Result<Tone, String> {
         let clock = Instant::now();
-        let sequence = Sequence::default();
+        let sequence = ToneSequence::default();
         let file = wav::write(&tone::render(&sequence, tone::RATE));
         let deadline = Duration::from_secs_f64(sequence.length_s()) + PLAY.mul_f64(self.scale);
         let unmute = self.new_card(kind) && sound.sink().is_some_and(|sink| sink.muted);
@@ -200,7 +200,7 @@ impl Hear<'_> {
     }
 
     /// Waits until all is out, or nothing more comes, and analyses it.
-    async fn drained(&self, before: u64, sequence: &Sequence) -> Result<Option<Heard>, String> {
+    async fn drained(&self, before: u64, sequence: &ToneSequence) -> Result<Option<CaptureAnalysis>, String> {
         let deadline = Instant::now() + DRAIN.mul_f64(self.scale);
         let mut last = (length(self.capture), Instant::now());
         // Enough for the whole sequence and a little more.
@@ -228,7 +228,7 @@ impl Hear<'_> {
     }
 
     /// The evidence: what was heard, cut to where it was, and its picture.
-    fn keep(&self, samples: &Samples, heard: &Heard) {
+    fn keep(&self, samples: &Samples, heard: &CaptureAnalysis) {
         let Some(artifacts) = self.artifacts else { return };
         let (from, to) = match &heard.playback {
             Some(playback) => (playback.start_s - 0.3, playback.start_s + playback.length_s + 0.3),
@@ -251,9 +251,13 @@ fn length(capture: &Path) -> u64 {
 }
 
 /// What was captured since `before`, and what of the sequence is in it; `None` when nothing came out at all.
-async fn listen(capture: &Path, before: u64, sequence: &Sequence) -> Result<Option<(Samples, Heard)>, String> {
+async fn listen(
+    capture: &Path,
+    before: u64,
+    sequence: &ToneSequence,
+) -> Result<Option<(Samples, CaptureAnalysis)>, String> {
     let (path, sequence) = (capture.to_owned(), sequence.clone());
-    let work = move || -> Result<Option<(Samples, Heard)>, String> {
+    let work = move || -> Result<Option<(Samples, CaptureAnalysis)>, String> {
         let end = length(&path);
         // A whole number of frames.
         let from = before.max(HEADER).max(end.saturating_sub(CAPTURE));
@@ -272,7 +276,7 @@ async fn listen(capture: &Path, before: u64, sequence: &Sequence) -> Result<Opti
         let bytes = read().map_err(|error| format!("what came out of the card cannot be read: {error}"))?;
         let capture =
             wav::read(&bytes).map_err(|error| format!("what came out of the card cannot be read: {error}"))?;
-        let heard = analyse(&capture.samples, &sequence);
+        let heard = tone::analyse(&capture.samples, &sequence);
         Ok(Some((capture.samples, heard)))
     };
     tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?

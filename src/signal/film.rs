@@ -1,103 +1,84 @@
-//! The screen in the course of time, as a GIF that fits into a report.
+//! A recording of the screen, as an animated GIF that fits into a report.
 
-use std::fmt;
 use std::time::Duration;
 
-use super::look::{Rect, change};
-use super::picture::Picture;
+use super::picture::{Picture, Rect, diff};
 
 /// Largest width of a frame, in pixels.
-pub const WIDTH: u32 = 320;
+const MAX_WIDTH: u32 = 320;
 /// Largest height of a frame, in pixels.
-pub const HEIGHT: u32 = 240;
+const MAX_HEIGHT: u32 = 240;
 /// Largest GIF, in bytes.
-pub const MOST_BYTES: usize = 2 << 20;
-/// Most frames that are kept: when there are more, every second one goes.
-pub const MOST_FRAMES: usize = 60;
+const MAX_BYTES: usize = 2 << 20;
+/// Most frames that are kept (14 MB): when there are more, every second one is dropped.
+const MAX_FRAMES: usize = 60;
 
-/// The share of pixels that a picture must change to be a frame: a blinking cursor is less.
-const CHANGE: f64 = 0.0002;
-/// The shortest time of a frame: what is shorter, viewers slow down (in 1/100 s, GIF's unit).
-const SHORTEST: u128 = 2;
-/// How long the last frame stays at least.
-const LAST: Duration = Duration::from_secs(2);
+/// The least share of changed pixels that makes a new frame: a blinking cursor is less.
+const MIN_CHANGE: f64 = 0.0002;
+/// The shortest time of a frame in 1/100 s, GIF's unit: viewers slow down shorter ones.
+const MIN_DELAY: u128 = 2;
+/// How long the last frame is shown at least.
+const MIN_LAST: Duration = Duration::from_secs(2);
 /// How coarsely the palette of a frame is learned, 1 (fine) to 30: a tenth of the pixels, some milliseconds.
 const SPEED: i32 = 10;
 
-/// A film that is being made: scaled frames, at most [`MOST_FRAMES`] (14 MB).
+/// A film that is being recorded: frames of at most 320 by 240 pixels, 60 at most.
 #[derive(Debug, Default)]
 pub struct Film {
     frames: Vec<Frame>,
-    /// The time between two frames at least: it grows with the film, so that its beginning is no coarser than its end.
+    /// The least time between two frames: it grows with the film, so that its beginning is no coarser than its end.
     spacing: Duration,
 }
 
-/// A frame and when it was seen first.
+/// A frame and when it was taken first.
 #[derive(Debug, Clone)]
 struct Frame {
     at: Duration,
     picture: Picture,
 }
 
-/// The GIF could not be written: what the encoder says.
-#[derive(Debug)]
-pub struct FilmError(String);
-
-impl fmt::Display for FilmError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the film cannot be written: {}", self.0)
-    }
-}
-
-impl std::error::Error for FilmError {}
+/// The encoder's error.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot encode the GIF")]
+pub struct FilmError(#[from] gif::EncodingError);
 
 impl Film {
-    /// Takes a picture of the screen, `elapsed` after the beginning; one that is like the last changes nothing. A time
-    /// before the last one's counts as the last one's.
+    /// Adds a picture of the screen, taken `elapsed` after the beginning, unless it is like the last one. A time before
+    /// the last one's counts as the last one's.
     pub fn push(&mut self, elapsed: Duration, picture: &Picture) {
-        let picture = picture.scaled_into(WIDTH, HEIGHT);
+        let picture = picture.scaled_into(MAX_WIDTH, MAX_HEIGHT);
         if let Some(last) = self.frames.last_mut() {
-            if change(&last.picture, &picture).share < CHANGE {
+            if diff(&last.picture, &picture).share < MIN_CHANGE {
                 return;
             }
             if elapsed < last.at + self.spacing.max(Duration::from_millis(20)) {
-                // The newer one stays: how it ended matters more than how it began.
+                // The newer one stays: how a burst of changes ends matters more than how it begins.
                 last.picture = picture;
                 return;
             }
         }
         self.frames.push(Frame { at: elapsed, picture });
-        if self.frames.len() > MOST_FRAMES {
-            self.spacing = (self.spacing * 2).max(elapsed / MOST_FRAMES as u32);
+        if self.frames.len() > MAX_FRAMES {
+            self.spacing = (self.spacing * 2).max(elapsed / MAX_FRAMES as u32);
             thin(&mut self.frames);
         }
     }
 
-    /// Number of frames that are kept.
-    pub fn len(&self) -> usize {
-        self.frames.len()
-    }
-
-    /// No frame was taken.
-    pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    /// The GIF, at most [`MOST_BYTES`], in real time and for ever; the last frame stays until `end` (after the
+    /// The GIF, of 2 MiB at most, in real time and repeated for ever; the last frame stays until `end` (since the
     /// beginning), two seconds at least. `None` without a frame.
     pub fn gif(&self, end: Duration) -> Result<Option<Vec<u8>>, FilmError> {
-        self.within(end, MOST_BYTES)
+        self.gif_within(end, MAX_BYTES)
     }
 
     /// The GIF, with fewer frames if it has more than so many bytes.
-    fn within(&self, end: Duration, most: usize) -> Result<Option<Vec<u8>>, FilmError> {
+    fn gif_within(&self, end: Duration, most: usize) -> Result<Option<Vec<u8>>, FilmError> {
         if self.frames.is_empty() {
             return Ok(None);
         }
         let mut frames = self.frames.clone();
         loop {
-            let bytes = encode(&frames, end).map_err(|error| FilmError(error.to_string()))?;
-            // One frame always fits into MOST_BYTES: at worst it has half as many bytes again as pixels.
+            let bytes = encode(&frames, end)?;
+            // One frame always fits into MAX_BYTES: at worst it has half as many bytes again as pixels.
             if bytes.len() <= most || frames.len() == 1 {
                 return Ok(Some(bytes));
             }
@@ -122,15 +103,15 @@ fn encode(frames: &[Frame], end: Duration) -> Result<Vec<u8>, gif::EncodingError
     let side = |of: fn(&Picture) -> u32| frames.iter().map(|frame| of(&frame.picture)).max().unwrap_or(1);
     let (width, height) = (side(Picture::width), side(Picture::height));
     let mut out = Vec::new();
-    // Neither is more than WIDTH, HEIGHT.
+    // Neither is more than MAX_WIDTH, MAX_HEIGHT: both fit.
     let mut encoder = gif::Encoder::new(&mut out, width as u16, height as u16, &[])?;
     encoder.set_repeat(gif::Repeat::Infinite)?;
     let mut shown: Option<Picture> = None;
     for (i, frame) in frames.iter().enumerate() {
-        let until = frames.get(i + 1).map_or(end.max(frame.at + LAST), |next| next.at);
-        let picture = frame.picture.centred(width, height);
+        let until = frames.get(i + 1).map_or(end.max(frame.at + MIN_LAST), |next| next.at);
+        let picture = frame.picture.centred_on(width, height);
         let part = match &shown {
-            Some(shown) => change(shown, &picture).bounds.unwrap_or(Rect { x: 0, y: 0, width: 1, height: 1 }),
+            Some(shown) => diff(shown, &picture).bounds.unwrap_or(Rect { x: 0, y: 0, width: 1, height: 1 }),
             None => Rect { x: 0, y: 0, width, height },
         };
         let rows = picture.rows().skip(part.y as usize).take(part.height as usize);
@@ -139,7 +120,7 @@ fn encode(frames: &[Frame], end: Duration) -> Result<Vec<u8>, gif::EncodingError
         let mut image = gif::Frame::from_rgb_speed(part.width as u16, part.height as u16, &pixels, SPEED);
         (image.left, image.top) = (part.x as u16, part.y as u16);
         image.dispose = gif::DisposalMethod::Keep;
-        image.delay = hundredths(until).saturating_sub(hundredths(frame.at)).clamp(SHORTEST, u16::MAX.into()) as u16;
+        image.delay = hundredths(until).saturating_sub(hundredths(frame.at)).clamp(MIN_DELAY, u16::MAX.into()) as u16;
         encoder.write_frame(&image)?;
         shown = Some(picture);
     }
@@ -180,10 +161,10 @@ mod tests {
     }
 
     /// How long, in 1/100 s, and the pixels.
-    type Shown = (u16, Vec<[u8; 3]>);
+    type PlayedFrame = (u16, Vec<[u8; 3]>);
 
     /// What a viewer sees: size, and for each frame the picture so far.
-    fn play(bytes: &[u8]) -> ((u16, u16), Vec<Shown>) {
+    fn play(bytes: &[u8]) -> ((u16, u16), Vec<PlayedFrame>) {
         let mut options = gif::DecodeOptions::new();
         options.set_color_output(gif::ColorOutput::RGBA);
         let mut decoder = options.read_info(bytes).unwrap();
@@ -204,11 +185,11 @@ mod tests {
     #[test]
     fn each_frame_stays_as_long_as_it_was_seen() {
         let mut film = Film::default();
-        assert!(film.is_empty() && film.gif(seconds(9.0)).unwrap().is_none());
+        assert!(film.gif(seconds(9.0)).unwrap().is_none());
         for (at, value) in [(1.0, 0), (1.5, 0), (3.0, 100), (3.4, 103), (4.25, 200)] {
             film.push(seconds(at), &flat(value));
         }
-        assert_eq!(film.len(), 3);
+        assert_eq!(film.frames.len(), 3);
         let ((width, height), frames) = play(&film.gif(seconds(10.0)).unwrap().unwrap());
         assert_eq!((width, height), (64, 40));
         assert_eq!(frames.iter().map(|(delay, _)| *delay).collect::<Vec<_>>(), [200, 125, 575]);
@@ -248,7 +229,7 @@ mod tests {
         for i in 0..1000u32 {
             film.push(seconds(f64::from(i) / 10.0), &picture(8, 8, |_| [(i * 37) as u8; 3]));
         }
-        assert!((MOST_FRAMES / 3..=MOST_FRAMES).contains(&film.len()), "{}", film.len());
+        assert!((MAX_FRAMES / 3..=MAX_FRAMES).contains(&film.frames.len()), "{}", film.frames.len());
         let (_, frames) = play(&film.gif(seconds(100.0)).unwrap().unwrap());
         assert_eq!(frames[0].1[0], [0; 3]);
         assert_eq!(frames.last().unwrap().1[0], [(999u32 * 37) as u8; 3]);
@@ -266,7 +247,7 @@ mod tests {
         }
         let whole = film.gif(seconds(30.0)).unwrap().unwrap().len();
         for most in [whole, whole / 2, whole / 9] {
-            let bytes = film.within(seconds(30.0), most).unwrap().unwrap();
+            let bytes = film.gif_within(seconds(30.0), most).unwrap().unwrap();
             assert!(bytes.len() <= most && bytes.len() > most / 4, "{} of {most}", bytes.len());
             let (_, frames) = play(&bytes);
             assert_eq!(frames.iter().map(|(delay, _)| u32::from(*delay)).sum::<u32>(), 3000);
@@ -276,8 +257,8 @@ mod tests {
     #[test]
     fn one_frame_of_noise_fits() {
         let mut film = Film::default();
-        film.push(seconds(0.0), &noise(WIDTH, HEIGHT, 1));
-        assert!(film.gif(seconds(0.0)).unwrap().unwrap().len() < MOST_BYTES / 8);
+        film.push(seconds(0.0), &noise(MAX_WIDTH, MAX_HEIGHT, 1));
+        assert!(film.gif(seconds(0.0)).unwrap().unwrap().len() < MAX_BYTES / 8);
     }
 
     proptest! {
@@ -293,8 +274,8 @@ mod tests {
             }
             let bytes = film.gif(Duration::from_millis(end)).unwrap().unwrap();
             let ((width, height), frames) = play(&bytes);
-            prop_assert!(u32::from(width) <= WIDTH && u32::from(height) <= HEIGHT);
-            prop_assert_eq!(frames.len(), film.len());
+            prop_assert!(u32::from(width) <= MAX_WIDTH && u32::from(height) <= MAX_HEIGHT);
+            prop_assert_eq!(frames.len(), film.frames.len());
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Sound as numbers.
+//! Stereo sound as samples, and levels.
 
-/// The level that stands for silence, in dBFS: below what 16 bits can tell. It keeps levels finite, as JSON knows no
+/// The level that stands for silence, in dBFS: below what 16 bits can hold. It keeps levels finite, as JSON knows no
 /// infinity.
-pub const FLOOR_DBFS: f64 = -120.0;
+pub(super) const FLOOR_DBFS: f64 = -120.0;
 
 /// Stereo sound. Both channels are equally long.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,13 +57,13 @@ impl Samples {
 }
 
 /// A level in dBFS of an amplitude (0 to 1 of full scale), not below [`FLOOR_DBFS`].
-pub fn dbfs(amplitude: f64) -> f64 {
+pub(super) fn dbfs(amplitude: f64) -> f64 {
     // Not a number becomes the floor, too.
     (20.0 * amplitude.log10()).max(FLOOR_DBFS)
 }
 
 /// The amplitude (of full scale) of a level in dBFS.
-pub fn amplitude(dbfs: f64) -> f64 {
+pub(super) fn amplitude(dbfs: f64) -> f64 {
     10f64.powf(dbfs / 20.0)
 }
 

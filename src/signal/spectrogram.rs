@@ -1,46 +1,41 @@
-//! A sound as a picture: time from left to right, frequency from bottom to top, level as colour.
+//! The spectrogram of a sound: time from left to right, frequency from bottom to top, level as colour.
 
-use super::fft::{Fft, Powers, Window};
 use super::picture::{Picture, Rgb};
 use super::samples::{Samples, dbfs};
+use super::spectrum::SpectrumAnalyser;
 
-/// Size of the picture, in pixels.
-pub const WIDTH: u32 = 800;
-/// Size of the picture, in pixels: the left channel above the right one.
-pub const HEIGHT: u32 = 402;
+/// Width of the picture, in pixels.
+const WIDTH: u32 = 800;
+/// Height of the picture, in pixels: the left channel above the right one, and two rows between them.
+const HEIGHT: u32 = 402;
 /// The frequency at the top of each channel, in Hz (or half the sound's rate, if that is less).
-pub const TOP_HERTZ: f64 = 6000.0;
+const TOP_HERTZ: f64 = 6000.0;
 /// The level that is drawn black, in dBFS; 0 is white.
-pub const BOTTOM_DBFS: f64 = -96.0;
+const BOTTOM_DBFS: f64 = -96.0;
 
-/// Number of colours. So few that noise, too, compresses well enough; a step is 3 dB.
+/// Number of colours, 3 dB each: with more of them, noise would not compress well enough.
 const STEPS: usize = 32;
 /// Colours of equally distant levels from the quietest to the loudest; between them they blend.
 const SCALE: [Rgb; 6] = [[0, 0, 0], [40, 11, 84], [137, 34, 106], [227, 89, 51], [249, 201, 50], [252, 255, 240]];
 
-/// Draws a sound. Its PNG has less than 200 KiB, whatever the sound is. Silence, and no sound at all, is black.
-pub fn draw(samples: &Samples) -> Picture {
+/// Draws a spectrogram. Its PNG has less than 200 KiB, whatever the sound is. Silence, and no sound at all, is black.
+pub(crate) fn draw(samples: &Samples) -> Picture {
     let rate = f64::from(samples.rate());
     // 40 to 80 ms: the tones show as lines, their gaps as gaps.
-    let fft = Fft::new((rate * 0.04) as usize);
-    let window = Window::new(fft.size);
+    let length = ((rate * 0.04) as usize).max(4).next_power_of_two();
+    let mut spectrum = SpectrumAnalyser::new(length, length);
     let colours = colours();
     let rows = HEIGHT as usize / 2 - 1;
-    let top = (TOP_HERTZ.min(rate / 2.0) * fft.size as f64 / rate).max(1.0);
+    let top = (TOP_HERTZ.min(rate / 2.0) * length as f64 / rate).max(1.0);
 
     let mut pixels = vec![[0; 3]; (WIDTH * HEIGHT) as usize];
-    let (mut powers, mut data) = (Powers::default(), Vec::new());
     for x in 0..WIDTH as usize {
         // Centred on the column, with silence before and after the sound.
         let middle = (x as f64 + 0.5) / f64::from(WIDTH) * samples.frames() as f64;
-        let begin = middle as isize - fft.size as isize / 2;
-        let around = |values: &[f64]| -> Vec<f64> {
+        let begin = middle as isize - length as isize / 2;
+        for (channel, values) in [samples.left(), samples.right()].into_iter().enumerate() {
             let value = |i: isize| usize::try_from(i).ok().and_then(|i| values.get(i)).copied().unwrap_or(0.0);
-            (begin..begin + fft.size as isize).map(value).collect()
-        };
-        let (left, right) = (around(samples.left()), around(samples.right()));
-        fft.powers(&window, &left, &right, &mut powers, &mut data);
-        for (channel, powers) in [&powers.left, &powers.right].into_iter().enumerate() {
+            let powers = spectrum.powers((begin..begin + length as isize).map(value));
             for row in 0..rows {
                 // The loudest bin that falls into the row: a line must not vanish between two rows.
                 let bin = |row: usize| (row as f64 / rows as f64 * top) as usize;
@@ -54,7 +49,7 @@ pub fn draw(samples: &Samples) -> Picture {
             }
         }
     }
-    Picture::of(WIDTH, pixels)
+    Picture::from_rows(WIDTH, pixels)
 }
 
 /// The colours from the quietest to the loudest.
@@ -71,7 +66,7 @@ fn colours() -> [Rgb; STEPS] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signal::tone::{GAP_S, Sequence, TONE_S, TONES, render};
+    use crate::signal::tone::{Side, ToneSequence, render};
 
     /// How bright it is at a time of the sequence (in seconds), of a channel (0 left), at a frequency.
     fn brightness(picture: &Picture, seconds: f64, channel: u32, hertz: f64, top: f64) -> u32 {
@@ -82,14 +77,13 @@ mod tests {
 
     #[test]
     fn the_tones_show_as_bright_lines_in_their_channel() {
-        let picture = draw(&render(&Sequence::default(), 8000));
-        for (i, (hertz, _)) in TONES.into_iter().enumerate() {
-            let tone = Sequence::default().tones[i];
-            let middle = i as f64 * (TONE_S + GAP_S) + TONE_S / 2.0;
-            for channel in [0, 1] {
-                let there =
-                    tone.side != [crate::signal::tone::Side::Right, crate::signal::tone::Side::Left][channel as usize];
-                assert_eq!(brightness(&picture, middle, channel, hertz, 4000.0) > 300, there, "{hertz} {channel}");
+        let sequence = ToneSequence::default();
+        let picture = draw(&render(&sequence, 8000));
+        for tone in &sequence.tones {
+            let middle = tone.start_s + tone.length_s / 2.0;
+            for (channel, other) in [(0, Side::Right), (1, Side::Left)] {
+                let bright = brightness(&picture, middle, channel, tone.hertz, 4000.0) > 300;
+                assert_eq!(bright, tone.side != other, "{tone:?} {channel}");
                 assert_eq!(brightness(&picture, middle, channel, 3000.0, 4000.0), 0);
             }
         }

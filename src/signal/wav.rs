@@ -1,51 +1,40 @@
-//! WAV files: written for the guest's player, read from QEMU's capture while it still goes on.
-
-use std::fmt;
+//! WAV files: written for the guest's player, read from QEMU's capture while it is still being written.
 
 use super::samples::Samples;
 
-/// Longest sound that is read, in frames (a minute and a half at 48 kHz): what comes after it is left out.
-pub const MOST_FRAMES: usize = 1 << 22;
+/// Longest sound that is read, in frames (a minute and a half at 48 kHz): the rest is ignored.
+const MAX_FRAMES: usize = 1 << 22;
 
 /// Why a capture cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WavError {
     /// It is shorter than a header: nothing was played yet, as QEMU creates the file empty.
+    #[error("the capture is empty")]
     Short,
     /// It is no RIFF/WAVE file.
+    #[error("the capture is not a WAV file")]
     NotWav,
     /// No `fmt ` chunk comes before the samples.
+    #[error("the capture has no fmt chunk")]
     NoFormat,
-    /// It is compressed, or a format other than whole numbers: its format tag (1 is PCM).
+    /// It is compressed or of floating-point samples: its format tag (1 is PCM).
+    #[error("the capture is not PCM (format tag {0})")]
     NotPcm(u16),
     /// Bits of a sample other than 8, 16, 24, 32.
+    #[error("unsupported sample size: {0} bits")]
     Bits(u16),
     /// No channel, or more than 64.
+    #[error("unsupported number of channels: {0}")]
     Channels(u16),
     /// Frames a second outside 1000 to 768 000.
+    #[error("unsupported sample rate: {0} Hz")]
     Rate(u32),
 }
 
-impl fmt::Display for WavError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WavError::Short => f.write_str("the capture is empty"),
-            WavError::NotWav => f.write_str("the capture is no WAV file"),
-            WavError::NoFormat => f.write_str("the capture does not say its format"),
-            WavError::NotPcm(tag) => write!(f, "the capture has format {tag} instead of plain samples"),
-            WavError::Bits(bits) => write!(f, "the capture has {bits} bits a sample"),
-            WavError::Channels(channels) => write!(f, "the capture has {channels} channels"),
-            WavError::Rate(rate) => write!(f, "the capture has {rate} samples a second"),
-        }
-    }
-}
-
-impl std::error::Error for WavError {}
-
-/// What was read of a capture.
+/// A WAV file as far as it was read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Capture {
-    /// The sound: a mono capture is in both channels, of more than two channels the first two are there.
+pub struct WavCapture {
+    /// The sound: mono is in both channels, of more than two channels the first two are kept.
     pub samples: Samples,
     /// Number of channels in the file.
     pub channels: u16,
@@ -53,7 +42,7 @@ pub struct Capture {
     pub bits: u16,
     /// The header does not say yet how long it is: QEMU still writes, or was killed.
     pub open: bool,
-    /// There was more than [`MOST_FRAMES`], which was left out.
+    /// There were more than 2^22 frames; the rest was ignored.
     pub cut: bool,
 }
 
@@ -88,12 +77,12 @@ pub fn write(samples: &Samples) -> Vec<u8> {
 const HEADER: usize = 44;
 /// The format tag of plain samples (Multimedia Programming Interface and Data Specifications 1.0).
 const PCM: u16 = 1;
-/// The format tag of a header that tells its format further behind (`WAVE_FORMAT_EXTENSIBLE`).
+/// The format tag of a header with the format tag at a later place (`WAVE_FORMAT_EXTENSIBLE`).
 const EXTENSIBLE: u16 = 0xfffe;
 
-/// Reads a WAV file that may still be written: sizes that are 0 or lie are not believed, a frame that is not whole
-/// yet is left out. Allocates 16 bytes a frame that is there, [`MOST_FRAMES`] at most.
-pub fn read(bytes: &[u8]) -> Result<Capture, WavError> {
+/// Reads a WAV file that may still be being written: sizes that are 0 or too large are ignored, as is an incomplete last
+/// frame. Allocates 16 bytes a frame, 64 MiB at most.
+pub fn read(bytes: &[u8]) -> Result<WavCapture, WavError> {
     if bytes.len() < HEADER {
         return Err(if b"RIFF".starts_with(&bytes[..bytes.len().min(4)]) { WavError::Short } else { WavError::NotWav });
     }
@@ -106,8 +95,8 @@ pub fn read(bytes: &[u8]) -> Result<Capture, WavError> {
         let size = number(&header[4..]) as usize;
         let body = &bytes[at + 8..];
         match &header[..4] {
-            b"data" => return format.ok_or(WavError::NoFormat).map(|format: Format| format.read(body, size)),
-            b"fmt " => format = Some(Format::parse(&body[..size.min(body.len())])?),
+            b"data" => return format.ok_or(WavError::NoFormat).map(|format: WavFormat| format.read(body, size)),
+            b"fmt " => format = Some(WavFormat::parse(&body[..size.min(body.len())])?),
             _ => {}
         }
         // Chunks begin at even places.
@@ -125,14 +114,14 @@ fn number(bytes: &[u8]) -> u32 {
 }
 
 /// The `fmt ` chunk.
-struct Format {
+struct WavFormat {
     channels: u16,
     rate: u32,
     bits: u16,
 }
 
-impl Format {
-    /// Reads the chunk, and refuses what no sound card does.
+impl WavFormat {
+    /// Reads the chunk, and refuses what no sound card writes.
     fn parse(chunk: &[u8]) -> Result<Self, WavError> {
         if chunk.len() < 16 {
             return Err(WavError::NoFormat);
@@ -158,26 +147,26 @@ impl Format {
         Ok(Self { channels, rate, bits })
     }
 
-    /// Reads the samples: `size` bytes of them by the header.
-    fn read(&self, body: &[u8], size: usize) -> Capture {
+    /// Reads the samples, `size` bytes according to the header.
+    fn read(&self, body: &[u8], size: usize) -> WavCapture {
         // QEMU writes the size when it ends; others write the largest when they do not know it.
         let open = size == 0 || size > body.len();
         let body = if open { body } else { &body[..size] };
         let width = usize::from(self.bits / 8);
         let frame = width * usize::from(self.channels);
-        let frames = (body.len() / frame).min(MOST_FRAMES);
+        let frames = (body.len() / frame).min(MAX_FRAMES);
         let (mut left, mut right) = (Vec::with_capacity(frames), Vec::with_capacity(frames));
         for frame in body.chunks_exact(frame).take(frames) {
             let first = sample(&frame[..width]);
             left.push(first);
             right.push(if self.channels > 1 { sample(&frame[width..2 * width]) } else { first });
         }
-        Capture {
+        WavCapture {
             samples: Samples::new(self.rate, left, right),
             channels: self.channels,
             bits: self.bits,
             open,
-            cut: body.len() / frame > MOST_FRAMES,
+            cut: body.len() / frame > MAX_FRAMES,
         }
     }
 }
@@ -185,9 +174,9 @@ impl Format {
 /// A sample of 1 to 4 bytes, -1 to 1.
 fn sample(bytes: &[u8]) -> f64 {
     match bytes {
-        // 8 bits are the only ones without a sign.
+        // Only samples of 8 bits are unsigned.
         [byte] => (f64::from(*byte) - 128.0) / 128.0,
-        // Moved to the top of 32 bits: the sign is where it belongs, whatever the width.
+        // Shifted to the top of 32 bits: the sign bit is in its place, whatever the width.
         _ => f64::from((number(bytes) << (32 - 8 * bytes.len() as u32)) as i32) / 2_147_483_648.0,
     }
 }
@@ -197,7 +186,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::signal::tone::{RATE, Sequence, render};
+    use crate::signal::tone::{RATE, ToneSequence, render};
 
     /// A header as QEMU writes it when the first sound comes, with what it says replaced.
     fn header(tag: u16, channels: u16, rate: u32, bits: u16, size: u32) -> Vec<u8> {
@@ -214,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let sound = render(&Sequence::default(), RATE);
+        let sound = render(&ToneSequence::default(), RATE);
         let bytes = write(&sound);
         assert_eq!(bytes.len(), 44 + 4 * sound.frames());
         let read = read(&bytes).unwrap();
@@ -232,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_that_is_still_written_is_read_as_far_as_it_goes() {
+    fn a_capture_that_is_still_being_written_is_read_as_far_as_it_goes() {
         let mut bytes = header(1, 2, 44_100, 16, 0);
         bytes.extend([0, 64, 0, 192, 0, 32, 1]);
         let read = read(&bytes).unwrap();
@@ -255,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_cannot_be_are_told() {
+    fn impossible_headers_are_refused() {
         assert_eq!(read(&header(3, 2, 44_100, 32, 0)), Err(WavError::NotPcm(3)));
         assert_eq!(read(&header(1, 0, 44_100, 16, 0)), Err(WavError::Channels(0)));
         assert_eq!(read(&header(1, 9999, 44_100, 16, 0)), Err(WavError::Channels(9999)));
@@ -270,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_mean_nothing_to_us_are_passed_over() {
+    fn unknown_chunks_are_skipped() {
         let plain = header(1, 1, 8000, 8, 1);
         let mut bytes = plain[..12].to_vec();
         bytes.extend(b"LIST\x03\0\0\0abc\0");

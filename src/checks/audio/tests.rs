@@ -12,7 +12,7 @@ use crate::guest::sound::{Card, Recording, Server, ServerProcess};
 use crate::machine::sound::spoken;
 use crate::model::{Accel, CheckId};
 use crate::nix::expectations::{Expectations, ExpectedUser};
-use crate::signal::{Samples, Sequence, analyse, tone};
+use crate::signal::{Samples, ToneSequence, tone};
 
 const RATE: u32 = 44_100;
 const SINK: &str = "alsa_output.pci-0000_00_0b.0.analog-stereo";
@@ -22,15 +22,19 @@ fn unit(name: &str, state: &str) -> Unit {
 }
 
 /// The sequence as it comes out of a card, each channel changed.
-fn captured(sequence: &Sequence, left: impl Fn(&[f64]) -> Vec<f64>, right: impl Fn(&[f64]) -> Vec<f64>) -> Heard {
+fn captured(
+    sequence: &ToneSequence,
+    left: impl Fn(&[f64]) -> Vec<f64>,
+    right: impl Fn(&[f64]) -> Vec<f64>,
+) -> CaptureAnalysis {
     let sent = tone::render(sequence, RATE);
     let pad = |values: Vec<f64>| [vec![0.0; 8000], values, vec![0.0; 8000]].concat();
-    analyse(&Samples::new(RATE, pad(left(sent.left())), pad(right(sent.right()))), sequence)
+    tone::analyse(&Samples::new(RATE, pad(left(sent.left())), pad(right(sent.right()))), sequence)
 }
 
 /// As they were sent: analysed once, as it takes a debug build a while.
-static PLAYED: LazyLock<Heard> = LazyLock::new(|| captured(&Sequence::default(), same, same));
-static SPOKEN: LazyLock<Heard> = LazyLock::new(|| captured(&spoken(), same, same));
+static PLAYED: LazyLock<CaptureAnalysis> = LazyLock::new(|| captured(&ToneSequence::default(), same, same));
+static SPOKEN: LazyLock<CaptureAnalysis> = LazyLock::new(|| captured(&spoken(), same, same));
 
 fn same(values: &[f64]) -> Vec<f64> {
     values.to_vec()
@@ -171,7 +175,7 @@ impl Guest {
     }
 
     fn heard(mut self, left: impl Fn(&[f64]) -> Vec<f64>, right: impl Fn(&[f64]) -> Vec<f64>) -> Self {
-        let heard = captured(&Sequence::default(), left, right);
+        let heard = captured(&ToneSequence::default(), left, right);
         self.sound().tone.as_mut().unwrap().heard = Some(heard);
         self
     }
@@ -404,7 +408,7 @@ fn tones_that_arrive_otherwise_are_told_how() {
     guest().heard(quiet, quiet).fails(&["tone"], "only silence came out of the card");
     guest().heard(torn_by(0.4, 0.4), torn_by(0.4, 0.4)).fails(&["tone"], "dropouts");
 
-    let swapped = tone::render(&Sequence::default(), RATE);
+    let swapped = tone::render(&ToneSequence::default(), RATE);
     let (left, right) = (swapped.left().to_vec(), swapped.right().to_vec());
     guest().heard(move |_| right.clone(), move |_| left.clone()).fails(&["tone"], "left and right are swapped");
 
@@ -438,7 +442,7 @@ fn a_hosts_hiccups_are_a_note() {
     scattered.sound().tone.as_mut().unwrap().first = Some("the right channel is silent".into());
     scattered.is("tone", Status::Pass, "the first time the right channel is silent");
     // Every tone shorter at the right pitch is no hiccup.
-    let mut short = Sequence::default();
+    let mut short = ToneSequence::default();
     for (i, tone) in short.tones.iter_mut().enumerate() {
         (tone.start_s, tone.length_s) = (i as f64 * 0.47, 0.38);
     }

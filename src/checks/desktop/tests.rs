@@ -9,21 +9,21 @@ use crate::guest::facts::{Manager, Service, Unit};
 use crate::guest::user_units::Asked;
 use crate::model::{Accel, CheckId, CheckKind};
 use crate::nix::expectations::{DesktopKind, ExpectedUser};
-use crate::signal::{Look, Picture, look};
+use crate::signal::{Picture, PictureAnalysis, picture};
 
 const NOW: u64 = 60_000_000;
 
-fn picture(paint: impl Fn(u32, u32) -> [u8; 3]) -> Look {
+fn picture(paint: impl Fn(u32, u32) -> [u8; 3]) -> PictureAnalysis {
     let (width, height) = (320, 200);
     let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| paint(x, y)).collect();
-    look::describe(&Picture::new(width, height, pixels).unwrap())
+    picture::analyse(&Picture::new(width, height, pixels).unwrap())
 }
 
-fn colourful() -> Look {
+fn colourful() -> PictureAnalysis {
     picture(|x, y| [(x % 256) as u8, (y % 256) as u8, 90])
 }
 
-fn black() -> Look {
+fn black() -> PictureAnalysis {
     picture(|_, _| [0, 0, 0])
 }
 

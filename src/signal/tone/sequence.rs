@@ -1,29 +1,29 @@
-//! The sound that is played in the guest: a sequence of tones that identifies itself.
+//! The sound that is played in the guest: a sequence of test tones that can be recognised from a few of them.
 //!
 //! No two tones have the same frequency, none is a harmonic of another or of the mains (50, 60 Hz), and no two pairs
-//! of them have the same ratio: so a few of them that arrive tell which they are, at whatever speed they were played.
-//! Some are on the left only, some on the right only: so channels that were swapped, lost or mixed show.
+//! of them have the same ratio: so a few of them are enough to say which they are, at whatever speed they were played.
+//! Some are on the left only, some on the right only: this shows channels that were swapped, lost or mixed.
 
 use std::f64::consts::{PI, TAU};
 
-use super::samples::{Samples, amplitude};
+use crate::signal::samples::{Samples, amplitude};
 
-/// The rate at which the sequence is rendered unless something else is asked for, in frames a second: what PipeWire
-/// and PulseAudio run at by default or convert from without loss.
-pub const RATE: u32 = 48_000;
-/// The level of the tones unless something else is asked for, in dBFS: loud enough to stay well above 16 bits' noise
+/// The default rate of the rendered sequence, in frames a second: what PipeWire and PulseAudio run at by default or
+/// convert from without loss.
+pub(crate) const RATE: u32 = 48_000;
+/// The level of the tones, in dBFS: loud enough to stay well above 16 bits' noise
 /// after WirePlumber's default volume (0.40, about -24 dB), and far from clipping if something amplifies.
-pub const LEVEL_DBFS: f64 = -12.0;
+pub(super) const LEVEL_DBFS: f64 = -12.0;
 /// How long a tone lasts with its fades, in seconds.
-pub const TONE_S: f64 = 0.42;
+pub(crate) const TONE_S: f64 = 0.42;
 /// The silence between two tones, in seconds.
-pub const GAP_S: f64 = 0.1;
-/// How long a tone takes to come up and to go down (raised cosine), in seconds: without it a tone begins with a click,
-/// which has every frequency.
-pub const FADE_S: f64 = 0.01;
+pub(super) const GAP_S: f64 = 0.1;
+/// The fade at both ends of a tone (raised cosine), in seconds: without it a tone begins with a click, which has every
+/// frequency.
+const FADE_S: f64 = 0.01;
 /// The tones of the sequence in their order: frequency in Hz (all prime, 5 Hz or more from the mains' multiples) and
-/// where they are heard.
-pub const TONES: [(f64, Side); 6] = [
+/// channels.
+pub(super) const TONES: [(f64, Side); 6] = [
     (641.0, Side::Both),
     (1361.0, Side::Left),
     (443.0, Side::Right),
@@ -32,7 +32,7 @@ pub const TONES: [(f64, Side); 6] = [
     (2137.0, Side::Left),
 ];
 
-/// Where a tone is, or was heard.
+/// The channels that a tone is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
@@ -45,8 +45,8 @@ pub enum Side {
 }
 
 impl Side {
-    /// The side that it is on once the channels are swapped.
-    pub fn other(self) -> Self {
+    /// Where it is once the channels are swapped.
+    pub(super) fn swapped(self) -> Self {
         match self {
             Side::Left => Side::Right,
             Side::Right => Side::Left,
@@ -57,10 +57,10 @@ impl Side {
 
 /// One tone of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tone {
+pub struct TestTone {
     /// Frequency in Hz.
     pub hertz: f64,
-    /// In which channels it is.
+    /// The channels it is in.
     pub side: Side,
     /// When it begins, in seconds from the beginning of the sequence.
     pub start_s: f64,
@@ -68,52 +68,47 @@ pub struct Tone {
     pub length_s: f64,
 }
 
-impl Tone {
+impl TestTone {
     /// When it ends, in seconds from the beginning of the sequence.
-    pub fn end_s(&self) -> f64 {
+    pub(super) fn end_s(&self) -> f64 {
         self.start_s + self.length_s
     }
 }
 
-/// Tones one after the other with silence between them.
+/// Test tones one after the other with silence between them.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sequence {
+pub struct ToneSequence {
     /// The tones in their order.
-    pub tones: Vec<Tone>,
+    pub tones: Vec<TestTone>,
     /// Their level in dBFS.
     pub level_dbfs: f64,
-    /// How long each takes to come up and to go down, in seconds.
+    /// The fade at both ends of each tone, in seconds.
     pub fade_s: f64,
 }
 
-impl Default for Sequence {
-    /// The sequence that nixbox plays: [`TONES`] at [`LEVEL_DBFS`].
+impl Default for ToneSequence {
+    /// The sequence that nixbox plays: six tones, each on its channels, at -12 dBFS.
     fn default() -> Self {
-        Self::at(LEVEL_DBFS)
-    }
-}
-
-impl Sequence {
-    /// The sequence that nixbox plays, at another level in dBFS (0 or less, else it clips).
-    pub fn at(level_dbfs: f64) -> Self {
-        let tones = TONES.iter().enumerate().map(|(i, (hertz, side))| Tone {
+        let tones = TONES.iter().enumerate().map(|(i, (hertz, side))| TestTone {
             hertz: *hertz,
             side: *side,
             start_s: i as f64 * (TONE_S + GAP_S),
             length_s: TONE_S,
         });
-        Self { tones: tones.collect(), level_dbfs, fade_s: FADE_S }
-    }
-
-    /// From the beginning of the first tone to the end of the last, in seconds.
-    pub fn length_s(&self) -> f64 {
-        self.tones.iter().map(Tone::end_s).fold(0.0, f64::max)
+        Self { tones: tones.collect(), level_dbfs: LEVEL_DBFS, fade_s: FADE_S }
     }
 }
 
-/// The sequence as sound at a rate in frames a second, with nothing before or after it. A tone that the rate cannot
-/// carry (half of it or more) is left silent.
-pub fn render(sequence: &Sequence, rate: u32) -> Samples {
+impl ToneSequence {
+    /// From the beginning of the first tone to the end of the last, in seconds.
+    pub fn length_s(&self) -> f64 {
+        self.tones.iter().map(TestTone::end_s).fold(0.0, f64::max)
+    }
+}
+
+/// The sequence as sound at a rate in frames a second, with nothing before or after it. A tone at half the rate or above
+/// is left silent.
+pub fn render(sequence: &ToneSequence, rate: u32) -> Samples {
     let per_second = f64::from(rate.max(1));
     let frames = (sequence.length_s() * per_second).ceil() as usize;
     let (mut left, mut right) = (vec![0.0; frames], vec![0.0; frames]);
@@ -142,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frequencies_tell_the_tones_apart_at_any_speed() {
+    fn any_two_tones_identify_themselves_at_any_speed() {
         let mut ratios = Vec::new();
         for (i, (a, _)) in TONES.iter().enumerate() {
             for (b, _) in &TONES[i + 1..] {
@@ -164,7 +159,7 @@ mod tests {
 
     #[test]
     fn each_tone_is_where_it_should_be_with_silence_between() {
-        let sequence = Sequence::default();
+        let sequence = ToneSequence::default();
         let sound = render(&sequence, RATE);
         assert!((sequence.length_s() - 3.02).abs() < 1e-9);
         assert!((sound.seconds() - 3.02).abs() < 1e-4);
@@ -182,10 +177,10 @@ mod tests {
 
     #[test]
     fn a_rate_that_cannot_carry_a_tone_leaves_it_out() {
-        let sound = render(&Sequence::default(), 2000);
+        let sound = render(&ToneSequence::default(), 2000);
         assert!(sound.part(0.0, TONE_S).left().iter().any(|value| *value != 0.0));
         let (second, third) = (TONE_S + GAP_S, 2.0 * (TONE_S + GAP_S));
         assert!(sound.part(second, third - 0.01).left().iter().all(|value| *value == 0.0));
-        assert_eq!(render(&Sequence::default(), 0).rate(), 1);
+        assert_eq!(render(&ToneSequence::default(), 0).rate(), 1);
     }
 }

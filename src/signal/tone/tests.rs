@@ -1,12 +1,13 @@
 use proptest::prelude::*;
 
+use super::sequence::{GAP_S, LEVEL_DBFS, TONES};
 use super::*;
-use crate::signal::tone::{GAP_S, LEVEL_DBFS, TONE_S, TONES, Tone, render};
+use crate::signal::samples::{FLOOR_DBFS, Samples};
 
 /// Low, as the tests are not optimised. The highest tone fits.
 const RATE: u32 = 8000;
 
-/// A playback to be spoiled.
+/// A capture of the sequence, to be impaired.
 #[derive(Clone)]
 struct Take {
     rate: u32,
@@ -16,7 +17,7 @@ struct Take {
 
 impl Take {
     fn at(rate: u32) -> Self {
-        let sound = render(&Sequence::default(), rate);
+        let sound = render(&ToneSequence::default(), rate);
         Self { rate, left: sound.left().to_vec(), right: sound.right().to_vec() }
     }
 
@@ -66,12 +67,12 @@ impl Take {
         self
     }
 
-    fn heard(self) -> Heard {
-        analyse(&Samples::new(self.rate, self.left, self.right), &Sequence::default())
+    fn analysis(self) -> CaptureAnalysis {
+        analyse(&Samples::new(self.rate, self.left, self.right), &ToneSequence::default())
     }
 
     fn playback(self) -> Playback {
-        self.heard().playback.expect("the sequence is recognised")
+        self.analysis().playback.expect("the sequence is recognised")
     }
 }
 
@@ -86,7 +87,7 @@ fn noise(seed: u64) -> impl FnMut() -> f64 {
     }
 }
 
-/// The whole sequence at the right place and pitch, in order and untorn.
+/// The whole sequence at the right time and pitch, in order and without dropouts.
 #[track_caller]
 fn assert_good(playback: &Playback, start_s: f64) {
     assert!(playback.complete && playback.in_order, "{playback:#?}");
@@ -101,11 +102,13 @@ fn assert_good(playback: &Playback, start_s: f64) {
 #[test]
 fn what_arrives_as_it_was_sent_is_measured_exactly() {
     for rate in [8000, 44_100, 48_000, 96_000] {
-        let heard = Take::at(rate).padded().heard();
-        let playback = heard.playback.unwrap();
+        let analysis = Take::at(rate).padded().analysis();
+        let playback = analysis.playback.unwrap();
         assert_good(&playback, 0.5);
-        assert!((heard.left.peak_dbfs - LEVEL_DBFS).abs() < 0.1 && (heard.right.peak_dbfs - LEVEL_DBFS).abs() < 0.1);
-        assert_eq!((heard.silent, heard.left.clipped_samples, heard.noise_floor_dbfs), (false, 0, FLOOR_DBFS));
+        assert!(
+            (analysis.left.peak_dbfs - LEVEL_DBFS).abs() < 0.1 && (analysis.right.peak_dbfs - LEVEL_DBFS).abs() < 0.1
+        );
+        assert_eq!((analysis.silent, analysis.left.clipped_samples, analysis.noise_floor_dbfs), (false, 0, FLOOR_DBFS));
         for (i, (tone, (hertz, side))) in playback.tones.iter().zip(TONES).enumerate() {
             let tone = tone.unwrap();
             assert_eq!((tone.expected_hertz, tone.sent, tone.side), (hertz, side, side));
@@ -119,11 +122,11 @@ fn what_arrives_as_it_was_sent_is_measured_exactly() {
 }
 
 #[test]
-fn nothing_is_heard_in_silence() {
+fn silence_has_no_playback() {
     for seconds in [0, 1, 100, 8000, 80_000] {
-        let heard = Take { rate: RATE, left: vec![0.25; seconds], right: vec![0.0; seconds] }.heard();
-        assert!(heard.silent && heard.playback.is_none());
-        assert_eq!(heard.right, Transport { peak_dbfs: FLOOR_DBFS, dc_offset: 0.0, clipped_samples: 0 });
+        let analysis = Take { rate: RATE, left: vec![0.25; seconds], right: vec![0.0; seconds] }.analysis();
+        assert!(analysis.silent && analysis.playback.is_none());
+        assert_eq!(analysis.right, ChannelLevels { peak_dbfs: FLOOR_DBFS, dc_offset: 0.0, clipped_samples: 0 });
     }
 }
 
@@ -131,17 +134,17 @@ fn nothing_is_heard_in_silence() {
 fn one_tone_is_no_sequence() {
     let mut take = Take::new();
     take.left.truncate((TONE_S * f64::from(RATE)) as usize);
-    let heard = take.padded().heard();
-    assert!(!heard.silent && heard.playback.is_none());
+    let analysis = take.padded().analysis();
+    assert!(!analysis.silent && analysis.playback.is_none());
 }
 
 #[test]
-fn swapped_channels_are_told() {
+fn swapped_channels_are_reported() {
     assert_eq!(Take::new().swapped().playback().layout, Layout::Swapped);
 }
 
 #[test]
-fn a_missing_channel_is_told() {
+fn a_missing_channel_is_reported() {
     let left = Take { right: vec![0.0; Take::new().left.len()], ..Take::new() };
     let playback = left.clone().playback();
     assert_eq!(playback.layout, Layout::LeftOnly);
@@ -153,7 +156,7 @@ fn a_missing_channel_is_told() {
 }
 
 #[test]
-fn a_mix_to_mono_is_told() {
+fn a_mix_to_mono_is_reported() {
     let take = Take::new();
     let mix: Vec<f64> = take.left.iter().zip(&take.right).map(|(l, r)| (l + r) / 2.0).collect();
     let playback = Take { left: mix.clone(), right: mix.clone(), ..take }.playback();
@@ -177,13 +180,13 @@ fn a_wrong_rate_shows_in_pitch_and_length() {
 }
 
 #[test]
-fn another_order_is_told() {
-    let mut sequence = Sequence::default();
+fn another_order_is_reported() {
+    let mut sequence = ToneSequence::default();
     let (second, third) = (sequence.tones[1], sequence.tones[2]);
-    sequence.tones[1] = Tone { start_s: second.start_s, ..third };
-    sequence.tones[2] = Tone { start_s: third.start_s, ..second };
-    let heard = analyse(&render(&sequence, RATE), &Sequence::default());
-    let playback = heard.playback.unwrap();
+    sequence.tones[1] = TestTone { start_s: second.start_s, ..third };
+    sequence.tones[2] = TestTone { start_s: third.start_s, ..second };
+    let analysis = analyse(&render(&sequence, RATE), &ToneSequence::default());
+    let playback = analysis.playback.unwrap();
     assert!(playback.complete && !playback.in_order);
 }
 
@@ -199,19 +202,19 @@ fn of_two_playbacks_the_complete_one_counts() {
 
 #[test]
 fn clipping_is_counted() {
-    let heard = Take::new().gain(8.0).each(|value| value.clamp(-1.0, 1.0)).heard();
-    assert!(heard.left.clipped_samples > 1000 && heard.right.clipped_samples > 1000);
-    let playback = heard.playback.unwrap();
+    let analysis = Take::new().gain(8.0).each(|value| value.clamp(-1.0, 1.0)).analysis();
+    assert!(analysis.left.clipped_samples > 1000 && analysis.right.clipped_samples > 1000);
+    let playback = analysis.playback.unwrap();
     assert!(playback.complete && playback.in_order);
     assert!(playback.tones.iter().flatten().all(|tone| tone.purity < 0.98));
-    assert_eq!(Take::new().gain(3.9).heard().left.clipped_samples, 0);
+    assert_eq!(Take::new().gain(3.9).analysis().left.clipped_samples, 0);
 }
 
 #[test]
-fn a_shifted_mean_is_told_and_disturbs_nothing() {
-    let heard = Take::new().padded().each(|value| value + 0.2).heard();
-    assert!((heard.left.dc_offset - 0.2).abs() < 0.001);
-    assert_good(&heard.playback.unwrap(), 0.5);
+fn a_dc_offset_is_reported_and_disturbs_nothing() {
+    let analysis = Take::new().padded().each(|value| value + 0.2).analysis();
+    assert!((analysis.left.dc_offset - 0.2).abs() < 0.001);
+    assert_good(&analysis.playback.unwrap(), 0.5);
 }
 
 #[test]
@@ -236,7 +239,7 @@ fn a_gap_that_is_too_long_is_a_dropout_of_no_tone() {
 }
 
 #[test]
-fn a_playback_torn_to_bits_is_still_recognised() {
+fn a_playback_with_dropouts_every_50_ms_is_still_recognised() {
     let mut take = Take::new();
     // From the end, so that earlier times stay what they are: 30 ms of silence every 50 ms.
     for i in (0..60).rev() {
@@ -257,11 +260,11 @@ proptest! {
     fn noise_is_no_sequence(seed in any::<u64>(), level in -70.0..0.0f64, seconds in 0.0..4.0f64) {
         let frames = (seconds * f64::from(RATE)) as usize;
         let silence = Take { rate: RATE, left: vec![0.0; frames], right: vec![0.0; frames] };
-        let heard = silence.noise(seed, 10f64.powf(level / 20.0)).heard();
-        prop_assert!(heard.playback.is_none());
-        prop_assert!(heard.silent == (frames == 0));
+        let analysis = silence.noise(seed, 10f64.powf(level / 20.0)).analysis();
+        prop_assert!(analysis.playback.is_none());
+        prop_assert!(analysis.silent == (frames == 0));
         // The RMS of even noise is 4.8 dB below its peak.
-        prop_assert!(seconds < 1.0 || (heard.noise_floor_dbfs - (level - 4.8)).abs() < 2.0);
+        prop_assert!(seconds < 1.0 || (analysis.noise_floor_dbfs - (level - 4.8)).abs() < 2.0);
     }
 
     #[test]
@@ -314,12 +317,12 @@ proptest! {
     }
 
     #[test]
-    fn any_sound_is_heard_without_a_panic(
+    fn any_sound_is_analysed_without_a_panic(
         rate in 0u32..200_000,
         values in prop::collection::vec(prop_oneof![-2.0..2.0f64, Just(f64::NAN), Just(f64::INFINITY)], 0..6000),
     ) {
         let half = values.len() / 2;
-        let heard = analyse(&Samples::new(rate, values[half..].to_vec(), values[..half].to_vec()), &Sequence::default());
-        prop_assert!(heard.left.peak_dbfs >= FLOOR_DBFS);
+        let analysis = analyse(&Samples::new(rate, values[half..].to_vec(), values[..half].to_vec()), &ToneSequence::default());
+        prop_assert!(analysis.left.peak_dbfs >= FLOOR_DBFS);
     }
 }

@@ -1,16 +1,30 @@
-//! Pictures: what a screendump holds, pixel by pixel.
+//! Pictures of a screen: read, written and scaled here, analysed and compared in the modules below.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Cursor;
 
-/// Most pixels of a picture that is read: a screen of 5120 by 2880 fits.
-pub const MOST_PIXELS: u64 = 1 << 24;
+mod analysis;
+#[cfg(test)]
+mod canvas;
+mod console;
+mod diff;
+mod rect;
+
+pub use analysis::{PictureAnalysis, analyse};
+pub(crate) use diff::diff_within;
+pub use diff::{PictureDiff, diff};
+pub use rect::Rect;
+
+/// Most pixels of a picture: a screen of 5120 by 2880 fits.
+const MAX_PIXELS: u64 = 1 << 24;
+/// A difference of a channel (0 to 255) up to this is noise.
+const TOLERANCE: u8 = 8;
 
 /// A colour: red, green, blue, 0 to 255.
 pub type Rgb = [u8; 3];
 
-/// A picture without transparency, at least one pixel wide and high, of at most [`MOST_PIXELS`].
+/// A picture without transparency, at least one pixel wide and high, of at most 2^24 pixels.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Picture {
     width: u32,
@@ -19,28 +33,19 @@ pub struct Picture {
     pixels: Vec<Rgb>,
 }
 
-/// Why there is no picture.
-#[derive(Debug)]
+/// Why a picture cannot be read or written.
+#[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// A side is 0, or it has more than [`MOST_PIXELS`], or other than width by height pixels: width, height.
+    /// A side is 0, there are more than 2^24 pixels, or not as many as width and height say: width, height.
+    #[error("unsupported picture size: {0}x{1} pixels")]
     Size(u32, u32),
-    /// It is no PNG, or a broken one: what the decoder says.
-    NotPng(String),
-    /// The encoder failed: what it says.
-    Encode(String),
+    /// The decoder's error.
+    #[error("not a readable PNG")]
+    Decode(#[from] png::DecodingError),
+    /// The encoder's error.
+    #[error("cannot encode the picture as PNG")]
+    Encode(#[from] png::EncodingError),
 }
-
-impl fmt::Display for PictureError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PictureError::Size(width, height) => write!(f, "a picture of {width} by {height} pixels"),
-            PictureError::NotPng(why) => write!(f, "no PNG that can be read: {why}"),
-            PictureError::Encode(why) => write!(f, "the picture cannot be written: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for PictureError {}
 
 impl fmt::Debug for Picture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,35 +57,34 @@ impl Picture {
     /// From pixels row by row, top left first.
     pub fn new(width: u32, height: u32, pixels: Vec<Rgb>) -> Result<Self, PictureError> {
         let count = u64::from(width) * u64::from(height);
-        if count == 0 || count > MOST_PIXELS || count != pixels.len() as u64 {
+        if count == 0 || count > MAX_PIXELS || count != pixels.len() as u64 {
             return Err(PictureError::Size(width, height));
         }
         Ok(Self { width, height, pixels })
     }
 
     /// From pixels that we drew ourselves: whole rows, one at least.
-    pub(super) fn of(width: u32, pixels: Vec<Rgb>) -> Self {
+    pub(super) fn from_rows(width: u32, pixels: Vec<Rgb>) -> Self {
         debug_assert!(width > 0 && !pixels.is_empty() && pixels.len().is_multiple_of(width as usize));
         Self { width, height: (pixels.len() / width as usize) as u32, pixels }
     }
 
-    /// Reads a PNG of any colour type; transparency is ignored. What is hostile costs no more memory than a picture
-    /// of [`MOST_PIXELS`].
+    /// Reads a PNG of any colour type; transparency is ignored. A hostile file costs no more memory than the largest
+    /// picture.
     pub fn from_png(bytes: &[u8]) -> Result<Self, PictureError> {
-        let broken = |error: png::DecodingError| PictureError::NotPng(error.to_string());
-        // For what it keeps besides the picture: a row, text, profiles.
+        // For what the decoder keeps besides the picture: a row, text, profiles.
         let limits = png::Limits { bytes: 16 << 20 };
         let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), limits);
         decoder.set_ignore_text_chunk(true);
         decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
-        let (width, height) = decoder.read_header_info().map_err(broken)?.size();
-        if !(1..=MOST_PIXELS).contains(&(u64::from(width) * u64::from(height))) {
+        let (width, height) = decoder.read_header_info()?.size();
+        if !(1..=MAX_PIXELS).contains(&(u64::from(width) * u64::from(height))) {
             return Err(PictureError::Size(width, height));
         }
-        let mut reader = decoder.read_info().map_err(broken)?;
+        let mut reader = decoder.read_info()?;
         let size = reader.output_buffer_size().ok_or(PictureError::Size(width, height))?;
         let mut buffer = vec![0; size];
-        let frame = reader.next_frame(&mut buffer).map_err(broken)?;
+        let frame = reader.next_frame(&mut buffer)?;
         let channels = frame.color_type.samples();
         let pixels = buffer[..frame.buffer_size()].chunks_exact(channels);
         let pixels = match channels {
@@ -90,9 +94,8 @@ impl Picture {
         Self::new(width, height, pixels)
     }
 
-    /// Writes a PNG; with a palette if there are few colours.
+    /// Writes a PNG, with a palette if there are 256 colours at most.
     pub fn to_png(&self) -> Result<Vec<u8>, PictureError> {
-        let broken = |error: png::EncodingError| PictureError::Encode(error.to_string());
         let mut out = Vec::new();
         let mut encoder = png::Encoder::new(&mut out, self.width, self.height);
         encoder.set_depth(png::BitDepth::Eight);
@@ -101,7 +104,7 @@ impl Picture {
             Some((palette, indices)) => {
                 encoder.set_color(png::ColorType::Indexed);
                 encoder.set_palette(palette.concat());
-                // What lies next to each other in a palette need not be alike: differences do not help.
+                // Neighbours in a palette need not be alike: a filter, which takes differences, does not help.
                 encoder.set_filter(png::Filter::NoFilter);
                 indices
             }
@@ -111,13 +114,13 @@ impl Picture {
                 self.pixels.concat()
             }
         };
-        let mut writer = encoder.write_header().map_err(broken)?;
-        writer.write_image_data(&bytes).map_err(broken)?;
-        writer.finish().map_err(broken)?;
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&bytes)?;
+        writer.finish()?;
         Ok(out)
     }
 
-    /// The colours and for each pixel which one it has, if they are 256 at most.
+    /// The palette and for each pixel its index, if there are 256 colours at most.
     fn indexed(&self) -> Option<(Vec<Rgb>, Vec<u8>)> {
         let mut palette = Vec::new();
         let mut known: HashMap<Rgb, u8> = HashMap::new();
@@ -143,8 +146,8 @@ impl Picture {
         Some((palette, indices))
     }
 
-    /// In the middle of a black picture of another size, which is no smaller.
-    pub(super) fn centred(&self, width: u32, height: u32) -> Self {
+    /// This picture in the middle of a black one, which is no smaller.
+    pub(super) fn centred_on(&self, width: u32, height: u32) -> Self {
         let (width, height) = (width.max(self.width), height.max(self.height));
         let (left, top) = ((width - self.width) / 2, (height - self.height) / 2);
         let mut pixels = vec![[0; 3]; (width * height) as usize];
@@ -154,9 +157,9 @@ impl Picture {
         Self { width, height, pixels }
     }
 
-    /// As large as fits into so many pixels, never larger than it is; each pixel is the mean of those that it stands
+    /// Scaled down to fit into a width and a height in pixels, never up; each pixel is the mean of those that it stands
     /// for. A side is 1 at least.
-    pub fn scaled_into(&self, width: u32, height: u32) -> Self {
+    pub(crate) fn scaled_into(&self, width: u32, height: u32) -> Self {
         let fits = |this: u32, most: u32| f64::from(most.max(1)) / f64::from(this);
         let factor = fits(self.width, width).min(fits(self.height, height));
         if factor >= 1.0 {
@@ -164,7 +167,7 @@ impl Picture {
         }
         let side = |this: u32, most: u32| ((f64::from(this) * factor).round() as u32).clamp(1, most.max(1));
         let (columns, lines) = (side(self.width, width), side(self.height, height));
-        // Where each column of ours begins in the new picture's.
+        // Where column (or line) `i` of the new picture begins in this one.
         let begin = |i: u32, of: u32, from: u32| (u64::from(i) * u64::from(from) / u64::from(of)) as usize;
         let mut pixels = Vec::with_capacity((columns * lines) as usize);
         let mut sums = vec![[0u32; 3]; columns as usize];
@@ -210,9 +213,15 @@ impl Picture {
     }
 
     /// The rows from the top.
-    pub fn rows(&self) -> impl Iterator<Item = &[Rgb]> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = &[Rgb]> {
         self.pixels.chunks_exact(self.width as usize)
     }
+}
+
+/// Whether two colours are the same but for noise.
+fn is_near(a: Rgb, b: Rgb) -> bool {
+    // Without a branch for each channel: the compiler makes vectors of it.
+    (a[0].abs_diff(b[0]) <= TOLERANCE) & (a[1].abs_diff(b[1]) <= TOLERANCE) & (a[2].abs_diff(b[2]) <= TOLERANCE)
 }
 
 #[cfg(test)]
@@ -237,8 +246,8 @@ mod tests {
         out
     }
 
-    /// A PNG whose header expectations a size.
-    fn expecting(width: u32, height: u32) -> Vec<u8> {
+    /// A PNG whose header declares a size.
+    fn declaring(width: u32, height: u32) -> Vec<u8> {
         let mut bytes = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
         bytes.extend(width.to_be_bytes());
         bytes.extend(height.to_be_bytes());
@@ -274,11 +283,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_or_is_not_all_there_is_refused() {
-        assert!(matches!(Picture::from_png(&expecting(0, 7)), Err(PictureError::NotPng(_) | PictureError::Size(0, 7))));
-        assert!(matches!(Picture::from_png(&expecting(65_535, 65_535)), Err(PictureError::Size(65_535, 65_535))));
-        assert!(matches!(Picture::from_png(&expecting(4, 4)), Err(PictureError::NotPng(_))));
+        assert!(matches!(Picture::from_png(&declaring(0, 7)), Err(PictureError::Decode(_) | PictureError::Size(0, 7))));
+        assert!(matches!(Picture::from_png(&declaring(65_535, 65_535)), Err(PictureError::Size(65_535, 65_535))));
+        assert!(matches!(Picture::from_png(&declaring(4, 4)), Err(PictureError::Decode(_))));
         let whole = colourful(40, 30, 9999).to_png().unwrap();
-        assert!(matches!(Picture::from_png(&whole[..whole.len() / 2]), Err(PictureError::NotPng(_))));
+        assert!(matches!(Picture::from_png(&whole[..whole.len() / 2]), Err(PictureError::Decode(_))));
         assert!(Picture::new(0, 0, vec![]).is_err());
         assert!(Picture::new(2, 2, vec![[0; 3]; 3]).is_err());
     }
