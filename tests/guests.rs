@@ -8,6 +8,8 @@
     reason = "a test's runner says why it skips, and its helpers are the test"
 )]
 
+#[path = "harness/fixture.rs"]
+mod fixture;
 mod harness;
 
 use std::fs;
@@ -20,7 +22,7 @@ use serde_json::{Value, json};
 /// Set by `scripts/test --all`: the slow guests too.
 const ALL: &str = "NIXBOX_TEST_ALL";
 /// Where what was judged is kept as fixtures for `tests/facts.rs`, when it was judged rightly:
-/// `NIXBOX_TEST_RECORD=tests/fixtures/facts scripts/env cargo test --test guests -- --exact NAME`.
+/// `scripts/test --record [FILTER]`.
 const RECORD: &str = "NIXBOX_TEST_RECORD";
 
 fn main() {
@@ -92,17 +94,13 @@ fn record(name: &str, wanted: &Value, report: &Value, directory: &Path) -> Resul
         return Ok(());
     }
     let mut fixture: Value = serde_json::from_slice(&fs::read(facts)?)?;
-    let config: toml::Value = toml::from_str(&fs::read_to_string(harness::guests().join("nixbox.toml"))?)?;
-    fixture["settings"] = serde_json::to_value(config)?;
     fixture["host"] = name.into();
-    let set_aside = report["not_tested"].as_array().into_iter().flatten().map(|entry| entry["what"].clone());
+    let excluded = report["not_tested"].as_array().into_iter().flatten().map(|entry| entry["what"].clone());
     fixture["expect"] = json!({
         "exit": wanted["exit"],
         "fails": wanted["fails"],
         "warns": wanted["warns"].as_array().cloned().unwrap_or_default(),
-        "not_tested": set_aside.collect::<Vec<_>>(),
+        "not_tested": excluded.collect::<Vec<_>>(),
     });
-    // One line a guest: these are data, not to be read in a diff.
-    fs::write(directory.join(format!("{name}.json")), serde_json::to_string(&fixture)? + "\n")?;
-    Ok(())
+    fixture::write(directory, name, fixture).map_err(|error| error.to_string().into())
 }
