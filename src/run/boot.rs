@@ -167,7 +167,7 @@ impl Boot<'_> {
     pub(super) async fn wait(
         &self,
         machine: &mut Machine,
-        mut notifications: mpsc::UnboundedReceiver<Notification>,
+        notifications: &mut mpsc::UnboundedReceiver<Notification>,
         guest: &Guest,
         background: &mut JoinSet<()>,
     ) -> ComeUp {

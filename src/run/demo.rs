@@ -13,11 +13,12 @@ use super::{Run, boot};
 use crate::checks;
 use crate::cli::DemoArgs;
 use crate::doctor;
+use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::guest::Guest;
 use crate::guest::shell::Script;
-use crate::machine::window::{self, Devices, Known, Seat};
-use crate::machine::{JailOptions, Machine, RunDir};
+use crate::machine::window::{self, Known, Seat};
+use crate::machine::{JailOptions, Machine, RunDir, Spec};
 use crate::model::{CheckId, CheckResult, run_file};
 use crate::nix::expectations::Expectations;
 
@@ -68,18 +69,30 @@ impl Demo {
         Stage { seat, known, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
     }
 
-    /// What the machine gets for it.
+    /// Gives the machine a display, sound and input for the user.
     ///
     /// # Errors
     /// The display that was asked for cannot be had.
-    pub(super) fn devices(&self, stage: &Stage, run_dir: &Path) -> Result<Devices> {
-        window::choose(&stage.seat, &stage.known, self.arguments.display, stage.gpu.as_deref(), run_dir).map_err(
-            |why| {
-                Failure::host("the demo cannot be shown that way")
-                    .why(why)
-                    .hint("leave --display out, or use --display vnc")
-            },
-        )
+    pub(super) fn add_devices(
+        &self,
+        stage: &Stage,
+        run_dir: &RunDir,
+        spec: &mut Spec,
+        jail: &mut JailOptions,
+        events: &Events,
+    ) -> Result<()> {
+        let (gpu, display) = (stage.gpu.as_deref(), self.arguments.display);
+        let devices = window::choose(&stage.seat, &stage.known, display, gpu, run_dir.path()).map_err(|why| {
+            Failure::host("the demo cannot be shown that way")
+                .why(why)
+                .hint("leave --display out, or use --display vnc")
+        })?;
+        spec.extra.extend(devices.arguments);
+        spec.variables.extend(devices.environment);
+        spec.nodes.extend(devices.nodes);
+        jail.read_only.extend(devices.shows);
+        devices.told.into_iter().for_each(|note| events.note(note));
+        Ok(())
     }
 
     /// The guest's memory in MiB, where nobody said: what is configured, more where the host has plenty.

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, BOOT_LIMIT, BOOT_LIMIT_TCG, Outcome, Run, Step, memory_mib};
+use super::prepare::Step;
+use super::request::{Asked, Request, memory_mib, transport};
+use super::{BOOT_LIMIT, BOOT_LIMIT_TCG, Outcome, Run};
 use crate::cli::TryArgs;
-use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -71,13 +72,12 @@ impl Needs {
 
 /// A run that is asked for what it knows, and never started.
 fn unstarted(arguments: &TryArgs) -> Run<'_> {
-    Run::new(arguments, None, Events::silent(), Interrupt::channel().1)
+    Run::new(Request::verdict(arguments), Events::silent(), Interrupt::channel().1)
 }
 
 /// What is asked of a target, by the file that was named, the one beside the flake, and the flags.
-fn asked(run: &Run<'_>, target: &Target, expectations: &Expectations) -> Result<Asked> {
-    let named = run.arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
-    run.asked(named.as_ref(), target, expectations)
+fn asked(request: &Request<'_>, target: &Target, expectations: &Expectations) -> Result<Asked> {
+    request.asked(request.named_config()?.as_ref(), target, expectations)
 }
 
 /// What a target needs, by `nixbox.toml`, the flags and what its configuration expects.
@@ -85,13 +85,12 @@ fn asked(run: &Run<'_>, target: &Target, expectations: &Expectations) -> Result<
 /// # Errors
 /// Usage (exit 2): a `nixbox.toml`, or a check's name, that is wrong.
 pub fn needs(arguments: &TryArgs, target: &Target, expectations: &Expectations) -> Result<Needs> {
-    let run = unstarted(arguments);
-    let settings = asked(&run, target, expectations)?.settings;
+    let settings = asked(&Request::verdict(arguments), target, expectations)?.settings;
     let machine = &settings.machine;
     Ok(Needs {
         accel: machine.accel.unwrap_or_default(),
         memory_mib: memory_mib(&settings, expectations),
-        transport: run.transport(&settings),
+        transport: transport(&settings),
         boot_limit: machine.timeout.map(|time| time.0),
     })
 }
@@ -99,10 +98,9 @@ pub fn needs(arguments: &TryArgs, target: &Target, expectations: &Expectations) 
 /// The jail for all of them.
 ///
 /// # Errors
-/// See `Run::jail`.
+/// See `Request::jail`.
 pub async fn jail_for(arguments: &TryArgs, events: &Events) -> Result<JailKind> {
-    let run = Run::new(arguments, None, events.clone(), Interrupt::channel().1);
-    run.jail(&jail::launcher()).await
+    Request::verdict(arguments).jail(&jail::launcher(), events).await
 }
 
 /// The verdict of a former run on which nothing has changed, before anything is built.
@@ -116,7 +114,7 @@ pub fn known(
 ) -> Option<Report> {
     let mut run = unstarted(arguments);
     run.named(target);
-    let asked = asked(&run, target, &evaluated.expectations).ok()?;
+    let asked = asked(&run.request, target, &evaluated.expectations).ok()?;
     let mut report = run.recall(target, nix, evaluated, &asked, accel)?;
     if report.verdict == Verdict::Pass {
         report.apply = nix::apply_command_from(target, reference, nix);
@@ -135,12 +133,11 @@ pub async fn try_given(
     interrupt: Interrupt,
 ) -> Outcome {
     let clock = Instant::now();
-    let mut run = Run::new(arguments, None, events, interrupt.clone());
+    let mut run = Run::new(Request::verdict(arguments), events, interrupt.clone());
     run.artifacts = artifacts;
     run.named(&given.target);
-    run.reference.clone_from(&given.reference);
     let prepare = async {
-        let asked = asked(&run, &given.target, &given.built.expectations)?;
+        let asked = asked(&run.request, &given.target, &given.built.expectations)?;
         let run_dir = RunDir::create()?;
         run.ready(given, asked, run_dir).await
     };

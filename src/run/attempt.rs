@@ -1,0 +1,241 @@
+//! One start of the machine: it is started, waited for, probed and ended.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::demo::Demo;
+use super::prepare::Prepared;
+use super::request::{Mode, memory_mib, transport};
+use super::{BOOT_LIMIT, BOOT_LIMIT_TCG, Run, boot, desktop, phase, probe, processors};
+use crate::event::Event;
+use crate::failure::{Failure, Result};
+use crate::guest::Guest;
+use crate::guest::credentials::{Token, credentials};
+use crate::guest::notify::{self, Notification};
+use crate::machine::{Machine, RunDir, Spec};
+use crate::model::{Accel, CheckId, JailKind, NetworkPolicy, Phase, TransportKind, run_file};
+use crate::transport::{Transport, VhostUser, VirtioSerial};
+
+/// A transport, and for virtio-serial what has to be connected once QEMU is up.
+struct OpenTransport {
+    transport: Arc<dyn Transport>,
+    serial: Option<Arc<VirtioSerial>>,
+}
+
+/// How one start of the machine ended.
+pub(super) enum Attempt {
+    /// Probed, as far as it came.
+    Probed(probe::Probed),
+    /// QEMU crashed before the guest said anything, or its emulation lost a CPU.
+    Crashed(Failure),
+}
+
+/// A machine that was started, and what is known of it.
+struct Running {
+    machine: Machine,
+    guest: Guest,
+    notifications: mpsc::UnboundedReceiver<Notification>,
+    listener: JoinHandle<()>,
+    watch: Option<desktop::Watch>,
+    notifies: bool,
+    boot_limit: Duration,
+    memory_mib: u64,
+    no_router: bool,
+    began: Instant,
+}
+
+impl Run<'_> {
+    /// Starts the machine, waits for it, probes it, ends it: in the first's run directory, or `again` in another.
+    pub(super) async fn attempt(&mut self, prepared: &Prepared, again: Option<&RunDir>) -> Result<Attempt> {
+        let run_dir = again.unwrap_or(&prepared.run_dir);
+        let mut running = self.start(prepared, run_dir).await?;
+        let attempt = self.boot_and_probe(prepared, &mut running, again.is_none()).await;
+        if let Ok(Attempt::Probed(probed)) = &attempt {
+            self.report.painted_to_verdict = probed.painted.map(|painted| painted.elapsed().as_secs_f64());
+            match &self.request.mode {
+                Mode::Verdict if self.request.arguments.keep => self.keep(&running.guest, run_dir).await,
+                Mode::Verdict => {}
+                Mode::Demo(demo) => {
+                    let Running { machine, guest, .. } = &mut running;
+                    self.present(demo, machine, guest, &prepared.plan.expectations, &probed.judgement.results).await;
+                }
+            }
+        }
+        let stopped = phase(&self.events, Phase::Stop, running.machine.stop()).await;
+        running.listener.abort();
+        if !stopped.orderly {
+            self.events.note("QEMU did not quit when it was told to, and was killed");
+        }
+        if let (Mode::Demo(demo), Ok(Attempt::Probed(_))) = (&self.request.mode, &attempt)
+            && let Some(saved) = demo.save(run_dir)?
+        {
+            self.events.note(saved);
+        }
+        attempt
+    }
+
+    async fn start(&mut self, prepared: &Prepared, run_dir: &RunDir) -> Result<Running> {
+        let kind = transport(&prepared.settings);
+        let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").because(error))?;
+        let (mut spec, boot_limit) = self.spec(prepared, run_dir, kind, &token);
+        let memory_mib = spec.memory_mib;
+        let no_router = spec.network == NetworkPolicy::Off && spec.restrict;
+        if let Some(info) = &mut self.report.machine {
+            (info.memory_mib, info.cores) = (memory_mib, spec.cores);
+        }
+        let mut jail = prepared.jail_options();
+        if let (Mode::Demo(demo), Some(stage)) = (&self.request.mode, &prepared.stage) {
+            demo.restore(run_dir)?;
+            demo.add_devices(stage, run_dir, &mut spec, &mut jail, &self.events)?;
+        }
+        let began = Instant::now();
+        self.events.send(Event::Started(Phase::Boot));
+        let OpenTransport { transport, serial } = open(kind, run_dir.path())?;
+        let (notifications, listener) = notify::listen(Arc::clone(&transport));
+        let artifacts = self.artifacts.as_ref().map(|artifacts| artifacts.path().to_owned());
+        let started = tokio::select! {
+            machine = Machine::start(spec, &jail, &self.events, artifacts.as_deref()) => machine,
+            () = self.interrupt.orderly() => Err(Failure::interrupted()),
+        };
+        let machine = started.inspect_err(|_| listener.abort())?;
+        if let Some(info) = &mut self.report.machine {
+            info.qemu = Some(machine.qemu_version().to_owned());
+        }
+        for opening in machine.openings() {
+            self.events.note(format!("the runner {opening}"));
+        }
+        if let Some(serial) = serial {
+            serial
+                .connect()
+                .await
+                .map_err(|error| Failure::host("QEMU's serial ports do not answer").because(error))?;
+        }
+        Ok(Running {
+            guest: Guest::new(transport, token),
+            notifications,
+            listener,
+            watch: prepared.plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone())),
+            machine,
+            notifies: kind != TransportKind::VirtioSerial,
+            boot_limit,
+            memory_mib,
+            no_router,
+            began,
+        })
+    }
+
+    async fn boot_and_probe(&self, prepared: &Prepared, running: &mut Running, is_first: bool) -> Result<Attempt> {
+        let boot = boot::Boot {
+            notifies: running.notifies,
+            limit: running.boot_limit,
+            may_stall: is_first,
+            accel: prepared.accel,
+            events: &self.events,
+        };
+        let mut background = JoinSet::new();
+        let come_up = tokio::select! {
+            come_up = boot.wait(&mut running.machine, &mut running.notifications, &running.guest, &mut background) => {
+                Ok(come_up)
+            }
+            () = self.interrupt.orderly() => Err(Failure::interrupted()),
+        };
+        self.events.send(Event::Ended(Phase::Boot, running.began.elapsed()));
+        let come_up = match come_up? {
+            boot::ComeUp::Crashed(failure) => return Ok(Attempt::Crashed(failure)),
+            boot::ComeUp::Host(failure) => return Err(failure),
+            come_up => come_up,
+        };
+        let probe = probe::Probe {
+            plan: &prepared.plan,
+            accel: prepared.accel,
+            memory_mib: running.memory_mib,
+            no_router: running.no_router,
+            events: &self.events,
+            artifacts: self.artifacts.as_ref(),
+            watch: running.watch.as_ref(),
+            person: matches!(self.request.mode, Mode::Demo(_)),
+        };
+        let probed = phase(&self.events, Phase::Check, async {
+            tokio::select! {
+                probed = probe.at(&mut running.machine, &running.guest, come_up) => probed.map(Attempt::Probed),
+                () = self.interrupt.orderly() => Err(Failure::interrupted()),
+            }
+        })
+        .await;
+        match probed {
+            Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
+            probed => probed,
+        }
+    }
+
+    /// What the machine is made of, and how long its boot may take.
+    fn spec(&self, prepared: &Prepared, run_dir: &RunDir, transport: TransportKind, token: &Token) -> (Spec, Duration) {
+        let machine = &prepared.settings.machine;
+        let expectations = &prepared.plan.expectations;
+        let mut spec = Spec::new(&prepared.built.runner, run_dir.path());
+        // A desktop on one emulated processor is up before its graphics card's driver is, and falls with what was there.
+        let ours = if expectations.desktop.is_some() { processors(1) } else { prepared.processors };
+        // NixOS's default of one is not told apart from a one that was written: more is no less than was asked for.
+        let usual = expectations.cores.unwrap_or(1).max(ours);
+        spec.cores = machine.cores.map_or(usual, |cores| cores.0);
+        spec.memory_mib = memory_mib(&prepared.settings, expectations);
+        if let Some(stage) = &prepared.stage
+            && machine.memory.is_none()
+        {
+            spec.memory_mib = Demo::memory_mib(stage, spec.memory_mib);
+        }
+        spec.accel = prepared.accel;
+        // A demo's sound goes to the user.
+        spec.sound = prepared.plan.audio().is_some() && matches!(self.request.mode, Mode::Verdict);
+        spec.microphone = spec.sound && prepared.plan.has(CheckId::AudioMicrophone);
+        spec.transport = transport;
+        spec.network = machine.network.unwrap_or_default();
+        spec.restrict = prepared.jail != JailKind::Namespaces;
+        spec.credentials = credentials(transport, token);
+        let limit = if prepared.accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT };
+        (spec, machine.timeout.map_or(limit, |time| time.0))
+    }
+
+    /// `--keep`: leaves the machine up until Ctrl-C.
+    async fn keep(&self, guest: &Guest, run_dir: &RunDir) {
+        let socket = run_dir.file(run_file::KEPT_SHELL);
+        match guest.serve_shell(&socket) {
+            Ok(served) => {
+                self.events.note(format!(
+                    "the machine stays up: `socat - UNIX-CONNECT:{}` is a root shell in it; Ctrl-C ends it",
+                    socket.display()
+                ));
+                self.interrupt.orderly().await;
+                drop(served);
+            }
+            Err(error) => self.events.note(format!("the machine could not be kept: {error}")),
+        }
+    }
+}
+
+/// Opens the host's side of a transport.
+fn open(kind: TransportKind, run_dir: &Path) -> Result<OpenTransport> {
+    let failed = |error: std::io::Error| Failure::host(format!("{} cannot be set up", kind.name())).because(error);
+    Ok(match kind {
+        TransportKind::VhostUser => {
+            OpenTransport { transport: Arc::new(VhostUser::new(run_dir).map_err(failed)?), serial: None }
+        }
+        TransportKind::VirtioSerial => {
+            let serial = Arc::new(VirtioSerial::new(run_dir));
+            OpenTransport { transport: serial.clone(), serial: Some(serial) }
+        }
+        #[cfg(target_os = "linux")]
+        TransportKind::Vsock => OpenTransport {
+            transport: Arc::new(crate::transport::Vsock::new(crate::model::GUEST_CID).map_err(failed)?),
+            serial: None,
+        },
+        #[cfg(not(target_os = "linux"))]
+        TransportKind::Vsock => {
+            return Err(Failure::host("only Linux has vsock").hint("use --transport virtio-serial"));
+        }
+    })
+}

@@ -1,0 +1,160 @@
+//! What was asked for: the arguments, and what they mean together with `nixbox.toml` and a target. Starts nothing.
+
+use std::path::Path;
+
+use super::DESKTOP_MIB;
+use super::demo::Demo;
+use crate::checks::{self, Plan, Selection};
+use crate::cli::TryArgs;
+use crate::config::{self, Config, Settings};
+use crate::event::Events;
+use crate::failure::{Failure, Result};
+use crate::machine::{Spec, find_program, jail};
+use crate::model::{JailKind, NetworkPolicy, TransportKind};
+use crate::nix::expectations::Expectations;
+use crate::resolve::Target;
+
+/// What a run is for.
+pub(super) enum Mode {
+    /// The verdict, and then (`--keep`) a shell.
+    Verdict,
+    /// A user who wants to see the machine.
+    Demo(Demo),
+}
+
+/// The arguments of a run, and what it is for.
+pub(super) struct Request<'a> {
+    pub(super) arguments: &'a TryArgs,
+    pub(super) mode: Mode,
+}
+
+/// What is asked of a target.
+pub(super) struct Asked {
+    pub(super) settings: Settings,
+    pub(super) plan: Plan,
+}
+
+impl<'a> Request<'a> {
+    /// A run for its verdict.
+    pub(super) fn verdict(arguments: &'a TryArgs) -> Self {
+        Self { arguments, mode: Mode::Verdict }
+    }
+
+    /// What the target is called in the report.
+    pub(super) fn name_of(&self, target: &Target) -> String {
+        self.arguments.name.clone().unwrap_or_else(|| target.name())
+    }
+
+    /// The configuration that `--config` names.
+    pub(super) fn named_config(&self) -> Result<Option<Config>> {
+        self.arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()
+    }
+
+    /// What is asked of a target, by `nixbox.toml` and the flags.
+    pub(super) fn asked(&self, named: Option<&Config>, target: &Target, expectations: &Expectations) -> Result<Asked> {
+        let told = self.arguments.expectations.is_some() || self.arguments.name.is_some();
+        if told && !matches!(target, Target::Runner { .. }) {
+            return Err(Failure::usage(format!("{} says itself what it is called and expectations", target.name()))
+                .hint("--expectations and --name are for a runner: a store path or a script"));
+        }
+        let beside;
+        let config = match named {
+            Some(config) => config,
+            None => {
+                beside = config::load(None, target.dir())?;
+                &beside
+            }
+        };
+        let settings = self.settings(config, target);
+        let scripts = settings.scripts.keys().map(String::as_str);
+        let mut selection = Selection::new(&self.arguments.only, &self.arguments.skip, scripts)?;
+        if let Mode::Demo(_) = self.mode {
+            selection = selection.without(Demo::skipped());
+        }
+        let plan = checks::plan(expectations, &settings, &selection);
+        Ok(Asked { settings, plan })
+    }
+
+    /// `nixbox.toml`, with the flags on top.
+    fn settings(&self, config: &Config, target: &Target) -> Settings {
+        let arguments = self.arguments;
+        let host = target.host().map(|_| target.name()).or_else(|| arguments.name.clone()).unwrap_or_default();
+        let mut settings = config.settings_for(&host);
+        let machine = &mut settings.machine;
+        machine.accel = arguments.accel.or(machine.accel);
+        machine.memory = arguments.memory.or(machine.memory);
+        machine.cores = arguments.cores.map(config::Cores).or(machine.cores);
+        let usual = match self.mode {
+            Mode::Verdict => None,
+            Mode::Demo(_) => Some(NetworkPolicy::User),
+        };
+        machine.network = arguments.network.or(machine.network).or(usual);
+        machine.timeout = arguments.timeout.map(config::Time).or(machine.timeout);
+        machine.transport = arguments.transport.or(machine.transport);
+        settings
+    }
+
+    /// The best jail there is; a person is told when it is none.
+    ///
+    /// # Errors
+    /// Exit 5 where an agent asks and there is none: who may only edit files must not gain a command on this host.
+    pub(super) async fn jail(&self, launcher: &Path, events: &Events) -> Result<JailKind> {
+        if self.arguments.no_jail {
+            events.note("the flake's runner runs without a jail, as --no-jail says");
+            return Ok(JailKind::None);
+        }
+        let probe = jail::probe(launcher).await;
+        if probe.kind == JailKind::None && self.arguments.for_agent.is_some() {
+            return Err(Failure::host("this host has no jail for the flake's runner, which an agent may have written")
+                .why(probe.reason.unwrap_or_default())
+                .hint("`nixbox doctor` says what is missing; --no-jail in the hook's own settings goes without"));
+        }
+        if probe.kind != JailKind::Namespaces {
+            let reason = probe.reason.unwrap_or_default();
+            events.note(match probe.kind {
+                JailKind::None => format!("the flake's runner runs without a jail: {reason}"),
+                _ => format!("the flake's runner runs under Landlock only: {reason}"),
+            });
+        }
+        Ok(probe.kind)
+    }
+}
+
+/// The transport that was asked for, else vsock where its daemon is.
+pub(super) fn transport(settings: &Settings) -> TransportKind {
+    settings.machine.transport.unwrap_or_else(|| {
+        if cfg!(target_os = "linux") && find_program(crate::machine::VSOCK_DAEMON).is_some() {
+            TransportKind::VhostUser
+        } else {
+            TransportKind::VirtioSerial
+        }
+    })
+}
+
+/// A machine's memory in MiB: as it was asked for, or configured. NixOS's default is too little for most desktops, and is
+/// not told apart from the same that was written: more is no less than was asked for.
+pub(super) fn memory_mib(settings: &Settings, expectations: &Expectations) -> u64 {
+    let configured = expectations.memory_mib.unwrap_or_else(|| Spec::new("", "").memory_mib);
+    let usual = if expectations.desktop.is_some() { configured.max(DESKTOP_MIB) } else { configured };
+    settings.machine.memory.map_or(usual, |memory| memory.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nix::expectations::ExpectedDesktop;
+
+    #[test]
+    fn a_desktop_has_room() {
+        let memory = |toml: &str, configured: Option<u64>, desktop: bool| {
+            let settings = Config::parse(toml, "nixbox.toml").unwrap().settings_for("box");
+            let desktop = desktop.then(ExpectedDesktop::default);
+            memory_mib(&settings, &Expectations { memory_mib: configured, desktop, ..Expectations::default() })
+        };
+        assert_eq!(memory("", None, false), 1024);
+        assert_eq!(memory("", Some(512), false), 512);
+        assert_eq!(memory("", Some(1024), true), DESKTOP_MIB);
+        assert_eq!(memory("", Some(4096), true), 4096);
+        assert_eq!(memory("[machine]\nmemory = \"1GiB\"", Some(4096), true), 1024);
+    }
+}
