@@ -30,7 +30,7 @@
 //! * the manual page: [`manual`], made from [`cli`]
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
 //! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
-//! * a port, a file name, an exit code, a schema version: [`names`]
+//! * a port, a file name, an exit code, a schema version: [`names`]; a number that marks what is ours: `nonce`
 
 pub mod agent;
 pub mod cache;
@@ -49,6 +49,7 @@ pub mod machine;
 pub mod manual;
 pub mod model;
 pub mod nix;
+mod nonce;
 pub mod report;
 pub mod resolve;
 pub mod run;

@@ -2,28 +2,24 @@
 //!
 //! A `systemd-stdio-bridge` in the guest carries the bytes (systemd-stdio-bridge(1)). Every call has a deadline.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
-use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue, Type, Value};
-use zbus::{Connection, MessageStream, connection, message};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryFutureExt, stream};
+use tokio::time::{Instant, timeout, timeout_at};
+use zbus::fdo::{PeerProxy, PropertiesChanged};
+use zbus::proxy::{CacheProperties, ProxyImpl};
+use zbus::zvariant::{self, ObjectPath, OwnedObjectPath};
+use zbus::{Connection, MessageStream, Proxy, connection};
 
 use super::credentials::Token;
 use super::facts::{Job, Manager, Service, Unit};
+use super::proxies::{Command, Condition, JobRemoved, KindProxy, StartupFinished, SystemdProxy, UnitProxy};
 use super::{Error, greeting, relabel};
 use crate::model::{UNIT_PREFIX, port};
 use crate::text::bounded;
 use crate::transport::Transport;
-
-pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
-pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-pub(super) const ROOT: &str = "/org/freedesktop/systemd1";
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// How many units are read at once: PID 1 answers one after the other, so more only fill its queue.
 const PIPELINE: usize = 16;
@@ -52,28 +48,27 @@ impl Which {
     }
 }
 
-/// The properties of an object, by name.
-pub(super) type Properties = HashMap<String, OwnedValue>;
-
 /// A connection to a bus in the guest. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bus {
-    connection: Connection,
-    which: Which,
-    /// Who answers, where there is a bus between.
-    destination: &'static str,
+    /// For what is no manager's; what is asked over it goes through [`Bus::within`].
+    pub(super) connection: Connection,
+    /// The manager at its other end.
+    pub(super) systemd: SystemdProxy<'static>,
     /// For each call.
     patience: Duration,
 }
 
-/// A line of `ListUnits`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
-    /// Its object.
-    pub path: OwnedObjectPath,
-    /// What `ListUnits` tells of it; all the rest is empty.
-    pub unit: Unit,
+/// Properties of an object, all asked for at once, as a struct of facts with fields of the same names.
+macro_rules! properties {
+    ($bus:expr, $object:expr => $facts:ident { $($name:ident),+ }) => {
+        async {
+            let ($($name,)+) = tokio::try_join!($($bus.get($object.$name())),+)?;
+            Ok::<_, Error>($facts { $($name: $crate::guest::bus::Bounded::bounded($name),)+ ..$facts::default() })
+        }
+    };
 }
+pub(super) use properties;
 
 impl Bus {
     /// Connects, waiting for the guest to answer; each call from then on may take `patience`.
@@ -112,12 +107,13 @@ impl Bus {
         let connection = timeout_at(deadline, builder.build())
             .await
             .map_err(|_| Error::Deadline("the guest's bus does not answer".to_owned()))??;
-        Ok(Self { connection, which, destination: SYSTEMD, patience })
+        let systemd = SystemdProxy::builder(&connection).cache_properties(CacheProperties::No).build().await?;
+        Ok(Self { connection, systemd, patience })
     }
 
     /// Whether PID 1 answers over it within `patience`.
     pub(super) async fn is_alive(&self, patience: Duration) -> bool {
-        !self.is_closed() && matches!(tokio::time::timeout(patience, self.ping()).await, Ok(Ok(())))
+        !self.is_closed() && matches!(timeout(patience, self.ping()).await, Ok(Ok(())))
     }
 
     /// Whether the connection has ended.
@@ -125,47 +121,62 @@ impl Bus {
         self.connection.is_closed()
     }
 
-    /// The same connection, for talking to somebody else than the manager.
-    pub(super) fn to(&self, destination: &'static str) -> Self {
-        Self { destination, ..self.clone() }
-    }
-
     /// The same connection, with another patience for each call.
     pub(super) fn with_patience(&self, patience: Duration) -> Self {
         Self { patience, ..self.clone() }
     }
 
-    /// What is told on the bus from now on by signals that match the rule (the D-Bus specification, "Match Rules").
-    ///
-    /// # Errors
-    /// As every call.
-    pub(super) async fn signals(&self, rule: &str) -> Result<MessageStream, Error> {
-        let messages = MessageStream::from(&self.connection);
-        let bus = self.to("org.freedesktop.DBus");
-        bus.call::<_, ()>("/org/freedesktop/DBus", "org.freedesktop.DBus", "AddMatch", &(rule)).await?;
-        Ok(messages)
-    }
-
-    pub(super) async fn call<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R, Error>
+    /// An object of the interface's usual service, its properties not cached.
+    pub(super) async fn proxy<'p, P, Path>(&self, path: Path) -> Result<P, Error>
     where
-        B: Serialize + DynamicType,
-        R: DeserializeOwned + Type,
+        P: ProxyImpl<'p> + From<Proxy<'p>>,
+        Path: TryInto<ObjectPath<'p>, Error: Into<zbus::Error>>,
     {
-        let destination = (!self.which.is_peer()).then_some(self.destination);
-        let deadline = Instant::now() + self.patience;
-        let reply = self.connection.call_method(destination, path, Some(interface), method, body);
-        let reply = timeout_at(deadline, reply)
-            .await
-            .map_err(|_| Error::Deadline(format!("{method} on the guest's bus")))??;
-        Ok(reply.body().deserialize()?)
+        Ok(P::builder(&self.connection).path(path)?.cache_properties(CacheProperties::No).build().await?)
     }
 
-    /// One property.
+    /// What a call answers, which is named so when it takes too long.
     ///
     /// # Errors
-    /// As every call.
-    pub(super) async fn property(&self, path: &str, interface: &str, name: &str) -> Result<OwnedValue, Error> {
-        self.call(path, PROPERTIES, "Get", &(interface, name)).await
+    /// [`Error::Bus`] with an error answer, [`Error::Deadline`].
+    pub(super) async fn within<T, E>(&self, name: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, Error>
+    where
+        zbus::Error: From<E>,
+    {
+        let answer = timeout(self.patience, call).await;
+        let answer = answer.map_err(|_| Error::Deadline(format!("{name} on the guest's bus")))?;
+        Ok(answer.map_err(zbus::Error::from)?)
+    }
+
+    /// A property; the default where an older systemd does not have it, or has another type.
+    ///
+    /// # Errors
+    /// As every call, but for an error answer.
+    pub(super) fn get<'a, T: Default + Send>(
+        &'a self,
+        call: impl Future<Output = zbus::Result<T>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Error>> {
+        self.get_if(true, call)
+    }
+
+    /// A property that is asked for on a condition; otherwise the default.
+    fn get_if<'a, T: Default + Send>(
+        &'a self,
+        asked: bool,
+        call: impl Future<Output = zbus::Result<T>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, Error>> {
+        let get = async move {
+            if !asked {
+                return Ok(T::default());
+            }
+            match self.within("Get", call).await {
+                Err(Error::Bus(zbus::Error::Variant(zvariant::Error::IncorrectType))) => Ok(T::default()),
+                Err(error) if error.answer().is_some() => Ok(T::default()),
+                other => other,
+            }
+        };
+        // All that are read of a unit at once would be a future of 90 KiB.
+        get.boxed()
     }
 
     /// A round trip that PID 1 itself answers.
@@ -173,7 +184,15 @@ impl Bus {
     /// # Errors
     /// As every call.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.call(ROOT, "org.freedesktop.DBus.Peer", "Ping", &()).await
+        let systemd = self.systemd.inner();
+        let peer = PeerProxy::new(&self.connection, systemd.destination(), systemd.path()).await?;
+        self.within("Ping", peer.ping()).await
+    }
+
+    /// A unit, loaded if it is not yet.
+    pub(super) async fn load(&self, name: &str) -> Result<UnitProxy<'static>, Error> {
+        let path = self.within("LoadUnit", self.systemd.load_unit(name)).await?;
+        self.proxy(path).await
     }
 
     /// PID 1's own properties.
@@ -181,18 +200,15 @@ impl Bus {
     /// # Errors
     /// As every call.
     pub async fn manager(&self) -> Result<Manager, Error> {
-        let (properties, target) =
-            futures_util::future::join(self.some(ROOT, MANAGER, &MANAGER_PROPERTIES), self.real_name("default.target"))
-                .await;
+        let systemd = &self.systemd;
+        let (manager, target) = tokio::join!(
+            properties!(self, systemd => Manager {
+                version, state, kernel_us, userspace_us, finish_us, tainted, virtualization
+            }),
+            async { self.within("Get", self.load("default.target").await?.name()).await },
+        );
         // A default.target that is not there is an error answer, and no reason to know nothing.
-        Ok(manager(&properties?, target.unwrap_or_default()))
-    }
-
-    /// What a unit is called that may be an alias.
-    async fn real_name(&self, name: &str) -> Result<String, Error> {
-        let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
-        let id = self.property(path.as_str(), UNIT, "Id").await?;
-        Ok(String::try_from(id).unwrap_or_default())
+        Ok(Manager { default_target: target.unwrap_or_default().bounded(), ..manager? })
     }
 
     /// The queue, ours left out, each job with when its unit left `inactive`, as far as it has (0: not yet): a job keeps
@@ -201,41 +217,28 @@ impl Bus {
     /// # Errors
     /// As every call.
     pub async fn jobs(&self) -> Result<Vec<(Job, u64)>, Error> {
-        type Line = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
-        let lines: Vec<Line> = self.call(ROOT, MANAGER, "ListJobs", &()).await?;
-        let ours = |line: &Line| line.1.starts_with(UNIT_PREFIX);
-        let jobs = lines.into_iter().filter(|line| !ours(line)).take(4 * LIST);
+        let lines = self.within("ListJobs", self.systemd.list_jobs()).await?;
+        let jobs = lines.into_iter().filter(|line| !line.1.starts_with(UNIT_PREFIX)).take(4 * LIST);
         let jobs = jobs.map(|(_, unit, kind, state, _, path)| async move {
-            let mut since = 0;
-            if state == "running" && kind == "start" {
-                let left = self.property(path.as_str(), UNIT, "InactiveExitTimestampMonotonic").await;
-                since = left.ok().and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
-            }
-            (Job { unit: bounded(&unit, STRING), kind, state, seconds: None }, since)
+            let since = match self.proxy::<UnitProxy<'_>, _>(path).await {
+                Ok(unit) if state == "running" && kind == "start" => self.get(unit.inactive_exit_us()).await,
+                _ => Ok(0),
+            };
+            let since = since.unwrap_or(0);
+            (Job { unit: unit.bounded(), kind, state, seconds: None }, since)
         });
         Ok(stream::iter(jobs).buffered(PIPELINE).collect().await)
     }
 
-    /// All loaded units, ours left out.
-    ///
-    /// # Errors
-    /// As every call.
-    async fn list_units(&self) -> Result<Vec<Listed>, Error> {
-        type Line = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
-        let lines: Vec<Line> = self.call(ROOT, MANAGER, "ListUnits", &()).await?;
+    /// All loaded units, ours left out: their objects, and what `ListUnits` tells of them.
+    async fn list_units(&self) -> Result<Vec<(OwnedObjectPath, Unit)>, Error> {
+        let lines = self.within("ListUnits", self.systemd.list_units()).await?;
         Ok(lines
             .into_iter()
             .filter(|line| !line.0.starts_with(UNIT_PREFIX))
-            .map(|(name, description, load_state, active_state, sub_state, _, path, ..)| Listed {
-                path,
-                unit: Unit {
-                    name: bounded(&name, STRING),
-                    description: bounded(&description, STRING),
-                    load_state,
-                    active_state,
-                    sub_state,
-                    ..Unit::default()
-                },
+            .map(|(name, description, load_state, active_state, sub_state, _, path, ..)| {
+                let (name, description) = (name.bounded(), description.bounded());
+                (path, Unit { name, description, load_state, active_state, sub_state, ..Unit::default() })
             })
             .collect())
     }
@@ -245,7 +248,7 @@ impl Bus {
     /// # Errors
     /// As every call.
     pub async fn states(&self) -> Result<Vec<Unit>, Error> {
-        Ok(self.list_units().await?.into_iter().map(|listed| listed.unit).collect())
+        Ok(self.list_units().await?.into_iter().map(|(_, unit)| unit).collect())
     }
 
     /// All loaded units and the `wanted` ones, whether loaded or not. Other units than services that nobody wants and
@@ -255,21 +258,20 @@ impl Bus {
     /// As every call. A unit that cannot be read has what `ListUnits` tells.
     pub async fn units(&self, wanted: &BTreeSet<String>) -> Result<Vec<Unit>, Error> {
         let listed = self.list_units().await?;
-        let known: BTreeSet<_> = listed.iter().map(|listed| listed.unit.name.clone()).collect();
-        let there = stream::iter(listed.into_iter().map(|listed| async move {
-            if is_detailed(&listed.unit) || wanted.contains(&listed.unit.name) {
-                let wanted = wanted.contains(&listed.unit.name);
-                let known = listed.unit.clone();
-                self.more(&listed.path, &listed.unit.name, wanted, known).await.unwrap_or(listed.unit)
-            } else {
-                listed.unit
+        let known: BTreeSet<_> = listed.iter().map(|(_, unit)| unit.name.clone()).collect();
+        let there = stream::iter(listed.into_iter().map(|(path, listed)| async move {
+            let wanted = wanted.contains(&listed.name);
+            if !wanted && !is_detailed(&listed) {
+                return listed;
             }
+            let more = self.proxy(path).and_then(|unit| self.more(unit, listed.clone(), wanted));
+            more.await.unwrap_or(listed)
         }))
         .buffered(PIPELINE);
         let missing = stream::iter(wanted.iter().filter(|name| !known.contains(*name)).map(|name| async move {
-            let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
+            let unit = self.unit(self.load(name).await?, true).await?;
             // An alias leads to a unit of another name, which is listed already; here it goes by the wanted one.
-            Ok::<_, Error>(Unit { name: name.clone(), ..self.unit(&path, name, true).await? })
+            Ok::<_, Error>(Unit { name: name.clone(), ..unit })
         }))
         .buffered(PIPELINE);
         let (mut units, missing) =
@@ -302,11 +304,8 @@ impl Bus {
             if unread.is_empty() {
                 return;
             }
-            let found = stream::iter(unread.iter().map(|(_, name)| async move {
-                let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
-                self.unit(&path, name, false).await
-            }));
-            let found: Vec<_> = found.buffered(PIPELINE).collect().await;
+            let read_all = unread.iter().map(|(_, name)| self.load(name).and_then(|unit| self.unit(unit, false)));
+            let found: Vec<_> = stream::iter(read_all).buffered(PIPELINE).collect().await;
             for ((index, name), found) in unread.into_iter().zip(found) {
                 if let Ok(unit) = found {
                     units[index] = unit;
@@ -320,67 +319,110 @@ impl Bus {
     ///
     /// Property by property: `GetAll` takes PID 1 15 ms a unit under TCG, and 150 ms the first time, since it looks at
     /// the unit's files over 9p (`UnitFileState`, `UnitFilePreset`); the ones we need, pipelined, take 0.4 ms each.
-    async fn unit(&self, path: &OwnedObjectPath, name: &str, wanted: bool) -> Result<Unit, Error> {
-        let states =
-            self.some(path.as_str(), UNIT, &["Id", "Description", "LoadState", "ActiveState", "SubState"]).await?;
-        self.more(path, name, wanted, unit(&states)).await
+    async fn unit(&self, unit: UnitProxy<'_>, wanted: bool) -> Result<Unit, Error> {
+        let listed = properties!(self, unit => Unit { name, description, load_state, active_state, sub_state }).await?;
+        self.more(unit, listed, wanted).await
     }
 
     /// As [`Bus::unit`], for one of which `listed` is known.
-    async fn more(&self, path: &OwnedObjectPath, name: &str, wanted: bool, listed: Unit) -> Result<Unit, Error> {
-        let path = path.as_str();
-        let active = listed.active_state == "active";
-        let mut names = vec![
-            "FragmentPath",
-            "ActiveEnterTimestampMonotonic",
-            "ActiveExitTimestampMonotonic",
-            "InactiveEnterTimestampMonotonic",
-            "StateChangeTimestampMonotonic",
-            "ConditionResult",
-            "ConditionTimestampMonotonic",
-            "TriggeredBy",
-            "WantedBy",
-            "RequiredBy",
-        ];
-        if !active {
-            names.extend(["Conditions", "Asserts", "Requires", "Requisite", "BindsTo"]);
-            if listed.load_state != "loaded" {
-                names.push("LoadError");
-            }
-            if wanted {
-                names.push("UnitFileState");
-            }
-        }
-        let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
-        let own = KINDS.iter().find(|(suffix, ..)| *suffix == kind);
-        let (properties, more) = futures_util::future::join(self.some(path, UNIT, &names), async {
-            match own {
-                Some((kind, interface, names)) => {
-                    let failing = matches!(listed.active_state.as_str(), "failed" | "activating");
-                    let more = if *kind == "service" && failing { NOT_UP } else { [].as_slice() };
-                    self.some(path, interface, &[*names, more].concat()).await
-                }
-                None => Ok(Properties::new()),
-            }
+    async fn more(&self, unit: UnitProxy<'_>, listed: Unit, wanted: bool) -> Result<Unit, Error> {
+        let inactive = listed.active_state != "active";
+        let (
+            own,
+            read,
+            file_state,
+            load_error,
+            conditions,
+            asserts,
+            wanted_by,
+            required_by,
+            requires,
+            requisite,
+            binds_to,
+        ) = tokio::try_join!(
+            self.of_kind(unit.inner().path(), &listed),
+            properties!(self, unit => Unit {
+                fragment_path, active_enter_us, active_exit_us, inactive_enter_us, state_change_us, condition_result,
+                condition_us, triggered_by
+            }),
+            self.get_if(inactive && wanted, unit.unit_file_state()),
+            self.get_if(inactive && listed.load_state != "loaded", unit.load_error()),
+            self.get_if(inactive, unit.conditions()),
+            self.get_if(inactive, unit.asserts()),
+            self.get(unit.wanted_by()),
+            self.get(unit.required_by()),
+            self.get_if(inactive, unit.requires()),
+            self.get_if(inactive, unit.requisite()),
+            self.get_if(inactive, unit.binds_to()),
+        )?;
+        Ok(Unit {
+            name: listed.name,
+            description: listed.description,
+            load_state: listed.load_state,
+            load_error: Some(load_error.1.bounded()).filter(|message| !message.is_empty()),
+            active_state: listed.active_state,
+            sub_state: listed.sub_state,
+            unit_file_state: file_state.bounded(),
+            failed_conditions: [failed(&conditions), failed(&asserts)].concat(),
+            wanted_by: merged([wanted_by, required_by]),
+            broken_requirements: merged([requires, requisite, binds_to]),
+            service: own.service,
+            mount_where: own.mount_where,
+            mount_what: own.mount_what,
+            result: own.result,
+            ..read
         })
-        .await;
-        let mut properties = properties?;
-        properties.extend(more?);
-        let Unit { name, description, load_state, active_state, sub_state, .. } = listed;
-        Ok(Unit { name, description, load_state, active_state, sub_state, ..unit(&properties) })
     }
 
-    /// Some properties of an object; those that an older systemd does not have are left out.
-    pub(super) async fn some(&self, path: &str, interface: &str, names: &[&str]) -> Result<Properties, Error> {
-        let all = names.iter().map(|name| async move {
-            match self.property(path, interface, name).await {
-                Ok(value) => Ok(Some(((*name).to_owned(), value))),
-                Err(Error::Bus(zbus::Error::MethodError(..))) => Ok(None),
-                Err(error) => Err(error),
-            }
-        });
-        let all = futures_util::future::try_join_all(all).await?;
-        Ok(all.into_iter().flatten().collect())
+    /// What units of this kind have besides.
+    async fn of_kind(&self, path: &ObjectPath<'_>, listed: &Unit) -> Result<Unit, Error> {
+        let kind = listed.name.rsplit_once('.').map_or("", |(_, kind)| kind);
+        let interface = match kind {
+            "service" => "org.freedesktop.systemd1.Service",
+            "mount" => "org.freedesktop.systemd1.Mount",
+            "socket" => "org.freedesktop.systemd1.Socket",
+            "timer" => "org.freedesktop.systemd1.Timer",
+            "path" => "org.freedesktop.systemd1.Path",
+            "swap" => "org.freedesktop.systemd1.Swap",
+            "automount" => "org.freedesktop.systemd1.Automount",
+            _ => return Ok(Unit::default()),
+        };
+        let unit = KindProxy::builder(&self.connection).interface(interface)?.path(path)?;
+        let unit = unit.cache_properties(CacheProperties::No).build().await?;
+        let is_mount = kind == "mount";
+        let failing = matches!(listed.active_state.as_str(), "failed" | "activating");
+        let (read, service, mount_where, mount_what) = tokio::try_join!(
+            properties!(self, unit => Unit { result }),
+            async { if kind == "service" { self.service(&unit, failing).await } else { Ok(None) } },
+            self.get_if(is_mount, unit.mount_where().map_ok(|path| Some(path.bounded()))),
+            self.get_if(is_mount, unit.mount_what().map_ok(|what| Some(what.bounded()))),
+        )?;
+        Ok(Unit { service, mount_where, mount_what, ..read })
+    }
+
+    /// What a service has; `None` where it cannot be read. More is read of one that does not get up.
+    async fn service(&self, service: &KindProxy<'_>, failing: bool) -> Result<Option<Service>, Error> {
+        let (read, exit_status, commands, environment, plain, encrypted, restart_us, cpu_ns) = tokio::try_join!(
+            properties!(self, service => Service {
+                kind, remain_after_exit, restart, restarts, main_pid, exit_kind, status_text
+            }),
+            self.get(service.exit_status().map_ok(Some)),
+            self.get(service.exec_start()),
+            self.get_if(failing, service.environment_files()),
+            self.get_if(failing, service.load_credential()),
+            self.get_if(failing, service.load_credential_encrypted()),
+            self.get_if(failing, service.restart_us()),
+            self.get_if(failing, service.cpu_ns().map_ok(Some)),
+        )?;
+        Ok(exit_status.map(|exit_status| Service {
+            exit_status,
+            exec_start: commands.first().map(|command: &Command| command.1.join(" ").bounded()).unwrap_or_default(),
+            files: files(environment, [plain, encrypted].concat()),
+            restart_us,
+            // systemd's word for what it has not counted.
+            cpu_us: cpu_ns.filter(|ns| *ns != u64::MAX).map(|ns| ns / 1000),
+            ..read
+        }))
     }
 
     /// Waits for the end of the boot: `StartupFinished`, or that it has been already.
@@ -394,7 +436,7 @@ impl Bus {
             return Ok(());
         }
         while let Some(message) = messages.next().await {
-            if is_signal(&message?, MANAGER, "StartupFinished") {
+            if StartupFinished::from_message(message?).is_some() {
                 return Ok(());
             }
         }
@@ -403,14 +445,13 @@ impl Bus {
 
     /// Whether PID 1's first transaction is done.
     pub(super) async fn has_booted(&self) -> Result<bool, Error> {
-        let finished = self.property(ROOT, MANAGER, "FinishTimestampMonotonic").await?;
-        Ok(u64::try_from(finished).is_ok_and(|at| at > 0))
+        Ok(self.within("Get", self.systemd.finish_us()).await? > 0)
     }
 
     /// Asks PID 1 for signals.
     async fn subscribe(&self) -> Result<(), Error> {
-        match self.call::<_, ()>(ROOT, MANAGER, "Subscribe", &()).await {
-            Err(Error::Bus(zbus::Error::MethodError(name, ..))) if name.ends_with(".AlreadySubscribed") => Ok(()),
+        match self.within("Subscribe", self.systemd.subscribe()).await {
+            Err(error) if error.answer().is_some_and(|(name, _)| name.ends_with(".AlreadySubscribed")) => Ok(()),
             other => other,
         }
     }
@@ -423,36 +464,27 @@ impl Bus {
         let mut messages = MessageStream::from(&self.connection);
         let run = async {
             self.subscribe().await?;
-            let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
-            let job: OwnedObjectPath = self.call(ROOT, MANAGER, "StartUnit", &(name, "replace")).await?;
+            let proxy = self.load(name).await?;
+            let job = self.within("StartUnit", self.systemd.start_unit(name, "replace")).await?;
             let mut queued = true;
             loop {
-                let unit = if queued { None } else { Some(self.unit(&path, name, false).await?) };
-                match unit {
-                    Some(unit)
-                        if !matches!(unit.active_state.as_str(), "activating" | "deactivating" | "reloading") =>
-                    {
-                        let lasting = unit.service.as_ref().is_none_or(|service| service.remain_after_exit);
-                        if unit.active_state != "active" || lasting {
-                            return Ok(unit);
-                        }
+                if !queued {
+                    let unit = self.unit(proxy.clone(), false).await?;
+                    let changing = matches!(unit.active_state.as_str(), "activating" | "deactivating" | "reloading");
+                    let lasting = unit.service.as_ref().is_none_or(|service| service.remain_after_exit);
+                    if !changing && (unit.active_state != "active" || lasting) {
+                        return Ok(unit);
                     }
-                    Some(_) | None => {}
                 }
                 // PID 1 tells when the job is gone, and each change of a unit's state.
                 while let Some(message) = messages.next().await {
                     let message = message?;
-                    if is_signal(&message, MANAGER, "JobRemoved") {
-                        type Removed = (u32, OwnedObjectPath, String, String);
-                        if message.body().deserialize::<Removed>().is_ok_and(|removed| removed.1 == job) {
-                            queued = false;
-                            break;
-                        }
-                    } else if !queued && is_signal(&message, PROPERTIES, "PropertiesChanged") {
-                        let header = message.header();
-                        if header.path().is_some_and(|from| from.as_str() == path.as_str()) {
-                            break;
-                        }
+                    let removed = JobRemoved::from_message(message.clone());
+                    let ended = removed.is_some_and(|removed| removed.args().is_ok_and(|args| args.job == job));
+                    queued &= !ended;
+                    let is_its = message.header().path() == Some(proxy.inner().path());
+                    if ended || (!queued && is_its && PropertiesChanged::from_message(message).is_some()) {
+                        break;
                     }
                 }
                 if self.is_closed() {
@@ -468,51 +500,9 @@ impl Bus {
     /// # Errors
     /// As every call.
     pub async fn triggers(&self, name: &str) -> Result<Vec<String>, Error> {
-        let path: OwnedObjectPath = self.call(ROOT, MANAGER, "LoadUnit", &(name)).await?;
-        let value = self.property(path.as_str(), UNIT, "Triggers").await?;
-        Ok(Vec::<String>::try_from(value).unwrap_or_default())
+        self.within("Get", self.load(name).await?.triggers()).await
     }
 }
-
-const MANAGER_PROPERTIES: [&str; 7] = [
-    "Version",
-    "SystemState",
-    "KernelTimestampMonotonic",
-    "UserspaceTimestampMonotonic",
-    "FinishTimestampMonotonic",
-    "Tainted",
-    "Virtualization",
-];
-pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
-/// The kinds of units that have properties we read: their interface, the properties.
-const KINDS: [(&str, &str, &[&str]); 7] = [
-    (
-        "service",
-        "org.freedesktop.systemd1.Service",
-        &[
-            "Type",
-            "RemainAfterExit",
-            "Restart",
-            "NRestarts",
-            "MainPID",
-            "ExecMainCode",
-            "ExecMainStatus",
-            "StatusText",
-            "ExecStart",
-            "Result",
-        ],
-    ),
-    ("mount", "org.freedesktop.systemd1.Mount", &["Where", "What", "Result"]),
-    ("socket", "org.freedesktop.systemd1.Socket", &["Result"]),
-    ("timer", "org.freedesktop.systemd1.Timer", &["Result"]),
-    ("path", "org.freedesktop.systemd1.Path", &["Result"]),
-    ("swap", "org.freedesktop.systemd1.Swap", &["Result"]),
-    ("automount", "org.freedesktop.systemd1.Automount", &["Result"]),
-];
-
-/// What is read of a service besides that does not get up.
-const NOT_UP: &[&str] =
-    &["EnvironmentFiles", "LoadCredential", "LoadCredentialEncrypted", "RestartUSec", "CPUUsageNSec"];
 
 /// Keeps of each unit's requirements those that can be why it is not up.
 fn keep_broken(units: &mut [Unit]) {
@@ -539,156 +529,120 @@ fn is_detailed(unit: &Unit) -> bool {
     }
 }
 
-fn is_signal(message: &zbus::Message, interface: &str, member: &str) -> bool {
-    let header = message.header();
-    message.message_type() == message::Type::Signal
-        && header.interface().is_some_and(|have| have.as_str() == interface)
-        && header.member().is_some_and(|have| have.as_str() == member)
-}
-
-/// A property as the type that is asked for; its default when it is not there or another.
-pub(super) fn get<'a, T>(properties: &'a Properties, name: &str) -> T
-where
-    T: TryFrom<&'a Value<'a>> + Default,
-{
-    properties.get(name).and_then(|value| T::try_from(value).ok()).unwrap_or_default()
-}
-
-pub(super) fn string(properties: &Properties, name: &str) -> String {
-    bounded(get::<&str>(properties, name), STRING)
-}
-
-pub(super) fn strings(properties: &Properties, name: &str) -> Vec<String> {
-    let list: Option<Vec<String>> =
-        properties.get(name).and_then(|value| value.try_clone().ok()).and_then(|value| value.try_into().ok());
-    list.unwrap_or_default().into_iter().take(LIST).map(|text| bounded(&text, STRING)).collect()
-}
-
-fn structs<T>(properties: &Properties, name: &str) -> Vec<T>
-where
-    Vec<T>: TryFrom<OwnedValue>,
-{
-    let list = properties.get(name).and_then(|value| value.try_clone().ok()).and_then(|value| value.try_into().ok());
-    list.unwrap_or_default()
-}
-
-fn manager(properties: &Properties, default_target: String) -> Manager {
-    Manager {
-        version: string(properties, "Version"),
-        state: string(properties, "SystemState"),
-        default_target: bounded(&default_target, STRING),
-        kernel_us: get(properties, "KernelTimestampMonotonic"),
-        userspace_us: get(properties, "UserspaceTimestampMonotonic"),
-        finish_us: get(properties, "FinishTimestampMonotonic"),
-        tainted: string(properties, "Tainted"),
-        virtualization: string(properties, "Virtualization"),
+/// What is kept of a property.
+pub(super) trait Bounded: Sized {
+    /// Bounded, where it may be large.
+    fn bounded(self) -> Self {
+        self
     }
 }
 
-/// A unit by its properties (org.freedesktop.systemd1(5)), those of its kind among them.
-fn unit(properties: &Properties) -> Unit {
-    let list = |names: &[&str]| {
-        let mut all: Vec<String> = names.iter().flat_map(|name| strings(properties, name)).collect();
-        all.sort();
-        all.dedup();
-        all
-    };
-    let load_error: Option<(String, String)> =
-        properties.get("LoadError").and_then(|value| value.try_clone().ok()).and_then(|value| value.try_into().ok());
-    let is_mount = properties.contains_key("Where");
-    Unit {
-        name: string(properties, "Id"),
-        description: string(properties, "Description"),
-        load_state: string(properties, "LoadState"),
-        load_error: load_error.map(|(_, message)| bounded(&message, STRING)).filter(|message| !message.is_empty()),
-        active_state: string(properties, "ActiveState"),
-        sub_state: string(properties, "SubState"),
-        unit_file_state: string(properties, "UnitFileState"),
-        fragment_path: string(properties, "FragmentPath"),
-        active_enter_us: get(properties, "ActiveEnterTimestampMonotonic"),
-        active_exit_us: get(properties, "ActiveExitTimestampMonotonic"),
-        inactive_enter_us: get(properties, "InactiveEnterTimestampMonotonic"),
-        state_change_us: get(properties, "StateChangeTimestampMonotonic"),
-        condition_result: get(properties, "ConditionResult"),
-        condition_us: get(properties, "ConditionTimestampMonotonic"),
-        failed_conditions: failed_conditions(properties),
-        triggered_by: strings(properties, "TriggeredBy"),
-        wanted_by: list(&["WantedBy", "RequiredBy"]),
-        broken_requirements: list(&["Requires", "Requisite", "BindsTo"]),
-        service: properties.contains_key("ExecMainStatus").then(|| service(properties)),
-        mount_where: is_mount.then(|| string(properties, "Where")),
-        mount_what: is_mount.then(|| string(properties, "What")),
-        result: string(properties, "Result"),
+impl Bounded for bool {}
+impl Bounded for i32 {}
+impl Bounded for u32 {}
+impl Bounded for u64 {}
+
+impl Bounded for String {
+    fn bounded(self) -> Self {
+        bounded(&self, STRING)
     }
 }
 
-fn service(properties: &Properties) -> Service {
-    Service {
-        kind: string(properties, "Type"),
-        remain_after_exit: get(properties, "RemainAfterExit"),
-        restart: string(properties, "Restart"),
-        restarts: get(properties, "NRestarts"),
-        main_pid: get(properties, "MainPID"),
-        exit_kind: get(properties, "ExecMainCode"),
-        exit_status: get(properties, "ExecMainStatus"),
-        status_text: string(properties, "StatusText"),
-        exec_start: exec_start(properties),
-        files: files(properties),
-        restart_us: get(properties, "RestartUSec"),
-        cpu_us: properties
-            .get("CPUUsageNSec")
-            .and_then(|value| u64::try_from(value).ok())
-            // systemd's word for what it has not counted.
-            .filter(|ns| *ns != u64::MAX)
-            .map(|ns| ns / 1000),
+impl Bounded for Vec<String> {
+    fn bounded(self) -> Self {
+        self.into_iter().take(LIST).map(String::bounded).collect()
     }
 }
 
-/// `EnvironmentFiles` is an `a(sb)` of paths and whether they may be missing; the credentials are `a(ss)` of names and
-/// paths, or names in PID 1's own store, which may.
-fn files(properties: &Properties) -> Vec<String> {
-    let environment: Vec<(String, bool)> = structs(properties, "EnvironmentFiles");
-    let credentials =
-        ["LoadCredential", "LoadCredentialEncrypted"].map(|name| structs::<(String, String)>(properties, name));
+/// Names of several lists, each once.
+fn merged(lists: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
+    lists.into_iter().flat_map(Vec::bounded).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Files that are needed: those of `EnvironmentFiles` that may not be missing, and those of credentials: a name in PID
+/// 1's own store may.
+fn files(environment: Vec<(String, bool)>, credentials: Vec<(String, String)>) -> Vec<String> {
     let needed = environment.into_iter().filter(|(_, optional)| !optional).map(|(path, _)| path);
-    let named = credentials.into_iter().flatten().map(|(_, path)| path);
-    needed.chain(named).filter(|path| path.starts_with('/')).take(LIST).map(|path| bounded(&path, STRING)).collect()
+    let named = credentials.into_iter().map(|(_, path)| path);
+    needed.chain(named).filter(|path| path.starts_with('/')).take(LIST).map(String::bounded).collect()
 }
 
-/// The first command line of `ExecStart`, an `a(sasbttttuii)`.
-fn exec_start(properties: &Properties) -> String {
-    let Some(Value::Array(commands)) = properties.get("ExecStart").map(|value| &**value) else { return String::new() };
-    let Some(Value::Structure(command)) = commands.iter().next() else { return String::new() };
-    let Some(Value::Array(words)) = command.fields().get(1) else { return String::new() };
-    let words: Vec<&str> = words.iter().filter_map(|word| <&str>::try_from(word).ok()).collect();
-    bounded(&words.join(" "), STRING)
-}
-
-/// Conditions and asserts that did not hold. `a(sbbsi)`: type, trigger, negated, parameter, and 1 held, -1 did not, 0
-/// was not looked at. Of those with `|` one that holds is enough.
-fn failed_conditions(properties: &Properties) -> Vec<String> {
-    type Condition = (String, bool, bool, String, i32);
-    let mut failed = Vec::new();
-    for name in ["Conditions", "Asserts"] {
-        let all: Vec<Condition> = structs(properties, name);
-        let some_trigger_held = all.iter().any(|(_, trigger, _, _, result)| *trigger && *result > 0);
-        failed.extend(
-            all.into_iter()
-                .filter(|(_, trigger, _, _, result)| *result < 0 && !(*trigger && some_trigger_held))
-                .take(LIST)
-                .map(|(kind, trigger, negated, parameter, _)| {
-                    let trigger = if trigger { "|" } else { "" };
-                    let negated = if negated { "!" } else { "" };
-                    bounded(&format!("{kind}={trigger}{negated}{parameter}"), STRING)
-                }),
-        );
-    }
-    failed
+/// Conditions or asserts that did not hold. Of those with `|` one that holds is enough.
+fn failed(all: &[Condition]) -> Vec<String> {
+    let some_trigger_held = all.iter().any(|(_, trigger, _, _, result)| *trigger && *result > 0);
+    all.iter()
+        .filter(|(_, trigger, _, _, result)| *result < 0 && !(*trigger && some_trigger_held))
+        .take(LIST)
+        .map(|(kind, trigger, negated, parameter, _)| {
+            let trigger = if *trigger { "|" } else { "" };
+            let negated = if *negated { "!" } else { "" };
+            format!("{kind}={trigger}{negated}{parameter}").bounded()
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::UnixStream;
+    use zbus::{Guid, interface};
+
     use super::*;
+
+    /// A unit of a systemd that lacks most properties.
+    struct Bare;
+
+    #[interface(name = "org.freedesktop.systemd1.Unit")]
+    impl Bare {
+        #[zbus(property)]
+        fn id(&self) -> String {
+            "bare.service".to_owned()
+        }
+        /// Of another type than it should be.
+        #[zbus(property)]
+        fn load_state(&self) -> u32 {
+            7
+        }
+        #[zbus(property)]
+        fn active_state(&self) -> String {
+            "inactive".to_owned()
+        }
+        #[zbus(property)]
+        fn conditions(&self) -> Vec<Condition> {
+            let condition = |kind: &str, trigger, result| (kind.to_owned(), trigger, true, "/x".to_owned(), result);
+            vec![condition("A", true, -1), condition("B", true, 1), condition("C", false, -1), condition("D", false, 0)]
+        }
+        #[zbus(property)]
+        fn requires(&self) -> Vec<String> {
+            ["b", "a"].map(str::to_owned).to_vec()
+        }
+        #[zbus(property)]
+        fn binds_to(&self) -> Vec<String> {
+            vec!["a".to_owned(), "x".repeat(2 * STRING)]
+        }
+    }
+
+    #[tokio::test]
+    async fn a_property_that_is_not_there_has_its_default() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let server = connection::Builder::unix_stream(theirs).p2p().server(Guid::generate()).unwrap();
+        let server = server.serve_at("/unit", Bare).unwrap().build();
+        let (server, connection) = tokio::join!(server, connection::Builder::unix_stream(ours).p2p().build());
+        let (_server, connection) = (server.unwrap(), connection.unwrap());
+        let systemd = SystemdProxy::new(&connection).await.unwrap();
+        let bus = Bus { connection, systemd, patience: Duration::from_secs(20) };
+        let unit = bus.unit(bus.proxy("/unit").await.unwrap(), true).await.unwrap();
+        let expected = Unit {
+            name: "bare.service".to_owned(),
+            active_state: "inactive".to_owned(),
+            failed_conditions: vec!["C=!/x".to_owned()],
+            broken_requirements: vec!["a".to_owned(), "b".to_owned(), unit.broken_requirements[2].clone()],
+            ..Unit::default()
+        };
+        assert_eq!(unit, expected);
+        assert!(unit.broken_requirements[2].len() < STRING + 4);
+        let gone = bus.load("gone.service").await.unwrap_err();
+        assert_eq!(gone.answer().unwrap().0, "org.freedesktop.DBus.Error.UnknownObject");
+    }
 
     #[test]
     fn what_can_be_why_a_unit_is_not_up() {

@@ -2,9 +2,9 @@
 //! (systemd.system-credentials(7), needs systemd 256). Pure text; the machine puts it into SMBIOS strings.
 
 use std::fmt;
-use std::io::Read;
 
 use crate::model::{HOST_CID, TransportKind, UNIT_PREFIX, VIRTIO_PORTS, credential, port};
+use crate::nonce::nonce;
 
 /// A credential, as PID 1 will see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,13 +47,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")
     }
-}
-
-/// 128 random bits as 32 hexadecimal digits.
-pub(crate) fn nonce() -> std::io::Result<String> {
-    let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// What must be on the kernel's command line besides: a systemd in stage 1 that imports the credentials leaves the real

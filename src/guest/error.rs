@@ -1,45 +1,45 @@
 //! Why the guest could not be asked. None of these says anything about the configuration.
 
-use std::{fmt, io};
+use std::io;
+
+use zbus::DBusError;
 
 /// Why the guest could not be asked.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The channel failed.
-    Io(io::Error),
+    #[error("the channel to the guest failed: {0}")]
+    Io(#[source] io::Error),
     /// The guest's end went away in the middle.
+    #[error("the guest closed the connection")]
     Closed,
     /// Nothing came in time: what was waited for.
+    #[error("no answer in time: {0}")]
     Deadline(String),
     /// The answer is not in our protocol.
+    #[error("the guest's answer makes no sense")]
     Garbled,
     /// The question cannot be put: a script with a NUL byte, a user name that is none.
+    #[error("{0}")]
     Unaskable(String),
     /// The guest lacks the program that would answer.
+    #[error("the guest has no {0}")]
     Lacks(String),
     /// D-Bus: an error answer, or a broken connection.
-    Bus(zbus::Error),
+    #[error("the guest's D-Bus: {0}")]
+    Bus(#[from] zbus::Error),
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Error {
+    /// The name and the words of a D-Bus error answer; words that are missing are empty.
+    pub(super) fn answer(&self) -> Option<(String, &str)> {
         match self {
-            Error::Io(error) => write!(f, "the channel to the guest failed: {error}"),
-            Error::Closed => f.write_str("the guest closed the connection"),
-            Error::Deadline(what) => write!(f, "no answer in time: {what}"),
-            Error::Garbled => f.write_str("the guest's answer makes no sense"),
-            Error::Unaskable(why) => f.write_str(why),
-            Error::Lacks(program) => write!(f, "the guest has no {program}"),
-            Error::Bus(error) => write!(f, "the guest's D-Bus: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Io(error) => Some(error),
-            Error::Bus(error) => Some(error),
+            Error::Bus(zbus::Error::MethodError(name, words, _)) => {
+                Some((name.to_string(), words.as_deref().unwrap_or_default()))
+            }
+            Error::Bus(zbus::Error::FDO(error)) => {
+                Some((error.name().to_string(), error.description().unwrap_or_default()))
+            }
             _ => None,
         }
     }
@@ -51,12 +51,6 @@ impl From<io::Error> for Error {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Error::Closed,
             _ => Error::Io(error),
         }
-    }
-}
-
-impl From<zbus::Error> for Error {
-    fn from(error: zbus::Error) -> Self {
-        Error::Bus(error)
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Error;
-use super::credentials::{Token, nonce};
+use super::credentials::Token;
+use crate::nonce::nonce;
 use crate::transport::Transport;
 
 /// How long one attempt to open may take before it is made anew.

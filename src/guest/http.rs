@@ -1,4 +1,7 @@
-//! HTTP requests made from inside the guest, with what it has: curl, else bash's `/dev/tcp`, nc or wget.
+//! HTTP requests made from inside the guest, with curl or else bash's `/dev/tcp`.
+//!
+//! NixOS has both in `/run/current-system/sw/bin` (`environment.corePackages`), which is on our units' PATH; curl speaks
+//! TLS, and bash stays when curl is taken out. wget is only where it was asked for; nc is in the same list, without TLS.
 
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use crate::text::{bounded, quoted};
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// `http://…` or `https://…` (the latter needs curl or wget in the guest). A redirect is an answer, not followed.
+    /// `http://…` or `https://…` (the latter needs curl in the guest). A redirect is an answer, not followed.
     pub url: String,
     /// `GET`, `POST`, …
     pub method: String,
@@ -49,14 +52,13 @@ pub(super) fn script(request: &Request) -> Result<Script, Error> {
         return Err(Error::Unaskable(format!("{method:?} is no HTTP method")));
     }
     let seconds = request.deadline.as_secs().max(1);
-    let mut text = String::new();
     let method_option = if method == "HEAD" { "--head".to_owned() } else { format!("-X {method}") };
     let curl_headers: String = headers.iter().map(|header| format!(" -H {}", quoted(header))).collect();
-    let url_word = quoted(url);
-    text.push_str(&format!(
+    let mut text = format!(
         "if command -v curl >/dev/null; then\n exec curl -q -sS --max-time {seconds} {method_option}{curl_headers} \
-         -w '%{{stderr}}\\n{MARK}%{{http_code}}\\n' -- {url_word}\nfi\n"
-    ));
+         -w '%{{stderr}}\\n{MARK}%{{http_code}}\\n' -- {}\nfi\n",
+        quoted(url)
+    );
     match Plain::parse(url) {
         Some(plain) => {
             let mut bytes = format!("{method} {} HTTP/1.0\r\nHost: {}\r\n", plain.path, plain.authority);
@@ -66,8 +68,7 @@ pub(super) fn script(request: &Request) -> Result<Script, Error> {
                 "host={} port={} request={}\n\
                  if command -v bash >/dev/null; then\n \
                  exec bash -c 'exec 3<>\"/dev/tcp/$0/$1\" || exit 7; trap : PIPE; printf %s \"$2\" >&3; echo {MARK}raw >&2; cat <&3' \
-                 \"$host\" \"$port\" \"$request\"\nfi\n\
-                 if command -v nc >/dev/null; then\n echo {MARK}raw >&2\n printf %s \"$request\" | nc \"$host\" \"$port\"\n exit\nfi\n",
+                 \"$host\" \"$port\" \"$request\"\nfi\n",
                 quoted(&plain.host),
                 plain.port,
                 quoted(&bytes),
@@ -76,10 +77,7 @@ pub(super) fn script(request: &Request) -> Result<Script, Error> {
         None if url.starts_with("https://") => {}
         None => return Err(Error::Unaskable(format!("{url:?} is no http:// or https:// address"))),
     }
-    text.push_str(&format!(
-        "if command -v wget >/dev/null; then\n exec wget -q -S -T {seconds} -O - {url_word}\nfi\n\
-         echo 'the guest has neither curl nor wget, and no bash or nc for plain http' >&2\nexit 127\n"
-    ));
+    text.push_str("echo 'the guest has neither curl nor, for plain http, bash' >&2\nexit 127\n");
     Ok(Script {
         // curl ends by itself at its --max-time and then says why.
         deadline: request.deadline + Duration::from_secs(2),
@@ -92,23 +90,17 @@ pub(super) fn script(request: &Request) -> Result<Script, Error> {
 pub(super) fn answer(request: &Request, output: &Output) -> HttpAnswer {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let mut body = output.stdout.as_slice();
-    let mut status = 0;
-    let told = stderr.lines().rev().find_map(|line| line.strip_prefix(MARK));
-    match told {
+    let status = match stderr.lines().rev().find_map(|line| line.strip_prefix(MARK)) {
         Some("raw") => {
             let end = body.windows(4).position(|window| window == b"\r\n\r\n").map(|at| (at, at + 4));
             let end = end.or_else(|| body.windows(2).position(|window| window == b"\n\n").map(|at| (at, at + 2)));
             let (head, rest) = end.map_or((body, &[][..]), |(head, rest)| (&body[..head], &body[rest..]));
-            status = status_line(&String::from_utf8_lossy(head)).unwrap_or(0);
             body = rest;
+            status_line(&String::from_utf8_lossy(head))
         }
-        Some(code) => status = code.trim().parse().unwrap_or(0),
-        None => {
-            // wget tells the server's lines.
-            let told = stderr.lines().rev().find_map(|line| status_line(line.trim()));
-            status = told.unwrap_or(status);
-        }
+        code => code.and_then(|code| code.trim().parse().ok()),
     }
+    .unwrap_or(0);
     let body = String::from_utf8_lossy(&body[..body.len().min(request.body_limit)]).into_owned();
     let error = (status == 0).then(|| {
         if output.timed_out {
@@ -182,8 +174,6 @@ mod tests {
         assert_eq!(refused.error.as_deref(), Some("(7) Failed to connect to localhost"));
         let raw = answer(&request, &output("HTTP/1.1 404 Not Found\r\nA: b\r\n\r\ngone", "nixbox-http raw\n"));
         assert_eq!((raw.status, raw.body.as_str()), (404, "gone"));
-        let wget = answer(&request, &output("x", "  HTTP/1.1 301 Moved\n  Location: /y\n  HTTP/1.1 200 OK\n"));
-        assert_eq!(wget.status, 200);
         let none = answer(&request, &Output { timed_out: true, ..Output::default() });
         assert_eq!(none.error.as_deref(), Some("no answer within 10 s"));
     }

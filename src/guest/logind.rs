@@ -8,17 +8,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use zbus::message::Type;
-use zbus::zvariant::{OwnedObjectPath, Value};
+use zbus::{MatchRule, MessageStream};
 
-use super::bus::{Bus, Properties, Which, get, string};
+use super::bus::{Bus, Which, properties};
+use super::proxies::{LogindProxy, SessionProxy, UserProxy};
 use super::{Error, Guest};
 use crate::text::bounded;
 
-const LOGIND: &str = "org.freedesktop.login1";
-const ROOT: &str = "/org/freedesktop/login1";
-const MANAGER: &str = "org.freedesktop.login1.Manager";
-const SESSION: &str = "org.freedesktop.login1.Session";
-const USER: &str = "org.freedesktop.login1.User";
 /// How long logind may take for one answer; it takes milliseconds.
 const CALL: Duration = Duration::from_secs(20);
 /// Most sessions that are read.
@@ -77,6 +73,7 @@ impl Session {
 #[derive(Debug)]
 pub struct Logind {
     bus: Bus,
+    manager: LogindProxy<'static>,
     /// How often it told of a change.
     told: watch::Receiver<u64>,
     /// Reads on, whoever listens: a stream that is not read holds up the answers of its connection.
@@ -89,19 +86,19 @@ impl Guest {
     /// # Errors
     /// The system bus or logind does not answer within `patience`.
     pub async fn logind(&self, patience: Duration) -> Result<Logind, Error> {
-        let bus = self.bus(Which::System, patience).await?.to(LOGIND).with_patience(patience.min(CALL));
-        let mut signals = bus.signals("type='signal',sender='org.freedesktop.login1'").await?;
+        let bus = self.bus(Which::System, patience).await?.with_patience(patience.min(CALL));
+        let manager = LogindProxy::new(&bus.connection).await?;
+        let rule = MatchRule::builder().msg_type(Type::Signal).sender(manager.inner().destination())?.build();
+        let signals = MessageStream::for_match_rule(rule, &bus.connection, None);
+        let mut signals = bus.within("AddMatch", signals).await?;
         let (tell, told) = watch::channel(0);
         let mut reader = JoinSet::new();
         reader.spawn(async move {
-            while let Some(Ok(message)) = signals.next().await {
-                // Answers come by here too.
-                if message.message_type() == Type::Signal {
-                    tell.send_modify(|times| *times += 1);
-                }
+            while let Some(Ok(_)) = signals.next().await {
+                tell.send_modify(|times| *times += 1);
             }
         });
-        Ok(Logind { bus, told, _reader: reader })
+        Ok(Logind { bus, manager, told, _reader: reader })
     }
 }
 
@@ -119,11 +116,13 @@ impl Logind {
     /// # Errors
     /// logind does not answer.
     pub async fn sessions(&self) -> Result<Vec<Session>, Error> {
-        type Line = (String, u32, String, String, OwnedObjectPath);
-        let lines: Vec<Line> = self.bus.call(ROOT, MANAGER, "ListSessions", &()).await?;
+        let lines = self.bus.within("ListSessions", self.manager.list_sessions()).await?;
         let read = lines.into_iter().take(MOST).map(|(id, uid, user, seat, path)| async move {
-            let properties = self.bus.some(path.as_str(), SESSION, &PROPERTIES).await?;
-            let read = session(&properties);
+            let session: SessionProxy<'_> = self.bus.proxy(path).await?;
+            let read = properties!(self.bus, session => Session {
+                class, kind, desktop, vt, tty, state, active, leader, service, scope, since_us
+            });
+            let read = read.await?;
             Ok::<_, Error>((!read.class.is_empty()).then(|| Session {
                 id: bounded(&id, 64),
                 uid,
@@ -141,9 +140,9 @@ impl Logind {
     /// # Errors
     /// logind does not answer, or the user is not logged in.
     pub async fn display(&self, uid: u32) -> Result<String, Error> {
-        let user: OwnedObjectPath = self.bus.call(ROOT, MANAGER, "GetUser", &(uid)).await?;
-        let display = self.bus.property(user.as_str(), USER, "Display").await?;
-        let (id, _): (String, OwnedObjectPath) = display.try_into().unwrap_or_default();
+        let user = self.bus.within("GetUser", self.manager.get_user(uid)).await?;
+        let user: UserProxy<'_> = self.bus.proxy(user).await?;
+        let (id, _) = self.bus.within("Get", user.display()).await?;
         Ok(bounded(&id, 64))
     }
 
@@ -152,40 +151,6 @@ impl Logind {
     /// # Errors
     /// logind refuses, or does not answer.
     pub async fn activate(&self, session: &str) -> Result<(), Error> {
-        self.bus.call(ROOT, MANAGER, "ActivateSession", &(session)).await
-    }
-}
-
-const PROPERTIES: [&str; 12] = [
-    "VTNr",
-    "TTY",
-    "Type",
-    "Class",
-    "Desktop",
-    "Active",
-    "State",
-    "Leader",
-    "Service",
-    "Scope",
-    "TimestampMonotonic",
-    "Name",
-];
-
-fn session(properties: &Properties) -> Session {
-    let text = |name: &str| bounded(&string(properties, name), 128);
-    let active = matches!(properties.get("Active").map(|value| &**value), Some(Value::Bool(true)));
-    Session {
-        class: text("Class"),
-        kind: text("Type"),
-        desktop: text("Desktop"),
-        vt: get(properties, "VTNr"),
-        tty: text("TTY"),
-        state: text("State"),
-        active,
-        leader: get(properties, "Leader"),
-        service: text("Service"),
-        scope: text("Scope"),
-        since_us: get(properties, "TimestampMonotonic"),
-        ..Session::default()
+        self.bus.within("ActivateSession", self.manager.activate_session(session)).await
     }
 }

@@ -18,6 +18,7 @@ pub mod logind;
 pub mod notify;
 mod probe;
 mod proc_net;
+mod proxies;
 mod relabel;
 mod serve;
 pub mod shell;

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use procfs_core::net::{TcpNetEntries, TcpState, UdpNetEntries, UdpState};
+use procfs_core::{ExplicitSystemInfo, FromBufReadSI};
+
 use super::facts::{Listener, Network};
 use crate::text::bounded;
 
@@ -18,45 +21,25 @@ pub(super) struct Socket {
     pub(super) inode: u64,
 }
 
-/// The listening sockets of `/proc/net/{tcp,tcp6,udp,udp6}`: TCP in state `0A` (LISTEN), UDP in `07` (unconnected).
+/// The listening sockets of `/proc/net/{tcp,tcp6,udp,udp6}`: TCP that listens, UDP that is unconnected and has no peer.
 pub(super) fn sockets(protocol: &'static str, table: &str) -> Vec<Socket> {
-    let listening = if protocol == "tcp" { "0A" } else { "07" };
+    // Guests are little endian; the rest no table of sockets needs.
+    let guest =
+        ExplicitSystemInfo { boot_time_secs: 0, ticks_per_second: 100, page_size: 4096, is_little_endian: true };
     let lines = table.lines().skip(1).filter_map(|line| {
-        let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (local, remote, state) = (words.get(1)?, words.get(2)?, words.get(3)?);
-        // An unconnected UDP socket has no peer.
-        if *state != listening || !remote.ends_with(":0000") {
-            return None;
-        }
-        let (address, port) = local.split_once(':')?;
-        Some(Socket {
-            protocol,
-            address: address_of_words(address)?,
-            port: u16::from_str_radix(port, 16).ok()?,
-            inode: words.get(9)?.parse().ok()?,
-        })
+        // One line at a time, after an empty header: procfs-core gives nothing of a table with a malformed line.
+        let line = format!("\n{line}");
+        let (local, peer, listens, inode) = if protocol == "tcp" {
+            let entry = TcpNetEntries::from_buf_read(line.as_bytes(), &guest).ok()?.0.pop()?;
+            (entry.local_address, entry.remote_address, entry.state == TcpState::Listen, entry.inode)
+        } else {
+            let entry = UdpNetEntries::from_buf_read(line.as_bytes(), &guest).ok()?.0.pop()?;
+            (entry.local_address, entry.remote_address, entry.state == UdpState::Close, entry.inode)
+        };
+        let socket = Socket { protocol, address: local.ip().to_canonical(), port: local.port(), inode };
+        (listens && peer.port() == 0).then_some(socket)
     });
     lines.take(MOST).collect()
-}
-
-/// An address as the kernel prints it: 32-bit words in the guest's byte order, which is little endian.
-fn address_of_words(hex: &str) -> Option<IpAddr> {
-    if !hex.is_ascii() {
-        return None;
-    }
-    match hex.len() {
-        8 => Some(IpAddr::V4(Ipv4Addr::from(u32::from_str_radix(hex, 16).ok()?.swap_bytes()))),
-        32 => {
-            let mut bytes = [0; 16];
-            for (word, into) in bytes.chunks_exact_mut(4).enumerate() {
-                let value = u32::from_str_radix(&hex[word * 8..word * 8 + 8], 16).ok()?;
-                into.copy_from_slice(&value.to_le_bytes());
-            }
-            let address = Ipv6Addr::from(bytes);
-            Some(address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4))
-        }
-        _ => None,
-    }
 }
 
 /// An address as `if_inet6` and `ipv6_route` print it: bytes in order.
@@ -161,12 +144,10 @@ impl Route {
     }
 }
 
-/// `/proc/net/route`: Iface Destination Gateway Flags RefCnt Use Metric Mask …
+/// `/proc/net/route`: Iface Destination Gateway Flags RefCnt Use Metric Mask … The kernel prints a metric above 2³¹ as
+/// negative, which loses procfs-core the route.
 fn routes(table: &str) -> Vec<Route> {
-    let address = |word: &str| match address_of_words(word)? {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    };
+    let address = |word: &str| u32::from_str_radix(word, 16).ok().map(|word| Ipv4Addr::from(word.swap_bytes()));
     let lines = table.lines().skip(1).filter_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         Some(Route {
@@ -290,6 +271,13 @@ Local:
                 ("127.0.0.1".into(), 3306, String::new())
             ]
         );
+    }
+
+    #[test]
+    fn a_malformed_line_loses_no_other() {
+        let (head, lines) = TCP.split_once('\n').unwrap();
+        let table = format!("{head}\n   0: 0100007F:zz\n{lines}   9: ");
+        assert_eq!(sockets("tcp", &table), sockets("tcp", TCP));
     }
 
     #[test]

@@ -21,10 +21,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::Error;
-use super::credentials::{Token, nonce};
+use super::credentials::Token;
 use super::frames::{End, Frames};
 use super::greeting;
 use crate::model::{TransportKind, VIRTIO_PORTS, port};
+use crate::nonce::nonce;
 use crate::text::quoted;
 use crate::transport::Transport;
 

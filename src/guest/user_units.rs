@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
-use zbus::zvariant::OwnedObjectPath;
+use zbus::fdo::{DBusProxy, PropertiesProxy};
+use zbus::names::InterfaceName;
 
-use super::bus::{Bus, MANAGER, ROOT, SYSTEMD, UNIT, Which, strings};
+use super::bus::{Bounded, Bus, Which};
 use super::facts::Unit;
 use super::{Error, Guest};
 use crate::text::bounded;
@@ -90,9 +91,9 @@ impl Guest {
         patience: Duration,
     ) -> Result<UserManager, Error> {
         let bus = self.bus(Which::User(uid, gid), patience).await?;
-        let (units, properties) = tokio::join!(bus.units(wanted), bus.some(ROOT, MANAGER, &["Environment"]));
+        let (units, variables) = tokio::join!(bus.units(wanted), bus.get(bus.systemd.environment()));
         let wanted = |text: &String| text.split_once('=').is_some_and(|(name, _)| VARIABLES.contains(&name));
-        let environment = strings(&properties?, "Environment").into_iter().filter(wanted).collect();
+        let environment = variables?.bounded().into_iter().filter(wanted).collect();
         Ok(UserManager { uid, units: units?, environment })
     }
 
@@ -106,21 +107,21 @@ impl Guest {
         patience: Duration,
         limit: Duration,
     ) -> Result<Asked, Error> {
-        const BUS: &str = "org.freedesktop.DBus";
-        let bus = self.bus(Which::Session(uid, gid), patience).await?.to(BUS);
-        let mut known = false;
-        for method in ["ListNames", "ListActivatableNames"] {
-            let names: Vec<String> = bus.call("/org/freedesktop/DBus", BUS, method, &()).await?;
-            known |= names.iter().any(|name| name == PORTAL);
-        }
+        let bus = self.bus(Which::Session(uid, gid), patience).await?;
+        let names = DBusProxy::new(&bus.connection).await?;
+        let mut known = bus.within("ListNames", names.list_names()).await?;
+        known.extend(bus.within("ListActivatableNames", names.list_activatable_names()).await?);
+        let known = known.iter().any(|name| name.as_str() == PORTAL);
         if !known {
             return Ok(Asked::default());
         }
         let clock = Instant::now();
-        let portal = bus.to(PORTAL).with_patience(limit);
+        let portal = PropertiesProxy::new(&bus.connection, PORTAL, PORTAL_PATH).await?;
+        let patient = bus.with_patience(limit);
+        let settings = InterfaceName::from_static_str_unchecked("org.freedesktop.portal.Settings");
         let answer = tokio::select! {
             // Not `Peer.Ping`: that is answered by a thread of GLib's while the portal itself may hang.
-            answer = portal.property(PORTAL_PATH, "org.freedesktop.portal.Settings", "version") => answer,
+            answer = patient.within("Get", portal.get(settings, "version")) => answer,
             // The bus waits two minutes for a service whose unit has failed long since.
             () = self.unit_failed((uid, gid), PORTAL_UNIT, patience) => {
                 let seconds = clock.elapsed().as_secs_f64();
@@ -137,18 +138,18 @@ impl Guest {
         };
         let error = match answer {
             Ok(_) => None,
-            Err(Error::Bus(zbus::Error::MethodError(name, text, _)))
-                if refused(name.as_str()) || is_startup(name.as_str()) =>
-            {
-                Some(bounded(&text.unwrap_or_else(|| name.to_string()), 400))
-            }
-            // It answered that it has no such thing.
-            Err(Error::Bus(zbus::Error::MethodError(..))) => None,
             Err(Error::Deadline(_)) => Some(format!("no answer within {:.0} s", limit.as_secs_f64())),
-            Err(error) => Some(bounded(&error.to_string(), 400)),
+            Err(error) => match error.answer() {
+                Some((name, text)) if refused(&name) || is_startup(&name) => {
+                    Some(bounded(if text.is_empty() { &name } else { text }, 400))
+                }
+                // It answered that it has no such thing.
+                Some(_) => None,
+                None => Some(bounded(&error.to_string(), 400)),
+            },
         };
         let answered = error.is_none();
-        let lacks = if answered { unserved(&portal.with_patience(patience)).await } else { Vec::new() };
+        let lacks = if answered { unserved(&bus, &portal).await } else { Vec::new() };
         Ok(Asked { known, answered, seconds, error, lacks })
     }
 
@@ -156,13 +157,13 @@ impl Guest {
     async fn unit_failed(&self, (uid, gid): (u32, u32), unit: &str, patience: Duration) {
         let failed = async {
             let bus = self.bus(Which::User(uid, gid), patience).await?;
-            let path: OwnedObjectPath = bus.call(ROOT, MANAGER, "LoadUnit", &(unit)).await?;
+            let unit = bus.load(unit).await?;
             let mut times = 0;
             // Once may be from before it was started for us.
             while times < 2 {
                 sleep(POLL).await;
-                let state = bus.property(path.as_str(), UNIT, "ActiveState").await?;
-                times = if String::try_from(state).is_ok_and(|state| state == "failed") { times + 1 } else { 0 };
+                let state = bus.within("Get", unit.active_state()).await?;
+                times = if state == "failed" { times + 1 } else { 0 };
             }
             Ok::<_, Error>(())
         };
@@ -173,16 +174,15 @@ impl Guest {
 }
 
 /// The parts that a portal which answers does not have.
-async fn unserved(portal: &Bus) -> Vec<String> {
-    let version = |part| async move { (part, portal.property(PORTAL_PATH, part, "version").await) };
+async fn unserved(bus: &Bus, portal: &PropertiesProxy<'_>) -> Vec<String> {
+    let version = |part| async move {
+        let interface = InterfaceName::from_static_str_unchecked(part);
+        (part, bus.within("Get", portal.get(interface, "version")).await)
+    };
     let answers = join_all(PORTAL_PARTS.map(version)).await;
-    let without = answers.into_iter().filter(|(_, answer)| match answer {
-        Err(Error::Bus(zbus::Error::MethodError(name, text, _))) => {
-            is_no_interface(name.as_str(), text.as_deref().unwrap_or_default())
-        }
-        _ => false,
-    });
-    without.map(|(part, _)| part.to_owned()).collect()
+    let is_without = |error: Error| error.answer().is_some_and(|(name, text)| is_no_interface(&name, text));
+    let without = answers.into_iter().filter_map(|(part, answer)| answer.err().is_some_and(is_without).then_some(part));
+    without.map(str::to_owned).collect()
 }
 
 /// Whether this error says that the object has no such interface: GLib's is the general one for wrong arguments.
@@ -193,7 +193,7 @@ fn is_no_interface(name: &str, text: &str) -> bool {
 
 /// systemd's words when what it was to start for a name did not start.
 fn is_startup(name: &str) -> bool {
-    name.starts_with(SYSTEMD)
+    name.starts_with("org.freedesktop.systemd1")
 }
 
 #[cfg(test)]
