@@ -18,6 +18,7 @@ use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::failure::{Failure, Result};
 use crate::machine::accel;
 use crate::machine::jail::{self};
+use crate::model::timeouts::doctor::{BUILD_LIMIT, COMMAND_LIMIT};
 use crate::model::{Exit, JailKind};
 use crate::report::text::{Paint, Style, wrap};
 use crate::report::{artifacts, json, output};
@@ -33,10 +34,6 @@ const SCANT_DISK: u64 = 4 << 30;
 const LITTLE_MEMORY: u64 = 384 << 20;
 /// Below this a guest of the NixOS default, 1 GiB, does not fit with QEMU around it.
 const SCANT_MEMORY: u64 = 1536 << 20;
-/// How long a question may take.
-const ASK_LIMIT: Duration = Duration::from_secs(20);
-/// How long the trivial build may take: a busy daemon has other builds first.
-const BUILD_LIMIT: Duration = Duration::from_secs(120);
 /// Most that is read of a command's output, in bytes.
 const OUTPUT_LIMIT: u64 = 256 << 10;
 /// Nothing is fetched or read from the flake registry; features are passed as `nixbox try` passes them.
@@ -241,13 +238,13 @@ async fn look(proofs: Proofs) -> Seen {
     let [nix, extra, features] = NIX;
     let qemu = format!("qemu-system-{}", std::env::consts::ARCH);
     let (nix_version, evaluates, without, builds, settings, qemu, vsock_daemon) = tokio::join!(
-        ask([nix, "--version"], ASK_LIMIT),
-        ask([nix, extra, features, "eval", "--expr", "1 + 1"], ASK_LIMIT),
-        ask([nix, "eval", "--expr", "1 + 1"], ASK_LIMIT),
+        ask([nix, "--version"], COMMAND_LIMIT),
+        ask([nix, extra, features, "eval", "--expr", "1 + 1"], COMMAND_LIMIT),
+        ask([nix, "eval", "--expr", "1 + 1"], COMMAND_LIMIT),
         ask([nix, extra, features, "build", "--impure", "--no-link", "--json", "--expr", &trivial], BUILD_LIMIT),
         settings(),
-        ask([&qemu, "--version"], ASK_LIMIT),
-        ask(["vhost-device-vsock", "--version"], ASK_LIMIT),
+        ask([&qemu, "--version"], COMMAND_LIMIT),
+        ask(["vhost-device-vsock", "--version"], COMMAND_LIMIT),
     );
     Seen {
         nix: nix_version,
@@ -276,11 +273,11 @@ async fn look(proofs: Proofs) -> Seen {
 /// nix's `sandbox` setting: alone where nix can say it alone, else among all as JSON (before `config show`).
 async fn settings() -> Ran {
     let [nix, extra, features] = NIX;
-    let new = ask([nix, extra, features, "config", "show", "sandbox"], ASK_LIMIT).await;
+    let new = ask([nix, extra, features, "config", "show", "sandbox"], COMMAND_LIMIT).await;
     if new.succeeded() || new.absent {
         return new;
     }
-    ask([nix, extra, features, "show-config", "--json"], ASK_LIMIT).await
+    ask([nix, extra, features, "show-config", "--json"], COMMAND_LIMIT).await
 }
 
 /// Runs a command to its end, or to the limit.
@@ -369,7 +366,7 @@ pub(crate) async fn memory() -> Option<u64> {
         return Some(left.map_or(available, |left| left.min(available)));
     }
     // What the machine has; macOS makes room by itself.
-    ask(["sysctl", "-n", "hw.memsize"], ASK_LIMIT).await.stdout.trim().parse().ok()
+    ask(["sysctl", "-n", "hw.memsize"], COMMAND_LIMIT).await.stdout.trim().parse().ok()
 }
 
 /// `MemAvailable` of proc_meminfo(5), in bytes.
@@ -380,7 +377,7 @@ fn available_memory(meminfo: &str) -> Option<u64> {
 
 /// Operating system, kernel, processor.
 async fn host() -> String {
-    let kernel = ask(["uname", "-srm"], ASK_LIMIT).await.stdout;
+    let kernel = ask(["uname", "-srm"], COMMAND_LIMIT).await.stdout;
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let system = release
         .lines()
@@ -977,12 +974,12 @@ nixbox try can work here
 
     #[tokio::test]
     async fn commands_are_bounded_in_time_and_output() {
-        let ran = ask(["sh", "-c", "yes | head -c 1000000; echo 'oh no' >&2; exit 3"], ASK_LIMIT).await;
+        let ran = ask(["sh", "-c", "yes | head -c 1000000; echo 'oh no' >&2; exit 3"], COMMAND_LIMIT).await;
         assert_eq!((ran.exit, ran.stdout.len() as u64), (Some(3), OUTPUT_LIMIT));
         assert_eq!(ran.complaint(), "oh no");
         let ran = ask(["sleep", "60"], Duration::from_millis(50)).await;
         assert_eq!(ran.error.as_deref(), Some("no answer within 50 ms"));
-        let ran = ask(["nixbox-no-such-program"], ASK_LIMIT).await;
+        let ran = ask(["nixbox-no-such-program"], COMMAND_LIMIT).await;
         assert!(ran.absent && ran.complaint().contains("is not on PATH"));
     }
 }

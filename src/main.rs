@@ -5,7 +5,6 @@ use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use nixbox::cli::{self, Cli, Command, EXAMPLES, HookAction, HookArgs, MatrixArgs, SchemaOf, TryArgs};
@@ -13,6 +12,7 @@ use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
 use nixbox::model::Exit;
+use nixbox::model::timeouts::HARD_STOP_LIMIT;
 use nixbox::report::display::{Display, Mode};
 use nixbox::report::{json, output};
 use nixbox::run::Outcome;
@@ -153,9 +153,6 @@ fn delivered(delivered: Result<(), Failure>, exit: u8) -> Result<u8, Failure> {
     }
 }
 
-/// How long many runs may take to end once they are told to end hard; what is left then ends with this process.
-const HARD_LIMIT: Duration = Duration::from_secs(4);
-
 /// Many runs, from the first event to the report.
 fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
     let format = arguments.report_format()?;
@@ -167,7 +164,7 @@ fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
         let mode = Mode::of_stderr(arguments.quiet);
         let late = async {
             interrupt.hard().await;
-            tokio::time::sleep(HARD_LIMIT).await;
+            tokio::time::sleep(HARD_STOP_LIMIT).await;
         };
         let matrix = tokio::select! {
             matrix = nixbox::fleet::run(arguments, mode, interrupt.clone()) => matrix,

@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::message::{LIMIT, told};
-use super::{Agent, Asked, EDIT_LIMIT, Finding, MARGIN, Moment, Spoken, TURN_END_LIMIT, contract, parent_watch};
+use super::{Agent, Asked, Finding, Moment, Spoken, contract, parent_watch};
 use crate::cache::{digest, is_read};
 use crate::cli::{HookArgs, TryArgs};
 use crate::config;
@@ -25,6 +24,7 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::nonce;
 use crate::interrupt::Interrupt;
+use crate::model::timeouts::agent::{EDIT_LIMIT, MARGIN, TERM_GRACE, TURN_END_LIMIT};
 use crate::model::{CONFIG_FILE, CheckId, CheckResult, Exit, Report, Stage, Status, Verdict};
 use crate::nix::Nix;
 use crate::report::artifacts::state_directory;
@@ -35,8 +35,6 @@ use crate::text::{bounded, escape_line};
 const PAYLOAD_LIMIT: u64 = 64 << 20;
 /// The largest report that is read from a run, in bytes.
 const REPORT_LIMIT: u64 = 32 << 20;
-/// How long a run may take to end when it is told to.
-const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers one call of a hook. Whatever goes wrong is in the answer, which then does not block.
 pub async fn run(arguments: &HookArgs, interrupt: &Interrupt) -> Spoken {
@@ -393,7 +391,7 @@ async fn end(child: &mut Child) {
         // Gone in this moment is as good.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
-    if tokio::time::timeout(END_LIMIT, child.wait()).await.is_err() {
+    if tokio::time::timeout(TERM_GRACE, child.wait()).await.is_err() {
         drop(child.kill().await);
     }
 }

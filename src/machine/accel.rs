@@ -4,22 +4,17 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::failure::{self, Failure};
+use crate::model::timeouts::machine::{KVM_RUN_LIMIT, KVM_SETUP_LIMIT};
 use crate::model::{Accel, AccelChoice};
 
 /// The hidden first argument that turns nixbox into the probe.
 pub const ENTRY: &str = "__probe-kvm";
-
-/// How long a million turns may take.
-const RUN_LIMIT: Duration = Duration::from_millis(100);
-/// How long it may take to get there.
-const SETUP_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a probe found.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,16 +96,16 @@ pub async fn prove_kvm(launcher: &Path) -> Proof {
     };
     // One that is stuck in the kernel may take its time to die: do not wait for it.
     drop(child.start_kill());
-    drop(tokio::time::timeout(RUN_LIMIT, child.wait()).await);
+    drop(tokio::time::timeout(KVM_RUN_LIMIT, child.wait()).await);
     proof
 }
 
 async fn listen(stdout: BufReader<tokio::process::ChildStdout>) -> Proof {
     let mut lines = stdout.lines();
-    let mut limit = SETUP_LIMIT;
+    let mut limit = KVM_SETUP_LIMIT;
     loop {
         let told = match tokio::time::timeout(limit, lines.next_line()).await {
-            Err(_) if limit == RUN_LIMIT => {
+            Err(_) if limit == KVM_RUN_LIMIT => {
                 return Proof::unusable(
                     "/dev/kvm is there but runs code far too slowly (a million turns of a loop take more than 100 ms)",
                     Some("this host is itself a VM without nested virtualisation: enable that, or use --accel tcg"),
@@ -121,7 +116,7 @@ async fn listen(stdout: BufReader<tokio::process::ChildStdout>) -> Proof {
             Ok(_) => return Proof::unusable("the probe died", None),
         };
         match told {
-            Ok(Told::Ready) => limit = RUN_LIMIT,
+            Ok(Told::Ready) => limit = KVM_RUN_LIMIT,
             Ok(Told::Done(millis)) => {
                 return Proof { usable: true, reason: None, hint: None, millis: Some(millis) };
             }

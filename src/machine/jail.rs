@@ -20,6 +20,7 @@
 //! * [`JailKind::None`]: the supervisor alone.
 
 use crate::model::JailKind;
+use crate::model::timeouts::machine::{JAIL_END_LIMIT, JAIL_PROBE_LIMIT};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -250,7 +251,7 @@ pub async fn children_end(limit: Duration) {
         // Only looks: tokio collects them, in its own time. Without children there is nothing to wait for (ECHILD).
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while waitid(Id::All, flags).is_ok() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(crate::model::timeouts::machine::CHILDREN_INTERVAL).await;
         }
     }
     #[cfg(not(target_os = "linux"))]
@@ -265,9 +266,6 @@ pub struct JailProbe {
     /// Why not a better one.
     pub reason: Option<String>,
 }
-
-/// How long building an empty jail may take.
-const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Builds an empty jail of each kind until one works.
 pub async fn probe(launcher: &Path) -> JailProbe {
@@ -287,7 +285,7 @@ async fn prove(launcher: &Path, kind: JailKind) -> Result<(), String> {
     }
     let mut jailed = Jailed::spawn(launcher, &Order::proof(kind)).await.map_err(|error| error.to_string())?;
     let mut result = Err("the supervisor said nothing".to_owned());
-    let told = tokio::time::timeout(PROBE_LIMIT, async {
+    let told = tokio::time::timeout(JAIL_PROBE_LIMIT, async {
         while let Some(status) = jailed.status().await {
             match status {
                 Status::Failed { step, error } => return Err(format!("{step}: {error}")),
@@ -301,6 +299,6 @@ async fn prove(launcher: &Path, kind: JailKind) -> Result<(), String> {
     if let Ok(told) = told.await {
         result = told;
     }
-    jailed.end(Duration::from_secs(2)).await;
+    jailed.end(JAIL_END_LIMIT).await;
     result
 }

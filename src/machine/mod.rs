@@ -27,6 +27,10 @@ use tokio::time::Instant;
 
 use crate::event::Events;
 use crate::failure::{self, Failure};
+use crate::model::timeouts::machine::{
+    CONSOLE_LINE_INTERVAL, DISK_INTERVAL, QEMU_QUIT_LIMIT, QEMU_START_LIMIT, QMP_CLOSED_GRACE, QMP_COMMAND_LIMIT,
+    VSOCK_DAEMON_GRACE, VSOCK_DAEMON_START_LIMIT,
+};
 use crate::model::{NetworkPolicy, TransportKind, artifact, run_file};
 
 pub mod accel;
@@ -51,27 +55,17 @@ pub use spec::{Spec, Traits};
 use console::Capture;
 use jail::{Order, Show};
 use process::{Ended, Process};
-use qmp::{COMMAND_LIMIT, Qmp, QmpError, QmpEvent};
+use qmp::{Qmp, QmpError, QmpEvent};
 
 /// The program that serves vsock over Unix sockets.
 pub const VSOCK_DAEMON: &str = "vhost-device-vsock";
 
 /// What the console keeps of its first and of its last bytes each.
 const CONSOLE_KEPT: usize = 4 << 20;
-/// How long a runner may take until QEMU says its first word: some build a disk image first.
-const START_LIMIT: Duration = Duration::from_secs(300);
-/// How long the vsock daemon may take until it listens.
-const DAEMON_LIMIT: Duration = Duration::from_secs(10);
-/// How long QEMU may take to end when it is told to.
-const QUIT_LIMIT: Duration = Duration::from_millis(700);
-/// How often the disk is looked at.
-const DISK_INTERVAL: Duration = Duration::from_millis(500);
 /// What is left free on the run directory's file system, in bytes.
 const FREE_FLOOR: u64 = 256 << 20;
 /// Most files in a run directory.
 const FILES_LIMIT: u64 = 100_000;
-/// Least time between two lines of the console that are told.
-const LINE_INTERVAL: Duration = Duration::from_millis(100);
 /// How many lines of a dead program's words are told.
 const TAIL: usize = 20;
 
@@ -209,11 +203,11 @@ impl Machine {
             .map_err(|error| Failure::host("could not start the jail").why(error))?;
         let stream = connected(&qmp_listener, &runner).await?;
         let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
-        let (qmp, qmp_events) = match Qmp::negotiate(stream, START_LIMIT).await {
+        let (qmp, qmp_events) = match Qmp::negotiate(stream, QEMU_START_LIMIT).await {
             Ok(link) => link,
             Err(error) => return Err(unanswered(&runner, &error).await),
         };
-        let qemu_version = match qmp.execute(&commands::query_version {}, COMMAND_LIMIT).await {
+        let qemu_version = match qmp.execute(&commands::query_version {}, QMP_COMMAND_LIMIT).await {
             Ok(version) => format!("{}.{}.{}", version.qemu.major, version.qemu.minor, version.qemu.micro),
             Err(error) => return Err(Failure::host("QEMU does not tell its version").why(error)),
         };
@@ -269,7 +263,7 @@ impl Machine {
                 if changed.is_err() {
                     return std::future::pending().await;
                 }
-                self.next_line = Instant::now() + LINE_INTERVAL;
+                self.next_line = Instant::now() + CONSOLE_LINE_INTERVAL;
                 MachineEvent::ConsoleLine(self.lines.borrow_and_update().clone())
             }
         }
@@ -324,7 +318,7 @@ impl Machine {
     /// When QEMU does not answer.
     pub async fn status(&self) -> Result<String, QmpError> {
         use qapi::Enum as _;
-        Ok(self.qmp.execute(&commands::query_status {}, COMMAND_LIMIT).await?.status.name().to_owned())
+        Ok(self.qmp.execute(&commands::query_status {}, QMP_COMMAND_LIMIT).await?.status.name().to_owned())
     }
 
     /// Guest memory in MiB, as QEMU says.
@@ -332,7 +326,7 @@ impl Machine {
     /// # Errors
     /// When QEMU does not answer.
     pub async fn memory_mib(&self) -> Result<u64, QmpError> {
-        let memory = self.qmp.execute(&commands::query_memory_size_summary {}, COMMAND_LIMIT).await?;
+        let memory = self.qmp.execute(&commands::query_memory_size_summary {}, QMP_COMMAND_LIMIT).await?;
         Ok(memory.base_memory >> 20)
     }
 
@@ -358,10 +352,10 @@ impl Machine {
         if !orderly {
             let quit = async {
                 // QEMU may be gone before its answer is.
-                drop(self.qmp.execute(&commands::quit {}, QUIT_LIMIT).await);
+                drop(self.qmp.execute(&commands::quit {}, QEMU_QUIT_LIMIT).await);
                 process::wait(ended.clone()).await
             };
-            orderly = tokio::time::timeout(QUIT_LIMIT, quit).await.is_ok();
+            orderly = tokio::time::timeout(QEMU_QUIT_LIMIT, quit).await.is_ok();
         }
         let ended = ended.borrow().clone();
         self.write_logs();
@@ -545,7 +539,7 @@ async fn start_daemon(spec: &Spec, jail: &JailOptions) -> failure::Result<Proces
         fate = process::wait(daemon.ended()) => {
             Err(failed(with_tail(&tell(&fate), &daemon.output().tail(TAIL))))
         }
-        there = tokio::time::timeout(DAEMON_LIMIT, process::appears(&spec.run_dir, run_file::VHOST)) => match there {
+        there = tokio::time::timeout(VSOCK_DAEMON_START_LIMIT, process::appears(&spec.run_dir, run_file::VHOST)) => match there {
             Ok(Ok(())) => Ok(daemon),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed(with_tail("it does not listen", &daemon.output().tail(TAIL)))),
@@ -560,8 +554,8 @@ async fn connected(listener: &UnixListener, runner: &Process) -> failure::Result
             accepted.map(|(stream, _)| stream).map_err(|error| Failure::host("could not accept QEMU's connection").why(error))
         }
         fate = process::wait(runner.ended()) => Err(ended_early(&runner.output().tail(TAIL), &fate)),
-        () = tokio::time::sleep(START_LIMIT) => {
-            let limit = humantime::format_duration(START_LIMIT);
+        () = tokio::time::sleep(QEMU_START_LIMIT) => {
+            let limit = humantime::format_duration(QEMU_START_LIMIT);
             Err(Failure::host(format!("QEMU did not come up within {limit}"))
                 .why(with_tail("the runner still runs", &runner.output().tail(TAIL))))
         }
@@ -570,7 +564,7 @@ async fn connected(listener: &UnixListener, runner: &Process) -> failure::Result
 
 /// Why there was no QMP: QEMU connects first and refuses its other arguments afterwards.
 async fn unanswered(runner: &Process, error: &QmpError) -> Failure {
-    let fate = tokio::time::timeout(QUIT_LIMIT, process::wait(runner.ended())).await;
+    let fate = tokio::time::timeout(QEMU_QUIT_LIMIT, process::wait(runner.ended())).await;
     let tail = runner.output().tail(TAIL);
     match fate {
         Ok(fate) => ended_early(&tail, &fate),
@@ -624,7 +618,7 @@ async fn forward_qmp(mut events: mpsc::Receiver<QmpEvent>, to: mpsc::Sender<Mach
             QmpEvent::IoError { no_space } => MachineEvent::IoError { no_space },
             QmpEvent::Closed => {
                 // Most often QEMU is ending, and that tells more.
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                tokio::time::sleep(QMP_CLOSED_GRACE).await;
                 MachineEvent::LinkLost
             }
         };
@@ -645,12 +639,9 @@ async fn forward_exit(ended: watch::Receiver<Option<Ended>>, output: Capture, to
 async fn forward_daemon(ended: watch::Receiver<Option<Ended>>, output: Capture, to: mpsc::Sender<MachineEvent>) {
     process::wait(ended).await;
     // The daemon ends when QEMU hangs up, too; then QEMU's end is the story, and it comes first.
-    tokio::time::sleep(DAEMON_GRACE).await;
+    tokio::time::sleep(VSOCK_DAEMON_GRACE).await;
     drop(to.send(MachineEvent::VsockDaemonDied { tail: output.tail(TAIL) }).await);
 }
-
-/// How long the daemon's end waits for QEMU's to be told first.
-const DAEMON_GRACE: Duration = Duration::from_millis(50);
 
 /// Tells once when a limit is passed.
 async fn watch_disk(run_dir: PathBuf, limit: u64, to: mpsc::Sender<MachineEvent>) {

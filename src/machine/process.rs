@@ -11,13 +11,10 @@ use tokio::task::JoinHandle;
 
 use super::console::Capture;
 use super::jail::{Jailed, Order, Status};
+use crate::model::timeouts::machine::{JAIL_END_LIMIT, OUTPUT_DRAIN_LIMIT};
 
 /// What a program says is kept up to this many of its first and of its last bytes each.
 const OUTPUT_KEPT: usize = 512 << 10;
-/// How long what a dead program said last may take to arrive.
-const DRAIN_LIMIT: Duration = Duration::from_millis(100);
-/// How long a jail may take to be empty once its lifeline is gone.
-const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,11 +78,11 @@ impl Process {
             };
             jailed.release();
             let mut drain = drain;
-            drop(tokio::time::timeout(DRAIN_LIMIT, &mut drain).await);
+            drop(tokio::time::timeout(OUTPUT_DRAIN_LIMIT, &mut drain).await);
             if let Some(fate) = fate {
                 tell.send_replace(Some(fate));
             }
-            jailed.end(END_LIMIT).await;
+            jailed.end(JAIL_END_LIMIT).await;
             drain.abort();
         });
         Ok(Self { output, ended, end: Some(end), attendant })

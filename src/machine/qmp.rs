@@ -22,8 +22,6 @@ use tokio::task::JoinHandle;
 const LINE_LIMIT: usize = 1 << 20;
 /// How many events wait to be read before further ones are dropped: a QEMU that floods must not grow us.
 const EVENTS_KEPT: usize = 256;
-/// How long a command may take by default.
-pub const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 /// What QEMU tells by itself, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]

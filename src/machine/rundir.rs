@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::process::start_time;
 use crate::failure::{self, Failure};
 use crate::model::run_file;
+use crate::model::timeouts::machine::OWNER_GRACE;
 
 /// Longest path of a run directory, in bytes: the longest socket name in it must still fit into 104.
 const PATH_LIMIT: usize = 84;
@@ -137,7 +138,7 @@ pub(crate) fn is_abandoned(dir: &Path) -> bool {
     else {
         // It is made an instant after the directory: give that instant.
         let age = fs::symlink_metadata(dir).and_then(|data| data.modified()).map(|at| at.elapsed().unwrap_or_default());
-        return age.is_ok_and(|age| age.as_secs() > 60);
+        return age.is_ok_and(|age| age > OWNER_GRACE);
     };
     let words = fs::read_to_string(&owner).unwrap_or_default();
     // The lock is what counts; it goes with the process, however that ends.

@@ -3,13 +3,13 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use qapi::qmp;
 use tokio::sync::Mutex;
 
-use super::qmp::{COMMAND_LIMIT, Qmp, QmpError};
+use super::qmp::{Qmp, QmpError};
 use super::rundir;
+use crate::model::timeouts::machine::{KEY_PRESS, QMP_COMMAND_LIMIT};
 
 /// Largest picture that is taken over, in bytes: 4K without compression has 33 MB, as PNG far less.
 const PICTURE_LIMIT: u64 = 16 << 20;
@@ -19,8 +19,6 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 const FILE: &str = "screen.png";
 /// The largest value of an absolute axis (QEMU's `INPUT_EVENT_ABS_MAX`).
 const AXIS: f64 = 32767.0;
-/// Between a key's going down and its coming up.
-const PRESSED: Duration = Duration::from_millis(30);
 
 /// A way of its own to a machine's screen, for who watches it while others talk to QEMU. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -54,7 +52,7 @@ impl Screen {
             head: None,
             filename: filename.to_owned(),
         };
-        self.qmp.execute(&command, COMMAND_LIMIT).await?;
+        self.qmp.execute(&command, QMP_COMMAND_LIMIT).await?;
         read(&file).map_err(|error| QmpError::Strange(format!("the picture that it wrote: {error}")))
     }
 
@@ -73,7 +71,7 @@ impl Screen {
     /// # Errors
     /// When QEMU has no pointer, or does not answer.
     pub async fn point(&self, x: f64, y: f64) -> Result<(), QmpError> {
-        let mice = self.qmp.execute(&qmp::query_mice {}, COMMAND_LIMIT).await?;
+        let mice = self.qmp.execute(&qmp::query_mice {}, QMP_COMMAND_LIMIT).await?;
         let absolute = mice.iter().any(|mouse| mouse.current && mouse.absolute);
         if absolute {
             let place = |at: f64| (at.clamp(0.0, 1.0) * AXIS) as i64;
@@ -101,7 +99,7 @@ impl Screen {
         for down in [true, false] {
             let event = qmp::InputBtnEvent { button: qmp::InputButton::left, down };
             self.send(vec![qmp::InputEvent::btn(event.into())]).await?;
-            tokio::time::sleep(PRESSED).await;
+            tokio::time::sleep(KEY_PRESS).await;
         }
         Ok(())
     }
@@ -115,7 +113,7 @@ impl Screen {
             for down in [true, false] {
                 let key = qmp::KeyValue::qcode((*key).into());
                 self.send(vec![qmp::InputEvent::key(qmp::InputKeyEvent { down, key }.into())]).await?;
-                tokio::time::sleep(PRESSED).await;
+                tokio::time::sleep(KEY_PRESS).await;
             }
         }
         Ok(())
@@ -123,7 +121,7 @@ impl Screen {
 
     async fn send(&self, events: Vec<qmp::InputEvent>) -> Result<(), QmpError> {
         let command = qmp::input_send_event { device: None, head: None, events };
-        self.qmp.execute(&command, COMMAND_LIMIT).await.map(drop)
+        self.qmp.execute(&command, QMP_COMMAND_LIMIT).await.map(drop)
     }
 }
 

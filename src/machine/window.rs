@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::ValueEnum;
 
@@ -12,11 +11,8 @@ use super::jail::{JailOptions, Order};
 use super::process::{self, Ended, Process};
 use super::{locate_runner, read_traits, shown, store};
 use crate::model::run_file;
+use crate::model::timeouts::machine::{GPU_PROBE_LIMIT, QEMU_HELP_LIMIT};
 
-/// How long QEMU may take to say what it knows.
-const ASK_LIMIT: Duration = Duration::from_secs(10);
-/// How long QEMU may take to come up with a GPU, or to say why not.
-const GPU_LIMIT: Duration = Duration::from_secs(10);
 /// How many of its lines are read.
 const LINES: usize = 400;
 
@@ -297,7 +293,7 @@ pub async fn prove_gpu(runner: &Path, seat: &Seat, jail: &JailOptions) -> Option
         let works = tokio::select! {
             works = greeted => works,
             _ = process::wait(process.ended()) => false,
-            () = tokio::time::sleep(GPU_LIMIT) => false,
+            () = tokio::time::sleep(GPU_PROBE_LIMIT) => false,
         };
         process.end().await;
         if works {
@@ -330,7 +326,7 @@ async fn said(qemu: &Path, arguments: &[&str], jail: &JailOptions) -> Vec<String
     let Ok(process) = Process::spawn(&jail.launcher, &order(qemu, arguments, jail, Vec::new())).await else {
         return Vec::new();
     };
-    let ended = tokio::time::timeout(ASK_LIMIT, process::wait(process.ended())).await;
+    let ended = tokio::time::timeout(QEMU_HELP_LIMIT, process::wait(process.ended())).await;
     let lines = match ended {
         Ok(Ended::Exited { code: Some(0), .. }) => process.output().tail(LINES),
         _ => Vec::new(),

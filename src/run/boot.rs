@@ -14,29 +14,13 @@ use crate::guest::Guest;
 use crate::guest::notify::Notification;
 use crate::machine::{Machine, MachineEvent, signal_name};
 use crate::model::Accel;
+use crate::model::timeouts::run::{
+    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, READY_LOST_INTERVAL, SILENT_AFTER_LOGIN,
+};
 use crate::text::plain;
 
-/// The console's last bytes may still be on their way when QEMU tells of a panic or a power-off.
-const CONSOLE_DRAIN: Duration = Duration::from_millis(200);
-/// How long after a login prompt on the console a guest from which nothing was heard is taken for one that does not
-/// import credentials. PID 1 tells of `basic.target` long before there is a prompt.
-const SILENT_AFTER_LOGIN: Duration = Duration::from_secs(10);
 /// How many of the console's last lines are looked at for words that nothing comes after.
 const LAST_LINES: usize = 40;
-/// How often the machine is looked at for what nothing tells of: a login prompt has no line's end, an idle guest says
-/// nothing.
-const GLANCE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a guest may do nothing while PID 1 waits for a job that has no limit of its own. Such a job does not come to
-/// an end; one with a limit does, and is waited for. What only sleeps looks the same, so this is longer than people sleep:
-/// NixOS's import of a ZFS pool looks for its disks for up to two minutes. Below the shortest limit of a boot.
-const IDLE_LIMIT: Duration = Duration::from_secs(150);
-/// How often a guest is asked whether it has booted, should its word be lost; how long it may take to answer.
-const LOST_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a guest may do nothing before it said a word, neither to us nor on its console. Multi-threaded TCG loses a
-/// wake-up now and then while the kernel starts its processors, after which all of them sleep for good: seen twice in some
-/// 270 boots on a busy host of two cores. A machine that is started again comes up; a guest that waits for something
-/// without a word (a disk that is not there) waits again, and is then told as what it is.
-const STALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// What a boot came to.
 #[derive(Debug)]
@@ -100,7 +84,7 @@ pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
 
 /// Waits until the machine or the way into it is gone. Cancelling it loses nothing.
 pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<End, Failure> {
-    let mut glance = tokio::time::interval(GLANCE_INTERVAL);
+    let mut glance = tokio::time::interval(BOOT_INTERVAL);
     loop {
         tokio::select! {
             event = machine.next_event() => {
@@ -151,8 +135,8 @@ impl Boot<'_> {
         if self.notifies {
             // Asked seldom and briefly, and of a guest that has a connection: `READY=1` is as good as always first.
             loop {
-                sleep(LOST_INTERVAL).await;
-                if guest.has_booted(LOST_INTERVAL).await {
+                sleep(READY_LOST_INTERVAL).await;
+                if guest.has_booted(READY_LOST_INTERVAL).await {
                     return;
                 }
             }
@@ -177,7 +161,7 @@ impl Boot<'_> {
         let mut heard = false;
         let mut prompt: Option<Instant> = None;
         let mut last_line = started;
-        let mut glance = tokio::time::interval(GLANCE_INTERVAL);
+        let mut glance = tokio::time::interval(BOOT_INTERVAL);
         let mut idle = IdleDetector::watched();
         let begun = Instant::now();
         let mut booted = std::pin::pin!(self.booted(guest));
@@ -237,10 +221,10 @@ impl Boot<'_> {
                 _ = glance.tick() => {
                     let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
                     let still = idle.observe(machine.wanted_time().map(|wanted| (wanted, begun.elapsed())));
-                    if still > IDLE_LIMIT && endless {
+                    if still > BOOT_IDLE_LIMIT && endless {
                         return not_up(End::Deadline, status);
                     }
-                    if self.may_stall && !heard && still.min(last_line.elapsed()) > STALL_LIMIT {
+                    if self.may_stall && !heard && still.min(last_line.elapsed()) > BOOT_STALL_LIMIT {
                         return ComeUp::Crashed(Failure::host("the guest stood still before it said a word"));
                     }
                     let lines = machine.console().tail(LAST_LINES);

@@ -5,7 +5,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
@@ -18,6 +17,7 @@ use crate::guest::Guest;
 use crate::guest::shell::Script;
 use crate::machine::window::{self, Devices, Known, Seat};
 use crate::machine::{JailOptions, Machine, RunDir};
+use crate::model::timeouts::run::{DEMO_COMMAND_LIMIT, SYNC_INTERVAL};
 use crate::model::{CheckId, CheckResult, run_file};
 use crate::nix::expectations::Expectations;
 
@@ -25,10 +25,6 @@ use crate::nix::expectations::Expectations;
 const MEMORY_MIB: u64 = 4096;
 /// The password that a demo's user has.
 const PASSWORD: &str = "nixbox";
-/// How long the guest may take to set it, or to write its caches to the disk.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a disk that will be kept is brought up to date: a window that is closed is a power cut.
-const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// How many failed checks are told at once; the report has them all.
 const FAILURES_TOLD: usize = 5;
 
@@ -167,7 +163,7 @@ async fn log_in(guest: &Guest, expectations: &Expectations) -> String {
         "read -r line; say() { printf '%s\\n' \"$line\"; }; say | chpasswd 2>/dev/null || say | chpasswd -c SHA512";
     let mut script = Script::new(text);
     script.stdin = format!("{user}:{PASSWORD}\n").into_bytes();
-    script.deadline = PATIENCE;
+    script.deadline = DEMO_COMMAND_LIMIT;
     match guest.shell().run(script).await {
         Ok(output) if output.exit == 0 => {
             format!("log in as {user}{by_itself}: the password is {PASSWORD}, in this machine only")
@@ -183,7 +179,7 @@ async fn log_in(guest: &Guest, expectations: &Expectations) -> String {
 /// Writes the guest's caches to its disk. A guest that cannot is one that is gone.
 async fn sync(guest: &Guest) {
     let mut script = Script::new("exec sync");
-    script.deadline = PATIENCE;
+    script.deadline = DEMO_COMMAND_LIMIT;
     drop(guest.shell().run(script).await);
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, BOOT_LIMIT, BOOT_LIMIT_TCG, Outcome, Run, Step, memory_mib};
+use super::{Asked, Outcome, Run, Step, memory_mib};
 use crate::cli::TryArgs;
 use crate::config;
 use crate::event::Events;
@@ -11,6 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self};
 use crate::machine::{RunDir, Traits};
+use crate::model::timeouts::Timeouts;
 use crate::model::{Accel, AccelChoice, JailKind, Report, TransportKind, Verdict};
 use crate::nix::expectations::Expectations;
 use crate::nix::{self, Built, Evaluated, Nix};
@@ -65,7 +66,7 @@ impl Needs {
 
     /// How long its boot may take under this accelerator.
     pub fn boot_limit(&self, accel: Accel) -> Duration {
-        self.boot_limit.unwrap_or(if accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT })
+        self.boot_limit.unwrap_or_else(|| Timeouts::of(accel).boot())
     }
 }
 

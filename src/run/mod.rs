@@ -39,6 +39,7 @@ use crate::guest::{Guest, notify};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailOptions};
 use crate::machine::{Machine, RunDir, Spec, accel, find_program};
+use crate::model::timeouts::{Timeouts, run::CHILDREN_LIMIT};
 use crate::model::{
     Accel, AccelChoice, CheckId, CheckResult, Exit, JailKind, MachineInfo, NetworkPolicy, Phase, Recorded, Report,
     Status, TransportKind, Verdict, artifact, run_file,
@@ -54,11 +55,6 @@ pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 /// How often a machine is started again when QEMU itself crashed before the guest said a word, or lost a processor of its:
 /// multi-threaded TCG aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
 const RESTARTS: u32 = 2;
-/// The longest a boot may take by default. Emulation is five to ten times slower, and more on a busy host.
-const BOOT_LIMIT: Duration = Duration::from_secs(180);
-const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
-/// How long what was started may take to be gone when a run ended early.
-const CHILDREN_LIMIT: Duration = Duration::from_secs(2);
 /// The most virtual processors that a machine gets of ours: two boot faster than NixOS's default of one, more do not.
 const PROCESSORS: usize = 2;
 /// The least memory that a desktop gets where nobody asks for another size, in MiB.
@@ -705,8 +701,8 @@ impl<'a> Run<'a> {
         spec.network = machine.network.unwrap_or_default();
         spec.restrict = prepared.jail != JailKind::Namespaces;
         spec.credentials = credentials(transport, token);
-        let limit = if prepared.accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT };
-        (spec, machine.timeout.map_or(limit, |time| time.0))
+        let limit = machine.timeout.map_or_else(|| Timeouts::of(prepared.accel).boot(), |time| time.0);
+        (spec, limit)
     }
 
     /// The way into the guest.
