@@ -261,7 +261,7 @@ async fn look(proofs: Proofs) -> Seen {
             .err()
             .map(|error| error.to_string()),
         disks: disks(),
-        memory: memory().await,
+        memory: crate::host::memory().await,
         terminal: {
             let terminal = console::Term::stderr();
             terminal.is_term().then(|| terminal.size().1.into())
@@ -352,27 +352,6 @@ fn disks() -> Vec<(PathBuf, u64)> {
         }
     }
     disks
-}
-
-/// Bytes of memory that a guest may take: what is available, at most what this control group may still have.
-pub(crate) async fn memory() -> Option<u64> {
-    if cfg!(target_os = "linux") {
-        let read = |path: &str| std::fs::read_to_string(path).ok();
-        let available = available_memory(&read("/proc/meminfo")?)?;
-        // cgroup v2, as it appears in a container; on a plain host the root group has no such files.
-        let limit = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse::<u64>().ok());
-        let used = read("/sys/fs/cgroup/memory.current").and_then(|text| text.trim().parse::<u64>().ok());
-        let left = limit.zip(used).map(|(limit, used)| limit.saturating_sub(used));
-        return Some(left.map_or(available, |left| left.min(available)));
-    }
-    // What the machine has; macOS makes room by itself.
-    ask(["sysctl", "-n", "hw.memsize"], COMMAND_LIMIT).await.stdout.trim().parse().ok()
-}
-
-/// `MemAvailable` of proc_meminfo(5), in bytes.
-fn available_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Operating system, kernel, processor.
@@ -927,7 +906,6 @@ nixbox try can work here
         ] {
             assert_eq!(sandbox(json).as_deref(), expected, "{json}");
         }
-        assert_eq!(available_memory("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
     }
 
     #[test]

@@ -324,15 +324,14 @@ async fn whole_verdict(arguments: &HookArgs, run: &Tried, deadline: Instant, int
         return Err(Failure::host("the run has no output"));
     };
     let heard = async { tokio::join!(read(stdout, REPORT_LIMIT), read(stderr, LIMIT as u64), child.wait()) };
-    let heard = tokio::select! {
-        heard = heard => Some(heard),
-        () = tokio::time::sleep_until(deadline) => None,
-        () = interrupt.orderly() => {
+    let heard = match interrupt.guard(async { Ok(tokio::time::timeout_at(deadline, heard).await) }).await {
+        Ok(heard) => heard,
+        Err(interrupted) => {
             end(&mut child).await;
-            return Err(Failure::interrupted());
+            return Err(interrupted);
         }
     };
-    let Some((report, said, status)) = heard else {
+    let Ok((report, said, status)) = heard else {
         // It goes on, for whoever asks again; its end is the verdict or the agent's.
         return Ok(Finding::StillRunning(format!(
             "nixbox: the verdict on {typed} is not there yet, and the run goes on: ask again by ending the turn again\n"

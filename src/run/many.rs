@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, Outcome, Run, Step, memory_mib};
+use super::{Asked, Outcome, Run, memory_mib};
 use crate::cli::TryArgs;
 use crate::config;
 use crate::event::Events;
@@ -145,11 +145,7 @@ pub async fn try_given(
         let run_dir = RunDir::create()?;
         run.ready(given, asked, run_dir).await
     };
-    let step: Result<Step> = tokio::select! {
-        step = prepare => step,
-        () = interrupt.orderly() => Err(Failure::interrupted()),
-    };
-    let done = match step {
+    let done = match interrupt.guard(prepare).await {
         Ok(step) => run.conclude(step).await,
         Err(failure) => Err(failure),
     };

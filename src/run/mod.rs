@@ -36,6 +36,7 @@ use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::{Token, credentials};
 use crate::guest::{Guest, notify};
+use crate::host;
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self, JailOptions};
 use crate::machine::{Machine, RunDir, Spec, accel, find_program};
@@ -108,11 +109,7 @@ pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) ->
 /// build or boot. A tree that evaluated before is not evaluated again.
 pub async fn evaluate(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> Report {
     let mut run = Run::new(arguments, None, events, interrupt.clone());
-    let done = tokio::select! {
-        done = run.evaluated() => done,
-        () = interrupt.orderly() => Err(Failure::interrupted()),
-    };
-    match done {
+    match interrupt.guard(run.evaluated()).await {
         Ok(()) => (run.report.verdict, run.report.exit) = (Verdict::Pass, Exit::Pass.code()),
         Err(failure) => run.failed(&failure),
     }
@@ -277,11 +274,8 @@ impl<'a> Run<'a> {
 
     async fn go(&mut self) -> Result<()> {
         let interrupt = self.interrupt.clone();
-        let step = tokio::select! {
-            // Dropping it ends the nix that runs.
-            step = self.prepare() => step?,
-            () = interrupt.orderly() => return Err(Failure::interrupted()),
-        };
+        // Dropping it ends the nix that runs.
+        let step = interrupt.guard(self.prepare()).await?;
         self.conclude(step).await
     }
 
@@ -597,11 +591,8 @@ impl<'a> Run<'a> {
         let (notifications, listener) = notify::listen(Arc::clone(&channel));
         let artifacts = self.artifacts.as_ref().map(|artifacts| artifacts.path().to_owned());
         let interrupt = self.interrupt.clone();
-        let started = tokio::select! {
-            machine = Machine::start(spec, &jail, &self.events, artifacts.as_deref()) => machine,
-            () = interrupt.orderly() => Err(Failure::interrupted()),
-        };
-        let mut machine = started.inspect_err(|_| listener.abort())?;
+        let start = Machine::start(spec, &jail, &self.events, artifacts.as_deref());
+        let mut machine = interrupt.guard(start).await.inspect_err(|_| listener.abort())?;
         if let Some(info) = &mut self.report.machine {
             info.qemu = Some(machine.qemu_version().to_owned());
         }
@@ -622,10 +613,8 @@ impl<'a> Run<'a> {
             events: &self.events,
         };
         let mut background = JoinSet::new();
-        let come_up = tokio::select! {
-            come_up = boot.wait(&mut machine, notifications, &guest, &mut background) => Ok(come_up),
-            () = interrupt.orderly() => Err(Failure::interrupted()),
-        };
+        let wait = async { Ok(boot.wait(&mut machine, notifications, &guest, &mut background).await) };
+        let come_up = interrupt.guard(wait).await;
         self.events.send(Event::Ended(Phase::Boot, boot_clock.elapsed()));
         let attempt = match come_up {
             Err(failure) => Err(failure),
@@ -642,16 +631,10 @@ impl<'a> Run<'a> {
                     watch: watch.as_ref(),
                     person: self.demo.is_some(),
                 };
-                let looked = phase(&self.events, Phase::Check, async {
-                    tokio::select! {
-                        seen = look.at(&mut machine, &guest, come_up) => seen.map(Attempt::Seen),
-                        () = interrupt.orderly() => Err(Failure::interrupted()),
-                    }
-                })
-                .await;
-                match looked {
+                let looked = interrupt.guard(look.at(&mut machine, &guest, come_up));
+                match phase(&self.events, Phase::Check, looked).await {
                     Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
-                    looked => looked,
+                    looked => looked.map(Attempt::Seen),
                 }
             }
         };
@@ -778,8 +761,7 @@ fn memory_mib(settings: &Settings, expectations: &Expectations) -> u64 {
 /// host's. Machines that together have more of them than this host wait for each other's locks: two of two took twice as
 /// long on two cores as two of one.
 pub fn processors(at_once: usize) -> u32 {
-    let host = std::thread::available_parallelism().map_or(1, usize::from);
-    (host / at_once.max(1)).clamp(1, PROCESSORS) as u32
+    (host::processors() / at_once.max(1)).clamp(1, PROCESSORS) as u32
 }
 
 /// Tells when a phase begins and ends, whatever it ends with.
@@ -812,7 +794,7 @@ mod tests {
 
     #[test]
     fn processors_are_shared() {
-        let host = std::thread::available_parallelism().map_or(1, usize::from);
+        let host = host::processors();
         assert_eq!(processors(1) as usize, host.min(PROCESSORS));
         assert_eq!(processors(0), processors(1));
         assert_eq!(processors(host), 1);
