@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent::Agent;
 use crate::config::Memory;
 use crate::failure::{self, Failure};
-use crate::machine::window::Display;
+use crate::machine::window::DisplayKind;
 use crate::model::{AccelChoice, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
 use crate::nix::NixFlags;
 use crate::resolve::Shard;
@@ -341,7 +341,7 @@ pub struct DemoArgs {
 
     /// Where the picture goes [default: a window where this host can show one, else VNC]
     #[arg(long, value_enum, value_name = "DISPLAY", help_heading = "Machine")]
-    pub display: Option<Display>,
+    pub display: Option<DisplayKind>,
     /// Keep the machine's disk in this file, and begin with it where it is there
     #[arg(long, value_name = "PATH", help_heading = "Machine")]
     pub save: Option<PathBuf>,

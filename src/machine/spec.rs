@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::sound::{self, Hearing, OwnCard};
 use crate::guest::credentials::{Credential, KERNEL_PARAMETER};
-use crate::model::{Accel, GUEST_CID, NetworkPolicy, TransportKind, credential, port, run_file};
+use crate::model::{Accel, GUEST_CID, NetworkPolicy, TransportKind, VirtioPort, credential, run_file};
 
 /// What a runner's script says about the QEMU it starts. Read from its text, which is a guess where the script is
 /// unusual; wrong guesses make QEMU refuse to start, which is reported with its words.
@@ -126,9 +126,6 @@ pub struct Spec {
 /// SMBIOS tables above this size are truncated without a word; nixbox stays well below (bytes).
 pub const CREDENTIALS_LIMIT: usize = 48 << 10;
 
-/// How many shells can be open at once where the way into the guest is virtio-serial: one port each.
-const SERIAL_SHELLS: u32 = 4;
-
 impl Spec {
     /// A machine with the defaults of `try`: 1 GiB, 1 core, TCG, no network.
     pub fn new(runner: impl Into<PathBuf>, run_dir: impl Into<PathBuf>) -> Self {
@@ -138,7 +135,7 @@ impl Spec {
             run_dir: run_dir.into(),
             memory_mib: 1024,
             cores: 1,
-            accel: Accel::Tcg,
+            accel: Accel::default(),
             transport: TransportKind::VhostUser,
             cid: GUEST_CID,
             network: NetworkPolicy::Off,
@@ -162,13 +159,6 @@ impl Spec {
     pub fn credential_bytes(&self) -> usize {
         self.credentials.iter().map(|credential| smbios_value(credential).len() + 1).sum()
     }
-}
-
-/// The virtio-serial ports: (name in the guest, file of the socket in the run directory).
-fn serial_ports() -> Vec<(String, String)> {
-    let shells = (0..SERIAL_SHELLS).map(|n| (port::SHELL, n));
-    let buses = [(port::SYSTEM_BUS, 0), (port::MANAGER_BUS, 0)];
-    shells.chain(buses).map(|(port, n)| (format!("nixbox.{port}.{n}"), format!("vp.{port}.{n}"))).collect()
 }
 
 fn smbios_value(credential: &Credential) -> String {
@@ -224,7 +214,7 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     } else {
         add("-machine", format!("accel={}", spec.accel.name()).into());
     }
-    if spec.accel == Accel::Tcg && spec.traits.cpu_max {
+    if spec.accel.is_emulated() && spec.traits.cpu_max {
         // A third of the boot's time goes into walking the fifth level of page tables (measured with QEMU 10).
         add("-cpu", "max,-la57".into());
     }
@@ -243,9 +233,10 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
         TransportKind::Vsock => add("-device", format!("vhost-vsock-pci,guest-cid={}", spec.cid).into()),
         TransportKind::VirtioSerial => {
             add("-device", "virtio-serial-pci,id=nixbox-serial,max_ports=16".into());
-            for (name, file) in serial_ports() {
+            for port in VirtioPort::all() {
+                let name = port.guest_name();
                 let before = format!("socket,id={name},path=");
-                add("-chardev", option(&before, spec.run_file(&file), ",server=on,wait=off"));
+                add("-chardev", option(&before, spec.run_file(&port.run_file()), ",server=on,wait=off"));
                 add("-device", format!("virtserialport,bus=nixbox-serial.0,chardev={name},name={name}").into());
             }
         }

@@ -60,9 +60,34 @@ pub mod port {
     pub const NOTIFY: u32 = 7103;
 }
 
-/// virtio-serial's ports: (number, how many of it), each a stream of its own. They are called `nixbox.NUMBER.N` in the
-/// guest, `vp.NUMBER.N` in the run directory.
+/// virtio-serial's ports: (number, how many of it), each a stream of its own.
 pub const VIRTIO_PORTS: [(u32, u32); 3] = [(port::SHELL, 4), (port::SYSTEM_BUS, 1), (port::MANAGER_BUS, 1)];
+
+/// One of [`VIRTIO_PORTS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtioPort {
+    /// One of [`port`].
+    pub number: u32,
+    /// Which of those with this number, from 0.
+    pub index: u32,
+}
+
+impl VirtioPort {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        VIRTIO_PORTS.into_iter().flat_map(|(number, count)| (0..count).map(move |index| Self { number, index }))
+    }
+
+    /// What it is called in the guest.
+    pub fn guest_name(self) -> String {
+        format!("nixbox.{}.{}", self.number, self.index)
+    }
+
+    /// The socket in the run directory that QEMU listens on for the host's side.
+    pub fn run_file(self) -> String {
+        format!("vp.{}.{}", self.number, self.index)
+    }
+}
 
 /// The vsock CID of the host, as seen from the guest (vsock(7)).
 pub const HOST_CID: u32 = 2;
@@ -134,8 +159,6 @@ pub mod run_file {
     pub const VHOST: &str = "vh";
     /// The vsock daemon's socket for the host's side; `_PORT` is appended for connections from the guest.
     pub const VSOCK: &str = "vs";
-    /// QEMU listens here for the host's side of virtio-serial ports; `.PORT.N` is appended.
-    pub const VIRTIO_PORT: &str = "vp";
     /// The guest's disk.
     pub const DISK: &str = "disk.qcow2";
     /// A root shell of the guest for a person, with `--keep`.

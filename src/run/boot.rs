@@ -105,7 +105,7 @@ pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<End, Fai
 /// in some hundred boots on a busy host, and the processor sleeps for good. (A configuration could bring a kernel that loses
 /// its processors; what is emulated shows nothing of that.)
 fn lost_processor(console: &[String], accel: Accel) -> Option<Failure> {
-    let line = checks::lost_processor(console).filter(|_| accel == Accel::Tcg)?;
+    let line = checks::lost_processor(console).filter(|_| accel.is_emulated())?;
     Some(Failure::host(LOST).why(plain(line, 200)).hint("try it again: this comes by chance, on busy hosts"))
 }
 

@@ -15,7 +15,7 @@ use crate::failure::{Failure, Result};
 use crate::guest::Guest;
 use crate::guest::shell::Script;
 use crate::host;
-use crate::machine::window::{self, Devices, Known, Seat};
+use crate::machine::window::{self, DemoDevices, HostSession, QemuFeatures};
 use crate::machine::{JailOptions, Machine, RunDir};
 use crate::model::timeouts::run::{DEMO_COMMAND_LIMIT, SYNC_INTERVAL};
 use crate::model::{CheckId, CheckResult, run_file};
@@ -36,8 +36,8 @@ pub(super) struct Demo {
 
 /// What is there to show it with.
 pub(super) struct Stage {
-    seat: Seat,
-    known: Known,
+    session: HostSession,
+    features: QemuFeatures,
     gpu: Option<PathBuf>,
     /// What the host's memory has to spare, in MiB.
     spare_mib: u64,
@@ -58,18 +58,21 @@ impl Demo {
 
     /// Looks at what the host has and what the runner's QEMU knows.
     pub(super) async fn stage(&self, runner: &Path, jail: &JailOptions) -> Stage {
-        let seat = Seat::of_host();
-        let (known, gpu, memory) =
-            tokio::join!(window::ask(runner, jail), window::prove_gpu(runner, &seat, jail), host::memory());
-        Stage { seat, known, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
+        let session = HostSession::current();
+        let (features, gpu, memory) = tokio::join!(
+            window::query_features(runner, jail),
+            window::probe_gpu(runner, &session, jail),
+            host::memory()
+        );
+        Stage { session, features, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
     }
 
     /// What the machine gets for it.
     ///
     /// # Errors
     /// The display that was asked for cannot be had.
-    pub(super) fn devices(&self, stage: &Stage, run_dir: &Path) -> Result<Devices> {
-        window::choose(&stage.seat, &stage.known, self.arguments.display, stage.gpu.as_deref(), run_dir).map_err(
+    pub(super) fn devices(&self, stage: &Stage, run_dir: &Path) -> Result<DemoDevices> {
+        window::choose(&stage.session, &stage.features, self.arguments.display, stage.gpu.as_deref(), run_dir).map_err(
             |why| {
                 Failure::host("the demo cannot be shown that way")
                     .why(why)

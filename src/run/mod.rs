@@ -582,8 +582,8 @@ impl<'a> Run<'a> {
             spec.extra.extend(devices.arguments);
             spec.variables.extend(devices.environment);
             spec.nodes.extend(devices.nodes);
-            jail.read_only.extend(devices.shows);
-            devices.told.into_iter().for_each(|told| self.events.note(told));
+            jail.read_only.extend(devices.mounts);
+            devices.notes.into_iter().for_each(|note| self.events.note(note));
         }
         let boot_clock = Instant::now();
         self.events.send(Event::Started(Phase::Boot));

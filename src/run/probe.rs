@@ -372,7 +372,7 @@ impl Probe<'_> {
         let journal = async { Some(guest?.journal_text(JOURNAL_LIMIT, JOURNAL_TEXT_LIMIT).await) };
         let (screen, journal) = tokio::join!(machine.screenshot(&screen), journal);
         if let Err(error) = screen {
-            self.events.note(format!("no picture of the screen: {error}"));
+            self.events.note(format!("no picture of the screen: {error:#}"));
         }
         if let Some(film) = self.watch.and_then(Watch::gif)
             && let Err(error) = artifacts.keep(artifact::FILM, &film)
