@@ -159,7 +159,7 @@ pub struct TryArgs {
     /// What the guest reaches: nothing, or the outside through the user's own network
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
     pub network: Option<NetworkPolicy>,
-    /// The way into the guest [default: vhost-user, else virtio-serial]
+    /// The transport to the guest [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
     pub transport: Option<TransportKind>,
     /// Leave the VM up after the verdict and print how to reach it, until Ctrl-C
@@ -241,7 +241,7 @@ pub struct MatrixArgs {
     /// What the guests reach: nothing, or the outside through the user's own network
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
     pub network: Option<NetworkPolicy>,
-    /// The way into the guests [default: vhost-user, else virtio-serial]
+    /// The transport to the guests [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
     pub transport: Option<TransportKind>,
     /// Run the flake's runners without a jail. They are code from the flake, run as you
@@ -357,7 +357,7 @@ pub struct DemoArgs {
     /// What the guest reaches [default: user, the outside through your own network]
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
     pub network: Option<NetworkPolicy>,
-    /// The way into the guest [default: vhost-user, else virtio-serial]
+    /// The transport to the guest [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
     pub transport: Option<TransportKind>,
     /// Run the flake's runner without a jail. It is code from the flake, run as you

@@ -142,7 +142,7 @@ pub struct Machine {
     pub timeout: Option<Time>,
     /// The accelerator.
     pub accel: Option<AccelChoice>,
-    /// The way into the guest.
+    /// The transport to the guest.
     pub transport: Option<TransportKind>,
 }
 
@@ -684,7 +684,7 @@ pub fn load(explicit: Option<&Path>, flake_dir: Option<&Path>) -> failure::Resul
             return Ok(Config::default());
         }
         Err(error) => {
-            return Err(Failure::usage(format!("{} cannot be read", path.display())).why(error));
+            return Err(Failure::usage(format!("{} cannot be read", path.display())).because(error));
         }
     };
     let shown = if explicit.is_some() { path.display().to_string() } else { model::CONFIG_FILE.to_owned() };

@@ -177,7 +177,7 @@ pub async fn run(arguments: &DoctorArgs) -> Result<u8> {
         DoctorFormat::Json => json::pretty(&diagnosis),
         DoctorFormat::Human => render(&diagnosis, Style::of_stdout()),
     };
-    output::to_stdout(&text).map_err(|error| Failure::host("stdout cannot be written to").why(error))?;
+    output::to_stdout(&text).map_err(|error| Failure::host("stdout cannot be written to").because(error))?;
     Ok(diagnosis.exit)
 }
 

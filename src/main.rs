@@ -84,13 +84,13 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Man => {
             let page = nixbox::manual::page(Cli::command(), EXAMPLES);
-            print(&page.map_err(|error| Failure::host("the manual page could not be made").why(error))?)
+            print(&page.map_err(|error| Failure::host("the manual page could not be made").because(error))?)
         }
     }
 }
 
 fn print(text: &str) -> Result<u8, Failure> {
-    output::to_stdout(text).map_err(|error| Failure::host("stdout cannot be written to").why(error))?;
+    output::to_stdout(text).map_err(|error| Failure::host("stdout cannot be written to").because(error))?;
     Ok(Exit::Pass.code())
 }
 
@@ -105,7 +105,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .thread_stack_size(STACK)
         .enable_all()
         .build()
-        .map_err(|error| Failure::host("no threads to run on").why(error))
+        .map_err(|error| Failure::host("no threads to run on").because(error))
 }
 
 /// A run from the first event to the report: display, signals, artifacts, report, exit code.
@@ -121,7 +121,7 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
             }
         };
         let interrupt = Interrupt::on_signals(agent_gone)
-            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
         let (events, receiver) = Events::channel();
         let display = Display::start(receiver, Mode::of_stderr(arguments.quiet));
         let outcome = tokio::select! {
@@ -160,7 +160,7 @@ fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
     let runtime = runtime()?;
     let code = runtime.block_on(async {
         let interrupt = Interrupt::on_signals(pending())
-            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
         let mode = Mode::of_stderr(arguments.quiet);
         let late = async {
             interrupt.hard().await;
@@ -182,7 +182,7 @@ fn answer(arguments: &HookArgs) -> Result<u8, Failure> {
     let runtime = runtime()?;
     let spoken = runtime.block_on(async {
         let interrupt = Interrupt::on_signals(pending())
-            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
         Ok(nixbox::agent::hook::run(arguments, &interrupt).await)
     });
     runtime.shutdown_background();

@@ -394,7 +394,7 @@ fn settle(
     };
     let Running { place, name, arguments, target, .. } = running.remove(&id)?;
     let host = host.unwrap_or_else(|error| {
-        let failure = Failure::host("nixbox broke: this is a bug of ours, not your configuration's").why(error);
+        let failure = Failure::host("nixbox broke: this is a bug of ours, not your configuration's").because(error);
         Host::new(name, 1, run::ended(&arguments, &target, &failure))
     });
     Some((place, host))

@@ -1,5 +1,5 @@
-//! How long a machine waits for this host's processors: on a host with too much to do, a limit of time that runs out in
-//! the guest says little about the guest.
+//! Host contention: how long a machine waits for this host's processors. On an overloaded host, a time-out in the guest
+//! says little about the guest.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,7 +53,7 @@ impl RunDelay {
     }
 }
 
-/// Takes the figures of one process.
+/// Records the figures of one process.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     begun: Instant,
@@ -65,12 +65,12 @@ impl Recorder {
         Self { begun: Instant::now(), slices: Arc::default() }
     }
 
-    /// Goes on for as long as the process is there. Ends at once where the system does not tell.
+    /// Records until the process has ended. Returns at once where the system has no figures.
     pub(super) async fn record(self, pid: u32) {
         let Some(mut before) = process::run_delays(pid) else { return };
         let mut last = Instant::now();
         let mut ticks = tokio::time::interval_at(last + DELAY_SLICE, DELAY_SLICE);
-        // We too wait for a processor.
+        // nixbox waits for a processor, too.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -85,7 +85,7 @@ impl Recorder {
         }
     }
 
-    /// What was taken so far, by the guest's clock, which showed `guest_us` at that time.
+    /// What was recorded so far, by the guest's clock, which showed `guest_us` at that time.
     pub fn taken(&self, guest_us: u64, at: Instant) -> RunDelay {
         let micros = |since: Duration| i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
         let start_us = i64::try_from(guest_us).unwrap_or(i64::MAX) - micros(at.saturating_duration_since(self.begun));

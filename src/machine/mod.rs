@@ -48,6 +48,7 @@ pub mod window;
 pub use delay::RunDelay;
 pub use jail::JailOptions;
 pub use process::{find_program, signal_name};
+pub use qmp::ShutdownCause;
 pub use rundir::RunDir;
 pub use screen::Screen;
 pub use spec::{Spec, Traits};
@@ -74,8 +75,8 @@ const TAIL: usize = 20;
 pub enum MachineEvent {
     /// The machine stopped for good: powered off, rebooted or was shut down by QEMU. QEMU stays for the evidence.
     Shutdown {
-        /// `guest-shutdown`, `guest-reset`, `guest-panic`, … (QEMU's `ShutdownCause`).
-        reason: String,
+        /// Why.
+        cause: ShutdownCause,
         /// Whether the guest asked for it.
         by_guest: bool,
     },
@@ -597,7 +598,7 @@ async fn drain_console(listener: UnixListener, console: OutputBuffer) {
 async fn forward_qmp(mut events: mpsc::Receiver<QmpEvent>, to: mpsc::Sender<MachineEvent>) {
     while let Some(event) = events.recv().await {
         let event = match event {
-            QmpEvent::Shutdown { reason, by_guest } => MachineEvent::Shutdown { reason, by_guest },
+            QmpEvent::Shutdown { cause, by_guest } => MachineEvent::Shutdown { cause, by_guest },
             QmpEvent::Panicked => MachineEvent::Panicked,
             QmpEvent::Stop => MachineEvent::Paused,
             QmpEvent::Resume => MachineEvent::Resumed,

@@ -27,8 +27,8 @@ const EVENTS_KEPT: usize = 256;
 pub enum QmpEvent {
     /// The machine stops for good; with `-action shutdown=pause` QEMU stays.
     Shutdown {
-        /// `guest-shutdown`, `guest-reset`, `guest-panic`, `host-qmp-quit`, … (`ShutdownCause`).
-        reason: String,
+        /// Why.
+        cause: ShutdownCause,
         /// Whether the guest asked for it.
         by_guest: bool,
     },
@@ -45,6 +45,31 @@ pub enum QmpEvent {
     },
     /// The connection has ended.
     Closed,
+}
+
+/// Why a machine stopped (QEMU's `ShutdownCause`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShutdownCause {
+    /// The guest's kernel panicked.
+    GuestPanic,
+    /// The guest reset the machine.
+    GuestReset,
+    /// The user closed the window.
+    HostUi,
+    /// Another one, by QEMU's name: `guest-shutdown`, `host-qmp-quit`, …
+    Other(String),
+}
+
+impl ShutdownCause {
+    fn from_name(name: &str) -> Self {
+        match name {
+            "guest-panic" => Self::GuestPanic,
+            "guest-reset" => Self::GuestReset,
+            "host-ui" => Self::HostUi,
+            // It comes from the flake's QEMU, so it is bounded.
+            other => Self::Other(other.chars().take(64).collect()),
+        }
+    }
 }
 
 /// Why a command has no answer.
@@ -224,7 +249,7 @@ fn dispatch(line: &[u8], pending: &Pending, events: &mpsc::Sender<QmpEvent>) {
 fn event(name: &str, data: &Value) -> Option<QmpEvent> {
     Some(match name {
         "SHUTDOWN" => QmpEvent::Shutdown {
-            reason: data.get("reason").and_then(Value::as_str).unwrap_or("none").chars().take(64).collect(),
+            cause: ShutdownCause::from_name(data.get("reason").and_then(Value::as_str).unwrap_or("none")),
             by_guest: data.get("guest").and_then(Value::as_bool).unwrap_or(false),
         },
         "GUEST_PANICKED" => QmpEvent::Panicked,
@@ -301,7 +326,7 @@ mod tests {
         fake.says("not json at all").await;
         fake.says(r#"{"return": {}, "id": 4711}"#).await;
         fake.says(r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-on-fire"}}"#).await;
-        let expected = QmpEvent::Shutdown { reason: "guest-on-fire".into(), by_guest: true };
+        let expected = QmpEvent::Shutdown { cause: ShutdownCause::Other("guest-on-fire".into()), by_guest: true };
         assert_eq!(events.recv().await.unwrap(), expected);
         let status = qmp::query_status {};
         let (answer, ()) = tokio::join!(qmp.execute(&status, LIMIT), async {

@@ -3,7 +3,7 @@
 //! * [`check`]: the ids of checks, with one row for all there is to say about each
 //! * [`report`]: the report, its verdict, and a check's result
 //! * [`accel`]: what differs between accelerators
-//! * [`machine`]: how a machine is run, as far as it is said outside
+//! * [`machine`]: how a machine is run, as far as flags and the report name it
 //! * [`timeouts`]: how long is waited for what, and why
 //! * [`names`]: what is shared with the outside (exit codes, ports, credentials, files, schemas), each once
 

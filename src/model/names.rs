@@ -111,7 +111,7 @@ pub mod credential {
 /// Every unit that nixbox adds to a guest starts with this, so that checks can leave them out.
 pub const UNIT_PREFIX: &str = "nixbox-";
 
-/// The session that is made to hear a machine at which nobody sits.
+/// The session that is made to test the sound of a machine without a logged-in user.
 pub const SESSION_UNIT: &str = "nixbox-sound";
 
 /// The configuration beside a flake.
@@ -131,15 +131,15 @@ pub mod artifact {
     pub const JOURNAL: &str = "journal.txt";
     /// The screen at the verdict.
     pub const SCREEN: &str = "screen.png";
-    /// The login screen, before anybody was logged in.
+    /// The login screen, before a user was logged in.
     pub const GREETER: &str = "greeter.png";
     /// The user's session, once its picture was steady.
     pub const SESSION: &str = "session.png";
     /// The way there: the screen from the machine's start on.
     pub const FILM: &str = "boot.gif";
-    /// What nix said.
+    /// The output of nix.
     pub const NIX_LOG: &str = "nix.log";
-    /// What the runner and QEMU said.
+    /// The output of the runner and of QEMU.
     pub const QEMU_LOG: &str = "qemu.log";
     /// What came out of the sound card while a sound was played.
     pub const SOUND: &str = "audio.wav";
@@ -161,7 +161,7 @@ pub mod run_file {
     pub const VSOCK: &str = "vs";
     /// The guest's disk.
     pub const DISK: &str = "disk.qcow2";
-    /// A root shell of the guest for a person, with `--keep`.
+    /// A root shell of the guest for the user, with `--keep`.
     pub const KEPT_SHELL: &str = "shell";
     /// What comes out of the sound card, as QEMU writes it.
     pub const SOUND: &str = "audio.wav";

@@ -217,7 +217,7 @@ pub(crate) mod config {
     pub(crate) const HTTP_DEADLINE: Duration = secs(10);
 }
 
-/// How long many runs may take to end once they are told to end hard; what is left then ends with this process.
+/// How long many runs may take to end after a second interruption; what is left then ends with this process.
 pub const HARD_STOP_LIMIT: Duration = secs(4);
 
 #[cfg(test)]
@@ -229,6 +229,6 @@ mod tests {
         let (kvm, tcg) = (Timeouts::of(Accel::Kvm), Timeouts::of(Accel::Tcg));
         assert_eq!((kvm.boot(), tcg.boot()), (secs(180), secs(600)));
         assert_eq!((kvm.lease(), tcg.lease()), (secs(20), secs(100)));
-        assert!(run::BOOT_IDLE_LIMIT < kvm.boot(), "a boot that hangs is told from one that is slow");
+        assert!(run::BOOT_IDLE_LIMIT < kvm.boot(), "a boot that hangs is distinguished from one that is slow");
     }
 }

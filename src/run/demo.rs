@@ -131,7 +131,7 @@ impl Run<'_> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = machine.next_event() => if boot::fate(event).is_some() { return },
+                event = machine.next_event() => if boot::end_by(event).is_some() { return },
                 () = self.interrupt.orderly() => break,
                 _ = ticks.tick(), if demo.saves() => sync(guest).await,
             }
@@ -217,7 +217,7 @@ impl SavedDisk {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Failure::usage(format!("--save {shown}: it cannot be read")).why(error)),
+            Err(error) => return Err(Failure::usage(format!("--save {shown}: it cannot be read")).because(error)),
         };
         Ok(Self { path, lock })
     }
@@ -227,15 +227,15 @@ impl SavedDisk {
             return Ok(());
         }
         // Blocks are shared where the file system can, so that this takes no time and no space.
-        fs::copy(&self.path, to)
-            .map(drop)
-            .map_err(|error| Failure::host(format!("the saved disk {} cannot be used", self.path.display())).why(error))
+        fs::copy(&self.path, to).map(drop).map_err(|error| {
+            Failure::host(format!("the saved disk {} cannot be used", self.path.display())).because(error)
+        })
     }
 
     fn save(&self, from: &Path) -> Result<()> {
         let failed = |error: io::Error| {
             Failure::host(format!("the disk could not be kept in {}", self.path.display()))
-                .why(error)
+                .because(error)
                 .hint("what was there before is untouched")
         };
         let mut name = self.path.clone().into_os_string();

@@ -46,7 +46,7 @@ pub struct Needs {
     pub accel: AccelChoice,
     /// The guest's memory in MiB, as far as it is known before the runner is built (see [`Needs::with_runner`]).
     pub memory_mib: u64,
-    /// The way into it.
+    /// The transport to it.
     pub transport: TransportKind,
     /// How long its boot may take, where that was said.
     pub boot_limit: Option<Duration>,

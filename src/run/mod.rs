@@ -191,9 +191,9 @@ struct Asked {
     plan: Plan,
 }
 
-/// A channel, and for virtio-serial what has to be connected once QEMU is up.
-struct WayIn {
-    channel: Arc<dyn Transport>,
+/// A transport, and for virtio-serial what has to be connected once QEMU is up.
+struct OpenTransport {
+    transport: Arc<dyn Transport>,
     serial: Option<Arc<VirtioSerial>>,
 }
 
@@ -550,7 +550,7 @@ impl<'a> Run<'a> {
         Ok(probe.kind)
     }
 
-    /// The way into the guest: what was asked for, else vsock where its daemon is.
+    /// The transport to the guest: what was asked for, else vsock where its daemon is installed.
     fn transport(&self, settings: &Settings) -> TransportKind {
         settings.machine.transport.unwrap_or_else(|| {
             if cfg!(target_os = "linux") && find_program(crate::machine::VSOCK_DAEMON).is_some() {
@@ -566,9 +566,9 @@ impl<'a> Run<'a> {
     async fn attempt(&mut self, prepared: &Prepared, again: Option<&RunDir>) -> Result<Attempt> {
         let run_dir = again.unwrap_or(&prepared.run_dir);
         let Prepared { settings, plan, accel, .. } = prepared;
-        let transport = self.transport(settings);
-        let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
-        let (mut spec, limit) = self.spec(prepared, run_dir, transport, &token);
+        let kind = self.transport(settings);
+        let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").because(error))?;
+        let (mut spec, limit) = self.spec(prepared, run_dir, kind, &token);
         let memory_mib = spec.memory_mib;
         let no_router = spec.network == NetworkPolicy::Off && spec.restrict;
         if let Some(info) = &mut self.report.machine {
@@ -587,8 +587,8 @@ impl<'a> Run<'a> {
         }
         let boot_clock = Instant::now();
         self.events.send(Event::Started(Phase::Boot));
-        let WayIn { channel, serial } = self.channel(transport, run_dir.path())?;
-        let (notifications, listener) = notify::listen(Arc::clone(&channel));
+        let OpenTransport { transport, serial } = open_transport(kind, run_dir.path())?;
+        let (notifications, listener) = notify::listen(Arc::clone(&transport));
         let artifacts = self.artifacts.as_ref().map(|artifacts| artifacts.path().to_owned());
         let interrupt = self.interrupt.clone();
         let start = Machine::start(spec, &jail, &self.events, artifacts.as_deref());
@@ -600,13 +600,16 @@ impl<'a> Run<'a> {
             self.events.note(format!("the runner {opening}"));
         }
         if let Some(serial) = serial {
-            serial.connect().await.map_err(|error| Failure::host("QEMU's serial ports do not answer").why(error))?;
+            serial
+                .connect()
+                .await
+                .map_err(|error| Failure::host("QEMU's serial ports do not answer").because(error))?;
         }
-        let guest = Guest::new(channel, token);
+        let guest = Guest::new(transport, token);
         let watch = plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone()));
 
         let boot = boot::Boot {
-            notifies: transport != TransportKind::VirtioSerial,
+            notifies: kind != TransportKind::VirtioSerial,
             limit,
             may_stall: again.is_none(),
             accel: *accel,
@@ -688,29 +691,6 @@ impl<'a> Run<'a> {
         (spec, limit)
     }
 
-    /// The way into the guest.
-    fn channel(&self, transport: TransportKind, run_dir: &std::path::Path) -> Result<WayIn> {
-        let failed = |error: std::io::Error| Failure::host("the way into the guest cannot be made").why(error);
-        Ok(match transport {
-            TransportKind::VhostUser => {
-                WayIn { channel: Arc::new(VhostUser::new(run_dir).map_err(failed)?), serial: None }
-            }
-            TransportKind::VirtioSerial => {
-                let serial = Arc::new(VirtioSerial::new(run_dir));
-                WayIn { channel: serial.clone(), serial: Some(serial) }
-            }
-            #[cfg(target_os = "linux")]
-            TransportKind::Vsock => WayIn {
-                channel: Arc::new(crate::transport::Vsock::new(crate::model::GUEST_CID).map_err(failed)?),
-                serial: None,
-            },
-            #[cfg(not(target_os = "linux"))]
-            TransportKind::Vsock => {
-                return Err(Failure::host("only Linux has vsock").hint("use --transport virtio-serial"));
-            }
-        })
-    }
-
     /// `--keep`: leaves the machine up until Ctrl-C.
     async fn keep(&self, guest: &Guest, run_dir: &RunDir) {
         let socket = run_dir.file(run_file::KEPT_SHELL);
@@ -747,6 +727,25 @@ impl<'a> Run<'a> {
             self.report.checks.push(check);
         }
     }
+}
+
+/// The transport to the guest, listening.
+fn open_transport(kind: TransportKind, run_dir: &std::path::Path) -> Result<OpenTransport> {
+    let failed = |error: std::io::Error| Failure::host(format!("{} cannot be set up", kind.name())).because(error);
+    let transport: Arc<dyn Transport> = match kind {
+        TransportKind::VhostUser => Arc::new(VhostUser::new(run_dir).map_err(failed)?),
+        TransportKind::VirtioSerial => {
+            let serial = Arc::new(VirtioSerial::new(run_dir));
+            return Ok(OpenTransport { transport: serial.clone(), serial: Some(serial) });
+        }
+        #[cfg(target_os = "linux")]
+        TransportKind::Vsock => Arc::new(crate::transport::Vsock::new(crate::model::GUEST_CID).map_err(failed)?),
+        #[cfg(not(target_os = "linux"))]
+        TransportKind::Vsock => {
+            return Err(Failure::host("only Linux has vsock").hint("use --transport virtio-serial"));
+        }
+    };
+    Ok(OpenTransport { transport, serial: None })
 }
 
 /// A machine's memory in MiB: as it was asked for, or configured. NixOS's default is too little for most desktops, and is

@@ -71,7 +71,7 @@ impl Probe<'_> {
     /// Probes, keeps the evidence, judges.
     ///
     /// # Errors
-    /// This host's: the machine or the way into it broke while it was looked at.
+    /// This host's: the machine or the transport to it broke while it was probed.
     pub(super) async fn at(&self, machine: &mut Machine, guest: &Guest, come_up: ComeUp) -> Result<Probed> {
         let seen = match come_up {
             ComeUp::Up => match self.judge(machine, guest).await? {
@@ -102,7 +102,7 @@ impl Probe<'_> {
         };
         let (observations, painted, delay) = tokio::select! {
             observations = look => observations?,
-            fate = boot::gone(machine, self.accel) => return fate.map(Err),
+            end = boot::gone(machine, self.accel) => return end.map(Err),
         };
         let observations = Observations { console: machine.console().tail(CONSOLE_LINES), ..observations };
         let context = Context {
