@@ -7,47 +7,48 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Failure, Result};
 use crate::machine::rundir;
 
-/// What was done with a directory.
+/// A run directory that was removed, or would be.
 #[derive(Debug)]
-struct Cleaned {
-    /// The run directory.
+struct Removal {
     path: PathBuf,
-    /// What it took, in bytes.
+    /// Its size on disk.
     bytes: u64,
-    /// Whether it has gone.
     result: io::Result<()>,
 }
 
 /// Most entries of a directory that are counted.
 const COUNTED: u64 = 100_000;
 
-/// Removes the abandoned run directories of this user: those whose owner has gone (see [`rundir`]). Answers with what
-/// to tell the user. With `dry_run` it only tells.
+/// Removes the abandoned run directories of this user: those whose owner has ended (see [`rundir`]). Returns what
+/// the user has to know. With `dry_run` nothing is removed.
 ///
 /// # Errors
 /// Exit 5, when something could not be removed.
 pub fn clean(dry_run: bool) -> Result<String> {
-    let cleaned: Vec<_> = rundir::bases().iter().flat_map(|base| clean_in(base, dry_run)).collect();
-    let mut told = String::new();
-    for one in cleaned.iter().filter(|one| one.result.is_ok()) {
-        let done = if dry_run { "would remove" } else { "removed" };
-        let size = bytesize::ByteSize::b(one.bytes).display().iec();
-        told.push_str(&format!("{done} {} ({size})\n", one.path.display()));
+    let removals: Vec<_> = rundir::bases().iter().flat_map(|base| clean_in(base, dry_run)).collect();
+    let mut text = String::new();
+    let mut failed = None;
+    if removals.is_empty() {
+        text.push_str("nothing was left behind\n");
     }
-    if cleaned.is_empty() {
-        told.push_str("nothing was left behind\n");
-    }
-    match cleaned.iter().find_map(|one| Some((&one.path, one.result.as_ref().err()?))) {
-        None => Ok(told),
-        Some((path, error)) => {
-            Err(Failure::host(format!("{} cannot be removed", path.display())).why(format!("{error}\n{told}")))
+    for Removal { path, bytes, result } in removals {
+        match result {
+            Ok(()) => {
+                let done = if dry_run { "would remove" } else { "removed" };
+                let size = bytesize::ByteSize::b(bytes).display().iec();
+                text.push_str(&format!("{done} {} ({size})\n", path.display()));
+            }
+            Err(error) => failed = failed.or(Some((path, error))),
         }
     }
+    let Some((path, error)) = failed else { return Ok(text) };
+    let why = format!("{error}\n{text}");
+    Err(Failure::host(format!("{} cannot be removed", path.display())).because(error).why(why))
 }
 
 /// The same below one place.
-fn clean_in(base: &Path, dry_run: bool) -> Vec<Cleaned> {
-    // What is not ours alone is not touched: somebody else could have put it there.
+fn clean_in(base: &Path, dry_run: bool) -> Vec<Removal> {
+    // A directory that others may write is not touched: another user could have put things there.
     if rundir::check_base(base).is_err() {
         return Vec::new();
     }
@@ -60,7 +61,7 @@ fn clean_in(base: &Path, dry_run: bool) -> Vec<Cleaned> {
         .map(|path| {
             let (bytes, _) = rundir::usage(&path, COUNTED);
             let result = if dry_run { Ok(()) } else { rundir::remove_tree(&path) };
-            Cleaned { path, bytes, result }
+            Removal { path, bytes, result }
         })
         .collect()
 }
@@ -72,7 +73,7 @@ mod tests {
     use crate::model::run_file;
 
     #[test]
-    fn only_what_nobody_owns_is_removed() {
+    fn only_what_has_no_owner_is_removed() {
         let guard = tempfile::Builder::new().prefix("nb").tempdir_in("/tmp").unwrap();
         let base = guard.path().join("run");
         let alive = RunDir::create_in(std::slice::from_ref(&base)).unwrap();

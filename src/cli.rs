@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::agent::Agent;
 use crate::config::Memory;
 use crate::failure::{self, Failure};
-use crate::machine::window::Display;
+use crate::machine::window::DisplayKind;
 use crate::model::{AccelChoice, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
 use crate::nix::NixFlags;
 use crate::resolve::Shard;
@@ -159,7 +159,7 @@ pub struct TryArgs {
     /// What the guest reaches: nothing, or the outside through the user's own network
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
     pub network: Option<NetworkPolicy>,
-    /// The way into the guest [default: vhost-user, else virtio-serial]
+    /// The transport to the guest [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
     pub transport: Option<TransportKind>,
     /// Leave the VM up after the verdict and print how to reach it, until Ctrl-C
@@ -241,7 +241,7 @@ pub struct MatrixArgs {
     /// What the guests reach: nothing, or the outside through the user's own network
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
     pub network: Option<NetworkPolicy>,
-    /// The way into the guests [default: vhost-user, else virtio-serial]
+    /// The transport to the guests [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
     pub transport: Option<TransportKind>,
     /// Run the flake's runners without a jail. They are code from the flake, run as you
@@ -341,7 +341,7 @@ pub struct DemoArgs {
 
     /// Where the picture goes [default: a window where this host can show one, else VNC]
     #[arg(long, value_enum, value_name = "DISPLAY", help_heading = "Machine")]
-    pub display: Option<Display>,
+    pub display: Option<DisplayKind>,
     /// Keep the machine's disk in this file, and begin with it where it is there
     #[arg(long, value_name = "PATH", help_heading = "Machine")]
     pub save: Option<PathBuf>,
@@ -357,7 +357,7 @@ pub struct DemoArgs {
     /// What the guest reaches [default: user, the outside through your own network]
     #[arg(long, value_enum, value_name = "POLICY", help_heading = "Machine")]
     pub network: Option<NetworkPolicy>,
-    /// The way into the guest [default: vhost-user, else virtio-serial]
+    /// The transport to the guest [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT", help_heading = "Machine")]
     pub transport: Option<TransportKind>,
     /// Run the flake's runner without a jail. It is code from the flake, run as you

@@ -17,15 +17,10 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::failure::{self, Failure};
 use crate::model;
+use crate::model::timeouts::config as timeouts;
 use crate::model::{AccelChoice, CheckId, NetworkPolicy, TransportKind, is_script_name};
 use crate::text::nearest;
 
-/// How long a unit has to stay active before it counts as settled, unless `[checks] settle` says otherwise.
-const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
-/// How long a script may run, before scaling to the accelerator, unless it says otherwise.
-pub const DEFAULT_SCRIPT_DEADLINE: Duration = Duration::from_secs(30);
-/// How long an HTTP request may take, before scaling to the accelerator, unless it says otherwise.
-const DEFAULT_HTTP_DEADLINE: Duration = Duration::from_secs(10);
 /// Most retries that a file may ask for.
 const MOST_RETRIES: u32 = 100;
 
@@ -66,7 +61,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             machine: Machine::default(),
-            settle: DEFAULT_SETTLE,
+            settle: timeouts::SETTLE,
             boot_time: None,
             units: Vec::new(),
             ports: Vec::new(),
@@ -147,7 +142,7 @@ pub struct Machine {
     pub timeout: Option<Time>,
     /// The accelerator.
     pub accel: Option<AccelChoice>,
-    /// The way into the guest.
+    /// The transport to the guest.
     pub transport: Option<TransportKind>,
 }
 
@@ -233,14 +228,14 @@ pub struct Script {
 impl Http {
     /// How long one attempt may take, before scaling.
     pub fn deadline(&self) -> Duration {
-        self.deadline.map_or(DEFAULT_HTTP_DEADLINE, |time| time.0)
+        self.deadline.map_or(timeouts::HTTP_DEADLINE, |time| time.0)
     }
 }
 
 impl Script {
     /// How long one attempt may take, before scaling.
     pub fn deadline(&self) -> Duration {
-        self.deadline.map_or(DEFAULT_SCRIPT_DEADLINE, |time| time.0)
+        self.deadline.map_or(timeouts::SCRIPT_DEADLINE, |time| time.0)
     }
 }
 
@@ -689,7 +684,7 @@ pub fn load(explicit: Option<&Path>, flake_dir: Option<&Path>) -> failure::Resul
             return Ok(Config::default());
         }
         Err(error) => {
-            return Err(Failure::usage(format!("{} cannot be read", path.display())).why(error));
+            return Err(Failure::usage(format!("{} cannot be read", path.display())).because(error));
         }
     };
     let shown = if explicit.is_some() { path.display().to_string() } else { model::CONFIG_FILE.to_owned() };

@@ -16,9 +16,10 @@ use tokio::process::Command;
 
 use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::failure::{Failure, Result};
-use crate::machine::accel;
+use crate::machine::accel::{self, ProbeResult};
 use crate::machine::jail::{self};
-use crate::model::{Exit, JailKind};
+use crate::model::timeouts::doctor::{BUILD_LIMIT, COMMAND_LIMIT};
+use crate::model::{Accel, Exit, JailKind};
 use crate::report::text::{Paint, Style, wrap};
 use crate::report::{artifacts, json, output};
 use crate::text::{command_line, escape, escape_line, seconds, without_sequences};
@@ -33,10 +34,6 @@ const SCANT_DISK: u64 = 4 << 30;
 const LITTLE_MEMORY: u64 = 384 << 20;
 /// Below this a guest of the NixOS default, 1 GiB, does not fit with QEMU around it.
 const SCANT_MEMORY: u64 = 1536 << 20;
-/// How long a question may take.
-const ASK_LIMIT: Duration = Duration::from_secs(20);
-/// How long the trivial build may take: a busy daemon has other builds first.
-const BUILD_LIMIT: Duration = Duration::from_secs(120);
 /// Most that is read of a command's output, in bytes.
 const OUTPUT_LIMIT: u64 = 256 << 10;
 /// Nothing is fetched or read from the flake registry; features are passed as `nixbox try` passes them.
@@ -127,28 +124,13 @@ impl Ran {
     }
 }
 
-/// What other rooms proved by doing it; the doctor only tells it.
+/// What the machine's room found by trying it.
 #[derive(Debug, Clone, Default)]
-pub struct Proofs {
-    /// Each accelerator that this platform may have, except emulation, which works everywhere.
-    pub accelerators: Vec<Proof>,
+pub struct HostProbes {
+    /// Each accelerator that this system may have, except emulation, which works everywhere.
+    pub accelerators: Vec<(Accel, ProbeResult)>,
     /// Each kind of jail, the best first.
-    pub jails: Vec<Proof>,
-}
-
-/// One proof.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Proof {
-    /// `kvm`, `namespaces`, …
-    pub name: String,
-    /// Whether it works.
-    pub usable: bool,
-    /// Why not; or what is left unproven, or why not a better one.
-    pub reason: Option<String>,
-    /// What to do when it does not work.
-    pub fix: Option<String>,
-    /// How long the proof took, in milliseconds.
-    pub millis: Option<f64>,
+    pub jails: Vec<(JailKind, ProbeResult)>,
 }
 
 /// Everything that was seen, before judging.
@@ -176,8 +158,8 @@ pub struct Seen {
     pub memory: Option<u64>,
     /// Whether stderr is a terminal and its columns.
     pub terminal: Option<usize>,
-    /// What others proved.
-    pub proofs: Proofs,
+    /// What the machine's room found.
+    pub probes: HostProbes,
 }
 
 /// Looks at this host and prints what was found.
@@ -185,7 +167,7 @@ pub struct Seen {
 /// # Errors
 /// This host's (exit 5), when stdout cannot be written to.
 pub async fn run(arguments: &DoctorArgs) -> Result<u8> {
-    let seen = look(prove().await).await;
+    let seen = look(probe_host().await).await;
     let mut diagnosis = diagnose(&seen, &host().await);
     if arguments.prove {
         diagnosis.transcript = transcript(seen);
@@ -195,41 +177,31 @@ pub async fn run(arguments: &DoctorArgs) -> Result<u8> {
         DoctorFormat::Json => json::pretty(&diagnosis),
         DoctorFormat::Human => render(&diagnosis, Style::of_stdout()),
     };
-    output::to_stdout(&text).map_err(|error| Failure::host("stdout cannot be written to").why(error))?;
+    output::to_stdout(&text).map_err(|error| Failure::host("stdout cannot be written to").because(error))?;
     Ok(diagnosis.exit)
 }
 
-/// Proves what this host gives a machine. One after the other: they are timed.
-async fn prove() -> Proofs {
+/// Probes what this host gives a machine. One after the other: they are timed.
+async fn probe_host() -> HostProbes {
     let launcher = jail::launcher();
-    let accelerator = if cfg!(target_os = "macos") {
-        ("hvf", accel::prove_hvf().await)
-    } else {
-        ("kvm", accel::prove_kvm(&launcher).await)
-    };
-    let (name, proof) = accelerator;
-    let accelerators = vec![Proof {
-        name: name.to_owned(),
-        usable: proof.usable,
-        reason: proof.reason,
-        fix: proof.hint,
-        millis: proof.millis,
-    }];
+    let mut accelerators = Vec::new();
+    if let Some(native) = Accel::native() {
+        accelerators.push((native, accel::probe(native, &launcher).await));
+    }
     let began = Instant::now();
     let probe = jail::probe(&launcher).await;
-    let jails = vec![Proof {
-        name: probe.kind.name().to_owned(),
+    let result = ProbeResult {
         usable: probe.kind != JailKind::None,
         reason: probe.reason,
-        fix: (probe.kind == JailKind::None)
+        hint: (probe.kind == JailKind::None)
             .then(|| "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1), or a kernel with Landlock".to_owned()),
         millis: Some(began.elapsed().as_secs_f64() * 1000.0),
-    }];
-    Proofs { accelerators, jails }
+    };
+    HostProbes { accelerators, jails: vec![(probe.kind, result)] }
 }
 
 /// Asks this host.
-async fn look(proofs: Proofs) -> Seen {
+async fn look(probes: HostProbes) -> Seen {
     // A derivation that no store holds yet; its output is a few bytes and goes with the next garbage collection.
     let nonce = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     // A builder that execs its last command was seen to be killed; `exit 0` ends it in the shell.
@@ -241,13 +213,13 @@ async fn look(proofs: Proofs) -> Seen {
     let [nix, extra, features] = NIX;
     let qemu = format!("qemu-system-{}", std::env::consts::ARCH);
     let (nix_version, evaluates, without, builds, settings, qemu, vsock_daemon) = tokio::join!(
-        ask([nix, "--version"], ASK_LIMIT),
-        ask([nix, extra, features, "eval", "--expr", "1 + 1"], ASK_LIMIT),
-        ask([nix, "eval", "--expr", "1 + 1"], ASK_LIMIT),
+        ask([nix, "--version"], COMMAND_LIMIT),
+        ask([nix, extra, features, "eval", "--expr", "1 + 1"], COMMAND_LIMIT),
+        ask([nix, "eval", "--expr", "1 + 1"], COMMAND_LIMIT),
         ask([nix, extra, features, "build", "--impure", "--no-link", "--json", "--expr", &trivial], BUILD_LIMIT),
         settings(),
-        ask([&qemu, "--version"], ASK_LIMIT),
-        ask(["vhost-device-vsock", "--version"], ASK_LIMIT),
+        ask([&qemu, "--version"], COMMAND_LIMIT),
+        ask(["vhost-device-vsock", "--version"], COMMAND_LIMIT),
     );
     Seen {
         nix: nix_version,
@@ -264,23 +236,23 @@ async fn look(proofs: Proofs) -> Seen {
             .err()
             .map(|error| error.to_string()),
         disks: disks(),
-        memory: memory().await,
+        memory: crate::host::memory().await,
         terminal: {
             let terminal = console::Term::stderr();
             terminal.is_term().then(|| terminal.size().1.into())
         },
-        proofs,
+        probes,
     }
 }
 
 /// nix's `sandbox` setting: alone where nix can say it alone, else among all as JSON (before `config show`).
 async fn settings() -> Ran {
     let [nix, extra, features] = NIX;
-    let new = ask([nix, extra, features, "config", "show", "sandbox"], ASK_LIMIT).await;
+    let new = ask([nix, extra, features, "config", "show", "sandbox"], COMMAND_LIMIT).await;
     if new.succeeded() || new.absent {
         return new;
     }
-    ask([nix, extra, features, "show-config", "--json"], ASK_LIMIT).await
+    ask([nix, extra, features, "show-config", "--json"], COMMAND_LIMIT).await
 }
 
 /// Runs a command to its end, or to the limit.
@@ -357,30 +329,9 @@ fn disks() -> Vec<(PathBuf, u64)> {
     disks
 }
 
-/// Bytes of memory that a guest may take: what is available, at most what this control group may still have.
-pub(crate) async fn memory() -> Option<u64> {
-    if cfg!(target_os = "linux") {
-        let read = |path: &str| std::fs::read_to_string(path).ok();
-        let available = available_memory(&read("/proc/meminfo")?)?;
-        // cgroup v2, as it appears in a container; on a plain host the root group has no such files.
-        let limit = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse::<u64>().ok());
-        let used = read("/sys/fs/cgroup/memory.current").and_then(|text| text.trim().parse::<u64>().ok());
-        let left = limit.zip(used).map(|(limit, used)| limit.saturating_sub(used));
-        return Some(left.map_or(available, |left| left.min(available)));
-    }
-    // What the machine has; macOS makes room by itself.
-    ask(["sysctl", "-n", "hw.memsize"], ASK_LIMIT).await.stdout.trim().parse().ok()
-}
-
-/// `MemAvailable` of proc_meminfo(5), in bytes.
-fn available_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
-}
-
 /// Operating system, kernel, processor.
 async fn host() -> String {
-    let kernel = ask(["uname", "-srm"], ASK_LIMIT).await.stdout;
+    let kernel = ask(["uname", "-srm"], COMMAND_LIMIT).await.stdout;
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let system = release
         .lines()
@@ -419,23 +370,23 @@ pub fn judge(seen: &Seen) -> Vec<Finding> {
         Some(version) if seen.qemu.succeeded() => ok("qemu", format!("{version} (a NixOS VM brings its own)")),
         _ => ok("qemu", "not on PATH, and not needed: a NixOS VM brings its own"),
     });
-    for proof in &seen.proofs.accelerators {
-        add(proven("accelerator", proof));
+    for (accel, probe) in &seen.probes.accelerators {
+        add(probed("accelerator", accel.name(), probe));
     }
-    let fast = seen.proofs.accelerators.iter().any(|proof| proof.usable);
+    let fast = seen.probes.accelerators.iter().any(|(_, probe)| probe.usable);
     let slow = "emulation, works everywhere";
     add(ok(
         "accelerator.tcg",
         if fast { slow.to_owned() } else { format!("{slow}; a boot takes about ten times as long") },
     ));
     // The first that works is taken; a worse one that does not work is nobody's concern then.
-    for proof in &seen.proofs.jails {
-        add(proven("jail", proof));
-        if proof.usable {
+    for (kind, probe) in &seen.probes.jails {
+        add(probed("jail", kind.name(), probe));
+        if probe.usable {
             break;
         }
     }
-    if !seen.proofs.jails.is_empty() && !seen.proofs.jails.iter().any(|proof| proof.usable) {
+    if !seen.probes.jails.is_empty() && !seen.probes.jails.iter().any(|(_, probe)| probe.usable) {
         add(warn(
             "jail",
             "none works: what a flake brings runs on this host as you do",
@@ -562,16 +513,16 @@ fn judge_build(builds: &Ran) -> Finding {
     bad("nix.build", complaint, fix)
 }
 
-fn proven(kind: &str, proof: &Proof) -> Finding {
-    let id = format!("{kind}.{}", proof.name);
-    let reason = proof.reason.as_deref().map(escape_line);
-    let finding = if proof.usable {
+fn probed(kind: &str, name: &str, probe: &ProbeResult) -> Finding {
+    let id = format!("{kind}.{name}");
+    let reason = probe.reason.as_deref().map(escape_line);
+    let finding = if probe.usable {
         ok(&id, reason.map_or_else(|| "works".to_owned(), |reason| format!("works ({reason})")))
     } else {
-        let fix = proof.fix.clone().unwrap_or_else(|| "use a host that has it; try works without".to_owned());
+        let fix = probe.hint.clone().unwrap_or_else(|| "use a host that has it; try works without".to_owned());
         warn(&id, reason.unwrap_or_else(|| "does not work".to_owned()), fix)
     };
-    Finding { millis: proof.millis, ..finding }
+    Finding { millis: probe.millis, ..finding }
 }
 
 fn ok(id: &str, seen: impl Into<String>) -> Finding {
@@ -799,21 +750,20 @@ mod tests {
             disks: vec![("/tmp".into(), 90 << 30)],
             memory: Some(8 << 30),
             terminal: Some(80),
-            proofs: Proofs {
-                accelerators: vec![Proof {
-                    name: "kvm".to_owned(),
-                    usable: false,
-                    reason: Some("1,000,000 iterations did not end within 100 ms".to_owned()),
-                    fix: Some("use a host with hardware virtualisation".to_owned()),
-                    millis: Some(100.2),
-                }],
-                jails: vec![Proof {
-                    name: "namespaces".to_owned(),
-                    usable: true,
-                    reason: None,
-                    fix: None,
-                    millis: Some(3.0),
-                }],
+            probes: HostProbes {
+                accelerators: vec![(
+                    Accel::Kvm,
+                    ProbeResult {
+                        usable: false,
+                        reason: Some("1,000,000 iterations did not end within 100 ms".to_owned()),
+                        hint: Some("use a host with hardware virtualisation".to_owned()),
+                        millis: Some(100.2),
+                    },
+                )],
+                jails: vec![(
+                    JailKind::Namespaces,
+                    ProbeResult { usable: true, millis: Some(3.0), ..ProbeResult::default() },
+                )],
             },
         }
     }
@@ -882,7 +832,10 @@ nixbox try can work here
             builds: broke("error: boom"),
             settings: broke(""),
             vsock_daemon: absent("vhost-device-vsock"),
-            proofs: Proofs { accelerators: vec![Proof::default()], jails: vec![Proof::default()] },
+            probes: HostProbes {
+                accelerators: vec![(Accel::Kvm, ProbeResult::default())],
+                jails: vec![(JailKind::Landlock, ProbeResult::default())],
+            },
             disks: vec![("/a".into(), 1), ("/b".into(), 1 << 30)],
             memory: Some(1),
             ..good()
@@ -930,7 +883,6 @@ nixbox try can work here
         ] {
             assert_eq!(sandbox(json).as_deref(), expected, "{json}");
         }
-        assert_eq!(available_memory("MemTotal: 9 kB\nMemAvailable:    2048 kB\n"), Some(2 << 20));
     }
 
     #[test]
@@ -977,12 +929,12 @@ nixbox try can work here
 
     #[tokio::test]
     async fn commands_are_bounded_in_time_and_output() {
-        let ran = ask(["sh", "-c", "yes | head -c 1000000; echo 'oh no' >&2; exit 3"], ASK_LIMIT).await;
+        let ran = ask(["sh", "-c", "yes | head -c 1000000; echo 'oh no' >&2; exit 3"], COMMAND_LIMIT).await;
         assert_eq!((ran.exit, ran.stdout.len() as u64), (Some(3), OUTPUT_LIMIT));
         assert_eq!(ran.complaint(), "oh no");
         let ran = ask(["sleep", "60"], Duration::from_millis(50)).await;
         assert_eq!(ran.error.as_deref(), Some("no answer within 50 ms"));
-        let ran = ask(["nixbox-no-such-program"], ASK_LIMIT).await;
+        let ran = ask(["nixbox-no-such-program"], COMMAND_LIMIT).await;
         assert!(ran.absent && ran.complaint().contains("is not on PATH"));
     }
 }

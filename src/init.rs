@@ -129,7 +129,7 @@ fn named(name: &str) -> Result<&'static Template> {
 fn chosen(ask: Ask<'_>) -> Result<&'static Template> {
     let mut question = format!("{}\nwhich one? ", table());
     loop {
-        let answer = ask(&question).map_err(|error| Failure::host("the answer cannot be read").why(error))?;
+        let answer = ask(&question).map_err(|error| Failure::host("the answer cannot be read").because(error))?;
         // The end of the input: there will be no other answer.
         if answer.is_empty() {
             return Err(Failure::usage("no template is chosen").hint("name one: nixbox init gnome"));
@@ -153,7 +153,9 @@ fn table() -> String {
 /// Makes the directory where it is missing, but none above it: a slip there would go unnoticed. Says whether it did.
 fn directory(dir: &Path) -> Result<bool> {
     let failed = |error: io::Error| {
-        Failure::host(format!("{} cannot be made", dir.display())).why(error).hint("name another directory by --dir")
+        Failure::host(format!("{} cannot be made", dir.display()))
+            .because(error)
+            .hint("name another directory by --dir")
     };
     match fs::metadata(dir) {
         Ok(there) if there.is_dir() => Ok(false),
@@ -181,7 +183,7 @@ fn write_all(template: &Template, dir: &Path) -> Result<()> {
     }
     let failed = |error: io::Error| {
         Failure::host(format!("cannot write into {}", dir.display()))
-            .why(error)
+            .because(error)
             .hint(format!("name another directory: nixbox init {} --dir DIR", template.name))
     };
     let mut beside = Vec::new();

@@ -1,4 +1,6 @@
 //! Ctrl-C and its relatives, as something to wait for: the first asks for an orderly stop, the second for a hard one.
+//!
+//! What may take long and can simply be dropped is wrapped in [`Interrupt::guard`].
 
 use std::future::pending;
 use std::io;
@@ -6,7 +8,9 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Told of interruptions. Cheap to clone; whoever must stop waits on it.
+use crate::failure::{Failure, Result};
+
+/// The receiving end of interruptions. Cheap to clone; whatever must stop waits on it.
 #[derive(Debug, Clone)]
 pub struct Interrupt(watch::Receiver<u8>);
 
@@ -22,7 +26,7 @@ impl Trigger {
 }
 
 impl Interrupt {
-    /// A pair, for whoever decides on interruptions by other means than signals.
+    /// A pair, for interruptions that are no signals.
     pub fn channel() -> (Trigger, Self) {
         let (sender, receiver) = watch::channel(0);
         (Trigger(sender), Self(receiver))
@@ -38,8 +42,8 @@ impl Interrupt {
         let mut kinds = [
             signal(SignalKind::interrupt())?,
             signal(SignalKind::terminate())?,
-            // A terminal that was closed. Under nohup(1) it is ignored by the parent's wish, which setting a handler
-            // would undo; that is harmless, as nobody sends it then.
+            // A terminal that was closed. Under nohup(1) the parent has it ignored, which setting a handler undoes; that is
+            // harmless, as there is no terminal to send it then.
             signal(SignalKind::hangup())?,
         ];
         tokio::spawn(async move {
@@ -69,10 +73,22 @@ impl Interrupt {
         self.times(2).await;
     }
 
+    /// What `work` comes to, or at the first interruption the failure that says so: then `work` is dropped, which ends what
+    /// it has started.
+    ///
+    /// # Errors
+    /// Those of `work`; exit 130 when interrupted.
+    pub async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.orderly() => Err(Failure::interrupted()),
+        }
+    }
+
     async fn times(&self, wanted: u8) {
         let mut receiver = self.0.clone();
         if receiver.wait_for(|times| *times >= wanted).await.is_err() {
-            // Nobody is left who could interrupt.
+            // The trigger is gone: there will be no interruption.
             pending::<()>().await;
         }
     }
@@ -97,7 +113,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_nobody_to_interrupt_it_never_ends() {
+    async fn guarded_work_ends_with_the_interruption() {
+        let (trigger, interrupt) = Interrupt::channel();
+        assert_eq!(interrupt.guard(async { Ok(1) }).await, Ok(1));
+        let endless = interrupt.guard(pending::<Result<()>>());
+        trigger.pull();
+        assert_eq!(endless.await, Err(Failure::interrupted()));
+    }
+
+    #[tokio::test]
+    async fn without_a_trigger_it_never_ends() {
         let (trigger, interrupt) = Interrupt::channel();
         drop(trigger);
         assert!(interrupt.orderly().now_or_never().is_none());

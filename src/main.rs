@@ -5,7 +5,6 @@ use std::future::pending;
 use std::io::{self, IsTerminal};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use nixbox::cli::{self, Cli, Command, EXAMPLES, HookAction, HookArgs, MatrixArgs, SchemaOf, TryArgs};
@@ -13,6 +12,7 @@ use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
 use nixbox::model::Exit;
+use nixbox::model::timeouts::HARD_STOP_LIMIT;
 use nixbox::report::display::{Display, Mode};
 use nixbox::report::{json, output};
 use nixbox::run::Outcome;
@@ -84,13 +84,13 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         }
         Command::Man => {
             let page = nixbox::manual::page(Cli::command(), EXAMPLES);
-            print(&page.map_err(|error| Failure::host("the manual page could not be made").why(error))?)
+            print(&page.map_err(|error| Failure::host("the manual page could not be made").because(error))?)
         }
     }
 }
 
 fn print(text: &str) -> Result<u8, Failure> {
-    output::to_stdout(text).map_err(|error| Failure::host("stdout cannot be written to").why(error))?;
+    output::to_stdout(text).map_err(|error| Failure::host("stdout cannot be written to").because(error))?;
     Ok(Exit::Pass.code())
 }
 
@@ -105,7 +105,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .thread_stack_size(STACK)
         .enable_all()
         .build()
-        .map_err(|error| Failure::host("no threads to run on").why(error))
+        .map_err(|error| Failure::host("no threads to run on").because(error))
 }
 
 /// A run from the first event to the report: display, signals, artifacts, report, exit code.
@@ -121,7 +121,7 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
             }
         };
         let interrupt = Interrupt::on_signals(agent_gone)
-            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
         let (events, receiver) = Events::channel();
         let display = Display::start(receiver, Mode::of_stderr(arguments.quiet));
         let outcome = tokio::select! {
@@ -153,9 +153,6 @@ fn delivered(delivered: Result<(), Failure>, exit: u8) -> Result<u8, Failure> {
     }
 }
 
-/// How long many runs may take to end once they are told to end hard; what is left then ends with this process.
-const HARD_LIMIT: Duration = Duration::from_secs(4);
-
 /// Many runs, from the first event to the report.
 fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
     let format = arguments.report_format()?;
@@ -163,11 +160,11 @@ fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
     let runtime = runtime()?;
     let code = runtime.block_on(async {
         let interrupt = Interrupt::on_signals(pending())
-            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
         let mode = Mode::of_stderr(arguments.quiet);
         let late = async {
             interrupt.hard().await;
-            tokio::time::sleep(HARD_LIMIT).await;
+            tokio::time::sleep(HARD_STOP_LIMIT).await;
         };
         let matrix = tokio::select! {
             matrix = nixbox::fleet::run(arguments, mode, interrupt.clone()) => matrix,
@@ -185,7 +182,7 @@ fn answer(arguments: &HookArgs) -> Result<u8, Failure> {
     let runtime = runtime()?;
     let spoken = runtime.block_on(async {
         let interrupt = Interrupt::on_signals(pending())
-            .map_err(|error| Failure::host("signals cannot be listened to").why(error))?;
+            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
         Ok(nixbox::agent::hook::run(arguments, &interrupt).await)
     });
     runtime.shutdown_background();

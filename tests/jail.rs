@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nixbox::machine::jail::{self, Jailed, Order, Show, Status};
+use nixbox::machine::jail::{self, BindMount, JailEvent, LaunchRequest, Supervisor};
 use nixbox::model::JailKind;
 use tokio::io::AsyncReadExt as _;
 
@@ -45,18 +45,18 @@ impl Place {
     }
 
     /// A script in a jail with this store.
-    fn order(&self, kind: JailKind, script: &Path, arguments: &[&str]) -> Order {
-        Order {
+    fn request(&self, kind: JailKind, script: &Path, arguments: &[&str]) -> LaunchRequest {
+        LaunchRequest {
             program: Some(script.to_owned()),
             arguments: arguments.iter().map(Into::into).collect(),
             environment: vec![("PATH".into(), "/usr/bin:/bin:/usr/sbin:/sbin".into())],
             run_dir: Some(self.path("run")),
-            show: vec![
-                Show { source: script.canonicalize().unwrap(), target: script.to_owned() },
-                Show { source: self.path("store"), target: "/nix/store".into() },
+            mounts: vec![
+                BindMount { source: script.canonicalize().unwrap(), target: script.to_owned() },
+                BindMount { source: self.path("store"), target: "/nix/store".into() },
             ],
             file_limit: 8 << 20,
-            ..Order::proof(kind)
+            ..LaunchRequest::empty(kind)
         }
     }
 
@@ -89,24 +89,24 @@ fn processes_with(needle: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Runs an order to its end: what it printed, and how it ended.
-async fn run(order: &Order) -> (String, Option<Status>) {
-    let mut jailed = Jailed::spawn(&launcher(), order).await.unwrap();
-    let mut output = jailed.take_output().unwrap();
+/// Runs a request to its end: what it printed, and how it ended.
+async fn run(request: &LaunchRequest) -> (String, Option<JailEvent>) {
+    let mut supervisor = Supervisor::spawn(&launcher(), request).await.unwrap();
+    let mut output = supervisor.take_output().unwrap();
     let mut text = Vec::new();
-    let mut fate = None;
-    let told = async {
-        while let Some(status) = jailed.status().await {
-            if status != Status::Started {
-                fate = Some(status);
+    let mut ended = None;
+    let until_ended = async {
+        while let Some(event) = supervisor.next_event().await {
+            if event != JailEvent::Started {
+                ended = Some(event);
                 break;
             }
         }
     };
-    tokio::time::timeout(LIMIT, told).await.expect("it does not end");
-    jailed.end(Duration::from_secs(3)).await;
+    tokio::time::timeout(LIMIT, until_ended).await.expect("it does not end");
+    supervisor.end(Duration::from_secs(3)).await;
     tokio::time::timeout(LIMIT, output.read_to_end(&mut text)).await.expect("its output does not end").unwrap();
-    (String::from_utf8_lossy(&text).into_owned(), fate)
+    (String::from_utf8_lossy(&text).into_owned(), ended)
 }
 
 /// Something outside of every jail that must live on.
@@ -139,10 +139,10 @@ async fn hostile(kind: JailKind, but_for: &[&str]) {
         .or_else(|_| std::fs::copy(std::env::var_os("NIXBOX_TEST_FAKE").unwrap(), &fake))
         .unwrap();
 
-    let order = place.order(kind, &fake, &[secret.to_str().unwrap(), &port, &pid, &place.mark]);
-    let (said, fate) = run(&order).await;
+    let request = place.request(kind, &fake, &[secret.to_str().unwrap(), &port, &pid, &place.mark]);
+    let (said, ended) = run(&request).await;
     eprintln!("{said}");
-    assert_eq!(fate, Some(Status::Exited { code: Some(0), signal: None }), "{said}");
+    assert_eq!(ended, Some(JailEvent::Exited { code: Some(0), signal: None }), "{said}");
     let gained: BTreeSet<&str> = said.lines().filter_map(|line| line.strip_prefix("GAINED ")).collect();
     let expected: BTreeSet<&str> = ["own-directory"].iter().chain(but_for).copied().collect();
     assert_eq!(gained, expected, "{said}");
@@ -172,9 +172,9 @@ async fn the_hostile_runner_gains_nothing_in_namespaces() {
 
 #[tokio::test]
 async fn the_hostile_runner_gains_nothing_under_landlock() {
-    let mut proof = Jailed::spawn(&launcher(), &Order::proof(JailKind::Landlock)).await.unwrap();
-    if let Some(Status::Failed { step, error }) = proof.status().await {
-        eprintln!("skipped: {step}: {error}");
+    let mut supervisor = Supervisor::spawn(&launcher(), &LaunchRequest::empty(JailKind::Landlock)).await.unwrap();
+    if let Some(JailEvent::Failed(error)) = supervisor.next_event().await {
+        eprintln!("skipped: {error}");
         return;
     }
     hostile(JailKind::Landlock, &["see-outside"]).await;
@@ -216,44 +216,49 @@ fn a_plain_user_has_the_same_jail() {
 }
 
 #[tokio::test]
-async fn how_a_program_ends_is_told() {
+async fn how_a_program_ends_is_reported() {
     for kind in [JailKind::Namespaces, JailKind::Landlock, JailKind::None] {
         let place = Place::new();
         let exits = place.script("echo said; exit 3");
-        let (said, fate) = run(&place.order(kind, &exits, &[])).await;
-        assert_eq!((said.as_str(), fate), ("said\n", Some(Status::Exited { code: Some(3), signal: None })), "{kind:?}");
+        let (said, ended) = run(&place.request(kind, &exits, &[])).await;
+        assert_eq!(
+            (said.as_str(), ended),
+            ("said\n", Some(JailEvent::Exited { code: Some(3), signal: None })),
+            "{kind:?}"
+        );
         let dies = place.script("kill -SEGV $$");
-        let (_, fate) = run(&place.order(kind, &dies, &[])).await;
-        assert_eq!(fate, Some(Status::Exited { code: None, signal: Some(11) }), "{kind:?}");
+        let (_, ended) = run(&place.request(kind, &dies, &[])).await;
+        assert_eq!(ended, Some(JailEvent::Exited { code: None, signal: Some(11) }), "{kind:?}");
     }
 }
 
 #[tokio::test]
-async fn a_program_that_cannot_start_is_told_by_step() {
+async fn a_program_that_cannot_start_is_reported_by_step() {
     for kind in [JailKind::Namespaces, JailKind::Landlock, JailKind::None] {
         let place = Place::new();
         let script = place.script("");
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let (_, fate) = run(&place.order(kind, &script, &[])).await;
-        let Some(Status::Failed { step, error }) = fate else { panic!("{kind:?} {fate:?}") };
-        assert!(step.starts_with("start ") && error.contains("EACCES"), "{step}: {error}");
+        let (_, ended) = run(&place.request(kind, &script, &[])).await;
+        let Some(JailEvent::Failed(error)) = ended else { panic!("{kind:?} {ended:?}") };
+        assert!(error.step.starts_with("start ") && error.error.contains("EACCES"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn letting_go_kills_what_ignores_every_signal() {
+async fn closing_the_lifeline_kills_what_ignores_every_signal() {
     for kind in [JailKind::Namespaces, JailKind::Landlock, JailKind::None] {
         let place = Place::new();
         let script =
             place.script("trap '' TERM INT HUP QUIT\n(setsid sleep $1 &)\necho up\nwhile :; do sleep $1; done");
-        let mut jailed = Jailed::spawn(&launcher(), &place.order(kind, &script, &[&place.mark])).await.unwrap();
-        let mut output = jailed.take_output().unwrap();
+        let mut supervisor =
+            Supervisor::spawn(&launcher(), &place.request(kind, &script, &[&place.mark])).await.unwrap();
+        let mut output = supervisor.take_output().unwrap();
         output.read_u8().await.unwrap();
         while place.survivors().len() < 3 {
             tokio::task::yield_now().await;
         }
         let begun = Instant::now();
-        jailed.end(Duration::from_secs(3)).await;
+        supervisor.end(Duration::from_secs(3)).await;
         eprintln!("{kind:?}: gone after {:?}", begun.elapsed());
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         assert_eq!(place.survivors(), [0; 0], "{kind:?}");
@@ -264,10 +269,10 @@ async fn letting_go_kills_what_ignores_every_signal() {
 #[tokio::test]
 #[ignore = "it is started by sigkill_leaves_nothing"]
 async fn as_nixbox() {
-    let Some(order) = std::env::var_os("NIXBOX_TEST_ORDER") else { return };
-    let order: Order = serde_json::from_slice(&std::fs::read(order).unwrap()).unwrap();
-    let mut jailed = Jailed::spawn(&launcher(), &order).await.unwrap();
-    while jailed.status().await.is_some() {}
+    let Some(request) = std::env::var_os("NIXBOX_TEST_REQUEST") else { return };
+    let request: LaunchRequest = serde_json::from_slice(&std::fs::read(request).unwrap()).unwrap();
+    let mut supervisor = Supervisor::spawn(&launcher(), &request).await.unwrap();
+    while supervisor.next_event().await.is_some() {}
 }
 
 #[test]
@@ -275,11 +280,11 @@ fn sigkill_leaves_nothing() {
     for kind in [JailKind::Namespaces, JailKind::Landlock, JailKind::None] {
         let place = Place::new();
         let script = place.script("trap '' TERM INT HUP\n(setsid sleep $1 &)\nsetsid sleep $1 &\nexec sleep $1");
-        let order = place.path("order.json");
-        std::fs::write(&order, serde_json::to_vec(&place.order(kind, &script, &[&place.mark])).unwrap()).unwrap();
+        let request = place.path("request.json");
+        std::fs::write(&request, serde_json::to_vec(&place.request(kind, &script, &[&place.mark])).unwrap()).unwrap();
         let mut nixbox = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "as_nixbox", "--ignored"])
-            .env("NIXBOX_TEST_ORDER", &order)
+            .env("NIXBOX_TEST_REQUEST", &request)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -308,11 +313,12 @@ fn sigkill_at_any_moment_leaves_nothing() {
         for moment in 0..25 {
             let place = Place::new();
             let script = place.script("(setsid sleep $1 &)\nexec sleep $1");
-            let order = place.path("order.json");
-            std::fs::write(&order, serde_json::to_vec(&place.order(kind, &script, &[&place.mark])).unwrap()).unwrap();
+            let request = place.path("request.json");
+            std::fs::write(&request, serde_json::to_vec(&place.request(kind, &script, &[&place.mark])).unwrap())
+                .unwrap();
             let mut nixbox = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "as_nixbox", "--ignored"])
-                .env("NIXBOX_TEST_ORDER", &order)
+                .env("NIXBOX_TEST_REQUEST", &request)
                 .stdout(Stdio::null())
                 .spawn()
                 .unwrap();
@@ -337,12 +343,15 @@ fn sigkill_at_any_moment_leaves_nothing() {
 fn sigkill_of_the_supervisor_leaves_nothing_either() {
     let place = Place::new();
     let script = place.script("(setsid sleep $1 &)\nexec sleep $1");
-    let order = place.path("order.json");
-    std::fs::write(&order, serde_json::to_vec(&place.order(JailKind::Namespaces, &script, &[&place.mark])).unwrap())
-        .unwrap();
+    let request = place.path("request.json");
+    std::fs::write(
+        &request,
+        serde_json::to_vec(&place.request(JailKind::Namespaces, &script, &[&place.mark])).unwrap(),
+    )
+    .unwrap();
     let mut nixbox = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "as_nixbox", "--ignored"])
-        .env("NIXBOX_TEST_ORDER", &order)
+        .env("NIXBOX_TEST_REQUEST", &request)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nixbox::event::Events;
-use nixbox::machine::accel::prove_kvm;
+use nixbox::machine::accel;
 use nixbox::machine::{JailOptions, Machine, MachineEvent, RunDir, Spec, find_program};
 use nixbox::model::{Accel, JailKind, TransportKind};
 
@@ -170,7 +170,7 @@ async fn a_machine_that_is_dropped_is_gone() {
 }
 
 #[tokio::test]
-async fn arguments_that_qemu_refuses_are_told_in_its_words() {
+async fn arguments_that_qemu_refuses_are_reported_in_its_words() {
     let Some(bench) = Bench::new() else { return };
     let spec = Spec { extra: vec!["-device".into(), "no-such-device".into()], ..bench.spec() };
     let failure = bench.start(spec).await.unwrap_err();
@@ -217,7 +217,7 @@ async fn a_qemu_that_hangs_is_killed() {
 }
 
 #[tokio::test]
-async fn a_runner_that_ends_at_once_is_told_with_its_words() {
+async fn a_runner_that_ends_at_once_is_reported_with_its_output() {
     let Some(bench) = Bench::new() else { return };
     std::fs::write(&bench.runner, "#!/bin/sh\necho no such luck >&2\nexit 7\n").unwrap();
     let failure = bench.start(bench.spec()).await.unwrap_err();
@@ -227,17 +227,17 @@ async fn a_runner_that_ends_at_once_is_told_with_its_words() {
 
 /// On one host it works, on the next it does not: either way the answer comes at once and explains itself.
 #[tokio::test]
-async fn kvm_is_proven_or_refused() {
+async fn kvm_works_or_is_refused() {
     let begun = Instant::now();
-    let proof = prove_kvm(&launcher()).await;
-    eprintln!("{:?} {proof:?}", begun.elapsed());
+    let probe = accel::probe(Accel::Kvm, &launcher()).await;
+    eprintln!("{:?} {probe:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    match proof.millis {
-        Some(millis) => assert!(proof.usable && millis < 100.0, "{proof:?}"),
-        None => assert!(proof.reason.is_some(), "{proof:?}"),
+    match probe.millis {
+        Some(millis) => assert!(probe.usable && millis < 100.0, "{probe:?}"),
+        None => assert!(probe.reason.is_some(), "{probe:?}"),
     }
     if !Path::new("/dev/kvm").exists() {
-        assert!(!proof.usable);
+        assert!(!probe.usable);
     }
 }
 

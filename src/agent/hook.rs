@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,13 +16,14 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::message::{LIMIT, told};
-use super::{Agent, Asked, EDIT_LIMIT, Finding, MARGIN, Moment, Spoken, TURN_END_LIMIT, contract, parent_watch};
+use super::{Agent, Asked, Finding, Moment, Spoken, contract, parent_watch};
 use crate::cache::{digest, is_read};
 use crate::cli::{HookArgs, TryArgs};
 use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
+use crate::model::timeouts::agent::{EDIT_LIMIT, MARGIN, TERM_GRACE, TURN_END_LIMIT};
 use crate::model::{CONFIG_FILE, CheckId, CheckResult, Exit, Report, Stage, Status, Verdict};
 use crate::nix::Nix;
 use crate::nonce::nonce;
@@ -35,8 +35,6 @@ use crate::text::{bounded, escape_line};
 const PAYLOAD_LIMIT: u64 = 64 << 20;
 /// The largest report that is read from a run, in bytes.
 const REPORT_LIMIT: u64 = 32 << 20;
-/// How long a run may take to end when it is told to.
-const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers one call of a hook. Whatever goes wrong is in the answer, which then does not block.
 pub async fn run(arguments: &HookArgs, interrupt: &Interrupt) -> Spoken {
@@ -326,15 +324,14 @@ async fn whole_verdict(arguments: &HookArgs, run: &Tried, deadline: Instant, int
         return Err(Failure::host("the run has no output"));
     };
     let heard = async { tokio::join!(read(stdout, REPORT_LIMIT), read(stderr, LIMIT as u64), child.wait()) };
-    let heard = tokio::select! {
-        heard = heard => Some(heard),
-        () = tokio::time::sleep_until(deadline) => None,
-        () = interrupt.orderly() => {
+    let heard = match interrupt.guard(async { Ok(tokio::time::timeout_at(deadline, heard).await) }).await {
+        Ok(heard) => heard,
+        Err(interrupted) => {
             end(&mut child).await;
-            return Err(Failure::interrupted());
+            return Err(interrupted);
         }
     };
-    let Some((report, said, status)) = heard else {
+    let Ok((report, said, status)) = heard else {
         // It goes on, for whoever asks again; its end is the verdict or the agent's.
         return Ok(Finding::StillRunning(format!(
             "nixbox: the verdict on {typed} is not there yet, and the run goes on: ask again by ending the turn again\n"
@@ -393,7 +390,7 @@ async fn end(child: &mut Child) {
         // Gone in this moment is as good.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
-    if tokio::time::timeout(END_LIMIT, child.wait()).await.is_err() {
+    if tokio::time::timeout(TERM_GRACE, child.wait()).await.is_err() {
         drop(child.kill().await);
     }
 }

@@ -20,7 +20,6 @@ pub mod message;
 pub mod parent_watch;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::ValueEnum;
 
@@ -99,10 +98,3 @@ pub struct Spoken {
     /// The exit code.
     pub exit: u8,
 }
-
-/// What `hook install` writes as the agent's time-out of the hook at a turn's end. Our own deadline is shorter.
-pub const TURN_END_LIMIT: Duration = Duration::from_secs(600);
-/// The same after an edit, where only the evaluation runs.
-pub const EDIT_LIMIT: Duration = Duration::from_secs(120);
-/// How much earlier than the agent's time-out ours ends: a time-out of theirs counts as consent.
-pub const MARGIN: Duration = Duration::from_secs(15);

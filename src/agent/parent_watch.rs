@@ -1,15 +1,10 @@
 //! Whose hook it is: the agent's process, so that what it asked for ends with it.
 
-use std::time::Duration;
-
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
 use crate::machine::process::start_time;
-
-/// How often it is looked whether the agent is there: no event of the system's tells of the end of a process that is no
-/// child of ours on all systems (a death signal is of the parent's thread, which may end long before it).
-const LOOK: Duration = Duration::from_millis(500);
+use crate::model::timeouts::agent::PARENT_INTERVAL;
 
 /// Programs that stand between an agent and its hook.
 const BETWEEN: [&str; 9] = ["sh", "bash", "dash", "ash", "zsh", "fish", "busybox", "env", "nix"];
@@ -39,7 +34,7 @@ pub async fn gone(pid: u32) {
         None => i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None).is_ok()),
     };
     while alive() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(PARENT_INTERVAL).await;
     }
 }
 
@@ -61,6 +56,8 @@ fn parent_of(_pid: u32) -> Option<u32> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]

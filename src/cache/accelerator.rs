@@ -21,10 +21,11 @@ impl Accelerators {
 
     /// What such a wish came to since this host was started.
     pub fn get(&self, wish: AccelChoice) -> Option<Accel> {
-        if wish == AccelChoice::Tcg {
-            return Some(Accel::Tcg);
+        match wish.named() {
+            // Emulation needs no probe.
+            Some(accel) if accel.is_emulated() => Some(accel),
+            _ => self.entries.get(&key(wish)?),
         }
-        self.entries.get(&key(wish)?)
     }
 
     /// Remembers what a wish came to.
@@ -39,7 +40,11 @@ impl Accelerators {
 /// This start of this host, the device, and who we are; `None` where the system does not tell.
 fn key(wish: AccelChoice) -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let device = std::fs::metadata("/dev/kvm").ok().map(|data| (data.ino(), data.mode(), data.uid(), data.gid()));
+    let accel = wish.named().or_else(Accel::native)?;
+    let device = accel
+        .device()
+        .and_then(|device| std::fs::metadata(device).ok())
+        .map(|data| (data.ino(), data.mode(), data.uid(), data.gid()));
     let us = (nix::unistd::geteuid().as_raw(), groups());
     Some(serde_json::json!([boot.trim(), device, us, wish]).to_string())
 }

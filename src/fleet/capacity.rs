@@ -1,19 +1,16 @@
 //! How many machines this host carries at once.
 //!
 //! A machine counts its guest's memory, whether the guest has touched it yet or not, and what QEMU and its helpers take
-//! besides; and one processor, which is what a boot keeps busy. Processors that a control group or an affinity takes
-//! away are not counted ([`std::thread::available_parallelism`] knows `cpu.max` of cgroups(7)).
+//! besides; and one processor, which is what a boot keeps busy.
 
-use std::path::{Path, PathBuf};
-
+use crate::host;
 use crate::model::Accel;
 
 /// Left for everything else on this host, in MiB: an eighth of what there is, no more than this.
 const RESERVE_MIB: u64 = 1024;
 /// What a machine takes besides its guest's memory, in MiB: QEMU, its helpers, the supervisors of its jails.
 const OVERHEAD_MIB: u64 = 192;
-/// With all tasks stalled for memory for this share of the last ten seconds, in percent, no further machine is started
-/// (`full avg10` of the kernel's pressure stall information).
+/// With all tasks stalled for memory for this share of the last ten seconds, in percent, no further machine is started.
 const STALLED: f64 = 5.0;
 
 /// What this host has for machines, at one moment.
@@ -30,19 +27,8 @@ pub(super) struct Room {
 impl Room {
     /// What there is now.
     pub(super) async fn now() -> Self {
-        let read = |path: &Path| std::fs::read_to_string(path).ok();
-        let groups = read(Path::new("/proc/self/cgroup")).map(|text| groups(&text)).unwrap_or_default();
-        let mut memory = crate::doctor::memory().await.map(|bytes| bytes >> 20);
-        let mut stalled = read(Path::new("/proc/pressure/memory")).map_or(0.0, |text| stalled_for(&text));
-        for group in groups {
-            let file = |name: &str| read(&group.join(name)).unwrap_or_default();
-            if let Some(left) = left_in_group(&file("memory.max"), &file("memory.current"), &file("memory.stat")) {
-                memory = Some(memory.map_or(left >> 20, |memory| memory.min(left >> 20)));
-            }
-            stalled = f64::max(stalled, stalled_for(&file("memory.pressure")));
-        }
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cores, memory_mib: memory, stalled }
+        let memory_mib = host::memory().await.map(|bytes| bytes >> 20);
+        Self { cores: host::processors(), memory_mib, stalled: host::memory_stall() }
     }
 }
 
@@ -75,29 +61,6 @@ pub(super) fn at_once(whole: &Room, machines: impl IntoIterator<Item = u64>, mos
     machines.sort_unstable();
     let admitted = |&(count, next): &(usize, &u64)| admits(whole, whole, &machines[..count], *next, most);
     machines.iter().enumerate().take_while(admitted).count()
-}
-
-/// The directories of this process's control group and of those that it is in (cgroups(7), version 2).
-fn groups(text: &str) -> Vec<PathBuf> {
-    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
-    let root = Path::new("/sys/fs/cgroup");
-    Path::new(path.trim()).ancestors().map(|group| root.join(group)).collect()
-}
-
-/// Bytes that a control group may still take; `None` where it has no limit. Cached files that nobody uses now do not
-/// count as taken: they make room when it is needed.
-fn left_in_group(max: &str, current: &str, stat: &str) -> Option<u64> {
-    let max: u64 = max.trim().parse().ok()?;
-    let current: u64 = current.trim().parse().ok()?;
-    let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok()).unwrap_or(0);
-    Some(max.saturating_sub(current.saturating_sub(inactive)))
-}
-
-/// `full avg10` of a pressure file, in percent.
-fn stalled_for(text: &str) -> f64 {
-    let full = text.lines().find_map(|line| line.strip_prefix("full "));
-    let words = full.into_iter().flat_map(str::split_whitespace);
-    words.filter_map(|word| word.strip_prefix("avg10=")?.parse().ok()).next().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -143,25 +106,6 @@ mod tests {
     fn a_translated_machine_takes_more() {
         assert_eq!(needed_mib(1024, Accel::Tcg) - needed_mib(1024, Accel::Kvm), Accel::Tcg.overhead_mib());
         assert_eq!(needed_mib(u64::MAX, Accel::Tcg), u64::MAX);
-    }
-
-    #[test]
-    fn what_the_kernel_tells() {
-        let root = Path::new("/sys/fs/cgroup");
-        let text = "4:memory:/x\n0::/user.slice/user@1000.service/app.slice\n";
-        assert_eq!(
-            groups(text),
-            ["user.slice/user@1000.service/app.slice", "user.slice/user@1000.service", "user.slice", ""]
-                .map(|group| root.join(group))
-        );
-        assert_eq!(groups("4:memory:/x\n"), Vec::<PathBuf>::new());
-        assert_eq!(left_in_group("max\n", "1000\n", ""), None);
-        assert_eq!(left_in_group("4096\n", "1000\n", "anon 5\ninactive_file 200\n"), Some(3296));
-        assert_eq!(left_in_group("4096\n", "9000\n", ""), Some(0));
-        assert_eq!(left_in_group("", "", ""), None);
-        let pressure =
-            "some avg10=9.00 avg60=1.00 avg300=0.00 total=1\nfull avg10=7.25 avg60=0.50 avg300=0.00 total=1\n";
-        assert_eq!((stalled_for(pressure), stalled_for("")), (7.25, 0.0));
     }
 
     #[tokio::test]

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::prepare::{Job, Shared};
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
+use crate::model::timeouts::fleet::HOST_LIMIT;
 use crate::model::{Exit, Report};
 use crate::nix::Built;
 use crate::report::artifacts::Artifacts;
@@ -15,10 +15,6 @@ use crate::report::board::Board;
 use crate::report::display::Display;
 use crate::report::matrix::Host;
 use crate::run::{self, Given};
-
-/// How long a host may take beyond its boot's limit until it is given up: what is asked of a guest has limits of its own,
-/// so that this is for what we did not think of.
-const HOST_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Whether a machine could pass where it failed: a build that failed fails again.
 pub(super) fn is_worth_a_retry(report: &Report) -> bool {

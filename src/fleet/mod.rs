@@ -199,10 +199,7 @@ async fn prepare(
     interrupt: &Interrupt,
 ) -> Result<Prepared> {
     // Dropping either ends the nix that runs.
-    let sorted = tokio::select! {
-        sorted = prepare::sort(arguments, choice, flake, nix, events) => sorted?,
-        () = interrupt.orderly() => return Err(Failure::interrupted()),
-    };
+    let sorted = interrupt.guard(prepare::sort(arguments, choice, flake, nix, events)).await?;
     let Sorted { mut places, mut jobs, to_build, shared } = sorted;
     let ready = tokio::select! {
         ready = prepare::build(to_build, &mut jobs, &mut places, &shared.nix, roots, events) => Some(ready?),
@@ -397,7 +394,7 @@ fn settle(
     };
     let Running { place, name, arguments, target, .. } = running.remove(&id)?;
     let host = host.unwrap_or_else(|error| {
-        let failure = Failure::host("nixbox broke: this is a bug of ours, not your configuration's").why(error);
+        let failure = Failure::host("nixbox broke: this is a bug of ours, not your configuration's").because(error);
         Host::new(name, 1, run::ended(&arguments, &target, &failure))
     });
     Some((place, host))

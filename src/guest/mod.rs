@@ -90,7 +90,7 @@ impl Guest {
     /// # Errors
     /// As [`Guest::manager`].
     pub async fn bus(&self, which: Which, patience: Duration) -> Result<Bus, Error> {
-        if self.channel.transport() == TransportKind::VirtioSerial {
+        if self.channel.kind() == TransportKind::VirtioSerial {
             let (used, number) = match which {
                 Which::Manager => (&self.used[0], port::MANAGER_BUS),
                 Which::System | Which::User(..) | Which::Session(..) => (&self.used[1], port::SYSTEM_BUS),

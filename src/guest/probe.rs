@@ -412,7 +412,7 @@ impl Guest {
 
     async fn run_timer(&self, timer: &str, deadline: Duration, limits: &Limits) -> Result<ScriptOutcome, Error> {
         // A connection of its own, where there can be two: signals must not queue up on the one that is shared.
-        let bus = match self.channel.transport() {
+        let bus = match self.channel.kind() {
             TransportKind::VirtioSerial => self.manager(limits.patience).await?,
             TransportKind::VhostUser | TransportKind::Vsock => self.bus(Which::Manager, limits.patience).await?,
         };

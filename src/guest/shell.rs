@@ -128,7 +128,7 @@ impl Shell {
     }
 
     fn with_base(channel: Arc<dyn Transport>, token: Token, base: String) -> Self {
-        let permits = match channel.transport() {
+        let permits = match channel.kind() {
             TransportKind::VirtioSerial => VIRTIO_PORTS
                 .iter()
                 .find(|(number, _)| *number == port::SHELL)
@@ -515,7 +515,7 @@ mod tests {
     }
 
     impl Transport for Local {
-        fn transport(&self) -> TransportKind {
+        fn kind(&self) -> TransportKind {
             TransportKind::VhostUser
         }
 

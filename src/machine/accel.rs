@@ -1,72 +1,81 @@
-//! The accelerator, by proof. `/dev/kvm` proves nothing: in some VMs and containers it opens, creates machines and even
+//! Which accelerator works here, found by using it. That `/dev/kvm` is there says nothing: in some VMs and containers it opens, creates machines and even
 //! runs code, a thousand times too slowly. So a child of ours runs a million turns of a loop in ring 0 and is killed
 //! when it has not come back within a tenth of a second; a working KVM needs a few milliseconds.
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::failure::{self, Failure};
+use crate::model::timeouts::machine::{KVM_RUN_LIMIT, KVM_SETUP_LIMIT};
 use crate::model::{Accel, AccelChoice};
 
 /// The hidden first argument that turns nixbox into the probe.
 pub const ENTRY: &str = "__probe-kvm";
 
-/// How long a million turns may take.
-const RUN_LIMIT: Duration = Duration::from_millis(100);
-/// How long it may take to get there.
-const SETUP_LIMIT: Duration = Duration::from_secs(5);
-
-/// What a probe found.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Proof {
-    /// Whether a guest can run with it.
+/// What a probe of this host found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProbeResult {
+    /// Whether a machine can use it.
     pub usable: bool,
-    /// Why not; or what is left unproven.
+    /// Why not; or what is left unproven, or why not a better one.
     pub reason: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
-    /// How long the million turns took, in milliseconds, when they came to an end.
+    /// How long it took, in milliseconds, when it came to an end.
     pub millis: Option<f64>,
 }
 
-impl Proof {
+impl ProbeResult {
+    fn usable() -> Self {
+        Self { usable: true, ..Self::default() }
+    }
+
     fn unusable(reason: impl Into<String>, hint: Option<&str>) -> Self {
-        Self { usable: false, reason: Some(reason.into()), hint: hint.map(str::to_owned), millis: None }
+        Self { reason: Some(reason.into()), hint: hint.map(str::to_owned), ..Self::default() }
     }
 }
 
 /// Chooses the accelerator, with the reason where it is not the fastest.
 ///
 /// # Errors
-/// Exit 5 with what to do, when the wish names one that does not work.
-pub async fn choose(wish: AccelChoice, launcher: &Path) -> failure::Result<(Accel, Option<String>)> {
-    let (accel, proof) = match wish {
-        AccelChoice::Tcg => return Ok((Accel::Tcg, Some("asked for".into()))),
-        AccelChoice::Auto if cfg!(target_os = "macos") => (Accel::Hvf, prove_hvf().await),
-        AccelChoice::Auto | AccelChoice::Kvm => (Accel::Kvm, prove_kvm(launcher).await),
-        AccelChoice::Hvf => (Accel::Hvf, prove_hvf().await),
+/// Exit 5 with what to do, when the choice is one that does not work.
+pub async fn choose(choice: AccelChoice, launcher: &Path) -> failure::Result<(Accel, Option<String>)> {
+    let Some(accel) = choice.named().or_else(Accel::native) else {
+        return Ok((Accel::default(), Some("this system has no hardware virtualisation that nixbox knows".into())));
     };
-    if proof.usable {
-        return Ok((accel, proof.reason));
+    if accel.is_emulated() {
+        return Ok((accel, Some("asked for".into())));
+    }
+    let probe = probe(accel, launcher).await;
+    if probe.usable {
+        return Ok((accel, probe.reason));
     }
     let name = accel.name();
-    let reason = proof.reason.unwrap_or_else(|| "it does not work".into());
-    if wish == AccelChoice::Auto {
-        return Ok((Accel::Tcg, Some(format!("{name}: {reason}"))));
+    let reason = probe.reason.unwrap_or_else(|| "it does not work".into());
+    if choice == AccelChoice::Auto {
+        return Ok((Accel::default(), Some(format!("{name}: {reason}"))));
     }
-    let hint = proof.hint.unwrap_or_else(|| "leave out --accel, or use --accel tcg".into());
+    let hint = probe.hint.unwrap_or_else(|| "leave out --accel, or use --accel tcg".into());
     Err(Failure::host(format!("--accel {name} does not work on this host")).why(reason).hint(hint))
 }
 
-/// What the probe's process tells, one line each.
+/// Probes one by using it.
+pub async fn probe(accel: Accel, launcher: &Path) -> ProbeResult {
+    match accel {
+        Accel::Kvm => probe_kvm(launcher).await,
+        Accel::Hvf => probe_hvf().await,
+        Accel::Tcg => ProbeResult::usable(),
+    }
+}
+
+/// What the probe's process reports, one line each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Told {
+enum ProbeMessage {
     /// The loop is about to begin.
     Ready,
     /// The loop ended, after this many milliseconds.
@@ -77,10 +86,9 @@ enum Told {
     Failed { step: String, error: String, errno: i32 },
 }
 
-/// Proves KVM.
-pub async fn prove_kvm(launcher: &Path) -> Proof {
+async fn probe_kvm(launcher: &Path) -> ProbeResult {
     if cfg!(not(target_os = "linux")) {
-        return Proof::unusable("only Linux has KVM", None);
+        return ProbeResult::unusable("only Linux has KVM", None);
     }
     let child = Command::new(launcher)
         .arg(ENTRY)
@@ -93,50 +101,50 @@ pub async fn prove_kvm(launcher: &Path) -> Proof {
         .spawn();
     let mut child = match child {
         Ok(child) => child,
-        Err(error) => return Proof::unusable(format!("the probe could not be started: {error}"), None),
+        Err(error) => return ProbeResult::unusable(format!("the probe could not be started: {error}"), None),
     };
-    let proof = match child.stdout.take() {
+    let result = match child.stdout.take() {
         Some(stdout) => listen(BufReader::new(stdout)).await,
-        None => Proof::unusable("the probe has no pipe", None),
+        None => ProbeResult::unusable("the probe has no pipe", None),
     };
     // One that is stuck in the kernel may take its time to die: do not wait for it.
     drop(child.start_kill());
-    drop(tokio::time::timeout(RUN_LIMIT, child.wait()).await);
-    proof
+    drop(tokio::time::timeout(KVM_RUN_LIMIT, child.wait()).await);
+    result
 }
 
-async fn listen(stdout: BufReader<tokio::process::ChildStdout>) -> Proof {
+async fn listen(stdout: BufReader<tokio::process::ChildStdout>) -> ProbeResult {
     let mut lines = stdout.lines();
-    let mut limit = SETUP_LIMIT;
+    let mut limit = KVM_SETUP_LIMIT;
     loop {
-        let told = match tokio::time::timeout(limit, lines.next_line()).await {
-            Err(_) if limit == RUN_LIMIT => {
-                return Proof::unusable(
+        let message = match tokio::time::timeout(limit, lines.next_line()).await {
+            Err(_) if limit == KVM_RUN_LIMIT => {
+                return ProbeResult::unusable(
                     "/dev/kvm is there but runs code far too slowly (a million turns of a loop take more than 100 ms)",
                     Some("this host is itself a VM without nested virtualisation: enable that, or use --accel tcg"),
                 );
             }
-            Err(_) => return Proof::unusable("/dev/kvm is there but creating a VM hangs", None),
+            Err(_) => return ProbeResult::unusable("/dev/kvm is there but creating a VM hangs", None),
             Ok(Ok(Some(line))) => serde_json::from_str(&line),
-            Ok(_) => return Proof::unusable("the probe died", None),
+            Ok(_) => return ProbeResult::unusable("the probe ended without an answer", None),
         };
-        match told {
-            Ok(Told::Ready) => limit = RUN_LIMIT,
-            Ok(Told::Done(millis)) => {
-                return Proof { usable: true, reason: None, hint: None, millis: Some(millis) };
+        match message {
+            Ok(ProbeMessage::Ready) => limit = KVM_RUN_LIMIT,
+            Ok(ProbeMessage::Done(millis)) => {
+                return ProbeResult { millis: Some(millis), ..ProbeResult::usable() };
             }
-            Ok(Told::Unproven) => {
+            Ok(ProbeMessage::Unproven) => {
                 let reason = Some("a VM can be created; its speed is unproven on this architecture".to_owned());
-                return Proof { usable: true, reason, hint: None, millis: None };
+                return ProbeResult { reason, ..ProbeResult::usable() };
             }
-            Ok(Told::Failed { step, error, errno }) => return explain(&step, &error, errno),
-            Err(_) => return Proof::unusable("the probe was not understood", None),
+            Ok(ProbeMessage::Failed { step, error, errno }) => return explain(&step, &error, errno),
+            Err(_) => return ProbeResult::unusable("the probe's answer was not understood", None),
         }
     }
 }
 
-/// Turns a failed step into words and advice.
-fn explain(step: &str, error: &str, errno: i32) -> Proof {
+/// What a failed step means, with advice.
+fn explain(step: &str, error: &str, errno: i32) -> ProbeResult {
     let reason = format!("{step}: {error}");
     let hint = match errno {
         nix::libc::EACCES | nix::libc::EPERM => {
@@ -148,43 +156,43 @@ fn explain(step: &str, error: &str, errno: i32) -> Proof {
         nix::libc::EBUSY => "another hypervisor holds the processor: stop it",
         _ => "use --accel tcg",
     };
-    Proof::unusable(reason, Some(hint))
+    ProbeResult::unusable(reason, Some(hint))
 }
 
-/// Proves Hypervisor.framework, as far as the system tells.
-pub async fn prove_hvf() -> Proof {
+/// Hypervisor.framework, as far as the system says.
+async fn probe_hvf() -> ProbeResult {
     if cfg!(not(target_os = "macos")) {
-        return Proof::unusable("only macOS has the Hypervisor framework", None);
+        return ProbeResult::unusable("only macOS has the Hypervisor framework", None);
     }
     // Apple's documentation: `kern.hv_support` is 1 where the framework can be used.
     let output = Command::new("/usr/sbin/sysctl").args(["-n", "kern.hv_support"]).output().await;
     match output {
-        Ok(output) if output.stdout.trim_ascii() == b"1" => {
-            Proof { usable: true, reason: None, hint: None, millis: None }
+        Ok(output) if output.stdout.trim_ascii() == b"1" => ProbeResult::usable(),
+        Ok(_) => {
+            ProbeResult::unusable("kern.hv_support is 0", Some("this Mac, or the VM that it is, has no virtualisation"))
         }
-        Ok(_) => Proof::unusable("kern.hv_support is 0", Some("this Mac, or the VM that it is, has no virtualisation")),
-        Err(error) => Proof::unusable(format!("sysctl kern.hv_support: {error}"), None),
+        Err(error) => ProbeResult::unusable(format!("sysctl kern.hv_support: {error}"), None),
     }
 }
 
-/// The probe's process: returns its exit code.
+/// The probe's process. Returns its exit code.
 pub(super) fn entry() -> i32 {
-    let tell = |told: &Told| {
-        if let Ok(mut line) = serde_json::to_vec(told) {
+    let send = |message: &ProbeMessage| {
+        if let Ok(mut line) = serde_json::to_vec(message) {
             line.push(b'\n');
             drop(std::io::Write::write_all(&mut std::io::stdout(), &line));
         }
     };
     #[cfg(target_os = "linux")]
-    match kvm::run(|| tell(&Told::Ready)) {
-        Ok(Some(millis)) => tell(&Told::Done(millis)),
-        Ok(None) => tell(&Told::Unproven),
+    match kvm::run(|| send(&ProbeMessage::Ready)) {
+        Ok(Some(millis)) => send(&ProbeMessage::Done(millis)),
+        Ok(None) => send(&ProbeMessage::Unproven),
         Err((step, error)) => {
-            tell(&Told::Failed { step: step.to_owned(), error: error.desc().to_owned(), errno: error as i32 });
+            send(&ProbeMessage::Failed { step: step.to_owned(), error: error.desc().to_owned(), errno: error as i32 });
         }
     }
     #[cfg(not(target_os = "linux"))]
-    tell(&Told::Failed { step: "open /dev/kvm".into(), error: "only Linux has it".into(), errno: 0 });
+    send(&ProbeMessage::Failed { step: "open /dev/kvm".into(), error: "only Linux has it".into(), errno: 0 });
     0
 }
 
@@ -199,18 +207,19 @@ mod kvm {
     use nix::errno::Errno;
     use nix::libc;
 
-    type Step<T> = Result<T, (&'static str, Errno)>;
+    /// The error: the step that failed, and the kernel's answer.
+    type KvmResult<T> = Result<T, (&'static str, Errno)>;
 
     const fn io(number: u64) -> libc::c_ulong {
         (0xAE << 8 | number) as libc::c_ulong
     }
 
-    fn ioctl(fd: RawFd, step: &'static str, request: libc::c_ulong, argument: u64) -> Step<i32> {
+    fn ioctl(fd: RawFd, step: &'static str, request: libc::c_ulong, argument: u64) -> KvmResult<i32> {
         // SAFETY: requests without a struct take a number or nothing.
         Errno::result(unsafe { libc::ioctl(fd, request as _, argument) }).map_err(|error| (step, error))
     }
 
-    fn open() -> Step<File> {
+    fn open() -> KvmResult<File> {
         let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open("/dev/kvm");
         file.map_err(|error| ("open /dev/kvm", Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))))
     }
@@ -220,7 +229,7 @@ mod kvm {
         unsafe { OwnedFd::from_raw_fd(fd) }
     }
 
-    fn create_vm(kvm: &File) -> Step<OwnedFd> {
+    fn create_vm(kvm: &File) -> KvmResult<OwnedFd> {
         let version = ioctl(kvm.as_raw_fd(), "ask KVM for its version", io(0x00), 0)?;
         if version != 12 {
             return Err(("ask KVM for its version", Errno::ENOTSUP));
@@ -230,7 +239,7 @@ mod kvm {
 
     /// Elsewhere a VM is created and not run.
     #[cfg(not(target_arch = "x86_64"))]
-    pub(super) fn run(_ready: impl FnOnce()) -> Step<Option<f64>> {
+    pub(super) fn run(_ready: impl FnOnce()) -> KvmResult<Option<f64>> {
         create_vm(&open()?).map(|_| None)
     }
 
@@ -245,7 +254,7 @@ mod kvm {
 
         use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
 
-        use super::{Errno, Step, create_vm, io, ioctl, libc, open, owned};
+        use super::{Errno, KvmResult, create_vm, io, ioctl, libc, open, owned};
 
         /// `struct kvm_userspace_memory_region`
         #[repr(C)]
@@ -326,7 +335,7 @@ mod kvm {
         const CODE: [u8; 10] = [0xb9, 0x40, 0x42, 0x0f, 0x00, 0xff, 0xc9, 0x75, 0xfc, 0xf4];
 
         /// One vCPU in long mode, ring 0, a million turns. Milliseconds.
-        pub(in super::super) fn run(ready: impl FnOnce()) -> Step<Option<f64>> {
+        pub(in super::super) fn run(ready: impl FnOnce()) -> KvmResult<Option<f64>> {
             let kvm = open()?;
             let vm = create_vm(&kvm)?;
             // Intel's processors want three pages below 4 GiB; others have no use for it.
@@ -401,14 +410,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tcg_needs_no_proof() {
+    async fn tcg_needs_no_probe() {
         let (accel, reason) = choose(AccelChoice::Tcg, Path::new("/nonexistent")).await.unwrap();
         assert_eq!((accel, reason.as_deref()), (Accel::Tcg, Some("asked for")));
     }
 
     #[tokio::test]
-    async fn auto_falls_back_with_a_reason_and_a_wish_fails_with_advice() {
-        // A launcher that is not there can prove nothing.
+    async fn auto_falls_back_with_a_reason_and_an_explicit_choice_fails_with_advice() {
+        // Without a launcher nothing can be probed.
         let launcher = Path::new("/nonexistent/nixbox");
         let (accel, reason) = choose(AccelChoice::Auto, launcher).await.unwrap();
         assert_eq!(accel, Accel::Tcg);

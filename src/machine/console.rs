@@ -1,7 +1,7 @@
-//! Text that flows in without end, kept bounded: the guest's serial console, and what the runner and QEMU say.
+//! Output without end, kept bounded: the guest's serial console, and what the runner and QEMU print.
 //!
 //! Everything is read as fast as it comes, so that a guest that floods its console is not slowed down, and most of a
-//! flood is dropped, so that we do not grow: the first bytes and the last ones are what tells a story.
+//! flood is dropped, so that we do not grow: the first bytes and the last ones say what happened.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,7 +20,7 @@ const LINES_KEPT: usize = 400;
 
 /// Bytes of which the head and the tail are kept.
 #[derive(Debug)]
-pub(crate) struct Bounded {
+struct HeadAndTail {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     dropped: u64,
@@ -28,14 +28,14 @@ pub(crate) struct Bounded {
     tail_limit: usize,
 }
 
-impl Bounded {
+impl HeadAndTail {
     /// Keeps at most this many of the first and of the last bytes.
-    pub(crate) fn new(head_limit: usize, tail_limit: usize) -> Self {
+    fn new(head_limit: usize, tail_limit: usize) -> Self {
         Self { head: Vec::new(), tail: VecDeque::new(), dropped: 0, head_limit, tail_limit }
     }
 
     /// Takes more.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         let room = self.head_limit - self.head.len();
         let (first, rest) = bytes.split_at(room.min(bytes.len()));
         self.head.extend_from_slice(first);
@@ -48,7 +48,7 @@ impl Bounded {
     }
 
     /// All that was kept, with a line in place of what was not.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head.clone();
         if self.dropped > 0 {
             bytes.extend_from_slice(format!("\n[nixbox: {} bytes left out]\n", self.dropped).as_bytes());
@@ -110,31 +110,31 @@ impl Cleaner {
 }
 
 #[derive(Debug)]
-struct State {
-    raw: Bounded,
+struct BufferState {
+    raw: HeadAndTail,
     cleaner: Cleaner,
     lines: VecDeque<String>,
 }
 
-/// Text that flows in. Cheap to clone: all clones are one.
+/// The first and the last of an output. Cheap to clone: all clones are one.
 #[derive(Debug, Clone)]
-pub struct Capture {
-    state: Arc<Mutex<State>>,
+pub struct OutputBuffer {
+    state: Arc<Mutex<BufferState>>,
     last: watch::Sender<String>,
 }
 
-impl Capture {
+impl OutputBuffer {
     /// Keeps at most this many of the first and of the last bytes.
     pub fn new(head_limit: usize, tail_limit: usize) -> Self {
-        let state = State {
-            raw: Bounded::new(head_limit, tail_limit),
+        let state = BufferState {
+            raw: HeadAndTail::new(head_limit, tail_limit),
             cleaner: Cleaner::default(),
             lines: VecDeque::with_capacity(LINES_KEPT),
         };
         Self { state: Arc::new(Mutex::new(state)), last: watch::Sender::new(String::new()) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -215,12 +215,12 @@ mod tests {
 
     #[test]
     fn head_and_tail_are_kept() {
-        let mut bounded = Bounded::new(4, 6);
+        let mut bounded = HeadAndTail::new(4, 6);
         for chunk in ["ab", "cdef", "ghijklmnop", "q"] {
             bounded.push(chunk.as_bytes());
         }
         assert_eq!(String::from_utf8(bounded.bytes()).unwrap(), "abcd\n[nixbox: 7 bytes left out]\nlmnopq");
-        let mut small = Bounded::new(4, 6);
+        let mut small = HeadAndTail::new(4, 6);
         small.push(b"abcdefg");
         assert_eq!(small.bytes(), b"abcdefg");
     }
@@ -252,16 +252,16 @@ mod tests {
 
     #[test]
     fn a_flood_is_bounded() {
-        let capture = Capture::new(1000, 1000);
+        let buffer = OutputBuffer::new(1000, 1000);
         for n in 0..100_000 {
-            capture.push(format!("line {n}\n").as_bytes());
+            buffer.push(format!("line {n}\n").as_bytes());
         }
-        assert_eq!(capture.tail(2), ["line 99998", "line 99999"]);
-        assert!(capture.bytes().len() < 2100);
-        assert_eq!(*capture.last_line().borrow(), "line 99999");
-        assert!(capture.text().starts_with("line 0\n"));
-        capture.push(b"login: ");
-        assert_eq!(capture.tail(1), ["login: "]);
+        assert_eq!(buffer.tail(2), ["line 99998", "line 99999"]);
+        assert!(buffer.bytes().len() < 2100);
+        assert_eq!(*buffer.last_line().borrow(), "line 99999");
+        assert!(buffer.text().starts_with("line 0\n"));
+        buffer.push(b"login: ");
+        assert_eq!(buffer.tail(1), ["login: "]);
     }
 
     proptest::proptest! {

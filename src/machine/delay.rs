@@ -1,5 +1,5 @@
-//! How long a machine waits for this host's processors: on a host with too much to do, a limit of time that runs out in
-//! the guest says little about the guest.
+//! Host contention: how long a machine waits for this host's processors. On an overloaded host, a time-out in the guest
+//! says little about the guest.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::process;
-
-/// What one figure stands for.
-pub const SLICE: Duration = Duration::from_secs(5);
+use crate::model::timeouts::machine::DELAY_SLICE;
 
 /// A guest whose clock is that far ahead of its machine's age has one that runs too fast, in µs: a kernel that has to wait
 /// while it measures its processor's clock takes it for slower than it is (once of ten at once: 20 minutes in 3).
@@ -23,7 +21,7 @@ const AHEAD_US: i64 = 60_000_000;
 pub struct RunDelay {
     /// The guest's `CLOCK_MONOTONIC` when the first slice began, in µs; below 0, as a kernel starts after its machine.
     pub start_us: i64,
-    /// For each [`SLICE`] the per cent of it that the thread which waited most was kept waiting, 0 to 100.
+    /// For each [`DELAY_SLICE`] the per cent of it that the thread which waited most was kept waiting, 0 to 100.
     pub slices: Vec<u8>,
 }
 
@@ -34,7 +32,7 @@ impl RunDelay {
         if self.start_us > AHEAD_US {
             return self.share_of_last(f64::INFINITY);
         }
-        let seconds = |us: u64| (us as f64 - self.start_us as f64) / 1e6 / SLICE.as_secs_f64();
+        let seconds = |us: u64| (us as f64 - self.start_us as f64) / 1e6 / DELAY_SLICE.as_secs_f64();
         let (from, to) = (seconds(from_us).max(0.0), seconds(to_us));
         // Each slice counts by how much of it lies in between.
         let part = |(index, percent): (usize, &u8)| {
@@ -48,14 +46,14 @@ impl RunDelay {
 
     /// The share of the last so many seconds, 0 to 1; `None` where nothing is known of them.
     pub fn share_of_last(&self, seconds: f64) -> Option<f64> {
-        let count = (seconds / SLICE.as_secs_f64()).ceil() as usize;
+        let count = (seconds / DELAY_SLICE.as_secs_f64()).ceil() as usize;
         let last = &self.slices[self.slices.len().saturating_sub(count)..];
         let waited: f64 = last.iter().map(|percent| f64::from(*percent)).sum();
         (!last.is_empty()).then(|| waited / (100.0 * last.len() as f64))
     }
 }
 
-/// Takes the figures of one process.
+/// Records the figures of one process.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     begun: Instant,
@@ -67,12 +65,12 @@ impl Recorder {
         Self { begun: Instant::now(), slices: Arc::default() }
     }
 
-    /// Goes on for as long as the process is there. Ends at once where the system does not tell.
+    /// Records until the process has ended. Returns at once where the system has no figures.
     pub(super) async fn record(self, pid: u32) {
         let Some(mut before) = process::run_delays(pid) else { return };
         let mut last = Instant::now();
-        let mut ticks = tokio::time::interval_at(last + SLICE, SLICE);
-        // We too wait for a processor.
+        let mut ticks = tokio::time::interval_at(last + DELAY_SLICE, DELAY_SLICE);
+        // nixbox waits for a processor, too.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -80,14 +78,14 @@ impl Recorder {
             let elapsed = last.elapsed();
             last = Instant::now();
             let percent = (longest(&before, &now).as_secs_f64() / elapsed.as_secs_f64() * 100.0).min(100.0) as u8;
-            let slices = (elapsed.as_secs_f64() / SLICE.as_secs_f64()).round().max(1.0) as usize;
+            let slices = (elapsed.as_secs_f64() / DELAY_SLICE.as_secs_f64()).round().max(1.0) as usize;
             let mut kept = self.slices.lock().unwrap_or_else(PoisonError::into_inner);
             kept.extend(std::iter::repeat_n(percent, slices));
             before = now;
         }
     }
 
-    /// What was taken so far, by the guest's clock, which showed `guest_us` at that time.
+    /// What was recorded so far, by the guest's clock, which showed `guest_us` at that time.
     pub fn taken(&self, guest_us: u64, at: Instant) -> RunDelay {
         let micros = |since: Duration| i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
         let start_us = i64::try_from(guest_us).unwrap_or(i64::MAX) - micros(at.saturating_duration_since(self.begun));

@@ -1,15 +1,15 @@
-//! QEMU: how it is started, contained, talked to and ended.
+//! QEMU: how it is started, contained, controlled and ended.
 //!
-//! * [`spec`]: what the runner is given, as a pure function
+//! * [`spec`]: the runner's arguments and environment, as a pure function
 //! * [`jail`]: where the runner lives, and why nothing of it survives us
-//! * [`qmp`]: what QEMU says and is told
-//! * [`console`]: what the guest writes, bounded
-//! * [`screen`]: what it shows, and input
-//! * [`accel`]: which accelerator works here, by proof
-//! * [`sound`]: its sound card, and what is heard of it
-//! * [`delay`]: how long it waits for this host's processors
+//! * [`qmp`]: QEMU's commands and events
+//! * [`console`]: the output of the guest and of programs, bounded
+//! * [`screen`]: the picture, the pointer and the keyboard
+//! * [`accel`]: which accelerator works here
+//! * [`sound`]: the sound card, and its capture on the host
+//! * [`delay`]: how long the machine waits for this host's processors
 //! * [`rundir`]: where a run's files lie
-//! * [`window`]: what a person sees and hears of it in a demo
+//! * [`window`]: the display and the sound of a demo
 //!
 //! A [`Machine`] listens before it starts anything, so that nothing has to be polled for: QEMU's connection *is* the
 //! event. From then on everything that happens comes by [`Machine::next_event`].
@@ -27,6 +27,10 @@ use tokio::time::Instant;
 
 use crate::event::Events;
 use crate::failure::{self, Failure};
+use crate::model::timeouts::machine::{
+    CONSOLE_LINE_INTERVAL, DISK_INTERVAL, QEMU_QUIT_LIMIT, QEMU_START_LIMIT, QMP_CLOSED_GRACE, QMP_COMMAND_LIMIT,
+    VSOCK_DAEMON_GRACE, VSOCK_DAEMON_START_LIMIT,
+};
 use crate::model::{NetworkPolicy, TransportKind, artifact, run_file};
 
 pub mod accel;
@@ -43,45 +47,36 @@ pub mod window;
 
 pub use delay::RunDelay;
 pub use jail::JailOptions;
-pub use process::find_program;
+pub use process::{find_program, signal_name};
+pub use qmp::ShutdownCause;
 pub use rundir::RunDir;
 pub use screen::Screen;
 pub use spec::{Spec, Traits};
 
-use console::Capture;
-use jail::{Order, Show};
-use process::{Ended, Process};
-use qmp::{COMMAND_LIMIT, Qmp, QmpError, QmpEvent};
+use console::OutputBuffer;
+use jail::{BindMount, LaunchRequest};
+use process::{JailedProcess, ProgramExit};
+use qmp::{Qmp, QmpError, QmpEvent};
 
 /// The program that serves vsock over Unix sockets.
 pub const VSOCK_DAEMON: &str = "vhost-device-vsock";
 
-/// What the console keeps of its first and of its last bytes each.
+/// How many of the console's first and of its last bytes are kept each.
 const CONSOLE_KEPT: usize = 4 << 20;
-/// How long a runner may take until QEMU says its first word: some build a disk image first.
-const START_LIMIT: Duration = Duration::from_secs(300);
-/// How long the vsock daemon may take until it listens.
-const DAEMON_LIMIT: Duration = Duration::from_secs(10);
-/// How long QEMU may take to end when it is told to.
-const QUIT_LIMIT: Duration = Duration::from_millis(700);
-/// How often the disk is looked at.
-const DISK_INTERVAL: Duration = Duration::from_millis(500);
-/// What is left free on the run directory's file system, in bytes.
+/// The least free space on the run directory's file system, in bytes.
 const FREE_FLOOR: u64 = 256 << 20;
 /// Most files in a run directory.
 const FILES_LIMIT: u64 = 100_000;
-/// Least time between two lines of the console that are told.
-const LINE_INTERVAL: Duration = Duration::from_millis(100);
-/// How many lines of a dead program's words are told.
+/// How many of the last lines of a program that has ended are reported.
 const TAIL: usize = 20;
 
 /// What happens to a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MachineEvent {
-    /// The machine stopped for good: powered off, rebooted or was told to. QEMU stays for the evidence.
+    /// The machine stopped for good: powered off, rebooted or was shut down by QEMU. QEMU stays for the evidence.
     Shutdown {
-        /// `guest-shutdown`, `guest-reset`, `guest-panic`, … (QEMU's `ShutdownCause`).
-        reason: String,
+        /// Why.
+        cause: ShutdownCause,
         /// Whether the guest asked for it.
         by_guest: bool,
     },
@@ -89,7 +84,7 @@ pub enum MachineEvent {
     Panicked,
     /// The guest is paused.
     Paused,
-    /// The guest goes on.
+    /// The guest runs again.
     Resumed,
     /// QEMU could not read or write a disk of the guest's.
     IoError {
@@ -102,12 +97,12 @@ pub enum MachineEvent {
         code: Option<i32>,
         /// The signal that killed it, if one did.
         signal: Option<i32>,
-        /// What it said last on stdout and stderr: plain text, at most 20 lines.
+        /// The last of its stdout and stderr: plain text, at most 20 lines.
         stderr_tail: Vec<String>,
     },
-    /// The vsock daemon has ended: the way into the guest is gone.
+    /// The vsock daemon has ended: the transport to the guest is gone.
     VsockDaemonDied {
-        /// What it said last: plain text, at most 20 lines.
+        /// The last of its output: plain text, at most 20 lines.
         tail: Vec<String>,
     },
     /// The run directory grew too large, or the disk is nearly full; the machine is being ended.
@@ -117,17 +112,17 @@ pub enum MachineEvent {
     },
     /// QEMU closed QMP and yet does not end.
     LinkLost,
-    /// The newest line on the console. Lines that follow each other within 100 ms are told by their last one.
+    /// The newest line on the console. Of lines that follow each other within 100 ms only the last one is reported.
     ConsoleLine(String),
 }
 
 /// What [`Machine::stop`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// Whether QEMU ended by itself when told to, or had ended before.
+    /// Whether QEMU ended by itself when asked to, or had ended before.
     pub orderly: bool,
-    /// How it ended, if it told.
-    pub ended: Option<Ended>,
+    /// How it ended, where that is known.
+    pub exit: Option<ProgramExit>,
 }
 
 /// What of the machine's sound gets here.
@@ -149,9 +144,9 @@ pub struct Machine {
     ears: Ears,
     pid: Option<u32>,
     delay: delay::Recorder,
-    console: Capture,
-    runner: Process,
-    daemon: Option<Process>,
+    console: OutputBuffer,
+    runner: JailedProcess,
+    daemon: Option<JailedProcess>,
     run_dir: PathBuf,
     artifacts: Option<PathBuf>,
     events: mpsc::Receiver<MachineEvent>,
@@ -167,7 +162,7 @@ impl Machine {
     /// `spec.traits` is read from the runner here. Logs go to `artifacts` when the machine is stopped.
     ///
     /// # Errors
-    /// Exit 5 where this host, the runner or QEMU is at fault, with what they said.
+    /// Exit 5 where this host, the runner or QEMU is at fault, with their output.
     pub async fn start(
         mut spec: Spec,
         jail: &JailOptions,
@@ -189,12 +184,11 @@ impl Machine {
         }
         check_space(&spec.run_dir)?;
         for directory in spec::directories(&spec) {
-            std::fs::create_dir_all(&directory).map_err(|error| run_dir_failure(&spec.run_dir, &error))?;
+            std::fs::create_dir_all(&directory).map_err(|error| run_dir_failure(&spec.run_dir, error))?;
         }
         let ears = ears(&mut spec, jail).await;
-        let listen = |name: &str| {
-            UnixListener::bind(spec.run_file(name)).map_err(|error| run_dir_failure(&spec.run_dir, &error))
-        };
+        let listen =
+            |name: &str| UnixListener::bind(spec.run_file(name)).map_err(|error| run_dir_failure(&spec.run_dir, error));
         let qmp_listener = listen(run_file::QMP)?;
         let console_listener = listen(run_file::CONSOLE)?;
 
@@ -203,29 +197,29 @@ impl Machine {
             TransportKind::VhostUser => Some(start_daemon(&spec, jail).await?),
             TransportKind::VirtioSerial | TransportKind::Vsock => None,
         };
-        let order = runner_order(&spec, jail, &runner);
-        let runner = Process::spawn(&jail.launcher, &order)
+        let request = runner_request(&spec, jail, &runner);
+        let runner = JailedProcess::spawn(&jail.launcher, &request)
             .await
-            .map_err(|error| Failure::host("could not start the jail").why(error))?;
+            .map_err(|error| Failure::host("could not start the jail").because(error))?;
         let stream = connected(&qmp_listener, &runner).await?;
         let pid = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
-        let (qmp, qmp_events) = match Qmp::negotiate(stream, START_LIMIT).await {
-            Ok(link) => link,
-            Err(error) => return Err(unanswered(&runner, &error).await),
+        let (qmp, qmp_events) = match Qmp::negotiate(stream, QEMU_START_LIMIT).await {
+            Ok(connection) => connection,
+            Err(error) => return Err(unanswered(&runner, error).await),
         };
-        let qemu_version = match qmp.execute(&commands::query_version {}, COMMAND_LIMIT).await {
+        let qemu_version = match qmp.execute(&commands::query_version {}, QMP_COMMAND_LIMIT).await {
             Ok(version) => format!("{}.{}.{}", version.qemu.major, version.qemu.minor, version.qemu.micro),
-            Err(error) => return Err(Failure::host("QEMU does not tell its version").why(error)),
+            Err(error) => return Err(Failure::host("QEMU does not report its version").because(error)),
         };
 
-        let console = Capture::new(CONSOLE_KEPT, CONSOLE_KEPT);
+        let console = OutputBuffer::new(CONSOLE_KEPT, CONSOLE_KEPT);
         let (sender, events) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
         tasks.spawn(drain_console(console_listener, console.clone()));
         tasks.spawn(forward_qmp(qmp_events, sender.clone()));
-        tasks.spawn(forward_exit(runner.ended(), runner.output().clone(), sender.clone()));
+        tasks.spawn(forward_exit(runner.exit(), runner.output().clone(), sender.clone()));
         if let Some(daemon) = &daemon {
-            tasks.spawn(forward_daemon(daemon.ended(), daemon.output().clone(), sender.clone()));
+            tasks.spawn(forward_daemon(daemon.exit(), daemon.output().clone(), sender.clone()));
         }
         tasks.spawn(watch_disk(spec.run_dir.clone(), jail.disk_limit, sender));
         let delay = delay::Recorder::new();
@@ -259,7 +253,7 @@ impl Machine {
             biased;
             event = self.events.recv() => match event {
                 Some(event) => event,
-                // All tasks have ended: everything was told.
+                // All tasks have ended: everything was reported.
                 None => std::future::pending().await,
             },
             changed = async {
@@ -269,7 +263,7 @@ impl Machine {
                 if changed.is_err() {
                     return std::future::pending().await;
                 }
-                self.next_line = Instant::now() + LINE_INTERVAL;
+                self.next_line = Instant::now() + CONSOLE_LINE_INTERVAL;
                 MachineEvent::ConsoleLine(self.lines.borrow_and_update().clone())
             }
         }
@@ -285,7 +279,7 @@ impl Machine {
         &self.command_line
     }
 
-    /// How much processor time QEMU has taken so far, or waited for; `None` where the system does not tell. A guest that
+    /// How much processor time QEMU has taken so far, or waited for; `None` where the system does not say. A guest that
     /// does nothing wants next to none, under emulation too.
     pub fn wanted_time(&self) -> Option<Duration> {
         let pid = self.pid?;
@@ -293,7 +287,7 @@ impl Machine {
         Some(process::cpu_time(pid)? + waited.values().sum::<Duration>())
     }
 
-    /// How long QEMU waits for this host's processors; it says nothing where the system does not tell.
+    /// How long QEMU waits for this host's processors; it is empty where the system does not say.
     pub fn delay(&self) -> &delay::Recorder {
         &self.delay
     }
@@ -314,7 +308,7 @@ impl Machine {
     }
 
     /// The serial console.
-    pub fn console(&self) -> &Capture {
+    pub fn console(&self) -> &OutputBuffer {
         &self.console
     }
 
@@ -324,7 +318,7 @@ impl Machine {
     /// When QEMU does not answer.
     pub async fn status(&self) -> Result<String, QmpError> {
         use qapi::Enum as _;
-        Ok(self.qmp.execute(&commands::query_status {}, COMMAND_LIMIT).await?.status.name().to_owned())
+        Ok(self.qmp.execute(&commands::query_status {}, QMP_COMMAND_LIMIT).await?.status.name().to_owned())
     }
 
     /// Guest memory in MiB, as QEMU says.
@@ -332,11 +326,11 @@ impl Machine {
     /// # Errors
     /// When QEMU does not answer.
     pub async fn memory_mib(&self) -> Result<u64, QmpError> {
-        let memory = self.qmp.execute(&commands::query_memory_size_summary {}, COMMAND_LIMIT).await?;
+        let memory = self.qmp.execute(&commands::query_memory_size_summary {}, QMP_COMMAND_LIMIT).await?;
         Ok(memory.base_memory >> 20)
     }
 
-    /// The screen, and the hands before it.
+    /// The screen, the pointer and the keyboard.
     pub fn screen(&self) -> &Screen {
         &self.screen
     }
@@ -345,25 +339,24 @@ impl Machine {
     ///
     /// # Errors
     /// When there is no screen, or QEMU does not write one.
-    pub async fn screenshot(&self, to: &Path) -> Result<(), QmpError> {
+    pub async fn screenshot(&self, to: &Path) -> anyhow::Result<()> {
         self.screen.save(to).await
     }
 
     /// Ends the machine: an orderly quit, then SIGKILL of all that is left; returns when it has gone, within about a
     /// second. Writes the logs.
     pub async fn stop(self) -> Stopped {
-        let ended = self.runner.ended();
-        let before = ended.borrow().clone();
-        let mut orderly = before.is_some();
+        let exit = self.runner.exit();
+        let mut orderly = exit.borrow().is_some();
         if !orderly {
             let quit = async {
                 // QEMU may be gone before its answer is.
-                drop(self.qmp.execute(&commands::quit {}, QUIT_LIMIT).await);
-                process::wait(ended.clone()).await
+                drop(self.qmp.execute(&commands::quit {}, QEMU_QUIT_LIMIT).await);
+                process::wait(exit.clone()).await
             };
-            orderly = tokio::time::timeout(QUIT_LIMIT, quit).await.is_ok();
+            orderly = tokio::time::timeout(QEMU_QUIT_LIMIT, quit).await.is_ok();
         }
-        let ended = ended.borrow().clone();
+        let exit = exit.borrow().clone();
         self.write_logs();
         let daemon = async {
             if let Some(daemon) = self.daemon {
@@ -371,19 +364,19 @@ impl Machine {
             }
         };
         tokio::join!(self.runner.end(), daemon);
-        Stopped { orderly, ended }
+        Stopped { orderly, exit }
     }
 
     /// Writes `console.log` and `qemu.log` as they are now.
     fn write_logs(&self) {
         let Some(artifacts) = &self.artifacts else { return };
-        // A full disk is told elsewhere; the machine ends all the same.
+        // A full disk is reported elsewhere; the machine ends all the same.
         drop(self.console.write(&artifacts.join(artifact::CONSOLE)));
         drop(self.runner.output().write(&artifacts.join(artifact::QEMU_LOG)));
     }
 }
 
-/// Where stores are for those who use them.
+/// Where a store is for its users, wherever its files are.
 const STORE: &str = "/nix/store";
 
 /// The script behind links: its name in the jail, and where it is on the host.
@@ -391,7 +384,7 @@ const STORE: &str = "/nix/store";
 /// In a relocated store links name `/nix/store`, which is elsewhere on the host, so they are followed one by one.
 fn locate_runner(runner: &Path, store: &Path) -> failure::Result<(PathBuf, PathBuf)> {
     let missing =
-        |error: std::io::Error| Failure::host(format!("the runner {} is not there", runner.display())).why(error);
+        |error: std::io::Error| Failure::host(format!("the runner {} does not exist", runner.display())).because(error);
     let store = if store == Path::new(STORE) { store.to_owned() } else { store.canonicalize().map_err(missing)? };
     let on_host = |path: &Path| match path.strip_prefix(STORE) {
         Ok(rest) => store.join(rest),
@@ -440,16 +433,16 @@ fn read_traits(runner: &Path) -> failure::Result<Traits> {
     let mut text = Vec::new();
     std::fs::File::open(runner)
         .and_then(|file| file.take(SCRIPT_LIMIT).read_to_end(&mut text))
-        .map_err(|error| Failure::host(format!("the runner {} cannot be read", runner.display())).why(error))?;
+        .map_err(|error| Failure::host(format!("the runner {} cannot be read", runner.display())).because(error))?;
     Ok(Traits::scan(&String::from_utf8_lossy(&text)))
 }
 
-fn run_dir_failure(run_dir: &Path, error: &std::io::Error) -> Failure {
-    Failure::host(format!("the run directory {} cannot be used", run_dir.display())).why(error)
+fn run_dir_failure(run_dir: &Path, error: std::io::Error) -> Failure {
+    Failure::host(format!("the run directory {} cannot be used", run_dir.display())).because(error)
 }
 
 fn check_space(run_dir: &Path) -> failure::Result<()> {
-    let free = rundir::free_space(run_dir).map_err(|error| run_dir_failure(run_dir, &error))?;
+    let free = rundir::free_space(run_dir).map_err(|error| run_dir_failure(run_dir, error))?;
     if free >= FREE_FLOOR {
         return Ok(());
     }
@@ -459,16 +452,16 @@ fn check_space(run_dir: &Path) -> failure::Result<()> {
         .hint("free some space, or set XDG_STATE_HOME to a directory on another disk"))
 }
 
-fn store(jail: &JailOptions) -> Option<Show> {
+fn store_mount(jail: &JailOptions) -> Option<BindMount> {
     let source = jail.store.canonicalize().ok()?;
-    Some(Show { source, target: PathBuf::from(STORE) })
+    Some(BindMount { source, target: PathBuf::from(STORE) })
 }
 
-/// What is shown at its own place. What the system's directories hold is there already.
-fn shown(path: &Path) -> Option<Show> {
+/// The bind mount of a path at its own place; `None` where the system's directories hold it, which are mounted already.
+fn mount_of(path: &Path) -> Option<BindMount> {
     let source = path.canonicalize().ok()?;
     let known = ["/usr", "/bin", "/sbin", "/lib", "/lib64", STORE].iter().any(|dir| source.starts_with(dir));
-    (!known).then(|| Show { source, target: path.to_owned() })
+    (!known).then(|| BindMount { source, target: path.to_owned() })
 }
 
 /// Decides what of the machine's sound gets here, and takes the microphone away where it is not proven to work.
@@ -488,24 +481,23 @@ async fn ears(spec: &mut Spec, jail: &JailOptions) -> Ears {
     Ears { unheard: None, no_microphone: proven.err() }
 }
 
-/// What the runner gets.
-fn runner_order(spec: &Spec, jail: &JailOptions, runner: &Path) -> Order {
+fn runner_request(spec: &Spec, jail: &JailOptions, runner: &Path) -> LaunchRequest {
     let mut devices: Vec<PathBuf> = spec.accel.device().into_iter().map(PathBuf::from).collect();
     if spec.transport == TransportKind::Vsock {
         devices.push(PathBuf::from("/dev/vhost-vsock"));
     }
     devices.extend(spec.nodes.iter().cloned());
     let memory = spec.memory_mib << 20;
-    Order {
+    LaunchRequest {
         kind: jail.kind,
         program: Some(runner.to_owned()),
         arguments: spec::arguments(spec),
         environment: spec::environment(spec),
         run_dir: Some(spec.run_dir.clone()),
-        show: store(jail)
+        mounts: store_mount(jail)
             .into_iter()
-            .chain(shown(runner))
-            .chain(jail.read_only.iter().filter_map(|path| shown(path)))
+            .chain(mount_of(runner))
+            .chain(jail.read_only.iter().filter_map(|path| mount_of(path)))
             .collect(),
         devices,
         host_network: spec.network == NetworkPolicy::User,
@@ -516,22 +508,22 @@ fn runner_order(spec: &Spec, jail: &JailOptions, runner: &Path) -> Order {
 }
 
 /// Starts the vsock daemon and waits until it listens. Its vhost socket is never connected to: it takes one front end.
-async fn start_daemon(spec: &Spec, jail: &JailOptions) -> failure::Result<Process> {
+async fn start_daemon(spec: &Spec, jail: &JailOptions) -> failure::Result<JailedProcess> {
     let Some(program) = find_program(VSOCK_DAEMON) else {
         return Err(Failure::host(format!("{VSOCK_DAEMON} is not on PATH"))
             .hint("install it (nixpkgs: vhost-device-vsock), or use the virtio-serial transport"));
     };
-    // A larger write than its buffer is dropped whole, and without telling.
+    // A larger write than its buffer is dropped whole, without an error.
     let mut vm = OsString::from(format!("guest-cid={},tx-buffer-size=32768,socket=", spec.cid));
     vm.push(spec.run_file(run_file::VHOST));
     vm.push(",uds-path=");
     vm.push(spec.run_file(run_file::VSOCK));
-    let order = Order {
+    let request = LaunchRequest {
         kind: jail.kind,
         arguments: vec!["--vm".into(), vm],
         environment: vec![("PATH".into(), "/usr/bin:/bin".into()), ("RUST_BACKTRACE".into(), "0".into())],
         run_dir: Some(spec.run_dir.clone()),
-        show: store(jail).into_iter().chain(shown(&program)).collect(),
+        mounts: store_mount(jail).into_iter().chain(mount_of(&program)).collect(),
         program: Some(program),
         devices: Vec::new(),
         host_network: false,
@@ -539,75 +531,64 @@ async fn start_daemon(spec: &Spec, jail: &JailOptions) -> failure::Result<Proces
         file_limit: (spec.memory_mib << 20) + (64 << 20),
         shm_limit: 1 << 20,
     };
-    let failed = |why: String| Failure::host(format!("{VSOCK_DAEMON} did not start")).why(why);
-    let daemon = Process::spawn(&jail.launcher, &order).await.map_err(|error| failed(error.to_string()))?;
+    let failed = || Failure::host(format!("{VSOCK_DAEMON} did not start"));
+    let daemon = JailedProcess::spawn(&jail.launcher, &request).await.map_err(|error| failed().because(error))?;
+    let listens = tokio::time::timeout(VSOCK_DAEMON_START_LIMIT, process::appears(&spec.run_dir, run_file::VHOST));
     tokio::select! {
-        fate = process::wait(daemon.ended()) => {
-            Err(failed(with_tail(&tell(&fate), &daemon.output().tail(TAIL))))
-        }
-        there = tokio::time::timeout(DAEMON_LIMIT, process::appears(&spec.run_dir, run_file::VHOST)) => match there {
+        exit = process::wait(daemon.exit()) => Err(failed().why(with_tail(exit, &daemon.output().tail(TAIL)))),
+        listens = listens => match listens {
             Ok(Ok(())) => Ok(daemon),
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(_) => Err(failed(with_tail("it does not listen", &daemon.output().tail(TAIL)))),
+            Ok(Err(error)) => Err(failed().because(error)),
+            Err(_) => Err(failed().why(with_tail("it does not listen", &daemon.output().tail(TAIL)))),
         }
     }
 }
 
 /// QEMU's connection, or why there will be none.
-async fn connected(listener: &UnixListener, runner: &Process) -> failure::Result<UnixStream> {
+async fn connected(listener: &UnixListener, runner: &JailedProcess) -> failure::Result<UnixStream> {
     tokio::select! {
-        accepted = listener.accept() => {
-            accepted.map(|(stream, _)| stream).map_err(|error| Failure::host("could not accept QEMU's connection").why(error))
-        }
-        fate = process::wait(runner.ended()) => Err(ended_early(&runner.output().tail(TAIL), &fate)),
-        () = tokio::time::sleep(START_LIMIT) => {
-            let limit = humantime::format_duration(START_LIMIT);
+        accepted = listener.accept() => match accepted {
+            Ok((stream, _)) => Ok(stream),
+            Err(error) => Err(Failure::host("could not accept QEMU's connection").because(error)),
+        },
+        exit = process::wait(runner.exit()) => Err(ended_early(&runner.output().tail(TAIL), &exit)),
+        () = tokio::time::sleep(QEMU_START_LIMIT) => {
+            let limit = humantime::format_duration(QEMU_START_LIMIT);
             Err(Failure::host(format!("QEMU did not come up within {limit}"))
-                .why(with_tail("the runner still runs", &runner.output().tail(TAIL))))
+                .why(with_tail("the runner is still running", &runner.output().tail(TAIL))))
         }
     }
 }
 
 /// Why there was no QMP: QEMU connects first and refuses its other arguments afterwards.
-async fn unanswered(runner: &Process, error: &QmpError) -> Failure {
-    let fate = tokio::time::timeout(QUIT_LIMIT, process::wait(runner.ended())).await;
+async fn unanswered(runner: &JailedProcess, error: QmpError) -> Failure {
+    let exit = tokio::time::timeout(QEMU_QUIT_LIMIT, process::wait(runner.exit())).await;
     let tail = runner.output().tail(TAIL);
-    match fate {
-        Ok(fate) => ended_early(&tail, &fate),
-        Err(_) => Failure::host("QEMU does not answer").why(with_tail(&error.to_string(), &tail)),
+    match exit {
+        Ok(exit) => ended_early(&tail, &exit),
+        Err(_) => {
+            let error = anyhow::Error::new(error);
+            let why = with_tail(format_args!("{error:#}"), &tail);
+            Failure::host("QEMU does not answer").because(error).why(why)
+        }
     }
 }
 
-fn ended_early(tail: &[String], fate: &Ended) -> Failure {
-    let why = with_tail(&tell(fate), tail);
-    match fate {
-        Ended::Failed { .. } => Failure::host("could not jail the runner").why(why),
-        Ended::Exited { .. } => Failure::host("the runner ended before QEMU was up")
+fn ended_early(tail: &[String], exit: &ProgramExit) -> Failure {
+    let why = with_tail(exit, tail);
+    match exit {
+        ProgramExit::NotStarted(error) => Failure::host("could not jail the runner").because(error.clone()).why(why),
+        ProgramExit::Exited { .. } => Failure::host("the runner ended before QEMU was up")
             .why(why)
             .hint("run it by hand to see whether it works without nixbox"),
     }
 }
 
-/// How a program ended, in words.
-fn tell(fate: &Ended) -> String {
-    match fate {
-        Ended::Failed { step, error } => format!("{step}: {error}"),
-        Ended::Exited { code: Some(code), .. } => format!("it ended with exit code {code}"),
-        Ended::Exited { signal: Some(signal), .. } => format!("it was killed by {}", signal_name(*signal)),
-        Ended::Exited { .. } => "it was killed".to_owned(),
-    }
+fn with_tail(what: impl std::fmt::Display, tail: &[String]) -> String {
+    if tail.is_empty() { what.to_string() } else { format!("{what}, after printing\n{}", tail.join("\n")) }
 }
 
-/// `SIGKILL` for 9.
-pub fn signal_name(signal: i32) -> String {
-    nix::sys::signal::Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |it| it.as_str().to_owned())
-}
-
-fn with_tail(what: &str, tail: &[String]) -> String {
-    if tail.is_empty() { what.to_owned() } else { format!("{what}, after saying\n{}", tail.join("\n")) }
-}
-
-async fn drain_console(listener: UnixListener, console: Capture) {
+async fn drain_console(listener: UnixListener, console: OutputBuffer) {
     // A QEMU that connects again is served again.
     while let Ok((stream, _)) = listener.accept().await {
         console.drain(stream).await;
@@ -617,14 +598,13 @@ async fn drain_console(listener: UnixListener, console: Capture) {
 async fn forward_qmp(mut events: mpsc::Receiver<QmpEvent>, to: mpsc::Sender<MachineEvent>) {
     while let Some(event) = events.recv().await {
         let event = match event {
-            QmpEvent::Shutdown { reason, by_guest } => MachineEvent::Shutdown { reason, by_guest },
+            QmpEvent::Shutdown { cause, by_guest } => MachineEvent::Shutdown { cause, by_guest },
             QmpEvent::Panicked => MachineEvent::Panicked,
             QmpEvent::Stop => MachineEvent::Paused,
             QmpEvent::Resume => MachineEvent::Resumed,
             QmpEvent::IoError { no_space } => MachineEvent::IoError { no_space },
             QmpEvent::Closed => {
-                // Most often QEMU is ending, and that tells more.
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                tokio::time::sleep(QMP_CLOSED_GRACE).await;
                 MachineEvent::LinkLost
             }
         };
@@ -634,33 +614,37 @@ async fn forward_qmp(mut events: mpsc::Receiver<QmpEvent>, to: mpsc::Sender<Mach
     }
 }
 
-async fn forward_exit(ended: watch::Receiver<Option<Ended>>, output: Capture, to: mpsc::Sender<MachineEvent>) {
-    let (code, signal) = match process::wait(ended).await {
-        Ended::Exited { code, signal } => (code, signal),
-        Ended::Failed { .. } => (None, None),
+async fn forward_exit(
+    exit: watch::Receiver<Option<ProgramExit>>,
+    output: OutputBuffer,
+    to: mpsc::Sender<MachineEvent>,
+) {
+    let (code, signal) = match process::wait(exit).await {
+        ProgramExit::Exited { code, signal } => (code, signal),
+        ProgramExit::NotStarted(_) => (None, None),
     };
     drop(to.send(MachineEvent::Exited { code, signal, stderr_tail: output.tail(TAIL) }).await);
 }
 
-async fn forward_daemon(ended: watch::Receiver<Option<Ended>>, output: Capture, to: mpsc::Sender<MachineEvent>) {
-    process::wait(ended).await;
-    // The daemon ends when QEMU hangs up, too; then QEMU's end is the story, and it comes first.
-    tokio::time::sleep(DAEMON_GRACE).await;
+async fn forward_daemon(
+    exit: watch::Receiver<Option<ProgramExit>>,
+    output: OutputBuffer,
+    to: mpsc::Sender<MachineEvent>,
+) {
+    process::wait(exit).await;
+    tokio::time::sleep(VSOCK_DAEMON_GRACE).await;
     drop(to.send(MachineEvent::VsockDaemonDied { tail: output.tail(TAIL) }).await);
 }
 
-/// How long the daemon's end waits for QEMU's to be told first.
-const DAEMON_GRACE: Duration = Duration::from_millis(50);
-
-/// Tells once when a limit is passed.
+/// Reports once when a limit is passed.
 async fn watch_disk(run_dir: PathBuf, limit: u64, to: mpsc::Sender<MachineEvent>) {
     let mut ticks = tokio::time::interval(DISK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let dir = run_dir.clone();
-        let looked = tokio::task::spawn_blocking(move || over_limit(&dir, limit)).await;
-        if let Ok(Some(why)) = looked {
+        let passed = tokio::task::spawn_blocking(move || over_limit(&dir, limit)).await;
+        if let Ok(Some(why)) = passed {
             drop(to.send(MachineEvent::DiskLimit { why }).await);
             return;
         }
@@ -696,7 +680,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_of_the_disk_are_told_with_figures() {
+    fn limits_of_the_disk_are_reported_with_figures() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a"), vec![1; 3 << 20]).unwrap();
         assert_eq!(over_limit(dir.path(), 1 << 30), None);
@@ -705,10 +689,11 @@ mod tests {
     }
 
     #[test]
-    fn ends_are_told_in_words() {
-        assert_eq!(tell(&Ended::Exited { code: Some(3), signal: None }), "it ended with exit code 3");
-        assert_eq!(tell(&Ended::Exited { code: None, signal: Some(9) }), "it was killed by SIGKILL");
-        assert_eq!(with_tail("a", &[]), "a");
+    fn exits_are_described() {
+        let described = |code, signal| with_tail(ProgramExit::Exited { code, signal }, &[]);
+        assert_eq!(described(Some(3), None), "it ended with exit code 3");
+        assert_eq!(described(None, Some(9)), "it was killed by SIGKILL");
+        assert_eq!(with_tail("a", &["b".to_owned()]), "a, after printing\nb");
     }
 
     #[test]
@@ -734,7 +719,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_runner_that_is_not_there_is_told_at_once() {
+    async fn a_runner_that_does_not_exist_is_reported_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let spec = Spec::new("/nonexistent/run-x-vm", dir.path());
         let failure = Machine::start(spec, &JailOptions::default(), &Events::silent(), None).await.unwrap_err();

@@ -1,7 +1,8 @@
-//! A jailed program with a task that attends to it: tells how it ended, captures what it says, kills all at the end.
-//! And what the system tells of a process.
+//! A jailed program with a task that attends to it: reports how it ended, buffers its output, kills all at the end.
+//! And what the kernel says of a process.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,26 +10,18 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::console::Capture;
-use super::jail::{Jailed, Order, Status};
+use super::console::OutputBuffer;
+use super::jail::{JailEvent, LaunchRequest, StepError, Supervisor};
+use crate::model::timeouts::machine::{JAIL_END_LIMIT, OUTPUT_DRAIN_LIMIT};
 
-/// What a program says is kept up to this many of its first and of its last bytes each.
+/// A program's output is kept up to this many of its first and of its last bytes each.
 const OUTPUT_KEPT: usize = 512 << 10;
-/// How long what a dead program said last may take to arrive.
-const DRAIN_LIMIT: Duration = Duration::from_millis(100);
-/// How long a jail may take to be empty once its lifeline is gone.
-const END_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
-    /// It never began.
-    Failed {
-        /// What was being done.
-        step: String,
-        /// The system's answer.
-        error: String,
-    },
+pub enum ProgramExit {
+    /// It was never started.
+    NotStarted(StepError),
     /// It ran and ended; both are `None` when its supervisor was killed.
     Exited {
         /// Its exit code, if it exited.
@@ -38,25 +31,46 @@ pub enum Ended {
     },
 }
 
+impl ProgramExit {
+    /// Nothing is known but that it is gone.
+    const GONE: Self = Self::Exited { code: None, signal: None };
+}
+
+impl fmt::Display for ProgramExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(error) => error.fmt(f),
+            Self::Exited { code: Some(code), .. } => write!(f, "it ended with exit code {code}"),
+            Self::Exited { signal: Some(signal), .. } => write!(f, "it was killed by {}", signal_name(*signal)),
+            Self::Exited { .. } => f.write_str("it was killed"),
+        }
+    }
+}
+
+/// `SIGKILL` for 9.
+pub fn signal_name(signal: i32) -> String {
+    nix::sys::signal::Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |it| it.as_str().to_owned())
+}
+
 /// A program in its jail. Dropping it kills all in the jail.
 #[derive(Debug)]
-pub(crate) struct Process {
-    output: Capture,
-    ended: watch::Receiver<Option<Ended>>,
-    // Dropped or sent: end it.
+pub(crate) struct JailedProcess {
+    output: OutputBuffer,
+    exit: watch::Receiver<Option<ProgramExit>>,
+    // Dropped: end it.
     end: Option<oneshot::Sender<()>>,
     attendant: JoinHandle<()>,
 }
 
-impl Process {
+impl JailedProcess {
     /// Starts it.
     ///
     /// # Errors
-    /// When its supervisor cannot be started; all later trouble is told by [`Process::ended`].
-    pub(crate) async fn spawn(launcher: &Path, order: &Order) -> io::Result<Self> {
-        let mut jailed = Jailed::spawn(launcher, order).await?;
-        let output = Capture::new(OUTPUT_KEPT, OUTPUT_KEPT);
-        let stream = jailed.take_output();
+    /// When its supervisor cannot be started; later errors come by [`JailedProcess::exit`].
+    pub(crate) async fn spawn(launcher: &Path, request: &LaunchRequest) -> io::Result<Self> {
+        let mut supervisor = Supervisor::spawn(launcher, request).await?;
+        let output = OutputBuffer::new(OUTPUT_KEPT, OUTPUT_KEPT);
+        let stream = supervisor.take_output();
         let drain = tokio::spawn({
             let output = output.clone();
             async move {
@@ -65,63 +79,62 @@ impl Process {
                 }
             }
         });
-        let (tell, ended) = watch::channel(None);
-        let (end, mut asked) = oneshot::channel::<()>();
+        let (sender, exit) = watch::channel(None);
+        let (end, mut end_asked) = oneshot::channel::<()>();
         let attendant = tokio::spawn(async move {
-            let fate = loop {
+            let ended = loop {
                 tokio::select! {
-                    status = jailed.status() => match status {
-                        Some(Status::Started) => {}
-                        Some(Status::Failed { step, error }) => break Some(Ended::Failed { step, error }),
-                        Some(Status::Exited { code, signal }) => break Some(Ended::Exited { code, signal }),
-                        None => break Some(Ended::Exited { code: None, signal: None }),
+                    event = supervisor.next_event() => match event {
+                        Some(JailEvent::Started) => {}
+                        Some(JailEvent::Failed(error)) => break Some(ProgramExit::NotStarted(error)),
+                        Some(JailEvent::Exited { code, signal }) => break Some(ProgramExit::Exited { code, signal }),
+                        None => break Some(ProgramExit::GONE),
                     },
-                    _ = &mut asked => break None,
+                    _ = &mut end_asked => break None,
                 }
             };
-            jailed.release();
+            supervisor.close_lifeline();
             let mut drain = drain;
-            drop(tokio::time::timeout(DRAIN_LIMIT, &mut drain).await);
-            if let Some(fate) = fate {
-                tell.send_replace(Some(fate));
+            drop(tokio::time::timeout(OUTPUT_DRAIN_LIMIT, &mut drain).await);
+            if ended.is_some() {
+                sender.send_replace(ended);
             }
-            jailed.end(END_LIMIT).await;
+            supervisor.end(JAIL_END_LIMIT).await;
             drain.abort();
         });
-        Ok(Self { output, ended, end: Some(end), attendant })
+        Ok(Self { output, exit, end: Some(end), attendant })
     }
 
-    /// What it says on stdout and stderr.
-    pub(crate) fn output(&self) -> &Capture {
+    /// Its stdout and stderr.
+    pub(crate) fn output(&self) -> &OutputBuffer {
         &self.output
     }
 
     /// How it ended, once it has; never when it was ended by us.
-    pub(crate) fn ended(&self) -> watch::Receiver<Option<Ended>> {
-        self.ended.clone()
+    pub(crate) fn exit(&self) -> watch::Receiver<Option<ProgramExit>> {
+        self.exit.clone()
     }
 
     /// Kills all in its jail and waits until it has gone.
     pub(crate) async fn end(mut self) {
         self.end.take();
-        // It ends by itself within its limits; a panic of it is told by the runtime.
+        // It ends by itself within its limits; the runtime reports a panic of it.
         drop((&mut self.attendant).await);
     }
 }
 
 /// Waits until a program has ended.
-pub(crate) async fn wait(mut ended: watch::Receiver<Option<Ended>>) -> Ended {
-    let gone = Ended::Exited { code: None, signal: None };
-    let told = ended.wait_for(Option::is_some).await.ok().map(|fate| fate.clone());
-    match told {
-        Some(fate) => fate.unwrap_or(gone),
-        // Ended by us: there is nothing to tell.
+pub(crate) async fn wait(mut exit: watch::Receiver<Option<ProgramExit>>) -> ProgramExit {
+    let exit = exit.wait_for(Option::is_some).await.ok().map(|exit| exit.clone());
+    match exit {
+        Some(exit) => exit.unwrap_or(ProgramExit::GONE),
+        // Ended by us: there is nothing to report.
         None => std::future::pending().await,
     }
 }
 
 /// When a process started, in clock ticks since boot; with the pid it names one process for good.
-/// `None` when there is no such process, or the system does not tell.
+/// `None` when there is no such process, or the system does not say.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     statistic(&statistics(pid)?, 22)
 }
@@ -141,11 +154,11 @@ pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
 }
 
 /// How long each of a process's threads has waited for a processor since it began, by its id (`run_delay` of
-/// `/proc/PID/task/TID/schedstat`, in the kernel's scheduler/sched-stats). `None` where the system does not tell.
+/// `/proc/PID/task/TID/schedstat`, in the kernel's scheduler/sched-stats). `None` where the system does not say.
 pub(crate) fn run_delays(pid: u32) -> Option<BTreeMap<u32, Duration>> {
     let delay = |thread: std::fs::DirEntry| {
-        let told = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        let nanoseconds = told.split_whitespace().nth(1)?.parse().ok()?;
+        let schedstat = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let nanoseconds = schedstat.split_whitespace().nth(1)?.parse().ok()?;
         Some((thread.file_name().to_str()?.parse().ok()?, Duration::from_nanos(nanoseconds)))
     };
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
@@ -153,7 +166,7 @@ pub(crate) fn run_delays(pid: u32) -> Option<BTreeMap<u32, Duration>> {
     (!delays.is_empty()).then_some(delays)
 }
 
-/// What Linux tells of a process (proc_pid_stat(5)), from field 3 on: the name, field 2, may hold anything.
+/// `/proc/PID/stat` (proc_pid_stat(5)), from field 3 on: the name, field 2, may hold anything.
 fn statistics(pid: u32) -> Option<String> {
     Some(std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?.rsplit_once(')')?.1.to_owned())
 }
@@ -186,9 +199,9 @@ pub(crate) async fn appears(dir: &Path, name: &str) -> io::Result<()> {
     inotify.add_watch(dir, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)?;
     // SAFETY: the AsyncFd owns the descriptor and nothing takes it out or replaces it.
     let inotify = unsafe { AsyncFd::register_with_interest(OwnedFd::from(inotify), Interest::READABLE) }?;
-    // What happened is of no interest, only that something did.
+    // Which events they are does not matter.
     let mut events = [0; 4096];
-    // The watch is there, so whatever comes after this look is told.
+    // The watch exists, so that a file created after this check is reported.
     while !dir.join(name).exists() {
         let mut ready = inotify.readable().await?;
         while let Ok(1..) = nix::unistd::read(inotify.get_ref(), &mut events) {}

@@ -1,10 +1,9 @@
-//! QMP: qapi's types over a link of our own, which passes over what it does not know and can be cancelled anywhere.
+//! QMP: qapi's types over a connection of our own, which ignores what it does not know and can be cancelled anywhere.
 //!
 //! QEMU may be any version, patched by the flake, or not QEMU at all: lines are bounded, events are read loosely, and
-//! whatever is not understood is left aside (QEMU's docs/interop/qmp-spec.rst).
+//! whatever is not understood is ignored (QEMU's docs/interop/qmp-spec.rst).
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,20 +21,18 @@ use tokio::task::JoinHandle;
 const LINE_LIMIT: usize = 1 << 20;
 /// How many events wait to be read before further ones are dropped: a QEMU that floods must not grow us.
 const EVENTS_KEPT: usize = 256;
-/// How long a command may take by default.
-pub const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
-/// What QEMU tells by itself, as far as it matters here.
+/// QEMU's events, as far as they matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QmpEvent {
     /// The machine stops for good; with `-action shutdown=pause` QEMU stays.
     Shutdown {
-        /// `guest-shutdown`, `guest-reset`, `guest-panic`, `host-qmp-quit`, … (`ShutdownCause`).
-        reason: String,
+        /// Why.
+        cause: ShutdownCause,
         /// Whether the guest asked for it.
         by_guest: bool,
     },
-    /// The guest's kernel panicked, told by pvpanic.
+    /// The guest's kernel panicked, as pvpanic reports.
     Panicked,
     /// The machine is paused.
     Stop,
@@ -46,35 +43,57 @@ pub enum QmpEvent {
         /// Whether it was full.
         no_space: bool,
     },
-    /// The link has ended.
+    /// The connection has ended.
     Closed,
 }
 
-/// Why a command has no answer.
-#[derive(Debug)]
-pub enum QmpError {
-    /// QEMU refused it, with its words.
-    Refused(String),
-    /// The link has ended.
-    Closed,
-    /// It took too long.
-    TimedOut(Duration),
-    /// The answer is not of the expected shape.
-    Strange(String),
+/// Why a machine stopped (QEMU's `ShutdownCause`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShutdownCause {
+    /// The guest's kernel panicked.
+    GuestPanic,
+    /// The guest reset the machine.
+    GuestReset,
+    /// The user closed the window.
+    HostUi,
+    /// Another one, by QEMU's name: `guest-shutdown`, `host-qmp-quit`, …
+    Other(String),
 }
 
-impl fmt::Display for QmpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            QmpError::Refused(words) => write!(f, "QEMU refused: {words}"),
-            QmpError::Closed => f.write_str("QEMU has closed the link"),
-            QmpError::TimedOut(limit) => write!(f, "no answer from QEMU within {}", humantime::format_duration(*limit)),
-            QmpError::Strange(words) => write!(f, "QEMU's answer was not understood: {words}"),
+impl ShutdownCause {
+    fn from_name(name: &str) -> Self {
+        match name {
+            "guest-panic" => Self::GuestPanic,
+            "guest-reset" => Self::GuestReset,
+            "host-ui" => Self::HostUi,
+            // It comes from the flake's QEMU, so it is bounded.
+            other => Self::Other(other.chars().take(64).collect()),
         }
     }
 }
 
-impl std::error::Error for QmpError {}
+/// Why a command has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QmpError {
+    /// QEMU refused it, with its description.
+    #[error("QEMU refused: {0}")]
+    Refused(String),
+    /// The connection has ended.
+    #[error("QEMU has closed the connection")]
+    Closed,
+    /// It took too long.
+    #[error("no answer from QEMU within {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    /// The answer is not of the expected shape.
+    #[error("QEMU's answer was not understood")]
+    Unexpected(#[source] anyhow::Error),
+}
+
+impl QmpError {
+    fn unexpected(error: impl Into<anyhow::Error>) -> Self {
+        Self::Unexpected(error.into())
+    }
+}
 
 type Answer = std::result::Result<Value, String>;
 
@@ -88,7 +107,7 @@ impl Pending {
     }
 }
 
-/// A link to QEMU.
+/// A connection to QEMU.
 #[derive(Debug)]
 pub struct Qmp {
     pending: Arc<Pending>,
@@ -131,12 +150,11 @@ impl Qmp {
         let greeting = tokio::time::timeout(limit, read_line(&mut read))
             .await
             .map_err(|_| QmpError::TimedOut(limit))?
-            .map_err(|error| QmpError::Strange(error.to_string()))?
+            .map_err(QmpError::unexpected)?
             .ok_or(QmpError::Closed)?;
-        let greeting: Value =
-            serde_json::from_slice(&greeting).map_err(|error| QmpError::Strange(error.to_string()))?;
+        let greeting: Value = serde_json::from_slice(&greeting).map_err(QmpError::unexpected)?;
         if greeting.get("QMP").is_none() {
-            return Err(QmpError::Strange("it did not begin with QMP's greeting".into()));
+            return Err(QmpError::unexpected(anyhow::anyhow!("it did not begin with QMP's greeting")));
         }
 
         let pending = Arc::new(Pending(Mutex::new(Some(HashMap::new()))));
@@ -146,9 +164,9 @@ impl Qmp {
             let pending = Arc::clone(&pending);
             async move {
                 while let Ok(Some(line)) = read_line(&mut read).await {
-                    take(&line, &pending, &events);
+                    dispatch(&line, &pending, &events);
                 }
-                // Who waits learns that there will be no answer; who asks later, too.
+                // Commands that wait get their error, and so do later ones.
                 pending.lock().take();
                 drop(events.send(QmpEvent::Closed).await);
             }
@@ -165,16 +183,15 @@ impl Qmp {
         Ok((qmp, received))
     }
 
-    /// Runs a command. Dropping the future leaves the link as it was; the answer is then passed over.
+    /// Runs a command. Dropping the future leaves the connection as it was; the answer is then ignored.
     ///
     /// # Errors
-    /// When QEMU refuses, closes the link, answers in an unknown shape or not within `limit`.
+    /// When QEMU refuses, closes the connection, answers in an unknown shape or not within `limit`.
     pub async fn execute<C: QmpCommand>(&self, command: &C, limit: Duration) -> std::result::Result<C::Ok, QmpError> {
-        let strange = |error: serde_json::Error| QmpError::Strange(error.to_string());
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let arguments = serde_json::to_value(command).map_err(strange)?;
+        let arguments = serde_json::to_value(command).map_err(QmpError::unexpected)?;
         let line = serde_json::json!({ "execute": C::NAME, "arguments": arguments, "id": id });
-        let mut line = serde_json::to_vec(&line).map_err(strange)?;
+        let mut line = serde_json::to_vec(&line).map_err(QmpError::unexpected)?;
         line.push(b'\n');
 
         let (sender, receiver) = oneshot::channel();
@@ -190,8 +207,8 @@ impl Qmp {
         match answer.await {
             Err(_) => Err(QmpError::TimedOut(limit)),
             Ok(answer) => match answer? {
-                Ok(value) => serde_json::from_value(value).map_err(strange),
-                Err(words) => Err(QmpError::Refused(words)),
+                Ok(value) => serde_json::from_value(value).map_err(QmpError::unexpected),
+                Err(description) => Err(QmpError::Refused(description)),
             },
         }
     }
@@ -209,8 +226,8 @@ struct Message {
     id: Option<Value>,
 }
 
-/// Sorts one line: an answer to whom it belongs, a known event on, the rest aside.
-fn take(line: &[u8], pending: &Pending, events: &mpsc::Sender<QmpEvent>) {
+/// Passes on one line: an answer to its command, a known event; the rest is dropped.
+fn dispatch(line: &[u8], pending: &Pending, events: &mpsc::Sender<QmpEvent>) {
     let Ok(message) = serde_json::from_slice::<Message>(line) else { return };
     if let Some(name) = message.event {
         if let Some(event) = event(&name, &message.data) {
@@ -232,7 +249,7 @@ fn take(line: &[u8], pending: &Pending, events: &mpsc::Sender<QmpEvent>) {
 fn event(name: &str, data: &Value) -> Option<QmpEvent> {
     Some(match name {
         "SHUTDOWN" => QmpEvent::Shutdown {
-            reason: data.get("reason").and_then(Value::as_str).unwrap_or("none").chars().take(64).collect(),
+            cause: ShutdownCause::from_name(data.get("reason").and_then(Value::as_str).unwrap_or("none")),
             by_guest: data.get("guest").and_then(Value::as_bool).unwrap_or(false),
         },
         "GUEST_PANICKED" => QmpEvent::Panicked,
@@ -303,13 +320,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_unknown_is_passed_over() {
+    async fn the_unknown_is_ignored() {
         let (qmp, mut events, mut fake) = link().await;
         fake.says(r#"{"event": "FROM_THE_FUTURE", "data": {"x": []}}"#).await;
         fake.says("not json at all").await;
         fake.says(r#"{"return": {}, "id": 4711}"#).await;
         fake.says(r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-on-fire"}}"#).await;
-        let expected = QmpEvent::Shutdown { reason: "guest-on-fire".into(), by_guest: true };
+        let expected = QmpEvent::Shutdown { cause: ShutdownCause::Other("guest-on-fire".into()), by_guest: true };
         assert_eq!(events.recv().await.unwrap(), expected);
         let status = qmp::query_status {};
         let (answer, ()) = tokio::join!(qmp.execute(&status, LIMIT), async {
@@ -324,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cancelled_command_leaves_the_link_alone() {
+    async fn a_cancelled_command_leaves_the_connection_alone() {
         let (qmp, _events, mut fake) = link().await;
         let status = qmp::query_status {};
         let cancelled = tokio::time::timeout(Duration::from_millis(20), qmp.execute(&status, LIMIT)).await;
@@ -341,18 +358,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_comes_with_qemus_words() {
+    async fn a_refusal_comes_with_qemus_description() {
         let (qmp, _events, mut fake) = link().await;
         let quit = qmp::quit {};
         let (answer, ()) = tokio::join!(qmp.execute(&quit, LIMIT), async {
             let asked = fake.hears().await;
             fake.says(&format!(r#"{{"error": {{"class": "NewClass", "desc": "no"}}, "id": {}}}"#, asked["id"])).await;
         });
-        assert!(matches!(answer, Err(QmpError::Refused(words)) if words == "no"));
+        assert!(matches!(answer, Err(QmpError::Refused(description)) if description == "no"));
     }
 
     #[tokio::test]
-    async fn the_end_is_told_to_all() {
+    async fn the_end_reaches_all() {
         let (qmp, mut events, mut fake) = link().await;
         let status = qmp::query_status {};
         let (answer, ()) = tokio::join!(qmp.execute(&status, LIMIT), async {
@@ -365,11 +382,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_qemu_is_told_so() {
+    async fn what_is_no_qemu_is_reported() {
         for text in ["HTTP/1.1 400\n".to_owned(), "{}\n".to_owned(), "x".repeat(LINE_LIMIT + 2)] {
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             let (answer, _) = tokio::join!(Qmp::negotiate(ours, LIMIT), theirs.write_all(text.as_bytes()));
-            assert!(matches!(answer, Err(QmpError::Strange(_))));
+            assert!(matches!(answer, Err(QmpError::Unexpected(_))));
         }
     }
 

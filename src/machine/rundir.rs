@@ -2,7 +2,7 @@
 //!
 //! Its path is short (a Unix socket's path holds 104 bytes on macOS, 108 on Linux) and has no commas, and it lies on a
 //! disk rather than in memory, since a guest's disk is in it. A file in it says who owns it, and is locked by the
-//! owner, so that [`crate::clean`] takes only what nobody uses.
+//! owner, so that [`crate::clean`] removes only what is not in use.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::process::start_time;
 use crate::failure::{self, Failure};
 use crate::model::run_file;
+use crate::model::timeouts::machine::OWNER_GRACE;
 
 /// Longest path of a run directory, in bytes: the longest socket name in it must still fit into 104.
 const PATH_LIMIT: usize = 84;
@@ -26,7 +27,7 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes one in the first place that will do.
+    /// Creates one in the first place that will do.
     ///
     /// # Errors
     /// Exit 5, with what each place answered.
@@ -34,7 +35,7 @@ impl RunDir {
         Self::create_in(&bases())
     }
 
-    /// Makes one in the first of these places that will do.
+    /// Creates one in the first of these places that will do.
     ///
     /// # Errors
     /// Exit 5, with what each place answered.
@@ -46,7 +47,7 @@ impl RunDir {
                 Err(error) => answers.push(format!("{}: {error}", base.display())),
             }
         }
-        Err(Failure::host("there is no place for the run directory")
+        Err(Failure::host("no run directory could be created")
             .why(answers.join("\n"))
             .hint("set XDG_STATE_HOME to a directory with a short path and some space"))
     }
@@ -80,7 +81,7 @@ impl RunDir {
 
 impl Drop for RunDir {
     fn drop(&mut self) {
-        // Nobody to tell; `nixbox clean` comes later.
+        // An error is of no use to the caller; `nixbox clean` comes later.
         drop(remove_tree(&self.path));
     }
 }
@@ -120,7 +121,7 @@ fn make_base(base: &Path) -> io::Result<()> {
     check_base(base)
 }
 
-/// In `/tmp` somebody else may have been first.
+/// In `/tmp` another user may have been first.
 pub(crate) fn check_base(base: &Path) -> io::Result<()> {
     let data = fs::symlink_metadata(base)?;
     if !data.is_dir() || data.uid() != nix::unistd::geteuid().as_raw() || data.mode() & 0o022 != 0 {
@@ -129,15 +130,15 @@ pub(crate) fn check_base(base: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether nobody uses a run directory any more.
+/// Whether a run directory is no longer in use.
 pub(crate) fn is_abandoned(dir: &Path) -> bool {
     let owner = dir.join(run_file::OWNER);
     let Ok(file) =
         OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(&owner)
     else {
-        // It is made an instant after the directory: give that instant.
+        // It is created an instant after the directory.
         let age = fs::symlink_metadata(dir).and_then(|data| data.modified()).map(|at| at.elapsed().unwrap_or_default());
-        return age.is_ok_and(|age| age.as_secs() > 60);
+        return age.is_ok_and(|age| age > OWNER_GRACE);
     };
     let words = fs::read_to_string(&owner).unwrap_or_default();
     // The lock is what counts; it goes with the process, however that ends.
@@ -182,7 +183,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
 /// the file's place would have nixbox read a file of the user's, or wait forever.
 ///
 /// # Errors
-/// When it is not there or no regular file.
+/// When it does not exist or is no regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_ours_alone_and_goes_with_us() {
+    fn it_is_private_and_removed_on_drop() {
         let (_guard, base) = base();
         let dir = RunDir::create_in(std::slice::from_ref(&base)).unwrap();
         let path = dir.path().to_owned();
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_or_unusual_is_passed_over() {
+    fn what_is_too_long_or_unusual_is_skipped() {
         let (_guard, base) = base();
         let long = base.join("a".repeat(90));
         let comma = base.join("a,b");

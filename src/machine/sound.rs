@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::jail::{JailOptions, Order};
-use super::process::Process;
+use super::jail::{JailOptions, LaunchRequest};
+use super::process::JailedProcess;
 use super::spec::{Spec, environment};
-use super::{shown, store};
+use super::{mount_of, store_mount};
 use crate::model::run_file;
 use crate::signal::{CaptureAnalysis, Samples, ToneSequence, tone};
 
@@ -200,17 +200,17 @@ pub(super) async fn prove(spec: &Spec, jail: &JailOptions) -> Result<(), String>
     if cfg!(not(target_arch = "x86_64")) {
         arguments.extend(["-machine", "virt"].map(Into::into));
     }
-    let order = Order {
+    let request = LaunchRequest {
         program: Some(qemu.to_owned()),
         arguments,
         environment: environment(spec),
         run_dir: Some(spec.run_dir.clone()),
-        show: store(jail).into_iter().chain(shown(qemu)).collect(),
+        mounts: store_mount(jail).into_iter().chain(mount_of(qemu)).collect(),
         file_limit: 64 << 20,
         shm_limit: 256 << 20,
-        ..Order::proof(jail.kind)
+        ..LaunchRequest::empty(jail.kind)
     };
-    let process = Process::spawn(&jail.launcher, &order).await.map_err(|error| error.to_string())?;
+    let process = JailedProcess::spawn(&jail.launcher, &request).await.map_err(|error| error.to_string())?;
     let opened = async {
         // The way in is opened before the way out, whose file then is there.
         let deadline = Instant::now() + PROOF_LIMIT;
@@ -224,7 +224,7 @@ pub(super) async fn prove(spec: &Spec, jail: &JailOptions) -> Result<(), String>
     };
     let opened = tokio::select! {
         opened = opened => opened,
-        _ = super::process::wait(process.ended()) => Err("the runner's QEMU has no alsa backend".to_owned()),
+        _ = super::process::wait(process.exit()) => Err("the runner's QEMU has no alsa backend".to_owned()),
     };
     let words = process.output().tail(super::TAIL);
     process.end().await;

@@ -1,8 +1,8 @@
-//! What the runner is given: arguments and environment, as a pure function of a [`Spec`].
+//! The runner's arguments and environment, as a pure function of a [`Spec`].
 //!
 //! The interface is that of nixpkgs' `nixos/modules/virtualisation/qemu-vm.nix`. `QEMU_OPTS` is word-split by the
 //! script and arguments are not, and arguments come last, so all that can be an argument is one. What only the
-//! environment can say (where the disk lies, what is added to `-append` and to `-netdev user`) goes there.
+//! environment can set (the disk image, additions to `-append` and to `-netdev user`) goes there.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,10 +13,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::sound::{self, Hearing, OwnCard};
 use crate::guest::credentials::{Credential, KERNEL_PARAMETER};
-use crate::model::{Accel, GUEST_CID, NetworkPolicy, TransportKind, credential, port, run_file};
+use crate::model::{Accel, GUEST_CID, NetworkPolicy, TransportKind, VirtioPort, credential, run_file};
 
 /// What a runner's script says about the QEMU it starts. Read from its text, which is a guess where the script is
-/// unusual; wrong guesses make QEMU refuse to start, which is reported with its words.
+/// unusual; wrong guesses make QEMU refuse to start, which is reported with its output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traits {
     /// It brings a `memory-backend-*` object of its own (virtiofs needs one): then memory's size is the runner's.
@@ -96,7 +96,7 @@ pub struct Spec {
     pub cores: u32,
     /// How it is executed.
     pub accel: Accel,
-    /// The way into the guest.
+    /// The transport to the guest.
     pub transport: TransportKind,
     /// The guest's CID, where the transport is one of the vsocks.
     pub cid: u32,
@@ -111,9 +111,9 @@ pub struct Spec {
     /// Added to the kernel's command line.
     pub kernel_params: Vec<String>,
     /// Whether it has a sound card whose output goes into a file of the run directory: one of ours, or the runner's own
-    /// where it can be led there (see [`super::sound::hearing`]).
+    /// where it can be redirected there (see [`super::sound::hearing`]).
     pub sound: bool,
-    /// Whether that card is to hear, too: by way of ALSA, where that works.
+    /// Whether that card has a microphone, too: by way of ALSA, where that works.
     pub microphone: bool,
     /// Further arguments for QEMU (displays).
     pub extra: Vec<OsString>,
@@ -123,11 +123,8 @@ pub struct Spec {
     pub nodes: Vec<PathBuf>,
 }
 
-/// SMBIOS tables above this size are truncated without a word; nixbox stays well below (bytes).
+/// SMBIOS tables above this size are truncated silently; nixbox stays well below (bytes).
 pub const CREDENTIALS_LIMIT: usize = 48 << 10;
-
-/// How many shells can be open at once where the way into the guest is virtio-serial: one port each.
-const SERIAL_SHELLS: u32 = 4;
 
 impl Spec {
     /// A machine with the defaults of `try`: 1 GiB, 1 core, TCG, no network.
@@ -138,7 +135,7 @@ impl Spec {
             run_dir: run_dir.into(),
             memory_mib: 1024,
             cores: 1,
-            accel: Accel::Tcg,
+            accel: Accel::default(),
             transport: TransportKind::VhostUser,
             cid: GUEST_CID,
             network: NetworkPolicy::Off,
@@ -162,13 +159,6 @@ impl Spec {
     pub fn credential_bytes(&self) -> usize {
         self.credentials.iter().map(|credential| smbios_value(credential).len() + 1).sum()
     }
-}
-
-/// The virtio-serial ports: (name in the guest, file of the socket in the run directory).
-fn serial_ports() -> Vec<(String, String)> {
-    let shells = (0..SERIAL_SHELLS).map(|n| (port::SHELL, n));
-    let buses = [(port::SYSTEM_BUS, 0), (port::MANAGER_BUS, 0)];
-    shells.chain(buses).map(|(port, n)| (format!("nixbox.{port}.{n}"), format!("vp.{port}.{n}"))).collect()
 }
 
 fn smbios_value(credential: &Credential) -> String {
@@ -200,7 +190,7 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     let mut arguments = Vec::new();
     let mut add = |flag: &str, value: OsString| arguments.extend([OsString::from(flag), value]);
 
-    // QMP first: whatever goes wrong later is told there.
+    // QMP first: whatever goes wrong later is reported there.
     add("-chardev", option("socket,id=nixbox-qmp,path=", spec.run_file(run_file::QMP), ",server=off"));
     add("-mon", "chardev=nixbox-qmp,mode=control".into());
     // `-nographic` would put QEMU's monitor on stdio, where it only makes noise.
@@ -224,7 +214,7 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     } else {
         add("-machine", format!("accel={}", spec.accel.name()).into());
     }
-    if spec.accel == Accel::Tcg && spec.traits.cpu_max {
+    if spec.accel.is_emulated() && spec.traits.cpu_max {
         // A third of the boot's time goes into walking the fifth level of page tables (measured with QEMU 10).
         add("-cpu", "max,-la57".into());
     }
@@ -243,9 +233,10 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
         TransportKind::Vsock => add("-device", format!("vhost-vsock-pci,guest-cid={}", spec.cid).into()),
         TransportKind::VirtioSerial => {
             add("-device", "virtio-serial-pci,id=nixbox-serial,max_ports=16".into());
-            for (name, file) in serial_ports() {
+            for port in VirtioPort::all() {
+                let name = port.guest_name();
                 let before = format!("socket,id={name},path=");
-                add("-chardev", option(&before, spec.run_file(&file), ",server=on,wait=off"));
+                add("-chardev", option(&before, spec.run_file(&port.run_file()), ",server=on,wait=off"));
                 add("-device", format!("virtserialport,bus=nixbox-serial.0,chardev={name},name={name}").into());
             }
         }
@@ -330,7 +321,7 @@ pub fn openings<S: AsRef<str>>(command_line: &[S], run_dir: &Path) -> Vec<String
                 let Some(path) = field(value, "path") else { continue };
                 let at = Path::new(&path);
                 if at != Path::new("/nix/store") && !at.starts_with(run_dir) {
-                    openings.push(format!("shares {path} of the host (only what the jail shows of it)"));
+                    openings.push(format!("shares {path} of the host (as far as it is mounted in the jail)"));
                 }
             }
             "-netdev" | "-nic" | "-net" => {
@@ -401,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_that_says_accel_is_answered_in_kind() {
+    fn a_runner_that_uses_accel_gets_accel() {
         let spec = Spec { traits: Traits { accel_option: true, ..Traits::default() }, accel: Accel::Kvm, ..spec() };
         assert_eq!(values(&spec, "-accel"), ["kvm"]);
         assert_eq!(values(&spec, "-machine"), ["memory-backend=nixbox-mem"]);
@@ -498,7 +489,7 @@ exec /nix/store/x-qemu/bin/qemu-kvm -machine accel=kvm:tcg -cpu max \
     }
 
     #[test]
-    fn what_the_command_line_opens_is_told() {
+    fn what_the_command_line_opens_is_listed() {
         let line = [
             "qemu",
             "-virtfs",

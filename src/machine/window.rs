@@ -1,28 +1,24 @@
-//! What a person sees and hears of a machine in `nixbox demo`: which window, which sound, decided from what this host
-//! has and what the runner's QEMU knows. The deciding is pure; [`ask`] asks QEMU, in the jail, as it is the flake's.
+//! The display and the sound of a machine in `nixbox demo`, decided from what this host has and what the runner's QEMU
+//! supports. The deciding is pure; [`query_features`] starts QEMU, in the jail, as it is the flake's.
 
 use std::ffi::OsString;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::jail::{JailOptions, Order};
-use super::process::{self, Ended, Process};
-use super::{locate_runner, read_traits, shown, store};
+use super::jail::{JailOptions, LaunchRequest};
+use super::process::{self, JailedProcess, ProgramExit};
+use super::{locate_runner, mount_of, read_traits, store_mount};
 use crate::model::run_file;
+use crate::model::timeouts::machine::{GPU_PROBE_LIMIT, QEMU_HELP_LIMIT};
 
-/// How long QEMU may take to say what it knows.
-const ASK_LIMIT: Duration = Duration::from_secs(10);
-/// How long QEMU may take to come up with a GPU, or to say why not.
-const GPU_LIMIT: Duration = Duration::from_secs(10);
-/// How many of its lines are read.
+/// How many lines of its help are read.
 const LINES: usize = 400;
 
 /// Where the picture goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Display {
+pub enum DisplayKind {
     /// A window of GTK's
     Gtk,
     /// A window of SDL's
@@ -33,21 +29,21 @@ pub enum Display {
     Vnc,
 }
 
-impl Display {
+impl DisplayKind {
     /// QEMU's own name for it.
     pub fn name(self) -> &'static str {
         match self {
-            Display::Gtk => "gtk",
-            Display::Sdl => "sdl",
-            Display::Cocoa => "cocoa",
-            Display::Vnc => "vnc",
+            DisplayKind::Gtk => "gtk",
+            DisplayKind::Sdl => "sdl",
+            DisplayKind::Cocoa => "cocoa",
+            DisplayKind::Vnc => "vnc",
         }
     }
 }
 
-/// What this host has for a person's eyes and ears.
+/// The session that nixbox runs in, as far as QEMU can use it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seat {
+pub struct HostSession {
     /// The Wayland compositor's socket.
     pub wayland: Option<PathBuf>,
     /// X11's `DISPLAY` and, where it is local, its socket.
@@ -64,9 +60,9 @@ pub struct Seat {
     pub macos: bool,
 }
 
-impl Seat {
-    /// As this process's environment and `/dev` tell. What is named and not there does not count.
-    pub fn of_host() -> Self {
+impl HostSession {
+    /// From this process's environment and `/dev`. What is named and does not exist does not count.
+    pub fn current() -> Self {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from);
         let is_socket = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|data| data.file_type().is_socket());
@@ -99,70 +95,71 @@ impl Seat {
         }
     }
 
-    fn has_window(&self, display: Display) -> bool {
+    fn has_window(&self, display: DisplayKind) -> bool {
         match display {
-            Display::Cocoa => self.macos,
-            Display::Gtk | Display::Sdl => !self.macos && (self.wayland.is_some() || self.x11.is_some()),
-            Display::Vnc => true,
+            DisplayKind::Cocoa => self.macos,
+            DisplayKind::Gtk | DisplayKind::Sdl => !self.macos && (self.wayland.is_some() || self.x11.is_some()),
+            DisplayKind::Vnc => true,
         }
     }
 }
 
-/// What a QEMU knows, as its `help` lists name it.
+/// What a QEMU supports, as its `help` lists name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct QemuFeatures {
     /// `-display help`.
     pub displays: Vec<String>,
     /// `-audiodev help`.
-    pub sounds: Vec<String>,
+    pub audio_backends: Vec<String>,
     /// Whether it has the clipboard's chardev, `qemu-vdagent`.
     pub clipboard: bool,
 }
 
-/// What a machine gets so that a person sees and hears it.
+/// What a machine gets for its display and its sound.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Devices {
+pub struct DemoDevices {
     /// Arguments for QEMU.
     pub arguments: Vec<OsString>,
     /// Variables for its environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// Sockets and files that the jail has to show.
-    pub shows: Vec<PathBuf>,
+    /// Sockets and files that have to be mounted in the jail.
+    pub mounts: Vec<PathBuf>,
     /// Device nodes that the jail has to have.
     pub nodes: Vec<PathBuf>,
-    /// What the person is told.
-    pub told: Vec<String>,
+    /// What the user has to know.
+    pub notes: Vec<String>,
 }
 
-/// Decides. `wish`: the display that the person asked for; `gpu`: a GPU that was proven to work.
+/// Decides. `choice`: the display that the user asked for; `gpu`: a GPU that was found to work.
 ///
 /// # Errors
-/// Why the display that was asked for cannot be had.
+/// Why the display that was asked for cannot be used.
 pub fn choose(
-    seat: &Seat,
-    known: &Known,
-    wish: Option<Display>,
+    session: &HostSession,
+    features: &QemuFeatures,
+    choice: Option<DisplayKind>,
     gpu: Option<&Path>,
     run_dir: &Path,
-) -> Result<Devices, String> {
-    let knows = |display: Display| display == Display::Vnc || known.displays.iter().any(|it| it == display.name());
-    if let Some(wish) = wish {
-        if !knows(wish) {
-            let all = known.displays.join(", ");
-            return Err(format!("the runner's QEMU has no {} display (it has: {all}, vnc)", wish.name()));
+) -> Result<DemoDevices, String> {
+    let supports =
+        |display: DisplayKind| display == DisplayKind::Vnc || features.displays.iter().any(|it| it == display.name());
+    if let Some(choice) = choice {
+        if !supports(choice) {
+            let all = features.displays.join(", ");
+            return Err(format!("the runner's QEMU has no {} display (it has: {all}, vnc)", choice.name()));
         }
-        if !seat.has_window(wish) {
-            return Err(format!("there is nothing here that could show a {} window", wish.name()));
+        if !session.has_window(choice) {
+            return Err(format!("this session can show no {} window", choice.name()));
         }
     }
-    let order = [Display::Cocoa, Display::Gtk, Display::Sdl, Display::Vnc];
-    let fits = |display: &Display| knows(*display) && seat.has_window(*display);
-    let display = wish.or_else(|| order.into_iter().find(fits)).unwrap_or(Display::Vnc);
-    let mut devices = Devices::default();
-    devices.display(display, seat, gpu, run_dir);
-    devices.sound(seat, known);
-    if known.clipboard {
-        // It speaks spice's protocol to whatever agent the guest has; without one nothing happens.
+    let order = [DisplayKind::Cocoa, DisplayKind::Gtk, DisplayKind::Sdl, DisplayKind::Vnc];
+    let fits = |display: &DisplayKind| supports(*display) && session.has_window(*display);
+    let display = choice.or_else(|| order.into_iter().find(fits)).unwrap_or(DisplayKind::Vnc);
+    let mut devices = DemoDevices::default();
+    devices.display(display, session, gpu, run_dir);
+    devices.sound(session, features);
+    if features.clipboard {
+        // It speaks SPICE's protocol to whatever agent the guest has; without one nothing happens.
         devices.add("-device", "virtio-serial-pci,id=nixbox-agent");
         devices.add("-chardev", "qemu-vdagent,id=nixbox-vdagent,name=vdagent,clipboard=on,mouse=off");
         devices.add("-device", "virtserialport,bus=nixbox-agent.0,chardev=nixbox-vdagent,name=com.redhat.spice.0");
@@ -170,7 +167,7 @@ pub fn choose(
     Ok(devices)
 }
 
-impl Devices {
+impl DemoDevices {
     fn add(&mut self, flag: &str, value: impl Into<OsString>) {
         self.arguments.extend([flag.into(), value.into()]);
     }
@@ -179,20 +176,20 @@ impl Devices {
         self.environment.push((name.into(), value.into()));
     }
 
-    fn display(&mut self, display: Display, seat: &Seat, gpu: Option<&Path>, run_dir: &Path) {
+    fn display(&mut self, display: DisplayKind, session: &HostSession, gpu: Option<&Path>, run_dir: &Path) {
         match display {
-            Display::Vnc => {
+            DisplayKind::Vnc => {
                 let socket = run_dir.join(run_file::VNC);
                 self.add("-vnc", super::spec::option("unix:", &socket, ""));
-                self.told.push(format!("see it: vncviewer {}", socket.display()));
-                self.told.push(format!(
-                    "or, for a viewer that wants a port: socat TCP-LISTEN:5900,bind=127.0.0.1,fork UNIX-CONNECT:{}",
+                self.notes.push(format!("to see it: vncviewer {}", socket.display()));
+                self.notes.push(format!(
+                    "or, for a viewer that needs a port: socat TCP-LISTEN:5900,bind=127.0.0.1,fork UNIX-CONNECT:{}",
                     socket.display()
                 ));
                 return;
             }
-            Display::Cocoa => self.add("-display", "cocoa"),
-            Display::Gtk | Display::Sdl => {
+            DisplayKind::Cocoa => self.add("-display", "cocoa"),
+            DisplayKind::Gtk | DisplayKind::Sdl => {
                 let gl = if let Some(gpu) = gpu {
                     self.add("-vga", "none");
                     self.add("-device", "virtio-vga-gl");
@@ -202,22 +199,22 @@ impl Devices {
                     ""
                 };
                 self.add("-display", format!("{}{gl}", display.name()));
-                if let Some(socket) = &seat.wayland {
+                if let Some(socket) = &session.wayland {
                     self.socket(socket, "WAYLAND_DISPLAY");
-                } else if let Some((name, socket)) = &seat.x11 {
+                } else if let Some((name, socket)) = &session.x11 {
                     self.set("DISPLAY", name);
-                    self.shows.extend(socket.clone());
-                    if let Some(file) = &seat.xauthority {
+                    self.mounts.extend(socket.clone());
+                    if let Some(file) = &session.xauthority {
                         self.set("XAUTHORITY", file);
-                        self.shows.push(file.clone());
+                        self.mounts.push(file.clone());
                     }
                 }
             }
         }
-        self.told.push("closing the window ends it".to_owned());
+        self.notes.push("closing the window ends the demo".to_owned());
     }
 
-    /// Shows a socket of the session's, named by its whole path.
+    /// Gives QEMU a socket of the session's, named by its whole path.
     fn socket(&mut self, socket: &Path, variable: &str) {
         self.set(variable, socket);
         if let Some(directory) = socket.parent()
@@ -225,28 +222,28 @@ impl Devices {
         {
             self.set("XDG_RUNTIME_DIR", directory);
         }
-        self.shows.push(socket.to_owned());
+        self.mounts.push(socket.to_owned());
     }
 
-    fn sound(&mut self, seat: &Seat, known: &Known) {
-        let knows = |name: &str| known.sounds.iter().any(|it| it == name);
-        let driver = if seat.macos && knows("coreaudio") {
+    fn sound(&mut self, session: &HostSession, features: &QemuFeatures) {
+        let supports = |name: &str| features.audio_backends.iter().any(|it| it == name);
+        let driver = if session.macos && supports("coreaudio") {
             "coreaudio"
-        } else if let Some(socket) = &seat.pipewire
-            && knows("pipewire")
+        } else if let Some(socket) = &session.pipewire
+            && supports("pipewire")
         {
             self.socket(socket, "PIPEWIRE_REMOTE");
             "pipewire"
-        } else if let Some(socket) = &seat.pulse
-            && knows("pa")
+        } else if let Some(socket) = &session.pulse
+            && supports("pa")
         {
             let mut server = OsString::from("unix:");
             server.push(socket);
             self.set("PULSE_SERVER", server);
-            self.shows.push(socket.clone());
+            self.mounts.push(socket.clone());
             "pa"
         } else {
-            self.told.push("no speakers here that the runner's QEMU could use: it plays unheard".to_owned());
+            self.notes.push("no sound: this session has no sound server that the runner's QEMU supports".to_owned());
             "none"
         };
         self.add("-audiodev", format!("{driver},id=nixbox-sound"));
@@ -255,18 +252,18 @@ impl Devices {
     }
 }
 
-/// Asks the runner's QEMU what it knows. Where it cannot be asked, it knows VNC only.
-pub async fn ask(runner: &Path, jail: &JailOptions) -> Known {
-    let Some(qemu) = qemu_of(runner, jail) else { return Known::default() };
-    let help = async |option| names(&said(&qemu, &[option, "help"], jail).await);
-    let (displays, sounds, chardevs) = tokio::join!(help("-display"), help("-audiodev"), help("-chardev"));
-    Known { displays, sounds, clipboard: chardevs.iter().any(|name| name == "qemu-vdagent") }
+/// Asks the runner's QEMU what it supports: VNC only, where it cannot be asked.
+pub async fn query_features(runner: &Path, jail: &JailOptions) -> QemuFeatures {
+    let Some(qemu) = qemu_of(runner, jail) else { return QemuFeatures::default() };
+    let help = async |option| names(&output_of(&qemu, &[option, "help"], jail).await);
+    let (displays, audio_backends, chardevs) = tokio::join!(help("-display"), help("-audiodev"), help("-chardev"));
+    QemuFeatures { displays, audio_backends, clipboard: chardevs.iter().any(|name| name == "qemu-vdagent") }
 }
 
-/// The first of the host's GPUs with which the runner's QEMU comes up: it has to start with it, not only to have it.
-pub async fn prove_gpu(runner: &Path, seat: &Seat, jail: &JailOptions) -> Option<PathBuf> {
+/// The first of the host's GPUs with which the runner's QEMU starts: that the device is there says nothing.
+pub async fn probe_gpu(runner: &Path, session: &HostSession, jail: &JailOptions) -> Option<PathBuf> {
     let qemu = qemu_of(runner, jail)?;
-    for gpu in &seat.gpus {
+    for gpu in &session.gpus {
         let display = format!("egl-headless,rendernode={}", gpu.display());
         let arguments = [
             "-nodefaults",
@@ -280,8 +277,8 @@ pub async fn prove_gpu(runner: &Path, seat: &Seat, jail: &JailOptions) -> Option
             "-mon",
             "chardev=q,mode=control",
         ];
-        let order = order(&qemu, &arguments, jail, vec![gpu.clone()]);
-        let Ok(process) = Process::spawn(&jail.launcher, &order).await else { continue };
+        let request = launch_request(&qemu, &arguments, jail, vec![gpu.clone()]);
+        let Ok(process) = JailedProcess::spawn(&jail.launcher, &request).await else { continue };
         let mut lines = process.output().last_line();
         let greeted = async {
             // Its greeting comes when everything is set up; what fails to be set up ends it.
@@ -296,8 +293,8 @@ pub async fn prove_gpu(runner: &Path, seat: &Seat, jail: &JailOptions) -> Option
         };
         let works = tokio::select! {
             works = greeted => works,
-            _ = process::wait(process.ended()) => false,
-            () = tokio::time::sleep(GPU_LIMIT) => false,
+            _ = process::wait(process.exit()) => false,
+            () = tokio::time::sleep(GPU_PROBE_LIMIT) => false,
         };
         process.end().await;
         if works {
@@ -313,26 +310,27 @@ fn qemu_of(runner: &Path, jail: &JailOptions) -> Option<PathBuf> {
     read_traits(&script).ok()?.qemu
 }
 
-fn order(qemu: &Path, arguments: &[&str], jail: &JailOptions, devices: Vec<PathBuf>) -> Order {
-    Order {
+fn launch_request(qemu: &Path, arguments: &[&str], jail: &JailOptions, devices: Vec<PathBuf>) -> LaunchRequest {
+    LaunchRequest {
         program: Some(qemu.to_owned()),
         arguments: arguments.iter().map(OsString::from).collect(),
-        show: store(jail).into_iter().chain(shown(qemu)).collect(),
+        mounts: store_mount(jail).into_iter().chain(mount_of(qemu)).collect(),
         devices,
         file_limit: 64 << 20,
         shm_limit: 256 << 20,
-        ..Order::proof(jail.kind)
+        ..LaunchRequest::empty(jail.kind)
     }
 }
 
-/// The lines that QEMU says, and ends.
-async fn said(qemu: &Path, arguments: &[&str], jail: &JailOptions) -> Vec<String> {
-    let Ok(process) = Process::spawn(&jail.launcher, &order(qemu, arguments, jail, Vec::new())).await else {
+/// The lines that QEMU prints before it ends.
+async fn output_of(qemu: &Path, arguments: &[&str], jail: &JailOptions) -> Vec<String> {
+    let Ok(process) = JailedProcess::spawn(&jail.launcher, &launch_request(qemu, arguments, jail, Vec::new())).await
+    else {
         return Vec::new();
     };
-    let ended = tokio::time::timeout(ASK_LIMIT, process::wait(process.ended())).await;
-    let lines = match ended {
-        Ok(Ended::Exited { code: Some(0), .. }) => process.output().tail(LINES),
+    let exit = tokio::time::timeout(QEMU_HELP_LIMIT, process::wait(process.exit())).await;
+    let lines = match exit {
+        Ok(ProgramExit::Exited { code: Some(0), .. }) => process.output().tail(LINES),
         _ => Vec::new(),
     };
     process.end().await;
@@ -349,21 +347,21 @@ fn names(lines: &[String]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn known(displays: &[&str], sounds: &[&str]) -> Known {
+    fn features(displays: &[&str], audio_backends: &[&str]) -> QemuFeatures {
         let own = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
-        Known { displays: own(displays), sounds: own(sounds), clipboard: true }
+        QemuFeatures { displays: own(displays), audio_backends: own(audio_backends), clipboard: true }
     }
 
-    fn desk() -> Seat {
-        Seat {
+    fn desk() -> HostSession {
+        HostSession {
             wayland: Some("/run/user/1000/wayland-1".into()),
             pipewire: Some("/run/user/1000/pipewire-0".into()),
             pulse: Some("/run/user/1000/pulse/native".into()),
-            ..Seat::default()
+            ..HostSession::default()
         }
     }
 
-    fn text(devices: &Devices) -> String {
+    fn text(devices: &DemoDevices) -> String {
         let words = devices.arguments.iter().map(|word| word.to_string_lossy().into_owned());
         words.collect::<Vec<_>>().join(" ")
     }
@@ -371,47 +369,50 @@ mod tests {
     #[test]
     fn a_window_where_there_can_be_one() {
         let devices =
-            choose(&desk(), &known(&["gtk", "sdl", "none"], &["pa", "pipewire"]), None, None, Path::new("/r")).unwrap();
+            choose(&desk(), &features(&["gtk", "sdl", "none"], &["pa", "pipewire"]), None, None, Path::new("/r"))
+                .unwrap();
         assert!(text(&devices).contains("-display gtk "), "{devices:?}");
         assert!(text(&devices).contains("-audiodev pipewire,id=nixbox-sound"), "{devices:?}");
         let variable =
             |name: &str| devices.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
         assert_eq!(variable("XDG_RUNTIME_DIR").unwrap(), "/run/user/1000");
-        assert_eq!(devices.shows, [PathBuf::from("/run/user/1000/wayland-1"), "/run/user/1000/pipewire-0".into()]);
-        let sdl = choose(&desk(), &known(&["sdl"], &["pa"]), None, None, Path::new("/r")).unwrap();
+        assert_eq!(devices.mounts, [PathBuf::from("/run/user/1000/wayland-1"), "/run/user/1000/pipewire-0".into()]);
+        let sdl = choose(&desk(), &features(&["sdl"], &["pa"]), None, None, Path::new("/r")).unwrap();
         assert!(text(&sdl).contains("-display sdl ") && text(&sdl).contains("-audiodev pa,"), "{sdl:?}");
     }
 
     #[test]
     fn vnc_where_there_is_no_screen_or_no_toolkit() {
-        for (seat, known) in [
-            (Seat::default(), known(&["gtk"], &[])),
-            (desk(), known(&["none"], &["pa"])),
-            (Seat::default(), Known::default()),
+        for (session, features) in [
+            (HostSession::default(), features(&["gtk"], &[])),
+            (desk(), features(&["none"], &["pa"])),
+            (HostSession::default(), QemuFeatures::default()),
         ] {
-            let devices = choose(&seat, &known, None, None, Path::new("/r,1")).unwrap();
+            let devices = choose(&session, &features, None, None, Path::new("/r,1")).unwrap();
             assert!(text(&devices).contains("-vnc unix:/r,,1/vnc"), "{devices:?}");
-            assert!(devices.told[0].contains("vncviewer /r,1/vnc"), "{devices:?}");
+            assert!(devices.notes[0].contains("vncviewer /r,1/vnc"), "{devices:?}");
         }
     }
 
     #[test]
     fn a_gpu_is_used_in_windows_only() {
         let gpu = Path::new("/dev/dri/renderD128");
-        let devices = choose(&desk(), &known(&["gtk"], &[]), None, Some(gpu), Path::new("/r")).unwrap();
+        let devices = choose(&desk(), &features(&["gtk"], &[]), None, Some(gpu), Path::new("/r")).unwrap();
         assert!(text(&devices).contains("-device virtio-vga-gl -display gtk,gl=on"), "{devices:?}");
         assert_eq!(devices.nodes, [gpu]);
-        let devices = choose(&desk(), &known(&["gtk"], &[]), Some(Display::Vnc), Some(gpu), Path::new("/r")).unwrap();
+        let devices =
+            choose(&desk(), &features(&["gtk"], &[]), Some(DisplayKind::Vnc), Some(gpu), Path::new("/r")).unwrap();
         assert!(!text(&devices).contains("gl") && devices.nodes.is_empty(), "{devices:?}");
     }
 
     #[test]
-    fn a_wish_that_cannot_be_granted_is_refused() {
-        let why = choose(&desk(), &known(&["gtk"], &[]), Some(Display::Sdl), None, Path::new("/r")).unwrap_err();
+    fn a_display_that_cannot_be_used_is_refused() {
+        let why = choose(&desk(), &features(&["gtk"], &[]), Some(DisplayKind::Sdl), None, Path::new("/r")).unwrap_err();
         assert!(why.contains("no sdl display (it has: gtk, vnc)"), "{why}");
         let why =
-            choose(&Seat::default(), &known(&["gtk"], &[]), Some(Display::Gtk), None, Path::new("/r")).unwrap_err();
-        assert!(why.contains("could show a gtk window"), "{why}");
+            choose(&HostSession::default(), &features(&["gtk"], &[]), Some(DisplayKind::Gtk), None, Path::new("/r"))
+                .unwrap_err();
+        assert!(why.contains("can show no gtk window"), "{why}");
     }
 
     #[test]

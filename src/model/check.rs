@@ -366,7 +366,7 @@ BootTarget = "boot.target" {
                  and so it is where that job's unit may only wait for the outside, which --network off keeps away.",
     causes: "A oneshot that waits for something that never comes, a device or mount that is waited for, a dependency\n\
                  cycle from which systemd dropped a job, an init that is missing, an activation script that hangs.",
-    remedy: "Look at the job that is named and its last words; `behind it` lists what waits for it. TimeoutStartSec=\n\
+    remedy: "Look at the job that is named and its last lines; `behind it` lists what waits for it. TimeoutStartSec=\n\
                  bounds a oneshot. `nixbox try --keep` leaves the machine up; --timeout gives it longer.",
 }
 BootEmergency = "boot.emergency" {
@@ -389,7 +389,7 @@ BootPanic = "boot.panic" {
     weight: Expected,
     applies: Always,
     summary: "the kernel does not panic",
-    tests: "Whether the kernel panicked, by QEMU's word or the console's, with the cause where the lines before tell it.",
+    tests: "Whether the kernel panicked, as QEMU or the console reports, with the cause where the lines before it name one.",
     causes: "A root file system that cannot be mounted, an init that is missing, is not executable or ended, a kernel\n\
                  parameter or module that it does not survive, too little memory in stage 1.",
     remedy: "console.log beside the report has every line. Take back what changed of boot.*, the kernel or its modules.",
@@ -401,10 +401,10 @@ BootPoweroff = "boot.poweroff" {
     weight: Expected,
     applies: Always,
     summary: "the machine stays up: no power-off, no reset",
-    tests: "Whether the machine stays up: a power-off or reset of its own before it was looked at fails.",
+    tests: "Whether the machine stays up: a power-off or reset of its own before the checks are done fails.",
     causes: "A service with FailureAction= or SuccessAction=, a watchdog, a script that calls poweroff or reboot, a\n\
                  unit that conflicts with the default target.",
-    remedy: "The console's last line is told; look for who asked for shutdown.target in journal.txt.",
+    remedy: "The console's last line is shown; look in journal.txt for the unit that asked for shutdown.target.",
 }
 BootOom = "boot.oom" {
     kind: Boot,
@@ -427,7 +427,7 @@ BootActivation = "boot.activation" {
     applies: Always,
     summary: "no snippet of the activation script failed",
     tests: "Snippets of the activation script that failed, in the journal and on the console, and the units that run\n\
-                 it where stage 1 is systemd. Snippets that set up secrets (sops, agenix) are set aside: their key is not here.",
+                 it where stage 1 is systemd. Snippets that set up secrets (sops, agenix) are excluded: their key is not here.",
     causes: "A command in system.activationScripts that ends with an error, a path that is not there on a fresh disk,\n\
                  a user or group that comes later.",
     remedy: "The lines before the failure are shown. Let the snippet make what it needs (mkdir -p), or turn it into a\n\
@@ -439,11 +439,11 @@ BootTmpfiles = "boot.tmpfiles" {
     rank: 15,
     weight: Expected,
     applies: Always,
-    summary: "systemd-tmpfiles could do all that it was told",
+    summary: "systemd-tmpfiles could follow all its rules",
     tests: "Errors of systemd-tmpfiles, and its units that failed. Rules that a VM's file systems or hardware cannot\n\
-                 follow (/sys, /dev, attributes) are set aside.",
+                 follow (/sys, /dev, attributes) are excluded.",
     causes: "A rule for a user or group that does not exist, a line with too few fields, a path below a directory that\n\
-                 somebody else owns (unsafe path transition).",
+                 another user owns (unsafe path transition).",
     remedy: "Correct the rule in systemd.tmpfiles.rules or .settings; the message names it.",
 }
 BootTaint = "boot.taint" {
@@ -456,7 +456,7 @@ BootTaint = "boot.taint" {
     tests: "The kernel's taint flags that are worth a look: an oops, a warning, a lock-up, a forced module. Others\n\
                  (modules from outside the tree, unsigned ones) are mentioned only.",
     causes: "A module that misbehaves, a bug of the kernel's, rarely QEMU's devices.",
-    remedy: "It is a warning. The kernel's line is shown; another kernel (boot.kernelPackages) tells whether it is that.",
+    remedy: "It is a warning. The kernel's line is shown; try another kernel (boot.kernelPackages) to see whether that is it.",
 }
 BootTime = "boot.time" {
     kind: Boot,
@@ -477,9 +477,9 @@ ServicesFailedUnits = "services.failed-units" {
     weight: Expected,
     applies: Always,
     summary: "no unit has failed, but for what the sandbox explains",
-    tests: "Units in state failed, each with how it ended and its last words. Of several, the one that others needed\n\
-                 is told, with those behind it. What the sandbox explains by evidence (no way out, hardware and disks\n\
-                 that a VM has not, a missing secret) is set aside under `not tested`. A limit of time that ran out while\n\
+    tests: "Units in state failed, each with how it ended and its last lines. Of several, the one that others needed\n\
+                 is reported, with those behind it. What the sandbox explains by evidence (no way out, hardware and disks\n\
+                 that a VM has not, a missing secret) is listed under `not tested`. A limit of time that ran out while\n\
                  an emulated processor was at work is `could not tell`.",
     causes: "A setting that the program refuses, a port or file that is taken, a directory or user that is missing, a\n\
                  database that is not initialised, a path that the unit's own hardening hides.",
@@ -510,10 +510,10 @@ ServicesSettled = "services.settled" {
     summary: "what became active is still active a settle time later",
     tests: "Whether what became active is still so a settle time later ([checks] settle, 3 s). Daemons (notify, forking,\n\
                  Restart=always) and what nixbox.toml expects have to stay; a simple service that ends with 0 is a warning, and so\n\
-                 is one with RemainAfterExit= that somebody stopped.",
+                 is one with RemainAfterExit= that was stopped.",
     causes: "A daemon that crashes shortly after its start, that puts itself into the background under Type=simple, or\n\
                  loses what it is connected to.",
-    remedy: "Its last lines tell why it ended. Type=forking or a flag for the foreground, if it left by itself;\n\
+    remedy: "Its last lines say why it ended. Type=forking or a flag for the foreground, if it left by itself;\n\
                  Type=oneshot, if it is meant to end.",
 }
 ServicesRestartLoop = "services.restart-loop" {
@@ -524,12 +524,12 @@ ServicesRestartLoop = "services.restart-loop" {
     applies: Always,
     summary: "no service is restarted again and again",
     tests: "Services that systemd starts again and again, counted over two looks, or that run out of time at their start\n\
-                 and are started again. Who failed once is waited for (RestartSec= of 30 s at most, and as long again): one\n\
+                 and are started again. One that failed once is waited for (RestartSec= of 30 s at most, and as long again): one\n\
                  that gets up at its second try is a warning.",
     causes: "A program that fails at once under Restart=always or on-failure: a wrong setting, a port that is taken, a\n\
                  missing file. One that ends with success and is started for ever, or never says that it is ready\n\
-                 (Type=notify, a PIDFile= that nobody writes).",
-    remedy: "Mend what its lines name. Who does a piece of work and ends is Type=oneshot, with a timer if it comes back.",
+                 (Type=notify, a PIDFile= that is never written).",
+    remedy: "Mend what its lines name. A program that does its work and ends is Type=oneshot, with a timer if it is run again.",
 }
 ServicesPorts = "services.ports" {
     kind: Services,
@@ -537,12 +537,12 @@ ServicesPorts = "services.ports" {
     rank: 30,
     weight: Expected,
     applies: WithPorts,
-    summary: "somebody listens on each expected port",
-    tests: "Whether somebody listens on each port that an enabled service's options promise, or `ports` in nixbox.toml.\n\
+    summary: "a process listens on each expected port",
+    tests: "Whether a process listens on each port that an enabled service's options name, or `ports` in nixbox.toml.\n\
                  It is waited for as long as the service's unit is up and the machine does something, a minute at most (five\n\
-                 under emulation). A port that is open in the firewall with nobody behind is mentioned only.",
-    causes: "A service that listens on a socket or another port than its option says, a service that failed (told\n\
-                 there).",
+                 under emulation). A port that is open in the firewall with no listener is mentioned only.",
+    causes: "A service that listens on a socket or another port than its option says, a service that failed\n\
+                 (services.failed-units).",
     remedy: "Compare the service's own settings with the option; its last lines are shown.",
 }
 ServicesHttp = "services.http" {
@@ -555,7 +555,7 @@ ServicesHttp = "services.http" {
     tests: "The requests [http.NAME] of nixbox.toml, made inside the machine: the status (200 to 399 unless it says),\n\
                  and what the body contains or matches.",
     causes: "A service that is not up yet, another virtual host that answers, a redirect to https, an address outside\n\
-                 (which --network off keeps away, and which is set aside).",
+                 (which --network off keeps away, and which is excluded).",
     remedy: "The body's first lines are shown. Give slow starters `retries` and `deadline`; ask for localhost.",
 }
 ServicesTimers = "services.timers" {
@@ -567,7 +567,7 @@ ServicesTimers = "services.timers" {
     summary: "the services of the timers named in nixbox.toml run well",
     tests: "The services of the timers that `timers` in nixbox.toml names, each run once: it has to end well.",
     causes: "A backup without its target, a secret that is not there, a script that was never run before.",
-    remedy: "Its lines are shown. What needs the outside is set aside where its words show that.",
+    remedy: "Its lines are shown. What needs the outside is excluded where its lines show that.",
 }
 ServicesJournal = "services.journal" {
     kind: Services,
@@ -576,7 +576,7 @@ ServicesJournal = "services.journal" {
     weight: Advice,
     applies: Always,
     summary: "errors in the journal (a warning at most)",
-    tests: "Lines of priority err and above, but for the kernel's, PID 1's and what other checks told already.",
+    tests: "Lines of priority err and above, but for the kernel's, PID 1's and what other checks reported already.",
     causes: "Programs that complain about hardware or files that they can do without.",
     remedy: "It is a warning at most. Worth a look when something works only half.",
 }
@@ -588,7 +588,7 @@ NetworkAddress = "network.address" {
     applies: Always,
     summary: "a network card has an address",
     tests: "Whether a network card has an address. Cards that the configuration binds by the name of real hardware are\n\
-                 set aside: the VM's card is called otherwise.",
+                 excluded: the VM's card has another name.",
     causes: "DHCP that is off everywhere, a match on a card's name or MAC, two managers at once.",
     remedy: "`networking.useDHCP`, or a match that also fits the machine's other cards. Look at the manager's lines.",
 }
@@ -622,9 +622,9 @@ NetworkDns = "network.dns" {
     rank: 28,
     weight: Advice,
     applies: Always,
-    summary: "somebody is there to ask for names; they resolve, where the policy allows asking",
-    tests: "Whether there is somebody to ask for names: a server in /etc/resolv.conf, or one on this machine; where only\n\
-                 this machine is named (127.0.0.1), whether somebody listens there. With --network user a name of the outside\n\
+    summary: "a name server is configured and listens; names resolve, where the policy allows it",
+    tests: "Whether there is a name server: one in /etc/resolv.conf, or on this machine; where only\n\
+                 this machine is named (127.0.0.1), whether a process listens there. With --network user a name of the outside\n\
                  is resolved too, and it fails only where this host can resolve it.",
     causes: "A static set-up without networking.nameservers, resolvconf that is off, a resolver that failed.",
     remedy: "networking.nameservers, or services.resolved.enable.",
@@ -635,12 +635,12 @@ UsersLogin = "users.login" {
     rank: 24,
     weight: Expected,
     applies: Always,
-    summary: "somebody can log in",
-    tests: "Whether root or a person can log in: a password, an SSH key while sshd runs, or an automatic login. Set aside\n\
+    summary: "a user can log in",
+    tests: "Whether root or a normal user can log in: a password, an SSH key while sshd runs, or an automatic login. Excluded\n\
                  where passwords come from elsewhere (mutable users without one in the configuration, files, LDAP).",
     causes: "users.mutableUsers = false without any password or key, a password as it is in hashedPassword, a shell that is\n\
                  not installed.",
-    remedy: "Give somebody hashedPassword, hashedPasswordFile or openssh.authorizedKeys.keys before you lock yourself out.",
+    remedy: "Give a user hashedPassword, hashedPasswordFile or openssh.authorizedKeys.keys before you lock yourself out.",
 }
 UsersDeclared = "users.declared" {
     kind: Users,
@@ -663,9 +663,9 @@ DesktopGreeter = "desktop.greeter" {
     summary: "the expected display manager shows a login",
     tests: "Whether the expected display manager shows a login screen: its session, who draws it, and the picture,\n\
                  which must be no console and not one flat colour. One that is drawn only with a graphics card's help is\n\
-                 set aside; one without its theme is a warning.",
+                 excluded; one without its theme is a warning.",
     causes: "A greeter that crashes, its theme or session that is missing, GNOME's “Oh no!”, a greetd command that ends.",
-    remedy: "greeter.png shows it, and its lines are told. Take back the theme, or the greeter's own settings.",
+    remedy: "greeter.png shows it, and its lines are reported. Take back the theme, or the greeter's own settings.",
 }
 DesktopSession = "desktop.session" {
     kind: Desktop,
@@ -675,7 +675,7 @@ DesktopSession = "desktop.session" {
     applies: WithDesktop,
     summary: "the user's graphical session is active, of the expected type and desktop",
     tests: "Whether the user's graphical session is active on its seat, of the expected desktop and kind (Wayland or\n\
-                 X11). Somebody is logged in by the configuration, or by nixbox in the machine.",
+                 X11). The user is logged in by the configuration, or by nixbox in the machine.",
     causes: "An automatic login for a user who does not exist, a default session whose file is not there, a session that\n\
                  ends at once, a fallback to another desktop.",
     remedy: "Compare services.displayManager.defaultSession with the sessions that are offered; the message says why the\n\
@@ -689,11 +689,11 @@ DesktopCompositor = "desktop.compositor" {
     applies: WithDesktop,
     summary: "what draws the session lives, and was not restarted",
     tests: "Whether what draws the session lives, serves a display, and did not crash or begin anew. One that draws only\n\
-                 with a graphics card's help is set aside: the VM has none. One that finds fault with its configuration\n\
+                 with a graphics card's help is excluded: the VM has none. One that finds fault with its configuration\n\
                  is a warning.",
-    causes: "A crash (the signal is told), a configuration file that it refuses, a wrapper that ends, a plugin of another\n\
+    causes: "A crash (the signal is reported), a configuration file that it refuses, a wrapper that ends, a plugin of another\n\
                  version.",
-    remedy: "Its last words and its core dump's line are told. Start it with its own defaults to see whether it is its\n\
+    remedy: "Its last lines and its core dump's line are shown. Start it with its own defaults to see whether it is its\n\
                  configuration.",
 }
 DesktopUnits = "desktop.units" {
@@ -704,7 +704,7 @@ DesktopUnits = "desktop.units" {
     applies: WithUserManagers,
     summary: "the user's units, session target and portals are as expected",
     tests: "The user's own units: none failed or is started again and again, those that the configuration or\n\
-                 home-manager expectations are started, the graphical session's target is active, the portal answers. Where there\n\
+                 home-manager enables are started, the graphical session's target is active, the portal answers. Where there\n\
                  is no desktop: the units of users who linger.",
     causes: "A compositor that never starts graphical-session.target, a portal without a backend for this desktop, a\n\
                  user service that needs a variable which was not imported.",
@@ -728,8 +728,8 @@ AudioServer = "audio.server" {
     rank: 40,
     weight: Expected,
     applies: WithAudio,
-    summary: "the expected sound server answers in the person's session, with its session manager",
-    tests: "Whether the expected sound server runs and answers in the person's session: PipeWire with its session\n\
+    summary: "the expected sound server answers in the user's session, with its session manager",
+    tests: "Whether the expected sound server runs and answers in the user's session: PipeWire with its session\n\
                  manager and its PulseAudio socket, or PulseAudio.",
     causes: "PipeWire and PulseAudio at once, WirePlumber that is off or fails at its configuration, a user unit that is\n\
                  masked.",
@@ -746,7 +746,7 @@ AudioSink = "audio.sink" {
     tests: "Whether there is a sink that leads to the machine's card, neither muted nor at volume 0.",
     causes: "Only a dummy output, for want of a session manager or of permission for /dev/snd; a card whose profile is\n\
                  off; a second server that holds the card.",
-    remedy: "Start the session manager, let nobody else take the card, see who may open /dev/snd.",
+    remedy: "Start the session manager, let no other program take the card, see which users may open /dev/snd.",
 }
 AudioTone = "audio.tone" {
     kind: Audio,
@@ -755,7 +755,7 @@ AudioTone = "audio.tone" {
     weight: Expected,
     applies: WithAudio,
     summary: "tones that are played arrive at the card: pitch, order, sides, length",
-    tests: "Six tones that are played by what is installed there, heard at the card's other side: each pitch, the order,\n\
+    tests: "Six tones that are played by what is installed there, captured on the card's host side: each pitch, the order,\n\
                  left and right, the length. It fails, too, for programs that the server refused before it was up.",
     causes: "A rate that is misdeclared (everything is off by one factor), a channel map that swaps or drops one, a filter\n\
                  that swallows all.",
@@ -767,8 +767,8 @@ AudioMicrophone = "audio.microphone" {
     rank: 44,
     weight: Expected,
     applies: WithAudio,
-    summary: "what is said into the card is recorded in the person's session",
-    tests: "A voice that the host speaks into the card, recorded in the person's session and found again.",
+    summary: "what the host plays into the card is recorded in the user's session",
+    tests: "Tones that the host plays into the card, recorded in the user's session and found again.",
     causes: "A profile without input, a source that is muted (a warning), a filter or echo canceller that swallows it.",
     remedy: "Choose a duplex profile; take back what stands between the card and the source.",
 }
@@ -778,7 +778,7 @@ AudioRealtime = "audio.realtime" {
     rank: 43,
     weight: Expected,
     applies: WithAudio,
-    summary: "the server got the scheduling and the settings that it was expected",
+    summary: "the server got the expected scheduling and settings",
     tests: "Whether the server got a realtime thread where security.rtkit.enable expects it, and whether clock settings\n\
                  that are declared are in effect.",
     causes: "rtkit-daemon that failed, settings under a name that PipeWire does not read (without `default.`).",

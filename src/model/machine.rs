@@ -1,4 +1,4 @@
-//! How a machine is run, as far as it is said outside: transport, jail, network.
+//! How a machine is run, as far as flags and the report name it: transport, jail, network.
 
 use serde::{Deserialize, Serialize};
 

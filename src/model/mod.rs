@@ -3,7 +3,8 @@
 //! * [`check`]: the ids of checks, with one row for all there is to say about each
 //! * [`report`]: the report, its verdict, and a check's result
 //! * [`accel`]: what differs between accelerators
-//! * [`machine`]: how a machine is run, as far as it is said outside
+//! * [`machine`]: how a machine is run, as far as flags and the report name it
+//! * [`timeouts`]: how long is waited for what, and why
 //! * [`names`]: what is shared with the outside (exit codes, ports, credentials, files, schemas), each once
 
 pub mod accel;
@@ -11,6 +12,7 @@ pub mod check;
 pub mod machine;
 pub mod names;
 pub mod report;
+pub mod timeouts;
 
 pub use accel::{Accel, AccelChoice};
 pub use check::{Applies, CheckId, CheckKind, CheckRow, UnknownCheck, Weight, is_script_name};

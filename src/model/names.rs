@@ -60,9 +60,34 @@ pub mod port {
     pub const NOTIFY: u32 = 7103;
 }
 
-/// virtio-serial's ports: (number, how many of it), each a stream of its own. They are called `nixbox.NUMBER.N` in the
-/// guest, `vp.NUMBER.N` in the run directory.
+/// virtio-serial's ports: (number, how many of it), each a stream of its own.
 pub const VIRTIO_PORTS: [(u32, u32); 3] = [(port::SHELL, 4), (port::SYSTEM_BUS, 1), (port::MANAGER_BUS, 1)];
+
+/// One of [`VIRTIO_PORTS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VirtioPort {
+    /// One of [`port`].
+    pub number: u32,
+    /// Which of those with this number, from 0.
+    pub index: u32,
+}
+
+impl VirtioPort {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        VIRTIO_PORTS.into_iter().flat_map(|(number, count)| (0..count).map(move |index| Self { number, index }))
+    }
+
+    /// What it is called in the guest.
+    pub fn guest_name(self) -> String {
+        format!("nixbox.{}.{}", self.number, self.index)
+    }
+
+    /// The socket in the run directory that QEMU listens on for the host's side.
+    pub fn run_file(self) -> String {
+        format!("vp.{}.{}", self.number, self.index)
+    }
+}
 
 /// The vsock CID of the host, as seen from the guest (vsock(7)).
 pub const HOST_CID: u32 = 2;
@@ -86,7 +111,7 @@ pub mod credential {
 /// Every unit that nixbox adds to a guest starts with this, so that checks can leave them out.
 pub const UNIT_PREFIX: &str = "nixbox-";
 
-/// The session that is made to hear a machine at which nobody sits.
+/// The session that is made to test the sound of a machine without a logged-in user.
 pub const SESSION_UNIT: &str = "nixbox-sound";
 
 /// The configuration beside a flake.
@@ -106,15 +131,15 @@ pub mod artifact {
     pub const JOURNAL: &str = "journal.txt";
     /// The screen at the verdict.
     pub const SCREEN: &str = "screen.png";
-    /// The login screen, before anybody was logged in.
+    /// The login screen, before a user was logged in.
     pub const GREETER: &str = "greeter.png";
     /// The user's session, once its picture was steady.
     pub const SESSION: &str = "session.png";
     /// The way there: the screen from the machine's start on.
     pub const FILM: &str = "boot.gif";
-    /// What nix said.
+    /// The output of nix.
     pub const NIX_LOG: &str = "nix.log";
-    /// What the runner and QEMU said.
+    /// The output of the runner and of QEMU.
     pub const QEMU_LOG: &str = "qemu.log";
     /// What came out of the sound card while a sound was played.
     pub const SOUND: &str = "audio.wav";
@@ -134,11 +159,9 @@ pub mod run_file {
     pub const VHOST: &str = "vh";
     /// The vsock daemon's socket for the host's side; `_PORT` is appended for connections from the guest.
     pub const VSOCK: &str = "vs";
-    /// QEMU listens here for the host's side of virtio-serial ports; `.PORT.N` is appended.
-    pub const VIRTIO_PORT: &str = "vp";
     /// The guest's disk.
     pub const DISK: &str = "disk.qcow2";
-    /// A root shell of the guest for a person, with `--keep`.
+    /// A root shell of the guest for the user, with `--keep`.
     pub const KEPT_SHELL: &str = "shell";
     /// What comes out of the sound card, as QEMU writes it.
     pub const SOUND: &str = "audio.wav";

@@ -11,7 +11,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -22,6 +21,7 @@ use super::log::Log;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::Exit;
+use crate::model::timeouts::nix::TERM_GRACE;
 use crate::text::quote;
 
 /// Options of nix that nixbox takes under nix's own names, on every command that evaluates.
@@ -129,8 +129,6 @@ pub struct Answer {
 const STDOUT_BYTES: u64 = 64 << 20;
 /// Bytes taken of one line of the protocol; the rest of the line is read and dropped.
 const LINE_BYTES: usize = 1 << 20;
-/// How long nix may take to end its builders after SIGTERM.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// nix, as this run uses it. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -432,7 +430,7 @@ impl Drop for Running {
         // ESRCH: it has ended in this moment.
         let _ = killpg(group, Signal::SIGTERM);
         let end = async move {
-            drop(tokio::time::timeout(GRACE, child.wait()).await);
+            drop(tokio::time::timeout(TERM_GRACE, child.wait()).await);
             // Also when nix itself has ended: what it left in its group goes too.
             let _ = killpg(group, Signal::SIGKILL);
             drop(child.wait().await);

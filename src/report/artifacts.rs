@@ -15,12 +15,13 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tempfile::{NamedTempFile, TempDir};
 
 use super::json;
 use crate::failure::{Failure, Result};
+use crate::model::timeouts::report::ABANDONED_AFTER;
 use crate::model::{ARTIFACTS_DIR, ARTIFACTS_KEPT, ARTIFACTS_LIMIT, Report, artifact};
 
 /// Marks a directory as ours; locked while its run goes on.
@@ -360,7 +361,7 @@ fn lock_of_ended(directory: &Path) -> Option<File> {
 /// A directory that was being made when its maker was killed.
 fn is_abandoned(directory: &Path) -> bool {
     let age = |metadata: fs::Metadata| metadata.modified().ok()?.elapsed().ok();
-    fs::symlink_metadata(directory).ok().and_then(age).is_some_and(|age| age > Duration::from_secs(3600))
+    fs::symlink_metadata(directory).ok().and_then(age).is_some_and(|age| age > ABANDONED_AFTER)
 }
 
 /// Cuts the files in a directory, largest first, until they are at most `limit` bytes together. Text keeps its head and
@@ -419,6 +420,7 @@ fn cut_middle(directory: &Path, path: &Path, size: u64, cap: u64) -> io::Result<
 mod tests {
     use std::collections::BTreeSet;
     use std::process::{Command, Stdio};
+    use std::time::Duration;
 
     use super::*;
     use crate::report::examples;

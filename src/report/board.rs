@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::display::{Mode, Now};
 use super::text::{Paint, Style, cut};
 use crate::event::Event;
+use crate::model::timeouts::report::BOARD_INTERVAL;
 use crate::text::escape_line;
 
 /// Columns of a name on a line.
@@ -151,7 +151,7 @@ impl Drawn {
         let bar = bars.insert_before(total, ProgressBar::new_spinner());
         set_style(&bar, "{spinner} {prefix} {elapsed:>4} {wide_msg}");
         bar.set_prefix(padded(name));
-        bar.enable_steady_tick(Duration::from_millis(250));
+        bar.enable_steady_tick(BOARD_INTERVAL);
         Some(bar)
     }
 

@@ -12,11 +12,10 @@ use tokio::task::JoinHandle;
 use super::github;
 use super::text::{Paint, Style, cut};
 use crate::event::Event;
+use crate::model::timeouts::report::{PROGRESS_INTERVAL, STILL_INTERVAL};
 use crate::model::{CheckResult, Phase, PhaseTime, Recorded, Status};
 use crate::text::{escape_line, seconds};
 
-/// Plain lines say what is still going on this often.
-const STILL: Duration = Duration::from_secs(10);
 /// Most notes kept and shown: what is noted may depend on a flake or a guest.
 const NOTES: usize = 100;
 
@@ -246,7 +245,7 @@ impl Live {
                 self.bar.set_prefix(phase.label());
                 self.bar.set_message("");
                 self.bar.reset_elapsed();
-                self.bar.enable_steady_tick(Duration::from_millis(120));
+                self.bar.enable_steady_tick(PROGRESS_INTERVAL);
             }
             Event::Ended(phase, took) => self.bar.println(ended_line(*phase, *took, self.style)),
             Event::Doing(_) | Event::Progress { .. } => self.bar.set_message(self.now.line()),
@@ -268,7 +267,7 @@ fn ended_line(phase: Phase, took: Duration, style: Style) -> String {
     style.paint(Paint::Faint, &format!("  {:<9} {}", phase.label(), seconds(took.as_secs_f64())))
 }
 
-/// Writes whole lines: when a phase begins and ends, notes, checks that did not pass, and every [`STILL`] what is
+/// Writes whole lines: when a phase begins and ends, notes, checks that did not pass, and every [`STILL_INTERVAL`] what is
 /// still going on.
 #[derive(Debug)]
 struct Plain<W> {
@@ -309,7 +308,7 @@ impl<W: Write> Plain<W> {
 
     /// When `still` is due: only while a phase is going on.
     fn wake(&self) -> Option<Instant> {
-        self.phase.filter(|_| !self.gone).map(|_| self.last + STILL)
+        self.phase.filter(|_| !self.gone).map(|_| self.last + STILL_INTERVAL)
     }
 
     fn still(&mut self, now: Instant) {

@@ -10,14 +10,15 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::demo::Demo;
 use super::prepare::Prepared;
 use super::request::{Mode, memory_mib, transport};
-use super::{BOOT_LIMIT, BOOT_LIMIT_TCG, Run, boot, desktop, phase, probe, processors};
+use super::{Run, boot, desktop, phase, probe, processors};
 use crate::event::Event;
 use crate::failure::{Failure, Result};
 use crate::guest::Guest;
 use crate::guest::credentials::{Token, credentials};
 use crate::guest::notify::{self, Notification};
 use crate::machine::{Machine, RunDir, Spec};
-use crate::model::{Accel, CheckId, JailKind, NetworkPolicy, Phase, TransportKind, run_file};
+use crate::model::timeouts::Timeouts;
+use crate::model::{CheckId, JailKind, NetworkPolicy, Phase, TransportKind, run_file};
 use crate::transport::{Transport, VhostUser, VirtioSerial};
 
 /// A transport, and for virtio-serial what has to be connected once QEMU is up.
@@ -97,11 +98,8 @@ impl Run<'_> {
         let OpenTransport { transport, serial } = open(kind, run_dir.path())?;
         let (notifications, listener) = notify::listen(Arc::clone(&transport));
         let artifacts = self.artifacts.as_ref().map(|artifacts| artifacts.path().to_owned());
-        let started = tokio::select! {
-            machine = Machine::start(spec, &jail, &self.events, artifacts.as_deref()) => machine,
-            () = self.interrupt.orderly() => Err(Failure::interrupted()),
-        };
-        let machine = started.inspect_err(|_| listener.abort())?;
+        let start = Machine::start(spec, &jail, &self.events, artifacts.as_deref());
+        let machine = self.interrupt.guard(start).await.inspect_err(|_| listener.abort())?;
         if let Some(info) = &mut self.report.machine {
             info.qemu = Some(machine.qemu_version().to_owned());
         }
@@ -137,12 +135,9 @@ impl Run<'_> {
             events: &self.events,
         };
         let mut background = JoinSet::new();
-        let come_up = tokio::select! {
-            come_up = boot.wait(&mut running.machine, &mut running.notifications, &running.guest, &mut background) => {
-                Ok(come_up)
-            }
-            () = self.interrupt.orderly() => Err(Failure::interrupted()),
-        };
+        let Running { machine, guest, notifications, .. } = running;
+        let wait = async { Ok(boot.wait(machine, notifications, guest, &mut background).await) };
+        let come_up = self.interrupt.guard(wait).await;
         self.events.send(Event::Ended(Phase::Boot, running.began.elapsed()));
         let come_up = match come_up? {
             boot::ComeUp::Crashed(failure) => return Ok(Attempt::Crashed(failure)),
@@ -159,16 +154,10 @@ impl Run<'_> {
             watch: running.watch.as_ref(),
             person: matches!(self.request.mode, Mode::Demo(_)),
         };
-        let probed = phase(&self.events, Phase::Check, async {
-            tokio::select! {
-                probed = probe.at(&mut running.machine, &running.guest, come_up) => probed.map(Attempt::Probed),
-                () = self.interrupt.orderly() => Err(Failure::interrupted()),
-            }
-        })
-        .await;
-        match probed {
+        let probed = self.interrupt.guard(probe.at(&mut running.machine, &running.guest, come_up));
+        match phase(&self.events, Phase::Check, probed).await {
             Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
-            probed => probed,
+            probed => probed.map(Attempt::Probed),
         }
     }
 
@@ -196,8 +185,8 @@ impl Run<'_> {
         spec.network = machine.network.unwrap_or_default();
         spec.restrict = prepared.jail != JailKind::Namespaces;
         spec.credentials = credentials(transport, token);
-        let limit = if prepared.accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT };
-        (spec, machine.timeout.map_or(limit, |time| time.0))
+        let limit = machine.timeout.map_or_else(|| Timeouts::of(prepared.accel).boot(), |time| time.0);
+        (spec, limit)
     }
 
     /// `--keep`: leaves the machine up until Ctrl-C.

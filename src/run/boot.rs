@@ -12,36 +12,20 @@ use crate::event::Events;
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::guest::notify::Notification;
-use crate::machine::{Machine, MachineEvent, signal_name};
+use crate::machine::{Machine, MachineEvent, ShutdownCause, signal_name};
 use crate::model::Accel;
+use crate::model::timeouts::run::{
+    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, READY_LOST_INTERVAL, SILENT_AFTER_LOGIN,
+};
 use crate::text::plain;
 
-/// The console's last bytes may still be on their way when QEMU tells of a panic or a power-off.
-const CONSOLE_DRAIN: Duration = Duration::from_millis(200);
-/// How long after a login prompt on the console a guest from which nothing was heard is taken for one that does not
-/// import credentials. PID 1 tells of `basic.target` long before there is a prompt.
-const SILENT_AFTER_LOGIN: Duration = Duration::from_secs(10);
-/// How many of the console's last lines are looked at for words that nothing comes after.
+/// How many of the console's last lines are searched for messages that nothing follows.
 const LAST_LINES: usize = 40;
-/// How often the machine is looked at for what nothing tells of: a login prompt has no line's end, an idle guest says
-/// nothing.
-const GLANCE_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a guest may do nothing while PID 1 waits for a job that has no limit of its own. Such a job does not come to
-/// an end; one with a limit does, and is waited for. What only sleeps looks the same, so this is longer than people sleep:
-/// NixOS's import of a ZFS pool looks for its disks for up to two minutes. Below the shortest limit of a boot.
-const IDLE_LIMIT: Duration = Duration::from_secs(150);
-/// How often a guest is asked whether it has booted, should its word be lost; how long it may take to answer.
-const LOST_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a guest may do nothing before it said a word, neither to us nor on its console. Multi-threaded TCG loses a
-/// wake-up now and then while the kernel starts its processors, after which all of them sleep for good: seen twice in some
-/// 270 boots on a busy host of two cores. A machine that is started again comes up; a guest that waits for something
-/// without a word (a disk that is not there) waits again, and is then told as what it is.
-const STALL_LIMIT: Duration = Duration::from_secs(15);
 
 /// What a boot came to.
 #[derive(Debug)]
 pub(super) enum ComeUp {
-    /// PID 1 says that its first transaction is done: the default target, or emergency mode.
+    /// PID 1 reports that its first transaction is done: the default target, or emergency mode.
     Up,
     /// The guest did not come up.
     NotUp {
@@ -52,25 +36,27 @@ pub(super) enum ComeUp {
         /// Seconds since the machine ran.
         seconds: f64,
     },
-    /// QEMU crashed before the guest said anything, or its emulation lost a processor: nobody's configuration, and worth
+    /// QEMU crashed before the guest sent anything, or its emulation lost a processor: not the configuration's, and worth
     /// another try.
     Crashed(Failure),
-    /// This host, QEMU or the way into the guest broke.
+    /// This host, QEMU or the transport to the guest broke.
     Host(Failure),
 }
 
-/// What ends a machine, or the way into it, before it was asked to.
-pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
+/// How an event ends the machine, or the transport to it, before nixbox ended it.
+pub(super) fn end_by(event: MachineEvent) -> Option<Result<End, Failure>> {
     Some(match event {
         MachineEvent::Panicked => Ok(End::Panicked),
-        MachineEvent::Shutdown { reason, .. } if reason == "guest-panic" => Ok(End::Panicked),
-        MachineEvent::Shutdown { reason, .. } if reason == "guest-reset" => Ok(End::Reset),
+        MachineEvent::Shutdown { cause: ShutdownCause::GuestPanic, .. } => Ok(End::Panicked),
+        MachineEvent::Shutdown { cause: ShutdownCause::GuestReset, .. } => Ok(End::Reset),
         MachineEvent::Shutdown { by_guest: true, .. } => Ok(End::PoweredOff),
-        MachineEvent::Shutdown { reason, .. } if reason == "host-ui" => Err(Failure {
+        MachineEvent::Shutdown { cause: ShutdownCause::HostUi, .. } => Err(Failure {
             what: "the window was closed before the checks were done".to_owned(),
             ..Failure::interrupted()
         }),
-        MachineEvent::Shutdown { reason, .. } => Err(Failure::host(format!("QEMU shut the machine down: {reason}"))),
+        MachineEvent::Shutdown { cause: ShutdownCause::Other(cause), .. } => {
+            Err(Failure::host(format!("QEMU shut the machine down: {cause}")))
+        }
         MachineEvent::Exited { code, signal, stderr_tail } => {
             let how = match (code, signal) {
                 (_, Some(signal)) => format!("was killed by {}", signal_name(signal)),
@@ -81,11 +67,11 @@ pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
             Err(if stderr_tail.is_empty() { failure } else { failure.why(stderr_tail.join("\n")) })
         }
         MachineEvent::VsockDaemonDied { tail } => {
-            let failure = Failure::host("the vsock daemon ended: there is no way into the guest any more");
+            let failure = Failure::host("the vsock daemon ended: the transport to the guest is lost");
             Err(if tail.is_empty() { failure } else { failure.why(tail.join("\n")) })
         }
         MachineEvent::DiskLimit { why } => {
-            Err(Failure::host("the machine was ended, as it filled this host's disk").why(why))
+            Err(Failure::host("the machine was ended, because it filled this host's disk").why(why))
         }
         MachineEvent::IoError { no_space: true } => {
             Err(Failure::host("this host's disk is full: the guest could not write").hint("free some space"))
@@ -98,14 +84,14 @@ pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
     })
 }
 
-/// Waits until the machine or the way into it is gone. Cancelling it loses nothing.
+/// Waits until the machine or the transport to it has ended. Cancelling it loses nothing.
 pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<End, Failure> {
-    let mut glance = tokio::time::interval(GLANCE_INTERVAL);
+    let mut glance = tokio::time::interval(BOOT_INTERVAL);
     loop {
         tokio::select! {
             event = machine.next_event() => {
-                if let Some(fate) = fate(event) {
-                    return fate;
+                if let Some(end) = end_by(event) {
+                    return end;
                 }
             }
             _ = glance.tick() => {
@@ -117,11 +103,11 @@ pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<End, Fai
     }
 }
 
-/// The failure of a machine whose console says that a processor of it stands still. Multi-threaded TCG loses a wake-up once
+/// The failure of a machine whose console reports that one of its processors stands still. Multi-threaded TCG loses a wake-up once
 /// in some hundred boots on a busy host, and the processor sleeps for good. (A configuration could bring a kernel that loses
 /// its processors; what is emulated shows nothing of that.)
 fn lost_processor(console: &[String], accel: Accel) -> Option<Failure> {
-    let line = checks::lost_processor(console).filter(|_| accel == Accel::Tcg)?;
+    let line = checks::lost_processor(console).filter(|_| accel.is_emulated())?;
     Some(Failure::host(LOST).why(plain(line, 200)).hint("try it again: this comes by chance, on busy hosts"))
 }
 
@@ -138,21 +124,21 @@ pub(super) struct Boot<'a> {
     pub(super) notifies: bool,
     /// How long it may take.
     pub(super) limit: Duration,
-    /// Whether a guest that stands still before it said a word is a reason to start again.
+    /// Whether a guest that stalls before its first message is a reason to start again.
     pub(super) may_stall: bool,
     pub(super) accel: Accel,
     pub(super) events: &'a Events,
 }
 
 impl Boot<'_> {
-    /// The end of the boot as D-Bus tells it: where PID 1's own messages do not arrive, and should the one that counts be
-    /// lost. PID 1 sends it once, and does not mind when the connection breaks.
+    /// The end of the boot as D-Bus reports it: where PID 1's notify messages do not arrive, and should `READY=1` be lost.
+    /// PID 1 sends it once, even if the connection breaks.
     async fn booted(&self, guest: &Guest) {
         if self.notifies {
-            // Asked seldom and briefly, and of a guest that has a connection: `READY=1` is as good as always first.
+            // Rarely and briefly, and only where there is a connection: `READY=1` almost always comes first.
             loop {
-                sleep(LOST_INTERVAL).await;
-                if guest.has_booted(LOST_INTERVAL).await {
+                sleep(READY_LOST_INTERVAL).await;
+                if guest.has_booted(READY_LOST_INTERVAL).await {
                     return;
                 }
             }
@@ -162,8 +148,8 @@ impl Boot<'_> {
         }
     }
 
-    /// Waits until the guest is up, or until it is clear that it will not be. What is prepared for the look meanwhile goes
-    /// on in the `background`.
+    /// Waits until the guest is up, or until it is clear that it will not be. What is prepared for the probe meanwhile
+    /// goes on in the `background`.
     pub(super) async fn wait(
         &self,
         machine: &mut Machine,
@@ -174,10 +160,10 @@ impl Boot<'_> {
         let started = Instant::now();
         let deadline = started + self.limit;
         let mut status = None;
-        let mut heard = false;
+        let mut notified = false;
         let mut prompt: Option<Instant> = None;
         let mut last_line = started;
-        let mut glance = tokio::time::interval(GLANCE_INTERVAL);
+        let mut glance = tokio::time::interval(BOOT_INTERVAL);
         let mut idle = IdleDetector::watched();
         let begun = Instant::now();
         let mut booted = std::pin::pin!(self.booted(guest));
@@ -187,30 +173,30 @@ impl Boot<'_> {
                 event = machine.next_event() => {
                     if let MachineEvent::ConsoleLine(line) = &event {
                         last_line = Instant::now();
-                        if !heard {
+                        if !notified {
                             self.events.doing(format!("booting: {}", line.trim()));
                         }
                         continue;
                     }
                     let crashed = matches!(event, MachineEvent::Exited { signal: Some(_), .. });
-                    match fate(event) {
+                    match end_by(event) {
                         None => {}
                         Some(Ok(end)) => {
                             sleep(CONSOLE_DRAIN).await;
                             return not_up(end, status);
                         }
-                        // SIGKILL is somebody's doing (a user's, the kernel's for want of memory).
-                        Some(Err(failure)) if crashed && !heard && !failure.what.contains("SIGKILL") => {
+                        // SIGKILL was sent: by a user, or by the kernel for want of memory.
+                        Some(Err(failure)) if crashed && !notified && !failure.what.contains("SIGKILL") => {
                             return ComeUp::Crashed(failure);
                         }
                         Some(Err(failure)) => return ComeUp::Host(failure),
                     }
                 }
                 Some(notification) = notifications.recv() => {
-                    if !heard {
-                        heard = true;
+                    if !notified {
+                        notified = true;
                         let (guest, patience) = (guest.clone(), self.limit);
-                        // Should it fail, the look says why.
+                        // Should it fail, the probe says why.
                         background.spawn(async move { drop(guest.warm(patience).await) });
                     }
                     if !matches!(notification, Notification::Status(_)) {
@@ -218,7 +204,7 @@ impl Boot<'_> {
                     }
                     match notification {
                         Notification::Ready => return ComeUp::Up,
-                        // The rest of the transaction is of no interest: it is there to be looked at.
+                        // The rest of the transaction does not matter: the guest can be probed.
                         Notification::Active(unit) if unit == "emergency.target" || unit == "rescue.target" => {
                             return ComeUp::Up;
                         }
@@ -237,11 +223,11 @@ impl Boot<'_> {
                 _ = glance.tick() => {
                     let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
                     let still = idle.observe(machine.wanted_time().map(|wanted| (wanted, begun.elapsed())));
-                    if still > IDLE_LIMIT && endless {
+                    if still > BOOT_IDLE_LIMIT && endless {
                         return not_up(End::Deadline, status);
                     }
-                    if self.may_stall && !heard && still.min(last_line.elapsed()) > STALL_LIMIT {
-                        return ComeUp::Crashed(Failure::host("the guest stood still before it said a word"));
+                    if self.may_stall && !notified && still.min(last_line.elapsed()) > BOOT_STALL_LIMIT {
+                        return ComeUp::Crashed(Failure::host("the guest stalled before its first message"));
                     }
                     let lines = machine.console().tail(LAST_LINES);
                     if let Some(failure) = lost_processor(&lines, self.accel) {
@@ -251,7 +237,7 @@ impl Boot<'_> {
                         sleep(CONSOLE_DRAIN).await;
                         return not_up(end, status);
                     }
-                    if heard {
+                    if notified {
                         continue;
                     }
                     let shows = lines.last().is_some_and(|line| line.trim_end().ends_with("login:"));
@@ -259,7 +245,7 @@ impl Boot<'_> {
                     if !shows {
                         prompt = None;
                     } else if since.elapsed() > SILENT_AFTER_LOGIN {
-                        return ComeUp::Host(closed(&"it shows a login prompt, and nothing was heard of PID 1"));
+                        return ComeUp::Host(closed(&"the console shows a login prompt, and PID 1 sent no notify message"));
                     }
                 }
                 () = sleep_until(deadline) => return not_up(End::Deadline, status),
@@ -268,9 +254,9 @@ impl Boot<'_> {
     }
 }
 
-/// A guest that is up, as far as can be seen from outside, and does not let us in.
+/// The failure of a guest that is up, as far as can be seen from outside, and did not start our shell.
 pub(super) fn closed(why: &dyn std::fmt::Display) -> Failure {
-    Failure::host("the guest came up, but opened no way in: could not look inside")
+    Failure::host("the guest booted, but cannot be probed: it did not start nixbox's shell")
         .why(format!(
             "{why}\nunits from credentials need systemd 256 or later (NixOS 25.05), and a kernel with dmi-sysfs and vsock"
         ))

@@ -5,20 +5,20 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
 use super::{Run, boot};
 use crate::checks;
 use crate::cli::DemoArgs;
-use crate::doctor;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::guest::Guest;
 use crate::guest::shell::Script;
-use crate::machine::window::{self, Known, Seat};
+use crate::host;
+use crate::machine::window::{self, HostSession, QemuFeatures};
 use crate::machine::{JailOptions, Machine, RunDir, Spec};
+use crate::model::timeouts::run::{DEMO_COMMAND_LIMIT, SYNC_INTERVAL};
 use crate::model::{CheckId, CheckResult, run_file};
 use crate::nix::expectations::Expectations;
 
@@ -26,10 +26,6 @@ use crate::nix::expectations::Expectations;
 const MEMORY_MIB: u64 = 4096;
 /// The password that a demo's user has.
 const PASSWORD: &str = "nixbox";
-/// How long the guest may take to set it, or to write its caches to the disk.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a disk that will be kept is brought up to date: a window that is closed is a power cut.
-const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// How many failed checks are told at once; the report has them all.
 const FAILURES_TOLD: usize = 5;
 
@@ -41,8 +37,8 @@ pub(super) struct Demo {
 
 /// What is there to show it with.
 pub(super) struct Stage {
-    seat: Seat,
-    known: Known,
+    session: HostSession,
+    features: QemuFeatures,
     gpu: Option<PathBuf>,
     /// What the host's memory has to spare, in MiB.
     spare_mib: u64,
@@ -63,10 +59,13 @@ impl Demo {
 
     /// Looks at what the host has and what the runner's QEMU knows.
     pub(super) async fn stage(&self, runner: &Path, jail: &JailOptions) -> Stage {
-        let seat = Seat::of_host();
-        let (known, gpu, memory) =
-            tokio::join!(window::ask(runner, jail), window::prove_gpu(runner, &seat, jail), doctor::memory());
-        Stage { seat, known, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
+        let session = HostSession::current();
+        let (features, gpu, memory) = tokio::join!(
+            window::query_features(runner, jail),
+            window::probe_gpu(runner, &session, jail),
+            host::memory()
+        );
+        Stage { session, features, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
     }
 
     /// Gives the machine a display, sound and input for the user.
@@ -82,7 +81,7 @@ impl Demo {
         events: &Events,
     ) -> Result<()> {
         let (gpu, display) = (stage.gpu.as_deref(), self.arguments.display);
-        let devices = window::choose(&stage.seat, &stage.known, display, gpu, run_dir.path()).map_err(|why| {
+        let devices = window::choose(&stage.session, &stage.features, display, gpu, run_dir.path()).map_err(|why| {
             Failure::host("the demo cannot be shown that way")
                 .why(why)
                 .hint("leave --display out, or use --display vnc")
@@ -90,8 +89,8 @@ impl Demo {
         spec.extra.extend(devices.arguments);
         spec.variables.extend(devices.environment);
         spec.nodes.extend(devices.nodes);
-        jail.read_only.extend(devices.shows);
-        devices.told.into_iter().for_each(|note| events.note(note));
+        jail.read_only.extend(devices.mounts);
+        devices.notes.into_iter().for_each(|note| events.note(note));
         Ok(())
     }
 
@@ -145,7 +144,7 @@ impl Run<'_> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = machine.next_event() => if boot::fate(event).is_some() { return },
+                event = machine.next_event() => if boot::end_by(event).is_some() { return },
                 () = self.interrupt.orderly() => break,
                 _ = ticks.tick(), if demo.saves() => sync(guest).await,
             }
@@ -180,7 +179,7 @@ async fn log_in(guest: &Guest, expectations: &Expectations) -> String {
         "read -r line; say() { printf '%s\\n' \"$line\"; }; say | chpasswd 2>/dev/null || say | chpasswd -c SHA512";
     let mut script = Script::new(text);
     script.stdin = format!("{user}:{PASSWORD}\n").into_bytes();
-    script.deadline = PATIENCE;
+    script.deadline = DEMO_COMMAND_LIMIT;
     match guest.shell().run(script).await {
         Ok(output) if output.exit == 0 => {
             format!("log in as {user}{by_itself}: the password is {PASSWORD}, in this machine only")
@@ -196,7 +195,7 @@ async fn log_in(guest: &Guest, expectations: &Expectations) -> String {
 /// Writes the guest's caches to its disk. A guest that cannot is one that is gone.
 async fn sync(guest: &Guest) {
     let mut script = Script::new("exec sync");
-    script.deadline = PATIENCE;
+    script.deadline = DEMO_COMMAND_LIMIT;
     drop(guest.shell().run(script).await);
 }
 
@@ -231,7 +230,7 @@ impl SavedDisk {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Failure::usage(format!("--save {shown}: it cannot be read")).why(error)),
+            Err(error) => return Err(Failure::usage(format!("--save {shown}: it cannot be read")).because(error)),
         };
         Ok(Self { path, lock })
     }
@@ -241,15 +240,15 @@ impl SavedDisk {
             return Ok(());
         }
         // Blocks are shared where the file system can, so that this takes no time and no space.
-        fs::copy(&self.path, to)
-            .map(drop)
-            .map_err(|error| Failure::host(format!("the saved disk {} cannot be used", self.path.display())).why(error))
+        fs::copy(&self.path, to).map(drop).map_err(|error| {
+            Failure::host(format!("the saved disk {} cannot be used", self.path.display())).because(error)
+        })
     }
 
     fn save(&self, from: &Path) -> Result<()> {
         let failed = |error: io::Error| {
             Failure::host(format!("the disk could not be kept in {}", self.path.display()))
-                .why(error)
+                .because(error)
                 .hint("what was there before is untouched")
         };
         let mut name = self.path.clone().into_os_string();

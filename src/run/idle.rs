@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::timeouts::run::IDLE_INTERVAL;
+
 /// A guest that is probed works on our own questions besides: less than this share of one CPU, by the guest's own
 /// count, is nothing.
 const PROBED_SHARE: f64 = 0.35;
 /// A guest that is only watched from outside: less than this share of one CPU, which QEMU took or waited for.
 const WATCHED_SHARE: f64 = 0.25;
-/// Counts are in hundredths of a second: what is shorter than this says nothing.
-const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Tells how long a guest has been idle, from how long its CPUs were busy by now and the time of that count.
 pub(super) struct IdleDetector {
@@ -55,7 +55,7 @@ impl IdleDetector {
             return Duration::ZERO;
         };
         let passed = at.saturating_sub(then);
-        if passed >= INTERVAL {
+        if passed >= IDLE_INTERVAL {
             self.last = count;
             if busy.saturating_sub(before).as_secs_f64() / passed.as_secs_f64() > self.share {
                 self.since = None;

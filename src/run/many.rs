@@ -3,15 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::prepare::Step;
 use super::request::{Asked, Request, memory_mib, transport};
-use super::{BOOT_LIMIT, BOOT_LIMIT_TCG, Outcome, Run};
+use super::{Outcome, Run};
 use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::machine::jail::{self};
 use crate::machine::{RunDir, Traits};
+use crate::model::timeouts::Timeouts;
 use crate::model::{Accel, AccelChoice, JailKind, Report, TransportKind, Verdict};
 use crate::nix::expectations::Expectations;
 use crate::nix::{self, Built, Evaluated, Nix};
@@ -46,7 +46,7 @@ pub struct Needs {
     pub accel: AccelChoice,
     /// The guest's memory in MiB, as far as it is known before the runner is built (see [`Needs::with_runner`]).
     pub memory_mib: u64,
-    /// The way into it.
+    /// The transport to it.
     pub transport: TransportKind,
     /// How long its boot may take, where that was said.
     pub boot_limit: Option<Duration>,
@@ -66,7 +66,7 @@ impl Needs {
 
     /// How long its boot may take under this accelerator.
     pub fn boot_limit(&self, accel: Accel) -> Duration {
-        self.boot_limit.unwrap_or(if accel == Accel::Tcg { BOOT_LIMIT_TCG } else { BOOT_LIMIT })
+        self.boot_limit.unwrap_or_else(|| Timeouts::of(accel).boot())
     }
 }
 
@@ -141,11 +141,7 @@ pub async fn try_given(
         let run_dir = RunDir::create()?;
         run.ready(given, asked, run_dir).await
     };
-    let step: Result<Step> = tokio::select! {
-        step = prepare => step,
-        () = interrupt.orderly() => Err(Failure::interrupted()),
-    };
-    let done = match step {
+    let done = match interrupt.guard(prepare).await {
         Ok(step) => run.conclude(step).await,
         Err(failure) => Err(failure),
     };

@@ -28,7 +28,7 @@ mod result_cache;
 mod single_flight;
 mod sound;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use attempt::Attempt;
 use demo::Demo;
@@ -39,8 +39,10 @@ use crate::checks::{self, Judgement};
 use crate::cli::{DemoArgs, TryArgs};
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
+use crate::host;
 use crate::interrupt::Interrupt;
 use crate::machine::{RunDir, jail};
+use crate::model::timeouts::run::CHILDREN_LIMIT;
 use crate::model::{CheckResult, Exit, Phase, Recorded, Report, Status, Verdict};
 use crate::report::artifacts::Artifacts;
 use crate::resolve::Target;
@@ -49,11 +51,6 @@ pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 /// How often a machine is started again when QEMU itself crashed before the guest said a word, or lost a processor of its:
 /// multi-threaded TCG aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
 const RESTARTS: u32 = 2;
-/// The longest a boot may take by default. Emulation is five to ten times slower, and more on a busy host.
-const BOOT_LIMIT: Duration = Duration::from_secs(180);
-const BOOT_LIMIT_TCG: Duration = Duration::from_secs(600);
-/// How long what was started may take to be gone when a run ended early.
-const CHILDREN_LIMIT: Duration = Duration::from_secs(2);
 /// The most virtual processors that a machine gets of ours: two boot faster than NixOS's default of one, more do not.
 const PROCESSORS: usize = 2;
 /// The least memory that a desktop gets where nobody asks for another size, in MiB.
@@ -109,11 +106,7 @@ pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) ->
 /// build or boot. A tree that evaluated before is not evaluated again.
 pub async fn evaluate(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> Report {
     let mut run = Run::new(Request::verdict(arguments), events, interrupt.clone());
-    let done = tokio::select! {
-        done = run.evaluated() => done,
-        () = interrupt.orderly() => Err(Failure::interrupted()),
-    };
-    match done {
+    match interrupt.guard(run.evaluated()).await {
         Ok(()) => (run.report.verdict, run.report.exit) = (Verdict::Pass, Exit::Pass.code()),
         Err(failure) => run.failed(&failure),
     }
@@ -176,11 +169,8 @@ impl<'a> Run<'a> {
 
     async fn go(&mut self) -> Result<()> {
         let interrupt = self.interrupt.clone();
-        let step = tokio::select! {
-            // Dropping it ends the nix that runs.
-            step = self.prepare() => step?,
-            () = interrupt.orderly() => return Err(Failure::interrupted()),
-        };
+        // Dropping it ends the nix that runs.
+        let step = interrupt.guard(self.prepare()).await?;
         self.conclude(step).await
     }
 
@@ -246,8 +236,7 @@ impl<'a> Run<'a> {
 /// host's. Machines that together have more of them than this host wait for each other's locks: two of two took twice as
 /// long on two cores as two of one.
 pub fn processors(at_once: usize) -> u32 {
-    let host = std::thread::available_parallelism().map_or(1, usize::from);
-    (host / at_once.max(1)).clamp(1, PROCESSORS) as u32
+    (host::processors() / at_once.max(1)).clamp(1, PROCESSORS) as u32
 }
 
 /// Tells when a phase begins and ends, whatever it ends with.
@@ -265,7 +254,7 @@ mod tests {
 
     #[test]
     fn processors_are_shared() {
-        let host = std::thread::available_parallelism().map_or(1, usize::from);
+        let host = host::processors();
         assert_eq!(processors(1) as usize, host.min(PROCESSORS));
         assert_eq!(processors(0), processors(1));
         assert_eq!(processors(host), 1);

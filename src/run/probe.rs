@@ -1,7 +1,6 @@
 //! What is asked of a guest, and how the answers become a judgement.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::boot::{self, ComeUp};
 use super::desktop::{See, Watch, linger};
@@ -11,40 +10,24 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::checks::{self, BootFailure, Context, End, Judgement, Observations, Plan};
-use crate::config::DEFAULT_SCRIPT_DEADLINE;
 use crate::event::Events;
 use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
 use crate::machine::{Ears, Machine, Screen};
+use crate::model::timeouts::run::{
+    IDLE_LIMIT, JOURNAL_TEXT_LIMIT, LAST_PROBE_LIMIT, LEASE_INTERVAL, LISTENING_INTERVAL, RETRY_PAUSE,
+};
+use crate::model::timeouts::{Timeouts, config};
 use crate::model::{Accel, CheckId, artifact};
 use crate::nix::expectations::Expectations;
 use crate::report::artifacts::Artifacts;
 
 /// How many of the console's last lines are judged.
 const CONSOLE_LINES: usize = 400;
-/// How long a guest that did not come up is tried to be looked into: where it answers at all it answers soon.
-const LAST_LOOK: Duration = Duration::from_secs(20);
 /// Most of the journal's text that is kept, in bytes.
 const JOURNAL_LIMIT: usize = 8 << 20;
-/// How long the journal's text may take to come.
-const JOURNAL_PATIENCE: Duration = Duration::from_secs(20);
-/// How much longer than its restart takes a service that failed only once is given, with hardware virtualisation.
-const SECOND_TRY: Duration = Duration::from_secs(30);
-/// The longest that a guest which is at work may take for an address and a route, with hardware virtualisation: its card
-/// may still have to be found.
-const LEASE: Duration = Duration::from_secs(20);
-/// Between two looks at the network while a lease is waited for.
-const LEASE_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest that a service may take after the boot until it listens, with hardware virtualisation.
-const LISTENS: Duration = Duration::from_secs(60);
-/// How long a guest may do nothing before what has not come by then is taken for what never will.
-const IDLE: Duration = Duration::from_secs(5);
-/// Between two looks at who listens. Nothing tells of a socket that somebody begins to listen on.
-const LISTENS_INTERVAL: Duration = Duration::from_millis(250);
-/// Between two attempts of a request or a script.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
 const RESOLVED: &str = "example.org";
 
@@ -88,7 +71,7 @@ impl Probe<'_> {
     /// Probes, keeps the evidence, judges.
     ///
     /// # Errors
-    /// This host's: the machine or the way into it broke while it was looked at.
+    /// This host's: the machine or the transport to it broke while it was probed.
     pub(super) async fn at(&self, machine: &mut Machine, guest: &Guest, come_up: ComeUp) -> Result<Probed> {
         let seen = match come_up {
             ComeUp::Up => match self.judge(machine, guest).await? {
@@ -119,7 +102,7 @@ impl Probe<'_> {
         };
         let (observations, painted, delay) = tokio::select! {
             observations = look => observations?,
-            fate = boot::gone(machine, self.accel) => return fate.map(Err),
+            end = boot::gone(machine, self.accel) => return end.map(Err),
         };
         let observations = Observations { console: machine.console().tail(CONSOLE_LINES), ..observations };
         let context = Context {
@@ -158,7 +141,7 @@ impl Probe<'_> {
         // No longer than the first look asked for: what is restarted for ever never settles.
         let now = Instant::now();
         let settled = checks::settle_needed(self.plan, &first, settle).map(|wait| now + wait);
-        let recovered = settled.map(|settled| settled + SECOND_TRY.mul_f64(self.scale()));
+        let recovered = settled.map(|settled| settled + self.timeouts().second_try());
         let leased = checks::lease_needed(&first, self.no_router).map(|wait| now + wait);
         let before = |end: Option<Instant>| end.is_some_and(|end| Instant::now() < end);
         loop {
@@ -192,11 +175,11 @@ impl Probe<'_> {
 
     /// Waits for an address and a route, which change nothing else: until `due`, and on while the guest is at work.
     async fn lease(&self, guest: &Guest, mut facts: Facts, due: Instant) -> Facts {
-        let longest = due.max(Instant::now() + LEASE.mul_f64(self.scale()));
+        let longest = due.max(Instant::now() + self.timeouts().lease());
         let limits = self.limits();
         let mut idle = IdleDetector::probed();
         while checks::lease_awaited(&facts, self.no_router) {
-            let has_rested = idle.observe(guest.worked(limits.patience).await.ok()) >= IDLE;
+            let has_rested = idle.observe(guest.worked(limits.patience).await.ok()) >= IDLE_LIMIT;
             let now = Instant::now();
             if now >= longest || now >= due && has_rested {
                 break;
@@ -219,19 +202,19 @@ impl Probe<'_> {
         if self.plan.ports.is_empty() && self.plan.http.is_empty() {
             return;
         }
-        let deadline = Instant::now() + LISTENS.mul_f64(self.scale());
+        let deadline = Instant::now() + self.timeouts().listening();
         let limits = self.limits();
         let mut idle = IdleDetector::probed();
         loop {
             let Ok((listeners, units)) = guest.listening(&limits).await else { return };
             if !checks::port_awaited(self.plan, &listeners, &units)
-                || idle.observe(guest.worked(limits.patience).await.ok()) >= IDLE
+                || idle.observe(guest.worked(limits.patience).await.ok()) >= IDLE_LIMIT
                 || Instant::now() >= deadline
             {
                 return;
             }
             self.events.doing("waiting until the expected ports are listened on");
-            tokio::time::sleep(LISTENS_INTERVAL).await;
+            tokio::time::sleep(LISTENING_INTERVAL).await;
         }
     }
 
@@ -251,7 +234,7 @@ impl Probe<'_> {
             watch,
             screen,
             patience: self.limits().patience,
-            scale: self.scale(),
+            scale: self.accel.time_scale(),
             events: self.events,
             artifacts: self.artifacts,
             person: self.person,
@@ -296,7 +279,7 @@ impl Probe<'_> {
             ears,
             facts: observations.now(),
             capture,
-            scale: self.scale(),
+            scale: self.accel.time_scale(),
             events: self.events,
             artifacts: self.artifacts,
         };
@@ -355,12 +338,12 @@ impl Probe<'_> {
         let look = match end {
             End::Deadline => {
                 let look = async {
-                    guest.warm(LAST_LOOK).await.ok()?;
+                    guest.warm(LAST_PROBE_LIMIT).await.ok()?;
                     let seen_at = Instant::now();
                     let wanted = Wanted { units: self.wanted().units, ..Wanted::default() };
                     Some((guest.look(&wanted, &self.limits()).await, seen_at))
                 };
-                tokio::time::timeout(LAST_LOOK * 2, look).await.ok().flatten()
+                tokio::time::timeout(LAST_PROBE_LIMIT * 2, look).await.ok().flatten()
             }
             _ => None,
         };
@@ -386,10 +369,10 @@ impl Probe<'_> {
     async fn evidence(&self, machine: &Machine, guest: Option<&Guest>) {
         let Some(artifacts) = self.artifacts else { return };
         let screen = artifacts.file(artifact::SCREEN);
-        let journal = async { Some(guest?.journal_text(JOURNAL_LIMIT, JOURNAL_PATIENCE).await) };
+        let journal = async { Some(guest?.journal_text(JOURNAL_LIMIT, JOURNAL_TEXT_LIMIT).await) };
         let (screen, journal) = tokio::join!(machine.screenshot(&screen), journal);
         if let Err(error) = screen {
-            self.events.note(format!("no picture of the screen: {error}"));
+            self.events.note(format!("no picture of the screen: {error:#}"));
         }
         if let Some(film) = self.watch.and_then(Watch::gif)
             && let Err(error) = artifacts.keep(artifact::FILM, &film)
@@ -418,12 +401,11 @@ impl Probe<'_> {
     /// What bounds a look.
     fn limits(&self) -> Limits {
         let limits = Limits::default();
-        Limits { patience: limits.patience.mul_f64(self.scale().max(1.0)), ..limits }
+        Limits { patience: self.timeouts().scaled(limits.patience), ..limits }
     }
 
-    /// What deadlines meant for hardware virtualisation are multiplied by.
-    fn scale(&self) -> f64 {
-        self.accel.time_scale()
+    fn timeouts(&self) -> Timeouts {
+        Timeouts::of(self.accel)
     }
 
     /// What the plan needs to know.
@@ -432,7 +414,7 @@ impl Probe<'_> {
         let http = plan.http.iter().map(|(id, request)| {
             let what = Request {
                 method: request.method.0.clone(),
-                deadline: request.deadline().mul_f64(self.scale()),
+                deadline: self.timeouts().scaled(request.deadline()),
                 ..Request::new(request.url.0.clone())
             };
             let (retries, request) = (request.retries.0, request.clone());
@@ -442,7 +424,7 @@ impl Probe<'_> {
         let scripts = plan.scripts.iter().map(|(id, script)| {
             let what = Script {
                 user: script.user.as_ref().map(|user| user.0.clone()),
-                deadline: script.deadline().mul_f64(self.scale()),
+                deadline: self.timeouts().scaled(script.deadline()),
                 ..Script::new(script.run.0.clone())
             };
             let (retries, script) = (script.retries.0, script.clone());
@@ -454,7 +436,7 @@ impl Probe<'_> {
             http: http.collect(),
             scripts: scripts.collect(),
             timers: plan.timers.clone(),
-            timer_deadline: DEFAULT_SCRIPT_DEADLINE.mul_f64(self.scale()),
+            timer_deadline: self.timeouts().scaled(config::SCRIPT_DEADLINE),
             resolve: plan.resolve.then(|| RESOLVED.to_owned()),
             system_bus: true,
         }

@@ -1,19 +1,18 @@
-//! Bytes carried between a Unix socket pair and something else, so that every channel hands out the same type.
+//! Bytes carried between a Unix socket pair and something else, so that every transport hands out the same type.
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Whose end it was.
+/// The side that ended first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum ClosedSide {
     /// The first.
     One,
     /// The second.
     Other,
 }
 
-/// Carries bytes both ways until either side ends or fails. Nothing is shut down: what is left of both sides is the
-/// caller's, and half-closed streams are not forwarded (they end both directions on vhost-user vsock, too).
-pub(super) async fn carry<A, B>(one: &mut A, other: &mut B) -> Ended
+/// Carries bytes both ways until either side ends or fails. Neither is shut down: both sides stay the caller's, and half-closed streams are not forwarded (they end both directions on vhost-user vsock, too).
+pub(super) async fn carry<A, B>(one: &mut A, other: &mut B) -> ClosedSide
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -21,8 +20,8 @@ where
     let (one_read, one_write) = tokio::io::split(one);
     let (other_read, other_write) = tokio::io::split(other);
     tokio::select! {
-        by_reader = pump(one_read, other_write) => if by_reader { Ended::One } else { Ended::Other },
-        by_reader = pump(other_read, one_write) => if by_reader { Ended::Other } else { Ended::One },
+        by_reader = pump(one_read, other_write) => if by_reader { ClosedSide::One } else { ClosedSide::Other },
+        by_reader = pump(other_read, one_write) => if by_reader { ClosedSide::Other } else { ClosedSide::One },
     }
 }
 

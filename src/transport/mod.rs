@@ -20,10 +20,10 @@ pub use virtio_serial::VirtioSerial;
 #[cfg(target_os = "linux")]
 pub use vsock::Vsock;
 
-/// A way into a guest.
+/// A connection to a guest.
 pub trait Transport: Send + Sync {
     /// Which one it is.
-    fn transport(&self) -> TransportKind;
+    fn kind(&self) -> TransportKind;
 
     /// Opens a stream to a service in the guest that listens on `port` (see [`crate::model::port`]).
     ///
@@ -32,6 +32,6 @@ pub trait Transport: Send + Sync {
     fn open(&self, port: u32) -> BoxFuture<'_, io::Result<UnixStream>>;
 
     /// Waits for the next stream that the guest opens to the host's [`crate::model::port::NOTIFY`].
-    /// Where the transport has no such way (virtio-serial), it never resolves.
+    /// Where a guest cannot open streams (virtio-serial), it never resolves.
     fn accept_notify(&self) -> BoxFuture<'_, io::Result<UnixStream>>;
 }

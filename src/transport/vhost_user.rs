@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::{Transport, TransportKind, socket};
 use crate::model::{port, run_file};
 
-/// The channel through the daemon's `vs` (host to guest) and `vs_7103` (guest to host).
+/// The transport through the daemon's `vs` (host to guest) and `vs_7103` (guest to host).
 #[derive(Debug)]
 pub struct VhostUser {
     socket: PathBuf,
@@ -31,7 +31,7 @@ impl VhostUser {
 }
 
 impl Transport for VhostUser {
-    fn transport(&self) -> TransportKind {
+    fn kind(&self) -> TransportKind {
         TransportKind::VhostUser
     }
 
@@ -69,7 +69,7 @@ mod tests {
 
     async fn daemon(answer: &'static [u8]) -> (tempfile::TempDir, VhostUser) {
         let dir = tempfile::tempdir().unwrap();
-        let channel = VhostUser::new(dir.path()).unwrap();
+        let transport = VhostUser::new(dir.path()).unwrap();
         let listener = UnixListener::bind(dir.path().join("vs")).unwrap();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -78,30 +78,30 @@ mod tests {
             assert_eq!(&asked, b"CONNECT 7100\n");
             stream.write_all(answer).await.unwrap();
         });
-        (dir, channel)
+        (dir, transport)
     }
 
     #[tokio::test]
     async fn after_ok_the_stream_is_raw() {
-        let (_dir, channel) = daemon(b"OK 1024\nhello").await;
+        let (_dir, transport) = daemon(b"OK 1024\nhello").await;
         let mut text = String::new();
-        channel.open(7100).await.unwrap().read_to_string(&mut text).await.unwrap();
+        transport.open(7100).await.unwrap().read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "hello");
     }
 
     #[tokio::test]
     async fn a_guest_that_does_not_listen_yet_is_a_reset() {
-        let (_dir, channel) = daemon(b"").await;
-        assert_eq!(channel.open(7100).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let (_dir, transport) = daemon(b"").await;
+        assert_eq!(transport.open(7100).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]
     async fn notify_arrives() {
         let dir = tempfile::tempdir().unwrap();
-        let channel = VhostUser::new(dir.path()).unwrap();
+        let transport = VhostUser::new(dir.path()).unwrap();
         let mut guest = UnixStream::connect(dir.path().join("vs_7103")).await.unwrap();
         guest.write_all(b"READY=1").await.unwrap();
-        let mut stream = channel.accept_notify().await.unwrap();
+        let mut stream = transport.accept_notify().await.unwrap();
         let mut text = [0; 7];
         stream.read_exact(&mut text).await.unwrap();
         assert_eq!(&text, b"READY=1");

@@ -1,8 +1,8 @@
 //! virtio-serial: a fixed number of ports, each a Unix socket that QEMU listens on.
 //!
 //! A port has no connections: what one use left unread, the next one finds. So a port is leased to one user at a time,
-//! QEMU's end stays connected all the time (a port without a host reads as end of file in the guest), and whoever
-//! leases one first resynchronises, as [`crate::guest`] does with a nonce.
+//! QEMU's end stays connected all the time (a port without a host reads as end of file in the guest), and its user
+//! first resynchronises, as [`crate::guest`] does with a nonce.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -13,11 +13,11 @@ use futures_util::future::BoxFuture;
 use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 
-use super::bridge::{self, Ended};
+use super::bridge::{self, ClosedSide};
 use super::{Transport, TransportKind, socket};
-use crate::model::{VIRTIO_PORTS, run_file};
+use crate::model::VirtioPort;
 
-/// The channel through `vp.PORT.N` in the run directory.
+/// The transport through `vp.PORT.N` in the run directory.
 #[derive(Debug)]
 pub struct VirtioSerial {
     ports: BTreeMap<u32, Arc<Pool>>,
@@ -40,6 +40,10 @@ struct Port {
 }
 
 impl Pool {
+    fn new(ports: VecDeque<Port>) -> Self {
+        Self { free: Arc::new(Semaphore::new(ports.len())), ports: Mutex::new(ports) }
+    }
+
     fn put(&self, port: Port) {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).push_back(port);
     }
@@ -52,12 +56,12 @@ impl Pool {
 impl VirtioSerial {
     /// The ports of this run directory; nothing is connected yet.
     pub fn new(run_dir: &Path) -> Self {
-        let pool = |(number, count): (u32, u32)| {
-            let path = |n| run_dir.join(format!("{}.{number}.{n}", run_file::VIRTIO_PORT));
-            let ports = (0..count).map(|n| Port { path: path(n), stream: None }).collect();
-            (number, Arc::new(Pool { free: Arc::new(Semaphore::new(count as usize)), ports: Mutex::new(ports) }))
-        };
-        Self { ports: VIRTIO_PORTS.into_iter().map(pool).collect() }
+        let mut ports: BTreeMap<u32, VecDeque<Port>> = BTreeMap::new();
+        for port in VirtioPort::all() {
+            let path = run_dir.join(port.run_file());
+            ports.entry(port.number).or_default().push_back(Port { path, stream: None });
+        }
+        Self { ports: ports.into_iter().map(|(number, ports)| (number, Arc::new(Pool::new(ports)))).collect() }
     }
 
     /// Connects every port, as soon as QEMU listens (its QMP answers), so that the guest finds them connected.
@@ -82,7 +86,7 @@ impl VirtioSerial {
 }
 
 impl Transport for VirtioSerial {
-    fn transport(&self) -> TransportKind {
+    fn kind(&self) -> TransportKind {
         TransportKind::VirtioSerial
     }
 
@@ -110,8 +114,8 @@ impl Transport for VirtioSerial {
             let pool = Arc::clone(pool);
             tokio::spawn(async move {
                 // Only an end on QEMU's side makes its socket useless.
-                let ended = bridge::carry(&mut ours, &mut qemu).await;
-                pool.put(Port { stream: (ended == Ended::One).then_some(qemu), ..port });
+                let closed = bridge::carry(&mut ours, &mut qemu).await;
+                pool.put(Port { stream: (closed == ClosedSide::One).then_some(qemu), ..port });
                 drop(permit);
             });
             Ok(user)
@@ -137,17 +141,17 @@ mod tests {
     async fn a_port_has_one_user_at_a_time_and_stays_connected() {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("vp.7101.0")).unwrap();
-        let channel = VirtioSerial::new(dir.path());
-        let mut first = channel.open(7101).await.unwrap();
+        let transport = VirtioSerial::new(dir.path());
+        let mut first = transport.open(7101).await.unwrap();
         let (mut qemu, _) = listener.accept().await.unwrap();
         first.write_all(b"one").await.unwrap();
         let mut text = [0; 3];
         qemu.read_exact(&mut text).await.unwrap();
         assert_eq!(&text, b"one");
 
-        assert!(timeout(Duration::from_millis(50), channel.open(7101)).await.is_err(), "leased twice");
+        assert!(timeout(Duration::from_millis(50), transport.open(7101)).await.is_err(), "leased twice");
         drop(first);
-        let mut second = timeout(Duration::from_secs(5), channel.open(7101)).await.unwrap().unwrap();
+        let mut second = timeout(Duration::from_secs(5), transport.open(7101)).await.unwrap().unwrap();
         qemu.write_all(b"two").await.unwrap();
         second.read_exact(&mut text).await.unwrap();
         assert_eq!(&text, b"two");
@@ -157,10 +161,10 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_not_there_yet_can_be_opened_later() {
         let dir = tempfile::tempdir().unwrap();
-        let channel = VirtioSerial::new(dir.path());
-        assert!(channel.connect().await.is_err());
-        channel.open(7102).await.unwrap_err();
+        let transport = VirtioSerial::new(dir.path());
+        assert!(transport.connect().await.is_err());
+        transport.open(7102).await.unwrap_err();
         let _listener = UnixListener::bind(dir.path().join("vp.7102.0")).unwrap();
-        channel.open(7102).await.unwrap();
+        transport.open(7102).await.unwrap();
     }
 }

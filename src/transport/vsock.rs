@@ -1,4 +1,4 @@
-//! The host kernel's vsock (`/dev/vhost-vsock`), for those who ask for it.
+//! The host kernel's vsock (`/dev/vhost-vsock`), used only when asked for.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tokio_vsock::{VMADDR_CID_ANY, VsockAddr, VsockListener, VsockStream};
 use super::{Transport, TransportKind, bridge};
 use crate::model::port;
 
-/// The channel to the guest with a CID of its own.
+/// The transport to the guest with a CID of its own.
 #[derive(Debug)]
 pub struct Vsock {
     cid: u32,
@@ -36,7 +36,7 @@ fn bridged(mut stream: VsockStream) -> io::Result<UnixStream> {
 }
 
 impl Transport for Vsock {
-    fn transport(&self) -> TransportKind {
+    fn kind(&self) -> TransportKind {
         TransportKind::Vsock
     }
 
@@ -48,7 +48,7 @@ impl Transport for Vsock {
         Box::pin(async move {
             loop {
                 let (stream, from) = self.notify.accept().await?;
-                // Anybody on the host, and every other guest, may connect: only ours is heard.
+                // Every process of the host, and every other guest, may connect: only ours is accepted.
                 if from.cid() == self.cid {
                     return bridged(stream);
                 }

@@ -19,10 +19,11 @@ use similar::{ChangeTag, TextDiff};
 
 use self::file::TargetFile;
 use self::jsonc::HookSet;
+use super::Agent;
 use super::contract::matcher;
-use super::{Agent, EDIT_LIMIT, TURN_END_LIMIT};
 use crate::cli::InstallArgs;
 use crate::failure::{Failure, Result};
+use crate::model::timeouts::agent::{EDIT_LIMIT, TURN_END_LIMIT};
 use crate::resolve::git_root;
 use crate::text::quote;
 

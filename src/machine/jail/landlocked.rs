@@ -1,4 +1,4 @@
-//! The second way: landlock(7) and a subreaper; and the last one, the subreaper alone.
+//! The jail of landlock(7) and a subreaper; and the one of last resort, the subreaper alone.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::inside::{Hands, Named as _, Step, failed, linux};
-use super::{Order, Status};
+use super::supervisor::{StepContext as _, StepResult, Supervision, failed, linux};
+use super::{JailEvent, LaunchRequest};
 use crate::machine::process;
 use crate::model::JailKind;
 
@@ -19,14 +19,14 @@ use crate::model::JailKind;
 const RULES: ABI = ABI::V10;
 
 /// The supervisor: everything that is started and loses its parent becomes its child.
-pub(super) fn run(mut hands: Hands) -> Step<()> {
+pub(super) fn run(mut supervision: Supervision) -> StepResult<()> {
     let signals = linux::signals()?;
     nix::sys::prctl::set_child_subreaper(true).step("become the subreaper")?;
-    let landlocked = hands.order.kind == JailKind::Landlock;
-    let Some(program) = linux::Program::new(&hands.order)? else { return prove(&mut hands, landlocked) };
+    let landlocked = supervision.request.kind == JailKind::Landlock;
+    let Some(program) = linux::Program::new(&supervision.request)? else { return probe(&mut supervision, landlocked) };
     let supervisor = nix::unistd::getpid();
-    let order = &hands.order;
-    let main = linux::start(order, &program, || {
+    let request = &supervision.request;
+    let main = linux::start(request, &program, || {
         // The supervisor has one thread, so its death is the process's (prctl(2)). This reaches the program only.
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
         if nix::unistd::getppid() != supervisor {
@@ -35,26 +35,26 @@ pub(super) fn run(mut hands: Hands) -> Step<()> {
         if !landlocked {
             return Ok(());
         }
-        restrict(order)?;
+        restrict(request)?;
         // Root could load modules and set the clock, of which Landlock knows nothing.
         linux::drop_capabilities(0)
     })?;
-    linux::attend(&mut hands, &signals, main);
+    linux::attend(&mut supervision, &signals, main);
     kill_descendants();
     Ok(())
 }
 
-/// Restricts a child, to see whether it works.
-fn prove(hands: &mut Hands, landlocked: bool) -> Step<()> {
+/// Restricts this process, to see whether it works.
+fn probe(supervision: &mut Supervision, landlocked: bool) -> StepResult<()> {
     if landlocked {
-        restrict(&hands.order)?;
+        restrict(&supervision.request)?;
     }
-    hands.teller.tell(&Status::Started);
-    hands.teller.tell(&Status::Exited { code: Some(0), signal: None });
+    supervision.events.send(&JailEvent::Started);
+    supervision.events.send(&JailEvent::Exited { code: Some(0), signal: None });
     Ok(())
 }
 
-/// Kills children until there are none: who loses its parent becomes our child and is next.
+/// Kills children until there are none: a process that loses its parent becomes our child, and is next.
 fn kill_descendants() {
     loop {
         for child in children() {
@@ -62,7 +62,7 @@ fn kill_descendants() {
         }
         match waitpid(None, None) {
             Err(nix::errno::Errno::EINTR) | Ok(_) => {}
-            // ECHILD: nobody is left.
+            // ECHILD: none is left.
             Err(_) => return,
         }
         while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
@@ -80,18 +80,20 @@ fn children() -> Vec<Pid> {
         .collect()
 }
 
-/// Shuts what the order does not open.
-fn restrict(order: &Order) -> Step<()> {
+/// Forbids what the request does not allow.
+fn restrict(request: &LaunchRequest) -> StepResult<()> {
     let read = AccessFs::from_read(RULES);
     let device: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev | AccessFs::Truncate;
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(RULES))
-        .and_then(|ruleset| if order.host_network { Ok(ruleset) } else { ruleset.handle_access(AccessNet::ConnectTcp) })
+        .and_then(
+            |ruleset| if request.host_network { Ok(ruleset) } else { ruleset.handle_access(AccessNet::ConnectTcp) },
+        )
         .and_then(|ruleset| ruleset.scope(Scope::from_all(RULES)))
         .and_then(Ruleset::create);
     let mut ruleset = ruleset.step("make a Landlock ruleset")?;
-    let mut allow = |path: &Path, access: BitFlags<AccessFs>| -> Step<()> {
+    let mut allow = |path: &Path, access: BitFlags<AccessFs>| -> StepResult<()> {
         // What is not there needs no rule.
         let Ok(fd) = PathFd::new(path) else { return Ok(()) };
         let access = if path.is_dir() { access } else { access & AccessFs::from_file(RULES) };
@@ -104,18 +106,18 @@ fn restrict(order: &Order) -> Step<()> {
     for path in ["/etc/passwd", "/etc/group", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf"] {
         allow(Path::new(path), read)?;
     }
-    for show in &order.show {
-        allow(&show.source, read)?;
-        allow(&show.target, read)?;
+    for mount in &request.mounts {
+        allow(&mount.source, read)?;
+        allow(&mount.target, read)?;
     }
     for path in ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/ptmx"] {
         allow(Path::new(path), device)?;
     }
     allow(Path::new("/dev/pts"), device | AccessFs::ReadDir)?;
-    for path in &order.devices {
+    for path in &request.devices {
         allow(path, device)?;
     }
-    if let Some(run_dir) = &order.run_dir {
+    if let Some(run_dir) = &request.run_dir {
         allow(run_dir, AccessFs::from_all(RULES) & !(AccessFs::MakeBlock | AccessFs::MakeChar))?;
     }
     let status = ruleset.restrict_self().step("enforce Landlock")?;

@@ -21,25 +21,25 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, getegid, geteuid, pivot_root};
 
-use super::inside::{Hands, Named as _, Step, failed, linux};
-use super::{Order, Status};
+use super::supervisor::{StepContext as _, StepResult, Supervision, failed, linux};
+use super::{JailEvent, LaunchRequest};
 
 /// The supervisor with namespaces: it stays in the host's pid namespace, its child is PID 1 of the new one.
-pub(super) fn run(mut hands: Hands) -> Step<()> {
+pub(super) fn run(mut supervision: Supervision) -> StepResult<()> {
     // Read before the host's view is left.
-    let resolv_conf = if hands.order.host_network { fs::read("/etc/resolv.conf").ok() } else { None };
+    let resolv_conf = if supervision.request.host_network { fs::read("/etc/resolv.conf").ok() } else { None };
     let signals = linux::signals()?;
     // Kernel memory first: an OOM killer takes the machine, not the user's session. Refusal is no harm.
     drop(fs::write("/proc/self/oom_score_adj", "300"));
-    let user_namespace = enter(hands.order.host_network)?;
+    let user_namespace = enter(supervision.request.host_network)?;
 
     // SAFETY: this process has a single thread, so the child may do anything.
     match unsafe { nix::unistd::fork() }.step("fork PID 1 of the jail")? {
         ForkResult::Child => {
-            let code = match init(&mut hands, &signals, resolv_conf.as_deref(), user_namespace) {
+            let code = match init(&mut supervision, &signals, resolv_conf.as_deref(), user_namespace) {
                 Ok(()) => 0,
-                Err(super::inside::StepError { step, error }) => {
-                    hands.teller.tell(&Status::Failed { step, error });
+                Err(error) => {
+                    supervision.events.send(&JailEvent::Failed(error));
                     0
                 }
             };
@@ -49,16 +49,16 @@ pub(super) fn run(mut hands: Hands) -> Step<()> {
         }
         ForkResult::Parent { child } => {
             loop {
-                if linux::wait(&mut hands.lifeline, &signals) == linux::Wake::End {
+                if linux::wait(&mut supervision.lifeline, &signals) == linux::Wake::End {
                     break;
                 }
                 match linux::reap(child) {
                     None => {}
-                    // It told the rest itself.
-                    Some(Status::Exited { code: Some(0), .. }) => return Ok(()),
-                    // It was killed before it could tell.
-                    Some(status) => {
-                        hands.teller.tell(&status);
+                    // It reported the rest itself.
+                    Some(JailEvent::Exited { code: Some(0), .. }) => return Ok(()),
+                    // It was killed before it could report.
+                    Some(event) => {
+                        supervision.events.send(&event);
                         return Ok(());
                     }
                 }
@@ -71,8 +71,8 @@ pub(super) fn run(mut hands: Hands) -> Step<()> {
     }
 }
 
-/// Leaves the host's namespaces; tells whether that includes the user namespace.
-fn enter(host_network: bool) -> Step<bool> {
+/// Leaves the host's namespaces. Whether that includes the user namespace.
+fn enter(host_network: bool) -> StepResult<bool> {
     let (uid, gid) = (geteuid(), getegid());
     let mut others =
         CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
@@ -105,7 +105,7 @@ fn enter(host_network: bool) -> Step<bool> {
 }
 
 /// A loopback of its own: without it a runner that forwards ports would not start.
-fn loopback_up() -> Step<()> {
+fn loopback_up() -> StepResult<()> {
     let socket = std::net::UdpSocket::bind(("0.0.0.0", 0)).step("open a socket for the loopback")?;
     // SAFETY: an all-zero ifreq is valid: a name of NULs and an empty union.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -125,36 +125,36 @@ const KEPT: u32 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 8 |
 
 /// PID 1 of the jail.
 fn init(
-    hands: &mut Hands,
+    supervision: &mut Supervision,
     signals: &nix::sys::signalfd::SignalFd,
     resolv_conf: Option<&[u8]>,
     user_namespace: bool,
-) -> Step<()> {
+) -> StepResult<()> {
     // The supervisor has one thread, so its death is the process's (prctl(2)).
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
     nix::unistd::setsid().step("make a session")?;
     // SAFETY: keyctl(2) takes numbers; an anonymous session keyring replaces the user's.
     let _ = Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0) });
-    build_root(&hands.order, resolv_conf)?;
+    build_root(&supervision.request, resolv_conf)?;
     linux::drop_capabilities(if user_namespace && geteuid().is_root() { KEPT } else { 0 })?;
     // Same user, same namespace: without this the program could trace us and keep us from ending.
     nix::sys::prctl::set_dumpable(false).step("refuse to be traced")?;
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).step("die with the supervisor")?;
 
-    let Some(program) = linux::Program::new(&hands.order)? else {
-        hands.teller.tell(&Status::Started);
-        hands.teller.tell(&Status::Exited { code: Some(0), signal: None });
+    let Some(program) = linux::Program::new(&supervision.request)? else {
+        supervision.events.send(&JailEvent::Started);
+        supervision.events.send(&JailEvent::Exited { code: Some(0), signal: None });
         return Ok(());
     };
-    let order = &hands.order;
-    let main: Pid = linux::start(order, &program, || {
-        if order.host_network {
+    let request = &supervision.request;
+    let main: Pid = linux::start(request, &program, || {
+        if request.host_network {
             // The host's network namespace is also where abstract Unix sockets live: a session bus, X.
             super::landlocked::scope();
         }
         Ok(())
     })?;
-    linux::attend(hands, signals, main);
+    linux::attend(supervision, signals, main);
     Ok(())
 }
 
@@ -169,7 +169,7 @@ const SYSTEM: [&str; 9] =
 const DEVICES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty"];
 
 /// Builds the file system that the jail sees and leaves the host's.
-fn build_root(order: &Order, resolv_conf: Option<&[u8]>) -> Step<()> {
+fn build_root(request: &LaunchRequest, resolv_conf: Option<&[u8]>) -> StepResult<()> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).step("make mounts private")?;
     // Any directory will do as the place of the new root: its contents are only covered until pivot_root.
@@ -187,24 +187,24 @@ fn build_root(order: &Order, resolv_conf: Option<&[u8]>) -> Step<()> {
                 let text = fs::read_link(old_path(&target)).step(format_args!("read the link /{name}"))?;
                 symlink(text, &target).step(format_args!("make the link /{name}"))?;
             }
-            Ok(_) => show(&target, &target)?,
+            Ok(_) => bind_read_only(&target, &target)?,
             Err(_) => {}
         }
     }
-    for part in &order.show {
-        show(&part.source, &part.target)?;
+    for mount in &request.mounts {
+        bind_read_only(&mount.source, &mount.target)?;
     }
-    if let Some(run_dir) = &order.run_dir {
+    if let Some(run_dir) = &request.run_dir {
         bind(run_dir, run_dir)?;
         restrict_mount(run_dir, NOSUID | NODEV)?;
     }
     make_proc()?;
-    make_dev(order)?;
-    make_etc(order, resolv_conf)?;
+    make_dev(request)?;
+    make_etc(request, resolv_conf)?;
     for path in ["/tmp", "/var", "/run"] {
         fs::create_dir_all(path).step(format_args!("make {path}"))?;
     }
-    // It may hold a part of the path of the run directory or of what is shown: cover it only if it is empty.
+    // It may hold a part of the path of the run directory or of a bind mount: cover it only if it is empty.
     if fs::read_dir("/tmp").step("read /tmp")?.next().is_none() {
         tmpfs("/tmp", "mode=1777,size=64m,nr_inodes=4096", MsFlags::empty())?;
     }
@@ -239,16 +239,16 @@ fn old_path(path: &Path) -> PathBuf {
     Path::new(OLD).join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Shows a part of the host, read-only.
-fn show(source: &Path, target: &Path) -> Step<()> {
+/// Mounts a part of the host, read-only.
+fn bind_read_only(source: &Path, target: &Path) -> StepResult<()> {
     bind(source, target)?;
     restrict_mount(target, RDONLY | NOSUID | NODEV)
 }
 
-/// Mounts a part of the host at `target`, which is made when it is not there.
-fn bind(source: &Path, target: &Path) -> Step<()> {
+/// Mounts a part of the host at `target`, which is created where it does not exist.
+fn bind(source: &Path, target: &Path) -> StepResult<()> {
     let from = old_path(source);
-    let is_dir = fs::metadata(&from).step(format_args!("look at {}", source.display()))?.is_dir();
+    let is_dir = fs::metadata(&from).step(format_args!("stat {}", source.display()))?.is_dir();
     if fs::symlink_metadata(target).is_err() {
         let made = if is_dir {
             fs::create_dir_all(target)
@@ -262,18 +262,18 @@ fn bind(source: &Path, target: &Path) -> Step<()> {
         .step(format_args!("mount {}", target.display()))
 }
 
-fn tmpfs(target: &str, options: &str, flags: MsFlags) -> Step<()> {
+fn tmpfs(target: &str, options: &str, flags: MsFlags) -> StepResult<()> {
     mount(Some("tmpfs"), target, Some("tmpfs"), flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))
         .step(format_args!("mount a tmpfs on {target}"))
 }
 
 /// Sets attributes of a mount and all below it.
-fn restrict_mount(target: &Path, attributes: u64) -> Step<()> {
+fn restrict_mount(target: &Path, attributes: u64) -> StepResult<()> {
     set_attributes(target, attributes, true).step(format_args!("restrict the mount {}", target.display()))
 }
 
 /// Sets attributes of one mount.
-fn restrict_mount_only(target: &Path, attributes: u64) -> Step<()> {
+fn restrict_mount_only(target: &Path, attributes: u64) -> StepResult<()> {
     set_attributes(target, attributes, false).step(format_args!("restrict the mount {}", target.display()))
 }
 
@@ -342,7 +342,7 @@ fn remount(target: &Path, attributes: u64, recursive: bool) -> io::Result<()> {
 }
 
 /// A `/proc` of the jail's processes; everything in it that is not a process is read-only.
-fn make_proc() -> Step<()> {
+fn make_proc() -> StepResult<()> {
     fs::create_dir_all("/proc").step("make /proc")?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let none: Option<&str> = None;
@@ -361,10 +361,10 @@ fn make_proc() -> Step<()> {
     Ok(())
 }
 
-fn make_dev(order: &Order) -> Step<()> {
+fn make_dev(request: &LaunchRequest) -> StepResult<()> {
     fs::create_dir_all("/dev").step("make /dev")?;
     tmpfs("/dev", "mode=0755,size=1m,nr_inodes=256", MsFlags::MS_NOEXEC)?;
-    for device in DEVICES.iter().map(Path::new).chain(order.devices.iter().map(PathBuf::as_path)) {
+    for device in DEVICES.iter().map(Path::new).chain(request.devices.iter().map(PathBuf::as_path)) {
         match fs::metadata(old_path(device)) {
             Ok(data) if data.file_type().is_char_device() => bind(device, device)?,
             Ok(_) => return failed(format_args!("show {}", device.display()), "it is no device"),
@@ -383,16 +383,16 @@ fn make_dev(order: &Order) -> Step<()> {
     for name in ["/dev/shm", "/dev/pts"] {
         fs::create_dir(name).step(format_args!("make {name}"))?;
     }
-    tmpfs("/dev/shm", &format!("mode=1777,size={}", order.shm_limit), MsFlags::MS_NOEXEC)?;
+    tmpfs("/dev/shm", &format!("mode=1777,size={}", request.shm_limit), MsFlags::MS_NOEXEC)?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some("devpts"), "/dev/pts", Some("devpts"), flags, Some("newinstance,ptmxmode=0666,mode=0620"))
         .step("mount /dev/pts")?;
     restrict_mount_only(Path::new("/dev"), RDONLY)
 }
 
-fn make_etc(order: &Order, resolv_conf: Option<&[u8]>) -> Step<()> {
+fn make_etc(request: &LaunchRequest, resolv_conf: Option<&[u8]>) -> StepResult<()> {
     let (uid, gid) = (geteuid(), getegid());
-    let home = order.run_dir.as_deref().unwrap_or(Path::new("/")).display();
+    let home = request.run_dir.as_deref().unwrap_or(Path::new("/")).display();
     let mut passwd = format!("nixbox:x:{uid}:{gid}::{home}:/bin/sh\n");
     let mut group = format!("nixbox:x:{gid}:\n");
     if !uid.is_root() {

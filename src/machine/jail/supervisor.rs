@@ -1,6 +1,5 @@
-//! The supervisor's side of the jail. One thread, no tokio, no guesses: every step that fails is told by name.
+//! The supervisor's side of the jail. One thread, no tokio, no guesses: every step that fails is reported by name.
 
-use crate::model::JailKind;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -8,115 +7,96 @@ use std::os::fd::{AsFd, FromRawFd as _, OwnedFd};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use super::{Order, Status};
+use super::{JailEvent, LaunchRequest, StepError};
+use crate::model::JailKind;
 
-/// A step that failed, and the system's answer.
-#[derive(Debug)]
-pub(super) struct StepError {
-    /// What was being done.
-    pub(super) step: String,
-    /// The system's answer.
-    pub(super) error: String,
-}
-
-/// What the steps return.
-pub(super) type Step<T> = Result<T, StepError>;
+/// What a step returns.
+pub(super) type StepResult<T> = Result<T, StepError>;
 
 /// Names the step that a result belongs to.
-pub(super) trait Named<T> {
+pub(super) trait StepContext<T> {
     /// The error, with the step's name.
-    fn step(self, name: impl fmt::Display) -> Step<T>;
+    fn step(self, name: impl fmt::Display) -> StepResult<T>;
 }
 
-impl<T, E: fmt::Display> Named<T> for Result<T, E> {
-    fn step(self, name: impl fmt::Display) -> Step<T> {
+impl<T, E: fmt::Display> StepContext<T> for Result<T, E> {
+    fn step(self, name: impl fmt::Display) -> StepResult<T> {
         self.map_err(|error| StepError { step: name.to_string(), error: error.to_string() })
     }
 }
 
 /// A step that failed for a reason of our own.
-pub(super) fn failed<T>(step: impl fmt::Display, error: impl fmt::Display) -> Step<T> {
+pub(super) fn failed<T>(step: impl fmt::Display, error: impl fmt::Display) -> StepResult<T> {
     Err(StepError { step: step.to_string(), error: error.to_string() })
 }
 
-/// Where nixbox is told what happens.
+/// The pipe on which nixbox receives events.
 #[derive(Debug)]
-pub(super) struct Teller(File);
+pub(super) struct EventPipe(File);
 
-impl Teller {
+impl EventPipe {
     /// One line, in one write: the supervisor and PID 1 share the pipe.
-    pub(super) fn tell(&mut self, status: &Status) {
-        if let Ok(mut line) = serde_json::to_vec(status) {
+    pub(super) fn send(&mut self, event: &JailEvent) {
+        if let Ok(mut line) = serde_json::to_vec(event) {
             line.push(b'\n');
-            // Nobody listening means that nixbox has gone, which the lifeline tells as well.
+            // A broken pipe means that nixbox has gone, which the lifeline shows as well.
             drop(self.0.write_all(&line));
         }
     }
 }
 
-/// What the supervisor has in hand once it has begun.
-pub(super) struct Hands {
-    /// Readable at nixbox' end.
+/// What the supervisor works with.
+pub(super) struct Supervision {
+    /// Readable once nixbox has closed it, or has ended.
     pub(super) lifeline: File,
-    /// The way to tell.
-    pub(super) teller: Teller,
-    /// What is wanted.
-    pub(super) order: Order,
+    pub(super) events: EventPipe,
+    pub(super) request: LaunchRequest,
 }
 
 /// The supervisor. Returns the process's exit code.
 pub(super) fn main() -> i32 {
-    let (lifeline, teller) = match take_pipes() {
-        Ok(pipes) => pipes,
-        // There is nobody to tell.
-        Err(_) => return 125,
-    };
-    let mut lifeline = lifeline;
-    let mut teller = teller;
-    let order = match read_order(&mut lifeline) {
-        Ok(order) => order,
-        Err(StepError { step, error }) => {
-            teller.tell(&Status::Failed { step, error });
+    // Without pipes there is nobody to report to.
+    let Ok((mut lifeline, mut events)) = take_pipes() else { return 125 };
+    let request = match read_request(&mut lifeline) {
+        Ok(request) => request,
+        Err(error) => {
+            events.send(&JailEvent::Failed(error));
             return 125;
         }
     };
-    let spare = teller.0.try_clone().map(Teller);
-    let result = run(Hands { lifeline, teller, order });
-    match (result, spare) {
-        (Ok(()), _) => 0,
-        (Err(StepError { step, error }), Ok(mut teller)) => {
-            teller.tell(&Status::Failed { step, error });
-            125
-        }
-        (Err(_), Err(_)) => 125,
+    let spare = events.0.try_clone().map(EventPipe);
+    let Err(error) = run(Supervision { lifeline, events, request }) else { return 0 };
+    if let Ok(mut events) = spare {
+        events.send(&JailEvent::Failed(error));
     }
+    125
 }
 
 #[cfg(target_os = "linux")]
-fn run(hands: Hands) -> Step<()> {
-    match hands.order.kind {
-        JailKind::Namespaces => super::namespaces::run(hands),
-        JailKind::Landlock | JailKind::None => super::landlocked::run(hands),
+fn run(supervision: Supervision) -> StepResult<()> {
+    match supervision.request.kind {
+        JailKind::Namespaces => super::namespaces::run(supervision),
+        JailKind::Landlock | JailKind::None => super::landlocked::run(supervision),
     }
 }
 
 /// Without Linux there is a process group and the lifeline.
 #[cfg(not(target_os = "linux"))]
-fn run(hands: Hands) -> Step<()> {
+fn run(supervision: Supervision) -> StepResult<()> {
     use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 
-    let Hands { mut lifeline, mut teller, order } = hands;
-    if order.kind != JailKind::None {
+    let Supervision { mut lifeline, mut events, request } = supervision;
+    if request.kind != JailKind::None {
         return failed("build the jail", "this system has none");
     }
-    let Some(path) = order.program else { return Ok(()) };
+    let Some(path) = request.program else { return Ok(()) };
     let mut command = std::process::Command::new(&path);
-    command.args(&order.arguments).env_clear().envs(order.environment).process_group(0);
-    if let Some(run_dir) = &order.run_dir {
+    command.args(&request.arguments).env_clear().envs(request.environment).process_group(0);
+    if let Some(run_dir) = &request.run_dir {
         command.current_dir(run_dir);
     }
     let mut child = command.spawn().step(format_args!("start {}", path.display()))?;
-    teller.tell(&Status::Started);
+    events.send(&JailEvent::Started);
     let group = nix::unistd::Pid::from_raw(child.id().cast_signed());
     std::thread::spawn(move || {
         drop(lifeline.read(&mut [0]));
@@ -124,15 +104,15 @@ fn run(hands: Hands) -> Step<()> {
     });
     let status = child.wait().step("wait for the program")?;
     let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-    teller.tell(&Status::Exited { code: status.code(), signal: status.signal() });
+    events.send(&JailEvent::Exited { code: status.code(), signal: status.signal() });
     Ok(())
 }
 
 /// Closes what was inherited, keeps stdin and stdout for us where no child gets them, and gives the program
 /// `/dev/null` to read and our stderr to write.
-fn take_pipes() -> Step<(File, Teller)> {
+fn take_pipes() -> StepResult<(File, EventPipe)> {
     close_inherited();
-    let keep = |fd: std::os::fd::BorrowedFd<'_>| -> Step<File> {
+    let keep = |fd: std::os::fd::BorrowedFd<'_>| -> StepResult<File> {
         let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(10)).step("keep a pipe")?;
         // SAFETY: fcntl(2) has just made this descriptor, so nobody else owns it.
         Ok(File::from(unsafe { OwnedFd::from_raw_fd(raw) }))
@@ -143,14 +123,14 @@ fn take_pipes() -> Step<(File, Teller)> {
         .step("open /dev/null")?;
     nix::unistd::dup2_stdin(&null).step("give stdin")?;
     nix::unistd::dup2_stdout(std::io::stderr()).step("give stdout")?;
-    Ok((lifeline, Teller(status)))
+    Ok((lifeline, EventPipe(status)))
 }
 
-/// Closes all descriptors above stderr: they are nixbox' parent's, not ours.
+/// Closes all descriptors above stderr: they belong to the parent of nixbox.
 fn close_inherited() {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: nothing in this process has opened a descriptor yet, so none is pulled from under anybody.
+        // SAFETY: nothing in this process has opened a descriptor yet, so none that is in use is closed.
         let done = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
         if done == 0 {
             return;
@@ -162,19 +142,19 @@ fn close_inherited() {
     }
 }
 
-/// Longest order, in bytes: arguments hold 48 KiB of credentials, JSON spells bytes as numbers.
-const ORDER_LIMIT: u32 = 16 << 20;
+/// Longest request, in bytes: arguments hold 48 KiB of credentials, JSON spells bytes as numbers.
+const REQUEST_LIMIT: u32 = 16 << 20;
 
-fn read_order(lifeline: &mut File) -> Step<Order> {
+fn read_request(lifeline: &mut File) -> StepResult<LaunchRequest> {
     let mut length = [0; 4];
-    lifeline.read_exact(&mut length).step("read the order")?;
+    lifeline.read_exact(&mut length).step("read the request")?;
     let length = u32::from_be_bytes(length);
-    if length > ORDER_LIMIT {
-        return failed("read the order", "it is too long");
+    if length > REQUEST_LIMIT {
+        return failed("read the request", "it is too long");
     }
-    let mut order = vec![0; length as usize];
-    lifeline.read_exact(&mut order).step("read the order")?;
-    serde_json::from_slice(&order).step("read the order")
+    let mut request = vec![0; length as usize];
+    lifeline.read_exact(&mut request).step("read the request")?;
+    serde_json::from_slice(&request).step("read the request")
 }
 
 #[cfg(target_os = "linux")]
@@ -195,9 +175,9 @@ pub(super) mod linux {
     use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
     use nix::unistd::Pid;
 
-    use super::{File, Hands, Named as _, Order, Status, Step, StepError};
+    use super::{File, JailEvent, LaunchRequest, StepContext as _, StepError, StepResult, Supervision};
 
-    /// The order as C wants it for exec, made before any fork.
+    /// The program as C wants it for exec, made before any fork.
     #[derive(Debug)]
     pub(in super::super) struct Program {
         path: CString,
@@ -206,16 +186,16 @@ pub(super) mod linux {
     }
 
     impl Program {
-        pub(in super::super) fn new(order: &Order) -> Step<Option<Self>> {
-            let Some(program) = &order.program else { return Ok(None) };
+        pub(in super::super) fn new(request: &LaunchRequest) -> StepResult<Option<Self>> {
+            let Some(program) = &request.program else { return Ok(None) };
             let c = |text: &OsStr| CString::new(text.as_bytes()).step("a NUL byte in the program's arguments");
             let path = c(program.as_os_str())?;
             let mut arguments = vec![path.clone()];
-            for argument in &order.arguments {
+            for argument in &request.arguments {
                 arguments.push(c(argument)?);
             }
             let mut environment = Vec::new();
-            for (name, value) in &order.environment {
+            for (name, value) in &request.environment {
                 let mut pair = name.clone();
                 pair.push("=");
                 pair.push(value);
@@ -225,14 +205,14 @@ pub(super) mod linux {
         }
 
         /// Becomes the program; returns only when that fails.
-        pub(in super::super) fn exec(&self) -> Step<std::convert::Infallible> {
+        pub(in super::super) fn exec(&self) -> StepResult<std::convert::Infallible> {
             let result = nix::unistd::execve(&self.path, &self.arguments, &self.environment);
             result.step(format_args!("start {}", self.path.to_string_lossy()))
         }
     }
 
     /// Signals arrive by descriptor from here on.
-    pub(in super::super) fn signals() -> Step<SignalFd> {
+    pub(in super::super) fn signals() -> StepResult<SignalFd> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
             set.add(signal);
@@ -244,7 +224,7 @@ pub(super) mod linux {
     /// Why a supervisor woke.
     #[derive(Debug, PartialEq, Eq)]
     pub(in super::super) enum Wake {
-        /// nixbox let go or has gone, or somebody wants us to end.
+        /// The lifeline is closed, or a signal asks us to end.
         End,
         /// A child changed its state.
         Child,
@@ -274,16 +254,16 @@ pub(super) mod linux {
         }
     }
 
-    /// Reaps all that ended; tells of `main` when it is among them.
-    pub(in super::super) fn reap(main: Pid) -> Option<Status> {
+    /// Reaps all that ended; the event of `main` when it is among them.
+    pub(in super::super) fn reap(main: Pid) -> Option<JailEvent> {
         let mut found = None;
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) if pid == main => {
-                    found = Some(Status::Exited { code: Some(code), signal: None });
+                    found = Some(JailEvent::Exited { code: Some(code), signal: None });
                 }
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => {
-                    found = Some(Status::Exited { code: None, signal: Some(signal as i32) });
+                    found = Some(JailEvent::Exited { code: None, signal: Some(signal as i32) });
                 }
                 Ok(WaitStatus::StillAlive) | Err(_) => return found,
                 Ok(_) => {}
@@ -292,25 +272,27 @@ pub(super) mod linux {
     }
 
     /// Starts the program as a child, after `prepare` in that child, and waits until exec has worked.
-    pub(in super::super) fn start(order: &Order, program: &Program, prepare: impl FnOnce() -> Step<()>) -> Step<Pid> {
-        // Closed by a successful exec; otherwise the child's words come out of it.
-        let (mut news, words) = std::io::pipe().step("make a pipe")?;
+    pub(in super::super) fn start(
+        request: &LaunchRequest,
+        program: &Program,
+        prepare: impl FnOnce() -> StepResult<()>,
+    ) -> StepResult<Pid> {
+        // Closed by a successful exec; otherwise the child's error comes out of it.
+        let (mut failure, mut sender) = std::io::pipe().step("make a pipe")?;
         // SAFETY: this process has a single thread, so the child may do anything.
         match unsafe { nix::unistd::fork() }.step("fork")? {
             nix::unistd::ForkResult::Child => {
-                drop(news);
-                let result = become_program(order, program, prepare);
-                if let Err(StepError { step, error }) = result {
-                    let mut words = words;
-                    drop(std::io::Write::write_all(&mut words, format!("{step}\0{error}").as_bytes()));
+                drop(failure);
+                if let Err(StepError { step, error }) = become_program(request, program, prepare) {
+                    drop(std::io::Write::write_all(&mut sender, format!("{step}\0{error}").as_bytes()));
                 }
                 // SAFETY: _exit(2) runs nothing of ours a second time.
                 unsafe { libc::_exit(125) }
             }
             nix::unistd::ForkResult::Parent { child } => {
-                drop(words);
+                drop(sender);
                 let mut text = String::new();
-                drop(std::io::Read::take(&mut news, 4096).read_to_string(&mut text));
+                drop(std::io::Read::take(&mut failure, 4096).read_to_string(&mut text));
                 match text.split_once('\0') {
                     None => Ok(child),
                     Some((step, error)) => {
@@ -322,11 +304,15 @@ pub(super) mod linux {
         }
     }
 
-    fn become_program(order: &Order, program: &Program, prepare: impl FnOnce() -> Step<()>) -> Step<()> {
+    fn become_program(
+        request: &LaunchRequest,
+        program: &Program,
+        prepare: impl FnOnce() -> StepResult<()>,
+    ) -> StepResult<()> {
         // A session of its own: no controlling terminal to type into.
         nix::unistd::setsid().step("make a session")?;
         prepare()?;
-        limit(Resource::RLIMIT_FSIZE, order.file_limit)?;
+        limit(Resource::RLIMIT_FSIZE, request.file_limit)?;
         limit(Resource::RLIMIT_CORE, 0)?;
         if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
             // A 9p or virtiofs server holds a descriptor for each file that the guest has open.
@@ -340,34 +326,34 @@ pub(super) mod linux {
             let _ = unsafe { nix::sys::signal::signal(signal, action) };
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).step("unblock signals")?;
-        if let Some(run_dir) = &order.run_dir {
+        if let Some(run_dir) = &request.run_dir {
             nix::unistd::chdir(run_dir).step("enter the run directory")?;
         }
         program.exec().map(|never| match never {})
     }
 
-    fn limit(resource: Resource, most: u64) -> Step<()> {
+    fn limit(resource: Resource, most: u64) -> StepResult<()> {
         let (_, hard) = getrlimit(resource).step("read a limit")?;
         let most = most.min(hard);
         setrlimit(resource, most, most).step("set a limit")
     }
 
-    /// Tells that the program runs, and lives until it or nixbox ends. `finish` kills what is left.
-    pub(in super::super) fn attend(hands: &mut Hands, signals: &SignalFd, main: Pid) {
-        hands.teller.tell(&Status::Started);
+    /// Reports that the program runs, and returns when it or nixbox has ended. The caller kills what is left.
+    pub(in super::super) fn attend(supervision: &mut Supervision, signals: &SignalFd, main: Pid) {
+        supervision.events.send(&JailEvent::Started);
         loop {
-            if wait(&mut hands.lifeline, signals) == Wake::End {
+            if wait(&mut supervision.lifeline, signals) == Wake::End {
                 return;
             }
-            if let Some(status) = reap(main) {
-                hands.teller.tell(&status);
+            if let Some(event) = reap(main) {
+                supervision.events.send(&event);
                 return;
             }
         }
     }
 
     /// Gives up every capability but these (a bit each, below 32), for good (capabilities(7)).
-    pub(in super::super) fn drop_capabilities(kept: u32) -> Step<()> {
+    pub(in super::super) fn drop_capabilities(kept: u32) -> StepResult<()> {
         for capability in 0..64_u32 {
             if capability < 32 && kept & (1 << capability) != 0 {
                 continue;

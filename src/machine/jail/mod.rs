@@ -1,15 +1,15 @@
 //! The jail: a runner is code from the flake under test, and it and all it starts must gain nothing on the host and
 //! leave nothing behind.
 //!
-//! nixbox starts itself again under the name [`ENTRY`]. That process, which has one thread, reads an [`Order`] from its
-//! stdin, builds the jail and starts the program in it. Its stdin stays open as the *lifeline*: nobody but nixbox holds
-//! the other end, so when nixbox ends in whatever way, SIGKILL included, the supervisor reads the end of the file and
-//! kills all. What happens in the jail is told on its stdout, one [`Status`] a line; the program's stdout and stderr
-//! both go to its stderr.
+//! nixbox starts itself again under the name [`ENTRY`]. That process, the supervisor, which has one thread, reads a
+//! [`LaunchRequest`] from its stdin, builds the jail and starts the program in it. Its stdin stays open as the *lifeline*:
+//! nobody but nixbox holds the other end, so when nixbox ends in whatever way, SIGKILL included, the supervisor reads the
+//! end of the file and kills all. What happens in the jail is reported on its stdout, one [`JailEvent`] a line; the
+//! program's stdout and stderr both go to its stderr.
 //!
 //! ```text
-//! nixbox ──stdin: order, then lifeline──► supervisor ──► PID 1 of the jail ──► runner ──► QEMU, helpers
-//!        ◄─stdout: status──────────────┘ (host's pids)  (reaps)
+//! nixbox ──stdin: request, then lifeline──► supervisor ──► PID 1 of the jail ──► runner ──► QEMU, helpers
+//!        ◄─stdout: events────────────────┘ (host's pids)  (reaps)
 //! ```
 //!
 //! * [`JailKind::Namespaces`]: user, mount, pid, net, ipc and uts namespaces. The kernel kills whatever is in the pid
@@ -19,22 +19,25 @@
 //!   Weaker: connecting to Unix sockets by path is open on older kernels, and so is UDP.
 //! * [`JailKind::None`]: the supervisor alone.
 
-use crate::model::JailKind;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-mod inside;
+use crate::model::JailKind;
+use crate::model::timeouts::machine::{JAIL_END_LIMIT, JAIL_PROBE_LIMIT};
+
 #[cfg(target_os = "linux")]
 mod landlocked;
 #[cfg(target_os = "linux")]
 mod namespaces;
+mod supervisor;
 
 /// The hidden first argument that turns nixbox into the supervisor of a jail.
 pub const ENTRY: &str = "__jail";
@@ -48,7 +51,7 @@ pub struct JailOptions {
     pub launcher: PathBuf,
     /// Where the store's files are (a store may be relocated: `ROOT/nix/store`); they appear at `/nix/store`.
     pub store: PathBuf,
-    /// Further files and directories that are shown, read-only, at their own place.
+    /// Further files and directories that are mounted, read-only, at their own place.
     pub read_only: Vec<PathBuf>,
     /// Most bytes that a run directory may take, and the largest file in it.
     pub disk_limit: u64,
@@ -76,21 +79,21 @@ pub fn launcher() -> PathBuf {
     }
 }
 
-/// A part of the host that is shown in the jail, read-only.
+/// A part of the host that is mounted in the jail, read-only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Show {
+pub struct BindMount {
     /// On the host, without symbolic links.
     pub source: PathBuf,
     /// In the jail.
     pub target: PathBuf,
 }
 
-/// What is to run, and what it may see.
+/// What is to run in a jail, and what it may see.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Order {
+pub struct LaunchRequest {
     /// Which jail.
     pub kind: JailKind,
-    /// The program by absolute path; without one the jail is only built, as a proof.
+    /// The program by absolute path; without one the jail is only built, to see whether it can be.
     pub program: Option<PathBuf>,
     /// Its arguments.
     pub arguments: Vec<OsString>,
@@ -99,7 +102,7 @@ pub struct Order {
     /// Where it starts, and the only place where it may write. Without one: `/`, nothing.
     pub run_dir: Option<PathBuf>,
     /// What it sees besides the system's programs.
-    pub show: Vec<Show>,
+    pub mounts: Vec<BindMount>,
     /// Device nodes beyond the harmless ones: `/dev/kvm`.
     pub devices: Vec<PathBuf>,
     /// Whether it has the host's network; otherwise a loopback of its own.
@@ -110,16 +113,16 @@ pub struct Order {
     pub shm_limit: u64,
 }
 
-impl Order {
-    /// An order that runs nothing.
-    pub fn proof(kind: JailKind) -> Self {
+impl LaunchRequest {
+    /// A jail in which nothing runs.
+    pub fn empty(kind: JailKind) -> Self {
         Self {
             kind,
             program: None,
             arguments: Vec::new(),
             environment: Vec::new(),
             run_dir: None,
-            show: Vec::new(),
+            mounts: Vec::new(),
             devices: Vec::new(),
             host_network: false,
             file_limit: 1 << 20,
@@ -128,17 +131,23 @@ impl Order {
     }
 }
 
-/// What the supervisor tells.
+/// A step of building a jail, or of starting the program in it, that failed. It is reported from process to process, so
+/// that the error is a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{step}: {error}")]
+pub struct StepError {
+    /// What was being done.
+    pub step: String,
+    /// The system's answer.
+    pub error: String,
+}
+
+/// What the supervisor reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub enum JailEvent {
     /// The jail could not be built or the program not be started.
-    Failed {
-        /// What was being done.
-        step: String,
-        /// The system's answer.
-        error: String,
-    },
+    Failed(StepError),
     /// The program runs.
     Started,
     /// The program ended; whatever else was in the jail is being killed.
@@ -156,35 +165,35 @@ pub fn maybe_enter() {
     let mut arguments = std::env::args_os().skip(1);
     let Some(first) = arguments.next() else { return };
     if first == ENTRY {
-        std::process::exit(inside::main());
+        std::process::exit(supervisor::main());
     }
     if first == super::accel::ENTRY {
         std::process::exit(super::accel::entry());
     }
 }
 
-/// A supervisor with a program in its jail.
+/// A supervisor, with the program in its jail.
 #[derive(Debug)]
-pub struct Jailed {
+pub struct Supervisor {
     child: Child,
     lifeline: Option<ChildStdin>,
-    status: BufReader<ChildStdout>,
+    events: BufReader<ChildStdout>,
     output: Option<ChildStderr>,
 }
 
-/// Longest line that a supervisor tells, in bytes. It is ours, but a bound costs nothing.
-const STATUS_LINE: u64 = 64 << 10;
+/// Longest line that a supervisor writes, in bytes. It is ours, but a bound costs nothing.
+const EVENT_LINE_LIMIT: u64 = 64 << 10;
 
-impl Jailed {
-    /// Starts the supervisor and gives it the order. The program's fate comes by [`Jailed::status`].
+impl Supervisor {
+    /// Starts the supervisor and gives it the request. What becomes of the program comes by [`Supervisor::next_event`].
     ///
     /// # Errors
     /// When the supervisor itself cannot be started.
-    pub async fn spawn(launcher: &Path, order: &Order) -> io::Result<Self> {
+    pub async fn spawn(launcher: &Path, request: &LaunchRequest) -> io::Result<Self> {
         let mut child = Command::new(launcher)
             .arg(ENTRY)
-            // For people who read a list of processes.
-            .args(&order.run_dir)
+            // Shown in a list of processes.
+            .args(&request.run_dir)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -195,13 +204,13 @@ impl Jailed {
             .spawn()?;
         let missing = || io::Error::other("a pipe to the supervisor is missing");
         let mut lifeline = child.stdin.take().ok_or_else(missing)?;
-        let status = child.stdout.take().ok_or_else(missing)?;
+        let events = child.stdout.take().ok_or_else(missing)?;
         let output = child.stderr.take().ok_or_else(missing)?;
-        let order = serde_json::to_vec(order).map_err(io::Error::other)?;
-        lifeline.write_all(&u32::try_from(order.len()).map_err(io::Error::other)?.to_be_bytes()).await?;
-        lifeline.write_all(&order).await?;
+        let request = serde_json::to_vec(request).map_err(io::Error::other)?;
+        lifeline.write_all(&u32::try_from(request.len()).map_err(io::Error::other)?.to_be_bytes()).await?;
+        lifeline.write_all(&request).await?;
         lifeline.flush().await?;
-        Ok(Self { child, lifeline: Some(lifeline), status: BufReader::new(status), output: Some(output) })
+        Ok(Self { child, lifeline: Some(lifeline), events: BufReader::new(events), output: Some(output) })
     }
 
     /// The program's stdout and stderr, once.
@@ -209,30 +218,30 @@ impl Jailed {
         self.output.take()
     }
 
-    /// The next thing that the supervisor tells; `None` when it has ended. Cancelling it may lose a part of a line,
-    /// so it belongs into a task of its own.
-    pub async fn status(&mut self) -> Option<Status> {
+    /// The next event; `None` when the supervisor has ended. Cancelling it may lose a part of a line, so it belongs into a
+    /// task of its own.
+    pub async fn next_event(&mut self) -> Option<JailEvent> {
         loop {
             let mut line = Vec::new();
-            let read = (&mut self.status).take(STATUS_LINE).read_until(b'\n', &mut line).await.ok()?;
+            let read = (&mut self.events).take(EVENT_LINE_LIMIT).read_until(b'\n', &mut line).await.ok()?;
             if read == 0 {
                 return None;
             }
-            if let Ok(status) = serde_json::from_slice(&line) {
-                return Some(status);
+            if let Ok(event) = serde_json::from_slice(&line) {
+                return Some(event);
             }
         }
     }
 
-    /// Lets go of the lifeline: everything in the jail is killed.
-    pub fn release(&mut self) {
+    /// Closes the lifeline: everything in the jail is killed.
+    pub fn close_lifeline(&mut self) {
         self.lifeline = None;
     }
 
     /// Kills everything in the jail and waits until it has gone.
-    pub async fn end(&mut self, most: Duration) {
-        self.release();
-        if tokio::time::timeout(most, self.child.wait()).await.is_err() {
+    pub async fn end(&mut self, limit: Duration) {
+        self.close_lifeline();
+        if tokio::time::timeout(limit, self.child.wait()).await.is_err() {
             // The supervisor hangs: the kernel then kills what is in its namespace, by PDEATHSIG of PID 1.
             drop(self.child.kill().await);
         }
@@ -247,10 +256,10 @@ pub async fn children_end(limit: Duration) {
         use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
         let deadline = tokio::time::Instant::now() + limit;
-        // Only looks: tokio collects them, in its own time. Without children there is nothing to wait for (ECHILD).
+        // Only asks: tokio reaps them, in its own time. Without children there is nothing to wait for (ECHILD).
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         while waitid(Id::All, flags).is_ok() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(crate::model::timeouts::machine::CHILDREN_INTERVAL).await;
         }
     }
     #[cfg(not(target_os = "linux"))]
@@ -266,41 +275,35 @@ pub struct JailProbe {
     pub reason: Option<String>,
 }
 
-/// How long building an empty jail may take.
-const PROBE_LIMIT: Duration = Duration::from_secs(10);
-
 /// Builds an empty jail of each kind until one works.
 pub async fn probe(launcher: &Path) -> JailProbe {
     let mut reasons = Vec::new();
     for kind in [JailKind::Namespaces, JailKind::Landlock] {
-        match prove(launcher, kind).await {
+        match build_empty(launcher, kind).await {
             Ok(()) => return JailProbe { kind, reason: (!reasons.is_empty()).then(|| reasons.join("; ")) },
-            Err(why) => reasons.push(format!("{}: {why}", kind.name())),
+            Err(error) => reasons.push(format!("{}: {error:#}", kind.name())),
         }
     }
     JailProbe { kind: JailKind::None, reason: Some(reasons.join("; ")) }
 }
 
-async fn prove(launcher: &Path, kind: JailKind) -> Result<(), String> {
+async fn build_empty(launcher: &Path, kind: JailKind) -> anyhow::Result<()> {
     if cfg!(not(target_os = "linux")) {
-        return Err("only Linux has it".into());
+        bail!("only Linux has it");
     }
-    let mut jailed = Jailed::spawn(launcher, &Order::proof(kind)).await.map_err(|error| error.to_string())?;
-    let mut result = Err("the supervisor said nothing".to_owned());
-    let told = tokio::time::timeout(PROBE_LIMIT, async {
-        while let Some(status) = jailed.status().await {
-            match status {
-                Status::Failed { step, error } => return Err(format!("{step}: {error}")),
-                Status::Started => {}
-                Status::Exited { code: Some(0), .. } => return Ok(()),
-                Status::Exited { code, signal } => return Err(format!("ended with {code:?}, signal {signal:?}")),
+    let mut supervisor = Supervisor::spawn(launcher, &LaunchRequest::empty(kind)).await?;
+    let built = async {
+        while let Some(event) = supervisor.next_event().await {
+            match event {
+                JailEvent::Failed(error) => return Err(error.into()),
+                JailEvent::Started => {}
+                JailEvent::Exited { code: Some(0), .. } => return Ok(()),
+                JailEvent::Exited { code, signal } => bail!("ended with {code:?}, signal {signal:?}"),
             }
         }
-        Err("the supervisor ended without a word".to_owned())
-    });
-    if let Ok(told) = told.await {
-        result = told;
-    }
-    jailed.end(Duration::from_secs(2)).await;
-    result
+        bail!("the supervisor ended without an answer")
+    };
+    let result = tokio::time::timeout(JAIL_PROBE_LIMIT, built).await;
+    supervisor.end(JAIL_END_LIMIT).await;
+    result.unwrap_or_else(|_| bail!("no answer from the supervisor"))
 }
