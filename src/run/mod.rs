@@ -10,7 +10,6 @@
 //! * `desktop`: what is done to see a desktop
 //! * `probe`: what is asked of a guest, how the answers become a judgement
 //! * `idle`: since when a guest has nothing to do
-//! * `sound`: what is done to hear a machine
 
 mod boot;
 mod demo;
@@ -20,8 +19,6 @@ mod many;
 mod probe;
 mod result_cache;
 mod single_flight;
-
-mod sound;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::*;
+use crate::audio::facts::{Recording, ServerProcess, ServerState, SoundCard, TonePlayback};
 use crate::checks::Selection;
 use crate::checks::{self, Context, Observations};
 use crate::config::Settings;
-use crate::guest::facts::{Account, Facts, JournalLine, Manager};
-use crate::guest::sound::{Card, Recording, Server, ServerProcess};
-use crate::machine::sound::spoken;
-use crate::model::{Accel, CheckId};
+use crate::guest::facts::{Account, Facts, Manager};
+use crate::model::Accel;
 use crate::nix::expectations::{Expectations, ExpectedUser};
-use crate::signal::{Samples, ToneSequence, tone};
+use crate::signal::microphone::sequence as spoken;
+use crate::signal::{CaptureAnalysis, Samples, ToneSequence, tone};
 
 const RATE: u32 = 44_100;
 const SINK: &str = "alsa_output.pci-0000_00_0b.0.analog-stereo";
@@ -66,7 +66,7 @@ fn torn_by(gap: f64, every: f64) -> impl Fn(&[f64]) -> Vec<f64> {
 struct Guest {
     expectations: Expectations,
     facts: Facts,
-    sound: Result<Sound, String>,
+    sound: Result<AudioFacts, String>,
 }
 
 fn guest() -> Guest {
@@ -91,7 +91,7 @@ fn guest() -> Guest {
         units: vec![unit("rtkit-daemon.service", "active"), unit("multi-user.target", "active")],
         ..Facts::default()
     };
-    let node = |name: &str| Sink { name: name.into(), volumes: vec![0.064, 0.064], ..Sink::default() };
+    let node = |name: &str| AudioNode { name: name.into(), volumes: vec![0.064, 0.064], ..AudioNode::default() };
     let process =
         |name: &str, realtime, has_card| ServerProcess { name: name.into(), pid: 800, uid: 1000, realtime, has_card };
     let names = ["pipewire", "pipewire-pulse"];
@@ -100,15 +100,15 @@ fn guest() -> Guest {
         .flat_map(|name| ["service", "socket"].map(|kind| unit(&format!("{name}.{kind}"), "active")))
         .collect();
     units.push(unit("wireplumber.service", "active"));
-    let sound = Sound {
-        person: "alice".into(),
+    let sound = AudioFacts {
+        user: "alice".into(),
         uid: 1000,
-        session: SessionKind::Made,
-        card: Card { present: true, driven: true, allowed: true, records: true, ..Card::default() },
+        session: AudioSessionKind::Made,
+        card: SoundCard { present: true, driven: true, allowed: true, records: true, ..SoundCard::default() },
         units,
         processes: vec![process("pipewire", true, true), process("wireplumber", true, false)],
-        server: Some(Server {
-            kind: ServerKind::Pipewire,
+        server: Some(ServerState {
+            kind: SoundServerKind::Pipewire,
             default_sink: Some(SINK.into()),
             sinks: vec![node(SINK)],
             default_source: Some("alsa_input.x".into()),
@@ -119,14 +119,18 @@ fn guest() -> Guest {
                 .into(),
             clients: [800].into(),
         }),
-        tone: Some(Tone { player: "pw-play".into(), heard: Some(PLAYED.clone()), ..Tone::default() }),
+        tone: Some(TonePlayback {
+            player: "pw-play".into(),
+            analysis: Some(PLAYED.clone()),
+            ..TonePlayback::default()
+        }),
         recording: Some(Recording {
             recorder: "pw-record".into(),
             bytes: 600_000,
-            heard: Some(SPOKEN.clone()),
+            analysis: Some(SPOKEN.clone()),
             ..Recording::default()
         }),
-        ..Sound::default()
+        ..AudioFacts::default()
     };
     Guest { expectations, facts, sound: Ok(sound) }
 }
@@ -139,16 +143,16 @@ fn pulse(persistence: bool) -> Guest {
     let sound = guest.sound();
     sound.units = ["service", "socket"].map(|kind| unit(&format!("pulseaudio.{kind}"), "active")).into();
     sound.processes = vec![ServerProcess { name: "pulseaudio".into(), pid: 7, uid: 1000, ..ServerProcess::default() }];
-    sound.server.as_mut().unwrap().kind = ServerKind::Pulseaudio;
+    sound.server.as_mut().unwrap().kind = SoundServerKind::Pulseaudio;
     guest
 }
 
 impl Guest {
-    fn sound(&mut self) -> &mut Sound {
+    fn sound(&mut self) -> &mut AudioFacts {
         self.sound.as_mut().unwrap()
     }
 
-    fn promise(&mut self) -> &mut ExpectedAudio {
+    fn expected(&mut self) -> &mut ExpectedAudio {
         self.expectations.audio.as_mut().unwrap()
     }
 
@@ -156,11 +160,11 @@ impl Guest {
         self.sound().units.iter_mut().find(|unit| unit.name == name).unwrap()
     }
 
-    fn server(&mut self) -> &mut Server {
+    fn server(&mut self) -> &mut ServerState {
         self.sound().server.as_mut().unwrap()
     }
 
-    fn sink(&mut self) -> &mut Sink {
+    fn sink(&mut self) -> &mut AudioNode {
         &mut self.server().sinks[0]
     }
 
@@ -169,20 +173,20 @@ impl Guest {
         self.sound().tone = None;
         self.sound().recording = None;
         self.server().default_sink = Some(name.into());
-        *self.sink() = Sink { name: name.into(), null: true, volumes: vec![1.0], ..Sink::default() };
+        *self.sink() = AudioNode { name: name.into(), null: true, volumes: vec![1.0], ..AudioNode::default() };
         self.server().sources.clear();
         self
     }
 
     fn heard(mut self, left: impl Fn(&[f64]) -> Vec<f64>, right: impl Fn(&[f64]) -> Vec<f64>) -> Self {
         let heard = captured(&ToneSequence::default(), left, right);
-        self.sound().tone.as_mut().unwrap().heard = Some(heard);
+        self.sound().tone.as_mut().unwrap().analysis = Some(heard);
         self
     }
 
     fn recorded(mut self, left: impl Fn(&[f64]) -> Vec<f64>, right: impl Fn(&[f64]) -> Vec<f64>) -> Self {
         let heard = captured(&spoken(), left, right);
-        self.sound().recording.as_mut().unwrap().heard = Some(heard);
+        self.sound().recording.as_mut().unwrap().analysis = Some(heard);
         self
     }
 
@@ -222,7 +226,7 @@ impl Guest {
 
     /// Not tested, and said so.
     #[track_caller]
-    fn is_set_aside(&self, id: &str, words: &str) {
+    fn is_excluded(&self, id: &str, words: &str) {
         self.is(id, Status::Skip, words);
         let aside = self.judgement().not_tested;
         assert!(aside.iter().any(|entry| entry.what == format!("audio.{id}")), "{aside:?}");
@@ -282,18 +286,18 @@ fn servers_that_do_not_serve_fail_with_their_unit() {
 
     let mut silent = guest();
     silent.sound().server = None;
-    silent.sound().silent = Some("no answer within 6 s".into());
+    silent.sound().no_answer = Some("no answer within 6 s".into());
     silent.fails(&["server"], "runs and does not answer alice");
 
     let mut denied = guest();
-    denied.promise().system_wide = true;
+    denied.expected().system_wide = true;
     denied.facts.units.push(unit("pipewire.service", "inactive"));
     denied.facts.units.push(unit("pipewire.socket", "active"));
     denied.facts.units.push(unit("wireplumber.service", "inactive"));
-    denied.promise().pipewire_pulse = false;
+    denied.expected().pipewire_pulse = false;
     denied.sound().server = None;
-    denied.sound().silent = Some("can't connect: Permission denied".into());
-    denied.fails(&["server"], "alice may not speak to the system's pipewire");
+    denied.sound().no_answer = Some("can't connect: Permission denied".into());
+    denied.fails(&["server"], "alice may not connect to the system-wide pipewire");
 
     let mut home = guest();
     *home.unit("pipewire-pulse.service") =
@@ -309,7 +313,7 @@ fn servers_that_do_not_serve_fail_with_their_unit() {
 fn a_missing_tool_is_ours_and_not_the_servers() {
     let mut guest = guest();
     guest.sound().server = None;
-    guest.sound().silent = Some("the guest lacks pw-dump".into());
+    guest.sound().no_answer = Some("the guest has no pw-dump".into());
     guest.is("server", Status::Unknown, "pw-dump");
     guest.is("sink", Status::Skip, "");
 }
@@ -317,7 +321,7 @@ fn a_missing_tool_is_ours_and_not_the_servers() {
 #[test]
 fn two_servers_are_told() {
     let mut both = guest();
-    both.promise().pulseaudio = true;
+    both.expected().pulseaudio = true;
     let second = ServerProcess { name: "pulseaudio".into(), pid: 9, uid: 1000, ..ServerProcess::default() };
     both.sound().processes.push(second.clone());
     both.fails(&["server"], "pulseaudio and pipewire both run for alice");
@@ -374,29 +378,29 @@ fn muted_is_told_apart_from_broken() {
 }
 
 #[test]
-fn what_the_sandbox_lacks_is_set_aside() {
+fn what_the_sandbox_lacks_is_excluded() {
     let mut undriven = guest().only("auto_null");
     undriven.sound().card.driven = false;
-    undriven.is_set_aside("sink", "no driver");
-    undriven.is_set_aside("tone", "");
-    undriven.is_set_aside("microphone", "");
+    undriven.is_excluded("sink", "no driver");
+    undriven.is_excluded("tone", "");
+    undriven.is_excluded("microphone", "");
 
     let mut unheard = guest();
     unheard.sound().tone = None;
     unheard.sound().recording = None;
     let why = "the runner brings a sound card (hda-duplex) without an id";
-    (unheard.sound().unheard, unheard.sound().no_microphone) = (Some(why.into()), Some(why.into()));
-    unheard.is_set_aside("tone", why);
-    unheard.is_set_aside("microphone", why);
+    (unheard.sound().no_capture, unheard.sound().no_microphone) = (Some(why.into()), Some(why.into()));
+    unheard.is_excluded("tone", why);
+    unheard.is_excluded("microphone", why);
     unheard.is("sink", Status::Pass, "");
 
     let mut lingering = guest().only("auto_null");
-    lingering.sound().session = SessionKind::Lingering;
+    lingering.sound().session = AudioSessionKind::Lingering;
     lingering.sound().card.allowed = false;
     lingering.sound().processes[0].realtime = false;
-    lingering.is_set_aside("sink", "nobody sits at the seat");
-    lingering.is_set_aside("microphone", "nobody sits at the seat");
-    lingering.is_set_aside("realtime", "nobody sits at the seat");
+    lingering.is_excluded("sink", "has no session at the seat");
+    lingering.is_excluded("microphone", "has no session at the seat");
+    lingering.is_excluded("realtime", "has no session at the seat");
 }
 
 #[test]
@@ -416,7 +420,7 @@ fn tones_that_arrive_otherwise_are_told_how() {
     off.sound().card.off = vec!["Master".into()];
     off.fails(&["tone"], "its own switch Master is off");
     let mut nothing = guest();
-    nothing.sound().tone.as_mut().unwrap().heard = None;
+    nothing.sound().tone.as_mut().unwrap().analysis = None;
     nothing.fails(&["tone"], "nothing came out of the card");
     let mut hung = guest();
     hung.sound().tone.as_mut().unwrap().hung = true;
@@ -435,12 +439,12 @@ fn a_hosts_hiccups_are_a_note() {
     guest().heard(skipped, skipped).is("tone", Status::Pass, "of the sound were skipped");
     // Pieces of each are gone: the pitches that are left differ by chance.
     let mut scattered = guest();
-    let heard = scattered.sound().tone.as_mut().unwrap().heard.as_mut().unwrap();
+    let heard = scattered.sound().tone.as_mut().unwrap().analysis.as_mut().unwrap();
     let playback = heard.playback.as_mut().unwrap();
     (playback.pitch_ratio, playback.pitch_spread, playback.length_ratio_without_dropouts) = (1.0133, 0.03, 0.61);
     scattered.is("tone", Status::Pass, "39.0 % of the sound were skipped");
-    scattered.sound().tone.as_mut().unwrap().first = Some("the right channel is silent".into());
-    scattered.is("tone", Status::Pass, "the first time the right channel is silent");
+    scattered.sound().tone.as_mut().unwrap().first_attempt = Some("the right channel is silent".into());
+    scattered.is("tone", Status::Pass, "at the first attempt the right channel is silent");
     // Every tone shorter at the right pitch is no hiccup.
     let mut short = ToneSequence::default();
     for (i, tone) in short.tones.iter_mut().enumerate() {
@@ -467,7 +471,7 @@ fn who_asked_too_early_and_stays_silent_is_named() {
     let words = "output: Failed to open \"My Output\" (pulse); failed to connect: Connection refused";
     let mut early = pulse(true);
     early.sound().refused = vec![refused(900, words), refused(900, words)];
-    early.fails(&["tone"], "mpd.service asked for the sound server before it ran");
+    early.fails(&["tone"], "mpd.service was refused, as the sound server did not run yet");
     // It has tried again since; or it was refused by somebody else.
     early.sound().server.as_mut().unwrap().clients = [900].into();
     early.is("tone", Status::Pass, "");
@@ -478,7 +482,7 @@ fn who_asked_too_early_and_stays_silent_is_named() {
 
 #[test]
 fn a_microphone_is_heard_or_said_why_not() {
-    guest().recorded(quiet, quiet).fails(&["microphone"], "gives silence only");
+    guest().recorded(quiet, quiet).fails(&["microphone"], "gives only silence");
     guest().recorded(at_speed(0.5), at_speed(0.5)).fails(&["microphone"], "at 0.50 of its speed");
     guest().recorded(same, quiet).fails(&["microphone"], "the right channel is silent");
     // Each of its tones cut, by a guest that was late, each otherwise.
@@ -488,7 +492,7 @@ fn a_microphone_is_heard_or_said_why_not() {
     };
     guest().recorded(late, late).is("microphone", Status::Pass, "of the sound were skipped");
     let mut nothing = guest();
-    nothing.sound().recording.as_mut().unwrap().heard = None;
+    nothing.sound().recording.as_mut().unwrap().analysis = None;
     nothing.fails(&["microphone"], "pw-record recorded 600000 bytes");
 
     let mut sourceless = guest();
@@ -505,8 +509,8 @@ fn a_microphone_is_heard_or_said_why_not() {
     // Nothing to record with is not tested; trouble while it was recorded is not known.
     let mut lacking = guest();
     lacking.sound().recording = None;
-    lacking.sound().gaps.insert("microphone".into(), "the guest lacks program that records a sound (arecord)".into());
-    lacking.is_set_aside("microphone", "nothing that records is installed");
+    lacking.sound().gaps.insert("microphone".into(), "the guest has no program that records a sound (arecord)".into());
+    lacking.is_excluded("microphone", "no program that records is installed");
     lacking.sound().gaps.insert("microphone".into(), "the shell was closed".into());
     lacking.is("microphone", Status::Unknown, "the shell was closed");
     // Who has no sink has one failure, not two.
@@ -514,26 +518,26 @@ fn a_microphone_is_heard_or_said_why_not() {
 }
 
 #[test]
-fn scheduling_and_settings_are_held_against_what_was_promised() {
+fn scheduling_and_settings_are_compared_with_what_is_expected() {
     let mut slow = guest();
     slow.sound().processes[0].realtime = false;
     slow.facts.units[0].active_state = "inactive".into();
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
     // Who was logged in on the sandbox's serial console first; any other terminal is the configuration's own.
     slow.sound().off_seat = Some("ttyS0".into());
-    slow.is_set_aside("realtime", "logged in on the sandbox's serial console (ttyS0) too");
+    slow.is_excluded("realtime", "logged in on the sandbox's serial console (ttyS0) too");
     slow.sound().off_seat = Some("pts/0".into());
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
     // A session manager's realtime thread is not the server's; another person's server is not this one.
     let other = ServerProcess { uid: 1001, ..guest().sound().processes[0].clone() };
     slow.sound().processes.push(other);
     slow.fails(&["realtime"], "pipewire has no realtime thread");
-    slow.promise().rtkit = false;
-    slow.is_set_aside("realtime", "expects no realtime scheduling");
+    slow.expected().rtkit = false;
+    slow.is_excluded("realtime", "expects no realtime scheduling");
 
     let declared = |key: &str, value: &str| {
         let mut guest = guest();
-        guest.promise().properties.insert(key.into(), value.into());
+        guest.expected().properties.insert(key.into(), value.into());
         guest
     };
     declared("clock.quantum", "2048").fails(&["realtime"], "clock.quantum = 2048 is declared and not read");
