@@ -728,8 +728,8 @@ AudioServer = "audio.server" {
     rank: 40,
     weight: Expected,
     applies: WithAudio,
-    summary: "the expected sound server answers in the person's session, with its session manager",
-    tests: "Whether the expected sound server runs and answers in the person's session: PipeWire with its session\n\
+    summary: "the expected sound server answers in the user's session, with its session manager",
+    tests: "Whether the expected sound server runs and answers in the user's session: PipeWire with its session\n\
                  manager and its PulseAudio socket, or PulseAudio.",
     causes: "PipeWire and PulseAudio at once, WirePlumber that is off or fails at its configuration, a user unit that is\n\
                  masked.",
@@ -755,7 +755,7 @@ AudioTone = "audio.tone" {
     weight: Expected,
     applies: WithAudio,
     summary: "tones that are played arrive at the card: pitch, order, sides, length",
-    tests: "Six tones that are played by what is installed there, heard at the card's other side: each pitch, the order,\n\
+    tests: "Six tones that are played by what is installed there, captured at the card's other side: each pitch, the order,\n\
                  left and right, the length. It fails, too, for programs that the server refused before it was up.",
     causes: "A rate that is misdeclared (everything is off by one factor), a channel map that swaps or drops one, a filter\n\
                  that swallows all.",
@@ -767,8 +767,8 @@ AudioMicrophone = "audio.microphone" {
     rank: 44,
     weight: Expected,
     applies: WithAudio,
-    summary: "what is said into the card is recorded in the person's session",
-    tests: "A voice that the host speaks into the card, recorded in the person's session and found again.",
+    summary: "what is played into the card's input is recorded in the user's session",
+    tests: "Tones that the host plays into the card's input, recorded in the user's session and found again.",
     causes: "A profile without input, a source that is muted (a warning), a filter or echo canceller that swallows it.",
     remedy: "Choose a duplex profile; take back what stands between the card and the source.",
 }
@@ -778,7 +778,7 @@ AudioRealtime = "audio.realtime" {
     rank: 43,
     weight: Expected,
     applies: WithAudio,
-    summary: "the server got the scheduling and the settings that it was expected",
+    summary: "the server got the scheduling and the settings that were expected",
     tests: "Whether the server got a realtime thread where security.rtkit.enable expects it, and whether clock settings\n\
                  that are declared are in effect.",
     causes: "rtkit-daemon that failed, settings under a name that PipeWire does not read (without `default.`).",

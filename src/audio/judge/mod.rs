@@ -6,6 +6,8 @@ mod realtime;
 mod server;
 mod sink;
 #[cfg(test)]
+mod test_guest;
+#[cfg(test)]
 mod tests;
 mod tone;
 

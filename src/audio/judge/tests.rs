@@ -1,238 +1,10 @@
-//! Each rule breaks on facts made for it, and each trap passes. What is "heard" is really analysed.
+//! Each rule breaks on facts made for it, and each trap passes.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use super::*;
-use crate::audio::facts::{Recording, ServerProcess, ServerState, SoundCard, TonePlayback};
-use crate::checks::Selection;
-use crate::checks::{self, Context, Observations};
-use crate::config::Settings;
-use crate::guest::facts::{Account, Facts, Manager};
-use crate::model::Accel;
-use crate::nix::expectations::{Expectations, ExpectedUser};
-use crate::signal::microphone::sequence as spoken;
-use crate::signal::{CaptureAnalysis, Samples, ToneSequence, tone};
-
-const RATE: u32 = 44_100;
-const SINK: &str = "alsa_output.pci-0000_00_0b.0.analog-stereo";
-
-fn unit(name: &str, state: &str) -> Unit {
-    Unit { name: name.into(), load_state: "loaded".into(), active_state: state.into(), ..Unit::default() }
-}
-
-/// The sequence as it comes out of a card, each channel changed.
-fn captured(
-    sequence: &ToneSequence,
-    left: impl Fn(&[f64]) -> Vec<f64>,
-    right: impl Fn(&[f64]) -> Vec<f64>,
-) -> CaptureAnalysis {
-    let sent = tone::render(sequence, RATE);
-    let pad = |values: Vec<f64>| [vec![0.0; 8000], values, vec![0.0; 8000]].concat();
-    tone::analyse(&Samples::new(RATE, pad(left(sent.left())), pad(right(sent.right()))), sequence)
-}
-
-/// As they were sent: analysed once, as it takes a debug build a while.
-static PLAYED: LazyLock<CaptureAnalysis> = LazyLock::new(|| captured(&ToneSequence::default(), same, same));
-static SPOKEN: LazyLock<CaptureAnalysis> = LazyLock::new(|| captured(&spoken(), same, same));
-
-fn same(values: &[f64]) -> Vec<f64> {
-    values.to_vec()
-}
-
-fn quiet(values: &[f64]) -> Vec<f64> {
-    vec![0.0; values.len()]
-}
-
-/// Played at this speed.
-fn at_speed(speed: f64) -> impl Fn(&[f64]) -> Vec<f64> {
-    move |values| {
-        let frames = (values.len() as f64 / speed) as usize;
-        let at = |i: usize| values.get(i).copied().unwrap_or(0.0);
-        let part = |x: f64| at(x as usize) * (1.0 - x.fract()) + at(x as usize + 1) * x.fract();
-        (0..frames).map(|i| part(i as f64 * speed)).collect()
-    }
-}
-
-/// Silence of `gap` seconds put in every `every` seconds.
-fn torn_by(gap: f64, every: f64) -> impl Fn(&[f64]) -> Vec<f64> {
-    move |values| {
-        let silence = vec![0.0; (gap * f64::from(RATE)) as usize];
-        values.chunks((every * f64::from(RATE)) as usize).flat_map(|part| [part, &silence].concat()).collect()
-    }
-}
-
-/// A machine with PipeWire, changed bit by bit.
-struct Guest {
-    expectations: Expectations,
-    facts: Facts,
-    sound: Result<AudioFacts, String>,
-}
-
-fn guest() -> Guest {
-    let expected = ExpectedAudio {
-        pipewire: true,
-        pipewire_pulse: true,
-        wireplumber: true,
-        rtkit: true,
-        ..ExpectedAudio::default()
-    };
-    let expectations = Expectations {
-        known: true,
-        users: [("alice".to_owned(), ExpectedUser { normal: true, ..ExpectedUser::default() })].into(),
-        audio: Some(expected),
-        ..Expectations::default()
-    };
-    let account = |name: &str, uid| Account { name: name.into(), uid, ..Account::default() };
-    let facts = Facts {
-        accounts: vec![account("alice", 1000), account("bob", 1001)],
-        now_us: 60_000_000,
-        manager: Manager { state: "running".into(), finish_us: 12_000_000, ..Manager::default() },
-        units: vec![unit("rtkit-daemon.service", "active"), unit("multi-user.target", "active")],
-        ..Facts::default()
-    };
-    let node = |name: &str| AudioNode { name: name.into(), volumes: vec![0.064, 0.064], ..AudioNode::default() };
-    let process =
-        |name: &str, realtime, has_card| ServerProcess { name: name.into(), pid: 800, uid: 1000, realtime, has_card };
-    let names = ["pipewire", "pipewire-pulse"];
-    let mut units: Vec<Unit> = names
-        .iter()
-        .flat_map(|name| ["service", "socket"].map(|kind| unit(&format!("{name}.{kind}"), "active")))
-        .collect();
-    units.push(unit("wireplumber.service", "active"));
-    let sound = AudioFacts {
-        user: "alice".into(),
-        uid: 1000,
-        session: AudioSessionKind::Made,
-        card: SoundCard { present: true, driven: true, allowed: true, records: true, ..SoundCard::default() },
-        units,
-        processes: vec![process("pipewire", true, true), process("wireplumber", true, false)],
-        server: Some(ServerState {
-            kind: SoundServerKind::Pipewire,
-            default_sink: Some(SINK.into()),
-            sinks: vec![node(SINK)],
-            default_source: Some("alsa_input.x".into()),
-            sources: vec![node("alsa_input.x")],
-            cards: [("alsa_card.x".to_owned(), "output:analog-stereo+input:analog-stereo".to_owned())].into(),
-            settings: [("clock.rate", "48000"), ("clock.quantum", "1024")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            clients: [800].into(),
-        }),
-        tone: Some(TonePlayback {
-            player: "pw-play".into(),
-            analysis: Some(PLAYED.clone()),
-            ..TonePlayback::default()
-        }),
-        recording: Some(Recording {
-            recorder: "pw-record".into(),
-            bytes: 600_000,
-            analysis: Some(SPOKEN.clone()),
-            ..Recording::default()
-        }),
-        ..AudioFacts::default()
-    };
-    Guest { expectations, facts, sound: Ok(sound) }
-}
-
-/// The same with PulseAudio.
-fn pulse(persistence: bool) -> Guest {
-    let mut guest = guest();
-    guest.expectations.audio =
-        Some(ExpectedAudio { pulseaudio: true, alsa_persistence: persistence, ..ExpectedAudio::default() });
-    let sound = guest.sound();
-    sound.units = ["service", "socket"].map(|kind| unit(&format!("pulseaudio.{kind}"), "active")).into();
-    sound.processes = vec![ServerProcess { name: "pulseaudio".into(), pid: 7, uid: 1000, ..ServerProcess::default() }];
-    sound.server.as_mut().unwrap().kind = SoundServerKind::Pulseaudio;
-    guest
-}
-
-impl Guest {
-    fn sound(&mut self) -> &mut AudioFacts {
-        self.sound.as_mut().unwrap()
-    }
-
-    fn expected(&mut self) -> &mut ExpectedAudio {
-        self.expectations.audio.as_mut().unwrap()
-    }
-
-    fn unit(&mut self, name: &str) -> &mut Unit {
-        self.sound().units.iter_mut().find(|unit| unit.name == name).unwrap()
-    }
-
-    fn server(&mut self) -> &mut ServerState {
-        self.sound().server.as_mut().unwrap()
-    }
-
-    fn sink(&mut self) -> &mut AudioNode {
-        &mut self.server().sinks[0]
-    }
-
-    /// Only this fallback is there.
-    fn only(mut self, name: &str) -> Self {
-        self.sound().tone = None;
-        self.sound().recording = None;
-        self.server().default_sink = Some(name.into());
-        *self.sink() = AudioNode { name: name.into(), null: true, volumes: vec![1.0], ..AudioNode::default() };
-        self.server().sources.clear();
-        self
-    }
-
-    fn heard(mut self, left: impl Fn(&[f64]) -> Vec<f64>, right: impl Fn(&[f64]) -> Vec<f64>) -> Self {
-        let heard = captured(&ToneSequence::default(), left, right);
-        self.sound().tone.as_mut().unwrap().analysis = Some(heard);
-        self
-    }
-
-    fn recorded(mut self, left: impl Fn(&[f64]) -> Vec<f64>, right: impl Fn(&[f64]) -> Vec<f64>) -> Self {
-        let heard = captured(&spoken(), left, right);
-        self.sound().recording.as_mut().unwrap().analysis = Some(heard);
-        self
-    }
-
-    fn judgement(&self) -> checks::Judgement {
-        let plan = checks::plan(&self.expectations, &Settings::default(), &Selection::default());
-        let observations =
-            Observations { first: self.facts.clone(), sound: Some(self.sound.clone()), ..Observations::default() };
-        checks::judge(&plan, &observations, &Context { accelerator: Accel::Tcg, ..Context::default() })
-    }
-
-    fn judged(&self) -> BTreeMap<String, (Status, String)> {
-        let told = |result: CheckResult| {
-            let id = result.id.name().strip_prefix("audio.")?.to_owned();
-            Some((id, (result.status, [vec![result.summary], result.detail].concat().join("\n"))))
-        };
-        self.judgement().results.into_iter().filter_map(told).collect()
-    }
-
-    /// These checks, and only these, fail; the first of them with these words.
-    #[track_caller]
-    fn fails(&self, ids: &[&str], words: &str) {
-        let judged = self.judged();
-        let failed: Vec<&str> =
-            judged.iter().filter(|(_, (status, _))| *status == Status::Fail).map(|(id, _)| id.as_str()).collect();
-        let mut wanted = ids.to_vec();
-        wanted.sort_unstable();
-        assert_eq!(failed, wanted, "{judged:#?}");
-        assert!(judged[ids[0]].1.contains(words), "{judged:#?} does not say {words:?}");
-    }
-
-    #[track_caller]
-    fn is(&self, id: &str, status: Status, words: &str) {
-        let judged = self.judged();
-        assert_eq!(judged[id].0, status, "{judged:#?}");
-        assert!(judged[id].1.contains(words), "{judged:#?} does not say {words:?}");
-    }
-
-    /// Not tested, and said so.
-    #[track_caller]
-    fn is_excluded(&self, id: &str, words: &str) {
-        self.is(id, Status::Skip, words);
-        let aside = self.judgement().not_tested;
-        assert!(aside.iter().any(|entry| entry.what == format!("audio.{id}")), "{aside:?}");
-        assert!(self.judged().values().all(|(status, _)| *status != Status::Fail), "{:#?}", self.judged());
-    }
-}
+use super::test_guest::*;
+use crate::audio::facts::{AudioSessionKind, ServerProcess};
+use crate::guest::facts::{JournalLine, Unit};
+use crate::model::{CheckId, Status};
+use crate::signal::{ToneSequence, tone};
 
 #[test]
 fn healthy_machines_pass() {
@@ -246,7 +18,7 @@ fn healthy_machines_pass() {
 }
 
 #[test]
-fn what_took_its_time_says_so() {
+fn what_took_time_says_so() {
     let mut guest = guest();
     guest.sound().tone.as_mut().unwrap().took = 4.5;
     guest.sound().recording.as_mut().unwrap().took = 6.5;
@@ -257,7 +29,7 @@ fn what_took_its_time_says_so() {
 }
 
 #[test]
-fn nothing_that_was_not_seen_passes() {
+fn nothing_that_was_not_observed_passes() {
     let mut guest = guest();
     for name in ["units", "card", "processes"] {
         guest.sound().gaps.insert(name.into(), "no answer".into());
@@ -319,7 +91,7 @@ fn a_missing_tool_is_ours_and_not_the_servers() {
 }
 
 #[test]
-fn two_servers_are_told() {
+fn two_servers_are_named() {
     let mut both = guest();
     both.expected().pulseaudio = true;
     let second = ServerProcess { name: "pulseaudio".into(), pid: 9, uid: 1000, ..ServerProcess::default() };
@@ -385,14 +157,14 @@ fn what_the_sandbox_lacks_is_excluded() {
     undriven.is_excluded("tone", "");
     undriven.is_excluded("microphone", "");
 
-    let mut unheard = guest();
-    unheard.sound().tone = None;
-    unheard.sound().recording = None;
+    let mut uncaptured = guest();
+    uncaptured.sound().tone = None;
+    uncaptured.sound().recording = None;
     let why = "the runner brings a sound card (hda-duplex) without an id";
-    (unheard.sound().no_capture, unheard.sound().no_microphone) = (Some(why.into()), Some(why.into()));
-    unheard.is_excluded("tone", why);
-    unheard.is_excluded("microphone", why);
-    unheard.is("sink", Status::Pass, "");
+    (uncaptured.sound().no_capture, uncaptured.sound().no_microphone) = (Some(why.into()), Some(why.into()));
+    uncaptured.is_excluded("tone", why);
+    uncaptured.is_excluded("microphone", why);
+    uncaptured.is("sink", Status::Pass, "");
 
     let mut lingering = guest().only("auto_null");
     lingering.sound().session = AudioSessionKind::Lingering;
@@ -404,19 +176,19 @@ fn what_the_sandbox_lacks_is_excluded() {
 }
 
 #[test]
-fn tones_that_arrive_otherwise_are_told_how() {
-    guest().heard(same, quiet).fails(&["tone"], "the right channel is silent");
-    guest().heard(quiet, same).fails(&["tone"], "the left channel is silent");
-    guest().heard(at_speed(0.919), at_speed(0.919)).fails(&["tone"], "the pitch is off by -8.1 %");
-    guest().heard(at_speed(0.5), at_speed(0.5)).fails(&["tone"], "at 0.50 of its speed");
-    guest().heard(quiet, quiet).fails(&["tone"], "only silence came out of the card");
-    guest().heard(torn_by(0.4, 0.4), torn_by(0.4, 0.4)).fails(&["tone"], "dropouts");
+fn tones_that_arrive_otherwise_are_named_so() {
+    guest().playing(same, quiet).fails(&["tone"], "the right channel is silent");
+    guest().playing(quiet, same).fails(&["tone"], "the left channel is silent");
+    guest().playing(at_speed(0.919), at_speed(0.919)).fails(&["tone"], "the pitch is off by -8.1 %");
+    guest().playing(at_speed(0.5), at_speed(0.5)).fails(&["tone"], "at 0.50 of its speed");
+    guest().playing(quiet, quiet).fails(&["tone"], "only silence came out of the card");
+    guest().playing(torn_by(0.4, 0.4), torn_by(0.4, 0.4)).fails(&["tone"], "dropouts");
 
     let swapped = tone::render(&ToneSequence::default(), RATE);
     let (left, right) = (swapped.left().to_vec(), swapped.right().to_vec());
-    guest().heard(move |_| right.clone(), move |_| left.clone()).fails(&["tone"], "left and right are swapped");
+    guest().playing(move |_| right.clone(), move |_| left.clone()).fails(&["tone"], "left and right are swapped");
 
-    let mut off = guest().heard(quiet, quiet);
+    let mut off = guest().playing(quiet, quiet);
     off.sound().card.off = vec!["Master".into()];
     off.fails(&["tone"], "its own switch Master is off");
     let mut nothing = guest();
@@ -429,18 +201,18 @@ fn tones_that_arrive_otherwise_are_told_how() {
 
 #[test]
 fn a_hosts_hiccups_are_a_note() {
-    let hiccups = guest().heard(torn_by(0.03, 0.5), torn_by(0.03, 0.5));
+    let hiccups = guest().playing(torn_by(0.03, 0.5), torn_by(0.03, 0.5));
     hiccups.is("tone", Status::Pass, "dropouts (at ");
     // Late by a ring of the card's: what was in it is skipped, in one place and without a silence.
     let skipped = |values: &[f64]| {
         let at = |seconds: f64| (seconds * f64::from(RATE)) as usize;
         [&values[..at(1.1)], &values[at(1.35)..]].concat()
     };
-    guest().heard(skipped, skipped).is("tone", Status::Pass, "of the sound were skipped");
+    guest().playing(skipped, skipped).is("tone", Status::Pass, "of the sound were skipped");
     // Pieces of each are gone: the pitches that are left differ by chance.
     let mut scattered = guest();
-    let heard = scattered.sound().tone.as_mut().unwrap().analysis.as_mut().unwrap();
-    let playback = heard.playback.as_mut().unwrap();
+    let analysis = scattered.sound().tone.as_mut().unwrap().analysis.as_mut().unwrap();
+    let playback = analysis.playback.as_mut().unwrap();
     (playback.pitch_ratio, playback.pitch_spread, playback.length_ratio_without_dropouts) = (1.0133, 0.03, 0.61);
     scattered.is("tone", Status::Pass, "39.0 % of the sound were skipped");
     scattered.sound().tone.as_mut().unwrap().first_attempt = Some("the right channel is silent".into());
@@ -452,16 +224,16 @@ fn a_hosts_hiccups_are_a_note() {
     }
     let sent = tone::render(&short, RATE);
     let (left, right) = (sent.left().to_vec(), sent.right().to_vec());
-    guest().heard(move |_| left.clone(), move |_| right.clone()).fails(&["tone"], "of its time, at the right pitch");
-    // Quiet is how a person may have it: WirePlumber begins at 0.4.
+    guest().playing(move |_| left.clone(), move |_| right.clone()).fails(&["tone"], "of its time, at the right pitch");
+    // Quiet is how a user may have it: WirePlumber begins at 0.4.
     let soft = |values: &[f64]| values.iter().map(|value| value * 0.05).collect();
-    guest().heard(soft, soft).is("tone", Status::Pass, "6 tones by pw-play");
+    guest().playing(soft, soft).is("tone", Status::Pass, "6 tones by pw-play");
     let loud = |values: &[f64]| values.iter().map(|value| (value * 8.0).clamp(-1.0, 1.0)).collect();
-    guest().heard(loud, loud).is("tone", Status::Pass, "clipped");
+    guest().playing(loud, loud).is("tone", Status::Pass, "clipped");
 }
 
 #[test]
-fn who_asked_too_early_and_stays_silent_is_named() {
+fn a_client_that_was_refused_and_never_came_back_is_named() {
     let refused = |pid, message: &str| JournalLine {
         unit: "mpd.service".into(),
         pid,
@@ -481,7 +253,7 @@ fn who_asked_too_early_and_stays_silent_is_named() {
 }
 
 #[test]
-fn a_microphone_is_heard_or_said_why_not() {
+fn a_microphone_gives_its_tones_or_it_is_said_why_not() {
     guest().recorded(quiet, quiet).fails(&["microphone"], "gives only silence");
     guest().recorded(at_speed(0.5), at_speed(0.5)).fails(&["microphone"], "at 0.50 of its speed");
     guest().recorded(same, quiet).fails(&["microphone"], "the right channel is silent");
@@ -501,7 +273,7 @@ fn a_microphone_is_heard_or_said_why_not() {
     sourceless.server().cards = [("alsa_card.x".to_owned(), "output:analog-stereo".to_owned())].into();
     sourceless.fails(&["microphone"], "alsa_card.x has the profile output:analog-stereo");
 
-    // Off by somebody's wish.
+    // Off as the user wants it.
     let mut muted = guest();
     muted.sound().recording = None;
     muted.server().sources[0].muted = true;
@@ -528,7 +300,7 @@ fn scheduling_and_settings_are_compared_with_what_is_expected() {
     slow.is_excluded("realtime", "logged in on the sandbox's serial console (ttyS0) too");
     slow.sound().off_seat = Some("pts/0".into());
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
-    // A session manager's realtime thread is not the server's; another person's server is not this one.
+    // A session manager's realtime thread is not the server's; another user's server is not this one.
     let other = ServerProcess { uid: 1001, ..guest().sound().processes[0].clone() };
     slow.sound().processes.push(other);
     slow.fails(&["realtime"], "pipewire has no realtime thread");
