@@ -19,6 +19,7 @@
 //! * how a byte gets into the guest and back: [`channel`]
 //! * what is asked of the guest and what it answered, as data: [`guest`]
 //! * what a sound or a picture of the guest's holds, as data: [`signal`] (pure: no I/O)
+//! * sound, from what is expected to the verdict: [`audio`]
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is told: [`report`]
 //! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
@@ -34,6 +35,7 @@
 //! * a port, a file name, an exit code, a schema version: [`names`]; a number that marks what is ours: `nonce`
 
 pub mod agent;
+pub mod audio;
 pub mod cache;
 pub mod checks;
 pub mod clean;

@@ -18,7 +18,6 @@ use super::{Finding, Judgement, Plan, View, conclude, sandbox, text};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
 use crate::guest::facts::{Account, Facts, JournalLine, Unit};
 use crate::guest::logind::Session;
-use crate::guest::sound::UNITS as SOUND_UNITS;
 use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, UserManager};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::nix::expectations::{Expectations, ExpectedDesktop, ExpectedUnit};
@@ -1493,7 +1492,7 @@ impl<'a> Scene<'a> {
 
     /// Whether this is a unit of who lingers that the checks of sound tell of.
     fn is_of_sound(&self, unit: &str) -> bool {
-        self.moment.is_none() && self.view.plan.audio().is_some() && SOUND_UNITS.contains(&unit)
+        self.moment.is_none() && self.view.plan.audio().is_some() && crate::audio::units().any(|name| name == unit)
     }
 
     /// Whether an X session was started by its own command alone, for want of what a display manager starts it by.

@@ -10,7 +10,7 @@
 //! * what a unit's state means, why a unit failed, what the root of a chain is: `unit`
 //! * what the sandbox explains, and which evidence that takes: `sandbox`
 //! * what this host's load explains: `contention`
-//! * a check's own judgement: the file named as its id begins (`http` and `timers`, which ask the guest to do
+//! * a check's own judgement: the file named as its id begins, of `audio` in [`crate::audio`] (`http` and `timers`, which ask the guest to do
 //!   something, are in `script`)
 //! * a guest that did not come up: `boot_failure`
 //! * what several verdicts make together: `verdict`
@@ -20,7 +20,6 @@
 //! expected firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
 //! of another unit is listed under that one. A machine that did not come up is judged by `boot.*` alone.
 
-pub(crate) mod audio;
 mod boot;
 mod boot_failure;
 pub(crate) mod contention;
@@ -32,8 +31,8 @@ mod sandbox;
 mod script;
 mod selection;
 mod services;
-mod text;
-mod unit;
+pub(crate) mod text;
+pub(crate) mod unit;
 mod users;
 mod verdict;
 
@@ -52,9 +51,9 @@ pub use selection::Selection;
 pub use services::port_awaited;
 pub use verdict::{Conclusion, counts_as_failure, counts_as_unknown, verdict};
 
+use crate::audio::{self, AudioFacts};
 use crate::guest::desktop::Desktop;
 use crate::guest::facts::{Facts, Unit};
-use crate::guest::sound::Sound;
 use crate::machine::RunDelay;
 use crate::model::{Accel, CheckId, CheckResult, NetworkPolicy, NotTested, Status};
 use unit::FailureCause;
@@ -73,8 +72,8 @@ pub struct Observations {
     pub desktop: Option<Desktop>,
     /// The managers of those who linger, where no desktop is expected, and what they said.
     pub lingering: Vec<Desktop>,
-    /// Sound, where it is expected; or why it could not be looked at.
-    pub sound: Option<Result<Sound, String>>,
+    /// Sound, where it is expected; or why it could not be probed.
+    pub sound: Option<Result<AudioFacts, String>>,
 }
 
 impl Observations {
@@ -119,7 +118,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    fn exclude(&mut self, what: &(impl fmt::Display + ?Sized), why: impl Into<String>) {
+    pub(crate) fn exclude(&mut self, what: &(impl fmt::Display + ?Sized), why: impl Into<String>) {
         let entry = NotTested { what: text::clean(&what.to_string()), why: text::clean(&why.into()) };
         if !self.not_tested.iter().any(|known| known.what == entry.what) {
             self.not_tested.push(entry);
@@ -176,7 +175,7 @@ pub fn judge(plan: &Plan, observations: &Observations, context: &Context) -> Jud
         network::judge(&view, &mut out);
         users::judge(&view, &mut out);
         desktop::judge(&view, &mut out);
-        audio::judge(&view, &mut out);
+        audio::judge::judge(&view, &mut out);
         script::judge(&view, &mut out);
         contention::spare_consequences(&view, &mut out);
     } else {
@@ -221,14 +220,14 @@ fn unanswered(id: CheckId) -> CheckResult {
 }
 
 /// Everything that a judge looks at.
-struct View<'a> {
-    plan: &'a Plan,
+pub(crate) struct View<'a> {
+    pub(crate) plan: &'a Plan,
     first: &'a Facts,
-    now: &'a Facts,
+    pub(crate) now: &'a Facts,
     console: &'a [String],
     desktop: Option<&'a Desktop>,
     lingering: &'a [Desktop],
-    sound: Option<&'a Result<Sound, String>>,
+    pub(crate) sound: Option<&'a Result<AudioFacts, String>>,
     context: &'a Context,
     /// Why each unit in state `failed` is so.
     faults: BTreeMap<&'a str, FailureCause>,
@@ -272,7 +271,7 @@ impl<'a> View<'a> {
     }
 
     /// The time since the boot's end, in which everything was asked: the limit of what was asked of the guest.
-    fn asking(&self) -> (u64, u64) {
+    pub(crate) fn asking(&self) -> (u64, u64) {
         (self.now.manager.finish_us, u64::MAX)
     }
 
@@ -285,14 +284,14 @@ impl<'a> View<'a> {
         self.plan.settings.allow.get(&format!("{id}:{item}")).map(String::as_str)
     }
 
-    fn unit(&self, name: &str) -> Option<&'a Unit> {
+    pub(crate) fn unit(&self, name: &str) -> Option<&'a Unit> {
         self.now.unit(name)
     }
 }
 
 /// One thing that a check found wrong.
 #[derive(Debug, Clone)]
-struct Finding {
+pub(crate) struct Finding {
     /// The unit, port, user, … that it is about.
     item: String,
     /// The cause, one line.
@@ -308,7 +307,7 @@ struct Finding {
 }
 
 impl Finding {
-    fn new(item: impl Into<String>, summary: impl Into<String>) -> Self {
+    pub(crate) fn new(item: impl Into<String>, summary: impl Into<String>) -> Self {
         Self {
             item: item.into(),
             summary: summary.into(),
@@ -320,23 +319,23 @@ impl Finding {
         }
     }
 
-    fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.detail.extend(lines);
         self
     }
 
-    fn evidence(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+    pub(crate) fn evidence(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.evidence.push((name, value.into()));
         self
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// It is a limit of time that ran out: where this host kept the machine waiting meanwhile, it says nothing.
-    fn ran_out(mut self, limit: impl Into<Option<(u64, u64)>>) -> Self {
+    pub(crate) fn ran_out(mut self, limit: impl Into<Option<(u64, u64)>>) -> Self {
         self.limit = limit.into();
         self
     }
@@ -350,7 +349,7 @@ impl Finding {
 
 /// Makes one result of what a check found: failures first, then what this host's load explains, then warnings, else the
 /// pass's line.
-fn conclude(
+pub(crate) fn conclude(
     view: &View<'_>,
     id: CheckId,
     fails: Vec<Finding>,

@@ -10,7 +10,7 @@ pub(super) const LINE: usize = 400;
 pub(super) const LINES: usize = 20;
 
 /// One line of a guest's, made fit to be shown, of at most [`LINE`] characters.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     clean_line(text, LINE)
 }
 

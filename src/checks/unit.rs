@@ -23,7 +23,7 @@ pub(super) enum FailureCause {
 
 /// A constant pattern.
 #[expect(clippy::expect_used, reason = "constant patterns; a test compiles each")]
-pub(super) fn pattern(pattern: &str) -> Regex {
+pub(crate) fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern")
 }
 
@@ -143,7 +143,7 @@ pub(super) fn is_firewall(name: &str) -> bool {
 }
 
 /// What the unit itself wrote, without its manager's words about it.
-pub(super) fn own_lines<'a>(journal: &'a [JournalLine], unit: &str) -> Vec<&'a JournalLine> {
+pub(crate) fn own_lines<'a>(journal: &'a [JournalLine], unit: &str) -> Vec<&'a JournalLine> {
     journal
         .iter()
         .filter(|line| line.unit == unit && line.pid != 1 && line.identifier != "systemd")
@@ -163,7 +163,7 @@ static TELLS: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// The line of the unit's own that tells most: the last that speaks of an error, else the last.
-pub(super) fn telling<'a>(journal: &'a [JournalLine], unit: &str) -> Option<&'a str> {
+pub(crate) fn telling<'a>(journal: &'a [JournalLine], unit: &str) -> Option<&'a str> {
     let own = own_lines(journal, unit);
     let line = own.iter().rev().find(|line| TELLS.is_match(&line.message)).or(own.last())?;
     line.message.lines().next()

@@ -13,7 +13,7 @@ pub mod facts;
 mod frames;
 mod greeting;
 mod http;
-mod journal;
+pub(crate) mod journal;
 pub mod logind;
 pub mod notify;
 mod probe;
@@ -22,7 +22,6 @@ mod proxies;
 mod relabel;
 mod serve;
 pub mod shell;
-pub mod sound;
 pub mod user_units;
 
 use std::sync::Arc;

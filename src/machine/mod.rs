@@ -6,7 +6,7 @@
 //! * [`console`]: the output of the guest and of programs, bounded
 //! * [`screen`]: the picture, the pointer and the keyboard
 //! * [`accel`]: which accelerator works here
-//! * [`sound`]: the sound card, and its capture on the host
+//! * [`sound_card`]: the sound card, and the backend that captures what it plays
 //! * [`delay`]: how long the machine waits for this host's processors
 //! * [`rundir`]: where a run's files lie
 //! * [`window`]: the display and the sound of a demo
@@ -41,7 +41,7 @@ pub mod process;
 pub mod qmp;
 pub mod rundir;
 pub mod screen;
-pub mod sound;
+pub mod sound_card;
 pub mod spec;
 pub mod window;
 
@@ -51,6 +51,7 @@ pub use process::{find_program, signal_name};
 pub use qmp::ShutdownCause;
 pub use rundir::RunDir;
 pub use screen::Screen;
+pub use sound_card::AudioCapture;
 pub use spec::{Spec, Traits};
 
 use console::OutputBuffer;
@@ -125,15 +126,6 @@ pub struct Stopped {
     pub exit: Option<ProgramExit>,
 }
 
-/// What of the machine's sound gets here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ears {
-    /// Why nothing that it plays is heard here, if so.
-    pub unheard: Option<String>,
-    /// Why it has nothing to hear, if so.
-    pub no_microphone: Option<String>,
-}
-
 /// A running machine. Everything it consists of dies with it.
 #[derive(Debug)]
 pub struct Machine {
@@ -141,7 +133,7 @@ pub struct Machine {
     screen: Screen,
     qemu_version: String,
     command_line: Vec<String>,
-    ears: Ears,
+    audio: AudioCapture,
     pid: Option<u32>,
     delay: delay::Recorder,
     console: OutputBuffer,
@@ -186,7 +178,7 @@ impl Machine {
         for directory in spec::directories(&spec) {
             std::fs::create_dir_all(&directory).map_err(|error| run_dir_failure(&spec.run_dir, error))?;
         }
-        let ears = ears(&mut spec, jail).await;
+        let audio = sound_card::connect(&mut spec, jail).await;
         let listen =
             |name: &str| UnixListener::bind(spec.run_file(name)).map_err(|error| run_dir_failure(&spec.run_dir, error));
         let qmp_listener = listen(run_file::QMP)?;
@@ -232,7 +224,7 @@ impl Machine {
             qmp,
             qemu_version,
             command_line: pid.map(command_line).unwrap_or_default(),
-            ears,
+            audio,
             pid,
             delay,
             lines: console.last_line(),
@@ -302,9 +294,9 @@ impl Machine {
         self.run_dir.join(run_file::SOUND)
     }
 
-    /// What of its sound gets here.
-    pub fn ears(&self) -> &Ears {
-        &self.ears
+    /// What of its sound is captured.
+    pub fn audio(&self) -> &AudioCapture {
+        &self.audio
     }
 
     /// The serial console.
@@ -462,23 +454,6 @@ fn mount_of(path: &Path) -> Option<BindMount> {
     let source = path.canonicalize().ok()?;
     let known = ["/usr", "/bin", "/sbin", "/lib", "/lib64", STORE].iter().any(|dir| source.starts_with(dir));
     (!known).then(|| BindMount { source, target: path.to_owned() })
-}
-
-/// Decides what of the machine's sound gets here, and takes the microphone away where it is not proven to work.
-async fn ears(spec: &mut Spec, jail: &JailOptions) -> Ears {
-    let deaf = |why: String| Ears { unheard: Some(why.clone()), no_microphone: Some(why) };
-    if !spec.sound {
-        return deaf("what it plays is not led here".to_owned());
-    }
-    if let sound::Hearing::Unheard(why) = sound::hearing(&spec.traits.cards) {
-        return deaf(why);
-    }
-    if !spec.microphone {
-        return Ears { unheard: None, no_microphone: Some("it is not asked for".to_owned()) };
-    }
-    let proven = sound::prove(spec, jail).await;
-    spec.microphone = proven.is_ok();
-    Ears { unheard: None, no_microphone: proven.err() }
 }
 
 fn runner_request(spec: &Spec, jail: &JailOptions, runner: &Path) -> LaunchRequest {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::sound::{self, Hearing, OwnCard};
+use super::sound_card::{self, RunnerCard};
 use crate::guest::credentials::{Credential, KERNEL_PARAMETER};
 use crate::model::{Accel, GUEST_CID, NetworkPolicy, TransportKind, VirtioPort, credential, run_file};
 
@@ -30,7 +30,7 @@ pub struct Traits {
     /// What its last `-m` says, in MiB.
     pub memory_mib: Option<u64>,
     /// The sound cards that it brings. A backend without a card is none.
-    pub cards: Vec<OwnCard>,
+    pub cards: Vec<RunnerCard>,
     /// The QEMU that it starts, by absolute path.
     pub qemu: Option<PathBuf>,
 }
@@ -47,7 +47,7 @@ impl Traits {
         let mut traits = Self::default();
         for (index, word) in words.iter().enumerate() {
             let next = words.get(index + 1).copied().unwrap_or_default();
-            traits.cards.extend(OwnCard::scan(word, next));
+            traits.cards.extend(RunnerCard::scan(word, next));
             match *word {
                 "-object" if next.starts_with("memory-backend-") => traits.own_memory_backend = true,
                 "-accel" | "-enable-kvm" => traits.accel_option = true,
@@ -111,7 +111,7 @@ pub struct Spec {
     /// Added to the kernel's command line.
     pub kernel_params: Vec<String>,
     /// Whether it has a sound card whose output goes into a file of the run directory: one of ours, or the runner's own
-    /// where it can be redirected there (see [`super::sound::hearing`]).
+    /// where it can be redirected there (see [`super::sound_card::card_setup`]).
     pub sound: bool,
     /// Whether that card has a microphone, too: by way of ALSA, where that works.
     pub microphone: bool,
@@ -244,21 +244,8 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
     for credential in &spec.credentials {
         add("-smbios", option("type=11,value=", smbios_value(credential), ""));
     }
-    match sound::hearing(&spec.traits.cards) {
-        Hearing::Ours if spec.sound => {
-            // Every kernel has this card's driver, those of virtual machines too.
-            add("-audiodev", sound::backend(spec));
-            add("-device", "ich9-intel-hda".into());
-            let codec = if spec.microphone { "hda-duplex" } else { "hda-output" };
-            add("-device", format!("{codec},audiodev=nixbox-sound").into());
-        }
-        Hearing::Replaced(cards) if spec.sound => {
-            add("-audiodev", sound::backend(spec));
-            for card in cards {
-                add("-set", format!("device.{card}.audiodev=nixbox-sound").into());
-            }
-        }
-        _ => {}
+    for (flag, value) in sound_card::arguments(spec) {
+        add(flag, value);
     }
     arguments.extend(spec.extra.iter().cloned());
     arguments

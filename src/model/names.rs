@@ -111,7 +111,7 @@ pub mod credential {
 /// Every unit that nixbox adds to a guest starts with this, so that checks can leave them out.
 pub const UNIT_PREFIX: &str = "nixbox-";
 
-/// The session that is made to test the sound of a machine without a logged-in user.
+/// The session that is opened to test sound where no user has one at the seat.
 pub const SESSION_UNIT: &str = "nixbox-sound";
 
 /// The configuration beside a flake.
@@ -165,8 +165,8 @@ pub mod run_file {
     pub const KEPT_SHELL: &str = "shell";
     /// What comes out of the sound card, as QEMU writes it.
     pub const SOUND: &str = "audio.wav";
-    /// What the microphone hears: samples.
-    pub const VOICE: &str = "voice";
+    /// What the guest's microphone records: samples.
+    pub const MICROPHONE: &str = "microphone";
     /// ALSA's configuration for QEMU.
     pub const ALSA: &str = "asound.conf";
     /// QEMU's VNC server, in a demo without a window.

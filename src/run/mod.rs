@@ -13,7 +13,6 @@
 //! * `desktop`: how a desktop is driven
 //! * `probe`: what is asked of a guest, how the answers become a judgement
 //! * `idle`: since when a guest has nothing to do
-//! * `sound`: how sound is played and captured
 
 mod attempt;
 mod boot;
@@ -26,7 +25,6 @@ mod probe;
 mod request;
 mod result_cache;
 mod single_flight;
-mod sound;
 
 use std::time::{Instant, SystemTime};
 

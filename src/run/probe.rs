@@ -5,17 +5,17 @@ use std::sync::Arc;
 use super::boot::{self, ComeUp};
 use super::desktop::{See, Watch, linger};
 use super::idle::IdleDetector;
-use super::sound::Hear;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::audio::AudioProbe;
 use crate::checks::{self, BootFailure, Context, End, Judgement, Observations, Plan};
 use crate::event::Events;
 use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
-use crate::machine::{Ears, Machine, Screen};
+use crate::machine::{AudioCapture, Machine, Screen};
 use crate::model::timeouts::run::{
     IDLE_LIMIT, JOURNAL_TEXT_LIMIT, LAST_PROBE_LIMIT, LEASE_INTERVAL, LISTENING_INTERVAL, RETRY_PAUSE,
 };
@@ -90,14 +90,14 @@ impl Probe<'_> {
 
     /// A guest that is up. The inner error: it went away while it was looked at.
     async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, End>> {
-        let (screen, capture, ears) = (machine.screen().clone(), machine.sound_file(), machine.ears().clone());
+        let (screen, capture, connected) = (machine.screen().clone(), machine.sound_file(), machine.audio().clone());
         let delay = machine.delay().clone();
         let look = async {
             let (observations, seen_at) = self.look(guest).await?;
             let now_us = observations.first.now_us;
             let (observations, painted) = self.desktop(guest, observations, screen).await;
             let observations = self.lingering(guest, observations).await;
-            let observations = self.sound(guest, observations, &capture, &ears).await;
+            let observations = self.sound(guest, observations, &capture, &connected).await;
             Ok((observations, painted, delay.taken(now_us, seen_at)))
         };
         let (observations, painted, delay) = tokio::select! {
@@ -268,24 +268,24 @@ impl Probe<'_> {
         guest: &Guest,
         observations: Observations,
         capture: &std::path::Path,
-        ears: &Ears,
+        connected: &AudioCapture,
     ) -> Observations {
-        let Some(audio) = self.plan.audio() else { return observations };
-        let hear = Hear {
+        let Some(expected) = self.plan.audio() else { return observations };
+        let probe = AudioProbe {
             expectations: &self.plan.expectations,
-            audio,
+            expected,
             plays: self.plan.has(CheckId::AudioTone),
             records: self.plan.has(CheckId::AudioMicrophone),
-            ears,
+            connected,
             facts: observations.now(),
             capture,
             scale: self.accel.time_scale(),
             events: self.events,
             artifacts: self.artifacts,
         };
-        let sound = hear.hear(guest).await;
-        // A server of PID 1's is started by who speaks to it first.
-        let later = if audio.system_wide {
+        let sound = probe.run(guest).await;
+        // A system-wide server is started by its first client.
+        let later = if expected.system_wide {
             Some(self.look_again(guest, &self.wanted(), &observations.first).await)
         } else {
             observations.later

@@ -14,6 +14,7 @@
 //! the readers are bounded and never panic.
 
 mod film;
+pub(crate) mod microphone;
 pub mod picture;
 mod samples;
 pub(crate) mod spectrogram;

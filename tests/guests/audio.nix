@@ -104,7 +104,7 @@ let
     (guest "pulse" { exit = 0; } (pulse { }))
     # One PulseAudio for all, PID 1's.
     (guest "pulse-system-wide" { exit = 0; } (pulse { services.pulseaudio.systemWide = true; users.users.alice.extraGroups = [ "pulse-access" ]; }))
-    # The runner brings a card by name: it is led here.
+    # The runner brings a card by name: its output is captured.
     (guest "audio-named-card" { exit = 0; } (pipewire (card "hda-duplex,id=speakers,audiodev=theirs")))
   ];
 
@@ -129,7 +129,7 @@ let
   ];
 
   traps = [
-    # The runner brings a card that nothing can lead here: what it plays goes where the runner says.
+    # The runner brings a card that cannot be captured: what it plays goes where the runner says.
     (guest "trap-audio-own-card" { exit = 0; notTested = [ "audio.tone" "audio.microphone" ]; cause = [ "without an id" ]; } (
       pipewire (card "hda-duplex,audiodev=theirs")
     ))
@@ -173,7 +173,7 @@ let
     (guest "audio-no-session-manager" { exit = 1; fails = [ "audio.server" "audio.sink" ]; cause = [ "wireplumber.service" ]; } (pipewire {
       systemd.user.services.wireplumber.enable = false;
     }))
-    # PulseAudio's clients find nobody.
+    # PulseAudio's clients cannot connect.
     (guest "audio-no-pulse-socket" { exit = 1; fails = [ "audio.server" ]; cause = [ "pipewire-pulse.socket" ]; } (pipewire {
       systemd.user.sockets.pipewire-pulse.enable = false;
     }))

@@ -1,0 +1,52 @@
+//! `audio.server`: whether the expected server runs and answers.
+
+use super::AudioJudge;
+use crate::audio::facts::AudioSessionKind;
+use crate::audio::journal::{AudioJournalMeaning, means};
+use crate::checks::{Finding, conclude, text};
+use crate::guest::Error;
+use crate::model::{CheckId, CheckResult, Status};
+
+impl AudioJudge<'_> {
+    pub(super) fn server(&self) -> CheckResult {
+        let id = CheckId::AudioServer;
+        if let Some(unknown) = self.gap(id, "units") {
+            return unknown;
+        }
+        let mut fails = self.server.unit_findings(self);
+        if let Some(why) = &self.facts.no_answer {
+            // No answer is the server's; a program that is not there to ask it is our lack.
+            if *why == Error::Lacks(self.server.query().program.to_owned()).to_string() {
+                return CheckResult::new(id, Status::Unknown, text::clean(why));
+            }
+            if fails.is_empty() {
+                fails.push(self.no_answer(why));
+            }
+        }
+        conclude(self.view, id, fails, Vec::new(), || {
+            format!("{} answers {}{}", self.server.name(), self.facts.user, self.session())
+        })
+    }
+
+    /// A server that runs, and does not answer.
+    fn no_answer(&self, why: &str) -> Finding {
+        let (user, service) = (&self.facts.user, self.server.service());
+        let denied = self.expected.system_wide && means(why, AudioJournalMeaning::AccessDenied);
+        let what = if denied {
+            format!("{user} may not connect to the system-wide {}", self.server.process())
+        } else {
+            format!("{service} runs and does not answer {user}")
+        };
+        let limit = (!denied).then(|| self.view.asking());
+        Finding::new(service, what).detail([why.to_owned()]).detail(self.last_lines(service)).ran_out(limit)
+    }
+
+    /// How the session came to be, where that is worth a word.
+    fn session(&self) -> &'static str {
+        match self.facts.session {
+            AudioSessionKind::Own => "",
+            AudioSessionKind::Made => ", in a session opened on a virtual terminal",
+            AudioSessionKind::Lingering => ", in a user manager without a seat",
+        }
+    }
+}

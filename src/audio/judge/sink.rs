@@ -1,0 +1,75 @@
+//! `audio.sink`: whether there is a sink that leads to the card, neither muted nor at volume 0.
+
+use serde_json::json;
+
+use super::{AudioJudge, node_finding, quiet};
+use crate::audio::facts::{AudioNode, ServerState};
+use crate::checks::{Finding, Judgement, conclude};
+use crate::model::{CheckId, CheckResult};
+
+impl AudioJudge<'_> {
+    pub(super) fn sink(&self, out: &mut Judgement, works: bool) -> CheckResult {
+        let id = CheckId::AudioSink;
+        let facts = self.facts;
+        if let Some(unknown) = self.gap(id, "card") {
+            return unknown;
+        }
+        if !facts.card.driven {
+            let why = if facts.card.present {
+                "the guest's kernel has no driver for the sandbox's sound card"
+            } else {
+                "the sandbox has no sound card"
+            };
+            return self.exclude(out, id, why);
+        }
+        let Some(state) = facts.server.as_ref().filter(|_| works) else { return self.skip(id, "no server answers") };
+        let Some(sink) = facts.sink().filter(|sink| !sink.null) else { return self.no_sink(out, state) };
+        let finding = quiet(sink).map(|what| node_finding("sink", sink, what));
+        // A new card is silent until it is turned up, and the sandbox's is new.
+        let (fails, warns) = if self.server.has_new_card(self.expected) { (None, finding) } else { (finding, None) };
+        let warns = warns.map(|finding| {
+            finding
+                .detail(["a new card is muted; on this machine it was turned up long ago, or is as silent".to_owned()])
+        });
+        conclude(self.view, id, fails.into_iter().collect(), warns.into_iter().collect(), || {
+            format!("{}{}", sink.name, gain(sink))
+        })
+    }
+
+    fn no_sink(&self, out: &mut Judgement, state: &ServerState) -> CheckResult {
+        let id = CheckId::AudioSink;
+        if let Some(why) = self.no_seat() {
+            return self.exclude(out, id, &why);
+        }
+        let name = state.default_sink.as_deref().unwrap_or("none");
+        let finding = Finding::new(name, self.why_no_sink(state, name));
+        let finding = finding.evidence("default-sink", name).evidence("cards", json!(state.cards));
+        conclude(self.view, id, vec![finding], Vec::new(), String::new)
+    }
+
+    fn why_no_sink(&self, state: &ServerState, name: &str) -> String {
+        let facts = self.facts;
+        let is_other = |uid: u32| uid != facts.uid && !self.expected.system_wide;
+        let manager = self.server.session_manager().filter(|name| self.unit_trouble(name).is_some());
+        if !facts.card.allowed && !self.expected.system_wide {
+            format!("{} may not open the devices in /dev/snd ({})", facts.user, facts.card.owner)
+        } else if let Some(process) = facts.processes.iter().find(|it| it.has_card && is_other(it.uid)) {
+            let owner = self.view.now.accounts.iter().find(|account| account.uid == process.uid);
+            let owner = owner.map_or_else(|| process.uid.to_string(), |account| account.name.clone());
+            format!("{} of {owner} has the card, so that {} has no sink", process.name, facts.user)
+        } else if let Some((card, _)) = state.cards.iter().find(|(_, profile)| *profile == "off") {
+            format!("{card} is off: its active profile is “off”, and there is no sink but {name}")
+        } else if let Some(manager) = manager.filter(|_| state.cards.is_empty()) {
+            format!("no sink: without a session manager ({manager}) no sinks are made of cards")
+        } else if name == "none" {
+            "no sink at all".to_owned()
+        } else {
+            format!("the default sink {name} leads to no card: what is played into it is thrown away")
+        }
+    }
+}
+
+fn gain(sink: &AudioNode) -> String {
+    let loudest = sink.volumes.iter().copied().fold(0.0, f64::max);
+    if loudest > 0.0 { format!(", gain {:.0} dB", 20.0 * loudest.log10()) } else { String::new() }
+}

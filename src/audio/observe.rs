@@ -1,0 +1,220 @@
+//! What a session has of sound: the card, the servers' units, processes, journal, and what the server answers.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::card::{card, processes};
+use super::facts::{AudioFacts, ServerState};
+use super::journal::mentions_refusal;
+use super::server::{self, SoundServer};
+use super::session::AudioSession;
+use crate::guest::facts::{JournalLine, Unit};
+use crate::guest::{Error, Guest, journal};
+use crate::nix::expectations::ExpectedAudio;
+use crate::text::bounded;
+
+/// How long one answer of a server may take on hardware virtualisation.
+const ANSWER: Duration = Duration::from_secs(6);
+/// How long a server that answers may take until it has a sink, likewise.
+const SINK_LIMIT: Duration = Duration::from_secs(5);
+/// Between two queries while something is waited for.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// Most bytes of the journal.
+const JOURNAL: usize = 8 << 20;
+/// Most journal lines.
+const LINES: usize = 400;
+/// Most lines of programs that were refused.
+const REFUSED: usize = 32;
+
+/// Observes sound in this session. `scale`: how much slower than hardware virtualisation the guest is.
+pub(super) async fn observe(
+    guest: &Guest,
+    session: &AudioSession,
+    expected: &ExpectedAudio,
+    server: &dyn SoundServer,
+    scale: f64,
+) -> AudioFacts {
+    let answer = ANSWER.mul_f64(scale);
+    let mut facts = AudioFacts {
+        user: session.user.clone(),
+        uid: session.uid,
+        session: session.kind,
+        off_seat: session.off_seat.clone(),
+        ..AudioFacts::default()
+    };
+    match card(guest, session, answer).await {
+        Ok(card) => facts.card = card,
+        Err(error) => gap(&mut facts, "card", &error),
+    }
+    session_started(guest, session, answer).await;
+    server_answered(guest, session, server, answer, Instant::now() + SINK_LIMIT.mul_f64(scale), &mut facts).await;
+    if let Some(script) = server.first_client(expected) {
+        drop(session.run(guest, script, answer).await);
+    }
+    let units: BTreeSet<String> = server::units().map(str::to_owned).collect();
+    let lines = journal::desktop_command(&[], &[session.uid], LINES);
+    let (manager, processes, journal) = tokio::join!(
+        guest.user_manager((session.uid, session.gid), &units, answer),
+        processes(guest, answer),
+        guest.shell().ask(&lines, answer, JOURNAL),
+    );
+    match manager {
+        Ok(manager) => facts.units = manager.units.into_iter().filter(|unit| units.contains(&unit.name)).collect(),
+        Err(error) => gap(&mut facts, "units", &error),
+    }
+    match processes {
+        Ok(processes) => facts.processes = processes,
+        Err(error) => gap(&mut facts, "processes", &error),
+    }
+    match journal {
+        Ok(output) => {
+            let all = journal::parse(&String::from_utf8_lossy(&output.stdout));
+            let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|line| units.contains(&line.unit));
+            facts.journal = own;
+            let refused = |line: &JournalLine| !line.unit.is_empty() && mentions_refusal(&line.message);
+            facts.refused = others.into_iter().filter(refused).take(REFUSED).collect();
+        }
+        Err(error) => gap(&mut facts, "journal", &error),
+    }
+    facts
+}
+
+fn gap(facts: &mut AudioFacts, what: &str, error: &Error) {
+    facts.gaps.insert(what.to_owned(), error.to_string());
+}
+
+/// What the server says of itself now.
+///
+/// # Errors
+/// It does not answer in time, or the guest has nothing to ask it with.
+pub(super) async fn query(
+    guest: &Guest,
+    session: &AudioSession,
+    server: &dyn SoundServer,
+    patience: Duration,
+) -> Result<ServerState, Error> {
+    let query = server.query();
+    let output = session.run(guest, query.script, patience).await?;
+    if output.timed_out {
+        return Err(Error::Deadline(format!("no answer within {:.0} s", patience.as_secs_f64())));
+    }
+    match output.exit {
+        0 => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            let documents = serde_json::Deserializer::from_str(&text).into_iter().map_while(Result::ok);
+            Ok(server.read(&documents.collect::<Vec<Value>>()))
+        }
+        127 => Err(Error::Lacks(query.program.to_owned())),
+        _ => Err(Error::Deadline(bounded(String::from_utf8_lossy(&output.stderr).trim(), 300))),
+    }
+}
+
+/// Waits until what the session starts has started: it may still set volumes.
+async fn session_started(guest: &Guest, session: &AudioSession, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline {
+        let manager = guest.user_manager((session.uid, session.gid), &BTreeSet::new(), patience).await;
+        if manager.is_ok_and(|manager| has_started(&manager.units)) {
+            return;
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+/// Whether a user's manager with these units has started all of them.
+fn has_started(units: &[Unit]) -> bool {
+    let starts = |unit: &Unit| unit.active_state == "activating" && unit.sub_state != "auto-restart";
+    !units.is_empty() && !units.iter().any(starts)
+}
+
+/// Queries the server until it has a sink: its socket may start it, and a session manager makes the sinks when it has
+/// found the cards.
+async fn server_answered(
+    guest: &Guest,
+    session: &AudioSession,
+    server: &dyn SoundServer,
+    patience: Duration,
+    deadline: Instant,
+    facts: &mut AudioFacts,
+) {
+    loop {
+        (facts.server, facts.no_answer) = match query(guest, session, server, patience).await {
+            Ok(state) => (Some(state), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let observation = SinkObservation {
+            answers: facts.server.is_some(),
+            has_sink: facts.sink().is_some_and(|sink| !sink.null),
+            has_card: facts.card.driven,
+            timed_out: Instant::now() >= deadline,
+        };
+        if decide(&observation) == SinkStep::Judge {
+            return;
+        }
+        sleep(INTERVAL).await;
+    }
+}
+
+/// What is known of a server that may not have its sinks yet.
+struct SinkObservation {
+    answers: bool,
+    /// Its default sink is no null sink.
+    has_sink: bool,
+    /// The kernel has a card of which a sink could be made.
+    has_card: bool,
+    timed_out: bool,
+}
+
+/// What is done about it.
+#[derive(Debug, PartialEq, Eq)]
+enum SinkStep {
+    /// Query it again.
+    Wait,
+    /// Take it as it is.
+    Judge,
+}
+
+fn decide(observation: &SinkObservation) -> SinkStep {
+    let SinkObservation { answers, has_sink, has_card, timed_out } = *observation;
+    if has_sink || timed_out || answers && !has_card { SinkStep::Judge } else { SinkStep::Wait }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_is_waited_for_where_there_can_be_one() {
+        let (wait, judge) = (SinkStep::Wait, SinkStep::Judge);
+        let table = [
+            ((false, false, true, false), &wait),
+            ((true, false, true, false), &wait),
+            ((true, true, true, false), &judge),
+            // Without a card it only has to answer.
+            ((false, false, false, false), &wait),
+            ((true, false, false, false), &judge),
+            ((false, false, true, true), &judge),
+            ((true, false, true, true), &judge),
+        ];
+        for ((answers, has_sink, has_card, timed_out), step) in table {
+            let observation = SinkObservation { answers, has_sink, has_card, timed_out };
+            assert_eq!(decide(&observation), *step, "{answers} {has_sink} {has_card} {timed_out}");
+        }
+    }
+
+    #[test]
+    fn a_session_has_started_when_nothing_in_it_starts() {
+        let unit =
+            |active: &str, sub: &str| Unit { active_state: active.into(), sub_state: sub.into(), ..Unit::default() };
+        assert!(!has_started(&[]));
+        assert!(has_started(&[
+            unit("active", "running"),
+            unit("activating", "auto-restart"),
+            unit("failed", "failed")
+        ]));
+        assert!(!has_started(&[unit("active", "running"), unit("activating", "start")]));
+    }
+}
