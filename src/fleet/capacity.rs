@@ -1,16 +1,17 @@
-//! How many machines this host carries at once.
+//! How many machines this host can run at once.
 //!
-//! A machine counts its guest's memory, whether the guest has touched it yet or not, and what QEMU and its helpers take
-//! besides; and one processor, which is what a boot keeps busy. Processors that a control group or an affinity takes
-//! away are not counted ([`std::thread::available_parallelism`] knows `cpu.max` of cgroups(7)).
+//! A machine counts as its guest's memory, whether the guest has touched it yet or not, plus that of QEMU and its helpers,
+//! and as one processor, which is what a boot keeps busy. Processors that a control group or an affinity withholds are
+//! not counted ([`std::thread::available_parallelism`] knows `cpu.max` of cgroups(7)).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::host::{control_groups, free_memory};
 use crate::model::Accel;
 
 /// Left for everything else on this host, in MiB: an eighth of what there is, no more than this.
 const RESERVE_MIB: u64 = 1024;
-/// What a machine takes besides its guest's memory, in MiB: QEMU, its helpers, the supervisors of its jails.
+/// What a machine needs besides its guest's memory, in MiB: QEMU, its helpers, the supervisors of its jails.
 const OVERHEAD_MIB: u64 = 192;
 /// With all tasks stalled for memory for this share of the last ten seconds, in percent, no further machine is started
 /// (`full avg10` of the kernel's pressure stall information).
@@ -18,45 +19,45 @@ const STALLED: f64 = 5.0;
 
 /// What this host has for machines, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Room {
+pub(super) struct HostCapacity {
     /// Processors.
     pub(super) cores: usize,
-    /// Memory that can be taken, in MiB; `None` where the system does not tell.
+    /// Memory that can be taken, in MiB; `None` where the system does not report it.
     pub(super) memory_mib: Option<u64>,
     /// Percent of the last ten seconds in which everything waited for memory.
     pub(super) stalled: f64,
 }
 
-impl Room {
-    /// What there is now.
+impl HostCapacity {
+    /// The capacity now.
     pub(super) async fn now() -> Self {
-        let read = |path: &Path| std::fs::read_to_string(path).ok();
-        let groups = read(Path::new("/proc/self/cgroup")).map(|text| groups(&text)).unwrap_or_default();
-        let mut memory = crate::doctor::memory().await.map(|bytes| bytes >> 20);
-        let mut stalled = read(Path::new("/proc/pressure/memory")).map_or(0.0, |text| stalled_for(&text));
-        for group in groups {
-            let file = |name: &str| read(&group.join(name)).unwrap_or_default();
-            if let Some(left) = left_in_group(&file("memory.max"), &file("memory.current"), &file("memory.stat")) {
-                memory = Some(memory.map_or(left >> 20, |memory| memory.min(left >> 20)));
-            }
-            stalled = f64::max(stalled, stalled_for(&file("memory.pressure")));
-        }
+        let pressure = |file: &Path| std::fs::read_to_string(file).map_or(0.0, |text| stalled_for(&text));
+        let stalled = control_groups()
+            .iter()
+            .map(|group| pressure(&group.join("memory.pressure")))
+            .fold(pressure(Path::new("/proc/pressure/memory")), f64::max);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cores, memory_mib: memory, stalled }
+        Self { cores, memory_mib: free_memory().await.map(|bytes| bytes >> 20), stalled }
     }
 }
 
-/// What a machine takes of this host's memory, in MiB.
+/// What a machine needs of this host's memory, in MiB.
 pub(super) fn needed_mib(memory_mib: u64, accel: Accel) -> u64 {
     memory_mib.saturating_add(OVERHEAD_MIB + accel.overhead_mib())
 }
 
-/// Whether one more machine is to be started beside those that run.
+/// Whether one more machine may be started beside the running ones.
 ///
-/// `whole` is what there was before any was started, `now` what there is at this moment (a guest takes its memory little
-/// by little, so that this alone would let in too many); `running` and `next` are MiB as [`needed_mib`] counts. `most` is
-/// the user's own limit. Alone, a machine is always started: whether it fits is then for QEMU to say.
-pub(super) fn admits(whole: &Room, now: &Room, running: &[u64], next: u64, most: Option<usize>) -> bool {
+/// `whole` is the capacity before any was started, `now` that of this moment (guests touch their memory gradually, so this
+/// alone would admit too many); `running` and `next` are MiB as [`needed_mib`] counts. `most` is the user's limit. The
+/// first machine is always admitted: if it does not fit, QEMU says so.
+pub(super) fn admits(
+    whole: &HostCapacity,
+    now: &HostCapacity,
+    running: &[u64],
+    next: u64,
+    most: Option<usize>,
+) -> bool {
     if running.is_empty() {
         return true;
     }
@@ -69,28 +70,12 @@ pub(super) fn admits(whole: &Room, now: &Room, running: &[u64], next: u64, most:
     taken.saturating_add(next) <= all.saturating_sub(reserve) && next <= left.saturating_sub(reserve)
 }
 
-/// How many of these machines (MiB each, as [`needed_mib`] counts) at most run at once on a host that has this room.
-pub(super) fn at_once(whole: &Room, machines: impl IntoIterator<Item = u64>, most: Option<usize>) -> usize {
+/// How many of these machines (MiB each, as [`needed_mib`] counts) run at once at most on a host with this capacity.
+pub(super) fn at_once(whole: &HostCapacity, machines: impl IntoIterator<Item = u64>, most: Option<usize>) -> usize {
     let mut machines: Vec<u64> = machines.into_iter().collect();
     machines.sort_unstable();
     let admitted = |&(count, next): &(usize, &u64)| admits(whole, whole, &machines[..count], *next, most);
     machines.iter().enumerate().take_while(admitted).count()
-}
-
-/// The directories of this process's control group and of those that it is in (cgroups(7), version 2).
-fn groups(text: &str) -> Vec<PathBuf> {
-    let Some(path) = text.lines().find_map(|line| line.strip_prefix("0::/")) else { return Vec::new() };
-    let root = Path::new("/sys/fs/cgroup");
-    Path::new(path.trim()).ancestors().map(|group| root.join(group)).collect()
-}
-
-/// Bytes that a control group may still take; `None` where it has no limit. Cached files that nobody uses now do not
-/// count as taken: they make room when it is needed.
-fn left_in_group(max: &str, current: &str, stat: &str) -> Option<u64> {
-    let max: u64 = max.trim().parse().ok()?;
-    let current: u64 = current.trim().parse().ok()?;
-    let inactive = stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.trim().parse().ok()).unwrap_or(0);
-    Some(max.saturating_sub(current.saturating_sub(inactive)))
 }
 
 /// `full avg10` of a pressure file, in percent.
@@ -104,37 +89,37 @@ fn stalled_for(text: &str) -> f64 {
 mod tests {
     use super::*;
 
-    const fn room(cores: usize, memory_mib: u64) -> Room {
-        Room { cores, memory_mib: Some(memory_mib), stalled: 0.0 }
+    const fn capacity(cores: usize, memory_mib: u64) -> HostCapacity {
+        HostCapacity { cores, memory_mib: Some(memory_mib), stalled: 0.0 }
     }
 
     /// How many machines of this size are started at once.
-    fn at_once(whole: Room, need: u64, most: Option<usize>) -> usize {
+    fn at_once(whole: HostCapacity, need: u64, most: Option<usize>) -> usize {
         super::at_once(&whole, [need; 100], most)
     }
 
     #[test]
     fn memory_and_cores_and_the_user_allow() {
         let need = needed_mib(1024, Accel::Kvm);
-        assert_eq!(at_once(room(2, 24_000), need, None), 2);
-        assert_eq!(at_once(room(64, 24_000), need, None), (24_000 - 1024) / 1216);
-        assert_eq!(at_once(room(64, 24_000), need, Some(3)), 3);
-        assert_eq!(at_once(room(8, 3000), need, None), 2);
-        // One always: this host may swap, or the guest need less than it was given.
-        assert_eq!(at_once(room(8, 512), need, None), 1);
-        assert_eq!(at_once(room(1, 24_000), need, None), 1);
-        assert_eq!(at_once(Room { memory_mib: None, ..room(8, 0) }, need, None), 1);
-        assert_eq!(at_once(room(8, 24_000), u64::MAX, None), 1);
-        assert_eq!(super::at_once(&room(8, 4000), [9000, 1000, 1000], None), 2, "once the large one is done");
-        assert_eq!(super::at_once(&room(8, 4000), [], None), 0);
+        assert_eq!(at_once(capacity(2, 24_000), need, None), 2);
+        assert_eq!(at_once(capacity(64, 24_000), need, None), (24_000 - 1024) / 1216);
+        assert_eq!(at_once(capacity(64, 24_000), need, Some(3)), 3);
+        assert_eq!(at_once(capacity(8, 3000), need, None), 2);
+        // Always one: this host may swap, or the guest may need less than it was given.
+        assert_eq!(at_once(capacity(8, 512), need, None), 1);
+        assert_eq!(at_once(capacity(1, 24_000), need, None), 1);
+        assert_eq!(at_once(HostCapacity { memory_mib: None, ..capacity(8, 0) }, need, None), 1);
+        assert_eq!(at_once(capacity(8, 24_000), u64::MAX, None), 1);
+        assert_eq!(super::at_once(&capacity(8, 4000), [9000, 1000, 1000], None), 2, "once the large one is done");
+        assert_eq!(super::at_once(&capacity(8, 4000), [], None), 0);
     }
 
     #[test]
-    fn a_host_that_has_become_narrow_gets_no_more() {
-        let whole = room(8, 16_000);
+    fn a_host_under_pressure_gets_no_more() {
+        let whole = capacity(8, 16_000);
         assert!(admits(&whole, &whole, &[1216], 1216, None));
-        assert!(!admits(&whole, &room(8, 2000), &[1216], 1216, None), "somebody else took it");
-        let stalled = Room { stalled: 12.0, ..whole };
+        assert!(!admits(&whole, &capacity(8, 2000), &[1216], 1216, None), "another process took it");
+        let stalled = HostCapacity { stalled: 12.0, ..whole };
         assert!(!admits(&whole, &stalled, &[1216], 1216, None));
         assert!(admits(&whole, &stalled, &[], 1216, None));
     }
@@ -146,29 +131,17 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_tells() {
-        let root = Path::new("/sys/fs/cgroup");
-        let text = "4:memory:/x\n0::/user.slice/user@1000.service/app.slice\n";
-        assert_eq!(
-            groups(text),
-            ["user.slice/user@1000.service/app.slice", "user.slice/user@1000.service", "user.slice", ""]
-                .map(|group| root.join(group))
-        );
-        assert_eq!(groups("4:memory:/x\n"), Vec::<PathBuf>::new());
-        assert_eq!(left_in_group("max\n", "1000\n", ""), None);
-        assert_eq!(left_in_group("4096\n", "1000\n", "anon 5\ninactive_file 200\n"), Some(3296));
-        assert_eq!(left_in_group("4096\n", "9000\n", ""), Some(0));
-        assert_eq!(left_in_group("", "", ""), None);
+    fn the_kernels_pressure_is_read() {
         let pressure =
             "some avg10=9.00 avg60=1.00 avg300=0.00 total=1\nfull avg10=7.25 avg60=0.50 avg300=0.00 total=1\n";
         assert_eq!((stalled_for(pressure), stalled_for("")), (7.25, 0.0));
     }
 
     #[tokio::test]
-    async fn this_host_has_room() {
-        let room = Room::now().await;
-        assert!(room.cores >= 1);
+    async fn this_host_has_capacity() {
+        let capacity = HostCapacity::now().await;
+        assert!(capacity.cores >= 1);
         #[cfg(target_os = "linux")]
-        assert!(room.memory_mib.is_some_and(|mib| mib > 0));
+        assert!(capacity.memory_mib.is_some_and(|mib| mib > 0));
     }
 }

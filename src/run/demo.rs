@@ -12,10 +12,10 @@ use tokio::time::MissedTickBehavior;
 use super::{Run, boot};
 use crate::checks;
 use crate::cli::DemoArgs;
-use crate::doctor;
 use crate::failure::{Failure, Result};
 use crate::guest::Guest;
 use crate::guest::shell::Script;
+use crate::host;
 use crate::machine::window::{self, Devices, Known, Seat};
 use crate::machine::{JailOptions, Machine, RunDir};
 use crate::model::{CheckId, CheckResult, run_file};
@@ -64,7 +64,7 @@ impl Demo {
     pub(super) async fn stage(&self, runner: &Path, jail: &JailOptions) -> Stage {
         let seat = Seat::of_host();
         let (known, gpu, memory) =
-            tokio::join!(window::ask(runner, jail), window::prove_gpu(runner, &seat, jail), doctor::memory());
+            tokio::join!(window::ask(runner, jail), window::prove_gpu(runner, &seat, jail), host::free_memory());
         Stage { seat, known, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
     }
 
