@@ -46,11 +46,11 @@ pub async fn run(arguments: &HookArgs, interrupt: &Interrupt) -> HookResponse {
     let agent = arguments.agent;
     let payload = match payload() {
         Ok(payload) => payload,
-        Err(why) => return cannot_tell(agent, &format!("the payload on stdin cannot be read: {why}")),
+        Err(error) => return cannot_tell(agent, &format!("the payload on stdin cannot be read: {error}")),
     };
     let mut request = match contract::read(agent, arguments.event.as_deref(), &payload) {
         Ok(request) => request,
-        Err(why) => return cannot_tell(agent, &why),
+        Err(error) => return cannot_tell(agent, &format!("{error:#}")),
     };
     let outcome = match test(arguments, &request, interrupt).await {
         Ok(outcome) => outcome,

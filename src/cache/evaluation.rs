@@ -104,7 +104,7 @@ impl EvaluationCache {
         let last: Option<LastEvaluation> = self.entries.get(&content);
         let differs = last.as_ref().is_some_and(|last| last.state != tree.state && last.drv_path != runner.drv_path);
         // Reported once for a target, not again with each commit.
-        let reported_key = format!("told {}", self.key);
+        let reported_key = format!("reported {}", self.key);
         let is_reported = self.entries.get(&reported_key).unwrap_or(false);
         let now = LastEvaluation { state: tree.state.clone(), drv_path: runner.drv_path.clone() };
         self.entries.put(&content, now)?;

@@ -242,7 +242,8 @@ fn add<T: PartialEq>(list: &mut Vec<T>, more: impl IntoIterator<Item = T>) {
     }
 }
 
-/// The line, from 1, that an error is about. For a list's item the parser gives the whole list: look for the item.
+/// The line, from 1, that an error is about. For an item of a list the parser gives the span of the list, in which the
+/// item is searched.
 fn line_of(text: &str, span: std::ops::Range<usize>, message: &str) -> usize {
     let (start, end) = (text.floor_char_boundary(span.start), text.floor_char_boundary(span.end));
     let quoted = message.strip_prefix('"').and_then(|rest| rest.split('"').next()).filter(|item| !item.is_empty());

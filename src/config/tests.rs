@@ -100,7 +100,7 @@ fn nothing_here_loosens_the_isolation() {
     }
 }
 
-/// All messages, so that their words are seen side by side.
+/// All messages side by side.
 #[test]
 fn bad_values_are_named_with_their_line() {
     let texts = [

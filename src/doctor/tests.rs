@@ -89,20 +89,19 @@ fn a_slow_host_is_able() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_diagnosis_for_a_terminal_and_in_json() {
-    let text = |observed: &HostObservations| {
-        let diagnosis = Diagnosis { nixbox: "VERSION".to_owned(), ..diagnose(observed, "Debian, Linux 6.18, 2 CPUs") };
-        render::render(&diagnosis, Style { colour: false, width: 80 })
+    let diagnosed = |observed: &HostObservations| Diagnosis {
+        nixbox: "VERSION".to_owned(),
+        ..diagnose(observed, "Debian, Linux 6.18, 2 CPUs")
     };
-    insta::assert_snapshot!("human_able", text(&good()));
-    insta::assert_snapshot!("human_not_able", text(&bad()));
-    let mut diagnosis = Diagnosis { nixbox: "VERSION".to_owned(), ..diagnose(&bad(), "Debian, Linux 6.18, 2 CPUs") };
-    diagnosis.transcript = transcript(bad());
-    insta::assert_snapshot!("human_prove", render::render(&diagnosis, Style { colour: false, width: 80 }));
-    insta::assert_snapshot!("json_prove", json::pretty(&diagnosis));
+    let style = Style { colour: false, width: 80 };
+    insta::assert_snapshot!("human_able", render::render(&diagnosed(&good()), style));
+    let diagnosis = Diagnosis { transcript: transcript(bad()), ..diagnosed(&bad()) };
+    insta::assert_snapshot!("human_not_able_prove", render::render(&diagnosis, style));
+    insta::assert_snapshot!("json_not_able_prove", json::pretty(&diagnosis));
 }
 
 #[test]
-fn without_nix_nothing_works_and_it_is_said_once() {
+fn without_nix_there_is_one_finding_about_it() {
     let all = absent("nix");
     let observed =
         HostObservations { nix: all.clone(), evaluates: all.clone(), features: all.clone(), builds: all, ..good() };
@@ -114,7 +113,7 @@ fn without_nix_nothing_works_and_it_is_said_once() {
 }
 
 #[test]
-fn every_finding_that_is_not_well_has_a_fix() {
+fn every_finding_that_is_not_ok_has_a_fix() {
     let observed = bad();
     for finding in judge::judge(&observed) {
         assert_eq!(finding.fix.is_some(), finding.state != FindingState::Ok, "{finding:?}");
@@ -160,7 +159,7 @@ fn settings_in_every_form() {
 }
 
 #[test]
-fn a_transcript_names_nobody() {
+fn a_transcript_does_not_identify_the_user() {
     let redactor = Redactor::new(
         ["/home/ada".to_owned(), "/".to_owned()],
         ["ada".to_owned(), "root".to_owned()],

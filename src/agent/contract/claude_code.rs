@@ -15,7 +15,7 @@ use super::{HookRequest, HookResponse, Reaction, claude_request, decision_respon
 /// The tools that edit files.
 pub(super) const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     claude_request(event, stdin, "Stop", "PostToolUse", &EDITS)
 }
 

@@ -14,7 +14,7 @@ use super::{HookRequest, HookResponse, Reaction, claude_request, decision_respon
 /// The tools that edit files, with the names that a matcher may use.
 const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     claude_request(event, stdin, "Stop", "PostToolUse", &EDITS)
 }
 

@@ -30,7 +30,7 @@ const EDITS: [&str; 10] = [
     "insert_edit_into_file",
 ];
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let payload = Payload::read(&["hook_event_name", "hookEventName"], event, stdin)?;
     let tool = payload.text(&["toolName", "tool_name"]);
     Ok(match payload.event.as_str() {

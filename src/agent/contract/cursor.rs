@@ -17,7 +17,7 @@ use super::{HookEvent, HookRequest, HookResponse, Payload, Reaction, edited, jso
 /// The tools that edit files: the documented `Write`, and the names that Cursor's own tools were observed to have.
 pub(super) const EDITS: [&str; 4] = ["Write", "StrReplace", "ApplyPatch", "EditNotebook"];
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;
     let mut read = match payload.event.as_str() {
         "stop" if payload.text(&["status"]).is_none_or(|status| status == "completed") => {

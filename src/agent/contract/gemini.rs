@@ -14,7 +14,7 @@ use super::{HookRequest, HookResponse, Reaction, claude_request, json_response};
 /// The tools that edit files.
 pub(super) const EDITS: [&str; 2] = ["write_file", "replace"];
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     claude_request(event, stdin, "AfterAgent", "AfterTool", &EDITS)
 }
 

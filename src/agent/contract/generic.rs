@@ -6,16 +6,18 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
+
 use super::{HookEvent, HookRequest, HookResponse, Reaction};
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let (event, files) = match event {
         None | Some("turn-end" | "stop") => (HookEvent::TurnEnd, Vec::new()),
         Some("edit") => {
             let files = stdin.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('\0'));
             (HookEvent::Edit, files.map(PathBuf::from).collect())
         }
-        Some(other) => return Err(format!("unknown event {other:?}: expected edit or turn-end (the default)")),
+        Some(other) => bail!("unknown event {other:?}: expected edit or turn-end (the default)"),
     };
     Ok(HookRequest { event, directory: None, files, already_blocked: false })
 }

@@ -5,9 +5,11 @@
 //! exit code other than 0 stops the commit or push, and stderr is shown. The scripts that `hook install` writes ignore
 //! every exit code but 1, so that a missing or broken nixbox blocks nothing.
 
+use anyhow::bail;
+
 use super::{HookEvent, HookRequest, HookResponse, Reaction};
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let hook_event = match event {
         Some("pre-commit") => HookEvent::Commit,
         Some("pre-push") => {
@@ -15,26 +17,24 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, Stri
             // Only deletions.
             if objects.is_empty() { HookEvent::Other } else { HookEvent::Push(objects) }
         }
-        Some(other) => return Err(format!("unknown git hook {other:?}: expected pre-commit or pre-push")),
+        Some(other) => bail!("unknown git hook {other:?}: expected pre-commit or pre-push"),
         None => {
-            return Err(
-                "the git hook is missing: `nixbox hook git pre-commit` or `nixbox hook git pre-push`".to_owned()
-            );
+            bail!("the git hook is missing: `nixbox hook git pre-commit` or `nixbox hook git pre-push`");
         }
     };
     Ok(HookRequest { event: hook_event, directory: None, files: Vec::new(), already_blocked: false })
 }
 
 /// The objects that are about to be pushed, each once. An annotated tag is its own object, not its commit.
-fn pushed(stdin: &str) -> Result<Vec<String>, String> {
+fn pushed(stdin: &str) -> anyhow::Result<Vec<String>> {
     let mut objects = Vec::new();
     for line in stdin.lines().filter(|line| !line.trim().is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [_, object, _, _] = words[..] else {
-            return Err(format!("{:?} is not a pre-push line: expected four words", crate::text::bounded(line, 80)));
+            bail!("{:?} is not a pre-push line: expected four words", crate::text::bounded(line, 80));
         };
         if !matches!(object.len(), 40 | 64) || !object.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(format!("{:?} is not a full object name", crate::text::bounded(object, 80)));
+            bail!("{:?} is not a full object name", crate::text::bounded(object, 80));
         }
         if object.bytes().any(|byte| byte != b'0') && !objects.iter().any(|known| known == object) {
             objects.push(object.to_owned());

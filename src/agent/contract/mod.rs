@@ -23,6 +23,7 @@ mod opencode;
 use std::fmt;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use serde_json::{Map, Value, json};
 
 use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict};
@@ -35,7 +36,7 @@ const DEFAULT_REASON: &str = "the configuration is broken; run `nixbox try` for 
 ///
 /// # Errors
 /// What is wrong with the payload, as a fragment. The caller reports it and blocks nothing.
-pub fn read(agent: Agent, event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub fn read(agent: Agent, event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     match agent {
         Agent::ClaudeCode => claude_code::read(event, stdin),
         Agent::Codex => codex::read(event, stdin),
@@ -159,21 +160,21 @@ struct Payload {
 
 impl Payload {
     /// `names` are the keys that may hold the event's name; without one it is the word on the command line.
-    fn read(names: &[&str], word: Option<&str>, stdin: &str) -> Result<Self, String> {
+    fn read(names: &[&str], word: Option<&str>, stdin: &str) -> anyhow::Result<Self> {
         // Editors on Windows may begin a text with a byte order mark.
         let text = stdin.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
-            return Err("stdin is empty: expected a hook's JSON payload".to_owned());
+            bail!("stdin is empty: expected a hook's JSON payload");
         }
         let object = match serde_json::from_str(text) {
             Ok(Value::Object(object)) => object,
-            Ok(_) => return Err("stdin is not a JSON object: expected a hook's payload".to_owned()),
-            Err(error) => return Err(format!("stdin is not valid JSON: {error}")),
+            Ok(_) => bail!("stdin is not a JSON object: expected a hook's payload"),
+            Err(error) => return Err(anyhow::Error::new(error).context("stdin is not valid JSON")),
         };
         let named = names.iter().find_map(|name| object.get(*name)?.as_str());
         match named.or(word) {
             Some(event) => Ok(Self { event: event.to_owned(), object }),
-            None => Err(format!("the payload does not name its event ({})", names.join(", "))),
+            None => bail!("the payload does not name its event ({})", names.join(", ")),
         }
     }
 
@@ -215,7 +216,7 @@ fn claude_request(
     end: &str,
     edit: &str,
     tools: &[&str],
-) -> Result<HookRequest, String> {
+) -> anyhow::Result<HookRequest> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;
     Ok(if payload.event == end {
         HookRequest { already_blocked: payload.is("stop_hook_active"), ..request(HookEvent::TurnEnd, &payload) }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{HookEvent, HookRequest, HookResponse, Payload, Reaction, json_response};
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<HookRequest, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let payload = Payload::read(&["event"], event, stdin)?;
     let hook_event = match payload.event.as_str() {
         "session.idle" => HookEvent::TurnEnd,

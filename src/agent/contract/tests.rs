@@ -113,8 +113,7 @@ fn copilots_payloads_in_both_spellings() {
     reads(Some("postToolUse"), payload!("copilot-postToolUse.json"), HookEvent::Edit, &[NIX], false);
     let file = "/home/ann/machines/web.nix";
     reads(None, payload!("copilot-vscode-PostToolUse.json"), HookEvent::Edit, &[file], false);
-    let error = read(Agent::Copilot, None, payload!("copilot-agentStop.json")).unwrap_err();
-    assert!(error.contains("does not name its event"), "{error}");
+    assert!(read(Agent::Copilot, None, payload!("copilot-agentStop.json")).is_err(), "it does not name its event");
 }
 
 #[test]
@@ -143,7 +142,7 @@ fn what_is_not_a_payload_is_named() {
         (Agent::Git, Some("pre-push"), "a --upload-pack=x b c"),
         (Agent::Generic, Some("later"), ""),
     ]
-    .map(|(agent, word, stdin)| format!("{agent:?}: {}\n", read(agent, word, stdin).unwrap_err()));
+    .map(|(agent, word, stdin)| format!("{agent:?}: {:#}\n", read(agent, word, stdin).unwrap_err()));
     insta::assert_snapshot!("errors", errors.concat());
 }
 
@@ -182,6 +181,14 @@ fn a_broken_configuration_blocks_where_it_can_and_never_twice() {
     }
 }
 
+fn shown(response: &HookResponse) -> String {
+    let mut shown = format!("exit {}\n", response.exit);
+    for (stream, text) in [("stdout", &response.stdout), ("stderr", &response.stderr)] {
+        text.lines().for_each(|line| shown.push_str(&format!("  {stream}: {line}\n")));
+    }
+    shown
+}
+
 /// What each agent gets for every event and verdict, a file per agent.
 #[test]
 fn each_response_of_each_agent() {
@@ -198,14 +205,11 @@ fn each_response_of_each_agent() {
         let mut all = String::new();
         for (event_name, event) in EVENTS.into_iter().filter(|(_, event)| effect(agent, event) != HookEffect::Never) {
             for (verdict_name, verdict) in &verdicts {
-                for already_blocked in [false, true] {
-                    let HookResponse { stdout, stderr, exit } =
-                        respond(agent, &at(event.clone(), already_blocked), verdict);
-                    let again = if already_blocked { ", already blocked" } else { "" };
-                    all.push_str(&format!("{event_name}, {verdict_name}{again}: exit {exit}\n"));
-                    for (stream, text) in [("stdout", stdout), ("stderr", stderr)] {
-                        text.lines().for_each(|line| all.push_str(&format!("  {stream}: {line}\n")));
-                    }
+                let first = respond(agent, &at(event.clone(), false), verdict);
+                let again = respond(agent, &at(event.clone(), true), verdict);
+                all.push_str(&format!("{event_name}, {verdict_name}: {}", shown(&first)));
+                if again != first {
+                    all.push_str(&format!("{event_name}, {verdict_name}, already blocked: {}", shown(&again)));
                 }
             }
         }

@@ -43,7 +43,7 @@ impl TargetFile {
         Ok(Self { path, text, place, mode })
     }
 
-    /// Whether its mode lets nobody write.
+    /// Whether its mode permits no writing.
     pub(super) fn is_read_only(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o222 == 0)
     }
