@@ -108,17 +108,17 @@
             welcomeText = "In a git work tree nix sees tracked files only: `git add` these. Then `chmod +x vm; ./vm`.";
           })
           {
-            gnome = "GNOME, a desktop that is complete at once";
-            plasma = "KDE Plasma 6, a desktop with a setting for everything";
+            gnome = "GNOME, a complete desktop";
+            plasma = "KDE Plasma 6, a highly configurable desktop";
             hyprland = "Hyprland, a tiling compositor with animations";
-            sway = "Sway, a tiling compositor for the keyboard";
+            sway = "Sway, a keyboard-driven tiling compositor";
             xfce = "Xfce, a light desktop on X11";
             server = "nginx and SSH, without a desktop";
             audio = "PipeWire in full, without a desktop";
           }
         // {
           existing = {
-            description = "the file for a flake that is there already";
+            description = "the file for an existing flake";
             path = ./flake-templates/existing;
             welcomeText = "The head of vm.nix has the line that flake.nix needs.";
           };

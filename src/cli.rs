@@ -9,7 +9,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::agent::Agent;
-use crate::config::Memory;
+use crate::config::MemorySize;
 use crate::failure::{self, Failure};
 use crate::machine::window::DisplayKind;
 use crate::model::{AccelChoice, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
@@ -148,8 +148,8 @@ pub struct TryArgs {
     #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
     pub accel: Option<AccelChoice>,
     /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, with a desktop at least 2G]
-    #[arg(long, value_name = "SIZE", value_parser = Memory::parse, help_heading = "Machine")]
-    pub memory: Option<Memory>,
+    #[arg(long, value_name = "SIZE", value_parser = MemorySize::parse, help_heading = "Machine")]
+    pub memory: Option<MemorySize>,
     /// The guest's virtual CPUs [default: as configured, but at least 2 where the host has them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Machine")]
     pub cores: Option<u32>,
@@ -349,8 +349,8 @@ pub struct DemoArgs {
     #[arg(long, value_enum, value_name = "ACCEL", help_heading = "Machine")]
     pub accel: Option<AccelChoice>,
     /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, or 4G where the host has twice that]
-    #[arg(long, value_name = "SIZE", value_parser = Memory::parse, help_heading = "Machine")]
-    pub memory: Option<Memory>,
+    #[arg(long, value_name = "SIZE", value_parser = MemorySize::parse, help_heading = "Machine")]
+    pub memory: Option<MemorySize>,
     /// The guest's virtual CPUs [default: as configured, but at least 2 where the host has them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256), help_heading = "Machine")]
     pub cores: Option<u32>,
@@ -730,7 +730,7 @@ mod tests {
         assert_eq!(arguments.expectations, Some("expectations.json".into()));
         assert_eq!(arguments.name.as_deref(), Some("laptop@hyprland"));
         assert_eq!(arguments.accel, Some(AccelChoice::Tcg));
-        assert_eq!(arguments.memory, Some(Memory(2048)));
+        assert_eq!(arguments.memory, Some(MemorySize(2048)));
         assert_eq!(arguments.timeout, Some(Duration::from_secs(600)));
         assert_eq!(arguments.network, Some(NetworkPolicy::User));
         assert_eq!(arguments.transport, Some(TransportKind::VirtioSerial));

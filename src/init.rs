@@ -1,8 +1,8 @@
 //! `nixbox init`: the files of a template, written into a directory that has none of them yet.
 //!
 //! The templates are complete flakes (`flake-templates/`), the same that `nix flake init -t` copies; they are embedded,
-//! so that this works without the network. What they share stands once, in `flake-templates/parts/`, from which
-//! `tests/templates.rs` composes them. Git is looked for, not run: what is tracked is the user's to say.
+//! so that this works without the network. What they share is in `flake-templates/parts/` once, from which
+//! `tests/templates.rs` composes them. Git is detected, not run: what is tracked is up to the user.
 
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -18,34 +18,34 @@ use crate::text::{command_line, quote};
 
 /// A file of a template.
 #[derive(Debug, Clone, Copy)]
-struct File {
+struct TemplateFile {
     name: &'static str,
     text: &'static str,
 }
 
-impl File {
-    /// The one script is started by its name.
+impl TemplateFile {
+    /// The only script is executable.
     fn mode(&self) -> u32 {
         if self.name == "vm" { 0o755 } else { 0o644 }
     }
 }
 
-/// What can be asked for.
+/// A template.
 #[derive(Debug)]
 pub struct Template {
     /// Its name, and that of its directory in `flake-templates/`.
     pub name: &'static str,
-    /// What it is, for somebody who chooses.
+    /// One line about it, for the list.
     pub about: &'static str,
-    files: &'static [File],
-    /// What is printed instead of written: lines for a flake that is there already.
+    files: &'static [TemplateFile],
+    /// What is printed, with nothing written: lines for an existing flake.
     lines: Option<&'static str>,
 }
 
-/// A file of a template, by the template's name.
+/// A file of a template.
 macro_rules! file {
     ($template:literal, $name:literal) => {
-        File { name: $name, text: include_str!(concat!("../flake-templates/", $template, "/", $name)) }
+        TemplateFile { name: $name, text: include_str!(concat!("../flake-templates/", $template, "/", $name)) }
     };
 }
 
@@ -69,37 +69,39 @@ macro_rules! machine {
 
 /// All templates; the first is the default of `nix flake init -t`.
 pub const TEMPLATES: [Template; 8] = [
-    machine!("gnome", "GNOME, a desktop that is complete at once"),
-    machine!("plasma", "KDE Plasma 6, a desktop with a setting for everything"),
+    machine!("gnome", "GNOME, a complete desktop"),
+    machine!("plasma", "KDE Plasma 6, a highly configurable desktop"),
     machine!("hyprland", "Hyprland, a tiling compositor with animations"),
-    machine!("sway", "Sway, a tiling compositor for the keyboard"),
+    machine!("sway", "Sway, a keyboard-driven tiling compositor"),
     machine!("xfce", "Xfce, a light desktop on X11"),
     machine!("server", "nginx and SSH, without a desktop"),
     machine!("audio", "PipeWire in full, without a desktop"),
     Template {
         name: "existing",
-        about: "the lines for a flake that is there already: printed, nothing is written",
+        about: "lines for an existing flake: printed, nothing is written",
         files: &[],
         lines: Some(include_str!("../flake-templates/existing/vm.nix")),
     },
 ];
 
-/// Asks somebody a question, for the line that is typed; it is empty where there will be none.
+/// Asks the user a question and returns the typed line; it is empty at the end of the input.
 pub type Ask<'a> = &'a mut dyn FnMut(&str) -> io::Result<String>;
 
-/// Writes a template's files. Answers with what to tell the user.
+/// Writes a template's files. Returns the text for the user.
 ///
-/// Without a name in `arguments` it asks; `ask` is `None` where there is nobody.
+/// Without a name in `arguments` it asks; `ask` is `None` where there is no terminal.
 ///
 /// # Errors
-/// Exit 2 for a template that is not there, or none that is chosen, for files that are in the way and for a directory
-/// that cannot be one; exit 5 when it cannot be written to. Nothing is written then.
+/// Exit 2 for an unknown template, or none, for files that exist already and for an unusable directory; exit 5 when it
+/// cannot be written to. Nothing is written then.
 pub fn init(arguments: &InitArgs, ask: Option<Ask<'_>>) -> Result<String> {
     let template = match (&arguments.template, ask) {
         (Some(name), _) => named(name)?,
         (None, Some(ask)) => chosen(ask)?,
         (None, None) => {
-            return Err(Failure::usage("no template is named").why(table()).hint("name one: nixbox init gnome"));
+            return Err(Failure::usage("no template was given")
+                .why(table())
+                .hint("give one, for example: nixbox init gnome"));
         }
     };
     if let Some(lines) = template.lines {
@@ -108,31 +110,30 @@ pub fn init(arguments: &InitArgs, ask: Option<Ask<'_>>) -> Result<String> {
     let made = directory(&arguments.dir)?;
     if let Err(failure) = write_all(template, &arguments.dir) {
         if made {
-            // It is empty; where it is not, it is no longer ours alone.
+            // It is empty, unless another program has written to it meanwhile.
             let _in_use = fs::remove_dir(&arguments.dir);
         }
         return Err(failure);
     }
-    Ok(told(template, &arguments.dir))
+    Ok(next_steps(template, &arguments.dir))
 }
 
 /// The template of this name.
 fn named(name: &str) -> Result<&'static Template> {
     TEMPLATES.iter().find(|template| template.name == name).ok_or_else(|| {
         let names: Vec<String> = TEMPLATES.iter().map(|template| template.name.to_owned()).collect();
-        Failure::usage(format!("there is no template {}", quote(name)))
-            .hint(format!("there are: {}", listed(name, &names)))
+        Failure::usage(format!("unknown template {}", quote(name))).hint(format!("templates: {}", listed(name, &names)))
     })
 }
 
-/// The template that somebody at a terminal chooses, by its number or name.
+/// The template that the user chooses at the terminal, by number or name.
 fn chosen(ask: Ask<'_>) -> Result<&'static Template> {
     let mut question = format!("{}\nwhich one? ", table());
     loop {
         let answer = ask(&question).map_err(|error| Failure::host("the answer cannot be read").because(error))?;
-        // The end of the input: there will be no other answer.
+        // The end of the input.
         if answer.is_empty() {
-            return Err(Failure::usage("no template is chosen").hint("name one: nixbox init gnome"));
+            return Err(Failure::usage("no template was chosen").hint("give one, for example: nixbox init gnome"));
         }
         let answer = answer.trim();
         let by_number = answer.parse::<usize>().ok().and_then(|number| TEMPLATES.get(number.wrapping_sub(1)));
@@ -143,29 +144,31 @@ fn chosen(ask: Ask<'_>) -> Result<&'static Template> {
     }
 }
 
-/// The templates, numbered, a line each.
+/// The templates, numbered, one per line.
 fn table() -> String {
     let line =
         |(index, template): (usize, &Template)| format!("{}  {:<9} {}", index + 1, template.name, template.about);
     TEMPLATES.iter().enumerate().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Makes the directory where it is missing, but none above it: a slip there would go unnoticed. Says whether it did.
+/// Creates the directory if it is missing, but not its parents: a typo there would go unnoticed. Returns whether it did.
 fn directory(dir: &Path) -> Result<bool> {
     let failed = |error: io::Error| {
-        Failure::host(format!("{} cannot be made", dir.display()))
+        Failure::host(format!("{} cannot be created", dir.display()))
             .because(error)
-            .hint("name another directory by --dir")
+            .hint("choose another directory with --dir")
     };
     match fs::metadata(dir) {
         Ok(there) if there.is_dir() => Ok(false),
-        Ok(_) => Err(Failure::usage(format!("{} is no directory", dir.display())).hint("name another one by --dir")),
+        Ok(_) => {
+            Err(Failure::usage(format!("{} is not a directory", dir.display())).hint("choose another one with --dir"))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => match fs::create_dir(dir) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let above = dir.parent().unwrap_or(Path::new("/"));
-                Err(Failure::usage(format!("{} is not there", above.display()))
-                    .hint(format!("make it first: {}", command_line(["mkdir", "-p", &above.to_string_lossy()]))))
+                Err(Failure::usage(format!("{} does not exist", above.display()))
+                    .hint(format!("create it first: {}", command_line(["mkdir", "-p", &above.to_string_lossy()]))))
             }
             Err(error) => Err(failed(error)),
         },
@@ -173,30 +176,30 @@ fn directory(dir: &Path) -> Result<bool> {
     }
 }
 
-/// Writes all files or none: each beside its place first, then each into its place.
+/// Writes all files or none: temporary files first, which are then renamed.
 fn write_all(template: &Template, dir: &Path) -> Result<()> {
-    // A link that leads nowhere is in the way too.
-    let in_the_way: Vec<&str> =
+    // A dangling symlink counts as well.
+    let existing: Vec<&str> =
         template.files.iter().map(|file| file.name).filter(|name| dir.join(name).symlink_metadata().is_ok()).collect();
-    if !in_the_way.is_empty() {
-        return Err(exists(&in_the_way, template, dir));
+    if !existing.is_empty() {
+        return Err(exists(&existing, template, dir));
     }
     let failed = |error: io::Error| {
         Failure::host(format!("cannot write into {}", dir.display()))
             .because(error)
-            .hint(format!("name another directory: nixbox init {} --dir DIR", template.name))
+            .hint(format!("choose another directory: nixbox init {} --dir DIR", template.name))
     };
-    let mut beside = Vec::new();
+    let mut temporaries = Vec::new();
     for file in template.files {
-        beside.push((file.name, written(file, dir).map_err(failed)?));
+        temporaries.push((file.name, written(file, dir).map_err(failed)?));
     }
     let mut placed: Vec<PathBuf> = Vec::new();
-    for (name, temporary) in beside {
+    for (name, temporary) in temporaries {
         let place = dir.join(name);
         match temporary.persist_noclobber(&place) {
             Ok(_) => placed.push(place),
             Err(error) => {
-                // They are ours: their places were free.
+                // They are ours: none of them existed before.
                 placed.iter().for_each(|place| drop(fs::remove_file(place)));
                 return Err(match error.error.kind() {
                     ErrorKind::AlreadyExists => exists(&[name], template, dir),
@@ -208,45 +211,45 @@ fn write_all(template: &Template, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A file with a template's text, which goes by itself unless it is put into its place.
-fn written(file: &File, dir: &Path) -> io::Result<NamedTempFile> {
+/// A temporary file with a template's text, removed again unless it is renamed.
+fn written(file: &TemplateFile, dir: &Path) -> io::Result<NamedTempFile> {
     let mut temporary = tempfile::Builder::new()
         .prefix(".nixbox-init-")
         .permissions(Permissions::from_mode(file.mode()))
         .tempfile_in(dir)?;
     temporary.write_all(file.text.as_bytes())?;
-    // A full disk may say so only now.
+    // A full disk may be reported only now.
     temporary.as_file().sync_all()?;
     Ok(temporary)
 }
 
 fn exists(names: &[&str], template: &Template, dir: &Path) -> Failure {
-    let there = if names.len() == 1 { "is there already" } else { "are there already" };
-    Failure::usage(format!("{} {there}, in {}", names.join(", "), dir.display())).why("nothing was written").hint(
+    let exist = if names.len() == 1 { "already exists" } else { "already exist" };
+    Failure::usage(format!("{} {exist} in {}", names.join(", "), dir.display())).why("nothing was written").hint(
         format!("choose another directory (nixbox init {} --dir DIR), or see `nixbox init existing`", template.name),
     )
 }
 
-/// What to tell the user: what is there now, and what comes next.
-fn told(template: &Template, dir: &Path) -> String {
+/// What was written, and what to do next.
+fn next_steps(template: &Template, dir: &Path) -> String {
     let names: Vec<&str> = template.files.iter().map(|file| file.name).collect();
-    let mut told = format!("wrote {} in {}\n", names.join(", "), dir.display());
-    // By its whole path: git may be above the directory that a relative one begins in.
+    let mut text = format!("wrote {} in {}\n", names.join(", "), dir.display());
+    // By its absolute path: the work tree may begin above the directory that a relative path starts from.
     let whole = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let here = dir == Path::new(".");
     let shown = dir.to_string_lossy();
     if git_root(&whole).is_some() {
         let words: &[&str] = if here { &["git", "add"] } else { &["git", "-C", &shown, "add"] };
         let add = command_line(words.iter().chain(&names));
-        told.push_str(&format!("\nin a git work tree nix sees tracked files only, so first:\n  {add}\n"));
+        text.push_str(&format!("\nin a git work tree nix sees tracked files only, so add them first:\n  {add}\n"));
     }
-    told.push_str("\nnext:\n");
+    text.push_str("\nnext:\n");
     if !here {
-        told.push_str(&format!("  {}\n", command_line(["cd", &shown])));
+        text.push_str(&format!("  {}\n", command_line(["cd", &shown])));
     }
-    told.push_str("  ./vm               build the machine and see it\n");
-    told.push_str("  nixbox try .#vm    whether it works, and why not\n");
-    told
+    text.push_str("  ./vm               build the machine and show it\n");
+    text.push_str("  nixbox try .#vm    test whether it works\n");
+    text
 }
 
 #[cfg(test)]
@@ -277,25 +280,25 @@ mod tests {
     fn a_template_is_written_whole_and_its_script_can_be_started() {
         let place = place();
         let dir = place.path().join("new");
-        let told = init(&arguments(Some("gnome"), &dir), None).unwrap();
+        let text = init(&arguments(Some("gnome"), &dir), None).unwrap();
         assert_eq!(files_in(&dir), ["README.md", "configuration.nix", "flake.nix", "nixbox.toml", "vm"]);
         for file in TEMPLATES[0].files {
             assert_eq!(fs::read_to_string(dir.join(file.name)).unwrap(), file.text);
             let mode = fs::metadata(dir.join(file.name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o700, file.mode() & 0o700, "{}", file.name);
         }
-        assert!(told.contains(&format!("cd '{}'", dir.display())), "a path with a space is quoted: {told}");
-        assert!(!told.contains("git"), "{told}");
+        assert!(text.contains(&format!("cd '{}'", dir.display())), "a path with a space is quoted: {text}");
+        assert!(!text.contains("git"), "{text}");
     }
 
     #[test]
-    fn in_a_git_work_tree_the_files_to_add_are_told() {
+    fn in_a_git_work_tree_the_files_to_add_are_named() {
         let place = place();
         fs::create_dir(place.path().join(".git")).unwrap();
         let dir = place.path().join("machines");
-        let told = init(&arguments(Some("server"), &dir), None).unwrap();
+        let text = init(&arguments(Some("server"), &dir), None).unwrap();
         let line = format!("  git -C '{}' add flake.nix configuration.nix nixbox.toml vm README.md\n", dir.display());
-        assert!(told.contains(&line), "{told}");
+        assert!(text.contains(&line), "{text}");
     }
 
     #[test]
@@ -305,7 +308,7 @@ mod tests {
         symlink("nowhere", place.path().join("README.md")).unwrap();
         let failure = init(&arguments(Some("sway"), place.path()), None).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.what.starts_with("vm, README.md are there already"), "{failure}");
+        assert!(failure.what.starts_with("vm, README.md already exist"), "{failure}");
         assert_eq!(files_in(place.path()), ["README.md", "vm"]);
         assert_eq!(fs::read_to_string(place.path().join("vm")).unwrap(), "mine");
     }
@@ -314,11 +317,11 @@ mod tests {
     fn what_comes_into_the_way_meanwhile_takes_the_others_back() {
         let place = place();
         // A file that is named twice is in its own way at the second time.
-        let [a, b] = ["a", "b"].map(|name| File { name, text: name });
+        let [a, b] = ["a", "b"].map(|name| TemplateFile { name, text: name });
         let files = Box::leak(Box::new([a, b, a]));
         let template = Template { name: "twice", about: "", files, lines: None };
         let failure = write_all(&template, place.path()).unwrap_err();
-        assert!(failure.what.starts_with("a is there already"), "{failure}");
+        assert!(failure.what.starts_with("a already exists"), "{failure}");
         assert_eq!(files_in(place.path()), [""; 0]);
     }
 
@@ -328,7 +331,7 @@ mod tests {
         let file = place.path().join("file");
         fs::write(&file, "").unwrap();
         let deep = place.path().join("a b/c");
-        for (dir, what, hint) in [(&file, "is no directory", "--dir"), (&deep, "a b is not there", "mkdir -p '")] {
+        for (dir, what, hint) in [(&file, "is not a directory", "--dir"), (&deep, "a b does not exist", "mkdir -p '")] {
             let failure = init(&arguments(Some("xfce"), dir), None).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);
             assert!(failure.what.contains(what) && failure.hint.as_ref().unwrap().contains(hint), "{failure}");
@@ -338,8 +341,8 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_directory_that_cannot_be_written_to_is_this_hosts_fault() {
-        // Where even root may not write.
+    fn a_directory_that_cannot_be_written_to_is_a_failure_of_this_host() {
+        // Not even root may write there.
         for dir in ["/proc/self", "/proc/self/new"] {
             let failure = init(&arguments(Some("audio"), Path::new(dir)), None).unwrap_err();
             assert!(failure.hint.is_some(), "{failure}");
@@ -348,18 +351,17 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_names_the_nearest_first() {
+    fn a_typo_lists_the_nearest_first() {
         let failure = init(&arguments(Some("gnom"), Path::new("/nowhere")), None).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
-        assert!(failure.hint.unwrap().starts_with("there are: gnome, "));
+        assert!(failure.hint.unwrap().starts_with("templates: gnome, "));
     }
 
     #[test]
     fn without_a_terminal_the_templates_are_listed() {
         let failure = init(&arguments(None, Path::new("/nowhere")), None).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
-        let why = failure.why.unwrap();
-        assert!(TEMPLATES.iter().all(|template| why.contains(template.name)), "{why}");
+        insta::assert_snapshot!("list", failure.to_string());
     }
 
     #[test]
@@ -376,15 +378,15 @@ mod tests {
             assert!(asked[0].contains("5  xfce") && asked.len() == typed.len(), "{asked:?}");
             assert!(fs::read_to_string(dir.join("configuration.nix")).unwrap().contains(&format!("\"{name}\"")));
         }
-        let mut nobody = |_: &str| Ok(String::new());
-        let failure = init(&arguments(None, place.path()), Some(&mut nobody)).unwrap_err();
+        let mut end_of_input = |_: &str| Ok(String::new());
+        let failure = init(&arguments(None, place.path()), Some(&mut end_of_input)).unwrap_err();
         assert_eq!(failure.exit, Exit::Usage);
     }
 
     #[test]
-    fn lines_for_a_flake_that_is_there_are_printed_only() {
-        let told = init(&arguments(Some("existing"), Path::new("/nowhere")), None).unwrap();
-        assert!(told.contains("import ./vm.nix"), "{told}");
+    fn lines_for_an_existing_flake_are_printed_only() {
+        let text = init(&arguments(Some("existing"), Path::new("/nowhere")), None).unwrap();
+        assert!(text.contains("import ./vm.nix"), "{text}");
     }
 
     #[test]
@@ -392,7 +394,7 @@ mod tests {
         let text = |template: &Template, name: &str| {
             template.files.iter().find(|file| file.name == name).unwrap().text.to_owned()
         };
-        // Its name is all that a flake says of its own.
+        // Flakes differ in their name only.
         let flake = |template: &Template| {
             let named = [format!("name = \"{}\";", template.name), format!("--flake .#{}`", template.name)];
             let flake = text(template, "flake.nix");

@@ -1,4 +1,4 @@
-//! `nixbox agent-guide`: one page for an agent that has never seen nixbox.
+//! `nixbox agent-guide`: one page for an agent that does not know nixbox.
 
 /// The page, in Markdown.
 pub const GUIDE: &str = include_str!("guide.md");

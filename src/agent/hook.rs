@@ -1,8 +1,8 @@
-//! `nixbox hook AGENT`: from an agent's payload to its answer.
+//! `nixbox hook AGENT`: from an agent's payload to the response.
 //!
-//! After an edit the configuration is evaluated, here. At a turn's end, and before a commit or a push, `nixbox try` runs
-//! as a process of its own: our deadline ends before the agent's does, and the run goes on, so that who asks again finds
-//! it further on. It ends with the agent.
+//! After an edit the configuration is evaluated, in this process. At a turn's end, and before a commit or a push,
+//! `nixbox try` runs as a process of its own: our deadline is before the agent's, and the run continues after it, so that
+//! the next call finds its verdict. It ends with the agent.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Read as _};
@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
-use super::message::{LIMIT, told};
-use super::{Agent, Asked, Finding, Moment, Spoken, contract, parent_watch};
+use super::message::{LIMIT, report_message};
+use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict, contract, parent_watch};
 use crate::cache::{digest, is_read};
 use crate::cli::{HookArgs, TryArgs};
 use crate::config;
@@ -36,87 +36,86 @@ const PAYLOAD_LIMIT: u64 = 64 << 20;
 /// The largest report that is read from a run, in bytes.
 const REPORT_LIMIT: u64 = 32 << 20;
 
-/// Answers one call of a hook. Whatever goes wrong is in the answer, which then does not block.
-pub async fn run(arguments: &HookArgs, interrupt: &Interrupt) -> Spoken {
+/// Answers one call of a hook. Whatever goes wrong is in the response, which then does not block.
+pub async fn run(arguments: &HookArgs, interrupt: &Interrupt) -> HookResponse {
     let agent = arguments.agent;
     let payload = match payload() {
         Ok(payload) => payload,
-        Err(why) => return could_not(agent, &format!("the payload on stdin cannot be read: {why}")),
+        Err(error) => return cannot_tell(agent, &format!("the payload on stdin cannot be read: {error}")),
     };
-    let asked = match contract::read(agent, arguments.event.as_deref(), &payload) {
-        Ok(asked) => asked,
-        Err(why) => return could_not(agent, &why),
+    let mut request = match contract::read(agent, arguments.event.as_deref(), &payload) {
+        Ok(request) => request,
+        Err(error) => return cannot_tell(agent, &format!("{error:#}")),
     };
-    let mut asked = asked;
-    let found = match find(arguments, &asked, interrupt).await {
-        Ok(found) => found,
-        Err(failure) => Finding::CouldNotTell(failed(&failure)).into(),
+    let outcome = match test(arguments, &request, interrupt).await {
+        Ok(outcome) => outcome,
+        Err(failure) => HookVerdict::Unknown(failed(&failure)).into(),
     };
-    if asked.moment == Moment::TurnEnd {
-        // Who mended one thing and broke the next is not done: only the same again is let go.
-        let is_same = blocked_before(agent, &found);
-        asked.again &= is_same;
+    if request.event == HookEvent::TurnEnd {
+        // An agent that fixed one thing and broke another is not done: only the same failure is let through.
+        let is_same = blocked_before(agent, &outcome);
+        request.already_blocked &= is_same;
     }
-    contract::speak(agent, &asked, &found.finding)
+    contract::respond(agent, &request, &outcome.verdict)
 }
 
-/// What was found, and in short what is broken, to tell the same from another.
+/// A verdict, with an identity of the failure by which it is recognised.
 #[derive(Debug)]
-struct Found {
-    finding: Finding,
-    cause: String,
+struct HookOutcome {
+    verdict: HookVerdict,
+    failure_key: String,
 }
 
-impl From<Finding> for Found {
-    fn from(finding: Finding) -> Self {
-        Self { finding, cause: String::new() }
+impl From<HookVerdict> for HookOutcome {
+    fn from(verdict: HookVerdict) -> Self {
+        Self { verdict, failure_key: String::new() }
     }
 }
 
-/// How many different causes hold up an agent before one thing passes. Not all agents have a limit of their own.
-const MOST_CAUSES: usize = 8;
+/// How many different failures block an agent before the next pass. Not all agents have a limit of their own.
+const MOST_FAILURES: usize = 8;
 
-/// Whether this agent was held up here for the same cause before, since the last pass. Remembers this one.
-fn blocked_before(agent: Agent, found: &Found) -> bool {
+/// Whether this agent was blocked here by the same failure before, since the last pass. Records this one.
+fn blocked_before(agent: Agent, outcome: &HookOutcome) -> bool {
     let Some(state) = state_directory() else { return true };
     let here = std::env::current_dir().unwrap_or_default();
     let file = state.join("hook").join(digest(format!("{agent:?} {}", here.display()).as_bytes()));
-    if !matches!(found.finding, Finding::Broken(_)) {
-        if matches!(found.finding, Finding::Holds(_)) {
-            // There is none, most often.
+    if !matches!(outcome.verdict, HookVerdict::Fail(_)) {
+        if matches!(outcome.verdict, HookVerdict::Pass(_)) {
+            // Usually there is none.
             drop(std::fs::remove_file(file));
         }
         return true;
     }
     let known = std::fs::read_to_string(&file).unwrap_or_default();
-    let now = digest(found.cause.as_bytes());
-    if known.lines().any(|line| line == now) || known.lines().count() >= MOST_CAUSES {
+    let now = digest(outcome.failure_key.as_bytes());
+    if known.lines().any(|line| line == now) || known.lines().count() >= MOST_FAILURES {
         return true;
     }
     let written =
         std::fs::create_dir_all(state.join("hook")).and_then(|()| std::fs::write(&file, format!("{known}{now}\n")));
-    // What cannot be remembered must not hold up anybody for ever.
+    // A failure that cannot be recorded must not block for ever.
     written.is_err()
 }
 
-/// A failure of the hook's own, told as a run's is: there may be words of others in it.
+/// A failure of the hook itself, as a report: it may quote untrusted text.
 fn failed(failure: &Failure) -> String {
     let mut report = Report::new("", std::time::SystemTime::now());
     failure.decide(&mut report);
     match nonce() {
-        Ok(nonce) => told(&report, "", None, &nonce),
+        Ok(nonce) => report_message(&report, "", None, &nonce),
         Err(_) => "nixbox: could not tell: no random numbers on this host\n".to_owned(),
     }
 }
 
-/// The answer to what is no payload, or cannot be read.
-fn could_not(agent: Agent, why: &str) -> Spoken {
-    let asked = Asked { moment: Moment::TurnEnd, directory: None, files: Vec::new(), again: false };
-    let text = format!("nixbox: could not tell: this hook blocks nothing: {}\n", escape_line(why));
-    contract::speak(agent, &asked, &Finding::CouldNotTell(bounded(&text, LIMIT)))
+/// The response to a payload that is not valid or cannot be read.
+fn cannot_tell(agent: Agent, why: &str) -> HookResponse {
+    let request = HookRequest { event: HookEvent::TurnEnd, directory: None, files: Vec::new(), already_blocked: false };
+    let text = format!("nixbox: could not tell (nothing is blocked): {}\n", escape_line(why));
+    contract::respond(agent, &request, &HookVerdict::Unknown(bounded(&text, LIMIT)))
 }
 
-/// What is on stdin; nothing where that is a terminal, at which a person sits who has nothing to say.
+/// All of stdin; nothing where that is a terminal.
 fn payload() -> std::io::Result<String> {
     let stdin = std::io::stdin();
     if stdin.is_terminal() {
@@ -127,165 +126,166 @@ fn payload() -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Finds out what was asked.
-async fn find(arguments: &HookArgs, asked: &Asked, interrupt: &Interrupt) -> Result<Found> {
-    if asked.moment == Moment::Other {
-        return Ok(Finding::Nothing.into());
+/// Tests what the request is about.
+async fn test(arguments: &HookArgs, request: &HookRequest, interrupt: &Interrupt) -> Result<HookOutcome> {
+    if request.event == HookEvent::Other {
+        return Ok(HookVerdict::NotApplicable.into());
     }
-    if let Some(directory) = &asked.directory {
-        // Before anything runs beside: names of flakes are relative to it.
-        std::env::set_current_dir(directory)
-            .map_err(|error| Failure::host(format!("{} cannot be worked in", directory.display())).why(error))?;
+    if let Some(directory) = &request.directory {
+        // Before other threads run: flake references are relative to it.
+        std::env::set_current_dir(directory).map_err(|error| {
+            Failure::host(format!("cannot change to the directory {}", directory.display())).because(error)
+        })?;
     }
     let nix = Nix::new(arguments.nix.clone());
     let git = Git { directory: nix.here().to_owned() };
     let targets = targets(arguments, &nix)?;
-    match &asked.moment {
-        Moment::Other => Ok(Finding::Nothing.into()),
-        Moment::Edit => after_an_edit(arguments, &targets, asked, &nix, interrupt).await,
-        Moment::TurnEnd => {
-            let runs = targets.iter().map(|target| Tried::of(target.clone())).collect();
-            whole_verdicts(arguments, runs, interrupt).await
+    match &request.event {
+        HookEvent::Other => Ok(HookVerdict::NotApplicable.into()),
+        HookEvent::Edit => after_an_edit(arguments, &targets, request, &nix, interrupt).await,
+        HookEvent::TurnEnd => {
+            let runs = targets.iter().map(|target| HookRun::of(target.clone())).collect();
+            test_all(arguments, runs, interrupt).await
         }
-        Moment::Commit => {
-            let index = git.ask(&["write-tree"])?;
-            // Always the same for the same tree, and without a reference to it: git collects it some day.
-            let commit = git.ask(&["commit-tree", &index, "-m", "what is about to be committed"])?;
+        HookEvent::Commit => {
+            let index = git.run(&["write-tree"])?;
+            // The same for the same tree. Nothing refers to it, so git collects it some day.
+            let commit = git.run(&["commit-tree", &index, "-m", "what is about to be committed"])?;
             let runs = at_commits(&targets, &[commit], &git)?;
-            whole_verdicts(arguments, runs, interrupt).await
+            test_all(arguments, runs, interrupt).await
         }
-        Moment::Push(commits) => whole_verdicts(arguments, at_commits(&targets, commits, &git)?, interrupt).await,
+        HookEvent::Push(commits) => test_all(arguments, at_commits(&targets, commits, &git)?, interrupt).await,
     }
 }
 
-/// A target of a hook's.
+/// A target that a hook tests.
 #[derive(Debug, Clone)]
-struct Wanted {
-    /// As `nixbox try` is to be told.
+struct HookTarget {
+    /// As an argument of `nixbox try`.
     typed: String,
-    /// Whether somebody named it. One that nobody named need not be there.
+    /// Whether a flag or `nixbox.toml` names it. The default target need not exist.
     is_named: bool,
     /// The local flake that it is in.
     flake: Option<Flake>,
 }
 
-/// What to try: as the flags say, else as `nixbox.toml` says, else what a bare `nixbox try` takes. Nothing where there is
-/// no flake here and none was named.
-fn targets(arguments: &HookArgs, nix: &Nix) -> Result<Vec<Wanted>> {
-    let wanted =
-        |typed: &str, is_named| Wanted { typed: typed.to_owned(), is_named, flake: resolve::local_flake(typed, nix) };
+/// The targets: those of the flags, else of `nixbox.toml`, else the one of a bare `nixbox try`. None where there is no
+/// flake here and none was named.
+fn targets(arguments: &HookArgs, nix: &Nix) -> Result<Vec<HookTarget>> {
+    let target = |typed: &str, is_named, nix: &Nix| {
+        let flake = resolve::local_flake(typed, nix);
+        HookTarget { typed: typed.to_owned(), is_named, flake }
+    };
     if !arguments.target.is_empty() {
-        return Ok(arguments.target.iter().map(|typed| wanted(typed, true)).collect());
+        return Ok(arguments.target.iter().map(|typed| target(typed, true, nix)).collect());
     }
-    let bare = wanted(".", false);
+    let bare = target(".", false, nix);
     let Some(directory) = bare.flake.as_ref().and_then(|flake| flake.dir.clone()) else { return Ok(Vec::new()) };
     let named = config::load(None, Some(&directory))?.settings_for("").hook_targets;
     if named.is_empty() {
         return Ok(vec![bare]);
     }
-    // They are of the file's directory, wherever the agent works.
-    std::env::set_current_dir(&directory)
-        .map_err(|error| Failure::host(format!("{} cannot be worked in", directory.display())).why(error))?;
+    // They are relative to the file's directory, wherever the agent works.
+    std::env::set_current_dir(&directory).map_err(|error| {
+        Failure::host(format!("cannot change to the directory {}", directory.display())).because(error)
+    })?;
     let nix = Nix::new(arguments.nix.clone());
-    Ok(named
-        .iter()
-        .map(|typed| Wanted { typed: typed.clone(), is_named: true, flake: resolve::local_flake(typed, &nix) })
-        .collect())
+    Ok(named.iter().map(|typed| target(typed, true, &nix)).collect())
 }
 
-/// Evaluates, where something that was edited is read.
+/// Evaluates the targets that read one of the edited files.
 async fn after_an_edit(
     arguments: &HookArgs,
-    targets: &[Wanted],
-    asked: &Asked,
+    targets: &[HookTarget],
+    request: &HookRequest,
     nix: &Nix,
     interrupt: &Interrupt,
-) -> Result<Found> {
+) -> Result<HookOutcome> {
     let deadline = Instant::now() + (EDIT_LIMIT - MARGIN);
-    let mut findings = Vec::new();
+    let mut outcomes = Vec::new();
     for target in targets {
         let directory = target.flake.as_ref().and_then(|flake| flake.dir.as_deref().map(|dir| (flake, dir)));
         if let Some((flake, directory)) = directory {
             let read = |file: &PathBuf| is_read(&nix.here().join(file), flake.git_root.as_deref(), directory);
-            if !asked.files.is_empty() && !asked.files.iter().any(read) {
+            if !request.files.is_empty() && !request.files.iter().any(read) {
                 continue;
             }
         }
         let run = try_arguments(arguments, &target.typed);
         let evaluated = crate::run::evaluate(&run, Events::silent(), interrupt.clone());
-        findings.push(match tokio::time::timeout_at(deadline, evaluated).await {
-            Ok(report) => judged(&report, target)?,
-            Err(_) => Finding::StillRunning(format!(
-                "nixbox: evaluating {} takes longer than {} s; the end of the turn gives the verdict\n",
+        outcomes.push(match tokio::time::timeout_at(deadline, evaluated).await {
+            Ok(report) => outcome_of(&report, target)?,
+            Err(_) => HookVerdict::Pending(format!(
+                "nixbox: evaluating {} takes longer than {} s; the verdict comes at the end of the turn\n",
                 target.typed,
                 (EDIT_LIMIT - MARGIN).as_secs()
             ))
             .into(),
         });
     }
-    Ok(worst(findings))
+    Ok(worst(outcomes))
 }
 
-/// A run of `nixbox try` for a hook.
+/// A `nixbox try` that a hook starts.
 #[derive(Debug)]
-struct Tried {
-    target: Wanted,
-    /// What `nixbox.toml` is, where it is not the one beside the flake.
+struct HookRun {
+    target: HookTarget,
+    /// Its `nixbox.toml`, where it is not the one beside the flake.
     config: Option<tempfile::NamedTempFile>,
 }
 
-impl Tried {
-    fn of(target: Wanted) -> Self {
+impl HookRun {
+    fn of(target: HookTarget) -> Self {
         Self { target, config: None }
     }
 }
 
-/// The targets in these commits, instead of in the work tree. A flake that a commit does not have is left out.
-fn at_commits(targets: &[Wanted], commits: &[String], git: &Git) -> Result<Vec<Tried>> {
+/// The targets in these commits, instead of in the work tree. A commit without the flake is left out.
+fn at_commits(targets: &[HookTarget], commits: &[String], git: &Git) -> Result<Vec<HookRun>> {
     let mut runs = Vec::new();
     for target in targets {
         let local = target.flake.as_ref().and_then(|flake| Some((flake.dir.as_deref()?, flake.git_root.as_deref()?)));
         let Some((directory, root)) = local else {
-            // Not of this repository: it is what it is, whatever is committed here.
+            // Not in this repository: a commit here does not change it.
             continue;
         };
         let inside = directory.strip_prefix(root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
         let attribute = target.typed.split_once('#').map_or(String::new(), |(_, attribute)| format!("#{attribute}"));
         for object in commits {
-            // An annotated tag is pushed as itself; what it names may be no commit at all.
-            let Ok(commit) = git.ask(&["rev-parse", "--verify", "--quiet", &format!("{object}^{{commit}}")]) else {
+            // An annotated tag is pushed as itself; it may not name a commit.
+            let Ok(commit) = git.run(&["rev-parse", "--verify", "--quiet", &format!("{object}^{{commit}}")]) else {
                 continue;
             };
             let file = |name: &str| format!("{commit}:{}", Path::new(&inside).join(name).display());
-            if git.ask(&["cat-file", "-e", &file("flake.nix")]).is_err() {
+            if git.run(&["cat-file", "-e", &file("flake.nix")]).is_err() {
                 continue;
             }
             let mut config = None;
-            if let Ok(text) = git.ask(&["show", &file(CONFIG_FILE)]) {
-                let mut written = tempfile::Builder::new().suffix(".toml").tempfile().map_err(no_temporary)?;
-                std::io::Write::write_all(&mut written, text.as_bytes()).map_err(no_temporary)?;
+            if let Ok(text) = git.run(&["show", &file(CONFIG_FILE)]) {
+                let mut written = tempfile::Builder::new().suffix(".toml").tempfile().map_err(no_temporary_file)?;
+                std::io::Write::write_all(&mut written, text.as_bytes()).map_err(no_temporary_file)?;
                 config = Some(written);
             }
             let within = if inside.is_empty() { String::new() } else { format!("dir={}&", encode(&inside)) };
             let typed = format!("git+file://{}?{within}rev={commit}{attribute}", encode(&root.to_string_lossy()));
-            runs.push(Tried { target: Wanted { typed, ..target.clone() }, config });
+            runs.push(HookRun { target: HookTarget { typed, ..target.clone() }, config });
         }
     }
     Ok(runs)
 }
 
-fn no_temporary(error: std::io::Error) -> Failure {
-    Failure::host("no temporary file can be made").why(error)
+fn no_temporary_file(error: std::io::Error) -> Failure {
+    Failure::host("a temporary file cannot be created").because(error)
 }
 
-/// git, where its hook was called: what it tells its hooks of the repository is relative to that.
+/// git, in the directory where its hook was called: the paths in its environment variables are relative to that.
 struct Git {
     directory: PathBuf,
 }
 
 impl Git {
-    /// Runs `git WORDS` with the index that git gave its hook; answers with what it says, without the last line's end.
-    fn ask(&self, words: &[&str]) -> Result<String> {
+    /// Runs `git WORDS` with the index that git gave its hook, and returns stdout without the last newline.
+    fn run(&self, words: &[&str]) -> Result<String> {
         let mut command = std::process::Command::new("git");
         command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]);
         for role in ["AUTHOR", "COMMITTER"] {
@@ -293,67 +293,73 @@ impl Git {
             command.env(format!("GIT_{role}_DATE"), "1970-01-01T00:00:00Z");
         }
         let output = command.args(words).current_dir(&self.directory).stdin(Stdio::null()).output();
-        let output = output.map_err(|error| Failure::host("git could not be started").why(error))?;
+        let output = output.map_err(|error| Failure::host("git cannot be started").because(error))?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(Failure::host(format!("git {} failed", words[0])).why(said));
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::host(format!("git {} failed", words[0])).why(stderr));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
     }
 }
 
-/// Tries one after the other, until one is broken or the time is over.
-async fn whole_verdicts(arguments: &HookArgs, runs: Vec<Tried>, interrupt: &Interrupt) -> Result<Found> {
+/// Tests one after the other, until one is broken or the time is over.
+async fn test_all(arguments: &HookArgs, runs: Vec<HookRun>, interrupt: &Interrupt) -> Result<HookOutcome> {
     let deadline = Instant::now() + (TURN_END_LIMIT - MARGIN);
-    let mut findings = Vec::new();
+    let mut outcomes = Vec::new();
     for run in runs {
-        let found = whole_verdict(arguments, &run, deadline, interrupt).await?;
-        let is_over = matches!(found.finding, Finding::Broken(_) | Finding::StillRunning(_));
-        findings.push(found);
+        let outcome = test_one(arguments, &run, deadline, interrupt).await?;
+        let is_over = matches!(outcome.verdict, HookVerdict::Fail(_) | HookVerdict::Pending(_));
+        outcomes.push(outcome);
         if is_over {
             break;
         }
     }
-    Ok(worst(findings))
+    Ok(worst(outcomes))
 }
 
-async fn whole_verdict(arguments: &HookArgs, run: &Tried, deadline: Instant, interrupt: &Interrupt) -> Result<Found> {
+async fn test_one(
+    arguments: &HookArgs,
+    run: &HookRun,
+    deadline: Instant,
+    interrupt: &Interrupt,
+) -> Result<HookOutcome> {
     let typed = &run.target.typed;
     let mut child = start(arguments, run)?;
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(Failure::host("the run has no output"));
+        return Err(Failure::host("nixbox try was started without pipes"));
     };
-    let heard = async { tokio::join!(read(stdout, REPORT_LIMIT), read(stderr, LIMIT as u64), child.wait()) };
-    let heard = match interrupt.guard(async { Ok(tokio::time::timeout_at(deadline, heard).await) }).await {
-        Ok(heard) => heard,
+    let finished = async { tokio::join!(read(stdout, REPORT_LIMIT), read(stderr, LIMIT as u64), child.wait()) };
+    let finished = match interrupt.guard(async { Ok(tokio::time::timeout_at(deadline, finished).await) }).await {
+        Ok(finished) => finished,
         Err(interrupted) => {
             end(&mut child).await;
             return Err(interrupted);
         }
     };
-    let Ok((report, said, status)) = heard else {
-        // It goes on, for whoever asks again; its end is the verdict or the agent's.
-        return Ok(Finding::StillRunning(format!(
-            "nixbox: the verdict on {typed} is not there yet, and the run goes on: ask again by ending the turn again\n"
+    let Ok((report, stderr, status)) = finished else {
+        // It continues for the next call; it ends with its verdict or with the agent.
+        return Ok(HookVerdict::Pending(format!(
+            "nixbox: no verdict on {typed} yet; the run continues: end the turn again to get its verdict\n"
         ))
         .into());
     };
-    let status = status.map_err(|error| Failure::host("the run was lost").why(error))?;
+    let status = status.map_err(|error| Failure::host("nixbox try cannot be waited for").because(error))?;
     if status.code() == Some(i32::from(Exit::Interrupted.code())) {
-        return Ok(Finding::StillRunning(format!("nixbox: a newer request for {typed} took this one's place\n")).into());
+        return Ok(HookVerdict::Pending(format!("nixbox: superseded by a newer request for {typed}\n")).into());
     }
     match serde_json::from_slice::<Report>(&report) {
-        Ok(report) => judged(&report, &run.target),
+        Ok(report) => outcome_of(&report, &run.target),
         Err(_) => {
-            let said = crate::text::plain(&String::from_utf8_lossy(&said), LIMIT / 2);
-            Err(Failure::host(format!("nixbox try ended without a report ({status})")).why(said))
+            let stderr = crate::text::plain(&String::from_utf8_lossy(&stderr), LIMIT / 2);
+            Err(Failure::host(format!("nixbox try ended without a report ({status})")).why(stderr))
         }
     }
 }
 
 /// Starts `nixbox try` in a process group of its own.
-fn start(arguments: &HookArgs, run: &Tried) -> Result<Child> {
-    let program = std::env::current_exe().map_err(|error| Failure::host("nixbox does not find itself").why(error))?;
+fn start(arguments: &HookArgs, run: &HookRun) -> Result<Child> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::host("the path of this nixbox cannot be determined").because(error))?;
     let mut command = Command::new(program);
     command.args(["try", "--format", "json", "--quiet", "--for-agent", &parent_watch::agent().to_string()]);
     if arguments.no_jail {
@@ -367,27 +373,27 @@ fn start(arguments: &HookArgs, run: &Tried) -> Result<Child> {
     }
     command.args(arguments.nix.words(&std::env::current_dir().unwrap_or_default()));
     command.arg("--").arg(&run.target.typed);
-    // git's own variables are about the hook's repository, and nix asks git about others.
+    // git's variables are about the hook's repository, and nix runs git in others.
     for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    command.spawn().map_err(|error| Failure::host("nixbox could not be started").why(error))
+    command.spawn().map_err(|error| Failure::host("nixbox cannot be started").because(error))
 }
 
 async fn read(from: impl AsyncRead + Unpin, most: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut from = from.take(most);
-    // What was lost is missed where it is read.
+    // An incomplete report is an error where it is parsed.
     drop(from.read_to_end(&mut bytes).await);
     drop(tokio::io::copy(&mut from.into_inner(), &mut tokio::io::sink()).await);
     bytes
 }
 
-/// Ends a run in good order.
+/// Ends a run, with time to clean up.
 async fn end(child: &mut Child) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        // Gone in this moment is as good.
+        // It may have ended by itself.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
     if tokio::time::timeout(TERM_GRACE, child.wait()).await.is_err() {
@@ -401,74 +407,76 @@ fn try_arguments(arguments: &HookArgs, typed: &str) -> TryArgs {
 }
 
 /// What a report means for an agent.
-fn judged(report: &Report, target: &Wanted) -> Result<Found> {
+fn outcome_of(report: &Report, target: &HookTarget) -> Result<HookOutcome> {
     let attribute = |check: &CheckResult| check.id == CheckId::BuildAttribute && check.status == Status::Fail;
-    // A flake without a machine, and nobody said that it has one.
+    // A flake without a machine, which no flag and no file names.
     let has_none = !target.is_named && report.target.resolved.is_empty() && report.checks.iter().any(attribute);
     if has_none && !target.flake.as_ref().is_some_and(Flake::speaks_of_machines) {
-        return Ok(Finding::Nothing.into());
+        return Ok(HookVerdict::NotApplicable.into());
     }
-    let nonce = nonce().map_err(|error| Failure::host("no random numbers on this host").why(error))?;
+    let nonce = nonce().map_err(|error| Failure::host("no random numbers on this host").because(error))?;
     let root = target.flake.as_ref().and_then(|flake| flake.git_root.as_deref().or(flake.dir.as_deref()));
-    let text = told(report, &target.typed, root, &nonce);
-    let finding = match report.verdict {
-        Verdict::Pass => Finding::Holds(text),
-        // It may have lost them by this edit, and it may be a library for machines.
-        Verdict::Fail if has_none => Finding::CouldNotTell(text),
-        Verdict::Fail => Finding::Broken(text),
-        Verdict::Unknown => Finding::CouldNotTell(text),
+    let text = report_message(report, &target.typed, root, &nonce);
+    let verdict = match report.verdict {
+        Verdict::Pass => HookVerdict::Pass(text),
+        // Either this edit removed its machines, or it is a library for them.
+        Verdict::Fail if has_none => HookVerdict::Unknown(text),
+        Verdict::Fail => HookVerdict::Fail(text),
+        Verdict::Unknown => HookVerdict::Unknown(text),
     };
-    // Not the words, in which there may be a time; where there is nothing else, without their numbers.
+    // Typed facts rather than messages, which may hold a time; messages only where there is nothing else, without digits.
     let failed = report.checks.iter().filter(|check| check.status == Status::Fail);
-    let what: Vec<_> =
+    let facts: Vec<_> =
         failed.map(|check| (&check.id, check.evidence.get("unit"), check.evidence.get("port"))).collect();
     let is_typed = report.stage == Some(Stage::Check);
-    let words = report.cause.as_deref().filter(|_| !is_typed).unwrap_or_default();
-    let words: String = words.chars().filter(|c| !c.is_ascii_digit()).collect();
-    Ok(Found { finding, cause: format!("{} {what:?} {words}", target.typed) })
+    let cause = report.cause.as_deref().filter(|_| !is_typed).unwrap_or_default();
+    let cause: String = cause.chars().filter(|c| !c.is_ascii_digit()).collect();
+    Ok(HookOutcome { verdict, failure_key: format!("{} {facts:?} {cause}", target.typed) })
 }
 
-/// Of several findings the one that matters most; of those that are broken all, as far as there is room.
-fn worst(found: Vec<Found>) -> Found {
-    let cause = found.iter().map(|found| found.cause.as_str()).collect::<Vec<_>>().join("\n");
-    Found { finding: worst_finding(found.into_iter().map(|found| found.finding).collect()), cause }
+/// The worst of several verdicts, with the texts of all that are as bad, as far as there is room.
+fn worst(outcomes: Vec<HookOutcome>) -> HookOutcome {
+    let failure_key = outcomes.iter().map(|outcome| outcome.failure_key.as_str()).collect::<Vec<_>>().join("\n");
+    HookOutcome { verdict: worst_verdict(outcomes.into_iter().map(|outcome| outcome.verdict).collect()), failure_key }
 }
 
-fn worst_finding(findings: Vec<Finding>) -> Finding {
-    let rank = |finding: &Finding| match finding {
-        Finding::Broken(_) => 4,
-        Finding::StillRunning(_) => 3,
-        Finding::CouldNotTell(_) => 2,
-        Finding::Holds(_) => 1,
-        Finding::Nothing => 0,
+fn worst_verdict(verdicts: Vec<HookVerdict>) -> HookVerdict {
+    let rank = |verdict: &HookVerdict| match verdict {
+        HookVerdict::Fail(_) => 4,
+        HookVerdict::Pending(_) => 3,
+        HookVerdict::Unknown(_) => 2,
+        HookVerdict::Pass(_) => 1,
+        HookVerdict::NotApplicable => 0,
     };
-    let Some(most) = findings.iter().map(rank).max() else { return Finding::Nothing };
+    let Some(most) = verdicts.iter().map(rank).max() else { return HookVerdict::NotApplicable };
     let mut whole = String::new();
     let mut left_out = 0;
-    let mut worst = Finding::Nothing;
-    for finding in findings.into_iter().filter(|finding| rank(finding) == most) {
-        let (Finding::Broken(text) | Finding::StillRunning(text) | Finding::CouldNotTell(text) | Finding::Holds(text)) =
-            &finding
+    let mut worst = HookVerdict::NotApplicable;
+    for verdict in verdicts.into_iter().filter(|verdict| rank(verdict) == most) {
+        let (HookVerdict::Fail(text)
+        | HookVerdict::Pending(text)
+        | HookVerdict::Unknown(text)
+        | HookVerdict::Pass(text)) = &verdict
         else {
-            return Finding::Nothing;
+            return HookVerdict::NotApplicable;
         };
         if whole.is_empty() || whole.len() + text.len() + 40 <= LIMIT {
             whole.push_str(text);
         } else {
             left_out += 1;
         }
-        worst = finding;
+        worst = verdict;
     }
     if left_out > 0 {
         // Writing into a String cannot fail.
-        let _infallible = writeln!(whole, "and {left_out} targets more");
+        let _infallible = writeln!(whole, "and {left_out} more targets");
     }
     match worst {
-        Finding::Broken(_) => Finding::Broken(whole),
-        Finding::StillRunning(_) => Finding::StillRunning(whole),
-        Finding::CouldNotTell(_) => Finding::CouldNotTell(whole),
-        Finding::Holds(_) => Finding::Holds(whole),
-        Finding::Nothing => Finding::Nothing,
+        HookVerdict::Fail(_) => HookVerdict::Fail(whole),
+        HookVerdict::Pending(_) => HookVerdict::Pending(whole),
+        HookVerdict::Unknown(_) => HookVerdict::Unknown(whole),
+        HookVerdict::Pass(_) => HookVerdict::Pass(whole),
+        HookVerdict::NotApplicable => HookVerdict::NotApplicable,
     }
 }
 
@@ -477,17 +485,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_is_told() {
-        let holds = || Finding::Holds("h\n".to_owned());
-        let broken = |text: &str| Finding::Broken(text.to_owned());
-        assert_eq!(worst_finding(vec![]), Finding::Nothing);
-        assert_eq!(worst_finding(vec![Finding::Nothing, holds()]), holds());
+    fn the_worst_is_reported() {
+        let holds = || HookVerdict::Pass("h\n".to_owned());
+        let broken = |text: &str| HookVerdict::Fail(text.to_owned());
+        assert_eq!(worst_verdict(vec![]), HookVerdict::NotApplicable);
+        assert_eq!(worst_verdict(vec![HookVerdict::NotApplicable, holds()]), holds());
         assert_eq!(
-            worst_finding(vec![holds(), broken("a\n"), Finding::CouldNotTell("c".to_owned()), broken("b\n")]),
+            worst_verdict(vec![holds(), broken("a\n"), HookVerdict::Unknown("c".to_owned()), broken("b\n")]),
             broken("a\nb\n")
         );
         let long = "x".repeat(LIMIT - 100);
-        let Finding::Broken(text) = worst_finding(vec![broken(&long), broken(&long)]) else { panic!() };
-        assert!(text.len() <= LIMIT && text.ends_with("and 1 targets more\n"));
+        let HookVerdict::Fail(text) = worst_verdict(vec![broken(&long), broken(&long)]) else { panic!() };
+        assert!(text.len() <= LIMIT && text.ends_with("and 1 more targets\n"));
     }
 }

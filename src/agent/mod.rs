@@ -1,14 +1,14 @@
-//! The way in for coding agents: their hooks call nixbox after an edit and at the end of a turn, and are told in their
-//! own words whether the configuration still holds.
+//! Hooks for coding agents: they call nixbox after an edit and at the end of a turn, and get the verdict in their own
+//! protocol.
 //!
 //! **A broken hook or host never blocks an agent; a broken configuration blocks wherever that agent lets a hook
-//! block**, and is told in the strongest way it has elsewhere.
+//! block**, and elsewhere is reported in the strongest way that the agent has.
 //!
-//! * this file: the words that all of them share, and how long each part may take
-//! * `contract`: what each agent sends and is answered, as published (pure)
-//! * `hook`: from a payload to an answer
-//! * `told`: what is told, at most 4 KB of it (pure)
-//! * `life`: whose hook it is, and whether that is still there
+//! * this file: the types that all of them share, and how long each part may take
+//! * `contract`: what each agent sends and how it is answered, as published (pure)
+//! * `hook`: from a payload to the response
+//! * `message`: a report as text for an agent, at most 4 KB (pure)
+//! * `parent_watch`: which process the agent is, and when that ends
 //! * `install`: the agents' settings
 //! * `guide`: a page for agents
 
@@ -38,62 +38,62 @@ pub enum Agent {
     Opencode,
     /// GitHub Copilot
     Copilot,
-    /// Whatever can start a program and read its exit code
+    /// Anything that can start a program and read its exit code
     Generic,
     /// git's pre-commit and pre-push
     Git,
 }
 
-/// When a hook is called: what is done depends on it.
+/// When a hook is called, which decides what is tested.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Moment {
+pub enum HookEvent {
     /// A file was edited: the configuration is evaluated.
     Edit,
-    /// The agent thinks that it is done: the whole verdict.
+    /// The agent wants to end its turn: everything is tested.
     TurnEnd,
-    /// git is about to commit: the whole verdict on the index.
+    /// git is about to commit: everything is tested, on the index.
     Commit,
-    /// git is about to push these commits (full object names): the whole verdict on each.
+    /// git is about to push these commits (full object names): everything is tested, on each.
     Push(Vec<String>),
-    /// Another of the agent's events: nothing to do.
+    /// Another of the agent's events: nothing is done.
     Other,
 }
 
-/// What a hook's payload says, whatever the agent.
+/// A hook's payload, whatever the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// When.
-    pub moment: Moment,
+pub struct HookRequest {
+    /// The event.
+    pub event: HookEvent,
     /// Where the agent works; `None`: the current directory.
     pub directory: Option<PathBuf>,
-    /// The files that were edited, where the payload says; relative ones are below `directory`.
+    /// The files that were edited, where the payload names them; relative ones are below `directory`.
     pub files: Vec<PathBuf>,
-    /// The agent goes on because a hook blocked it before (`stop_hook_active` and the like): the same verdict must not
-    /// block again and again.
-    pub again: bool,
+    /// The agent continues because a hook blocked it before (`stop_hook_active` and the like): the same failure must not
+    /// block it again and again.
+    pub already_blocked: bool,
 }
 
-/// What nixbox found, to be told in the agent's words. Texts are complete: bounded, without colour, fenced.
+/// The verdict on a request. Texts are complete: bounded, without colour, fenced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// Nothing to look at: no flake reads what was edited, another event. Costs nothing, says nothing.
-    Nothing,
-    /// All that was tested passed, told in a line.
-    Holds(String),
-    /// The configuration is broken, and this is why.
-    Broken(String),
-    /// This host, the hook or nixbox itself: never blocks.
-    CouldNotTell(String),
-    /// Our deadline came before the verdict: ask again. Never blocks.
-    StillRunning(String),
+pub enum HookVerdict {
+    /// There is nothing to test: no flake reads the edited files, another event. Nothing is printed.
+    NotApplicable,
+    /// Everything that was tested passed; one line.
+    Pass(String),
+    /// The configuration is broken, with the cause.
+    Fail(String),
+    /// A failure of this host, of the hook or of nixbox. Never blocks.
+    Unknown(String),
+    /// Our deadline was over before the run was: ask again. Never blocks.
+    Pending(String),
 }
 
-/// What the hook's process says and how it ends: the agent's contract.
+/// What the hook's process prints and its exit code: the agent's contract.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spoken {
-    /// To stdout.
+pub struct HookResponse {
+    /// For stdout.
     pub stdout: String,
-    /// To stderr.
+    /// For stderr.
     pub stderr: String,
     /// The exit code.
     pub exit: u8,

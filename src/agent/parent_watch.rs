@@ -1,21 +1,18 @@
-//! Whose hook it is: the agent's process, so that what it asked for ends with it.
+//! Which process the agent is, and when it ends: the runs that its hooks started end with it.
 
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
-
-use crate::machine::process::start_time;
+use crate::machine::identity::ProcessIdentity;
 use crate::model::timeouts::agent::PARENT_INTERVAL;
 
-/// Programs that stand between an agent and its hook.
-const BETWEEN: [&str; 9] = ["sh", "bash", "dash", "ash", "zsh", "fish", "busybox", "env", "nix"];
+/// Programs through which agents start their hooks.
+const LAUNCHERS: [&str; 9] = ["sh", "bash", "dash", "ash", "zsh", "fish", "busybox", "env", "nix"];
 
-/// The agent that called: the nearest ancestor that is no shell. Where all are shells, the topmost.
+/// The pid of the agent: the nearest ancestor that is not a shell. If all are shells, the topmost.
 pub fn agent() -> u32 {
     let parent = nix::unistd::getppid().as_raw().unsigned_abs();
     let mut at = parent;
     for _ in 0..16 {
         let Some(name) = name_of(at) else { break };
-        if !BETWEEN.contains(&name.as_str()) {
+        if !LAUNCHERS.contains(&name.as_str()) {
             return at;
         }
         match parent_of(at) {
@@ -26,21 +23,17 @@ pub fn agent() -> u32 {
     at
 }
 
-/// Ends when that process has ended.
+/// Waits until this process has ended.
 pub async fn gone(pid: u32) {
-    let started = start_time(pid);
-    let alive = || match started {
-        Some(started) => start_time(pid) == Some(started),
-        None => i32::try_from(pid).is_ok_and(|pid| kill(Pid::from_raw(pid), None).is_ok()),
-    };
-    while alive() {
+    let process = ProcessIdentity::of(pid);
+    while process.is_alive() {
         tokio::time::sleep(PARENT_INTERVAL).await;
     }
 }
 
-/// A process's program, where the system tells.
+/// A process's program, where the system reports it.
 fn name_of(pid: u32) -> Option<String> {
-    // A login shell's begins with a dash.
+    // That of a login shell begins with a dash.
     Some(std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().trim_start_matches('-').to_owned())
 }
 
@@ -73,8 +66,8 @@ mod tests {
     }
 
     #[test]
-    fn there_is_always_somebody() {
+    fn there_is_always_a_parent() {
         let agent = agent();
-        assert!(agent > 1 && start_time(agent).is_some());
+        assert!(agent > 1 && ProcessIdentity::of(agent).is_alive());
     }
 }

@@ -1,5 +1,5 @@
-//! The accelerator that was proven, until this host is started again or who may use it changes: a verdict that is known
-//! need not wait for a proof. A machine that is started does.
+//! The accelerator that was proven to work, until this host reboots or the permissions on its device change: a cached
+//! verdict need not wait for the proof. Starting a machine does.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -9,53 +9,53 @@ use crate::model::{Accel, AccelChoice};
 
 /// Proven accelerators.
 #[derive(Debug, Clone)]
-pub struct Accelerators {
+pub struct AcceleratorCache {
     entries: Entries,
 }
 
-impl Accelerators {
+impl AcceleratorCache {
     /// Those below `cache` (see [`super::directory`]).
     pub fn new(cache: &Path) -> Self {
         Self { entries: Entries::new(cache, "accelerators") }
     }
 
-    /// What such a wish came to since this host was started.
-    pub fn get(&self, wish: AccelChoice) -> Option<Accel> {
-        match wish.named() {
+    /// The accelerator that this choice resolved to, since this host booted.
+    pub fn get(&self, choice: AccelChoice) -> Option<Accel> {
+        match choice.named() {
             // Emulation needs no probe.
             Some(accel) if accel.is_emulated() => Some(accel),
-            _ => self.entries.get(&key(wish)?),
+            _ => self.entries.get(&key(choice)?),
         }
     }
 
-    /// Remembers what a wish came to.
-    pub fn put(&self, wish: AccelChoice, accel: Accel) {
-        if let Some(key) = key(wish) {
-            // What cannot be remembered costs time, no more.
+    /// Stores what a choice resolved to.
+    pub fn put(&self, choice: AccelChoice, accel: Accel) {
+        if let Some(key) = key(choice) {
+            // An accelerator that is not cached costs time only.
             drop(self.entries.put(&key, accel));
         }
     }
 }
 
-/// This start of this host, the device, and who we are; `None` where the system does not tell.
-fn key(wish: AccelChoice) -> Option<String> {
+/// This boot of this host, the device, our user and groups; `None` where the system does not report the boot.
+fn key(choice: AccelChoice) -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let accel = wish.named().or_else(Accel::native)?;
+    let accel = choice.named().or_else(Accel::native)?;
     let device = accel
         .device()
         .and_then(|device| std::fs::metadata(device).ok())
         .map(|data| (data.ino(), data.mode(), data.uid(), data.gid()));
     let us = (nix::unistd::geteuid().as_raw(), groups());
-    Some(serde_json::json!([boot.trim(), device, us, wish]).to_string())
+    Some(serde_json::json!([boot.trim(), device, us, choice]).to_string())
 }
 
-/// The groups that we are in.
+/// Our groups.
 #[cfg(target_os = "linux")]
 fn groups() -> Vec<u32> {
     nix::unistd::getgroups().unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect()
 }
 
-/// The groups that we are in.
+/// Our groups.
 #[cfg(not(target_os = "linux"))]
 fn groups() -> Vec<u32> {
     Vec::new()
@@ -66,9 +66,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_s_outcome_is_known_again() {
+    fn a_choice_resolves_to_what_was_stored() {
         let directory = tempfile::tempdir().unwrap();
-        let known = Accelerators::new(directory.path());
+        let known = AcceleratorCache::new(directory.path());
         assert_eq!(known.get(AccelChoice::Tcg), Some(Accel::Tcg));
         assert_eq!(known.get(AccelChoice::Auto), None);
         known.put(AccelChoice::Auto, Accel::Tcg);

@@ -1,10 +1,10 @@
-//! How long a host took the last time: so that of many the longest is begun first.
+//! How long a host took the last time, so that of many the longest is started first.
 
 use std::path::Path;
 
 use super::Entries;
 
-/// Remembered durations, by flake and host.
+/// Durations by flake and host.
 #[derive(Debug, Clone)]
 pub struct DurationCache {
     entries: Entries,
@@ -16,14 +16,14 @@ impl DurationCache {
         Self { entries: Entries::new(cache, "durations") }
     }
 
-    /// Seconds that this host of this flake took from its machine's start to its end.
+    /// How many seconds this host of this flake took, from the start of its machine to the end.
     pub fn get(&self, flake: &str, host: &str) -> Option<f64> {
         self.entries.get::<f64>(&key(flake, host)).filter(|seconds| seconds.is_finite())
     }
 
-    /// Remembers how many seconds it took.
+    /// Stores how many seconds it took.
     pub fn put(&self, flake: &str, host: &str, seconds: f64) {
-        // What cannot be remembered costs time, no more.
+        // A duration that is not cached costs time only.
         drop(self.entries.put(&key(flake, host), seconds));
     }
 }

@@ -1,7 +1,7 @@
-//! What a tree evaluated to: where nothing changed since, nix need not be asked for what is known, to find a verdict.
+//! What a tree evaluated to: as long as the tree is unchanged, its verdict is found without running nix.
 //!
-//! It also shows what no look at the flake would: a system in which the flake's revision or its time is, so that every
-//! commit makes another one. Then the same files evaluate to another derivation.
+//! It also detects systems that contain the flake's revision or its time, so that each commit makes another one: there the
+//! same files evaluate to another derivation.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::{Entries, FileIdentity, Tree};
 use crate::nix::{Evaluated, Nix};
 
-/// What is remembered of an evaluation.
+/// A stored evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CachedEvaluation {
-    /// The target, in full: resolving this asks nix for nothing.
+    /// The target, in full: resolving it does not run nix.
     pub resolved: String,
     /// What it evaluated to.
     pub evaluated: Evaluated,
@@ -22,7 +22,7 @@ pub struct CachedEvaluation {
     pub apply: Option<String>,
 }
 
-/// Remembered evaluations of one flake and target, under the same flags and the same nix.
+/// The evaluations of one flake and target, with the same flags and the same nix.
 #[derive(Debug, Clone)]
 pub struct EvaluationCache {
     entries: Entries,
@@ -33,14 +33,14 @@ pub struct EvaluationCache {
 
 /// The last evaluation of a content, whatever its commit.
 #[derive(Debug, Serialize, Deserialize)]
-struct Last {
+struct LastEvaluation {
     state: String,
     drv_path: String,
 }
 
 impl EvaluationCache {
-    /// Those of `typed` (as the user named it) in the flake at `flake` in the git checkout at `root`. `None` where files
-    /// do not decide what is evaluated: the environment has its say, or an input was replaced.
+    /// Those of `typed` (as the user named it) in the flake at `flake` in the git checkout at `root`. `None` where the
+    /// result does not depend on files alone: an impure evaluation, or an input that is overridden.
     pub fn new(cache: &Path, root: &Path, flake: &Path, typed: &str, vm_only: bool, nix: &Nix) -> Option<Self> {
         let flags = &nix.flags;
         let is_pure = !flags.impure && flags.option_value("pure-eval").is_none_or(|value| value == "true");
@@ -80,37 +80,37 @@ impl EvaluationCache {
         self.entries.get(&self.state_key(tree))
     }
 
-    /// Remembers more of what this tree is known to have evaluated to.
+    /// Replaces the evaluation of this tree.
     ///
     /// # Errors
     /// The file system's.
-    pub fn replace(&self, tree: &Tree, remembered: &CachedEvaluation) -> io::Result<()> {
-        self.entries.put(&self.state_key(tree), remembered)
+    pub fn replace(&self, tree: &Tree, cached: &CachedEvaluation) -> io::Result<()> {
+        self.entries.put(&self.state_key(tree), cached)
     }
 
-    /// Remembers what a tree evaluated to. Answers whether the same files made another derivation under another commit,
-    /// the first time that this is seen.
+    /// Stores what a tree evaluated to. Returns whether the same files gave another derivation under another commit, the
+    /// first time that this happens.
     ///
     /// # Errors
     /// The file system's.
-    pub fn put(&self, tree: &Tree, remembered: &CachedEvaluation) -> io::Result<bool> {
-        let Some(runner) = &remembered.evaluated.runner else { return Ok(false) };
-        // A tree that was edited meanwhile is not what was evaluated.
+    pub fn put(&self, tree: &Tree, cached: &CachedEvaluation) -> io::Result<bool> {
+        let Some(runner) = &cached.evaluated.runner else { return Ok(false) };
+        // A tree that was edited meanwhile is not the one that was evaluated.
         if self.tree().as_ref() != Some(tree) {
             return Ok(false);
         }
-        self.replace(tree, remembered)?;
+        self.replace(tree, cached)?;
         let content = self.content_key(tree);
-        let last: Option<Last> = self.entries.get(&content);
+        let last: Option<LastEvaluation> = self.entries.get(&content);
         let differs = last.as_ref().is_some_and(|last| last.state != tree.state && last.drv_path != runner.drv_path);
-        // Once for a target: not again with each commit.
-        let told_key = format!("told {}", self.key);
-        let told = self.entries.get(&told_key).unwrap_or(false);
-        let now = Last { state: tree.state.clone(), drv_path: runner.drv_path.clone() };
+        // Reported once for a target, not again with each commit.
+        let reported_key = format!("reported {}", self.key);
+        let is_reported = self.entries.get(&reported_key).unwrap_or(false);
+        let now = LastEvaluation { state: tree.state.clone(), drv_path: runner.drv_path.clone() };
         self.entries.put(&content, now)?;
-        if differs && !told {
-            self.entries.put(&told_key, true)?;
+        if differs && !is_reported {
+            self.entries.put(&reported_key, true)?;
         }
-        Ok(differs && !told)
+        Ok(differs && !is_reported)
     }
 }

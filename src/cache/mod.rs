@@ -1,16 +1,16 @@
-//! What is remembered from one run to the next: verdicts, and what a tree evaluated to.
+//! What is kept from one run to the next: verdicts, evaluations, and what else saves time.
 //!
-//! Entries are files below `$XDG_CACHE_HOME/nixbox`, each named by a hash of what it depends on, which is in it once
-//! more as text: an entry answers only where every word of that is the same. They are written whole (a file beside,
-//! renamed), so that two writers do not clash; what cannot be read is as good as none and is replaced. Nothing here
-//! ends a run: a cache that cannot be used costs time.
+//! Entries are files below `$XDG_CACHE_HOME/nixbox`, each named by the hash of its key. The key is also in the file as
+//! text, and an entry is used only if it is the same. Files are written elsewhere and renamed, so that writers do not
+//! disturb each other; an unreadable entry counts as none and is replaced. Nothing here ends a run: a cache that cannot be
+//! used costs time only.
 //!
 //! * this file: the store of entries
-//! * `result`: what a verdict depends on
-//! * `tree`: what a flake's files are, told by git
-//! * `accelerator`: the accelerator that was proven
-//! * `duration`: how long a host took
+//! * `result`: verdicts, by everything that they depend on
+//! * `tree`: a fingerprint of a flake's files, by git
 //! * `evaluation`: what such a tree evaluated to, and whether a commit alone changes that
+//! * `accelerator`: the accelerator that was proven to work
+//! * `duration`: how long a host took
 
 mod accelerator;
 mod duration;
@@ -26,14 +26,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-pub use self::accelerator::Accelerators;
+pub use self::accelerator::AcceleratorCache;
 pub use self::duration::DurationCache;
 pub use self::evaluation::{CachedEvaluation, EvaluationCache};
-pub use self::result::{ResultCache, ResultKey, Tested};
+pub use self::result::{ResultCache, ResultKey, TestInputs};
 pub use self::tree::{Tree, is_read};
 use crate::model::CACHE_SCHEMA;
 
-/// How many entries of a kind are kept.
+/// How many entries of one kind are kept.
 const KEPT: usize = 256;
 /// The largest entry that is read, in bytes. A report is some tens of kilobytes.
 const ENTRY_LIMIT: u64 = 4 << 20;
@@ -44,7 +44,7 @@ struct Entries {
     directory: PathBuf,
 }
 
-/// An entry: what it depends on, and what is remembered.
+/// An entry: its key, and the value.
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry<T> {
     schema: u32,
@@ -53,7 +53,7 @@ struct Entry<T> {
 }
 
 impl Entries {
-    /// Those of a kind below `cache`.
+    /// Those of one kind below `cache`.
     fn new(cache: &Path, kind: &str) -> Self {
         Self { directory: cache.join(kind) }
     }
@@ -62,7 +62,7 @@ impl Entries {
         self.directory.join(format!("{}.json", digest(key.as_bytes())))
     }
 
-    /// What is remembered under exactly this key.
+    /// The value under exactly this key.
     fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let path = self.file(key);
         let data = fs::symlink_metadata(&path).ok()?;
@@ -73,7 +73,7 @@ impl Entries {
         (entry.schema == CACHE_SCHEMA && entry.key == key).then_some(entry.value)
     }
 
-    /// Remembers it in place of what was there.
+    /// Stores a value, in place of the one that was there.
     fn put<T: Serialize>(&self, key: &str, value: T) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
 
@@ -86,7 +86,7 @@ impl Entries {
         Ok(())
     }
 
-    /// Removes the oldest where there are too many, and what a killed writer left.
+    /// Removes the oldest entries above the limit, temporary files of killed writers among them.
     fn prune(&self) {
         let Ok(listing) = fs::read_dir(&self.directory) else { return };
         let mut all: Vec<_> = listing
@@ -98,7 +98,7 @@ impl Entries {
         }
         all.sort();
         for (_, path) in all.iter().take(all.len() - KEPT) {
-            // Another run may have been faster.
+            // Another run may have removed it.
             drop(fs::remove_file(path));
         }
     }
@@ -115,7 +115,7 @@ pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What says whether a program is the same as before without reading all of it: where it is, how long, since when.
+/// Identifies a version of a file without reading it: path, length, modification time, inode.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileIdentity {
     path: PathBuf,
@@ -125,7 +125,7 @@ pub struct FileIdentity {
 }
 
 impl FileIdentity {
-    /// Of a file that is there; links are followed.
+    /// That of an existing file; links are followed.
     pub fn of(path: &Path) -> Option<Self> {
         use std::os::unix::fs::MetadataExt as _;
         let path = path.canonicalize().ok()?;
@@ -133,7 +133,7 @@ impl FileIdentity {
         Some(Self { length: data.len(), modified: Some((data.mtime(), data.mtime_nsec())), inode: data.ino(), path })
     }
 
-    /// Of this program.
+    /// That of this program.
     pub fn own() -> Option<Self> {
         Self::of(&std::env::current_exe().ok()?)
     }
@@ -144,14 +144,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_answers_to_its_own_key_only() {
+    fn an_entry_is_found_by_its_own_key_only() {
         let directory = tempfile::tempdir().unwrap();
         let entries = Entries::new(directory.path(), "things");
         assert_eq!(entries.get::<u32>("a"), None);
         entries.put("a", 1).unwrap();
         entries.put("b", 2).unwrap();
         assert_eq!((entries.get("a"), entries.get("b")), (Some(1_u32), Some(2_u32)));
-        // The name is not what counts.
+        // The name alone is not enough.
         fs::copy(entries.file("a"), entries.file("b")).unwrap();
         assert_eq!(entries.get::<u32>("b"), None);
     }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn writers_do_not_clash() {
+    fn writers_do_not_disturb_each_other() {
         let directory = tempfile::tempdir().unwrap();
         let entries = Entries::new(directory.path(), "things");
         std::thread::scope(|scope| {

@@ -1,8 +1,8 @@
-//! Verdicts, by what they depend on.
+//! Verdicts, by everything that they depend on.
 //!
-//! A verdict answers again where the resolved plan is the same to the word: the runner and the host's own system, the
-//! machine that it is given, the checks and what they are held against, nixbox itself, QEMU, the accelerator. A runner
-//! outside the store can change under its name, and so is never remembered; nor is "could not tell".
+//! A verdict is used again if all of this is the same: the runner and the host's own system, the machine's settings, the
+//! checks and what they expect, nixbox itself, QEMU, the accelerator. A runner outside the store can change under its
+//! name, so its verdicts are never stored; nor is "could not tell".
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use crate::model::{Accel, CheckId, Exit, Report, TransportKind};
 use crate::nix::expectations::Expectations;
 use crate::nix::{STORE_DIR, Store};
 
-/// What a verdict depends on.
+/// Everything that a verdict depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResultKey(String);
 
 #[derive(Serialize)]
-struct Parts<'a> {
+struct ResultKeyParts<'a> {
     nixbox: FileIdentity,
     qemu: Option<FileIdentity>,
     runner: &'a Path,
@@ -35,38 +35,38 @@ struct Parts<'a> {
     expectations: &'a Expectations,
 }
 
-/// What a run tests, and how: all of it that is known before its machine is started.
+/// What a run tests and how, as known before its machine is started.
 #[derive(Debug, Clone, Copy)]
-pub struct Tested<'a> {
+pub struct TestInputs<'a> {
     /// `bin/run-NAME-vm`, by its logical path.
     pub runner: &'a Path,
-    /// Where that lies.
+    /// The store that it is in.
     pub store: &'a Store,
     /// The derivation of the host's own system.
     pub toplevel: Option<&'a str>,
-    /// The checks, and what they are held against.
+    /// The checks, and what they expect.
     pub plan: &'a Plan,
     /// The accelerator.
     pub accel: Accel,
-    /// The way into the guest.
+    /// The transport to the guest.
     pub transport: TransportKind,
 }
 
 impl ResultKey {
-    /// The key of a run; `None` where its verdict is not to be remembered, or the runner is not there to be looked at.
+    /// The key of a run; `None` where its verdict must not be stored, or the runner is not in the store yet.
     ///
-    /// How many processors a machine has is in it only where somebody names a number: what nixbox gives is this host's
-    /// share, as its speed is.
-    pub fn new(tested: Tested<'_>, no_jail: bool) -> Option<Self> {
-        let Tested { runner, store, toplevel, plan, accel, transport } = tested;
+    /// The number of processors is part of it only where the user sets one: nixbox's own choice is a share
+    /// of this host, and so is its speed.
+    pub fn new(inputs: TestInputs<'_>, no_jail: bool) -> Option<Self> {
+        let TestInputs { runner, store, toplevel, plan, accel, transport } = inputs;
         if !runner.starts_with(STORE_DIR) {
             return None;
         }
         let text = std::fs::read(store.physical(runner)).ok()?;
-        // One that the runner finds by its PATH, or a link out of the store, can change under its name.
+        // A QEMU that the runner finds on its PATH, or by a link out of the store, can change under its name.
         let traits = Traits::scan(&String::from_utf8_lossy(&text));
         let qemu = traits.qemu.map(|path| store.physical(&path)).unwrap_or_else(default_qemu);
-        let parts = Parts {
+        let parts = ResultKeyParts {
             nixbox: FileIdentity::own()?,
             qemu: FileIdentity::of(&qemu),
             runner,
@@ -81,18 +81,18 @@ impl ResultKey {
         serde_json::to_string(&parts).ok().map(Self)
     }
 
-    /// The same as a short name.
+    /// A hash of it.
     pub fn digest(&self) -> String {
         super::digest(self.0.as_bytes())
     }
 }
 
-/// The QEMU that a runner finds when it names none.
+/// The QEMU that a runner without a path of its own finds.
 fn default_qemu() -> PathBuf {
     Path::new("/usr/bin").join(format!("qemu-system-{}", std::env::consts::ARCH))
 }
 
-/// Remembered results.
+/// The stored verdicts.
 #[derive(Debug, Clone)]
 pub struct ResultCache {
     entries: Entries,
@@ -109,7 +109,7 @@ impl ResultCache {
         self.entries.get::<Report>(&key.0).filter(worth_keeping)
     }
 
-    /// Remembers a report, where it says something of the configuration.
+    /// Stores a report, if it is a verdict on the configuration.
     ///
     /// # Errors
     /// The file system's.
@@ -130,13 +130,13 @@ mod tests {
     use super::*;
     use crate::checks::Selection;
 
-    struct Host {
+    struct TestStore {
         root: tempfile::TempDir,
         store: Store,
         runner: PathBuf,
     }
 
-    fn host() -> Host {
+    fn host() -> TestStore {
         let root = tempfile::tempdir().unwrap();
         let runner = PathBuf::from("/nix/store/abc-vm/bin/run-x-vm");
         let store = Store { root: Some(root.path().to_owned()) };
@@ -145,7 +145,7 @@ mod tests {
         fs::create_dir_all(root.path().join("nix/store/qemu")).unwrap();
         fs::write(root.path().join("nix/store/qemu/qemu-system-x86_64"), "").unwrap();
         fs::write(real, "exec /nix/store/qemu/qemu-system-x86_64 -m 1024\n").unwrap();
-        Host { root, store, runner }
+        TestStore { root, store, runner }
     }
 
     fn plan(only: &[&str], settings: &Settings) -> Plan {
@@ -154,18 +154,18 @@ mod tests {
         crate::checks::plan(&Expectations::default(), settings, &selection)
     }
 
-    fn tested<'a>(
-        host: &'a Host,
+    fn inputs<'a>(
+        host: &'a TestStore,
         runner: &'a Path,
         plan: &'a Plan,
         toplevel: Option<&'a str>,
         accel: Accel,
-    ) -> Tested<'a> {
-        Tested { runner, store: &host.store, toplevel, plan, accel, transport: TransportKind::VhostUser }
+    ) -> TestInputs<'a> {
+        TestInputs { runner, store: &host.store, toplevel, plan, accel, transport: TransportKind::VhostUser }
     }
 
-    fn key(host: &Host, plan: &Plan, toplevel: Option<&str>, accel: Accel) -> ResultKey {
-        ResultKey::new(tested(host, &host.runner, plan, toplevel, accel), false).unwrap()
+    fn key(host: &TestStore, plan: &Plan, toplevel: Option<&str>, accel: Accel) -> ResultKey {
+        ResultKey::new(inputs(host, &host.runner, plan, toplevel, accel), false).unwrap()
     }
 
     #[test]
@@ -184,12 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn outside_the_store_nothing_is_remembered() {
+    fn outside_the_store_nothing_is_stored() {
         let host = host();
         let script = host.root.path().join("run-x-vm");
         fs::write(&script, "").unwrap();
         let plan = plan(&[], &Settings::default());
-        let key = |runner: &Path| ResultKey::new(tested(&host, runner, &plan, None, Accel::Tcg), false);
+        let key = |runner: &Path| ResultKey::new(inputs(&host, runner, &plan, None, Accel::Tcg), false);
         assert_eq!(key(&script), None);
         assert_eq!(key(Path::new("/nix/store/gone/bin/run-x-vm")), None);
     }

@@ -1,7 +1,7 @@
-//! What a flake's files are, told by git without reading those that did not change.
+//! A fingerprint of a flake's files, by git, without reading those that did not change.
 //!
-//! nix evaluates what git tracks, as it lies in the work tree. Two states of a tree with the same fingerprint evaluate
-//! alike, as long as the evaluation is pure and all inputs are locked.
+//! nix evaluates the files that git tracks, as they are in the work tree. Two trees with the same fingerprint evaluate to
+//! the same, as long as the evaluation is pure and all inputs are locked.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,15 +13,16 @@ use super::digest;
 /// A local git checkout, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
-    /// What the tracked files hold.
+    /// The content of the tracked files.
     pub content: String,
-    /// The same with what `self.rev` and its relatives tell: the commit, and whether the tree is as committed.
+    /// The same with what `self.rev` and its like depend on: the commit, and whether the tree is as committed.
     pub state: String,
 }
 
 impl Tree {
-    /// Fingerprints the checkout below `root`, in which the flake lies at `flake`. `None` where the files do not decide
-    /// what is evaluated: submodules, files that git takes as unchanged, inputs that are not locked or are directories of this host, no git.
+    /// Fingerprints the checkout below `root`, in which the flake is at `flake`. `None` where the evaluation depends on
+    /// more than these files: submodules, files that git takes for unchanged, inputs that are not locked or are directories
+    /// of this host; or where there is no git.
     pub fn of(root: &Path, flake: &Path) -> Option<Self> {
         if root.join(".gitmodules").exists() || !is_locked(flake) {
             return None;
@@ -30,7 +31,7 @@ impl Tree {
         // TAG MODE OID STAGE\tPATH
         let listed = git(root, &["ls-files", "--stage", "-v", "-z"])?;
         for line in listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
-            // git was told not to look at this file (assume-unchanged, skip-worktree), which nix does.
+            // git does not check this file (assume-unchanged, skip-worktree), but nix reads it.
             if line[0].is_ascii_lowercase() || line[0] == b'S' {
                 return None;
             }
@@ -60,12 +61,12 @@ impl Tree {
         for (path, entry) in &files {
             text.extend_from_slice(path);
             text.push(0);
-            // The stage is no part of what a file is.
+            // The stage is not part of a file's content.
             text.extend_from_slice(entry.split(' ').take(2).collect::<Vec<_>>().join(" ").as_bytes());
             text.push(b'\n');
         }
         let content = digest(&text);
-        // Unborn branches have no commit, which is a state too.
+        // An unborn branch has no commit, which is a state too.
         let head = git(root, &["rev-parse", "--verify", "--quiet", "HEAD"]).unwrap_or_default();
         let staged = git(root, &["diff-index", "--cached", "--quiet", "HEAD"]).is_none();
         let state = format!("{content} {} {}", String::from_utf8_lossy(&head).trim(), clean && !staged);
@@ -76,7 +77,7 @@ impl Tree {
 /// Whether nix would read this file of a flake at `flake`: tracked by git, or there at all where there is no git.
 pub fn is_read(file: &Path, root: Option<&Path>, flake: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    // A file that was removed has a directory still, mostly.
+    // A removed file usually still has a directory.
     let name = file.file_name().unwrap_or_default();
     let file = file.parent().map_or_else(|| file.to_owned(), |parent| real(parent).join(name));
     match root {
@@ -88,13 +89,13 @@ pub fn is_read(file: &Path, root: Option<&Path>, flake: &Path) -> bool {
             let pathspec = [pathspec.as_bytes(), inside.as_os_str().as_bytes()].concat();
             let mut command = command(&root);
             command.args(["ls-files", "--error-unmatch", "-z", "--"]).arg(std::ffi::OsStr::from_bytes(&pathspec));
-            // Where git cannot say, nix may.
+            // Where git fails, nix may still read it.
             !matches!(command.output().map(|output| output.status.code()), Ok(Some(1)))
         }
     }
 }
 
-/// What git would say of a file in the work tree: mode and object name of its raw content.
+/// A file of the work tree as an entry of the index: mode, and a hash of its raw content.
 fn worktree_entry(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt as _;
     let data = path.symlink_metadata().ok()?;
@@ -108,7 +109,7 @@ fn worktree_entry(path: &Path) -> Option<String> {
     Some(format!("{mode} sha256:{}", digest(&content)))
 }
 
-/// Whether everything that the flake takes from elsewhere is fixed: no inputs, or a lock file that names no directory.
+/// Whether all inputs of the flake are fixed: it has none, or a lock file without directories.
 fn is_locked(flake: &Path) -> bool {
     match std::fs::read_to_string(flake.join("flake.lock")) {
         Ok(lock) => {
@@ -126,17 +127,17 @@ fn is_locked(flake: &Path) -> bool {
     }
 }
 
-/// git in a repository that somebody else may write to: no command of the repository's own settings is run.
+/// git in an untrusted repository: no command of the repository's own settings is run.
 fn command(root: &Path) -> Command {
     let mut command = Command::new("git");
     command.args(["--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
     command.arg("-C").arg(root).stdin(Stdio::null()).stderr(Stdio::null());
-    // What a hook of git's gets is about another index than the work tree's.
+    // In a git hook these are about another index than the work tree's.
     command.env_remove("GIT_INDEX_FILE").env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
     command
 }
 
-/// What git answers; `None` where it fails.
+/// git's stdout; `None` where it fails.
 fn git(root: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
     let output = command(root).args(arguments).output().ok()?;
     output.status.success().then_some(output.stdout)
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_git_does_not_look_at_say_nothing() {
+    fn files_that_git_does_not_check_leave_no_fingerprint() {
         let repository = repository();
         let root = repository.path();
         for (flag, back) in [("--assume-unchanged", "--no-assume-unchanged"), ("--skip-worktree", "--no-skip-worktree")]
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn inputs_that_are_not_locked_say_nothing() {
+    fn inputs_that_are_not_locked_leave_no_fingerprint() {
         let repository = repository();
         let root = repository.path();
         assert!(Tree::of(root, root).is_some());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checks::Selection;
 use crate::checks::desktop;
-use crate::config::{Http, Script, Settings};
+use crate::config::{HttpSettings, ScriptSettings, Settings};
 use crate::model::{Applies, CheckId, CheckKind, NetworkPolicy};
 use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, ExpectedUnit};
 
@@ -14,9 +14,9 @@ pub struct Plan {
     /// The guest is asked: for these units, whether loaded or not, by full name.
     pub units: Vec<String>,
     /// The guest is asked: to make these requests, by id.
-    pub http: BTreeMap<String, Http>,
+    pub http: BTreeMap<String, HttpSettings>,
     /// The guest is asked: to run these scripts, by id.
-    pub scripts: BTreeMap<String, Script>,
+    pub scripts: BTreeMap<String, ScriptSettings>,
     /// The guest is asked: to start the services of these timers once and tell how they ended.
     pub timers: Vec<String>,
     /// The guest is asked: to resolve a name of the outside.
@@ -58,7 +58,7 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
     let mut ports: Vec<ExpectedPort> = settings
         .ports
         .iter()
-        .map(|port| ExpectedPort { protocol: port.protocol.to_owned(), port: port.port, by: BY_SETTINGS.to_owned() })
+        .map(|port| ExpectedPort { protocol: port.protocol.to_string(), port: port.port, by: BY_SETTINGS.to_owned() })
         .collect();
     for port in &expectations.service_ports {
         if !ports.iter().any(|known| known.protocol == port.protocol && known.port == port.port) {

@@ -2,7 +2,7 @@
 
 use super::unit::{self, is_failed};
 use super::{Finding, Judgement, View, conclude, contention, plan, sandbox, text};
-use crate::config::{self, Http, Script};
+use crate::config::{self, HttpSettings, ScriptSettings};
 use crate::guest::facts::{HttpAnswer, ScriptOutcome};
 use crate::model::{CheckId, CheckResult, NetworkPolicy, Status};
 
@@ -57,7 +57,7 @@ fn mismatch(
 }
 
 /// What is wrong with how a script ended, if it ended by itself.
-fn wrong_end(script: &Script, outcome: &ScriptOutcome) -> Option<String> {
+fn wrong_end(script: &ScriptSettings, outcome: &ScriptOutcome) -> Option<String> {
     if outcome.exit != script.exit.0 {
         let said = outcome.stderr.trim().lines().last().or(outcome.stdout.trim().lines().last());
         let said = said.map_or_else(String::new, |line| format!(": {line}"));
@@ -68,12 +68,12 @@ fn wrong_end(script: &Script, outcome: &ScriptOutcome) -> Option<String> {
 }
 
 /// Whether a script ended as it should, so that it need not be tried again.
-pub fn is_as_expected(script: &Script, outcome: &ScriptOutcome) -> bool {
+pub fn is_as_expected(script: &ScriptSettings, outcome: &ScriptOutcome) -> bool {
     outcome.error.is_none() && wrong_end(script, outcome).is_none()
 }
 
 /// What is wrong with an answer, if there was one.
-fn wrong_content(request: &Http, answer: &HttpAnswer) -> Option<String> {
+fn wrong_content(request: &HttpSettings, answer: &HttpAnswer) -> Option<String> {
     let fine = match request.status {
         Some(status) => answer.status == status.0,
         None => (200..400).contains(&answer.status),
@@ -86,11 +86,17 @@ fn wrong_content(request: &Http, answer: &HttpAnswer) -> Option<String> {
 }
 
 /// Whether an answer is as it should be, so that the request need not be made again.
-pub fn is_answered(request: &Http, answer: &HttpAnswer) -> bool {
+pub fn is_answered(request: &HttpSettings, answer: &HttpAnswer) -> bool {
     answer.status != 0 && wrong_content(request, answer).is_none()
 }
 
-fn judge_script(view: &View<'_>, id: CheckId, name: &str, script: &Script, outcome: &ScriptOutcome) -> CheckResult {
+fn judge_script(
+    view: &View<'_>,
+    id: CheckId,
+    name: &str,
+    script: &ScriptSettings,
+    outcome: &ScriptOutcome,
+) -> CheckResult {
     let output = || text::clean_all(outcome.stdout.lines().chain(outcome.stderr.lines()));
     let wrong = if let Some(error) = &outcome.error {
         if !is_late(error) {
@@ -153,7 +159,7 @@ fn http(view: &View<'_>, out: &mut Judgement) {
 fn wrong_answer(
     view: &View<'_>,
     name: &str,
-    request: &Http,
+    request: &HttpSettings,
     answer: &HttpAnswer,
     out: &mut Judgement,
 ) -> Option<Finding> {

@@ -15,7 +15,7 @@ const STALLED: f64 = 5.0;
 
 /// What this host has for machines, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Room {
+pub(super) struct HostCapacity {
     /// Processors.
     pub(super) cores: usize,
     /// Memory that can be taken, in MiB; `None` where the system does not tell.
@@ -24,7 +24,7 @@ pub(super) struct Room {
     pub(super) stalled: f64,
 }
 
-impl Room {
+impl HostCapacity {
     /// What there is now.
     pub(super) async fn now() -> Self {
         let memory_mib = host::memory().await.map(|bytes| bytes >> 20);
@@ -42,7 +42,13 @@ pub(super) fn needed_mib(memory_mib: u64, accel: Accel) -> u64 {
 /// `whole` is what there was before any was started, `now` what there is at this moment (a guest takes its memory little
 /// by little, so that this alone would let in too many); `running` and `next` are MiB as [`needed_mib`] counts. `most` is
 /// the user's own limit. Alone, a machine is always started: whether it fits is then for QEMU to say.
-pub(super) fn admits(whole: &Room, now: &Room, running: &[u64], next: u64, most: Option<usize>) -> bool {
+pub(super) fn admits(
+    whole: &HostCapacity,
+    now: &HostCapacity,
+    running: &[u64],
+    next: u64,
+    most: Option<usize>,
+) -> bool {
     if running.is_empty() {
         return true;
     }
@@ -56,7 +62,7 @@ pub(super) fn admits(whole: &Room, now: &Room, running: &[u64], next: u64, most:
 }
 
 /// How many of these machines (MiB each, as [`needed_mib`] counts) at most run at once on a host that has this room.
-pub(super) fn at_once(whole: &Room, machines: impl IntoIterator<Item = u64>, most: Option<usize>) -> usize {
+pub(super) fn at_once(whole: &HostCapacity, machines: impl IntoIterator<Item = u64>, most: Option<usize>) -> usize {
     let mut machines: Vec<u64> = machines.into_iter().collect();
     machines.sort_unstable();
     let admitted = |&(count, next): &(usize, &u64)| admits(whole, whole, &machines[..count], *next, most);
@@ -67,12 +73,12 @@ pub(super) fn at_once(whole: &Room, machines: impl IntoIterator<Item = u64>, mos
 mod tests {
     use super::*;
 
-    const fn room(cores: usize, memory_mib: u64) -> Room {
-        Room { cores, memory_mib: Some(memory_mib), stalled: 0.0 }
+    const fn room(cores: usize, memory_mib: u64) -> HostCapacity {
+        HostCapacity { cores, memory_mib: Some(memory_mib), stalled: 0.0 }
     }
 
     /// How many machines of this size are started at once.
-    fn at_once(whole: Room, need: u64, most: Option<usize>) -> usize {
+    fn at_once(whole: HostCapacity, need: u64, most: Option<usize>) -> usize {
         super::at_once(&whole, [need; 100], most)
     }
 
@@ -86,7 +92,7 @@ mod tests {
         // One always: this host may swap, or the guest need less than it was given.
         assert_eq!(at_once(room(8, 512), need, None), 1);
         assert_eq!(at_once(room(1, 24_000), need, None), 1);
-        assert_eq!(at_once(Room { memory_mib: None, ..room(8, 0) }, need, None), 1);
+        assert_eq!(at_once(HostCapacity { memory_mib: None, ..room(8, 0) }, need, None), 1);
         assert_eq!(at_once(room(8, 24_000), u64::MAX, None), 1);
         assert_eq!(super::at_once(&room(8, 4000), [9000, 1000, 1000], None), 2, "once the large one is done");
         assert_eq!(super::at_once(&room(8, 4000), [], None), 0);
@@ -97,7 +103,7 @@ mod tests {
         let whole = room(8, 16_000);
         assert!(admits(&whole, &whole, &[1216], 1216, None));
         assert!(!admits(&whole, &room(8, 2000), &[1216], 1216, None), "somebody else took it");
-        let stalled = Room { stalled: 12.0, ..whole };
+        let stalled = HostCapacity { stalled: 12.0, ..whole };
         assert!(!admits(&whole, &stalled, &[1216], 1216, None));
         assert!(admits(&whole, &stalled, &[], 1216, None));
     }
@@ -110,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn this_host_has_room() {
-        let room = Room::now().await;
+        let room = HostCapacity::now().await;
         assert!(room.cores >= 1);
         #[cfg(target_os = "linux")]
         assert!(room.memory_mib.is_some_and(|mib| mib > 0));

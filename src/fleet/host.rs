@@ -1,9 +1,9 @@
-//! One host, tried in a thread of its own, again where it failed and that was asked for.
+//! One host: tested in a thread of its own, and again after a failure with `--retries`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::prepare::{Job, Shared};
+use super::prepare::{HostJob, SharedInputs};
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -16,13 +16,13 @@ use crate::report::display::Display;
 use crate::report::matrix::Host;
 use crate::run::{self, Given};
 
-/// Whether a machine could pass where it failed: a build that failed fails again.
+/// Whether another attempt could pass: a build that failed fails again.
 pub(super) fn is_worth_a_retry(report: &Report) -> bool {
     [Exit::CheckFailed, Exit::Boot].map(Exit::code).contains(&report.exit)
 }
 
-/// Tries until it is of no use to try again: at most this often, a verdict of a former run included. Answers with how
-/// often it tried, and the last report.
+/// Tests until another attempt makes no sense: at most `attempts` times, a cached verdict included. Returns how often it
+/// tested, and the last report.
 async fn with_retries(
     attempts: usize,
     former: Option<Report>,
@@ -40,49 +40,54 @@ async fn with_retries(
     }
 }
 
-/// A host that is being tried, in a thread of its own.
-pub(super) struct Trying {
-    pub(super) job: Job,
+/// A host that is being tested, in a thread of its own.
+pub(super) struct HostTask {
+    pub(super) job: HostJob,
     pub(super) built: Built,
-    pub(super) shared: Arc<Shared>,
-    /// How often at most, a verdict of a former run included.
+    pub(super) shared: Arc<SharedInputs>,
+    /// The most attempts, a cached verdict included.
     pub(super) attempts: usize,
-    /// Where the evidence of all machines goes.
+    /// The directory for the evidence of all machines.
     pub(super) evidence: Option<PathBuf>,
     pub(super) machines: usize,
-    /// The virtual processors of its machine, where nobody wants more of them.
+    /// The virtual processors of its machine, unless the user sets them.
     pub(super) processors: u32,
     pub(super) board: Board,
     pub(super) interrupt: Interrupt,
 }
 
-impl Trying {
-    pub(super) async fn tried(mut self) -> Host {
+impl HostTask {
+    pub(super) async fn test(mut self) -> Host {
         let former = self.job.former.take();
         let (started, report) = with_retries(self.attempts, former, async |failed: &[Report]| {
             tokio::select! {
                 report = self.attempt(failed) => report,
                 // Dropping it ends what it started, by the backstops that need no time.
-                () = self.interrupt.hard() => run::ended(&self.job.arguments, &self.job.target, &Failure::interrupted()),
+                () = self.interrupt.hard() => self.ended(&Failure::interrupted()),
             }
         })
         .await;
-        Host::new(&self.job.name, started, report)
+        Host::new(&self.job.run.name, started, report)
+    }
+
+    fn ended(&self, failure: &Failure) -> Report {
+        run::ended(&self.job.run.arguments, &self.job.run.target, failure)
     }
 
     async fn attempt(&self, failed: &[Report]) -> Report {
         let Self { job, shared, .. } = self;
-        self.board.begins(&job.name, failed.len() + 1);
+        self.board.begins(&job.run.name, failed.len() + 1);
         let (events, receiver) = Events::channel();
-        let (board, name) = (self.board.clone(), job.name.clone());
+        let (board, name) = (self.board.clone(), job.run.name.clone());
         let display = Display::handing(receiver, move |event| board.event(&name, event));
-        let kept = self.evidence.as_deref().map(|run| Artifacts::of_machine(run, &job.name, self.machines)).transpose();
+        let kept =
+            self.evidence.as_deref().map(|run| Artifacts::of_machine(run, &job.run.name, self.machines)).transpose();
         let artifacts = kept.unwrap_or_else(|error| {
             events.note(format!("no artifacts are kept: {error}"));
             None
         });
         let given = Given {
-            target: job.target.clone(),
+            target: job.run.target.clone(),
             nix: shared.nix.clone(),
             built: self.built.clone(),
             accel: job.accel,
@@ -91,20 +96,20 @@ impl Trying {
             processors: self.processors,
             reference: Some(shared.reference.clone()),
         };
-        let mut arguments = job.arguments.clone();
-        // What a former attempt found out is remembered, and is not what is asked for.
+        let mut arguments = job.run.arguments.clone();
+        // The cache holds the verdict of the former attempt by now.
         arguments.fresh |= !failed.is_empty();
         let limit = job.needs.boot_limit(job.accel) + HOST_LIMIT;
-        // On the heap: it is large, and is moved into what waits for it.
-        let tried = Box::pin(run::try_given(&arguments, given, artifacts, events, self.interrupt.clone()));
-        let outcome = tokio::time::timeout(limit, tried).await;
+        // On the heap: it is large, and is moved into the time-out.
+        let test = Box::pin(run::try_given(&arguments, given, artifacts, events, self.interrupt.clone()));
+        let outcome = tokio::time::timeout(limit, test).await;
         let recorded = display.finish().await;
         match outcome {
             Ok(outcome) => outcome.after(failed).finish(recorded),
             Err(_) => {
                 let took = crate::text::seconds(limit.as_secs_f64());
-                let failure = Failure::host(format!("it came to no end within {took}, which is a bug of ours"));
-                let mut report = run::ended(&job.arguments, &job.target, &failure);
+                let failure = Failure::host(format!("the test did not end within {took}, which is a bug in nixbox"));
+                let mut report = self.ended(&failure);
                 report.record(recorded);
                 report
             }
@@ -118,8 +123,8 @@ mod tests {
     use crate::model::Verdict;
     use crate::report::examples;
 
-    /// What comes of these reports, one an attempt.
-    async fn tried(attempts: usize, former: Option<Report>, reports: &[Report]) -> (u32, Report) {
+    /// The result of these reports, one per attempt.
+    async fn after(attempts: usize, former: Option<Report>, reports: &[Report]) -> (u32, Report) {
         let mut next = reports.iter();
         with_retries(attempts, former, async |failed: &[Report]| {
             let mut report = next.next().expect("no more attempts than reports").clone();
@@ -132,20 +137,20 @@ mod tests {
     #[tokio::test]
     async fn what_passes_when_tried_again_is_flaky() {
         let (pass, fail, build) = (examples::pass(), examples::fail(), examples::build_fail());
-        let (started, report) = tried(3, None, &[fail.clone(), fail.clone(), pass.clone()]).await;
+        let (started, report) = after(3, None, &[fail.clone(), fail.clone(), pass.clone()]).await;
         assert_eq!((started, report.verdict, report.is_flaky()), (3, Verdict::Pass, true));
-        let (started, report) = tried(2, None, &[fail.clone(), fail.clone()]).await;
+        let (started, report) = after(2, None, &[fail.clone(), fail.clone()]).await;
         assert_eq!((started, report.verdict, report.is_flaky()), (2, Verdict::Fail, false));
-        let (started, report) = tried(3, None, std::slice::from_ref(&pass)).await;
+        let (started, report) = after(3, None, std::slice::from_ref(&pass)).await;
         assert_eq!((started, report.is_flaky()), (1, false));
-        // A verdict of a former run is the first attempt.
-        let (started, report) = tried(2, Some(fail.clone()), std::slice::from_ref(&pass)).await;
+        // A cached verdict is the first attempt.
+        let (started, report) = after(2, Some(fail.clone()), std::slice::from_ref(&pass)).await;
         assert_eq!((started, report.is_flaky()), (1, true));
-        let (started, _) = tried(1, None, std::slice::from_ref(&fail)).await;
+        let (started, _) = after(1, None, std::slice::from_ref(&fail)).await;
         assert_eq!(started, 1);
-        // Building again makes nothing better, nor does what this host cannot do.
+        // Neither a build nor what this host cannot do gets better by another attempt.
         for other in [build, examples::unknown()] {
-            assert_eq!(tried(3, None, std::slice::from_ref(&other)).await, (1, other));
+            assert_eq!(after(3, None, std::slice::from_ref(&other)).await, (1, other));
         }
     }
 

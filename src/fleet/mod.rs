@@ -1,15 +1,15 @@
-//! `nixbox matrix`: all configurations of a flake, evaluated and built together, tried as many at once as this host
-//! carries.
+//! `nixbox matrix`: all configurations of a flake, evaluated and built together, with as many machines at once as this
+//! host can run.
 //!
-//! Each host has a thread of this process: what it starts lives in a jail with its own supervisor, so that a host's crash
-//! or flood stays in there; a panic of ours ends its thread alone and is told as "could not tell"; and one process for all
-//! takes a fraction of the memory of one each.
+//! Each host has a thread in this process. What it starts is in a jail with its own supervisor, which contains crashes and
+//! floods of output; a panic of ours ends that thread only, and becomes "could not tell"; and one process for all needs a
+//! fraction of the memory of one each.
 //!
 //! * this file: the order of things
-//! * `prepare`: what is done for all together: evaluation, verdicts that are known, build
+//! * `prepare`: what is done for all together: evaluation, cached verdicts, build
 //! * `host`: what is done for one
-//! * `capacity`: how many machines this host carries
-//! * `queue`: which is next
+//! * `capacity`: how many machines this host can run
+//! * `queue`: which one is next
 //! * `list`: the names alone, for a CI service
 
 mod capacity;
@@ -25,12 +25,12 @@ use std::time::{Instant, SystemTime};
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinError, JoinSet};
 
-use self::capacity::Room;
-use self::host::Trying;
-use self::prepare::{Job, Shared, Sorted};
-use self::queue::{Queue, Waiting};
+use self::capacity::HostCapacity;
+use self::host::HostTask;
+use self::prepare::{EvaluatedFleet, HostJob, HostRun, SharedInputs};
+use self::queue::{Queue, Queued};
 use crate::cache::{self, DurationCache};
-use crate::cli::{ListFormat, MatrixArgs, TryArgs};
+use crate::cli::{ListFormat, MatrixArgs};
 use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -43,14 +43,13 @@ use crate::report::board::Board;
 use crate::report::display::{Display, Mode};
 use crate::report::json;
 use crate::report::matrix::{Host, Matrix};
-use crate::resolve::{self, Flake, Target};
+use crate::resolve::{self, Flake};
 use crate::run;
 
-/// Tries all that are meant. Always answers with a report: what went wrong is in it.
+/// Tests all selected hosts. Always returns a report, which says what went wrong.
 pub async fn run(arguments: &MatrixArgs, mode: Mode, interrupt: Interrupt) -> Matrix {
     let clock = Instant::now();
-    let typed = arguments.flake.as_deref().unwrap_or(".");
-    let mut matrix = Matrix::new(typed, SystemTime::now());
+    let mut matrix = Matrix::new(typed_flake(arguments), SystemTime::now());
     matrix.shard = arguments.shard.map(|shard| format!("{}/{}", shard.part, shard.of));
     let mut artifacts = None;
     let done = go(arguments, mode, &interrupt, &mut matrix, &mut artifacts).await;
@@ -59,7 +58,7 @@ pub async fn run(arguments: &MatrixArgs, mode: Mode, interrupt: Interrupt) -> Ma
         run::all_ended().await;
     }
     matrix.decide(arguments.fail_flaky);
-    if done.is_ok_and(|ended| ended == Ended::Interrupted) {
+    if done.is_ok_and(|ended| ended == FleetEnd::Interrupted) {
         matrix.interrupted();
     }
     matrix.seconds = clock.elapsed().as_secs_f64();
@@ -88,36 +87,41 @@ pub async fn list(arguments: &MatrixArgs, format: ListFormat) -> Result<String> 
     let systems = format == ListFormat::Json;
     let named = nix::names(&flake, &choice(arguments), systems, &nix, &Events::silent()).await?;
     if named.meant == 0 {
-        return Err(nothing(arguments, &flake, &named.hosts));
+        return Err(no_hosts(arguments, &flake, &named.hosts));
     }
-    Ok(list::render(&named.members, &flake, arguments.flake.as_deref().unwrap_or("."), format))
+    Ok(list::render(&named.members, &flake, typed_flake(arguments), format))
 }
 
 /// The output of a flake that has them.
 const CONFIGURATIONS: &str = "nixosConfigurations";
 
+/// The flake as the user named it.
+fn typed_flake(arguments: &MatrixArgs) -> &str {
+    arguments.flake.as_deref().unwrap_or(".")
+}
+
 fn choice(arguments: &MatrixArgs) -> Choice {
     Choice { globs: arguments.filter.clone(), shard: arguments.shard.unwrap_or_default() }
 }
 
-fn nothing(arguments: &MatrixArgs, flake: &Flake, hosts: &[String]) -> Failure {
+fn no_hosts(arguments: &MatrixArgs, flake: &Flake, hosts: &[String]) -> Failure {
     if hosts.is_empty() {
         return Failure::check(CheckId::BuildAttribute, format!("{} has no {CONFIGURATIONS}", flake.shown()));
     }
-    let wanted = arguments.filter.join(" ");
-    Failure::usage(format!("no configuration of {} is called {wanted}", flake.shown()))
-        .hint(format!("there are: {}", resolve::listed(&wanted, hosts)))
+    let filter = arguments.filter.join(" ");
+    Failure::usage(format!("no configuration of {} matches {filter}", flake.shown()))
+        .hint(format!("there are: {}", resolve::listed(&filter, hosts)))
 }
 
-/// How it came to its end.
+/// How a matrix ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Done,
+enum FleetEnd {
+    Completed,
     Interrupted,
 }
 
-/// A place for each host, in order, filled as they end.
-type Places = Vec<(String, Option<Host>)>;
+/// The name of each host in order, and its result once it has ended.
+type HostSlots = Vec<(String, Option<Host>)>;
 
 async fn go(
     arguments: &MatrixArgs,
@@ -125,9 +129,9 @@ async fn go(
     interrupt: &Interrupt,
     matrix: &mut Matrix,
     kept: &mut Option<Artifacts>,
-) -> Result<Ended> {
+) -> Result<FleetEnd> {
     let choice = choice(arguments);
-    // What the user wrote is looked at before anything that takes time.
+    // The user's mistakes are found before anything that takes time.
     resolve::Selection::new(&choice.globs, choice.shard)?;
     let mut nix = Nix::new(arguments.nix.clone());
     let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
@@ -149,9 +153,9 @@ async fn go(
     let recorded = display.finish().await;
     matrix.phases = recorded.phases;
     matrix.notes.extend(recorded.notes);
-    let Prepared { mut places, ready, shared } = prepared?;
-    if places.is_empty() {
-        matrix.notes.push("there is nothing in this shard".to_owned());
+    let PreparedFleet { mut slots, ready, shared } = prepared?;
+    if slots.is_empty() {
+        matrix.notes.push("this shard has no hosts".to_owned());
     }
 
     let fleet = Fleet {
@@ -159,36 +163,36 @@ async fn go(
         shared: Arc::new(shared),
         flake: matrix.flake.clone(),
         durations: cache::directory().as_deref().map(DurationCache::new),
-        board: Board::new(mode, places.len()),
+        board: Board::new(mode, slots.len()),
         artifacts: kept.as_ref(),
-        machines: places.len(),
+        machines: slots.len(),
     };
-    for host in places.iter().filter_map(|(_, host)| host.as_ref()) {
+    for host in slots.iter().filter_map(|(_, host)| host.as_ref()) {
         fleet.ended(host);
     }
     let ended = match ready {
-        Some(ready) => fleet.run(ready, &mut places, interrupt, matrix).await,
-        None => Ended::Interrupted,
+        Some(ready) => fleet.run(ready, &mut slots, interrupt, matrix).await,
+        None => FleetEnd::Interrupted,
     };
     fleet.board.clear();
-    matrix.hosts = places.into_iter().filter_map(|(_, host)| host).collect();
-    // What they were built of is held until here.
+    matrix.hosts = slots.into_iter().filter_map(|(_, host)| host).collect();
+    // The GC roots of the builds are held until here.
     drop(roots);
     Ok(ended)
 }
 
 /// What is known before any machine is started.
-struct Prepared {
-    places: Places,
-    /// What is to be started; `None`: it was interrupted before that.
-    ready: Option<Vec<(Job, Built)>>,
-    shared: Shared,
+struct PreparedFleet {
+    slots: HostSlots,
+    /// The machines to start; `None`: interrupted before that.
+    ready: Option<Vec<(HostJob, Built)>>,
+    shared: SharedInputs,
 }
 
-/// Evaluates all, looks for verdicts that are known, builds the rest.
+/// Evaluates all hosts, finds cached verdicts, builds the rest.
 ///
 /// # Errors
-/// What is of no host. An interruption, as long as nothing is known of any.
+/// What is not about one host. An interruption before anything is known of any host.
 async fn prepare(
     arguments: &MatrixArgs,
     choice: &Choice,
@@ -197,67 +201,64 @@ async fn prepare(
     roots: &RunDir,
     events: &Events,
     interrupt: &Interrupt,
-) -> Result<Prepared> {
+) -> Result<PreparedFleet> {
     // Dropping either ends the nix that runs.
-    let sorted = interrupt.guard(prepare::sort(arguments, choice, flake, nix, events)).await?;
-    let Sorted { mut places, mut jobs, to_build, shared } = sorted;
+    let evaluated = interrupt.guard(prepare::evaluate(arguments, choice, flake, nix, events)).await?;
+    let EvaluatedFleet { mut slots, mut jobs, to_build, shared } = evaluated;
     let ready = tokio::select! {
-        ready = prepare::build(to_build, &mut jobs, &mut places, &shared.nix, roots, events) => Some(ready?),
+        ready = prepare::build(to_build, &mut jobs, &mut slots, &shared.nix, roots, events) => Some(ready?),
         () = interrupt.orderly() => None,
     };
     if ready.is_none() {
         run::all_ended().await;
         for job in jobs {
-            places[job.place].1 = Some(not_run(&job.name, &job.arguments, &job.target, &Stop::Interrupted));
+            slots[job.run.slot].1 = Some(not_run(&job.run, &StopReason::Interrupted));
         }
     }
-    Ok(Prepared { places, ready, shared })
+    Ok(PreparedFleet { slots, ready, shared })
 }
 
 /// The machines, while they run.
 struct Fleet<'a> {
     arguments: &'a MatrixArgs,
-    shared: Arc<Shared>,
+    shared: Arc<SharedInputs>,
     flake: String,
     durations: Option<DurationCache>,
     board: Board,
     artifacts: Option<&'a Artifacts>,
-    /// How many share the directory of the evidence.
+    /// How many share the directory for the evidence.
     machines: usize,
 }
 
 /// A machine that runs.
-struct Running {
-    place: usize,
-    name: String,
-    arguments: TryArgs,
-    target: Target,
+struct RunningHost {
+    run: HostRun,
     needed_mib: u64,
 }
 
 impl Fleet<'_> {
-    /// Starts them as there is room, until all have ended, one has failed with `--fail-fast`, or it is interrupted.
+    /// Starts machines as capacity allows, until all have ended, one has failed with `--fail-fast`, or the user interrupts.
     async fn run(
         &self,
-        ready: Vec<(Job, Built)>,
-        places: &mut Places,
+        ready: Vec<(HostJob, Built)>,
+        slots: &mut HostSlots,
         interrupt: &Interrupt,
         matrix: &mut Matrix,
-    ) -> Ended {
-        let whole = Room::now().await;
+    ) -> FleetEnd {
+        let whole = HostCapacity::now().await;
         let most = self.most(&ready, matrix);
-        let waiting = ready.into_iter().map(|(job, built)| Waiting {
-            seconds: self.durations.as_ref().and_then(|durations| durations.get(&self.flake, &job.name)),
+        let waiting = ready.into_iter().map(|(job, built)| Queued {
+            seconds: self.durations.as_ref().and_then(|durations| durations.get(&self.flake, &job.run.name)),
             needed_mib: capacity::needed_mib(job.needs.memory_mib, job.accel),
             what: (job, built),
         });
         let mut queue = Queue::new(waiting.collect());
         let processors = run::processors(capacity::at_once(&whole, queue.needed_mib(), most));
         let mut tasks: JoinSet<Host> = JoinSet::new();
-        let mut running: HashMap<Id, Running> = HashMap::new();
+        let mut running: HashMap<Id, RunningHost> = HashMap::new();
         let (trigger, stop) = Interrupt::channel();
         let mut hard = false;
-        let mut stopping: Option<Stop> = places
+        let mut stopping: Option<StopReason> = slots
             .iter()
             .filter_map(|(_, host)| host.as_ref())
             .find_map(|host| self.ends_all(host))
@@ -265,22 +266,16 @@ impl Fleet<'_> {
         loop {
             let mut now = None;
             while stopping.is_none() && !queue.is_empty() {
-                // Looked at once for all that are started in this moment.
+                // Measured once for all that are started at this moment.
                 let now = match now {
                     Some(now) => now,
-                    None => *now.insert(Room::now().await),
+                    None => *now.insert(HostCapacity::now().await),
                 };
                 let taken: Vec<u64> = running.values().map(|running| running.needed_mib).collect();
                 let fits = |mib| capacity::admits(&whole, &now, &taken, mib, most);
-                let Some(Waiting { needed_mib, what: (job, built), .. }) = queue.next(fits) else { break };
-                let about = Running {
-                    place: job.place,
-                    name: job.name.clone(),
-                    arguments: job.arguments.clone(),
-                    target: job.target.clone(),
-                    needed_mib,
-                };
-                running.insert(self.start(&mut tasks, job, built, processors, stop.clone()), about);
+                let Some(Queued { needed_mib, what: (job, built), .. }) = queue.next(fits) else { break };
+                let host = RunningHost { run: job.run.clone(), needed_mib };
+                running.insert(self.start(&mut tasks, job, built, processors, stop.clone()), host);
                 matrix.at_once = matrix.at_once.max(running.len());
             }
             if tasks.is_empty() {
@@ -288,16 +283,16 @@ impl Fleet<'_> {
             }
             tokio::select! {
                 Some(ended) = tasks.join_next_with_id() => {
-                    let Some((about, host)) = settle(ended, &mut running) else { continue };
+                    let Some((slot, host)) = settle(ended, &mut running) else { continue };
                     self.ended(&host);
                     if stopping.is_none() && let Some(stop) = self.ends_all(&host) {
                         stopping = Some(stop);
                         trigger.pull();
                     }
-                    places[about].1 = Some(host);
+                    slots[slot].1 = Some(host);
                 }
-                () = interrupt.orderly(), if stopping != Some(Stop::Interrupted) => {
-                    stopping = Some(Stop::Interrupted);
+                () = interrupt.orderly(), if stopping != Some(StopReason::Interrupted) => {
+                    stopping = Some(StopReason::Interrupted);
                     trigger.pull();
                 }
                 () = interrupt.hard(), if !hard => {
@@ -311,45 +306,53 @@ impl Fleet<'_> {
         if let Some(stop) = &stopping {
             run::all_ended().await;
             for (job, _) in queue.into_rest() {
-                places[job.place].1 = Some(not_run(&job.name, &job.arguments, &job.target, stop));
+                slots[job.run.slot].1 = Some(not_run(&job.run, stop));
             }
-            if let Stop::Failed(name) = stop {
-                matrix.notes.push(format!("ended at the failure of {name}, as --fail-fast says"));
+            if let StopReason::Failed(name) = stop {
+                matrix.notes.push(format!("stopped after the failure of {name} (--fail-fast)"));
             }
         }
-        if stopping == Some(Stop::Interrupted) { Ended::Interrupted } else { Ended::Done }
+        if stopping == Some(StopReason::Interrupted) { FleetEnd::Interrupted } else { FleetEnd::Completed }
     }
 
-    /// The user's limit; one where all machines would have the same address.
-    fn most(&self, ready: &[(Job, Built)], matrix: &mut Matrix) -> Option<usize> {
+    /// The user's limit; one machine where all would have the same address.
+    fn most(&self, ready: &[(HostJob, Built)], matrix: &mut Matrix) -> Option<usize> {
         let most = self.arguments.max.map(|max| usize::try_from(max).unwrap_or(usize::MAX));
         if ready.len() > 1 && ready.iter().any(|(job, _)| job.needs.transport == TransportKind::Vsock) {
             matrix
                 .notes
-                .push("one machine at a time: over the kernel's vsock they would have the same address".to_owned());
+                .push("one machine at a time: over the kernel's vsock they would all have the same address".to_owned());
             return Some(1);
         }
         most
     }
 
-    /// Whether this host's end is to be that of all.
-    fn ends_all(&self, host: &Host) -> Option<Stop> {
-        (self.arguments.fail_fast && host.report.verdict == Verdict::Fail).then(|| Stop::Failed(host.name.clone()))
+    /// Whether this host's end stops all others.
+    fn ends_all(&self, host: &Host) -> Option<StopReason> {
+        (self.arguments.fail_fast && host.report.verdict == Verdict::Fail)
+            .then(|| StopReason::Failed(host.name.clone()))
     }
 
-    /// Tells of a host that has ended, and remembers how long it took.
+    /// Shows that a host has ended, and stores how long it took.
     fn ended(&self, host: &Host) {
         let (paint, line) = host.line();
         self.board.ends(&host.name, paint, &line);
-        // What was interrupted or broken says nothing of the next time.
+        // An interrupted or broken run does not predict the next one.
         let judged = [Exit::Pass, Exit::CheckFailed, Exit::Boot].map(Exit::code).contains(&host.report.exit);
         if let Some(durations) = self.durations.as_ref().filter(|_| judged && host.attempts > 0) {
             durations.put(&self.flake, &host.name, host.report.seconds);
         }
     }
 
-    fn start(&self, tasks: &mut JoinSet<Host>, job: Job, built: Built, processors: u32, interrupt: Interrupt) -> Id {
-        let host = Trying {
+    fn start(
+        &self,
+        tasks: &mut JoinSet<Host>,
+        job: HostJob,
+        built: Built,
+        processors: u32,
+        interrupt: Interrupt,
+    ) -> Id {
+        let host = HostTask {
             attempts: usize::try_from(self.arguments.retries).unwrap_or(usize::MAX).saturating_add(1),
             evidence: self.artifacts.map(|artifacts| artifacts.path().to_owned()),
             machines: self.machines,
@@ -360,60 +363,63 @@ impl Fleet<'_> {
             built,
             interrupt,
         };
-        // A thread of its own: whatever one host computes holds up no other.
+        // A thread of its own: computation for one host does not delay another.
         let runtime = Handle::current();
-        tasks.spawn_blocking(move || runtime.block_on(host.tried())).id()
+        tasks.spawn_blocking(move || runtime.block_on(host.test())).id()
     }
 }
 
 /// Why no further machine is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Stop {
+enum StopReason {
     Interrupted,
     /// This host failed.
     Failed(String),
 }
 
-/// The report on a host whose turn did not come.
-fn not_run(name: &str, arguments: &TryArgs, target: &Target, stop: &Stop) -> Host {
+/// The report on a host that was not started.
+fn not_run(run: &HostRun, stop: &StopReason) -> Host {
     let what = match stop {
-        Stop::Interrupted => "interrupted before its turn".to_owned(),
-        Stop::Failed(name) => format!("{name} had failed before its turn, and --fail-fast ends it there"),
+        StopReason::Interrupted => "interrupted before it was started".to_owned(),
+        StopReason::Failed(name) => format!("not started: {name} had failed before (--fail-fast)"),
     };
-    Host::new(name, 0, run::ended(arguments, target, &Failure { what, ..Failure::interrupted() }))
+    run.ended(0, &Failure { what, ..Failure::interrupted() })
 }
 
-/// What a task came to. One that panicked is a bug of ours, and says nothing of the configuration.
+/// The result of a task. A panic is a bug in nixbox, and no verdict on the configuration.
 fn settle(
     ended: std::result::Result<(Id, Host), JoinError>,
-    running: &mut HashMap<Id, Running>,
+    running: &mut HashMap<Id, RunningHost>,
 ) -> Option<(usize, Host)> {
     let (id, host) = match ended {
         Ok((id, host)) => (id, Ok(host)),
         Err(error) => (error.id(), Err(error)),
     };
-    let Running { place, name, arguments, target, .. } = running.remove(&id)?;
+    let RunningHost { run, .. } = running.remove(&id)?;
     let host = host.unwrap_or_else(|error| {
-        let failure = Failure::host("nixbox broke: this is a bug of ours, not your configuration's").because(error);
-        Host::new(name, 1, run::ended(&arguments, &target, &failure))
+        let failure = Failure::host("nixbox failed: this is a bug in nixbox, not in your configuration").because(error);
+        run.ended(1, &failure)
     });
-    Some((place, host))
+    Some((run.slot, host))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::TryArgs;
     use crate::report::examples;
-    use crate::resolve::Member;
+    use crate::resolve::{Member, Target};
 
-    fn running(name: &str) -> Running {
+    fn running(name: &str) -> RunningHost {
         let flake = Flake::remote("github:a/b");
         let member = Member { host: name.to_owned(), specialisation: None };
-        Running {
-            place: 3,
-            name: name.to_owned(),
-            arguments: TryArgs::default(),
-            target: Target::of(&flake, &member),
+        RunningHost {
+            run: HostRun {
+                slot: 3,
+                name: name.to_owned(),
+                arguments: TryArgs::default(),
+                target: Target::of(&flake, &member),
+            },
             needed_mib: 1,
         }
     }
@@ -421,25 +427,24 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_no_failure_of_the_configuration() {
         let mut tasks: JoinSet<Host> = JoinSet::new();
-        let mut about = HashMap::new();
-        about.insert(tasks.spawn(async { panic!("on purpose") }).id(), running("a"));
+        let mut running_hosts = HashMap::new();
+        running_hosts.insert(tasks.spawn(async { panic!("on purpose") }).id(), running("a"));
         let good = tasks.spawn(async { Host::new("b", 1, examples::pass()) });
-        about.insert(good.id(), running("b"));
+        running_hosts.insert(good.id(), running("b"));
         let mut verdicts = Vec::new();
         while let Some(ended) = tasks.join_next_with_id().await {
-            let (place, host) = settle(ended, &mut about).unwrap();
-            assert_eq!(place, 3);
+            let (slot, host) = settle(ended, &mut running_hosts).unwrap();
+            assert_eq!(slot, 3);
             verdicts.push((host.name, host.report.verdict, host.report.exit));
         }
         verdicts.sort_by(|one, other| one.0.cmp(&other.0));
         assert_eq!(verdicts, [("a".to_owned(), Verdict::Unknown, 5), ("b".to_owned(), Verdict::Pass, 0)]);
-        assert!(about.is_empty());
+        assert!(running_hosts.is_empty());
     }
 
     #[test]
-    fn what_did_not_have_its_turn_says_why() {
-        let Running { name, arguments, target, .. } = running("a");
-        let host = not_run(&name, &arguments, &target, &Stop::Failed("web".to_owned()));
+    fn a_host_that_was_not_started_says_why() {
+        let host = not_run(&running("a").run, &StopReason::Failed("web".to_owned()));
         assert_eq!((host.report.exit, host.attempts), (130, 0));
         assert!(host.report.cause.is_some_and(|cause| cause.contains("web had failed")));
         assert_eq!(host.report.target.resolved, "github:a/b#nixosConfigurations.a");

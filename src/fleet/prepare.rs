@@ -1,9 +1,9 @@
-//! What is done for all hosts together, before any machine is started.
+//! What is done for all hosts together, before any machine is started: evaluation, cached verdicts, build.
 
 use std::collections::HashMap;
 
 use super::host::is_worth_a_retry;
-use super::{Places, nothing};
+use super::{HostSlots, no_hosts, typed_flake};
 use crate::cli::{MatrixArgs, TryArgs};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -14,43 +14,57 @@ use crate::report::matrix::Host;
 use crate::resolve::{Flake, Member, Target};
 use crate::run::{self, Needs};
 
-/// A host of which there is something to do.
-pub(super) struct Job {
-    pub(super) place: usize,
+/// One host of the flake.
+#[derive(Clone)]
+pub(super) struct HostRun {
+    /// Where its report goes in [`HostSlots`].
+    pub(super) slot: usize,
     pub(super) name: String,
     pub(super) arguments: TryArgs,
     pub(super) target: Target,
+}
+
+impl HostRun {
+    /// The report on a host whose run ended early, after this many attempts.
+    pub(super) fn ended(&self, attempts: u32, failure: &Failure) -> Host {
+        Host::new(&self.name, attempts, run::ended(&self.arguments, &self.target, failure))
+    }
+}
+
+/// A host that is to be built and started.
+pub(super) struct HostJob {
+    pub(super) run: HostRun,
     pub(super) needs: Needs,
     pub(super) accel: Accel,
     pub(super) accel_reason: Option<String>,
-    /// A verdict of a former run that is not enough: a failure that is to be tried again.
+    /// A cached failure that is to be tried again.
     pub(super) former: Option<Report>,
 }
 
-/// What is shared by all.
-pub(super) struct Shared {
+/// What all hosts share.
+pub(super) struct SharedInputs {
     pub(super) nix: Nix,
     pub(super) jail: JailKind,
     pub(super) reference: String,
 }
 
 /// What is known before anything is built.
-pub(super) struct Sorted {
-    pub(super) places: Places,
-    pub(super) jobs: Vec<Job>,
-    /// What each job is built of.
+pub(super) struct EvaluatedFleet {
+    pub(super) slots: HostSlots,
+    pub(super) jobs: Vec<HostJob>,
+    /// The evaluation of each job.
     pub(super) to_build: Vec<(Target, Evaluated)>,
-    pub(super) shared: Shared,
+    pub(super) shared: SharedInputs,
 }
 
-/// Evaluates all, and looks for verdicts that are known.
-pub(super) async fn sort(
+/// Evaluates all hosts, and finds cached verdicts.
+pub(super) async fn evaluate(
     arguments: &MatrixArgs,
     choice: &Choice,
     flake: &Flake,
     nix: Nix,
     events: &Events,
-) -> Result<Sorted> {
+) -> Result<EvaluatedFleet> {
     let any = arguments.as_try(String::new());
     let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
         tokio::join!(
@@ -62,50 +76,50 @@ pub(super) async fn sort(
     .await;
     let evaluations = evaluations?;
     if evaluations.meant == 0 {
-        return Err(nothing(arguments, flake, &evaluations.hosts));
+        return Err(no_hosts(arguments, flake, &evaluations.hosts));
     }
-    let shared = Shared { nix, jail: jail?, reference };
-    let mut accelerators = Accelerators::default();
-    let mut places = Places::new();
+    let shared = SharedInputs { nix, jail: jail?, reference };
+    let mut accelerators = ProvenAccelerators::default();
+    let mut slots = HostSlots::new();
     let mut jobs = Vec::new();
     let mut to_build = Vec::new();
     let evaluated = evaluations.members.iter().filter(|(_, evaluated)| evaluated.is_ok()).count();
-    let mut misused = Vec::new();
-    for (place, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
+    let mut usage_errors = Vec::new();
+    for (slot, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
         let name = member.to_string();
-        let host = match sort_one(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await {
-            Sort::Ended(report) => Some(Host::new(&name, 0, *report)),
-            Sort::Misused(report, failure) => {
-                misused.push(failure);
-                Some(Host::new(&name, 0, *report))
+        let host = match dispose(arguments, flake, &member, slot, evaluated, &shared, &mut accelerators).await {
+            Disposition::Known(host) => Some(*host),
+            Disposition::UsageError(host, failure) => {
+                usage_errors.push(failure);
+                Some(*host)
             }
-            Sort::Job(job, evaluated) => {
-                to_build.push((job.target.clone(), *evaluated));
+            Disposition::Build(job, evaluated) => {
+                to_build.push((job.run.target.clone(), *evaluated));
                 jobs.push(*job);
                 None
             }
         };
-        places.push((name, host));
+        slots.push((name, host));
     }
-    // What is asked for is of no host.
-    if misused.len() == evaluated
-        && let Some(failure) = misused.pop()
+    // No host has the check or the script that a flag names.
+    if usage_errors.len() == evaluated
+        && let Some(failure) = usage_errors.pop()
     {
         return Err(failure);
     }
     accelerators.notes(events);
-    Ok(Sorted { places, jobs, to_build, shared })
+    Ok(EvaluatedFleet { slots, jobs, to_build, shared })
 }
 
-/// Builds all that is to be started. What does not build has ended.
+/// Builds all that is to be started. Hosts that do not build get their report.
 pub(super) async fn build(
     to_build: Vec<(Target, Evaluated)>,
-    jobs: &mut Vec<Job>,
-    places: &mut Places,
+    jobs: &mut Vec<HostJob>,
+    slots: &mut HostSlots,
     nix: &Nix,
     roots: &RunDir,
     events: &Events,
-) -> Result<Vec<(Job, Built)>> {
+) -> Result<Vec<(HostJob, Built)>> {
     if to_build.is_empty() {
         return Ok(Vec::new());
     }
@@ -118,37 +132,36 @@ pub(super) async fn build(
                 ready.push((job, built));
             }
             Err(failure) => {
-                let report = run::ended(&job.arguments, &job.target, &failure);
-                places[job.place].1 = Some(Host::new(&job.name, 0, report));
+                slots[job.run.slot].1 = Some(job.run.ended(0, &failure));
             }
         }
     }
     Ok(ready)
 }
 
-/// What became of an evaluated host.
-enum Sort {
+/// What is to be done with an evaluated host.
+enum Disposition {
     /// Its report is known.
-    Ended(Box<Report>),
-    /// What is asked for is not of this host: the name of a check or a script.
-    Misused(Box<Report>, Failure),
+    Known(Box<Host>),
+    /// A flag names a check or a script that this host does not have.
+    UsageError(Box<Host>, Failure),
     /// It is to be built and started.
-    Job(Box<Job>, Box<Evaluated>),
+    Build(Box<HostJob>, Box<Evaluated>),
 }
 
-async fn sort_one(
+async fn dispose(
     arguments: &MatrixArgs,
     flake: &Flake,
     member: &Member,
-    place: usize,
+    slot: usize,
     evaluated: Result<Evaluated>,
-    shared: &Shared,
-    accelerators: &mut Accelerators,
-) -> Sort {
+    shared: &SharedInputs,
+    accelerators: &mut ProvenAccelerators,
+) -> Disposition {
     let name = member.to_string();
-    let target = Target::of(flake, member);
-    let own = arguments.as_try(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
-    let ended = |failure: &Failure| Sort::Ended(Box::new(run::ended(&own, &target, failure)));
+    let own = arguments.as_try(format!("{}#{name}", typed_flake(arguments)));
+    let run = HostRun { slot, arguments: own, target: Target::of(flake, member), name };
+    let ended = |failure: &Failure| Disposition::Known(Box::new(run.ended(0, failure)));
     let mut evaluated = match evaluated {
         Ok(evaluated) => evaluated,
         Err(failure) => return ended(&failure),
@@ -156,41 +169,41 @@ async fn sort_one(
     if let Some(failure) = evaluated.toplevel_failure.take() {
         return ended(&failure);
     }
-    let needs = match run::needs(&own, &target, &evaluated.expectations) {
+    let needs = match run::needs(&run.arguments, &run.target, &evaluated.expectations) {
         Ok(needs) => needs,
         Err(failure) => {
-            let told = Failure { exit: Exit::Unknown, ..failure.clone() };
-            return Sort::Misused(Box::new(run::ended(&own, &target, &told)), failure);
+            let reported = Failure { exit: Exit::Unknown, ..failure.clone() };
+            return Disposition::UsageError(Box::new(run.ended(0, &reported)), failure);
         }
     };
     let (accel, accel_reason) = match accelerators.prove(needs.accel).await {
         Ok(proven) => proven,
         Err(failure) => return ended(&failure),
     };
-    let known = run::known(&own, &target, &shared.nix, &evaluated, accel, &shared.reference);
+    let known = run::known(&run.arguments, &run.target, &shared.nix, &evaluated, accel, &shared.reference);
     let former = match known {
         Some(report) if arguments.retries > 0 && is_worth_a_retry(&report) => Some(report),
-        Some(report) => return Sort::Ended(Box::new(report)),
+        Some(report) => return Disposition::Known(Box::new(Host::new(&run.name, 0, report))),
         None => None,
     };
-    let job = Job { place, name, arguments: own, target, needs, accel, accel_reason, former };
-    Sort::Job(Box::new(job), Box::new(evaluated))
+    let job = HostJob { run, needs, accel, accel_reason, former };
+    Disposition::Build(Box::new(job), Box::new(evaluated))
 }
 
 /// The accelerators, each proven once.
 #[derive(Default)]
-struct Accelerators(HashMap<&'static str, Result<(Accel, Option<String>)>>);
+struct ProvenAccelerators(HashMap<&'static str, Result<(Accel, Option<String>)>>);
 
-impl Accelerators {
-    async fn prove(&mut self, wish: AccelChoice) -> Result<(Accel, Option<String>)> {
-        let key = wish.name();
+impl ProvenAccelerators {
+    async fn prove(&mut self, choice: AccelChoice) -> Result<(Accel, Option<String>)> {
+        let key = choice.name();
         if !self.0.contains_key(key) {
-            self.0.insert(key, accel::choose(wish, &jail::launcher()).await);
+            self.0.insert(key, accel::choose(choice, &jail::launcher()).await);
         }
         self.0[key].clone()
     }
 
-    /// Says once what is slower than it could be.
+    /// Notes once why a slower accelerator is used.
     fn notes(&self, events: &Events) {
         if let Some(Ok((accel, Some(reason)))) = self.0.get("auto") {
             events.note(format!("runs under {}: {reason}", accel.name()));

@@ -1,12 +1,12 @@
 //! In which order the machines are started.
 
-/// Those that wait to be started, the next one first.
+/// The machines that are to be started, the next one first.
 #[derive(Debug)]
-pub(super) struct Queue<T>(Vec<Waiting<T>>);
+pub(super) struct Queue<T>(Vec<Queued<T>>);
 
-/// One that waits.
+/// One of them.
 #[derive(Debug)]
-pub(super) struct Waiting<T> {
+pub(super) struct Queued<T> {
     /// How many seconds it took the last time.
     pub(super) seconds: Option<f64>,
     /// What it needs of this host's memory, in MiB.
@@ -16,25 +16,25 @@ pub(super) struct Waiting<T> {
 }
 
 impl<T> Queue<T> {
-    /// The longest first, so that none begins late that ends late; those of which nothing is known may be longer still,
-    /// and come before. Otherwise as they are given.
-    pub(super) fn new(mut waiting: Vec<Waiting<T>>) -> Self {
-        waiting.sort_by(|one, other| {
-            let seconds = |waiting: &Waiting<T>| waiting.seconds.unwrap_or(f64::INFINITY);
+    /// The longest first, so that the whole ends early; those of unknown length may be longer still, and come before.
+    /// Otherwise in the given order.
+    pub(super) fn new(mut queued: Vec<Queued<T>>) -> Self {
+        queued.sort_by(|one, other| {
+            let seconds = |queued: &Queued<T>| queued.seconds.unwrap_or(f64::INFINITY);
             seconds(other).total_cmp(&seconds(one))
         });
-        Self(waiting)
+        Self(queued)
     }
 
-    /// Takes the first that fits: a large machine for which there is no room yet does not keep smaller ones waiting.
-    pub(super) fn next(&mut self, fits: impl Fn(u64) -> bool) -> Option<Waiting<T>> {
-        let at = self.0.iter().position(|waiting| fits(waiting.needed_mib))?;
+    /// Takes the first that fits: a large machine for which there is no memory yet does not block smaller ones.
+    pub(super) fn next(&mut self, fits: impl Fn(u64) -> bool) -> Option<Queued<T>> {
+        let at = self.0.iter().position(|queued| fits(queued.needed_mib))?;
         Some(self.0.remove(at))
     }
 
     /// What each needs of this host's memory, in MiB, the next one first.
     pub(super) fn needed_mib(&self) -> impl Iterator<Item = u64> {
-        self.0.iter().map(|waiting| waiting.needed_mib)
+        self.0.iter().map(|queued| queued.needed_mib)
     }
 
     /// Whether none is left.
@@ -44,7 +44,7 @@ impl<T> Queue<T> {
 
     /// All that are left.
     pub(super) fn into_rest(self) -> impl Iterator<Item = T> {
-        self.0.into_iter().map(|waiting| waiting.what)
+        self.0.into_iter().map(|queued| queued.what)
     }
 }
 
@@ -53,12 +53,12 @@ mod tests {
     use super::*;
 
     fn queue(all: &[(&'static str, Option<f64>, u64)]) -> Queue<&'static str> {
-        let waiting = |&(what, seconds, needed_mib): &(&'static str, _, _)| Waiting { seconds, needed_mib, what };
-        Queue::new(all.iter().map(waiting).collect())
+        let queued = |&(what, seconds, needed_mib): &(&'static str, _, _)| Queued { seconds, needed_mib, what };
+        Queue::new(all.iter().map(queued).collect())
     }
 
     fn order(mut queue: Queue<&'static str>, fits: impl Fn(u64) -> bool) -> Vec<&'static str> {
-        std::iter::from_fn(|| queue.next(&fits)).map(|waiting| waiting.what).collect()
+        std::iter::from_fn(|| queue.next(&fits)).map(|queued| queued.what).collect()
     }
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_keeps_nobody_waiting() {
+    fn what_does_not_fit_blocks_no_other() {
         let all = [("large", Some(200.0), 8000), ("small", Some(10.0), 1000), ("smaller", Some(5.0), 500)];
         assert_eq!(order(queue(&all), |mib| mib < 2000), ["small", "smaller"]);
         let mut queue = queue(&all);

@@ -36,6 +36,7 @@ use crate::model::{NetworkPolicy, TransportKind, artifact, run_file};
 pub mod accel;
 pub mod console;
 pub mod delay;
+pub(crate) mod identity;
 pub mod jail;
 pub mod process;
 pub mod qmp;

@@ -83,7 +83,7 @@ impl Outcome {
         if let Some(artifacts) = self.artifacts {
             artifacts.finish(&mut self.report);
         }
-        self.cache.remember(&self.report);
+        self.cache.store(&self.report);
         self.report
     }
 }

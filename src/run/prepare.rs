@@ -6,7 +6,7 @@ use super::demo;
 use super::many::Given;
 use super::request::{Asked, Mode, transport};
 use super::{DISK_MIB, Run, phase, processors};
-use crate::cache::Tested;
+use crate::cache::TestInputs;
 use crate::checks::Plan;
 use crate::config::Settings;
 use crate::failure::Result;
@@ -58,7 +58,7 @@ impl Run<'_> {
     /// The first part of a run: name and evaluation.
     pub(super) async fn evaluated(&mut self) -> Result<()> {
         let nix = Nix::new(self.request.arguments.nix.clone());
-        let tree = self.cache.look(self.request.arguments, &nix);
+        let tree = self.cache.snapshot(self.request.arguments, &nix);
         if let Some((target, _)) = self.cache.evaluated(tree.as_ref(), &nix, &self.events).await {
             self.named(&target);
             return Ok(());
@@ -70,7 +70,7 @@ impl Run<'_> {
         if let Some(failure) = evaluated.toplevel_failure.take() {
             return Err(failure);
         }
-        self.cache.learn(tree, &target, &evaluated, &self.events);
+        self.cache.record_evaluation(tree, &target, &evaluated, &self.events);
         Ok(())
     }
 
@@ -83,7 +83,7 @@ impl Run<'_> {
         let mut nix = Nix::new(arguments.nix.clone());
         let launcher = jail::launcher();
         let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();
-        let tree = self.cache.look(arguments, &nix);
+        let tree = self.cache.snapshot(arguments, &nix);
         if let Some((target, remembered)) = self.cache.evaluated(tree.as_ref(), &nix, &self.events).await {
             let asked = self.request.asked(named.as_ref(), &target, &remembered.evaluated.expectations)?;
             if let Some(accel) = self.cache.accelerator(wish_of(&asked.settings))
@@ -130,8 +130,8 @@ impl Run<'_> {
         }
         let (accel, reason) = accel?;
         let jail = jail?;
-        self.cache.proven(wish, accel);
-        self.cache.learn(tree, &target, &evaluated, &self.events);
+        self.cache.record_accelerator(wish, accel);
+        self.cache.record_evaluation(tree, &target, &evaluated, &self.events);
         let asked = self.request.asked(named.as_ref(), &target, &evaluated.expectations)?;
         if let Some(known) = self.recall(&target, &nix, &evaluated, &asked, accel) {
             return self.applicable(known, &target, &nix, None).await;
@@ -164,7 +164,7 @@ impl Run<'_> {
         }
         let transport = transport(&settings);
         let (runner, store, toplevel) = (&built.runner, &built.store, built.toplevel_drv.as_deref());
-        let tested = Tested { runner, store, toplevel, plan: &plan, accel, transport };
+        let tested = TestInputs { runner, store, toplevel, plan: &plan, accel, transport };
         if let Some(known) = self.cache.built(&target, tested, &self.events).await? {
             return self.applicable(known, &target, &nix, reference.as_deref()).await;
         }
@@ -227,7 +227,7 @@ impl Run<'_> {
         let (runner, store) = nix::runner_of(target, evaluated, nix)?;
         let toplevel = evaluated.toplevel.as_ref().map(|toplevel| toplevel.drv_path.as_str());
         let transport = transport(&asked.settings);
-        self.cache.recall(Tested { runner: &runner, store: &store, toplevel, plan: &asked.plan, accel, transport })
+        self.cache.recall(TestInputs { runner: &runner, store: &store, toplevel, plan: &asked.plan, accel, transport })
     }
 
     /// A verdict that is known, with the command that applies what was tested.

@@ -1,7 +1,9 @@
-//! What a run knows of former ones, and one boot at a time where hooks ask.
+//! What a run takes from the caches and puts into them, and the single-flight lock of runs for agents.
 
-use super::single_flight::{self, Entered, FlightLock};
-use crate::cache::{self, Accelerators, CachedEvaluation, EvaluationCache, ResultCache, ResultKey, Tested, Tree};
+use super::single_flight::{self, Acquisition, SingleFlightLock};
+use crate::cache::{
+    self, AcceleratorCache, CachedEvaluation, EvaluationCache, ResultCache, ResultKey, TestInputs, Tree,
+};
 use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -10,23 +12,23 @@ use crate::nix::{Evaluated, Nix};
 use crate::report::artifacts::state_directory;
 use crate::resolve::{self, Target};
 
-/// What is remembered, and how this run stands to it.
+/// The caches, and what this run has to do with them.
 #[derive(Debug)]
 pub(super) struct RunCache {
     verdicts: Option<ResultCache>,
-    accelerators: Option<Accelerators>,
-    /// Whether former runs are asked.
+    accelerators: Option<AcceleratorCache>,
+    /// Whether verdicts of former runs may be used.
     reads: bool,
     no_jail: bool,
     for_agent: bool,
-    /// What the verdict of this run depends on, once it is known that this run finds it.
+    /// The key of this run's verdict, once it is certain that this run has to find it.
     key: Option<ResultKey>,
-    flight_lock: Option<FlightLock>,
+    flight_lock: Option<SingleFlightLock>,
     /// What this run's tree evaluated to.
-    learned: Option<(TreeSnapshot, CachedEvaluation)>,
+    evaluation: Option<(TreeSnapshot, CachedEvaluation)>,
 }
 
-/// The tree before it is evaluated, where that is worth remembering.
+/// The tree before it is evaluated, if its evaluation can be cached.
 #[derive(Debug)]
 pub(super) struct TreeSnapshot {
     evaluations: EvaluationCache,
@@ -34,23 +36,23 @@ pub(super) struct TreeSnapshot {
 }
 
 impl RunCache {
-    /// For a run with these arguments. In front of a person nothing is remembered.
+    /// For a run with these arguments. A demo does not use the caches.
     pub(super) fn new(arguments: &TryArgs, is_demo: bool) -> Self {
         let cache = cache::directory().filter(|_| !is_demo);
         Self {
             verdicts: cache.as_deref().map(ResultCache::new),
-            accelerators: cache.as_deref().map(Accelerators::new),
+            accelerators: cache.as_deref().map(AcceleratorCache::new),
             reads: !arguments.fresh && !arguments.keep,
             no_jail: arguments.no_jail,
             for_agent: arguments.for_agent.is_some(),
             key: None,
             flight_lock: None,
-            learned: None,
+            evaluation: None,
         }
     }
 
-    /// Looks at the flake's files.
-    pub(super) fn look(&self, arguments: &TryArgs, nix: &Nix) -> Option<TreeSnapshot> {
+    /// Takes a fingerprint of the flake's files.
+    pub(super) fn snapshot(&self, arguments: &TryArgs, nix: &Nix) -> Option<TreeSnapshot> {
         self.verdicts.as_ref()?;
         let typed = arguments.target.as_deref().unwrap_or(".");
         let flake = resolve::local_flake(typed, nix)?;
@@ -60,92 +62,94 @@ impl RunCache {
         Some(TreeSnapshot { evaluations, tree })
     }
 
-    /// What the same files evaluated to before. Only good for finding a verdict: nix may have collected what it names.
+    /// What the same files evaluated to before. Only good for finding a verdict: nix may have garbage-collected its paths.
     pub(super) async fn evaluated(
         &self,
-        look: Option<&TreeSnapshot>,
+        snapshot: Option<&TreeSnapshot>,
         nix: &Nix,
         events: &Events,
     ) -> Option<(Target, CachedEvaluation)> {
-        let look = look.filter(|_| self.reads)?;
-        let remembered = look.evaluations.get(&look.tree)?;
-        let target = resolve::resolve(Some(&remembered.resolved), nix, events).await.ok()?;
-        Some((target, remembered))
+        let snapshot = snapshot.filter(|_| self.reads)?;
+        let cached = snapshot.evaluations.get(&snapshot.tree)?;
+        let target = resolve::resolve(Some(&cached.resolved), nix, events).await.ok()?;
+        Some((target, cached))
     }
 
-    /// The accelerator that was proven before, good enough to find a verdict.
-    pub(super) fn accelerator(&self, wish: AccelChoice) -> Option<Accel> {
-        self.accelerators.as_ref()?.get(wish)
+    /// The accelerator that was proven to work before, good enough to find a verdict.
+    pub(super) fn accelerator(&self, choice: AccelChoice) -> Option<Accel> {
+        self.accelerators.as_ref()?.get(choice)
     }
 
-    /// Remembers the accelerator that was proven.
-    pub(super) fn proven(&self, wish: AccelChoice, accel: Accel) {
+    /// Stores the accelerator that was proven to work.
+    pub(super) fn record_accelerator(&self, choice: AccelChoice, accel: Accel) {
         if let Some(accelerators) = &self.accelerators {
-            accelerators.put(wish, accel);
+            accelerators.put(choice, accel);
         }
     }
 
-    /// Remembers what the files evaluated to.
-    pub(super) fn learn(
+    /// Stores what the files evaluated to.
+    pub(super) fn record_evaluation(
         &mut self,
-        look: Option<TreeSnapshot>,
+        snapshot: Option<TreeSnapshot>,
         target: &Target,
         evaluated: &Evaluated,
         events: &Events,
     ) {
-        let Some(look) = look else { return };
+        let Some(snapshot) = snapshot else { return };
         if evaluated.toplevel_failure.is_some() || evaluated.is_unlocked {
             return;
         }
-        let remembered = CachedEvaluation { resolved: target.resolved(), evaluated: evaluated.clone(), apply: None };
-        // What cannot be remembered costs time, no more.
-        if look.evaluations.put(&look.tree, &remembered).unwrap_or(false) {
+        let cached = CachedEvaluation { resolved: target.resolved(), evaluated: evaluated.clone(), apply: None };
+        // An evaluation or a verdict that is not cached costs time only.
+        if snapshot.evaluations.put(&snapshot.tree, &cached).unwrap_or(false) {
             events.note(
-                "the same files make another system with each commit (self.rev, its time or \
-                 system.configurationRevision is in it), so that no verdict outlives a commit",
+                "the same files make another system with each commit (it contains self.rev, its time or \
+                 system.configurationRevision), so cached verdicts are valid for one commit only",
             );
         }
-        self.learned = Some((look, remembered));
+        self.evaluation = Some((snapshot, cached));
     }
 
     /// The verdict of a former run of the same plan.
-    pub(super) fn recall(&self, tested: Tested<'_>) -> Option<Report> {
+    pub(super) fn recall(&self, inputs: TestInputs<'_>) -> Option<Report> {
         let verdicts = self.verdicts.as_ref().filter(|_| self.reads)?;
-        let key = ResultKey::new(tested, self.no_jail)?;
-        self.answer(verdicts, &key)
+        let key = ResultKey::new(inputs, self.no_jail)?;
+        self.cached_report(verdicts, &key)
     }
 
-    fn answer(&self, verdicts: &ResultCache, key: &ResultKey) -> Option<Report> {
+    fn cached_report(&self, verdicts: &ResultCache, key: &ResultKey) -> Option<Report> {
         let mut report = verdicts.get(key)?;
         report.cached = Some(Cached::of(&report.started));
         Some(report)
     }
 
-    /// Says what is about to be started. Where a hook asks, waits for its turn, and may find the verdict by then.
+    /// Before the machine is started: for an agent, acquires the single-flight lock, after which the verdict may be known.
     ///
     /// # Errors
-    /// Interrupted (130), where a newer request has come.
+    /// Interrupted (130), if superseded by a newer request.
     pub(super) async fn built(
         &mut self,
         target: &Target,
-        tested: Tested<'_>,
+        inputs: TestInputs<'_>,
         events: &Events,
     ) -> Result<Option<Report>> {
         let Some(verdicts) = self.verdicts.clone() else { return Ok(None) };
-        let key = ResultKey::new(tested, self.no_jail);
+        let key = ResultKey::new(inputs, self.no_jail);
         if self.for_agent
             && let Some(directory) = state_directory()
         {
             events.doing("waiting for another run of this target");
-            let name = key.as_ref().map_or_else(|| tested.runner.display().to_string(), ResultKey::digest);
-            match single_flight::enter(&directory.join("flight"), &subject(&target.resolved()), &name).await {
-                Ok(Entered::Ours(flight)) => self.flight_lock = Some(flight),
-                Ok(Entered::Superseded) => return Err(Failure::interrupted()),
-                // Two boots are a waste, no more.
-                Err(error) => events.note(format!("other runs of this target are not waited for: {error}")),
+            let name = key.as_ref().map_or_else(|| inputs.runner.display().to_string(), ResultKey::digest);
+            match single_flight::acquire(&directory.join("flight"), &subject(&target.resolved()), &name).await {
+                Ok(Acquisition::Acquired(lock)) => self.flight_lock = Some(lock),
+                Ok(Acquisition::Superseded) => return Err(Failure::interrupted()),
+                // Two boots at once cost time only.
+                Err(error) => events.note(format!(
+                    "the single-flight lock cannot be used, so other runs of this target are not waited for: {error}"
+                )),
             }
             if self.reads
-                && let Some(known) = key.as_ref().and_then(|key| self.answer(&verdicts, key))
+                && let Some(known) = key.as_ref().and_then(|key| self.cached_report(&verdicts, key))
             {
                 return Ok(Some(known));
             }
@@ -154,20 +158,20 @@ impl RunCache {
         Ok(None)
     }
 
-    /// Remembers the verdict that this run found. Then others may boot.
-    pub(super) fn remember(self, report: &Report) {
+    /// Stores the verdict of this run, and releases the lock.
+    pub(super) fn store(self, report: &Report) {
         if let (Some(verdicts), Some(key)) = (&self.verdicts, &self.key) {
-            // What cannot be remembered costs time, no more.
+            // An evaluation or a verdict that is not cached costs time only.
             drop(verdicts.put(key, report));
         }
-        if let (Some((look, mut remembered)), Some(apply)) = (self.learned, &report.apply) {
-            remembered.apply = Some(apply.clone());
-            drop(look.evaluations.replace(&look.tree, &remembered));
+        if let (Some((snapshot, mut cached)), Some(apply)) = (self.evaluation, &report.apply) {
+            cached.apply = Some(apply.clone());
+            drop(snapshot.evaluations.replace(&snapshot.tree, &cached));
         }
     }
 }
 
-/// What only one run at a time is for: a target, whichever of a repository's commits it is asked of.
+/// What the lock is for: a target, in whichever commit.
 fn subject(resolved: &str) -> String {
     let (before, after) = resolved.split_once("rev=").unwrap_or((resolved, ""));
     let revision = after.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(after.len());

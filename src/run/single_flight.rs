@@ -1,8 +1,8 @@
 //! One boot at a time for a flake and a target, however many hooks ask.
 //!
-//! A file is locked by who boots, and says in it who that is and for what. Who asks for the same waits, and finds the
-//! verdict where verdicts are remembered; who asks for something newer ends the older run and takes its place. The lock
-//! goes with its process, however that ends, so a stale file stops nobody.
+//! The process that boots holds a lock on a file, and writes into it which process it is and for what. A process with the
+//! same key waits, and then finds the verdict in the result cache; one with a newer key ends the older run and takes its
+//! place. The kernel releases the lock when its process ends, so a stale file blocks nothing.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -11,98 +11,85 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::digest;
-use crate::machine::process::start_time;
+use crate::machine::identity::ProcessIdentity;
 
-/// The right to boot; given back when dropped.
+/// The right to boot; released when dropped.
 #[derive(Debug)]
-pub(super) struct FlightLock {
+pub(super) struct SingleFlightLock {
     _lock: Flock<File>,
 }
 
-/// What came of asking for it.
+/// The result of asking for the lock.
 #[derive(Debug)]
-pub(super) enum Entered {
-    /// It is ours. Somebody may have had it before: the verdict may be known by now.
-    Ours(FlightLock),
-    /// Somebody asked for something newer meanwhile.
+pub(super) enum Acquisition {
+    /// It is ours. Another process may have had it before, so the verdict may be known by now.
+    Acquired(SingleFlightLock),
+    /// A process with a newer key wants it.
     Superseded,
 }
 
-/// Who boots, or wants to, and what for.
+/// A process that boots or wants to, and its run's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Asker {
-    pid: u32,
-    started: Option<u64>,
+struct Claim {
+    #[serde(flatten)]
+    process: ProcessIdentity,
     key: String,
 }
 
-impl Asker {
-    fn me(key: &str) -> Self {
-        let pid = std::process::id();
-        Self { pid, started: start_time(pid), key: key.to_owned() }
+impl Claim {
+    fn own(key: &str) -> Self {
+        Self { process: ProcessIdentity::own(), key: key.to_owned() }
     }
 
-    fn is_alive(&self) -> bool {
-        match self.started {
-            Some(started) => start_time(self.pid) == Some(started),
-            None => self.pid().is_some_and(|pid| kill(pid, None).is_ok()),
-        }
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        i32::try_from(self.pid).ok().filter(|pid| *pid > 1).map(Pid::from_raw)
-    }
-
-    /// Asks it to end.
+    /// Asks its process to end.
     fn end(&self) {
-        if let Some(pid) = self.pid().filter(|_| self.is_alive()) {
-            // Gone in this moment is as good.
+        if let Some(pid) = self.process.pid().filter(|_| self.process.is_alive()) {
+            // It may have ended by itself.
             let _ = kill(pid, Signal::SIGTERM);
         }
     }
 }
 
-/// Asks for the right to boot `subject` (a flake and a target), for the run with this key. Waits for whoever has it.
+/// Acquires the lock on `subject` (a flake and a target) for the run with this key. Waits for the process that holds it.
 ///
 /// # Errors
 /// The file system's, or that of a host without file locks.
-pub(super) async fn enter(directory: &Path, subject: &str, key: &str) -> io::Result<Entered> {
+pub(super) async fn acquire(directory: &Path, subject: &str, key: &str) -> io::Result<Acquisition> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let place = Place { path: directory.join(digest(subject.as_bytes())) };
-    let me = Asker::me(key);
-    // The last who writes here is the newest.
-    place.want(&me)?;
-    let lock = match place.try_lock()? {
+    let files = LockFiles { path: directory.join(digest(subject.as_bytes())) };
+    let own = Claim::own(key);
+    // The last that writes here is the newest.
+    files.write_newest(&own)?;
+    let lock = match files.try_lock()? {
         Some(lock) => lock,
         None => {
-            if let Some(owner) = place.owner().filter(|owner| owner.key != me.key) {
-                owner.end();
+            if let Some(holder) = files.holder().filter(|holder| holder.key != own.key) {
+                holder.end();
             }
-            // flock(2) waits in a thread of its own, which a runtime that ends leaves behind.
-            let waiting = place.clone();
+            // flock(2) blocks a thread of its own, which does not delay the end of the runtime.
+            let waiting = files.clone();
             tokio::task::spawn_blocking(move || waiting.lock()).await.map_err(io::Error::other)??
         }
     };
-    match place.wanted() {
-        Some(newest) if newest != me && newest.key != me.key && newest.is_alive() => Ok(Entered::Superseded),
+    match files.newest() {
+        Some(newest) if newest.key != own.key && newest.process.is_alive() => Ok(Acquisition::Superseded),
         _ => {
-            place.own(&lock, &me)?;
-            Ok(Entered::Ours(FlightLock { _lock: lock }))
+            write_holder(&lock, &own)?;
+            Ok(Acquisition::Acquired(SingleFlightLock { _lock: lock }))
         }
     }
 }
 
-/// The files of one subject.
+/// The files of one subject: `.lock`, with the claim of the process that holds it, and `.want`, with the newest claim.
 #[derive(Debug, Clone)]
-struct Place {
+struct LockFiles {
     path: PathBuf,
 }
 
-impl Place {
+impl LockFiles {
     fn open(&self) -> io::Result<File> {
         let path = self.path.with_extension("lock");
         OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
@@ -120,31 +107,31 @@ impl Place {
         Flock::lock(self.open()?, FlockArg::LockExclusive).map_err(|(_, error)| error.into())
     }
 
-    /// Who has the lock, as far as it has said so.
-    fn owner(&self) -> Option<Asker> {
+    /// The claim of the process that has the lock, once it has written it.
+    fn holder(&self) -> Option<Claim> {
         let mut text = Vec::new();
         self.open().ok()?.take(1 << 16).read_to_end(&mut text).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
-    fn own(&self, lock: &Flock<File>, me: &Asker) -> io::Result<()> {
-        let mut file: &File = lock;
-        file.set_len(0)?;
-        file.rewind()?;
-        file.write_all(&serde_json::to_vec(me)?)
-    }
-
-    fn want(&self, me: &Asker) -> io::Result<()> {
+    fn write_newest(&self, claim: &Claim) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("/"));
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(&serde_json::to_vec(me)?)?;
+        file.write_all(&serde_json::to_vec(claim)?)?;
         file.persist(self.path.with_extension("want")).map_err(|error| error.error)?;
         Ok(())
     }
 
-    fn wanted(&self) -> Option<Asker> {
+    fn newest(&self) -> Option<Claim> {
         serde_json::from_slice(&fs::read(self.path.with_extension("want")).ok()?).ok()
     }
+}
+
+fn write_holder(lock: &Flock<File>, claim: &Claim) -> io::Result<()> {
+    let mut file: &File = lock;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&serde_json::to_vec(claim)?)
 }
 
 #[cfg(test)]
@@ -153,77 +140,77 @@ mod tests {
 
     use super::*;
 
-    fn ours(entered: Entered) -> FlightLock {
-        match entered {
-            Entered::Ours(flight) => flight,
-            Entered::Superseded => panic!("superseded"),
+    fn acquired(acquisition: Acquisition) -> SingleFlightLock {
+        match acquisition {
+            Acquisition::Acquired(lock) => lock,
+            Acquisition::Superseded => panic!("superseded"),
         }
     }
 
     #[tokio::test]
     async fn the_second_waits_for_the_first_with_the_same_key() {
         let directory = tempfile::tempdir().unwrap();
-        let first = ours(enter(directory.path(), "flake#x", "key").await.unwrap());
-        let second = enter(directory.path(), "flake#x", "key");
+        let first = acquired(acquire(directory.path(), "flake#x", "key").await.unwrap());
+        let second = acquire(directory.path(), "flake#x", "key");
         tokio::pin!(second);
         assert!(tokio::time::timeout(Duration::from_millis(50), &mut second).await.is_err());
         // Another subject is another matter.
-        let _other = ours(enter(directory.path(), "flake#y", "key").await.unwrap());
+        let _other = acquired(acquire(directory.path(), "flake#y", "key").await.unwrap());
         drop(first);
-        let _second = ours(second.await.unwrap());
+        let _second = acquired(second.await.unwrap());
     }
 
     #[tokio::test]
-    async fn an_older_waiter_gives_way_to_a_newer_key() {
+    async fn a_waiter_is_superseded_by_a_newer_key() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place { path: directory.path().join(digest(b"s")) };
+        let files = LockFiles { path: directory.path().join(digest(b"s")) };
         let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let first = ours(enter(directory.path(), "s", "one").await.unwrap());
+        let first = acquired(acquire(directory.path(), "s", "one").await.unwrap());
         let waiting = tokio::spawn({
             let directory = directory.path().to_owned();
-            async move { enter(&directory, "s", "one").await }
+            async move { acquire(&directory, "s", "one").await }
         });
-        while place.wanted().is_none() {
+        while files.newest().is_none() {
             tokio::task::yield_now().await;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-        // Somebody else, who lives, asks for another one.
-        let newer = Asker { pid: sleeper.id(), started: start_time(sleeper.id()), key: "two".to_owned() };
-        place.want(&newer).unwrap();
+        // Another process, which is alive, claims it for another key.
+        let newer = Claim { process: ProcessIdentity::of(sleeper.id()), key: "two".to_owned() };
+        files.write_newest(&newer).unwrap();
         drop(first);
-        assert!(matches!(waiting.await.unwrap().unwrap(), Entered::Superseded));
-        // Its wish goes with it.
+        assert!(matches!(waiting.await.unwrap().unwrap(), Acquisition::Superseded));
+        // Its claim ends with it.
         sleeper.kill().unwrap();
         sleeper.wait().unwrap();
-        assert!(!newer.is_alive());
+        assert!(!newer.process.is_alive());
     }
 
     #[tokio::test]
-    async fn an_owner_with_an_older_key_is_ended() {
+    async fn a_holder_with_an_older_key_is_ended() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place { path: directory.path().join(digest(b"s")) };
+        let files = LockFiles { path: directory.path().join(digest(b"s")) };
         let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let lock = place.try_lock().unwrap().unwrap();
-        let owner = Asker { pid: sleeper.id(), started: start_time(sleeper.id()), key: "old".to_owned() };
-        place.own(&lock, &owner).unwrap();
+        let lock = files.try_lock().unwrap().unwrap();
+        let owner = Claim { process: ProcessIdentity::of(sleeper.id()), key: "old".to_owned() };
+        write_holder(&lock, &owner).unwrap();
         let entering = tokio::spawn({
             let directory = directory.path().to_owned();
-            async move { enter(&directory, "s", "new").await }
+            async move { acquire(&directory, "s", "new").await }
         });
         // It ends by SIGTERM, and with it goes its lock.
         let status = tokio::task::spawn_blocking(move || sleeper.wait().unwrap()).await.unwrap();
         assert!(!status.success());
         drop(lock);
-        let _flight = ours(entering.await.unwrap().unwrap());
+        let _flight = acquired(entering.await.unwrap().unwrap());
     }
 
     #[tokio::test]
-    async fn a_stale_file_stops_nobody() {
+    async fn a_stale_file_blocks_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        let place = Place { path: directory.path().join(digest(b"s")) };
-        fs::write(place.path.with_extension("lock"), r#"{"pid":1,"started":1,"key":"old"}"#).unwrap();
-        fs::write(place.path.with_extension("want"), r#"{"pid":999999999,"started":1,"key":"older"}"#).unwrap();
-        let _flight = ours(enter(directory.path(), "s", "new").await.unwrap());
-        assert_eq!(place.owner(), Some(Asker::me("new")));
+        let files = LockFiles { path: directory.path().join(digest(b"s")) };
+        fs::write(files.path.with_extension("lock"), r#"{"pid":1,"started":1,"key":"old"}"#).unwrap();
+        fs::write(files.path.with_extension("want"), r#"{"pid":999999999,"started":1,"key":"older"}"#).unwrap();
+        let _flight = acquired(acquire(directory.path(), "s", "new").await.unwrap());
+        assert_eq!(files.holder(), Some(Claim::own("new")));
     }
 }

@@ -6,18 +6,18 @@
 //! a reason. At `Stop`, `decision: "block"` makes the reason the next prompt; nothing but `stop_hook_active` ends that.
 //! At `PostToolUse` the reason is the model's feedback on the edit, which stays. Time-outs are in seconds (600).
 //!
-//! Hooks run only once the person has reviewed and trusted them (`/hooks` in Codex), each time anew when they change; a
-//! project's hooks also need the project to be trusted. Until then they are left out without an error.
+//! Hooks run only once the user has reviewed and trusted them (`/hooks` in Codex), each time anew when they change; a
+//! project's hooks also need the project to be trusted. Until then Codex skips them without an error.
 
-use super::{Answer, Asked, Spoken, after_claude, by_decision};
+use super::{HookRequest, HookResponse, Reaction, claude_request, decision_response};
 
 /// The tools that edit files, with the names that a matcher may use.
 const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
-    after_claude(event, stdin, "Stop", "PostToolUse", &EDITS)
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
+    claude_request(event, stdin, "Stop", "PostToolUse", &EDITS)
 }
 
-pub(super) fn speak(answer: Answer<'_>) -> Spoken {
-    by_decision(answer)
+pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+    decision_response(reaction)
 }

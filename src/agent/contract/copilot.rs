@@ -7,14 +7,14 @@
 //! and VS Code, get snake_case with `hook_event_name`. Both have `cwd` and `stop_hook_active`. The answer is JSON on
 //! stdout with exit code 0: `decision: "block"` makes the `reason` the next prompt, at most eight times in a row;
 //! `additionalContext` after a tool is read by the agent (10 KB at most). Exit code 2 only warns there, but blocks in
-//! VS Code, so it is never used. For the person there is a line of progress in the CLI, and `systemMessage` in VS Code.
+//! VS Code, so it is never used. The user sees a line of progress in the CLI, and `systemMessage` in VS Code.
 //! Time-outs are in seconds (30 by default), and count as consent.
 //!
 //! Copilot's CLI reads a repository's `.claude/settings.json` too: one installation of both is enough there.
 
 use serde_json::json;
 
-use super::{Answer, Asked, Moment, Payload, Spoken, asked, told};
+use super::{HookEvent, HookRequest, HookResponse, Payload, Reaction, json_response, request};
 
 /// The tools that edit files: the CLI's, with their names in Claude Code's spelling and in VS Code's.
 const EDITS: [&str; 10] = [
@@ -30,26 +30,30 @@ const EDITS: [&str; 10] = [
     "insert_edit_into_file",
 ];
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let payload = Payload::read(&["hook_event_name", "hookEventName"], event, stdin)?;
     let tool = payload.text(&["toolName", "tool_name"]);
     Ok(match payload.event.as_str() {
-        "agentStop" | "Stop" => Asked { again: payload.is("stop_hook_active"), ..asked(Moment::TurnEnd, &payload) },
-        "postToolUse" | "PostToolUse" if tool.is_some_and(|tool| EDITS.contains(&tool)) => {
-            Asked { files: payload.files(&["toolArgs", "tool_input"]), ..asked(Moment::Edit, &payload) }
+        "agentStop" | "Stop" => {
+            HookRequest { already_blocked: payload.is("stop_hook_active"), ..request(HookEvent::TurnEnd, &payload) }
         }
-        _ => asked(Moment::Other, &payload),
+        "postToolUse" | "PostToolUse" if tool.is_some_and(|tool| EDITS.contains(&tool)) => {
+            HookRequest { files: payload.files(&["toolArgs", "tool_input"]), ..request(HookEvent::Edit, &payload) }
+        }
+        _ => request(HookEvent::Other, &payload),
     })
 }
 
-pub(super) fn speak(answer: Answer<'_>) -> Spoken {
-    match answer {
-        Answer::Silence => Spoken::default(),
-        Answer::Note(text) => told(&json!({ "type": "progress", "message": text, "systemMessage": text })),
-        Answer::Tell(text) => told(&json!({
+pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+    match reaction {
+        Reaction::Silent => HookResponse::default(),
+        Reaction::NotifyUser(text) => {
+            json_response(&json!({ "type": "progress", "message": text, "systemMessage": text }))
+        }
+        Reaction::InformAgent(text) => json_response(&json!({
             "additionalContext": text,
             "hookSpecificOutput": { "hookEventName": "PostToolUse", "additionalContext": text },
         })),
-        Answer::Block(text) => told(&json!({ "decision": "block", "reason": text })),
+        Reaction::Block(text) => json_response(&json!({ "decision": "block", "reason": text })),
     }
 }

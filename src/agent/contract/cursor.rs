@@ -1,50 +1,53 @@
 //! Cursor: "Hooks", <https://cursor.com/docs/hooks>.
 //!
-//! JSON on stdin with `hook_event_name` and `workspace_roots`; tools' events also have `cwd`. A `stop` hook cannot hold
-//! up the end of a turn, but a `followup_message` is sent as the next message; `loop_count` says how many there were in
+//! JSON on stdin with `hook_event_name` and `workspace_roots`; tools' events also have `cwd`. A `stop` hook cannot block
+//! the end of a turn, but a `followup_message` is sent as the next message; `loop_count` says how many there were in
 //! this conversation, and `loop_limit` (5 by default) how many there may be. `afterFileEdit` has no answer at all, so
-//! `postToolUse` is installed, whose `additional_context` the agent reads. There are no words for the person but
-//! stderr, which the Hooks output channel shows. A hook that fails blocks nothing. Time-outs are in seconds.
+//! `postToolUse` is installed, whose `additional_context` the agent reads. The user sees only
+//! stderr, in the Hooks output channel. A hook that fails blocks nothing. Time-outs are in seconds.
 //!
-//! A turn that was broken off (`status`) is not tested: nobody claims that the work is done.
+//! A turn that was aborted (`status`) is not tested: the agent does not claim to be done.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, Moment, Payload, Spoken, asked, edited, told};
+use super::{HookEvent, HookRequest, HookResponse, Payload, Reaction, edited, json_response, request};
 
-/// The tools that edit files: the documented `Write`, and the names that Cursor's own tools are seen to have.
+/// The tools that edit files: the documented `Write`, and the names that Cursor's own tools were observed to have.
 pub(super) const EDITS: [&str; 4] = ["Write", "StrReplace", "ApplyPatch", "EditNotebook"];
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;
-    let mut it = match payload.event.as_str() {
+    let mut read = match payload.event.as_str() {
         "stop" if payload.text(&["status"]).is_none_or(|status| status == "completed") => {
-            let again = payload.object.get("loop_count").and_then(Value::as_f64).is_some_and(|count| count > 0.0);
-            Asked { again, ..asked(Moment::TurnEnd, &payload) }
+            let already_blocked =
+                payload.object.get("loop_count").and_then(Value::as_f64).is_some_and(|count| count > 0.0);
+            HookRequest { already_blocked, ..request(HookEvent::TurnEnd, &payload) }
         }
         "afterFileEdit" => {
             let file = payload.object.get("file_path").map(|file| edited(&json!({ "file_path": file })));
-            Asked { files: file.unwrap_or_default(), ..asked(Moment::Edit, &payload) }
+            HookRequest { files: file.unwrap_or_default(), ..request(HookEvent::Edit, &payload) }
         }
-        // Some payloads leave the name out; the matcher has chosen then.
+        // Some payloads leave the name out; the matcher has selected the tool then.
         "postToolUse" if payload.text(&["tool_name"]).is_none_or(|tool| EDITS.contains(&tool)) => {
-            Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
+            HookRequest { files: payload.files(&["tool_input"]), ..request(HookEvent::Edit, &payload) }
         }
-        _ => asked(Moment::Other, &payload),
+        _ => request(HookEvent::Other, &payload),
     };
-    // A hook of the user's own runs in ~/.cursor.
+    // A hook in the user's own settings runs in ~/.cursor.
     let roots = payload.object.get("workspace_roots").and_then(Value::as_array);
-    it.directory = it.directory.or_else(|| roots?.iter().find_map(Value::as_str).map(PathBuf::from));
-    Ok(it)
+    read.directory = read.directory.or_else(|| roots?.iter().find_map(Value::as_str).map(PathBuf::from));
+    Ok(read)
 }
 
-pub(super) fn speak(answer: Answer<'_>) -> Spoken {
-    match answer {
-        Answer::Silence => told(&json!({})),
-        Answer::Note(text) => Spoken { stderr: format!("{}\n", text.trim_end()), ..told(&json!({})) },
-        Answer::Tell(text) => told(&json!({ "additional_context": text })),
-        Answer::Block(text) => told(&json!({ "followup_message": text })),
+pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+    match reaction {
+        Reaction::Silent => json_response(&json!({})),
+        Reaction::NotifyUser(text) => {
+            HookResponse { stderr: format!("{}\n", text.trim_end()), ..json_response(&json!({})) }
+        }
+        Reaction::InformAgent(text) => json_response(&json!({ "additional_context": text })),
+        Reaction::Block(text) => json_response(&json!({ "followup_message": text })),
     }
 }

@@ -1,32 +1,35 @@
-//! Whatever can start a program and read its exit code: our own contract.
+//! Anything that can start a program and read its exit code: our own contract.
 //!
-//! `nixbox hook generic` is a turn's end, `nixbox hook generic edit` an edit, for which stdin may name the files, a
-//! line each; else stdin may be anything. It ends with 1 where the configuration is broken, with the cause on stdout,
-//! and with 0 otherwise: what could not be told is a word on stderr. Who wants nixbox's own exit codes calls `nixbox
-//! try`.
+//! `nixbox hook generic` is a turn's end, `nixbox hook generic edit` an edit, for which stdin may name the files, one
+//! per line; otherwise stdin is ignored. The exit code is 1 where the configuration is broken, with the cause on stdout,
+//! and 0 otherwise; that there is no verdict is a message on stderr. For nixbox's own exit codes call `nixbox try`.
 
 use std::path::PathBuf;
 
-use super::{Answer, Asked, Moment, Spoken};
+use anyhow::bail;
 
-pub(super) fn read(event: Option<&str>, stdin: &str) -> Result<Asked, String> {
-    let (moment, files) = match event {
-        None | Some("turn-end" | "stop") => (Moment::TurnEnd, Vec::new()),
+use super::{HookEvent, HookRequest, HookResponse, Reaction};
+
+pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
+    let (event, files) = match event {
+        None | Some("turn-end" | "stop") => (HookEvent::TurnEnd, Vec::new()),
         Some("edit") => {
             let files = stdin.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('\0'));
-            (Moment::Edit, files.map(PathBuf::from).collect())
+            (HookEvent::Edit, files.map(PathBuf::from).collect())
         }
-        Some(other) => return Err(format!("{other:?} is no event: edit, or turn-end (which is also the default)")),
+        Some(other) => bail!("unknown event {other:?}: expected edit or turn-end (the default)"),
     };
-    Ok(Asked { moment, directory: None, files, again: false })
+    Ok(HookRequest { event, directory: None, files, already_blocked: false })
 }
 
-pub(super) fn speak(answer: Answer<'_>) -> Spoken {
-    match answer {
-        Answer::Silence => Spoken::default(),
-        Answer::Note(text) => Spoken { stderr: format!("{}\n", text.trim_end()), ..Spoken::default() },
-        Answer::Tell(text) | Answer::Block(text) => {
-            Spoken { stdout: format!("{text}\n"), exit: 1, ..Spoken::default() }
+pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+    match reaction {
+        Reaction::Silent => HookResponse::default(),
+        Reaction::NotifyUser(text) => {
+            HookResponse { stderr: format!("{}\n", text.trim_end()), ..HookResponse::default() }
+        }
+        Reaction::InformAgent(text) | Reaction::Block(text) => {
+            HookResponse { stdout: format!("{text}\n"), exit: 1, ..HookResponse::default() }
         }
     }
 }

@@ -1,15 +1,15 @@
-//! What each agent sends to a hook, and what it makes of the answer: their published contracts, a file each, which name
-//! their sources. Pure.
+//! What each agent sends to a hook and how it reads the answer: their published contracts, one file each, with the
+//! sources. Pure.
 //!
-//! What is to be brought about is decided once, for all of them (`Answer`); a file puts it into its agent's words. So
-//! the rule holds everywhere: a broken hook or host never blocks, a broken configuration blocks wherever that agent
-//! lets a hook block.
+//! What should happen is decided once for all of them (`Reaction`); each file writes it in its agent's protocol. So the
+//! rule holds everywhere: a broken hook or host never blocks, a broken configuration blocks wherever that agent lets a
+//! hook block.
 //!
-//! **It never loops for ever.** An agent that goes on because a hook held it up says so ([`Asked::again`]). A broken
-//! configuration is then told once more, to the person, and holds up nothing: it is the same verdict as before. Who
-//! remembers the verdicts may clear `again` where the verdict is another one, since an agent that mended one thing and
-//! broke the next is not done; the agents' own limits (eight times for Claude Code and Copilot, five for Cursor) end
-//! even that.
+//! **It never loops for ever.** An agent that continues because a hook blocked it says so
+//! ([`HookRequest::already_blocked`]). The same failure is then only shown to the user, and blocks nothing. The caller,
+//! which knows the earlier verdicts, clears that flag where the failure is a new one: an agent that fixed one thing and
+//! broke another is not done. The agents' own limits (eight times for Claude Code and Copilot, five for Cursor) end even
+//! that.
 
 mod claude_code;
 mod codex;
@@ -23,19 +23,20 @@ mod opencode;
 use std::fmt;
 use std::path::PathBuf;
 
+use anyhow::bail;
 use serde_json::{Map, Value, json};
 
-use super::{Agent, Asked, Finding, Moment, Spoken};
+use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict};
 
-/// What is told where the cause got lost on the way: agents refuse a block without a reason.
-const WITHOUT_WORDS: &str = "the configuration is broken (nixbox try says why)";
+/// The reason where none is known: agents refuse a block without one.
+const DEFAULT_REASON: &str = "the configuration is broken; run `nixbox try` for the cause";
 
-/// Reads what a hook was given. `event` is the word after the agent's name on the command line, for agents whose
-/// payload does not say by itself when it is.
+/// Reads a hook's payload. `event` is the word after the agent's name on the command line, for agents whose payload does
+/// not name the event.
 ///
 /// # Errors
-/// What the text is not, as a fragment: the caller tells it on stderr and holds up nothing.
-pub fn read(agent: Agent, event: Option<&str>, stdin: &str) -> Result<Asked, String> {
+/// What is wrong with the payload, as a fragment. The caller reports it and blocks nothing.
+pub fn read(agent: Agent, event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     match agent {
         Agent::ClaudeCode => claude_code::read(event, stdin),
         Agent::Codex => codex::read(event, stdin),
@@ -48,129 +49,132 @@ pub fn read(agent: Agent, event: Option<&str>, stdin: &str) -> Result<Asked, Str
     }
 }
 
-/// Says what was found in the agent's words, by its contract.
-pub fn speak(agent: Agent, asked: &Asked, finding: &Finding) -> Spoken {
-    let answer = Answer::to(asked, finding);
+/// The answer to a request, by the agent's contract.
+pub fn respond(agent: Agent, request: &HookRequest, verdict: &HookVerdict) -> HookResponse {
+    let reaction = Reaction::to(request, verdict);
     match agent {
-        Agent::ClaudeCode => claude_code::speak(answer),
-        Agent::Codex => codex::speak(answer),
-        Agent::Gemini => gemini::speak(answer),
-        Agent::Cursor => cursor::speak(answer),
-        Agent::Opencode => opencode::speak(answer),
-        Agent::Copilot => copilot::speak(answer),
-        Agent::Generic => generic::speak(answer),
-        Agent::Git => git::speak(answer),
+        Agent::ClaudeCode => claude_code::respond(reaction),
+        Agent::Codex => codex::respond(reaction),
+        Agent::Gemini => gemini::respond(reaction),
+        Agent::Cursor => cursor::respond(reaction),
+        Agent::Opencode => opencode::respond(reaction),
+        Agent::Copilot => copilot::respond(reaction),
+        Agent::Generic => generic::respond(reaction),
+        Agent::Git => git::respond(reaction),
     }
 }
 
-/// What is to be brought about, whatever the agent's words for it.
+/// What should happen, whatever the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer<'a> {
-    /// Nothing.
-    Silence,
-    /// The person is told. Holds up nothing.
-    Note(&'a str),
-    /// The agent is told, about an edit that is made already. Holds up nothing.
-    Tell(&'a str),
-    /// The agent is not done, and this is why.
+enum Reaction<'a> {
+    /// Nothing happens.
+    Silent,
+    /// The user is informed. Blocks nothing.
+    NotifyUser(&'a str),
+    /// The agent is informed, about an edit that stays. Blocks nothing.
+    InformAgent(&'a str),
+    /// The agent has to continue, for this reason.
     Block(&'a str),
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Reaction<'a> {
     /// The one place that decides what blocks.
-    fn to(asked: &Asked, finding: &'a Finding) -> Self {
-        match (finding, &asked.moment) {
-            (Finding::Nothing, _) | (_, Moment::Other) => Self::Silence,
-            // An edit after which all still evaluates is not worth anybody's attention.
-            (Finding::Holds(_), Moment::Edit) => Self::Silence,
-            (Finding::Holds(text) | Finding::CouldNotTell(text) | Finding::StillRunning(text), _) => Self::Note(text),
-            (Finding::Broken(text), Moment::Edit) => Self::Tell(said(text)),
-            (Finding::Broken(text), _) if asked.again => Self::Note(said(text)),
-            (Finding::Broken(text), _) => Self::Block(said(text)),
+    fn to(request: &HookRequest, verdict: &'a HookVerdict) -> Self {
+        match (verdict, &request.event) {
+            (HookVerdict::NotApplicable, _) | (_, HookEvent::Other) => Self::Silent,
+            // An edit after which everything still evaluates needs no attention.
+            (HookVerdict::Pass(_), HookEvent::Edit) => Self::Silent,
+            (HookVerdict::Pass(text) | HookVerdict::Unknown(text) | HookVerdict::Pending(text), _) => {
+                Self::NotifyUser(text)
+            }
+            (HookVerdict::Fail(text), HookEvent::Edit) => Self::InformAgent(or_default(text)),
+            (HookVerdict::Fail(text), _) if request.already_blocked => Self::NotifyUser(or_default(text)),
+            (HookVerdict::Fail(text), _) => Self::Block(or_default(text)),
         }
     }
 }
 
-fn said(text: &str) -> &str {
-    if text.trim().is_empty() { WITHOUT_WORDS } else { text }
+fn or_default(text: &str) -> &str {
+    if text.trim().is_empty() { DEFAULT_REASON } else { text }
 }
 
-/// What a broken configuration brings about in an agent at some moment.
+/// The effect of a broken configuration at an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// The agent is held up: it has to go on, with the cause.
+pub enum HookEffect {
+    /// The agent has to continue, with the cause.
     Blocks,
-    /// The agent cannot be held up; the cause is sent to it as the next message.
+    /// The turn ends; the cause is sent to the agent as the next message.
     Prompts,
-    /// The agent reads the cause beside the edit's result, which stays.
-    Tells,
-    /// The exit code says so; what comes of it is up to who asked.
+    /// The agent reads the cause beside the result of its edit, which stays.
+    Informs,
+    /// The exit code says so; the effect is up to the caller.
     ExitCode,
-    /// Never called then.
+    /// The hook is not called.
     Never,
 }
 
-impl fmt::Display for Effect {
+impl fmt::Display for HookEffect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Blocks => "blocks",
             Self::Prompts => "next message",
-            Self::Tells => "told",
+            Self::Informs => "informs",
             Self::ExitCode => "exit code",
             Self::Never => "–",
         })
     }
 }
 
-/// What a broken configuration brings about.
-pub fn effect(agent: Agent, moment: &Moment) -> Effect {
-    match (agent, moment) {
-        (_, Moment::Other) => Effect::Never,
-        (Agent::Git, Moment::Commit | Moment::Push(_)) => Effect::Blocks,
-        (Agent::Git, _) | (_, Moment::Commit | Moment::Push(_)) => Effect::Never,
-        (Agent::Generic, _) => Effect::ExitCode,
-        (_, Moment::Edit) => Effect::Tells,
-        (Agent::Cursor | Agent::Opencode, Moment::TurnEnd) => Effect::Prompts,
-        (Agent::ClaudeCode | Agent::Codex | Agent::Gemini | Agent::Copilot, Moment::TurnEnd) => Effect::Blocks,
+/// The effect of a broken configuration.
+pub fn effect(agent: Agent, event: &HookEvent) -> HookEffect {
+    match (agent, event) {
+        (_, HookEvent::Other) => HookEffect::Never,
+        (Agent::Git, HookEvent::Commit | HookEvent::Push(_)) => HookEffect::Blocks,
+        (Agent::Git, _) | (_, HookEvent::Commit | HookEvent::Push(_)) => HookEffect::Never,
+        (Agent::Generic, _) => HookEffect::ExitCode,
+        (_, HookEvent::Edit) => HookEffect::Informs,
+        (Agent::Cursor | Agent::Opencode, HookEvent::TurnEnd) => HookEffect::Prompts,
+        (Agent::ClaudeCode | Agent::Codex | Agent::Gemini | Agent::Copilot, HookEvent::TurnEnd) => HookEffect::Blocks,
     }
 }
 
-/// The agents with what is called when: the README's table.
+/// The effect for each agent and event: the README's table.
 pub fn table() -> String {
     use clap::ValueEnum as _;
     let mut table =
         "| agent | after an edit | at a turn's end | before a commit or push |\n| --- | --- | --- | --- |\n".to_owned();
     for agent in Agent::value_variants() {
         let name = agent.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let cells = [Moment::Edit, Moment::TurnEnd, Moment::Commit].map(|moment| effect(*agent, &moment).to_string());
+        let cells =
+            [HookEvent::Edit, HookEvent::TurnEnd, HookEvent::Commit].map(|event| effect(*agent, &event).to_string());
         table.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
     }
     table
 }
 
-/// A payload: a JSON object, and the name of the event that it is about.
+/// A payload: a JSON object, and the name of its event.
 struct Payload {
     object: Map<String, Value>,
     event: String,
 }
 
 impl Payload {
-    /// `names` are the keys that may hold the event's name; where none does, it is the word on the command line.
-    fn read(names: &[&str], word: Option<&str>, stdin: &str) -> Result<Self, String> {
-        // Some editors on Windows' side begin a text with a byte order mark.
+    /// `names` are the keys that may hold the event's name; without one it is the word on the command line.
+    fn read(names: &[&str], word: Option<&str>, stdin: &str) -> anyhow::Result<Self> {
+        // Editors on Windows may begin a text with a byte order mark.
         let text = stdin.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
-            return Err("stdin is empty: a hook's JSON was expected".to_owned());
+            bail!("stdin is empty: expected a hook's JSON payload");
         }
         let object = match serde_json::from_str(text) {
             Ok(Value::Object(object)) => object,
-            Ok(_) => return Err("stdin is JSON, but no object: a hook's payload was expected".to_owned()),
-            Err(error) => return Err(format!("stdin is no JSON of a hook: {error}")),
+            Ok(_) => bail!("stdin is not a JSON object: expected a hook's payload"),
+            Err(error) => return Err(anyhow::Error::new(error).context("stdin is not valid JSON")),
         };
         let named = names.iter().find_map(|name| object.get(*name)?.as_str());
         match named.or(word) {
             Some(event) => Ok(Self { event: event.to_owned(), object }),
-            None => Err(format!("the payload does not say which event it is ({})", names.join(", "))),
+            None => bail!("the payload does not name its event ({})", names.join(", ")),
         }
     }
 
@@ -192,28 +196,34 @@ impl Payload {
     }
 }
 
-/// The tools after which these agents are to call, as the matcher of their settings: those that are taken for edits.
+/// The tools after which an agent should call the hook, as the matcher in its settings: those that count as edits.
 pub(super) fn matcher(agent: Agent) -> String {
     let tools: &[&str] = match agent {
         Agent::ClaudeCode => &claude_code::EDITS,
         Agent::Gemini => &gemini::EDITS,
         Agent::Cursor => &cursor::EDITS,
-        // They have aliases or no matcher, and are told apart where they are installed.
+        // Their tools have aliases, or there is no matcher: `install` handles each.
         Agent::Codex | Agent::Copilot | Agent::Opencode | Agent::Generic | Agent::Git => &[],
     };
     tools.join("|")
 }
 
-/// What the agents that took over Claude Code's payload send: `end` at a turn's end, `edit` after a tool, which edits
-/// files where it is one of `tools`.
-fn after_claude(event: Option<&str>, stdin: &str, end: &str, edit: &str, tools: &[&str]) -> Result<Asked, String> {
+/// Reads the payload of agents that use Claude Code's format: the event `end` at a turn's end, `edit` after a tool, which
+/// edits files if it is one of `tools`.
+fn claude_request(
+    event: Option<&str>,
+    stdin: &str,
+    end: &str,
+    edit: &str,
+    tools: &[&str],
+) -> anyhow::Result<HookRequest> {
     let payload = Payload::read(&["hook_event_name"], event, stdin)?;
     Ok(if payload.event == end {
-        Asked { again: payload.is("stop_hook_active"), ..asked(Moment::TurnEnd, &payload) }
+        HookRequest { already_blocked: payload.is("stop_hook_active"), ..request(HookEvent::TurnEnd, &payload) }
     } else if payload.event == edit && payload.text(&["tool_name"]).is_some_and(|tool| tools.contains(&tool)) {
-        Asked { files: payload.files(&["tool_input"]), ..asked(Moment::Edit, &payload) }
+        HookRequest { files: payload.files(&["tool_input"]), ..request(HookEvent::Edit, &payload) }
     } else {
-        asked(Moment::Other, &payload)
+        request(HookEvent::Other, &payload)
     })
 }
 
@@ -250,22 +260,24 @@ fn patched(patch: &str) -> impl Iterator<Item = &str> {
     patch.lines().filter_map(|line| HEADS.iter().find_map(|head| line.trim_end().strip_prefix(head)))
 }
 
-/// A moment of which only the directory matters.
-fn asked(moment: Moment, payload: &Payload) -> Asked {
-    Asked { moment, directory: payload.directory(), files: Vec::new(), again: false }
+/// A request that only has a directory.
+fn request(event: HookEvent, payload: &Payload) -> HookRequest {
+    HookRequest { event, directory: payload.directory(), files: Vec::new(), already_blocked: false }
 }
 
-/// An answer in JSON, with exit code 0.
-fn told(answer: &Value) -> Spoken {
-    Spoken { stdout: format!("{answer}\n"), ..Spoken::default() }
+/// A response in JSON, with exit code 0.
+fn json_response(answer: &Value) -> HookResponse {
+    HookResponse { stdout: format!("{answer}\n"), ..HookResponse::default() }
 }
 
-/// The answers that Claude Code defined and Codex took over.
-fn by_decision(answer: Answer<'_>) -> Spoken {
-    match answer {
-        Answer::Silence => Spoken::default(),
-        Answer::Note(text) => told(&json!({ "systemMessage": text })),
-        Answer::Tell(text) | Answer::Block(text) => told(&json!({ "decision": "block", "reason": text })),
+/// The response format of Claude Code, which Codex uses too.
+fn decision_response(reaction: Reaction<'_>) -> HookResponse {
+    match reaction {
+        Reaction::Silent => HookResponse::default(),
+        Reaction::NotifyUser(text) => json_response(&json!({ "systemMessage": text })),
+        Reaction::InformAgent(text) | Reaction::Block(text) => {
+            json_response(&json!({ "decision": "block", "reason": text }))
+        }
     }
 }
 

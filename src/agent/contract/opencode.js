@@ -1,28 +1,28 @@
-// Written by `nixbox hook install opencode`; the same command with --uninstall takes it away.
+// Written by `nixbox hook install opencode`; the same command with --uninstall removes it.
 //
-// Asks nixbox when a session falls idle, and after an edit. opencode lets nobody hold up the end of a turn: what is
-// broken is sent as the next message, once; a second time in a row it is only shown.
+// Calls nixbox when a session becomes idle, and after an edit. opencode has no way to block the end of a turn: a failure
+// is sent as the next message, once; the second time in a row it is only shown.
 import { spawn } from "node:child_process";
 import { dirname, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const PROGRAM = "@PROGRAM@";
-// In milliseconds. nixbox itself ends earlier.
+// In milliseconds. nixbox itself stops earlier.
 const LIMITS = { "session.idle": @TURN_END@, "tool.execute.after": @EDIT@ };
 const EDITS = new Set(["edit", "multiedit", "write", "patch", "apply_patch"]);
 
-// Sessions that go on because of us, that are being asked about, that somebody broke off.
+// Sessions that continue because of us, that are being tested, that the user aborted.
 const prompted = new Set();
-const asking = new Set();
+const testing = new Set();
 const aborted = new Set();
 
-// A project's plugin is about that project's sessions only.
+// A plugin in a project is for that project's sessions only.
 const beside = dirname(dirname(fileURLToPath(import.meta.url)));
 const project = beside.endsWith(sep + ".opencode") ? dirname(beside) : undefined;
 const isOurs = (directory) =>
   !project || !directory || directory === project || directory.startsWith(project + sep);
 
-// What nixbox answers, and nothing at all where it cannot be asked.
+// The response of nixbox; an empty one if it cannot be started.
 function ask(payload) {
   return new Promise((resolve) => {
     let answer = "";
@@ -49,10 +49,10 @@ function ask(payload) {
 
 // A turn of this session has ended.
 async function ended(session, directory, send, show) {
-  if (asking.has(session) || !isOurs(directory)) return;
-  asking.add(session);
+  if (testing.has(session) || !isOurs(directory)) return;
+  testing.add(session);
   const answer = await ask({ event: "session.idle", directory, again: prompted.has(session) });
-  asking.delete(session);
+  testing.delete(session);
   prompted.delete(session);
   if (answer.prompt) {
     prompted.add(session);
@@ -73,7 +73,7 @@ async function server({ client, directory }) {
       if (event.type !== "session.idle" || aborted.delete(session)) return;
       try {
         const { data } = await client.session.get({ path: { id: session } });
-        // A session that belongs to another one is a helper's.
+        // A session with a parent is a subagent's.
         if (data?.parentID) return;
         await ended(
           session,
@@ -82,7 +82,7 @@ async function server({ client, directory }) {
           (message) => client.tui.showToast({ body: { message, variant: "info" } }),
         );
       } catch {
-        // A hook that breaks holds up nothing.
+        // A broken hook blocks nothing.
       }
     },
     "tool.execute.after": async (input, output) => {
@@ -94,7 +94,7 @@ async function server({ client, directory }) {
   };
 }
 
-// opencode 2: a context to subscribe with. Turns that somebody broke off end by another event.
+// opencode 2: a context with subscriptions. An aborted turn ends with another event.
 async function setup(ctx) {
   const stop = new AbortController();
   const listen = async () => {
@@ -102,7 +102,7 @@ async function setup(ctx) {
       if (event.type !== "session.execution.succeeded") continue;
       const sessionID = event.data?.sessionID;
       if (!sessionID) continue;
-      const told = async () => {
+      const report = async () => {
         const found = await ctx.session.get({ sessionID });
         const session = found?.data ?? found;
         if (session?.parentID) return;
@@ -113,7 +113,7 @@ async function setup(ctx) {
           (text) => console.error(`nixbox: ${text}`),
         );
       };
-      told().catch(() => {});
+      report().catch(() => {});
     }
   };
   listen().catch(() => {});

@@ -27,15 +27,15 @@ fn is_json(agent: Agent) -> bool {
     !matches!(agent, Agent::Generic | Agent::Git)
 }
 
-/// Whether the agent would be held up, by its contract.
-fn blocks(agent: Agent, spoken: &Spoken) -> bool {
-    let value: Value = serde_json::from_str(&spoken.stdout).unwrap_or_default();
+/// Whether this blocks the agent, by its contract.
+fn blocks(agent: Agent, response: &HookResponse) -> bool {
+    let value: Value = serde_json::from_str(&response.stdout).unwrap_or_default();
     let decision = value.get("decision").and_then(Value::as_str);
     match agent {
-        Agent::Git | Agent::Generic => spoken.exit != 0,
-        _ if spoken.exit == 2 => true,
+        Agent::Git | Agent::Generic => response.exit != 0,
+        _ if response.exit == 2 => true,
         Agent::ClaudeCode | Agent::Codex | Agent::Copilot => {
-            decision.is_some() || value.get("continue").is_some_and(|goes_on| *goes_on == false)
+            decision.is_some() || value.get("continue").is_some_and(|continues| *continues == false)
         }
         Agent::Gemini => decision.is_some(),
         Agent::Cursor => value.get("followup_message").is_some(),
@@ -43,17 +43,17 @@ fn blocks(agent: Agent, spoken: &Spoken) -> bool {
     }
 }
 
-fn at(moment: Moment, again: bool) -> Asked {
-    Asked { moment, directory: None, files: Vec::new(), again }
+fn at(event: HookEvent, already_blocked: bool) -> HookRequest {
+    HookRequest { event, directory: None, files: Vec::new(), already_blocked }
 }
 
 #[track_caller]
-fn reads(agent: Agent, event: Option<&str>, stdin: &str, moment: Moment, files: &[&str], again: bool) {
-    let asked = read(agent, event, stdin).unwrap();
-    assert_eq!((&asked.moment, asked.again), (&moment, again));
-    assert_eq!(asked.files, files.iter().map(PathBuf::from).collect::<Vec<_>>());
+fn reads(agent: Agent, word: Option<&str>, stdin: &str, event: HookEvent, files: &[&str], already_blocked: bool) {
+    let request = read(agent, word, stdin).unwrap();
+    assert_eq!((&request.event, request.already_blocked), (&event, already_blocked));
+    assert_eq!(request.files, files.iter().map(PathBuf::from).collect::<Vec<_>>());
     if is_json(agent) {
-        assert_eq!(asked.directory.as_deref(), Some(Path::new("/home/ann/machines")));
+        assert_eq!(request.directory.as_deref(), Some(Path::new("/home/ann/machines")));
     }
 }
 
@@ -61,117 +61,119 @@ const NIX: &str = "/home/ann/machines/configuration.nix";
 
 #[test]
 fn claude_codes_payloads() {
-    let reads = |stdin, moment, files: &[&str], again| reads(Agent::ClaudeCode, None, stdin, moment, files, again);
-    reads(payload!("claude-code-Stop.json"), Moment::TurnEnd, &[], false);
-    reads(payload!("claude-code-Stop-again.json"), Moment::TurnEnd, &[], true);
-    reads(payload!("claude-code-PostToolUse.json"), Moment::Edit, &[NIX], false);
+    let reads = |stdin, event, files: &[&str], blocked| reads(Agent::ClaudeCode, None, stdin, event, files, blocked);
+    reads(payload!("claude-code-Stop.json"), HookEvent::TurnEnd, &[], false);
+    reads(payload!("claude-code-Stop-again.json"), HookEvent::TurnEnd, &[], true);
+    reads(payload!("claude-code-PostToolUse.json"), HookEvent::Edit, &[NIX], false);
     let notebook = payload!("claude-code-PostToolUse-NotebookEdit.json");
-    reads(notebook, Moment::Edit, &["/home/ann/machines/notes.ipynb"], false);
-    reads(payload!("claude-code-PostToolUse-Bash.json"), Moment::Other, &[], false);
-    reads(payload!("claude-code-SubagentStop.json"), Moment::Other, &[], false);
+    reads(notebook, HookEvent::Edit, &["/home/ann/machines/notes.ipynb"], false);
+    reads(payload!("claude-code-PostToolUse-Bash.json"), HookEvent::Other, &[], false);
+    reads(payload!("claude-code-SubagentStop.json"), HookEvent::Other, &[], false);
 }
 
 #[test]
 fn codexs_payloads() {
-    let reads = |stdin, moment, files: &[&str], again| reads(Agent::Codex, None, stdin, moment, files, again);
-    reads(payload!("codex-Stop.json"), Moment::TurnEnd, &[], false);
-    reads(payload!("codex-Stop-again.json"), Moment::TurnEnd, &[], true);
-    reads(payload!("codex-PostToolUse.json"), Moment::Edit, &["configuration.nix", "web.nix"], false);
+    let reads = |stdin, event, files: &[&str], blocked| reads(Agent::Codex, None, stdin, event, files, blocked);
+    reads(payload!("codex-Stop.json"), HookEvent::TurnEnd, &[], false);
+    reads(payload!("codex-Stop-again.json"), HookEvent::TurnEnd, &[], true);
+    reads(payload!("codex-PostToolUse.json"), HookEvent::Edit, &["configuration.nix", "web.nix"], false);
 }
 
 #[test]
 fn geminis_payloads() {
-    let reads = |stdin, moment, files: &[&str], again| reads(Agent::Gemini, None, stdin, moment, files, again);
-    reads(payload!("gemini-AfterAgent.json"), Moment::TurnEnd, &[], false);
-    reads(payload!("gemini-AfterAgent-again.json"), Moment::TurnEnd, &[], true);
-    reads(payload!("gemini-AfterTool.json"), Moment::Edit, &[NIX], false);
+    let reads = |stdin, event, files: &[&str], blocked| reads(Agent::Gemini, None, stdin, event, files, blocked);
+    reads(payload!("gemini-AfterAgent.json"), HookEvent::TurnEnd, &[], false);
+    reads(payload!("gemini-AfterAgent-again.json"), HookEvent::TurnEnd, &[], true);
+    reads(payload!("gemini-AfterTool.json"), HookEvent::Edit, &[NIX], false);
 }
 
 #[test]
 fn cursors_payloads() {
-    let reads = |stdin, moment, files: &[&str], again| reads(Agent::Cursor, None, stdin, moment, files, again);
-    reads(payload!("cursor-stop.json"), Moment::TurnEnd, &[], false);
-    reads(payload!("cursor-stop-again.json"), Moment::TurnEnd, &[], true);
-    reads(payload!("cursor-stop-aborted.json"), Moment::Other, &[], false);
-    reads(payload!("cursor-afterFileEdit.json"), Moment::Edit, &[NIX], false);
-    reads(payload!("cursor-postToolUse.json"), Moment::Edit, &[NIX], false);
+    let reads = |stdin, event, files: &[&str], blocked| reads(Agent::Cursor, None, stdin, event, files, blocked);
+    reads(payload!("cursor-stop.json"), HookEvent::TurnEnd, &[], false);
+    reads(payload!("cursor-stop-again.json"), HookEvent::TurnEnd, &[], true);
+    reads(payload!("cursor-stop-aborted.json"), HookEvent::Other, &[], false);
+    reads(payload!("cursor-afterFileEdit.json"), HookEvent::Edit, &[NIX], false);
+    reads(payload!("cursor-postToolUse.json"), HookEvent::Edit, &[NIX], false);
 }
 
 #[test]
 fn our_own_plugins_payloads() {
-    let reads = |stdin, moment, files: &[&str], again| reads(Agent::Opencode, None, stdin, moment, files, again);
-    reads(payload!("opencode-session.idle.json"), Moment::TurnEnd, &[], false);
-    reads(payload!("opencode-session.idle-again.json"), Moment::TurnEnd, &[], true);
-    reads(payload!("opencode-tool.execute.after.json"), Moment::Edit, &[NIX], false);
+    let reads = |stdin, event, files: &[&str], blocked| reads(Agent::Opencode, None, stdin, event, files, blocked);
+    reads(payload!("opencode-session.idle.json"), HookEvent::TurnEnd, &[], false);
+    reads(payload!("opencode-session.idle-again.json"), HookEvent::TurnEnd, &[], true);
+    reads(payload!("opencode-tool.execute.after.json"), HookEvent::Edit, &[NIX], false);
 }
 
 #[test]
 fn copilots_payloads_in_both_spellings() {
-    let reads = |event, stdin, moment, files: &[&str], again| reads(Agent::Copilot, event, stdin, moment, files, again);
-    reads(Some("agentStop"), payload!("copilot-agentStop.json"), Moment::TurnEnd, &[], false);
-    reads(None, payload!("copilot-Stop-again.json"), Moment::TurnEnd, &[], true);
-    reads(Some("postToolUse"), payload!("copilot-postToolUse.json"), Moment::Edit, &[NIX], false);
+    let reads = |word, stdin, event, files: &[&str], blocked| reads(Agent::Copilot, word, stdin, event, files, blocked);
+    reads(Some("agentStop"), payload!("copilot-agentStop.json"), HookEvent::TurnEnd, &[], false);
+    reads(None, payload!("copilot-Stop-again.json"), HookEvent::TurnEnd, &[], true);
+    reads(Some("postToolUse"), payload!("copilot-postToolUse.json"), HookEvent::Edit, &[NIX], false);
     let file = "/home/ann/machines/web.nix";
-    reads(None, payload!("copilot-vscode-PostToolUse.json"), Moment::Edit, &[file], false);
-    let error = read(Agent::Copilot, None, payload!("copilot-agentStop.json")).unwrap_err();
-    assert!(error.contains("does not say which event it is"), "{error}");
+    reads(None, payload!("copilot-vscode-PostToolUse.json"), HookEvent::Edit, &[file], false);
+    assert!(read(Agent::Copilot, None, payload!("copilot-agentStop.json")).is_err(), "it does not name its event");
 }
 
 #[test]
 fn gits_and_everybody_elses() {
-    let pushed = Moment::Push(vec!["3f1c0de9b7a2c6a1c9d0e4f5a6b7c8d9e0f1a2b3".to_owned()]);
+    let pushed = HookEvent::Push(vec!["3f1c0de9b7a2c6a1c9d0e4f5a6b7c8d9e0f1a2b3".to_owned()]);
     reads(Agent::Git, Some("pre-push"), payload!("git-pre-push.txt"), pushed, &[], false);
-    reads(Agent::Git, Some("pre-push"), payload!("git-pre-push-delete.txt"), Moment::Other, &[], false);
-    reads(Agent::Git, Some("pre-push"), "", Moment::Other, &[], false);
-    reads(Agent::Git, Some("pre-commit"), "", Moment::Commit, &[], false);
-    reads(Agent::Generic, None, "whatever \0", Moment::TurnEnd, &[], false);
+    reads(Agent::Git, Some("pre-push"), payload!("git-pre-push-delete.txt"), HookEvent::Other, &[], false);
+    reads(Agent::Git, Some("pre-push"), "", HookEvent::Other, &[], false);
+    reads(Agent::Git, Some("pre-commit"), "", HookEvent::Commit, &[], false);
+    reads(Agent::Generic, None, "whatever \0", HookEvent::TurnEnd, &[], false);
     let files = ["configuration.nix", "hosts/laptop.nix"];
-    reads(Agent::Generic, Some("edit"), payload!("generic-edit.txt"), Moment::Edit, &files, false);
+    reads(Agent::Generic, Some("edit"), payload!("generic-edit.txt"), HookEvent::Edit, &files, false);
 }
 
 #[test]
-fn what_is_no_payload_is_named() {
-    for (agent, event, stdin, part) in [
-        (Agent::ClaudeCode, None, "", "stdin is empty"),
-        (Agent::Codex, None, "{", "no JSON of a hook: EOF"),
-        (Agent::Gemini, None, "[1]", "no object"),
-        (Agent::Cursor, None, "{\"status\":\"completed\"}", "does not say which event it is (hook_event_name)"),
-        (Agent::Git, None, "", "pre-commit` or"),
-        (Agent::Git, Some("post-merge"), "", "no hook that nixbox knows"),
-        (Agent::Git, Some("pre-push"), "refs/heads/main abc", "no line of pre-push"),
-        (Agent::Git, Some("pre-push"), "a --upload-pack=x b c", "no full object name"),
-        (Agent::Generic, Some("later"), "", "is no event: edit, or turn-end"),
-    ] {
-        let error = read(agent, event, stdin).unwrap_err();
-        assert!(error.contains(part), "{agent:?}: {error}");
-    }
+fn what_is_not_a_payload_is_named() {
+    let errors = [
+        (Agent::ClaudeCode, None, ""),
+        (Agent::Codex, None, "{"),
+        (Agent::Gemini, None, "[1]"),
+        (Agent::Cursor, None, "{\"status\":\"completed\"}"),
+        (Agent::Copilot, None, payload!("copilot-agentStop.json")),
+        (Agent::Git, None, ""),
+        (Agent::Git, Some("post-merge"), ""),
+        (Agent::Git, Some("pre-push"), "refs/heads/main abc"),
+        (Agent::Git, Some("pre-push"), "a --upload-pack=x b c"),
+        (Agent::Generic, Some("later"), ""),
+    ]
+    .map(|(agent, word, stdin)| format!("{agent:?}: {:#}\n", read(agent, word, stdin).unwrap_err()));
+    insta::assert_snapshot!("errors", errors.concat());
 }
 
 #[test]
 fn an_event_that_is_not_ours_is_nothing_to_do() {
     for agent in AGENTS.into_iter().filter(|agent| is_json(*agent)) {
-        let asked = read(agent, Some("SessionStart"), "{\"cwd\":\"/\"}").unwrap();
-        assert_eq!(asked.moment, Moment::Other);
-        let spoken = speak(agent, &asked, &Finding::Broken("x".to_owned()));
-        assert!(spoken.exit == 0 && !blocks(agent, &spoken), "{spoken:?}");
+        let request = read(agent, Some("SessionStart"), "{\"cwd\":\"/\"}").unwrap();
+        assert_eq!(request.event, HookEvent::Other);
+        let response = respond(agent, &request, &HookVerdict::Fail("x".to_owned()));
+        assert!(response.exit == 0 && !blocks(agent, &response), "{response:?}");
     }
 }
 
+const EVENTS: [(&str, HookEvent); 4] = [
+    ("edit", HookEvent::Edit),
+    ("turn end", HookEvent::TurnEnd),
+    ("commit", HookEvent::Commit),
+    ("push", HookEvent::Push(Vec::new())),
+];
+
 #[test]
 fn a_broken_configuration_blocks_where_it_can_and_never_twice() {
-    let broken = Finding::Broken("nginx.service failed".to_owned());
+    let broken = HookVerdict::Fail("nginx.service failed".to_owned());
     for agent in AGENTS {
-        for moment in [Moment::Edit, Moment::TurnEnd, Moment::Commit, Moment::Push(vec!["0".repeat(40)])] {
-            let effect = effect(agent, &moment);
-            if effect == Effect::Never {
-                continue;
-            }
-            let spoken = speak(agent, &at(moment.clone(), false), &broken);
-            let told = format!("{}{}", spoken.stdout, spoken.stderr);
-            assert!(told.contains("nginx.service failed"), "{agent:?} {moment:?}: {spoken:?}");
-            if moment != Moment::Edit {
-                assert!(blocks(agent, &spoken), "{agent:?} {moment:?}: {spoken:?}");
-                let again = speak(agent, &at(moment, true), &broken);
+        for (name, event) in EVENTS.into_iter().filter(|(_, event)| effect(agent, event) != HookEffect::Never) {
+            let response = respond(agent, &at(event.clone(), false), &broken);
+            let text = format!("{}{}", response.stdout, response.stderr);
+            assert!(text.contains("nginx.service failed"), "{agent:?} {name}: {response:?}");
+            if event != HookEvent::Edit {
+                assert!(blocks(agent, &response), "{agent:?} {name}: {response:?}");
+                let again = respond(agent, &at(event, true), &broken);
                 assert!(!blocks(agent, &again), "{agent:?}: {again:?}");
                 assert!(format!("{}{}", again.stdout, again.stderr).contains("nginx.service failed"));
             }
@@ -179,21 +181,40 @@ fn a_broken_configuration_blocks_where_it_can_and_never_twice() {
     }
 }
 
+fn shown(response: &HookResponse) -> String {
+    let mut shown = format!("exit {}\n", response.exit);
+    for (stream, text) in [("stdout", &response.stdout), ("stderr", &response.stderr)] {
+        text.lines().for_each(|line| shown.push_str(&format!("  {stream}: {line}\n")));
+    }
+    shown
+}
+
+/// What each agent gets for every event and verdict, a file per agent.
 #[test]
-fn the_words_are_those_of_the_contracts() {
-    let broken = Finding::Broken("why".to_owned());
-    let says = |agent, moment, again| speak(agent, &at(moment, again), &broken).stdout;
-    assert_eq!(says(Agent::ClaudeCode, Moment::TurnEnd, false), "{\"decision\":\"block\",\"reason\":\"why\"}\n");
-    assert_eq!(says(Agent::Codex, Moment::TurnEnd, true), "{\"systemMessage\":\"why\"}\n");
-    assert_eq!(says(Agent::Gemini, Moment::TurnEnd, false), "{\"decision\":\"deny\",\"reason\":\"why\"}\n");
-    assert_eq!(says(Agent::Cursor, Moment::TurnEnd, false), "{\"followup_message\":\"why\"}\n");
-    assert_eq!(says(Agent::Cursor, Moment::Edit, false), "{\"additional_context\":\"why\"}\n");
-    assert_eq!(says(Agent::Cursor, Moment::TurnEnd, true), "{}\n");
-    assert_eq!(says(Agent::Copilot, Moment::TurnEnd, false), "{\"decision\":\"block\",\"reason\":\"why\"}\n");
-    let after_tool = "{\"hookSpecificOutput\":{\"hookEventName\":\"AfterTool\",\"additionalContext\":\"why\"}}\n";
-    assert_eq!(says(Agent::Gemini, Moment::Edit, false), after_tool);
-    let empty = speak(Agent::Codex, &at(Moment::TurnEnd, false), &Finding::Broken(" \n".to_owned()));
-    assert!(empty.stdout.contains(WITHOUT_WORDS), "a block needs a reason: {empty:?}");
+fn each_response_of_each_agent() {
+    let text = || "nixbox: …\n".to_owned();
+    let verdicts = [
+        ("not applicable", HookVerdict::NotApplicable),
+        ("pass", HookVerdict::Pass(text())),
+        ("fail", HookVerdict::Fail(text())),
+        ("fail without a reason", HookVerdict::Fail(" \n".to_owned())),
+        ("unknown", HookVerdict::Unknown(text())),
+        ("pending", HookVerdict::Pending(text())),
+    ];
+    for agent in AGENTS {
+        let mut all = String::new();
+        for (event_name, event) in EVENTS.into_iter().filter(|(_, event)| effect(agent, event) != HookEffect::Never) {
+            for (verdict_name, verdict) in &verdicts {
+                let first = respond(agent, &at(event.clone(), false), verdict);
+                let again = respond(agent, &at(event.clone(), true), verdict);
+                all.push_str(&format!("{event_name}, {verdict_name}: {}", shown(&first)));
+                if again != first {
+                    all.push_str(&format!("{event_name}, {verdict_name}, already blocked: {}", shown(&again)));
+                }
+            }
+        }
+        insta::assert_snapshot!(format!("{agent:?}"), all);
+    }
 }
 
 #[test]
@@ -205,25 +226,25 @@ fn the_readme_has_the_table() {
     assert_eq!(table().lines().count(), AGENTS.len() + 2);
 }
 
-fn any_finding() -> impl Strategy<Value = Finding> {
+fn any_verdict() -> impl Strategy<Value = HookVerdict> {
     prop_oneof![
-        Just(Finding::Nothing),
-        any::<String>().prop_map(Finding::Holds),
-        any::<String>().prop_map(Finding::Broken),
-        any::<String>().prop_map(Finding::CouldNotTell),
-        any::<String>().prop_map(Finding::StillRunning),
+        Just(HookVerdict::NotApplicable),
+        any::<String>().prop_map(HookVerdict::Pass),
+        any::<String>().prop_map(HookVerdict::Fail),
+        any::<String>().prop_map(HookVerdict::Unknown),
+        any::<String>().prop_map(HookVerdict::Pending),
     ]
 }
 
-fn any_asked() -> impl Strategy<Value = Asked> {
-    let moment = prop_oneof![
-        Just(Moment::Edit),
-        Just(Moment::TurnEnd),
-        Just(Moment::Commit),
-        Just(Moment::Push(vec!["1".repeat(40)])),
-        Just(Moment::Other),
+fn any_request() -> impl Strategy<Value = HookRequest> {
+    let event = prop_oneof![
+        Just(HookEvent::Edit),
+        Just(HookEvent::TurnEnd),
+        Just(HookEvent::Commit),
+        Just(HookEvent::Push(vec!["1".repeat(40)])),
+        Just(HookEvent::Other),
     ];
-    (moment, any::<bool>()).prop_map(|(moment, again)| at(moment, again))
+    (event, any::<bool>()).prop_map(|(event, already_blocked)| at(event, already_blocked))
 }
 
 /// Names that payloads use, with values that they do not.
@@ -275,18 +296,18 @@ proptest! {
     }
 
     #[test]
-    fn only_a_broken_configuration_blocks(asked in any_asked(), finding in any_finding()) {
+    fn only_a_broken_configuration_blocks(request in any_request(), verdict in any_verdict()) {
         for agent in AGENTS {
-            let spoken = speak(agent, &asked, &finding);
-            if is_json(agent) && !spoken.stdout.is_empty() {
-                let parsed: Result<Value, _> = serde_json::from_str(&spoken.stdout);
-                prop_assert!(parsed.is_ok_and(|value| value.is_object()), "{:?}", spoken);
+            let response = respond(agent, &request, &verdict);
+            if is_json(agent) && !response.stdout.is_empty() {
+                let parsed: Result<Value, _> = serde_json::from_str(&response.stdout);
+                prop_assert!(parsed.is_ok_and(|value| value.is_object()), "{:?}", response);
             }
-            if !matches!(finding, Finding::Broken(_)) || asked.moment == Moment::Other {
-                prop_assert!(!blocks(agent, &spoken) && spoken.exit == 0, "{:?}: {:?}", agent, spoken);
+            if !matches!(verdict, HookVerdict::Fail(_)) || request.event == HookEvent::Other {
+                prop_assert!(!blocks(agent, &response) && response.exit == 0, "{:?}: {:?}", agent, response);
             }
             if is_json(agent) {
-                prop_assert_eq!(spoken.exit, 0);
+                prop_assert_eq!(response.exit, 0);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A user's file, read and written as a whole or not at all: through symlinks, never in place of them.
+//! A user's file, read and written as a whole or not at all. Symlinks are followed, never replaced.
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Write};
@@ -10,11 +10,11 @@ use crate::failure::{Failure, Result};
 /// A file as it was found.
 #[derive(Debug)]
 pub(super) struct TargetFile {
-    /// As it was named.
+    /// Its path as it was given.
     pub(super) path: PathBuf,
-    /// What it holds; `None` where there is none.
+    /// Its content; `None` if it does not exist.
     pub(super) text: Option<String>,
-    /// Where it really is: symlinks are followed.
+    /// Its real path, with symlinks followed.
     place: PathBuf,
     mode: Option<u32>,
 }
@@ -26,7 +26,8 @@ impl TargetFile {
     /// Exit 5 for this host, exit 2 for what is not UTF-8 text or not a regular file.
     pub(super) fn read(path: PathBuf) -> Result<Self> {
         let place = followed(&path)?;
-        let unreadable = |error: std::io::Error| Failure::host(format!("{} cannot be read", path.display())).why(error);
+        let unreadable =
+            |error: std::io::Error| Failure::host(format!("{} cannot be read", path.display())).because(error);
         let refused =
             |what: &str| Failure::usage(format!("{} is not {what}", path.display())).why("nothing was changed");
         let mode = match fs::metadata(&place) {
@@ -42,19 +43,18 @@ impl TargetFile {
         Ok(Self { path, text, place, mode })
     }
 
-    /// Whether it may be written to, as its owner says.
+    /// Whether its mode permits no writing.
     pub(super) fn is_read_only(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o222 == 0)
     }
 
-    /// Writes it: beside its place first, then into its place. It keeps its mode; a new one gets `mode`, less what the
-    /// umask takes.
+    /// Writes it, by a temporary file that is renamed. It keeps its mode; a new one gets `mode`, less the umask.
     ///
     /// # Errors
     /// Exit 5 for this host. Nothing was written then.
     pub(super) fn write(&self, text: &str, mode: u32) -> Result<()> {
         let failed =
-            |error: std::io::Error| Failure::host(format!("{} cannot be written", self.path.display())).why(error);
+            |error: std::io::Error| Failure::host(format!("{} cannot be written", self.path.display())).because(error);
         let directory = self.place.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(directory).map_err(failed)?;
         let permissions = Permissions::from_mode(self.mode.unwrap_or(mode));
@@ -65,10 +65,10 @@ impl TargetFile {
             .map_err(failed)?;
         beside.write_all(text.as_bytes()).map_err(failed)?;
         if self.mode.is_some() {
-            // Whatever the umask took.
+            // The umask does not apply to an existing file.
             beside.as_file().set_permissions(permissions).map_err(failed)?;
         }
-        // A full disk may say so only now.
+        // A full disk may be reported only now.
         beside.as_file().sync_all().map_err(failed)?;
         self.is_as_found()?;
         let persisted = match self.mode {
@@ -86,21 +86,21 @@ impl TargetFile {
     pub(super) fn remove(&self) -> Result<()> {
         self.is_as_found()?;
         fs::remove_file(&self.place)
-            .map_err(|error| Failure::host(format!("{} cannot be removed", self.path.display())).why(error))
+            .map_err(|error| Failure::host(format!("{} cannot be removed", self.path.display())).because(error))
     }
 
-    /// What was written to it meanwhile is not to be lost.
+    /// Whether it was changed meanwhile, which must not be overwritten.
     fn is_as_found(&self) -> Result<()> {
         let now = fs::read(&self.place).ok();
         if now.as_deref() == self.text.as_ref().map(String::as_bytes) {
             Ok(())
         } else {
-            Err(Failure::host(format!("{} was changed meanwhile", self.path.display())).hint("try again"))
+            Err(Failure::host(format!("{} was changed meanwhile", self.path.display())).hint("run this again"))
         }
     }
 }
 
-/// Where a path leads, also where the last of its symlinks is dangling.
+/// The target of a path's symlinks, even if the last one is dangling.
 fn followed(path: &Path) -> Result<PathBuf> {
     const MOST: usize = 40;
     let mut place = path.to_owned();

@@ -71,7 +71,7 @@ impl HookSet {
     pub(super) fn removed(&self, text: &str) -> Result<String, String> {
         let (mark, bare) = without_mark(text);
         let mut left = self.without_hooks(bare, true)?;
-        // Written or edited by hand: nothing tells which of the emptied containers were there before.
+        // Written or edited by hand: which of the emptied containers were there before is unknown.
         if left != bare && self.added(&left).as_deref() != Ok(bare) {
             left = self.without_hooks(bare, false)?;
         }

@@ -1,8 +1,8 @@
 //! `nixbox hook install`: adds the hooks to an agent's settings, and removes them again. Everything else in a file stays
 //! as it is, byte for byte, and the change is shown.
 //!
-//! Where the settings lie and how they are written is each agent's (the sources are named in [`super::contract`]).
-//! Time-outs are written in its own unit, from [`TURN_END_LIMIT`] and [`EDIT_LIMIT`].
+//! The place and the format of the settings depend on the agent (sources: [`super::contract`]). Time-outs are written in
+//! its own unit, from [`TURN_END_LIMIT`] and [`EDIT_LIMIT`].
 
 mod file;
 mod jsonc;
@@ -27,11 +27,11 @@ use crate::model::timeouts::agent::{EDIT_LIMIT, TURN_END_LIMIT};
 use crate::resolve::git_root;
 use crate::text::quote;
 
-/// The lines for instructions that agents read.
+/// Lines for a file of instructions for agents.
 const INSTRUCTIONS: &str = "\
-After a change to a NixOS configuration run `nixbox try`: 0 means that the machine still works, 1, 3 and 4 that it does not.
-Fix the cause that it names; do not add to [allow] in nixbox.toml or leave checks out to make it pass.
-`nixbox agent-guide` says more; `nixbox explain CHECK-ID` says what a check looks at.";
+After a change to a NixOS configuration run `nixbox try`: exit code 0 means that the machine still works, 1, 3 and 4 that it does not.
+Fix the reported cause; do not add to [allow] in nixbox.toml or skip checks to make it pass.
+More: `nixbox agent-guide`; about a check: `nixbox explain CHECK-ID`.";
 
 /// opencode's plugin, with placeholders for the program and the time-outs.
 const PLUGIN: &str = include_str!("../contract/opencode.js");
@@ -40,14 +40,14 @@ const PLUGIN: &str = include_str!("../contract/opencode.js");
 const MODE: u32 = 0o644;
 const SCRIPT_MODE: u32 = 0o755;
 
-/// How files that are ours as a whole begin: it is in their first or second line.
+/// In the first or second line of files that are written as a whole.
 const WRITTEN: &str = "Written by `nixbox hook install ";
 
-/// What the command depends on outside its arguments.
+/// What the command depends on besides its arguments.
 #[derive(Debug, Clone)]
 struct Environment {
     home: Option<PathBuf>,
-    /// Where the project begins: the git work tree's root, else the current directory.
+    /// The project: the git work tree's root, else the current directory.
     project: PathBuf,
     /// Environment variables.
     variables: fn(&str) -> Option<OsString>,
@@ -57,7 +57,8 @@ struct Environment {
 
 impl Environment {
     fn current() -> Result<Self> {
-        let here = env::current_dir().map_err(|error| Failure::host("the current directory is gone").why(error))?;
+        let here = env::current_dir()
+            .map_err(|error| Failure::host("the current directory does not exist any more").because(error))?;
         Ok(Self {
             home: etcetera::home_dir().ok(),
             project: git_root(&here).unwrap_or(here),
@@ -66,10 +67,9 @@ impl Environment {
         })
     }
 
-    /// The file that an agent reads its hooks from, in the project or for the user.
+    /// The file from which an agent reads its hooks, in the project or for the user.
     fn path(&self, agent: Agent, user: bool) -> Result<PathBuf> {
-        // The variable that names the user's directory, where that is below the home by default, the file in it, and
-        // the project's file.
+        // The variable for the user's directory, its default below the home, the file in it, the file in a project.
         let (variable, below_home, file, in_project) = match agent {
             Agent::ClaudeCode => (Some("CLAUDE_CONFIG_DIR"), ".claude", "settings.json", ".claude/settings.json"),
             Agent::Codex => (Some("CODEX_HOME"), ".codex", "hooks.json", ".codex/hooks.json"),
@@ -94,11 +94,11 @@ impl Environment {
     }
 }
 
-/// `nixbox` where a shell finds this very program by that name, else its whole path.
+/// `nixbox` if a shell finds this program by that name, else its absolute path.
 fn program() -> Result<String> {
     let own = env::current_exe()
         .and_then(fs::canonicalize)
-        .map_err(|error| Failure::host("the path of this nixbox cannot be determined").why(error))?;
+        .map_err(|error| Failure::host("the path of this nixbox cannot be determined").because(error))?;
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|directory| directory.join("nixbox")).find(|program| program.is_file());
     let is_found = found.and_then(|found| fs::canonicalize(found).ok()).is_some_and(|found| found == own);
@@ -108,8 +108,8 @@ fn program() -> Result<String> {
 /// Adds or removes an agent's hooks. Returns what to show the user.
 ///
 /// # Errors
-/// Exit 2 for settings that cannot be edited as they are, another hook in the place, and an agent that has no such
-/// settings; exit 5 for this host. Nothing was written then.
+/// Exit 2 for settings that cannot be edited, a foreign file in the place, and an agent without such settings; exit 5 for
+/// this host. Nothing was written then.
 pub fn install(arguments: &InstallArgs) -> Result<String> {
     install_in(arguments, &Environment::current()?)
 }
@@ -132,7 +132,7 @@ fn install_in(arguments: &InstallArgs, environment: &Environment) -> Result<Stri
         return Ok(output);
     }
     if program.contains('/') && !arguments.user && agent != Agent::Git {
-        output.push_str("\nthis nixbox is not found on PATH: the hooks name its path on this host\n");
+        output.push_str("\nthis nixbox is not on PATH, so the hooks contain its path on this host\n");
     }
     if let Some(next) = next(agent) {
         output.push_str(&format!("\n{next}\n"));
@@ -142,19 +142,21 @@ fn install_in(arguments: &InstallArgs, environment: &Environment) -> Result<Stri
 }
 
 fn instructions() -> String {
-    format!("\nlines for AGENTS.md or CLAUDE.md (nothing was written there):\n{INSTRUCTIONS}\n")
+    format!("\nsuggested lines for AGENTS.md or CLAUDE.md (not written):\n{INSTRUCTIONS}\n")
 }
 
 /// What the user has to do before the hooks run.
 fn next(agent: Agent) -> Option<&'static str> {
     Some(match agent {
         Agent::Codex => {
-            "Codex runs hooks only once you have trusted them: start codex, type /hooks, review both, trust them. A\n\
-             project's hooks also need the project to be trusted. After a change they have to be trusted again."
+            "Codex runs hooks only after you have trusted them: start codex, type /hooks, review both, trust them. Hooks in\n\
+             a project also need the project to be trusted. After a change they have to be trusted again."
         }
-        Agent::Cursor => "Cursor runs a project's hooks in trusted workspaces only; Customize, Hooks lists them.",
+        Agent::Cursor => {
+            "Cursor runs a project's hooks in trusted workspaces only; they are listed under Customize, Hooks."
+        }
         Agent::Copilot => {
-            "Copilot's cloud agent reads them from the default branch, and has neither nix nor nixbox by itself."
+            "Copilot's cloud agent reads them from the default branch; nix and nixbox have to be installed there."
         }
         Agent::Opencode => "opencode loads plugins when it starts.",
         Agent::ClaudeCode | Agent::Gemini | Agent::Generic | Agent::Git => return None,
@@ -194,7 +196,7 @@ fn hook_set(agent: Agent, program: &str) -> Option<HookSet> {
     })
 }
 
-/// Hooks in Claude Code's form: each handler in a group, that of the edits with a matcher.
+/// Hooks in Claude Code's format: each handler in a group, the one for edits with a matcher.
 fn grouped(
     agent: &'static str,
     [turn_end, after_edit]: [&'static str; 2],
@@ -219,7 +221,7 @@ fn settings(arguments: &InstallArgs, file: &TargetFile, hooks: &HookSet) -> Resu
     let after = after.transpose().map_err(|what| {
         Failure::usage(format!("{} cannot be edited: {what}", file.path.display()))
             .why("nothing was changed")
-            .hint(format!("fix it, or add this by hand:\n{alone}"))
+            .hint(format!("fix it, or add this manually:\n{alone}"))
     })?;
     change(arguments, file, after.as_deref(), MODE)
 }
@@ -233,7 +235,7 @@ fn plugin(program: &str) -> String {
         .replace("@EDIT@", &milliseconds(EDIT_LIMIT))
 }
 
-/// A file that is ours as a whole.
+/// A file that is written as a whole.
 fn own_file(arguments: &InstallArgs, file: &TargetFile, text: &str, mode: u32) -> Result<String> {
     refuse_foreign(file, text)?;
     change(arguments, file, (!arguments.uninstall).then_some(text), mode)
@@ -245,18 +247,18 @@ fn refuse_foreign(file: &TargetFile, text: &str) -> Result<()> {
     }
     Err(Failure::usage(format!("{} was not written by nixbox", file.path.display()))
         .why("nothing was changed")
-        .hint(format!("add these lines to it by hand, or move it away first:\n{}", text.trim_end())))
+        .hint(format!("add these lines to it manually, or move it away first:\n{}", text.trim_end())))
 }
 
-/// Whether a file of another origin is in the place of one of ours.
+/// Whether the file exists and was not written by nixbox.
 fn is_foreign(file: &TargetFile) -> bool {
     file.text.as_ref().is_some_and(|text| !text.lines().take(2).any(|line| line.contains(WRITTEN)))
 }
 
-/// A repository's hooks. They let through every exit code but 1.
+/// A repository's hooks. They ignore every exit code but 1.
 fn git(arguments: &InstallArgs, environment: &Environment) -> Result<String> {
     if arguments.user {
-        return Err(Failure::usage("git has no hooks per user").hint("run it without --user, in each repository"));
+        return Err(Failure::usage("git has no hooks for a user").hint("run this without --user in each repository"));
     }
     let directory = hooks_directory(&environment.project)?;
     let mut files = Vec::new();
@@ -280,11 +282,11 @@ fn git(arguments: &InstallArgs, environment: &Environment) -> Result<String> {
     Ok(output)
 }
 
-/// The directory in which git looks for this work tree's hooks.
+/// The directory of this work tree's hooks.
 fn hooks_directory(project: &Path) -> Result<PathBuf> {
     let query = |words: &[&str]| -> Result<Option<PathBuf>> {
         let output = Command::new("git").arg("-C").arg(project).arg("rev-parse").args(words).output();
-        let output = output.map_err(|error| Failure::host("git cannot be started").why(error))?;
+        let output = output.map_err(|error| Failure::host("git cannot be started").because(error))?;
         let line = String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned();
         Ok((output.status.success() && !line.is_empty()).then(|| project.join(line)))
     };
@@ -298,7 +300,7 @@ fn hooks_directory(project: &Path) -> Result<PathBuf> {
     }
     Err(Failure::usage(format!("core.hooksPath is {}, outside this repository", hooks.display()))
         .why("the hooks there run for other repositories too; nothing was changed")
-        .hint("call `nixbox hook git pre-commit` and `nixbox hook git pre-push` in the hooks there, or unset it here"))
+        .hint("call `nixbox hook git pre-commit` and `nixbox hook git pre-push` in the hooks there, or unset core.hooksPath here"))
 }
 
 /// A git hook. Only a broken configuration blocks: neither a missing nixbox nor one that fails does.
@@ -314,14 +316,14 @@ fn script(program: &str, hook: &str) -> String {
     )
 }
 
-/// What to call, for whatever can start a program.
+/// What to call, for anything that can start a program.
 fn generic(program: &str) -> String {
     let program = quote(program);
     format!(
-        "call this when a piece of work is done, in the directory of the flake (up to {} s):\n  {program} hook generic\n\
-         and this after an edit, with the names of the files on stdin, one per line (up to {} s):\n  \
+        "at the end of a task, in the directory of the flake (takes up to {} s):\n  {program} hook generic\n\
+         after an edit, with the names of the files on stdin, one per line (takes up to {} s):\n  \
          {program} hook generic edit\n\
-         exit code 1: the configuration is broken, and stdout says why; 0: it is not, or there is no verdict (stderr)\n{}",
+         exit code 1: the configuration is broken, with the cause on stdout; 0: it is not, or no verdict (see stderr)\n{}",
         TURN_END_LIMIT.as_secs(),
         EDIT_LIMIT.as_secs(),
         instructions(),
@@ -346,8 +348,8 @@ fn change(arguments: &InstallArgs, file: &TargetFile, after: Option<&str>, mode:
     let difference = difference(file.text.as_deref().unwrap_or_default(), after.unwrap_or_default());
     if file.is_read_only() {
         return Err(Failure::usage(format!("{shown} is read-only"))
-            .why("it may be generated from another place (home-manager, for instance); nothing was changed")
-            .hint(format!("the change that it needs:\n{}", difference.trim_end())));
+            .why("it may be generated (by home-manager, for example); nothing was changed")
+            .hint(format!("it needs this change:\n{}", difference.trim_end())));
     }
     let would = if arguments.dry_run { "would be " } else { "" };
     match after {
@@ -358,7 +360,7 @@ fn change(arguments: &InstallArgs, file: &TargetFile, after: Option<&str>, mode:
     Ok(format!("{shown} {would}{done}:\n{difference}"))
 }
 
-/// The lines that go and come.
+/// The removed and the added lines.
 fn difference(before: &str, after: &str) -> String {
     let line = |change: similar::Change<&str>| {
         let sign = match change.tag() {
