@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use nixbox::event::{Event, Events};
 use nixbox::failure::{Failure, Result};
 use nixbox::model::{CheckId, Exit};
-use nixbox::nix::{self, Built, Choice, Evaluated, Nix, NixFlags};
-use nixbox::resolve::{self, Target};
+use nixbox::nix::{self, Built, Evaluated, Nix, NixFlags};
+use nixbox::resolve::{self, ConfigurationFilter, Target};
 
 /// What every flake here is made of: a runner in one file, made by a shell.
 const COMMON: &str = r#"
@@ -339,22 +339,22 @@ async fn many(
 ) -> (Vec<(String, Result<Built>)>, Vec<String>) {
     let nix = nix(flags).log_to(flake.run.join("nix.log"));
     let globs = globs.iter().map(|&glob| glob.to_owned()).collect();
-    let choice = Choice { globs, shard: shard.parse().unwrap() };
+    let filter = ConfigurationFilter { globs, shard: shard.parse().unwrap() };
     let whole = resolve::flake(flake.dir.to_str(), &nix).unwrap();
     let events = Events::silent();
-    let answers = nix::evaluate_many(&whole, &choice, &nix, false, &events).await.unwrap();
+    let answers = nix::evaluate_many(&whole, &filter, &nix, false, &events).await.unwrap();
     // The names alone are chosen in the same way.
-    let named = nix::names(&whole, &choice, true, &nix, &events).await.unwrap();
-    assert!(answers.members.iter().map(|(member, _)| member).eq(named.members.iter().map(|named| &named.member)));
-    assert_eq!((answers.meant, answers.hosts), (named.meant, named.hosts));
+    let named = nix::names(&whole, &filter, true, &nix, &events).await.unwrap();
+    assert!(answers.members.iter().map(|(name, _)| name).eq(named.members.iter().map(|named| &named.name)));
+    assert_eq!((answers.total, answers.hosts), (named.total, named.hosts));
     let (mut ended, mut good) = (Vec::new(), Vec::new());
-    for (member, evaluated) in answers.members {
+    for (name, evaluated) in answers.members {
         match evaluated.and_then(|mut evaluated| match evaluated.toplevel_failure.take() {
             Some(failure) => Err(failure),
             None => Ok(evaluated),
         }) {
-            Ok(evaluated) => good.push((Target::of(&whole, &member), evaluated)),
-            Err(failure) => ended.push((member.to_string(), Err(failure))),
+            Ok(evaluated) => good.push((Target::of(&whole, &name), evaluated)),
+            Err(failure) => ended.push((name.to_string(), Err(failure))),
         }
     }
     let names: Vec<String> = good.iter().map(|(target, _)| target.name()).collect();
@@ -505,7 +505,8 @@ async fn what_nix_cannot_catch_hides_no_other() {
     for (outputs, check) in [("abort \"all\"", CheckId::BuildEval), ("{ }", CheckId::BuildAttribute)] {
         let flake = Flake::new("x", true, outputs);
         let whole = resolve::flake(flake.dir.to_str(), &nix(&[])).unwrap();
-        let failed = nix::evaluate_many(&whole, &Choice::default(), &nix(&[]), false, &Events::silent()).await;
+        let failed =
+            nix::evaluate_many(&whole, &ConfigurationFilter::default(), &nix(&[]), false, &Events::silent()).await;
         assert_eq!(failed.unwrap_err().check, Some(check), "{outputs}");
     }
 }

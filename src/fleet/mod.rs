@@ -37,13 +37,13 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::machine::RunDir;
 use crate::model::{CheckId, Exit, TransportKind, Verdict, artifact};
-use crate::nix::{self, Built, Choice, Nix};
+use crate::nix::{self, Built, Nix};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::board::Board;
 use crate::report::display::{Display, Mode};
 use crate::report::json;
 use crate::report::matrix::{Host, Matrix};
-use crate::resolve::{self, Flake, Target};
+use crate::resolve::{self, ConfigurationFilter, Flake, Target};
 use crate::run;
 
 /// Tries all that are meant. Always answers with a report: what went wrong is in it.
@@ -86,8 +86,8 @@ pub async fn list(arguments: &MatrixArgs, format: ListFormat) -> Result<String> 
     let nix = Nix::new(arguments.nix.clone());
     let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
     let systems = format == ListFormat::Json;
-    let named = nix::names(&flake, &choice(arguments), systems, &nix, &Events::silent()).await?;
-    if named.meant == 0 {
+    let named = nix::names(&flake, &filter(arguments), systems, &nix, &Events::silent()).await?;
+    if named.total == 0 {
         return Err(nothing(arguments, &flake, &named.hosts));
     }
     Ok(list::render(&named.members, &flake, arguments.flake.as_deref().unwrap_or("."), format))
@@ -96,8 +96,8 @@ pub async fn list(arguments: &MatrixArgs, format: ListFormat) -> Result<String> 
 /// The output of a flake that has them.
 const CONFIGURATIONS: &str = "nixosConfigurations";
 
-fn choice(arguments: &MatrixArgs) -> Choice {
-    Choice { globs: arguments.filter.clone(), shard: arguments.shard.unwrap_or_default() }
+fn filter(arguments: &MatrixArgs) -> ConfigurationFilter {
+    ConfigurationFilter { globs: arguments.filter.clone(), shard: arguments.shard.unwrap_or_default() }
 }
 
 fn nothing(arguments: &MatrixArgs, flake: &Flake, hosts: &[String]) -> Failure {
@@ -126,9 +126,9 @@ async fn go(
     matrix: &mut Matrix,
     kept: &mut Option<Artifacts>,
 ) -> Result<Ended> {
-    let choice = choice(arguments);
+    let filter = filter(arguments);
     // What the user wrote is looked at before anything that takes time.
-    resolve::Selection::new(&choice.globs, choice.shard)?;
+    filter.compiled()?;
     let mut nix = Nix::new(arguments.nix.clone());
     let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
     config::load(arguments.config.as_deref(), flake.dir.as_deref())?;
@@ -145,7 +145,7 @@ async fn go(
     let (events, receiver) = Events::channel();
     let display = Display::start(receiver, mode);
     let roots = RunDir::create()?;
-    let prepared = prepare(arguments, &choice, &flake, nix, &roots, &events, interrupt).await;
+    let prepared = prepare(arguments, &filter, &flake, nix, &roots, &events, interrupt).await;
     let recorded = display.finish().await;
     matrix.phases = recorded.phases;
     matrix.notes.extend(recorded.notes);
@@ -191,7 +191,7 @@ struct Prepared {
 /// What is of no host. An interruption, as long as nothing is known of any.
 async fn prepare(
     arguments: &MatrixArgs,
-    choice: &Choice,
+    filter: &ConfigurationFilter,
     flake: &Flake,
     nix: Nix,
     roots: &RunDir,
@@ -200,7 +200,7 @@ async fn prepare(
 ) -> Result<Prepared> {
     // Dropping either ends the nix that runs.
     let sorted = tokio::select! {
-        sorted = prepare::sort(arguments, choice, flake, nix, events) => sorted?,
+        sorted = prepare::sort(arguments, filter, flake, nix, events) => sorted?,
         () = interrupt.orderly() => return Err(Failure::interrupted()),
     };
     let Sorted { mut places, mut jobs, to_build, shared } = sorted;
@@ -407,16 +407,16 @@ fn settle(
 mod tests {
     use super::*;
     use crate::report::examples;
-    use crate::resolve::Member;
+    use crate::resolve::ConfigurationName;
 
     fn running(name: &str) -> Running {
         let flake = Flake::remote("github:a/b");
-        let member = Member { host: name.to_owned(), specialisation: None };
+        let configuration = ConfigurationName { host: name.to_owned(), specialisation: None };
         Running {
             place: 3,
             name: name.to_owned(),
             arguments: TryArgs::default(),
-            target: Target::of(&flake, &member),
+            target: Target::of(&flake, &configuration),
             needed_mib: 1,
         }
     }

@@ -9,9 +9,9 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::machine::{RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, Exit, JailKind, Phase, Report};
-use crate::nix::{self, Built, Choice, Evaluated, Nix};
+use crate::nix::{self, Built, Evaluated, Nix};
 use crate::report::matrix::Host;
-use crate::resolve::{Flake, Member, Target};
+use crate::resolve::{ConfigurationFilter, ConfigurationName, Flake, Target};
 use crate::run::{self, Needs};
 
 /// A host of which there is something to do.
@@ -46,7 +46,7 @@ pub(super) struct Sorted {
 /// Evaluates all, and looks for verdicts that are known.
 pub(super) async fn sort(
     arguments: &MatrixArgs,
-    choice: &Choice,
+    filter: &ConfigurationFilter,
     flake: &Flake,
     nix: Nix,
     events: &Events,
@@ -54,14 +54,14 @@ pub(super) async fn sort(
     let any = arguments.as_try(String::new());
     let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
         tokio::join!(
-            nix::evaluate_many(flake, choice, &nix, arguments.vm_only, events),
+            nix::evaluate_many(flake, filter, &nix, arguments.vm_only, events),
             run::jail_for(&any, events),
             nix::reference(flake, &nix),
         )
     })
     .await;
     let evaluations = evaluations?;
-    if evaluations.meant == 0 {
+    if evaluations.total == 0 {
         return Err(nothing(arguments, flake, &evaluations.hosts));
     }
     let shared = Shared { nix, jail: jail?, reference };
@@ -71,9 +71,10 @@ pub(super) async fn sort(
     let mut to_build = Vec::new();
     let evaluated = evaluations.members.iter().filter(|(_, evaluated)| evaluated.is_ok()).count();
     let mut misused = Vec::new();
-    for (place, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
-        let name = member.to_string();
-        let host = match sort_one(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await {
+    for (place, (configuration, evaluated)) in evaluations.members.into_iter().enumerate() {
+        let name = configuration.to_string();
+        let host = match sort_one(arguments, flake, &configuration, place, evaluated, &shared, &mut accelerators).await
+        {
             Sort::Ended(report) => Some(Host::new(&name, 0, *report)),
             Sort::Misused(report, failure) => {
                 misused.push(failure);
@@ -139,14 +140,14 @@ enum Sort {
 async fn sort_one(
     arguments: &MatrixArgs,
     flake: &Flake,
-    member: &Member,
+    configuration: &ConfigurationName,
     place: usize,
     evaluated: Result<Evaluated>,
     shared: &Shared,
     accelerators: &mut Accelerators,
 ) -> Sort {
-    let name = member.to_string();
-    let target = Target::of(flake, member);
+    let name = configuration.to_string();
+    let target = Target::of(flake, configuration);
     let own = arguments.as_try(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
     let ended = |failure: &Failure| Sort::Ended(Box::new(run::ended(&own, &target, failure)));
     let mut evaluated = match evaluated {

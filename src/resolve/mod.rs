@@ -2,31 +2,31 @@
 //!
 //! `FLAKE#NAME` is a NixOS configuration, else a package; `FLAKE#NAME@SPECIALISATION` is one of its specialisations;
 //! a full attribute path is taken as it is; without a name it is this host's configuration, else the only one, else the
-//! package `vm`. Also a store path or directory with one `bin/run-…-vm`, that script, and a plain `configuration.nix`.
+//! package `vm`. Also a store path or directory with one `bin/run-*-vm`, that script, and a plain `configuration.nix`.
 //!
 //! `parse` and `choose` are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
 //! usual case, not at all for a full path.
 
+mod filter;
 mod reference;
-mod selection;
 
 use std::path::{Path, PathBuf};
 
+pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
 pub(crate) use self::reference::git_root;
 pub use self::reference::{Flake, encode};
 use self::reference::{components, join};
-pub use self::selection::{Member, Selection, Shard};
 use ::nix::unistd::gethostname;
 
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::CheckId;
-use crate::nix::{self, Nix, Source, Store};
+use crate::nix::{self, Nix, SourceTree, Store};
 use crate::text::quote;
 
-/// Which of NixOS's virtual machines of a configuration.
+/// Which of its virtual machines NixOS makes of a configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Output {
+pub enum VmVariant {
     /// `system.build.vm`: boots the kernel directly.
     #[default]
     Vm,
@@ -46,7 +46,7 @@ pub enum Target {
         /// One of its specialisations; empty when it is still to be named.
         specialisation: Option<String>,
         /// Which of its virtual machines.
-        output: Output,
+        output: VmVariant,
     },
     /// Another attribute of a flake: a runner's package, or something with a `config`.
     Attribute {
@@ -67,11 +67,21 @@ pub enum Target {
     },
 }
 
+impl VmVariant {
+    /// The attribute of `config.system.build`.
+    pub(crate) fn attribute(self) -> &'static str {
+        match self {
+            VmVariant::Vm => "vm",
+            VmVariant::VmWithBootLoader => "vmWithBootLoader",
+        }
+    }
+}
+
 impl Target {
     /// A configuration of a flake, or a specialisation of one, by name.
-    pub fn of(flake: &Flake, member: &Member) -> Self {
-        let Member { host, specialisation } = member.clone();
-        Self::Host { flake: flake.clone(), name: host, specialisation, output: Output::Vm }
+    pub fn of(flake: &Flake, name: &ConfigurationName) -> Self {
+        let ConfigurationName { host, specialisation } = name.clone();
+        Self::Host { flake: flake.clone(), name: host, specialisation, output: VmVariant::default() }
     }
 
     /// A short name: the configuration's, the attribute path, the file.
@@ -131,11 +141,11 @@ impl Target {
     }
 
     /// Where its files come from, so that nix's messages can name them.
-    pub(crate) fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> SourceTree {
         match self {
             Target::Configuration { file } => {
                 let directory = file.parent().map(Path::to_owned);
-                Source { root: directory.clone(), directory, is_git: false }
+                SourceTree { root: directory.clone(), directory, is_git: false }
             }
             _ => self.flake().map(Flake::source).unwrap_or_default(),
         }
@@ -153,7 +163,7 @@ impl Target {
     }
 }
 
-/// What was typed, as far as it can be told without nix.
+/// What was typed, as far as it is known without nix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Parsed {
     /// Nothing more to ask.
@@ -181,19 +191,21 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
     }
     events.doing(format!("reading {}", flake.shown()));
     let configurations = names(&flake, "nixosConfigurations", nix, events).await?;
-    let wanted = Wanted { attribute: attribute.as_deref(), host: &host_name() };
-    let choice = match choose(&wanted, &configurations, None) {
-        Some(choice) => choice,
+    let requested = RequestedName { attribute: attribute.as_deref(), host: &host_name() };
+    let resolution = match choose(&requested, &configurations, None) {
+        Some(resolution) => resolution,
         None => {
             let packages = names(&flake, &join(&["packages", &nix.system()]), nix, events).await?;
-            choose(&wanted, &configurations, Some(&packages))
-                .ok_or_else(|| no_choice(&wanted, &flake, &configurations, &packages))?
+            choose(&requested, &configurations, Some(&packages))
+                .ok_or_else(|| unresolved(&requested, &flake, &configurations, &packages))?
         }
     };
-    Ok(match choice {
-        Choice::Host { name, specialisation } => Target::Host { flake, name, specialisation, output: Output::Vm },
-        Choice::Package(name) => Target::Attribute { flake, path: join(&["packages", &nix.system(), &name]) },
-        Choice::Path(path) => Target::Attribute { flake, path },
+    Ok(match resolution {
+        Resolution::Host { name, specialisation } => {
+            Target::Host { flake, name, specialisation, output: VmVariant::default() }
+        }
+        Resolution::Package(name) => Target::Attribute { flake, path: join(&["packages", &nix.system(), &name]) },
+        Resolution::Path(path) => Target::Attribute { flake, path },
     })
 }
 
@@ -205,7 +217,7 @@ pub fn guess(named: Option<&str>, nix: &Nix) -> Option<Target> {
     };
     let [name] = &components(&attribute)[..] else { return None };
     let is_plain = !name.is_empty() && !attribute.contains('@');
-    is_plain.then(|| Target::Host { flake, name: name.clone(), specialisation: None, output: Output::Vm })
+    is_plain.then(|| Target::Host { flake, name: name.clone(), specialisation: None, output: VmVariant::default() })
 }
 
 /// The flake that `named` means, all of it; `None` is the one here.
@@ -224,11 +236,11 @@ pub fn flake(named: Option<&str>, nix: &Nix) -> Result<Flake> {
             )))
         }
         Parsed::Target(target) => Err(Failure::usage(format!("{} is no flake", target.resolved()))
-            .hint("name a flake's directory or URL: it is its nixosConfigurations that are tried")),
+            .hint("name a flake's directory or URL: its nixosConfigurations are what is tried")),
     }
 }
 
-/// The local flake that a name leads to, told without nix; `None` where it is anything else.
+/// The local flake that a name leads to, found without nix; `None` where it is anything else.
 pub(crate) fn local_flake(named: &str, nix: &Nix) -> Option<Flake> {
     match parse(named, nix, &Events::silent()).ok()? {
         Parsed::Flake { flake, .. } => Some(flake),
@@ -264,7 +276,7 @@ fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
         return Ok(Parsed::Flake { flake: remote(reference), attribute });
     }
     let path = here.join(reference);
-    let store = nix::store_for(&path, nix);
+    let store = Store::of(&path, nix);
     let physical = store.physical(&path);
     if !physical.exists() {
         if let Some((before, query)) = reference.split_once('?')
@@ -330,7 +342,7 @@ fn file(path: &Path, store: &Store) -> Result<Target> {
     if name.ends_with(".nix") {
         return Ok(Target::Configuration { file: logical });
     }
-    Err(Failure::usage(format!("{} is neither a configuration.nix nor a run-…-vm script", path.display())))
+    Err(Failure::usage(format!("{} is neither a configuration.nix nor a run-*-vm script", path.display())))
 }
 
 /// Without symbolic links, by its logical path: `./result` becomes `/nix/store/…`.
@@ -350,7 +362,7 @@ fn canonical(path: &Path, store: &Store) -> PathBuf {
 }
 
 fn not_there(path: &Path, named: &str) -> Failure {
-    let failure = Failure::usage(format!("{} is not there", path.display()));
+    let failure = Failure::usage(format!("{} does not exist", path.display()));
     let typed = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let siblings: Vec<String> = path
         .parent()
@@ -364,7 +376,7 @@ fn not_there(path: &Path, named: &str) -> Failure {
     match crate::text::nearest(&typed, siblings.iter().map(String::as_str)) {
         Some(near) => failure.hint(format!("did you mean {}?", path.with_file_name(near).display())),
         None if !named.contains('#') && reference::is_registry_name(named) => {
-            failure.hint(format!("a configuration of the flake here is named .#{named}"))
+            failure.hint(format!("for a configuration of the flake here: .#{named}"))
         }
         None => failure.hint("name a flake (FLAKE#NAME), a configuration.nix, or the result of building a VM"),
     }
@@ -387,7 +399,7 @@ fn full_path(flake: &Flake, attribute: &str) -> Option<Target> {
 }
 
 /// Which machine of a configuration an attribute path below it leads to: a specialisation of its, and which runner.
-fn machine_below<'a>(path: &[&'a str]) -> Option<(Option<&'a str>, Output)> {
+fn machine_below<'a>(path: &[&'a str]) -> Option<(Option<&'a str>, VmVariant)> {
     // A specialisation's `configuration` is an evaluated `config` in NixOS, a whole machine elsewhere (machine.nix).
     let (special, path) = match path {
         ["config", "specialisation", special, "configuration", path @ ..] => {
@@ -397,8 +409,8 @@ fn machine_below<'a>(path: &[&'a str]) -> Option<(Option<&'a str>, Output)> {
         path => (None, path),
     };
     match path {
-        [] | ["system", "build", "vm"] => Some((special, Output::Vm)),
-        ["system", "build", "vmWithBootLoader"] => Some((special, Output::VmWithBootLoader)),
+        [] | ["system", "build", "vm"] => Some((special, VmVariant::Vm)),
+        ["system", "build", "vmWithBootLoader"] => Some((special, VmVariant::VmWithBootLoader)),
         _ => None,
     }
 }
@@ -417,8 +429,8 @@ fn split_specialisation(attribute: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// What was asked for, and by whom.
-struct Wanted<'a> {
+/// What was asked for, and where.
+struct RequestedName<'a> {
     attribute: Option<&'a str>,
     /// This host's name, which stands for what was not said.
     host: &'a str,
@@ -426,28 +438,28 @@ struct Wanted<'a> {
 
 /// What a flake's names make of it.
 #[derive(Debug, PartialEq, Eq)]
-enum Choice {
+enum Resolution {
     Host { name: String, specialisation: Option<String> },
     Package(String),
     Path(String),
 }
 
 /// Chooses among names. `packages` is `None` before they were asked for: then only a configuration is chosen.
-fn choose(wanted: &Wanted<'_>, configurations: &[String], packages: Option<&[String]>) -> Option<Choice> {
+fn choose(requested: &RequestedName<'_>, configurations: &[String], packages: Option<&[String]>) -> Option<Resolution> {
     let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
     let host = |name: &str, specialisation: Option<&str>| {
-        Some(Choice::Host { name: name.to_owned(), specialisation: specialisation.map(str::to_owned) })
+        Some(Resolution::Host { name: name.to_owned(), specialisation: specialisation.map(str::to_owned) })
     };
-    let Some(attribute) = wanted.attribute else {
+    let Some(attribute) = requested.attribute else {
         // This host's name may be a full one: `laptop.example.org` is `laptop` too.
-        let short = wanted.host.split('.').next().unwrap_or_default();
-        if let Some(name) = [wanted.host, short].into_iter().find(|name| has(configurations, name)) {
+        let short = requested.host.split('.').next().unwrap_or_default();
+        if let Some(name) = [requested.host, short].into_iter().find(|name| has(configurations, name)) {
             return host(name, None);
         }
         if let [only] = configurations {
             return host(only, None);
         }
-        return packages.filter(|names| has(names, "vm")).map(|_| Choice::Package("vm".to_owned()));
+        return packages.filter(|names| has(names, "vm")).map(|_| Resolution::Package("vm".to_owned()));
     };
     let bare = attribute.trim_matches('"');
     if has(configurations, bare) {
@@ -456,8 +468,8 @@ fn choose(wanted: &Wanted<'_>, configurations: &[String], packages: Option<&[Str
     let (name, specialisation) = split_specialisation(attribute);
     // `@special` of the host that would be chosen without a name.
     if name.is_empty() {
-        return match choose(&Wanted { attribute: None, host: wanted.host }, configurations, None)? {
-            Choice::Host { name, .. } => host(&name, specialisation),
+        return match choose(&RequestedName { attribute: None, host: requested.host }, configurations, None)? {
+            Resolution::Host { name, .. } => host(&name, specialisation),
             other => Some(other),
         };
     }
@@ -466,16 +478,16 @@ fn choose(wanted: &Wanted<'_>, configurations: &[String], packages: Option<&[Str
     }
     let packages = packages?;
     if has(packages, bare) {
-        return Some(Choice::Package(bare.to_owned()));
+        return Some(Resolution::Package(bare.to_owned()));
     }
     // Some other output of the flake: nix says whether it is there.
     let parts = components(attribute);
-    (parts.len() > 1 && specialisation.is_none()).then(|| Choice::Path(attribute.to_owned()))
+    (parts.len() > 1 && specialisation.is_none()).then(|| Resolution::Path(attribute.to_owned()))
 }
 
-fn no_choice(wanted: &Wanted<'_>, flake: &Flake, configurations: &[String], packages: &[String]) -> Failure {
+fn unresolved(requested: &RequestedName<'_>, flake: &Flake, configurations: &[String], packages: &[String]) -> Failure {
     let shown = flake.shown();
-    let (name, specialisation) = wanted.attribute.map_or(("", None), split_specialisation);
+    let (name, specialisation) = requested.attribute.map_or(("", None), split_specialisation);
     let bare = name.trim_matches('"');
     // Only a configuration has specialisations.
     let packages = if specialisation.is_some() { &[] } else { packages };
@@ -484,9 +496,9 @@ fn no_choice(wanted: &Wanted<'_>, flake: &Flake, configurations: &[String], pack
         let special = specialisation.map_or(String::new(), |special| format!("@{special}"));
         return Failure::usage(format!(
             "{shown} has several configurations, and none is this host's ({})",
-            wanted.host
+            requested.host
         ))
-        .hint(format!("name one as {shown}#NAME{special}: {}", listed(wanted.host, &all)));
+        .hint(format!("name one as {shown}#NAME{special}: {}", listed(requested.host, &all)));
     }
     let (missing, nothing) = match (bare, specialisation) {
         ("", None) => ("nixosConfigurations and no package vm".to_owned(), None),
@@ -503,7 +515,7 @@ fn no_choice(wanted: &Wanted<'_>, flake: &Flake, configurations: &[String], pack
     failure
 }
 
-/// Names for a person, those nearest to what was typed first, not too many.
+/// Names for a user, those nearest to what was typed first, not too many.
 pub(crate) fn listed(typed: &str, names: &[String]) -> String {
     const MOST: usize = 12;
     let mut sorted: Vec<(f64, &String)> = names.iter().map(|name| (strsim::jaro_winkler(typed, name), name)).collect();
@@ -521,10 +533,10 @@ pub(crate) fn listed(typed: &str, names: &[String]) -> String {
 /// The names in an output of a flake; none when the flake has no such output.
 pub(crate) async fn names(flake: &Flake, output: &str, nix: &Nix, events: &Events) -> Result<Vec<String>> {
     let answer = nix.eval(&flake.installable(output), "builtins.attrNames", flake.directory(), events).await?;
-    nix::names_answered(&answer, &flake.source(), &flake.shown(), nix.log_path())
+    nix::names_in(&answer, &flake.source(), &flake.shown(), nix.log_path())
 }
 
-/// A sentence on what could have been named instead; `None` when that cannot be told.
+/// A sentence on what could have been named instead; `None` when that is not known.
 pub(crate) async fn choices(target: &Target, nix: &Nix, events: &Events) -> Option<String> {
     let flake = target.flake()?;
     let mut all = names(flake, "nixosConfigurations", nix, events).await.unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::nix::Source;
+use crate::nix::SourceTree;
 
 /// A flake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Flake {
         format!("{}#{attribute}", self.reference)
     }
 
-    /// The reference for a person.
+    /// The reference for a user.
     pub fn shown(&self) -> String {
         match &self.dir {
             Some(dir) if self.relative => dir.to_string_lossy().into_owned(),
@@ -61,8 +61,8 @@ impl Flake {
     }
 
     /// Where its files come from.
-    pub fn source(&self) -> Source {
-        Source {
+    pub fn source(&self) -> SourceTree {
+        SourceTree {
             root: self.git_root.clone().or_else(|| self.dir.clone()),
             directory: self.dir.clone(),
             is_git: self.git_root.is_some(),

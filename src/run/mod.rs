@@ -323,7 +323,7 @@ impl<'a> Run<'a> {
         let arguments = self.arguments;
         // What the user wrote is looked at before anything that takes time.
         let named = arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
-        let expected = arguments.expectations.as_deref().map(nix::expectations_in).transpose()?;
+        let expected = arguments.expectations.as_deref().map(nix::expectations::from_file).transpose()?;
         let mut nix = Nix::new(arguments.nix.clone());
         let launcher = jail::launcher();
         let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();
