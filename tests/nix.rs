@@ -590,6 +590,7 @@ async fn what_does_not_evaluate() {
         ] {
             let failure = flake.run(attribute).await.failure();
             assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildEval)), "{failure}");
+            assert!(failure.what.starts_with(&format!("{attribute}: ")) && failure.what.contains(words), "{failure}");
             let why = failure.why.unwrap();
             assert!(why.contains(words), "{attribute}: {why}");
             assert!(!why.contains('\u{1b}') && !why.contains("-source/"), "{why}");
@@ -602,6 +603,7 @@ async fn what_does_not_evaluate() {
     let flake = Flake::new("x", true, "{ a = ; }");
     let failure = flake.run("a").await.failure();
     assert_eq!(failure.check, Some(CheckId::BuildEval));
+    assert!(failure.what.contains("syntax error, unexpected") && failure.what.ends_with(')'), "{failure}");
     assert!(failure.why.unwrap().contains("syntax error"));
 }
 
@@ -625,12 +627,13 @@ async fn the_hosts_own_system_is_told_apart() {
         let failure = built.toplevel_failure.unwrap();
         eprintln!("---\n{failure}");
         assert_eq!(failure.check, Some(CheckId::BuildToplevel), "{attribute}");
+        assert!(failure.what.starts_with("system.build.toplevel: ") && failure.what.contains(words), "{failure}");
         assert!(failure.why.unwrap().contains(words), "{attribute}");
         assert!(flake.run.join("gc-runner").symlink_metadata().is_ok());
     }
     let failure = flake.run("both").await.failure();
     assert_eq!(failure.check, Some(CheckId::BuildDerivation));
-    assert!(failure.what.starts_with("fail does not build"), "the runner's own cause: {failure}");
+    assert_eq!(failure.what, "fail: fatal: cannot do", "the runner's own cause: {failure}");
 
     // Left out on request.
     let target = resolve::resolve(Some(&format!("{}#asserts", flake.dir.display())), &nix(&[]), &Events::silent())
@@ -651,9 +654,9 @@ async fn what_does_not_build() {
     assert!(outcome.doing.contains(&"building fail".to_owned()), "{:?}", outcome.doing);
     let failure = outcome.failure();
     assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)));
-    assert_eq!(failure.what, "fail does not build: failed with exit code 3");
+    assert_eq!(failure.what, "fail: fatal: cannot do");
     let why = failure.why.unwrap();
-    assert!(why.contains("-fail.drv") && why.ends_with("> fatal: cannot do"), "{why}");
+    assert!(why.contains("-fail.drv\nfailed with exit code 3; ") && why.ends_with("> fatal: cannot do"), "{why}");
     assert!(why.contains("> line 30") && !why.contains("> line 16\n"), "{why}");
     assert!(failure.hint.unwrap().contains("nix log /nix/store/"));
 
@@ -669,7 +672,9 @@ async fn what_does_not_build() {
         }; };
     }; }"#;
     let flake = Flake::new("x", true, refused);
-    for (attribute, what) in [("self", "refers does not build"), ("cycle", "cycle does not build")] {
+    for (attribute, what) in
+        [("self", "refers: it is not allowed to refer to "), ("cycle", "cycle: its outputs refer to each other")]
+    {
         let failure = flake.run(attribute).await.failure();
         assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)), "{failure}");
         assert!(failure.what.starts_with(what), "{failure}");
@@ -753,7 +758,7 @@ async fn no_lock_file_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn promises_are_read_and_never_fail() {
+async fn expectations_are_read_and_never_fail() {
     if !has_nix() {
         return;
     }

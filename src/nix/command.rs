@@ -210,7 +210,7 @@ impl Nix {
         let path = self.directory.as_ref().map_or_else(|| PathBuf::from(program), |directory| directory.join(program));
         let mut command = Command::new(&path);
         command.args(&args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Its messages are parsed: they must not be translated, and a pager or a prompt has nobody to answer it.
+        // Its messages are parsed: they must not be translated, and a pager or a prompt is answered by no user.
         command.env("LC_ALL", "C.UTF-8").env("GIT_TERMINAL_PROMPT", "0");
         command.current_dir(directory.unwrap_or(&self.here)).process_group(0);
         end_with_us(&mut command);

@@ -178,7 +178,7 @@ const OUTPUTS: [&str; 6] = ["nixosConfigurations", "packages", "legacyPackages",
 /// Finds out what `named` means; `None` is the flake here.
 ///
 /// # Errors
-/// Exit 2 for a flake or path that is not there, and when several configurations could be meant; exit 3
+/// Exit 2 for a flake or path that does not exist, and when several configurations could be meant; exit 3
 /// (`build.attribute`) for a name that is not in the flake, exit 3 (`build.eval`) when its names cannot be evaluated;
 /// exit 5 for what this host cannot do.
 pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<Target> {
@@ -223,19 +223,19 @@ pub fn guess(named: Option<&str>, nix: &Nix) -> Option<Target> {
 /// The flake that `named` means, all of it; `None` is the one here.
 ///
 /// # Errors
-/// Exit 2 for a flake or path that is not there, and for what is no flake or only a part of one.
+/// Exit 2 for a flake or path that does not exist, and for what is not a flake or only a part of one.
 pub fn flake(named: Option<&str>, nix: &Nix) -> Result<Flake> {
     let typed = named.unwrap_or(".");
     match parse(typed, nix, &Events::silent())? {
         Parsed::Flake { flake, attribute: None } => Ok(flake),
         Parsed::Flake { flake, attribute: Some(attribute) } => {
-            Err(Failure::usage(format!("{typed} is a part of a flake")).hint(format!(
+            Err(Failure::usage(format!("{typed} is one output of a flake, not a flake")).hint(format!(
                 "name the flake, and which of its configurations: {} --filter {}",
                 quote(&flake.shown()),
                 quote(&attribute)
             )))
         }
-        Parsed::Target(target) => Err(Failure::usage(format!("{} is no flake", target.resolved()))
+        Parsed::Target(target) => Err(Failure::usage(format!("{} is not a flake", target.resolved()))
             .hint("name a flake's directory or URL: its nixosConfigurations are what is tried")),
     }
 }
@@ -250,7 +250,7 @@ pub(crate) fn local_flake(named: &str, nix: &Nix) -> Option<Flake> {
 
 /// The part of resolving that needs no nix.
 fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
-    // A path is what is there, whatever its name looks like: `#` may be part of it.
+    // A path is what exists, whatever its name looks like: `#` may be part of it.
     let here = nix.here();
     let whole = here.join(named);
     let (reference, attribute) = match named.split_once('#') {
@@ -336,8 +336,8 @@ fn file(path: &Path, store: &Store) -> Result<Target> {
     }
     if name == "flake.nix" {
         let directory = logical.parent().unwrap_or(Path::new("/")).display().to_string();
-        return Err(Failure::usage(format!("{} is a flake's file", path.display()))
-            .hint(format!("name the flake by its directory: {}", quote(&format!("{directory}#NAME")))));
+        return Err(Failure::usage(format!("a flake is named by its directory, not by {}", path.display()))
+            .hint(format!("name it: {}", quote(&format!("{directory}#NAME")))));
     }
     if name.ends_with(".nix") {
         return Ok(Target::Configuration { file: logical });
@@ -504,7 +504,7 @@ fn unresolved(requested: &RequestedName<'_>, flake: &Flake, configurations: &[St
         ("", None) => ("nixosConfigurations and no package vm".to_owned(), None),
         ("", Some(_)) => ("nixosConfigurations".to_owned(), None),
         (name, None) => (
-            format!("configuration and no package {name}"),
+            format!("configuration or package {name}"),
             Some("it has no nixosConfigurations and no packages for this system"),
         ),
         (name, Some(_)) => (format!("configuration {name}"), Some("it has no nixosConfigurations")),

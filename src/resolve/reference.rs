@@ -7,7 +7,7 @@ use crate::nix::SourceTree;
 /// A flake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flake {
-    /// How nix is told: a URL, an absolute path, or `.` with [`Flake::directory`] as the current directory.
+    /// How nix is given it: a URL, an absolute path, or `.` with [`Flake::directory`] as the current directory.
     pub reference: String,
     /// The directory of a local flake, where `flake.nix` lies.
     pub dir: Option<PathBuf>,

@@ -152,7 +152,7 @@ impl FailedDerivation {
                 "most often memory ran out: the kernel's log says so (`journalctl -k`); fewer builds at once need less (--option max-jobs 1)",
             );
         }
-        // A download that failed for want of a network, told from one whose URL is wrong.
+        // A download that failed for want of a network, as against one whose URL is wrong.
         let needs_network = is(&NETWORK, &logged);
         let fetches = is_fetcher(&self.drv).unwrap_or_else(|| {
             logged.contains("curl: (") || logged.contains("trying http") || logged.contains("unable to access '")

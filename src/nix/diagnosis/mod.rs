@@ -1,4 +1,4 @@
-//! Why nix failed: its messages, of all versions, told apart and made readable.
+//! Why nix failed: its messages, of all versions, classified and made readable.
 //!
 //! Whose fault it is decides the exit code: what the host cannot do (disk, daemon, network, another architecture)
 //! never reads as a broken configuration. The functions are pure over a [`NixLog`] and a [`SourceTree`].

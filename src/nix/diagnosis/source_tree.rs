@@ -45,7 +45,7 @@ impl SourceTree {
         let theirs = copy.join(inside).join("flake.nix");
         match std::fs::read(&theirs) {
             Ok(theirs) => std::fs::read(directory.join("flake.nix")).is_ok_and(|ours| ours == theirs),
-            // The one whose own flake.nix is missed. (Inputs may have none, but nobody misses it.)
+            // The one whose own flake.nix is missed. (Inputs may have none, but nix does not miss it.)
             Err(_) => text.contains(&*theirs.to_string_lossy()),
         }
     }

@@ -299,7 +299,7 @@ fn advice_where_there_is_one() {
 }
 
 #[test]
-fn a_module_systems_trace_is_reduced_to_what_a_person_knows() {
+fn a_module_systems_trace_is_reduced_to_what_a_user_knows() {
     let text = "error:\n       … while evaluating the attribute 'value'\n         at /nix/store/gc8zzi2jn8f3kwm1hcr3b1ryyj4d1dqn-source/lib/modules.nix:809:9:\n          808|     in warnDeprecation opt //\n          809|       { value = addErrorContext\n             |         ^\n          810|         inherit (res.defsFinal') highestPrio;\n\n       … while evaluating the option `services.web.enable':\n\n       (stack trace truncated; use '--show-trace' to show the full, detailed trace)\n\n       error: A definition for option `services.web.enable' is not of type `boolean'. Definition values:\n       - In `/nix/store/gc8zzi2jn8f3kwm1hcr3b1ryyj4d1dqn-source/flake.nix': \"yes\"";
     let readable = readable(text, &SourceTree::default());
     assert_eq!(
@@ -381,13 +381,13 @@ fn only_what_has_a_hash_is_denied_a_network_that_it_had() {
         "@nix {start}\n@nix {logged}\n{}",
         said(&format!("error: builder for '{drv}' failed with exit code 6"))
     );
-    let told = || derivation(&log(&text), &SourceTree::default(), "demo", None);
+    let failure = || derivation(&log(&text), &SourceTree::default(), "demo", None);
     std::fs::write(&drv, r#"Derive([("out","/nix/store/a-x","sha256","ab")],[],[],"x","sh",[],[("outputHash","ab")])"#)
         .unwrap();
-    assert_eq!(told().exit, Exit::Unknown);
+    assert_eq!(failure().exit, Exit::Unknown);
     std::fs::write(&drv, r#"Derive([("out","/nix/store/a-x","","")],[],[],"x","sh",[],[("out","/nix/store/a-x")])"#)
         .unwrap();
-    let failure = told();
+    let failure = failure();
     assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)), "{failure}");
     assert!(failure.hint.unwrap().contains("builds have no network"));
 }
@@ -451,7 +451,7 @@ fn places_in_the_copy_are_named_by_their_origin() {
     std::fs::write(other.join("flake.nix"), "{ other = 1; }").unwrap();
     let text = format!("at {}/lib/x.nix:1:2", other.display());
     assert_eq!(source.map(&text), text);
-    // The innermost place of the user's own is told when the error is elsewhere.
+    // The innermost place of the user's own is named when the error is elsewhere.
     let text = format!(
         "error:\n       … while evaluating x\n         at {copy}/hosts/a.nix:3:4:\n            2| a\n\n       error: boom\n       at {}/lib/x.nix:1:2:",
         other.display()
