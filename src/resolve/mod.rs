@@ -7,161 +7,25 @@
 //! `parse` and `choose` are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
 //! usual case, not at all for a full path.
 
+mod choose;
 mod filter;
 mod reference;
+mod target;
 
 use std::path::{Path, PathBuf};
 
+use ::nix::unistd::gethostname;
+
+use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
 pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
 pub(crate) use self::reference::git_root;
 pub use self::reference::{Flake, encode};
 use self::reference::{components, join};
-use ::nix::unistd::gethostname;
-
+pub use self::target::{Target, VmVariant};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::model::CheckId;
-use crate::nix::{self, Nix, SourceTree, Store};
+use crate::nix::{self, Nix, Store};
 use crate::text::quote;
-
-/// Which of its virtual machines NixOS makes of a configuration.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum VmVariant {
-    /// `system.build.vm`: boots the kernel directly.
-    #[default]
-    Vm,
-    /// `system.build.vmWithBootLoader`: boots from a disk.
-    VmWithBootLoader,
-}
-
-/// What is tested.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A configuration of a flake.
-    Host {
-        /// The flake.
-        flake: Flake,
-        /// Its name in `nixosConfigurations`.
-        name: String,
-        /// One of its specialisations; empty when it is still to be named.
-        specialisation: Option<String>,
-        /// Which of its virtual machines.
-        output: VmVariant,
-    },
-    /// Another attribute of a flake: a runner's package, or something with a `config`.
-    Attribute {
-        /// The flake.
-        flake: Flake,
-        /// The attribute path, in nix's syntax.
-        path: String,
-    },
-    /// A `configuration.nix`, evaluated with the nixpkgs on nix's search path.
-    Configuration {
-        /// The file, absolute.
-        file: PathBuf,
-    },
-    /// A runner that was built already.
-    Runner {
-        /// `run-NAME-vm`, absolute; by its logical path when it is in the store.
-        script: PathBuf,
-    },
-}
-
-impl VmVariant {
-    /// The attribute of `config.system.build`.
-    pub(crate) fn attribute(self) -> &'static str {
-        match self {
-            VmVariant::Vm => "vm",
-            VmVariant::VmWithBootLoader => "vmWithBootLoader",
-        }
-    }
-}
-
-impl Target {
-    /// A configuration of a flake, or a specialisation of one, by name.
-    pub fn of(flake: &Flake, name: &ConfigurationName) -> Self {
-        let ConfigurationName { host, specialisation } = name.clone();
-        Self::Host { flake: flake.clone(), name: host, specialisation, output: VmVariant::default() }
-    }
-
-    /// A short name: the configuration's, the attribute path, the file.
-    pub fn name(&self) -> String {
-        match self {
-            Target::Host { name, specialisation: Some(specialisation), .. } => format!("{name}@{specialisation}"),
-            Target::Host { name, .. } => name.clone(),
-            Target::Attribute { path, .. } => path.clone(),
-            Target::Configuration { file } => file.display().to_string(),
-            Target::Runner { script } => {
-                let file = script.file_name().unwrap_or_default().to_string_lossy();
-                let name = file.strip_prefix("run-").and_then(|rest| rest.strip_suffix("-vm"));
-                name.unwrap_or(&file).to_owned()
-            }
-        }
-    }
-
-    /// The whole installable or path, for a report.
-    pub fn resolved(&self) -> String {
-        match self {
-            Target::Host { flake, name, specialisation, .. } => {
-                let mut parts = vec!["nixosConfigurations", name];
-                if let Some(specialisation) = specialisation {
-                    parts.extend(["config", "specialisation", specialisation, "configuration"]);
-                }
-                format!("{}#{}", flake.shown(), join(&parts))
-            }
-            Target::Attribute { flake, path } => format!("{}#{path}", flake.shown()),
-            Target::Configuration { file } => file.display().to_string(),
-            Target::Runner { script } => script.display().to_string(),
-        }
-    }
-
-    /// The local directory that the target comes from: where `nixbox.toml` and `.nixbox` live.
-    pub fn dir(&self) -> Option<&Path> {
-        match self {
-            Target::Host { flake, .. } | Target::Attribute { flake, .. } => flake.dir.as_deref(),
-            Target::Configuration { file } => file.parent(),
-            Target::Runner { .. } => None,
-        }
-    }
-
-    /// The flake, where there is one.
-    pub fn flake(&self) -> Option<&Flake> {
-        match self {
-            Target::Host { flake, .. } | Target::Attribute { flake, .. } => Some(flake),
-            Target::Configuration { .. } | Target::Runner { .. } => None,
-        }
-    }
-
-    /// The configuration's name, where the target is one of a flake: what per-host settings go by.
-    pub fn host(&self) -> Option<&str> {
-        match self {
-            Target::Host { name, .. } => Some(name),
-            _ => None,
-        }
-    }
-
-    /// Where its files come from, so that nix's messages can name them.
-    pub(crate) fn source(&self) -> SourceTree {
-        match self {
-            Target::Configuration { file } => {
-                let directory = file.parent().map(Path::to_owned);
-                SourceTree { root: directory.clone(), directory, is_git: false }
-            }
-            _ => self.flake().map(Flake::source).unwrap_or_default(),
-        }
-    }
-
-    /// The installable of an attribute below the target's own value.
-    pub(crate) fn installable(&self, below: &[String]) -> Option<String> {
-        let (flake, own) = match self {
-            Target::Host { flake, name, .. } => (flake, join(&["nixosConfigurations", name])),
-            Target::Attribute { flake, path } => (flake, path.clone()),
-            Target::Configuration { .. } | Target::Runner { .. } => return None,
-        };
-        let attribute = if below.is_empty() { own } else { format!("{own}.{}", join(below)) };
-        Some(flake.installable(&attribute))
-    }
-}
 
 /// What was typed, as far as it is known without nix.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,9 +35,6 @@ enum Parsed {
     /// Something in a flake: a name, or nothing.
     Flake { flake: Flake, attribute: Option<String> },
 }
-
-/// Outputs of a flake whose name in front makes a path a full one.
-const OUTPUTS: [&str; 6] = ["nixosConfigurations", "packages", "legacyPackages", "checks", "apps", "hydraJobs"];
 
 /// Finds out what `named` means; `None` is the flake here.
 ///
@@ -380,139 +241,6 @@ fn not_there(path: &Path, named: &str) -> Failure {
         }
         None => failure.hint("name a flake (FLAKE#NAME), a configuration.nix, or the result of building a VM"),
     }
-}
-
-/// An attribute path that says all by itself.
-fn full_path(flake: &Flake, attribute: &str) -> Option<Target> {
-    let (path, special) = split_specialisation(attribute);
-    let parts = components(path);
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    if let ["nixosConfigurations", name, below @ ..] = parts.as_slice()
-        && let Some((in_path, output)) = machine_below(below)
-        && (special.is_none() || in_path.is_none())
-    {
-        let specialisation = special.or(in_path).map(str::to_owned);
-        return Some(Target::Host { flake: flake.clone(), name: (*name).to_owned(), specialisation, output });
-    }
-    let is_full = parts.len() > 1 && OUTPUTS.contains(&parts[0]);
-    is_full.then(|| Target::Attribute { flake: flake.clone(), path: attribute.to_owned() })
-}
-
-/// Which machine of a configuration an attribute path below it leads to: a specialisation of its, and which runner.
-fn machine_below<'a>(path: &[&'a str]) -> Option<(Option<&'a str>, VmVariant)> {
-    // A specialisation's `configuration` is an evaluated `config` in NixOS, a whole machine elsewhere (machine.nix).
-    let (special, path) = match path {
-        ["config", "specialisation", special, "configuration", path @ ..] => {
-            (Some(*special), path.strip_prefix(&["config"]).unwrap_or(path))
-        }
-        ["config", path @ ..] => (None, path),
-        path => (None, path),
-    };
-    match path {
-        [] | ["system", "build", "vm"] => Some((special, VmVariant::Vm)),
-        ["system", "build", "vmWithBootLoader"] => Some((special, VmVariant::VmWithBootLoader)),
-        _ => None,
-    }
-}
-
-/// `NAME@SPECIALISATION`, at the first `@` outside of quotes: a host's name has none (hostname(7)), that of a
-/// specialisation may. Either may be empty: what was not said.
-fn split_specialisation(attribute: &str) -> (&str, Option<&str>) {
-    let mut quoted = false;
-    let at = attribute.find(|c| {
-        quoted ^= c == '"';
-        c == '@' && !quoted
-    });
-    match at {
-        Some(at) => (&attribute[..at], Some(attribute[at + 1..].trim_matches('"'))),
-        None => (attribute, None),
-    }
-}
-
-/// What was asked for, and where.
-struct RequestedName<'a> {
-    attribute: Option<&'a str>,
-    /// This host's name, which stands for what was not said.
-    host: &'a str,
-}
-
-/// What a flake's names make of it.
-#[derive(Debug, PartialEq, Eq)]
-enum Resolution {
-    Host { name: String, specialisation: Option<String> },
-    Package(String),
-    Path(String),
-}
-
-/// Chooses among names. `packages` is `None` before they were asked for: then only a configuration is chosen.
-fn choose(requested: &RequestedName<'_>, configurations: &[String], packages: Option<&[String]>) -> Option<Resolution> {
-    let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
-    let host = |name: &str, specialisation: Option<&str>| {
-        Some(Resolution::Host { name: name.to_owned(), specialisation: specialisation.map(str::to_owned) })
-    };
-    let Some(attribute) = requested.attribute else {
-        // This host's name may be a full one: `laptop.example.org` is `laptop` too.
-        let short = requested.host.split('.').next().unwrap_or_default();
-        if let Some(name) = [requested.host, short].into_iter().find(|name| has(configurations, name)) {
-            return host(name, None);
-        }
-        if let [only] = configurations {
-            return host(only, None);
-        }
-        return packages.filter(|names| has(names, "vm")).map(|_| Resolution::Package("vm".to_owned()));
-    };
-    let bare = attribute.trim_matches('"');
-    if has(configurations, bare) {
-        return host(bare, None);
-    }
-    let (name, specialisation) = split_specialisation(attribute);
-    // `@special` of the host that would be chosen without a name.
-    if name.is_empty() {
-        return match choose(&RequestedName { attribute: None, host: requested.host }, configurations, None)? {
-            Resolution::Host { name, .. } => host(&name, specialisation),
-            other => Some(other),
-        };
-    }
-    if has(configurations, name.trim_matches('"')) {
-        return host(name.trim_matches('"'), specialisation);
-    }
-    let packages = packages?;
-    if has(packages, bare) {
-        return Some(Resolution::Package(bare.to_owned()));
-    }
-    // Some other output of the flake: nix says whether it is there.
-    let parts = components(attribute);
-    (parts.len() > 1 && specialisation.is_none()).then(|| Resolution::Path(attribute.to_owned()))
-}
-
-fn unresolved(requested: &RequestedName<'_>, flake: &Flake, configurations: &[String], packages: &[String]) -> Failure {
-    let shown = flake.shown();
-    let (name, specialisation) = requested.attribute.map_or(("", None), split_specialisation);
-    let bare = name.trim_matches('"');
-    // Only a configuration has specialisations.
-    let packages = if specialisation.is_some() { &[] } else { packages };
-    let all: Vec<String> = configurations.iter().chain(packages).cloned().collect();
-    if bare.is_empty() && !all.is_empty() {
-        let special = specialisation.map_or(String::new(), |special| format!("@{special}"));
-        return Failure::usage(format!(
-            "{shown} has several configurations, and none is this host's ({})",
-            requested.host
-        ))
-        .hint(format!("name one as {shown}#NAME{special}: {}", listed(requested.host, &all)));
-    }
-    let (missing, nothing) = match (bare, specialisation) {
-        ("", None) => ("nixosConfigurations and no package vm".to_owned(), None),
-        ("", Some(_)) => ("nixosConfigurations".to_owned(), None),
-        (name, None) => (
-            format!("configuration or package {name}"),
-            Some("it has no nixosConfigurations and no packages for this system"),
-        ),
-        (name, Some(_)) => (format!("configuration {name}"), Some("it has no nixosConfigurations")),
-    };
-    let mut failure = Failure::check(CheckId::BuildAttribute, format!("{shown} has no {missing}"));
-    failure.hint =
-        if all.is_empty() { nothing.map(str::to_owned) } else { Some(format!("there are: {}", listed(bare, &all))) };
-    failure
 }
 
 /// Names for a user, those nearest to what was typed first, not too many.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Exit;
+use crate::model::{CheckId, Exit};
 use crate::nix::NixFlags;
 
 fn strings(names: &[&str]) -> Vec<String> {
