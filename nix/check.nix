@@ -2,7 +2,7 @@
 #
 #   report  boots the VM in its build. It succeeds on a pass and on a failure alike, since both say something of the
 #           configuration that holds as long as nothing in it changes: report.json, report.txt, exit-code and all
-#           evidence are its output. It fails where nothing can be told, so that this is never cached.
+#           evidence are its output. It fails where there is no verdict, so that this is never cached.
 #   check   reads that, and fails where the configuration does. It needs no VM, and refers to nothing.
 #
 # Nothing in here is of nixpkgs: what makes a derivation is handed in, so that the tests can do without.
@@ -108,18 +108,18 @@ let
         export XDG_CONFIG_HOME="$TMPDIR/config" XDG_DATA_HOME="$TMPDIR/data"
         unset XDG_RUNTIME_DIR
         mkdir -p "$out/nix-support"
-        # nix gives a builder a terminal that nobody sits at: told line by line, and of a log's width.
+        # nix gives a builder a terminal that no user sits at: progress line by line, and of a log's width.
         export TERM=dumb
         code=0
         ${nixbox}/bin/nixbox try ${concatStringsSep " " (map quote words)} \
           --artifacts "$out/artifacts" --report json="$out/report.json" --report human="$out/report.txt" \
-          >"$TMPDIR/told" || code=$?
+          >"$TMPDIR/output" || code=$?
         case $code in
-        0 | 1 | 4) cat "$TMPDIR/told" ;;
+        0 | 1 | 4) cat "$TMPDIR/output" ;;
         *)
-          # nix removes the output of a build that fails, but leaves its directory when told to.
+          # nix removes the output of a build that fails, but leaves its directory on request.
           mv "$out/artifacts" "$TMPDIR/" || true
-          sed "s|$out/|$TMPDIR/|g" "$TMPDIR/told"
+          sed "s|$out/|$TMPDIR/|g" "$TMPDIR/output"
           echo "nixbox: no verdict (exit code $code), so that this build fails and is tried again;" \
             "nix build --keep-failed keeps the evidence" >&2
           exit "$code"

@@ -126,7 +126,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
-        if let Some(why) = &self.why {
+        if let Some(why) = self.why.as_ref().filter(|why| !self.what.contains(why.as_str())) {
             if why.contains('\n') {
                 for line in why.lines() {
                     write!(f, "\n  {line}")?;

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use nixbox::event::{Event, Events};
 use nixbox::failure::{Failure, Result};
 use nixbox::model::{CheckId, Exit};
-use nixbox::nix::{self, Built, Choice, Evaluated, Nix, NixFlags};
-use nixbox::resolve::{self, Target};
+use nixbox::nix::{self, Built, Evaluated, Nix, NixFlags};
+use nixbox::resolve::{self, ConfigurationFilter, Target};
 
 /// What every flake here is made of: a runner in one file, made by a shell.
 const COMMON: &str = r#"
@@ -339,22 +339,22 @@ async fn many(
 ) -> (Vec<(String, Result<Built>)>, Vec<String>) {
     let nix = nix(flags).log_to(flake.run.join("nix.log"));
     let globs = globs.iter().map(|&glob| glob.to_owned()).collect();
-    let choice = Choice { globs, shard: shard.parse().unwrap() };
+    let filter = ConfigurationFilter { globs, shard: shard.parse().unwrap() };
     let whole = resolve::flake(flake.dir.to_str(), &nix).unwrap();
     let events = Events::silent();
-    let answers = nix::evaluate_many(&whole, &choice, &nix, false, &events).await.unwrap();
+    let answers = nix::evaluate_many(&whole, &filter, &nix, false, &events).await.unwrap();
     // The names alone are chosen in the same way.
-    let named = nix::names(&whole, &choice, true, &nix, &events).await.unwrap();
-    assert!(answers.members.iter().map(|(member, _)| member).eq(named.members.iter().map(|named| &named.member)));
-    assert_eq!((answers.meant, answers.hosts), (named.meant, named.hosts));
+    let named = nix::names(&whole, &filter, true, &nix, &events).await.unwrap();
+    assert!(answers.members.iter().map(|(name, _)| name).eq(named.members.iter().map(|named| &named.name)));
+    assert_eq!((answers.total, answers.hosts), (named.total, named.hosts));
     let (mut ended, mut good) = (Vec::new(), Vec::new());
-    for (member, evaluated) in answers.members {
+    for (name, evaluated) in answers.members {
         match evaluated.and_then(|mut evaluated| match evaluated.toplevel_failure.take() {
             Some(failure) => Err(failure),
             None => Ok(evaluated),
         }) {
-            Ok(evaluated) => good.push((Target::of(&whole, &member), evaluated)),
-            Err(failure) => ended.push((member.to_string(), Err(failure))),
+            Ok(evaluated) => good.push((Target::of(&whole, &name), evaluated)),
+            Err(failure) => ended.push((name.to_string(), Err(failure))),
         }
     }
     let names: Vec<String> = good.iter().map(|(target, _)| target.name()).collect();
@@ -505,7 +505,8 @@ async fn what_nix_cannot_catch_hides_no_other() {
     for (outputs, check) in [("abort \"all\"", CheckId::BuildEval), ("{ }", CheckId::BuildAttribute)] {
         let flake = Flake::new("x", true, outputs);
         let whole = resolve::flake(flake.dir.to_str(), &nix(&[])).unwrap();
-        let failed = nix::evaluate_many(&whole, &Choice::default(), &nix(&[]), false, &Events::silent()).await;
+        let failed =
+            nix::evaluate_many(&whole, &ConfigurationFilter::default(), &nix(&[]), false, &Events::silent()).await;
         assert_eq!(failed.unwrap_err().check, Some(check), "{outputs}");
     }
 }
@@ -589,6 +590,7 @@ async fn what_does_not_evaluate() {
         ] {
             let failure = flake.run(attribute).await.failure();
             assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildEval)), "{failure}");
+            assert!(failure.what.starts_with(&format!("{attribute}: ")) && failure.what.contains(words), "{failure}");
             let why = failure.why.unwrap();
             assert!(why.contains(words), "{attribute}: {why}");
             assert!(!why.contains('\u{1b}') && !why.contains("-source/"), "{why}");
@@ -601,6 +603,7 @@ async fn what_does_not_evaluate() {
     let flake = Flake::new("x", true, "{ a = ; }");
     let failure = flake.run("a").await.failure();
     assert_eq!(failure.check, Some(CheckId::BuildEval));
+    assert!(failure.what.contains("syntax error, unexpected") && failure.what.ends_with(')'), "{failure}");
     assert!(failure.why.unwrap().contains("syntax error"));
 }
 
@@ -624,12 +627,13 @@ async fn the_hosts_own_system_is_told_apart() {
         let failure = built.toplevel_failure.unwrap();
         eprintln!("---\n{failure}");
         assert_eq!(failure.check, Some(CheckId::BuildToplevel), "{attribute}");
+        assert!(failure.what.starts_with("system.build.toplevel: ") && failure.what.contains(words), "{failure}");
         assert!(failure.why.unwrap().contains(words), "{attribute}");
         assert!(flake.run.join("gc-runner").symlink_metadata().is_ok());
     }
     let failure = flake.run("both").await.failure();
     assert_eq!(failure.check, Some(CheckId::BuildDerivation));
-    assert!(failure.what.starts_with("fail does not build"), "the runner's own cause: {failure}");
+    assert_eq!(failure.what, "fail: fatal: cannot do", "the runner's own cause: {failure}");
 
     // Left out on request.
     let target = resolve::resolve(Some(&format!("{}#asserts", flake.dir.display())), &nix(&[]), &Events::silent())
@@ -650,9 +654,9 @@ async fn what_does_not_build() {
     assert!(outcome.doing.contains(&"building fail".to_owned()), "{:?}", outcome.doing);
     let failure = outcome.failure();
     assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)));
-    assert_eq!(failure.what, "fail does not build: failed with exit code 3");
+    assert_eq!(failure.what, "fail: fatal: cannot do");
     let why = failure.why.unwrap();
-    assert!(why.contains("-fail.drv") && why.ends_with("> fatal: cannot do"), "{why}");
+    assert!(why.contains("-fail.drv\nfailed with exit code 3; ") && why.ends_with("> fatal: cannot do"), "{why}");
     assert!(why.contains("> line 30") && !why.contains("> line 16\n"), "{why}");
     assert!(failure.hint.unwrap().contains("nix log /nix/store/"));
 
@@ -668,7 +672,9 @@ async fn what_does_not_build() {
         }; };
     }; }"#;
     let flake = Flake::new("x", true, refused);
-    for (attribute, what) in [("self", "refers does not build"), ("cycle", "cycle does not build")] {
+    for (attribute, what) in
+        [("self", "refers: it is not allowed to refer to "), ("cycle", "cycle: its outputs refer to each other")]
+    {
         let failure = flake.run(attribute).await.failure();
         assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)), "{failure}");
         assert!(failure.what.starts_with(what), "{failure}");
@@ -752,7 +758,7 @@ async fn no_lock_file_is_no_trouble() {
 }
 
 #[tokio::test]
-async fn promises_are_read_and_never_fail() {
+async fn expectations_are_read_and_never_fail() {
     if !has_nix() {
         return;
     }

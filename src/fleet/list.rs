@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::ListFormat;
-use crate::nix::Named;
+use crate::nix::ListedConfiguration;
 use crate::report::json::pretty;
 use crate::resolve::{Flake, Target};
 
@@ -25,7 +25,7 @@ struct ListedHost<'a> {
 }
 
 /// The list, with a line end. `typed` is the flake as the user named it.
-pub(super) fn render(hosts: &[Named], flake: &Flake, typed: &str, format: ListFormat) -> String {
+pub(super) fn render(hosts: &[ListedConfiguration], flake: &Flake, typed: &str, format: ListFormat) -> String {
     let listed: Vec<ListedHost<'_>> = hosts.iter().map(|named| listed(named, flake, typed)).collect();
     match format {
         ListFormat::Human => listed.iter().map(|host| crate::text::escape_line(&host.name) + "\n").collect(),
@@ -40,16 +40,16 @@ pub(super) fn render(hosts: &[Named], flake: &Flake, typed: &str, format: ListFo
     }
 }
 
-fn listed<'a>(named: &'a Named, flake: &Flake, typed: &str) -> ListedHost<'a> {
-    let resolved = Target::of(flake, &named.member).resolved();
+fn listed<'a>(named: &'a ListedConfiguration, flake: &Flake, typed: &str) -> ListedHost<'a> {
+    let resolved = Target::of(flake, &named.name).resolved();
     let attribute = resolved.strip_prefix(&flake.shown()).and_then(|rest| rest.strip_prefix('#')).unwrap_or(&resolved);
-    let name = named.member.to_string();
+    let name = named.name.to_string();
     ListedHost {
         target: format!("{typed}#{name}"),
         attribute: attribute.to_owned(),
         name,
-        host: &named.member.host,
-        specialisation: named.member.specialisation.as_deref(),
+        host: &named.name.host,
+        specialisation: named.name.specialisation.as_deref(),
         system: named.system.as_deref(),
     }
 }
@@ -78,17 +78,17 @@ fn gitlab(listed: &[ListedHost<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolve::Member;
+    use crate::resolve::ConfigurationName;
 
-    fn hosts() -> Vec<Named> {
-        let named = |host: &str, special: Option<&str>| Named {
-            member: Member { host: host.to_owned(), specialisation: special.map(str::to_owned) },
+    fn hosts() -> Vec<ListedConfiguration> {
+        let named = |host: &str, special: Option<&str>| ListedConfiguration {
+            name: ConfigurationName { host: host.to_owned(), specialisation: special.map(str::to_owned) },
             system: Some("x86_64-linux".to_owned()),
         };
         vec![named("laptop", None), named("laptop", Some("7.1")), named("web.example", None)]
     }
 
-    fn rendered(hosts: &[Named], format: ListFormat) -> String {
+    fn rendered(hosts: &[ListedConfiguration], format: ListFormat) -> String {
         render(hosts, &Flake::remote("github:a/b"), "github:a/b", format)
     }
 
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn gitlab_gets_no_pipeline_that_is_too_long_or_empty() {
-        let many: Vec<Named> = (0..201).flat_map(|_| hosts()[..1].to_vec()).collect();
+        let many: Vec<ListedConfiguration> = (0..201).flat_map(|_| hosts()[..1].to_vec()).collect();
         let text = rendered(&many, ListFormat::Gitlab);
         assert!(text.contains("\nnixbox 2:\n  extends: .nixbox\n") && text.matches("HOST").count() == 201);
         assert!(rendered(&[], ListFormat::Gitlab).contains("script:"));

@@ -37,13 +37,13 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::machine::RunDir;
 use crate::model::{CheckId, Exit, TransportKind, Verdict, artifact};
-use crate::nix::{self, Built, Choice, Nix};
+use crate::nix::{self, Built, Nix};
 use crate::report::artifacts::{Artifacts, state_directory};
 use crate::report::board::Board;
 use crate::report::display::{Display, Mode};
 use crate::report::json;
 use crate::report::matrix::{Host, Matrix};
-use crate::resolve::{self, Flake};
+use crate::resolve::{self, ConfigurationFilter, Flake};
 use crate::run;
 
 /// Tests all selected hosts. Always returns a report, which says what went wrong.
@@ -85,8 +85,8 @@ pub async fn list(arguments: &MatrixArgs, format: ListFormat) -> Result<String> 
     let nix = Nix::new(arguments.nix.clone());
     let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
     let systems = format == ListFormat::Json;
-    let named = nix::names(&flake, &choice(arguments), systems, &nix, &Events::silent()).await?;
-    if named.meant == 0 {
+    let named = nix::names(&flake, &filter(arguments), systems, &nix, &Events::silent()).await?;
+    if named.total == 0 {
         return Err(no_hosts(arguments, &flake, &named.hosts));
     }
     Ok(list::render(&named.members, &flake, typed_flake(arguments), format))
@@ -100,8 +100,8 @@ fn typed_flake(arguments: &MatrixArgs) -> &str {
     arguments.flake.as_deref().unwrap_or(".")
 }
 
-fn choice(arguments: &MatrixArgs) -> Choice {
-    Choice { globs: arguments.filter.clone(), shard: arguments.shard.unwrap_or_default() }
+fn filter(arguments: &MatrixArgs) -> ConfigurationFilter {
+    ConfigurationFilter { globs: arguments.filter.clone(), shard: arguments.shard.unwrap_or_default() }
 }
 
 fn no_hosts(arguments: &MatrixArgs, flake: &Flake, hosts: &[String]) -> Failure {
@@ -130,9 +130,9 @@ async fn go(
     matrix: &mut Matrix,
     kept: &mut Option<Artifacts>,
 ) -> Result<FleetEnd> {
-    let choice = choice(arguments);
+    let filter = filter(arguments);
     // The user's mistakes are found before anything that takes time.
-    resolve::Selection::new(&choice.globs, choice.shard)?;
+    filter.compiled()?;
     let mut nix = Nix::new(arguments.nix.clone());
     let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
     config::load(arguments.config.as_deref(), flake.dir.as_deref())?;
@@ -149,7 +149,7 @@ async fn go(
     let (events, receiver) = Events::channel();
     let display = Display::start(receiver, mode);
     let roots = RunDir::create()?;
-    let prepared = prepare(arguments, &choice, &flake, nix, &roots, &events, interrupt).await;
+    let prepared = prepare(arguments, &filter, &flake, nix, &roots, &events, interrupt).await;
     let recorded = display.finish().await;
     matrix.phases = recorded.phases;
     matrix.notes.extend(recorded.notes);
@@ -195,7 +195,7 @@ struct PreparedFleet {
 /// What is not about one host. An interruption before anything is known of any host.
 async fn prepare(
     arguments: &MatrixArgs,
-    choice: &Choice,
+    filter: &ConfigurationFilter,
     flake: &Flake,
     nix: Nix,
     roots: &RunDir,
@@ -203,7 +203,7 @@ async fn prepare(
     interrupt: &Interrupt,
 ) -> Result<PreparedFleet> {
     // Dropping either ends the nix that runs.
-    let evaluated = interrupt.guard(prepare::evaluate(arguments, choice, flake, nix, events)).await?;
+    let evaluated = interrupt.guard(prepare::evaluate(arguments, filter, flake, nix, events)).await?;
     let EvaluatedFleet { mut slots, mut jobs, to_build, shared } = evaluated;
     let ready = tokio::select! {
         ready = prepare::build(to_build, &mut jobs, &mut slots, &shared.nix, roots, events) => Some(ready?),
@@ -408,17 +408,17 @@ mod tests {
     use super::*;
     use crate::cli::TryArgs;
     use crate::report::examples;
-    use crate::resolve::{Member, Target};
+    use crate::resolve::{ConfigurationName, Target};
 
     fn running(name: &str) -> RunningHost {
         let flake = Flake::remote("github:a/b");
-        let member = Member { host: name.to_owned(), specialisation: None };
+        let configuration = ConfigurationName { host: name.to_owned(), specialisation: None };
         RunningHost {
             run: HostRun {
                 slot: 3,
                 name: name.to_owned(),
                 arguments: TryArgs::default(),
-                target: Target::of(&flake, &member),
+                target: Target::of(&flake, &configuration),
             },
             needed_mib: 1,
         }

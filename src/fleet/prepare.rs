@@ -9,9 +9,9 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::machine::{RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, Exit, JailKind, Phase, Report};
-use crate::nix::{self, Built, Choice, Evaluated, Nix};
+use crate::nix::{self, Built, Evaluated, Nix};
 use crate::report::matrix::Host;
-use crate::resolve::{Flake, Member, Target};
+use crate::resolve::{ConfigurationFilter, ConfigurationName, Flake, Target};
 use crate::run::{self, Needs};
 
 /// One host of the flake.
@@ -60,7 +60,7 @@ pub(super) struct EvaluatedFleet {
 /// Evaluates all hosts, and finds cached verdicts.
 pub(super) async fn evaluate(
     arguments: &MatrixArgs,
-    choice: &Choice,
+    filter: &ConfigurationFilter,
     flake: &Flake,
     nix: Nix,
     events: &Events,
@@ -68,14 +68,14 @@ pub(super) async fn evaluate(
     let any = arguments.as_try(String::new());
     let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
         tokio::join!(
-            nix::evaluate_many(flake, choice, &nix, arguments.vm_only, events),
+            nix::evaluate_many(flake, filter, &nix, arguments.vm_only, events),
             run::jail_for(&any, events),
             nix::reference(flake, &nix),
         )
     })
     .await;
     let evaluations = evaluations?;
-    if evaluations.meant == 0 {
+    if evaluations.total == 0 {
         return Err(no_hosts(arguments, flake, &evaluations.hosts));
     }
     let shared = SharedInputs { nix, jail: jail?, reference };
@@ -85,9 +85,9 @@ pub(super) async fn evaluate(
     let mut to_build = Vec::new();
     let evaluated = evaluations.members.iter().filter(|(_, evaluated)| evaluated.is_ok()).count();
     let mut usage_errors = Vec::new();
-    for (slot, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
-        let name = member.to_string();
-        let host = match dispose(arguments, flake, &member, slot, evaluated, &shared, &mut accelerators).await {
+    for (slot, (configuration, evaluated)) in evaluations.members.into_iter().enumerate() {
+        let name = configuration.to_string();
+        let host = match dispose(arguments, flake, &configuration, slot, evaluated, &shared, &mut accelerators).await {
             Disposition::Known(host) => Some(*host),
             Disposition::UsageError(host, failure) => {
                 usage_errors.push(failure);
@@ -152,15 +152,15 @@ enum Disposition {
 async fn dispose(
     arguments: &MatrixArgs,
     flake: &Flake,
-    member: &Member,
+    configuration: &ConfigurationName,
     slot: usize,
     evaluated: Result<Evaluated>,
     shared: &SharedInputs,
     accelerators: &mut ProvenAccelerators,
 ) -> Disposition {
-    let name = member.to_string();
+    let name = configuration.to_string();
     let own = arguments.as_try(format!("{}#{name}", typed_flake(arguments)));
-    let run = HostRun { slot, arguments: own, target: Target::of(flake, member), name };
+    let run = HostRun { slot, arguments: own, target: Target::of(flake, configuration), name };
     let ended = |failure: &Failure| Disposition::Known(Box::new(run.ended(0, failure)));
     let mut evaluated = match evaluated {
         Ok(evaluated) => evaluated,

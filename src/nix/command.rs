@@ -4,128 +4,37 @@
 //! the user's tree (`--no-write-lock-file`), nothing is trusted that the user did not say (`--accept-flake-config`),
 //! and settings come from the command line or from nix's own configuration, never from a file in the repository.
 
-use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::log::Log;
+use super::flags::NixFlags;
+use super::log::NixLog;
+use super::log_file::LogFile;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::model::Exit;
 use crate::model::timeouts::nix::TERM_GRACE;
 use crate::text::quote;
 
-/// Options of nix that nixbox takes under nix's own names, on every command that evaluates.
-#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "Options for nix")]
-pub struct NixFlags {
-    /// Let the evaluation see the environment and files outside the flake
-    #[arg(long)]
-    pub impure: bool,
-    /// Use another flake for an input
-    #[arg(long, num_args = 2, value_names = ["INPUT", "FLAKE"], action = clap::ArgAction::Append)]
-    pub override_input: Vec<String>,
-    /// Set a nix option (nix.conf(5))
-    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], action = clap::ArgAction::Append, allow_hyphen_values = true)]
-    pub option: Vec<String>,
-    /// Do not use the network: no substituters, cached inputs are fresh enough
-    #[arg(long)]
-    pub offline: bool,
-    /// Consider all cached inputs out of date
-    #[arg(long, conflicts_with = "offline")]
-    pub refresh: bool,
-    /// Apply the settings in the flake's nixConfig (they may add binary caches and run programs)
-    #[arg(long)]
-    pub accept_flake_config: bool,
-    /// Add to the search path for `<name>`
-    #[arg(short = 'I', long = "include", value_name = "PATH", action = clap::ArgAction::Append)]
-    pub include: Vec<String>,
-    /// Show nix's whole stack trace when the evaluation fails
-    #[arg(long)]
-    pub show_trace: bool,
-}
-
-impl NixFlags {
-    /// The value of a nix option given by the user; the last one counts.
-    pub fn option_value(&self, name: &str) -> Option<&str> {
-        self.option.chunks_exact(2).rev().find(|pair| pair[0] == name).map(|pair| pair[1].as_str())
-    }
-
-    /// The flags for a command that evaluates. Relative paths are made absolute, since nix may be started elsewhere.
-    fn for_evaluation(&self, here: &Path) -> Vec<OsString> {
-        let mut args = self.for_store();
-        let mut add = |list: &[&str]| args.extend(list.iter().map(OsString::from));
-        if self.impure {
-            add(&["--impure"]);
-        }
-        if self.offline {
-            add(&["--offline"]);
-        }
-        if self.refresh {
-            add(&["--refresh"]);
-        }
-        if self.accept_flake_config {
-            add(&["--accept-flake-config"]);
-        }
-        if self.show_trace {
-            add(&["--show-trace"]);
-        }
-        for pair in self.override_input.chunks_exact(2) {
-            add(&["--override-input", &pair[0], &absolute(&pair[1], here)]);
-        }
-        for entry in &self.include {
-            let entry = match entry.split_once('=') {
-                Some((name, path)) => format!("{name}={}", absolute(path, here)),
-                None => absolute(entry, here),
-            };
-            add(&["-I", &entry]);
-        }
-        args
-    }
-
-    /// The flags for a command that only builds (`nix-store`, which does not know the others).
-    fn for_store(&self) -> Vec<OsString> {
-        let mut args = Vec::new();
-        for pair in self.option.chunks_exact(2) {
-            args.extend(["--option", &pair[0], &pair[1]].map(OsString::from));
-        }
-        args
-    }
-
-    /// The flags as the user would type them behind another command.
-    pub fn words(&self, here: &Path) -> Vec<String> {
-        self.for_evaluation(here).into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
-    }
-}
-
-/// A path that begins with a dot, from here; everything else (URLs, registry names) as it is.
-fn absolute(reference: &str, here: &Path) -> String {
-    let is_relative =
-        reference == "." || reference.starts_with("./") || reference.starts_with("../") || reference == "..";
-    if is_relative { here.join(reference).to_string_lossy().into_owned() } else { reference.to_owned() }
-}
-
-/// What nix answered.
+/// What one run of nix printed, and how it ended.
 #[derive(Debug)]
-pub struct Answer {
+pub struct NixOutput {
     /// How it ended.
     pub status: ExitStatus,
     /// stdout, at most 64 MiB.
     pub stdout: Vec<u8>,
     /// What was kept of its log.
-    pub log: Log,
+    pub log: NixLog,
 }
 
-/// More than any answer: the options of a large configuration are below a megabyte.
+/// More than any output: the options of a large configuration are below a megabyte.
 const STDOUT_BYTES: u64 = 64 << 20;
 /// Bytes taken of one line of the protocol; the rest of the line is read and dropped.
 const LINE_BYTES: usize = 1 << 20;
@@ -136,8 +45,7 @@ pub struct Nix {
     /// What the user gave.
     pub flags: NixFlags,
     directory: Option<PathBuf>,
-    log: Option<Arc<Mutex<LogFile>>>,
-    log_path: Option<PathBuf>,
+    log: Option<Arc<LogFile>>,
     here: PathBuf,
 }
 
@@ -145,7 +53,7 @@ impl Nix {
     /// nix from `PATH`.
     pub fn new(flags: NixFlags) -> Self {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { flags, directory: None, log: None, log_path: None, here }
+        Self { flags, directory: None, log: None, here }
     }
 
     /// The nix whose programs (`nix`, `nix-store`) lie in this directory, instead of the one on `PATH`.
@@ -155,27 +63,17 @@ impl Nix {
         self
     }
 
-    /// Keeps what nix says in a file, bounded: the first and the last of it. A file that cannot be written is no
+    /// Keeps what nix prints in a file, bounded: the first and the last of it. A file that cannot be written is no
     /// reason not to build.
     #[must_use]
     pub fn log_to(mut self, path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        if let Ok(file) = File::create(&path) {
-            self.log = Some(Arc::new(Mutex::new(LogFile {
-                file,
-                written: 0,
-                late: VecDeque::new(),
-                late_bytes: 0,
-                left_out: false,
-            })));
-            self.log_path = Some(path);
-        }
+        self.log = LogFile::create(path.into()).map(Arc::new).or(self.log);
         self
     }
 
     /// Where the log is, when it is kept.
     pub fn log_path(&self) -> Option<&Path> {
-        self.log_path.as_deref()
+        self.log.as_deref().map(LogFile::path)
     }
 
     /// The directory that relative names in flags are relative to.
@@ -206,14 +104,14 @@ impl Nix {
     /// `nix eval --json INSTALLABLE --apply EXPRESSION`, from `directory` when the installable is relative.
     ///
     /// # Errors
-    /// Only when nix could not be run; an evaluation error is in the answer.
+    /// Only when nix could not be run; an evaluation error is in the output.
     pub async fn eval(
         &self,
         installable: &str,
         apply: &str,
         directory: Option<&Path>,
         events: &Events,
-    ) -> Result<Answer> {
+    ) -> Result<NixOutput> {
         let mut args = self.new_style("eval");
         args.extend(["-v", "--json", "--no-write-lock-file"].map(OsString::from));
         args.extend(self.flags.for_evaluation(&self.here));
@@ -225,7 +123,7 @@ impl Nix {
     ///
     /// # Errors
     /// Only when nix could not be run.
-    pub async fn eval_expression(&self, expression: &str, events: &Events) -> Result<Answer> {
+    pub async fn eval_expression(&self, expression: &str, events: &Events) -> Result<NixOutput> {
         let mut args = self.new_style("eval");
         args.extend(["-v", "--json", "--impure"].map(OsString::from));
         args.extend(self.flags.for_evaluation(&self.here).into_iter().filter(|flag| flag != "--impure"));
@@ -237,7 +135,7 @@ impl Nix {
     ///
     /// # Errors
     /// Only when nix could not be run.
-    pub async fn flake_metadata(&self, flake: &str, directory: Option<&Path>, events: &Events) -> Result<Answer> {
+    pub async fn flake_metadata(&self, flake: &str, directory: Option<&Path>, events: &Events) -> Result<NixOutput> {
         let mut args = self.new_style("flake");
         args.extend(["metadata", "--json", "--no-write-lock-file"].map(OsString::from));
         args.extend(self.flags.for_evaluation(&self.here));
@@ -248,11 +146,11 @@ impl Nix {
     /// Builds (or fetches) store paths and holds each with a root: `root`, `root-2`, …
     ///
     /// `nix-store --realise` takes derivations in one way in all versions (`nix build` wants `DRV` up to 2.14 and
-    /// `DRV^*` since), and its exit status tells a failed build (100 to 104, nix-store(1)) from other trouble.
+    /// `DRV^*` since), and its exit status distinguishes a failed build (100 to 104, nix-store(1)) from other trouble.
     ///
     /// # Errors
     /// Only when nix could not be run.
-    pub async fn realise(&self, paths: &[&str], root: &Path, events: &Events) -> Result<Answer> {
+    pub async fn realise(&self, paths: &[&str], root: &Path, events: &Events) -> Result<NixOutput> {
         let mut args: Vec<OsString> =
             ["--log-format", "internal-json", "--keep-going", "--realise"].map(OsString::from).into();
         args.extend(self.flags.for_store());
@@ -276,7 +174,7 @@ impl Nix {
         root: &Path,
         directory: Option<&Path>,
         events: &Events,
-    ) -> Result<Answer> {
+    ) -> Result<NixOutput> {
         let mut args = self.new_style("build");
         args.extend(["--no-write-lock-file", "--keep-going", "--out-link"].map(OsString::from));
         args.push(root.into());
@@ -285,11 +183,11 @@ impl Nix {
         self.run("nix", args, directory, events).await
     }
 
-    /// The closure of a derivation, as store paths; empty when it cannot be told.
+    /// The closure of a derivation, as store paths; empty when it is not known.
     pub async fn requisites(&self, drv: &str) -> Vec<String> {
         let args = ["--query", "--requisites", drv].map(OsString::from).into();
         match self.run("nix-store", args, None, &Events::silent()).await {
-            Ok(answer) => String::from_utf8_lossy(&answer.stdout).lines().map(str::to_owned).collect(),
+            Ok(output) => String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect(),
             Err(_) => Vec::new(),
         }
     }
@@ -306,23 +204,23 @@ impl Nix {
         args: Vec<OsString>,
         directory: Option<&Path>,
         events: &Events,
-    ) -> Result<Answer> {
+    ) -> Result<NixOutput> {
         let path = self.directory.as_ref().map_or_else(|| PathBuf::from(program), |directory| directory.join(program));
         let mut command = Command::new(&path);
         command.args(&args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Its messages are parsed: they must not be translated, and a pager or a prompt has nobody to talk to.
+        // Its messages are parsed: they must not be translated, and a pager or a prompt is answered by no user.
         command.env("LC_ALL", "C.UTF-8").env("GIT_TERMINAL_PROMPT", "0");
         command.current_dir(directory.unwrap_or(&self.here)).process_group(0);
         end_with_us(&mut command);
         self.write(&format!("$ {program} {}", printable(&args)));
 
-        let mut child = command.spawn().map_err(|error| not_run(program, &error))?;
+        let mut child = command.spawn().map_err(|error| not_started(program, error))?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Failure::host(format!("{program} has no output")));
         };
-        let mut running = Running { child: Some(child) };
+        let mut process = NixProcess { child: Some(child) };
 
-        let mut log = Log::default();
+        let mut log = NixLog::default();
         log.offline = self.flags.offline;
         let reading = async {
             let mut stderr = BufReader::new(stderr);
@@ -334,38 +232,28 @@ impl Nix {
             }
             std::io::Result::Ok(())
         };
-        let mut answer = Vec::new();
-        let answering = async {
+        let mut printed = Vec::new();
+        let receiving = async {
             let mut stdout = stdout.take(STDOUT_BYTES);
-            stdout.read_to_end(&mut answer).await?;
+            stdout.read_to_end(&mut printed).await?;
             // Past the limit it is read and dropped, so that nix does not hang in a write.
             tokio::io::copy(&mut stdout.into_inner(), &mut tokio::io::sink()).await?;
             std::io::Result::Ok(())
         };
-        let (read, answered) = tokio::join!(reading, answering);
-        let status = running.wait().await;
-        self.finish_log();
-        for outcome in [read, answered, status.as_ref().map(|_| ()).map_err(|error| std::io::Error::from(error.kind()))]
-        {
-            outcome.map_err(|error| Failure::host(format!("lost {program}")).why(error))?;
+        let (read, received) = tokio::join!(reading, receiving);
+        let status = process.wait().await;
+        if let Some(log) = &self.log {
+            log.finish();
         }
-        let status = status.map_err(|error| Failure::host(format!("lost {program}")).why(error))?;
-        Ok(Answer { status, stdout: answer, log })
+        let status = read.and(received).and(status);
+        let status =
+            status.map_err(|error| Failure::host(format!("{program} could not be followed")).because(error))?;
+        Ok(NixOutput { status, stdout: printed, log })
     }
 
     fn write(&self, text: &str) {
-        if let Some(log) = &self.log
-            && let Ok(mut log) = log.lock()
-        {
+        if let Some(log) = &self.log {
             log.line(text);
-        }
-    }
-
-    fn finish_log(&self) {
-        if let Some(log) = &self.log
-            && let Ok(mut log) = log.lock()
-        {
-            log.flush();
         }
     }
 }
@@ -379,13 +267,13 @@ fn printable(args: &[OsString]) -> String {
         .join(" ")
 }
 
-fn not_run(program: &str, error: &std::io::Error) -> Failure {
+fn not_started(program: &str, error: std::io::Error) -> Failure {
     if error.kind() == std::io::ErrorKind::NotFound {
         Failure::host(format!("{program} is not on PATH")).hint(
             "install nix (nixos.org/download), or if it is installed, open a new shell so that its profile is read",
         )
     } else {
-        Failure::host(format!("{program} could not be started")).why(error)
+        Failure::host(format!("{program} could not be started")).because(error)
     }
 }
 
@@ -410,11 +298,11 @@ fn end_with_us(command: &mut Command) {
 fn end_with_us(_: &mut Command) {}
 
 /// A nix that runs. Dropped before its end (Ctrl-C, a deadline), it and its process group are ended.
-struct Running {
+struct NixProcess {
     child: Option<Child>,
 }
 
-impl Running {
+impl NixProcess {
     async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         let Some(child) = &mut self.child else { return Err(std::io::ErrorKind::NotFound.into()) };
         let status = child.wait().await?;
@@ -423,7 +311,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for NixProcess {
     fn drop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw) else { return };
@@ -463,105 +351,23 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>)
     }
 }
 
-/// Bytes at the head of `nix.log`, and bytes of what came last.
-const LOG_HEAD: u64 = 2 << 20;
-const LOG_LATE: usize = 512 << 10;
-
-/// `nix.log`: the head of it as it comes, the end of it when nix has ended.
-#[derive(Debug)]
-struct LogFile {
-    file: File,
-    written: u64,
-    late: VecDeque<String>,
-    late_bytes: usize,
-    left_out: bool,
-}
-
-impl LogFile {
-    fn line(&mut self, text: &str) {
-        if self.written < LOG_HEAD {
-            // A full disk costs the log, not the run.
-            drop(writeln!(self.file, "{text}"));
-            self.written += text.len() as u64 + 1;
-            return;
-        }
-        self.late_bytes += text.len();
-        self.late.push_back(text.to_owned());
-        while self.late_bytes > LOG_LATE
-            && let Some(line) = self.late.pop_front()
-        {
-            self.late_bytes -= line.len();
-            self.left_out = true;
-        }
+impl NixOutput {
+    /// stdout as the JSON that was asked for.
+    ///
+    /// # Errors
+    /// nix ended well and printed something else: a host's failure, not the configuration's.
+    pub(super) fn parsed<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.stdout).map_err(|error| {
+            let start: String = String::from_utf8_lossy(&self.stdout).chars().take(200).collect();
+            let error = anyhow::Error::new(error).context(format!("{start:?}"));
+            Failure::host("nix printed something else than was asked for").because(error)
+        })
     }
-
-    fn flush(&mut self) {
-        if std::mem::take(&mut self.left_out) {
-            drop(writeln!(self.file, "{LEFT_OUT}"));
-        }
-        for line in std::mem::take(&mut self.late) {
-            drop(writeln!(self.file, "{line}"));
-        }
-        self.late_bytes = 0;
-        drop(self.file.flush());
-    }
-}
-
-const LEFT_OUT: &str = "… (left out)";
-
-/// What an answer that nobody can read means: nix ended well and said something else than asked for.
-pub(super) fn unreadable(answer: &Answer, error: &serde_json::Error) -> Failure {
-    let start: String = String::from_utf8_lossy(&answer.stdout).chars().take(200).collect();
-    Failure::new(Exit::Unknown, "nix's answer could not be read").why(format!("{error}: {start}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(flatten)]
-        nix: NixFlags,
-    }
-
-    fn flags(args: &[&str]) -> NixFlags {
-        use clap::Parser as _;
-        Cli::try_parse_from([&["x"], args].concat()).unwrap().nix
-    }
-
-    #[test]
-    fn flags_under_their_own_names() {
-        let given =
-            ["--impure", "--override-input", "a", "../b", "--option", "max-jobs", "-1", "--offline", "-I", "x=./y"];
-        let flags = flags(&given);
-        assert_eq!(flags.option_value("max-jobs"), Some("-1"));
-        assert_eq!(
-            flags.words(Path::new("/h")),
-            [
-                "--option",
-                "max-jobs",
-                "-1",
-                "--impure",
-                "--offline",
-                "--override-input",
-                "a",
-                "/h/../b",
-                "-I",
-                "x=/h/./y"
-            ]
-        );
-        assert_eq!(flags.for_store(), ["--option", "max-jobs", "-1"]);
-        assert_eq!(NixFlags::default().words(Path::new("/h")), Vec::<String>::new());
-    }
-
-    #[test]
-    fn flags_repeat() {
-        let flags = flags(&["--option", "a", "1", "--override-input", "x", "github:a/b", "--option", "a", "2"]);
-        assert_eq!(flags.option_value("a"), Some("2"));
-        assert_eq!(flags.option.len(), 4);
-        assert_eq!(flags.override_input, ["x", "github:a/b"]);
-    }
 
     #[tokio::test]
     async fn lines_are_bounded() {
@@ -577,29 +383,11 @@ mod tests {
         assert!(!read_line(&mut reader, &mut line).await.unwrap());
     }
 
-    #[test]
-    fn the_log_keeps_head_and_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("nix.log");
-        let nix = Nix::new(NixFlags::default()).log_to(&path);
-        let line = "x".repeat(1023);
-        for number in 0..4096 {
-            nix.write(&format!("{number} {line}"));
-        }
-        nix.finish_log();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(text.len() < (LOG_HEAD as usize) + LOG_LATE + 4096, "{}", text.len());
-        assert!(text.starts_with("0 x"));
-        assert!(text.contains(LEFT_OUT));
-        assert!(text.lines().last().unwrap().starts_with("4095 "));
-        assert_eq!(text.matches(LEFT_OUT).count(), 1);
-    }
-
     #[tokio::test]
-    async fn a_missing_nix_is_the_hosts_fault() {
+    async fn a_missing_nix_is_this_hosts_failure() {
         let nix = Nix::new(NixFlags::default()).in_directory("/nowhere");
         let failure = nix.eval(".", "x: x", None, &Events::silent()).await.unwrap_err();
-        assert_eq!(failure.exit, Exit::Unknown);
+        assert_eq!(failure.exit, crate::model::Exit::Unknown);
         assert!(failure.hint.unwrap().contains("install nix"));
     }
 }

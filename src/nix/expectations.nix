@@ -2,7 +2,7 @@
 #
 # Nothing here may stop the run: each option is read by itself, one that throws is named in `unread`, one that is
 # missing is left at its default. Options are projected to strings, numbers and booleans before they are forced,
-# since packages among them would be forced without end. Passwords are looked at here and never leave nix.
+# since packages among them would be forced without end. Passwords are read here and never leave nix.
 config:
 let
   inherit (builtins)
@@ -278,10 +278,10 @@ let
 
   words = value: filter (word: isString word && word != "") (concatMap (split "[ \t\n]+") (texts (toList value)));
   toList = value: if isList value then value else [ value ];
-  # Whom each of a set of sets names in a field.
+  # What each of a set of sets names in a field.
   membersIn = field: option:
     concatMap (name: attempt [ ] (words ((at (pathOf option ++ [ name ])).${field} or null))) (setsIn (pathOf option));
-  # Whom networkd matches. A pattern is met by the VM's card, or by none. A card that is meant by its address goes by the
+  # What networkd matches. A pattern is met by the VM's card, or by none. A card that is meant by its address goes by the
   # name that udev would give it for that; an address of QEMU's kind is the VM's own.
   networkdInterfaces =
     let
@@ -518,7 +518,7 @@ let
 
   # --- what could not be read ---
 
-  # Each option by the name by which it is read, those beside an `enable` where it is on or throws: what nobody uses is
+  # Each option by the name by which it is read, those beside an `enable` where it is on or throws: what is not used is
   # not evaluated, since not every error can be caught. What was removed throws by design.
   asked = value:
     let isOff = value ? enable && !(yes value.enable) && !(throws (pathOf value.enable)); in
@@ -542,11 +542,11 @@ let
     ++ map (option: { name = elemAt (pathOf option) 3; type = "x11"; }) (filter yes names.windowManagers));
 
   greetd = session: field: if displayManager == "greetd" then read text names.greetd.${session}.${field} else null;
-  isPerson = name: name != null && attempt false ((at (pathOf names.users ++ [ name ])).isNormalUser or false == true);
-  # Who names a person as the greeter's user wants no greeter at all.
-  greeterIsPerson = isPerson (greetd "default_session" "user");
+  isUser = name: name != null && attempt false ((at (pathOf names.users ++ [ name ])).isNormalUser or false == true);
+  # A normal user as the greeter's user means that there is no greeter.
+  greeterIsUser = isUser (greetd "default_session" "user");
   autoLogin = orElse (read text names.autoLogin.user)
-    (orElse (greetd "initial_session" "user") (if greeterIsPerson then greetd "default_session" "user" else null));
+    (orElse (greetd "initial_session" "user") (if greeterIsUser then greetd "default_session" "user" else null));
   autoLoginOn = displayManager == "greetd" || yes names.autoLogin.enable;
 
   # home-manager writes a unit as its file is written: { Unit; Service; Install }.
@@ -574,8 +574,8 @@ let
       display_manager = displayManager;
       autologin_user = if autoLoginOn then autoLogin else null;
       # greetd's own sessions are commands, not files.
-      command = if autoLoginOn then orElse (greetd "initial_session" "command") (if greeterIsPerson then greetd "default_session" "command" else null) else null;
-      greeter_command = if greeterIsPerson then null else greetd "default_session" "command";
+      command = if autoLoginOn then orElse (greetd "initial_session" "command") (if greeterIsUser then greetd "default_session" "command" else null) else null;
+      greeter_command = if greeterIsUser then null else greetd "default_session" "command";
       default_session = read text names.defaultSession;
       sessions_dir = read (data: text (data.desktops.outPath or null)) names.sessions;
       # What a display manager starts X sessions by. Without a desktop that may have one it is part of no system.

@@ -1,8 +1,14 @@
 //! What a configuration expects: the options that checks are derived from, read by one tolerant `nix eval`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use anyhow::bail;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::Events;
+use crate::failure::{Failure, Result};
 
 /// What a configuration expects. Every field is optional in the configuration; what is missing is empty or `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,7 +26,7 @@ pub struct Expectations {
     pub home_units: BTreeMap<String, BTreeMap<String, ExpectedUnit>>,
     /// `networking.firewall.enable`.
     pub firewall: Option<bool>,
-    /// `networking.firewall.allowedTCPPorts`. An open port is permission, not a promise that somebody listens.
+    /// `networking.firewall.allowedTCPPorts`. An open port is permission, not an expectation that something listens.
     pub open_tcp: Vec<u16>,
     /// `networking.firewall.allowedUDPPorts`.
     pub open_udp: Vec<u16>,
@@ -46,7 +52,7 @@ pub struct Expectations {
     pub systemd_stage_1: Option<bool>,
     /// `services.getty.autologinUser` or the display manager's.
     pub autologin_user: Option<String>,
-    /// `users.allowNoPasswordLogin`: that nobody can log in is wanted.
+    /// `users.allowNoPasswordLogin`: it is wanted that no user can log in.
     pub allow_no_password_login: Option<bool>,
     /// Interfaces that the configuration binds by name: `networking.interfaces`, what bridges, bonds and VLANs are made of,
     /// the default gateway's, and what `systemd.network.networks` match by name or address (`enx…`), patterns left out.
@@ -79,7 +85,7 @@ pub struct ExpectedUnit {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServicePort {
-    /// The option that expects it: `services.openssh`.
+    /// The option that it comes from: `services.openssh`.
     pub option: String,
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -136,13 +142,13 @@ pub struct ExpectedAudio {
     pub properties: BTreeMap<String, String>,
 }
 
-/// A display manager, desktops, and what belongs to a person's session.
+/// A display manager, desktops, and what belongs to a user's session.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExpectedDesktop {
     /// `gdm`, `sddm`, `greetd`, `lightdm`, `ly`, …: the one that is enabled.
     pub display_manager: Option<String>,
-    /// Who is logged in without being asked: `autoLogin.user`, or the user of greetd's `initial_session`.
+    /// The user that is logged in automatically: `autoLogin.user`, or the user of greetd's `initial_session`.
     pub autologin_user: Option<String>,
     /// What greetd starts for that user.
     pub command: Option<String>,
@@ -173,4 +179,118 @@ pub struct DesktopKind {
     /// `wayland` or `x11`, where it has only one.
     #[serde(rename = "type")]
     pub kind: Option<String>,
+}
+
+/// What a file says that a runner is expected to be: what expectations.nix answered where it was evaluated.
+///
+/// # Errors
+/// Usage (exit 2), where it cannot be read: checks that are not made because a file is broken would read as a pass.
+pub fn from_file(path: &Path) -> Result<Expectations> {
+    let read = || parsed(serde_json::from_slice(&std::fs::read(path)?)?);
+    read().map_err(|error| {
+        Failure::usage(format!("--expectations {} cannot be read", path.display()))
+            .because(error)
+            .hint("it is written by lib.check of nixbox's flake; without it only the guest is asked")
+    })
+}
+
+/// What expectations.nix answered of `name`, if it was asked at all. What cannot be read is a note.
+pub(super) fn read(answer: Option<Value>, name: &str, events: &Events) -> Expectations {
+    let Some(value) = answer.filter(|value| !value.is_null()) else { return Expectations::default() };
+    parsed(value).unwrap_or_else(|error| {
+        unread(&format!("{name}: {error:#}"), events);
+        Expectations::default()
+    })
+}
+
+/// Says that there are no expectations, and why.
+pub(super) fn unread(why: &str, events: &Events) {
+    events.note(format!("what the configuration expects could not be read: {why}"));
+}
+
+fn parsed(mut value: Value) -> anyhow::Result<Expectations> {
+    if value.get("failed").is_some() {
+        bail!("it throws");
+    }
+    let mounts = value.as_object_mut().and_then(|object| object.remove("mounts"));
+    let mut expectations: Expectations = serde_json::from_value(value)?;
+    expectations.units.extend(mounts.map(mount_units).unwrap_or_default());
+    Ok(expectations)
+}
+
+/// `systemd.mounts`, which is a list, by the names that systemd gives them.
+fn mount_units(mounts: Value) -> BTreeMap<String, ExpectedUnit> {
+    #[derive(Deserialize)]
+    struct Mount {
+        r#where: String,
+        #[serde(flatten)]
+        unit: ExpectedUnit,
+    }
+    let mounts: Vec<Mount> = serde_json::from_value(mounts).unwrap_or_default();
+    mounts.into_iter().map(|mount| (format!("{}.mount", escape_path(&mount.r#where)), mount.unit)).collect()
+}
+
+/// systemd-escape(1) `--path`.
+fn escape_path(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.is_empty() {
+        return "-".to_owned();
+    }
+    let mut out = String::new();
+    for (index, byte) in parts.join("/").bytes().enumerate() {
+        match byte {
+            b'/' => out.push('-'),
+            b'.' if index == 0 => out.push_str("\\x2e"),
+            byte if byte.is_ascii_alphanumeric() || b":_.".contains(&byte) => out.push(char::from(byte)),
+            byte => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_units_have_systemds_names() {
+        assert_eq!(escape_path("/"), "-");
+        assert_eq!(escape_path("/mnt/my-disk/"), r"mnt-my\x2ddisk");
+        assert_eq!(escape_path("/.hidden/a b"), r"\x2ehidden-a\x20b");
+        let units = mount_units(serde_json::json!([{ "where": "/data", "wanted_by": ["multi-user.target"] }]));
+        assert_eq!(units["data.mount"].wanted_by, ["multi-user.target"]);
+    }
+
+    #[test]
+    fn expectations_that_throw_are_a_note() {
+        let (events, mut receiver) = Events::channel();
+        assert!(!read(Some(serde_json::json!({ "failed": true })), "laptop", &events).known);
+        assert!(!read(Some(serde_json::json!({ "known": 3 })), "laptop", &events).known);
+        assert!(!read(Some(Value::Null), "laptop", &events).known);
+        drop(events);
+        assert!(receiver.try_recv().is_ok());
+        assert!(receiver.try_recv().is_ok());
+        assert!(receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn expectations_of_a_file_are_whole_or_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("expectations.json");
+        let read = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            from_file(&file)
+        };
+        let expectations = read(
+            r#"{"known":true,"host_name":"laptop","units":{"nginx.service":{"enable":true}},"mounts":[{"where":"/data"}]}"#,
+        )
+        .unwrap();
+        assert!(expectations.known && expectations.units.contains_key("nginx.service"));
+        assert!(expectations.units.contains_key("data.mount"), "{:?}", expectations.units);
+        for broken in ["", "3", "null", r#"{"known":3}"#, r#"{"failed":true}"#] {
+            assert_eq!(read(broken).unwrap_err().exit, crate::model::Exit::Usage, "{broken}");
+        }
+        let missing = from_file(&directory.path().join("no.json"));
+        assert!(missing.unwrap_err().what.contains("no.json"));
+    }
 }

@@ -1,4 +1,4 @@
-//! What nix says while it works: `--log-format internal-json` lines on stderr, as far as nixbox needs them.
+//! What nix writes while it works: `--log-format internal-json` lines on stderr, as far as nixbox needs them.
 //!
 //! nix writes `@nix {…}`; builders, hooks and older nix mix in plain lines. What is not known is ignored, in shape as
 //! in number. Everything kept is bounded: a builder may print without end.
@@ -50,7 +50,7 @@ const LEVEL_INFO: i64 = 3;
 /// A line of the protocol. Fields that a version does not send are 0, empty or `None`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Line {
+struct ProtocolLine {
     action: String,
     id: u64,
     #[serde(rename = "type")]
@@ -59,18 +59,6 @@ struct Line {
     text: String,
     msg: String,
     fields: Vec<Value>,
-    file: Option<String>,
-    line: Option<u64>,
-    column: Option<u64>,
-}
-
-/// An error as nix put it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Message {
-    /// Without ANSI codes and control characters, trace included, `error:` at its head.
-    pub text: String,
-    /// Where, when nix knows: file, line, column. 2.8 gives the plain file, 2.26 appends `:LINE:COLUMN` to it.
-    pub position: Option<(String, u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -83,9 +71,9 @@ enum Activity {
 
 /// All that is kept of one run of nix.
 #[derive(Debug, Default)]
-pub struct Log {
-    /// Errors, in order.
-    pub errors: Vec<Message>,
+pub struct NixLog {
+    /// Errors, in order: without ANSI codes and control characters, trace included, `error:` at their head.
+    pub errors: Vec<String>,
     /// The last lines of each derivation's log, by its store path.
     pub tails: BTreeMap<String, VecDeque<String>>,
     /// Lines that were no protocol: what nix or its children said past it.
@@ -108,8 +96,8 @@ pub struct Log {
     last_doing: String,
 }
 
-impl Log {
-    /// Takes one line of nix's stderr; tells `events`. Returns what belongs into `nix.log`, if anything.
+impl NixLog {
+    /// Takes one line of nix's stderr and sends what it means to `events`. Returns what belongs into `nix.log`, if anything.
     pub fn take(&mut self, line: &str, events: &Events) -> Option<String> {
         let Some(json) = line.strip_prefix("@nix ") else {
             let said = plain(line, LINE_BYTES);
@@ -123,9 +111,9 @@ impl Log {
             return Some(said);
         };
         // A line that is no JSON, or of another shape, is some other version's business.
-        let Ok(line) = serde_json::from_str::<Line>(json) else { return None };
+        let Ok(line) = serde_json::from_str::<ProtocolLine>(json) else { return None };
         match line.action.as_str() {
-            "msg" => self.message(line, events),
+            "msg" => self.message(&line, events),
             "start" => {
                 self.start(&line, events);
                 None
@@ -139,18 +127,17 @@ impl Log {
         }
     }
 
-    fn message(&mut self, line: Line, events: &Events) -> Option<String> {
+    fn message(&mut self, line: &ProtocolLine, events: &Events) -> Option<String> {
         let text = plain(&line.msg, MESSAGE_BYTES);
         if line.level == LEVEL_ERROR && text.starts_with("error:") {
             // Every failure says it again for each thing that depended on it: the first ones are what matters.
             if self.errors.len() < MESSAGES {
-                let position = line.file.zip(line.line).map(|(file, row)| (file, row, line.column.unwrap_or(0)));
-                self.errors.push(Message { text: text.clone(), position });
+                self.errors.push(text.clone());
             }
             return Some(text);
         }
         if let Some(path) = text.strip_prefix("evaluating file '") {
-            // nix's own files (`<nix/…>`, `«nix-internal»/…`) tell nothing.
+            // nix's own files (`<nix/…>`, `«nix-internal»/…`) say nothing to a user.
             if path.contains("/") && !path.starts_with(['<', '«']) {
                 self.doing(format!("evaluating {}", short_path(path.trim_end_matches('\''))), events);
             }
@@ -172,7 +159,7 @@ impl Log {
         (line.level <= LEVEL_INFO).then_some(text)
     }
 
-    fn start(&mut self, line: &Line, events: &Events) {
+    fn start(&mut self, line: &ProtocolLine, events: &Events) {
         let first = || line.fields.first().and_then(Value::as_str).unwrap_or_default().to_owned();
         let activity = match line.kind {
             ACTIVITY_BUILD => {
@@ -225,7 +212,7 @@ impl Log {
         }
     }
 
-    fn result(&mut self, line: &Line, events: &Events) -> Option<String> {
+    fn result(&mut self, line: &ProtocolLine, events: &Events) -> Option<String> {
         let number = |index: usize| line.fields.get(index).and_then(Value::as_u64).unwrap_or(0);
         let text = || line.fields.first().and_then(Value::as_str).unwrap_or_default();
         match line.kind {
@@ -342,9 +329,9 @@ fn note_of(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn replay(text: &str) -> (Log, Vec<String>, Vec<Event>) {
+    fn replay(text: &str) -> (NixLog, Vec<String>, Vec<Event>) {
         let (events, mut receiver) = Events::channel();
-        let mut log = Log::default();
+        let mut log = NixLog::default();
         let written = text.lines().filter_map(|line| log.take(line, &events)).collect();
         drop(events);
         let mut seen = Vec::new();
@@ -369,8 +356,8 @@ mod tests {
             assert_eq!(tail.back().map(String::as_str), Some("fatal: cannot do"), "{version}");
             assert_eq!(tail.len(), 14, "{version}");
             assert_eq!(log.errors.len(), 1, "{version}");
-            assert!(log.errors[0].text.contains(drv), "{version}: {:?}", log.errors);
-            assert!(!log.errors[0].text.contains('\u{1b}'), "{version}");
+            assert!(log.errors[0].contains(drv), "{version}: {:?}", log.errors);
+            assert!(!log.errors[0].contains('\u{1b}'), "{version}");
             assert!(written.contains(&"fail> line 1".to_owned()), "{version}");
             assert!(
                 seen.iter().any(|event| matches!(event, Event::Doing(text) if text == "building fail")),
@@ -392,7 +379,7 @@ mod tests {
             ("2.34", include_str!("../../tests/fixtures/nix/build-2.34.log")),
         ] {
             let (log, written, seen) = replay(text);
-            assert_eq!((log.errors.as_slice(), log.stray.len()), ([].as_slice(), 0), "{version}");
+            assert!(log.errors.is_empty() && log.stray.is_empty(), "{version}: {log:?}");
             assert!(written.contains(&"nixos-vm> phase one".to_owned()), "{version}: {written:?}");
             let built = |event: &Event| matches!(event, Event::Progress { done: 1, unit: "built", .. });
             assert!(seen.iter().any(built), "{version}");
@@ -406,7 +393,7 @@ mod tests {
              @nix {\"action\":\"result\",\"type\":105,\"fields\":[\"a\",-1]}\n\u{1b}[31mplain\u{1b}[0m\n\n\
              @nix {\"action\":\"stop\",\"id\":7}\n@nix {\"action\":\"start\",\"id\":-1}",
         );
-        assert_eq!(log.errors, []);
+        assert!(log.errors.is_empty());
         assert_eq!(written, ["plain"]);
         assert_eq!(log.stray, ["plain"]);
     }

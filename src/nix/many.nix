@@ -1,11 +1,11 @@
 # What machine.nix answers, of many configurations in one evaluation:
-# { arguments } -> nixosConfigurations -> { hosts = [ NAME ]; meant = COUNT; members = [ { host, specialisation, … } ]; }
+# { arguments } -> nixosConfigurations -> { hosts = [ NAME ]; total = COUNT; members = [ { host, specialisation, … } ]; }
 #
-# Which are meant is what src/target/selection.rs says, too: both read the same expressions and count alike.
+# Which match is what src/resolve/filter.rs decides, too: both read the same expressions and count alike.
 { machine             # machine.nix
 , expectations            # expectations.nix
 , want ? "all"        # or: names
-, systems ? false     # with the names: the systems, where they can be told
+, systems ? false     # with the names: the systems, where they are known
 , only ? null         # the one host to look at
 , filters ? [ ]       # regular expressions, one of which has to match a whole name; none: all
 , part ? 0            # of those, every parts-th from this one on
@@ -26,11 +26,11 @@ let
     (if only == null then attrNames value else [ only ]);
 
   nameOf = member: member.host + (if member.specialisation == null then "" else "@${member.specialisation}");
-  meant = filter (member: filters == [ ] || any (filter: match filter (nameOf member) != null) filters) all;
-  count = length meant;
-  # ⌈(count - part) / parts⌉
-  share = if count <= part then 0 else (count - part + parts - 1) / parts;
-  members = genList (index: elemAt meant (part + index * parts)) share;
+  matching = filter (member: filters == [ ] || any (filter: match filter (nameOf member) != null) filters) all;
+  total = length matching;
+  # ⌈(total - part) / parts⌉
+  share = if total <= part then 0 else (total - part + parts - 1) / parts;
+  members = genList (index: elemAt matching (part + index * parts)) share;
 
   systemOf = member: caught null (
     let nixpkgs = (configOf member.host).nixpkgs or { }; in nixpkgs.hostPlatform.system or nixpkgs.system or null);
@@ -41,7 +41,7 @@ in
 {
   hosts = attrNames value;
   # In all parts.
-  meant = count;
+  inherit total;
   members = map
     (member: member // (
       if want == "all" then { answer = answer member; }

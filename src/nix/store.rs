@@ -6,6 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::command::Nix;
+
 /// The logical store directory. Other ones exist, but nothing of nixpkgs' binary caches works with them.
 pub const STORE_DIR: &str = "/nix/store";
 
@@ -35,7 +37,7 @@ impl Store {
     }
 
     /// The store in which `path` (a store path) exists: the one that `url` names, else the usual one, else the one
-    /// that nix falls back to below `data_home`. Observations at the file system.
+    /// that nix falls back to below `data_home`. Reads the file system.
     pub fn holding(path: &Path, url: Option<&str>, data_home: Option<&Path>) -> Self {
         if let Some(store) = url.and_then(Self::from_url) {
             return store;
@@ -49,6 +51,13 @@ impl Store {
             }
         }
         Self::default()
+    }
+
+    /// The store that holds a path, as this nix would use it.
+    pub(crate) fn of(path: &Path, nix: &Nix) -> Self {
+        use etcetera::BaseStrategy as _;
+        let data = etcetera::choose_base_strategy().ok().map(|directories| directories.data_dir());
+        Self::holding(path, nix.store_url().as_deref(), data.as_deref())
     }
 
     /// Where the files of a store path are. Other paths stay as they are.
@@ -70,7 +79,7 @@ impl Store {
         }
     }
 
-    /// Whether a store path is there. It may be there and invalid (a build that was killed): good enough to decide
+    /// Whether a store path exists. It may exist and be invalid (a build that was killed): good enough to decide
     /// what to ask nix for, not to skip asking.
     pub fn contains(&self, path: &Path) -> bool {
         self.physical(path).symlink_metadata().is_ok()

@@ -11,7 +11,7 @@ use super::text::{Paint, Style, count, cut, wrap};
 use super::{human, json, output};
 use crate::cli::Format;
 use crate::failure::Failure;
-use crate::model::{CheckId, Exit, MATRIX_SCHEMA, PhaseTime, Report, Stage, Verdict, artifact};
+use crate::model::{Exit, MATRIX_SCHEMA, PhaseTime, Report, Stage, Verdict, artifact};
 use crate::text::{escape_line, seconds};
 
 /// What trying many configurations of a flake found out.
@@ -135,23 +135,8 @@ impl Host {
         match self.fate() {
             Fate::Pass => String::new(),
             Fate::Flaky => escape_line(&flaky()),
-            _ => {
-                let cause = escape_line(self.report.cause.as_deref().unwrap_or("no cause is known"));
-                match self.error() {
-                    Some(error) => format!("{cause}: {}", escape_line(error)),
-                    None => cause,
-                }
-            }
+            _ => escape_line(self.report.cause.as_deref().unwrap_or("no cause is known")),
         }
-    }
-
-    /// What nix says of a configuration that does not evaluate: the cause alone says no more than that.
-    fn error(&self) -> Option<&str> {
-        let of_evaluation =
-            self.report.checks.iter().any(|check| [CheckId::BuildEval, CheckId::BuildToplevel].contains(&check.id));
-        let first = self.report.detail.as_deref()?.lines().find(|line| !line.trim().is_empty())?;
-        // A build's failure begins with the derivation, and its cause has that.
-        (of_evaluation && !first.starts_with('/')).then_some(first)
     }
 }
 
@@ -402,7 +387,7 @@ pub(crate) mod examples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CheckResult, Status};
+    use crate::model::CheckId;
     use crate::report::examples as reports;
 
     fn of(reports: &[Report], fail_flaky: bool) -> (Verdict, u8) {
@@ -470,14 +455,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_nix_said() {
+    fn a_line_says_the_cause() {
         let mut report = Report::new("x", SystemTime::UNIX_EPOCH);
-        Failure::check(CheckId::BuildEval, "web does not evaluate")
+        Failure::check(CheckId::BuildEval, "web: The option `a' does not exist")
             .why("\nThe option `a' does not exist.\nat 3")
             .decide(&mut report);
-        report.checks.push(CheckResult::new(CheckId::BuildEval, Status::Fail, "web does not evaluate"));
         let line = |host: Host| host.line().1;
-        assert_eq!(line(Host::new("web", 0, report)), "fail: web does not evaluate: The option `a' does not exist.");
+        assert_eq!(line(Host::new("web", 0, report)), "fail: web: The option `a' does not exist");
         let fail = line(Host::new("web", 1, reports::fail()));
         assert!(fail.starts_with("fail 41 s: nginx.service failed"), "{fail}");
         assert_eq!(line(Host::new("web", 0, reports::build_fail())), "fail: building hello-1.0 failed: exit code 2");

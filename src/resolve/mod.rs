@@ -2,158 +2,32 @@
 //!
 //! `FLAKE#NAME` is a NixOS configuration, else a package; `FLAKE#NAME@SPECIALISATION` is one of its specialisations;
 //! a full attribute path is taken as it is; without a name it is this host's configuration, else the only one, else the
-//! package `vm`. Also a store path or directory with one `bin/run-…-vm`, that script, and a plain `configuration.nix`.
+//! package `vm`. Also a store path or directory with one `bin/run-*-vm`, that script, and a plain `configuration.nix`.
 //!
 //! `parse` and `choose` are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
 //! usual case, not at all for a full path.
 
+mod choose;
+mod filter;
 mod reference;
-mod selection;
+mod target;
 
 use std::path::{Path, PathBuf};
 
+use ::nix::unistd::gethostname;
+
+use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
+pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
 pub(crate) use self::reference::git_root;
 pub use self::reference::{Flake, encode};
 use self::reference::{components, join};
-pub use self::selection::{Member, Selection, Shard};
-use ::nix::unistd::gethostname;
-
+pub use self::target::{Target, VmVariant};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::model::CheckId;
-use crate::nix::{self, Nix, Source, Store};
+use crate::nix::{self, Nix, Store};
 use crate::text::quote;
 
-/// Which of NixOS's virtual machines of a configuration.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Output {
-    /// `system.build.vm`: boots the kernel directly.
-    #[default]
-    Vm,
-    /// `system.build.vmWithBootLoader`: boots from a disk.
-    VmWithBootLoader,
-}
-
-/// What is tested.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A configuration of a flake.
-    Host {
-        /// The flake.
-        flake: Flake,
-        /// Its name in `nixosConfigurations`.
-        name: String,
-        /// One of its specialisations; empty when it is still to be named.
-        specialisation: Option<String>,
-        /// Which of its virtual machines.
-        output: Output,
-    },
-    /// Another attribute of a flake: a runner's package, or something with a `config`.
-    Attribute {
-        /// The flake.
-        flake: Flake,
-        /// The attribute path, in nix's syntax.
-        path: String,
-    },
-    /// A `configuration.nix`, evaluated with the nixpkgs on nix's search path.
-    Configuration {
-        /// The file, absolute.
-        file: PathBuf,
-    },
-    /// A runner that was built already.
-    Runner {
-        /// `run-NAME-vm`, absolute; by its logical path when it is in the store.
-        script: PathBuf,
-    },
-}
-
-impl Target {
-    /// A configuration of a flake, or a specialisation of one, by name.
-    pub fn of(flake: &Flake, member: &Member) -> Self {
-        let Member { host, specialisation } = member.clone();
-        Self::Host { flake: flake.clone(), name: host, specialisation, output: Output::Vm }
-    }
-
-    /// A short name: the configuration's, the attribute path, the file.
-    pub fn name(&self) -> String {
-        match self {
-            Target::Host { name, specialisation: Some(specialisation), .. } => format!("{name}@{specialisation}"),
-            Target::Host { name, .. } => name.clone(),
-            Target::Attribute { path, .. } => path.clone(),
-            Target::Configuration { file } => file.display().to_string(),
-            Target::Runner { script } => {
-                let file = script.file_name().unwrap_or_default().to_string_lossy();
-                let name = file.strip_prefix("run-").and_then(|rest| rest.strip_suffix("-vm"));
-                name.unwrap_or(&file).to_owned()
-            }
-        }
-    }
-
-    /// The whole installable or path, for a report.
-    pub fn resolved(&self) -> String {
-        match self {
-            Target::Host { flake, name, specialisation, .. } => {
-                let mut parts = vec!["nixosConfigurations", name];
-                if let Some(specialisation) = specialisation {
-                    parts.extend(["config", "specialisation", specialisation, "configuration"]);
-                }
-                format!("{}#{}", flake.shown(), join(&parts))
-            }
-            Target::Attribute { flake, path } => format!("{}#{path}", flake.shown()),
-            Target::Configuration { file } => file.display().to_string(),
-            Target::Runner { script } => script.display().to_string(),
-        }
-    }
-
-    /// The local directory that the target comes from: where `nixbox.toml` and `.nixbox` live.
-    pub fn dir(&self) -> Option<&Path> {
-        match self {
-            Target::Host { flake, .. } | Target::Attribute { flake, .. } => flake.dir.as_deref(),
-            Target::Configuration { file } => file.parent(),
-            Target::Runner { .. } => None,
-        }
-    }
-
-    /// The flake, where there is one.
-    pub fn flake(&self) -> Option<&Flake> {
-        match self {
-            Target::Host { flake, .. } | Target::Attribute { flake, .. } => Some(flake),
-            Target::Configuration { .. } | Target::Runner { .. } => None,
-        }
-    }
-
-    /// The configuration's name, where the target is one of a flake: what per-host settings go by.
-    pub fn host(&self) -> Option<&str> {
-        match self {
-            Target::Host { name, .. } => Some(name),
-            _ => None,
-        }
-    }
-
-    /// Where its files come from, so that nix's messages can name them.
-    pub(crate) fn source(&self) -> Source {
-        match self {
-            Target::Configuration { file } => {
-                let directory = file.parent().map(Path::to_owned);
-                Source { root: directory.clone(), directory, is_git: false }
-            }
-            _ => self.flake().map(Flake::source).unwrap_or_default(),
-        }
-    }
-
-    /// The installable of an attribute below the target's own value.
-    pub(crate) fn installable(&self, below: &[String]) -> Option<String> {
-        let (flake, own) = match self {
-            Target::Host { flake, name, .. } => (flake, join(&["nixosConfigurations", name])),
-            Target::Attribute { flake, path } => (flake, path.clone()),
-            Target::Configuration { .. } | Target::Runner { .. } => return None,
-        };
-        let attribute = if below.is_empty() { own } else { format!("{own}.{}", join(below)) };
-        Some(flake.installable(&attribute))
-    }
-}
-
-/// What was typed, as far as it can be told without nix.
+/// What was typed, as far as it is known without nix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Parsed {
     /// Nothing more to ask.
@@ -162,13 +36,10 @@ enum Parsed {
     Flake { flake: Flake, attribute: Option<String> },
 }
 
-/// Outputs of a flake whose name in front makes a path a full one.
-const OUTPUTS: [&str; 6] = ["nixosConfigurations", "packages", "legacyPackages", "checks", "apps", "hydraJobs"];
-
 /// Finds out what `named` means; `None` is the flake here.
 ///
 /// # Errors
-/// Exit 2 for a flake or path that is not there, and when several configurations could be meant; exit 3
+/// Exit 2 for a flake or path that does not exist, and when several configurations could be meant; exit 3
 /// (`build.attribute`) for a name that is not in the flake, exit 3 (`build.eval`) when its names cannot be evaluated;
 /// exit 5 for what this host cannot do.
 pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<Target> {
@@ -181,19 +52,21 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
     }
     events.doing(format!("reading {}", flake.shown()));
     let configurations = names(&flake, "nixosConfigurations", nix, events).await?;
-    let wanted = Wanted { attribute: attribute.as_deref(), host: &host_name() };
-    let choice = match choose(&wanted, &configurations, None) {
-        Some(choice) => choice,
+    let requested = RequestedName { attribute: attribute.as_deref(), host: &host_name() };
+    let resolution = match choose(&requested, &configurations, None) {
+        Some(resolution) => resolution,
         None => {
             let packages = names(&flake, &join(&["packages", &nix.system()]), nix, events).await?;
-            choose(&wanted, &configurations, Some(&packages))
-                .ok_or_else(|| no_choice(&wanted, &flake, &configurations, &packages))?
+            choose(&requested, &configurations, Some(&packages))
+                .ok_or_else(|| unresolved(&requested, &flake, &configurations, &packages))?
         }
     };
-    Ok(match choice {
-        Choice::Host { name, specialisation } => Target::Host { flake, name, specialisation, output: Output::Vm },
-        Choice::Package(name) => Target::Attribute { flake, path: join(&["packages", &nix.system(), &name]) },
-        Choice::Path(path) => Target::Attribute { flake, path },
+    Ok(match resolution {
+        Resolution::Host { name, specialisation } => {
+            Target::Host { flake, name, specialisation, output: VmVariant::default() }
+        }
+        Resolution::Package(name) => Target::Attribute { flake, path: join(&["packages", &nix.system(), &name]) },
+        Resolution::Path(path) => Target::Attribute { flake, path },
     })
 }
 
@@ -205,30 +78,30 @@ pub fn guess(named: Option<&str>, nix: &Nix) -> Option<Target> {
     };
     let [name] = &components(&attribute)[..] else { return None };
     let is_plain = !name.is_empty() && !attribute.contains('@');
-    is_plain.then(|| Target::Host { flake, name: name.clone(), specialisation: None, output: Output::Vm })
+    is_plain.then(|| Target::Host { flake, name: name.clone(), specialisation: None, output: VmVariant::default() })
 }
 
 /// The flake that `named` means, all of it; `None` is the one here.
 ///
 /// # Errors
-/// Exit 2 for a flake or path that is not there, and for what is no flake or only a part of one.
+/// Exit 2 for a flake or path that does not exist, and for what is not a flake or only a part of one.
 pub fn flake(named: Option<&str>, nix: &Nix) -> Result<Flake> {
     let typed = named.unwrap_or(".");
     match parse(typed, nix, &Events::silent())? {
         Parsed::Flake { flake, attribute: None } => Ok(flake),
         Parsed::Flake { flake, attribute: Some(attribute) } => {
-            Err(Failure::usage(format!("{typed} is a part of a flake")).hint(format!(
+            Err(Failure::usage(format!("{typed} is one output of a flake, not a flake")).hint(format!(
                 "name the flake, and which of its configurations: {} --filter {}",
                 quote(&flake.shown()),
                 quote(&attribute)
             )))
         }
-        Parsed::Target(target) => Err(Failure::usage(format!("{} is no flake", target.resolved()))
-            .hint("name a flake's directory or URL: it is its nixosConfigurations that are tried")),
+        Parsed::Target(target) => Err(Failure::usage(format!("{} is not a flake", target.resolved()))
+            .hint("name a flake's directory or URL: its nixosConfigurations are what is tried")),
     }
 }
 
-/// The local flake that a name leads to, told without nix; `None` where it is anything else.
+/// The local flake that a name leads to, found without nix; `None` where it is anything else.
 pub(crate) fn local_flake(named: &str, nix: &Nix) -> Option<Flake> {
     match parse(named, nix, &Events::silent()).ok()? {
         Parsed::Flake { flake, .. } => Some(flake),
@@ -238,7 +111,7 @@ pub(crate) fn local_flake(named: &str, nix: &Nix) -> Option<Flake> {
 
 /// The part of resolving that needs no nix.
 fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
-    // A path is what is there, whatever its name looks like: `#` may be part of it.
+    // A path is what exists, whatever its name looks like: `#` may be part of it.
     let here = nix.here();
     let whole = here.join(named);
     let (reference, attribute) = match named.split_once('#') {
@@ -264,7 +137,7 @@ fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
         return Ok(Parsed::Flake { flake: remote(reference), attribute });
     }
     let path = here.join(reference);
-    let store = nix::store_for(&path, nix);
+    let store = Store::of(&path, nix);
     let physical = store.physical(&path);
     if !physical.exists() {
         if let Some((before, query)) = reference.split_once('?')
@@ -324,13 +197,13 @@ fn file(path: &Path, store: &Store) -> Result<Target> {
     }
     if name == "flake.nix" {
         let directory = logical.parent().unwrap_or(Path::new("/")).display().to_string();
-        return Err(Failure::usage(format!("{} is a flake's file", path.display()))
-            .hint(format!("name the flake by its directory: {}", quote(&format!("{directory}#NAME")))));
+        return Err(Failure::usage(format!("a flake is named by its directory, not by {}", path.display()))
+            .hint(format!("name it: {}", quote(&format!("{directory}#NAME")))));
     }
     if name.ends_with(".nix") {
         return Ok(Target::Configuration { file: logical });
     }
-    Err(Failure::usage(format!("{} is neither a configuration.nix nor a run-…-vm script", path.display())))
+    Err(Failure::usage(format!("{} is neither a configuration.nix nor a run-*-vm script", path.display())))
 }
 
 /// Without symbolic links, by its logical path: `./result` becomes `/nix/store/…`.
@@ -350,7 +223,7 @@ fn canonical(path: &Path, store: &Store) -> PathBuf {
 }
 
 fn not_there(path: &Path, named: &str) -> Failure {
-    let failure = Failure::usage(format!("{} is not there", path.display()));
+    let failure = Failure::usage(format!("{} does not exist", path.display()));
     let typed = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let siblings: Vec<String> = path
         .parent()
@@ -364,146 +237,13 @@ fn not_there(path: &Path, named: &str) -> Failure {
     match crate::text::nearest(&typed, siblings.iter().map(String::as_str)) {
         Some(near) => failure.hint(format!("did you mean {}?", path.with_file_name(near).display())),
         None if !named.contains('#') && reference::is_registry_name(named) => {
-            failure.hint(format!("a configuration of the flake here is named .#{named}"))
+            failure.hint(format!("for a configuration of the flake here: .#{named}"))
         }
         None => failure.hint("name a flake (FLAKE#NAME), a configuration.nix, or the result of building a VM"),
     }
 }
 
-/// An attribute path that says all by itself.
-fn full_path(flake: &Flake, attribute: &str) -> Option<Target> {
-    let (path, special) = split_specialisation(attribute);
-    let parts = components(path);
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    if let ["nixosConfigurations", name, below @ ..] = parts.as_slice()
-        && let Some((in_path, output)) = machine_below(below)
-        && (special.is_none() || in_path.is_none())
-    {
-        let specialisation = special.or(in_path).map(str::to_owned);
-        return Some(Target::Host { flake: flake.clone(), name: (*name).to_owned(), specialisation, output });
-    }
-    let is_full = parts.len() > 1 && OUTPUTS.contains(&parts[0]);
-    is_full.then(|| Target::Attribute { flake: flake.clone(), path: attribute.to_owned() })
-}
-
-/// Which machine of a configuration an attribute path below it leads to: a specialisation of its, and which runner.
-fn machine_below<'a>(path: &[&'a str]) -> Option<(Option<&'a str>, Output)> {
-    // A specialisation's `configuration` is an evaluated `config` in NixOS, a whole machine elsewhere (machine.nix).
-    let (special, path) = match path {
-        ["config", "specialisation", special, "configuration", path @ ..] => {
-            (Some(*special), path.strip_prefix(&["config"]).unwrap_or(path))
-        }
-        ["config", path @ ..] => (None, path),
-        path => (None, path),
-    };
-    match path {
-        [] | ["system", "build", "vm"] => Some((special, Output::Vm)),
-        ["system", "build", "vmWithBootLoader"] => Some((special, Output::VmWithBootLoader)),
-        _ => None,
-    }
-}
-
-/// `NAME@SPECIALISATION`, at the first `@` outside of quotes: a host's name has none (hostname(7)), that of a
-/// specialisation may. Either may be empty: what was not said.
-fn split_specialisation(attribute: &str) -> (&str, Option<&str>) {
-    let mut quoted = false;
-    let at = attribute.find(|c| {
-        quoted ^= c == '"';
-        c == '@' && !quoted
-    });
-    match at {
-        Some(at) => (&attribute[..at], Some(attribute[at + 1..].trim_matches('"'))),
-        None => (attribute, None),
-    }
-}
-
-/// What was asked for, and by whom.
-struct Wanted<'a> {
-    attribute: Option<&'a str>,
-    /// This host's name, which stands for what was not said.
-    host: &'a str,
-}
-
-/// What a flake's names make of it.
-#[derive(Debug, PartialEq, Eq)]
-enum Choice {
-    Host { name: String, specialisation: Option<String> },
-    Package(String),
-    Path(String),
-}
-
-/// Chooses among names. `packages` is `None` before they were asked for: then only a configuration is chosen.
-fn choose(wanted: &Wanted<'_>, configurations: &[String], packages: Option<&[String]>) -> Option<Choice> {
-    let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
-    let host = |name: &str, specialisation: Option<&str>| {
-        Some(Choice::Host { name: name.to_owned(), specialisation: specialisation.map(str::to_owned) })
-    };
-    let Some(attribute) = wanted.attribute else {
-        // This host's name may be a full one: `laptop.example.org` is `laptop` too.
-        let short = wanted.host.split('.').next().unwrap_or_default();
-        if let Some(name) = [wanted.host, short].into_iter().find(|name| has(configurations, name)) {
-            return host(name, None);
-        }
-        if let [only] = configurations {
-            return host(only, None);
-        }
-        return packages.filter(|names| has(names, "vm")).map(|_| Choice::Package("vm".to_owned()));
-    };
-    let bare = attribute.trim_matches('"');
-    if has(configurations, bare) {
-        return host(bare, None);
-    }
-    let (name, specialisation) = split_specialisation(attribute);
-    // `@special` of the host that would be chosen without a name.
-    if name.is_empty() {
-        return match choose(&Wanted { attribute: None, host: wanted.host }, configurations, None)? {
-            Choice::Host { name, .. } => host(&name, specialisation),
-            other => Some(other),
-        };
-    }
-    if has(configurations, name.trim_matches('"')) {
-        return host(name.trim_matches('"'), specialisation);
-    }
-    let packages = packages?;
-    if has(packages, bare) {
-        return Some(Choice::Package(bare.to_owned()));
-    }
-    // Some other output of the flake: nix says whether it is there.
-    let parts = components(attribute);
-    (parts.len() > 1 && specialisation.is_none()).then(|| Choice::Path(attribute.to_owned()))
-}
-
-fn no_choice(wanted: &Wanted<'_>, flake: &Flake, configurations: &[String], packages: &[String]) -> Failure {
-    let shown = flake.shown();
-    let (name, specialisation) = wanted.attribute.map_or(("", None), split_specialisation);
-    let bare = name.trim_matches('"');
-    // Only a configuration has specialisations.
-    let packages = if specialisation.is_some() { &[] } else { packages };
-    let all: Vec<String> = configurations.iter().chain(packages).cloned().collect();
-    if bare.is_empty() && !all.is_empty() {
-        let special = specialisation.map_or(String::new(), |special| format!("@{special}"));
-        return Failure::usage(format!(
-            "{shown} has several configurations, and none is this host's ({})",
-            wanted.host
-        ))
-        .hint(format!("name one as {shown}#NAME{special}: {}", listed(wanted.host, &all)));
-    }
-    let (missing, nothing) = match (bare, specialisation) {
-        ("", None) => ("nixosConfigurations and no package vm".to_owned(), None),
-        ("", Some(_)) => ("nixosConfigurations".to_owned(), None),
-        (name, None) => (
-            format!("configuration and no package {name}"),
-            Some("it has no nixosConfigurations and no packages for this system"),
-        ),
-        (name, Some(_)) => (format!("configuration {name}"), Some("it has no nixosConfigurations")),
-    };
-    let mut failure = Failure::check(CheckId::BuildAttribute, format!("{shown} has no {missing}"));
-    failure.hint =
-        if all.is_empty() { nothing.map(str::to_owned) } else { Some(format!("there are: {}", listed(bare, &all))) };
-    failure
-}
-
-/// Names for a person, those nearest to what was typed first, not too many.
+/// Names for a user, those nearest to what was typed first, not too many.
 pub(crate) fn listed(typed: &str, names: &[String]) -> String {
     const MOST: usize = 12;
     let mut sorted: Vec<(f64, &String)> = names.iter().map(|name| (strsim::jaro_winkler(typed, name), name)).collect();
@@ -521,10 +261,10 @@ pub(crate) fn listed(typed: &str, names: &[String]) -> String {
 /// The names in an output of a flake; none when the flake has no such output.
 pub(crate) async fn names(flake: &Flake, output: &str, nix: &Nix, events: &Events) -> Result<Vec<String>> {
     let answer = nix.eval(&flake.installable(output), "builtins.attrNames", flake.directory(), events).await?;
-    nix::names_answered(&answer, &flake.source(), &flake.shown(), nix.log_path())
+    nix::names_in(&answer, &flake.source(), &flake.shown(), nix.log_path())
 }
 
-/// A sentence on what could have been named instead; `None` when that cannot be told.
+/// A sentence on what could have been named instead; `None` when that is not known.
 pub(crate) async fn choices(target: &Target, nix: &Nix, events: &Events) -> Option<String> {
     let flake = target.flake()?;
     let mut all = names(flake, "nixosConfigurations", nix, events).await.unwrap_or_default();

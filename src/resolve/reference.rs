@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::nix::Source;
+use crate::nix::SourceTree;
 
 /// A flake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flake {
-    /// How nix is told: a URL, an absolute path, or `.` with [`Flake::directory`] as the current directory.
+    /// How nix is given it: a URL, an absolute path, or `.` with [`Flake::directory`] as the current directory.
     pub reference: String,
     /// The directory of a local flake, where `flake.nix` lies.
     pub dir: Option<PathBuf>,
@@ -52,7 +52,7 @@ impl Flake {
         format!("{}#{attribute}", self.reference)
     }
 
-    /// The reference for a person.
+    /// The reference for a user.
     pub fn shown(&self) -> String {
         match &self.dir {
             Some(dir) if self.relative => dir.to_string_lossy().into_owned(),
@@ -61,8 +61,8 @@ impl Flake {
     }
 
     /// Where its files come from.
-    pub fn source(&self) -> Source {
-        Source {
+    pub fn source(&self) -> SourceTree {
+        SourceTree {
             root: self.git_root.clone().or_else(|| self.dir.clone()),
             directory: self.dir.clone(),
             is_git: self.git_root.is_some(),

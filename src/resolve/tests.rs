@@ -1,18 +1,18 @@
 use super::*;
-use crate::model::Exit;
+use crate::model::{CheckId, Exit};
 use crate::nix::NixFlags;
 
 fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn chosen(attribute: Option<&str>, configurations: &[&str], packages: Option<&[&str]>) -> Option<Choice> {
+fn chosen(attribute: Option<&str>, configurations: &[&str], packages: Option<&[&str]>) -> Option<Resolution> {
     let packages = packages.map(strings);
-    choose(&Wanted { attribute, host: "laptop.example.org" }, &strings(configurations), packages.as_deref())
+    choose(&RequestedName { attribute, host: "laptop.example.org" }, &strings(configurations), packages.as_deref())
 }
 
-fn host(name: &str, specialisation: Option<&str>) -> Option<Choice> {
-    Some(Choice::Host { name: name.to_owned(), specialisation: specialisation.map(str::to_owned) })
+fn host(name: &str, specialisation: Option<&str>) -> Option<Resolution> {
+    Some(Resolution::Host { name: name.to_owned(), specialisation: specialisation.map(str::to_owned) })
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn without_a_name() {
     assert_eq!(chosen(None, &["laptop", "laptop.example.org"], None), host("laptop.example.org", None));
     assert_eq!(chosen(None, &["only"], None), host("only", None));
     assert_eq!(chosen(None, &["a", "b"], None), None);
-    assert_eq!(chosen(None, &["a", "b"], Some(&["vm"])), Some(Choice::Package("vm".to_owned())));
+    assert_eq!(chosen(None, &["a", "b"], Some(&["vm"])), Some(Resolution::Package("vm".to_owned())));
     assert_eq!(chosen(None, &[], Some(&["x"])), None);
 }
 
@@ -29,7 +29,7 @@ fn without_a_name() {
 fn specialisations() {
     assert_eq!(chosen(Some("@gaming"), &["laptop", "b"], None), host("laptop", Some("gaming")));
     assert_eq!(chosen(Some("b@gaming"), &["laptop", "b"], None), host("b", Some("gaming")));
-    // Names that nix has to be told in quotes, and those of an address.
+    // Names that nix needs in quotes, and those of an address.
     for typed in ["b@7.1", r#"b@"7.1""#, r#""b"@7.1"#, r#""b"@"7.1""#] {
         assert_eq!(chosen(Some(typed), &["laptop", "b"], None), host("b", Some("7.1")), "{typed}");
     }
@@ -47,7 +47,7 @@ fn specialisations() {
         flake: Flake::remote("github:a/b"),
         name: "web.example".to_owned(),
         specialisation: Some("7.1".to_owned()),
-        output: Output::Vm,
+        output: VmVariant::Vm,
     };
     assert_eq!(target.name(), "web.example@7.1");
     let resolved = r#"nixosConfigurations."web.example".config.specialisation."7.1".configuration"#;
@@ -58,8 +58,8 @@ fn specialisations() {
 #[test]
 fn a_specialisation_of_no_configuration() {
     let failure = |typed: &str, configurations: &[&str]| {
-        let wanted = Wanted { attribute: Some(typed), host: "h" };
-        no_choice(&wanted, &Flake::remote("github:a/b"), &strings(configurations), &strings(&["vm"]))
+        let wanted = RequestedName { attribute: Some(typed), host: "h" };
+        unresolved(&wanted, &Flake::remote("github:a/b"), &strings(configurations), &strings(&["vm"]))
     };
     let which = failure("@gaming", &["server", "laptop"]);
     assert_eq!(which.exit, Exit::Usage);
@@ -78,9 +78,9 @@ fn with_a_name() {
     assert_eq!(chosen(Some("web.example"), &["web.example"], None), host("web.example", None));
     assert_eq!(chosen(Some("\"web.example\""), &["web.example"], None), host("web.example", None));
     assert_eq!(chosen(Some("c"), &["a", "b"], None), None);
-    assert_eq!(chosen(Some("c"), &["a"], Some(&["c"])), Some(Choice::Package("c".to_owned())));
+    assert_eq!(chosen(Some("c"), &["a"], Some(&["c"])), Some(Resolution::Package("c".to_owned())));
     assert_eq!(chosen(Some("c"), &["a"], Some(&["d"])), None);
-    assert_eq!(chosen(Some("vms.c"), &["a"], Some(&[])), Some(Choice::Path("vms.c".to_owned())));
+    assert_eq!(chosen(Some("vms.c"), &["a"], Some(&[])), Some(Resolution::Path("vms.c".to_owned())));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn full_paths_need_no_asking() {
     let target = |attribute: &str| full_path(&flake, attribute);
     assert_eq!(target("laptop"), None);
     assert_eq!(target("vms.laptop"), None);
-    let is_host = |attribute: &str, wanted: &str, special: Option<&str>, kind: Output| {
+    let is_host = |attribute: &str, wanted: &str, special: Option<&str>, kind: VmVariant| {
         let expected = Target::Host {
             flake: flake.clone(),
             name: wanted.to_owned(),
@@ -98,19 +98,29 @@ fn full_paths_need_no_asking() {
         };
         assert_eq!(target(attribute), Some(expected), "{attribute}");
     };
-    is_host("nixosConfigurations.a", "a", None, Output::Vm);
-    is_host("nixosConfigurations.a@s", "a", Some("s"), Output::Vm);
-    is_host(r#"nixosConfigurations."a@b"@"s.t""#, "a@b", Some("s.t"), Output::Vm);
-    is_host("nixosConfigurations.a.config.system.build.vmWithBootLoader@s", "a", Some("s"), Output::VmWithBootLoader);
-    is_host(r#"nixosConfigurations.a.config.specialisation."s.t".configuration"#, "a", Some("s.t"), Output::Vm);
-    is_host(r#"nixosConfigurations."a.b".config.system.build.vm"#, "a.b", None, Output::Vm);
-    is_host("nixosConfigurations.a.config.system.build.vmWithBootLoader", "a", None, Output::VmWithBootLoader);
-    is_host("nixosConfigurations.a.config.specialisation.s.configuration.system.build.vm", "a", Some("s"), Output::Vm);
+    is_host("nixosConfigurations.a", "a", None, VmVariant::Vm);
+    is_host("nixosConfigurations.a@s", "a", Some("s"), VmVariant::Vm);
+    is_host(r#"nixosConfigurations."a@b"@"s.t""#, "a@b", Some("s.t"), VmVariant::Vm);
+    is_host(
+        "nixosConfigurations.a.config.system.build.vmWithBootLoader@s",
+        "a",
+        Some("s"),
+        VmVariant::VmWithBootLoader,
+    );
+    is_host(r#"nixosConfigurations.a.config.specialisation."s.t".configuration"#, "a", Some("s.t"), VmVariant::Vm);
+    is_host(r#"nixosConfigurations."a.b".config.system.build.vm"#, "a.b", None, VmVariant::Vm);
+    is_host("nixosConfigurations.a.config.system.build.vmWithBootLoader", "a", None, VmVariant::VmWithBootLoader);
+    is_host(
+        "nixosConfigurations.a.config.specialisation.s.configuration.system.build.vm",
+        "a",
+        Some("s"),
+        VmVariant::Vm,
+    );
     is_host(
         "nixosConfigurations.a.config.specialisation.s.configuration.config.system.build.vm",
         "a",
         Some("s"),
-        Output::Vm,
+        VmVariant::Vm,
     );
     for path in ["packages.x86_64-linux.vm", "nixosConfigurations.a.config.system.build.isoImage"] {
         assert_eq!(target(path), Some(Target::Attribute { flake: flake.clone(), path: path.to_owned() }));
@@ -121,16 +131,16 @@ fn full_paths_need_no_asking() {
 fn the_nearest_name_comes_first() {
     assert_eq!(listed("laptpo", &strings(&["desktop", "server", "laptop"])), "laptop, desktop, server");
     assert!(listed("x", &strings(&["a"; 20])).ends_with("and 8 more"));
-    let failure = no_choice(
-        &Wanted { attribute: Some("laptpo"), host: "h" },
+    let failure = unresolved(
+        &RequestedName { attribute: Some("laptpo"), host: "h" },
         &Flake::remote("github:a/b"),
         &strings(&["server", "laptop"]),
         &[],
     );
     assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildAttribute)));
     assert_eq!(failure.hint.as_deref(), Some("there are: laptop, server"));
-    let several = no_choice(
-        &Wanted { attribute: None, host: "h" },
+    let several = unresolved(
+        &RequestedName { attribute: None, host: "h" },
         &Flake::remote("github:a/b"),
         &strings(&["server", "laptop"]),
         &[],
@@ -155,6 +165,64 @@ fn what_is_not_there_is_usage() {
     assert_eq!(parsed(&top.path().join("laptop").to_string_lossy()).unwrap_err().exit, Exit::Usage);
     let near = parsed(&top.path().join("laptpo").to_string_lossy()).unwrap_err();
     assert!(near.hint.unwrap().contains("laptop"));
+}
+
+/// All that can be said of a name that leads nowhere.
+#[test]
+fn errors() {
+    let top = tempfile::tempdir().unwrap();
+    let dir = top.path().canonicalize().unwrap();
+    for made in ["laptop", "vms/bin"] {
+        std::fs::create_dir_all(dir.join(made)).unwrap();
+    }
+    for made in ["vms/bin/run-a-vm", "vms/bin/run-b-vm", "flake.nix", "notes.txt", "machine.nix"] {
+        std::fs::write(dir.join(made), "").unwrap();
+    }
+    let at = |name: &str| dir.join(name).display().to_string();
+    let nix = Nix::new(NixFlags::default());
+    let parsed = |typed: &str| (typed.to_owned(), parsed(typed).unwrap_err());
+    let of_flake = |typed: &str| (typed.to_owned(), flake(Some(typed), &nix).unwrap_err());
+    let names = strings(&["server", "laptop"]);
+    let named = |attribute: Option<&str>, configurations: &[String]| {
+        let requested = RequestedName { attribute, host: "this-host" };
+        let shown = format!("github:a/b#{}", attribute.unwrap_or_default());
+        (shown, unresolved(&requested, &Flake::remote("github:a/b"), configurations, &[]))
+    };
+    let pattern = "*".repeat(100_000);
+    let filter = ConfigurationFilter { globs: vec![pattern.clone()], shard: Shard::default() };
+    let errors = [
+        parsed(&at("laptpo")),
+        parsed("nowhere"),
+        parsed(&at("zzz#x")),
+        parsed(&at("flake.nix")),
+        parsed(&at("notes.txt")),
+        parsed(&at("vms")),
+        of_flake(&at("machine.nix")),
+        of_flake("github:a/b#laptop"),
+        named(None, &names),
+        named(None, &[]),
+        named(Some("laptpo"), &names),
+        named(Some("laptop"), &[]),
+        named(Some("@gaming"), &names),
+        named(Some("@gaming"), &[]),
+        named(Some("laptpo@gaming"), &names),
+        ("--filter ***…".to_owned(), filter.compiled().unwrap_err()),
+    ];
+    let text: Vec<String> = errors
+        .into_iter()
+        .map(|(typed, failure)| format!("$ {typed}\nexit {}: {failure}\n", failure.exit.code()))
+        .collect();
+    let here = std::env::current_dir().unwrap().display().to_string();
+    let text = text
+        .join("\n")
+        .replace(&dir.display().to_string(), "/home/u")
+        .replace(&here, "/here")
+        .replace(&pattern, "***…");
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("errors", text);
+    });
+    let wrong: std::result::Result<Shard, String> = "4/3".parse();
+    assert_eq!(wrong.unwrap_err(), "give K/N with K from 1 to N, such as 2/3");
 }
 
 #[test]

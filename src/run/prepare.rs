@@ -79,7 +79,7 @@ impl Run<'_> {
         let arguments = self.request.arguments;
         // What the user wrote is looked at before anything that takes time.
         let named = self.request.named_config()?;
-        let expected = arguments.expectations.as_deref().map(nix::expectations_in).transpose()?;
+        let expected = arguments.expectations.as_deref().map(nix::expectations::from_file).transpose()?;
         let mut nix = Nix::new(arguments.nix.clone());
         let launcher = jail::launcher();
         let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();

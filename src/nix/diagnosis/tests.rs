@@ -1,5 +1,9 @@
+use super::excerpt::readable;
+use super::patterns::PATTERNS;
 use super::*;
 use crate::event::Events;
+use crate::model::CheckId;
+use crate::nix::store::name_of;
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -7,8 +11,8 @@ macro_rules! fixture {
     };
 }
 
-fn log(text: &str) -> Log {
-    let mut log = Log::default();
+fn log(text: &str) -> NixLog {
+    let mut log = NixLog::default();
     for line in text.lines() {
         log.take(line, &Events::silent());
     }
@@ -16,16 +20,44 @@ fn log(text: &str) -> Log {
 }
 
 fn evaluated(text: &str) -> Failure {
-    evaluation(&log(text), &Source::default(), "demo")
-}
-
-fn message(text: &str) -> Message {
-    Message { text: text.to_owned(), position: None }
+    evaluation(&log(text), &SourceTree::default(), "demo")
 }
 
 /// As nix would say it by the protocol.
 fn said(text: &str) -> String {
     format!("@nix {}", serde_json::json!({ "action": "msg", "level": 0, "msg": text }))
+}
+
+/// As the user reads each of the recorded errors.
+#[test]
+fn recorded_errors() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/nix");
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        // A build that goes well.
+        .filter(|name| !["build-2.8.log", "build-2.26.log", "build-2.34.log"].contains(&name.as_str()))
+        .collect();
+    names.sort();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let text = std::fs::read_to_string(format!("{directory}/{name}")).unwrap();
+        let root = if text.contains("/home/user/broken") { "/home/user/broken" } else { "/home/user/demo" };
+        let source = SourceTree { root: Some(root.into()), directory: Some(root.into()), is_git: true };
+        let is_build = ["build-failed", "dependency", "hash", "sys"].iter().any(|kind| name.starts_with(kind));
+        let log = log(&text);
+        let failure =
+            if is_build { derivation(&log, &source, "demo", None) } else { evaluation(&log, &source, "demo") };
+        snapshot(name.trim_end_matches(".log"), &failure);
+    }
+}
+
+fn snapshot(name: &str, failure: &Failure) {
+    let check = failure.check.map_or_else(|| "no check".to_owned(), |check| check.to_string());
+    let text = format!("exit {}, {check}\n{failure}", failure.exit.code());
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, text);
+    });
 }
 
 #[test]
@@ -147,10 +179,10 @@ fn what_a_flake_names_is_not_what_the_user_named() {
 fn words_in_a_trace_or_a_throw_decide_nothing() {
     let text = "error:\n       … while calling the 'throw' builtin\n         at /home/u/x.nix:1:1:\n            1| throw \"No space left on device\"\n             | ^\n\n       error: boom";
     assert_eq!(evaluated(&said(text)).check, Some(CheckId::BuildEval));
-    assert_eq!(readable(&message(text), &Source::default()), "boom");
+    assert_eq!(readable(text, &SourceTree::default()), "boom");
     // A message may itself speak of errors and traces.
     let text = "error:\n       … while x\n\n       error: first\n       error: second";
-    assert_eq!(readable(&message(text), &Source::default()), "first\nerror: second");
+    assert_eq!(readable(text, &SourceTree::default()), "first\nerror: second");
 }
 
 #[test]
@@ -172,9 +204,9 @@ fn advice_where_there_is_one() {
 }
 
 #[test]
-fn a_module_systems_trace_is_reduced_to_what_a_person_knows() {
+fn a_module_systems_trace_is_reduced_to_what_a_user_knows() {
     let text = "error:\n       … while evaluating the attribute 'value'\n         at /nix/store/gc8zzi2jn8f3kwm1hcr3b1ryyj4d1dqn-source/lib/modules.nix:809:9:\n          808|     in warnDeprecation opt //\n          809|       { value = addErrorContext\n             |         ^\n          810|         inherit (res.defsFinal') highestPrio;\n\n       … while evaluating the option `services.web.enable':\n\n       (stack trace truncated; use '--show-trace' to show the full, detailed trace)\n\n       error: A definition for option `services.web.enable' is not of type `boolean'. Definition values:\n       - In `/nix/store/gc8zzi2jn8f3kwm1hcr3b1ryyj4d1dqn-source/flake.nix': \"yes\"";
-    let readable = readable(&message(text), &Source::default());
+    let readable = readable(text, &SourceTree::default());
     assert_eq!(
         readable,
         "A definition for option `services.web.enable' is not of type `boolean'. Definition values:\n\
@@ -186,12 +218,12 @@ fn a_module_systems_trace_is_reduced_to_what_a_person_knows() {
 #[test]
 fn failed_builds_of_all_versions() {
     for (name, text) in [fixture!("build-failed-2.8"), fixture!("build-failed-2.26"), fixture!("build-failed-2.34")] {
-        let failure = derivation(&log(text), &Source::default(), "demo", None);
+        let failure = derivation(&log(text), &SourceTree::default(), "demo", None);
         assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)), "{name}");
-        assert_eq!(failure.what, "fail does not build: failed with exit code 3", "{name}");
+        assert_eq!(failure.what, "fail: fatal: cannot do", "{name}");
         let why = failure.why.unwrap();
         assert!(why.starts_with("/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-fail.drv\n"), "{name}: {why}");
-        assert!(why.ends_with("> fatal: cannot do"), "{name}: {why}");
+        assert!(why.contains("failed with exit code 3") && why.ends_with("> fatal: cannot do"), "{name}: {why}");
     }
 }
 
@@ -202,16 +234,16 @@ fn the_root_cause_is_named_not_what_depended_on_it() {
         (fixture!("dependency-2.26"), "fail"),
         (fixture!("dependency-2.34"), "slow"),
     ] {
-        let causes = causes(&log(text));
-        assert_eq!(causes.len(), 1, "{name}: {causes:?}");
-        assert_eq!(name_of(&causes[0].drv), wanted, "{name}");
+        let failed = failed_derivations(&log(text));
+        assert_eq!(failed.len(), 1, "{name}: {failed:?}");
+        assert_eq!(name_of(&failed[0].drv), wanted, "{name}");
     }
 }
 
 #[test]
 fn builds_that_this_host_cannot_do() {
     for (name, text) in [fixture!("sys-2.8"), fixture!("sys-2.26")] {
-        let failure = derivation(&log(text), &Source::default(), "demo", None);
+        let failure = derivation(&log(text), &SourceTree::default(), "demo", None);
         assert_eq!(failure.exit, Exit::Unknown, "{name}: {failure}");
         assert!(failure.what.contains("sparc64-netbsd"), "{name}: {failure}");
     }
@@ -220,7 +252,7 @@ fn builds_that_this_host_cannot_do() {
         let start = serde_json::json!({ "action": "start", "id": 1, "type": 105, "fields": [drv] });
         let logged = serde_json::json!({ "action": "result", "id": 1, "type": 101, "fields": [line] });
         let text = format!("@nix {start}\n@nix {logged}\n{}", said(&error.replace("DRV", drv)));
-        derivation(&log(&text), &Source::default(), "demo", None)
+        derivation(&log(&text), &SourceTree::default(), "demo", None)
     };
     let failed = "error: builder for 'DRV' failed with exit code 1";
     assert_eq!(built(failed, "cp: error writing 'x': No space left on device").exit, Exit::Unknown);
@@ -254,13 +286,13 @@ fn only_what_has_a_hash_is_denied_a_network_that_it_had() {
         "@nix {start}\n@nix {logged}\n{}",
         said(&format!("error: builder for '{drv}' failed with exit code 6"))
     );
-    let told = || derivation(&log(&text), &Source::default(), "demo", None);
+    let failure = || derivation(&log(&text), &SourceTree::default(), "demo", None);
     std::fs::write(&drv, r#"Derive([("out","/nix/store/a-x","sha256","ab")],[],[],"x","sh",[],[("outputHash","ab")])"#)
         .unwrap();
-    assert_eq!(told().exit, Exit::Unknown);
+    assert_eq!(failure().exit, Exit::Unknown);
     std::fs::write(&drv, r#"Derive([("out","/nix/store/a-x","","")],[],[],"x","sh",[],[("out","/nix/store/a-x")])"#)
         .unwrap();
-    let failure = told();
+    let failure = failure();
     assert_eq!((failure.exit, failure.check), (Exit::Build, Some(CheckId::BuildDerivation)), "{failure}");
     assert!(failure.hint.unwrap().contains("builds have no network"));
 }
@@ -273,14 +305,14 @@ fn what_nix_refuses_of_a_build_is_the_configuration_s() {
             format!(
                 "error: cycle detected in build of '{drv}' in the references of output 'bin' from output 'out'"
             ),
-            "loop does not build: its outputs refer to each other in a cycle",
+            "loop: its outputs refer to each other in a cycle",
         ),
         (
             "error: output '/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-app' is not allowed to refer to the following paths:\n         /nix/store/x-go".to_owned(),
-            "app does not build: it refers to what it must not",
+            "app: it is not allowed to refer to /nix/store/x-go",
         ),
     ] {
-        let failure = derivation(&log(&said(&text)), &Source::default(), "demo", None);
+        let failure = derivation(&log(&said(&text)), &SourceTree::default(), "demo", None);
         assert_eq!((failure.check, failure.what.as_str()), (Some(CheckId::BuildDerivation), what), "{failure}");
     }
 }
@@ -288,7 +320,7 @@ fn what_nix_refuses_of_a_build_is_the_configuration_s() {
 #[test]
 fn a_wrong_hash_is_shown() {
     for (name, text) in [fixture!("hash-2.8"), fixture!("hash-2.26")] {
-        let failure = derivation(&log(text), &Source::default(), "demo", None);
+        let failure = derivation(&log(text), &SourceTree::default(), "demo", None);
         assert_eq!(failure.check, Some(CheckId::BuildDerivation), "{name}: {failure}");
         assert!(failure.why.unwrap().contains("sha256-AbpHGcgLb+kRsJGnwFEktk7uzpZOCcBY74+YBdrKVGs="), "{name}");
     }
@@ -296,12 +328,12 @@ fn a_wrong_hash_is_shown() {
 
 #[test]
 fn nothing_built_and_failed_is_no_verdict() {
-    let failure = derivation(&log("something odd"), &Source::default(), "demo", None);
+    let failure = derivation(&log("something odd"), &SourceTree::default(), "demo", None);
     assert_eq!((failure.exit, failure.why.as_deref()), (Exit::Unknown, Some("something odd")));
 }
 
 /// A working tree and its copy in a store below a root of its own, as with `local?root=`.
-fn tree() -> (tempfile::TempDir, Source, String) {
+fn tree() -> (tempfile::TempDir, SourceTree, String) {
     let top = tempfile::tempdir().unwrap();
     let root = top.path().join("demo");
     let copy = top.path().join("nix/store/60xrra920zj4980sn4fjjjdvnlsnnpam-source");
@@ -309,7 +341,7 @@ fn tree() -> (tempfile::TempDir, Source, String) {
         std::fs::create_dir_all(dir).unwrap();
         std::fs::write(dir.join("flake.nix"), "{ }").unwrap();
     }
-    let source = Source { root: Some(root.clone()), directory: Some(root), is_git: true };
+    let source = SourceTree { root: Some(root.clone()), directory: Some(root), is_git: true };
     (top, source, copy.display().to_string())
 }
 
@@ -324,12 +356,12 @@ fn places_in_the_copy_are_named_by_their_origin() {
     std::fs::write(other.join("flake.nix"), "{ other = 1; }").unwrap();
     let text = format!("at {}/lib/x.nix:1:2", other.display());
     assert_eq!(source.map(&text), text);
-    // The innermost place of the user's own is told when the error is elsewhere.
+    // The innermost place of the user's own is named when the error is elsewhere.
     let text = format!(
         "error:\n       … while evaluating x\n         at {copy}/hosts/a.nix:3:4:\n            2| a\n\n       error: boom\n       at {}/lib/x.nix:1:2:",
         other.display()
     );
-    let readable = readable(&message(&text), &source);
+    let readable = readable(&text, &source);
     assert!(readable.contains(&format!("from {}/hosts/a.nix:3:4 (while evaluating x)", root.display())), "{readable}");
 }
 

@@ -1,4 +1,4 @@
-//! Which of a flake's configurations are meant: by patterns of names, and which part of them.
+//! Which of a flake's configurations are asked for: by patterns of names, and which part of them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,14 +12,14 @@ use crate::failure::{Failure, Result};
 /// A configuration of a flake, or a specialisation of one. Written `HOST` and `HOST@SPECIALISATION`; in order of hosts,
 /// a host before its specialisations.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct Member {
+pub struct ConfigurationName {
     /// Its name in `nixosConfigurations`.
     pub host: String,
     /// The specialisation.
     pub specialisation: Option<String>,
 }
 
-impl fmt::Display for Member {
+impl fmt::Display for ConfigurationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host)?;
         match &self.specialisation {
@@ -56,42 +56,52 @@ impl FromStr for Shard {
     }
 }
 
-/// A choice among a flake's configurations.
+impl Shard {
+    /// Its part of a list. Each shard has every `of`-th entry, so that all shards together have each once.
+    pub(crate) fn part_of<T>(self, all: Vec<T>) -> Vec<T> {
+        all.into_iter().skip(self.part - 1).step_by(self.of).collect()
+    }
+}
+
+/// Which of a flake's configurations are asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Selection {
-    filters: Vec<Regex>,
-    /// Which part of those that the patterns let through.
+pub struct ConfigurationFilter {
+    /// Patterns of whole names (`*`: any characters, `?`: any one), of which one has to match; no pattern: all.
+    pub globs: Vec<String>,
+    /// Which part of those that match.
     pub shard: Shard,
 }
 
-impl Selection {
-    /// Those whose name one of these patterns matches as a whole (`*`: any characters, `?`: any one); all where there
-    /// is no pattern.
+impl ConfigurationFilter {
+    /// The patterns as regular expressions that Rust's regex, and nix's `builtins.match` (POSIX, extended), read alike.
+    pub(crate) fn expressions(&self) -> Vec<String> {
+        self.globs.iter().map(|glob| expression(glob)).collect()
+    }
+
+    /// The patterns, compiled.
     ///
     /// # Errors
     /// Usage (exit 2), for a pattern that is far too long.
-    pub fn new(globs: &[String], shard: Shard) -> Result<Self> {
+    pub(crate) fn compiled(&self) -> Result<Vec<Regex>> {
         let compile = |glob: &String| {
             Regex::new(&format!("^(?s:{})$", expression(glob)))
-                .map_err(|error| Failure::usage(format!("--filter {glob} cannot be used")).why(error))
+                .map_err(|error| Failure::usage(format!("--filter {glob} cannot be used")).because(error))
         };
-        Ok(Self { filters: globs.iter().map(compile).collect::<Result<_>>()?, shard })
+        self.globs.iter().map(compile).collect()
     }
 
-    /// The patterns as regular expressions that Rust's regex, and nix's `builtins.match` (POSIX, extended), read alike.
-    pub(crate) fn expressions(globs: &[String]) -> Vec<String> {
-        globs.iter().map(|glob| expression(glob)).collect()
-    }
-
-    /// Which of all members are meant, sorted by name. Each shard has every N-th of them, so that all shards together
-    /// have each once.
-    pub fn of(&self, mut all: Vec<Member>) -> Vec<Member> {
-        all.sort();
-        all.retain(|member| {
-            let name = member.to_string();
-            self.filters.is_empty() || self.filters.iter().any(|filter| filter.is_match(&name))
+    /// Which of all match, in all shards together, sorted by name.
+    ///
+    /// # Errors
+    /// As [`Self::compiled`].
+    pub(crate) fn matching<T>(&self, mut all: Vec<T>, name: impl Fn(&T) -> &ConfigurationName) -> Result<Vec<T>> {
+        let patterns = self.compiled()?;
+        all.sort_by(|one, other| name(one).cmp(name(other)));
+        all.retain(|one| {
+            let name = name(one).to_string();
+            patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(&name))
         });
-        all.into_iter().skip(self.shard.part - 1).step_by(self.shard.of).collect()
+        Ok(all)
     }
 }
 
@@ -116,15 +126,17 @@ mod tests {
 
     use super::*;
 
-    fn member(name: &str) -> Member {
+    fn configuration(name: &str) -> ConfigurationName {
         let (host, specialisation) = name.split_once('@').map_or((name, None), |(host, special)| (host, Some(special)));
-        Member { host: host.to_owned(), specialisation: specialisation.map(str::to_owned) }
+        ConfigurationName { host: host.to_owned(), specialisation: specialisation.map(str::to_owned) }
     }
 
     fn selected(globs: &[&str], shard: &str, names: &[&str]) -> Vec<String> {
         let globs: Vec<String> = globs.iter().map(|&glob| glob.to_owned()).collect();
-        let selection = Selection::new(&globs, shard.parse().unwrap()).unwrap();
-        selection.of(names.iter().map(|name| member(name)).collect()).iter().map(Member::to_string).collect()
+        let filter = ConfigurationFilter { globs, shard: shard.parse().unwrap() };
+        let names = names.iter().map(|name| configuration(name)).collect();
+        let matching = filter.matching(names, |name| name).unwrap();
+        filter.shard.part_of(matching).iter().map(ConfigurationName::to_string).collect()
     }
 
     const NAMES: [&str; 6] = ["web", "laptop@hyprland", "web.example", "laptop", "laptop@7.1", "lap"];
@@ -163,22 +175,17 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_a_pattern_that_matches_itself(text in "[^*?]{0,20}") {
-            let selection = Selection::new(std::slice::from_ref(&text), Shard::default()).unwrap();
-            let named = Member { host: text, specialisation: None };
-            prop_assert_eq!(selection.of(vec![named.clone()]), vec![named]);
+            let filter = ConfigurationFilter { globs: vec![text.clone()], shard: Shard::default() };
+            let named = ConfigurationName { host: text, specialisation: None };
+            prop_assert_eq!(filter.matching(vec![named.clone()], |name| name).unwrap(), vec![named]);
         }
 
         #[test]
-        fn every_member_is_in_one_shard(count in 0usize..40, of in 1usize..12) {
-            let all: Vec<Member> = (0..count).map(|number| member(&format!("h{number}"))).collect();
-            let mut seen = Vec::new();
-            for part in 1..=of {
-                seen.extend(Selection::new(&[], Shard { part, of }).unwrap().of(all.clone()));
-            }
-            seen.sort();
-            let mut all = all;
-            all.sort();
-            prop_assert_eq!(seen, all);
+        fn every_entry_is_in_one_shard(count in 0usize..40, of in 1usize..12) {
+            let all: Vec<usize> = (0..count).collect();
+            let mut parts: Vec<usize> = (1..=of).flat_map(|part| Shard { part, of }.part_of(all.clone())).collect();
+            parts.sort_unstable();
+            prop_assert_eq!(parts, all);
         }
     }
 }

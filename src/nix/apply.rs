@@ -1,0 +1,48 @@
+//! The command that applies exactly what was tested.
+
+use serde::Deserialize;
+
+use super::command::Nix;
+use crate::event::Events;
+use crate::resolve::{Flake, Target};
+use crate::text::command_line;
+
+/// The command that applies exactly what was tested, for a configuration of a flake; `None` for all else.
+///
+/// Where the flake is clean it is named with the revision that was tested, so that a later change does not slip in.
+pub async fn apply_command(target: &Target, nix: &Nix) -> Option<String> {
+    let Target::Host { flake, .. } = target else { return None };
+    apply_command_from(target, &reference(flake, nix).await, nix)
+}
+
+/// The same, where the flake's reference is known (see [`reference()`]).
+pub fn apply_command_from(target: &Target, reference: &str, nix: &Nix) -> Option<String> {
+    let Target::Host { name, specialisation, .. } = target else { return None };
+    let mut words = ["nixos-rebuild", "switch", "--flake"].map(str::to_owned).to_vec();
+    words.push(format!("{reference}#{name}"));
+    if let Some(specialisation) = specialisation {
+        words.extend(["--specialisation".to_owned(), specialisation.clone()]);
+    }
+    words.extend(nix.flags.words(nix.here()).into_iter().filter(|word| word != "--show-trace"));
+    Some(command_line(words))
+}
+
+/// The flake's reference with the revision that it has now, where its tree is clean.
+pub async fn reference(flake: &Flake, nix: &Nix) -> String {
+    #[derive(Deserialize)]
+    struct Locked {
+        rev: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        url: Option<String>,
+        locked: Option<Locked>,
+    }
+    let answer = nix.flake_metadata(&flake.reference, flake.directory(), &Events::silent()).await.ok();
+    let locked = answer
+        .filter(|answer| answer.status.success())
+        .and_then(|answer| serde_json::from_slice::<Metadata>(&answer.stdout).ok())
+        .filter(|metadata| metadata.locked.as_ref().is_some_and(|locked| locked.rev.is_some()))
+        .and_then(|metadata| metadata.url);
+    locked.unwrap_or_else(|| flake.portable())
+}

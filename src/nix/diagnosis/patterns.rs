@@ -1,0 +1,78 @@
+//! What is looked for in nix's messages, and in the logs of builders.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A pattern that is compiled when it is first needed.
+pub(super) type Pattern = LazyLock<Option<Regex>>;
+
+/// `None` is no pattern that compiles: a test proves that there is none.
+fn pattern(text: &str) -> Option<Regex> {
+    Regex::new(text).ok()
+}
+
+macro_rules! patterns {
+    ($($name:ident = $text:expr;)*) => {
+        $(pub(super) static $name: Pattern = LazyLock::new(|| pattern($text));)*
+        #[cfg(test)]
+        pub(super) const PATTERNS: &[(&str, &Pattern)] = &[$((stringify!($name), &$name)),*];
+    };
+}
+
+patterns! {
+    // 2.8 names files of a relocated store by their real place.
+    SOURCE = r"(?:/[^\s'`\x22«»]*)?/nix/store/[0-9a-z]{32}-source\b";
+    AT = r"^\s*at (.+):(\d+):(\d+):?$";
+    BUILDER_FAILED = r"builder for '([^']+\.drv)' (failed[^;\n]*)";
+    CANNOT_BUILD = r"Cannot build '([^']+\.drv)'\.\s*\n\s*Reason: ([^\n]+)";
+    HASH_MISMATCH = r"hash mismatch in (?:fixed-output|content-addressed|.*?) ?derivation '([^']+\.drv)'";
+    WRONG_SYSTEM = r"a '([^']+)' with features \{[^}]*\} is required to build '([^']+\.drv)', but I am a '([^']+)'";
+    WRONG_SYSTEM_NEW = r"(?s)Cannot build '([^']+\.drv)'.*?required system or feature not available.*?Required system: '([^']+)'";
+    ANY_DRV = r"(/nix/store/[0-9a-z]{32}-[^'\s]+\.drv)";
+    DEPENDENCY = r"\d+ dependenc(?:y|ies)(?: of derivation '[^']+')? failed";
+    MISSING_FILE = r"(?:path|file) '([^']+)' does not exist|getting status of '([^']+)': No such file|opening file '([^']+)': No such file";
+    NOT_TRACKED = r"Path '([^']+)' in the repository .* is not tracked by Git";
+    NO_FLAKE_IN = r"source tree referenced by '([^']+)' does not contain a '/?([^']*flake\.nix)'";
+    ATTRIBUTE = r"does not provide attribute|attribute '[^']*' in selection path|'[^']*' is not an attribute set in selection path";
+    FEATURE = r"experimental (?:Nix )?feature '([^']+)' is disabled";
+    NO_FLAKE = r"cannot find flake 'flake:|input '[^']*' is unsupported|is not a valid URL|is not a valid flake reference|could not find a flake\.nix|does not contain a '[^']*flake\.nix'";
+    NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|\btimed out\b|timeout was reached|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:403|429|5\d\d)|could not read from remote repository|unable to access '";
+    DISK = r"No space left on device|Disk quota exceeded|database or disk is full";
+    DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|daemon .*(?:connection|EOF)";
+    READ_ONLY = r"Read-only file system";
+    PERMISSION = r"Permission denied|Operation not permitted|user '[^']*' is not allowed to|not privileged|lacks? a signature by a trusted key";
+    SANDBOX = r"kernel namespaces that are required for sandboxing|setting up a private mount namespace|cannot (?:create|set up) .*namespace|unable to start build process";
+    MEMORY = r"(?i)out of memory|cannot allocate memory|std::bad_alloc";
+    OWNER = r"is not owned by (?:the )?current user|dubious ownership";
+    SEARCH_PATH = r"file '([^']+)' was not found in the Nix search path";
+    PURE = r"in pure eval(?:uation)? mode|is forbidden in pure";
+    UNFETCHED = r"while fetching the input|Git reference|unable to download|(?i)cannot fetch|failed to fetch|not cached";
+    INTERRUPTED = r"interrupted by the user";
+    // How the language and NixOS's module system begin what they say of a configuration, whose own names come next.
+    LANGUAGE = r"^(?:(?:The|A definition for) option [`'‘]|Failed assertions|(?:undefined variable|attribute|function) '|the string '|cannot coerce|value is |expected |infinite recursion|syntax error|assertion |evaluation aborted )";
+    CYCLE = r"cycle detected in build of '([^']+\.drv)'";
+    REFERS = r"^output '([^']+)' is not allowed to refer to(?: the following paths:)?\s*(\S*)";
+    // What the kernel's killer leaves in a log when it took a compiler and not the builder.
+    KILLED = r"Killed signal terminated program|signal: 9, SIGKILL|virtual memory exhausted|LLVM ERROR: out of memory|Cannot allocate memory";
+    DEFINED_IN = r"^\s*- In [`'‘]([^'’]+)['’]";
+    OPTION = r"the option [`'‘]([^'’]+)['’]";
+    UNPROVIDED = r"(?:does not provide attribute .*|in selection path )'([^']+)'";
+    UNREACHED = r"unable to (?:download|access) '([^']+)': (.+)$";
+    FETCHES = r"(?:fetching the input|updating the flake input) '([^']+)'";
+    IN_STORE = r"(?:/[^\s'`\x22«»]*)?/nix/store/[0-9a-z]{32}-(?:source(/))?";
+    // How programs begin the line that says why they failed, first those that say nothing else by it.
+    LOG_ERROR = r"(?i:(?:^|[\s(:])(?:fatal |internal compiler )?error(?:\[\w+\])?: )|CMake Error|^(?i:fatal|panic): |^[\w.]*(?:Error|Exception): |\*\*\* |npm (?:ERR!|error) |: (?:command )?not found$|No such file or directory|Permission denied|undefined reference to|panicked at|^FAILED |^E  +|hunks? FAILED";
+    LOG_TROUBLE = r"(?i)\b(?:cannot|can't|could ?n[o']t|unable to|failed|failure|missing|invalid|not found|no such|denied|unknown|unexpected|conflict|undefined|abort(?:ed|ing))\b";
+    // What says no more than that something before it failed.
+    LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status";
+    COMPILER_ERROR = r"^(\S+?):\d+(?::\d+)?: (?:fatal )?error: ";
+}
+
+pub(super) fn find<'t>(pattern: &Pattern, text: &'t str) -> Option<regex::Captures<'t>> {
+    pattern.as_ref()?.captures(text)
+}
+
+pub(super) fn is(pattern: &Pattern, text: &str) -> bool {
+    pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
+}

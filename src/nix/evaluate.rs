@@ -1,0 +1,284 @@
+//! One target: what it evaluates to, in one evaluation when all is well.
+
+use std::cell::Cell;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::command::{Nix, NixOutput};
+use super::expectations::{self, Expectations};
+use super::{Derivation, Evaluated, diagnosis};
+use crate::event::Events;
+use crate::failure::{Failure, Result};
+use crate::model::CheckId;
+use crate::resolve::{Target, VmVariant, choices, listed};
+
+/// The expressions that are evaluated.
+pub(super) const MACHINE: &str = include_str!("machine.nix");
+pub(super) const EXPECTATIONS: &str = include_str!("expectations.nix");
+
+/// What machine.nix answers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MachineAnswer {
+    pub(super) missing: Option<MissingAttribute>,
+    pub(super) runner: Option<Derivation>,
+    pub(super) toplevel: Option<TryEval<Derivation>>,
+    pub(super) expectations: Option<Value>,
+}
+
+/// What was asked for and is not there, and the names of what is.
+#[derive(Debug, Deserialize)]
+pub(super) struct MissingAttribute {
+    kind: MissingKind,
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum MissingKind {
+    Configuration,
+    Specialisation,
+    /// A VM of the configuration.
+    Output,
+    /// Something to build.
+    Derivation,
+}
+
+/// What `builtins.tryEval` leaves of a value.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum TryEval<T> {
+    // First, as an answer without any part is a value too.
+    Failed {
+        #[expect(dead_code, reason = "its presence is the answer")]
+        failed: bool,
+    },
+    Value(T),
+}
+
+/// Evaluates a target: one evaluation when all is well, separate ones to find out what is not.
+///
+/// With `vm_only` the host's own system is left out. What it expects never fails: [`Expectations::known`] says whether
+/// it could be read, and a note says why not.
+///
+/// # Errors
+/// `build.eval`, `build.attribute` (exit 3), or what this host could not do (exit 5).
+pub async fn evaluate(target: &Target, nix: &Nix, vm_only: bool, events: &Events) -> Result<Evaluated> {
+    if let Target::Runner { .. } = target {
+        return Ok(Evaluated::default());
+    }
+    events.doing(format!("evaluating {}", target.name()));
+    let (ignores_settings, is_unlocked) = (Cell::new(false), Cell::new(false));
+    let evaluator = Evaluator { target, nix, vm_only, events, ignores_settings, is_unlocked };
+    let mut evaluated = match evaluator.ask("all").await? {
+        Ok(answer) => evaluator.whole(answer).await?,
+        // Something that cannot be caught (a type error, a missing attribute) in any of the three.
+        Err(output) => evaluator.in_parts(&output).await?,
+    };
+    if evaluated.runner.is_none() {
+        return Err(Failure::host("nix evaluated no runner"));
+    }
+    let has_settings = nix.flags.accept_flake_config || target.flake().is_some_and(|flake| flake.has_settings());
+    evaluated.applies_settings = has_settings && !evaluator.ignores_settings.get();
+    evaluated.is_unlocked = evaluator.is_unlocked.get();
+    Ok(evaluated)
+}
+
+/// The evaluations of a target, and what all of their logs say.
+struct Evaluator<'a> {
+    target: &'a Target,
+    nix: &'a Nix,
+    vm_only: bool,
+    events: &'a Events,
+    ignores_settings: Cell<bool>,
+    is_unlocked: Cell<bool>,
+}
+
+impl Evaluator<'_> {
+    async fn ask(&self, want: &str) -> Result<std::result::Result<MachineAnswer, NixOutput>> {
+        let output = ask(self.target, self.nix, want, self.vm_only, self.events).await?;
+        self.ignores_settings.set(self.ignores_settings.get() || output.log.ignores_settings);
+        self.is_unlocked.set(self.is_unlocked.get() || output.log.is_unlocked);
+        if output.status.success() { output.parsed().map(Ok) } else { Ok(Err(output)) }
+    }
+
+    fn failure(&self, output: &NixOutput) -> Failure {
+        diagnosis::evaluation(&output.log, &self.target.source(), &self.target.name()).at(self.nix.log_path())
+    }
+
+    fn expectations(&self, answered: Option<Value>) -> Expectations {
+        expectations::read(answered, &self.target.name(), self.events)
+    }
+
+    /// All was evaluated, or what could not be was caught.
+    async fn whole(&self, answer: MachineAnswer) -> Result<Evaluated> {
+        if let Some(missing) = answer.missing {
+            return Err(missing_failure(self.target, &missing));
+        }
+        let mut evaluated = Evaluated { runner: answer.runner, ..Evaluated::default() };
+        match answer.toplevel {
+            None => {}
+            Some(TryEval::Value(toplevel)) => evaluated.toplevel = Some(toplevel),
+            Some(TryEval::Failed { .. }) => {
+                if let Err(output) = self.ask("toplevel").await? {
+                    evaluated.toplevel_failure = Some(as_toplevel(self.failure(&output))?);
+                }
+            }
+        }
+        evaluated.expectations = self.expectations(answer.expectations);
+        Ok(evaluated)
+    }
+
+    /// Each by itself, after `output`, by which all of it failed.
+    async fn in_parts(&self, output: &NixOutput) -> Result<Evaluated> {
+        let mut failure = self.failure(output);
+        if diagnosis::is_host_failure(&failure) {
+            return Err(failure);
+        }
+        if diagnosis::is_absent(&output.log) {
+            if failure.hint.is_none() {
+                failure.hint = choices(self.target, self.nix, self.events).await;
+            }
+            return Err(failure);
+        }
+        let (runner, toplevel, expected) =
+            tokio::join!(self.ask("runner"), self.ask("toplevel"), self.ask("expectations"));
+        let runner = runner?.map_err(|output| self.failure(&output))?.runner;
+        let mut evaluated = Evaluated { runner, ..Evaluated::default() };
+        match toplevel? {
+            Ok(MachineAnswer { toplevel: Some(TryEval::Value(toplevel)), .. }) => evaluated.toplevel = Some(toplevel),
+            Ok(_) => {}
+            Err(output) => evaluated.toplevel_failure = Some(as_toplevel(self.failure(&output))?),
+        }
+        match expected? {
+            Ok(answer) => evaluated.expectations = self.expectations(answer.expectations),
+            Err(output) => expectations::unread(&self.failure(&output).what, self.events),
+        }
+        Ok(evaluated)
+    }
+}
+
+/// The one evaluation, or a part of it.
+async fn ask(target: &Target, nix: &Nix, want: &str, vm_only: bool, events: &Events) -> Result<NixOutput> {
+    let mut arguments = vec![format!("want = {};", nix_string(want))];
+    if vm_only {
+        arguments.push("vmOnly = true;".to_owned());
+    }
+    let mut argument = |name: &str, value: &str| arguments.push(format!("{name} = {};", nix_string(value)));
+    match target {
+        Target::Host { name, specialisation, output, .. } => {
+            argument("name", name);
+            if let Some(specialisation) = specialisation {
+                argument("specialisation", specialisation);
+            }
+            argument("output", output.attribute());
+        }
+        Target::Attribute { .. } | Target::Configuration { .. } | Target::Runner { .. } => {}
+    }
+    let machine = format!("({MACHINE})\n{{ expectations = ({EXPECTATIONS}\n); {} }}", arguments.join(" "));
+    match target {
+        Target::Host { flake, .. } => {
+            nix.eval(&flake.installable("nixosConfigurations"), &machine, flake.directory(), events).await
+        }
+        Target::Attribute { flake, path } => {
+            nix.eval(&flake.installable(path), &machine, flake.directory(), events).await
+        }
+        Target::Configuration { file } => {
+            // A string, since a path literal cannot hold every character that a path can.
+            let file = nix_string(&file.to_string_lossy());
+            let system = format!("import <nixpkgs/nixos> {{ configuration = /. + {file}; }}");
+            nix.eval_expression(&format!("({machine}) ({system})"), events).await
+        }
+        Target::Runner { .. } => Err(Failure::host("a runner is not evaluated")),
+    }
+}
+
+/// A string literal of the nix language.
+pub(super) fn nix_string(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' | '$' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn missing_failure(target: &Target, missing: &MissingAttribute) -> Failure {
+    let name = target.name();
+    let absent = |what: String| Failure::check(CheckId::BuildAttribute, what);
+    let (failure, names) = match (missing.kind, target) {
+        (MissingKind::Output, _) => {
+            let output = match target {
+                Target::Host { output, .. } => *output,
+                _ => VmVariant::default(),
+            };
+            return absent(format!("{name} has no `system.build.{}`", output.attribute()))
+                .hint("import <nixpkgs/nixos/modules/virtualisation/build-vm.nix>, which NixOS does by itself");
+        }
+        (MissingKind::Derivation, _) => {
+            return absent(format!("{name} is neither a NixOS system nor a package"))
+                .hint(format!("it has: {}", listed("", &missing.names)));
+        }
+        (MissingKind::Specialisation, Target::Host { name: host, specialisation: Some(wanted), .. }) => {
+            // As they are to be typed.
+            let names: Vec<String> = missing.names.iter().map(|special| format!("{host}@{special}")).collect();
+            if wanted.is_empty() && !names.is_empty() {
+                return Failure::usage(format!("{name} names no specialisation of {host}"))
+                    .hint(format!("there are: {}", listed("", &names)));
+            }
+            (absent(format!("{host} has no specialisation {wanted}").trim_end().to_owned()), names)
+        }
+        _ => (absent(format!("the flake has no configuration {name}")), missing.names.clone()),
+    };
+    failure.hint(if names.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("there are: {}", listed(&name, &names))
+    })
+}
+
+/// The same failure as one of the host's own system; what this host cannot do stays what it is.
+pub(super) fn as_toplevel(failure: Failure) -> Result<Failure> {
+    if diagnosis::is_host_failure(&failure) {
+        return Err(failure);
+    }
+    let what = format!("system.build.toplevel: {}", failure.what);
+    Ok(Failure { check: Some(CheckId::BuildToplevel), what, ..failure })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_of_the_nix_language() {
+        assert_eq!(nix_string(r#"a"b\c${d}"#), r#""a\"b\\c\${d}""#);
+        assert_eq!(nix_string("a\nb"), "\"a\\nb\"");
+    }
+
+    #[test]
+    fn answers_in_all_shapes() {
+        let answer: MachineAnswer = serde_json::from_str(
+            r#"{"runner":{"attr":["config"],"drv":"/nix/store/x.drv","out":null},"toplevel":{"failed":true},"expectations":null}"#,
+        )
+        .unwrap();
+        assert!(matches!(answer.toplevel, Some(TryEval::Failed { .. })));
+        assert_eq!(answer.runner.unwrap().attr, ["config"]);
+        let answer: MachineAnswer = serde_json::from_str(
+            r#"{"toplevel":{"attr":[],"drv":"/nix/store/x.drv","out":null},"missing":{"kind":"output","names":[]}}"#,
+        )
+        .unwrap();
+        assert!(matches!(answer.toplevel, Some(TryEval::Value(_))));
+        assert_eq!(answer.missing.unwrap().kind, MissingKind::Output);
+        let answer: MachineAnswer = serde_json::from_str(r#"{"toplevel":null}"#).unwrap();
+        assert!(answer.toplevel.is_none() && answer.missing.is_none());
+    }
+}
