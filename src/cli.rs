@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
@@ -14,6 +13,7 @@ use crate::failure::{self, Failure};
 use crate::machine::window::Display;
 use crate::model::{AccelChoice, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
 use crate::nix::NixFlags;
+use crate::report::format::{Format, ReportFile};
 use crate::resolve::Shard;
 
 /// What `--help` and the manual page show.
@@ -565,26 +565,6 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-/// What a report is written in.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Format {
-    /// For people: fits a screen
-    #[default]
-    Human,
-    /// One JSON document (`nixbox schema report`)
-    Json,
-    /// JUnit's XML, which most CI services show: a suite a machine, a case a check
-    Junit,
-    /// The Test Anything Protocol, version 14
-    Tap,
-    /// Annotations of GitHub Actions; on stdout, the job's summary is written too ($GITHUB_STEP_SUMMARY)
-    Github,
-    /// GitHub's Markdown, as that summary is
-    Markdown,
-    /// One page that needs nothing else, with the pictures and the logs
-    Html,
-}
-
 /// What `nixbox doctor` is told in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum DoctorFormat {
@@ -593,35 +573,6 @@ pub enum DoctorFormat {
     Human,
     /// One JSON document
     Json,
-}
-
-/// `FORMAT=PATH`: a report in a file besides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReportFile {
-    /// In what.
-    pub format: Format,
-    /// Where.
-    pub path: PathBuf,
-}
-
-impl FromStr for ReportFile {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let formats = || {
-            let names = Format::value_variants().iter().filter_map(|format| format.to_possible_value());
-            names.map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ")
-        };
-        let Some((format, path)) = text.split_once('=') else {
-            return Err(format!("give FORMAT=PATH, such as json=report.json (formats: {})", formats()));
-        };
-        let format = Format::from_str(format, false)
-            .map_err(|_unknown| format!("`{format}` is no format (formats: {})", formats()))?;
-        if path.is_empty() {
-            return Err("the path after `=` is missing".to_owned());
-        }
-        Ok(Self { format, path: path.into() })
-    }
 }
 
 /// A duration as people write it (`90s`, `10m`, `1h 30m`) or a bare number of seconds.
@@ -668,6 +619,54 @@ mod tests {
     #[test]
     fn clap_finds_no_fault_with_the_types() {
         Cli::command().debug_assert();
+    }
+
+    /// The help of a command and of all below it.
+    fn help(command: &clap::Command, texts: &mut Vec<(String, String)>) {
+        let name = command.get_bin_name().unwrap_or("nixbox").replace(' ', "-");
+        let text = command.clone().term_width(100).render_long_help().to_string();
+        texts.push((name, text));
+        command.get_subcommands().filter(|below| below.get_name() != "help").for_each(|below| help(below, texts));
+    }
+
+    #[test]
+    fn help_of_every_command() {
+        let mut texts = Vec::new();
+        let mut command = Cli::command();
+        command.build();
+        help(&command, &mut texts);
+        for (name, text) in texts {
+            insta::assert_snapshot!(format!("help-{name}"), text);
+        }
+        insta::assert_snapshot!("exit-codes", EXIT_CODES);
+    }
+
+    #[test]
+    fn slips_and_what_is_said_of_them() {
+        let lines = [
+            &["trie"][..],
+            &["try", "--frobnicate"],
+            &["try", "--accel", "xen"],
+            &["try", "--memory", "banana"],
+            &["try", "--cores", "0"],
+            &["try", "--timeout", "soon"],
+            &["try", "--timeout", "0"],
+            &["try", "--timeout", "100days"],
+            &["try", "--network", "on"],
+            &["try", "--option", "cores"],
+            &["try", "--offline", "--refresh"],
+            &["try", "--format", "pdf"],
+            &["try", "--report", "foo"],
+            &["try", "--report", "pdf=x"],
+            &["try", "--report", "json="],
+            &["matrix", "--shard", "4/3"],
+            &["matrix", "--list", "--fail-fast"],
+            &["hook", "claud-code"],
+            &["hook", "install", "codex", "--user", "--project"],
+            &["schema"],
+        ];
+        let said = lines.map(|line| format!("$ nixbox {}\n{}", line.join(" "), refused(line)));
+        insta::assert_snapshot!("usage-errors", said.join("\n"));
     }
 
     #[test]

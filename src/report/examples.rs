@@ -8,6 +8,7 @@ use crate::model::{Accel, CheckId, JailKind, NetworkPolicy};
 
 fn base() -> Report {
     let mut report = Report::new(".#laptop", SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_464_845));
+    report.nixbox = "0.1.0".to_owned();
     report.target.resolved = "git+file:///home/u/nixos#nixosConfigurations.laptop".to_owned();
     report.seconds = 41.3;
     report

@@ -491,6 +491,13 @@ pub(super) mod tests {
         assert_eq!(page.matches("<section ").count(), reports.len());
     }
 
+    /// A page to be read and compared: an element a line, without its style sheet and what is not text.
+    pub(in super::super) fn readable(page: &str) -> String {
+        let page = page.replace(STYLE, "…").replace("><", ">\n<");
+        let data = regex::Regex::new("base64,[A-Za-z0-9+/=]+").unwrap();
+        data.replace_all(&page, "base64,…").into_owned()
+    }
+
     /// Each `&` begins one of our references.
     fn references_only(text: &str) -> bool {
         let known = ["amp;", "lt;", "gt;", "quot;"];
@@ -544,6 +551,18 @@ pub(super) mod tests {
         ] {
             assert!(page.contains(text), "{text}");
         }
+    }
+
+    #[test]
+    fn a_page_with_pictures_sound_and_logs() {
+        let directory = tempfile::tempdir().unwrap();
+        evidence(directory.path(), 0);
+        fs::write(directory.path().join(artifact::JOURNAL), "[    1.000] systemd: Started x & y.\n").unwrap();
+        fs::remove_file(directory.path().join(artifact::CONSOLE)).unwrap();
+        let mut report = examples::fail();
+        report.artifacts = Some(directory.path().to_owned());
+        let page = readable(&render(&[report])).replace(&directory.path().display().to_string(), "DIRECTORY");
+        insta::assert_snapshot!("html-with-evidence", page);
     }
 
     #[test]

@@ -110,6 +110,11 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_as_it_is_printed() {
+        insta::assert_snapshot!("report-schema", schema());
+    }
+
+    #[test]
     fn the_schema_refuses_what_does_not_fit() {
         let schema: Value = serde_json::from_str(&schema()).unwrap();
         let good: Value = serde_json::from_str(&render(&examples::pass())).unwrap();

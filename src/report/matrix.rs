@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::format::Format;
 use super::text::{Paint, Style, count, cut, wrap};
-use super::{human, json, output};
-use crate::cli::Format;
+use super::{human, json};
 use crate::failure::Failure;
 use crate::model::{CheckId, Exit, MATRIX_SCHEMA, PhaseTime, Report, Stage, Verdict, artifact};
 use crate::text::{escape_line, seconds};
@@ -262,7 +262,7 @@ pub fn render(matrix: &Matrix, format: Format, style: Style) -> String {
     match format {
         Format::Human => table(matrix, style),
         Format::Json => json::pretty(matrix),
-        format => output::render(&matrix.reports(), format, style),
+        format => format.render(&matrix.reports(), style),
     }
 }
 
@@ -467,6 +467,30 @@ mod tests {
         {
             assert!(table.contains(part), "{part:?} in {table}");
         }
+    }
+
+    #[test]
+    fn tables() {
+        let layout = Style { colour: false, width: 100 };
+        let mut matrix = examples::mixed();
+        insta::assert_snapshot!("matrix", render(&matrix, Format::Human, layout));
+        matrix.shard = Some("2/3".to_owned());
+        matrix.notes = (1..=7).map(|number| format!("note {number}")).collect();
+        matrix.artifacts = Some("/home/u/nixos/.nixbox/2026-11-23T20-14-05-matrix-812".into());
+        matrix.interrupted();
+        insta::assert_snapshot!("matrix-interrupted", render(&matrix, Format::Human, layout));
+        let mut matrix = Matrix::new(".", SystemTime::UNIX_EPOCH);
+        matrix.ended_by(&Failure::usage("no such flake").why("line 1\nline 2").hint("name one that is there"));
+        matrix.decide(false);
+        insta::assert_snapshot!("matrix-error", render(&matrix, Format::Human, layout));
+        let mut matrix = Matrix::new(".", SystemTime::UNIX_EPOCH);
+        matrix.decide(false);
+        insta::assert_snapshot!("matrix-empty", render(&matrix, Format::Human, layout));
+        let mut matrix = examples::mixed();
+        matrix.nixbox = "0.1.0".to_owned();
+        matrix.hosts.retain(|host| host.name == "old");
+        insta::assert_snapshot!("matrix-json", render(&matrix, Format::Json, layout));
+        insta::assert_snapshot!("matrix-schema", schema());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod display;
 mod evidence;
 #[cfg(test)]
 pub(crate) mod examples;
+pub mod format;
 pub mod github;
 #[cfg(test)]
 mod hostile;

@@ -4,10 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::format::{Format, ReportFile};
 use super::matrix::{self, Matrix};
 use super::text::Style;
-use super::{github, html, human, json, junit, markdown, tap};
-use crate::cli::{Format, ReportFile};
+use super::{github, human, markdown};
 use crate::failure::{Failure, Result};
 use crate::model::{Exit, Report};
 
@@ -53,23 +53,6 @@ fn quietly(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The reports in a format, for somebody who reads them with `style`. Of one machine, JSON is its report; of several, a
-/// list of them.
-pub fn render(reports: &[Report], format: Format, style: Style) -> String {
-    match format {
-        Format::Human => reports.iter().map(|report| human::render(report, style)).collect::<Vec<_>>().join("\n"),
-        Format::Json => match reports {
-            [report] => json::render(report),
-            several => json::pretty(&several),
-        },
-        Format::Junit => junit::render(reports),
-        Format::Tap => tap::render(reports),
-        Format::Github => github::render(reports),
-        Format::Markdown => markdown::render(reports),
-        Format::Html => html::render(reports),
-    }
-}
-
 /// Says before a long run what would spoil its end: a report for a directory that is not there.
 ///
 /// # Errors
@@ -95,7 +78,7 @@ pub fn check_files(files: &[ReportFile]) -> Result<()> {
 /// # Errors
 /// This host's (exit 5), naming each that could not be written.
 pub fn deliver(reports: &[Report], stdout: Format, files: &[ReportFile]) -> Result<()> {
-    let mut errors = write_files(files, |format| render(reports, format, Style::PLAIN));
+    let mut errors = write_files(files, |format| format.render(reports, Style::PLAIN));
     errors.extend(summarise(reports, stdout));
     let is_none = |report: &&Report| [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&report.exit);
     let (no_verdicts, verdicts): (Vec<&Report>, Vec<&Report>) = reports.iter().partition(is_none);
@@ -107,7 +90,7 @@ pub fn deliver(reports: &[Report], stdout: Format, files: &[ReportFile]) -> Resu
             let all = verdicts.iter().map(|report| human::render(report, Style::of_stdout()));
             all.collect::<Vec<_>>().join("\n")
         }
-        format => render(reports, format, Style::of_stdout()),
+        format => format.render(reports, Style::of_stdout()),
     };
     if let Err(error) = to_stdout(&for_the_log(told, stdout)) {
         errors.push(format!("stdout: {error}"));
@@ -159,19 +142,7 @@ fn written(errors: &[String]) -> Result<()> {
 
 /// What is printed, where it may be read for commands: in the log of a job on GitHub.
 fn for_the_log(text: String, format: Format) -> String {
-    if github::is_read_for_commands() { inert(text, format) } else { text }
-}
-
-/// A document in which no text of others' is a command of GitHub's.
-fn inert(text: String, format: Format) -> String {
-    match format {
-        // Has commands of ours, and all text in them.
-        Format::Github => text,
-        Format::Human | Format::Markdown | Format::Tap => github::inert_for_people(&text),
-        // In strings only, so that no line begins with a colon.
-        Format::Json => github::inert(&text, ":", "\\u0023"),
-        Format::Junit | Format::Html => github::inert(&text, "&#58;", "&#35;"),
-    }
+    if github::is_read_for_commands() { format.without_commands(text) } else { text }
 }
 
 /// Adds to a file that others write to as well.
@@ -191,46 +162,11 @@ mod tests {
         let files = [file(Format::Json, "a.json"), file(Format::Human, "b.txt")];
         check_files(&files).unwrap();
         for wanted in &files {
-            fs::write(&wanted.path, render(&[examples::fail()], wanted.format, Style::PLAIN)).unwrap();
+            fs::write(&wanted.path, wanted.format.render(&[examples::fail()], Style::PLAIN)).unwrap();
         }
         let written = fs::read_to_string(&files[0].path).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&written).unwrap(), examples::fail());
         assert!(fs::read_to_string(&files[1].path).unwrap().starts_with("fail: nginx.service"));
-    }
-
-    #[test]
-    fn each_format_takes_one_machine_and_several() {
-        use clap::ValueEnum as _;
-        for format in Format::value_variants() {
-            let one = render(&[examples::fail()], *format, Style::PLAIN);
-            let two = render(&[examples::fail(), examples::pass()], *format, Style::PLAIN);
-            assert!(one.ends_with('\n') && two.len() > one.len(), "{format:?}");
-        }
-        let list = render(&examples::all(), Format::Json, Style::PLAIN);
-        assert_eq!(serde_json::from_str::<Vec<Report>>(&list).unwrap(), examples::all());
-    }
-
-    #[test]
-    fn what_is_printed_commands_nothing_and_is_still_a_document() {
-        use clap::ValueEnum as _;
-        let reports = super::super::hostile::reports();
-        for format in Format::value_variants().iter().filter(|format| **format != Format::Github) {
-            let text = inert(render(&reports, *format, Style::PLAIN), *format);
-            for line in text.lines() {
-                assert!(!line.trim_start().starts_with("::") && !line.contains("##["), "{format:?}: {line}");
-            }
-            match format {
-                Format::Json => {
-                    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-                    let written = render(&reports, Format::Json, Style::PLAIN);
-                    assert_eq!(read, serde_json::from_str::<serde_json::Value>(&written).unwrap());
-                }
-                Format::Junit => junit::tests::check(&reports, &text),
-                Format::Tap => tap::tests::check(&reports, &text),
-                Format::Markdown => markdown::tests::check(&reports, &text),
-                _ => {}
-            }
-        }
     }
 
     #[test]
