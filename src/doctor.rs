@@ -19,8 +19,8 @@ use crate::failure::{Failure, Result};
 use crate::machine::accel;
 use crate::machine::jail::{self};
 use crate::model::{Exit, JailKind};
-use crate::report::text::{Paint, Style, wrap};
-use crate::report::{artifacts, json, output};
+use crate::report::text::{Paint, TextLayout, wrap};
+use crate::report::{json, output};
 use crate::text::{command_line, escape, escape_line, seconds, without_sequences};
 
 /// The oldest nix whose output nixbox reads.
@@ -193,7 +193,7 @@ pub async fn run(arguments: &DoctorArgs) -> Result<u8> {
     }
     let text = match arguments.format {
         DoctorFormat::Json => json::pretty(&diagnosis),
-        DoctorFormat::Human => render(&diagnosis, Style::of_stdout()),
+        DoctorFormat::Human => render(&diagnosis, TextLayout::of_stdout()),
     };
     output::to_stdout(&text).map_err(|error| Failure::host("stdout cannot be written to").why(error))?;
     Ok(diagnosis.exit)
@@ -336,7 +336,7 @@ async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
 
 /// Free bytes, for this user, where the VM's disk, the artifacts and the builds go.
 fn disks() -> Vec<(PathBuf, u64)> {
-    let state = artifacts::state_directory();
+    let state = crate::paths::state_directory();
     let places = [Some(std::env::temp_dir()), state, Some(PathBuf::from("/nix/store"))];
     let mut disks: Vec<(PathBuf, u64)> = Vec::new();
     let mut devices = Vec::new();
@@ -727,7 +727,7 @@ fn replace_word(text: &str, word: &str, with: &str) -> String {
 }
 
 /// For people; with a transcript, to paste.
-fn render(diagnosis: &Diagnosis, style: Style) -> String {
+fn render(diagnosis: &Diagnosis, style: TextLayout) -> String {
     let mut lines = vec![format!("nixbox {} on {}", diagnosis.nixbox, diagnosis.host), String::new()];
     let wide = diagnosis.findings.iter().map(|finding| finding.id.len()).max().unwrap_or(0);
     for finding in &diagnosis.findings {
@@ -831,7 +831,7 @@ mod tests {
             diagnosis.findings.iter().filter(|finding| finding.state != State::Ok).map(|finding| &finding.id).collect();
         assert_eq!(states, ["accelerator.kvm"]);
         if cfg!(target_os = "linux") {
-            let text = render(&diagnosis, Style { colour: false, width: 80 });
+            let text = render(&diagnosis, TextLayout { colour: false, width: 80 });
             let expected = "\
 nixbox 0.1.0 on Debian, Linux 6.18, 2 CPUs
 

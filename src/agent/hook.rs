@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::message::{LIMIT, told};
 use super::{Agent, Asked, EDIT_LIMIT, Finding, MARGIN, Moment, Spoken, TURN_END_LIMIT, contract, parent_watch};
 use crate::cache::{digest, is_read};
-use crate::cli::{HookArgs, TryArgs};
+use crate::cli::{CheckArgs, HookArgs, TryArgs};
 use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -27,7 +27,7 @@ use crate::guest::credentials::nonce;
 use crate::interrupt::Interrupt;
 use crate::model::{CONFIG_FILE, CheckId, CheckResult, Exit, Report, Stage, Status, Verdict};
 use crate::nix::Nix;
-use crate::report::artifacts::state_directory;
+use crate::paths::state_directory;
 use crate::resolve::{self, Flake, encode};
 use crate::text::{bounded, escape_line};
 
@@ -400,7 +400,12 @@ async fn end(child: &mut Child) {
 
 /// The arguments of a run in this process.
 fn try_arguments(arguments: &HookArgs, typed: &str) -> TryArgs {
-    TryArgs { target: Some(typed.to_owned()), fresh: arguments.fresh, nix: arguments.nix.clone(), ..TryArgs::default() }
+    TryArgs {
+        target: Some(typed.to_owned()),
+        checks: CheckArgs { fresh: arguments.fresh, ..CheckArgs::default() },
+        nix: arguments.nix.clone(),
+        ..TryArgs::default()
+    }
 }
 
 /// What a report means for an agent.

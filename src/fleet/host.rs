@@ -12,8 +12,8 @@ use crate::model::{Exit, Report};
 use crate::nix::Built;
 use crate::report::artifacts::Artifacts;
 use crate::report::board::Board;
-use crate::report::display::Display;
-use crate::report::matrix::Host;
+use crate::report::display::ProgressDisplay;
+use crate::report::matrix::HostReport;
 use crate::run::{self, Given};
 
 /// How long a host may take beyond its boot's limit until it is given up: what is asked of a guest has limits of its own,
@@ -61,7 +61,7 @@ pub(super) struct Trying {
 }
 
 impl Trying {
-    pub(super) async fn tried(mut self) -> Host {
+    pub(super) async fn tried(mut self) -> HostReport {
         let former = self.job.former.take();
         let (started, report) = with_retries(self.attempts, former, async |failed: &[Report]| {
             tokio::select! {
@@ -71,7 +71,7 @@ impl Trying {
             }
         })
         .await;
-        Host::new(&self.job.name, started, report)
+        HostReport::new(&self.job.name, started, report)
     }
 
     async fn attempt(&self, failed: &[Report]) -> Report {
@@ -79,7 +79,7 @@ impl Trying {
         self.board.begins(&job.name, failed.len() + 1);
         let (events, receiver) = Events::channel();
         let (board, name) = (self.board.clone(), job.name.clone());
-        let display = Display::handing(receiver, move |event| board.event(&name, event));
+        let display = ProgressDisplay::handing(receiver, move |event| board.event(&name, event));
         let kept = self.evidence.as_deref().map(|run| Artifacts::of_machine(run, &job.name, self.machines)).transpose();
         let artifacts = kept.unwrap_or_else(|error| {
             events.note(format!("no artifacts are kept: {error}"));
@@ -97,7 +97,7 @@ impl Trying {
         };
         let mut arguments = job.arguments.clone();
         // What a former attempt found out is remembered, and is not what is asked for.
-        arguments.fresh |= !failed.is_empty();
+        arguments.checks.fresh |= !failed.is_empty();
         let limit = job.needs.boot_limit(job.accel) + HOST_LIMIT;
         // On the heap: it is large, and is moved into what waits for it.
         let tried = Box::pin(run::try_given(&arguments, given, artifacts, events, self.interrupt.clone()));

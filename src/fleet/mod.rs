@@ -29,7 +29,7 @@ use self::capacity::Room;
 use self::host::Trying;
 use self::prepare::{Job, Shared, Sorted};
 use self::queue::{Queue, Waiting};
-use crate::cache::{self, DurationCache};
+use crate::cache::DurationCache;
 use crate::cli::{ListFormat, MatrixArgs, TryArgs};
 use crate::config;
 use crate::event::Events;
@@ -38,11 +38,12 @@ use crate::interrupt::Interrupt;
 use crate::machine::RunDir;
 use crate::model::{CheckId, Exit, TransportKind, Verdict, artifact};
 use crate::nix::{self, Built, Choice, Nix};
-use crate::report::artifacts::{Artifacts, state_directory};
+use crate::paths::{cache_directory, state_directory};
+use crate::report::artifacts::Artifacts;
 use crate::report::board::Board;
-use crate::report::display::{Display, Mode};
+use crate::report::display::{Mode, ProgressDisplay};
 use crate::report::json;
-use crate::report::matrix::{Host, Matrix};
+use crate::report::matrix::{HostReport, Matrix};
 use crate::resolve::{self, Flake, Target};
 use crate::run;
 
@@ -117,7 +118,7 @@ enum Ended {
 }
 
 /// A place for each host, in order, filled as they end.
-type Places = Vec<(String, Option<Host>)>;
+type Places = Vec<(String, Option<HostReport>)>;
 
 async fn go(
     arguments: &MatrixArgs,
@@ -131,10 +132,10 @@ async fn go(
     resolve::Selection::new(&choice.globs, choice.shard)?;
     let mut nix = Nix::new(arguments.nix.clone());
     let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
-    config::load(arguments.config.as_deref(), flake.dir.as_deref())?;
+    config::load(arguments.files.config.as_deref(), flake.dir.as_deref())?;
     matrix.flake = flake.shown();
     let state = state_directory();
-    let named = arguments.artifacts.as_deref();
+    let named = arguments.files.artifacts.as_deref();
     let opened = Artifacts::open(named, flake.dir.as_deref(), state.as_deref(), "matrix", SystemTime::now())?;
     matrix.notes.extend(opened.notes);
     *kept = opened.artifacts;
@@ -143,7 +144,7 @@ async fn go(
     }
 
     let (events, receiver) = Events::channel();
-    let display = Display::start(receiver, mode);
+    let display = ProgressDisplay::start(receiver, mode);
     let roots = RunDir::create()?;
     let prepared = prepare(arguments, &choice, &flake, nix, &roots, &events, interrupt).await;
     let recorded = display.finish().await;
@@ -158,7 +159,7 @@ async fn go(
         arguments,
         shared: Arc::new(shared),
         flake: matrix.flake.clone(),
-        durations: cache::directory().as_deref().map(DurationCache::new),
+        durations: cache_directory().as_deref().map(DurationCache::new),
         board: Board::new(mode, places.len()),
         artifacts: kept.as_ref(),
         machines: places.len(),
@@ -256,7 +257,7 @@ impl Fleet<'_> {
         });
         let mut queue = Queue::new(waiting.collect());
         let processors = run::processors(capacity::at_once(&whole, queue.needed_mib(), most));
-        let mut tasks: JoinSet<Host> = JoinSet::new();
+        let mut tasks: JoinSet<HostReport> = JoinSet::new();
         let mut running: HashMap<Id, Running> = HashMap::new();
         let (trigger, stop) = Interrupt::channel();
         let mut hard = false;
@@ -336,12 +337,12 @@ impl Fleet<'_> {
     }
 
     /// Whether this host's end is to be that of all.
-    fn ends_all(&self, host: &Host) -> Option<Stop> {
+    fn ends_all(&self, host: &HostReport) -> Option<Stop> {
         (self.arguments.fail_fast && host.report.verdict == Verdict::Fail).then(|| Stop::Failed(host.name.clone()))
     }
 
     /// Tells of a host that has ended, and remembers how long it took.
-    fn ended(&self, host: &Host) {
+    fn ended(&self, host: &HostReport) {
         let (paint, line) = host.line();
         self.board.ends(&host.name, paint, &line);
         // What was interrupted or broken says nothing of the next time.
@@ -351,7 +352,14 @@ impl Fleet<'_> {
         }
     }
 
-    fn start(&self, tasks: &mut JoinSet<Host>, job: Job, built: Built, processors: u32, interrupt: Interrupt) -> Id {
+    fn start(
+        &self,
+        tasks: &mut JoinSet<HostReport>,
+        job: Job,
+        built: Built,
+        processors: u32,
+        interrupt: Interrupt,
+    ) -> Id {
         let host = Trying {
             attempts: usize::try_from(self.arguments.retries).unwrap_or(usize::MAX).saturating_add(1),
             evidence: self.artifacts.map(|artifacts| artifacts.path().to_owned()),
@@ -378,19 +386,19 @@ enum Stop {
 }
 
 /// The report on a host whose turn did not come.
-fn not_run(name: &str, arguments: &TryArgs, target: &Target, stop: &Stop) -> Host {
+fn not_run(name: &str, arguments: &TryArgs, target: &Target, stop: &Stop) -> HostReport {
     let what = match stop {
         Stop::Interrupted => "interrupted before its turn".to_owned(),
         Stop::Failed(name) => format!("{name} had failed before its turn, and --fail-fast ends it there"),
     };
-    Host::new(name, 0, run::ended(arguments, target, &Failure { what, ..Failure::interrupted() }))
+    HostReport::new(name, 0, run::ended(arguments, target, &Failure { what, ..Failure::interrupted() }))
 }
 
 /// What a task came to. One that panicked is a bug of ours, and says nothing of the configuration.
 fn settle(
-    ended: std::result::Result<(Id, Host), JoinError>,
+    ended: std::result::Result<(Id, HostReport), JoinError>,
     running: &mut HashMap<Id, Running>,
-) -> Option<(usize, Host)> {
+) -> Option<(usize, HostReport)> {
     let (id, host) = match ended {
         Ok((id, host)) => (id, Ok(host)),
         Err(error) => (error.id(), Err(error)),
@@ -398,7 +406,7 @@ fn settle(
     let Running { place, name, arguments, target, .. } = running.remove(&id)?;
     let host = host.unwrap_or_else(|error| {
         let failure = Failure::host("nixbox broke: this is a bug of ours, not your configuration's").why(error);
-        Host::new(name, 1, run::ended(&arguments, &target, &failure))
+        HostReport::new(name, 1, run::ended(&arguments, &target, &failure))
     });
     Some((place, host))
 }
@@ -423,10 +431,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_no_failure_of_the_configuration() {
-        let mut tasks: JoinSet<Host> = JoinSet::new();
+        let mut tasks: JoinSet<HostReport> = JoinSet::new();
         let mut about = HashMap::new();
         about.insert(tasks.spawn(async { panic!("on purpose") }).id(), running("a"));
-        let good = tasks.spawn(async { Host::new("b", 1, examples::pass()) });
+        let good = tasks.spawn(async { HostReport::new("b", 1, examples::pass()) });
         about.insert(good.id(), running("b"));
         let mut verdicts = Vec::new();
         while let Some(ended) = tasks.join_next_with_id().await {

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Result};
 use crate::machine::{RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, Exit, JailKind, Phase, Report};
 use crate::nix::{self, Built, Choice, Evaluated, Nix};
-use crate::report::matrix::Host;
+use crate::report::matrix::HostReport;
 use crate::resolve::{Flake, Member, Target};
 use crate::run::{self, Needs};
 
@@ -51,10 +51,10 @@ pub(super) async fn sort(
     nix: Nix,
     events: &Events,
 ) -> Result<Sorted> {
-    let any = arguments.as_try(String::new());
+    let any = arguments.host(String::new());
     let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
         tokio::join!(
-            nix::evaluate_many(flake, choice, &nix, arguments.vm_only, events),
+            nix::evaluate_many(flake, choice, &nix, arguments.checks.vm_only, events),
             run::jail_for(&any, events),
             nix::reference(flake, &nix),
         )
@@ -74,10 +74,10 @@ pub(super) async fn sort(
     for (place, (member, evaluated)) in evaluations.members.into_iter().enumerate() {
         let name = member.to_string();
         let host = match sort_one(arguments, flake, &member, place, evaluated, &shared, &mut accelerators).await {
-            Sort::Ended(report) => Some(Host::new(&name, 0, *report)),
+            Sort::Ended(report) => Some(HostReport::new(&name, 0, *report)),
             Sort::Misused(report, failure) => {
                 misused.push(failure);
-                Some(Host::new(&name, 0, *report))
+                Some(HostReport::new(&name, 0, *report))
             }
             Sort::Job(job, evaluated) => {
                 to_build.push((job.target.clone(), *evaluated));
@@ -119,7 +119,7 @@ pub(super) async fn build(
             }
             Err(failure) => {
                 let report = run::ended(&job.arguments, &job.target, &failure);
-                places[job.place].1 = Some(Host::new(&job.name, 0, report));
+                places[job.place].1 = Some(HostReport::new(&job.name, 0, report));
             }
         }
     }
@@ -147,7 +147,7 @@ async fn sort_one(
 ) -> Sort {
     let name = member.to_string();
     let target = Target::of(flake, member);
-    let own = arguments.as_try(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
+    let own = arguments.host(format!("{}#{name}", arguments.flake.as_deref().unwrap_or(".")));
     let ended = |failure: &Failure| Sort::Ended(Box::new(run::ended(&own, &target, failure)));
     let mut evaluated = match evaluated {
         Ok(evaluated) => evaluated,

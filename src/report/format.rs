@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
-use super::text::Style;
+use super::text::TextLayout;
 use super::{github, html, human, json, junit, markdown, tap};
 use crate::model::Report;
 
@@ -33,9 +33,9 @@ pub enum Format {
 
 impl Format {
     /// The reports in this format. Of one machine, JSON is its report; of several, a list of them.
-    pub(crate) fn render(self, reports: &[Report], style: Style) -> String {
+    pub(crate) fn render(self, reports: &[Report], layout: TextLayout) -> String {
         match self {
-            Self::Human => reports.iter().map(|report| human::render(report, style)).collect::<Vec<_>>().join("\n"),
+            Self::Human => reports.iter().map(|report| human::render(report, layout)).collect::<Vec<_>>().join("\n"),
             Self::Json => match reports {
                 [report] => json::render(report),
                 several => json::pretty(&several),
@@ -94,9 +94,8 @@ impl FromStr for ReportFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::hostile;
     use super::*;
-    use crate::report::examples;
+    use crate::report::{examples, hostile};
 
     /// A name for a snapshot.
     fn name(format: Format) -> String {
@@ -109,9 +108,9 @@ mod tests {
             for (of, reports) in
                 [("pass", vec![examples::pass()]), ("fail", vec![examples::fail()]), ("all", examples::all())]
             {
-                let text = format.render(&reports, Style { colour: false, width: 80 });
+                let text = format.render(&reports, TextLayout { colour: false, width: 80 });
                 assert!(text.ends_with('\n'), "{format:?}");
-                // A page is one line but for its style sheet and its texts.
+                // A page is one line but for its layout sheet and its texts.
                 let text = match format {
                     Format::Html => html::tests::readable(&text),
                     _ => text,
@@ -123,7 +122,7 @@ mod tests {
 
     #[test]
     fn several_machines_in_json_are_a_list() {
-        let list = Format::Json.render(&examples::all(), Style::PLAIN);
+        let list = Format::Json.render(&examples::all(), TextLayout::PLAIN);
         assert_eq!(serde_json::from_str::<Vec<Report>>(&list).unwrap(), examples::all());
     }
 
@@ -131,7 +130,7 @@ mod tests {
     fn what_is_printed_commands_nothing_and_is_still_a_document() {
         let reports = hostile::reports();
         for format in Format::value_variants().iter().filter(|format| **format != Format::Github) {
-            let written = format.render(&reports, Style::PLAIN);
+            let written = format.render(&reports, TextLayout::PLAIN);
             let text = format.without_commands(written.clone());
             for line in text.lines() {
                 assert!(!line.trim_start().starts_with("::") && !line.contains("##["), "{format:?}: {line}");

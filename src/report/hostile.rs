@@ -1,16 +1,16 @@
-//! What a guest, a flake or a runner may write, through every writer: each document stays valid, bounded, and tells no
-//! pass that is none.
+//! What a guest, a flake or a runner may write, through every writer: each document stays valid and bounded, and no
+//! failure looks like a pass.
 
 use clap::ValueEnum as _;
 use proptest::prelude::*;
 
 use super::format::Format;
-use super::text::Style;
+use super::text::TextLayout;
 use super::{github, html, junit, markdown, tap};
 use crate::model::{CheckId, CheckResult, NotTested, Report, Stage, Status, Verdict, artifact};
 use crate::report::examples;
 
-/// Each breaks out of something, where it is not escaped.
+/// Each breaks out of something where it is not escaped.
 const TEXTS: &[&str] = &[
     "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m",
     "\0\u{1}\u{8}\u{b}\u{c}\u{7f}\u{80}\u{85}\u{fffe}\u{ffff}\u{feff}",
@@ -32,7 +32,7 @@ const TEXTS: &[&str] = &[
     "1. a\n- b\n+ c\n===\n---",
 ];
 
-/// A report in which each text stands in each place.
+/// A report with each text in each field.
 fn report_of(texts: &[String], verdict: Verdict) -> Report {
     let mut report = match verdict {
         Verdict::Pass => examples::pass(),
@@ -45,7 +45,7 @@ fn report_of(texts: &[String], verdict: Verdict) -> Report {
     for text in texts {
         report.target.resolved.push_str(text);
         for status in [Status::Pass, Status::Warn, Status::Fail, Status::Skip, Status::Unknown] {
-            // A name of no check is expected, as a user's script is; of an advice the verdict does not hang.
+            // A name of no check is expected, as a user's script is; on advice the verdict does not depend.
             let id = if verdict == Verdict::Pass { CheckId::NetworkDns } else { CheckId::script("user") };
             let mut check = CheckResult::new(id, status, text.clone()).detail(vec![text.clone(), all.clone()]);
             check.hint = Some(text.clone());
@@ -80,7 +80,7 @@ pub(super) fn reports() -> [Report; 3] {
     VERDICTS.map(|verdict| report_of(&all, verdict))
 }
 
-/// A document of these reports is one of its format, and claims no pass that is none.
+/// A document of these reports is one of its format, and no failure looks like a pass.
 pub(super) fn check(format: Format, reports: &[Report], document: &str) {
     match format {
         Format::Junit => junit::tests::check(reports, document),
@@ -96,7 +96,7 @@ pub(super) fn check(format: Format, reports: &[Report], document: &str) {
 /// Every writer, of these reports.
 fn check_all(reports: &[Report]) {
     for format in Format::value_variants() {
-        check(*format, reports, &format.render(reports, Style::PLAIN));
+        check(*format, reports, &format.render(reports, TextLayout::PLAIN));
     }
 }
 
@@ -126,7 +126,7 @@ fn what_is_endless_is_bounded() {
     let reports = [report];
     check_all(&reports);
     for format in Format::value_variants().iter().filter(|format| !matches!(format, Format::Human | Format::Json)) {
-        let text = format.render(&reports, Style::PLAIN);
+        let text = format.render(&reports, TextLayout::PLAIN);
         assert!(text.len() < 1 << 20, "{format:?}: {}", text.len());
     }
 }

@@ -76,7 +76,7 @@ fn unstarted(arguments: &TryArgs) -> Run<'_> {
 
 /// What is asked of a target, by the file that was named, the one beside the flake, and the flags.
 fn asked(run: &Run<'_>, target: &Target, expectations: &Expectations) -> Result<Asked> {
-    let named = run.arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
+    let named = run.arguments.files.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
     run.asked(named.as_ref(), target, expectations)
 }
 

@@ -45,7 +45,8 @@ use crate::model::{
 };
 use crate::nix::expectations::Expectations;
 use crate::nix::{self, Built, Nix};
-use crate::report::artifacts::{Artifacts, state_directory};
+use crate::paths::state_directory;
+use crate::report::artifacts::Artifacts;
 use crate::resolve::{self, Target};
 use crate::transport::{Transport, VhostUser, VirtioSerial};
 use demo::Demo;
@@ -105,7 +106,7 @@ pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> 
 
 /// Runs `nixbox demo`, which ends when the person ends it. Always answers with a report.
 pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) -> Outcome {
-    run(&arguments.as_try(), Some(arguments), events, interrupt).await
+    run(&arguments.run(), Some(arguments), events, interrupt).await
 }
 
 /// Evaluates only, for an agent's edit: a pass says that the runner and the host's own system evaluate, not that they
@@ -237,7 +238,7 @@ impl<'a> Run<'a> {
 
     /// Evaluates a target. A guess that was none becomes what the user named.
     async fn evaluation(&self, target: Target, is_guess: bool, nix: &Nix) -> Result<(Target, nix::Evaluated)> {
-        let vm_only = self.arguments.vm_only;
+        let vm_only = self.arguments.checks.vm_only;
         match nix::evaluate(&target, nix, vm_only, &self.events).await {
             Err(failure) if is_guess && failure.check == Some(CheckId::BuildAttribute) => {
                 let resolved = resolve::resolve(self.arguments.target.as_deref(), nix, &self.events).await?;
@@ -322,7 +323,7 @@ impl<'a> Run<'a> {
     async fn prepare(&mut self) -> Result<Step> {
         let arguments = self.arguments;
         // What the user wrote is looked at before anything that takes time.
-        let named = arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
+        let named = arguments.files.config.as_deref().map(|path| config::load(Some(path), None)).transpose()?;
         let expected = arguments.expectations.as_deref().map(nix::expectations_in).transpose()?;
         let mut nix = Nix::new(arguments.nix.clone());
         let launcher = jail::launcher();
@@ -345,7 +346,7 @@ impl<'a> Run<'a> {
         let (target, is_guess) = phase(&self.events, Phase::Resolve, self.target(&nix)).await?;
         self.named(&target);
         let opened = Artifacts::open(
-            arguments.artifacts.as_deref(),
+            arguments.files.artifacts.as_deref(),
             target.dir(),
             state_directory().as_deref(),
             &target.name(),
@@ -450,7 +451,7 @@ impl<'a> Run<'a> {
         };
         let settings = self.settings(config, target);
         let scripts = settings.scripts.keys().map(String::as_str);
-        let mut selection = Selection::new(&self.arguments.only, &self.arguments.skip, scripts)?;
+        let mut selection = Selection::new(&self.arguments.checks.only, &self.arguments.checks.skip, scripts)?;
         if self.demo.is_some() {
             selection = selection.without(Demo::skipped());
         }
@@ -496,7 +497,7 @@ impl<'a> Run<'a> {
     fn known(&mut self, known: Report) -> Result<()> {
         // Its evidence lies where it was; one more directory would push that of other runs out. Who named a place finds
         // the report there.
-        match &self.arguments.artifacts {
+        match &self.arguments.files.artifacts {
             None => {
                 if let Some(artifacts) = self.artifacts.take() {
                     artifacts.discard();
@@ -525,13 +526,13 @@ impl<'a> Run<'a> {
         let host = target.host().map(|_| target.name()).or_else(|| arguments.name.clone()).unwrap_or_default();
         let mut settings = config.settings_for(&host);
         let machine = &mut settings.machine;
-        machine.accel = arguments.accel.or(machine.accel);
-        machine.memory = arguments.memory.or(machine.memory);
-        machine.cores = arguments.cores.map(config::Cores).or(machine.cores);
+        machine.accel = arguments.machine.accel.or(machine.accel);
+        machine.memory = arguments.size.memory.or(machine.memory);
+        machine.cores = arguments.size.cores.map(config::Cores).or(machine.cores);
         let usual = self.demo.as_ref().map(|_| NetworkPolicy::User);
-        machine.network = arguments.network.or(machine.network).or(usual);
-        machine.timeout = arguments.timeout.map(config::Time).or(machine.timeout);
-        machine.transport = arguments.transport.or(machine.transport);
+        machine.network = arguments.machine.network.or(machine.network).or(usual);
+        machine.timeout = arguments.checks.timeout.map(config::Time).or(machine.timeout);
+        machine.transport = arguments.machine.transport.or(machine.transport);
         settings
     }
 
@@ -540,7 +541,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// Exit 5 where an agent asks and there is none: who may only edit files must not gain a command on this host.
     async fn jail(&self, launcher: &std::path::Path) -> Result<JailKind> {
-        if self.arguments.no_jail {
+        if self.arguments.machine.no_jail {
             self.events.note("the flake's runner runs without a jail, as --no-jail says");
             return Ok(JailKind::None);
         }

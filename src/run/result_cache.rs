@@ -1,13 +1,13 @@
 //! What a run knows of former ones, and one boot at a time where hooks ask.
 
 use super::single_flight::{self, Entered, FlightLock};
-use crate::cache::{self, Accelerators, CachedEvaluation, EvaluationCache, ResultCache, ResultKey, Tested, Tree};
+use crate::cache::{Accelerators, CachedEvaluation, EvaluationCache, ResultCache, ResultKey, Tested, Tree};
 use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::{Accel, AccelChoice, Cached, Report};
 use crate::nix::{Evaluated, Nix};
-use crate::report::artifacts::state_directory;
+use crate::paths::{cache_directory, state_directory};
 use crate::resolve::{self, Target};
 
 /// What is remembered, and how this run stands to it.
@@ -36,12 +36,12 @@ pub(super) struct TreeSnapshot {
 impl RunCache {
     /// For a run with these arguments. In front of a person nothing is remembered.
     pub(super) fn new(arguments: &TryArgs, is_demo: bool) -> Self {
-        let cache = cache::directory().filter(|_| !is_demo);
+        let cache = cache_directory().filter(|_| !is_demo);
         Self {
             verdicts: cache.as_deref().map(ResultCache::new),
             accelerators: cache.as_deref().map(Accelerators::new),
-            reads: !arguments.fresh && !arguments.keep,
-            no_jail: arguments.no_jail,
+            reads: !arguments.checks.fresh && !arguments.keep,
+            no_jail: arguments.machine.no_jail,
             for_agent: arguments.for_agent.is_some(),
             key: None,
             flight_lock: None,
@@ -55,7 +55,7 @@ impl RunCache {
         let typed = arguments.target.as_deref().unwrap_or(".");
         let flake = resolve::local_flake(typed, nix)?;
         let (root, dir) = (flake.git_root.as_deref()?, flake.dir.as_deref()?);
-        let evaluations = EvaluationCache::new(&cache::directory()?, root, dir, typed, arguments.vm_only, nix)?;
+        let evaluations = EvaluationCache::new(&cache_directory()?, root, dir, typed, arguments.checks.vm_only, nix)?;
         let tree = evaluations.tree()?;
         Some(TreeSnapshot { evaluations, tree })
     }
