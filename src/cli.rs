@@ -406,7 +406,7 @@ pub struct InitArgs {
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true, arg_required_else_help = true)]
 pub struct HookCommand {
-    /// What to do besides being called.
+    /// What to do instead of a call.
     #[command(subcommand)]
     pub action: Option<HookAction>,
     #[command(flatten)]
@@ -446,20 +446,20 @@ pub struct HookArgs {
     pub nix: NixFlags,
 }
 
-/// Whose hook it is that calls with these arguments (without the program's name), whatever is wrong with the rest.
-pub fn calling(mut arguments: impl Iterator<Item = OsString>) -> Option<Agent> {
+/// The agent whose hook calls with these arguments (without the program's name), whatever is wrong with the rest.
+pub fn hook_agent(mut arguments: impl Iterator<Item = OsString>) -> Option<Agent> {
     let is_hook = arguments.next()? == "hook";
     let agent = arguments.next().filter(|_| is_hook)?;
     Agent::from_str(agent.to_str()?, false).ok()
 }
 
-/// The exit code of a call that could not be read: no agent may take it for a verdict, and 2 blocks with some. git takes
-/// any but 0 for one.
-pub fn misused(agent: Agent) -> u8 {
+/// The exit code of a hook's call with wrong arguments: no agent may take it for a verdict, and 2 blocks with some. git
+/// takes any but 0 for one.
+pub fn hook_usage_exit(agent: Agent) -> u8 {
     if agent == Agent::Git { Exit::Pass.code() } else { Exit::Unknown.code() }
 }
 
-/// What `nixbox hook` does besides being called.
+/// What `nixbox hook` does instead of a call.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HookAction {
     /// Add the hooks to an agent's settings, or take them out
@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn clap_finds_no_fault_with_the_types() {
+    fn the_types_are_valid_for_clap() {
         Cli::command().debug_assert();
     }
 
@@ -619,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_and_what_is_said_of_them() {
+    fn usage_errors() {
         let lines = [
             &["trie"][..],
             &["try", "--frobnicate"],
@@ -642,8 +642,8 @@ mod tests {
             &["hook", "install", "codex", "--user", "--project"],
             &["schema"],
         ];
-        let said = lines.map(|line| format!("$ nixbox {}\n{}", line.join(" "), refused(line)));
-        insta::assert_snapshot!("usage-errors", said.join("\n"));
+        let errors = lines.map(|line| format!("$ nixbox {}\n{}", line.join(" "), refused(line)));
+        insta::assert_snapshot!("usage-errors", errors.join("\n"));
     }
 
     #[test]
@@ -835,7 +835,7 @@ mod tests {
     }
 
     #[test]
-    fn other_slips_are_usage_too() {
+    fn other_mistakes_are_usage_errors() {
         for line in [
             &["trie"][..],
             &["try", "--frobnicate"],
@@ -890,11 +890,11 @@ mod tests {
 
     #[test]
     fn a_hook_that_is_called_wrongly_blocks_nobody() {
-        let calling = |line: &[&str]| super::calling(line.iter().map(|word| OsString::from(*word)));
-        assert_eq!(calling(&["hook", "claude-code", "--frobnicate"]).map(misused), Some(5));
-        assert_eq!(calling(&["hook", "git", "pre-push", "--target"]).map(misused), Some(0));
+        let agent = |line: &[&str]| hook_agent(line.iter().map(|word| OsString::from(*word)));
+        assert_eq!(agent(&["hook", "claude-code", "--frobnicate"]).map(hook_usage_exit), Some(5));
+        assert_eq!(agent(&["hook", "git", "pre-push", "--target"]).map(hook_usage_exit), Some(0));
         for line in [&["hook"][..], &["hook", "install", "git", "x"], &["hook", "vim"], &["try", "git"], &[]] {
-            assert_eq!(calling(line), None, "{line:?}");
+            assert_eq!(agent(line), None, "{line:?}");
         }
     }
 }

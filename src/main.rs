@@ -26,8 +26,8 @@ fn main() -> ExitCode {
             // A closed pipe is no error; usage errors are exit 2 (clap's own).
             let _closed_pipe = error.print();
             let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
-            let agent = cli::calling(env::args_os().skip(1)).filter(|_| error.use_stderr());
-            return agent.map_or(code, cli::misused).into();
+            let agent = cli::hook_agent(env::args_os().skip(1)).filter(|_| error.use_stderr());
+            return agent.map_or(code, cli::hook_usage_exit).into();
         }
     };
     // The exit code is an API: a bug of ours is "could not tell", not Rust's 101.
@@ -193,7 +193,7 @@ fn answer(arguments: &HookArgs) -> Result<u8, Failure> {
         Ok(answer) => answer,
         Err(failure) => {
             print_error(&failure);
-            return Ok(cli::misused(arguments.agent));
+            return Ok(cli::hook_usage_exit(arguments.agent));
         }
     };
     output::to_stderr(&answer.stderr);

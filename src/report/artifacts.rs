@@ -112,7 +112,7 @@ impl Artifacts {
 
     fn make(root: &Path, target: &str, started: SystemTime) -> io::Result<Self> {
         make_root(root)?;
-        // Made under another name, marked and locked, and only then named: nobody ever sees it unlocked.
+        // Made under another name, marked and locked, and only then named: it is never there unlocked.
         let new = new_directory(root)?;
         let lock = OpenOptions::new().read(true).write(true).create_new(true).open(new.path().join(LOCK))?;
         // Where the file system knows no locks, the run is never taken for one that has ended, so never removed.
@@ -328,7 +328,7 @@ fn prune(root: &Path, kept: usize) {
         } else if is_ours_by_name(&name)
             && let Some(lock) = lock_of_ended(&entry.path())
         {
-            // The lock is held until it is gone, so that nobody else removes the same.
+            // The lock is held until it is gone, so that no other run removes the same.
             ended.push((name, entry.path(), lock));
         }
     }
@@ -340,7 +340,7 @@ fn prune(root: &Path, kept: usize) {
 
 /// The lock of a run's directory that is ours and whose run has ended.
 fn lock_of_ended(directory: &Path) -> Option<File> {
-    // Neither through a link nor waiting on a FIFO that somebody put there.
+    // Neither through a link nor waiting on a FIFO.
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
     let path = directory.join(LOCK);
     let lock = OpenOptions::new().read(true).custom_flags(flags).open(&path).ok()?;

@@ -76,7 +76,7 @@ pub(crate) fn fail() -> Report {
         CheckResult::new(CheckId::ServicesFailedUnits, Status::Fail, "nginx.service failed: exit code 1")
             .detail(lines.map(str::to_owned))
             .evidence("unit", "nginx.service")
-            .hint("httpd.service listens on 80/tcp"),
+            .hint("another unit listens on tcp 80: httpd.service"),
         CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nothing is listening on 80/tcp").evidence("port", 80),
         CheckResult::new(CheckId::UsersLogin, Status::Pass, "u can log in"),
     ];

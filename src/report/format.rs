@@ -70,9 +70,9 @@ impl Format {
 /// `FORMAT=PATH`: a report in a file besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportFile {
-    /// In what.
+    /// The format.
     pub format: Format,
-    /// Where.
+    /// The file.
     pub path: PathBuf,
 }
 

@@ -78,15 +78,15 @@ impl Page {
         self.evidence(report, lead);
         self.lines.push(String::new());
         let name = escape_line(&report.target.name);
-        let of = match lead {
-            Some(check) => format!("{} of {name}", check.id),
-            None => name,
+        let (label, of) = match lead {
+            Some(check) => ("check", format!("{} of {name}", check.id)),
+            None => ("target", name),
         };
         let when = match report.stage {
             Some(stage) => format!("{of}, {} after {}", stage_word(stage), seconds(report.seconds)),
             None => format!("{of}, after {}", seconds(report.seconds)),
         };
-        self.labelled("what", Paint::Faint, &when, 1);
+        self.labelled(label, Paint::Faint, &when, 1);
         self.cached(report);
         self.checks(report, lead);
         self.not_tested(report);

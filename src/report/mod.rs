@@ -4,6 +4,9 @@
 //! of several. Those for test results, `junit`, `tap`, `github`, `markdown` and `html`, take a report as a suite (`case`),
 //! so that they agree on what is a failure; `evidence` reads the artifacts that a page embeds. `hostile` is their common
 //! test.
+//!
+//! What a user sees is in `snapshots/`: `INSTA_UPDATE=always cargo test --lib` accepts a change of it, to be seen in the
+//! diff.
 
 pub(crate) mod artifacts;
 pub(crate) mod board;
