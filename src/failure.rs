@@ -171,6 +171,20 @@ mod tests {
     }
 
     #[test]
+    fn as_it_is_shown() {
+        let failures = [
+            Failure::interrupted(),
+            Failure::usage("no configuration of . is called web").hint("there are: laptop, nas"),
+            Failure::host("QEMU did not start").why("exit code 1").log("/tmp/qemu.log"),
+            Failure::check(CheckId::BuildEval, "web does not evaluate")
+                .why("error: undefined variable 'x'\nat /home/u/a.nix:1:2")
+                .hint("define it")
+                .log("/tmp/nix.log"),
+        ];
+        insta::assert_snapshot!(failures.map(|failure| failure.to_string()).join("\n\n"));
+    }
+
+    #[test]
     fn a_failure_says_the_verdict_and_the_stage() {
         let of = |failure: Failure| {
             let mut report = Report::new("x", SystemTime::UNIX_EPOCH);

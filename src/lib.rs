@@ -21,10 +21,10 @@
 //! * what a sound or a picture of the guest's holds, as data: [`signal`] (pure: no I/O)
 //! * sound, from what is expected to the verdict: [`audio`]
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
-//! * how the verdict is told: [`report`]
+//! * how the verdict is written, in which format: [`report`]
 //! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
 //! * all of a flake's machines at once, how many and which next: [`fleet`]
-//! * what is remembered from run to run: [`cache`]
+//! * what is remembered from run to run: [`cache`]; where it lies: [`paths`]
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
 //! * how much memory and how many processors this host has: `host`
 //! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
@@ -54,6 +54,7 @@ pub mod manual;
 pub mod model;
 pub mod nix;
 mod nonce;
+pub(crate) mod paths;
 pub mod report;
 pub mod resolve;
 pub mod run;

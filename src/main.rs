@@ -13,7 +13,7 @@ use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
 use nixbox::model::Exit;
 use nixbox::model::timeouts::HARD_STOP_LIMIT;
-use nixbox::report::display::{Display, Mode};
+use nixbox::report::display::{Mode, ProgressDisplay};
 use nixbox::report::{json, output};
 use nixbox::run::Outcome;
 
@@ -23,24 +23,24 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help is asked for, and a pipe that nobody reads is no error; usage errors are exit 2 (clap's own).
-            let _nobody_reads = error.print();
+            // A closed pipe is no error; usage errors are exit 2 (clap's own).
+            let _closed_pipe = error.print();
             let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
-            let agent = cli::calling(env::args_os().skip(1)).filter(|_| error.use_stderr());
-            return agent.map_or(code, cli::misused).into();
+            let agent = cli::hook_agent(env::args_os().skip(1)).filter(|_| error.use_stderr());
+            return agent.map_or(code, cli::hook_usage_exit).into();
         }
     };
     // The exit code is an API: a bug of ours is "could not tell", not Rust's 101.
     match catch_unwind(AssertUnwindSafe(|| dispatch(cli.command))) {
         Ok(Ok(code)) => code.into(),
-        Ok(Err(failure)) => tell(&failure),
-        Err(_) => tell(&Failure::host("nixbox broke: this is a bug of ours, not your configuration's")),
+        Ok(Err(failure)) => print_error(&failure),
+        Err(_) => print_error(&Failure::host("nixbox broke: this is a bug of ours, not your configuration's")),
     }
 }
 
-/// Says why nothing else is said, on stderr.
-fn tell(failure: &Failure) -> ExitCode {
-    output::tell(&format!("error: {}\n", nixbox::text::escape(&failure.to_string())));
+/// The error that ended it, on stderr.
+fn print_error(failure: &Failure) -> ExitCode {
+    output::message(&format!("error: {}\n", nixbox::text::escape(&failure.to_string())));
     failure.exit.code().into()
 }
 
@@ -51,7 +51,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             try_(&arguments, async |events, interrupt| nixbox::run::try_(&arguments, events, interrupt).await)
         }
         Command::Demo(arguments) => {
-            try_(&arguments.as_try(), async |events, interrupt| nixbox::run::demo(&arguments, events, interrupt).await)
+            try_(&arguments.run(), async |events, interrupt| nixbox::run::demo(&arguments, events, interrupt).await)
         }
         Command::Matrix(arguments) if arguments.list => {
             let format = arguments.list_format()?;
@@ -60,8 +60,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Matrix(arguments) => matrix(&arguments),
         Command::Init(arguments) => {
             let mut ask = output::ask;
-            let somebody = io::stdin().is_terminal() && io::stderr().is_terminal();
-            print(&nixbox::init::init(&arguments, if somebody { Some(&mut ask) } else { None })?)
+            let is_interactive = io::stdin().is_terminal() && io::stderr().is_terminal();
+            print(&nixbox::init::init(&arguments, if is_interactive { Some(&mut ask) } else { None })?)
         }
         Command::Hook(hook) => match (&hook.action, hook.call()) {
             (Some(HookAction::Install(arguments)), _) => print(&nixbox::agent::install::install(arguments)?),
@@ -94,8 +94,8 @@ fn print(text: &str) -> Result<u8, Failure> {
     Ok(Exit::Pass.code())
 }
 
-/// What a thread may take of the stack, in bytes: as much as the main thread, since a run goes on in either. Only what is
-/// used takes memory.
+/// The stack of a thread, in bytes: as much as the main thread's, since a run goes on in either. Only what is used takes
+/// memory.
 const STACK: usize = 8 << 20;
 
 /// Two workers: one may be busy with a flood from the guest while the other goes on.
@@ -110,7 +110,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// A run from the first event to the report: display, signals, artifacts, report, exit code.
 fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome) -> Result<u8, Failure> {
-    output::check_files(&arguments.report)?;
+    output::check_files(&arguments.report.files)?;
     let runtime = runtime()?;
     let code = runtime.block_on(async {
         let agent = arguments.for_agent;
@@ -123,7 +123,7 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
         let interrupt = Interrupt::on_signals(agent_gone)
             .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
         let (events, receiver) = Events::channel();
-        let display = Display::start(receiver, Mode::of_stderr(arguments.quiet));
+        let display = ProgressDisplay::start(receiver, Mode::of_stderr(arguments.report.quiet));
         let outcome = tokio::select! {
             outcome = run(events, interrupt.clone()) => Some(outcome),
             // Dropping the run ends what it started, by the backstops that need no time.
@@ -132,21 +132,21 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
         let recorded = display.finish().await;
         let Some(outcome) = outcome else { return Err(Failure::interrupted()) };
         let report = outcome.finish(recorded);
-        let told = output::deliver(std::slice::from_ref(&report), arguments.format, &arguments.report);
-        delivered(told, report.exit)
+        let delivery = output::deliver(std::slice::from_ref(&report), arguments.format, &arguments.report.files);
+        exit_code(delivery, report.exit)
     });
     // A thread that still reads something must not hold up the end.
     runtime.shutdown_background();
     code
 }
 
-/// The exit code, once the report was delivered or not.
-fn delivered(delivered: Result<(), Failure>, exit: u8) -> Result<u8, Failure> {
-    match delivered {
+/// The exit code, whether the report was delivered or not.
+fn exit_code(delivery: Result<(), Failure>, exit: u8) -> Result<u8, Failure> {
+    match delivery {
         // A pass whose report got lost is not the pass that was asked for; a failure stays one.
         Err(failure) if exit == Exit::Pass.code() => Err(failure),
         Err(failure) => {
-            tell(&failure);
+            print_error(&failure);
             Ok(exit)
         }
         Ok(()) => Ok(exit),
@@ -156,12 +156,12 @@ fn delivered(delivered: Result<(), Failure>, exit: u8) -> Result<u8, Failure> {
 /// Many runs, from the first event to the report.
 fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
     let format = arguments.report_format()?;
-    output::check_files(&arguments.report)?;
+    output::check_files(&arguments.report.files)?;
     let runtime = runtime()?;
     let code = runtime.block_on(async {
         let interrupt = Interrupt::on_signals(pending())
             .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
-        let mode = Mode::of_stderr(arguments.quiet);
+        let mode = Mode::of_stderr(arguments.report.quiet);
         let late = async {
             interrupt.hard().await;
             tokio::time::sleep(HARD_STOP_LIMIT).await;
@@ -170,7 +170,7 @@ fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
             matrix = nixbox::fleet::run(arguments, mode, interrupt.clone()) => matrix,
             () = late => return Err(Failure::interrupted()),
         };
-        delivered(output::deliver_matrix(&matrix, format, &arguments.report), matrix.exit)
+        exit_code(output::deliver_matrix(&matrix, format, &arguments.report.files), matrix.exit)
     });
     // A thread that still reads something must not hold up the end.
     runtime.shutdown_background();
@@ -180,21 +180,21 @@ fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
 /// Answers a hook: stdout, stderr and exit code are its agent's.
 fn answer(arguments: &HookArgs) -> Result<u8, Failure> {
     let runtime = runtime()?;
-    let spoken = runtime.block_on(async {
+    let answer = runtime.block_on(async {
         let interrupt = Interrupt::on_signals(pending())
             .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
         Ok(nixbox::agent::hook::run(arguments, &interrupt).await)
     });
     runtime.shutdown_background();
-    let spoken = match spoken {
-        Ok(spoken) => spoken,
+    let answer = match answer {
+        Ok(answer) => answer,
         Err(failure) => {
-            tell(&failure);
-            return Ok(cli::misused(arguments.agent));
+            print_error(&failure);
+            return Ok(cli::hook_usage_exit(arguments.agent));
         }
     };
-    output::to_stderr(&spoken.stderr);
-    // Who does not read it does not want to know.
-    drop(output::to_stdout(&spoken.stdout));
-    Ok(spoken.exit)
+    output::to_stderr(&answer.stderr);
+    // A closed stdout is no error.
+    drop(output::to_stdout(&answer.stdout));
+    Ok(answer.exit)
 }

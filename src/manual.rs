@@ -76,6 +76,12 @@ mod tests {
     use crate::cli::Cli;
 
     #[test]
+    fn the_whole_page() {
+        let page = page(Cli::command(), crate::cli::EXAMPLES).unwrap();
+        insta::assert_snapshot!(page.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    }
+
+    #[test]
     fn all_commands_are_in_it_and_one_title() {
         let page = page(Cli::command(), "Examples:\n  nixbox try .#it's").unwrap();
         assert_eq!(page.lines().filter(|line| line.starts_with(".TH ")).count(), 1);

@@ -1,4 +1,4 @@
-//! Text of others (a guest, a runner, nix, a flake) made fit to be kept and shown: bounded, without terminal
+//! Untrusted text (of a guest, a runner, nix, a flake) made fit to be kept and shown: bounded, without terminal
 //! sequences, escaped, quoted for a shell. And times for people. Pure.
 //!
 //! What is kept is bounded and without sequences (`plain`, `clean_line`); what is shown goes through [`escape`]
@@ -15,7 +15,7 @@ pub fn escape(text: &str) -> String {
         match c {
             '\n' => out.push('\n'),
             '\t' => out.push_str("    "),
-            c if is_wild(c) => {
+            c if is_unsafe(c) => {
                 // Writing into a String cannot fail.
                 let _infallible = write!(out, "{}", c.escape_unicode());
             }
@@ -35,7 +35,7 @@ pub fn escape_line(text: &str) -> String {
         .join(" ")
 }
 
-/// One line of a guest's: without terminal sequences, what is wild escaped, at most `most` characters with `…` for
+/// One line of a guest's: without terminal sequences, unsafe characters escaped, at most `most` characters with `…` for
 /// the rest.
 pub(crate) fn clean_line(text: &str, most: usize) -> String {
     let mut out = String::with_capacity(text.len().min(most));
@@ -44,7 +44,7 @@ pub(crate) fn clean_line(text: &str, most: usize) -> String {
         let piece = match c {
             '\t' => "  ".to_owned(),
             '\r' => continue,
-            c if is_wild(c) => c.escape_unicode().to_string(),
+            c if is_unsafe(c) => c.escape_unicode().to_string(),
             c => c.to_string(),
         };
         length += piece.chars().count();
@@ -57,11 +57,11 @@ pub(crate) fn clean_line(text: &str, most: usize) -> String {
     out
 }
 
-/// Text of many lines: without terminal sequences and what is wild (line ends and tabs stay), [`bounded`] by `most`
+/// Text of many lines: without terminal sequences and unsafe characters (line ends and tabs stay), [`bounded`] by `most`
 /// bytes.
 pub(crate) fn plain(text: &str, most: usize) -> String {
     let mut out = String::with_capacity(text.len().min(most));
-    for c in without_sequences(text).filter(|c| matches!(c, '\n' | '\t') || !is_wild(*c)) {
+    for c in without_sequences(text).filter(|c| matches!(c, '\n' | '\t') || !is_unsafe(*c)) {
         out.push(c);
         if out.len() > most {
             break;
@@ -80,13 +80,13 @@ pub(crate) fn bounded(text: &str, most: usize) -> String {
 }
 
 /// Whether a character can drive a terminal, or make a text read as another one than it is.
-fn is_wild(c: char) -> bool {
-    c.is_control() || deceives(c)
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || is_deceptive(c)
 }
 
 /// Reorders, hides or breaks a line of text (Unicode's bidirectional controls, zero width ones, tags), or is no
 /// character at all and as such forbidden in XML and YAML.
-fn deceives(c: char) -> bool {
+fn is_deceptive(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
         | '\u{e0000}'..='\u{e007f}')
@@ -98,8 +98,8 @@ pub(crate) fn without_sequences(text: &str) -> impl Iterator<Item = char> {
     text.chars().filter(move |c| !sequences.takes(*c))
 }
 
-/// Tells terminal sequences (ECMA-48) from text, character by character. A sequence that is none after all, or never
-/// ends, swallows nothing beyond its line.
+/// Separates terminal sequences (ECMA-48) from text, character by character. A sequence that is none after all, or never
+/// ends, removes nothing beyond its line.
 #[derive(Debug, Default)]
 pub(crate) struct Sequences {
     state: Sequence,
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_begins_like_a_sequence_swallows_no_line() {
+    fn an_unfinished_sequence_removes_no_line() {
         let without = |text: &str| without_sequences(text).collect::<String>();
         assert_eq!(without("a\u{1b}[1;2\nb\u{1b}]0;title\nc\u{1b}\nd"), "a\nb\nc\nd");
         assert_eq!(without("a\u{1b}[1ü"), "aü");
@@ -272,17 +272,17 @@ mod tests {
         fn escaping_twice_changes_nothing(text in any::<String>()) {
             let once = escape(&text);
             prop_assert_eq!(&escape(&once), &once);
-            prop_assert!(once.chars().all(|c| c == '\n' || !is_wild(c)));
+            prop_assert!(once.chars().all(|c| c == '\n' || !is_unsafe(c)));
         }
 
         #[test]
-        fn nothing_wild_survives(text in any::<String>(), most in 1usize..500) {
+        fn nothing_unsafe_survives(text in any::<String>(), most in 1usize..500) {
             let clean = clean_line(&text, most);
             prop_assert!(clean.chars().count() <= most);
-            prop_assert!(!clean.chars().any(is_wild));
+            prop_assert!(!clean.chars().any(is_unsafe));
             let plain = plain(&text, most);
             prop_assert!(plain.len() <= most + '…'.len_utf8());
-            prop_assert!(plain.chars().all(|c| matches!(c, '\n' | '\t') || !is_wild(c)));
+            prop_assert!(plain.chars().all(|c| matches!(c, '\n' | '\t') || !is_unsafe(c)));
         }
     }
 

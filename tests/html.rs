@@ -239,7 +239,7 @@ fn desktop(directory: &Path) -> Report {
     flaky.flaky = true;
     report.checks = vec![
         CheckResult::new(CheckId::BootTarget, Status::Pass, "graphical.target reached"),
-        CheckResult::new(CheckId::BootTime, Status::Warn, "21.3 s to graphical.target, 20 s wished"),
+        CheckResult::new(CheckId::BootTime, Status::Warn, "graphical.target after 21.3 s, limit 20 s"),
         allowed,
         CheckResult::new(CheckId::ServicesPromised, Status::Pass, "all 31 expected units are as expected"),
         flaky,
@@ -292,8 +292,8 @@ fn server(directory: &Path) -> Report {
             "nginx.service failed: exit code 1: bind() to 0.0.0.0:80 failed (98: Address already in use)",
         )
         .detail(lines.map(str::to_owned))
-        .hint("another unit listens on tcp 80: httpd.service"),
-        CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nobody listens on tcp 8080"),
+        .hint("another unit listens on 80/tcp: httpd.service"),
+        CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nothing is listening on 8080/tcp"),
         CheckResult::new(CheckId::script("database"), Status::Unknown, "no answer within 30 s").took(30.0),
         CheckResult::new(CheckId::UsersLogin, Status::Pass, "can log in: root (key)"),
     ];

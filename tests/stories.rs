@@ -156,7 +156,7 @@ fn json_is_one_document() {
     let outcome = Nixbox::try_(guest("minimal")).run();
     let report = outcome.report();
     assert_eq!((outcome.code(), &report["verdict"]), (0, &"pass".into()), "{report:#}");
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], 2);
     assert!(outcome.stdout().trim_end().ends_with('}'));
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::message::{LIMIT, report_message};
 use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict, contract, parent_watch};
 use crate::cache::{digest, is_read};
-use crate::cli::{HookArgs, TryArgs};
+use crate::cli::{CheckArgs, HookArgs, TryArgs};
 use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -27,7 +27,7 @@ use crate::model::timeouts::agent::{EDIT_LIMIT, MARGIN, TERM_GRACE, TURN_END_LIM
 use crate::model::{CONFIG_FILE, CheckId, CheckResult, Exit, Report, Stage, Status, Verdict};
 use crate::nix::Nix;
 use crate::nonce::nonce;
-use crate::report::artifacts::state_directory;
+use crate::paths::state_directory;
 use crate::resolve::{self, Flake, encode};
 use crate::text::{bounded, escape_line};
 
@@ -403,7 +403,12 @@ async fn end(child: &mut Child) {
 
 /// The arguments of a run in this process.
 fn try_arguments(arguments: &HookArgs, typed: &str) -> TryArgs {
-    TryArgs { target: Some(typed.to_owned()), fresh: arguments.fresh, nix: arguments.nix.clone(), ..TryArgs::default() }
+    TryArgs {
+        target: Some(typed.to_owned()),
+        checks: CheckArgs { fresh: arguments.fresh, ..CheckArgs::default() },
+        nix: arguments.nix.clone(),
+        ..TryArgs::default()
+    }
 }
 
 /// What a report means for an agent.

@@ -104,12 +104,6 @@ impl Entries {
     }
 }
 
-/// `$XDG_CACHE_HOME/nixbox` (XDG base directory specification), where there is a home.
-pub fn directory() -> Option<PathBuf> {
-    use etcetera::BaseStrategy as _;
-    Some(etcetera::base_strategy::Xdg::new().ok()?.cache_dir().join("nixbox"))
-}
-
 /// SHA-256, in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

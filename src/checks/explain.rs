@@ -52,6 +52,14 @@ mod tests {
     use crate::model::Exit;
 
     #[test]
+    fn all_texts() {
+        insta::assert_snapshot!("list-checks", table());
+        insta::assert_snapshot!("explain-list", explain(None).unwrap());
+        let all = CheckId::rows().map(|row| explain(Some(row.name)).unwrap()).collect::<Vec<_>>();
+        insta::assert_snapshot!("explain", all.join("\n"));
+    }
+
+    #[test]
     fn each_fits_a_screen() {
         for row in CheckId::rows() {
             let text = explain(Some(row.name)).unwrap();

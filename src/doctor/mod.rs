@@ -20,7 +20,7 @@ use crate::cli::{DoctorArgs, DoctorFormat};
 use crate::failure::{Failure, Result};
 use crate::machine::accel::ProbeResult;
 use crate::model::{Accel, Exit, JailKind};
-use crate::report::text::Style;
+use crate::report::text::TextLayout;
 use crate::report::{json, output};
 use crate::text::{escape_line, without_sequences};
 
@@ -161,7 +161,7 @@ pub async fn run(arguments: &DoctorArgs) -> Result<u8> {
     }
     let text = match arguments.format {
         DoctorFormat::Json => json::pretty(&diagnosis),
-        DoctorFormat::Human => render::render(&diagnosis, Style::of_stdout()),
+        DoctorFormat::Human => render::render(&diagnosis, TextLayout::of_stdout()),
     };
     output::to_stdout(&text).map_err(|error| Failure::host("stdout cannot be written to").because(error))?;
     Ok(diagnosis.exit)

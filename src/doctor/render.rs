@@ -1,11 +1,11 @@
 //! The diagnosis as text for a terminal.
 
 use super::{Diagnosis, FindingState};
-use crate::report::text::{Paint, Style, wrap};
+use crate::report::text::{Paint, TextLayout, wrap};
 use crate::text::{escape, escape_line, seconds};
 
 /// The findings, a line each; with a transcript below them.
-pub(super) fn render(diagnosis: &Diagnosis, style: Style) -> String {
+pub(super) fn render(diagnosis: &Diagnosis, style: TextLayout) -> String {
     let mut lines = vec![format!("nixbox {} on {}", diagnosis.nixbox, diagnosis.host), String::new()];
     let width = diagnosis.findings.iter().map(|finding| finding.id.len()).max().unwrap_or(0);
     for finding in &diagnosis.findings {

@@ -96,7 +96,7 @@ fn the_diagnosis_for_a_terminal_and_in_json() {
         nixbox: "VERSION".to_owned(),
         ..diagnose(observed, "Debian, Linux 6.18, 2 CPUs")
     };
-    let style = Style { colour: false, width: 80 };
+    let style = TextLayout { colour: false, width: 80 };
     insta::assert_snapshot!("human_able", render::render(&diagnosed(&good()), style));
     let diagnosis = Diagnosis { transcript: transcript(bad()), ..diagnosed(&bad()) };
     insta::assert_snapshot!("human_not_able_prove", render::render(&diagnosis, style));

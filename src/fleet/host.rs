@@ -12,8 +12,8 @@ use crate::model::{Exit, Report};
 use crate::nix::Built;
 use crate::report::artifacts::Artifacts;
 use crate::report::board::Board;
-use crate::report::display::Display;
-use crate::report::matrix::Host;
+use crate::report::display::ProgressDisplay;
+use crate::report::matrix::HostReport;
 use crate::run::{self, Given};
 
 /// Whether another attempt could pass: a build that failed fails again.
@@ -57,7 +57,7 @@ pub(super) struct HostTask {
 }
 
 impl HostTask {
-    pub(super) async fn test(mut self) -> Host {
+    pub(super) async fn test(mut self) -> HostReport {
         let former = self.job.former.take();
         let (started, report) = with_retries(self.attempts, former, async |failed: &[Report]| {
             tokio::select! {
@@ -67,7 +67,7 @@ impl HostTask {
             }
         })
         .await;
-        Host::new(&self.job.run.name, started, report)
+        HostReport::new(&self.job.run.name, started, report)
     }
 
     fn ended(&self, failure: &Failure) -> Report {
@@ -79,7 +79,7 @@ impl HostTask {
         self.board.begins(&job.run.name, failed.len() + 1);
         let (events, receiver) = Events::channel();
         let (board, name) = (self.board.clone(), job.run.name.clone());
-        let display = Display::handing(receiver, move |event| board.event(&name, event));
+        let display = ProgressDisplay::handing(receiver, move |event| board.event(&name, event));
         let kept =
             self.evidence.as_deref().map(|run| Artifacts::of_machine(run, &job.run.name, self.machines)).transpose();
         let artifacts = kept.unwrap_or_else(|error| {
@@ -98,7 +98,7 @@ impl HostTask {
         };
         let mut arguments = job.run.arguments.clone();
         // The cache holds the verdict of the former attempt by now.
-        arguments.fresh |= !failed.is_empty();
+        arguments.checks.fresh |= !failed.is_empty();
         let limit = job.needs.boot_limit(job.accel) + HOST_LIMIT;
         // On the heap: it is large, and is moved into the time-out.
         let test = Box::pin(run::try_given(&arguments, given, artifacts, events, self.interrupt.clone()));

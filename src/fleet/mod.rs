@@ -29,7 +29,7 @@ use self::capacity::HostCapacity;
 use self::host::HostTask;
 use self::prepare::{EvaluatedFleet, HostJob, HostRun, SharedInputs};
 use self::queue::{Queue, Queued};
-use crate::cache::{self, DurationCache};
+use crate::cache::DurationCache;
 use crate::cli::{ListFormat, MatrixArgs};
 use crate::config;
 use crate::event::Events;
@@ -38,11 +38,12 @@ use crate::interrupt::Interrupt;
 use crate::machine::RunDir;
 use crate::model::{CheckId, Exit, TransportKind, Verdict, artifact};
 use crate::nix::{self, Built, Nix};
-use crate::report::artifacts::{Artifacts, state_directory};
+use crate::paths::{cache_directory, state_directory};
+use crate::report::artifacts::Artifacts;
 use crate::report::board::Board;
-use crate::report::display::{Display, Mode};
+use crate::report::display::{Mode, ProgressDisplay};
 use crate::report::json;
-use crate::report::matrix::{Host, Matrix};
+use crate::report::matrix::{HostReport, Matrix};
 use crate::resolve::{self, ConfigurationFilter, Flake};
 use crate::run;
 
@@ -121,7 +122,7 @@ enum FleetEnd {
 }
 
 /// The name of each host in order, and its result once it has ended.
-type HostSlots = Vec<(String, Option<Host>)>;
+type HostSlots = Vec<(String, Option<HostReport>)>;
 
 async fn go(
     arguments: &MatrixArgs,
@@ -135,10 +136,10 @@ async fn go(
     filter.compiled()?;
     let mut nix = Nix::new(arguments.nix.clone());
     let flake = resolve::flake(arguments.flake.as_deref(), &nix)?;
-    config::load(arguments.config.as_deref(), flake.dir.as_deref())?;
+    config::load(arguments.files.config.as_deref(), flake.dir.as_deref())?;
     matrix.flake = flake.shown();
     let state = state_directory();
-    let named = arguments.artifacts.as_deref();
+    let named = arguments.files.artifacts.as_deref();
     let opened = Artifacts::open(named, flake.dir.as_deref(), state.as_deref(), "matrix", SystemTime::now())?;
     matrix.notes.extend(opened.notes);
     *kept = opened.artifacts;
@@ -147,7 +148,7 @@ async fn go(
     }
 
     let (events, receiver) = Events::channel();
-    let display = Display::start(receiver, mode);
+    let display = ProgressDisplay::start(receiver, mode);
     let roots = RunDir::create()?;
     let prepared = prepare(arguments, &filter, &flake, nix, &roots, &events, interrupt).await;
     let recorded = display.finish().await;
@@ -162,7 +163,7 @@ async fn go(
         arguments,
         shared: Arc::new(shared),
         flake: matrix.flake.clone(),
-        durations: cache::directory().as_deref().map(DurationCache::new),
+        durations: cache_directory().as_deref().map(DurationCache::new),
         board: Board::new(mode, slots.len()),
         artifacts: kept.as_ref(),
         machines: slots.len(),
@@ -254,7 +255,7 @@ impl Fleet<'_> {
         });
         let mut queue = Queue::new(waiting.collect());
         let processors = run::processors(capacity::at_once(&whole, queue.needed_mib(), most));
-        let mut tasks: JoinSet<Host> = JoinSet::new();
+        let mut tasks: JoinSet<HostReport> = JoinSet::new();
         let mut running: HashMap<Id, RunningHost> = HashMap::new();
         let (trigger, stop) = Interrupt::channel();
         let mut hard = false;
@@ -328,13 +329,13 @@ impl Fleet<'_> {
     }
 
     /// Whether this host's end stops all others.
-    fn ends_all(&self, host: &Host) -> Option<StopReason> {
+    fn ends_all(&self, host: &HostReport) -> Option<StopReason> {
         (self.arguments.fail_fast && host.report.verdict == Verdict::Fail)
             .then(|| StopReason::Failed(host.name.clone()))
     }
 
     /// Shows that a host has ended, and stores how long it took.
-    fn ended(&self, host: &Host) {
+    fn ended(&self, host: &HostReport) {
         let (paint, line) = host.line();
         self.board.ends(&host.name, paint, &line);
         // An interrupted or broken run does not predict the next one.
@@ -346,7 +347,7 @@ impl Fleet<'_> {
 
     fn start(
         &self,
-        tasks: &mut JoinSet<Host>,
+        tasks: &mut JoinSet<HostReport>,
         job: HostJob,
         built: Built,
         processors: u32,
@@ -378,7 +379,7 @@ enum StopReason {
 }
 
 /// The report on a host that was not started.
-fn not_run(run: &HostRun, stop: &StopReason) -> Host {
+fn not_run(run: &HostRun, stop: &StopReason) -> HostReport {
     let what = match stop {
         StopReason::Interrupted => "interrupted before it was started".to_owned(),
         StopReason::Failed(name) => format!("not started: {name} had failed before (--fail-fast)"),
@@ -388,9 +389,9 @@ fn not_run(run: &HostRun, stop: &StopReason) -> Host {
 
 /// The result of a task. A panic is a bug in nixbox, and no verdict on the configuration.
 fn settle(
-    ended: std::result::Result<(Id, Host), JoinError>,
+    ended: std::result::Result<(Id, HostReport), JoinError>,
     running: &mut HashMap<Id, RunningHost>,
-) -> Option<(usize, Host)> {
+) -> Option<(usize, HostReport)> {
     let (id, host) = match ended {
         Ok((id, host)) => (id, Ok(host)),
         Err(error) => (error.id(), Err(error)),
@@ -426,10 +427,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_no_failure_of_the_configuration() {
-        let mut tasks: JoinSet<Host> = JoinSet::new();
+        let mut tasks: JoinSet<HostReport> = JoinSet::new();
         let mut running_hosts = HashMap::new();
         running_hosts.insert(tasks.spawn(async { panic!("on purpose") }).id(), running("a"));
-        let good = tasks.spawn(async { Host::new("b", 1, examples::pass()) });
+        let good = tasks.spawn(async { HostReport::new("b", 1, examples::pass()) });
         running_hosts.insert(good.id(), running("b"));
         let mut verdicts = Vec::new();
         while let Some(ended) = tasks.join_next_with_id().await {

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Result};
 use crate::machine::{RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, Exit, JailKind, Phase, Report};
 use crate::nix::{self, Built, Evaluated, Nix};
-use crate::report::matrix::Host;
+use crate::report::matrix::HostReport;
 use crate::resolve::{ConfigurationFilter, ConfigurationName, Flake, Target};
 use crate::run::{self, Needs};
 
@@ -26,8 +26,8 @@ pub(super) struct HostRun {
 
 impl HostRun {
     /// The report on a host whose run ended early, after this many attempts.
-    pub(super) fn ended(&self, attempts: u32, failure: &Failure) -> Host {
-        Host::new(&self.name, attempts, run::ended(&self.arguments, &self.target, failure))
+    pub(super) fn ended(&self, attempts: u32, failure: &Failure) -> HostReport {
+        HostReport::new(&self.name, attempts, run::ended(&self.arguments, &self.target, failure))
     }
 }
 
@@ -65,10 +65,10 @@ pub(super) async fn evaluate(
     nix: Nix,
     events: &Events,
 ) -> Result<EvaluatedFleet> {
-    let any = arguments.as_try(String::new());
+    let any = arguments.host(String::new());
     let (evaluations, jail, reference) = run::phase(events, Phase::Evaluate, async {
         tokio::join!(
-            nix::evaluate_many(flake, filter, &nix, arguments.vm_only, events),
+            nix::evaluate_many(flake, filter, &nix, arguments.checks.vm_only, events),
             run::jail_for(&any, events),
             nix::reference(flake, &nix),
         )
@@ -142,9 +142,9 @@ pub(super) async fn build(
 /// What is to be done with an evaluated host.
 enum Disposition {
     /// Its report is known.
-    Known(Box<Host>),
+    Known(Box<HostReport>),
     /// A flag names a check or a script that this host does not have.
-    UsageError(Box<Host>, Failure),
+    UsageError(Box<HostReport>, Failure),
     /// It is to be built and started.
     Build(Box<HostJob>, Box<Evaluated>),
 }
@@ -159,7 +159,7 @@ async fn dispose(
     accelerators: &mut ProvenAccelerators,
 ) -> Disposition {
     let name = configuration.to_string();
-    let own = arguments.as_try(format!("{}#{name}", typed_flake(arguments)));
+    let own = arguments.host(format!("{}#{name}", typed_flake(arguments)));
     let run = HostRun { slot, arguments: own, target: Target::of(flake, configuration), name };
     let ended = |failure: &Failure| Disposition::Known(Box::new(run.ended(0, failure)));
     let mut evaluated = match evaluated {
@@ -183,7 +183,7 @@ async fn dispose(
     let known = run::known(&run.arguments, &run.target, &shared.nix, &evaluated, accel, &shared.reference);
     let former = match known {
         Some(report) if arguments.retries > 0 && is_worth_a_retry(&report) => Some(report),
-        Some(report) => return Disposition::Known(Box::new(Host::new(&run.name, 0, report))),
+        Some(report) => return Disposition::Known(Box::new(HostReport::new(&run.name, 0, report))),
         None => None,
     };
     let job = HostJob { run, needs, accel, accel_reason, former };

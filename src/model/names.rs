@@ -42,7 +42,7 @@ Exit codes:
   130  interrupted";
 
 /// The version of the JSON report (`schema` in `report.json`).
-pub const REPORT_SCHEMA: u32 = 1;
+pub const REPORT_SCHEMA: u32 = 2;
 /// The version of the JSON report of a matrix (`schema` in `matrix.json`); the reports in it have their own.
 pub const MATRIX_SCHEMA: u32 = 1;
 /// The version of what is remembered from run to run; another one is as good as nothing.

@@ -1,4 +1,4 @@
-//! The report: one model for all formats. `schema: 1`; fields are added, never renamed, without a new number.
+//! The report: one model for all formats. Fields are added, never renamed, without a new number in `schema`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,8 +37,7 @@ pub struct Report {
     /// Present where this is the verdict of a former run on which nothing has changed since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<Cached>,
-    /// Seconds from the moment when the screen first looked as a desktop's steady picture does to the verdict, where a
-    /// session was waited for and came.
+    /// Seconds from the first steady picture of the desktop to the verdict, where a session was expected and came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub painted_to_verdict: Option<f64>,
     /// Each check with its verdict.
@@ -47,7 +46,7 @@ pub struct Report {
     pub not_tested: Vec<NotTested>,
     /// What the user should know (fallbacks, a dirty tree).
     pub notes: Vec<String>,
-    /// Where the evidence lies, when it could be kept.
+    /// Where the artifacts are, when they could be kept.
     pub artifacts: Option<PathBuf>,
     /// The command that applies exactly what was tested, after a pass.
     pub apply: Option<String>,
@@ -84,7 +83,7 @@ impl Report {
         }
     }
 
-    /// Takes over what the run told while it went on, where it is not there yet.
+    /// Takes over what the run's events reported, where it is not there yet.
     pub fn record(&mut self, recorded: Recorded) {
         if self.phases.is_empty() {
             self.phases = recorded.phases;
@@ -206,7 +205,7 @@ pub struct MachineInfo {
     pub accelerator: Accel,
     /// Why not a faster one, when it is `tcg`.
     pub accelerator_reason: Option<String>,
-    /// The way into the guest.
+    /// The transport into the guest.
     pub transport: TransportKind,
     /// How the flake's code was contained.
     pub jail: JailKind,
@@ -216,7 +215,7 @@ pub struct MachineInfo {
     pub cores: u32,
     /// What the guest's network reached.
     pub network: NetworkPolicy,
-    /// The guest's systemd, when it said so.
+    /// The version of the guest's systemd, when it is known.
     pub systemd: Option<String>,
     /// QEMU's version, from QMP.
     pub qemu: Option<String>,
@@ -280,13 +279,13 @@ pub struct PhaseTime {
 pub enum Status {
     /// As expected.
     Pass,
-    /// Worth a look, breaks nothing by itself.
+    /// Worth attention, breaks nothing by itself.
     Warn,
     /// Not as expected.
     Fail,
-    /// Not looked at, and why is in the summary.
+    /// Not tested; the summary says why.
     Skip,
-    /// We broke, or could not look.
+    /// Could not be tested.
     Unknown,
 }
 
@@ -297,7 +296,7 @@ pub struct CheckResult {
     pub id: CheckId,
     /// The verdict.
     pub status: Status,
-    /// One line: the cause when it failed, what was seen when it passed.
+    /// One line: the cause when it failed, the observation when it passed.
     pub summary: String,
     /// More: the journal's lines that show it. Text of the guest's, already escaped and bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -309,7 +308,7 @@ pub struct CheckResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
     /// Seconds that were spent on this check alone: a sound that was played, a session that was waited for, a script.
-    /// 0 for what is read off answers that all checks share.
+    /// 0 for what is judged from observations that all checks share.
     #[serde(default)]
     pub seconds: f64,
     /// Failed and then passed.
@@ -320,7 +319,7 @@ pub struct CheckResult {
     pub allowed: Option<String>,
 }
 
-/// Something that was set aside.
+/// Something that was not tested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotTested {
     /// A unit, a path, a kind of hardware.

@@ -1,11 +1,11 @@
-//! Where the evidence of a run is kept: one directory a run, bounded in size, the last few kept.
+//! Where the artifacts of a run are kept: one directory a run, bounded in size, the last few kept.
 //!
 //! A root (`--artifacts DIR`, else `.nixbox` beside the flake, else the state directory) holds one directory a run,
 //! `2026-11-23T20-14-05-laptop-812`, and `latest`, a link to the last one that ended. While a run goes on it holds a
-//! lock on a file in its directory; the kernel gives that up however the run ends, so a run that was killed is told
+//! lock on a file in its directory; the kernel gives that up however the run ends, so a run that was killed is distinguished
 //! from one that is going on, across containers too.
 //!
-//! The root may lie in a repository that somebody else writes to: links in it are never followed or written through,
+//! The root may lie in a repository that others write to: links in it are never followed or written through,
 //! and only directories that are ours, by name and by the lock file in them, are ever removed.
 //!
 //! Nothing here ends a run: what cannot be kept becomes a note. Only a DIR that the user named and that cannot be
@@ -42,12 +42,12 @@ pub struct Artifacts {
     /// Most bytes that are left in it.
     limit: u64,
     /// `None` for a machine's, which lies in that of its run.
-    run: Option<RunOf>,
+    run: Option<RunRoot>,
 }
 
 /// What a run's own directory has besides.
 #[derive(Debug)]
-struct RunOf {
+struct RunRoot {
     /// Where it lies, beside those of other runs.
     root: PathBuf,
     /// Locked as long as this lives.
@@ -56,23 +56,23 @@ struct RunOf {
 
 /// A directory for a run, when one could be made, and what the user should know about it.
 #[derive(Debug, Default)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The directory; `None` when nothing can be kept anywhere.
-    pub artifacts: Option<Artifacts>,
+    pub(crate) artifacts: Option<Artifacts>,
     /// What did not work, each in one line.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Artifacts {
     /// Makes the directory of a run of `target` (any text; only its harmless characters are used).
     ///
     /// `named` is the user's own choice, `flake` the local directory of the flake under test, if it is one, `state` the
-    /// state directory ([`state_directory`]).
+    /// state directory ([`crate::paths::state_directory`]).
     ///
     /// # Errors
     /// Usage (exit 2), when the directory that the user named cannot be made or written to for another reason than a
     /// full disk.
-    pub fn open(
+    pub(crate) fn open(
         named: Option<&Path>,
         flake: Option<&Path>,
         state: Option<&Path>,
@@ -113,7 +113,7 @@ impl Artifacts {
 
     fn make(root: &Path, target: &str, started: SystemTime) -> io::Result<Self> {
         make_root(root)?;
-        // Made under another name, marked and locked, and only then named: nobody ever sees it unlocked.
+        // Made under another name, marked and locked, and only then named: it is never there unlocked.
         let new = new_directory(root)?;
         let lock = OpenOptions::new().read(true).write(true).create_new(true).open(new.path().join(LOCK))?;
         // Where the file system knows no locks, the run is never taken for one that has ended, so never removed.
@@ -127,7 +127,7 @@ impl Artifacts {
                 Ok(()) => {
                     // It has another name now; there is nothing left to remove under this one.
                     let _moved = new.keep();
-                    let run = Some(RunOf { root: root.to_owned(), _lock: lock });
+                    let run = Some(RunRoot { root: root.to_owned(), _lock: lock });
                     return Ok(Self { directory, limit: ARTIFACTS_LIMIT, run });
                 }
                 // Taken, though another run may have removed it since.
@@ -144,7 +144,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// The file system's. Worth a note, no more.
-    pub fn of_machine(run: &Path, name: &str, of: usize) -> io::Result<Self> {
+    pub(crate) fn of_machine(run: &Path, name: &str, of: usize) -> io::Result<Self> {
         // Several of a name: another attempt, or names whose harmless characters are alike.
         for number in 1..1000 {
             let name = harmless(name);
@@ -162,12 +162,12 @@ impl Artifacts {
     }
 
     /// The run's directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.directory
     }
 
     /// Where the artifact with this name lies (see [`artifact`]).
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
@@ -176,7 +176,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// The file system's: a full or read-only disk. Worth a note, no more.
-    pub fn keep(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    pub(crate) fn keep(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let path = self.file(name);
         if content.len() as u64 <= ARTIFACTS_LIMIT {
             return write_atomically(&self.directory, &path, content);
@@ -189,15 +189,15 @@ impl Artifacts {
     }
 
     /// Removes the run's directory: nothing in it is worth keeping.
-    pub fn discard(self) {
-        // Nobody to tell; the next runs remove it as an old one.
+    pub(crate) fn discard(self) {
+        // An error changes nothing; the next runs remove it as an old one.
         drop(fs::remove_dir_all(&self.directory));
     }
 
     /// Ends the run's directory: cuts what is too much, writes the report, points `latest` here and removes old runs.
     /// Sets the report's `artifacts`, and adds notes on what did not work (also on disk, where the report could be
     /// written).
-    pub fn finish(self, report: &mut Report) {
+    pub(crate) fn finish(self, report: &mut Report) {
         report.artifacts = Some(self.directory.clone());
         if let Err(error) = bound(&self.directory, self.limit.saturating_sub(REPORT_RESERVE.min(self.limit / 2))) {
             report.notes.push(format!("artifacts could not be cut to {} MiB: {error}", self.limit >> 20));
@@ -212,7 +212,7 @@ impl Artifacts {
     ///
     /// # Errors
     /// The file system's, when the document could not be written.
-    pub fn close(self, name: &str, document: &str) -> io::Result<()> {
+    pub(crate) fn close(self, name: &str, document: &str) -> io::Result<()> {
         write_atomically(&self.directory, &self.file(name), document.as_bytes())?;
         if let Some(run) = &self.run {
             // A convenience: where links cannot be made, or something else has the name, the run is found by its own.
@@ -222,13 +222,6 @@ impl Artifacts {
         }
         Ok(())
     }
-}
-
-/// nixbox's directory for what outlives a run, as the XDG base directory specification has it: `$XDG_STATE_HOME/nixbox`.
-pub fn state_directory() -> Option<PathBuf> {
-    use etcetera::BaseStrategy as _;
-    let base = etcetera::base_strategy::Xdg::new().ok()?;
-    Some(base.state_dir()?.join("nixbox"))
 }
 
 /// Whether the directory is in a git checkout, where nix copies only what is tracked.
@@ -256,7 +249,7 @@ fn make_root(root: &Path) -> io::Result<()> {
     if there.file_type().is_symlink() && root.ends_with(ARTIFACTS_DIR) {
         return Err(io::Error::other("is a link; nixbox writes through none"));
     }
-    // `create_new` follows no link. When it is there already, it is as somebody wanted it.
+    // `create_new` follows no link. When it is there already, it stays as it is.
     let ignore = OpenOptions::new().write(true).create_new(true).open(root.join(".gitignore"));
     match ignore {
         Ok(mut file) => file.write_all(b"*\n"),
@@ -336,7 +329,7 @@ fn prune(root: &Path, kept: usize) {
         } else if is_ours_by_name(&name)
             && let Some(lock) = lock_of_ended(&entry.path())
         {
-            // The lock is held until it is gone, so that nobody else removes the same.
+            // The lock is held until it is gone, so that no other run removes the same.
             ended.push((name, entry.path(), lock));
         }
     }
@@ -348,7 +341,7 @@ fn prune(root: &Path, kept: usize) {
 
 /// The lock of a run's directory that is ours and whose run has ended.
 fn lock_of_ended(directory: &Path) -> Option<File> {
-    // Neither through a link nor waiting on a FIFO that somebody put there.
+    // Neither through a link nor waiting on a FIFO.
     let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
     let path = directory.join(LOCK);
     let lock = OpenOptions::new().read(true).custom_flags(flags).open(&path).ok()?;
@@ -399,8 +392,8 @@ fn fair_cap(mut sizes: Vec<u64>, limit: u64) -> u64 {
     u64::MAX
 }
 
-fn mark(left_out: u64) -> String {
-    format!("\n[nixbox: {left_out} bytes left out here]\n")
+fn mark(omitted: u64) -> String {
+    format!("\n[nixbox: {omitted} bytes omitted]\n")
 }
 
 /// Leaves `cap` bytes of a file of `size` bytes: head, mark, tail.

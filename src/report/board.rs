@@ -1,5 +1,5 @@
-//! Progress on stderr while many hosts are tried: a live line for each that runs on a terminal, elsewhere a line when one
-//! begins and one when it ends, nothing where asked.
+//! Progress on stderr while many hosts are tested: on a terminal a live line for each that runs, elsewhere a line when one
+//! begins and one when it ends, nothing with `--quiet`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::display::{Mode, Now};
-use super::text::{Paint, Style, cut};
+use super::display::{LogLines, Mode, PhaseProgress};
+use super::text::{Paint, TextLayout, cut};
 use crate::event::Event;
 use crate::model::timeouts::report::BOARD_INTERVAL;
 use crate::text::escape_line;
@@ -17,110 +17,99 @@ use crate::text::escape_line;
 const NAME: usize = 24;
 
 /// The board. Cheap to clone: each host writes on its own line.
-#[derive(Debug, Clone)]
-pub struct Board(Arc<Mutex<Drawn>>);
+#[derive(Clone)]
+pub(crate) struct Board(Arc<Mutex<BoardState>>);
 
-#[derive(Debug)]
-struct Drawn {
-    target: Target,
+struct BoardState {
+    output: BoardOutput,
     all: usize,
     ended: usize,
-    running: BTreeMap<String, Line>,
+    running: BTreeMap<String, HostLine>,
 }
 
-#[derive(Debug)]
-enum Target {
-    Live { bars: MultiProgress, total: ProgressBar, style: Style },
-    Plain(PlainOut),
+enum BoardOutput {
+    Live { bars: MultiProgress, total: ProgressBar, layout: TextLayout },
+    Plain(LogLines<Box<dyn Write + Send>>),
     Silent,
 }
 
-/// What plain lines are written to; `None` when nobody reads any more.
-struct PlainOut(Option<Box<dyn Write + Send>>);
-
-impl std::fmt::Debug for PlainOut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("PlainOut")
-    }
-}
-
-#[derive(Debug, Default)]
-struct Line {
+#[derive(Default)]
+struct HostLine {
     bar: Option<ProgressBar>,
-    now: Now,
+    progress: PhaseProgress,
 }
 
 impl Board {
     /// A board for this many hosts.
-    pub fn new(mode: Mode, all: usize) -> Self {
+    pub(crate) fn new(mode: Mode, all: usize) -> Self {
         Self::on(
             match mode {
-                Mode::Live => live(ProgressDrawTarget::stderr(), Style::of_stderr()),
-                Mode::Plain => Target::Plain(PlainOut(Some(Box::new(io::stderr())))),
-                Mode::Silent => Target::Silent,
+                Mode::Live => live(ProgressDrawTarget::stderr(), TextLayout::of_stderr()),
+                Mode::Plain => BoardOutput::Plain(LogLines::new(Box::new(io::stderr()))),
+                Mode::Silent => BoardOutput::Silent,
             },
             all,
         )
     }
 
-    fn on(target: Target, all: usize) -> Self {
-        let board = Self(Arc::new(Mutex::new(Drawn { target, all, ended: 0, running: BTreeMap::new() })));
-        board.drawn().total();
+    fn on(output: BoardOutput, all: usize) -> Self {
+        let board = Self(Arc::new(Mutex::new(BoardState { output, all, ended: 0, running: BTreeMap::new() })));
+        board.state().total();
         board
     }
 
-    fn drawn(&self) -> std::sync::MutexGuard<'_, Drawn> {
+    fn state(&self) -> std::sync::MutexGuard<'_, BoardState> {
         // A panic while drawing costs a line, not the run.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A host's machine is being started; `attempt` counts from 1.
-    pub fn begins(&self, name: &str, attempt: usize) {
-        let mut drawn = self.drawn();
+    pub(crate) fn begins(&self, name: &str, attempt: usize) {
+        let mut state = self.state();
         let again = if attempt > 1 { format!(", attempt {attempt}") } else { String::new() };
-        if let Some(Line { bar: Some(bar), .. }) = drawn.running.remove(name) {
+        if let Some(HostLine { bar: Some(bar), .. }) = state.running.remove(name) {
             bar.finish_and_clear();
         }
-        let line = drawn.bar(name);
-        drawn.running.insert(name.to_owned(), Line { bar: line, now: Now::default() });
-        drawn.plain(&format!("{} …{again}", escape_line(name)));
+        let bar = state.bar(name);
+        state.running.insert(name.to_owned(), HostLine { bar, progress: PhaseProgress::default() });
+        state.plain(&format!("{} …{again}", escape_line(name)));
     }
 
-    /// What a host tells while it runs.
-    pub fn event(&self, name: &str, event: &Event) {
-        let mut drawn = self.drawn();
-        let Some(line) = drawn.running.get_mut(name) else { return };
-        line.now.take(event);
+    /// An event of a host that runs.
+    pub(crate) fn event(&self, name: &str, event: &Event) {
+        let mut state = self.state();
+        let Some(line) = state.running.get_mut(name) else { return };
+        line.progress.take(event);
         let Some(bar) = &line.bar else { return };
         match event {
             Event::Started(phase) => bar.set_message(phase.label()),
-            Event::Doing(_) | Event::Progress { .. } => bar.set_message(line.now.line()),
+            Event::Doing(_) | Event::Progress { .. } => bar.set_message(line.progress.line()),
             // They are in its report; a line each for many hosts is none that anybody reads.
             Event::Note(_) | Event::Check(_) | Event::Ended(..) => {}
         }
     }
 
-    /// A host has ended, with this to say of it.
-    pub fn ends(&self, name: &str, paint: Paint, told: &str) {
-        let mut drawn = self.drawn();
-        drawn.ended += 1;
-        if let Some(Line { bar: Some(bar), .. }) = drawn.running.remove(name) {
+    /// A host has ended, with this outcome.
+    pub(crate) fn ends(&self, name: &str, paint: Paint, outcome: &str) {
+        let mut state = self.state();
+        state.ended += 1;
+        if let Some(HostLine { bar: Some(bar), .. }) = state.running.remove(name) {
             bar.finish_and_clear();
         }
-        let count = format!("{}/{}", drawn.ended, drawn.all);
-        drawn.plain(&format!("{} {count}: {told}", escape_line(name)));
-        if let Target::Live { bars, style, .. } = &drawn.target {
-            let line = cut(&format!("  {}  {told}", padded(name)), style.width.saturating_sub(1));
-            // Where the terminal went away there is nobody to tell.
-            drop(bars.println(style.paint(paint, &line)));
+        let count = format!("{}/{}", state.ended, state.all);
+        state.plain(&format!("{} {count}: {outcome}", escape_line(name)));
+        if let BoardOutput::Live { bars, layout, .. } = &state.output {
+            let line = cut(&format!("  {}  {outcome}", padded(name)), layout.width.saturating_sub(1));
+            // A terminal that went away is no error.
+            drop(bars.println(layout.paint(paint, &line)));
         }
-        drawn.total();
+        state.total();
     }
 
     /// Takes the live lines away.
-    pub fn clear(&self) {
-        let drawn = self.drawn();
-        if let Target::Live { bars, total, .. } = &drawn.target {
+    pub(crate) fn clear(&self) {
+        let state = self.state();
+        if let BoardOutput::Live { bars, total, .. } = &state.output {
             total.finish_and_clear();
             drop(bars.clear());
         }
@@ -131,11 +120,11 @@ fn padded(name: &str) -> String {
     console::pad_str(&escape_line(name), NAME, console::Alignment::Left, Some("…")).into_owned()
 }
 
-fn live(target: ProgressDrawTarget, style: Style) -> Target {
+fn live(target: ProgressDrawTarget, layout: TextLayout) -> BoardOutput {
     let bars = MultiProgress::with_draw_target(target);
     let total = bars.add(ProgressBar::new_spinner());
     set_style(&total, "{prefix} {elapsed:>4} {wide_msg}");
-    Target::Live { bars, total, style }
+    BoardOutput::Live { bars, total, layout }
 }
 
 /// The template is a constant of ours; were it wrong, indicatif's own would do.
@@ -145,9 +134,9 @@ fn set_style(bar: &ProgressBar, template: &str) {
     }
 }
 
-impl Drawn {
+impl BoardState {
     fn bar(&self, name: &str) -> Option<ProgressBar> {
-        let Target::Live { bars, total, .. } = &self.target else { return None };
+        let BoardOutput::Live { bars, total, .. } = &self.output else { return None };
         let bar = bars.insert_before(total, ProgressBar::new_spinner());
         set_style(&bar, "{spinner} {prefix} {elapsed:>4} {wide_msg}");
         bar.set_prefix(padded(name));
@@ -156,18 +145,15 @@ impl Drawn {
     }
 
     fn total(&self) {
-        if let Target::Live { total, .. } = &self.target {
+        if let BoardOutput::Live { total, .. } = &self.output {
             total.set_prefix(format!("{} of {} hosts", self.ended, self.all));
             total.tick();
         }
     }
 
     fn plain(&mut self, text: &str) {
-        let Target::Plain(PlainOut(out)) = &mut self.target else { return };
-        // One write a line, so that lines of parallel runs do not mix.
-        let line = format!("nixbox: {text}\n");
-        if out.as_mut().is_some_and(|to| to.write_all(line.as_bytes()).and_then(|()| to.flush()).is_err()) {
-            *out = None;
+        if let BoardOutput::Plain(lines) = &mut self.output {
+            lines.write(text);
         }
     }
 }
@@ -208,29 +194,20 @@ mod tests {
     #[test]
     fn a_line_at_the_begin_and_one_at_the_end() {
         let kept = Kept::default();
-        let board = Board::on(Target::Plain(PlainOut(Some(Box::new(kept.clone())))), 2);
+        let board = Board::on(BoardOutput::Plain(LogLines::new(Box::new(kept.clone()))), 2);
         story(&board);
         board.clear();
-        let expected = "\
-nixbox: web …
-nixbox: laptop\\u{1b}[2J …
-nixbox: laptop\\u{1b}[2J 1/2: pass 12 s
-nixbox: web …, attempt 2
-nixbox: web 2/2: fail 14 s: nginx.service failed
-";
-        assert_eq!(String::from_utf8(kept.0.lock().unwrap().clone()).unwrap(), expected);
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        insta::assert_snapshot!("board-plain", text);
     }
 
     #[test]
-    fn live_lines_go_and_leave_what_was_found_out() {
+    fn live_lines_go_and_leave_the_outcomes() {
         let term = InMemoryTerm::new(20, 60);
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        let board = Board::on(live(target, Style { colour: false, width: term.width().into() }), 2);
+        let board = Board::on(live(target, TextLayout { colour: false, width: term.width().into() }), 2);
         story(&board);
         board.clear();
-        let shown = term.contents();
-        assert!(shown.contains("laptop\\u{1b}[2J") && shown.contains("pass 12 s"), "{shown}");
-        assert!(shown.contains("web                       fail 14 s: nginx.service failed"), "{shown}");
-        assert!(!shown.contains("reached basic.target") && !shown.contains("of 2 hosts"), "{shown}");
+        insta::assert_snapshot!("board-live", term.contents());
     }
 }

@@ -1,7 +1,7 @@
 //! A report as a suite of test cases, as readers of test results know it: one case a check, and where a run ended
 //! before its checks, one for the stage at which it did. What a suite shows of a run that is no pass is never all good.
 //!
-//! All text here is fit to be shown: wild characters escaped, lines and their number bounded. The writers escape what
+//! All text here is fit to be shown: unsafe characters escaped, lines and their number bounded. The writers escape what
 //! means something in their own format, and nothing else.
 
 use std::fmt;
@@ -9,9 +9,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::text::count;
+use super::text::{Paint, count};
 use crate::checks::{counts_as_failure, counts_as_unknown};
-use crate::model::{CheckKind, CheckResult, Report, Stage, Status, Verdict};
+use crate::model::{CheckKind, CheckResult, Exit, Report, Stage, Status, Verdict};
 use crate::text::{bounded, escape, escape_line};
 
 /// Most bytes of a line.
@@ -28,8 +28,8 @@ pub(super) struct Suite {
     pub(super) name: String,
     /// In the report's order; the stage's, if there is one, is the first.
     pub(super) cases: Vec<Case>,
-    /// What was set aside, and why.
-    pub(super) aside: Vec<(String, String)>,
+    /// What was not tested, and why.
+    pub(super) not_tested: Vec<(String, String)>,
     /// Seconds of the whole run.
     pub(super) seconds: f64,
 }
@@ -39,8 +39,8 @@ pub(super) struct Suite {
 pub(super) struct Case {
     /// The check's id (`services.ports`), or the stage's name (`boot`), which has no dot.
     pub(super) id: String,
-    /// How it came out.
-    pub(super) kind: Kind,
+    /// Its outcome.
+    pub(super) status: CaseStatus,
     /// One line.
     pub(super) summary: String,
     /// The lines that show it.
@@ -51,32 +51,32 @@ pub(super) struct Case {
     pub(super) seconds: f64,
     /// Failed and then passed.
     pub(super) flaky: bool,
-    /// Where in the user's files the cause is, as far as nix said so.
-    pub(super) place: Option<Place>,
+    /// Where in the user's files the cause is, as far as nix reported it.
+    pub(super) position: Option<SourcePosition>,
 }
 
-/// How a case came out.
+/// The outcome of a case, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(super) enum CaseStatus {
     /// Not as expected: the run fails.
     Fail,
-    /// Could not be looked at, and the run cannot pass without.
+    /// Could not be tested, and the run cannot pass without.
     Unknown,
     /// Failed, as `nixbox.toml` allows.
     Allowed,
-    /// Worth a look, breaks nothing by itself.
+    /// Worth attention, breaks nothing by itself.
     Warn,
-    /// Could not be looked at, and the verdict does not hang on it.
-    Unsure,
+    /// Could not be tested, and the verdict does not depend on it.
+    UnknownAdvice,
     /// As expected.
     Pass,
-    /// Not looked at.
+    /// Not tested.
     Skip,
 }
 
-/// A place in a file of the user's.
+/// A position in a file of the user's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SourcePosition {
     /// The file, as nix named it.
     pub(super) file: String,
     /// The line, from 1.
@@ -85,13 +85,13 @@ pub(super) struct Place {
     pub(super) column: u32,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
 }
 
-impl From<Verdict> for Kind {
+impl From<Verdict> for CaseStatus {
     fn from(verdict: Verdict) -> Self {
         match verdict {
             Verdict::Pass => Self::Pass,
@@ -101,12 +101,12 @@ impl From<Verdict> for Kind {
     }
 }
 
-impl Kind {
+impl CaseStatus {
     /// For people.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Fail => "failed",
-            Self::Unknown | Self::Unsure => "could not tell",
+            Self::Unknown | Self::UnknownAdvice => "could not tell",
             Self::Allowed => "allowed",
             Self::Warn => "warning",
             Self::Pass => "passed",
@@ -115,7 +115,7 @@ impl Kind {
     }
 
     /// Whether it keeps the run from passing.
-    pub(super) fn weighs(self) -> bool {
+    pub(super) fn prevents_pass(self) -> bool {
         matches!(self, Self::Fail | Self::Unknown)
     }
 
@@ -127,7 +127,7 @@ impl Kind {
             Status::Fail => Self::Allowed,
             Status::Skip => Self::Skip,
             Status::Unknown if counts_as_unknown(check) => Self::Unknown,
-            Status::Unknown => Self::Unsure,
+            Status::Unknown => Self::UnknownAdvice,
         }
     }
 }
@@ -136,88 +136,87 @@ impl Suite {
     /// The suite that a report is.
     pub(super) fn of(report: &Report) -> Self {
         let mut cases = Vec::with_capacity(report.checks.len() + 1);
-        cases.extend(ended(report));
+        cases.extend(stage_case(report));
         cases.extend(report.checks.iter().map(Case::of));
-        let aside = report.not_tested.iter().map(|aside| (line(&aside.what), line(&aside.why)));
-        Self { name: name(report), cases, aside: aside.collect(), seconds: sane(report.seconds) }
+        let not_tested = report.not_tested.iter().map(|entry| (line(&entry.what), line(&entry.why)));
+        Self { name: name(report), cases, not_tested: not_tested.collect(), seconds: finite(report.seconds) }
     }
 
-    /// How many cases came out so.
-    pub(super) fn count(&self, wanted: impl Fn(Kind) -> bool) -> usize {
-        self.cases.iter().filter(|case| wanted(case.kind)).count()
+    /// How many cases have such an outcome.
+    pub(super) fn count(&self, is_counted: impl Fn(CaseStatus) -> bool) -> usize {
+        self.cases.iter().filter(|case| is_counted(case.status)).count()
     }
 
     /// The case that this cause is about.
     pub(super) fn lead(&self, cause: &str) -> Option<&Case> {
-        self.cases.iter().filter(|case| case.kind.weighs()).find(|case| cause.contains(&case.summary))
+        self.cases.iter().filter(|case| case.status.prevents_pass()).find(|case| cause.contains(&case.summary))
     }
 
     /// The cases, those that failed first.
     pub(super) fn worst_first(&self) -> Vec<&Case> {
         let mut cases: Vec<&Case> = self.cases.iter().collect();
-        cases.sort_by_key(|case| case.kind);
+        cases.sort_by_key(|case| case.status);
         cases
     }
 
     /// `17 passed, 1 failed`.
-    pub(super) fn tally(&self) -> String {
-        let told = [Kind::Pass, Kind::Fail, Kind::Unknown, Kind::Unsure, Kind::Warn, Kind::Allowed, Kind::Skip];
-        let told = told.iter().filter_map(|kind| match self.count(|of| of == *kind) {
+    pub(super) fn counts(&self) -> String {
+        use CaseStatus::{Allowed, Fail, Pass, Skip, Unknown, UnknownAdvice, Warn};
+        let all = [Pass, Fail, Unknown, UnknownAdvice, Warn, Allowed, Skip];
+        let counts = all.iter().filter_map(|status| match self.count(|of| of == *status) {
             0 => None,
-            number => Some(match kind {
-                Kind::Warn => count(number, kind.word()),
-                _ => format!("{number} {}", kind.word()),
-            }),
+            number if *status == Warn => Some(count(number, status.word())),
+            number => Some(format!("{number} {}", status.word())),
         });
-        told.collect::<Vec<_>>().join(", ")
+        counts.collect::<Vec<_>>().join(", ")
     }
 }
 
 impl Case {
     fn of(check: &CheckResult) -> Self {
-        let kind = Kind::of(check);
+        let status = CaseStatus::of(check);
         let summary = match &check.allowed {
-            Some(why) if kind == Kind::Allowed => format!("{} (allowed: {why})", check.summary),
+            Some(why) if status == CaseStatus::Allowed => format!("{} (allowed: {why})", check.summary),
             _ => check.summary.clone(),
         };
         let detail = lines(check.detail.iter().flat_map(|line| line.lines()));
-        // Elsewhere it is a guest that speaks, which may say what it likes.
-        let place = if check.id.kind() == CheckKind::Build { place(&detail) } else { None };
+        // Elsewhere the lines are a guest's, which may name any file.
+        let position = if check.id.kind() == CheckKind::Build { position(&detail) } else { None };
         Self {
             id: check.id.to_string(),
-            kind,
+            status,
             summary: line(&summary),
             detail,
             hint: check.hint.as_deref().map(line),
-            seconds: sane(check.seconds),
+            seconds: finite(check.seconds),
             flaky: check.flaky,
-            place,
+            position,
         }
     }
 
     /// The lines that show it, fewer of them: as [`lines`] chooses them.
     pub(super) fn excerpt(&self) -> Vec<String> {
-        let (head, left_out, tail) = head_and_tail(&self.detail, EXCERPT);
-        head.iter().cloned().chain(left_out).chain(tail.iter().cloned()).collect()
+        let (head, omitted, tail) = head_and_tail(&self.detail, EXCERPT);
+        head.iter().cloned().chain(omitted).chain(tail.iter().cloned()).collect()
     }
 }
 
-/// The case of the stage at which a run ended, where no check tells that it did not pass.
-fn ended(report: &Report) -> Option<Case> {
-    let kind = Kind::from(report.verdict);
-    if kind == Kind::Pass || lead(report).is_some_and(|check| Kind::of(check) == kind) {
+/// The case of the stage at which a run ended, where no check shows that it did not pass.
+fn stage_case(report: &Report) -> Option<Case> {
+    let status = CaseStatus::from(report.verdict);
+    if status == CaseStatus::Pass || lead(report).is_some_and(|check| CaseStatus::of(check) == status) {
         return None;
     }
     let detail = lines(report.detail.iter().flat_map(|detail| detail.lines()));
     let from_nix = matches!(report.stage, Some(Stage::Evaluate | Stage::Build));
     Some(Case {
         id: stage_id(report.stage).to_owned(),
-        kind,
-        summary: line(report.cause.as_deref().unwrap_or("no cause is known")),
-        place: if from_nix { place(&detail) } else { None },
+        status,
+        summary: cause(report).unwrap_or_default(),
+        position: if from_nix { position(&detail) } else { None },
         detail,
         hint: report.hint.as_deref().map(line),
-        seconds: sane(report.seconds),
+        seconds: finite(report.seconds),
         flaky: false,
     })
 }
@@ -241,8 +240,29 @@ pub(super) fn cause(report: &Report) -> Option<String> {
     if report.verdict == Verdict::Pass {
         return None;
     }
-    let told = report.cause.as_deref().or_else(|| lead(report).map(|check| check.summary.as_str()));
-    Some(line(told.unwrap_or("no cause is known")))
+    let cause = report.cause.as_deref().or_else(|| lead(report).map(|check| check.summary.as_str()));
+    Some(line(cause.unwrap_or("no cause is known")))
+}
+
+/// What begins a headline: the verdict, or why there is none, with its colour.
+pub(super) fn headline_word(verdict: Verdict, exit: u8) -> (Paint, &'static str) {
+    match (verdict, exit) {
+        (_, code) if code == Exit::Usage.code() => (Paint::Bad, "error"),
+        (_, code) if code == Exit::Interrupted.code() => (Paint::Doubt, "interrupted"),
+        (Verdict::Fail, _) => (Paint::Bad, verdict_word(verdict)),
+        (Verdict::Unknown, _) => (Paint::Doubt, verdict_word(verdict)),
+        (Verdict::Pass, _) => (Paint::Good, verdict_word(verdict)),
+    }
+}
+
+/// The notes, a line each, in at most `most` lines: the last says how many more are in `file`.
+pub(super) fn notes(notes: &[String], most: usize, file: &str) -> Vec<String> {
+    let shown = if notes.len() > most { most.saturating_sub(1) } else { notes.len() };
+    let mut lines: Vec<String> = notes[..shown].iter().map(|note| escape_line(note)).collect();
+    if shown < notes.len() {
+        lines.push(format!("and {} in {file}", count(notes.len() - shown, "more note")));
+    }
+    lines
 }
 
 /// The verdict in a word or three.
@@ -260,11 +280,11 @@ pub(super) fn headline(reports: &[Report]) -> String {
     let (passed, failed, unknown) = (of(Verdict::Pass), of(Verdict::Fail), of(Verdict::Unknown));
     let machines = count(reports.len(), "machine");
     match reports {
-        [] => "nothing was tried".to_owned(),
+        [] => "nothing was tested".to_owned(),
         [report] => format!("{}: {}", name(report), verdict_word(report.verdict)),
-        _ if passed == reports.len() => format!("{machines}: all work"),
+        _ if passed == reports.len() => format!("{machines}: all passed"),
         _ => {
-            let parts = [(failed, "failed"), (unknown, "could not be told"), (passed, "passed")];
+            let parts = [(failed, "failed"), (unknown, "unknown"), (passed, "passed")];
             let parts = parts.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}"));
             format!("{machines}: {}", parts.collect::<Vec<_>>().join(", "))
         }
@@ -288,22 +308,22 @@ pub(super) fn line(text: &str) -> String {
 pub(super) fn lines<'a>(text: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let all: Vec<&str> = text.into_iter().collect();
     let fit = |line: &str| bounded(escape(&bounded(line, LINE)).trim_end(), LINE);
-    let (head, left_out, tail) = head_and_tail(&all, LINES);
+    let (head, omitted, tail) = head_and_tail(&all, LINES);
     let mut kept: Vec<String> = head.iter().map(|line| fit(line)).collect();
-    kept.extend(left_out);
+    kept.extend(omitted);
     kept.extend(tail.iter().map(|line| fit(line)));
     kept
 }
 
-/// The lines at the beginning and at the end that are shown, and what stands for those between.
-fn head_and_tail<T>(all: &[T], most: usize) -> (&[T], Option<String>, &[T]) {
+/// Those at the beginning and at the end that are shown, and the line that stands for those between.
+pub(super) fn head_and_tail<T>(all: &[T], most: usize) -> (&[T], Option<String>, &[T]) {
     if all.len() <= most {
         return (all, None, &[]);
     }
     let head = most / 3;
     let tail = most - head - 1;
-    let left_out = format!("… {} lines left out here", all.len() - head - tail);
-    (&all[..head], Some(left_out), &all[all.len() - tail..])
+    let omitted = format!("… {} omitted", count(all.len() - head - tail, "line"));
+    (&all[..head], Some(omitted), &all[all.len() - tail..])
 }
 
 fn stage_id(stage: Option<Stage>) -> &'static str {
@@ -317,20 +337,20 @@ fn stage_id(stage: Option<Stage>) -> &'static str {
     }
 }
 
-/// A number of seconds that can be written as one.
-pub(super) fn sane(seconds: f64) -> f64 {
+/// A number of seconds that every format can write.
+pub(super) fn finite(seconds: f64) -> f64 {
     if seconds.is_finite() { seconds.clamp(0.0, 1e9) } else { 0.0 }
 }
 
-/// The first place in nix's words (`at FILE:LINE:COLUMN`, `from FILE:LINE:COLUMN (…)`) that is not in the store: what
-/// is there is nobody's to edit.
-fn place(lines: &[String]) -> Option<Place> {
-    static PLACE: LazyLock<Option<Regex>> =
+/// The first position in nix's messages (`at FILE:LINE:COLUMN`, `from FILE:LINE:COLUMN (…)`) outside the store, in which
+/// nobody edits a file.
+fn position(lines: &[String]) -> Option<SourcePosition> {
+    static POSITION: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"^(?:at|from) (/.+?):(\d{1,9}):(\d{1,9})(?: \(|$)").ok());
-    let pattern = PLACE.as_ref()?;
+    let pattern = POSITION.as_ref()?;
     lines.iter().filter_map(|line| pattern.captures(line)).find_map(|found| {
         let (line, column) = (found[2].parse().ok()?, found[3].parse().ok()?);
-        (!found[1].contains("/nix/store/")).then(|| Place { file: found[1].to_owned(), line, column })
+        (!found[1].contains("/nix/store/")).then(|| SourcePosition { file: found[1].to_owned(), line, column })
     })
 }
 
@@ -343,10 +363,10 @@ mod tests {
     use crate::report::examples;
 
     #[test]
-    fn what_did_not_pass_never_looks_as_if_it_did() {
+    fn no_failure_looks_like_a_pass() {
         for report in examples::all() {
             let suite = Suite::of(&report);
-            assert_eq!(suite.count(Kind::weighs) == 0, report.verdict == Verdict::Pass, "{suite:#?}");
+            assert_eq!(suite.count(CaseStatus::prevents_pass) == 0, report.verdict == Verdict::Pass, "{suite:#?}");
         }
     }
 
@@ -354,14 +374,14 @@ mod tests {
     fn a_run_that_ended_early_has_a_case_for_its_stage() {
         let first = |report: &Report| {
             let case = Suite::of(report).cases.remove(0);
-            (case.id, case.kind, case.summary)
+            (case.id, case.status, case.summary)
         };
-        let (id, kind, summary) = first(&examples::boot_fail());
-        assert_eq!((id.as_str(), kind), ("boot", Kind::Fail));
+        let (id, status, summary) = first(&examples::boot_fail());
+        assert_eq!((id.as_str(), status), ("boot", CaseStatus::Fail));
         assert!(summary.starts_with("boot hangs"), "{summary}");
         assert_eq!(first(&examples::unknown()).0, "host");
         assert_eq!(first(&examples::build_fail()).0, "build");
-        // Told by its check, and not twice.
+        // Reported by its check, and not twice.
         assert_eq!(first(&examples::fail()).0, "boot.target");
     }
 
@@ -371,13 +391,13 @@ mod tests {
         report.checks.push(CheckResult::new(CheckId::NetworkDns, Status::Unknown, "no name resolves"));
         crate::checks::verdict(&report.checks).decide(&mut report);
         let suite = Suite::of(&report);
-        assert_eq!((report.verdict, suite.count(|kind| kind == Kind::Unsure)), (Verdict::Pass, 1));
-        assert_eq!(suite.count(Kind::weighs), 0);
+        assert_eq!((report.verdict, suite.count(|status| status == CaseStatus::UnknownAdvice)), (Verdict::Pass, 1));
+        assert_eq!(suite.count(CaseStatus::prevents_pass), 0);
     }
 
     #[test]
-    fn places_are_the_users_own() {
-        let of = |text: &str| place(&lines(text.lines())).map(|place| (place.file, place.line, place.column));
+    fn positions_are_in_the_users_own_files() {
+        let of = |text: &str| position(&lines(text.lines())).map(|at| (at.file, at.line, at.column));
         assert_eq!(
             of("error\nat /nix/store/0-source/lib/modules.nix:1:2\nfrom /home/u/my dots/a.nix:12:3 (while calling x)"),
             Some(("/home/u/my dots/a.nix".to_owned(), 12, 3))
@@ -388,12 +408,12 @@ mod tests {
         }
         let mut report = examples::fail();
         report.checks[1].detail = vec!["at /etc/passwd:1:1".to_owned()];
-        assert!(Suite::of(&report).cases.iter().all(|case| case.place.is_none()), "a guest names no files of ours");
+        assert!(Suite::of(&report).cases.iter().all(|case| case.position.is_none()), "a guest names no files of ours");
     }
 
     proptest! {
         #[test]
-        fn text_is_bounded_and_tame(text in any::<String>(), times in 1usize..400) {
+        fn text_is_bounded_and_harmless(text in any::<String>(), times in 1usize..400) {
             let long = text.repeat(times);
             let one = line(&long);
             prop_assert!(one.len() <= LINE + 3 && !one.contains('\n'));

@@ -1,6 +1,6 @@
-//! Progress on stderr while a run goes on: a live line on a terminal, plain lines elsewhere, nothing where asked.
+//! Progress on stderr during a run: a live line on a terminal, plain lines elsewhere, nothing with `--quiet`.
 //!
-//! It only consumes [`Event`]s, and hands back what of them belongs into the report ([`Recorded`]).
+//! It only consumes [`Event`]s, and returns those that belong into the report ([`Recorded`]).
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::github;
-use super::text::{Paint, Style, cut};
+use super::text::{Paint, TextLayout, cut};
 use crate::event::Event;
 use crate::model::timeouts::report::{PROGRESS_INTERVAL, STILL_INTERVAL};
 use crate::model::{CheckResult, Phase, PhaseTime, Recorded, Status};
@@ -19,7 +19,7 @@ use crate::text::{escape_line, seconds};
 /// Most notes kept and shown: what is noted may depend on a flake or a guest.
 const NOTES: usize = 100;
 
-/// How progress is shown.
+/// How progress is displayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// A line that is drawn again and again, for people at a terminal.
@@ -31,10 +31,9 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Live on a terminal that can move its cursor, plain elsewhere, silent where asked.
+    /// Live on a terminal that can move its cursor, plain elsewhere, silent with `--quiet`.
     pub fn of_stderr(quiet: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        match (quiet, console::Term::stderr().is_term() && !dumb) {
+        match (quiet, console::Term::stderr().is_term() && !console::is_dumb()) {
             (true, _) => Self::Silent,
             (false, true) => Self::Live,
             (false, false) => Self::Plain,
@@ -43,7 +42,7 @@ impl Mode {
 }
 
 impl Recorded {
-    /// True when a display has something new to show.
+    /// True when it is new.
     fn take(&mut self, event: &Event) -> bool {
         match event {
             Event::Ended(phase, took) => self.phases.push(PhaseTime { phase: *phase, seconds: took.as_secs_f64() }),
@@ -60,33 +59,33 @@ impl Recorded {
     }
 }
 
-/// A display at work.
+/// A display in a task of its own.
 #[derive(Debug)]
-pub struct Display {
+pub struct ProgressDisplay {
     task: JoinHandle<Recorded>,
     stop: oneshot::Sender<()>,
 }
 
-impl Display {
-    /// Starts to show what arrives. Must be called within a tokio runtime.
+impl ProgressDisplay {
+    /// Displays events as they arrive. Must be called within a tokio runtime.
     pub fn start(events: mpsc::UnboundedReceiver<Event>, mode: Mode) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let painter = match mode {
-            Mode::Live => Painter::Live(Live::new(ProgressDrawTarget::stderr(), Style::of_stderr())),
-            Mode::Plain => Painter::Plain(Plain::new(io::stderr(), Instant::now())),
-            Mode::Silent => Painter::Silent,
+        let renderer = match mode {
+            Mode::Live => Renderer::Live(LiveLine::new(ProgressDrawTarget::stderr(), TextLayout::of_stderr())),
+            Mode::Plain => Renderer::Plain(PlainLog::new(io::stderr(), Instant::now())),
+            Mode::Silent => Renderer::Silent,
         };
-        Self { task: tokio::spawn(consume(events, painter, stopped)), stop }
+        Self { task: tokio::spawn(consume(events, renderer, stopped)), stop }
     }
 
-    /// Hands what arrives to `show` and records it. Must be called within a tokio runtime.
+    /// Hands events to `show` and records them. Must be called within a tokio runtime.
     pub fn handing(events: mpsc::UnboundedReceiver<Event>, show: impl FnMut(&Event) + Send + 'static) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self { task: tokio::spawn(consume(events, Painter::Handing(Box::new(show)), stopped)), stop }
+        Self { task: tokio::spawn(consume(events, Renderer::Handing(Box::new(show)), stopped)), stop }
     }
 
-    /// Shows what has been sent so far, clears the live line and hands back what was recorded. What is sent later is
-    /// lost, and a sender that is still held somewhere does not hold this up.
+    /// Displays what has been sent so far, clears the live line and returns what was recorded. What is sent later is
+    /// lost, and a sender that is still held somewhere does not delay this.
     pub async fn finish(self) -> Recorded {
         // An error means that it has ended already, as all senders are gone.
         let _ended = self.stop.send(());
@@ -96,38 +95,38 @@ impl Display {
 
 async fn consume(
     mut events: mpsc::UnboundedReceiver<Event>,
-    mut painter: Painter,
+    mut renderer: Renderer,
     mut stopped: oneshot::Receiver<()>,
 ) -> Recorded {
     let mut recorded = Recorded::default();
-    let mut show = |painter: &mut Painter, event: Event| {
+    let mut show = |renderer: &mut Renderer, event: Event| {
         if recorded.take(&event) {
-            painter.event(&event, Instant::now());
+            renderer.event(&event, Instant::now());
         }
     };
     loop {
-        let wake = painter.wake();
+        let wake = renderer.wake();
         tokio::select! {
             // Events first: what was sent before the stop is shown.
             biased;
             event = events.recv() => match event {
-                Some(event) => show(&mut painter, event),
+                Some(event) => show(&mut renderer, event),
                 None => break,
             },
             _ = &mut stopped => {
                 // Bounded by what is queued now; a sender that goes on sending cannot keep us here.
                 for _ in 0..events.len() {
                     match events.try_recv() {
-                        Ok(event) => show(&mut painter, event),
+                        Ok(event) => show(&mut renderer, event),
                         Err(_) => break,
                     }
                 }
                 break;
             }
-            () = sleep_until(wake) => painter.still(Instant::now()),
+            () = sleep_until(wake) => renderer.still(Instant::now()),
         }
     }
-    painter.end();
+    renderer.end();
     recorded
 }
 
@@ -138,52 +137,52 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-enum Painter {
-    Live(Live),
-    Plain(Plain<io::Stderr>),
+enum Renderer {
+    Live(LiveLine),
+    Plain(PlainLog<io::Stderr>),
     Silent,
-    /// Somebody else shows it.
+    /// The caller displays it.
     Handing(Box<dyn FnMut(&Event) + Send>),
 }
 
-impl Painter {
+impl Renderer {
     fn event(&mut self, event: &Event, now: Instant) {
         match self {
-            Painter::Live(live) => live.event(event),
-            Painter::Plain(plain) => plain.event(event, now),
-            Painter::Silent => {}
-            Painter::Handing(show) => show(event),
+            Renderer::Live(live) => live.event(event),
+            Renderer::Plain(plain) => plain.event(event, now),
+            Renderer::Silent => {}
+            Renderer::Handing(show) => show(event),
         }
     }
 
     fn wake(&self) -> Option<Instant> {
         match self {
-            Painter::Plain(plain) => plain.wake(),
-            Painter::Live(_) | Painter::Silent | Painter::Handing(_) => None,
+            Renderer::Plain(plain) => plain.wake(),
+            Renderer::Live(_) | Renderer::Silent | Renderer::Handing(_) => None,
         }
     }
 
     fn still(&mut self, now: Instant) {
-        if let Painter::Plain(plain) = self {
+        if let Renderer::Plain(plain) = self {
             plain.still(now);
         }
     }
 
     fn end(&mut self) {
-        if let Painter::Live(live) = self {
+        if let Renderer::Live(live) = self {
             live.bar.finish_and_clear();
         }
     }
 }
 
-/// What the current phase is at.
+/// What the current phase is doing.
 #[derive(Debug, Default)]
-pub(super) struct Now {
+pub(super) struct PhaseProgress {
     doing: Option<String>,
     progress: Option<(u64, u64, &'static str)>,
 }
 
-impl Now {
+impl PhaseProgress {
     pub(super) fn take(&mut self, event: &Event) {
         match event {
             Event::Started(_) | Event::Ended(..) => *self = Self::default(),
@@ -221,25 +220,24 @@ fn check_line(check: &CheckResult) -> Option<(Paint, String)> {
 }
 
 /// Draws on a terminal: one line for each phase that ended, and a live one below.
-#[derive(Debug)]
-struct Live {
+struct LiveLine {
     bar: ProgressBar,
-    style: Style,
-    now: Now,
+    layout: TextLayout,
+    progress: PhaseProgress,
 }
 
-impl Live {
-    fn new(target: ProgressDrawTarget, style: Style) -> Self {
+impl LiveLine {
+    fn new(target: ProgressDrawTarget, layout: TextLayout) -> Self {
         let bar = ProgressBar::with_draw_target(None, target);
         // The template is a constant of ours; were it wrong, indicatif's own spinner would do.
         if let Ok(template) = ProgressStyle::with_template("{spinner} {prefix:<9} {elapsed:>4} {wide_msg}") {
             bar.set_style(template);
         }
-        Self { bar, style, now: Now::default() }
+        Self { bar, layout, progress: PhaseProgress::default() }
     }
 
     fn event(&mut self, event: &Event) {
-        self.now.take(event);
+        self.progress.take(event);
         match event {
             Event::Started(phase) => {
                 self.bar.set_prefix(phase.label());
@@ -247,8 +245,8 @@ impl Live {
                 self.bar.reset_elapsed();
                 self.bar.enable_steady_tick(PROGRESS_INTERVAL);
             }
-            Event::Ended(phase, took) => self.bar.println(ended_line(*phase, *took, self.style)),
-            Event::Doing(_) | Event::Progress { .. } => self.bar.set_message(self.now.line()),
+            Event::Ended(phase, took) => self.bar.println(ended_line(*phase, *took, self.layout)),
+            Event::Doing(_) | Event::Progress { .. } => self.bar.set_message(self.progress.line()),
             Event::Note(note) => self.print(Paint::Doubt, &format!("note: {}", escape_line(note))),
             Event::Check(check) => {
                 if let Some((paint, line)) = check_line(check) {
@@ -259,33 +257,51 @@ impl Live {
     }
 
     fn print(&self, paint: Paint, line: &str) {
-        self.bar.println(self.style.paint(paint, &cut(line, self.style.width.saturating_sub(1))));
+        self.bar.println(self.layout.paint(paint, &cut(line, self.layout.width.saturating_sub(1))));
     }
 }
 
-fn ended_line(phase: Phase, took: Duration, style: Style) -> String {
-    style.paint(Paint::Faint, &format!("  {:<9} {}", phase.label(), seconds(took.as_secs_f64())))
+fn ended_line(phase: Phase, took: Duration, layout: TextLayout) -> String {
+    layout.paint(Paint::Faint, &format!("  {:<9} {}", phase.label(), seconds(took.as_secs_f64())))
 }
 
-/// Writes whole lines: when a phase begins and ends, notes, checks that did not pass, and every [`STILL_INTERVAL`] what is
+/// Whole lines on a stream, until nobody reads it any more.
+pub(super) struct LogLines<W>(Option<W>);
+
+impl<W: Write> LogLines<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self(Some(out))
+    }
+
+    pub(super) fn write(&mut self, text: &str) {
+        let Some(out) = &mut self.0 else { return };
+        let mut line = format!("nixbox: {text}\n");
+        if github::is_read_for_commands() {
+            line = github::inert_for_people(&line);
+        }
+        // One write a line, so that lines of parallel runs do not mix.
+        if out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_err() {
+            self.0 = None;
+        }
+    }
+}
+
+/// Writes a line when a phase begins and ends, for notes, for checks that did not pass, and every [`STILL_INTERVAL`] for what is
 /// still going on.
-#[derive(Debug)]
-struct Plain<W> {
-    out: W,
-    /// Set when nobody reads any more.
-    gone: bool,
-    now: Now,
+struct PlainLog<W> {
+    lines: LogLines<W>,
+    progress: PhaseProgress,
     phase: Option<(Phase, Instant)>,
     last: Instant,
 }
 
-impl<W: Write> Plain<W> {
+impl<W: Write> PlainLog<W> {
     fn new(out: W, now: Instant) -> Self {
-        Self { out, gone: false, now: Now::default(), phase: None, last: now }
+        Self { lines: LogLines::new(out), progress: PhaseProgress::default(), phase: None, last: now }
     }
 
     fn event(&mut self, event: &Event, now: Instant) {
-        self.now.take(event);
+        self.progress.take(event);
         match event {
             Event::Started(phase) => {
                 self.phase = Some((*phase, now));
@@ -301,39 +317,34 @@ impl<W: Write> Plain<W> {
                     self.line(&line, now);
                 }
             }
-            // Told every now and then, by `still`.
+            // Reported every now and then, by `still`.
             Event::Doing(_) | Event::Progress { .. } => {}
         }
     }
 
-    /// When `still` is due: only while a phase is going on.
+    /// When `still` is due: only during a phase.
     fn wake(&self) -> Option<Instant> {
-        self.phase.filter(|_| !self.gone).map(|_| self.last + STILL_INTERVAL)
+        self.phase.filter(|_| self.lines.0.is_some()).map(|_| self.last + STILL_INTERVAL)
     }
 
     fn still(&mut self, now: Instant) {
         let Some((phase, since)) = self.phase else { return };
         let took = seconds(now.saturating_duration_since(since).as_secs_f64());
-        let doing = self.now.line();
+        let doing = self.progress.line();
         let doing = if doing.is_empty() { String::new() } else { format!(": {doing}") };
         self.line(&format!("still at {} after {took}{doing}", phase.label()), now);
     }
 
     fn line(&mut self, text: &str, now: Instant) {
         self.last = now;
-        if !self.gone {
-            // One write a line, so that lines of parallel runs do not mix.
-            let mut line = format!("nixbox: {text}\n");
-            if github::is_read_for_commands() {
-                line = github::inert_for_people(&line);
-            }
-            self.gone = self.out.write_all(line.as_bytes()).and_then(|()| self.out.flush()).is_err();
-        }
+        self.lines.write(text);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use indicatif::{InMemoryTerm, TermLike};
 
     use super::*;
@@ -362,9 +373,9 @@ mod tests {
     }
 
     #[test]
-    fn plain_lines_tell_the_story_without_a_carriage_return() {
+    fn plain_lines_without_a_carriage_return() {
         let start = Instant::now();
-        let mut plain = Plain::new(Vec::new(), start);
+        let mut plain = PlainLog::new(Vec::new(), start);
         for (second, event) in story() {
             let now = start + Duration::from_secs(second);
             while let Some(wake) = plain.wake().filter(|wake| *wake < now) {
@@ -373,36 +384,29 @@ mod tests {
             plain.event(&event, now);
         }
         assert_eq!(plain.wake(), None, "between phases there is nothing to wait for");
-        let expected = "\
-nixbox: build …
-nixbox: still at build after 10 s: building foo-1.2 (3 of 10 built)
-nixbox: note: the tree is dirty
-nixbox: still at build after 22 s: building bar\\u{1b}[2J (3 of 10 built)
-nixbox: build took 30 s
-nixbox: check …
-nixbox: fail: services.failed-units: nginx.service\\u{d}\\u{1b}[A failed
-nixbox: check took 0.4 s
-";
-        assert_eq!(String::from_utf8(plain.out).unwrap(), expected);
+        let text = String::from_utf8(plain.lines.0.unwrap()).unwrap();
+        assert!(!text.contains('\r'));
+        insta::assert_snapshot!("progress-plain", text);
     }
 
     #[test]
     fn a_broken_pipe_ends_quietly() {
-        struct Broken(u32);
-        impl Write for Broken {
+        struct Broken<'a>(&'a Cell<u32>);
+        impl Write for Broken<'_> {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-                self.0 += 1;
+                self.0.set(self.0.get() + 1);
                 Err(io::ErrorKind::BrokenPipe.into())
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
         }
-        let mut plain = Plain::new(Broken(0), Instant::now());
+        let writes = Cell::new(0);
+        let mut plain = PlainLog::new(Broken(&writes), Instant::now());
         for (_, event) in story() {
             plain.event(&event, Instant::now());
         }
-        assert_eq!(plain.out.0, 1, "written to once, then left alone");
+        assert_eq!(writes.get(), 1, "written to once, then left alone");
         assert_eq!(plain.wake(), None);
     }
 
@@ -410,23 +414,18 @@ nixbox: check took 0.4 s
     fn live_keeps_one_line_a_phase_and_clears_the_last() {
         let term = InMemoryTerm::new(20, 60);
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        let mut live = Live::new(target, Style { colour: false, width: term.width().into() });
+        let mut live = LiveLine::new(target, TextLayout { colour: false, width: term.width().into() });
         for (_, event) in story() {
             live.event(&event);
         }
         live.bar.finish_and_clear();
-        let expected = "\
-note: the tree is dirty
-  build     30 s
-fail: services.failed-units: nginx.service\\u{d}\\u{1b}[A fa…
-  check     0.4 s";
-        assert_eq!(term.contents(), expected);
+        insta::assert_snapshot!("progress-live", term.contents());
     }
 
     #[tokio::test]
     async fn what_was_sent_is_recorded_even_when_a_sender_lives_on() {
         let (events, receiver) = crate::event::Events::channel();
-        let display = Display::start(receiver, Mode::Silent);
+        let display = ProgressDisplay::start(receiver, Mode::Silent);
         for (_, event) in story() {
             events.send(event);
         }

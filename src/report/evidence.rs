@@ -1,4 +1,4 @@
-//! What lies in a run's directory, for a report that shows it: read in bounds, whatever its size, and through no link.
+//! The artifacts of a run, for a report that shows them: read in bounds, whatever their size, and through no link.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -9,9 +9,9 @@ use crate::model::Report;
 use crate::signal::Picture;
 use crate::text::{escape, plain};
 
-/// Largest file that is taken for a picture: a screen of 16 million pixels fits.
+/// Largest file that is read as a picture: a screen of 16 million pixels fits.
 const PICTURE: u64 = 64 << 20;
-/// The widths into which a picture is tried to be brought when it has too many bytes.
+/// The widths to which a picture with too many bytes is scaled down.
 const WIDTHS: [u32; 8] = [1280, 960, 720, 540, 400, 300, 200, 120];
 
 /// The evidence of a run.
@@ -21,18 +21,18 @@ pub(super) struct Evidence {
 
 /// The beginning and the end of a log, without what drives a terminal.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Log {
+pub(super) struct LogExcerpt {
     /// The beginning; all of it, where nothing is left out.
     pub(super) head: String,
     /// Bytes between.
-    pub(super) left_out: u64,
+    pub(super) omitted: u64,
     /// The end.
     pub(super) tail: String,
 }
 
 /// A picture as a PNG.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct EmbeddedPicture {
     /// The PNG.
     pub(super) png: Vec<u8>,
     /// Width and height in pixels.
@@ -46,7 +46,7 @@ impl Evidence {
     }
 
     fn open(&self, name: &str) -> Option<(File, u64)> {
-        // Neither through a link nor waiting on a FIFO that somebody put there.
+        // Neither through a link nor waiting on a FIFO.
         let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
         let path = self.directory.as_ref()?.join(name);
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
@@ -72,7 +72,7 @@ impl Evidence {
     }
 
     /// A text of which at most so many bytes are read.
-    pub(super) fn log(&self, name: &str, most: u64) -> Option<Log> {
+    pub(super) fn log(&self, name: &str, most: u64) -> Option<LogExcerpt> {
         let (mut file, size) = self.open(name)?;
         let mut read = |from: u64, length: u64| -> Option<String> {
             file.seek(SeekFrom::Start(from)).ok()?;
@@ -85,31 +85,31 @@ impl Evidence {
             return None;
         }
         if size <= most {
-            return Some(Log { head: read(0, size)?, left_out: 0, tail: String::new() });
+            return Some(LogExcerpt { head: read(0, size)?, omitted: 0, tail: String::new() });
         }
         // A log ends with what went wrong.
         let head = most / 3;
         let tail = most - head;
-        Some(Log { head: read(0, head)?, left_out: size - most, tail: read(size - tail, tail)? })
+        Some(LogExcerpt { head: read(0, head)?, omitted: size - most, tail: read(size - tail, tail)? })
     }
 
     /// A picture, made smaller until it has at most so many bytes.
-    pub(super) fn picture(&self, name: &str, most: usize) -> Option<Shown> {
+    pub(super) fn picture(&self, name: &str, most: usize) -> Option<EmbeddedPicture> {
         let bytes = self.bytes(name, PICTURE)?;
-        // Read even when it is small enough: what is no picture is not shown as one.
+        // Decoded even when it is small enough: what is no picture is not shown as one.
         let picture = Picture::from_png(&bytes).ok()?;
         if bytes.len() <= most {
-            return Some(Shown { png: bytes, size: picture.size() });
+            return Some(EmbeddedPicture { png: bytes, size: picture.size() });
         }
-        // A picture of a quarter of the pixels has about a quarter of the bytes: what is far off is not tried.
-        let hopeless = |width: &u32| {
+        // A picture of a quarter of the pixels has about a quarter of the bytes: widths that are far off are skipped.
+        let is_too_large = |width: &u32| {
             let share = f64::from(*width) / f64::from(picture.width());
             bytes.len() as f64 * share * share > 3.0 * most as f64
         };
-        WIDTHS.into_iter().filter(|width| *width <= picture.width()).skip_while(hopeless).find_map(|width| {
+        WIDTHS.into_iter().filter(|width| *width <= picture.width()).skip_while(is_too_large).find_map(|width| {
             let small = picture.scaled_into(width, width);
             let png = small.to_png().ok()?;
-            (png.len() <= most).then(|| Shown { png, size: small.size() })
+            (png.len() <= most).then(|| EmbeddedPicture { png, size: small.size() })
         })
     }
 }
@@ -139,7 +139,7 @@ mod tests {
         file.set_len(100 << 30).unwrap();
         drop(file);
         let log = of(directory.path()).log("console.log", 3000).unwrap();
-        assert_eq!((log.head.as_str(), log.left_out), ("head red", (100 << 30) - 3000));
+        assert_eq!((log.head.as_str(), log.omitted), ("head red", (100 << 30) - 3000));
         assert_eq!(log.tail, "");
         fs::write(&path, b"a\xff\xfeb\n").unwrap();
         assert_eq!(of(directory.path()).log("console.log", 3000).unwrap().head, "a\u{fffd}\u{fffd}b");

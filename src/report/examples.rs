@@ -8,6 +8,7 @@ use crate::model::{Accel, CheckId, JailKind, NetworkPolicy};
 
 fn base() -> Report {
     let mut report = Report::new(".#laptop", SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_464_845));
+    report.nixbox = "0.1.0".to_owned();
     report.target.resolved = "git+file:///home/u/nixos#nixosConfigurations.laptop".to_owned();
     report.seconds = 41.3;
     report
@@ -39,7 +40,7 @@ pub(crate) fn pass() -> Report {
     allowed.allowed = Some("no printer here".to_owned());
     report.checks = vec![
         CheckResult::new(CheckId::BootTarget, Status::Pass, "multi-user.target reached").evidence("seconds", 21.3),
-        CheckResult::new(CheckId::BootTime, Status::Warn, "21.3 s to multi-user.target, 20 s wished"),
+        CheckResult::new(CheckId::BootTime, Status::Warn, "multi-user.target after 21.3 s, limit 20 s"),
         CheckResult::new(CheckId::ServicesFailedUnits, Status::Pass, "no failed unit"),
         CheckResult::new(CheckId::ServicesPromised, Status::Pass, "all 31 expected units are as expected"),
         allowed,
@@ -76,7 +77,7 @@ pub(crate) fn fail() -> Report {
             .detail(lines.map(str::to_owned))
             .evidence("unit", "nginx.service")
             .hint("another unit listens on tcp 80: httpd.service"),
-        CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nobody listens on tcp 80").evidence("port", 80),
+        CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nothing is listening on 80/tcp").evidence("port", 80),
         CheckResult::new(CheckId::UsersLogin, Status::Pass, "u can log in"),
     ];
     report.not_tested = vec![NotTested { what: "disks".to_owned(), why: "a VM has a disk of its own".to_owned() }];

@@ -1,15 +1,15 @@
 //! The report for GitHub Actions: workflow commands on stdout, which become annotations of the run. The job's summary
 //! is [`super::markdown`].
 //!
-//! A command is one line, and whatever is a guest's in it is data of that command: it can begin no line of its own.
+//! A command is one line, and a guest's text in it is data of that command: it can begin no line of its own.
 
-use super::case::{Case, Kind, Suite};
+use super::case::{Case, CaseStatus, Suite};
 use super::text::count;
 use crate::model::{Report, Verdict};
 use crate::text::seconds;
 
 /// Names a file that is shown as the job's summary, where GitHub runs us.
-pub const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+pub(super) const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// GitHub shows no more annotations of a level than this for a step, and drops the rest without a word.
 const MOST: usize = 10;
@@ -40,11 +40,11 @@ struct Annotation {
     title: String,
     message: String,
     /// `file=…,line=…,col=…,`.
-    place: String,
+    position: String,
 }
 
 /// The commands, one a line; for each machine one at least.
-pub fn render(reports: &[Report]) -> String {
+pub(crate) fn render(reports: &[Report]) -> String {
     let all: Vec<Annotation> = reports.iter().flat_map(annotations).collect();
     let mut out = String::new();
     for level in [Level::Error, Level::Warning, Level::Notice] {
@@ -54,7 +54,7 @@ pub fn render(reports: &[Report]) -> String {
         if shown < of.len() {
             let rest = of[shown..].iter().map(|annotation| annotation.title.as_str()).collect::<Vec<_>>();
             let title = format!("and {} more", rest.len());
-            let rest = Annotation { level, title, message: rest.join("\n"), place: String::new() };
+            let rest = Annotation { level, title, message: rest.join("\n"), position: String::new() };
             out.push_str(&rest.line());
         }
     }
@@ -64,7 +64,7 @@ pub fn render(reports: &[Report]) -> String {
 impl Annotation {
     fn line(&self) -> String {
         let (command, title, message) = (self.level.command(), property(&self.title), data(&self.message));
-        format!("::{command} {}title={title}::{message}\n", self.place)
+        format!("::{command} {}title={title}::{message}\n", self.position)
     }
 }
 
@@ -72,24 +72,24 @@ fn annotations(report: &Report) -> Vec<Annotation> {
     let suite = Suite::of(report);
     let mut all: Vec<Annotation> = suite.cases.iter().filter_map(|case| annotation(&suite.name, case)).collect();
     if report.verdict == Verdict::Pass {
-        let passed = count(suite.count(|kind| kind == Kind::Pass), "check");
+        let passed = count(suite.count(|status| status == CaseStatus::Pass), "check");
         let message = format!("works: {passed} passed in {}", seconds(suite.seconds));
-        all.push(Annotation { level: Level::Notice, title: suite.name, message, place: String::new() });
+        all.push(Annotation { level: Level::Notice, title: suite.name, message, position: String::new() });
     }
     all
 }
 
 fn annotation(machine: &str, case: &Case) -> Option<Annotation> {
-    let level = match case.kind {
-        Kind::Fail => Level::Error,
-        Kind::Warn => Level::Warning,
-        Kind::Unknown | Kind::Unsure | Kind::Allowed => Level::Notice,
-        Kind::Pass if case.flaky => Level::Warning,
-        Kind::Pass | Kind::Skip => return None,
+    let level = match case.status {
+        CaseStatus::Fail => Level::Error,
+        CaseStatus::Warn => Level::Warning,
+        CaseStatus::Unknown | CaseStatus::UnknownAdvice | CaseStatus::Allowed => Level::Notice,
+        CaseStatus::Pass if case.flaky => Level::Warning,
+        CaseStatus::Pass | CaseStatus::Skip => return None,
     };
-    let word = match case.kind {
-        Kind::Unknown | Kind::Unsure => "could not tell: ",
-        Kind::Pass => "flaky: ",
+    let word = match case.status {
+        CaseStatus::Unknown | CaseStatus::UnknownAdvice => "could not tell: ",
+        CaseStatus::Pass => "flaky: ",
         _ => "",
     };
     let mut message = format!("{word}{}", case.summary);
@@ -97,23 +97,21 @@ fn annotation(machine: &str, case: &Case) -> Option<Annotation> {
         message.push('\n');
         message.push_str(line);
     };
-    let left_out = case.detail.len().saturating_sub(LINES);
-    // Of a log the end tells most, of an error the beginning; which it is shows in who wrote it.
-    let from_nix = case.place.is_some() || case.id.starts_with("build");
-    let shown = if from_nix { &case.detail[..case.detail.len() - left_out] } else { &case.detail[left_out..] };
+    let omitted = case.detail.len().saturating_sub(LINES);
+    // Of a log the end matters most, of an error the beginning; which it is depends on who wrote it.
+    let from_nix = case.position.is_some() || case.id.starts_with("build");
+    let shown = if from_nix { &case.detail[..case.detail.len() - omitted] } else { &case.detail[omitted..] };
     shown.iter().for_each(|line| put(line));
-    if left_out > 0 {
-        put(&format!("({} left out here)", count(left_out, "line")));
+    if omitted > 0 {
+        put(&format!("({} omitted)", count(omitted, "line")));
     }
     if let Some(hint) = &case.hint {
         put(&format!("hint: {hint}"));
     }
-    let place = case
-        .place
-        .as_ref()
-        .map(|place| format!("file={},line={},col={},", property(&place.file), place.line, place.column));
+    let position =
+        case.position.as_ref().map(|at| format!("file={},line={},col={},", property(&at.file), at.line, at.column));
     let title = format!("{machine}: {}", case.id);
-    Some(Annotation { level, title, message, place: place.unwrap_or_default() })
+    Some(Annotation { level, title, message, position: position.unwrap_or_default() })
 }
 
 /// A command's message.
@@ -129,7 +127,7 @@ fn property(text: &str) -> String {
 /// A text of which nothing is a command in a job's log, whoever wrote it. Both forms count: `::command` at the beginning
 /// of a line, and the old `##[command` anywhere. `colon` and `hash` stand for the first character of each, in whatever
 /// way the text's own format has.
-pub fn inert(text: &str, colon: &str, hash: &str) -> String {
+pub(crate) fn inert(text: &str, colon: &str, hash: &str) -> String {
     let lines = text.split_inclusive('\n').map(|line| {
         let line = line.replace("##[", &format!("{hash}#["));
         let at = line.len() - line.trim_start().len();
@@ -139,12 +137,12 @@ pub fn inert(text: &str, colon: &str, hash: &str) -> String {
 }
 
 /// The same of a text for people.
-pub fn inert_for_people(text: &str) -> String {
+pub(crate) fn inert_for_people(text: &str) -> String {
     inert(text, ": ", "# ")
 }
 
 /// Whether what we print is read for commands.
-pub fn is_read_for_commands() -> bool {
+pub(crate) fn is_read_for_commands() -> bool {
     std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
 }
 
@@ -188,28 +186,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_failure_is_an_error_with_what_shows_it() {
-        let expected = "\
-::error title=.#laptop%3A services.failed-units::nginx.service failed: exit code 1%0A\
-nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)%0A\
-nginx[812]: \\u{1b}[31mred\\u{1b}[0m%0A\
-systemd[1]: nginx.service: Failed with result 'exit-code'.%0A\
-hint: another unit listens on tcp 80: httpd.service
-::error title=.#laptop%3A services.ports::nobody listens on tcp 80
-";
-        assert_eq!(render(&[examples::fail()]), expected);
-        assert_eq!(
-            render(&[examples::pass()]),
-            "\
-::warning title=.#laptop%3A boot.time::21.3 s to multi-user.target, 20 s wished
-::notice title=.#laptop%3A script.printing::cups.service failed (allowed: no printer here)
-::notice title=.#laptop::works: 4 checks passed in 41 s
-"
-        );
-    }
-
-    #[test]
-    fn a_place_that_nix_named_is_annotated() {
+    fn a_position_that_nix_reported_is_annotated() {
         let mut report = examples::build_fail();
         report.stage = Some(Stage::Evaluate);
         report.detail = Some("error: undefined variable 'pkg'\nat /home/u/nixos/a, b.nix:12:3:".to_owned());

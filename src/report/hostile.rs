@@ -1,13 +1,16 @@
-//! What a guest, a flake or a runner may write, through every writer: each document stays valid, bounded, and tells no
-//! pass that is none.
+//! What a guest, a flake or a runner may write, through every writer: each document stays valid and bounded, and no
+//! failure looks like a pass.
 
+use clap::ValueEnum as _;
 use proptest::prelude::*;
 
+use super::format::Format;
+use super::text::TextLayout;
 use super::{github, html, junit, markdown, tap};
 use crate::model::{CheckId, CheckResult, NotTested, Report, Stage, Status, Verdict, artifact};
 use crate::report::examples;
 
-/// Each breaks out of something, where it is not escaped.
+/// Each breaks out of something where it is not escaped.
 const TEXTS: &[&str] = &[
     "\u{1b}[2J\u{1b}]0;title\u{7}\u{9b}31m",
     "\0\u{1}\u{8}\u{b}\u{c}\u{7f}\u{80}\u{85}\u{fffe}\u{ffff}\u{feff}",
@@ -29,7 +32,7 @@ const TEXTS: &[&str] = &[
     "1. a\n- b\n+ c\n===\n---",
 ];
 
-/// A report in which each text stands in each place.
+/// A report with each text in each field.
 fn report_of(texts: &[String], verdict: Verdict) -> Report {
     let mut report = match verdict {
         Verdict::Pass => examples::pass(),
@@ -42,7 +45,7 @@ fn report_of(texts: &[String], verdict: Verdict) -> Report {
     for text in texts {
         report.target.resolved.push_str(text);
         for status in [Status::Pass, Status::Warn, Status::Fail, Status::Skip, Status::Unknown] {
-            // A name of no check is expected, as a user's script is; of an advice the verdict does not hang.
+            // A name of no check is expected, as a user's script is; on advice the verdict does not depend.
             let id = if verdict == Verdict::Pass { CheckId::NetworkDns } else { CheckId::script("user") };
             let mut check = CheckResult::new(id, status, text.clone()).detail(vec![text.clone(), all.clone()]);
             check.hint = Some(text.clone());
@@ -77,13 +80,24 @@ pub(super) fn reports() -> [Report; 3] {
     VERDICTS.map(|verdict| report_of(&all, verdict))
 }
 
+/// A document of these reports is one of its format, and no failure looks like a pass.
+pub(super) fn check(format: Format, reports: &[Report], document: &str) {
+    match format {
+        Format::Junit => junit::tests::check(reports, document),
+        Format::Tap => tap::tests::check(reports, document),
+        Format::Github => github::tests::check(reports, document),
+        Format::Markdown => markdown::tests::check(reports, document),
+        Format::Html => html::tests::check(reports, document),
+        // What they show of hostile text is tested with them.
+        Format::Human | Format::Json => {}
+    }
+}
+
 /// Every writer, of these reports.
-fn check(reports: &[Report]) {
-    junit::tests::check(reports, &junit::render(reports));
-    tap::tests::check(reports, &tap::render(reports));
-    github::tests::check(reports, &github::render(reports));
-    markdown::tests::check(reports, &markdown::render(reports));
-    html::tests::check(reports, &html::render(reports));
+fn check_all(reports: &[Report]) {
+    for format in Format::value_variants() {
+        check(*format, reports, &format.render(reports, TextLayout::PLAIN));
+    }
 }
 
 const VERDICTS: [Verdict; 3] = [Verdict::Pass, Verdict::Fail, Verdict::Unknown];
@@ -92,12 +106,12 @@ const VERDICTS: [Verdict; 3] = [Verdict::Pass, Verdict::Fail, Verdict::Unknown];
 fn every_writer_survives_every_text() {
     let all: Vec<String> = TEXTS.iter().map(|text| (*text).to_owned()).collect();
     for verdict in VERDICTS {
-        check(&[report_of(&all, verdict)]);
+        check_all(&[report_of(&all, verdict)]);
         for text in &all {
-            check(&[report_of(std::slice::from_ref(text), verdict)]);
+            check_all(&[report_of(std::slice::from_ref(text), verdict)]);
         }
     }
-    check(&reports());
+    check_all(&reports());
 }
 
 #[test]
@@ -110,15 +124,10 @@ fn what_is_endless_is_bounded() {
         check.detail.extend(vec!["line".to_owned(); 100_000]);
     }
     let reports = [report];
-    check(&reports);
-    for text in [
-        junit::render(&reports),
-        tap::render(&reports),
-        github::render(&reports),
-        markdown::render(&reports),
-        html::render(&reports),
-    ] {
-        assert!(text.len() < 1 << 20, "{}", text.len());
+    check_all(&reports);
+    for format in Format::value_variants().iter().filter(|format| !matches!(format, Format::Human | Format::Json)) {
+        let text = format.render(&reports, TextLayout::PLAIN);
+        assert!(text.len() < 1 << 20, "{format:?}: {}", text.len());
     }
 }
 
@@ -148,7 +157,7 @@ proptest! {
         texts in prop::collection::vec(prop_oneof![any::<String>(), "[ -~\n\r\t]{0,60}", "[#\\\\:%`|<>&\"'\n.*\\[\\]()!@-]{0,40}"], 1..4),
         verdict in prop::sample::select(VERDICTS.to_vec()),
     ) {
-        check(&[report_of(&texts, verdict)]);
-        check(&[report_of(&texts, verdict), examples::pass()]);
+        check_all(&[report_of(&texts, verdict)]);
+        check_all(&[report_of(&texts, verdict), examples::pass()]);
     }
 }

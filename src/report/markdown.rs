@@ -10,18 +10,18 @@ use crate::model::Report;
 use crate::text::seconds;
 
 /// Most bytes of a document: GitHub refuses a job's summary of more than 1 MiB.
-pub const MOST: usize = 900 << 10;
+const MOST: usize = 900 << 10;
 
-/// The document, with a line end, of at most [`MOST`] bytes: what does not fit is left out from the end, and said.
-pub fn render(reports: &[Report]) -> String {
+/// The document, with a line end, of at most [`MOST`] bytes: what does not fit is omitted from the end, and counted.
+pub(crate) fn render(reports: &[Report]) -> String {
     let mut out = format!("## {}\n\n", text(&case::headline(reports)));
     let rows: Vec<String> = reports.iter().map(row).collect();
     out.push_str("| machine | verdict | cause | checks | time |\n| --- | --- | --- | --- | ---: |\n");
-    let left_out = |number: usize, noun: &str| format!("\n({} left out: too long)\n", count(number, noun));
+    let omitted = |number: usize, noun: &str| format!("\n({} omitted: too long)\n", count(number, noun));
     let spare = MOST - 200;
     for (number, row) in rows.iter().enumerate() {
         if out.len() + row.len() > spare {
-            out.push_str(&left_out(rows.len() - number, "machine"));
+            out.push_str(&omitted(rows.len() - number, "machine"));
             return out;
         }
         out.push_str(row);
@@ -29,7 +29,7 @@ pub fn render(reports: &[Report]) -> String {
     for (number, report) in reports.iter().enumerate() {
         let whole = section(report);
         if out.len() + whole.len() > spare {
-            out.push_str(&left_out(reports.len() - number, "machine's section"));
+            out.push_str(&omitted(reports.len() - number, "machine's section"));
             return out;
         }
         out.push_str(&whole);
@@ -41,7 +41,7 @@ fn row(report: &Report) -> String {
     let suite = Suite::of(report);
     let cause = case::cause(report).map(|cause| text(&cause)).unwrap_or_default();
     let (name, verdict) = (text(&suite.name), case::verdict_word(report.verdict));
-    format!("| {name} | **{verdict}** | {cause} | {} | {} |\n", suite.tally(), seconds(suite.seconds))
+    format!("| {name} | **{verdict}** | {cause} | {} | {} |\n", suite.counts(), seconds(suite.seconds))
 }
 
 fn section(report: &Report) -> String {
@@ -50,20 +50,20 @@ fn section(report: &Report) -> String {
     if let Some(cause) = case::cause(report) {
         out.push_str(&format!("**{}**: {}\n\n", case::verdict_word(report.verdict), text(&cause)));
         if let Some(lead) = suite.lead(&cause) {
-            shown(&mut out, lead);
+            evidence(&mut out, lead);
         }
     }
     out.push_str(&format!("<details><summary>{}</summary>\n\n", count(suite.cases.len(), "check")));
-    out.push_str("| check | verdict | what was seen |\n| --- | --- | --- |\n");
+    out.push_str("| check | verdict | result |\n| --- | --- | --- |\n");
     for case in suite.worst_first() {
-        let word = if case.flaky { format!("{} (flaky)", case.kind.word()) } else { case.kind.word().to_owned() };
-        let word = if case.kind.weighs() { format!("**{word}**") } else { word };
+        let word = if case.flaky { format!("{} (flaky)", case.status.word()) } else { case.status.word().to_owned() };
+        let word = if case.status.prevents_pass() { format!("**{word}**") } else { word };
         out.push_str(&format!("| {} | {word} | {} |\n", code(&case.id), text(&case.summary)));
     }
     out.push_str("\n</details>\n\n");
-    if !suite.aside.is_empty() {
+    if !suite.not_tested.is_empty() {
         out.push_str("Not tested:\n\n");
-        for (what, why) in &suite.aside {
+        for (what, why) in &suite.not_tested {
             out.push_str(&format!("- {}: {}\n", text(what), text(why)));
         }
         out.push('\n');
@@ -80,7 +80,7 @@ fn section(report: &Report) -> String {
         out.push_str(&format!("Time: {}\n\n", describe_phases(report)));
     }
     if let Some(artifacts) = &report.artifacts {
-        out.push_str(&format!("Evidence: {}\n\n", code(&line(&artifacts.display().to_string()))));
+        out.push_str(&format!("Artifacts: {}\n\n", code(&line(&artifacts.display().to_string()))));
     }
     if let Some(apply) = &report.apply {
         out.push_str(&format!("Apply exactly what was tested:\n\n{}\n", fence("sh", &[line(apply)])));
@@ -89,9 +89,9 @@ fn section(report: &Report) -> String {
 }
 
 /// What shows the cause, and what to do.
-fn shown(out: &mut String, case: &Case) {
-    if let Some(place) = &case.place {
-        out.push_str(&format!("At {}\n\n", code(&place.to_string())));
+fn evidence(out: &mut String, case: &Case) {
+    if let Some(position) = &case.position {
+        out.push_str(&format!("At {}\n\n", code(&position.to_string())));
     }
     if !case.detail.is_empty() {
         out.push_str(&fence("text", &case.excerpt()));
@@ -159,11 +159,11 @@ fn fence(language: &str, lines: &[String]) -> String {
 }
 
 /// How many of the character stand in a row at most.
-fn longest_run(text: &str, wanted: char) -> usize {
+fn longest_run(text: &str, of: char) -> usize {
     let mut longest = 0;
     let mut run = 0;
     for c in text.chars() {
-        run = if c == wanted { run + 1 } else { 0 };
+        run = if c == of { run + 1 } else { 0 };
         longest = longest.max(run);
     }
     longest
@@ -262,30 +262,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_matters_comes_first() {
-        let document = render(&[examples::fail()]);
-        let expected = "\
-## \\.&#35;laptop: fail
-
-| machine | verdict | cause | checks | time |
-| --- | --- | --- | --- | ---: |
-| \\.&#35;laptop | **fail** | nginx.service failed: exit code 1 | 2 passed, 2 failed | 41 s |
-
-### \\.&#35;laptop
-
-**fail**: nginx.service failed: exit code 1
-
-```text
-nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)
-";
-        assert!(document.starts_with(expected), "{document}");
-        assert!(document.contains("Hint: another unit listens on tcp 80: httpd.service\n"), "{document}");
-        assert!(render(&[examples::pass()]).contains("```sh\nnixos-rebuild switch"));
-        assert!(render(&examples::all()).starts_with("## 5 machines: 3 failed, 1 could not be told, 1 passed\n"));
-    }
-
-    #[test]
-    fn others_cannot_leave_their_place() {
+    fn text_of_others_is_no_markup() {
         assert_eq!(text("a|b <script> [x](http://y) *z*"), "a\\|b &lt;script&gt; \\[x\\](http\\://y) \\*z\\*");
         assert_eq!(text("www.x @you #1"), "www\\.x &#64;you &#35;1");
         assert_eq!((text("- a"), text("12. a"), text("2.1 s")), ("\\- a".into(), "12\\. a".into(), "2\\.1 s".into()));
@@ -294,7 +271,7 @@ nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)
     }
 
     #[test]
-    fn too_many_machines_are_left_out_and_said() {
+    fn too_many_machines_are_omitted_and_counted() {
         let mut report = examples::fail();
         report.checks[1].detail = vec!["x".repeat(2000); 120];
         let reports = vec![report; 30];
@@ -304,6 +281,6 @@ nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)
         let many = vec![examples::pass(); 20_000];
         let document = render(&many);
         check(&many, &document);
-        assert!(document.trim_end().ends_with("left out: too long)"));
+        assert!(document.trim_end().ends_with("omitted: too long)"));
     }
 }

@@ -1,25 +1,30 @@
-//! The report: the model, one writer a format, the progress display, and where the evidence is kept.
+//! The report: one writer a format, the progress display, and where the artifacts are kept.
 //!
-//! Each writer takes the reports of one machine or of several. Those for test results, `junit`, `tap`, `github`,
-//! `markdown` and `html`, see a report as a suite (`case`), so that they agree on what is a failure; what a page shows
-//! of a run's directory is read by `evidence`. `hostile` is their common test.
+//! [`format`] lists the formats; a new one is a file, and a variant there. Each writer takes the reports of one machine or
+//! of several. Those for test results, `junit`, `tap`, `github`, `markdown` and `html`, take a report as a suite (`case`),
+//! so that they agree on what is a failure; `evidence` reads the artifacts that a page embeds. `hostile` is their common
+//! test.
+//!
+//! What a user sees is in `snapshots/`: `INSTA_UPDATE=always cargo test --lib` accepts a change of it, to be seen in the
+//! diff.
 
-pub mod artifacts;
-pub mod board;
+pub(crate) mod artifacts;
+pub(crate) mod board;
 mod case;
 pub mod display;
 mod evidence;
 #[cfg(test)]
 pub(crate) mod examples;
-pub mod github;
+pub mod format;
+mod github;
 #[cfg(test)]
 mod hostile;
 pub mod html;
-pub mod human;
+mod human;
 pub mod json;
-pub mod junit;
-pub mod markdown;
+mod junit;
+mod markdown;
 pub mod matrix;
 pub mod output;
-pub mod tap;
-pub mod text;
+mod tap;
+pub(crate) mod text;

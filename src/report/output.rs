@@ -4,10 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::format::{Format, ReportFile};
 use super::matrix::{self, Matrix};
-use super::text::Style;
-use super::{github, html, human, json, junit, markdown, tap};
-use crate::cli::{Format, ReportFile};
+use super::text::TextLayout;
+use super::{github, human, markdown};
 use crate::failure::{Failure, Result};
 use crate::model::{Exit, Report};
 
@@ -19,18 +19,18 @@ pub fn to_stdout(text: &str) -> io::Result<()> {
     quietly(write_all(&mut io::stdout().lock(), text))
 }
 
-/// Writes to stderr; where that cannot be written to, there is nobody to tell.
+/// Writes to stderr. That it cannot be written to is no error: nothing could report it.
 pub fn to_stderr(text: &str) {
-    let _nobody_to_tell = write_all(&mut io::stderr().lock(), text);
+    let _not_reported = write_all(&mut io::stderr().lock(), text);
 }
 
-/// Tells people something on stderr, which may hold what others wrote.
-pub fn tell(text: &str) {
+/// Writes a message to stderr, which may hold text of others.
+pub fn message(text: &str) {
     to_stderr(&for_the_log(text.to_owned(), Format::Human));
 }
 
-/// Asks on stderr, since stdout may go elsewhere. Answers with the line that is typed, its end included: it is empty
-/// where the input has ended.
+/// Asks on stderr, since stdout may go elsewhere. Returns the line that is typed, its end included: it is empty where the
+/// input has ended.
 ///
 /// # Errors
 /// Those of stdin.
@@ -53,24 +53,7 @@ fn quietly(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The reports in a format, for somebody who reads them with `style`. Of one machine, JSON is its report; of several, a
-/// list of them.
-pub fn render(reports: &[Report], format: Format, style: Style) -> String {
-    match format {
-        Format::Human => reports.iter().map(|report| human::render(report, style)).collect::<Vec<_>>().join("\n"),
-        Format::Json => match reports {
-            [report] => json::render(report),
-            several => json::pretty(&several),
-        },
-        Format::Junit => junit::render(reports),
-        Format::Tap => tap::render(reports),
-        Format::Github => github::render(reports),
-        Format::Markdown => markdown::render(reports),
-        Format::Html => html::render(reports),
-    }
-}
-
-/// Says before a long run what would spoil its end: a report for a directory that is not there.
+/// Fails before a long run for what would fail at its end: a report for a directory that is not there.
 ///
 /// # Errors
 /// Usage (exit 2).
@@ -89,59 +72,59 @@ pub fn check_files(files: &[ReportFile]) -> Result<()> {
 }
 
 /// Writes the reports to stdout and into the files. All are tried. What is no verdict, a usage error or an
-/// interruption, is told on stderr, so that stdout holds verdicts only; what is for programs goes to stdout all the
-/// same, since who reads it waits for one document.
+/// interruption, goes to stderr, so that stdout holds verdicts only; formats for programs go to stdout all the same,
+/// since their reader expects one document.
 ///
 /// # Errors
 /// This host's (exit 5), naming each that could not be written.
 pub fn deliver(reports: &[Report], stdout: Format, files: &[ReportFile]) -> Result<()> {
-    let mut errors = write_files(files, |format| render(reports, format, Style::PLAIN));
+    let mut errors = write_files(files, |format| format.render(reports, TextLayout::PLAIN));
     errors.extend(summarise(reports, stdout));
     let is_none = |report: &&Report| [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&report.exit);
     let (no_verdicts, verdicts): (Vec<&Report>, Vec<&Report>) = reports.iter().partition(is_none);
     for report in no_verdicts {
-        tell(&human::render(report, Style::of_stderr()));
+        message(&human::render(report, TextLayout::of_stderr()));
     }
-    let told = match stdout {
+    let text = match stdout {
         Format::Human => {
-            let all = verdicts.iter().map(|report| human::render(report, Style::of_stdout()));
+            let all = verdicts.iter().map(|report| human::render(report, TextLayout::of_stdout()));
             all.collect::<Vec<_>>().join("\n")
         }
-        format => render(reports, format, Style::of_stdout()),
+        format => format.render(reports, TextLayout::of_stdout()),
     };
-    if let Err(error) = to_stdout(&for_the_log(told, stdout)) {
+    if let Err(error) = to_stdout(&for_the_log(text, stdout)) {
         errors.push(format!("stdout: {error}"));
     }
     written(&errors)
 }
 
-/// Writes a matrix to stdout and into the files, in the same way. What was found out before an interruption is a verdict.
+/// Writes a matrix to stdout and into the files, in the same way. A verdict from before an interruption is one.
 ///
 /// # Errors
 /// This host's (exit 5), naming each that could not be written.
 pub fn deliver_matrix(matrix: &Matrix, stdout: Format, files: &[ReportFile]) -> Result<()> {
-    let mut errors = write_files(files, |format| matrix::render(matrix, format, Style::PLAIN));
+    let mut errors = write_files(files, |format| matrix::render(matrix, format, TextLayout::PLAIN));
     errors.extend(summarise(&matrix.reports(), stdout));
     let no_verdict = [Exit::Usage, Exit::Interrupted].map(Exit::code).contains(&matrix.exit) && matrix.hosts.is_empty();
     if no_verdict {
-        tell(&matrix::render(matrix, Format::Human, Style::of_stderr()));
+        message(&matrix::render(matrix, Format::Human, TextLayout::of_stderr()));
     }
     if !(no_verdict && stdout == Format::Human)
-        && let Err(error) = to_stdout(&for_the_log(matrix::render(matrix, stdout, Style::of_stdout()), stdout))
+        && let Err(error) = to_stdout(&for_the_log(matrix::render(matrix, stdout, TextLayout::of_stdout()), stdout))
     {
         errors.push(format!("stdout: {error}"));
     }
     written(&errors)
 }
 
-/// GitHub's summary of the job, where that is what goes to stdout; answers with what did not work.
+/// GitHub's summary of the job, where that is what goes to stdout; returns the error.
 fn summarise(reports: &[Report], stdout: Format) -> Option<String> {
     let path = std::env::var_os(github::SUMMARY).filter(|path| !path.is_empty() && stdout == Format::Github)?;
     let path = Path::new(&path);
     append(path, &markdown::render(reports)).err().map(|error| format!("{}: {error}", path.display()))
 }
 
-/// Writes into all files, and answers with what did not work.
+/// Writes into all files; returns the errors.
 fn write_files(files: &[ReportFile], render: impl Fn(Format) -> String) -> Vec<String> {
     let mut errors = Vec::new();
     for file in files {
@@ -159,19 +142,7 @@ fn written(errors: &[String]) -> Result<()> {
 
 /// What is printed, where it may be read for commands: in the log of a job on GitHub.
 fn for_the_log(text: String, format: Format) -> String {
-    if github::is_read_for_commands() { inert(text, format) } else { text }
-}
-
-/// A document in which no text of others' is a command of GitHub's.
-fn inert(text: String, format: Format) -> String {
-    match format {
-        // Has commands of ours, and all text in them.
-        Format::Github => text,
-        Format::Human | Format::Markdown | Format::Tap => github::inert_for_people(&text),
-        // In strings only, so that no line begins with a colon.
-        Format::Json => github::inert(&text, ":", "\\u0023"),
-        Format::Junit | Format::Html => github::inert(&text, "&#58;", "&#35;"),
-    }
+    if github::is_read_for_commands() { format.without_commands(text) } else { text }
 }
 
 /// Adds to a file that others write to as well.
@@ -191,46 +162,11 @@ mod tests {
         let files = [file(Format::Json, "a.json"), file(Format::Human, "b.txt")];
         check_files(&files).unwrap();
         for wanted in &files {
-            fs::write(&wanted.path, render(&[examples::fail()], wanted.format, Style::PLAIN)).unwrap();
+            fs::write(&wanted.path, wanted.format.render(&[examples::fail()], TextLayout::PLAIN)).unwrap();
         }
         let written = fs::read_to_string(&files[0].path).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&written).unwrap(), examples::fail());
         assert!(fs::read_to_string(&files[1].path).unwrap().starts_with("fail: nginx.service"));
-    }
-
-    #[test]
-    fn each_format_takes_one_machine_and_several() {
-        use clap::ValueEnum as _;
-        for format in Format::value_variants() {
-            let one = render(&[examples::fail()], *format, Style::PLAIN);
-            let two = render(&[examples::fail(), examples::pass()], *format, Style::PLAIN);
-            assert!(one.ends_with('\n') && two.len() > one.len(), "{format:?}");
-        }
-        let list = render(&examples::all(), Format::Json, Style::PLAIN);
-        assert_eq!(serde_json::from_str::<Vec<Report>>(&list).unwrap(), examples::all());
-    }
-
-    #[test]
-    fn what_is_printed_commands_nothing_and_is_still_a_document() {
-        use clap::ValueEnum as _;
-        let reports = super::super::hostile::reports();
-        for format in Format::value_variants().iter().filter(|format| **format != Format::Github) {
-            let text = inert(render(&reports, *format, Style::PLAIN), *format);
-            for line in text.lines() {
-                assert!(!line.trim_start().starts_with("::") && !line.contains("##["), "{format:?}: {line}");
-            }
-            match format {
-                Format::Json => {
-                    let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-                    let written = render(&reports, Format::Json, Style::PLAIN);
-                    assert_eq!(read, serde_json::from_str::<serde_json::Value>(&written).unwrap());
-                }
-                Format::Junit => junit::tests::check(&reports, &text),
-                Format::Tap => tap::tests::check(&reports, &text),
-                Format::Markdown => markdown::tests::check(&reports, &text),
-                _ => {}
-            }
-        }
     }
 
     #[test]
@@ -243,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_not_there_is_said_before_the_run() {
+    fn a_directory_that_is_not_there_fails_before_the_run() {
         let directory = tempfile::tempdir().unwrap();
         let refused = |path: &Path| {
             let failure = check_files(&[ReportFile { format: Format::Json, path: path.into() }]).unwrap_err();

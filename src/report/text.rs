@@ -2,24 +2,24 @@
 
 /// How a text is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// Whether to use colours. Nothing is told by colour alone.
-    pub colour: bool,
+pub(crate) struct TextLayout {
+    /// Whether to use colours. No information is in colour alone.
+    pub(crate) colour: bool,
     /// Columns to fit.
-    pub width: usize,
+    pub(crate) width: usize,
 }
 
-impl Style {
+impl TextLayout {
     /// Without colours, for files and pipes. Wider than a terminal: what reads it has no screen to fit.
-    pub const PLAIN: Self = Self { colour: false, width: 160 };
+    pub(crate) const PLAIN: Self = Self { colour: false, width: 160 };
 
     /// For stdout as it is: colours on a terminal only, unless `NO_COLOR` (no-color.org) or a dumb one.
-    pub fn of_stdout() -> Self {
+    pub(crate) fn of_stdout() -> Self {
         Self::of(&console::Term::stdout())
     }
 
     /// For stderr as it is.
-    pub fn of_stderr() -> Self {
+    pub(crate) fn of_stderr() -> Self {
         Self::of(&console::Term::stderr())
     }
 
@@ -27,28 +27,39 @@ impl Style {
         if !terminal.is_term() {
             return Self::PLAIN;
         }
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        // console takes an empty NO_COLOR for one that is set; no-color.org does not.
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let columns = usize::from(terminal.size().1);
-        Self { colour: !set("NO_COLOR") && !dumb, width: columns.clamp(40, 120) }
+        Self { colour: !no_colour && !console::is_dumb(), width: columns.clamp(40, 120) }
     }
 
     /// Draws `text` so, where colours are wanted.
-    pub fn paint(self, paint: Paint, text: &str) -> String {
-        let code = match paint {
-            Paint::Good => "1;32",
-            Paint::Bad => "1;31",
-            Paint::Doubt => "1;33",
-            Paint::Strong => "1",
-            Paint::Faint => "2",
+    pub(crate) fn paint(self, paint: Paint, text: &str) -> String {
+        let style = console::Style::new().force_styling(self.colour);
+        let style = match paint {
+            Paint::Good => style.green().bold(),
+            Paint::Bad => style.red().bold(),
+            Paint::Doubt => style.yellow().bold(),
+            Paint::Strong => style.bold(),
+            Paint::Faint => style.dim(),
         };
-        if self.colour && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        style.apply_to(text).to_string()
+    }
+
+    /// `word: text` in at most `most` lines, the word in its colour.
+    pub(super) fn headline(self, (paint, word): (Paint, &str), text: &str, most: usize) -> Vec<String> {
+        let lines = wrap(&format!("{word}: {text}"), self.width, most);
+        let painted = lines.iter().enumerate().map(|(number, line)| match line.strip_prefix(word) {
+            Some(rest) if number == 0 => format!("{}{}", self.paint(paint, word), self.paint(Paint::Strong, rest)),
+            _ => self.paint(Paint::Strong, line),
+        });
+        painted.collect()
     }
 }
 
 /// What a piece of text is; always readable without the colour too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Paint {
+pub(crate) enum Paint {
     /// A pass.
     Good,
     /// A failure.
@@ -62,13 +73,13 @@ pub enum Paint {
 }
 
 /// The text in `columns` columns, with `…` where something is left out.
-pub fn cut(text: &str, columns: usize) -> String {
+pub(crate) fn cut(text: &str, columns: usize) -> String {
     console::truncate_str(text, columns, "…").into_owned()
 }
 
 /// The text broken at spaces into lines of at most `columns`; at most `most` lines, the last one with `…` where
 /// something is left out.
-pub fn wrap(text: &str, columns: usize, most: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, columns: usize, most: usize) -> Vec<String> {
     let columns = columns.max(8);
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split_whitespace() {
@@ -93,7 +104,7 @@ pub fn wrap(text: &str, columns: usize, most: usize) -> Vec<String> {
 }
 
 /// `1 check`, `2 checks`.
-pub fn count(number: usize, noun: &str) -> String {
+pub(crate) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 

@@ -14,7 +14,8 @@ use crate::machine::{JailOptions, RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, CheckId, JailKind, MachineInfo, Phase, Report, Verdict, artifact};
 use crate::nix::expectations::Expectations;
 use crate::nix::{self, Built, Nix};
-use crate::report::artifacts::{Artifacts, state_directory};
+use crate::paths::state_directory;
+use crate::report::artifacts::Artifacts;
 use crate::resolve::{self, Target};
 
 /// What comes of preparing.
@@ -101,7 +102,7 @@ impl Run<'_> {
         let (target, is_guess) = phase(&self.events, Phase::Resolve, self.target(&nix)).await?;
         self.named(&target);
         let opened = Artifacts::open(
-            arguments.artifacts.as_deref(),
+            arguments.files.artifacts.as_deref(),
             target.dir(),
             state_directory().as_deref(),
             &target.name(),
@@ -198,7 +199,7 @@ impl Run<'_> {
 
     /// Evaluates a target. A guess that was none becomes what the user named.
     async fn evaluation(&self, target: Target, is_guess: bool, nix: &Nix) -> Result<(Target, nix::Evaluated)> {
-        let vm_only = self.request.arguments.vm_only;
+        let vm_only = self.request.arguments.checks.vm_only;
         match nix::evaluate(&target, nix, vm_only, &self.events).await {
             Err(failure) if is_guess && failure.check == Some(CheckId::BuildAttribute) => {
                 let resolved = resolve::resolve(self.request.arguments.target.as_deref(), nix, &self.events).await?;
@@ -248,7 +249,7 @@ impl Run<'_> {
     pub(super) fn known(&mut self, known: Report) -> Result<()> {
         // Its evidence lies where it was; one more directory would push that of other runs out. Who named a place finds
         // the report there.
-        match &self.request.arguments.artifacts {
+        match &self.request.arguments.files.artifacts {
             None => {
                 if let Some(artifacts) = self.artifacts.take() {
                     artifacts.discard();

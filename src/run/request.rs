@@ -47,7 +47,7 @@ impl<'a> Request<'a> {
 
     /// The configuration that `--config` names.
     pub(super) fn named_config(&self) -> Result<Option<Config>> {
-        self.arguments.config.as_deref().map(|path| config::load(Some(path), None)).transpose()
+        self.arguments.files.config.as_deref().map(|path| config::load(Some(path), None)).transpose()
     }
 
     /// What is asked of a target, by `nixbox.toml` and the flags.
@@ -67,7 +67,7 @@ impl<'a> Request<'a> {
         };
         let settings = self.settings(config, target);
         let scripts = settings.scripts.keys().map(String::as_str);
-        let mut selection = Selection::new(&self.arguments.only, &self.arguments.skip, scripts)?;
+        let mut selection = Selection::new(&self.arguments.checks.only, &self.arguments.checks.skip, scripts)?;
         if let Mode::Demo(_) = self.mode {
             selection = selection.without(Demo::skipped());
         }
@@ -81,16 +81,16 @@ impl<'a> Request<'a> {
         let host = target.host().map(|_| target.name()).or_else(|| arguments.name.clone()).unwrap_or_default();
         let mut settings = config.settings_for(&host);
         let machine = &mut settings.machine;
-        machine.accel = arguments.accel.or(machine.accel);
-        machine.memory = arguments.memory.or(machine.memory);
-        machine.cores = arguments.cores.map(config::Cores).or(machine.cores);
+        machine.accel = arguments.machine.accel.or(machine.accel);
+        machine.memory = arguments.size.memory.or(machine.memory);
+        machine.cores = arguments.size.cores.map(config::Cores).or(machine.cores);
         let usual = match self.mode {
             Mode::Verdict => None,
             Mode::Demo(_) => Some(NetworkPolicy::User),
         };
-        machine.network = arguments.network.or(machine.network).or(usual);
-        machine.timeout = arguments.timeout.map(config::Time).or(machine.timeout);
-        machine.transport = arguments.transport.or(machine.transport);
+        machine.network = arguments.machine.network.or(machine.network).or(usual);
+        machine.timeout = arguments.checks.timeout.map(config::Time).or(machine.timeout);
+        machine.transport = arguments.machine.transport.or(machine.transport);
         settings
     }
 
@@ -99,7 +99,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Exit 5 where an agent asks and there is none: who may only edit files must not gain a command on this host.
     pub(super) async fn jail(&self, launcher: &Path, events: &Events) -> Result<JailKind> {
-        if self.arguments.no_jail {
+        if self.arguments.machine.no_jail {
             events.note("the flake's runner runs without a jail, as --no-jail says");
             return Ok(JailKind::None);
         }

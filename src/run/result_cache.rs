@@ -1,15 +1,13 @@
 //! What a run takes from the caches and puts into them, and the single-flight lock of runs for agents.
 
 use super::single_flight::{self, Acquisition, SingleFlightLock};
-use crate::cache::{
-    self, AcceleratorCache, CachedEvaluation, EvaluationCache, ResultCache, ResultKey, TestInputs, Tree,
-};
+use crate::cache::{AcceleratorCache, CachedEvaluation, EvaluationCache, ResultCache, ResultKey, TestInputs, Tree};
 use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::{Accel, AccelChoice, Cached, Report};
 use crate::nix::{Evaluated, Nix};
-use crate::report::artifacts::state_directory;
+use crate::paths::cache_directory;
 use crate::resolve::{self, Target};
 
 /// The caches, and what this run has to do with them.
@@ -38,12 +36,12 @@ pub(super) struct TreeSnapshot {
 impl RunCache {
     /// For a run with these arguments. A demo does not use the caches.
     pub(super) fn new(arguments: &TryArgs, is_demo: bool) -> Self {
-        let cache = cache::directory().filter(|_| !is_demo);
+        let cache = cache_directory().filter(|_| !is_demo);
         Self {
             verdicts: cache.as_deref().map(ResultCache::new),
             accelerators: cache.as_deref().map(AcceleratorCache::new),
-            reads: !arguments.fresh && !arguments.keep,
-            no_jail: arguments.no_jail,
+            reads: !arguments.checks.fresh && !arguments.keep,
+            no_jail: arguments.machine.no_jail,
             for_agent: arguments.for_agent.is_some(),
             key: None,
             flight_lock: None,
@@ -57,7 +55,7 @@ impl RunCache {
         let typed = arguments.target.as_deref().unwrap_or(".");
         let flake = resolve::local_flake(typed, nix)?;
         let (root, dir) = (flake.git_root.as_deref()?, flake.dir.as_deref()?);
-        let evaluations = EvaluationCache::new(&cache::directory()?, root, dir, typed, arguments.vm_only, nix)?;
+        let evaluations = EvaluationCache::new(&cache_directory()?, root, dir, typed, arguments.checks.vm_only, nix)?;
         let tree = evaluations.tree()?;
         Some(TreeSnapshot { evaluations, tree })
     }
