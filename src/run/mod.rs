@@ -721,7 +721,7 @@ impl<'a> Run<'a> {
     fn failed(&mut self, failure: &Failure) {
         failure.decide(&mut self.report);
         if let Some(id) = &failure.check {
-            let mut check = CheckResult::new(id.clone(), Status::Fail, failure.what.clone());
+            let mut check = CheckResult::new(*id, Status::Fail, failure.what.clone());
             check.detail = failure.why.iter().flat_map(|why| why.lines()).map(str::to_owned).collect();
             check.hint.clone_from(&failure.hint);
             self.report.checks.push(check);
