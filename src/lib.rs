@@ -3,8 +3,8 @@
 //! Data flows one way:
 //!
 //! ```text
-//! target ──► build ──► machine ──► channel ──► guest ──► checks ──► report
-//! (name)     (nix)     (QEMU,QMP)  (vsock)     (facts)   (verdicts)  (writers)
+//! resolve ──► nix ──► machine ──► transport ──► guest ──► checks ──► report
+//! (name)     (build)  (QEMU,QMP)  (vsock)     (facts)   (verdicts)  (writers)
 //! ```
 //!
 //! [`run`] strings these together. Every stage emits [`event::Event`]s; displays and reports only consume them.
@@ -12,17 +12,17 @@
 //!
 //! Where does a change go?
 //! * a flag, its help: [`cli`]; a key of `nixbox.toml`: [`config`]
-//! * what a name given by the user means: [`target`]
-//! * how nix is asked and what it answers: [`build`]
+//! * what a name given by the user means: [`resolve`]
+//! * how nix is run and what it answers: [`nix`]
 //! * a verdict as a derivation, in nix's build sandbox: `nix/check.nix`
-//! * how QEMU is started, contained, talked to and ended: [`machine`]
-//! * how a byte gets into the guest and back: [`channel`]
+//! * how QEMU is started, contained, controlled and ended: [`machine`]; an accelerator: [`model::accel`]
+//! * how a byte gets into the guest and back: [`transport`]
 //! * what is asked of the guest and what it answered, as data: [`guest`]
 //! * what a sound or a picture of the guest's holds, as data: [`signal`] (pure: no I/O)
 //! * sound, from what is expected to the verdict: [`audio`]
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is written, in which format: [`report`]
-//! * the order of a run, what it waits for and how long: [`run`]; what Ctrl-C does: [`interrupt`]
+//! * the order of a run, what it waits for: [`run`]; how long: [`model::timeouts`]; what Ctrl-C does: [`interrupt`]
 //! * all of a flake's machines at once, how many and which next: [`fleet`]
 //! * what is remembered from run to run: [`cache`]; where it lies: [`paths`]
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
@@ -32,7 +32,8 @@
 //! * the manual page: [`manual`], made from [`cli`]
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
 //! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
-//! * a port, a file name, an exit code, a schema version: [`names`]; a number that marks what is ours: `nonce`
+//! * a check's id and all there is to say about it, a port, a file name, an exit code, a schema version: [`model`]
+//! * a number that marks what is ours: `nonce`
 
 pub mod agent;
 pub mod audio;

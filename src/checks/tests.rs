@@ -284,7 +284,7 @@ impl Guest {
     }
 }
 
-fn result<'a>(judgement: &'a Judgement, id: CheckId) -> &'a CheckResult {
+fn result(judgement: &Judgement, id: CheckId) -> &CheckResult {
     judgement.results.iter().find(|result| result.id == id).unwrap()
 }
 

@@ -85,7 +85,7 @@ fn told(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Concl
         verdict,
         stage: Some(stage),
         exit,
-        decided_by: Some(lead.id.clone()),
+        decided_by: Some(lead.id),
         cause: Some(lead.summary.clone()),
         detail: lead.detail.clone(),
         hint: lead.hint.clone(),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn of(results: &[(CheckId, Status)]) -> Conclusion {
-        let result = |(id, status): &(CheckId, Status)| CheckResult::new(id.clone(), *status, id.name());
+        let result = |(id, status): &(CheckId, Status)| CheckResult::new(*id, *status, id.name());
         verdict(&results.iter().map(result).collect::<Vec<_>>())
     }
 

@@ -7,7 +7,7 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::{Accel, AccelChoice, Cached, Report};
 use crate::nix::{Evaluated, Nix};
-use crate::paths::cache_directory;
+use crate::paths::{cache_directory, state_directory};
 use crate::resolve::{self, Target};
 
 /// The caches, and what this run has to do with them.
