@@ -9,7 +9,6 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::{CommandRun, HostObservations, HostProbes, ProbeResult};
-use crate::host::free_memory;
 use crate::machine::{accel, jail};
 use crate::model::JailKind;
 use crate::report::artifacts;
@@ -90,7 +89,7 @@ pub(super) async fn observe() -> HostObservations {
             .err()
             .map(|error| error.to_string()),
         disks: disks(),
-        memory: free_memory().await,
+        memory: crate::host::memory().await,
         terminal: {
             let terminal = console::Term::stderr();
             terminal.is_term().then(|| terminal.size().1.into())
