@@ -1,4 +1,4 @@
-//! `nixbox clean`: removes what a run that was killed left on disk, and only that.
+//! `nixbox clean`: removes what killed runs left on disk, and only that.
 
 use std::fs;
 use std::io;
@@ -7,47 +7,47 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Failure, Result};
 use crate::machine::rundir;
 
-/// What was done with a directory.
+/// A directory that was removed, or should have been.
 #[derive(Debug)]
 struct Cleaned {
     /// The run directory.
     path: PathBuf,
     /// What it took, in bytes.
     bytes: u64,
-    /// Whether it has gone.
+    /// Whether it was removed.
     result: io::Result<()>,
 }
 
-/// Most entries of a directory that are counted.
+/// The most entries of a directory that are counted.
 const COUNTED: u64 = 100_000;
 
-/// Removes the abandoned run directories of this user: those whose owner has gone (see [`rundir`]). Answers with what
-/// to tell the user. With `dry_run` it only tells.
+/// Removes the abandoned run directories of this user: those whose process has ended (see [`rundir`]). Returns the text
+/// for the user. With `dry_run` nothing is removed.
 ///
 /// # Errors
 /// Exit 5, when something could not be removed.
 pub fn clean(dry_run: bool) -> Result<String> {
     let cleaned: Vec<_> = rundir::bases().iter().flat_map(|base| clean_in(base, dry_run)).collect();
-    let mut told = String::new();
+    let mut text = String::new();
     for one in cleaned.iter().filter(|one| one.result.is_ok()) {
         let done = if dry_run { "would remove" } else { "removed" };
         let size = bytesize::ByteSize::b(one.bytes).display().iec();
-        told.push_str(&format!("{done} {} ({size})\n", one.path.display()));
+        text.push_str(&format!("{done} {} ({size})\n", one.path.display()));
     }
     if cleaned.is_empty() {
-        told.push_str("nothing was left behind\n");
+        text.push_str("nothing to remove\n");
     }
     match cleaned.iter().find_map(|one| Some((&one.path, one.result.as_ref().err()?))) {
-        None => Ok(told),
+        None => Ok(text),
         Some((path, error)) => {
-            Err(Failure::host(format!("{} cannot be removed", path.display())).why(format!("{error}\n{told}")))
+            Err(Failure::host(format!("{} cannot be removed", path.display())).why(format!("{error}\n{text}")))
         }
     }
 }
 
-/// The same below one place.
+/// The same below one directory.
 fn clean_in(base: &Path, dry_run: bool) -> Vec<Cleaned> {
-    // What is not ours alone is not touched: somebody else could have put it there.
+    // A directory that others can write to is not touched: they may have put something there.
     if rundir::check_base(base).is_err() {
         return Vec::new();
     }
@@ -72,7 +72,7 @@ mod tests {
     use crate::model::run_file;
 
     #[test]
-    fn only_what_nobody_owns_is_removed() {
+    fn only_abandoned_directories_are_removed() {
         let guard = tempfile::Builder::new().prefix("nb").tempdir_in("/tmp").unwrap();
         let base = guard.path().join("run");
         let alive = RunDir::create_in(std::slice::from_ref(&base)).unwrap();

@@ -131,7 +131,7 @@ fn chosen(ask: Ask<'_>) -> Result<&'static Template> {
     let mut question = format!("{}\nwhich one? ", table());
     loop {
         let answer = ask(&question).map_err(|error| Failure::host("the answer cannot be read").because(error))?;
-        // The end of the input: there will be no other answer.
+        // The end of the input.
         if answer.is_empty() {
             return Err(Failure::usage("no template was chosen").hint("give one, for example: nixbox init gnome"));
         }

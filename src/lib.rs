@@ -25,8 +25,8 @@
 //! * all of a flake's machines at once, how many and which next: [`fleet`]
 //! * what is remembered from run to run: [`cache`]
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
-//! * how much memory and how many processors this host has: `host`
-//! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
+//! * what this host can do, and the fix for what it cannot: [`doctor`]; how much memory it has left: `host`; what a
+//!   killed run left behind: [`clean`]
 //! * a coding agent's hooks, what it is told, its settings: [`agent`]
 //! * the manual page: [`manual`], made from [`cli`]
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
@@ -44,7 +44,7 @@ pub mod event;
 pub mod failure;
 pub mod fleet;
 pub mod guest;
-pub(crate) mod host;
+mod host;
 pub mod init;
 pub mod interrupt;
 pub mod machine;

@@ -38,7 +38,7 @@ use crate::text::{bounded, escape_line};
 const PAYLOAD_LIMIT: u64 = 64 << 20;
 /// The largest report that is read from a run, in bytes.
 const REPORT_LIMIT: u64 = 32 << 20;
-/// How long a run may take to end when it is told to.
+/// How long a run may take to end after SIGTERM.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers one call of a hook. Whatever goes wrong is in the response, which then does not block.

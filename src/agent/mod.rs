@@ -104,5 +104,5 @@ pub struct HookResponse {
 pub const TURN_END_LIMIT: Duration = Duration::from_secs(600);
 /// The same after an edit, where only the evaluation runs.
 pub const EDIT_LIMIT: Duration = Duration::from_secs(120);
-/// How much earlier than the agent's time-out ours ends: a time-out of theirs counts as consent.
+/// How much earlier than the agent's time-out ours is: agents take a hook that times out for consent.
 pub const MARGIN: Duration = Duration::from_secs(15);

@@ -1,5 +1,5 @@
-//! The accelerator that was proven, until this host is started again or who may use it changes: a verdict that is known
-//! need not wait for a proof. A machine that is started does.
+//! The accelerator that was proven to work, until this host reboots or the permissions on its device change: a cached
+//! verdict need not wait for the proof. Starting a machine does.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -19,38 +19,38 @@ impl AcceleratorCache {
         Self { entries: Entries::new(cache, "accelerators") }
     }
 
-    /// What such a wish came to since this host was started.
-    pub fn get(&self, wish: AccelChoice) -> Option<Accel> {
-        if wish == AccelChoice::Tcg {
+    /// The accelerator that this choice resolved to, since this host booted.
+    pub fn get(&self, choice: AccelChoice) -> Option<Accel> {
+        if choice == AccelChoice::Tcg {
             return Some(Accel::Tcg);
         }
-        self.entries.get(&key(wish)?)
+        self.entries.get(&key(choice)?)
     }
 
-    /// Remembers what a wish came to.
-    pub fn put(&self, wish: AccelChoice, accel: Accel) {
-        if let Some(key) = key(wish) {
-            // What cannot be remembered costs time, no more.
+    /// Stores what a choice resolved to.
+    pub fn put(&self, choice: AccelChoice, accel: Accel) {
+        if let Some(key) = key(choice) {
+            // An accelerator that is not cached costs time only.
             drop(self.entries.put(&key, accel));
         }
     }
 }
 
-/// This start of this host, the device, and who we are; `None` where the system does not tell.
-fn key(wish: AccelChoice) -> Option<String> {
+/// This boot of this host, the device, our user and groups; `None` where the system does not report the boot.
+fn key(choice: AccelChoice) -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let device = std::fs::metadata("/dev/kvm").ok().map(|data| (data.ino(), data.mode(), data.uid(), data.gid()));
     let us = (nix::unistd::geteuid().as_raw(), groups());
-    Some(serde_json::json!([boot.trim(), device, us, wish]).to_string())
+    Some(serde_json::json!([boot.trim(), device, us, choice]).to_string())
 }
 
-/// The groups that we are in.
+/// Our groups.
 #[cfg(target_os = "linux")]
 fn groups() -> Vec<u32> {
     nix::unistd::getgroups().unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect()
 }
 
-/// The groups that we are in.
+/// Our groups.
 #[cfg(not(target_os = "linux"))]
 fn groups() -> Vec<u32> {
     Vec::new()
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wish_s_outcome_is_known_again() {
+    fn a_choice_resolves_to_what_was_stored() {
         let directory = tempfile::tempdir().unwrap();
         let known = AcceleratorCache::new(directory.path());
         assert_eq!(known.get(AccelChoice::Tcg), Some(Accel::Tcg));

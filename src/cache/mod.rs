@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::accelerator::AcceleratorCache;
 pub use self::duration::DurationCache;
 pub use self::evaluation::{CachedEvaluation, EvaluationCache};
-pub use self::result::{ResultCache, ResultKey, Tested};
+pub use self::result::{ResultCache, ResultKey, TestInputs};
 pub use self::tree::{Tree, is_read};
 use crate::model::CACHE_SCHEMA;
 

@@ -37,7 +37,7 @@ struct ResultKeyParts<'a> {
 
 /// What a run tests and how, as known before its machine is started.
 #[derive(Debug, Clone, Copy)]
-pub struct Tested<'a> {
+pub struct TestInputs<'a> {
     /// `bin/run-NAME-vm`, by its logical path.
     pub runner: &'a Path,
     /// The store that it is in.
@@ -57,8 +57,8 @@ impl ResultKey {
     ///
     /// The number of processors is part of it only where the user sets one: nixbox's own choice is a share
     /// of this host, and so is its speed.
-    pub fn new(inputs: Tested<'_>, no_jail: bool) -> Option<Self> {
-        let Tested { runner, store, toplevel, plan, accel, transport } = inputs;
+    pub fn new(inputs: TestInputs<'_>, no_jail: bool) -> Option<Self> {
+        let TestInputs { runner, store, toplevel, plan, accel, transport } = inputs;
         if !runner.starts_with(STORE_DIR) {
             return None;
         }
@@ -160,8 +160,8 @@ mod tests {
         plan: &'a Plan,
         toplevel: Option<&'a str>,
         accel: Accel,
-    ) -> Tested<'a> {
-        Tested { runner, store: &host.store, toplevel, plan, accel, transport: TransportKind::VhostUser }
+    ) -> TestInputs<'a> {
+        TestInputs { runner, store: &host.store, toplevel, plan, accel, transport: TransportKind::VhostUser }
     }
 
     fn key(host: &TestStore, plan: &Plan, toplevel: Option<&str>, accel: Accel) -> ResultKey {

@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::{CommandRun, HostObservations, HostProbes, ProbeResult};
+use crate::host::free_memory;
 use crate::machine::{accel, jail};
 use crate::model::JailKind;
 use crate::report::artifacts;
@@ -89,7 +90,7 @@ pub(super) async fn observe() -> HostObservations {
             .err()
             .map(|error| error.to_string()),
         disks: disks(),
-        memory: crate::host::memory().await,
+        memory: free_memory().await,
         terminal: {
             let terminal = console::Term::stderr();
             terminal.is_term().then(|| terminal.size().1.into())

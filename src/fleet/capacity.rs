@@ -1,16 +1,20 @@
-//! How many machines this host carries at once.
+//! How many machines this host can run at once.
 //!
-//! A machine counts its guest's memory, whether the guest has touched it yet or not, and what QEMU and its helpers take
-//! besides; and one processor, which is what a boot keeps busy.
+//! A machine counts as its guest's memory, whether the guest has touched it yet or not, plus that of QEMU and its helpers,
+//! and as one processor, which is what a boot keeps busy. Processors that a control group or an affinity withholds are
+//! not counted ([`std::thread::available_parallelism`] knows `cpu.max` of cgroups(7)).
 
-use crate::host;
+use std::path::Path;
+
+use crate::host::{control_groups, free_memory};
 use crate::model::Accel;
 
 /// Left for everything else on this host, in MiB: an eighth of what there is, no more than this.
 const RESERVE_MIB: u64 = 1024;
-/// What a machine takes besides its guest's memory, in MiB: QEMU, its helpers, the supervisors of its jails.
+/// What a machine needs besides its guest's memory, in MiB: QEMU, its helpers, the supervisors of its jails.
 const OVERHEAD_MIB: u64 = 192;
-/// With all tasks stalled for memory for this share of the last ten seconds, in percent, no further machine is started.
+/// With all tasks stalled for memory for this share of the last ten seconds, in percent, no further machine is started
+/// (`full avg10` of the kernel's pressure stall information).
 const STALLED: f64 = 5.0;
 
 /// What this host has for machines, at one moment.
@@ -18,17 +22,22 @@ const STALLED: f64 = 5.0;
 pub(super) struct HostCapacity {
     /// Processors.
     pub(super) cores: usize,
-    /// Memory that can be taken, in MiB; `None` where the system does not tell.
+    /// Memory that can be taken, in MiB; `None` where the system does not report it.
     pub(super) memory_mib: Option<u64>,
     /// Percent of the last ten seconds in which everything waited for memory.
     pub(super) stalled: f64,
 }
 
 impl HostCapacity {
-    /// What there is now.
+    /// The capacity now.
     pub(super) async fn now() -> Self {
-        let memory_mib = host::memory().await.map(|bytes| bytes >> 20);
-        Self { cores: host::processors(), memory_mib, stalled: host::memory_stall() }
+        let pressure = |file: &Path| std::fs::read_to_string(file).map_or(0.0, |text| stalled_for(&text));
+        let stalled = control_groups()
+            .iter()
+            .map(|group| pressure(&group.join("memory.pressure")))
+            .fold(pressure(Path::new("/proc/pressure/memory")), f64::max);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { cores, memory_mib: free_memory().await.map(|bytes| bytes >> 20), stalled }
     }
 }
 
@@ -67,6 +76,13 @@ pub(super) fn at_once(whole: &HostCapacity, machines: impl IntoIterator<Item = u
     machines.sort_unstable();
     let admitted = |&(count, next): &(usize, &u64)| admits(whole, whole, &machines[..count], *next, most);
     machines.iter().enumerate().take_while(admitted).count()
+}
+
+/// `full avg10` of a pressure file, in percent.
+fn stalled_for(text: &str) -> f64 {
+    let full = text.lines().find_map(|line| line.strip_prefix("full "));
+    let words = full.into_iter().flat_map(str::split_whitespace);
+    words.filter_map(|word| word.strip_prefix("avg10=")?.parse().ok()).next().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -112,6 +128,13 @@ mod tests {
     fn a_translated_machine_takes_more() {
         assert_eq!(needed_mib(1024, Accel::Tcg) - needed_mib(1024, Accel::Kvm), Accel::Tcg.overhead_mib());
         assert_eq!(needed_mib(u64::MAX, Accel::Tcg), u64::MAX);
+    }
+
+    #[test]
+    fn the_kernels_pressure_is_read() {
+        let pressure =
+            "some avg10=9.00 avg60=1.00 avg300=0.00 total=1\nfull avg10=7.25 avg60=0.50 avg300=0.00 total=1\n";
+        assert_eq!((stalled_for(pressure), stalled_for("")), (7.25, 0.0));
     }
 
     #[tokio::test]

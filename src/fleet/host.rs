@@ -16,8 +16,7 @@ use crate::report::display::Display;
 use crate::report::matrix::Host;
 use crate::run::{self, Given};
 
-/// How long a host may take beyond its boot's limit until it is given up: what is asked of a guest has limits of its own,
-/// so that this is for what we did not think of.
+/// How long a host may take beyond its boot's limit. Each step has its own limit, so this is for bugs only.
 const HOST_LIMIT: Duration = Duration::from_secs(3600);
 
 /// Whether another attempt could pass: a build that failed fails again.

@@ -64,7 +64,7 @@ impl Demo {
     pub(super) async fn stage(&self, runner: &Path, jail: &JailOptions) -> Stage {
         let seat = Seat::of_host();
         let (known, gpu, memory) =
-            tokio::join!(window::ask(runner, jail), window::prove_gpu(runner, &seat, jail), host::memory());
+            tokio::join!(window::ask(runner, jail), window::prove_gpu(runner, &seat, jail), host::free_memory());
         Stage { seat, known, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
     }
 

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
-use crate::cache::Tested;
+use crate::cache::TestInputs;
 use crate::checks::{self, Judgement, Plan, Selection};
 use crate::cli::{DemoArgs, TryArgs};
 use crate::config::{self, Config, Settings};
@@ -93,7 +93,7 @@ impl Outcome {
         if let Some(artifacts) = self.artifacts {
             artifacts.finish(&mut self.report);
         }
-        self.cache.remember(&self.report);
+        self.cache.store(&self.report);
         self.report
     }
 }
@@ -263,7 +263,7 @@ impl<'a> Run<'a> {
     /// The first part of a run: name and evaluation.
     async fn evaluated(&mut self) -> Result<()> {
         let nix = Nix::new(self.arguments.nix.clone());
-        let tree = self.cache.look(self.arguments, &nix);
+        let tree = self.cache.snapshot(self.arguments, &nix);
         if let Some((target, _)) = self.cache.evaluated(tree.as_ref(), &nix, &self.events).await {
             self.named(&target);
             return Ok(());
@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
         if let Some(failure) = evaluated.toplevel_failure.take() {
             return Err(failure);
         }
-        self.cache.learn(tree, &target, &evaluated, &self.events);
+        self.cache.record_evaluation(tree, &target, &evaluated, &self.events);
         Ok(())
     }
 
@@ -327,7 +327,7 @@ impl<'a> Run<'a> {
         let mut nix = Nix::new(arguments.nix.clone());
         let launcher = jail::launcher();
         let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();
-        let tree = self.cache.look(arguments, &nix);
+        let tree = self.cache.snapshot(arguments, &nix);
         if let Some((target, remembered)) = self.cache.evaluated(tree.as_ref(), &nix, &self.events).await {
             let asked = self.asked(named.as_ref(), &target, &remembered.evaluated.expectations)?;
             if let Some(accel) = self.cache.accelerator(wish_of(&asked.settings))
@@ -370,8 +370,8 @@ impl<'a> Run<'a> {
         }
         let (accel, reason) = accel?;
         let jail = jail?;
-        self.cache.proven(wish, accel);
-        self.cache.learn(tree, &target, &evaluated, &self.events);
+        self.cache.record_accelerator(wish, accel);
+        self.cache.record_evaluation(tree, &target, &evaluated, &self.events);
         let asked = self.asked(named.as_ref(), &target, &evaluated.expectations)?;
         if let Some(known) = self.recall(&target, &nix, &evaluated, &asked, accel) {
             return self.applicable(known, &target, &nix).await;
@@ -404,7 +404,7 @@ impl<'a> Run<'a> {
         }
         let transport = self.transport(&settings);
         let (runner, store, toplevel) = (&built.runner, &built.store, built.toplevel_drv.as_deref());
-        let tested = Tested { runner, store, toplevel, plan: &plan, accel, transport };
+        let tested = TestInputs { runner, store, toplevel, plan: &plan, accel, transport };
         if let Some(known) = self.cache.built(&target, tested, &self.events).await? {
             return self.applicable(known, &target, &nix).await;
         }
@@ -473,7 +473,7 @@ impl<'a> Run<'a> {
         let (runner, store) = nix::runner_of(target, evaluated, nix)?;
         let toplevel = evaluated.toplevel.as_ref().map(|toplevel| toplevel.drv_path.as_str());
         let transport = self.transport(&asked.settings);
-        self.cache.recall(Tested { runner: &runner, store: &store, toplevel, plan: &asked.plan, accel, transport })
+        self.cache.recall(TestInputs { runner: &runner, store: &store, toplevel, plan: &asked.plan, accel, transport })
     }
 
     /// A verdict that is known, with the command that applies what was tested.

@@ -1,7 +1,9 @@
 //! What a run takes from the caches and puts into them, and the single-flight lock of runs for agents.
 
 use super::single_flight::{self, Acquisition, SingleFlightLock};
-use crate::cache::{self, AcceleratorCache, CachedEvaluation, EvaluationCache, ResultCache, ResultKey, Tested, Tree};
+use crate::cache::{
+    self, AcceleratorCache, CachedEvaluation, EvaluationCache, ResultCache, ResultKey, TestInputs, Tree,
+};
 use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -50,7 +52,7 @@ impl RunCache {
     }
 
     /// Takes a fingerprint of the flake's files.
-    pub(super) fn look(&self, arguments: &TryArgs, nix: &Nix) -> Option<TreeSnapshot> {
+    pub(super) fn snapshot(&self, arguments: &TryArgs, nix: &Nix) -> Option<TreeSnapshot> {
         self.verdicts.as_ref()?;
         let typed = arguments.target.as_deref().unwrap_or(".");
         let flake = resolve::local_flake(typed, nix)?;
@@ -79,14 +81,14 @@ impl RunCache {
     }
 
     /// Stores the accelerator that was proven to work.
-    pub(super) fn proven(&self, choice: AccelChoice, accel: Accel) {
+    pub(super) fn record_accelerator(&self, choice: AccelChoice, accel: Accel) {
         if let Some(accelerators) = &self.accelerators {
             accelerators.put(choice, accel);
         }
     }
 
     /// Stores what the files evaluated to.
-    pub(super) fn learn(
+    pub(super) fn record_evaluation(
         &mut self,
         snapshot: Option<TreeSnapshot>,
         target: &Target,
@@ -109,7 +111,7 @@ impl RunCache {
     }
 
     /// The verdict of a former run of the same plan.
-    pub(super) fn recall(&self, inputs: Tested<'_>) -> Option<Report> {
+    pub(super) fn recall(&self, inputs: TestInputs<'_>) -> Option<Report> {
         let verdicts = self.verdicts.as_ref().filter(|_| self.reads)?;
         let key = ResultKey::new(inputs, self.no_jail)?;
         self.cached_report(verdicts, &key)
@@ -128,7 +130,7 @@ impl RunCache {
     pub(super) async fn built(
         &mut self,
         target: &Target,
-        inputs: Tested<'_>,
+        inputs: TestInputs<'_>,
         events: &Events,
     ) -> Result<Option<Report>> {
         let Some(verdicts) = self.verdicts.clone() else { return Ok(None) };
@@ -157,7 +159,7 @@ impl RunCache {
     }
 
     /// Stores the verdict of this run, and releases the lock.
-    pub(super) fn remember(self, report: &Report) {
+    pub(super) fn store(self, report: &Report) {
         if let (Some(verdicts), Some(key)) = (&self.verdicts, &self.key) {
             // An evaluation or a verdict that is not cached costs time only.
             drop(verdicts.put(key, report));
