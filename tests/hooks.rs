@@ -51,7 +51,7 @@ fn main() -> std::process::ExitCode {
     code
 }
 
-/// ResultCache that all stories share: the same guest boots once.
+/// The result cache that all stories share, so that the same guest boots once.
 static SHARED: LazyLock<tempfile::TempDir> =
     LazyLock::new(|| tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary directory"));
 

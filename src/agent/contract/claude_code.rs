@@ -10,7 +10,7 @@
 //! `SubagentStop` is not used: the main agent's `Stop` comes after it, and Claude Code's own helpers end with it too.
 //! `additionalContext` at `Stop` would keep the agent going as well, so it is not used for what must not block.
 
-use super::{HookRequest, HookResponse, Reaction, claude_request, decision_response};
+use super::{HookReaction, HookRequest, HookResponse, claude_request, decision_response};
 
 /// The tools that edit files.
 pub(super) const EDITS: [&str; 4] = ["Edit", "Write", "MultiEdit", "NotebookEdit"];
@@ -19,6 +19,6 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
     claude_request(event, stdin, "Stop", "PostToolUse", &EDITS)
 }
 
-pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {
     decision_response(reaction)
 }

@@ -9,7 +9,7 @@
 //! Hooks run only once the user has reviewed and trusted them (`/hooks` in Codex), each time anew when they change; a
 //! project's hooks also need the project to be trusted. Until then Codex skips them without an error.
 
-use super::{HookRequest, HookResponse, Reaction, claude_request, decision_response};
+use super::{HookReaction, HookRequest, HookResponse, claude_request, decision_response};
 
 /// The tools that edit files, with the names that a matcher may use.
 const EDITS: [&str; 3] = ["apply_patch", "Edit", "Write"];
@@ -18,6 +18,6 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
     claude_request(event, stdin, "Stop", "PostToolUse", &EDITS)
 }
 
-pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {
     decision_response(reaction)
 }

@@ -14,7 +14,7 @@
 
 use serde_json::json;
 
-use super::{HookEvent, HookRequest, HookResponse, Payload, Reaction, json_response, request};
+use super::{HookEvent, HookReaction, HookRequest, HookResponse, Payload, json_response, request};
 
 /// The tools that edit files: the CLI's, with their names in Claude Code's spelling and in VS Code's.
 const EDITS: [&str; 10] = [
@@ -44,16 +44,16 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
     })
 }
 
-pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {
     match reaction {
-        Reaction::Silent => HookResponse::default(),
-        Reaction::NotifyUser(text) => {
+        HookReaction::Silent => HookResponse::default(),
+        HookReaction::NotifyUser(text) => {
             json_response(&json!({ "type": "progress", "message": text, "systemMessage": text }))
         }
-        Reaction::InformAgent(text) => json_response(&json!({
+        HookReaction::InformAgent(text) => json_response(&json!({
             "additionalContext": text,
             "hookSpecificOutput": { "hookEventName": "PostToolUse", "additionalContext": text },
         })),
-        Reaction::Block(text) => json_response(&json!({ "decision": "block", "reason": text })),
+        HookReaction::Block(text) => json_response(&json!({ "decision": "block", "reason": text })),
     }
 }

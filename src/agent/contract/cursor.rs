@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{HookEvent, HookRequest, HookResponse, Payload, Reaction, edited, json_response, request};
+use super::{HookEvent, HookReaction, HookRequest, HookResponse, Payload, edited, json_response, request};
 
 /// The tools that edit files: the documented `Write`, and the names that Cursor's own tools were observed to have.
 pub(super) const EDITS: [&str; 4] = ["Write", "StrReplace", "ApplyPatch", "EditNotebook"];
@@ -41,13 +41,13 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
     Ok(read)
 }
 
-pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {
     match reaction {
-        Reaction::Silent => json_response(&json!({})),
-        Reaction::NotifyUser(text) => {
+        HookReaction::Silent => json_response(&json!({})),
+        HookReaction::NotifyUser(text) => {
             HookResponse { stderr: format!("{}\n", text.trim_end()), ..json_response(&json!({})) }
         }
-        Reaction::InformAgent(text) => json_response(&json!({ "additional_context": text })),
-        Reaction::Block(text) => json_response(&json!({ "followup_message": text })),
+        HookReaction::InformAgent(text) => json_response(&json!({ "additional_context": text })),
+        HookReaction::Block(text) => json_response(&json!({ "followup_message": text })),
     }
 }

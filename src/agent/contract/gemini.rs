@@ -9,7 +9,7 @@
 
 use serde_json::json;
 
-use super::{HookRequest, HookResponse, Reaction, claude_request, json_response};
+use super::{HookReaction, HookRequest, HookResponse, claude_request, json_response};
 
 /// The tools that edit files.
 pub(super) const EDITS: [&str; 2] = ["write_file", "replace"];
@@ -18,13 +18,13 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
     claude_request(event, stdin, "AfterAgent", "AfterTool", &EDITS)
 }
 
-pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {
     match reaction {
-        Reaction::Silent => HookResponse::default(),
-        Reaction::NotifyUser(text) => json_response(&json!({ "systemMessage": text })),
-        Reaction::InformAgent(text) => {
+        HookReaction::Silent => HookResponse::default(),
+        HookReaction::NotifyUser(text) => json_response(&json!({ "systemMessage": text })),
+        HookReaction::InformAgent(text) => {
             json_response(&json!({ "hookSpecificOutput": { "hookEventName": "AfterTool", "additionalContext": text } }))
         }
-        Reaction::Block(text) => json_response(&json!({ "decision": "deny", "reason": text })),
+        HookReaction::Block(text) => json_response(&json!({ "decision": "deny", "reason": text })),
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use super::{HookEvent, HookRequest, HookResponse, Reaction};
+use super::{HookEvent, HookReaction, HookRequest, HookResponse};
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let (event, files) = match event {
@@ -22,13 +22,13 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
     Ok(HookRequest { event, directory: None, files, already_blocked: false })
 }
 
-pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {
     match reaction {
-        Reaction::Silent => HookResponse::default(),
-        Reaction::NotifyUser(text) => {
+        HookReaction::Silent => HookResponse::default(),
+        HookReaction::NotifyUser(text) => {
             HookResponse { stderr: format!("{}\n", text.trim_end()), ..HookResponse::default() }
         }
-        Reaction::InformAgent(text) | Reaction::Block(text) => {
+        HookReaction::InformAgent(text) | HookReaction::Block(text) => {
             HookResponse { stdout: format!("{text}\n"), exit: 1, ..HookResponse::default() }
         }
     }

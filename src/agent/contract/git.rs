@@ -7,7 +7,7 @@
 
 use anyhow::bail;
 
-use super::{HookEvent, HookRequest, HookResponse, Reaction};
+use super::{HookEvent, HookReaction, HookRequest, HookResponse};
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let hook_event = match event {
@@ -43,13 +43,13 @@ fn pushed(stdin: &str) -> anyhow::Result<Vec<String>> {
     Ok(objects)
 }
 
-pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {
     match reaction {
-        Reaction::Silent => HookResponse::default(),
-        Reaction::NotifyUser(text) | Reaction::InformAgent(text) => {
+        HookReaction::Silent => HookResponse::default(),
+        HookReaction::NotifyUser(text) | HookReaction::InformAgent(text) => {
             HookResponse { stderr: format!("{}\n", text.trim_end()), ..HookResponse::default() }
         }
-        Reaction::Block(text) => {
+        HookReaction::Block(text) => {
             HookResponse { stderr: format!("{}\n", text.trim_end()), exit: 1, ..HookResponse::default() }
         }
     }

@@ -1,7 +1,7 @@
 //! What each agent sends to a hook and how it reads the answer: their published contracts, one file each, with the
 //! sources. Pure.
 //!
-//! What should happen is decided once for all of them (`Reaction`); each file writes it in its agent's protocol. So the
+//! What should happen is decided once for all of them (`HookReaction`); each file writes it in its agent's protocol. So the
 //! rule holds everywhere: a broken hook or host never blocks, a broken configuration blocks wherever that agent lets a
 //! hook block.
 //!
@@ -51,7 +51,7 @@ pub fn read(agent: Agent, event: Option<&str>, stdin: &str) -> anyhow::Result<Ho
 
 /// The answer to a request, by the agent's contract.
 pub fn respond(agent: Agent, request: &HookRequest, verdict: &HookVerdict) -> HookResponse {
-    let reaction = Reaction::to(request, verdict);
+    let reaction = HookReaction::to(request, verdict);
     match agent {
         Agent::ClaudeCode => claude_code::respond(reaction),
         Agent::Codex => codex::respond(reaction),
@@ -66,7 +66,7 @@ pub fn respond(agent: Agent, request: &HookRequest, verdict: &HookVerdict) -> Ho
 
 /// What should happen, whatever the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reaction<'a> {
+enum HookReaction<'a> {
     /// Nothing happens.
     Silent,
     /// The user is informed. Blocks nothing.
@@ -77,7 +77,7 @@ enum Reaction<'a> {
     Block(&'a str),
 }
 
-impl<'a> Reaction<'a> {
+impl<'a> HookReaction<'a> {
     /// The one place that decides what blocks.
     fn to(request: &HookRequest, verdict: &'a HookVerdict) -> Self {
         match (verdict, &request.event) {
@@ -271,11 +271,11 @@ fn json_response(answer: &Value) -> HookResponse {
 }
 
 /// The response format of Claude Code, which Codex uses too.
-fn decision_response(reaction: Reaction<'_>) -> HookResponse {
+fn decision_response(reaction: HookReaction<'_>) -> HookResponse {
     match reaction {
-        Reaction::Silent => HookResponse::default(),
-        Reaction::NotifyUser(text) => json_response(&json!({ "systemMessage": text })),
-        Reaction::InformAgent(text) | Reaction::Block(text) => {
+        HookReaction::Silent => HookResponse::default(),
+        HookReaction::NotifyUser(text) => json_response(&json!({ "systemMessage": text })),
+        HookReaction::InformAgent(text) | HookReaction::Block(text) => {
             json_response(&json!({ "decision": "block", "reason": text }))
         }
     }

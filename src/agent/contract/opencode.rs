@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{HookEvent, HookRequest, HookResponse, Payload, Reaction, json_response};
+use super::{HookEvent, HookReaction, HookRequest, HookResponse, Payload, json_response};
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let payload = Payload::read(&["event"], event, stdin)?;
@@ -33,11 +33,11 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
     })
 }
 
-pub(super) fn respond(reaction: Reaction<'_>) -> HookResponse {
+pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {
     json_response(&match reaction {
-        Reaction::Silent => json!({}),
-        Reaction::NotifyUser(text) => json!({ "note": text }),
-        Reaction::InformAgent(text) => json!({ "append": text }),
-        Reaction::Block(text) => json!({ "prompt": text }),
+        HookReaction::Silent => json!({}),
+        HookReaction::NotifyUser(text) => json!({ "note": text }),
+        HookReaction::InformAgent(text) => json!({ "append": text }),
+        HookReaction::Block(text) => json!({ "prompt": text }),
     })
 }
