@@ -24,16 +24,15 @@ pub(crate) mod audio;
 mod boot;
 mod boot_failure;
 pub(crate) mod contention;
-pub(crate) mod desktop;
 pub mod explain;
 mod network;
 pub mod plan;
-mod sandbox;
+pub(crate) mod sandbox;
 mod script;
 mod selection;
 mod services;
-mod text;
-mod unit;
+pub(crate) mod text;
+pub(crate) mod unit;
 mod users;
 mod verdict;
 
@@ -52,7 +51,7 @@ pub use selection::Selection;
 pub use services::port_awaited;
 pub use verdict::{Conclusion, counts_as_failure, counts_as_unknown, verdict};
 
-use crate::guest::desktop::Desktop;
+use crate::desktop::{self, DesktopFacts};
 use crate::guest::facts::{Facts, Unit};
 use crate::guest::sound::Sound;
 use crate::machine::RunDelay;
@@ -70,9 +69,9 @@ pub struct Observations {
     /// The serial console's lines: some things of stage 1 and 2 are told nowhere else.
     pub console: Vec<String>,
     /// The desktop, where one is expected.
-    pub desktop: Option<Desktop>,
+    pub desktop: Option<DesktopFacts>,
     /// The managers of those who linger, where no desktop is expected, and what they said.
-    pub lingering: Vec<Desktop>,
+    pub lingering: Vec<DesktopFacts>,
     /// Sound, where it is expected; or why it could not be looked at.
     pub sound: Option<Result<Sound, String>>,
 }
@@ -119,7 +118,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    fn exclude(&mut self, what: &(impl fmt::Display + ?Sized), why: impl Into<String>) {
+    pub(crate) fn exclude(&mut self, what: &(impl fmt::Display + ?Sized), why: impl Into<String>) {
         let entry = NotTested { what: text::clean(&what.to_string()), why: text::clean(&why.into()) };
         if !self.not_tested.iter().any(|known| known.what == entry.what) {
             self.not_tested.push(entry);
@@ -221,15 +220,15 @@ fn unanswered(id: CheckId) -> CheckResult {
 }
 
 /// Everything that a judge looks at.
-struct View<'a> {
-    plan: &'a Plan,
+pub(crate) struct View<'a> {
+    pub(crate) plan: &'a Plan,
     first: &'a Facts,
-    now: &'a Facts,
+    pub(crate) now: &'a Facts,
     console: &'a [String],
-    desktop: Option<&'a Desktop>,
-    lingering: &'a [Desktop],
+    pub(crate) desktop: Option<&'a DesktopFacts>,
+    pub(crate) lingering: &'a [DesktopFacts],
     sound: Option<&'a Result<Sound, String>>,
-    context: &'a Context,
+    pub(crate) context: &'a Context,
     /// Why each unit in state `failed` is so.
     faults: BTreeMap<&'a str, FailureCause>,
     boot: boot::Boot,
@@ -255,6 +254,25 @@ impl<'a> View<'a> {
         view
     }
 
+    /// The same over other facts: those of a user's manager.
+    pub(crate) fn over<'b>(&self, facts: &'b Facts) -> View<'b>
+    where
+        'a: 'b,
+    {
+        View {
+            plan: self.plan,
+            first: facts,
+            now: facts,
+            console: &[],
+            desktop: None,
+            lingering: &[],
+            sound: self.sound,
+            context: self.context,
+            faults: BTreeMap::new(),
+            boot: self.boot.clone(),
+        }
+    }
+
     fn came_up(&self) -> bool {
         matches!(self.boot, boot::Boot::Up | boot::Boot::CannotTell(_))
     }
@@ -266,17 +284,17 @@ impl<'a> View<'a> {
     }
 
     /// The result when one of these facts is missing: never a pass.
-    fn unknown(&self, id: CheckId, facts: &[&str]) -> Option<CheckResult> {
+    pub(crate) fn unknown(&self, id: CheckId, facts: &[&str]) -> Option<CheckResult> {
         let (fact, why) = facts.iter().find_map(|fact| Some((*fact, self.gap(fact)?)))?;
         Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {fact}: {why}"))))
     }
 
     /// The time since the boot's end, in which everything was asked: the limit of what was asked of the guest.
-    fn asking(&self) -> (u64, u64) {
+    pub(crate) fn asking(&self) -> (u64, u64) {
         (self.now.manager.finish_us, u64::MAX)
     }
 
-    fn wants(&self, id: CheckId) -> bool {
+    pub(crate) fn wants(&self, id: CheckId) -> bool {
         self.plan.has(id)
     }
 
@@ -285,14 +303,14 @@ impl<'a> View<'a> {
         self.plan.settings.allow.get(&format!("{id}:{item}")).map(String::as_str)
     }
 
-    fn unit(&self, name: &str) -> Option<&'a Unit> {
+    pub(crate) fn unit(&self, name: &str) -> Option<&'a Unit> {
         self.now.unit(name)
     }
 }
 
 /// One thing that a check found wrong.
 #[derive(Debug, Clone)]
-struct Finding {
+pub(crate) struct Finding {
     /// The unit, port, user, … that it is about.
     item: String,
     /// The cause, one line.
@@ -308,7 +326,7 @@ struct Finding {
 }
 
 impl Finding {
-    fn new(item: impl Into<String>, summary: impl Into<String>) -> Self {
+    pub(crate) fn new(item: impl Into<String>, summary: impl Into<String>) -> Self {
         Self {
             item: item.into(),
             summary: summary.into(),
@@ -320,23 +338,23 @@ impl Finding {
         }
     }
 
-    fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn detail(mut self, lines: impl IntoIterator<Item = String>) -> Self {
         self.detail.extend(lines);
         self
     }
 
-    fn evidence(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+    pub(crate) fn evidence(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.evidence.push((name, value.into()));
         self
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// It is a limit of time that ran out: where this host kept the machine waiting meanwhile, it says nothing.
-    fn ran_out(mut self, limit: impl Into<Option<(u64, u64)>>) -> Self {
+    pub(crate) fn ran_out(mut self, limit: impl Into<Option<(u64, u64)>>) -> Self {
         self.limit = limit.into();
         self
     }
@@ -350,7 +368,7 @@ impl Finding {
 
 /// Makes one result of what a check found: failures first, then what this host's load explains, then warnings, else the
 /// pass's line.
-fn conclude(
+pub(crate) fn conclude(
     view: &View<'_>,
     id: CheckId,
     fails: Vec<Finding>,

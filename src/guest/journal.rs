@@ -30,7 +30,7 @@ fn of_units(units: &[&str]) -> String {
 
 /// The command for what a desktop is told of: who logs in (logind), the display manager's units, everything of these
 /// users' processes, core dumps (the message id is systemd-coredump's), the kernel's warnings. The last `most` lines.
-pub(super) fn desktop_command(units: &[&str], uids: &[u32], most: usize) -> String {
+pub(crate) fn desktop_command(units: &[&str], uids: &[u32], most: usize) -> String {
     let units = units.iter().map(|unit| quoted(&format!("_SYSTEMD_UNIT={unit}")));
     let about = ["systemd-logind.service", "user@.service"].map(|unit| format!("_SYSTEMD_UNIT={unit}"));
     let uids = uids.iter().map(|uid| format!("_UID={uid}"));
@@ -57,7 +57,7 @@ pub(super) fn text_command(bytes: usize) -> String {
 }
 
 /// Reads the lines, without what our own looking made.
-pub(super) fn parse(output: &str) -> Vec<JournalLine> {
+pub(crate) fn parse(output: &str) -> Vec<JournalLine> {
     output.lines().filter_map(line).filter(|line| !is_ours(line)).collect()
 }
 

@@ -7,15 +7,12 @@
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
 //! * `demo`: what is different where a person sits in front of the machine
-//! * `desktop`: what is done to see a desktop
 //! * `probe`: what is asked of a guest, how the answers become a judgement
 //! * `idle`: since when a guest has nothing to do
 //! * `sound`: what is done to hear a machine
 
 mod boot;
 mod demo;
-mod desktop;
-mod idle;
 mod many;
 mod probe;
 mod result_cache;
@@ -32,6 +29,7 @@ use crate::cache::Tested;
 use crate::checks::{self, Judgement, Plan, Selection};
 use crate::cli::{DemoArgs, TryArgs};
 use crate::config::{self, Config, Settings};
+use crate::desktop::drive::ScreenRecorder;
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::{Token, credentials};
@@ -616,7 +614,7 @@ impl<'a> Run<'a> {
             serial.connect().await.map_err(|error| Failure::host("QEMU's serial ports do not answer").why(error))?;
         }
         let guest = Guest::new(channel, token);
-        let watch = plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone()));
+        let recorder = plan.desktop().map(|_| ScreenRecorder::start(machine.screen().clone()));
 
         let boot = boot::Boot {
             notifies: transport != TransportKind::VirtioSerial,
@@ -643,7 +641,7 @@ impl<'a> Run<'a> {
                     no_router,
                     events: &self.events,
                     artifacts: self.artifacts.as_ref(),
-                    watch: watch.as_ref(),
+                    recorder: recorder.as_ref(),
                     person: self.demo.is_some(),
                 };
                 let looked = phase(&self.events, Phase::Check, async {
