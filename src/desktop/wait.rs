@@ -194,7 +194,7 @@ impl Observation {
         if there && self.shows(rules) && self.is_settled(rules) {
             return Some(Decision::Steady);
         }
-        // After an automatic login there is a login screen, and nobody in front of it.
+        // After an automatic login there is a login screen, and no user in front of it.
         let is_over =
             rules.goal == Goal::Session && !self.is_there(rules) && self.ended_sessions > 0 && self.has_greeter;
         let reasons = [
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_login_screen() {
-        // Nobody is logged in: what serves a user's display says nothing.
+        // No user is logged in: what serves a user's display means nothing.
         let shown = Observation { has_display: false, has_greeter: true, ..there() };
         let text = Observation { picture: Some(PictureKind::Console), ..shown.clone() };
         let of_service = Observation { has_session: false, had_session: false, has_greeter: false, ..text.clone() };

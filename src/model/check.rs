@@ -661,7 +661,7 @@ DesktopGreeter = "desktop.greeter" {
     weight: Expected,
     applies: WithDisplayManager,
     summary: "the expected display manager shows a login",
-    tests: "Whether the expected display manager shows a login screen: its session, who draws it, and the picture,\n\
+    tests: "Whether the expected display manager shows a login screen: its session, what draws it, and the picture,\n\
                  which must be no console and not one flat colour. One that needs a GPU is not tested, since the VM has\n\
                  none; one without its theme is a warning.",
     causes: "A greeter that crashes, its theme or session that is missing, GNOME's “Oh no!”, a greetd command that ends.",
@@ -675,7 +675,7 @@ DesktopSession = "desktop.session" {
     applies: WithDesktop,
     summary: "the user's graphical session is active, of the expected type and desktop",
     tests: "Whether the user's graphical session is active on its seat, of the expected desktop and kind (Wayland or\n\
-                 X11). Somebody is logged in by the configuration, or by nixbox in the machine.",
+                 X11). The configuration logs a user in, or nixbox does.",
     causes: "An automatic login for a user who does not exist, a default session whose file is not there, a session that\n\
                  ends at once, a fallback to another desktop.",
     remedy: "Compare services.displayManager.defaultSession with the sessions that are offered; the message says why the\n\
@@ -703,7 +703,7 @@ DesktopUnits = "desktop.units" {
     applies: WithUserManagers,
     summary: "the user's units, session target and portals are as expected",
     tests: "The user's own units: none failed or is restarted over and over, those that the configuration or\n\
-                 home-manager expectations are started, the graphical session's target is active, the portal answers. Where there\n\
+                 home-manager expects are started, the graphical session's target is active, the portal answers. Where there\n\
                  is no desktop: the units of users who linger.",
     causes: "A compositor that never starts graphical-session.target, a portal without a backend for this desktop, a\n\
                  user service that needs a variable which was not imported.",

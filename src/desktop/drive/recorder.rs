@@ -13,7 +13,7 @@ use crate::signal::{Film, Picture, picture};
 
 /// A picture of the screen.
 #[derive(Clone)]
-pub(super) struct Frame {
+pub(super) struct ScreenFrame {
     pub(super) picture: Arc<Picture>,
     pub(super) png: Arc<Vec<u8>>,
     /// Since when nothing but small things has changed.
@@ -23,7 +23,7 @@ pub(super) struct Frame {
 /// Takes pictures of the screen until it is dropped.
 pub(crate) struct ScreenRecorder {
     film: Arc<Mutex<Film>>,
-    frames: watch::Receiver<Option<Frame>>,
+    frames: watch::Receiver<Option<ScreenFrame>>,
     begun: Instant,
     task: JoinHandle<()>,
 }
@@ -51,11 +51,11 @@ impl ScreenRecorder {
     }
 
     /// The newest picture, and every later one.
-    pub(super) fn frames(&self) -> watch::Receiver<Option<Frame>> {
+    pub(super) fn frames(&self) -> watch::Receiver<Option<ScreenFrame>> {
         self.frames.clone()
     }
 
-    pub(super) fn last(&self) -> Option<Frame> {
+    pub(super) fn last(&self) -> Option<ScreenFrame> {
         self.frames.borrow().clone()
     }
 
@@ -65,8 +65,8 @@ impl ScreenRecorder {
     }
 }
 
-async fn record(screen: Screen, film: Arc<Mutex<Film>>, frames: watch::Sender<Option<Frame>>, begun: Instant) {
-    let mut last: Option<Frame> = None;
+async fn record(screen: Screen, film: Arc<Mutex<Film>>, frames: watch::Sender<Option<ScreenFrame>>, begun: Instant) {
+    let mut last: Option<ScreenFrame> = None;
     // What `still_since` is about: later pictures are compared with this one, so that slow changes add up.
     let mut anchor: Option<Arc<Picture>> = None;
     let mut pause = FAST_INTERVAL;
@@ -89,7 +89,7 @@ async fn record(screen: Screen, film: Arc<Mutex<Film>>, frames: watch::Sender<Op
                     anchor = Some(Arc::clone(&picture));
                     pause = FAST_INTERVAL;
                 }
-                last = Some(Frame { picture, png: Arc::new(png), still_since });
+                last = Some(ScreenFrame { picture, png: Arc::new(png), still_since });
             }
             frames.send_replace(last.clone());
         } else {

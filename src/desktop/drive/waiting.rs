@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::recorder::Frame;
+use super::recorder::ScreenFrame;
 use super::{APPEARS, DesktopDriver};
 use crate::desktop::display_managers::{greets_without_session, has_text_greeter};
 use crate::desktop::display_server::display_server;
@@ -46,7 +46,7 @@ impl SessionFollower {
     async fn follow(
         &mut self,
         driver: &DesktopDriver<'_>,
-        frames: &mut watch::Receiver<Option<Frame>>,
+        frames: &mut watch::Receiver<Option<ScreenFrame>>,
         state: &mut DesktopState,
         gaps: &mut Gaps,
     ) {

@@ -11,7 +11,7 @@ use crate::desktop::journal::{Meaning, first_line, means};
 impl DesktopView<'_> {
     pub(super) fn compositor(&self) -> Assessment {
         let Some(state) = self.state.filter(|_| !matches!(self.facts.login, LoginMethod::NotLoggedIn(_))) else {
-            return Assessment::Skip("nobody was logged in".to_owned());
+            return Assessment::Skip("no user was logged in".to_owned());
         };
         if let Some(unknown) = self.unknown(&["processes"]) {
             return unknown;

@@ -35,7 +35,7 @@ impl DesktopView<'_> {
         Assessment::fail(finding.evidence("unit", self.display_manager_unit()))
     }
 
-    /// A login screen that is not drawn: by nobody's fault where it needs a GPU.
+    /// A login screen that is not drawn: not tested where it needs a GPU.
     fn greeter_not_drawn(&self, summary: &str) -> Assessment {
         match self.greeter_refusal() {
             Some(line) => Assessment::needs_gpu(&line),

@@ -92,7 +92,7 @@ pub(crate) fn judge(view: &View<'_>, out: &mut Judgement) {
         all(out, Status::Skip, &format!("{name} failed"));
         // A display manager does not say that its user is missing.
         if let Some(user) = absent_autologin_user(view) {
-            let summary = format!("{name} failed, and nobody is logged in: {}", missing_user(user));
+            let summary = format!("{name} failed, and no user is logged in: {}", missing_user(user));
             let finding = Finding::new(user, summary).hint(NO_USER_HINT);
             out.results.retain(|result| result.id != CheckId::DesktopSession);
             out.results.push(Assessment::fail(finding).result(view, CheckId::DesktopSession));

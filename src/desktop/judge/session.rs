@@ -44,13 +44,13 @@ impl DesktopView<'_> {
 
     fn not_logged_in(&self, why: &str) -> Assessment {
         if autologin_user(&self.view.plan.expectations).is_some() {
-            let finding = Finding::new(self.user, format!("nobody is logged in: {why}"));
+            let finding = Finding::new(self.user, format!("no user is logged in: {why}"));
             return Assessment::fail(finding.detail(self.evidence()).hint(NO_USER_HINT));
         }
         if is_missing_session(why) {
-            return Assessment::fail(Finding::new("session", format!("nobody can log in: {why}")));
+            return Assessment::fail(Finding::new("session", format!("no user can log in: {why}")));
         }
-        Assessment::Skip(format!("nobody was logged in: {why}"))
+        Assessment::Skip(format!("no user was logged in: {why}"))
     }
 
     fn no_session(&self, state: &DesktopState, compositor_fails: bool) -> Assessment {
