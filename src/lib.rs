@@ -18,6 +18,7 @@
 //! * how QEMU is started, contained, controlled and ended: [`machine`]; an accelerator: [`model::accel`]
 //! * how a byte gets into the guest and back: [`transport`]
 //! * what is asked of the guest and what it answered, as data: [`guest`]
+//! * the desktop, whole (expected, asked, driven, waited for, judged), and a new compositor: [`desktop`]
 //! * what a sound or a picture of the guest's holds, as data: [`signal`] (pure: no I/O)
 //! * sound, from what is expected to the verdict: [`audio`]
 //! * whether that is good or bad: [`checks`] (pure: no I/O)
@@ -42,12 +43,14 @@ pub mod checks;
 pub mod clean;
 pub mod cli;
 pub mod config;
+pub mod desktop;
 pub mod doctor;
 pub mod event;
 pub mod failure;
 pub mod fleet;
 pub mod guest;
 pub(crate) mod host;
+mod idle;
 pub mod init;
 pub mod interrupt;
 pub mod machine;

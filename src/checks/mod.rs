@@ -23,11 +23,10 @@
 mod boot;
 mod boot_failure;
 pub(crate) mod contention;
-pub(crate) mod desktop;
 pub mod explain;
 mod network;
 pub mod plan;
-mod sandbox;
+pub(crate) mod sandbox;
 mod script;
 mod selection;
 mod services;
@@ -52,7 +51,7 @@ pub use services::port_awaited;
 pub use verdict::{Conclusion, counts_as_failure, counts_as_unknown, verdict};
 
 use crate::audio::{self, AudioFacts};
-use crate::guest::desktop::Desktop;
+use crate::desktop::{self, DesktopFacts};
 use crate::guest::facts::{Facts, Unit};
 use crate::machine::RunDelay;
 use crate::model::{Accel, CheckId, CheckResult, NetworkPolicy, NotTested, Status};
@@ -69,9 +68,9 @@ pub struct Observations {
     /// The serial console's lines: some things of stage 1 and 2 are told nowhere else.
     pub console: Vec<String>,
     /// The desktop, where one is expected.
-    pub desktop: Option<Desktop>,
+    pub desktop: Option<DesktopFacts>,
     /// The managers of those who linger, where no desktop is expected, and what they said.
-    pub lingering: Vec<Desktop>,
+    pub lingering: Vec<DesktopFacts>,
     /// Sound, where it is expected; or why it could not be probed.
     pub sound: Option<Result<AudioFacts, String>>,
 }
@@ -225,10 +224,10 @@ pub(crate) struct View<'a> {
     first: &'a Facts,
     pub(crate) now: &'a Facts,
     console: &'a [String],
-    desktop: Option<&'a Desktop>,
-    lingering: &'a [Desktop],
+    pub(crate) desktop: Option<&'a DesktopFacts>,
+    pub(crate) lingering: &'a [DesktopFacts],
     pub(crate) sound: Option<&'a Result<AudioFacts, String>>,
-    context: &'a Context,
+    pub(crate) context: &'a Context,
     /// Why each unit in state `failed` is so.
     faults: BTreeMap<&'a str, FailureCause>,
     boot: boot::Boot,
@@ -254,6 +253,25 @@ impl<'a> View<'a> {
         view
     }
 
+    /// The same over other facts: those of a user's manager.
+    pub(crate) fn over<'b>(&self, facts: &'b Facts) -> View<'b>
+    where
+        'a: 'b,
+    {
+        View {
+            plan: self.plan,
+            first: facts,
+            now: facts,
+            console: &[],
+            desktop: None,
+            lingering: &[],
+            sound: self.sound,
+            context: self.context,
+            faults: BTreeMap::new(),
+            boot: self.boot.clone(),
+        }
+    }
+
     fn came_up(&self) -> bool {
         matches!(self.boot, boot::Boot::Up | boot::Boot::CannotTell(_))
     }
@@ -265,7 +283,7 @@ impl<'a> View<'a> {
     }
 
     /// The result when one of these facts is missing: never a pass.
-    fn unknown(&self, id: CheckId, facts: &[&str]) -> Option<CheckResult> {
+    pub(crate) fn unknown(&self, id: CheckId, facts: &[&str]) -> Option<CheckResult> {
         let (fact, why) = facts.iter().find_map(|fact| Some((*fact, self.gap(fact)?)))?;
         Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {fact}: {why}"))))
     }
@@ -275,7 +293,7 @@ impl<'a> View<'a> {
         (self.now.manager.finish_us, u64::MAX)
     }
 
-    fn wants(&self, id: CheckId) -> bool {
+    pub(crate) fn wants(&self, id: CheckId) -> bool {
         self.plan.has(id)
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checks::Selection;
-use crate::checks::desktop;
 use crate::config::{HttpSettings, ScriptSettings, Settings};
+use crate::desktop::expected::lingering_users;
 use crate::model::{Applies, CheckId, CheckKind, NetworkPolicy};
 use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, ExpectedUnit};
 
@@ -75,7 +75,7 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
         Applies::WithTimers => !settings.timers.is_empty(),
         Applies::WithConfiguration => expectations.known,
         Applies::WithDisplayManager => desktop.is_some_and(|desktop| desktop.display_manager.is_some()),
-        Applies::WithUserManagers => desktop.is_some() || !desktop::lingering(expectations).is_empty(),
+        Applies::WithUserManagers => desktop.is_some() || !lingering_users(expectations).is_empty(),
         Applies::WithDesktop => desktop.is_some(),
         Applies::WithAudio => expectations.audio.is_some(),
     };
@@ -134,7 +134,7 @@ impl Plan {
 }
 
 /// Whether the configuration asks for the unit to be started by something: templates cannot be.
-pub(super) fn is_wanted(name: &str, unit: &ExpectedUnit) -> bool {
+pub(crate) fn is_wanted(name: &str, unit: &ExpectedUnit) -> bool {
     unit.enable && !unit.wanted_by.is_empty() && !name.contains("@.")
 }
 

@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::unit::{is_active, own_lines, pattern, unescape_path};
-use super::{Plan, View, desktop, text};
+use super::{Plan, View, text};
+use crate::desktop;
 use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::model::NetworkPolicy;
 use crate::nix::STORE_DIR;
@@ -14,7 +15,7 @@ use crate::nix::STORE_DIR;
 const LAST: usize = 12;
 
 /// Why the failure of this unit is the sandbox's, with the line that shows it.
-pub(super) fn excuse(view: &View<'_>, unit: &Unit) -> Option<String> {
+pub(crate) fn excuse(view: &View<'_>, unit: &Unit) -> Option<String> {
     let name = unit.name.as_str();
     if let Some(why) = missing_device(view, name) {
         return Some(why);
@@ -33,7 +34,7 @@ pub(super) fn excuse(view: &View<'_>, unit: &Unit) -> Option<String> {
 }
 
 /// The same for the root of a chain, which need not be loaded (a device).
-pub(super) fn excuse_of_root(view: &View<'_>, name: &str) -> Option<String> {
+pub(crate) fn excuse_of_root(view: &View<'_>, name: &str) -> Option<String> {
     match view.unit(name) {
         Some(unit) => excuse(view, unit),
         None => missing_device(view, name),

@@ -10,7 +10,8 @@ use super::unit::{
     self, FailureCause, Skipped, dropped, ended_well, is_active, is_auto_restart, is_called_for, is_failed, is_refused,
     pattern, said_by_manager,
 };
-use super::{Finding, Judgement, Plan, View, conclude, contention, desktop, sandbox, text};
+use super::{Finding, Judgement, Plan, View, conclude, contention, sandbox, text};
+use crate::desktop;
 use crate::guest::facts::{Listener, Service, Unit};
 use crate::guest::own_port;
 use crate::model::{CheckId, CheckResult, Status};
@@ -490,7 +491,7 @@ fn restart_loop(view: &View<'_>, out: &mut Judgement) {
     let mut warns = Vec::new();
     for unit in &view.now.units {
         let Some(service) = &unit.service else { continue };
-        if is_failed(unit) || desktop::explains(view, &unit.name) {
+        if is_failed(unit) || desktop::explains_restarts(view, &unit.name) {
             continue;
         }
         let before = view.first.unit(&unit.name).and_then(|unit| unit.service.as_ref()).map_or(0, |s| s.restarts);

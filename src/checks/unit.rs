@@ -27,26 +27,26 @@ pub(crate) fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a constant pattern")
 }
 
-pub(super) fn is_active(unit: &Unit) -> bool {
+pub(crate) fn is_active(unit: &Unit) -> bool {
     matches!(unit.active_state.as_str(), "active" | "reloading" | "refreshing")
 }
 
-pub(super) fn is_failed(unit: &Unit) -> bool {
+pub(crate) fn is_failed(unit: &Unit) -> bool {
     unit.active_state == "failed"
 }
 
 /// `auto-restart`, and `auto-restart-queued` since systemd 254.
-pub(super) fn is_auto_restart(unit: &Unit) -> bool {
+pub(crate) fn is_auto_restart(unit: &Unit) -> bool {
     unit.sub_state.starts_with("auto-restart")
 }
 
 /// Whether it was there and ended with success, or is a oneshot that did its work.
-pub(super) fn ended_well(unit: &Unit) -> bool {
+pub(crate) fn ended_well(unit: &Unit) -> bool {
     unit.active_state == "inactive" && unit.inactive_enter_us > 0 && matches!(unit.result.as_str(), "" | "success")
 }
 
 /// systemd refused to load it, for something in its text.
-pub(super) fn is_refused(unit: &Unit) -> bool {
+pub(crate) fn is_refused(unit: &Unit) -> bool {
     matches!(unit.load_state.as_str(), "bad-setting" | "error")
 }
 
@@ -64,7 +64,7 @@ pub(super) fn is_called_for<'a>(facts: &Facts, wanted_by: impl IntoIterator<Item
 }
 
 /// Follows broken requirements to the first cause: a unit that failed by itself, or one that is not there.
-pub(super) fn root<'a>(facts: &'a Facts, name: &'a str) -> &'a str {
+pub(crate) fn root<'a>(facts: &'a Facts, name: &'a str) -> &'a str {
     let mut seen = vec![name];
     let mut here = name;
     loop {
@@ -152,7 +152,7 @@ pub(crate) fn own_lines<'a>(journal: &'a [JournalLine], unit: &str) -> Vec<&'a J
 }
 
 /// The unit's last lines, PID 1's about it among them, fit to be shown.
-pub(super) fn tail(facts: &Facts, unit: &str, most: usize) -> Vec<String> {
+pub(crate) fn tail(facts: &Facts, unit: &str, most: usize) -> Vec<String> {
     facts.journal_of(unit, most).into_iter().map(text::journal).collect()
 }
 
@@ -193,7 +193,7 @@ pub(super) fn dropped(facts: &Facts) -> impl Iterator<Item = (&str, &JournalLine
 }
 
 /// How a failed unit ended, in words: `exit code 1 after 2.0 s: "bind() failed"`.
-pub(super) fn ending(facts: &Facts, unit: &Unit) -> String {
+pub(crate) fn ending(facts: &Facts, unit: &Unit) -> String {
     let mut words = how(unit);
     if let Some(service) = &unit.service {
         let lived = unit.active_exit_us.saturating_sub(unit.active_enter_us);
@@ -290,7 +290,7 @@ pub(super) fn signal_name(signal: i32) -> String {
 
 /// What conditions that did not hold mean for a unit that the configuration itself wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Skipped {
+pub(crate) enum Skipped {
     /// By design: nothing is wrong, nothing is lost (`!path`, first boot).
     Right,
     /// The real machine may differ: this condition, and why.
@@ -311,7 +311,7 @@ pub(super) enum Skipped {
 ///   it away contradict each other: wrong.
 ///
 /// Of triggering conditions (`|`) one suffices to hold, so they are wrong only if all are.
-pub(super) fn skipped(conditions: &[String]) -> Skipped {
+pub(crate) fn skipped(conditions: &[String]) -> Skipped {
     let mut triggers = Vec::new();
     let mut worst = Skipped::Right;
     let mut any = false;

@@ -2,12 +2,12 @@
 //!
 //! No agent: [`credentials`] make the guest open a socket to a script of ours. Over that, [`shell`] runs scripts and
 //! [`bus`] speaks D-Bus; PID 1 tells by itself what happens, to [`notify`]. [`Guest::look`] gathers [`facts`].
-//! What a person's session is made of is told by [`logind`], [`user_units`] and [`desktop`].
+//! A user's session is known by [`logind`] and [`user_units`]; [`crate::desktop`] reads the rest of it.
 
 mod accounts;
 pub mod bus;
+pub(crate) mod cpu_time;
 pub mod credentials;
-pub mod desktop;
 mod error;
 pub mod facts;
 mod frames;

@@ -661,11 +661,11 @@ DesktopGreeter = "desktop.greeter" {
     weight: Expected,
     applies: WithDisplayManager,
     summary: "the expected display manager shows a login",
-    tests: "Whether the expected display manager shows a login screen: its session, who draws it, and the picture,\n\
-                 which must be no console and not one flat colour. One that is drawn only with a graphics card's help is\n\
-                 excluded; one without its theme is a warning.",
+    tests: "Whether the expected display manager shows a login screen: its session, what draws it, and the picture,\n\
+                 which must be no console and not one flat colour. One that needs a GPU is not tested, since the VM has\n\
+                 none; one without its theme is a warning.",
     causes: "A greeter that crashes, its theme or session that is missing, GNOME's “Oh no!”, a greetd command that ends.",
-    remedy: "greeter.png shows it, and its lines are reported. Take back the theme, or the greeter's own settings.",
+    remedy: "greeter.png shows it, and the message quotes its lines. Take back the theme, or the greeter's own settings.",
 }
 DesktopSession = "desktop.session" {
     kind: Desktop,
@@ -675,7 +675,7 @@ DesktopSession = "desktop.session" {
     applies: WithDesktop,
     summary: "the user's graphical session is active, of the expected type and desktop",
     tests: "Whether the user's graphical session is active on its seat, of the expected desktop and kind (Wayland or\n\
-                 X11). The user is logged in by the configuration, or by nixbox in the machine.",
+                 X11). The configuration logs a user in, or nixbox does.",
     causes: "An automatic login for a user who does not exist, a default session whose file is not there, a session that\n\
                  ends at once, a fallback to another desktop.",
     remedy: "Compare services.displayManager.defaultSession with the sessions that are offered; the message says why the\n\
@@ -688,12 +688,11 @@ DesktopCompositor = "desktop.compositor" {
     weight: Expected,
     applies: WithDesktop,
     summary: "what draws the session lives, and was not restarted",
-    tests: "Whether what draws the session lives, serves a display, and did not crash or begin anew. One that draws only\n\
-                 with a graphics card's help is excluded: the VM has none. One that finds fault with its configuration\n\
-                 is a warning.",
-    causes: "A crash (the signal is reported), a configuration file that it refuses, a wrapper that ends, a plugin of another\n\
+    tests: "Whether what draws the session lives, serves a display, and did not crash or restart. One that needs a GPU is\n\
+                 not tested, since the VM has none. One that rejects a part of its configuration is a warning.",
+    causes: "A crash (with its signal), a configuration file that it refuses, a wrapper that ends, a plugin of another\n\
                  version.",
-    remedy: "Its last lines and its core dump's line are shown. Start it with its own defaults to see whether it is its\n\
+    remedy: "The message quotes its last lines and its core dump's. Start it with its own defaults to see whether it is its\n\
                  configuration.",
 }
 DesktopUnits = "desktop.units" {
@@ -703,8 +702,8 @@ DesktopUnits = "desktop.units" {
     weight: Expected,
     applies: WithUserManagers,
     summary: "the user's units, session target and portals are as expected",
-    tests: "The user's own units: none failed or is started again and again, those that the configuration or\n\
-                 home-manager enables are started, the graphical session's target is active, the portal answers. Where there\n\
+    tests: "The user's own units: none failed or is restarted over and over, those that the configuration or\n\
+                 home-manager expects are started, the graphical session's target is active, the portal answers. Where there\n\
                  is no desktop: the units of users who linger.",
     causes: "A compositor that never starts graphical-session.target, a portal without a backend for this desktop, a\n\
                  user service that needs a variable which was not imported.",

@@ -10,7 +10,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::demo::Demo;
 use super::prepare::Prepared;
 use super::request::{Mode, memory_mib, transport};
-use super::{Run, boot, desktop, phase, probe, processors};
+use super::{Run, boot, phase, probe, processors};
+use crate::desktop::drive::ScreenRecorder;
 use crate::event::Event;
 use crate::failure::{Failure, Result};
 use crate::guest::Guest;
@@ -41,7 +42,7 @@ struct Running {
     guest: Guest,
     notifications: mpsc::UnboundedReceiver<Notification>,
     listener: JoinHandle<()>,
-    watch: Option<desktop::Watch>,
+    recorder: Option<ScreenRecorder>,
     notifies: bool,
     boot_limit: Duration,
     memory_mib: u64,
@@ -116,7 +117,7 @@ impl Run<'_> {
             guest: Guest::new(transport, token),
             notifications,
             listener,
-            watch: prepared.plan.desktop().map(|_| desktop::Watch::begin(machine.screen().clone())),
+            recorder: prepared.plan.desktop().map(|_| ScreenRecorder::start(machine.screen().clone())),
             machine,
             notifies: kind != TransportKind::VirtioSerial,
             boot_limit,
@@ -151,8 +152,8 @@ impl Run<'_> {
             no_router: running.no_router,
             events: &self.events,
             artifacts: self.artifacts.as_ref(),
-            watch: running.watch.as_ref(),
-            person: matches!(self.request.mode, Mode::Demo(_)),
+            recorder: running.recorder.as_ref(),
+            is_demo: matches!(self.request.mode, Mode::Demo(_)),
         };
         let probed = self.interrupt.guard(probe.at(&mut running.machine, &running.guest, come_up));
         match phase(&self.events, Phase::Check, probed).await {

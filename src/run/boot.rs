@@ -6,12 +6,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::idle::IdleDetector;
 use crate::checks::{self, End};
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::guest::notify::Notification;
+use crate::idle::IdleDetector;
 use crate::machine::{Machine, MachineEvent, ShutdownCause, signal_name};
 use crate::model::Accel;
 use crate::model::timeouts::run::{

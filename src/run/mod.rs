@@ -10,15 +10,12 @@
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
 //! * `demo`: what is different where a user wants to see the machine
-//! * `desktop`: how a desktop is driven
 //! * `probe`: what is asked of a guest, how the answers become a judgement
-//! * `idle`: since when a guest has nothing to do
 
 mod attempt;
 mod boot;
 mod demo;
-mod desktop;
-mod idle;
+
 mod many;
 mod prepare;
 mod probe;

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use super::boot::{self, ComeUp};
-use super::desktop::{See, Watch, linger};
-use super::idle::IdleDetector;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::audio::AudioProbe;
 use crate::checks::{self, BootFailure, Context, End, Judgement, Observations, Plan};
+use crate::desktop::drive::{DesktopDriver, ScreenRecorder, probe_lingering};
+use crate::desktop::expected::{failed_display_manager, lingering_users};
 use crate::event::Events;
 use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
+use crate::idle::IdleDetector;
 use crate::machine::{AudioCapture, Machine, Screen};
 use crate::model::timeouts::run::{
     IDLE_LIMIT, JOURNAL_TEXT_LIMIT, LAST_PROBE_LIMIT, LEASE_INTERVAL, LISTENING_INTERVAL, RETRY_PAUSE,
@@ -39,10 +40,10 @@ pub(super) struct Probe<'a> {
     pub(super) no_router: bool,
     pub(super) events: &'a Events,
     pub(super) artifacts: Option<&'a Artifacts>,
-    /// The screen, where a desktop is to be looked at.
-    pub(super) watch: Option<&'a Watch>,
-    /// A person sits in front of it, whose pointer and keys are not to be used.
-    pub(super) person: bool,
+    /// The screen's recording, where a desktop is probed.
+    pub(super) recorder: Option<&'a ScreenRecorder>,
+    /// A user sees the machine: its pointer and keys are theirs.
+    pub(super) is_demo: bool,
 }
 
 /// What a verdict rests on.
@@ -179,7 +180,7 @@ impl Probe<'_> {
         let limits = self.limits();
         let mut idle = IdleDetector::probed();
         while checks::lease_awaited(&facts, self.no_router) {
-            let has_rested = idle.observe(guest.worked(limits.patience).await.ok()) >= IDLE_LIMIT;
+            let has_rested = idle.observe(guest.cpu_time(limits.patience).await.ok()) >= IDLE_LIMIT;
             let now = Instant::now();
             if now >= longest || now >= due && has_rested {
                 break;
@@ -208,7 +209,7 @@ impl Probe<'_> {
         loop {
             let Ok((listeners, units)) = guest.listening(&limits).await else { return };
             if !checks::port_awaited(self.plan, &listeners, &units)
-                || idle.observe(guest.worked(limits.patience).await.ok()) >= IDLE_LIMIT
+                || idle.observe(guest.cpu_time(limits.patience).await.ok()) >= IDLE_LIMIT
                 || Instant::now() >= deadline
             {
                 return;
@@ -226,25 +227,26 @@ impl Probe<'_> {
         observations: Observations,
         screen: Screen,
     ) -> (Observations, Option<Instant>) {
-        let (Some(desktop), Some(watch)) = (self.plan.desktop(), self.watch) else { return (observations, None) };
-        let see = See {
+        let (Some(desktop), Some(recorder)) = (self.plan.desktop(), self.recorder) else { return (observations, None) };
+        let driver = DesktopDriver {
+            guest,
             expectations: &self.plan.expectations,
             desktop,
             facts: observations.now(),
-            watch,
+            recorder,
             screen,
             patience: self.limits().patience,
             scale: self.accel.time_scale(),
             events: self.events,
             artifacts: self.artifacts,
-            person: self.person,
+            attended: self.is_demo,
         };
-        if checks::desktop::failed_manager(self.plan, observations.now()).is_some() {
-            // There is no desktop to look at; it may have been said why.
-            let heard = see.hear(guest).await;
-            return (Observations { desktop: Some(heard), ..observations }, None);
+        if failed_display_manager(self.plan, observations.now()).is_some() {
+            // There is no desktop to probe; the journal may tell why.
+            let journals = driver.probe_journals().await;
+            return (Observations { desktop: Some(journals), ..observations }, None);
         }
-        let (seen, painted) = see.see(guest).await;
+        let (seen, painted) = driver.probe().await;
         let later = self.look_again(guest, &self.wanted(), &observations.first).await;
         (Observations { desktop: Some(seen), later: Some(later), ..observations }, painted)
     }
@@ -252,11 +254,11 @@ impl Probe<'_> {
     /// The managers of those who linger, where there is no desktop to look at.
     async fn lingering(&self, guest: &Guest, observations: Observations) -> Observations {
         let mut lingering = Vec::new();
-        for name in checks::desktop::lingering(&self.plan.expectations) {
+        for name in lingering_users(&self.plan.expectations) {
             let account = observations.now().accounts.iter().find(|account| account.name == name);
             if let Some(account) = account.filter(|_| self.plan.has(CheckId::DesktopUnits)) {
-                self.events.doing(format!("looking at the units of {name}"));
-                lingering.push(linger(guest, &self.plan.expectations, account, self.limits().patience).await);
+                self.events.doing(format!("probing the units of {name}"));
+                lingering.push(probe_lingering(guest, &self.plan.expectations, account, self.limits().patience).await);
             }
         }
         Observations { lingering, ..observations }
@@ -374,7 +376,7 @@ impl Probe<'_> {
         if let Err(error) = screen {
             self.events.note(format!("no picture of the screen: {error:#}"));
         }
-        if let Some(film) = self.watch.and_then(Watch::gif)
+        if let Some(film) = self.recorder.and_then(ScreenRecorder::gif)
             && let Err(error) = artifacts.keep(artifact::FILM, &film)
         {
             self.events.note(format!("the film was not kept: {error}"));

@@ -54,17 +54,17 @@ let
   ];
 
   compositors = [
-    (guest "sway-crash" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway died" "once" ]; } (on quietSway (
+    (guest "sway-crash" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway crashed" "once" ]; } (on quietSway (
       execs "crash" "pkill -SEGV -x sway"
     )))
     # Who names a person as the greeter's user has the session started again and again.
-    (guest "sway-crash-loop" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway died" "times" ]; } (on
+    (guest "sway-crash-loop" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway crashed" "times" ]; } (on
       (silent (swayBy { default_session = alices "sway"; }))
       # However fast the machine is, systemd does not give up first.
       (recursiveUpdate (execs "crash" "pkill -SEGV -x sway") { systemd.services.greetd.unitConfig.StartLimitIntervalSec = 0; })
     ))
     # NixOS/nixpkgs#223331: it has the card and comes no further.
-    (guest "sway-hung" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway runs and serves no display" ]; } (on
+    (guest "sway-hung" { exit = 1; slow = true; fails = [ "desktop.compositor" ]; cause = [ "sway runs but serves no display" ]; } (on
       (silent (swayAs "${program "hung" ''
         printf '%s\n' '#!${sw}/bin/bash' 'exec 3<>/dev/dri/card0' 'read -r event <&3' > $out/bin/sway
         chmod 755 $out/bin/sway
@@ -89,7 +89,7 @@ let
         echo '[ -z "$XDG_VTNR" ] || [ -e /dev/dri/renderD128 ] || exec ${program "labwc" "ln -s ${dist}/usr/libexec/sway/sway $out/bin/labwc\n"}/bin/labwc' > /home/alice/.profile
       '';
     }))
-    (guest "sway-no-user" { exit = 1; slow = true; fails = [ "desktop.session" "services.failed-units" ]; cause = [ "bob is to be logged in, and there is no such user" ]; } (on quietSway {
+    (guest "sway-no-user" { exit = 1; slow = true; fails = [ "desktop.session" "services.failed-units" ]; cause = [ "bob is to be logged in automatically, but there is no such user" ]; } (on quietSway {
       services.greetd.settings.initial_session.user = "bob";
     }))
   ];
@@ -107,7 +107,7 @@ let
       systemd.user.services.window-log.serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type windows"; Restart = "no"; };
     }))
     # systemd never gives up on it: it waits for too long in between.
-    (guest "sway-unit-restarts" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice fails and is started again and again" ]; } (on quietSway {
+    (guest "sway-unit-restarts" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice keeps failing and is restarted" ]; } (on quietSway {
       systemd.user.services.window-log.serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type windows"; Restart = "always"; RestartSec = 5; };
     }))
     # nix-community/home-manager#5407: the variable comes after the target.

@@ -67,7 +67,7 @@ let
       ''}") { }
     ))
     # On a terminal that nobody is shown: something has switched to another one.
-    (guest "greeter-hidden" (greeterFails "the login screen is on vt 2, and vt 1" // { slow = false; }) (broken text {
+    (guest "greeter-hidden" (greeterFails "the login screen is on vt 2, but vt 1" // { slow = false; }) (broken text {
       services.greetd.settings.terminal.vt = 2;
       systemd.services.first-terminal = {
         description = "Show the first terminal";
@@ -81,7 +81,7 @@ let
       };
     }))
     # greetd waits until its terminal is shown, and nothing shows it.
-    (guest "greeter-waits" (greeterFails "greetd.service is active and there is no login screen") (broken text { services.greetd.settings.terminal = { vt = 2; switch = false; }; }))
+    (guest "greeter-waits" (greeterFails "greetd.service is active, but there is no login screen") (broken text { services.greetd.settings.terminal = { vt = 2; switch = false; }; }))
     # desk-greeter-clean-exit-loop: told as the loop that it is, and by what it means to who sits there.
     (guest "greeter-loop" { exit = 1; slow = true; fails = [ "desktop.greeter" "services.restart-loop" ]; cause = "greeter exited without creating a session"; } (
       # Slowly, so that systemd's own limit (five in ten seconds) is not reached on any host.

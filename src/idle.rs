@@ -13,7 +13,7 @@ const PROBED_SHARE: f64 = 0.35;
 const WATCHED_SHARE: f64 = 0.25;
 
 /// Tells how long a guest has been idle, from how long its CPUs were busy by now and the time of that count.
-pub(super) struct IdleDetector {
+pub(crate) struct IdleDetector {
     share: f64,
     last: Option<(Duration, Duration)>,
     since: Option<Instant>,
@@ -21,12 +21,12 @@ pub(super) struct IdleDetector {
 
 impl IdleDetector {
     /// For counts that the guest itself takes.
-    pub(super) fn probed() -> Self {
+    pub(crate) fn probed() -> Self {
         Self::below(PROBED_SHARE)
     }
 
     /// For counts that are taken of QEMU.
-    pub(super) fn watched() -> Self {
+    pub(crate) fn watched() -> Self {
         Self::below(WATCHED_SHARE)
     }
 
@@ -35,17 +35,17 @@ impl IdleDetector {
     }
 
     /// Begins anew.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::below(self.share);
     }
 
     /// Takes a count (busy, at) without judging it.
-    pub(super) fn skip(&mut self, count: Option<(Duration, Duration)>) {
+    pub(crate) fn skip(&mut self, count: Option<(Duration, Duration)>) {
         self.last = count.or(self.last);
     }
 
     /// Takes a count (busy, at); answers how long next to nothing was done. A count that could not be had begins anew.
-    pub(super) fn observe(&mut self, count: Option<(Duration, Duration)>) -> Duration {
+    pub(crate) fn observe(&mut self, count: Option<(Duration, Duration)>) -> Duration {
         let Some((busy, at)) = count else {
             self.reset();
             return Duration::ZERO;

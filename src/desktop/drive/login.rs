@@ -1,0 +1,234 @@
+//! Logging a user in without the greeter.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::waiting::SESSIONS_INTERVAL;
+use super::{APPEARS, DesktopDriver};
+use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod};
+use crate::desktop::session_files::{self, SessionFile, SessionType};
+use crate::guest::facts::Account;
+use crate::guest::shell::Script;
+use crate::model::UNIT_PREFIX;
+use crate::text::{bounded, quoted};
+
+/// The transient unit that nixbox logs in by, after [`UNIT_PREFIX`].
+const LOGIN_UNIT: &str = "session.service";
+/// How long a new session may take to register with logind, with hardware virtualisation.
+const REGISTERS: Duration = Duration::from_secs(10);
+/// Most lines of a session's output that are kept.
+const OUTPUT_LINES: usize = 20;
+
+/// A session's command on a terminal.
+struct SessionStart<'a> {
+    account: &'a Account,
+    session: &'a SessionFile,
+    vt: u32,
+    command: &'a str,
+    /// `StandardOutput=`.
+    output: &'a str,
+}
+
+impl DesktopDriver<'_> {
+    /// Logs a user in without the greeter: a transient service that opens a PAM session on a free terminal, as `getty`
+    /// and `login` would, and starts the session's own command. Nothing of the closure changes, no password is needed,
+    /// and the greeter stays where it is.
+    ///
+    /// # Errors
+    /// Why it could not be done.
+    pub(super) async fn log_in(
+        &self,
+        account: &Account,
+        greeter: Option<&DesktopState>,
+    ) -> Result<LoginMethod, String> {
+        let offered = self.offered_sessions().await?;
+        let session = session_files::choose(self.desktop, &offered)?;
+        let vt = free_terminal(greeter);
+        let command = match session.session_type {
+            SessionType::X11 => {
+                let mut processes = greeter.into_iter().flat_map(|state| &state.processes);
+                let server = processes.find(|process| process.x11_display().is_some());
+                x11_command(&session.exec, vt, server, self.desktop.session_wrapper.as_deref())
+            }
+            SessionType::Wayland => format!("exec {}", session.exec),
+        };
+        let start = SessionStart { account, session: &session, vt, command: &command, output: "journal" };
+        self.start_session(&start).await?;
+        self.show_session(account, vt).await;
+        let how = format!(
+            "a transient service with PAMName=login on tty{vt} started the session {} for {}",
+            session.name, account.name
+        );
+        Ok(LoginMethod::LoggedIn { session: session.name, how })
+    }
+
+    async fn start_session(&self, start: &SessionStart<'_>) -> Result<(), String> {
+        let name = &start.account.name;
+        let script = Script { deadline: self.patience, ..Script::new(start.script()) };
+        let output = self.guest.shell().run(script).await;
+        let output = output.map_err(|error| format!("the guest could not be asked to log {name} in: {error}"))?;
+        if output.exit == 0 {
+            return Ok(());
+        }
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let why = bounded(stderr.lines().last().unwrap_or("without an error message"), 200);
+        Err(format!("systemd-run could not start a session for {name}: {why}"))
+    }
+
+    /// Runs a session's command a second time, on another terminal, and returns its output: a login screen wipes what
+    /// the session before it wrote on their terminal. No session is harmed by it, as there is none.
+    pub(super) async fn rerun_session(&self, account: &Account, state: &DesktopState) -> Vec<String> {
+        let Some(session) = session_files::initial_session(self.desktop) else { return Vec::new() };
+        self.events.doing(format!("starting {} once more", session.name));
+        let vt = free_terminal(Some(state));
+        let (unit, log) = (format!("{UNIT_PREFIX}{LOGIN_UNIT}"), format!("/run/{UNIT_PREFIX}session.log"));
+        let (command, output) = (format!("exec {}", session.exec), format!("file:{log}"));
+        let start = SessionStart { account, session: &session, vt, command: &command, output: &output };
+        if self.start_session(&start).await.is_err() {
+            return Vec::new();
+        }
+        self.show_session(account, vt).await;
+        // One that stays is stopped: what it has not written by now is not why the first one ended.
+        let script = format!(
+            "n=0; while systemctl -q is-active {unit} && [ $n -lt {} ]; do n=$((n + 1)); sleep 1; done\n\
+             systemctl -q stop {unit} 2>/dev/null; tail -c 8192 {log}; rm -f {log}",
+            self.scaled(APPEARS / 18).as_secs(),
+        );
+        let script = Script { deadline: self.scaled(APPEARS), ..Script::new(script) };
+        let output = self.guest.shell().run(script).await.map(|output| output.stdout).unwrap_or_default();
+        if let Some(shown) = state.sessions.iter().find(|session| session.active)
+            && let Ok(logind) = self.guest.logind(self.patience).await
+        {
+            let _as_it_was = logind.activate(&shown.id).await;
+        }
+        let output = String::from_utf8_lossy(&output);
+        let lines: Vec<String> =
+            output.lines().map(|line| bounded(line, 300)).filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(OUTPUT_LINES)..].to_vec()
+    }
+
+    /// Has the seat show the session on this terminal, as soon as it is there.
+    async fn show_session(&self, account: &Account, vt: u32) {
+        let Ok(mut logind) = self.guest.logind(self.patience).await else { return };
+        let until = Instant::now() + self.scaled(REGISTERS);
+        while Instant::now() < until {
+            let sessions = logind.sessions().await.unwrap_or_default();
+            if let Some(session) = sessions.iter().find(|session| session.uid == account.uid && session.vt == vt) {
+                // Whether it is shown is judged later.
+                let _judged = logind.activate(&session.id).await;
+                return;
+            }
+            logind.changed(SESSIONS_INTERVAL).await;
+        }
+    }
+
+    /// The sessions that the display manager offers.
+    async fn offered_sessions(&self) -> Result<Vec<SessionFile>, String> {
+        if let Some(file) = session_files::greeter_session(self.desktop) {
+            return Ok(vec![file]);
+        }
+        let roots = self.desktop.sessions_dir.iter().map(String::as_str).chain(["/run/current-system/sw"]);
+        let files = |root: &str| {
+            ["wayland-sessions", "xsessions"]
+                .map(|kind| format!("{}/*.desktop", quoted(&format!("{root}/share/{kind}"))))
+        };
+        let files: Vec<String> = roots.flat_map(files).collect();
+        let script = format!("head -v -c 8192 {} 2>/dev/null; :", files.join(" "));
+        let output = self.guest.shell().ask(&script, self.patience, 1 << 20).await;
+        let output = output.map_err(|error| format!("the guest's session files could not be read: {error}"))?;
+        Ok(session_files::parse(&String::from_utf8_lossy(&output.stdout)))
+    }
+}
+
+impl SessionStart<'_> {
+    /// systemd-run's command line: a transient service with a PAM session on a terminal.
+    fn script(&self) -> String {
+        let Self { account, session, vt, command, output } = self;
+        let names = if session.desktop_names.is_empty() { &session.name } else { &session.desktop_names };
+        let properties = [
+            "PAMName=login".to_owned(),
+            format!("User={}", account.name),
+            "WorkingDirectory=~".to_owned(),
+            format!("TTYPath=/dev/tty{vt}"),
+            "StandardInput=tty".to_owned(),
+            format!("StandardOutput={output}"),
+            format!("StandardError={output}"),
+            "TTYReset=yes".to_owned(),
+            "TTYVHangup=yes".to_owned(),
+            "IgnoreSIGPIPE=no".to_owned(),
+        ];
+        let variables = [
+            "XDG_SEAT=seat0".to_owned(),
+            format!("XDG_VTNR={vt}"),
+            format!("XDG_SESSION_TYPE={}", session.session_type),
+            "XDG_SESSION_CLASS=user".to_owned(),
+            format!("XDG_SESSION_DESKTOP={}", session.name),
+            format!("XDG_CURRENT_DESKTOP={}", names.trim_end_matches(';').replace(';', ":")),
+        ];
+        let mut run = format!("systemd-run --quiet --collect --unit={UNIT_PREFIX}{LOGIN_UNIT}");
+        for property in &properties {
+            run.push_str(&format!(" -p {}", quoted(property)));
+        }
+        for variable in &variables {
+            run.push_str(&format!(" --setenv={}", quoted(variable)));
+        }
+        run.push_str(&format!(" /bin/sh -lc {}", quoted(command)));
+        run
+    }
+}
+
+/// A virtual terminal that no session has.
+fn free_terminal(state: Option<&DesktopState>) -> u32 {
+    let vts: BTreeSet<u32> = state.into_iter().flat_map(|state| &state.sessions).map(|session| session.vt).collect();
+    (8..=12).find(|vt| !vts.contains(vt)).unwrap_or(8)
+}
+
+/// Starts an X server on this terminal and the session in it, as `startx` would: with the settings of the display
+/// manager's own server, where one was found, and by the wrapper that a display manager would start it by, which starts
+/// what belongs to a graphical session.
+fn x11_command(exec: &str, vt: u32, server: Option<&DesktopProcess>, wrapper: Option<&str>) -> String {
+    let words: Vec<&str> = server.map(|process| process.command.split_ascii_whitespace().collect()).unwrap_or_default();
+    let program = words.first().copied().filter(|word| word.starts_with('/')).unwrap_or("X");
+    let mut arguments = String::new();
+    for pair in words.windows(2) {
+        if matches!(pair[0], "-config" | "-xkbdir" | "-configdir" | "-modulepath") {
+            arguments.push_str(&format!(" {} {}", pair[0], quoted(pair[1])));
+        }
+    }
+    let session = match wrapper.map(quoted) {
+        // Where no display manager refers to it, it is no part of the system.
+        Some(wrapper) => format!("if [ -x {wrapper} ]; then {wrapper} {exec}; else {exec}; fi"),
+        None => exec.to_owned(),
+    };
+    format!(
+        "f=$XDG_RUNTIME_DIR/nixbox-display; rm -f \"$f\"; mkfifo \"$f\"\n\
+         {} -displayfd 3 vt{vt} -keeptty -noreset -nolisten tcp{arguments} 3>\"$f\" &\n\
+         x=$!; read -r n <\"$f\"; rm -f \"$f\"; export DISPLAY=\":$n\"\n{session}\ns=$?; kill $x; exit $s",
+        quoted(program)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_x_session_takes_the_display_managers_settings() {
+        let server = DesktopProcess {
+            command: "/nix/store/x/bin/X :0 -config /etc/xserver.conf -auth /run/a vt7".to_owned(),
+            ..DesktopProcess::default()
+        };
+        let command = x11_command("xfce4-session", 8, Some(&server), None);
+        assert!(
+            command.contains("/nix/store/x/bin/X") && command.contains("-config '/etc/xserver.conf'")
+                || command.contains("-config /etc/xserver.conf"),
+            "{command}"
+        );
+        assert!(command.contains("vt8") && !command.contains("-auth"), "{command}");
+        assert!(x11_command("twm", 9, None, None).contains("vt9"));
+        let wrapped = x11_command("twm -q", 9, None, Some("/nix/store/x-xsession-wrapper"));
+        assert!(wrapped.contains("then '/nix/store/x-xsession-wrapper' twm -q; else twm -q; fi\ns=$?"), "{wrapped}");
+    }
+}

@@ -1,0 +1,119 @@
+//! `desktop.compositor`: what draws the session lives, serves a display, and was not restarted.
+
+use super::view::{DesktopView, Subject};
+use super::{Assessment, RESTARTS};
+use crate::checks::{Finding, text};
+use crate::desktop::compositors;
+use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod, WaitEnd};
+use crate::desktop::history::Crash;
+use crate::desktop::journal::{Meaning, first_line, means};
+
+impl DesktopView<'_> {
+    pub(super) fn compositor(&self) -> Assessment {
+        let Some(state) = self.state.filter(|_| !matches!(self.facts.login, LoginMethod::NotLoggedIn(_))) else {
+            return Assessment::Skip("no user was logged in".to_owned());
+        };
+        if let Some(unknown) = self.unknown(&["processes"]) {
+            return unknown;
+        }
+        if let (Some(line), None) = (&self.refusal, self.server) {
+            return Assessment::needs_gpu(line);
+        }
+        let crashes = self.compositor_crashes();
+        if let Some(last) = crashes.last() {
+            return self.crashed(last, &crashes);
+        }
+        let is_compositor = |process: &&DesktopProcess| {
+            process.uid == self.uid() && (process.has_card || compositors::of_program(&process.name).is_some())
+        };
+        if let Some(stopped) = state.processes.iter().filter(is_compositor).find(|process| process.is_stopped()) {
+            let summary = format!("{} is stopped (SIGSTOP): the picture is frozen", text::clean(&stopped.name));
+            return self.compositor_fails(&stopped.name, summary);
+        }
+        match self.server {
+            Some(server) => self.drawing_compositor(state, server),
+            None => self.no_display(state, state.processes.iter().find(is_compositor)),
+        }
+    }
+
+    fn compositor_fails(&self, item: &str, summary: String) -> Assessment {
+        Assessment::fail(Finding::new(item, summary).detail(self.evidence()))
+    }
+
+    fn crashed(&self, last: &Crash, crashes: &[&Crash]) -> Assessment {
+        let count = crashes.iter().filter(|crash| crash.program == last.program).count();
+        let is_back = self.server.is_some_and(|server| server.since_us > last.at_us);
+        let after = if is_back { ", and was restarted" } else { "" };
+        let times = text::times(count as u32);
+        let summary = format!("{} crashed {times} ({}){after}", text::clean(&last.program), last.how());
+        Assessment::fail(
+            Finding::new(&last.program, summary)
+                .detail(std::iter::once(text::clean(&last.line)).chain(self.evidence()))
+                .evidence("signal", last.how())
+                .evidence("times", count),
+        )
+    }
+
+    /// There is no display: `process` may be what should serve it.
+    fn no_display(&self, state: &DesktopState, process: Option<&DesktopProcess>) -> Assessment {
+        let user = text::clean(self.user);
+        let why = || self.why(Subject::Session);
+        if self.own_sessions.is_empty() {
+            let ended = self.ended_sessions().len();
+            if ended < RESTARTS {
+                // The session's check reports why.
+                return Assessment::Skip("there is no session".to_owned());
+            }
+            let summary = format!("the session of {user} ended {ended} times: what it starts keeps exiting{}", why());
+            return self.compositor_fails("compositor", summary);
+        }
+        let waited = text::seconds(state.waited);
+        let is_busy = state.end == WaitEnd::Deadline;
+        match process {
+            Some(process) if is_busy => {
+                Assessment::Unknown(format!("{} is still starting after {waited}", text::clean(&process.name)))
+            }
+            Some(process) => {
+                let name = text::clean(&process.name);
+                let summary = format!("{name} runs but serves no display, {waited} after the boot{}", why());
+                self.compositor_fails(&process.name, summary)
+            }
+            None if is_busy => {
+                Assessment::Unknown(format!("nothing draws in the session of {user} yet, and the guest is still busy"))
+            }
+            None => self.compositor_fails("compositor", format!("nothing draws in the session of {user}{}", why())),
+        }
+    }
+
+    fn drawing_compositor(&self, state: &DesktopState, server: &DesktopProcess) -> Assessment {
+        let name = self.drawing_name();
+        let ended = self.ended_sessions().len();
+        if ended >= RESTARTS {
+            let (user, why) = (text::clean(self.user), self.why(Subject::Session));
+            let summary = format!("{name} runs, after {ended} earlier sessions of {user} ended{why}");
+            return self.compositor_fails(&server.name, summary);
+        }
+        if let Some(line) = &self.refusal {
+            return Assessment::needs_gpu(line);
+        }
+        let lived = text::micros(state.now_us.saturating_sub(server.since_us));
+        let display = server.wayland_display().map(str::to_owned).or_else(|| server.x11_display());
+        let display = text::clean(&display.unwrap_or_default());
+        let earlier = match ended {
+            0 => String::new(),
+            count => format!("; an earlier session ended {}", text::times(count as u32)),
+        };
+        let pass = format!("{name} has been drawing on {display} for {lived}{earlier}");
+        let warn = self.configuration_error().map(|line| {
+            Finding::new(&server.name, format!("{name} rejects part of its configuration: {}", line.trim()))
+        });
+        Assessment::Findings { fails: Vec::new(), warns: warn.into_iter().collect(), pass }
+    }
+
+    /// A line of the compositor about its own configuration, in the journal or on the session's terminal.
+    fn configuration_error(&self) -> Option<String> {
+        let journal = self.facts.journal.iter().filter(|line| line.transport != "kernel").map(first_line);
+        let terminals = self.facts.terminals.values().flatten().map(String::as_str);
+        journal.chain(terminals).find(|line| means(Meaning::ConfigurationError, line)).map(text::clean)
+    }
+}

@@ -1,0 +1,168 @@
+//! `desktop.session`: the user's graphical session.
+
+use std::collections::BTreeSet;
+
+use super::view::{DesktopView, Subject};
+use super::{Assessment, NO_USER_HINT};
+use crate::checks::{Finding, text};
+use crate::desktop::compositors::{self, COMPOSITORS};
+use crate::desktop::expected::autologin_user;
+use crate::desktop::facts::{DesktopState, LoginMethod, WaitEnd};
+use crate::desktop::session_files::{SessionType, is_missing_session};
+use crate::guest::logind::Session;
+use crate::model::CheckId;
+
+impl DesktopView<'_> {
+    pub(super) fn session(&self, compositor_fails: bool) -> Assessment {
+        if let LoginMethod::NotLoggedIn(why) = &self.facts.login {
+            return self.not_logged_in(why);
+        }
+        if let Some(unknown) = self.unknown(&["logind", "processes"]) {
+            return unknown;
+        }
+        let Some(state) = self.state else { return Assessment::Unknown("the session was not probed".to_owned()) };
+        let newest = self.own_sessions.iter().max_by_key(|session| (session.active, session.since_us));
+        let Some(session) = newest else { return self.no_session(state, compositor_fails) };
+        let user = text::clean(self.user);
+        if !session.active {
+            let (vt, shown) = (session.vt, state.vt);
+            return self.session_fails(format!("the session of {user} is on vt {vt}, but vt {shown} is shown"));
+        }
+        if self.server.is_none() {
+            return match (&self.refusal, compositor_fails) {
+                (Some(line), _) => Assessment::needs_gpu(line),
+                (None, true) => Assessment::see(CheckId::DesktopCompositor),
+                (None, false) => Assessment::Unknown(format!("the session of {user} has no display yet")),
+            };
+        }
+        self.session_kind(session)
+    }
+
+    fn session_fails(&self, summary: String) -> Assessment {
+        Assessment::fail(Finding::new(self.user, summary).detail(self.evidence()))
+    }
+
+    fn not_logged_in(&self, why: &str) -> Assessment {
+        if autologin_user(&self.view.plan.expectations).is_some() {
+            let finding = Finding::new(self.user, format!("no user is logged in: {why}"));
+            return Assessment::fail(finding.detail(self.evidence()).hint(NO_USER_HINT));
+        }
+        if is_missing_session(why) {
+            return Assessment::fail(Finding::new("session", format!("no user can log in: {why}")));
+        }
+        Assessment::Skip(format!("no user was logged in: {why}"))
+    }
+
+    fn no_session(&self, state: &DesktopState, compositor_fails: bool) -> Assessment {
+        if compositor_fails {
+            return Assessment::see(CheckId::DesktopCompositor);
+        }
+        if let Some(line) = &self.refusal {
+            return Assessment::needs_gpu(line);
+        }
+        let user = text::clean(self.user);
+        let ended = self.ended_sessions();
+        if let Some(last) = ended.last() {
+            let lived = text::micros(last.ended_us.unwrap_or_default().saturating_sub(last.began_us));
+            let (times, why) = (text::times(ended.len() as u32), self.why(Subject::Session));
+            return self
+                .session_fails(format!("the session of {user} ended {times}, the last time after {lived}{why}"));
+        }
+        if state.end == WaitEnd::Deadline {
+            let waited = text::seconds(state.waited);
+            return Assessment::Unknown(format!("no session of {user} after {waited}, and the guest is still busy"));
+        }
+        self.session_fails(format!("there is no session of {user}{}", self.why(Subject::Session)))
+    }
+
+    /// Whether an active session is of the expected desktop and type.
+    fn session_kind(&self, session: &Session) -> Assessment {
+        let user = text::clean(self.user);
+        // What greetd starts is a tty's session to logind, unless it says otherwise.
+        let session_type = if self.is_without_wayland() { SessionType::X11 } else { SessionType::Wayland };
+        let expected = self.expected_desktops();
+        if let Some((process, Some(known))) = self.drawing
+            && !expected.is_empty()
+            && !expected.contains(known.desktop)
+            && !self.runs_in(&expected)
+        {
+            let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+            return self.session_fails(format!(
+                "the session of {user} fell back to {} ({session_type}, by {}), expected: {}{}",
+                known.desktop,
+                text::clean(&process.name),
+                text::list(&expected),
+                self.why(Subject::Session)
+            ));
+        }
+        if let Some(expected) = self.expected_type(&expected)
+            && expected != session_type.name()
+        {
+            let why = self.why(Subject::Session);
+            return self.session_fails(format!("the session of {user} is {session_type}, expected: {expected}{why}"));
+        }
+        let how = match &self.facts.login {
+            LoginMethod::LoggedIn { how, .. } => format!("; {how}"),
+            _ => String::new(),
+        };
+        Assessment::pass(format!(
+            "{user} has an active {session_type} session of {} on {}, vt {}{how}",
+            self.drawing_name(),
+            text::clean(&session.seat),
+            session.vt
+        ))
+    }
+
+    /// Whether one of these desktops runs though another one's compositor draws: not by `XDG_CURRENT_DESKTOP`, which the
+    /// login sets, and which a session that falls back inherits.
+    fn runs_in(&self, desktops: &BTreeSet<String>) -> bool {
+        let shells = COMPOSITORS.iter().filter(|known| desktops.contains(known.desktop)).flat_map(|known| known.shells);
+        let shells: BTreeSet<&str> = shells.copied().collect();
+        let mut processes = self.state.into_iter().flat_map(|state| &state.processes);
+        processes.any(|process| process.uid == self.uid() && shells.contains(process.name.as_str()))
+    }
+
+    /// The desktops that the session may be; none where that is not known.
+    fn expected_desktops(&self) -> BTreeSet<String> {
+        let by_name = |name: &str| -> Option<String> {
+            let name = name.to_lowercase();
+            let expected = self.expected.desktops.iter().find(|expected| name.contains(&expected.name));
+            expected
+                .map(|expected| expected.name.clone())
+                .or_else(|| compositors::of_program(&name).map(|known| known.desktop.to_owned()))
+        };
+        let session = match (&self.facts.login, &self.expected.command, &self.expected.default_session) {
+            (LoginMethod::LoggedIn { session, .. }, ..) => by_name(session),
+            // What greetd starts may be any script.
+            (_, Some(command), _) => match compositors::of_command(command) {
+                Some(known) => Some(known.desktop.to_owned()),
+                None => return BTreeSet::new(),
+            },
+            (_, None, Some(session)) => by_name(session),
+            (_, None, None) => None,
+        };
+        match session {
+            Some(name) => BTreeSet::from([name]),
+            None => self.expected.desktops.iter().map(|expected| expected.name.clone()).collect(),
+        }
+    }
+
+    /// The type that the session has to have, where only one is right.
+    fn expected_type(&self, expected: &BTreeSet<String>) -> Option<&str> {
+        let name = match (&self.facts.login, &self.expected.default_session) {
+            (LoginMethod::LoggedIn { session, .. }, _) => session.as_str(),
+            (_, Some(session)) => session,
+            _ => "",
+        };
+        // Sessions of desktops that have both say it in their name: plasmax11, gnome-xorg, xfce-wayland.
+        if name.contains("x11") || name.contains("xorg") {
+            return Some("x11");
+        }
+        if name.contains("wayland") {
+            return Some("wayland");
+        }
+        let desktops = self.expected.desktops.iter().filter(|desktop| expected.contains(&desktop.name));
+        let types: BTreeSet<Option<&str>> = desktops.map(|desktop| desktop.kind.as_deref()).collect();
+        if types.len() == 1 { types.into_iter().next().flatten() } else { None }
+    }
+}

@@ -1,0 +1,285 @@
+//! `desktop.units`: the units of the user's systemd, the session target, the portal.
+
+use super::Assessment;
+use super::view::DesktopView;
+use crate::checks::unit::{self, Skipped, is_active, is_auto_restart, is_failed};
+use crate::checks::{Finding, Judgement, View, sandbox, text};
+use crate::desktop::SESSION_TARGET;
+use crate::desktop::expected;
+use crate::desktop::facts::LoginMethod;
+use crate::desktop::unit_restarts::{ends_well, keeps_ending};
+use crate::guest::facts::{Facts, Manager, Unit};
+use crate::guest::user_units::{PORTAL_UNIT, UserManager};
+use crate::nix::expectations::ExpectedUnit;
+
+/// A target that became active so much earlier than the session, in µs, is an earlier session's.
+const STALE_US: u64 = 500_000;
+
+/// What an expected unit of a user amounts to.
+enum UserUnitState {
+    AsExpected,
+    /// Another finding reports it.
+    Reported,
+    /// Its target is not active.
+    Waiting,
+    NotTested(String),
+    Fail(Finding),
+    Warn(Finding),
+}
+
+impl DesktopView<'_> {
+    pub(super) fn units(&self, out: &mut Judgement) -> Assessment {
+        let Some(manager) = &self.facts.manager else {
+            return match (self.gap(&["user-units"]), self.own_sessions.is_empty()) {
+                (Some(gap), false) => Assessment::Unknown(gap),
+                _ => Assessment::Skip("there is no session".to_owned()),
+            };
+        };
+        // Judged as the machine's own units are, over the user's.
+        let facts = Facts {
+            units: manager.units.clone(),
+            journal: self.facts.journal.clone(),
+            now_us: self.view.now.now_us,
+            manager: Manager { default_target: "default.target".to_owned(), ..Manager::default() },
+            ..Facts::default()
+        };
+        let of_user = self.view.over(&facts);
+        let dead_portal = self.dead_portal(manager, &facts);
+        let mut fails = self.failed_units(&of_user, manager, dead_portal.is_some(), out);
+        let mut warns = Vec::new();
+        let mut good = 0;
+        let mut waiting: Vec<&str> = Vec::new();
+        let expected = expected::user_units(&self.view.plan.expectations, self.user);
+        for (name, expected) in expected.iter().filter(|(name, _)| !self.is_of_sound(name)) {
+            match self.unit_state(&of_user, manager, name, expected) {
+                UserUnitState::AsExpected => good += 1,
+                UserUnitState::Reported => {}
+                UserUnitState::Waiting => waiting.push(name),
+                UserUnitState::NotTested(why) => out.exclude(name, why),
+                UserUnitState::Fail(finding) => fails.push(finding),
+                UserUnitState::Warn(finding) => warns.push(finding),
+            }
+        }
+        let has_target = manager.unit(SESSION_TARGET).is_some_and(is_active);
+        if !has_target && !waiting.is_empty() {
+            self.target_not_active(&text::list(&waiting), &mut fails, out);
+        }
+        if let Some(stale) = self.stale_target(manager) {
+            fails.insert(0, stale);
+        }
+        fails.extend(dead_portal);
+        warns.extend(self.other_crashes());
+        warns.extend(self.slow_portal());
+        warns.extend(self.incomplete_portal(manager));
+        warns.extend(self.missing_xwayland());
+        Assessment::Findings { fails, warns, pass: self.units_line(good, has_target) }
+    }
+
+    fn units_line(&self, good: usize, has_target: bool) -> String {
+        let portal = match &self.facts.portal {
+            Some(portal) if portal.answered => format!(", the portal answers in {}", text::seconds(portal.seconds)),
+            _ => String::new(),
+        };
+        let target = match (self.state, has_target) {
+            (None, _) => String::new(),
+            (_, true) => format!(", {SESSION_TARGET} is active"),
+            (_, false) => format!(", nothing needs {SESSION_TARGET}"),
+        };
+        let units = if good == 1 { "1 expected unit is".to_owned() } else { format!("{good} expected units are") };
+        format!("no unit of {} failed, {units} in order{target}{portal}", self.user)
+    }
+
+    /// Units that failed or keep ending, whether they are expected or not.
+    fn failed_units(
+        &self,
+        of_user: &View<'_>,
+        manager: &UserManager,
+        is_portal_dead: bool,
+        out: &mut Judgement,
+    ) -> Vec<Finding> {
+        let facts = of_user.now;
+        let mut fails = Vec::new();
+        for failed in manager.units.iter().filter(|unit| is_failed(unit) || keeps_ending(unit)) {
+            let name = failed.name.as_str();
+            // The dead portal's finding has its unit.
+            if name == PORTAL_UNIT && is_portal_dead || self.is_of_sound(name) {
+                continue;
+            }
+            if let Some(why) = sandbox::excuse(of_user, failed) {
+                out.exclude(name, why);
+                continue;
+            }
+            let how = match (is_failed(failed), ends_well(failed)) {
+                (true, _) => format!("failed: {}", unit::ending(facts, failed)),
+                (false, true) => "exits with success and is restarted over and over".to_owned(),
+                (false, false) => format!("keeps failing and is restarted: {}", unit::ending(facts, failed)),
+            };
+            let finding = Finding::new(name, format!("{name} of {} {how}", self.user));
+            fails.push(finding.detail(unit::tail(facts, name, 8)).evidence("unit", text::clean(name)));
+        }
+        fails
+    }
+
+    /// The session target is not active, and these units wait for it.
+    fn target_not_active(&self, waiting: &str, fails: &mut Vec<Finding>, out: &mut Judgement) {
+        if self.lacks_session_wrapper() {
+            let why = "X sessions are started by the display manager's wrapper, which is not known here";
+            out.exclude(SESSION_TARGET, format!("{why}: {waiting} were not started"));
+        } else if self.server.is_some() {
+            let name = self.drawing_name();
+            let summary = format!("{SESSION_TARGET} is not active while {name} runs: {waiting} were not started");
+            let hint = "the compositor's module, or home-manager's systemd.enable, has to start it";
+            fails.insert(0, Finding::new(SESSION_TARGET, summary).hint(hint));
+        }
+    }
+
+    /// Whether this is a unit of a lingering user that the checks of sound judge.
+    fn is_of_sound(&self, unit: &str) -> bool {
+        self.state.is_none() && self.view.plan.audio().is_some() && crate::audio::units().any(|name| name == unit)
+    }
+
+    /// Whether nixbox started an X session by its own command alone, without the display manager's wrapper.
+    fn lacks_session_wrapper(&self) -> bool {
+        let is_x11 = self.server.is_some() && self.is_without_wayland();
+        is_x11 && matches!(self.facts.login, LoginMethod::LoggedIn { .. }) && self.expected.session_wrapper.is_none()
+    }
+
+    /// Crashes of anything but the compositor, until the session was probed: later ones may be of what that opened.
+    fn other_crashes(&self) -> Vec<Finding> {
+        let compositors = self.compositor_crashes();
+        let until = self.state.map_or(0, |state| state.now_us);
+        let others = self.crashes.iter().filter(|crash| !compositors.contains(crash) && crash.at_us <= until);
+        others
+            .map(|crash| {
+                Finding::new(&crash.program, format!("{} crashed ({})", text::clean(&crash.program), crash.how()))
+            })
+            .collect()
+    }
+
+    /// A session target that was active before the session began: what belongs to it was not started for this one.
+    fn stale_target(&self, manager: &UserManager) -> Option<Finding> {
+        let session = self.own_sessions.iter().max_by_key(|session| session.since_us)?;
+        let is_session_target = |name: &str| {
+            name == SESSION_TARGET || name.ends_with("-session.target") && !name.contains("wayland-session")
+        };
+        let is_stale = |unit: &&Unit| unit.active_enter_us > 0 && unit.active_enter_us + STALE_US < session.since_us;
+        let stale = manager
+            .units
+            .iter()
+            .filter(|unit| is_session_target(&unit.name) && is_active(unit))
+            .filter(is_stale)
+            .min_by_key(|unit| unit.active_enter_us)?;
+        if self.ended_sessions().is_empty() {
+            return None;
+        }
+        let summary = format!(
+            "{} stayed active when an earlier session of {} ended: starting it again did nothing, and its units still belong to the earlier session",
+            stale.name, self.user
+        );
+        Some(
+            Finding::new(&stale.name, summary)
+                .evidence("active_since_s", stale.active_enter_us as f64 / 1e6)
+                .evidence("session_since_s", session.since_us as f64 / 1e6)
+                .hint("stop the target when the compositor ends"),
+        )
+    }
+
+    fn unit_state(
+        &self,
+        of_user: &View<'_>,
+        manager: &UserManager,
+        name: &str,
+        expected: &ExpectedUnit,
+    ) -> UserUnitState {
+        let facts = of_user.now;
+        let user = self.user;
+        let fail = |summary: String| UserUnitState::Fail(unit_finding(facts, name, summary));
+        let warn = |summary: String| UserUnitState::Warn(unit_finding(facts, name, summary));
+        let Some(unit) = manager.unit(name).filter(|unit| unit.load_state != "not-found") else {
+            return fail(format!("{name} is expected for {user}, but the user's systemd finds no such unit"));
+        };
+        if unit::is_refused(unit) {
+            let why = unit.load_error.as_deref().unwrap_or(&unit.load_state);
+            return fail(format!("systemd refused to load {name} of {user}: {why}"));
+        }
+        if is_active(unit) {
+            return UserUnitState::AsExpected;
+        }
+        if is_failed(unit) || keeps_ending(unit) {
+            return UserUnitState::Reported;
+        }
+        if unit.load_state == "masked" {
+            return fail(format!("{name} of {user} is expected, but masked"));
+        }
+        if unit.condition_us > 0 && !unit.condition_result {
+            return self.skipped_unit(facts, manager, unit);
+        }
+        let is_called = |targets: &[String]| {
+            let starts = |unit: &Unit| is_active(unit) || unit.active_state == "activating";
+            targets.iter().any(|target| manager.unit(target).is_some_and(starts))
+        };
+        if !is_called(&expected.wanted_by) && !is_called(&unit.wanted_by) {
+            let of_session = expected.wanted_by.iter().any(|target| target.contains("-session"));
+            return if of_session { UserUnitState::Waiting } else { UserUnitState::AsExpected };
+        }
+        if is_auto_restart(unit) {
+            let ending = unit::ending(facts, unit);
+            return warn(format!("{name} of {user} exited and is about to be restarted: {ending}"));
+        }
+        if unit.active_state == "activating" {
+            return warn(format!("{name} of {user} is still starting"));
+        }
+        let is_triggered = unit.triggered_by.iter().any(|trigger| manager.unit(trigger).is_some_and(is_active));
+        if is_triggered || unit::ended_well(unit) || unit.inactive_enter_us > 0 {
+            return UserUnitState::AsExpected;
+        }
+        let root = unit::root(facts, name);
+        if root == name {
+            return fail(format!("{name} of {user} is expected, but was never started"));
+        }
+        match sandbox::excuse_of_root(of_user, root) {
+            Some(why) => UserUnitState::NotTested(format!("needs {root}: {why}")),
+            None if manager.unit(root).is_some_and(is_failed) => UserUnitState::Reported,
+            None => fail(format!("{name} of {user} was not started: it needs {root}, which is not there")),
+        }
+    }
+
+    /// A unit of which a condition did not hold.
+    fn skipped_unit(&self, facts: &Facts, manager: &UserManager, unit: &Unit) -> UserUnitState {
+        let (name, user) = (unit.name.as_str(), self.user);
+        let failed = &unit.failed_conditions;
+        let fail = |summary: String, condition: String| {
+            UserUnitState::Fail(unit_finding(facts, name, summary).evidence("condition", condition))
+        };
+        let environment = failed.iter().find_map(|condition| condition.strip_prefix("ConditionEnvironment="));
+        if let Some(variable) =
+            environment.map(|text| text.trim_start_matches('|')).filter(|text| !text.starts_with('!'))
+        {
+            let now = match manager.variable(variable.split('=').next().unwrap_or(variable)) {
+                Some(value) => format!("; it is {} now, and was imported too late", text::clean(value)),
+                None => "; it is not set in the user's systemd".to_owned(),
+            };
+            let named = text::list(failed);
+            return fail(format!("{name} of {user} was skipped: {named} did not hold{now}"), named);
+        }
+        // A unit that every user's manager has may be meant for some of them.
+        let is_of_users = |text: &String| ["ConditionUser=", "ConditionGroup="].iter().any(|is| text.starts_with(is));
+        if failed.iter().any(is_of_users) {
+            return UserUnitState::AsExpected;
+        }
+        match unit::skipped(failed) {
+            Skipped::Right => UserUnitState::AsExpected,
+            Skipped::Elsewhere(condition) => UserUnitState::NotTested(format!(
+                "skipped: {condition} did not hold in the VM; the real machine may differ"
+            )),
+            Skipped::Wrong(condition) => {
+                let summary = format!("{name} of {user} is expected and was skipped: {condition} does not hold");
+                fail(summary, condition)
+            }
+        }
+    }
+}
+
+fn unit_finding(facts: &Facts, name: &str, summary: String) -> Finding {
+    Finding::new(name, summary).detail(unit::tail(facts, name, 6)).evidence("unit", text::clean(name))
+}

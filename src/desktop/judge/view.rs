@@ -1,0 +1,264 @@
+//! Everything that the desktop's judges look at.
+
+use super::Assessment;
+use crate::checks::unit::is_active;
+use crate::checks::{View, text};
+use crate::desktop::compositors::{self, Compositor, program_of};
+use crate::desktop::display_managers;
+use crate::desktop::display_server::{display_server, drawing_process};
+use crate::desktop::facts::{DesktopFacts, DesktopProcess, DesktopState, InputDevice, InputReaction};
+use crate::desktop::history::{Crash, SessionRecord, crashes, session_records};
+use crate::desktop::journal::{self, Meaning, explains_desktop, first_line, means, names_missing};
+use crate::guest::facts::{Account, JournalLine};
+use crate::guest::logind::Session;
+use crate::nix::expectations::ExpectedDesktop;
+
+/// Most journal lines that show a cause.
+const LINES: usize = 8;
+
+/// A desktop under judgement.
+pub(super) struct DesktopView<'a> {
+    pub(super) view: &'a View<'a>,
+    pub(super) expected: &'a ExpectedDesktop,
+    pub(super) facts: &'a DesktopFacts,
+    /// The user's name; empty where nobody is logged in.
+    pub(super) user: &'a str,
+    pub(super) account: Option<&'a Account>,
+    /// The session's state, where the user exists.
+    pub(super) state: Option<&'a DesktopState>,
+    /// The user's sessions on a seat.
+    pub(super) own_sessions: Vec<&'a Session>,
+    /// What serves the display, and what draws on it.
+    pub(super) server: Option<&'a DesktopProcess>,
+    pub(super) drawing: Option<(&'a DesktopProcess, Option<&'static Compositor>)>,
+    pub(super) crashes: Vec<Crash>,
+    pub(super) records: Vec<SessionRecord>,
+    /// The line by which the session's compositor says that it does not draw without a GPU.
+    pub(super) refusal: Option<String>,
+}
+
+/// Of what it is asked why it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    Greeter,
+    Session,
+}
+
+/// The first of these lines that says that a compositor does not draw without a GPU.
+fn refusal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    lines.find(|line| means(Meaning::NeedsGpu, line)).map(text::clean)
+}
+
+/// The last error of these lines, where it is only that a way to draw does not work.
+fn last_renderer_failure<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    let last = lines.filter(|line| journal::reports_error(line) || means(Meaning::RendererFailed, line)).last()?;
+    means(Meaning::RendererFailed, last).then(|| text::clean(last))
+}
+
+impl<'a> DesktopView<'a> {
+    pub(super) fn new(view: &'a View<'a>, expected: &'a ExpectedDesktop, facts: &'a DesktopFacts) -> Self {
+        let user = facts.user.as_deref().unwrap_or_default();
+        let account = view.now.accounts.iter().find(|account| account.name == user);
+        let state = facts.session.as_ref().filter(|_| account.is_some());
+        let own_sessions = state
+            .into_iter()
+            .flat_map(|state| &state.sessions)
+            .filter(|session| session.is_seated() && account.is_some_and(|account| account.uid == session.uid))
+            .collect();
+        let processes = state.map_or(&[][..], |state| &state.processes);
+        let uid = account.map_or(u32::MAX, |account| account.uid);
+        let mut desktop = Self {
+            view,
+            expected,
+            facts,
+            user,
+            account,
+            state,
+            own_sessions,
+            server: display_server(processes, uid),
+            drawing: drawing_process(processes, uid),
+            crashes: crashes(facts.journal.iter().chain(&view.now.journal)),
+            records: session_records(&facts.journal, &view.now.journal),
+            refusal: None,
+        };
+        // A compositor that draws did not refuse to.
+        desktop.refusal = if desktop.server.is_none() { desktop.refuses() } else { desktop.runs_without_a_screen() };
+        desktop
+    }
+
+    /// All lines of the journal and on the terminals, the newest last.
+    pub(super) fn all_lines(&self) -> impl Iterator<Item = &'a str> {
+        let facts = self.facts;
+        let terminals = facts.terminals.values().flatten().chain(&facts.rerun_output).map(String::as_str);
+        facts.journal.iter().map(first_line).chain(terminals)
+    }
+
+    /// The line by which the session's compositor says that it does not draw here.
+    fn refuses(&self) -> Option<String> {
+        if let Some(line) = refusal(self.all_lines()) {
+            return Some(line);
+        }
+        // One that ran into a fault got past that.
+        let faults = ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"];
+        let is_fault = |crash: &&Crash| crash.signal.as_deref().is_some_and(|signal| faults.contains(&signal));
+        if self.compositor_crashes().iter().any(is_fault) {
+            return None;
+        }
+        // So did one that has started what its configuration starts, whatever ended it then.
+        let has_begun = |line: &JournalLine| {
+            line.unit == crate::desktop::SESSION_TARGET && means(Meaning::TargetReached, &line.message)
+        };
+        if self.facts.journal.iter().any(has_begun) {
+            return None;
+        }
+        last_renderer_failure(self.session_lines()).or_else(|| {
+            let outputs = self.facts.terminals.values().chain([&self.facts.rerun_output]);
+            outputs.into_iter().find_map(|lines| last_renderer_failure(lines.iter().map(String::as_str)))
+        })
+    }
+
+    /// The journal's lines of the session itself, and of the compositor's unit where it is one of the user's.
+    fn session_lines(&self) -> impl Iterator<Item = &'a str> {
+        let journal = self.facts.journal.iter();
+        journal
+            .filter(|line| line.transport != "kernel" && !means(Meaning::CoreDump, first_line(line)))
+            .filter(|line| !line.unit.ends_with(".service") || compositors::process_of_unit(&line.unit).is_some())
+            .map(first_line)
+    }
+
+    /// As [`Self::refuses`], of a compositor that stays and serves its display without a screen to show it on (niri).
+    fn runs_without_a_screen(&self) -> Option<String> {
+        let picture = self.state?.picture.as_ref()?;
+        let is_bare = picture.is_console || picture.is_flat;
+        let has_window = self.facts.window.as_ref().is_some_and(|window| window.appeared);
+        if !is_bare || has_window || self.reacts_to_pointer() {
+            return None;
+        }
+        self.session_refusal()
+    }
+
+    /// The line by which what a display manager starts says that it does not draw without a GPU.
+    pub(super) fn session_refusal(&self) -> Option<String> {
+        refusal(self.session_lines().chain(self.terminal_lines(Subject::Session)))
+    }
+
+    /// The same of what should draw the login screen.
+    pub(super) fn greeter_refusal(&self) -> Option<String> {
+        self.facts.greeter.as_ref()?;
+        refusal(self.lines_about(Subject::Greeter))
+    }
+
+    /// The lines about it, in the journal and on the terminals.
+    pub(super) fn lines_about(&self, subject: Subject) -> impl Iterator<Item = &'a str> {
+        let journal = self.journal_about(subject).filter(|line| line.transport != "kernel");
+        journal.map(first_line).chain(self.terminal_lines(subject))
+    }
+
+    /// The journal's lines without those about something else: the user's session has nothing to do with the login
+    /// screen, nor the other way round; nor has what comes after it.
+    fn journal_about(&self, subject: Subject) -> impl Iterator<Item = &'a JournalLine> {
+        let until = match (subject, &self.facts.greeter) {
+            (Subject::Greeter, Some(state)) if state.now_us > 0 => state.now_us,
+            _ => u64::MAX,
+        };
+        let is_of_other = move |unit: &str| {
+            let record = self.records.iter().find(|record| record.scope == unit);
+            record.is_some_and(|record| record.is_greeter() != (subject == Subject::Greeter))
+        };
+        self.facts.journal.iter().filter(move |line| line.at_us <= until && !is_of_other(&line.unit))
+    }
+
+    /// The lines on the terminals that may be about it.
+    fn terminal_lines(&self, subject: Subject) -> impl Iterator<Item = &'a str> {
+        let greeter = self.facts.greeter.as_ref();
+        let is_greeters = move |vt: u32| {
+            greeter.is_some_and(|state| state.vt == vt || state.sessions.iter().any(|session| session.vt == vt))
+        };
+        let terminals = self.facts.terminals.iter();
+        let terminals = terminals.filter(move |(vt, _)| subject == Subject::Session || is_greeters(**vt));
+        terminals.flat_map(|(_, lines)| lines).map(String::as_str)
+    }
+
+    pub(super) fn reaction(&self, input: InputDevice) -> Option<&'a InputReaction> {
+        self.facts.reactions.iter().find(|reaction| reaction.input == input)
+    }
+
+    /// Whether the screen changed when the pointer was moved.
+    pub(super) fn reacts_to_pointer(&self) -> bool {
+        let mut reactions = self.facts.reactions.iter();
+        reactions.any(|reaction| reaction.input == InputDevice::Pointer && reaction.share > 0.0)
+    }
+
+    /// `: LINE` with the line that tells why something is not there, or nothing: the display manager's and the users', not
+    /// the kernel's, or one on a terminal. The last line counts, and before it one that names what is missing.
+    pub(super) fn why(&self, subject: Subject) -> String {
+        let journal = self.journal_about(subject).filter(|line| explains_desktop(line)).map(first_line);
+        let rerun = (subject == Subject::Session).then_some(&self.facts.rerun_output).into_iter().flatten();
+        let terminals = self.terminal_lines(subject).chain(rerun.map(String::as_str));
+        // A compositor that draws has found another way.
+        let draws = subject == Subject::Greeter || self.server.is_some();
+        let counts = |line: &&str| !(draws && means(Meaning::RendererFailed, line));
+        let shown = terminals.filter(|line| journal::reports_trouble(line));
+        let lines: Vec<&str> = shown.chain(journal).filter(counts).collect();
+        let missing = lines.iter().rev().find(|line| names_missing(line));
+        missing.or(lines.last()).map(|line| format!(": {}", text::clean(line))).unwrap_or_default()
+    }
+
+    /// The last lines of the journal that show a cause.
+    pub(super) fn evidence(&self) -> Vec<String> {
+        let shows =
+            |line: &&JournalLine| journal::reports_error(&line.message) || line.unit == "systemd-logind.service";
+        let mut lines: Vec<String> =
+            self.facts.journal.iter().rev().filter(shows).take(LINES).map(text::journal).collect();
+        lines.reverse();
+        lines
+    }
+
+    /// Why one of these facts could not be gathered.
+    pub(super) fn gap(&self, names: &[&str]) -> Option<String> {
+        let (name, why) = names.iter().find_map(|name| Some((name, self.facts.gaps.get(*name)?)))?;
+        Some(format!("could not read the guest's {name}: {why}"))
+    }
+
+    /// Unknown where one of these facts could not be gathered.
+    pub(super) fn unknown(&self, names: &[&str]) -> Option<Assessment> {
+        self.gap(names).map(Assessment::Unknown)
+    }
+
+    /// Crashes of the compositor, the X server, or what greetd starts.
+    pub(super) fn compositor_crashes(&self) -> Vec<&Crash> {
+        let command = self.expected.command.as_deref().map(program_of).unwrap_or_default();
+        // The kernel keeps 15 bytes of a name.
+        let command: String = command.chars().take(15).collect();
+        let is_compositors = |crash: &&Crash| {
+            compositors::of_program(&crash.program).is_some()
+                || matches!(crash.program.as_str(), "Xorg" | "X")
+                || !command.is_empty() && crash.program == command
+        };
+        self.crashes.iter().filter(is_compositors).collect()
+    }
+
+    /// The user's sessions that have ended.
+    pub(super) fn ended_sessions(&self) -> Vec<&SessionRecord> {
+        self.records.iter().filter(|record| record.user == self.user && record.ended_us.is_some()).collect()
+    }
+
+    /// The name of what draws the session.
+    pub(super) fn drawing_name(&self) -> String {
+        self.drawing.map_or_else(|| "nothing".to_owned(), |(process, _)| text::clean(&process.name))
+    }
+
+    pub(super) fn uid(&self) -> u32 {
+        self.account.map_or(u32::MAX, |account| account.uid)
+    }
+
+    /// Whether the session's display is X11, or none is there.
+    pub(super) fn is_without_wayland(&self) -> bool {
+        self.server.is_none_or(|server| server.wayland_display().is_none())
+    }
+
+    pub(super) fn display_manager_unit(&self) -> String {
+        let active = display_managers::units().find(|name| self.view.unit(name).is_some_and(is_active));
+        active.map_or_else(|| self.expected.display_manager.clone().unwrap_or_default(), str::to_owned)
+    }
+}

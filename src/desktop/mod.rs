@@ -1,0 +1,35 @@
+//! The desktop, whole: what the configuration expects of it, how the guest is asked and driven, how long is waited,
+//! and how the observations are judged (`desktop.*`).
+//!
+//! Where does a change go?
+//! * a compositor or window manager: one row in [`compositors`]
+//! * a display manager: one row in [`display_managers`]
+//! * what a program writes to its journal, and what that means: one row in [`journal`]
+//! * what is expected: [`expected`], the sessions that are offered: [`session_files`]
+//! * the data that is gathered: [`facts`], and how the guest is asked for it: [`probe`]
+//! * logging in, input, windows, the screen's recording: [`drive`]
+//! * when a wait ends: [`wait`] (pure)
+//! * what is good or bad, a file each check: [`judge`] (pure)
+
+pub(crate) mod compositors;
+pub(crate) mod display_managers;
+pub(crate) mod display_server;
+pub(crate) mod drive;
+pub(crate) mod expected;
+pub mod facts;
+mod history;
+pub(crate) mod journal;
+pub(crate) mod judge;
+mod probe;
+mod session_files;
+mod unit_restarts;
+mod wait;
+
+pub use facts::DesktopFacts;
+pub(crate) use judge::{excuse, explains_restarts, judge};
+
+/// The target that a graphical session's units belong to (systemd.special(7)).
+const SESSION_TARGET: &str = "graphical-session.target";
+
+#[cfg(test)]
+mod tests;

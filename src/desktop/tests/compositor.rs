@@ -1,0 +1,179 @@
+//! The compositor and its picture.
+
+use super::*;
+
+#[test]
+fn a_crash_is_told_once() {
+    let mut guest = guest();
+    guest.state().sessions.clear();
+    guest.state().processes.clear();
+    guest.state().end = WaitEnd::Loop;
+    guest.seen.manager = None;
+    for at in [21_000_000, 31_000_000] {
+        guest.seen.journal.push(line("", at, "Process 801 (.sway-wrapped) of user 1000 dumped core. (SIGSEGV)"));
+        let kernel = JournalLine {
+            transport: "kernel".into(),
+            ..line("", at - 100, "sway[801]: segfault at 0 ip 0 sp 0 error 4")
+        };
+        guest.facts.journal.push(kernel);
+    }
+    guest.fails("compositor", "sway crashed 2 times (SIGSEGV)");
+    guest.is("session", Status::Skip, "desktop.compositor");
+
+    // Nor by what fails because it is gone, nor by who starts it again and again.
+    let service = Service { restarts: 5, ..Service::default() };
+    guest.facts.units[0].service = Some(service);
+    guest.facts.units[0].sub_state = "auto-restart".into();
+    let failed = Unit { active_state: "failed".into(), result: "exit-code".into(), ..active("bar.service") };
+    guest.seen.manager = Some(UserManager { uid: 1000, units: vec![failed], environment: vec![] });
+    guest.fails("compositor", "sway crashed 2 times (SIGSEGV)");
+    guest.is("units", Status::Skip, "desktop.compositor");
+    assert_eq!(guest.restart_loop(), Status::Pass);
+    guest.seen.journal.clear();
+    guest.facts.journal.clear();
+    assert_ne!(guest.restart_loop(), Status::Pass);
+}
+
+#[test]
+fn a_refusal_of_software_rendering_is_not_tested() {
+    for words in [
+        "[wlr] [backend/backend.c:87] Software rendering detected, please use the WLR_RENDERER_ALLOW_SOFTWARE environment variable",
+        "CRIT ]: m_pAqBackend was null! ... CBackend::create() failed!",
+        "WARN niri::backend::tty: error adding device: software EGL renderers are skipped",
+        "error: failed to create renderer",
+        "failed to initialize EGL",
+    ] {
+        let mut guest = guest();
+        guest.state().sessions.clear();
+        guest.state().processes.clear();
+        guest.seen.manager = None;
+        guest.seen.journal.push(line("session-1.scope", 22_000_000, words));
+        guest.seen.journal.push(line("", 22_000_001, "Process 801 (Hyprland) of user 1000 dumped core. (SIGABRT)"));
+        let judged = guest.judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{words}: {judged:#?}");
+    }
+}
+
+#[test]
+fn who_stays_without_a_screen_refused_too() {
+    let words = "WARN niri::backend::tty: error adding device: software EGL renderers are skipped";
+    let bare = |unit: &str, words: &str| {
+        let mut guest = guest();
+        guest.state().picture = Some(black());
+        guest.state().end = WaitEnd::Idle;
+        guest.seen.reactions = vec![InputReaction { input: InputDevice::Pointer, ..InputReaction::default() }];
+        guest.seen.window = Some(TestWindow { program: "foot".into(), seconds: 150.0, ..TestWindow::default() });
+        guest.seen.journal.push(line(unit, 22_000_000, words));
+        guest
+    };
+    for unit in ["session-1.scope", "niri.service"] {
+        let niri = bare(unit, words);
+        niri.is("picture", Status::Skip, "not tested: needs a GPU");
+        niri.is("compositor", Status::Skip, "software EGL renderers are skipped");
+        niri.is("session", Status::Pass, "");
+        niri.is("units", Status::Pass, "");
+    }
+    // Words of another, those of one that tries on, and a picture.
+    bare("app.service", words).fails("picture", "one flat colour (black)");
+    bare("session-1.scope", "failed to initialize EGL").fails("picture", "one flat colour (black)");
+    let mut shows = bare("session-1.scope", words);
+    shows.state().picture = Some(colourful());
+    shows.fails("picture", "no window of foot appears");
+    let mut fell = bare("session-1.scope", words);
+    fell.seen.journal.push(line("", 22_000_001, "Process 801 (sway) of user 1000 dumped core. (SIGSEGV)"));
+    fell.fails("compositor", "SIGSEGV");
+}
+
+#[test]
+fn a_compositor_that_is_a_unit_of_the_users_refuses_as_others_do() {
+    let refused = |unit: &str| {
+        let mut guest = guest();
+        guest.state().sessions.clear();
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Idle;
+        guest.seen.manager = None;
+        guest.seen.journal.push(line(unit, 22_000_000, "[wlr] Failed to create renderer"));
+        guest
+    };
+    for unit in ["wayland-wm@sway.service", "wayland-wm@hyprland.desktop.service", "niri.service"] {
+        let judged = refused(unit).judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{unit}: {judged:#?}");
+    }
+    refused("swaybg.service").fails("session", "there is no session of alice");
+}
+
+#[test]
+fn compositors_that_do_not_draw() {
+    let mut stopped = guest();
+    stopped.state().processes[0].state = "T".into();
+    stopped.state().end = WaitEnd::Idle;
+    stopped.seen.window = None;
+    stopped.seen.reactions.clear();
+    stopped.is("compositor", Status::Fail, "sway is stopped");
+
+    let mut hung = guest();
+    hung.state().processes[0].serves.clear();
+    hung.state().end = WaitEnd::Idle;
+    hung.is("compositor", Status::Fail, "runs but serves no display");
+
+    let mut black_screen = guest();
+    black_screen.state().picture = Some(black());
+    black_screen.state().end = WaitEnd::Idle;
+    black_screen.seen.reactions.clear();
+    black_screen.seen.window =
+        Some(TestWindow { program: "foot".into(), is_terminal: true, seconds: 150.0, ..TestWindow::default() });
+    black_screen.fails("picture", "one flat colour (black) while sway runs");
+
+    // Nothing to show anything on: the program's words count, not how the compositor came to draw.
+    let mut outputless = guest();
+    outputless.state().picture = Some(black());
+    outputless.state().end = WaitEnd::Idle;
+    outputless.seen.reactions = vec![InputReaction { input: InputDevice::Pointer, ..InputReaction::default() }];
+    outputless.seen.window = Some(TestWindow {
+        program: "foot".into(),
+        exit: Some(230),
+        stderr: vec![" err: wayland.c:1707: no monitors available".into()],
+        ..TestWindow::default()
+    });
+    outputless.seen.terminals.insert(1, vec!["[wlr] Could not initialize EGL".into()]);
+    let crash = "Process 900 (swaynag) of user 1000 dumped core. (SIGSEGV)";
+    outputless.seen.journal.push(line("", NOW + 1, crash));
+    outputless.fails("picture", "does not react to the pointer; foot opens no window: exit code 230:  err: wayland.c");
+    outputless.is("units", Status::Pass, "in order");
+    outputless.seen.window = None;
+    assert!(!outputless.judged()["picture"].1.contains("EGL"));
+
+    // A desktop of one colour on which a window shows is plain, not broken.
+    let mut plain = guest();
+    plain.state().picture = Some(black());
+    plain.is("picture", Status::Pass, "plain");
+
+    let mut dead = guest();
+    dead.seen.reactions = vec![
+        InputReaction { input: InputDevice::Pointer, ..InputReaction::default() },
+        InputReaction { input: InputDevice::Key, ..InputReaction::default() },
+    ];
+    dead.fails("picture", "does not react to pointer or key");
+}
+
+#[test]
+fn a_configuration_with_a_slip_is_told() {
+    for words in [
+        "00:00:00.120 [ERROR] [sway/config.c:900] Error on line 3 'bindsymm x': Unknown/invalid command 'bindsymm'",
+        "Config error in file /home/alice/.config/hypr/hyprland.conf at line 7: config option <decoration:drop_shadow> \
+         does not exist.",
+        "error loading config: error parsing",
+    ] {
+        let mut slip = guest();
+        slip.seen.journal.push(line("session-1.scope", 21_000_000, words));
+        let (status, summary) = slip.judged()["compositor"].clone();
+        assert_eq!(status, Status::Warn, "{summary}");
+        assert!(summary.contains("sway rejects part of its configuration"), "{summary}");
+        let mut on_screen = guest();
+        on_screen.seen.terminals.insert(1, vec![words.to_owned()]);
+        assert_eq!(on_screen.judged()["compositor"].0, Status::Warn);
+    }
+    let mut other = guest();
+    other.seen.journal.push(line("foot.service", 21_000_000, "config loaded with a warning on line 3"));
+    assert_eq!(other.judged()["compositor"].0, Status::Pass);
+}

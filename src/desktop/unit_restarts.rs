@@ -1,0 +1,53 @@
+//! Units of a user's manager that end and are restarted: which of them has settled, and which never will.
+//!
+//! Where a unit waits for long before it is restarted, systemd never gives up, and it is never in state `failed`.
+
+use std::collections::BTreeMap;
+
+use crate::checks::unit::{is_active, is_auto_restart};
+use crate::guest::facts::Unit;
+
+/// How far a restarted unit is: its restarts, and when it became active.
+pub(crate) type RestartStage = (u32, u64);
+
+/// Whether it is still open what becomes of a unit that a manager starts at the boot.
+pub(crate) fn is_starting(unit: &Unit) -> bool {
+    is_undecided(unit) || unit.active_state == "activating" && !is_auto_restart(unit)
+}
+
+/// Whether a unit is restarted over and over. One that ended once or twice may yet come up.
+pub(crate) fn keeps_ending(unit: &Unit) -> bool {
+    let limit = if ends_well(unit) { 3 } else { 2 };
+    is_auto_restart(unit) && unit.service.as_ref().is_some_and(|service| service.restarts >= limit)
+}
+
+/// Whether it ended with success.
+pub(crate) fn ends_well(unit: &Unit) -> bool {
+    let well = unit.service.as_ref().is_some_and(|service| service.exit_status == 0 && service.exit_kind <= 1);
+    well && matches!(unit.result.as_str(), "" | "success")
+}
+
+/// Whether it is still open what becomes of a unit that ended and is about to be restarted.
+pub(crate) fn is_undecided(unit: &Unit) -> bool {
+    is_auto_restart(unit) && !keeps_ending(unit)
+}
+
+/// How far a unit is that was restarted and is up or coming up. One that has not moved since the last time stays.
+pub(crate) fn restart_stage(unit: &Unit) -> Option<RestartStage> {
+    let restarts = unit.service.as_ref().map_or(0, |service| service.restarts);
+    let comes_up = is_active(unit) || unit.active_state == "activating" && !is_auto_restart(unit);
+    (restarts > 0 && comes_up).then_some((restarts, unit.active_enter_us))
+}
+
+/// The units that have not settled yet, given those that had not the last time.
+pub(crate) fn unsettled(
+    units: &[Unit],
+    before: &BTreeMap<String, Option<RestartStage>>,
+    is_open: impl Fn(&Unit) -> bool,
+) -> BTreeMap<String, Option<RestartStage>> {
+    let moves = |unit: &&Unit| {
+        let stage = restart_stage(unit);
+        is_open(unit) || stage.is_some() && before.get(&unit.name) != Some(&stage)
+    };
+    units.iter().filter(moves).map(|unit| (unit.name.clone(), restart_stage(unit))).collect()
+}
