@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::failure::{self, Failure};
 use crate::model;
-use crate::model::{AccelChoice, CheckId, NetworkPolicy, TransportKind, is_script_name};
+use crate::model::{AccelChoice, CheckId, NetworkPolicy, Protocol, TransportKind, is_script_name};
 use crate::text::nearest;
 
 /// How long a unit has to stay active before it counts as settled, unless `[checks] settle` says otherwise.
@@ -247,8 +247,8 @@ impl Script {
 /// A port and its protocol: written `80`, `"80/tcp"` or `"53/udp"`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
-    /// `tcp` or `udp`.
-    pub protocol: &'static str,
+    /// The protocol.
+    pub protocol: Protocol,
     /// 1 to 65535.
     pub port: u16,
 }
@@ -261,8 +261,8 @@ impl Port {
     pub fn parse(text: &str) -> Result<Self, String> {
         let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let protocol = match protocol.trim() {
-            "tcp" => "tcp",
-            "udp" => "udp",
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
             other => return Err(format!("{other:?} is no protocol: tcp or udp")),
         };
         match number.trim().parse::<u16>() {

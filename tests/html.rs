@@ -293,7 +293,7 @@ fn server(directory: &Path) -> Report {
         )
         .detail(lines.map(str::to_owned))
         .hint("another unit listens on tcp 80: httpd.service"),
-        CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nobody listens on tcp 8080"),
+        CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nothing is listening on 8080/tcp"),
         CheckResult::new(CheckId::script("database"), Status::Unknown, "no answer within 30 s").took(30.0),
         CheckResult::new(CheckId::UsersLogin, Status::Pass, "can log in: root (key)"),
     ];

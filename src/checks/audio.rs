@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::json;
 
-use super::{Finding, Judgement, View, conclude, text, unit};
+use super::{Finding, JudgeContext, Judgement, conclude, text, unit};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::sound::{ServerKind, SessionKind, Sink, Sound, Tone};
-use crate::model::{CheckId, CheckResult, Status};
+use crate::model::{ActiveState, CheckId, CheckResult, LoadState, Status};
 use crate::nix::expectations::ExpectedAudio;
 use crate::signal::CaptureAnalysis;
 use crate::signal::tone::{Layout, Playback, TONE_S};
@@ -35,14 +35,14 @@ const GAP_S: f64 = 0.15;
 const SILENT_DBFS: f64 = -80.0;
 /// A program that was refused by a sound server, in the words of libpulse's users and of mpd.
 static REFUSED: LazyLock<Regex> =
-    LazyLock::new(|| unit::pattern(r"(?i)(pulse|pipewire|pcm|audio|sound|4713).*connection refused"));
+    LazyLock::new(|| text::pattern(r"(?i)(pulse|pipewire|pcm|audio|sound|4713).*connection refused"));
 /// A terminal that is a serial line or a hypervisor's console: a machine with a screen has none where somebody logs in.
-static SERIAL: LazyLock<Regex> = LazyLock::new(|| unit::pattern(r"^(ttyS|ttyAMA|hvc)\d+$"));
+static SERIAL: LazyLock<Regex> = LazyLock::new(|| text::pattern(r"^(ttyS|ttyAMA|hvc)\d+$"));
 /// Settings of PipeWire's clock, as its `context.properties` knows them (pipewire.conf(5)).
 const CLOCK: &str = "default.clock.";
 
-pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
-    let Some(expected) = view.plan.audio() else { return };
+pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    let Some(expected) = cx.plan.audio() else { return };
     let ids = [
         CheckId::AudioServer,
         CheckId::AudioSink,
@@ -53,14 +53,14 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
     let all = |out: &mut Judgement, status, summary: &str| {
         out.results.extend(ids.map(|id| CheckResult::new(id, status, summary)));
     };
-    let sound = match view.sound {
+    let sound = match cx.sound {
         None => return all(out, Status::Unknown, "sound was not looked at"),
         Some(Err(why)) => {
             return all(out, Status::Unknown, &format!("sound could not be looked at: {}", text::clean(why)));
         }
         Some(Ok(sound)) => sound,
     };
-    let ear = Ear { view, expected, sound };
+    let ear = Ear { cx, expected, sound };
     let server = ear.server();
     let name = if expected.pipewire { "pipewire.service" } else { "pulseaudio.service" };
     let works = ear.sound.server.is_some() && ear.trouble(name).is_none();
@@ -78,7 +78,7 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
 
 /// What is judged.
 struct Ear<'a> {
-    view: &'a View<'a>,
+    cx: &'a JudgeContext<'a>,
     expected: &'a ExpectedAudio,
     sound: &'a Sound,
 }
@@ -97,7 +97,7 @@ impl<'a> Ear<'a> {
     /// A server's unit: in the person's manager, or PID 1's where the server is for all.
     fn unit(&self, name: &str) -> Option<&'a Unit> {
         let of_pid_1 = self.expected.system_wide && !name.starts_with("pipewire-pulse");
-        if of_pid_1 { self.view.unit(name) } else { self.sound.unit(name) }
+        if of_pid_1 { self.cx.unit(name) } else { self.sound.unit(name) }
     }
 
     /// What it wrote last, then what its manager did: that alone would be all of a unit that is started again and again.
@@ -113,28 +113,34 @@ impl<'a> Ear<'a> {
 
     /// The journal that speaks of the server's units.
     fn journal(&self) -> &'a [JournalLine] {
-        if self.expected.system_wide { &self.view.now.journal } else { &self.sound.journal }
+        if self.expected.system_wide { &self.cx.now.journal } else { &self.sound.journal }
     }
 
     /// What is wrong with a unit that has to serve, if anything.
     fn trouble(&self, name: &str) -> Option<Finding> {
         let socket = name.strip_suffix(".service").map(|stem| format!("{stem}.socket"));
-        let listens =
-            socket.as_deref().and_then(|socket| self.unit(socket)).is_some_and(|unit| unit.active_state == "active");
+        let listens = socket
+            .as_deref()
+            .and_then(|socket| self.unit(socket))
+            .is_some_and(|unit| unit.active_state == ActiveState::Active);
         let what = match self.unit(name) {
             None => "is not there".to_owned(),
-            Some(unit) if unit.load_state == "masked" => "is masked".to_owned(),
-            Some(unit) if unit.load_state == "not-found" => "is not there".to_owned(),
-            Some(unit) if unit.load_state != "loaded" => format!("could not be loaded ({})", unit.load_state),
-            Some(unit) if unit.active_state == "failed" => match unit::telling(self.journal(), name) {
+            Some(unit) if unit.load_state == LoadState::Masked => "is masked".to_owned(),
+            Some(unit) if unit.load_state == LoadState::NotFound => "is not there".to_owned(),
+            Some(unit) if unit.load_state != LoadState::Loaded => format!("could not be loaded ({})", unit.load_state),
+            Some(unit) if unit.active_state == ActiveState::Failed => match unit::error_line(self.journal(), name) {
                 Some(line) => format!("has failed ({}): {}", unit.result, line.trim()),
                 None => format!("has failed ({})", unit.result),
             },
-            Some(unit) if unit.active_state == "active" || listens => return None,
+            Some(unit) if unit.active_state == ActiveState::Active || listens => return None,
             Some(unit) => {
                 let mut what = format!("is not running ({}, {})", unit.active_state, unit.sub_state);
                 if let Some(socket) = socket.as_deref().and_then(|socket| self.unit(socket)) {
-                    let state = if socket.load_state == "loaded" { &socket.active_state } else { &socket.load_state };
+                    let state = if socket.load_state == LoadState::Loaded {
+                        socket.active_state.as_str()
+                    } else {
+                        socket.load_state.as_str()
+                    };
                     what = format!("{what}, and {}, which would start it, is {state}", socket.name);
                 }
                 what
@@ -164,13 +170,14 @@ impl<'a> Ear<'a> {
         if expected.pipewire {
             fails.extend(self.trouble("pipewire.service"));
             // It comes and goes with the server: where nobody could start that, it is not to blame.
-            let started = self.unit("pipewire.service").is_some_and(|unit| unit.active_state == "active");
+            let started = self.unit("pipewire.service").is_some_and(|unit| unit.active_state == ActiveState::Active);
             if expected.wireplumber && started {
                 fails.extend(self.trouble("wireplumber.service"));
             }
             if expected.pipewire_pulse {
                 fails.extend(self.trouble("pipewire-pulse.service"));
-                let listens = |name: &str| sound.unit(name).is_some_and(|unit| unit.active_state == "active");
+                let listens =
+                    |name: &str| sound.unit(name).is_some_and(|unit| unit.active_state == ActiveState::Active);
                 if fails.is_empty() && !listens("pipewire-pulse.socket") && !listens("pipewire-pulse.service") {
                     fails.push(Finding::new(
                         "pipewire-pulse.socket",
@@ -191,9 +198,9 @@ impl<'a> Ear<'a> {
                 );
             } else if !expected.pulseaudio
                 && let Some(unit) = sound.unit("pulseaudio.service")
-                && (unit.active_state == "failed" || runs("pulseaudio"))
+                && (unit.active_state == ActiveState::Failed || runs("pulseaudio"))
             {
-                let what = if unit.active_state == "failed" { "has failed" } else { "runs" };
+                let what = if unit.active_state == ActiveState::Failed { "has failed" } else { "runs" };
                 fails.push(
                     Finding::new(
                         "pulseaudio.service",
@@ -218,11 +225,11 @@ impl<'a> Ear<'a> {
                 } else {
                     format!("{name} runs and does not answer {}", sound.person)
                 };
-                let limit = (!denied).then(|| self.view.asking());
-                fails.push(Finding::new(name, what).detail([why.clone()]).detail(self.words(name)).ran_out(limit));
+                let limit = (!denied).then(|| self.cx.since_boot());
+                fails.push(Finding::new(name, what).detail([why.clone()]).detail(self.words(name)).time_limit(limit));
             }
         }
-        conclude(self.view, id, fails, Vec::new(), || {
+        conclude(self.cx, id, fails, Vec::new(), || {
             let name = if expected.pipewire { "PipeWire" } else { "PulseAudio" };
             format!("{name} answers {}{}", sound.person, self.session())
         })
@@ -269,7 +276,7 @@ impl<'a> Ear<'a> {
             finding
                 .detail(["a new card is muted; on this machine it was turned up long ago, or is as silent".to_owned()])
         });
-        conclude(self.view, id, fails, warns.collect(), || format!("{}{}", sink.name, volume(sink)))
+        conclude(self.cx, id, fails, warns.collect(), || format!("{}{}", sink.name, volume(sink)))
     }
 
     fn no_sink(&self, out: &mut Judgement, server: &crate::guest::sound::Server) -> CheckResult {
@@ -292,7 +299,7 @@ impl<'a> Ear<'a> {
         let what = if !sound.card.allowed && !self.expected.system_wide {
             format!("{} may not open the devices in /dev/snd ({})", sound.person, sound.card.owner)
         } else if let Some(process) = other {
-            let accounts = &self.view.now.accounts;
+            let accounts = &self.cx.now.accounts;
             let who = accounts.iter().find(|account| account.uid == process.uid);
             let who = who.map_or_else(|| process.uid.to_string(), |account| account.name.clone());
             format!("{} of {who} has the card, so that {} has no sink", process.name, sound.person)
@@ -309,7 +316,7 @@ impl<'a> Ear<'a> {
             format!("the default sink {name} leads to no card: what is played into it is thrown away")
         };
         let finding = Finding::new(name, what).evidence("default-sink", name).evidence("cards", json!(server.cards));
-        conclude(self.view, id, vec![finding], Vec::new(), String::new)
+        conclude(self.cx, id, vec![finding], Vec::new(), String::new)
     }
 
     fn tone(&self, out: &mut Judgement, plays: bool) -> CheckResult {
@@ -334,17 +341,16 @@ impl<'a> Ear<'a> {
             Finding::new("tone", what)
                 .evidence("player", tone.player.as_str())
                 .evidence("heard", heard)
-                .ran_out(self.view.asking())
+                .time_limit(self.cx.since_boot())
         };
         if tone.hung || tone.exit != 0 {
             let how = if tone.hung { "did not end".to_owned() } else { format!("ended with {}", tone.exit) };
             let fail = finding(format!("{} {how}", tone.player)).detail([tone.said.clone()]);
-            return conclude(self.view, id, vec![fail], Vec::new(), String::new);
+            return conclude(self.cx, id, vec![fail], Vec::new(), String::new);
         }
         let mut fails: Vec<Finding> = wrong(tone, &self.sound.card.off).into_iter().map(finding).collect();
         fails.extend(self.refused());
-        let mut result =
-            conclude(self.view, id, fails, Vec::new(), || arrived("by", &tone.player, tone.heard.as_ref()));
+        let mut result = conclude(self.cx, id, fails, Vec::new(), || arrived("by", &tone.player, tone.heard.as_ref()));
         if result.status == Status::Pass {
             let first = tone.first.as_deref();
             result.detail.extend(tone.heard.as_ref().into_iter().flat_map(|heard| notes(heard, first)));
@@ -402,7 +408,7 @@ impl<'a> Ear<'a> {
             let profiles: Vec<String> =
                 server.cards.iter().map(|(card, profile)| format!("{card} has the profile {profile}")).collect();
             let fail = Finding::new("source", "the card records, and the server has no source of it").detail(profiles);
-            return conclude(self.view, id, vec![fail], Vec::new(), String::new);
+            return conclude(self.cx, id, vec![fail], Vec::new(), String::new);
         };
         let at = |what: &str| {
             Finding::new(&source.name, format!("{} {what}", source.name)).evidence("source", source.name.as_str())
@@ -425,7 +431,7 @@ impl<'a> Ear<'a> {
             } else {
                 return self.skip(id, "it was not asked for");
             };
-            return conclude(self.view, id, Vec::new(), warns, String::new);
+            return conclude(self.cx, id, Vec::new(), warns, String::new);
         };
         let finding = |what: String| {
             let heard = serde_json::to_value(&recording.heard).unwrap_or_default();
@@ -433,7 +439,7 @@ impl<'a> Ear<'a> {
                 .detail(Some(recording.said.clone()).filter(|said| !said.is_empty()))
                 .evidence("recorder", recording.recorder.as_str())
                 .evidence("heard", heard)
-                .ran_out(self.view.asking())
+                .time_limit(self.cx.since_boot())
         };
         let recorder = &recording.recorder;
         let wrong = match &recording.heard {
@@ -448,7 +454,7 @@ impl<'a> Ear<'a> {
         };
         let fails = wrong.into_iter().map(finding).collect();
         let mut result =
-            conclude(self.view, id, fails, Vec::new(), || arrived("recorded by", recorder, recording.heard.as_ref()));
+            conclude(self.cx, id, fails, Vec::new(), || arrived("recorded by", recorder, recording.heard.as_ref()));
         if result.status == Status::Pass {
             let first = recording.first.as_deref();
             result.detail.extend(recording.heard.as_ref().into_iter().flat_map(|heard| notes(heard, first)));
@@ -491,10 +497,12 @@ impl<'a> Ear<'a> {
         let mut servers =
             sound.processes.iter().filter(|process| process.name == name && owner(process.uid)).peekable();
         if expected.rtkit && servers.peek().is_some() && !servers.any(|process| process.realtime) {
-            let daemon = self.view.unit("rtkit-daemon.service");
+            let daemon = self.cx.unit("rtkit-daemon.service");
             let state = match daemon {
                 None => "rtkit-daemon.service is not there".to_owned(),
-                Some(unit) if unit.load_state != "loaded" => format!("rtkit-daemon.service is {}", unit.load_state),
+                Some(unit) if unit.load_state != LoadState::Loaded => {
+                    format!("rtkit-daemon.service is {}", unit.load_state)
+                }
                 Some(unit) => format!("rtkit-daemon.service is {}", unit.active_state),
             };
             if sound.session == SessionKind::Lingering {
@@ -521,7 +529,7 @@ impl<'a> Ear<'a> {
             out.exclude(&CheckId::AudioRealtime, why);
             return self.skip(id, why);
         }
-        conclude(self.view, id, fails, Vec::new(), || {
+        conclude(self.cx, id, fails, Vec::new(), || {
             let rate = server.settings.get("clock.rate").map(|rate| format!(", {rate} Hz")).unwrap_or_default();
             let quantum = server.settings.get("clock.quantum").map(|it| format!(", quantum {it}")).unwrap_or_default();
             format!("{name} has a realtime thread{rate}{quantum}")

@@ -12,15 +12,17 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::conditions::{self, SkipReason};
 use super::plan::is_wanted;
-use super::unit::{self, Skipped, is_active, is_auto_restart, is_failed, pattern};
-use super::{Finding, Judgement, Plan, View, conclude, sandbox, text};
+use super::text::pattern;
+use super::unit::{self, is_active, is_auto_restart, is_failed};
+use super::{Finding, JudgeContext, Judgement, Plan, conclude, sandbox, text};
 use crate::guest::desktop::{Desktop, Ended, Moment, Process, Way, Window};
 use crate::guest::facts::{Account, Facts, JournalLine, Unit};
 use crate::guest::logind::Session;
 use crate::guest::sound::UNITS as SOUND_UNITS;
 use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, UserManager};
-use crate::model::{CheckId, CheckResult, Status};
+use crate::model::{ActiveState, CheckId, CheckResult, LoadState, Status};
 use crate::nix::expectations::{Expectations, ExpectedDesktop, ExpectedUnit};
 
 /// The checks, in the order in which one explains the next.
@@ -111,7 +113,7 @@ pub(crate) fn lingering(expectations: &Expectations) -> Vec<&str> {
 
 /// Whether it is still to be seen what becomes of the units that a manager starts at the boot.
 pub(crate) fn is_starting(unit: &Unit) -> bool {
-    is_undecided(unit) || unit.active_state == "activating" && !is_auto_restart(unit)
+    is_undecided(unit) || unit.active_state == ActiveState::Activating && !is_auto_restart(unit)
 }
 
 /// Whether a unit of the user's ends and is started again and again: where it waits for long in between, systemd never
@@ -123,7 +125,7 @@ fn keeps_ending(unit: &Unit) -> bool {
 
 fn ends_well(unit: &Unit) -> bool {
     let well = unit.service.as_ref().is_some_and(|service| service.exit_status == 0 && service.exit_kind <= 1);
-    well && matches!(unit.result.as_str(), "" | "success")
+    well && unit.result.is_success()
 }
 
 /// Whether it is still to be seen what becomes of a unit that ended and is about to be started again.
@@ -134,7 +136,7 @@ pub(crate) fn is_undecided(unit: &Unit) -> bool {
 /// How far a unit is that was started again, where it is up or comes up: one that is as far as a moment before stays.
 pub(crate) fn stage(unit: &Unit) -> Option<(u32, u64)> {
     let restarts = unit.service.as_ref().map_or(0, |service| service.restarts);
-    let comes_up = is_active(unit) || unit.active_state == "activating" && !is_auto_restart(unit);
+    let comes_up = is_active(unit) || unit.active_state == ActiveState::Activating && !is_auto_restart(unit);
     (restarts > 0 && comes_up).then_some((restarts, unit.active_enter_us))
 }
 
@@ -464,11 +466,11 @@ fn names_drawer(unit: &str, program: &str) -> bool {
 }
 
 /// All crashes that the journal tells of, each once.
-fn crashes(view: &View<'_>, seen: &Desktop) -> Vec<Crash> {
+fn crashes(cx: &JudgeContext<'_>, seen: &Desktop) -> Vec<Crash> {
     // Who tells.
     let kind = |line: &str| (line.starts_with("Process "), SIGNALLED.is_match(line), CORE.is_match(line));
     let mut all: Vec<Crash> = Vec::new();
-    let mut lines: Vec<&JournalLine> = seen.journal.iter().chain(&view.now.journal).collect();
+    let mut lines: Vec<&JournalLine> = seen.journal.iter().chain(&cx.now.journal).collect();
     lines.sort_by_key(|line| line.at_us);
     for line in lines {
         let first = line.message.lines().next().unwrap_or_default();
@@ -540,7 +542,7 @@ struct Past {
     ended_us: Option<u64>,
 }
 
-fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
+fn past_sessions(cx: &JudgeContext<'_>, seen: &Desktop) -> Vec<Past> {
     let mut all: BTreeMap<String, Past> = BTreeMap::new();
     for line in seen.journal.iter().filter(|line| line.unit == "systemd-logind.service") {
         if let Some(found) = NEW_SESSION.captures(&line.message) {
@@ -559,7 +561,7 @@ fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
         }
     }
     // An older logind does not tell the class. The managers' sessions have no scope.
-    let scopes: BTreeSet<&str> = view.now.journal.iter().map(|line| line.unit.as_str()).collect();
+    let scopes: BTreeSet<&str> = cx.now.journal.iter().map(|line| line.unit.as_str()).collect();
     let is_none = |past: &Past| {
         past.class.starts_with("manager") || past.class.is_empty() && !scopes.contains(past.scope.as_str())
     };
@@ -572,7 +574,7 @@ fn past_sessions(view: &View<'_>, seen: &Desktop) -> Vec<Past> {
 
 /// Everything that the checks below look at.
 struct Scene<'a> {
-    view: &'a View<'a>,
+    cx: &'a JudgeContext<'a>,
     promise: &'a ExpectedDesktop,
     seen: &'a Desktop,
     user: &'a str,
@@ -610,33 +612,33 @@ impl Found {
     }
 }
 
-pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
-    nobody_looks(view, out);
-    let Some(promise) = &view.plan.expectations.desktop else { return linger(view, out) };
-    if !IDS.iter().any(|id| view.wants(*id)) {
+pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    nobody_looks(cx, out);
+    let Some(promise) = &cx.plan.expectations.desktop else { return linger(cx, out) };
+    if !IDS.iter().any(|id| cx.is_planned(*id)) {
         return;
     }
     let all = |out: &mut Judgement, status, why: &str| {
         out.results.extend(IDS.iter().map(|id| CheckResult::new(*id, status, why)));
     };
     // Without them nobody is there, and a guest that does not answer shows nothing.
-    if let Some(unknown) = view.unknown(CheckId::DesktopSession, &["accounts"]) {
+    if let Some(unknown) = cx.unknown(CheckId::DesktopSession, &["accounts"]) {
         return all(out, Status::Unknown, &unknown.summary);
     }
-    let failed = failed_manager(view.plan, view.now);
+    let failed = failed_manager(cx.plan, cx.now);
     if let Some(name) = failed {
         all(out, Status::Skip, &format!("{name} failed"));
         // Why, where it is not of those who can tell it.
-        if let Some(user) = missing_user(view) {
+        if let Some(user) = missing_user(cx) {
             let finding = Finding::new(user, format!("{name} failed, and nobody is logged in: {}", no_user(user)));
             let finding = finding.hint(NO_USER_HINT);
             out.results.retain(|result| result.id != CheckId::DesktopSession);
-            out.results.push(conclude(view, CheckId::DesktopSession, vec![finding], Vec::new(), String::new));
+            out.results.push(conclude(cx, CheckId::DesktopSession, vec![finding], Vec::new(), String::new));
         }
         return;
     }
-    let Some(seen) = view.desktop else { return all(out, Status::Unknown, "the desktop was not looked at") };
-    let scene = Scene::new(view, promise, seen);
+    let Some(seen) = cx.desktop else { return all(out, Status::Unknown, "the desktop was not looked at") };
+    let scene = Scene::new(cx, promise, seen);
     let compositor = scene.compositor();
     let told = match &compositor {
         Found::Findings { fails, .. } if !fails.is_empty() => Some(CheckId::DesktopCompositor),
@@ -676,23 +678,23 @@ pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
             Found::Pass(line) => CheckResult::new(id, Status::Pass, line),
             Found::Skip(why) => CheckResult::new(id, Status::Skip, why),
             Found::Unknown(why) => CheckResult::new(id, Status::Unknown, why),
-            Found::Findings { fails, warns, pass } => conclude(view, id, fails, warns, || pass),
+            Found::Findings { fails, warns, pass } => conclude(cx, id, fails, warns, || pass),
         };
         out.results.push(result.took(took(id, seen)));
     }
 }
 
 /// The units of those who linger.
-fn linger(view: &View<'_>, out: &mut Judgement) {
+fn linger(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::DesktopUnits;
-    if !view.wants(id) {
+    if !cx.is_planned(id) {
         return;
     }
     let nothing = ExpectedDesktop::default();
     let (mut fails, mut warns, mut passes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut gap = view.lingering.is_empty().then(|| "nobody's units were looked at".to_owned());
-    for seen in view.lingering {
-        let scene = Scene::new(view, &nothing, seen);
+    let mut gap = cx.lingering.is_empty().then(|| "nobody's units were looked at".to_owned());
+    for seen in cx.lingering {
+        let scene = Scene::new(cx, &nothing, seen);
         match (scene.gap(&["user-units", "desktop-journal"]), scene.units(out)) {
             (None, Found::Findings { fails: theirs, warns: also, pass }) => {
                 fails.extend(theirs);
@@ -704,16 +706,16 @@ fn linger(view: &View<'_>, out: &mut Judgement) {
     }
     out.results.push(match gap.filter(|_| fails.is_empty()) {
         Some(gap) => CheckResult::new(id, Status::Unknown, gap),
-        None => conclude(view, id, fails, warns, || passes.join("; ")),
+        None => conclude(cx, id, fails, warns, || passes.join("; ")),
     });
 }
 
 /// home-manager's units of who is not logged in and does not linger start when they log in.
-fn nobody_looks(view: &View<'_>, out: &mut Judgement) {
-    let expectations = &view.plan.expectations;
-    let looked = view.desktop.and_then(|seen| seen.user.as_deref());
+fn nobody_looks(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    let expectations = &cx.plan.expectations;
+    let looked = cx.desktop.and_then(|seen| seen.user.as_deref());
     let lingering = lingering(expectations);
-    for name in expectations.home_units.keys().filter(|_| view.plan.selection.has(CheckId::DesktopUnits)) {
+    for name in expectations.home_units.keys().filter(|_| cx.plan.selection.has(CheckId::DesktopUnits)) {
         let is_seen = looked == Some(name.as_str()) || lingering.contains(&name.as_str());
         let expected = expectations.home_units.get(name).into_iter().flatten();
         if !is_seen && expected.into_iter().any(|(unit, promise)| is_wanted(unit, promise)) {
@@ -742,24 +744,24 @@ fn took(id: CheckId, seen: &Desktop) -> f64 {
 
 /// Whether it is told here why this unit is started again and again: it logs somebody in, and what it starts crashes; or
 /// its login screen is not drawn in a VM.
-pub(super) fn explains(view: &View<'_>, unit: &str) -> bool {
-    let (Some(promise), Some(seen)) = (&view.plan.expectations.desktop, view.desktop) else { return false };
+pub(super) fn explains(cx: &JudgeContext<'_>, unit: &str) -> bool {
+    let (Some(promise), Some(seen)) = (&cx.plan.expectations.desktop, cx.desktop) else { return false };
     if !MANAGERS.contains(&unit) {
         return false;
     }
-    let scene = Scene::new(view, promise, seen);
-    let crashes = || autologin_user(&view.plan.expectations).is_some() && !scene.fallen().is_empty();
+    let scene = Scene::new(cx, promise, seen);
+    let crashes = || autologin_user(&cx.plan.expectations).is_some() && !scene.fallen().is_empty();
     let refuses = || scene.greeter_refuses().is_some() && matches!(scene.greeter(), Found::Skip(_));
-    view.wants(CheckId::DesktopCompositor) && crashes() || view.wants(CheckId::DesktopGreeter) && refuses()
+    cx.is_planned(CheckId::DesktopCompositor) && crashes() || cx.is_planned(CheckId::DesktopGreeter) && refuses()
 }
 
 /// Why a display manager that gave up is no fault of the configuration: what it started refused to draw in a VM.
-pub(super) fn excuse(view: &View<'_>, unit: &str) -> Option<String> {
-    let (promise, seen) = (view.plan.expectations.desktop.as_ref()?, view.desktop?);
+pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &str) -> Option<String> {
+    let (promise, seen) = (cx.plan.expectations.desktop.as_ref()?, cx.desktop?);
     if !MANAGERS.contains(&unit) {
         return None;
     }
-    let scene = Scene::new(view, promise, seen);
+    let scene = Scene::new(cx, promise, seen);
     let line = refusal(scene.said_in_session().chain(scene.terminals_about(What::Session)))?;
     Some(format!("what it starts draws only with a graphics card's help, which the sandbox has not: {line}"))
 }
@@ -767,9 +769,9 @@ pub(super) fn excuse(view: &View<'_>, unit: &str) -> Option<String> {
 const NO_USER_HINT: &str = "declare the user, or name another one for the automatic login";
 
 /// Who is to be logged in by the configuration, and is not there.
-fn missing_user<'a>(view: &View<'a>) -> Option<&'a str> {
-    let name = autologin_user(&view.plan.expectations)?;
-    let accounts = &view.now.accounts;
+fn missing_user<'a>(cx: &JudgeContext<'a>) -> Option<&'a str> {
+    let name = autologin_user(&cx.plan.expectations)?;
+    let accounts = &cx.now.accounts;
     (!accounts.is_empty() && !accounts.iter().any(|account| account.name == name)).then_some(name)
 }
 
@@ -797,9 +799,9 @@ fn times(count: usize) -> String {
 }
 
 impl<'a> Scene<'a> {
-    fn new(view: &'a View<'a>, promise: &'a ExpectedDesktop, seen: &'a Desktop) -> Self {
+    fn new(cx: &'a JudgeContext<'a>, promise: &'a ExpectedDesktop, seen: &'a Desktop) -> Self {
         let user = seen.user.as_deref().unwrap_or_default();
-        let account = view.now.accounts.iter().find(|account| account.name == user);
+        let account = cx.now.accounts.iter().find(|account| account.name == user);
         let moment = seen.session.as_ref().filter(|_| account.is_some());
         let own = moment
             .into_iter()
@@ -809,7 +811,7 @@ impl<'a> Scene<'a> {
         let processes = moment.map_or(&[][..], |moment| &moment.processes);
         let uid = account.map_or(u32::MAX, |account| account.uid);
         let mut scene = Self {
-            view,
+            cx,
             promise,
             seen,
             user,
@@ -818,8 +820,8 @@ impl<'a> Scene<'a> {
             own,
             server: display_server(processes, uid),
             drawer: drawer(processes, uid),
-            crashes: crashes(view, seen),
-            past: past_sessions(view, seen),
+            crashes: crashes(cx, seen),
+            past: past_sessions(cx, seen),
             refusal: None,
         };
         // Whoever draws did not refuse.
@@ -976,7 +978,7 @@ impl<'a> Scene<'a> {
     }
 
     fn manager_unit(&self) -> String {
-        let unit = MANAGERS.iter().find(|name| self.view.unit(name).is_some_and(is_active));
+        let unit = MANAGERS.iter().find(|name| self.cx.unit(name).is_some_and(is_active));
         unit.map_or_else(|| self.promise.display_manager.clone().unwrap_or_default(), |name| (*name).to_owned())
     }
 
@@ -986,7 +988,7 @@ impl<'a> Scene<'a> {
         if self.promise.display_manager.is_none() {
             return Found::Skip("no display manager is expected".to_owned());
         }
-        if let Some(user) = autologin_user(&self.view.plan.expectations)
+        if let Some(user) = autologin_user(&self.cx.plan.expectations)
             && self.account.is_some()
         {
             return Found::Skip(format!("no login screen is expected: {} is logged in at once", text::clean(user)));
@@ -1103,7 +1105,7 @@ impl<'a> Scene<'a> {
 
     fn session(&self, compositor_fell: bool) -> Found {
         match &self.seen.way {
-            Way::None(why) if autologin_user(&self.view.plan.expectations).is_some() => {
+            Way::None(why) if autologin_user(&self.cx.plan.expectations).is_some() => {
                 return Found::fail(
                     Finding::new(self.user, format!("nobody is logged in: {why}"))
                         .detail(self.lines())
@@ -1384,19 +1386,19 @@ impl<'a> Scene<'a> {
         let facts = Facts {
             units: manager.units.clone(),
             journal: self.seen.journal.clone(),
-            now_us: self.view.now.now_us,
+            now_us: self.cx.now.now_us,
             manager: crate::guest::facts::Manager { default_target: "default.target".to_owned(), ..Default::default() },
             ..Facts::default()
         };
-        let theirs = View {
+        let theirs = JudgeContext {
             first: &facts,
             now: &facts,
             console: &[],
             desktop: None,
             lingering: &[],
-            faults: BTreeMap::new(),
-            boot: self.view.boot.clone(),
-            ..*self.view
+            failure_causes: BTreeMap::new(),
+            boot: self.cx.boot.clone(),
+            ..*self.cx
         };
         let (mut fails, mut warns) = (Vec::new(), Vec::new());
         let portal = self.portal(manager, &facts);
@@ -1411,9 +1413,11 @@ impl<'a> Scene<'a> {
                 continue;
             }
             let how = match (is_failed(failed), ends_well(failed)) {
-                (true, _) => format!("failed: {}", unit::ending(&facts, failed)),
+                (true, _) => format!("failed: {}", unit::describe_failure(&facts, failed)),
                 (false, true) => "ends with success and is started again and again".to_owned(),
-                (false, false) => format!("fails and is started again and again: {}", unit::ending(&facts, failed)),
+                (false, false) => {
+                    format!("fails and is started again and again: {}", unit::describe_failure(&facts, failed))
+                }
             };
             fails.push(
                 Finding::new(name, format!("{name} of {} {how}", self.user))
@@ -1421,7 +1425,7 @@ impl<'a> Scene<'a> {
                     .evidence("unit", text::clean(name)),
             );
         }
-        let expected = promised_units(&self.view.plan.expectations, self.user);
+        let expected = promised_units(&self.cx.plan.expectations, self.user);
         let mut right = 0;
         let mut waiting: Vec<&str> = Vec::new();
         for (name, promise) in expected.iter().filter(|(name, _)| !self.is_of_sound(name)) {
@@ -1493,7 +1497,7 @@ impl<'a> Scene<'a> {
 
     /// Whether this is a unit of who lingers that the checks of sound tell of.
     fn is_of_sound(&self, unit: &str) -> bool {
-        self.moment.is_none() && self.view.plan.audio().is_some() && SOUND_UNITS.contains(&unit)
+        self.moment.is_none() && self.cx.plan.audio().is_some() && SOUND_UNITS.contains(&unit)
     }
 
     /// Whether an X session was started by its own command alone, for want of what a display manager starts it by.
@@ -1529,11 +1533,17 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn standing(&self, theirs: &View<'_>, manager: &UserManager, name: &str, promise: &ExpectedUnit) -> Standing {
+    fn standing(
+        &self,
+        theirs: &JudgeContext<'_>,
+        manager: &UserManager,
+        name: &str,
+        promise: &ExpectedUnit,
+    ) -> Standing {
         let facts = theirs.now;
         let called = |wanted: &[String]| {
             wanted.iter().any(|target| {
-                manager.unit(target).is_some_and(|unit| is_active(unit) || unit.active_state == "activating")
+                manager.unit(target).is_some_and(|unit| is_active(unit) || unit.active_state == ActiveState::Activating)
             })
         };
         let finding = |summary: String| {
@@ -1541,7 +1551,7 @@ impl<'a> Scene<'a> {
         };
         let user = self.user;
         let of_session = promise.wanted_by.iter().any(|target| target.contains("-session"));
-        let Some(unit) = manager.unit(name).filter(|unit| unit.load_state != "not-found") else {
+        let Some(unit) = manager.unit(name).filter(|unit| unit.load_state != LoadState::NotFound) else {
             return Standing::Fail(finding(format!(
                 "{name} is expected to {user}, and the user's systemd finds no such unit"
             )));
@@ -1549,7 +1559,7 @@ impl<'a> Scene<'a> {
         if unit::is_refused(unit) {
             return Standing::Fail(finding(format!(
                 "systemd refused to load {name} of {user}: {}",
-                unit.load_error.as_deref().unwrap_or(&unit.load_state)
+                unit.load_error.as_deref().unwrap_or(unit.load_state.as_str())
             )));
         }
         if is_active(unit) {
@@ -1558,7 +1568,7 @@ impl<'a> Scene<'a> {
         if is_failed(unit) || keeps_ending(unit) {
             return Standing::Told;
         }
-        if unit.load_state == "masked" {
+        if unit.load_state == LoadState::Masked {
             return Standing::Fail(finding(format!("{name} is expected to {user}, and masked")));
         }
         if unit.condition_us > 0 && !unit.condition_result {
@@ -1583,12 +1593,12 @@ impl<'a> Scene<'a> {
             if unit.failed_conditions.iter().any(others) {
                 return Standing::Right;
             }
-            return match unit::skipped(&unit.failed_conditions) {
-                Skipped::Right => Standing::Right,
-                Skipped::Elsewhere(condition) => {
+            return match conditions::skip_reason(&unit.failed_conditions) {
+                SkipReason::ByDesign => Standing::Right,
+                SkipReason::MachineSpecific(condition) => {
                     Standing::Aside(format!("skipped: {condition} did not hold in the VM; the real machine may differ"))
                 }
-                Skipped::Wrong(condition) => Standing::Fail(
+                SkipReason::Contradiction(condition) => Standing::Fail(
                     finding(format!("{name} of {user} is expected and was skipped: {condition} does not hold"))
                         .evidence("condition", condition),
                 ),
@@ -1598,17 +1608,17 @@ impl<'a> Scene<'a> {
             return if of_session { Standing::Waits } else { Standing::Right };
         }
         if is_auto_restart(unit) {
-            let ending = unit::ending(facts, unit);
+            let ending = unit::describe_failure(facts, unit);
             return Standing::Warn(finding(format!("{name} of {user} ended and is to be started again: {ending}")));
         }
-        if unit.active_state == "activating" {
+        if unit.active_state == ActiveState::Activating {
             return Standing::Warn(finding(format!("{name} of {user} still starts")));
         }
         let triggered = unit.triggered_by.iter().any(|trigger| manager.unit(trigger).is_some_and(is_active));
-        if triggered || unit::ended_well(unit) || unit.inactive_enter_us > 0 {
+        if triggered || unit::ended_with_success(unit) || unit.inactive_enter_us > 0 {
             return Standing::Right;
         }
-        let root = unit::root(facts, name);
+        let root = unit::root_cause(facts, name);
         if root == name {
             return Standing::Fail(finding(format!("{name} is expected to {user} and was never started")));
         }
@@ -1628,7 +1638,7 @@ impl<'a> Scene<'a> {
         }
         let unit = PORTAL_UNIT;
         let state = manager.unit(unit).and_then(|unit| match unit.active_state.as_str() {
-            "failed" => Some(format!(": {} failed: {}", unit.name, unit::ending(facts, unit))),
+            "failed" => Some(format!(": {} failed: {}", unit.name, unit::describe_failure(facts, unit))),
             // It is started by being asked, and this may be of before.
             "inactive" => None,
             state => Some(format!(" ({} is {state})", unit.name)),
@@ -1645,7 +1655,7 @@ impl<'a> Scene<'a> {
             )
             .detail(unit::tail(facts, unit, 6))
             .hint("applications wait for it up to 25 s each before they show a window")
-            .ran_out(portal.known.then(|| self.view.asking())),
+            .time_limit(portal.known.then(|| self.cx.since_boot())),
         )
     }
 
@@ -1800,7 +1810,7 @@ impl<'a> Scene<'a> {
                 }
                 warns.push(Finding::new("key", format!("what is typed into {} is not seen", window.program)));
             }
-            if window.seconds > SLOW_WINDOW * self.view.context.scale() {
+            if window.seconds > SLOW_WINDOW * self.cx.context.scale() {
                 warns.push(Finding::new(
                     &window.program,
                     format!("the first window ({}) took {} to be seen", window.program, text::seconds(window.seconds)),

@@ -1,8 +1,10 @@
-//! What a guest wrote, made fit to be shown: it may hold anything.
+//! What a guest wrote, made fit to be shown (it may hold anything), and figures in words.
+
+use regex::Regex;
 
 use crate::guest::facts::JournalLine;
 use crate::text::clean_line;
-pub(super) use crate::text::seconds;
+pub(crate) use crate::text::seconds;
 
 /// Most characters of a line that is shown.
 pub(super) const LINE: usize = 400;
@@ -10,19 +12,25 @@ pub(super) const LINE: usize = 400;
 pub(super) const LINES: usize = 20;
 
 /// One line of a guest's, made fit to be shown, of at most [`LINE`] characters.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     clean_line(text, LINE)
 }
 
 /// Many lines of a guest's, each cleaned, empty ones left out, the last [`LINES`] of them.
-pub(super) fn clean_all<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn clean_all<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let lines: Vec<String> =
         lines.into_iter().flat_map(str::lines).map(clean).filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].to_vec()
 }
 
+/// A constant pattern.
+#[expect(clippy::expect_used, reason = "constant patterns; a test compiles each")]
+pub(crate) fn pattern(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a constant pattern")
+}
+
 /// A journal line as people know it: `[   12.345] sshd: message`.
-pub(super) fn journal(line: &JournalLine) -> String {
+pub(crate) fn journal(line: &JournalLine) -> String {
     let seconds = line.at_us as f64 / 1e6;
     let who = if line.identifier.is_empty() { line.unit.as_str() } else { line.identifier.as_str() };
     let message = line.message.lines().next().unwrap_or_default();
@@ -34,17 +42,17 @@ pub(super) fn journal(line: &JournalLine) -> String {
 }
 
 /// Microseconds for people.
-pub(super) fn micros(us: u64) -> String {
+pub(crate) fn micros(us: u64) -> String {
     seconds(us as f64 / 1e6)
 }
 
 /// `once`, `3 times`.
-pub(super) fn times(count: u32) -> String {
+pub(crate) fn times(count: u32) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 /// `a`, `a and b`, `a, b and 3 more`.
-pub(super) fn list<S: AsRef<str>>(items: &[S]) -> String {
+pub(crate) fn list<S: AsRef<str>>(items: &[S]) -> String {
     match items {
         [] => String::new(),
         [one] => clean(one.as_ref()),

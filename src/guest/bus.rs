@@ -16,7 +16,7 @@ use zbus::{Connection, MessageStream, connection, message};
 use super::credentials::Token;
 use super::facts::{Job, Manager, Service, Unit};
 use super::{Error, greeting, relabel};
-use crate::model::{UNIT_PREFIX, port};
+use crate::model::{ActiveState, LoadState, UNIT_PREFIX, port};
 use crate::text::bounded;
 use crate::transport::Transport;
 
@@ -211,7 +211,7 @@ impl Bus {
                 let left = self.property(path.as_str(), UNIT, "InactiveExitTimestampMonotonic").await;
                 since = left.ok().and_then(|value| u64::try_from(value).ok()).unwrap_or(0);
             }
-            (Job { unit: bounded(&unit, STRING), kind, state, seconds: None }, since)
+            (Job { unit: bounded(&unit, STRING), kind, state: state.into(), seconds: None }, since)
         });
         Ok(stream::iter(jobs).buffered(PIPELINE).collect().await)
     }
@@ -231,9 +231,9 @@ impl Bus {
                 unit: Unit {
                     name: bounded(&name, STRING),
                     description: bounded(&description, STRING),
-                    load_state,
-                    active_state,
-                    sub_state,
+                    load_state: load_state.into(),
+                    active_state: active_state.into(),
+                    sub_state: sub_state.into(),
                     ..Unit::default()
                 },
             })
@@ -329,7 +329,7 @@ impl Bus {
     /// As [`Bus::unit`], for one of which `listed` is known.
     async fn more(&self, path: &OwnedObjectPath, name: &str, wanted: bool, listed: Unit) -> Result<Unit, Error> {
         let path = path.as_str();
-        let active = listed.active_state == "active";
+        let active = listed.active_state == ActiveState::Active;
         let mut names = vec![
             "FragmentPath",
             "ActiveEnterTimestampMonotonic",
@@ -344,7 +344,7 @@ impl Bus {
         ];
         if !active {
             names.extend(["Conditions", "Asserts", "Requires", "Requisite", "BindsTo"]);
-            if listed.load_state != "loaded" {
+            if listed.load_state != LoadState::Loaded {
                 names.push("LoadError");
             }
             if wanted {
@@ -356,7 +356,7 @@ impl Bus {
         let (properties, more) = futures_util::future::join(self.some(path, UNIT, &names), async {
             match own {
                 Some((kind, interface, names)) => {
-                    let failing = matches!(listed.active_state.as_str(), "failed" | "activating");
+                    let failing = matches!(listed.active_state, ActiveState::Failed | ActiveState::Activating);
                     let more = if *kind == "service" && failing { NOT_UP } else { [].as_slice() };
                     self.some(path, interface, &[*names, more].concat()).await
                 }
@@ -430,10 +430,13 @@ impl Bus {
                 let unit = if queued { None } else { Some(self.unit(&path, name, false).await?) };
                 match unit {
                     Some(unit)
-                        if !matches!(unit.active_state.as_str(), "activating" | "deactivating" | "reloading") =>
+                        if !matches!(
+                            unit.active_state,
+                            ActiveState::Activating | ActiveState::Deactivating | ActiveState::Reloading
+                        ) =>
                     {
                         let lasting = unit.service.as_ref().is_none_or(|service| service.remain_after_exit);
-                        if unit.active_state != "active" || lasting {
+                        if unit.active_state != ActiveState::Active || lasting {
                             return Ok(unit);
                         }
                     }
@@ -516,11 +519,11 @@ const NOT_UP: &[&str] =
 
 /// Keeps of each unit's requirements those that can be why it is not up.
 fn keep_broken(units: &mut [Unit]) {
-    let is_broken = |unit: &Unit| unit.load_state != "loaded" || unit.active_state == "failed";
+    let is_broken = |unit: &Unit| unit.load_state != LoadState::Loaded || unit.active_state == ActiveState::Failed;
     let states: BTreeMap<String, (bool, bool)> =
         units.iter().map(|unit| (unit.name.clone(), (is_broken(unit), unit.is_untried()))).collect();
     for unit in units {
-        let (untried, failed) = (unit.is_untried(), unit.active_state == "failed");
+        let (untried, failed) = (unit.is_untried(), unit.active_state == ActiveState::Failed);
         unit.broken_requirements.retain(|name| {
             // Nobody tries a device: it is there, or it did not appear.
             let counts = untried || (failed && name.ends_with(".device"));
@@ -531,10 +534,12 @@ fn keep_broken(units: &mut [Unit]) {
 
 /// Whether a unit is read in full although nobody wants it: services, and whatever is not well.
 fn is_detailed(unit: &Unit) -> bool {
-    match unit.load_state.as_str() {
-        "loaded" => unit.name.ends_with(".service") || !matches!(unit.active_state.as_str(), "active" | "inactive"),
+    match unit.load_state {
+        LoadState::Loaded => {
+            unit.name.ends_with(".service") || !matches!(unit.active_state, ActiveState::Active | ActiveState::Inactive)
+        }
         // What somebody orders itself after; ListUnits tells all there is to know.
-        "not-found" => false,
+        LoadState::NotFound => false,
         _ => true,
     }
 }
@@ -599,11 +604,11 @@ fn unit(properties: &Properties) -> Unit {
     Unit {
         name: string(properties, "Id"),
         description: string(properties, "Description"),
-        load_state: string(properties, "LoadState"),
+        load_state: string(properties, "LoadState").into(),
         load_error: load_error.map(|(_, message)| bounded(&message, STRING)).filter(|message| !message.is_empty()),
-        active_state: string(properties, "ActiveState"),
-        sub_state: string(properties, "SubState"),
-        unit_file_state: string(properties, "UnitFileState"),
+        active_state: string(properties, "ActiveState").into(),
+        sub_state: string(properties, "SubState").into(),
+        unit_file_state: string(properties, "UnitFileState").into(),
         fragment_path: string(properties, "FragmentPath"),
         active_enter_us: get(properties, "ActiveEnterTimestampMonotonic"),
         active_exit_us: get(properties, "ActiveExitTimestampMonotonic"),
@@ -618,13 +623,13 @@ fn unit(properties: &Properties) -> Unit {
         service: properties.contains_key("ExecMainStatus").then(|| service(properties)),
         mount_where: is_mount.then(|| string(properties, "Where")),
         mount_what: is_mount.then(|| string(properties, "What")),
-        result: string(properties, "Result"),
+        result: string(properties, "Result").into(),
     }
 }
 
 fn service(properties: &Properties) -> Service {
     Service {
-        kind: string(properties, "Type"),
+        kind: string(properties, "Type").into(),
         remain_after_exit: get(properties, "RemainAfterExit"),
         restart: string(properties, "Restart"),
         restarts: get(properties, "NRestarts"),

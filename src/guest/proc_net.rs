@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::facts::{Listener, Network};
+use crate::model::Protocol;
 use crate::text::bounded;
 
 /// Most sockets, links, addresses and routes that are kept of each.
@@ -12,15 +13,18 @@ const MOST: usize = 512;
 /// A listening socket and its inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Socket {
-    pub(super) protocol: &'static str,
+    pub(super) protocol: Protocol,
     pub(super) address: IpAddr,
     pub(super) port: u16,
     pub(super) inode: u64,
 }
 
 /// The listening sockets of `/proc/net/{tcp,tcp6,udp,udp6}`: TCP in state `0A` (LISTEN), UDP in `07` (unconnected).
-pub(super) fn sockets(protocol: &'static str, table: &str) -> Vec<Socket> {
-    let listening = if protocol == "tcp" { "0A" } else { "07" };
+pub(super) fn sockets(protocol: Protocol, table: &str) -> Vec<Socket> {
+    let listening = match protocol {
+        Protocol::Tcp => "0A",
+        Protocol::Udp => "07",
+    };
     let lines = table.lines().skip(1).filter_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let (local, remote, state) = (words.get(1)?, words.get(2)?, words.get(3)?);
@@ -69,13 +73,13 @@ pub(super) fn listeners(sockets: &[Socket], holders: &BTreeMap<u64, String>) -> 
     let mut all: Vec<Listener> = sockets
         .iter()
         .map(|socket| Listener {
-            protocol: socket.protocol.to_owned(),
+            protocol: socket.protocol,
             address: socket.address.to_string(),
             port: socket.port,
             process: holders.get(&socket.inode).cloned().unwrap_or_default(),
         })
         .collect();
-    all.sort_by(|a, b| (&a.protocol, a.port, &a.address).cmp(&(&b.protocol, b.port, &b.address)));
+    all.sort_by(|a, b| (a.protocol, a.port, &a.address).cmp(&(b.protocol, b.port, &b.address)));
     // Several processes may share one port (SO_REUSEPORT).
     all.dedup();
     all
@@ -278,7 +282,7 @@ Local:
 
     #[test]
     fn only_listening_sockets() {
-        let sockets = [sockets("tcp", TCP), sockets("tcp", TCP6)].concat();
+        let sockets = [sockets(Protocol::Tcp, TCP), sockets(Protocol::Tcp, TCP6)].concat();
         let holders =
             holders("'/proc/9/fd/3' -> 'socket:[55]'\n'/proc/9/fd/0' -> '/dev/null'\n", &[(9, "sshd".into())].into());
         let found: Vec<_> = listeners(&sockets, &holders).into_iter().map(|l| (l.address, l.port, l.process)).collect();
@@ -328,7 +332,7 @@ Local:
         #[test]
         fn anything_can_be_read(text in "(?s).{0,400}", words in "([0-9A-F:]{0,34}[ \t\n]){0,60}") {
             for table in [&text, &words] {
-                drop(sockets("udp", table));
+                drop(sockets(Protocol::Udp, table));
                 drop(holders(table, &BTreeMap::new()));
                 drop(network(Tables {
                     dev: table, route: table, ipv6_route: table, if_inet6: table, fib_trie: table, resolv_conf: table,

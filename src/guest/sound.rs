@@ -13,7 +13,7 @@ use super::facts::{Account, JournalLine, Unit};
 use super::journal;
 use super::shell::Script;
 use super::{Error, Guest};
-use crate::model::SESSION_UNIT;
+use crate::model::{ActiveState, SESSION_UNIT, SubState};
 use crate::text::{bounded, quoted};
 
 /// The units of sound servers, in a user's manager or, where a server is for all, in PID 1.
@@ -419,7 +419,8 @@ impl Guest {
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
             let manager = self.user_manager((seat.uid, seat.gid), &BTreeSet::new(), patience).await;
-            let starts = |unit: &Unit| unit.active_state == "activating" && unit.sub_state != "auto-restart";
+            let starts =
+                |unit: &Unit| unit.active_state == ActiveState::Activating && unit.sub_state != SubState::AutoRestart;
             if manager.is_ok_and(|manager| !manager.units.is_empty() && !manager.units.iter().any(starts)) {
                 return;
             }

@@ -4,6 +4,7 @@
 //! * [`report`]: the report, its verdict, and a check's result
 //! * [`accel`]: what differs between accelerators
 //! * [`machine`]: how a machine is run, as far as it is said outside
+//! * [`unit_state`]: the states of systemd's units and jobs
 //! * [`names`]: what is shared with the outside (exit codes, ports, credentials, files, schemas), each once
 
 pub mod accel;
@@ -11,6 +12,7 @@ pub mod check;
 pub mod machine;
 pub mod names;
 pub mod report;
+pub mod unit_state;
 
 pub use accel::{Accel, AccelChoice};
 pub use check::{Applies, CheckId, CheckKind, CheckRow, UnknownCheck, Weight, is_script_name};
@@ -19,3 +21,4 @@ pub use names::*;
 pub use report::{
     Cached, CheckResult, MachineInfo, NotTested, Phase, PhaseTime, Recorded, Report, Stage, Status, TargetInfo, Verdict,
 };
+pub use unit_state::{ActiveState, JobState, LoadState, ServiceType, SubState, UnitFileState, UnitResult};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Protocol;
+
 /// What a configuration expects. Every field is optional in the configuration; what is missing is empty or `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -81,8 +83,8 @@ pub struct ExpectedUnit {
 pub struct ServicePort {
     /// The option that expects it: `services.openssh`.
     pub option: String,
-    /// `tcp` or `udp`.
-    pub protocol: String,
+    /// The protocol.
+    pub protocol: Protocol,
     /// The port.
     pub port: u16,
 }

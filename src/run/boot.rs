@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::idle::IdleDetector;
-use crate::checks::{self, End};
+use crate::checks::{self, BootEnd};
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::guest::Guest;
@@ -46,7 +46,7 @@ pub(super) enum ComeUp {
     /// The guest did not come up.
     NotUp {
         /// How that showed.
-        end: End,
+        end: BootEnd,
         /// PID 1's last `STATUS=`.
         status: Option<String>,
         /// Seconds since the machine ran.
@@ -60,12 +60,12 @@ pub(super) enum ComeUp {
 }
 
 /// What ends a machine, or the way into it, before it was asked to.
-pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
+pub(super) fn fate(event: MachineEvent) -> Option<Result<BootEnd, Failure>> {
     Some(match event {
-        MachineEvent::Panicked => Ok(End::Panicked),
-        MachineEvent::Shutdown { reason, .. } if reason == "guest-panic" => Ok(End::Panicked),
-        MachineEvent::Shutdown { reason, .. } if reason == "guest-reset" => Ok(End::Reset),
-        MachineEvent::Shutdown { by_guest: true, .. } => Ok(End::PoweredOff),
+        MachineEvent::Panicked => Ok(BootEnd::Panicked),
+        MachineEvent::Shutdown { reason, .. } if reason == "guest-panic" => Ok(BootEnd::Panicked),
+        MachineEvent::Shutdown { reason, .. } if reason == "guest-reset" => Ok(BootEnd::Reset),
+        MachineEvent::Shutdown { by_guest: true, .. } => Ok(BootEnd::PoweredOff),
         MachineEvent::Shutdown { reason, .. } if reason == "host-ui" => Err(Failure {
             what: "the window was closed before the checks were done".to_owned(),
             ..Failure::interrupted()
@@ -99,7 +99,7 @@ pub(super) fn fate(event: MachineEvent) -> Option<Result<End, Failure>> {
 }
 
 /// Waits until the machine or the way into it is gone. Cancelling it loses nothing.
-pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<End, Failure> {
+pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<BootEnd, Failure> {
     let mut glance = tokio::time::interval(GLANCE_INTERVAL);
     loop {
         tokio::select! {
@@ -238,7 +238,7 @@ impl Boot<'_> {
                     let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
                     let still = idle.observe(machine.wanted_time().map(|wanted| (wanted, begun.elapsed())));
                     if still > IDLE_LIMIT && endless {
-                        return not_up(End::Deadline, status);
+                        return not_up(BootEnd::Deadline, status);
                     }
                     if self.may_stall && !heard && still.min(last_line.elapsed()) > STALL_LIMIT {
                         return ComeUp::Crashed(Failure::host("the guest stood still before it said a word"));
@@ -262,7 +262,7 @@ impl Boot<'_> {
                         return ComeUp::Host(closed(&"it shows a login prompt, and nothing was heard of PID 1"));
                     }
                 }
-                () = sleep_until(deadline) => return not_up(End::Deadline, status),
+                () = sleep_until(deadline) => return not_up(BootEnd::Deadline, status),
             }
         }
     }

@@ -10,7 +10,7 @@ use super::sound::Hear;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::checks::{self, BootFailure, Context, End, Judgement, Observations, Plan};
+use crate::checks::{self, BootEnd, BootFailure, Context, Judgement, Observations, Plan};
 use crate::config::DEFAULT_SCRIPT_DEADLINE;
 use crate::event::Events;
 use crate::failure::Result;
@@ -106,7 +106,7 @@ impl Probe<'_> {
     }
 
     /// A guest that is up. The inner error: it went away while it was looked at.
-    async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, End>> {
+    async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, BootEnd>> {
         let (screen, capture, ears) = (machine.screen().clone(), machine.sound_file(), machine.ears().clone());
         let delay = machine.delay().clone();
         let look = async {
@@ -347,13 +347,13 @@ impl Probe<'_> {
         &self,
         machine: &Machine,
         guest: &Guest,
-        end: End,
+        end: BootEnd,
         status: Option<String>,
         seconds: f64,
     ) -> Probed {
         // After a panic or a power-off nobody is there to answer.
         let look = match end {
-            End::Deadline => {
+            BootEnd::Deadline => {
                 let look = async {
                     guest.warm(LAST_LOOK).await.ok()?;
                     let seen_at = Instant::now();
