@@ -485,7 +485,7 @@ fn busy_host() {
     drop(hogs);
     assert!(was_kept_waiting(&late), "{:#}", late.report());
     assert!(late.report()["cause"].as_str().unwrap().starts_with("index.service failed: timed out; "));
-    assert!(late.stderr().contains("this host kept the machine waiting for a processor"), "{}", late.stderr());
+    assert!(late.stderr().contains("host overloaded: the VM waited for a CPU"), "{}", late.stderr());
     // What waits in vain does so on any host.
     assert_eq!(hung.code(), 1, "{:#}", hung.report());
     assert!(hung.report()["cause"].as_str().unwrap().starts_with("wait-for-lock.service failed: timed out"));

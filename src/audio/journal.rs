@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::checks::unit::pattern;
+use crate::checks::text::pattern;
 use crate::guest::facts::JournalLine;
 
 /// What a line means.

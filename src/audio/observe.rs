@@ -13,6 +13,7 @@ use super::server::{self, SoundServer};
 use super::session::AudioSession;
 use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::{Error, Guest, journal};
+use crate::model::{ActiveState, SubState};
 use crate::nix::expectations::ExpectedAudio;
 use crate::text::bounded;
 
@@ -126,7 +127,7 @@ async fn session_started(guest: &Guest, session: &AudioSession, patience: Durati
 
 /// Whether a user's manager with these units has started all of them.
 fn has_started(units: &[Unit]) -> bool {
-    let starts = |unit: &Unit| unit.active_state == "activating" && unit.sub_state != "auto-restart";
+    let starts = |unit: &Unit| unit.active_state == ActiveState::Activating && unit.sub_state != SubState::AutoRestart;
     !units.is_empty() && !units.iter().any(starts)
 }
 

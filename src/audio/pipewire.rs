@@ -10,6 +10,7 @@ use super::programs::{APLAY, ARECORD, AudioProgram, PAPLAY, PARECORD, PW_CAT_PLA
 use super::server::{ServerQuery, SoundServer, SoundServerKind};
 use super::{MOST, json_text, process_id};
 use crate::checks::Finding;
+use crate::model::ActiveState;
 use crate::nix::expectations::ExpectedAudio;
 
 /// PipeWire.
@@ -82,10 +83,10 @@ impl SoundServer for PipeWire {
 
     fn unit_findings(&self, judge: &AudioJudge<'_>) -> Vec<Finding> {
         let (expected, facts) = (judge.expected, judge.facts);
-        let is_active = |name: &str| facts.unit(name).is_some_and(|unit| unit.active_state == "active");
+        let is_active = |name: &str| facts.unit(name).is_some_and(|unit| unit.active_state == ActiveState::Active);
         let mut fails: Vec<Finding> = judge.unit_trouble(SERVICE).into_iter().collect();
         // It comes and goes with the server: where that could not be started, it is not to blame.
-        let started = judge.unit(SERVICE).is_some_and(|unit| unit.active_state == "active");
+        let started = judge.unit(SERVICE).is_some_and(|unit| unit.active_state == ActiveState::Active);
         if expected.wireplumber && started {
             fails.extend(judge.unit_trouble(SESSION_MANAGER));
         }
@@ -130,7 +131,7 @@ fn beside(judge: &AudioJudge<'_>) -> Option<Finding> {
         let hint = "enable one of services.pulseaudio and services.pipewire.audio";
         return (runs("pulseaudio") && runs("pipewire")).then(|| Finding::new(PULSEAUDIO, what).hint(hint));
     }
-    let has_failed = facts.unit(PULSEAUDIO)?.active_state == "failed";
+    let has_failed = facts.unit(PULSEAUDIO)?.active_state == ActiveState::Failed;
     (has_failed || runs("pulseaudio")).then(|| {
         let state = if has_failed { "has failed" } else { "runs" };
         let what = format!("{PULSEAUDIO} {state}, where PipeWire is to serve PulseAudio's clients");

@@ -1,33 +1,26 @@
-//! What this host's load explains: a limit of time that ran out while the machine was kept waiting for a processor says
-//! nothing about the configuration, nor does what comes of it. A guest that hangs waits for nothing of the host's, so
-//! its limits count on a busy host too. The same holds of an emulated processor that a unit kept busy.
+//! What host contention explains: a time limit that ran out while the VM waited for a CPU says nothing about the
+//! configuration, nor does what comes of it. A guest that hangs waits for nothing of the host's, so its limits count on a
+//! busy host too. The same holds of an emulated processor that a unit kept busy.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
-
-use super::unit::{own_lines, pattern};
-use super::{Judgement, View};
+use super::journal_patterns::Meaning;
+use super::unit::own_lines;
+use super::{JudgeContext, Judgement};
 use crate::guest::facts::{Facts, Unit};
 use crate::machine::RunDelay;
-use crate::model::{CheckId, CheckKind, CheckResult, Status};
+use crate::model::{CheckId, CheckKind, CheckResult, Status, UnitResult};
 
-/// The share of a limit's time from which on it says nothing. Of two machines at once on two cores (TCG, two virtual
+/// The share of a time limit from which on it says nothing. Of two machines at once on two cores (TCG, two virtual
 /// processors each) one that boots waits a third to a half of the time, which a matrix is to carry; of ten at once each
 /// waits 60 to 95 %.
 const MOST: f64 = 0.6;
 /// The share of a limit's time for which a unit has worked, from which on the limit says nothing under emulation.
 const WORKED: f64 = 0.5;
-/// What to do about it.
+/// The hint for a limit that ran out under emulation.
 const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
-/// What to do about a host that is too busy.
-pub(super) const BUSY_HOST: &str = "run it again when this host has less to do, or fewer machines at once";
+/// The hint for a host that is too busy.
+pub(super) const BUSY_HOST: &str = "run it again when this host has less to do, or run fewer VMs at once";
 /// systemd's usual limit (`DefaultTimeoutStartSec=`, `DefaultDeviceTimeoutSec=`), where it is not known when it began.
 const USUAL_LIMIT_US: u64 = 90_000_000;
-/// What programs say of limits of their own.
-static RAN_OUT: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"(?i)\btimed? ?out|\btimeout (was )?(reached|exceeded|expired)|deadline exceeded|took too long")
-});
 
 /// Why a limit that ran out between these readings of the guest's clock says nothing, if so.
 pub(super) fn why(delay: &RunDelay, from_us: u64, to_us: u64) -> Option<String> {
@@ -39,26 +32,27 @@ pub(super) fn why_lately(delay: &RunDelay, seconds: f64) -> Option<String> {
     words(delay.share_of_last(seconds)?, "that time")
 }
 
-/// What a person is told of a host that was too busy for the machine.
+/// The note for a host that was too busy for the machine.
 pub(crate) fn note(delay: &RunDelay) -> Option<String> {
     words(delay.share_of_last(f64::INFINITY)?, "the time")
 }
 
 fn words(share: f64, of: &str) -> Option<String> {
     let percent = share * 100.0;
-    (share >= MOST).then(|| format!("this host kept the machine waiting for a processor {percent:.0} % of {of}"))
+    (share >= MOST).then(|| format!("host overloaded: the VM waited for a CPU {percent:.0} % of {of}"))
 }
 
-/// What a failure becomes that says nothing, for this reason.
-pub(super) fn spared(failure: CheckResult, why: &str, hint: &str) -> CheckResult {
+/// A failure that says nothing, for this reason: unknown.
+pub(crate) fn inconclusive(failure: CheckResult, why: &str, hint: &str) -> CheckResult {
     let summary = format!("{}; {why}", failure.summary);
     CheckResult { status: Status::Unknown, summary, ..failure }.hint(hint)
 }
 
-/// When the limit of time ran that ended this unit, on the guest's clock in µs; `None` where it ended for another reason.
+/// When the time limit ran that ended this unit, in µs of the guest's clock; `None` where it ended for another reason.
 pub(super) fn limit(facts: &Facts, unit: &Unit) -> Option<(u64, u64)> {
-    let by_manager = matches!(unit.result.as_str(), "timeout" | "watchdog");
-    let by_itself = || own_lines(&facts.journal, &unit.name).last().is_some_and(|line| RAN_OUT.is_match(&line.message));
+    let by_manager = matches!(unit.result, UnitResult::Timeout | UnitResult::Watchdog);
+    let by_itself =
+        || own_lines(&facts.journal, &unit.name).last().is_some_and(|line| Meaning::RanOutOfTime.is_in(&line.message));
     (by_manager || by_itself()).then(|| {
         let to = if unit.state_change_us > 0 { unit.state_change_us } else { facts.now_us };
         let tried = Some(unit.condition_us).filter(|us| (1..to).contains(us));
@@ -71,15 +65,15 @@ pub(super) fn usual(to_us: u64) -> (u64, u64) {
     (to_us.saturating_sub(USUAL_LIMIT_US), to_us)
 }
 
-/// Why the limit of time that ended this unit says nothing of a machine that is not emulated: it worked all the time.
+/// Why the time limit that ended this unit says nothing of a machine that is not emulated: it worked all the time.
 /// An emulated processor is five to ten times slower; who waits or hangs does not work.
-pub(super) fn was_emulated(view: &View<'_>, unit: &Unit) -> Option<String> {
-    kept_busy(view, unit, limit(view.now, unit)?)
+pub(super) fn was_emulated(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+    kept_busy(cx, unit, limit(cx.now, unit)?)
 }
 
-/// The same of a unit that has been at it since its last start, in that time.
-pub(super) fn kept_busy(view: &View<'_>, unit: &Unit, (from, to): (u64, u64)) -> Option<String> {
-    if !view.context.accelerator.is_emulated() {
+/// The same of a unit that has been running since its last start, in that time.
+pub(super) fn kept_busy(cx: &JudgeContext<'_>, unit: &Unit, (from, to): (u64, u64)) -> Option<String> {
+    if !cx.context.accelerator.is_emulated() {
         return None;
     }
     let worked = unit.service.as_ref()?.cpu_us?;
@@ -102,19 +96,22 @@ pub(super) fn late(
     busy_host.or_else(|| Some((emulated()?, EMULATED)))
 }
 
-/// Once a unit ran out of time for the host's sake, what else is missing may be missing because of it.
-pub(super) fn spare_consequences(view: &View<'_>, out: &mut Judgement) {
-    let ran_out = view.faults.keys().find_map(|name| {
-        let unit = view.unit(name)?;
-        let (why, hint) = late(&view.context.delay, limit(view.now, unit)?, || was_emulated(view, unit))?;
+/// Once a unit ran out of time on an overloaded host, what else is missing may be missing because of it.
+pub(super) fn excuse_consequences(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    let ran_out = cx.failure_causes.keys().find_map(|name| {
+        let unit = cx.unit(name)?;
+        let (why, hint) = late(&cx.context.delay, limit(cx.now, unit)?, || was_emulated(cx, unit))?;
         Some((*name, why, hint))
     });
     let Some((unit, why, hint)) = ran_out else { return };
     let why = format!("it may come of {unit}, which ran out of time: {why}");
-    let by_itself = |id: CheckId| id.kind() == CheckKind::Boot || id == CheckId::ServicesFailedUnits;
-    let spare = |result: CheckResult| match result.status {
-        Status::Fail if !by_itself(result.id) => spared(result, &why, hint),
+    let is_cause = |id: CheckId| id.kind() == CheckKind::Boot || id == CheckId::ServicesFailedUnits;
+    let excused = |result: CheckResult| match result.status {
+        Status::Fail if !is_cause(result.id) => inconclusive(result, &why, hint),
         _ => result,
     };
-    out.results = std::mem::take(&mut out.results).into_iter().map(spare).collect();
+    out.results = std::mem::take(&mut out.results).into_iter().map(excused).collect();
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,12 @@
 //! What is to be checked, and what the guest has to be asked for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::checks::Selection;
 use crate::config::{HttpSettings, ScriptSettings, Settings};
 use crate::desktop::expected::lingering_users;
-use crate::model::{Applies, CheckId, CheckKind, NetworkPolicy};
+use crate::model::{Applies, CheckId, CheckKind, NetworkPolicy, Protocol};
 use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, ExpectedUnit};
 
 /// What is to be checked. The fields under "the guest is asked" say what must be gathered; judging takes the rest.
@@ -17,7 +18,7 @@ pub struct Plan {
     pub http: BTreeMap<String, HttpSettings>,
     /// The guest is asked: to run these scripts, by id.
     pub scripts: BTreeMap<String, ScriptSettings>,
-    /// The guest is asked: to start the services of these timers once and tell how they ended.
+    /// The guest is asked: to start the services of these timers once.
     pub timers: Vec<String>,
     /// The guest is asked: to resolve a name of the outside.
     pub resolve: bool,
@@ -29,19 +30,25 @@ pub struct Plan {
     pub settings: Settings,
     /// Which checks were asked for.
     pub selection: Selection,
-    /// Ports on which somebody has to listen.
+    /// Ports on which something has to listen.
     pub ports: Vec<ExpectedPort>,
 }
 
-/// A port on which somebody has to listen.
+/// A port on which something has to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedPort {
-    /// `tcp` or `udp`.
-    pub protocol: String,
+    /// The protocol.
+    pub protocol: Protocol,
     /// The port.
     pub port: u16,
-    /// Who says so: an option (`services.openssh`), or `nixbox.toml`.
+    /// What expects it: an option (`services.openssh`), or `nixbox.toml`.
     pub by: String,
+}
+
+impl fmt::Display for ExpectedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.port, self.protocol)
+    }
 }
 
 /// What `ExpectedPort::by` says of ports from `nixbox.toml`.
@@ -58,11 +65,11 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
     let mut ports: Vec<ExpectedPort> = settings
         .ports
         .iter()
-        .map(|port| ExpectedPort { protocol: port.protocol.to_string(), port: port.port, by: BY_SETTINGS.to_owned() })
+        .map(|port| ExpectedPort { protocol: port.protocol, port: port.port, by: BY_SETTINGS.to_owned() })
         .collect();
     for port in &expectations.service_ports {
         if !ports.iter().any(|known| known.protocol == port.protocol && known.port == port.port) {
-            ports.push(ExpectedPort { protocol: port.protocol.clone(), port: port.port, by: port.option.clone() });
+            ports.push(ExpectedPort { protocol: port.protocol, port: port.port, by: port.option.clone() });
         }
     }
     let online = settings.machine.network == Some(NetworkPolicy::User);
@@ -112,23 +119,23 @@ impl Plan {
         self.checks.iter().any(|id| id.kind() == kind)
     }
 
-    /// What is expected of sound, if it is to be looked at.
+    /// What is expected of sound, if it is to be checked.
     pub fn audio(&self) -> Option<&ExpectedAudio> {
         self.expectations.audio.as_ref().filter(|_| self.has_any(CheckKind::Audio))
     }
 
-    /// The desktop that is to be looked at, if any.
+    /// The desktop that is to be checked, if any.
     pub fn desktop(&self) -> Option<&ExpectedDesktop> {
         self.expectations.desktop.as_ref().filter(|_| self.has_any(CheckKind::Desktop))
     }
 
     /// Whether the configuration itself has this unit enabled and wanted.
-    pub fn is_own(&self, unit: &str) -> bool {
+    pub(crate) fn is_own(&self, unit: &str) -> bool {
         self.expectations.units.get(unit).is_some_and(|expected| is_wanted(unit, expected))
     }
 
     /// Whether `nixbox.toml` expects this unit.
-    pub fn is_expected(&self, unit: &str) -> bool {
+    pub(crate) fn is_expected(&self, unit: &str) -> bool {
         self.settings.units.iter().any(|expected| expected == unit)
     }
 }
@@ -150,7 +157,7 @@ mod tests {
     use crate::nix::expectations::ServicePort;
 
     #[test]
-    fn promises_and_settings_meet() {
+    fn expectations_and_settings_meet() {
         let unit = |enable, wanted: &[&str]| ExpectedUnit {
             enable,
             wanted_by: wanted.iter().map(|name| (*name).to_owned()).collect(),
@@ -166,8 +173,8 @@ mod tests {
             ]
             .into(),
             service_ports: vec![
-                ServicePort { option: "services.openssh".into(), protocol: "tcp".into(), port: 22 },
-                ServicePort { option: "services.nginx".into(), protocol: "tcp".into(), port: 80 },
+                ServicePort { option: "services.openssh".into(), protocol: Protocol::Tcp, port: 22 },
+                ServicePort { option: "services.nginx".into(), protocol: Protocol::Tcp, port: 80 },
             ],
             ..Expectations::default()
         };

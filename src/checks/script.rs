@@ -1,18 +1,18 @@
-//! What the guest was asked to do: `script.*`, `services.http`, `services.timers`.
+//! What the guest was asked to run: `script.*`, `services.http`, `services.timers`.
 
 use super::unit::{self, is_failed};
-use super::{Finding, Judgement, View, conclude, contention, plan, sandbox, text};
+use super::{Finding, JudgeContext, Judgement, conclude, contention, plan, sandbox, text};
 use crate::config::{self, HttpSettings, ScriptSettings};
 use crate::guest::facts::{HttpAnswer, ScriptOutcome};
 use crate::model::{CheckId, CheckResult, NetworkPolicy, Status};
 
-pub(super) fn judge(view: &View<'_>, out: &mut Judgement) {
-    http(view, out);
-    timers(view, out);
-    for (name, script) in &view.plan.scripts {
+pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    http(cx, out);
+    timers(cx, out);
+    for (name, script) in &cx.plan.scripts {
         let id = CheckId::script(name);
-        let result = match (view.now.scripts.get(name), view.unknown(id, &["scripts"])) {
-            (Some(outcome), _) => judge_script(view, id, name, script, outcome),
+        let result = match (cx.now.scripts.get(name), cx.unknown(id, &["scripts"])) {
+            (Some(outcome), _) => judge_script(cx, id, name, script, outcome),
             (None, Some(unknown)) => unknown,
             (None, None) => CheckResult::new(id, Status::Unknown, "the script was not run"),
         };
@@ -91,7 +91,7 @@ pub fn is_answered(request: &HttpSettings, answer: &HttpAnswer) -> bool {
 }
 
 fn judge_script(
-    view: &View<'_>,
+    cx: &JudgeContext<'_>,
     id: CheckId,
     name: &str,
     script: &ScriptSettings,
@@ -102,7 +102,7 @@ fn judge_script(
         if !is_late(error) {
             return CheckResult::new(id, Status::Unknown, text::clean(&format!("could not be run: {error}")));
         }
-        let limit = script.deadline().as_secs_f64() * view.context.scale();
+        let limit = script.deadline().as_secs_f64() * cx.context.scale();
         Some(format!("did not end within {}", text::seconds(limit)))
     } else {
         wrong_end(script, outcome)
@@ -115,8 +115,8 @@ fn judge_script(
                 .detail(output())
                 .evidence("exit", outcome.exit)
                 .evidence("attempts", attempts)
-                .ran_out(outcome.error.is_some().then(|| view.asking()));
-            conclude(view, id, vec![finding], Vec::new(), String::new)
+                .time_limit(outcome.error.is_some().then(|| cx.since_boot()));
+            conclude(cx, id, vec![finding], Vec::new(), String::new)
         }
         None => {
             let took = text::seconds(outcome.seconds);
@@ -128,28 +128,28 @@ fn judge_script(
     result.took(outcome.seconds)
 }
 
-fn http(view: &View<'_>, out: &mut Judgement) {
+fn http(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::ServicesHttp;
-    if view.plan.http.is_empty() {
+    if cx.plan.http.is_empty() {
         return;
     }
     let mut fails = Vec::new();
-    let mut untold = None;
-    for (name, request) in &view.plan.http {
-        match view.now.http.get(name) {
-            Some(answer) => fails.extend(wrong_answer(view, name, request, answer, out)),
-            None => untold = Some(name),
+    let mut missing = None;
+    for (name, request) in &cx.plan.http {
+        match cx.now.http.get(name) {
+            Some(answer) => fails.extend(wrong_answer(cx, name, request, answer, out)),
+            None => missing = Some(name),
         }
     }
-    let result = match untold.filter(|_| fails.is_empty()) {
-        Some(name) => view
+    let result = match missing.filter(|_| fails.is_empty()) {
+        Some(name) => cx
             .unknown(id, &["http"])
             .unwrap_or_else(|| CheckResult::new(id, Status::Unknown, format!("the request {name:?} was not made"))),
         None => {
-            let count = view.plan.http.len();
-            conclude(view, id, fails, Vec::new(), || match count {
-                1 => "the request is answered as expected".to_owned(),
-                many => format!("all {many} requests are answered as expected"),
+            let count = cx.plan.http.len();
+            conclude(cx, id, fails, Vec::new(), || match count {
+                1 => "the request was answered as expected".to_owned(),
+                many => format!("all {many} requests were answered as expected"),
             })
         }
     };
@@ -157,7 +157,7 @@ fn http(view: &View<'_>, out: &mut Judgement) {
 }
 
 fn wrong_answer(
-    view: &View<'_>,
+    cx: &JudgeContext<'_>,
     name: &str,
     request: &HttpSettings,
     answer: &HttpAnswer,
@@ -166,12 +166,9 @@ fn wrong_answer(
     let url = request.url.0.as_str();
     let wrong = if answer.status == 0 {
         let error = answer.error.as_deref().unwrap_or("no answer");
-        let host = view.plan.expectations.host_name.as_deref();
-        if view.context.network == NetworkPolicy::Off && sandbox::shows_no_outside(error, host) {
-            out.exclude(
-                &format!("request {name}"),
-                format!("{url} is outside, which --network off keeps away: \"{error}\""),
-            );
+        let host = cx.plan.expectations.host_name.as_deref();
+        if cx.context.network == NetworkPolicy::Off && sandbox::shows_no_outside(error, host) {
+            out.exclude(&format!("request {name}"), format!("{url} is not reachable with --network off: \"{error}\""));
             return None;
         }
         format!("no answer: {error}")
@@ -183,26 +180,26 @@ fn wrong_answer(
             .detail(text::clean_all(answer.body.lines().take(6)))
             .evidence("status", answer.status)
             .evidence("url", url)
-            .ran_out(answer.error.as_deref().is_some_and(is_late).then(|| view.asking())),
+            .time_limit(answer.error.as_deref().is_some_and(is_late).then(|| cx.since_boot())),
     )
 }
 
-fn timers(view: &View<'_>, out: &mut Judgement) {
+fn timers(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::ServicesTimers;
-    if view.plan.timers.is_empty() {
+    if cx.plan.timers.is_empty() {
         return;
     }
     let mut fails = Vec::new();
-    let mut untold = None;
+    let mut missing = None;
     let mut well = 0;
-    for timer in &view.plan.timers {
-        let Some(outcome) = view.now.timers.get(timer) else {
-            untold = Some(timer);
+    for timer in &cx.plan.timers {
+        let Some(outcome) = cx.now.timers.get(timer) else {
+            missing = Some(timer);
             continue;
         };
         let service = plan::service_of(timer);
-        let triggered = view.now.units.iter().find(|unit| unit.triggered_by.contains(timer));
-        let unit = triggered.or_else(|| view.unit(&service));
+        let triggered = cx.now.units.iter().find(|unit| unit.triggered_by.contains(timer));
+        let unit = triggered.or_else(|| cx.unit(&service));
         let name = unit.map_or(service.as_str(), |unit| unit.name.as_str());
         let failed = unit.is_some_and(is_failed);
         if outcome.exit == 0 && outcome.error.is_none() && !failed {
@@ -210,38 +207,41 @@ fn timers(view: &View<'_>, out: &mut Judgement) {
             continue;
         }
         if let Some(unit) = unit
-            && let Some(why) = sandbox::excuse(view, unit)
+            && let Some(why) = sandbox::excuse(cx, unit)
         {
             out.exclude(name, format!("run for {timer}: {why}"));
             continue;
         }
         let how = match (unit.filter(|_| failed), &outcome.error) {
-            (Some(unit), _) => unit::ending(view.now, unit),
+            (Some(unit), _) => unit::describe_failure(cx.now, unit),
             (None, Some(error)) => error.clone(),
             (None, None) => {
                 let said = outcome.stderr.trim().lines().last().map_or_else(String::new, |line| format!(": {line}"));
                 format!("could not be started, exit code {}{said}", outcome.exit)
             }
         };
-        let mut lines = unit::tail(view.now, name, 8);
+        let mut lines = unit::tail(cx.now, name, 8);
         if lines.is_empty() {
             lines = text::clean_all(outcome.stderr.lines().chain(outcome.stdout.lines()));
         }
-        let late = outcome.error.as_deref().is_some_and(is_late).then(|| view.asking());
-        let limit = unit.filter(|_| failed).and_then(|unit| contention::limit(view.now, unit)).or(late);
+        let late = outcome.error.as_deref().is_some_and(is_late).then(|| cx.since_boot());
+        let limit = unit.filter(|_| failed).and_then(|unit| contention::limit(cx.now, unit)).or(late);
         fails.push(
             Finding::new(timer, format!("{name}, run once for {timer}: {how}"))
                 .detail(lines)
                 .evidence("timer", text::clean(timer))
                 .evidence("exit", outcome.exit)
-                .ran_out(limit),
+                .time_limit(limit),
         );
     }
-    let result = match untold.filter(|_| fails.is_empty()) {
-        Some(timer) => view.unknown(id, &["timers"]).unwrap_or_else(|| {
+    let result = match missing.filter(|_| fails.is_empty()) {
+        Some(timer) => cx.unknown(id, &["timers"]).unwrap_or_else(|| {
             CheckResult::new(id, Status::Unknown, text::clean(&format!("the service of {timer} was not run")))
         }),
-        None => conclude(view, id, fails, Vec::new(), || format!("{well} ran well once")),
+        None => conclude(cx, id, fails, Vec::new(), || format!("the services of all {well} timers succeeded")),
     };
     out.results.push(result);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,6 @@
-//! What a guest wrote, made fit to be shown: it may hold anything.
+//! What a guest wrote, made fit to be shown (it may hold anything), and figures in words.
+
+use regex::Regex;
 
 use crate::guest::facts::JournalLine;
 use crate::text::clean_line;
@@ -15,10 +17,16 @@ pub(crate) fn clean(text: &str) -> String {
 }
 
 /// Many lines of a guest's, each cleaned, empty ones left out, the last [`LINES`] of them.
-pub(super) fn clean_all<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn clean_all<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let lines: Vec<String> =
         lines.into_iter().flat_map(str::lines).map(clean).filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].to_vec()
+}
+
+/// A constant pattern.
+#[expect(clippy::expect_used, reason = "constant patterns; a test compiles each")]
+pub(crate) fn pattern(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a constant pattern")
 }
 
 /// A journal line as people know it: `[   12.345] sshd: message`.

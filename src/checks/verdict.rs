@@ -38,24 +38,24 @@ pub fn counts_as_failure(result: &CheckResult) -> bool {
     result.status == Status::Fail && result.allowed.is_none()
 }
 
-/// Whether a result keeps the run from passing though nothing failed: a expected check that could not be looked at.
+/// Whether a result keeps the run from passing though nothing failed: an expected check that could not be looked at.
 pub fn counts_as_unknown(result: &CheckResult) -> bool {
     result.status == Status::Unknown && result.id.row().weight == Weight::Expected
 }
 
 /// The answer of all results together.
 ///
-/// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is told. Without
-/// one, a expected check that could not be looked at makes it unknown, and so does having tested nothing at all.
+/// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is reported. Without
+/// one, an expected check that could not be looked at makes it unknown, and so does having tested nothing at all.
 pub fn verdict(results: &[CheckResult]) -> Conclusion {
     let rank = |result: &&CheckResult| result.id.row().rank;
     let failed = results.iter().filter(|result| counts_as_failure(result)).min_by_key(rank);
     if let Some(lead) = failed {
-        return told(Verdict::Fail, lead.id.stage(), lead.id.exit(), lead);
+        return decided_by(Verdict::Fail, lead.id.stage(), lead.id.exit(), lead);
     }
     let unknown = results.iter().filter(|result| counts_as_unknown(result)).min_by_key(rank);
     if let Some(lead) = unknown {
-        return told(Verdict::Unknown, Stage::Check, Exit::Unknown, lead);
+        return decided_by(Verdict::Unknown, Stage::Check, Exit::Unknown, lead);
     }
     let nothing = |result: &CheckResult| matches!(result.status, Status::Skip | Status::Unknown);
     if results.iter().all(nothing) {
@@ -80,7 +80,7 @@ pub fn verdict(results: &[CheckResult]) -> Conclusion {
     }
 }
 
-fn told(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Conclusion {
+fn decided_by(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Conclusion {
     Conclusion {
         verdict,
         stage: Some(stage),

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use crate::checks::unit::{is_active, is_auto_restart};
 use crate::guest::facts::Unit;
+use crate::model::ActiveState;
 
 /// How far a restarted unit is: its restarts, and when it became active.
 pub(crate) type RestartStage = (u32, u64);
 
 /// Whether it is still open what becomes of a unit that a manager starts at the boot.
 pub(crate) fn is_starting(unit: &Unit) -> bool {
-    is_undecided(unit) || unit.active_state == "activating" && !is_auto_restart(unit)
+    is_undecided(unit) || unit.active_state == ActiveState::Activating && !is_auto_restart(unit)
 }
 
 /// Whether a unit is restarted over and over. One that ended once or twice may yet come up.
@@ -24,7 +25,7 @@ pub(crate) fn keeps_ending(unit: &Unit) -> bool {
 /// Whether it ended with success.
 pub(crate) fn ends_well(unit: &Unit) -> bool {
     let well = unit.service.as_ref().is_some_and(|service| service.exit_status == 0 && service.exit_kind <= 1);
-    well && matches!(unit.result.as_str(), "" | "success")
+    well && unit.result.is_success()
 }
 
 /// Whether it is still open what becomes of a unit that ended and is about to be restarted.
@@ -35,7 +36,7 @@ pub(crate) fn is_undecided(unit: &Unit) -> bool {
 /// How far a unit is that was restarted and is up or coming up. One that has not moved since the last time stays.
 pub(crate) fn restart_stage(unit: &Unit) -> Option<RestartStage> {
     let restarts = unit.service.as_ref().map_or(0, |service| service.restarts);
-    let comes_up = is_active(unit) || unit.active_state == "activating" && !is_auto_restart(unit);
+    let comes_up = is_active(unit) || unit.active_state == ActiveState::Activating && !is_auto_restart(unit);
     (restarts > 0 && comes_up).then_some((restarts, unit.active_enter_us))
 }
 

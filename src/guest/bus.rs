@@ -17,7 +17,7 @@ use super::credentials::Token;
 use super::facts::{Job, Manager, Service, Unit};
 use super::proxies::{Command, Condition, JobRemoved, KindProxy, StartupFinished, SystemdProxy, UnitProxy};
 use super::{Error, greeting, relabel};
-use crate::model::{UNIT_PREFIX, port};
+use crate::model::{ActiveState, LoadState, UNIT_PREFIX, port};
 use crate::text::bounded;
 use crate::transport::Transport;
 
@@ -64,7 +64,7 @@ macro_rules! properties {
     ($bus:expr, $object:expr => $facts:ident { $($name:ident),+ }) => {
         async {
             let ($($name,)+) = tokio::try_join!($($bus.get($object.$name())),+)?;
-            Ok::<_, Error>($facts { $($name: $crate::guest::bus::Bounded::bounded($name),)+ ..$facts::default() })
+            Ok::<_, Error>($facts { $($name: $crate::guest::bus::Bounded::bounded($name).into(),)+ ..$facts::default() })
         }
     };
 }
@@ -225,7 +225,7 @@ impl Bus {
                 _ => Ok(0),
             };
             let since = since.unwrap_or(0);
-            (Job { unit: unit.bounded(), kind, state, seconds: None }, since)
+            (Job { unit: unit.bounded(), kind, state: state.into(), seconds: None }, since)
         });
         Ok(stream::iter(jobs).buffered(PIPELINE).collect().await)
     }
@@ -238,7 +238,18 @@ impl Bus {
             .filter(|line| !line.0.starts_with(UNIT_PREFIX))
             .map(|(name, description, load_state, active_state, sub_state, _, path, ..)| {
                 let (name, description) = (name.bounded(), description.bounded());
-                (path, Unit { name, description, load_state, active_state, sub_state, ..Unit::default() })
+                let (load_state, active_state) = (load_state.into(), active_state.into());
+                (
+                    path,
+                    Unit {
+                        name,
+                        description,
+                        load_state,
+                        active_state,
+                        sub_state: sub_state.into(),
+                        ..Unit::default()
+                    },
+                )
             })
             .collect())
     }
@@ -326,7 +337,7 @@ impl Bus {
 
     /// As [`Bus::unit`], for one of which `listed` is known.
     async fn more(&self, unit: UnitProxy<'_>, listed: Unit, wanted: bool) -> Result<Unit, Error> {
-        let inactive = listed.active_state != "active";
+        let inactive = listed.active_state != ActiveState::Active;
         let (
             own,
             read,
@@ -346,7 +357,7 @@ impl Bus {
                 condition_us, triggered_by
             }),
             self.get_if(inactive && wanted, unit.unit_file_state()),
-            self.get_if(inactive && listed.load_state != "loaded", unit.load_error()),
+            self.get_if(inactive && listed.load_state != LoadState::Loaded, unit.load_error()),
             self.get_if(inactive, unit.conditions()),
             self.get_if(inactive, unit.asserts()),
             self.get(unit.wanted_by()),
@@ -362,7 +373,7 @@ impl Bus {
             load_error: Some(load_error.1.bounded()).filter(|message| !message.is_empty()),
             active_state: listed.active_state,
             sub_state: listed.sub_state,
-            unit_file_state: file_state.bounded(),
+            unit_file_state: file_state.bounded().into(),
             failed_conditions: [failed(&conditions), failed(&asserts)].concat(),
             wanted_by: merged([wanted_by, required_by]),
             broken_requirements: merged([requires, requisite, binds_to]),
@@ -390,7 +401,7 @@ impl Bus {
         let unit = KindProxy::builder(&self.connection).interface(interface)?.path(path)?;
         let unit = unit.cache_properties(CacheProperties::No).build().await?;
         let is_mount = kind == "mount";
-        let failing = matches!(listed.active_state.as_str(), "failed" | "activating");
+        let failing = matches!(listed.active_state, ActiveState::Failed | ActiveState::Activating);
         let (read, service, mount_where, mount_what) = tokio::try_join!(
             properties!(self, unit => Unit { result }),
             async { if kind == "service" { self.service(&unit, failing).await } else { Ok(None) } },
@@ -470,9 +481,12 @@ impl Bus {
             loop {
                 if !queued {
                     let unit = self.unit(proxy.clone(), false).await?;
-                    let changing = matches!(unit.active_state.as_str(), "activating" | "deactivating" | "reloading");
+                    let changing = matches!(
+                        unit.active_state,
+                        ActiveState::Activating | ActiveState::Deactivating | ActiveState::Reloading
+                    );
                     let lasting = unit.service.as_ref().is_none_or(|service| service.remain_after_exit);
-                    if !changing && (unit.active_state != "active" || lasting) {
+                    if !changing && (unit.active_state != ActiveState::Active || lasting) {
                         return Ok(unit);
                     }
                 }
@@ -506,11 +520,11 @@ impl Bus {
 
 /// Keeps of each unit's requirements those that can be why it is not up.
 fn keep_broken(units: &mut [Unit]) {
-    let is_broken = |unit: &Unit| unit.load_state != "loaded" || unit.active_state == "failed";
+    let is_broken = |unit: &Unit| unit.load_state != LoadState::Loaded || unit.active_state == ActiveState::Failed;
     let states: BTreeMap<String, (bool, bool)> =
         units.iter().map(|unit| (unit.name.clone(), (is_broken(unit), unit.is_untried()))).collect();
     for unit in units {
-        let (untried, failed) = (unit.is_untried(), unit.active_state == "failed");
+        let (untried, failed) = (unit.is_untried(), unit.active_state == ActiveState::Failed);
         unit.broken_requirements.retain(|name| {
             // Nobody tries a device: it is there, or it did not appear.
             let counts = untried || (failed && name.ends_with(".device"));
@@ -521,10 +535,12 @@ fn keep_broken(units: &mut [Unit]) {
 
 /// Whether a unit is read in full although nobody wants it: services, and whatever is not well.
 fn is_detailed(unit: &Unit) -> bool {
-    match unit.load_state.as_str() {
-        "loaded" => unit.name.ends_with(".service") || !matches!(unit.active_state.as_str(), "active" | "inactive"),
+    match unit.load_state {
+        LoadState::Loaded => {
+            unit.name.ends_with(".service") || !matches!(unit.active_state, ActiveState::Active | ActiveState::Inactive)
+        }
         // What somebody orders itself after; ListUnits tells all there is to know.
-        "not-found" => false,
+        LoadState::NotFound => false,
         _ => true,
     }
 }
@@ -633,7 +649,7 @@ mod tests {
         let unit = bus.unit(bus.proxy("/unit").await.unwrap(), true).await.unwrap();
         let expected = Unit {
             name: "bare.service".to_owned(),
-            active_state: "inactive".to_owned(),
+            active_state: "inactive".into(),
             failed_conditions: vec!["C=!/x".to_owned()],
             broken_requirements: vec!["a".to_owned(), "b".to_owned(), unit.broken_requirements[2].clone()],
             ..Unit::default()

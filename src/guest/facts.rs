@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{ActiveState, JobState, LoadState, Protocol, ServiceType, SubState, UnitFileState, UnitResult};
+
 /// One look at a guest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -71,8 +73,8 @@ pub struct Job {
     pub unit: String,
     /// `start`, `stop`, …
     pub kind: String,
-    /// `waiting` or `running`.
-    pub state: String,
+    /// `State`.
+    pub state: JobState,
     /// How long it has been running, in seconds, when known.
     pub seconds: Option<u64>,
 }
@@ -85,16 +87,16 @@ pub struct Unit {
     pub name: String,
     /// `Description`.
     pub description: String,
-    /// `LoadState`: `loaded`, `not-found`, `bad-setting`, `error`, `masked`.
-    pub load_state: String,
+    /// `LoadState`.
+    pub load_state: LoadState,
     /// `LoadError`'s message, where there is one.
     pub load_error: Option<String>,
-    /// `ActiveState`: `active`, `reloading`, `inactive`, `failed`, `activating`, `deactivating`.
-    pub active_state: String,
-    /// `SubState`: `running`, `exited`, `dead`, `auto-restart`, …
-    pub sub_state: String,
-    /// `UnitFileState`: `enabled`, `linked`, `static`, `masked`, …
-    pub unit_file_state: String,
+    /// `ActiveState`.
+    pub active_state: ActiveState,
+    /// `SubState`.
+    pub sub_state: SubState,
+    /// `UnitFileState`.
+    pub unit_file_state: UnitFileState,
     /// `FragmentPath`.
     pub fragment_path: String,
     /// `ActiveEnterTimestampMonotonic`.
@@ -124,16 +126,16 @@ pub struct Unit {
     pub mount_where: Option<String>,
     /// `What` of a mount.
     pub mount_what: Option<String>,
-    /// `Result` of a unit that has one: `success`, `exit-code`, `signal`, `start-limit-hit`, `timeout`, `oom-kill`, …
-    pub result: String,
+    /// `Result` of a unit that has one.
+    pub result: UnitResult,
 }
 
 /// What only services have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Service {
-    /// `Type`: `simple`, `oneshot`, `dbus`, `notify`, …
-    pub kind: String,
+    /// `Type`.
+    pub kind: ServiceType,
     /// `RemainAfterExit`.
     pub remain_after_exit: bool,
     /// `Restart`: `no`, `always`, `on-failure`, …
@@ -183,8 +185,8 @@ pub struct JournalLine {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Listener {
-    /// `tcp` or `udp` (both for IPv4 and IPv6).
-    pub protocol: String,
+    /// For IPv4 and IPv6 alike.
+    pub protocol: Protocol,
     /// The local address.
     pub address: String,
     /// The local port.
@@ -289,8 +291,8 @@ pub struct ScriptOutcome {
 impl Unit {
     /// Whether nobody ever tried to start it: PID 1 looks at the conditions first.
     pub fn is_untried(&self) -> bool {
-        self.load_state == "loaded"
-            && self.active_state == "inactive"
+        self.load_state == LoadState::Loaded
+            && self.active_state == ActiveState::Inactive
             && [self.condition_us, self.active_enter_us, self.inactive_enter_us] == [0; 3]
     }
 }

@@ -14,7 +14,7 @@ use super::http::{self, Request};
 use super::proc_net::Tables;
 use super::shell::{Output, Script};
 use super::{Error, Guest, accounts, journal, proc_net};
-use crate::model::TransportKind;
+use crate::model::{ActiveState, Protocol, TransportKind};
 use crate::text::{bounded, quoted};
 
 /// Judges an outcome: whether it is good enough not to try again.
@@ -183,8 +183,12 @@ fn read_files(text: &str, facts: &mut Facts) {
 
 /// Who listens, of files that [`split_files`] found.
 fn listeners_of(files: &BTreeMap<&'static str, &str>, holders: &BTreeMap<u64, String>) -> Vec<Listener> {
-    let tables =
-        [("tcp", "/proc/net/tcp"), ("tcp", "/proc/net/tcp6"), ("udp", "/proc/net/udp"), ("udp", "/proc/net/udp6")];
+    let tables = [
+        (Protocol::Tcp, "/proc/net/tcp"),
+        (Protocol::Tcp, "/proc/net/tcp6"),
+        (Protocol::Udp, "/proc/net/udp"),
+        (Protocol::Udp, "/proc/net/udp6"),
+    ];
     let sockets =
         tables.map(|(protocol, path)| proc_net::sockets(protocol, files.get(path).copied().unwrap_or_default()));
     proc_net::listeners(&sockets.concat(), holders)
@@ -310,8 +314,8 @@ impl Guest {
     async fn add_words_of_troubled(&self, facts: &mut Facts, limits: &Limits) {
         let in_trouble = |unit: &&Unit| {
             let restarted = unit.service.as_ref().is_some_and(|service| service.restarts > 0);
-            let unwell = !matches!(unit.result.as_str(), "" | "success");
-            unit.active_state == "failed" || unit.active_state == "activating" || restarted || unwell
+            let changes = matches!(unit.active_state, ActiveState::Failed | ActiveState::Activating);
+            changes || restarted || !unit.result.is_success()
         };
         let troubled = facts.units.iter().filter(in_trouble).take(TROUBLED);
         let names: Vec<&str> = troubled.map(|unit| unit.name.as_str()).collect();
@@ -433,7 +437,7 @@ impl Guest {
                 let service = state.service.unwrap_or_default();
                 // A signal is told as a shell would (CLD_KILLED and CLD_DUMPED of sigaction(2)).
                 outcome.exit = service.exit_status + if service.exit_kind > 1 { 128 } else { 0 };
-                if state.active_state == "failed" || !matches!(state.result.as_str(), "success" | "") {
+                if state.active_state == ActiveState::Failed || !state.result.is_success() {
                     outcome.error = Some(format!("{unit} failed: {}", state.result));
                 }
             }

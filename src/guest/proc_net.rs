@@ -7,6 +7,7 @@ use procfs_core::net::{TcpNetEntries, TcpState, UdpNetEntries, UdpState};
 use procfs_core::{ExplicitSystemInfo, FromBufReadSI};
 
 use super::facts::{Listener, Network};
+use crate::model::Protocol;
 use crate::text::bounded;
 
 /// Most sockets, links, addresses and routes that are kept of each.
@@ -15,21 +16,21 @@ const MOST: usize = 512;
 /// A listening socket and its inode.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Socket {
-    pub(super) protocol: &'static str,
+    pub(super) protocol: Protocol,
     pub(super) address: IpAddr,
     pub(super) port: u16,
     pub(super) inode: u64,
 }
 
 /// The listening sockets of `/proc/net/{tcp,tcp6,udp,udp6}`: TCP that listens, UDP that is unconnected and has no peer.
-pub(super) fn sockets(protocol: &'static str, table: &str) -> Vec<Socket> {
+pub(super) fn sockets(protocol: Protocol, table: &str) -> Vec<Socket> {
     // Guests are little endian; the rest no table of sockets needs.
     let guest =
         ExplicitSystemInfo { boot_time_secs: 0, ticks_per_second: 100, page_size: 4096, is_little_endian: true };
     let lines = table.lines().skip(1).filter_map(|line| {
         // One line at a time, after an empty header: procfs-core gives nothing of a table with a malformed line.
         let line = format!("\n{line}");
-        let (local, peer, listens, inode) = if protocol == "tcp" {
+        let (local, peer, listens, inode) = if protocol == Protocol::Tcp {
             let entry = TcpNetEntries::from_buf_read(line.as_bytes(), &guest).ok()?.0.pop()?;
             (entry.local_address, entry.remote_address, entry.state == TcpState::Listen, entry.inode)
         } else {
@@ -52,7 +53,7 @@ pub(super) fn listeners(sockets: &[Socket], holders: &BTreeMap<u64, String>) -> 
     let mut all: Vec<Listener> = sockets
         .iter()
         .map(|socket| Listener {
-            protocol: socket.protocol.to_owned(),
+            protocol: socket.protocol,
             address: socket.address.to_string(),
             port: socket.port,
             process: holders.get(&socket.inode).cloned().unwrap_or_default(),
@@ -259,7 +260,7 @@ Local:
 
     #[test]
     fn only_listening_sockets() {
-        let sockets = [sockets("tcp", TCP), sockets("tcp", TCP6)].concat();
+        let sockets = [sockets(Protocol::Tcp, TCP), sockets(Protocol::Tcp, TCP6)].concat();
         let holders =
             holders("'/proc/9/fd/3' -> 'socket:[55]'\n'/proc/9/fd/0' -> '/dev/null'\n", &[(9, "sshd".into())].into());
         let found: Vec<_> = listeners(&sockets, &holders).into_iter().map(|l| (l.address, l.port, l.process)).collect();
@@ -277,7 +278,7 @@ Local:
     fn a_malformed_line_loses_no_other() {
         let (head, lines) = TCP.split_once('\n').unwrap();
         let table = format!("{head}\n   0: 0100007F:zz\n{lines}   9: ");
-        assert_eq!(sockets("tcp", &table), sockets("tcp", TCP));
+        assert_eq!(sockets(Protocol::Tcp, &table), sockets(Protocol::Tcp, TCP));
     }
 
     #[test]
@@ -316,7 +317,7 @@ Local:
         #[test]
         fn anything_can_be_read(text in "(?s).{0,400}", words in "([0-9A-F:]{0,34}[ \t\n]){0,60}") {
             for table in [&text, &words] {
-                drop(sockets("udp", table));
+                drop(sockets(Protocol::Udp, table));
                 drop(holders(table, &BTreeMap::new()));
                 drop(network(Tables {
                     dev: table, route: table, ipv6_route: table, if_inet6: table, fib_trie: table, resolv_conf: table,

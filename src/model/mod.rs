@@ -5,6 +5,7 @@
 //! * [`accel`]: what differs between accelerators
 //! * [`machine`]: how a machine is run, as far as flags and the report name it
 //! * [`timeouts`]: how long is waited for what, and why
+//! * [`unit_state`]: the states of systemd's units and jobs
 //! * [`names`]: what is shared with the outside (exit codes, ports, credentials, files, schemas), each once
 
 pub mod accel;
@@ -13,6 +14,7 @@ pub mod machine;
 pub mod names;
 pub mod report;
 pub mod timeouts;
+pub mod unit_state;
 
 pub use accel::{Accel, AccelChoice};
 pub use check::{Applies, CheckId, CheckKind, CheckRow, UnknownCheck, Weight, is_script_name};
@@ -21,3 +23,4 @@ pub use names::*;
 pub use report::{
     Cached, CheckResult, MachineInfo, NotTested, Phase, PhaseTime, Recorded, Report, Stage, Status, TargetInfo, Verdict,
 };
+pub use unit_state::{ActiveState, JobState, LoadState, ServiceType, SubState, UnitFileState, UnitResult};

@@ -10,6 +10,8 @@ use serde_json::Value;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 
+use crate::model::Protocol;
+
 /// What a configuration expects. Every field is optional in the configuration; what is missing is empty or `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -87,8 +89,8 @@ pub struct ExpectedUnit {
 pub struct ServicePort {
     /// The option that it comes from: `services.openssh`.
     pub option: String,
-    /// `tcp` or `udp`.
-    pub protocol: String,
+    /// The protocol.
+    pub protocol: Protocol,
     /// The port.
     pub port: u16,
 }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::checks::{self, End};
+use crate::checks::{self, BootEnd};
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::guest::Guest;
@@ -30,7 +30,7 @@ pub(super) enum ComeUp {
     /// The guest did not come up.
     NotUp {
         /// How that showed.
-        end: End,
+        end: BootEnd,
         /// PID 1's last `STATUS=`.
         status: Option<String>,
         /// Seconds since the machine ran.
@@ -44,12 +44,12 @@ pub(super) enum ComeUp {
 }
 
 /// How an event ends the machine, or the transport to it, before nixbox ended it.
-pub(super) fn end_by(event: MachineEvent) -> Option<Result<End, Failure>> {
+pub(super) fn end_by(event: MachineEvent) -> Option<Result<BootEnd, Failure>> {
     Some(match event {
-        MachineEvent::Panicked => Ok(End::Panicked),
-        MachineEvent::Shutdown { cause: ShutdownCause::GuestPanic, .. } => Ok(End::Panicked),
-        MachineEvent::Shutdown { cause: ShutdownCause::GuestReset, .. } => Ok(End::Reset),
-        MachineEvent::Shutdown { by_guest: true, .. } => Ok(End::PoweredOff),
+        MachineEvent::Panicked => Ok(BootEnd::Panicked),
+        MachineEvent::Shutdown { cause: ShutdownCause::GuestPanic, .. } => Ok(BootEnd::Panicked),
+        MachineEvent::Shutdown { cause: ShutdownCause::GuestReset, .. } => Ok(BootEnd::Reset),
+        MachineEvent::Shutdown { by_guest: true, .. } => Ok(BootEnd::PoweredOff),
         MachineEvent::Shutdown { cause: ShutdownCause::HostUi, .. } => Err(Failure {
             what: "the window was closed before the checks were done".to_owned(),
             ..Failure::interrupted()
@@ -85,7 +85,7 @@ pub(super) fn end_by(event: MachineEvent) -> Option<Result<End, Failure>> {
 }
 
 /// Waits until the machine or the transport to it has ended. Cancelling it loses nothing.
-pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<End, Failure> {
+pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<BootEnd, Failure> {
     let mut glance = tokio::time::interval(BOOT_INTERVAL);
     loop {
         tokio::select! {
@@ -224,7 +224,7 @@ impl Boot<'_> {
                     let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
                     let still = idle.observe(machine.wanted_time().map(|wanted| (wanted, begun.elapsed())));
                     if still > BOOT_IDLE_LIMIT && endless {
-                        return not_up(End::Deadline, status);
+                        return not_up(BootEnd::Deadline, status);
                     }
                     if self.may_stall && !notified && still.min(last_line.elapsed()) > BOOT_STALL_LIMIT {
                         return ComeUp::Crashed(Failure::host("the guest stalled before its first message"));
@@ -248,7 +248,7 @@ impl Boot<'_> {
                         return ComeUp::Host(closed(&"the console shows a login prompt, and PID 1 sent no notify message"));
                     }
                 }
-                () = sleep_until(deadline) => return not_up(End::Deadline, status),
+                () = sleep_until(deadline) => return not_up(BootEnd::Deadline, status),
             }
         }
     }

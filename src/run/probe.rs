@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::audio::AudioProbe;
-use crate::checks::{self, BootFailure, Context, End, Judgement, Observations, Plan};
+use crate::checks::{self, BootEnd, BootFailure, Context, Judgement, Observations, Plan};
 use crate::desktop::drive::{DesktopDriver, ScreenRecorder, probe_lingering};
 use crate::desktop::expected::{failed_display_manager, lingering_users};
 use crate::event::Events;
@@ -90,7 +90,7 @@ impl Probe<'_> {
     }
 
     /// A guest that is up. The inner error: it went away while it was looked at.
-    async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, End>> {
+    async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, BootEnd>> {
         let (screen, capture, connected) = (machine.screen().clone(), machine.sound_file(), machine.audio().clone());
         let delay = machine.delay().clone();
         let look = async {
@@ -332,13 +332,13 @@ impl Probe<'_> {
         &self,
         machine: &Machine,
         guest: &Guest,
-        end: End,
+        end: BootEnd,
         status: Option<String>,
         seconds: f64,
     ) -> Probed {
         // After a panic or a power-off nobody is there to answer.
         let look = match end {
-            End::Deadline => {
+            BootEnd::Deadline => {
                 let look = async {
                     guest.warm(LAST_PROBE_LIMIT).await.ok()?;
                     let seen_at = Instant::now();

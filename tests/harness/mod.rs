@@ -152,7 +152,7 @@ pub(crate) fn expected() -> Result<serde_json::Map<String, Value>, String> {
 /// Whether a run could not tell because this host had too much else to do: no answer, to be asked for again.
 pub(crate) fn was_kept_waiting(outcome: &Outcome) -> bool {
     let cause = outcome.report()["cause"].as_str().unwrap_or_default().to_owned();
-    outcome.code() == 5 && cause.contains("this host kept the machine waiting")
+    outcome.code() == 5 && cause.contains("host overloaded")
 }
 
 /// What is wrong with what was said of a guest, by its entry in [`expected`].

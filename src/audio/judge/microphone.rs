@@ -83,7 +83,7 @@ impl AudioJudge<'_> {
                 .detail(Some(recording.stderr.clone()).filter(|text| !text.is_empty()))
                 .evidence("recorder", recorder.as_str())
                 .evidence("heard", serde_json::to_value(analysis).unwrap_or_default())
-                .ran_out(self.view.asking())
+                .time_limit(self.view.since_boot())
         };
         let fails = wrong.into_iter().map(finding).collect();
         let result = conclude(self.view, ID, fails, Vec::new(), || arrived("recorded by", recorder, analysis));

@@ -16,16 +16,16 @@ pub(super) use arrival::distortion;
 use super::facts::{AudioFacts, AudioNode, AudioSessionKind};
 use super::journal::{AudioJournalMeaning, last};
 use super::server::{SoundServer, SoundServerKind};
-use crate::checks::{Finding, Judgement, View, text, unit};
+use crate::checks::{Finding, JudgeContext, Judgement, text, unit};
 use crate::guest::facts::{JournalLine, Unit};
-use crate::model::{CheckId, CheckResult, Status};
+use crate::model::{ActiveState, CheckId, CheckResult, LoadState, Status};
 use crate::nix::expectations::ExpectedAudio;
 
 /// How many last lines of a unit, and of its manager about it, are shown.
 const LINES: usize = 3;
 
 /// Judges sound, where it is expected.
-pub(crate) fn judge(view: &View<'_>, out: &mut Judgement) {
+pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
     let Some(expected) = view.plan.audio() else { return };
     let facts = match view.sound {
         None => return unknown(out, "sound was not probed"),
@@ -58,7 +58,7 @@ fn unknown(out: &mut Judgement, why: &str) {
 
 /// What is judged.
 pub(crate) struct AudioJudge<'a> {
-    view: &'a View<'a>,
+    view: &'a JudgeContext<'a>,
     pub(super) expected: &'a ExpectedAudio,
     pub(super) facts: &'a AudioFacts,
     server: &'static dyn SoundServer,
@@ -115,26 +115,26 @@ impl<'a> AudioJudge<'a> {
     /// What is wrong with a unit that has to serve, if anything.
     pub(super) fn unit_trouble(&self, name: &str) -> Option<Finding> {
         let socket = name.strip_suffix(".service").and_then(|stem| self.unit(&format!("{stem}.socket")));
-        let listens = socket.is_some_and(|socket| socket.active_state == "active");
+        let listens = socket.is_some_and(|socket| socket.active_state == ActiveState::Active);
         let what = match self.unit(name) {
             None => "is not there".to_owned(),
-            Some(unit) if unit.load_state == "masked" => "is masked".to_owned(),
-            Some(unit) if unit.load_state == "not-found" => "is not there".to_owned(),
-            Some(unit) if unit.load_state != "loaded" => format!("could not be loaded ({})", unit.load_state),
-            Some(unit) if unit.active_state == "failed" => {
+            Some(unit) if unit.load_state == LoadState::Masked => "is masked".to_owned(),
+            Some(unit) if unit.load_state == LoadState::NotFound => "is not there".to_owned(),
+            Some(unit) if unit.load_state != LoadState::Loaded => format!("could not be loaded ({})", unit.load_state),
+            Some(unit) if unit.active_state == ActiveState::Failed => {
                 let cause = last(self.journal(), name, AudioJournalMeaning::StartFailure);
-                match cause.or_else(|| unit::telling(self.journal(), name)) {
+                match cause.or_else(|| unit::error_line(self.journal(), name)) {
                     Some(line) => format!("has failed ({}): {}", unit.result, line.trim()),
                     None => format!("has failed ({})", unit.result),
                 }
             }
-            Some(unit) if unit.active_state == "active" || listens => return None,
+            Some(unit) if unit.active_state == ActiveState::Active || listens => return None,
             Some(unit) => {
                 let what = format!("is not running ({}, {})", unit.active_state, unit.sub_state);
                 match socket {
                     Some(socket) => {
-                        let loaded = socket.load_state == "loaded";
-                        let state = if loaded { &socket.active_state } else { &socket.load_state };
+                        let loaded = socket.load_state == LoadState::Loaded;
+                        let state = if loaded { socket.active_state.as_str() } else { socket.load_state.as_str() };
                         format!("{what}, and {}, which would start it, is {state}", socket.name)
                     }
                     None => what,

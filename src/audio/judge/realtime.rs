@@ -7,9 +7,9 @@ use regex::Regex;
 use super::AudioJudge;
 use crate::audio::facts::AudioSessionKind;
 use crate::audio::journal::{AudioJournalMeaning, last};
-use crate::checks::unit::pattern;
+use crate::checks::text::pattern;
 use crate::checks::{Finding, Judgement, conclude};
-use crate::model::{CheckId, CheckResult};
+use crate::model::{CheckId, CheckResult, LoadState};
 
 const ID: CheckId = CheckId::AudioRealtime;
 const RTKIT: &str = "rtkit-daemon.service";
@@ -65,7 +65,7 @@ impl AudioJudge<'_> {
     fn no_realtime(&self) -> Finding {
         let state = match self.view.unit(RTKIT) {
             None => format!("{RTKIT} is not there"),
-            Some(unit) if unit.load_state != "loaded" => format!("{RTKIT} is {}", unit.load_state),
+            Some(unit) if unit.load_state != LoadState::Loaded => format!("{RTKIT} is {}", unit.load_state),
             Some(unit) => format!("{RTKIT} is {}", unit.active_state),
         };
         let line = last(self.journal(), self.server.service(), AudioJournalMeaning::NoRealtime);

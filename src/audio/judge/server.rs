@@ -37,8 +37,8 @@ impl AudioJudge<'_> {
         } else {
             format!("{service} runs and does not answer {user}")
         };
-        let limit = (!denied).then(|| self.view.asking());
-        Finding::new(service, what).detail([why.to_owned()]).detail(self.last_lines(service)).ran_out(limit)
+        let limit = (!denied).then(|| self.view.since_boot());
+        Finding::new(service, what).detail([why.to_owned()]).detail(self.last_lines(service)).time_limit(limit)
     }
 
     /// How the session came to be, where that is worth a word.

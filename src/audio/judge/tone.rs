@@ -27,7 +27,7 @@ impl AudioJudge<'_> {
             Finding::new("tone", what)
                 .evidence("player", tone.player.as_str())
                 .evidence("heard", serde_json::to_value(&tone.analysis).unwrap_or_default())
-                .ran_out(self.view.asking())
+                .time_limit(self.view.since_boot())
         };
         if tone.hung || tone.exit != 0 {
             let how = if tone.hung { "did not end".to_owned() } else { format!("ended with {}", tone.exit) };

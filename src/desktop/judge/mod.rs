@@ -16,7 +16,7 @@ mod user_units;
 mod view;
 
 use crate::checks::plan::is_wanted;
-use crate::checks::{Finding, Judgement, View, conclude};
+use crate::checks::{Finding, JudgeContext, Judgement, conclude};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::nix::expectations::ExpectedDesktop;
 use view::DesktopView;
@@ -65,7 +65,7 @@ impl Assessment {
         matches!(self, Self::Findings { fails, .. } if !fails.is_empty())
     }
 
-    fn result(self, view: &View<'_>, id: CheckId) -> CheckResult {
+    fn result(self, view: &JudgeContext<'_>, id: CheckId) -> CheckResult {
         match self {
             Self::Skip(why) => CheckResult::new(id, Status::Skip, why),
             Self::Unknown(why) => CheckResult::new(id, Status::Unknown, why),
@@ -75,10 +75,10 @@ impl Assessment {
 }
 
 /// Judges the desktop, or the units of users who linger where there is none.
-pub(crate) fn judge(view: &View<'_>, out: &mut Judgement) {
+pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
     exclude_units_of_absent_users(view, out);
     let Some(expected) = &view.plan.expectations.desktop else { return judge_lingering(view, out) };
-    if !IDS.iter().any(|id| view.wants(*id)) {
+    if !IDS.iter().any(|id| view.is_planned(*id)) {
         return;
     }
     let all = |out: &mut Judgement, status, why: &str| {
@@ -140,9 +140,9 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
 }
 
 /// The units of users who linger.
-fn judge_lingering(view: &View<'_>, out: &mut Judgement) {
+fn judge_lingering(view: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::DesktopUnits;
-    if !view.wants(id) {
+    if !view.is_planned(id) {
         return;
     }
     let nothing = ExpectedDesktop::default();
@@ -166,7 +166,7 @@ fn judge_lingering(view: &View<'_>, out: &mut Judgement) {
 }
 
 /// home-manager's units of users who are not logged in and do not linger start when they log in.
-fn exclude_units_of_absent_users(view: &View<'_>, out: &mut Judgement) {
+fn exclude_units_of_absent_users(view: &JudgeContext<'_>, out: &mut Judgement) {
     let expectations = &view.plan.expectations;
     let probed = view.desktop.and_then(|facts| facts.user.as_deref());
     let lingering = lingering_users(expectations);
@@ -196,26 +196,26 @@ fn waited(id: CheckId, facts: &DesktopFacts) -> f64 {
 
 /// Whether the desktop's checks explain why a display manager's unit is restarted over and over: it logs a user in
 /// automatically and what it starts crashes, or its login screen needs a GPU.
-pub(crate) fn explains_restarts(view: &View<'_>, unit: &str) -> bool {
+pub(crate) fn explains_restarts(view: &JudgeContext<'_>, unit: &str) -> bool {
     let Some(desktop) = of_display_manager(view, unit) else { return false };
     let crashes = || autologin_user(&view.plan.expectations).is_some() && !desktop.compositor_crashes().is_empty();
     let refuses = || desktop.greeter_refusal().is_some() && matches!(desktop.greeter(), Assessment::Skip(_));
-    view.wants(CheckId::DesktopCompositor) && crashes() || view.wants(CheckId::DesktopGreeter) && refuses()
+    view.is_planned(CheckId::DesktopCompositor) && crashes() || view.is_planned(CheckId::DesktopGreeter) && refuses()
 }
 
 /// Why a display manager that failed does not speak against the configuration: what it started needs a GPU.
-pub(crate) fn excuse(view: &View<'_>, unit: &str) -> Option<String> {
+pub(crate) fn excuse(view: &JudgeContext<'_>, unit: &str) -> Option<String> {
     let line = of_display_manager(view, unit)?.session_refusal()?;
     Some(format!("what it starts needs a GPU, which the VM does not have: {line}"))
 }
 
-fn of_display_manager<'a>(view: &'a View<'a>, unit: &str) -> Option<DesktopView<'a>> {
+fn of_display_manager<'a>(view: &'a JudgeContext<'a>, unit: &str) -> Option<DesktopView<'a>> {
     let (expected, facts) = (view.plan.expectations.desktop.as_ref()?, view.desktop?);
     display_managers::is_unit(unit).then(|| DesktopView::new(view, expected, facts))
 }
 
 /// The user of the automatic login, where there is no such account.
-fn absent_autologin_user<'a>(view: &View<'a>) -> Option<&'a str> {
+fn absent_autologin_user<'a>(view: &JudgeContext<'a>) -> Option<&'a str> {
     let name = autologin_user(&view.plan.expectations)?;
     let accounts = &view.now.accounts;
     (!accounts.is_empty() && !accounts.iter().any(|account| account.name == name)).then_some(name)

@@ -11,7 +11,7 @@ impl DesktopView<'_> {
     pub(super) fn dead_portal(&self, manager: &UserManager, facts: &Facts) -> Option<Finding> {
         let portal = self.facts.portal.as_ref().filter(|portal| !portal.answered)?;
         let state = manager.unit(PORTAL_UNIT).and_then(|unit| match unit.active_state.as_str() {
-            "failed" => Some(format!(": {} failed: {}", unit.name, unit::ending(facts, unit))),
+            "failed" => Some(format!(": {} failed: {}", unit.name, unit::describe_failure(facts, unit))),
             // A request starts it, and this may be the state before that.
             "inactive" => None,
             state => Some(format!(" ({} is {state})", unit.name)),
@@ -26,7 +26,7 @@ impl DesktopView<'_> {
             Finding::new("portal", summary)
                 .detail(unit::tail(facts, PORTAL_UNIT, 6))
                 .hint("each application waits for it for up to 25 s before it shows a window")
-                .ran_out(portal.known.then(|| self.view.asking())),
+                .time_limit(portal.known.then(|| self.view.since_boot())),
         )
     }
 

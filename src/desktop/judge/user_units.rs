@@ -2,14 +2,16 @@
 
 use super::Assessment;
 use super::view::DesktopView;
-use crate::checks::unit::{self, Skipped, is_active, is_auto_restart, is_failed};
-use crate::checks::{Finding, Judgement, View, sandbox, text};
+use crate::checks::conditions::{self, SkipReason};
+use crate::checks::unit::{self, is_active, is_auto_restart, is_failed};
+use crate::checks::{Finding, JudgeContext, Judgement, sandbox, text};
 use crate::desktop::SESSION_TARGET;
 use crate::desktop::expected;
 use crate::desktop::facts::LoginMethod;
 use crate::desktop::unit_restarts::{ends_well, keeps_ending};
 use crate::guest::facts::{Facts, Manager, Unit};
 use crate::guest::user_units::{PORTAL_UNIT, UserManager};
+use crate::model::{ActiveState, LoadState};
 use crate::nix::expectations::ExpectedUnit;
 
 /// A target that became active so much earlier than the session, in µs, is an earlier session's.
@@ -43,7 +45,7 @@ impl DesktopView<'_> {
             manager: Manager { default_target: "default.target".to_owned(), ..Manager::default() },
             ..Facts::default()
         };
-        let of_user = self.view.over(&facts);
+        let of_user = self.view.of_user_manager(&facts);
         let dead_portal = self.dead_portal(manager, &facts);
         let mut fails = self.failed_units(&of_user, manager, dead_portal.is_some(), out);
         let mut warns = Vec::new();
@@ -92,7 +94,7 @@ impl DesktopView<'_> {
     /// Units that failed or keep ending, whether they are expected or not.
     fn failed_units(
         &self,
-        of_user: &View<'_>,
+        of_user: &JudgeContext<'_>,
         manager: &UserManager,
         is_portal_dead: bool,
         out: &mut Judgement,
@@ -110,9 +112,11 @@ impl DesktopView<'_> {
                 continue;
             }
             let how = match (is_failed(failed), ends_well(failed)) {
-                (true, _) => format!("failed: {}", unit::ending(facts, failed)),
+                (true, _) => format!("failed: {}", unit::describe_failure(facts, failed)),
                 (false, true) => "exits with success and is restarted over and over".to_owned(),
-                (false, false) => format!("keeps failing and is restarted: {}", unit::ending(facts, failed)),
+                (false, false) => {
+                    format!("keeps failing and is restarted: {}", unit::describe_failure(facts, failed))
+                }
             };
             let finding = Finding::new(name, format!("{name} of {} {how}", self.user));
             fails.push(finding.detail(unit::tail(facts, name, 8)).evidence("unit", text::clean(name)));
@@ -186,7 +190,7 @@ impl DesktopView<'_> {
 
     fn unit_state(
         &self,
-        of_user: &View<'_>,
+        of_user: &JudgeContext<'_>,
         manager: &UserManager,
         name: &str,
         expected: &ExpectedUnit,
@@ -195,11 +199,11 @@ impl DesktopView<'_> {
         let user = self.user;
         let fail = |summary: String| UserUnitState::Fail(unit_finding(facts, name, summary));
         let warn = |summary: String| UserUnitState::Warn(unit_finding(facts, name, summary));
-        let Some(unit) = manager.unit(name).filter(|unit| unit.load_state != "not-found") else {
+        let Some(unit) = manager.unit(name).filter(|unit| unit.load_state != LoadState::NotFound) else {
             return fail(format!("{name} is expected for {user}, but the user's systemd finds no such unit"));
         };
         if unit::is_refused(unit) {
-            let why = unit.load_error.as_deref().unwrap_or(&unit.load_state);
+            let why = unit.load_error.as_deref().unwrap_or(unit.load_state.as_str());
             return fail(format!("systemd refused to load {name} of {user}: {why}"));
         }
         if is_active(unit) {
@@ -208,14 +212,14 @@ impl DesktopView<'_> {
         if is_failed(unit) || keeps_ending(unit) {
             return UserUnitState::Reported;
         }
-        if unit.load_state == "masked" {
+        if unit.load_state == LoadState::Masked {
             return fail(format!("{name} of {user} is expected, but masked"));
         }
         if unit.condition_us > 0 && !unit.condition_result {
             return self.skipped_unit(facts, manager, unit);
         }
         let is_called = |targets: &[String]| {
-            let starts = |unit: &Unit| is_active(unit) || unit.active_state == "activating";
+            let starts = |unit: &Unit| is_active(unit) || unit.active_state == ActiveState::Activating;
             targets.iter().any(|target| manager.unit(target).is_some_and(starts))
         };
         if !is_called(&expected.wanted_by) && !is_called(&unit.wanted_by) {
@@ -223,17 +227,17 @@ impl DesktopView<'_> {
             return if of_session { UserUnitState::Waiting } else { UserUnitState::AsExpected };
         }
         if is_auto_restart(unit) {
-            let ending = unit::ending(facts, unit);
+            let ending = unit::describe_failure(facts, unit);
             return warn(format!("{name} of {user} exited and is about to be restarted: {ending}"));
         }
-        if unit.active_state == "activating" {
+        if unit.active_state == ActiveState::Activating {
             return warn(format!("{name} of {user} is still starting"));
         }
         let is_triggered = unit.triggered_by.iter().any(|trigger| manager.unit(trigger).is_some_and(is_active));
-        if is_triggered || unit::ended_well(unit) || unit.inactive_enter_us > 0 {
+        if is_triggered || unit::ended_with_success(unit) || unit.inactive_enter_us > 0 {
             return UserUnitState::AsExpected;
         }
-        let root = unit::root(facts, name);
+        let root = unit::root_cause(facts, name);
         if root == name {
             return fail(format!("{name} of {user} is expected, but was never started"));
         }
@@ -267,12 +271,12 @@ impl DesktopView<'_> {
         if failed.iter().any(is_of_users) {
             return UserUnitState::AsExpected;
         }
-        match unit::skipped(failed) {
-            Skipped::Right => UserUnitState::AsExpected,
-            Skipped::Elsewhere(condition) => UserUnitState::NotTested(format!(
+        match conditions::skip_reason(failed) {
+            SkipReason::ByDesign => UserUnitState::AsExpected,
+            SkipReason::MachineSpecific(condition) => UserUnitState::NotTested(format!(
                 "skipped: {condition} did not hold in the VM; the real machine may differ"
             )),
-            Skipped::Wrong(condition) => {
+            SkipReason::Contradiction(condition) => {
                 let summary = format!("{name} of {user} is expected and was skipped: {condition} does not hold");
                 fail(summary, condition)
             }

@@ -2,7 +2,7 @@
 
 use super::Assessment;
 use crate::checks::unit::is_active;
-use crate::checks::{View, text};
+use crate::checks::{JudgeContext, text};
 use crate::desktop::compositors::{self, Compositor, program_of};
 use crate::desktop::display_managers;
 use crate::desktop::display_server::{display_server, drawing_process};
@@ -18,7 +18,7 @@ const LINES: usize = 8;
 
 /// A desktop under judgement.
 pub(super) struct DesktopView<'a> {
-    pub(super) view: &'a View<'a>,
+    pub(super) view: &'a JudgeContext<'a>,
     pub(super) expected: &'a ExpectedDesktop,
     pub(super) facts: &'a DesktopFacts,
     /// The user's name; empty where nobody is logged in.
@@ -56,7 +56,7 @@ fn last_renderer_failure<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Str
 }
 
 impl<'a> DesktopView<'a> {
-    pub(super) fn new(view: &'a View<'a>, expected: &'a ExpectedDesktop, facts: &'a DesktopFacts) -> Self {
+    pub(super) fn new(view: &'a JudgeContext<'a>, expected: &'a ExpectedDesktop, facts: &'a DesktopFacts) -> Self {
         let user = facts.user.as_deref().unwrap_or_default();
         let account = view.now.accounts.iter().find(|account| account.name == user);
         let state = facts.session.as_ref().filter(|_| account.is_some());

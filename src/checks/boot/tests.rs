@@ -1,0 +1,93 @@
+//! How far a machine came.
+
+use crate::checks::test_support::{NOW, active, failed, guest, inactive, line, result, status};
+use crate::checks::verdict;
+use crate::guest::facts::{Job, Service, Unit};
+use crate::model::{CheckId, Exit, NetworkPolicy, Status};
+
+#[test]
+fn emergency_mode_names_the_mount_and_not_plymouth() {
+    let guest = guest()
+        .unit(inactive("multi-user.target"))
+        .unit(active("emergency.target"))
+        .unit(Unit { broken_requirements: vec!["var-lib-lxcfs.mount".into()], ..inactive("local-fs.target") })
+        .unit(Unit {
+            mount_where: Some("/var/lib/lxcfs".into()),
+            mount_what: Some("/dev/nope".into()),
+            ..failed("var-lib-lxcfs.mount", 0)
+        })
+        .unit(Unit { state_change_us: 1, ..failed("plymouth-quit.service", 203) });
+    let judgement = guest.breaks(CheckId::BootEmergency, "/dev/nope could not be mounted on /var/lib/lxcfs");
+    let emergency = result(&judgement, CheckId::BootEmergency);
+    assert!(emergency.summary.contains("10 s after the kernel's start"), "{}", emergency.summary);
+    assert_eq!(emergency.evidence["where"], "/var/lib/lxcfs");
+    assert_eq!(status(&judgement, CheckId::ServicesFailedUnits), Status::Skip);
+    assert_eq!(verdict(&judgement.results).exit, Exit::Boot);
+}
+
+#[test]
+fn emergency_mode_names_the_device_that_did_not_appear() {
+    let device = "dev-disk-by\\x2dlabel-persist.device";
+    guest()
+        .unit(inactive("multi-user.target"))
+        .unit(active("emergency.target"))
+        .unit(Unit { broken_requirements: vec!["persist.mount".into()], ..inactive("local-fs.target") })
+        .unit(Unit { broken_requirements: vec![device.into()], ..inactive("persist.mount") })
+        .unit(inactive(device))
+        .breaks(CheckId::BootEmergency, "/dev/disk/by-label/persist, which persist.mount needs, did not appear");
+}
+
+#[test]
+fn a_stuck_job_and_a_target_that_is_not_reached() {
+    let job = |unit: &str, state: &str, seconds| Job {
+        unit: unit.into(),
+        kind: "start".into(),
+        state: state.into(),
+        seconds,
+    };
+    let stuck = guest()
+        .unit(inactive("multi-user.target"))
+        .unit(Unit {
+            active_state: "activating".into(),
+            state_change_us: NOW - 40_000_000,
+            service: Some(Service { kind: "oneshot".into(), ..Service::default() }),
+            ..inactive("migrate.service")
+        })
+        .journal(line("migrate.service", "waiting for the moon"))
+        .facts(|facts| {
+            facts.jobs = vec![job("multi-user.target", "waiting", None), job("migrate.service", "running", None)]
+        });
+    let judgement = stuck
+        .breaks(CheckId::BootTarget, "migrate.service has been running for 40 s; its last line: waiting for the moon");
+    assert_eq!(result(&judgement, CheckId::BootTarget).evidence["job"], "migrate.service");
+    assert_eq!(verdict(&judgement.results).exit, Exit::Boot);
+
+    let dead = guest().unit(Unit { broken_requirements: vec!["db.service".into()], ..inactive("multi-user.target") });
+    dead.unit(failed("db.service", 1))
+        .breaks(CheckId::BootTarget, "multi-user.target is not reached: db.service: exit code 1");
+}
+
+#[test]
+fn who_waits_for_the_outside_holds_up_the_boot() {
+    let waits = || {
+        guest()
+            .unit(Unit { active_state: "inactive".into(), ..active("multi-user.target") })
+            .unit(Unit { active_state: "activating".into(), ..active("wait.service") })
+            .facts(|facts| {
+                facts.jobs.push(Job {
+                    unit: "wait.service".into(),
+                    kind: "start".into(),
+                    state: "running".into(),
+                    seconds: Some(50),
+                });
+            })
+    };
+    let unreachable = || waits().journal(line("wait.service", "ping: connect: Network is unreachable"));
+    let judgement = unreachable().judge();
+    let told = result(&judgement, CheckId::BootTarget);
+    assert_eq!(told.status, Status::Unknown, "{told:#?}");
+    assert!(told.summary.contains("it may wait for the outside"), "{}", told.summary);
+    let let_out = unreachable().context(|context| context.network = NetworkPolicy::User).judge();
+    assert_eq!(status(&let_out, CheckId::BootTarget), Status::Fail);
+    assert_eq!(status(&waits().judge(), CheckId::BootTarget), Status::Fail);
+}

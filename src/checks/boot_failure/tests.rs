@@ -1,0 +1,209 @@
+//! Consoles, statuses and facts of guests that did not come up, and what is said of them.
+
+use super::*;
+use crate::checks::{Selection, plan, verdict};
+use crate::config::Settings;
+use crate::guest::facts::{Job, Manager, Unit};
+use crate::model::Exit;
+use crate::nix::expectations::Expectations;
+
+fn judged(
+    end: BootEnd,
+    console: &str,
+    status: Option<&str>,
+    facts: Option<Facts>,
+    seconds: f64,
+) -> (CheckResult, Exit) {
+    judged_on(RunDelay::default(), end, console, status, facts, seconds)
+}
+
+fn judged_on(
+    delay: RunDelay,
+    end: BootEnd,
+    console: &str,
+    status: Option<&str>,
+    facts: Option<Facts>,
+    seconds: f64,
+) -> (CheckResult, Exit) {
+    let plan = plan(&Expectations::default(), &Settings::default(), &Selection::default());
+    let evidence = BootFailure {
+        end,
+        console_tail: console.lines().map(str::to_owned).collect(),
+        status: status.map(str::to_owned),
+        facts,
+        seconds,
+        accelerator: Accel::Tcg,
+        delay,
+    };
+    let judgement = judge_boot_failure(&plan, &evidence);
+    let decided: Vec<_> = judgement
+        .results
+        .iter()
+        .filter(|result| matches!(result.status, Status::Fail | Status::Unknown))
+        .cloned()
+        .collect();
+    assert_eq!(decided.len(), 1, "{decided:?}");
+    (decided[0].clone(), verdict(&judgement.results).exit)
+}
+
+#[test]
+fn a_processor_that_the_emulation_lost() {
+    let report = |cpu: u32, done: u32| {
+        format!(
+            "[  304.13] rcu: \t{cpu}-...!: (0 ticks this GP) idle=40b0/0/0x0 softirq={done}/{done} fqs=1 (false positive?)"
+        )
+    };
+    let other = "[  304.13] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:";
+    let is_lost = |lines: &[&str]| {
+        let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+        lost_processor(&lines).is_some()
+    };
+    assert!(is_lost(&[other, &report(0, 4836), other, &report(0, 4836)]));
+    // It stood for a while, and went on; another one did.
+    assert!(!is_lost(&[other, &report(0, 4836), other, &report(0, 4840), other]));
+    assert!(!is_lost(&[other, &report(0, 4836), other, &report(1, 4836), other]));
+}
+
+#[test]
+fn a_host_that_was_too_busy_is_nobodys_configuration() {
+    let busy = || RunDelay { start_us: 0, slices: vec![90; 60] };
+    let calm = || RunDelay { slices: [vec![90; 5], vec![5; 55]].concat(), ..busy() };
+    let judged = |delay, console, status| judged_on(delay, BootEnd::Deadline, console, status, None, 300.0);
+    let job = Some("(1 of 2) Job x.service/start running (4min 2s / no limit)");
+    let device = "stage 1 here\n[ TIME ] Timed out waiting for device /dev/vdb.\nYou are in emergency mode.";
+    let step = "stage-2-init: running activation script...";
+    for (console, status) in [("", job), (device, None), (step, None)] {
+        let (result, exit) = judged(busy(), console, status);
+        assert_eq!((result.status, exit), (Status::Unknown, Exit::Unknown), "{result:?}");
+        assert!(result.summary.contains("host overloaded: the VM waited for a CPU 90 %"), "{result:?}");
+        assert!(result.hint.is_some_and(|hint| hint.contains("less to do")));
+        assert_eq!(judged(calm(), console, status).1, Exit::Boot, "{console}");
+    }
+    // What needs no limit of time is as wrong on a busy host.
+    let (result, exit) = judged(busy(), "mount: wrong fs type\nYou are in emergency mode.", None);
+    assert_eq!((result.status, exit), (Status::Fail, Exit::Boot));
+}
+
+#[test]
+fn panics_name_their_cause() {
+    let table = [
+        (
+            "[    2.1] Run /nix/store/x/init as init process\n[    2.2] Kernel panic - not syncing: Requested init /nix/store/x/init failed (error -2).\n[    2.3] ---[ end Kernel panic - not syncing: Requested",
+            "kernel panic: the init is missing",
+        ),
+        (
+            "VFS: Cannot open root device\nKernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)",
+            "kernel panic: the root file system could not be mounted (VFS: Unable",
+        ),
+        (
+            "switch_root: can't execute '/nix/store/abc-init': No such file or directory\nKernel panic - not syncing: Attempted to kill init! exitcode=0x00000100",
+            "kernel panic: the init is missing or cannot be executed: switch_root: can't execute '/nix/store/abc-init'",
+        ),
+        ("Kernel panic - not syncing: Fatal exception in interrupt", "kernel panic: Fatal exception in interrupt"),
+        ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b", "kernel panic: the init ended"),
+    ];
+    for end in [BootEnd::Panicked, BootEnd::Reset, BootEnd::Deadline] {
+        for (console, expected) in table {
+            let (result, exit) = judged(end.clone(), console, None, None, 9.0);
+            assert_eq!((result.id, exit), (CheckId::BootPanic, Exit::Boot));
+            assert!(result.summary.starts_with(expected), "{}", result.summary);
+        }
+    }
+    assert_eq!(judged(BootEnd::Panicked, "", None, None, 9.0).0.id, CheckId::BootPanic);
+}
+
+#[test]
+fn stage_1_that_gives_up() {
+    let console = "<<< NixOS Stage 1 >>>\nmounting /dev/vda on /...\nmount: mounting /dev/vda on /mnt-root/ failed: Invalid argument\n\nAn error occurred in stage 1 of the boot process, which must mount the\nroot filesystem on `/mnt-root' and then start stage 2.\n  r) to reboot immediately\n";
+    let (result, exit) = judged(BootEnd::Deadline, console, None, None, 100.0);
+    assert_eq!((result.id, exit), (CheckId::BootEmergency, Exit::Boot));
+    assert!(result.summary.contains("mounting /dev/vda on /mnt-root/ failed"), "{}", result.summary);
+    let console =
+        "stage 2 init script (/mnt-root//nix/store/x/init) not found\nAn error occurred in stage 1 of the boot process";
+    let (result, _) = judged(BootEnd::Deadline, console, None, None, 100.0);
+    assert_eq!(result.id, CheckId::BootEmergency);
+    assert!(result.summary.contains("stage 2 init script"), "{}", result.summary);
+    let console =
+        "[    3.2] systemd[1]: Caught <SEGV>, dumped core as pid 80.\n[    3.3] systemd[1]: Freezing execution.";
+    let (result, _) = judged(BootEnd::Deadline, console, None, None, 100.0);
+    assert_eq!(result.id, CheckId::BootTarget);
+    assert!(result.summary.starts_with("PID 1 crashed"), "{}", result.summary);
+    let console = "<<< NixOS Stage 1 >>>\n/init: line 4: can't create /dev/null: nonexistent directory";
+    let (result, exit) = judged(BootEnd::Deadline, console, None, None, 100.0);
+    assert_eq!((result.id, exit), (CheckId::BootTarget, Exit::Boot));
+    assert!(result.summary.contains("/dev/null"), "{}", result.summary);
+}
+
+#[test]
+fn emergency_mode_is_not_plymouths_fault() {
+    let console = "[FAILED] Failed to mount /var/lib/lxcfs.\n[DEPEND] Dependency failed for Local File Systems.\n[FAILED] Failed to start plymouth-quit\nYou are in emergency mode. After logging in, type";
+    let (result, _) = judged(BootEnd::Deadline, console, None, None, 100.0);
+    assert_eq!(result.id, CheckId::BootEmergency);
+    assert!(result.summary.contains("Failed to mount /var/lib/lxcfs"), "{}", result.summary);
+}
+
+#[test]
+fn a_stuck_job_is_named_with_its_time() {
+    let status = "(1 of 2) Job db-migrate.service/start running (1min 35s / no limit)";
+    let (result, exit) = judged(BootEnd::Deadline, "flood\nflood", Some(status), None, 120.0);
+    assert_eq!((result.id, exit), (CheckId::BootTarget, Exit::Boot));
+    assert!(
+        result.summary.contains("db-migrate.service has been running for 95 s (limit: no limit)"),
+        "{}",
+        result.summary
+    );
+    let console = "[ ***  ] A start job is running for /nixos/persist (50s / 1min 30s)";
+    let (result, _) = judged(BootEnd::Deadline, console, None, None, 60.0);
+    assert!(result.summary.contains("/nixos/persist"), "{}", result.summary);
+    // A job that began a moment ago is no evidence.
+    let (result, exit) =
+        judged(BootEnd::Deadline, "", Some("Job x.service/start running (3s / no limit)"), None, 120.0);
+    assert_eq!((result.status, exit), (Status::Unknown, Exit::Unknown));
+}
+
+#[test]
+fn a_stuck_job_by_facts() {
+    let facts = Facts {
+        manager: Manager { default_target: "multi-user.target".into(), state: "starting".into(), ..Manager::default() },
+        jobs: vec![
+            Job { unit: "multi-user.target".into(), kind: "start".into(), state: "waiting".into(), seconds: None },
+            Job { unit: "slow.service".into(), kind: "start".into(), state: "running".into(), seconds: Some(80) },
+        ],
+        units: vec![Unit { name: "multi-user.target".into(), active_state: "inactive".into(), ..Unit::default() }],
+        ..Facts::default()
+    };
+    let (result, exit) = judged(BootEnd::Deadline, "", None, Some(facts), 100.0);
+    assert_eq!((result.id, exit), (CheckId::BootTarget, Exit::Boot));
+    assert!(result.summary.contains("slow.service has been running for 80 s"), "{}", result.summary);
+}
+
+#[test]
+fn a_snippet_that_never_ends() {
+    let console = "stage-2-init: running activation script...\nstage-2-init: setting up /etc...\nsetting up secrets...";
+    let (result, exit) = judged(BootEnd::Deadline, console, None, None, 300.0);
+    assert_eq!((result.id, exit), (CheckId::BootTarget, Exit::Boot));
+    assert!(result.summary.contains("setting up secrets"), "{}", result.summary);
+}
+
+#[test]
+fn ends_of_its_own() {
+    let (result, exit) =
+        judged(BootEnd::PoweredOff, "[  OK  ] Reached target Power-Off.\nreboot: Power down", None, None, 12.0);
+    assert_eq!((result.id, exit), (CheckId::BootPoweroff, Exit::Boot));
+    assert!(result.summary.contains("after 12 s"), "{}", result.summary);
+    assert_eq!(judged(BootEnd::Reset, "hello", None, None, 1.0).0.id, CheckId::BootPoweroff);
+}
+
+#[test]
+fn without_evidence_nobody_is_blamed() {
+    let cases = [
+        (BootEnd::Deadline, ""),
+        (BootEnd::Deadline, "[    1.0] noise\n[    2.0] more noise"),
+        (BootEnd::Reset, ""),
+        (BootEnd::QemuDied("exit status 1".into()), "hello"),
+    ];
+    for (end, console) in cases {
+        let (result, exit) = judged(end.clone(), console, None, None, 60.0);
+        assert_eq!((result.status, exit), (Status::Unknown, Exit::Unknown), "{end:?}");
+    }
+}

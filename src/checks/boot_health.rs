@@ -1,0 +1,281 @@
+//! `boot.*` of a machine that came up: what was killed, what failed quietly, the kernel's taint, the boot's time.
+
+use std::collections::BTreeSet;
+
+use super::journal_patterns::Meaning;
+use super::unit::{self, is_failed};
+use super::{Finding, JudgeContext, Judgement, boot, conclude, sandbox, text};
+use crate::guest::facts::JournalLine;
+use crate::model::{CheckId, CheckResult, Status, UnitResult};
+
+pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    out.results.push(oom(cx));
+    activation(cx, out);
+    tmpfiles(cx, out);
+    out.results.push(taint(cx));
+    out.results.push(time(cx));
+}
+
+// --- out of memory ---
+
+fn oom(cx: &JudgeContext<'_>) -> CheckResult {
+    let id = CheckId::BootOom;
+    let facts = cx.now;
+    let mut fails: Vec<Finding> = facts.journal.iter().filter_map(|line| killed(cx, line)).collect();
+    for unit in facts.units.iter().filter(|unit| unit.result == UnitResult::OomKill) {
+        if !fails.iter().any(|finding| finding.item == unit.name || finding.item.is_empty()) {
+            fails.push(
+                Finding::new(&unit.name, format!("{} was killed, out of memory", unit.name))
+                    .detail(unit::tail(facts, &unit.name, 4))
+                    .evidence("unit", text::clean(&unit.name))
+                    .hint(memory_hint(cx)),
+            );
+        }
+    }
+    if fails.is_empty()
+        && let Some(unknown) = cx.unknown(id, &["journal"])
+    {
+        return unknown;
+    }
+    // One unit that is killed again and again is one finding.
+    let mut known = BTreeSet::new();
+    fails.retain(|finding| known.insert(finding.item.clone()));
+    conclude(cx, id, fails, Vec::new(), || "nothing was killed, out of memory".to_owned())
+}
+
+/// What a line shows was killed for want of memory, if it does.
+fn killed(cx: &JudgeContext<'_>, line: &JournalLine) -> Option<Finding> {
+    let unit_of = |cgroup: &str| cgroup.rsplit('/').find(|part| part.contains('.')).unwrap_or("").to_owned();
+    if is_kernels(line)
+        && let Some(parts) = Meaning::KilledByKernel.parts_of(&line.message)
+    {
+        let (pid, process) = (&parts["pid"], &parts["process"]);
+        let mib = parts.name("rss").and_then(|rss| rss.as_str().parse::<u64>().ok()).map(|kib| kib / 1024);
+        let unit = cx.now.journal.iter().find_map(|other| {
+            let place = Meaning::KilledIn.parts_of(&other.message)?;
+            (&place["pid"] == pid).then(|| unit_of(&place["cgroup"]))
+        });
+        let unit = unit.unwrap_or_default();
+        let of = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
+        let held = mib.map_or_else(String::new, |mib| format!(", which held {mib} MiB"));
+        let why =
+            if parts["scope"].starts_with("Memory") { "at the memory limit of its unit" } else { "out of memory" };
+        let item = if unit.is_empty() { process } else { &unit };
+        let finding = Finding::new(item, format!("{process}{of} was killed, {why}{held}"))
+            .detail([text::journal(line)])
+            .evidence("process", text::clean(process))
+            .evidence("unit", text::clean(&unit))
+            .evidence("mib", mib);
+        return Some(finding.hint(memory_hint(cx)));
+    }
+    let parts = Meaning::KilledByOomd.parts_of(&line.message).filter(|_| line.identifier == "systemd-oomd")?;
+    let unit = unit_of(&parts["cgroup"]);
+    Some(
+        Finding::new(&unit, format!("{unit} was killed by systemd-oomd: {}", &parts["why"]))
+            .detail([text::journal(line)])
+            .evidence("unit", text::clean(&unit))
+            .hint(memory_hint(cx)),
+    )
+}
+
+fn is_kernels(line: &JournalLine) -> bool {
+    line.transport == "kernel" || line.identifier == "kernel"
+}
+
+fn memory_hint(cx: &JudgeContext<'_>) -> String {
+    match cx.context.memory_mib {
+        Some(mib) => format!("the VM has {mib} MiB; [machine] memory in nixbox.toml, or --memory, gives it more"),
+        None => "[machine] memory in nixbox.toml, or --memory, gives the VM more".to_owned(),
+    }
+}
+
+// --- what fails quietly ---
+
+fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    let id = CheckId::BootActivation;
+    let mut fails: Vec<Finding> = Vec::new();
+    let mut excluded = Vec::new();
+    let journal = cx.now.journal.iter().map(|line| line.message.as_str());
+    let lines: Vec<&str> = journal.chain(cx.console.iter().map(String::as_str)).collect();
+    for (index, line) in lines.iter().enumerate() {
+        let Some(found) = Meaning::SnippetFailed.parts_of(line) else { continue };
+        let name = found["name"].to_owned();
+        if fails.iter().any(|finding| finding.item == name) || excluded.contains(&name) {
+            continue;
+        }
+        if sandbox::is_secret_snippet(&name) {
+            out.exclude(
+                &format!("secrets ({name})"),
+                format!("the sandbox has not the real machine's key: \"{line}\""),
+            );
+            excluded.push(name);
+            continue;
+        }
+        let code = found.name("code").map_or("", |part| part.as_str());
+        let before = &lines[index.saturating_sub(4)..index];
+        let words = before.iter().rev().find(|line| line.contains("stage-2-init") || line.contains("activat"));
+        let said = before.last().or(words).filter(|line| !line.trim().is_empty());
+        let said = said.map_or_else(String::new, |line| format!(": {}", line.trim()));
+        let code = if code.is_empty() { String::new() } else { format!(" with exit code {code}") };
+        fails.push(
+            Finding::new(&name, format!("the activation script's snippet {name:?} failed{code}{said}"))
+                .detail(text::clean_all(before.iter().chain([line]).copied()))
+                .evidence("snippet", text::clean(&name)),
+        );
+    }
+    // With systemd in stage 1, a unit runs the activation.
+    for name in ["nixos-activation.service", "initrd-nixos-activation.service"] {
+        if let Some(unit) = cx.unit(name).filter(|unit| is_failed(unit))
+            && fails.is_empty()
+            && excluded.is_empty()
+        {
+            fails.push(
+                Finding::new(name, format!("{name} failed: {}", unit::describe_failure(cx.now, unit)))
+                    .detail(unit::tail(cx.now, name, 8)),
+            );
+        }
+    }
+    let result = match cx.unknown(id, &["journal"]).filter(|_| fails.is_empty()) {
+        Some(unknown) => unknown,
+        None => conclude(cx, id, fails, Vec::new(), || match excluded.len() {
+            0 => "every snippet of the activation script succeeded".to_owned(),
+            _ => format!("no snippet failed but those for secrets, which are excluded ({})", text::list(&excluded)),
+        }),
+    };
+    out.results.push(result);
+}
+
+fn is_tmpfiles_line(line: &JournalLine) -> bool {
+    line.identifier == "systemd-tmpfiles" || (line.identifier.is_empty() && unit::is_tmpfiles(&line.unit))
+}
+
+fn tmpfiles(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    let id = CheckId::BootTmpfiles;
+    let mut fails: Vec<Finding> = Vec::new();
+    for line in cx.now.journal.iter().filter(|line| is_tmpfiles_line(line)) {
+        let trouble = line.priority <= 3 || (line.priority <= 4 && Meaning::RuleFailed.is_in(&line.message));
+        if !trouble || fails.iter().any(|finding| finding.item == line.message) {
+            continue;
+        }
+        if Meaning::RuleNotForVm.is_in(&line.message) || sandbox::misses_a_secret(&line.message) {
+            let words: String = line.message.chars().take(200).collect();
+            out.exclude("a rule of systemd-tmpfiles", format!("the VM's file systems or hardware differ: \"{words}\""));
+            continue;
+        }
+        fails.push(
+            Finding::new(&line.message, format!("systemd-tmpfiles: {}", line.message)).detail([text::journal(line)]),
+        );
+    }
+    let failed = cx.now.units.iter().filter(|unit| unit::is_tmpfiles(&unit.name) && is_failed(unit));
+    for unit in failed {
+        if fails.is_empty() {
+            fails.push(
+                Finding::new(&unit.name, format!("{} failed: {}", unit.name, unit::describe_failure(cx.now, unit)))
+                    .detail(unit::tail(cx.now, &unit.name, 8)),
+            );
+        }
+    }
+    let result = match cx.unknown(id, &["journal"]).filter(|_| fails.is_empty()) {
+        Some(unknown) => unknown,
+        None => conclude(cx, id, fails, Vec::new(), || "every rule was applied".to_owned()),
+    };
+    out.results.push(result);
+}
+
+// --- taint, time ---
+
+/// The bits of `/proc/sys/kernel/tainted` in words, and whether one is worth a look (kernel: tainted-kernels).
+const TAINTS: [(&str, bool); 20] = [
+    ("a proprietary module was loaded", false),
+    ("a module was loaded by force", true),
+    ("an SMP kernel on a processor that was not meant for it", true),
+    ("a module was removed by force", true),
+    ("a machine check happened", true),
+    ("a bad page was found", true),
+    ("a user asked for it", false),
+    ("the kernel oopsed", true),
+    ("an ACPI table was overridden", false),
+    ("the kernel warned", true),
+    ("a staging driver was loaded", false),
+    ("a firmware bug is worked around", false),
+    ("a module from outside the tree was loaded", false),
+    ("an unsigned module was loaded", false),
+    ("a soft lock-up happened", true),
+    ("the kernel was patched live", false),
+    ("the distribution's own mark", false),
+    ("built with randomised structures", false),
+    ("a test of the kernel's own ran", false),
+    ("a debugging mark", true),
+];
+
+fn taint(cx: &JudgeContext<'_>) -> CheckResult {
+    let id = CheckId::BootTaint;
+    let Some(bits) = cx.now.taint else {
+        let why = cx.gap("taint").unwrap_or("it was not read");
+        return CheckResult::new(
+            id,
+            Status::Unknown,
+            text::clean(&format!("could not read the kernel's taint: {why}")),
+        );
+    };
+    let set = |grave: bool| {
+        (0..64).filter(move |bit| bits & (1 << bit) != 0).filter_map(move |bit: usize| match TAINTS.get(bit) {
+            Some((words, is_grave)) => (*is_grave == grave).then(|| (*words).to_owned()),
+            None => grave.then(|| format!("bit {bit}, which nixbox does not know")),
+        })
+    };
+    let trouble = |line: &&JournalLine| line.transport == "kernel" && Meaning::KernelWarned.is_in(&line.message);
+    let warns: Vec<Finding> = set(true)
+        .map(|words| {
+            Finding::new(&words, format!("the kernel is tainted: {words}"))
+                .detail(cx.now.journal.iter().filter(trouble).take(2).map(text::journal))
+                .evidence("tainted", bits)
+        })
+        .collect();
+    conclude(cx, id, Vec::new(), warns, || {
+        let harmless: Vec<String> = set(false).collect();
+        if harmless.is_empty() { "not tainted".to_owned() } else { format!("harmless: {}", harmless.join(", ")) }
+    })
+}
+
+fn time(cx: &JudgeContext<'_>) -> CheckResult {
+    let id = CheckId::BootTime;
+    let manager = &cx.now.manager;
+    let reached = boot::default_target(cx.now).map_or(0, |target| target.active_enter_us);
+    let us = if manager.finish_us > 0 { manager.finish_us } else { reached };
+    if us == 0 {
+        let status = if cx.booted() && cx.plan.settings.boot_time.is_some() { Status::Unknown } else { Status::Skip };
+        return CheckResult::new(id, status, "the guest does not report when its boot ended");
+    }
+    let took = us as f64 / 1e6;
+    let words = format!("{} from the kernel's start", text::seconds(took));
+    let Some(limit) = cx.plan.settings.boot_time else {
+        return CheckResult::new(id, Status::Pass, words).evidence("seconds", took);
+    };
+    let scaled = limit.as_secs_f64() * cx.context.scale();
+    let limit_words = if cx.context.scale() > 1.0 {
+        format!(
+            "{} ({} scaled to {})",
+            text::seconds(scaled),
+            text::seconds(limit.as_secs_f64()),
+            cx.context.accelerator.name()
+        )
+    } else {
+        text::seconds(scaled)
+    };
+    let fails = if took > scaled {
+        vec![
+            Finding::new("boot", format!("the boot took {words}, the limit is {limit_words}"))
+                .evidence("seconds", took)
+                .evidence("limit", scaled)
+                .time_limit((0, us))
+                .hint("systemd-analyze critical-chain in the guest shows what it waited for (--keep)"),
+        ]
+    } else {
+        Vec::new()
+    };
+    conclude(cx, id, fails, Vec::new(), || format!("{words}, within {limit_words}")).evidence("seconds", took)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What is wrong with a machine that came up.
+
+use crate::checks::test_support::{by_kernel, failed, guest, line, result, status};
+use crate::guest::facts::{JournalLine, Unit};
+use crate::model::{Accel, CheckId, Status};
+
+#[test]
+fn killed_for_want_of_memory() {
+    guest()
+        .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
+        .journal(by_kernel(
+            "oom-kill:constraint=CONSTRAINT_NONE,task_memcg=/system.slice/eater.service,task=eater,pid=99,uid=0",
+        ))
+        .journal(by_kernel(
+            "Out of memory: Killed process 99 (eater) total-vm:900000kB, anon-rss:512000kB, file-rss:0kB",
+        ))
+        .context(|context| context.memory_mib = Some(1024))
+        .breaks(CheckId::BootOom, "eater of eater.service was killed, out of memory, which held 500 MiB");
+    guest()
+        .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
+        .breaks(CheckId::BootOom, "eater.service");
+    // Somebody who quotes the kernel is not the kernel.
+    guest().journal(line("a.service", "Out of memory: Killed process 99 (x)")).passes();
+    // Left out, it is a failed unit like another.
+    guest()
+        .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
+        .skipping(CheckId::BootOom)
+        .breaks(CheckId::ServicesFailedUnits, "killed, out of memory");
+}
+
+#[test]
+fn what_fails_quietly() {
+    let text = "stage-2-init: setting up thing...\nstage-2-init: thing: no\nstage-2-init: Activation script snippet 'thing' failed (3)";
+    guest()
+        .console(text)
+        .breaks(CheckId::BootActivation, "snippet \"thing\" failed with exit code 3: stage-2-init: thing: no");
+    guest()
+        .journal(by_kernel("stage-2-init: Activation script snippet 'thing' failed (1)"))
+        .breaks(CheckId::BootActivation, "thing");
+    guest()
+        .console("cannot read ssh key '/etc/ssh/ssh_host_rsa_key'\nActivation script snippet 'setupSecrets' failed (1)")
+        .excludes("secrets (setupSecrets): the sandbox has not the real machine's key");
+    let tmpfiles = |priority, message: &str| JournalLine {
+        identifier: "systemd-tmpfiles".into(),
+        priority,
+        ..line("systemd-tmpfiles-setup.service", message)
+    };
+    guest()
+        .journal(tmpfiles(3, "/etc/tmpfiles.d/app.conf:1: Failed to resolve user 'nope': No such process"))
+        .breaks(CheckId::BootTmpfiles, "Failed to resolve user 'nope'");
+    guest()
+        .journal(tmpfiles(4, "Detected unsafe path transition /var/a → /var/a/b during canonicalization"))
+        .breaks(CheckId::BootTmpfiles, "unsafe path transition");
+    guest().unit(failed("systemd-tmpfiles-setup.service", 1)).breaks(CheckId::BootTmpfiles, "exit code 1");
+    guest().journal(tmpfiles(4, "Duplicate line for path \"/tmp/x\", ignoring.")).passes();
+    guest()
+        .journal(tmpfiles(3, "Failed to write file \"/sys/module/x/parameters/y\": No such file or directory"))
+        .excludes("systemd-tmpfiles");
+}
+
+#[test]
+fn taint_and_time_only_advise_unless_told_otherwise() {
+    let judgement = guest().facts(|facts| facts.taint = Some((1 << 9) | (1 << 12))).passes();
+    assert_eq!(status(&judgement, CheckId::BootTaint), Status::Warn);
+    assert!(result(&judgement, CheckId::BootTaint).summary.contains("the kernel warned"));
+    let judgement = guest().facts(|facts| facts.taint = Some(1 | (1 << 12))).passes();
+    assert_eq!(status(&judgement, CheckId::BootTaint), Status::Pass);
+    // 12 s under TCG: within 3 s scaled by 5, not within 2 s.
+    guest().toml("[checks]\nboot-time = \"3s\"").passes();
+    guest().toml("[checks]\nboot-time = \"2s\"").breaks(CheckId::BootTime, "the boot took 12 s");
+    guest()
+        .toml("[checks]\nboot-time = \"3s\"")
+        .context(|context| context.accelerator = Accel::Kvm)
+        .breaks(CheckId::BootTime, "the limit is 3.0 s");
+}

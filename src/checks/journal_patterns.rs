@@ -1,0 +1,396 @@
+//! What programs say in the journal and on the console: one table, a row for what one program says. Judges ask by
+//! [`Meaning`].
+//!
+//! A new row: who says it, the version that said it here (where one did), a line as it was said, the pattern, and what
+//! it means. Names of units and interfaces are not in here: they are with the judge who knows them.
+
+use std::sync::OnceLock;
+
+use regex::{Captures, Match, Regex};
+
+use super::text::pattern;
+
+/// What a line means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Something goes wrong: the line of a failed unit that is shown.
+    SpeaksOfError,
+    /// A limit of time of the program's own ran out.
+    RanOutOfTime,
+
+    /// A host could not be resolved or reached.
+    HostNotReached,
+    /// Something timed out: of a host outside only together with [`Meaning::NamesRemoteHost`].
+    ConnectionTimedOut,
+    /// A URL, an address or a domain.
+    NamesRemoteHost,
+    /// This machine itself.
+    NamesLocalHost,
+    /// What could not be resolved is no host, but a user, a path, a symbol, …
+    NotAboutHosts,
+    /// Which resolver a program of Go asked, and how: one of this machine's own that cannot answer is not who was missed.
+    NamesResolver,
+    /// No link leads to a gateway: nobody outside was asked.
+    GatewayNotReached,
+    /// There is no such network interface.
+    InterfaceMissing,
+
+    /// There is nothing for a service that is about hardware.
+    HardwareMissing,
+    /// It is about the configuration, not about hardware.
+    AboutConfiguration,
+    /// A device node of hardware, whoever misses it.
+    NamesDeviceNode,
+    /// A knob that the kernel shows where its hardware is.
+    NamesHardwareKnob,
+    /// A file system that is named as the real machine's disks are.
+    NamesFileSystem,
+    /// Something is not there.
+    IsMissing,
+    /// It is there, and may not be used: whoever may not write it may not on the real machine either.
+    IsDenied,
+    /// A kernel module could not be loaded.
+    ModuleNotLoaded,
+    /// The same, since its hardware is not there, or this processor cannot do it. NixOS's own generator writes kvm-intel
+    /// into most configurations.
+    ModuleWithoutHardware,
+
+    /// The path of a secret, as secret managers place them or as users put them on a machine by hand.
+    NamesSecret,
+    /// A key for secrets is not there.
+    KeyMissing,
+    /// systemd could not read a file that a unit needs. It does not say which.
+    FileNotRead,
+    /// systemd could not decrypt a credential: it takes the key or the TPM of the machine for which it was encrypted.
+    CredentialNotDecrypted,
+
+    /// PID 1 dropped a job, which is captured, to break an ordering cycle.
+    DroppedFromCycle,
+    /// PID 1 could not set a unit up.
+    NotSetUp,
+    /// PID 1 refused to load a unit, and says why.
+    RefusedToLoad,
+    /// An assertion of a unit did not hold.
+    AssertionFailed,
+    /// PID 1 starts a unit.
+    Starting,
+    /// A unit was not up in time.
+    StartTimedOut,
+    /// A device did not appear in time.
+    DeviceTimedOut,
+    /// Errors that healthy machines log too.
+    HarmlessError,
+
+    /// The kernel killed a process, out of memory: `scope`, `pid`, `process`, `rss` in KiB.
+    KilledByKernel,
+    /// In which control group it was: `cgroup`, `pid`.
+    KilledIn,
+    /// systemd-oomd killed a control group: `cgroup`, `why`.
+    KilledByOomd,
+    /// The kernel warned of a defect of its own.
+    KernelWarned,
+    /// A snippet of the activation script failed: `name`, `code`.
+    SnippetFailed,
+    /// systemd-tmpfiles could not apply a rule.
+    RuleFailed,
+    /// The same, since a VM's file systems and hardware are others.
+    RuleNotForVm,
+
+    /// The kernel panicked: `why`.
+    Panicked,
+    /// The last line of a panic.
+    PanicEnded,
+    /// The init is missing, or cannot be executed.
+    InitMissing,
+    /// PID 1 crashed.
+    InitCrashed,
+    /// A prompt of emergency or rescue mode.
+    EmergencyPrompt,
+    /// Something went wrong on the way to such a prompt.
+    BootTrouble,
+    /// The same, since a limit of time ran out.
+    BootTimeLimit,
+    /// Lines that come after a failure, and do not say why.
+    BootNoise,
+    /// What the boot waits for: `unit`, `kind`, `since`, `limit`.
+    JobRuns,
+    /// What stage 1 and 2 say before they do something that may never end.
+    BootStep,
+    /// The kernel's report on a processor that stalls: `cpu`, `done`.
+    ProcessorStalled,
+}
+
+/// What one program says.
+#[cfg_attr(not(test), expect(dead_code, reason = "program, version and example are for readers and tests"))]
+struct Row {
+    meaning: Meaning,
+    /// Who says it; `any` where the words are everybody's.
+    program: &'static str,
+    /// The version that said the example here.
+    seen: Option<&'static str>,
+    example: &'static str,
+    pattern: &'static str,
+}
+
+macro_rules! table {
+    (@seen) => { None };
+    (@seen $version:literal) => { Some($version) };
+    ($($meaning:ident $program:literal $(($version:literal))?: $example:literal => $pattern:literal;)+) => {
+        const ROWS: &[Row] = &[$(Row {
+            meaning: Meaning::$meaning,
+            program: $program,
+            seen: table!(@seen $($version)?),
+            example: $example,
+            pattern: $pattern,
+        }),+];
+    };
+}
+
+table! {
+    SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception";
+    RanOutOfTime "any": "Error: timeout exceeded waiting for the database"
+        => r"(?i)\btimed? ?out|\btimeout (was )?(reached|exceeded|expired)|deadline exceeded|took too long";
+
+    // --- hosts ---
+
+    HostNotReached "curl": "curl: (6) Could not resolve host: fwupd.org"
+        => r"(?i)(could ?n[o']t|cannot|can't|unable to|failed to) (resolve|lookup|look up)";
+    HostNotReached "curl": "curl: (28) Resolving timed out after 10001 milliseconds" => r"(?i)resolving timed out";
+    HostNotReached "glibc": "Temporary failure in name resolution" => r"(?i)name resolution";
+    HostNotReached "glibc": "socket.gaierror: [Errno -2] Name or service not known" => r"(?i)name or service not known";
+    HostNotReached "musl": "Name does not resolve" => r"(?i)name does not resolve";
+    HostNotReached "BSD's libc": "nodename nor servname provided, or not known" => r"(?i)nodename nor servname";
+    HostNotReached "Go": "dial tcp: lookup idp.example.com: no such host" => r"(?i)no such host";
+    HostNotReached "Go": "lookup registry-1.docker.io on 10.0.2.3:53: server misbehaving"
+        => r"(?i)server misbehaving|lookup [^ ]+ on [^ ]+:\d+";
+    HostNotReached "Node.js": "Error: getaddrinfo EAI_AGAIN api.example.com"
+        => r"(?i)getaddrinfo|EAI_AGAIN|ENOTFOUND|ENETUNREACH";
+    HostNotReached "Java": "java.net.UnknownHostException: repo.example.com" => r"(?i)UnknownHostException";
+    HostNotReached "kernel": "connect to 1.2.3.4:443: Network is unreachable"
+        => r"(?i)(network|host) (is )?unreachable|no route to host";
+    HostNotReached "ping": "ping: unknown host example.org" => r"(?i)unknown host";
+    HostNotReached "ntpdate": "can't find host pool.ntp.org" => r"(?i)can't find host";
+    HostNotReached "nginx": "host not found in upstream \"api.example.org\"" => r"(?i)host(name)? not found";
+    HostNotReached "busybox": "wget: bad address 'example.com'" => r"(?i)bad (address|hostname) '";
+    HostNotReached "any": "api.example.com: resolution failed" => r"(?i)resolution failed";
+    HostNotReached "any": "unable to find suitable address" => r"(?i)unable to find suitable address";
+    HostNotReached "any": "Resource temporarily unavailable (api.example.com:443)"
+        => r"(?i)resource temporarily unavailable \([\w.-]+:\d+\)";
+    ConnectionTimedOut "curl": "curl: (28) Connection timed out after 10001 milliseconds"
+        => r"(?i)(connect(ion)?|operation|request|dial|i/o|handshake|download)[^:]{0,40}(timed out|timeout)";
+    ConnectionTimedOut "Node.js": "Error: connect ETIMEDOUT 1.2.3.4:443" => r"(?i)ETIMEDOUT";
+    NamesRemoteHost "any": "fetching https://cdn.fwupd.org/firmware.xml.zst"
+        => r"(?i)https?://|\b(\d{1,3}\.){3}\d{1,3}\b|\b[a-z0-9-]+\.(com|org|net|io|dev|de|eu|cloud|sh|nl|uk|fr|me|app)\b";
+    NamesLocalHost "any": "connect to 127.0.0.1:5432: Connection timed out"
+        => r"(?i)\blocalhost\b|\b127\.\d|\[?::1\]?|unix:|\.sock\b";
+    NotAboutHosts "systemd-tmpfiles": "Failed to resolve user 'app': No such process"
+        => r"(?i)(resolve|lookup|look up|unknown) (the )?(user|group|path|symlink|unit|specifier|symbol|option|module|library)";
+    NamesResolver "Go": "lookup api.example.com on [::1]:53: read udp [::1]:41232->[::1]:53: read: connection refused"
+        => r"(?i)\bon \S+:53\b|\b(read|write|dial) (udp|tcp) \S+:53\b";
+    GatewayNotReached "iproute2": "RTNETLINK answers: Network is unreachable"
+        => r"(?i)(RTNETLINK answers|SIOCADDRT): (network is|no route)";
+    GatewayNotReached "iproute2": "Error: Nexthop has invalid gateway." => r"(?i)invalid gateway";
+    InterfaceMissing "iproute2": "Cannot find device \"enp3s0\"" => r"(?i)cannot find device";
+    InterfaceMissing "iproute2": "enp3s0: No such device" => r"(?i)no such (device|interface)";
+    InterfaceMissing "nftables": "/etc/nftables.conf:12:15-20: Error: Interface does not exist"
+        => r"(?i)(interface|device)\b.{0,40}(does not exist|doesn't exist|not found)";
+    InterfaceMissing "dnsmasq": "unknown interface enp3s0" => r"(?i)(unknown|no|missing|invalid) (network )?interface";
+    InterfaceMissing "wpa_supplicant": "Could not read interface wlp2s0 flags: No such device"
+        => r"(?i)could not (find|read) interface";
+
+    // --- hardware ---
+
+    HardwareMissing "kernel": "ioctl: No such device" => r"(?i)no such device|ENODEV";
+    HardwareMissing "thermald": "Unsupported cpu model or platform" => r"(?i)not supported|unsupported|does not support";
+    HardwareMissing "smartd": "In the system's table of devices NO devices found to scan"
+        => r"(?i)no ([\w-]+ ){0,4}(found|detected|available|present)";
+    HardwareMissing "batsignal": "no batteries detected"
+        => r"(?i)no ([\w-]+ ){0,2}(devices?|sensors?|adapters?|controllers?|batter(y|ies)|gpus?|zones?|disks?|modems?|hardware)";
+    HardwareMissing "mbpfan": "Could not detect any fans"
+        => r"(?i)(could not|cannot|can't|unable to|failed to) (find|detect|open|access|probe|initiali[sz]e)";
+    HardwareMissing "any": "reader not present" => r"(?i)not (found|detected|present)";
+    HardwareMissing "any": "this is a virtual machine, nothing to read" => r"(?i)virtual machine|hypervisor";
+    HardwareMissing "mdadm": "nothing to monitor" => r"(?i)nothing to (do|monitor)";
+    HardwareMissing "btrfs": "ERROR: not a btrfs filesystem: /" => r"(?i)not (an? )?(btrfs|zfs|bcachefs)";
+    HardwareMissing "zfs": "cannot open 'tank/data': dataset does not exist" => r"(?i)dataset does not exist";
+    HardwareMissing "any": "open failed path /dev/mapper/tank" => r"(?i)open failed path";
+    AboutConfiguration "any": "/etc/thermald.xml: cannot open"
+        => r"(?i)/etc/|/nix/store/|syntax|pars(e|ing)|permission denied|operation not permitted|shared librar|unknown option|config(uration)? (file|error)|not executable";
+    NamesDeviceNode "qemu": "qemu-system-x86_64: Could not access KVM kernel module: No such file or directory"
+        => r"\bKVM kernel module: No such";
+    NamesDeviceNode "any": "Error: cannot open /dev/ttyUSB0: No such file or directory"
+        => r"/dev/(tty(USB|ACM|AMA)\d|nvme\d|sd[a-z]|mmcblk|dri\b|nvidia|kfd|video\d|media\d|hidraw|uinput|input/|i2c|spidev|gpio|tpm|mei|cpu/|cpu_dma|watchdog|ipmi|mcelog|snd/|bus/usb|usb|serial/|sr\d|st\d|lp\d|rfkill|cec|dvb|accel|sgx|kvm\b|fb\d|disk/by-)";
+    NamesHardwareKnob "any": "/sys/class/power_supply/BAT0/charge_control_end_threshold: No such file or directory"
+        => r"/sys/(class/(power_supply|backlight|leds|hwmon|thermal|drm|bluetooth|powercap|rfkill|ieee80211|platform-profile|firmware-attributes|typec|nvme)|devices/(pci|platform|system|LNX|pnp|virtual/(thermal|powercap|dmi))|block/(sd[a-z]|nvme\d|mmcblk)|bus|module|firmware)/|/proc/acpi/";
+    NamesFileSystem "mount": "mount: /backup: can't find UUID=5f1c-22aa." => r"\b(PART)?(UUID|LABEL)=[\w-]+";
+    IsMissing "any": "cat: /run/secrets/app: No such file or directory"
+        => r"(?i)no such (file|device)|not found|does not exist|doesn't exist|(cannot|can't|could not|unable to|failed to) (open|find|access)|ENOENT|ENODEV|ENXIO|missing";
+    IsDenied "any": "cannot open /sys/class/power_supply/BAT0/status: Permission denied"
+        => r"(?i)denied|not permitted|read-only";
+    ModuleNotLoaded "systemd-modules-load": "Failed to find module 'nosuch'" => r"(?i)^Failed to (?:insert|find|look up) ";
+    ModuleWithoutHardware "systemd-modules-load": "Failed to insert module 'kvm_intel': Operation not supported"
+        => r"(?i)^Failed to insert module '[^']*': (?:no such device|operation not supported)";
+
+    // --- secrets ---
+
+    NamesSecret "sops-nix, agenix": "cat: /run/secrets/db: No such file or directory"
+        => r"/run/(secrets|agenix|keys)(-for-users|-rendered|\.d)?(/|\b)";
+    // Below what is kept on a disk, and named as a secret is.
+    NamesSecret "any": "fopen: `/root/wireguard-keys/private': No such file or directory"
+        => r"(?i)(^|[^\w/.])/(root|home|var|srv|mnt|media|data|persist\w*|nix/persist\w*)/[^\s'\x22]*(secret|passw|credential|token|private[._-]?key|api-?key|[._/-]keys?\b|\.pem\b|\.env\b|\bid_(rsa|ed25519|ecdsa)\b)";
+    KeyMissing "sops-nix, agenix": "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"
+        => r"(?i)decrypt|identit|ssh_host|\bage\b|\bgpg\b|private key|no key|key ?file|master key|data key|no such file|secret";
+    FileNotRead "systemd" ("257"): "app.service: Failed to load environment files: No such file or directory"
+        => r"(?i)failed to (load environment files|set up credentials)";
+    FileNotRead "systemd": "mail.service: Failed at step CREDENTIALS spawning /bin/mail: No such file or directory"
+        => r"(?i)at step CREDENTIALS";
+    CredentialNotDecrypted "systemd" ("257"): "Failed to determine local credential key: No such file or directory"
+        => r"(?i)failed to determine local credential key";
+    CredentialNotDecrypted "systemd": "Decryption failed (incorrect key?): error:00000000:lib(0)::reason(0)"
+        => r"(?i)decryption failed \(incorrect key\?\)";
+    CredentialNotDecrypted "systemd": "Failed to unseal secret using TPM2: State not recoverable"
+        => r"(?i)failed to unseal secret using TPM2";
+    CredentialNotDecrypted "systemd": "TPM2 support is not installed."
+        => r"(?i)TPM2 support (is )?not (available|installed)|no TPM2 \(tpmrm\) device found|TPM TCTI driver not available";
+
+    // --- PID 1 on units ---
+
+    DroppedFromCycle "systemd" ("257"): "egg.service: Job hen.service/start deleted to break ordering cycle starting with egg.service/start"
+        => r"(?i)\bjob (\S+)/start deleted to break ordering cycle";
+    NotSetUp "systemd" ("257"): "app.service: Failed to load environment files: No such file or directory"
+        => r"(?i): failed to (?:load|set|open|create|prepare|determine)";
+    RefusedToLoad "systemd" ("257"): "/etc/systemd/system/relative.service:6: Neither a valid executable name nor an absolute path: bin/daemon"
+        => r"(?i)not absolute|refusing|bad unit file|neither a valid|lacks|missing|invalid|unit configuration|unknown|executable";
+    AssertionFailed "systemd": "app.service: Starting requested but asserts failed." => r"(?i)assert(ion)?s? failed";
+    Starting "systemd" ("257"): "Starting silent.service - Silent..." => r"^Starting ";
+    StartTimedOut "systemd" ("257"): "silent.service: start operation timed out. Terminating."
+        => r": start operation timed out";
+    DeviceTimedOut "systemd" ("257"): "Timed out waiting for device dev-ttyS0.device - /dev/ttyS0."
+        => r"(?i)timed out waiting for device (\S+)";
+    DeviceTimedOut "systemd" ("257"): "dev-ttyS0.device: Job dev-ttyS0.device/start timed out."
+        => r"(?i)(\S+\.device): job .* timed out";
+    HarmlessError "plymouthd": "plymouthd: could not open /dev/fb0" => r"(?i)plymouth";
+    HarmlessError "udevadm": "systemd-udev-settle.service is deprecated." => r"(?i)udev-settle";
+
+    // --- memory, the kernel, what fails quietly ---
+
+    KilledByKernel "kernel" ("6.12"): "Memory cgroup out of memory: Killed process 251 (tail) total-vm:51412kB, anon-rss:48512kB, file-rss:1708kB"
+        => r"(?i)(?P<scope>Memory cgroup out of memory|Out of memory): Killed process (?P<pid>\d+) \((?P<process>[^)]*)\)(?:.*anon-rss:(?P<rss>\d+)kB)?";
+    KilledIn "kernel" ("6.12"): "oom-kill:constraint=CONSTRAINT_MEMCG,oom_memcg=/system.slice/hungry.service,task_memcg=/system.slice/hungry.service,task=tail,pid=251,uid=0"
+        => r"oom-kill:.*task_memcg=(?P<cgroup>[^,]*).*pid=(?P<pid>\d+)";
+    KilledByOomd "systemd-oomd": "Killed /system.slice/eater.service due to memory pressure for /system.slice being 70% > 60%"
+        => r"^Killed (?P<cgroup>/\S+) due to (?P<why>.*)";
+    KernelWarned "kernel": "WARNING: CPU: 0 PID: 1 at kernel/x.c:1" => r"WARNING:|Oops|BUG:";
+    SnippetFailed "stage-2-init": "Activation script snippet 'migrateState' failed (1)"
+        => r"Activation script snippet '(?P<name>[^']*)' failed(?: \((?P<code>\d+)\))?";
+    RuleFailed "systemd-tmpfiles" ("257"): "/etc/tmpfiles.d/app.conf:1: Failed to resolve user 'nope': No such process"
+        => r"(?i)^(failed|unable|cannot|could not)|: failed to |unknown (user|group|modifier|command)|unsafe path transition|invalid|bad ";
+    RuleNotForVm "systemd-tmpfiles": "Failed to write file \"/sys/module/x/parameters/y\": No such file or directory"
+        => r"(?i)operation not supported|not supported|inappropriate ioctl|(/sys/|/proc/|/dev/)\S*.*(no such file|not permitted|no such device|read-only|input/output)";
+
+    // --- the console of a boot that fails ---
+
+    Panicked "kernel" ("6.12"): "[    4.925816] Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100"
+        => r"Kernel panic - not syncing: ?(?P<why>.*)";
+    PanicEnded "kernel" ("6.12"): "[    4.947394] ---[ end Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100 ]---"
+        => r"end Kernel panic";
+    InitMissing "stage 1 of NixOS": "stage 2 init script (/mnt-root//nix/store/x-nixos-system/init) not found"
+        => r"(?i)stage 2 init script \(?([^)\s]*)\)? not found";
+    InitMissing "busybox": "switch_root: can't execute '/nix/store/abc-init': No such file or directory"
+        => r"(?i)can't execute '([^']+)'";
+    InitMissing "kernel": "Kernel panic - not syncing: Requested init /nix/store/x/init failed (error -2)."
+        => r"(?i)(?:Failed to execute|Requested init) (/\S+)(?: failed)? \(error -?\d+\)";
+    InitMissing "any": "execve /sbin/init: No such file or directory"
+        => r"(?i)exec(?:ve)? (?:of )?'?(/\S+?)'?: (?:No such file|Permission denied|Exec format)";
+    InitMissing "systemd": "Failed to execute init: No such file or directory"
+        => r"(?i)Failed to execute (?:/?\S* )?init";
+    InitMissing "util-linux": "switch_root: /sbin/init: No such file or directory"
+        => r"(?i)switch_root: [^:]*: (?:No such file|not found)";
+    InitCrashed "systemd": "[    3.2] systemd[1]: Caught <SEGV>, dumped core as pid 80."
+        => r"systemd\[1\]: (Freezing execution|Caught <\w+>)";
+    EmergencyPrompt "stage 1 of NixOS": "An error occurred in stage 1 of the boot process, which must mount the"
+        => r"(?i)An error occurred in stage 1";
+    EmergencyPrompt "systemd" ("257"): "You are in emergency mode. After logging in, type \"journalctl -xb\" to view"
+        => r"(?i)You are in (emergency|rescue) mode";
+    EmergencyPrompt "systemd" ("257"): "Reached target emergency.target - Emergency Mode."
+        => r"(?i)Reached target (emergency\.target|Emergency Mode)";
+    EmergencyPrompt "systemd": "Started Emergency Shell." => r"(?i)Started Emergency Shell";
+    EmergencyPrompt "sulogin": "Press Enter for maintenance" => r"(?i)Press Enter for (maintenance|emergency)";
+    EmergencyPrompt "sulogin": "Give root password for maintenance" => r"(?i)Give root password for maintenance";
+    EmergencyPrompt "sulogin": "Cannot open access to console, the root account is locked."
+        => r"(?i)root account is locked";
+    EmergencyPrompt "dracut": "Entering emergency mode. Exit the shell to continue."
+        => r"(?i)Entering emergency mode|rescue shell";
+    BootTrouble "systemd" ("257"): "[FAILED] Failed to mount /var/lib/lxcfs." => r"(?i)\[ *FAILED *\]|\[ *TIME *\]|\[DEPEND\]";
+    BootTrouble "mount": "mount: mounting /dev/vda on /mnt-root/ failed: Invalid argument"
+        => r"(?i)mount(ing)?:? .*(fail|not found|unknown|no such|can't|invalid)|failed to mount";
+    BootTrouble "fsck": "fsck failed with exit status 4" => r"(?i)fsck.*(fail|error)|superblock";
+    BootTrouble "any": "can't open /dev/vdb: No such file or directory"
+        => r"(?i)can't open /dev|timed out|does not exist|not appear|unable to|no such (file|device)";
+    BootTimeLimit "systemd" ("257"): "[ TIME ] Timed out waiting for device dev-ttyS0.device - /dev/ttyS0."
+        => r"(?i)\[ *TIME *\]|timed out|does not exist|not appear|can't open /dev";
+    BootNoise "systemd": "[DEPEND] Dependency failed for local-fs.target - Local File Systems."
+        => r"(?i)plymouth|Dependency failed for|See 'systemctl status|journalctl";
+    JobRuns "systemd" ("257"): "(1 of 2) Job x.service/start running (3s / no limit)"
+        => r"(?i)job (?P<unit>\S+?)/(?P<kind>[a-z-]+) running \((?P<since>[^/)]+?) / (?P<limit>[^)]+)\)";
+    JobRuns "systemd": "[ ***  ] A start job is running for /nixos/persist (50s / 1min 30s)"
+        => r"(?i)A (?P<kind>start|stop|reload) job is running for (?P<unit>.+?) \((?P<since>[^/)]+?) / (?P<limit>[^)]+)\)";
+    BootStep "stage 1 and 2 of NixOS": "stage-2-init: running activation script..."
+        => r"(?i)(stage-[12]-init: )?(setting up (secrets|\S+)|running activation script|waiting for (device|root|/)|mounting \S+|starting device mapper|checking \S+|decrypting|unlocking|Passphrase for|(cannot|can't) (open|create) /dev/\S+)";
+    ProcessorStalled "kernel" ("6.12"): "[  304.13] rcu: \t0-...!: (0 ticks this GP) idle=40b0/0/0x0 softirq=4836/4836 fqs=1 (false positive?)"
+        => r"rcu:\W*(?P<cpu>\d+)-\S*: \(.*\bsoftirq=(?P<done>\d+/\d+)";
+}
+
+/// The rows' patterns, each compiled when it is first asked for.
+static COMPILED: [OnceLock<Regex>; ROWS.len()] = [const { OnceLock::new() }; ROWS.len()];
+
+impl Meaning {
+    fn patterns(self) -> impl Iterator<Item = &'static Regex> {
+        let rows = ROWS.iter().zip(&COMPILED).filter(move |(row, _)| row.meaning == self);
+        rows.map(|(row, compiled)| compiled.get_or_init(|| pattern(row.pattern)))
+    }
+
+    /// Whether a line means this.
+    pub(crate) fn is_in(self, line: &str) -> bool {
+        self.patterns().any(|pattern| pattern.is_match(line))
+    }
+
+    /// The parts of a line that means this.
+    pub(crate) fn parts_of(self, line: &str) -> Option<Captures<'_>> {
+        self.patterns().find_map(|pattern| pattern.captures(line))
+    }
+
+    /// The words of a line that mean this.
+    pub(crate) fn words_of(self, line: &str) -> Option<Match<'_>> {
+        self.patterns().find_map(|pattern| pattern.find(line))
+    }
+
+    /// A line without the words that mean this.
+    pub(crate) fn removed_from(self, line: &str) -> String {
+        self.patterns().fold(line.to_owned(), |line, pattern| pattern.replace_all(&line, "").into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_example_matches_its_own_row() {
+        for row in ROWS {
+            assert!(pattern(row.pattern).is_match(row.example), "{}: {}", row.program, row.example);
+            assert!(row.meaning.is_in(row.example), "{:?}", row.meaning);
+            assert!(!row.program.is_empty() && row.seen.is_none_or(|version| !version.is_empty()));
+        }
+    }
+
+    #[test]
+    fn parts_of_a_line() {
+        let parts = Meaning::JobRuns.parts_of("A start job is running for /nixos/persist (50s / 1min 30s)").unwrap();
+        assert_eq!((&parts["unit"], &parts["limit"]), ("/nixos/persist", "1min 30s"));
+        assert_eq!(Meaning::NamesResolver.removed_from("lookup a.org on [::1]:53: no"), "lookup a.org : no");
+        assert_eq!(Meaning::NamesResolver.removed_from("as it is"), "as it is");
+        assert_eq!(Meaning::BootStep.words_of("unlocking now").unwrap().as_str(), "unlocking");
+    }
+}

@@ -1,0 +1,128 @@
+//! Addresses, names, the firewall.
+
+use crate::checks::test_support::{Guest, NOW, active, failed, guest, inactive, line, result, status};
+use crate::guest::facts::{Listener, Service, Unit};
+use crate::model::{Accel, CheckId, NetworkPolicy, Protocol, Status};
+
+#[test]
+fn addresses_and_routes() {
+    let cut = |guest: Guest| {
+        guest.facts(|facts| {
+            facts.network.addresses.clear();
+            facts.network.default_routes.clear();
+        })
+    };
+    cut(guest()).breaks(CheckId::NetworkAddress, "eth0 has no address; systemd-networkd.service is active");
+    // The real machine's card has another name than the sandbox's.
+    let bound = || guest().expecting(|expectations| expectations.interfaces = vec!["enp0s31f6".into(), "wg0".into()]);
+    cut(bound()).excludes("interface enp0s31f6: enp0s31f6 is a card of the real machine; the sandbox's is eth0");
+    bound().excludes("interface enp0s31f6");
+    cut(guest()).unit(inactive("systemd-networkd.service")).passes();
+    cut(bound().unit(failed("network-addresses-enp0s31f6.service", 1))).excludes("network-addresses-enp0s31f6.service");
+}
+
+#[test]
+fn names() {
+    let resolves = |answer| {
+        guest().context(|context| context.network = NetworkPolicy::User).facts(|facts| {
+            facts.network.resolves = answer;
+        })
+    };
+    assert_eq!(status(&resolves(Some(true)).passes(), CheckId::NetworkDns), Status::Pass);
+    assert_eq!(status(&resolves(Some(false)).passes(), CheckId::NetworkDns), Status::Unknown);
+    resolves(Some(false))
+        .context(|context| context.host_resolves = Some(true))
+        .breaks(CheckId::NetworkDns, "no name resolves");
+    resolves(Some(false))
+        .facts(|facts| facts.network.nameservers.clear())
+        .breaks(CheckId::NetworkDns, "names no server");
+    let nobody = || guest().facts(|facts| facts.network.nameservers.clear());
+    nobody().breaks(CheckId::NetworkDns, "names no server");
+    nobody().unit(active("systemd-resolved.service")).passes();
+    nobody()
+        .facts(|facts| {
+            facts.listeners.push(Listener {
+                protocol: Protocol::Udp,
+                address: "127.0.0.1".into(),
+                port: 53,
+                ..Listener::default()
+            });
+        })
+        .passes();
+}
+
+#[test]
+fn a_resolver_of_its_own_that_nobody_is() {
+    let at = |servers: &[&str]| {
+        guest().facts(|facts| facts.network.nameservers = servers.iter().map(|&server| server.to_owned()).collect())
+    };
+    let here = || at(&["127.0.0.53", "::1"]);
+    let is_skipped = |guest: &Guest| status(&guest.judge(), CheckId::NetworkDns) == Status::Skip;
+    here().breaks(CheckId::NetworkDns, "resolv.conf names only 127.0.0.53 and ::1, and nothing is listening there");
+    at(&["127.0.0.1", "10.0.2.3"]).passes();
+    let listener = |protocol: Protocol, address: &str, port| Listener {
+        protocol,
+        address: address.into(),
+        port,
+        ..Listener::default()
+    };
+    here().facts(|facts| facts.listeners.push(listener(Protocol::Udp, "127.0.0.53", 53))).passes();
+    here().facts(|facts| facts.listeners.push(listener(Protocol::Tcp, "0.0.0.0", 53))).passes();
+    here()
+        .facts(|facts| facts.listeners.push(listener(Protocol::Udp, "127.0.0.1", 5353)))
+        .breaks(CheckId::NetworkDns, "");
+    here().facts(|facts| facts.network.addresses.clear()).breaks(CheckId::NetworkAddress, "");
+    // resolved is asked by way of the bus, too. Others listen, some not at once.
+    here().unit(active("systemd-resolved.service")).passes();
+    let since = |seconds: u64, kind: &str| Unit {
+        active_enter_us: NOW - seconds * 1_000_000,
+        service: Some(Service { kind: kind.into(), ..Service::default() }),
+        ..active("blocky.service")
+    };
+    let kvm = |unit: Unit| here().unit(unit).context(|context| context.accelerator = Accel::Kvm);
+    assert!(is_skipped(&kvm(since(10, "simple"))));
+    kvm(since(10, "notify")).breaks(CheckId::NetworkDns, "nothing is listening there");
+    kvm(since(40, "simple")).breaks(CheckId::NetworkDns, "nothing is listening there");
+    kvm(since(40, "simple")).journal(line("blocky.service", "dial tcp: lookup a.org: no such host")).passes();
+    assert!(is_skipped(&here().unit(Unit { active_state: "activating".into(), ..active("unbound.service") })));
+    let broken = || here().expected(failed("dnsmasq.service", 1));
+    broken().breaks(CheckId::ServicesFailedUnits, "dnsmasq.service");
+    broken()
+        .skipping(CheckId::ServicesFailedUnits)
+        .expect(&[(CheckId::ServicesPromised, ""), (CheckId::NetworkDns, "")], &[]);
+    here()
+        .expected(failed("podman-hole.service", 1))
+        .journal(line("podman-hole.service", "dial tcp: lookup docker.io: no such host"))
+        .excludes("podman-hole.service");
+}
+
+#[test]
+fn a_firewall_that_is_not_up() {
+    let walled = |unit: Unit| guest().expected(unit).expecting(|expectations| expectations.firewall = Some(true));
+    walled(failed("nftables.service", 1))
+        .journal(line("nftables.service", "/nix/store/x-rules:3:1-4: Error: syntax error, unexpected string"))
+        .breaks(
+            CheckId::NetworkPorts,
+            "every port is open: nftables.service failed: exit code 1: /nix/store/x-rules:3:1-4: Error: syntax error",
+        );
+    let judgement =
+        walled(active("firewall.service")).expecting(|expectations| expectations.open_tcp = vec![22]).passes();
+    assert!(result(&judgement, CheckId::NetworkPorts).summary.contains("open: 22/tcp"));
+    walled(failed("firewall.service", 1))
+        .skipping(CheckId::NetworkPorts)
+        .breaks(CheckId::ServicesFailedUnits, "firewall.service");
+    // It did its work, and somebody stopped it.
+    let stopped = |name: &str| Unit {
+        active_enter_us: 9_000_000,
+        active_exit_us: 11_000_000,
+        inactive_enter_us: 11_000_000,
+        service: Some(Service { kind: "oneshot".into(), remain_after_exit: true, exit_kind: 1, ..Service::default() }),
+        ..inactive(name)
+    };
+    walled(stopped("firewall.service"))
+        .breaks(CheckId::NetworkPorts, "every port is open: firewall.service was stopped");
+    walled(inactive("firewall.service")).breaks(CheckId::ServicesPromised, "firewall.service");
+    let judgement = guest().expected(stopped("set-up.service")).passes();
+    assert_eq!(status(&judgement, CheckId::ServicesSettled), Status::Warn);
+    assert!(result(&judgement, CheckId::ServicesSettled).summary.contains("set-up.service was stopped 2.0 s after"));
+}

@@ -1,0 +1,153 @@
+//! `services.restart-loop`: services that end and are started again.
+
+use super::journal_patterns::Meaning;
+use super::unit::{self, exited_with_success, is_activating, is_active, is_auto_restart, is_failed};
+use super::{Finding, JudgeContext, Judgement, conclude, contention, sandbox, text};
+use crate::desktop;
+use crate::guest::facts::{Service, Unit};
+use crate::model::CheckId;
+
+/// The longest `RestartSec=` that is waited for.
+const RESTARTS_WITHIN_US: u64 = 30_000_000;
+
+/// How long until it may show whether a service that failed only once gets up at its second try, in µs: one that the
+/// database was not ready for does. `None`: it is not so, or it shows by now.
+pub(super) fn second_try(unit: &Unit, now_us: u64, settle_us: u64) -> Option<u64> {
+    let service = unit.service.as_ref()?;
+    let left = |of: u64, since: u64| of.saturating_sub(now_us.saturating_sub(since));
+    match (service.restarts, is_auto_restart(unit)) {
+        (0, true) if service.restart_us <= RESTARTS_WITHIN_US && !exited_with_success(unit) => {
+            Some(left(service.restart_us, unit.state_change_us).saturating_add(settle_us))
+        }
+        (1, false) if is_activating(unit) => Some(settle_us),
+        (1, false) if is_active(unit) => Some(left(settle_us, unit.active_enter_us)).filter(|us| *us > 0),
+        _ => None,
+    }
+}
+
+/// When a service that is being started again, and was never up, ran out of time at its start: the span of that try.
+fn timed_out_at_start(cx: &JudgeContext<'_>, unit: &Unit) -> Option<(u64, u64)> {
+    if unit.active_enter_us > 0 {
+        return None;
+    }
+    // The latest first.
+    let mut lines = cx.now.journal.iter().rev().filter(|line| line.pid == 1 && line.unit == unit.name);
+    let to = lines.find(|line| Meaning::StartTimedOut.is_in(&line.message))?.at_us;
+    let begun = lines.find(|line| Meaning::Starting.is_in(&line.message));
+    Some(begun.map_or_else(|| contention::usual(to), |line| (line.at_us, to)))
+}
+
+pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    let mut fails = Vec::new();
+    let mut warns = Vec::new();
+    for unit in &cx.now.units {
+        let Some(service) = &unit.service else { continue };
+        if is_failed(unit) || desktop::explains_restarts(cx, &unit.name) {
+            continue;
+        }
+        let restarts = Restarts::of(cx, unit, service);
+        if !restarts.is_loop() {
+            warns.extend(restarts.warning());
+        } else if let Some(why) = sandbox::excuse(cx, unit).filter(|_| !restarts.clean) {
+            out.exclude(&unit.name, why);
+        } else {
+            fails.push(restarts.finding());
+        }
+    }
+    let id = CheckId::ServicesRestartLoop;
+    out.results.push(conclude(cx, id, fails, warns, || "no service is restarted again and again".to_owned()));
+}
+
+/// How often a service was restarted, and what is known of its last run.
+struct Restarts<'a> {
+    cx: &'a JudgeContext<'a>,
+    unit: &'a Unit,
+    count: u32,
+    /// How many of them came between the two observations.
+    new: u32,
+    /// It waits to be started again.
+    waits: bool,
+    /// It is being started.
+    tries: bool,
+    /// The span of a start that timed out.
+    late: Option<(u64, u64)>,
+    /// Its last run ended with success; what tries again has not failed again yet.
+    clean: bool,
+}
+
+impl<'a> Restarts<'a> {
+    fn of(cx: &'a JudgeContext<'a>, unit: &'a Unit, service: &Service) -> Self {
+        let before = cx.first.unit(&unit.name).and_then(|unit| unit.service.as_ref()).map_or(0, |s| s.restarts);
+        let waits = is_auto_restart(unit);
+        let tries = is_activating(unit) && !waits;
+        Self {
+            cx,
+            unit,
+            count: service.restarts,
+            new: service.restarts.saturating_sub(before),
+            waits,
+            tries,
+            late: if tries && service.restarts > 0 { timed_out_at_start(cx, unit) } else { None },
+            clean: !tries && exited_with_success(unit),
+        }
+    }
+
+    /// A clean exit followed by one long pause is a timer of somebody's making; one that comes again and again is a
+    /// loop. One restart may help.
+    fn is_loop(&self) -> bool {
+        let settle_us = u64::try_from(self.cx.plan.settings.settle.as_micros()).unwrap_or(u64::MAX);
+        let age = self.cx.now.now_us.saturating_sub(self.unit.active_enter_us);
+        let young = !is_active(self.unit) || age < settle_us;
+        let never_up = self.tries && self.unit.active_enter_us == 0;
+        (self.waits && !self.clean)
+            || (self.count > 1 && young && (self.new > 0 || never_up))
+            || (self.waits && self.count >= 3)
+            || self.late.is_some()
+    }
+
+    fn warning(&self) -> Option<Finding> {
+        let name = &self.unit.name;
+        if self.count > 0 && (self.tries || is_active(self.unit)) {
+            let times = text::times(self.count);
+            let and = if self.tries { "and is still starting" } else { "before it stayed up" };
+            let finding = Finding::new(name, format!("{name} was restarted {times} {and}"));
+            return Some(finding.detail(unit::tail(self.cx.now, name, 4)));
+        }
+        let ended = || Finding::new(name, format!("{name} ended with success and will be started again"));
+        self.waits.then(ended)
+    }
+
+    fn finding(&self) -> Finding {
+        let (cx, unit, name) = (self.cx, self.unit, &self.unit.name);
+        let span = cx.now.now_us.saturating_sub(cx.first.now_us);
+        let pace = if self.new > 0 && span > 0 {
+            format!(", {} of them in the last {}", self.new, text::micros(span))
+        } else {
+            String::new()
+        };
+        let ending = || unit::describe_failure(cx.now, unit);
+        let how = if self.clean {
+            "ends with success and is started again".to_owned()
+        } else if self.late.is_some() {
+            format!("timed out while it started, was never up and is started again ({})", ending())
+        } else {
+            format!("fails and is started again ({})", ending())
+        };
+        let times = match self.count {
+            0 => "about to be restarted".to_owned(),
+            many => format!("restarted {}", text::times(many)),
+        };
+        // The last try is all that is known of how much it works.
+        let emulated = self.late.and_then(|_| contention::kept_busy(cx, unit, (unit.condition_us, cx.now.now_us)));
+        Finding::new(name, format!("{name} {how}: {times}{pace}"))
+            .detail(unit::tail(cx.now, name, 8))
+            .evidence("unit", text::clean(name))
+            .evidence("restarts", self.count)
+            .evidence("clean_exit", self.clean)
+            .time_limit(self.late.or_else(|| contention::limit(cx.now, unit)))
+            .slow_by_emulation(emulated)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Services that are started again.
+
+use std::time::Duration;
+
+use crate::checks::test_support::{Guest, NOW, active, by_manager, guest, line, result, status, waiting};
+use crate::checks::{Selection, may_recover, plan, settle_needed};
+use crate::config::Settings;
+use crate::guest::facts::{JournalLine, Service, Unit};
+use crate::model::{Accel, CheckId, Status};
+
+#[test]
+fn restart_loops() {
+    let looping = |restarts, sub: &str, exit_status, result: &str| Unit {
+        active_state: if sub == "running" { "active" } else { "activating" }.into(),
+        sub_state: sub.into(),
+        active_enter_us: NOW + 4_500_000,
+        result: result.into(),
+        service: Some(Service {
+            kind: "simple".into(),
+            restart: "always".into(),
+            restarts,
+            exit_kind: 1,
+            exit_status,
+            ..Service::default()
+        }),
+        ..active("loop.service")
+    };
+    let grow = |exit_status, result: &'static str| {
+        guest().expected(looping(3, "running", exit_status, result)).later(move |facts| {
+            facts.units.retain(|unit| unit.name != "loop.service");
+            facts.units.push(looping(8, "running", exit_status, result));
+        })
+    };
+    grow(0, "success").breaks(
+        CheckId::ServicesRestartLoop,
+        "ends with success and is started again: restarted 8 times, 5 of them in the last 5.0 s",
+    );
+    grow(1, "exit-code").breaks(CheckId::ServicesRestartLoop, "fails and is started again");
+    guest()
+        .expected(looping(1, "auto-restart", 1, "exit-code"))
+        .breaks(CheckId::ServicesRestartLoop, "fails and is started again (exit code 1");
+    // A restart that helped, and a pause of somebody who uses Restart= as a timer.
+    let mut settled = looping(2, "running", 0, "success");
+    settled.active_enter_us = 20_000_000;
+    guest().expected(settled).passes();
+    let judgement = guest().expected(looping(0, "auto-restart", 0, "success")).passes();
+    assert_eq!(status(&judgement, CheckId::ServicesRestartLoop), Status::Warn);
+    guest()
+        .expected(looping(4, "auto-restart", 1, "exit-code"))
+        .journal(line("loop.service", "Error: getaddrinfo ENOTFOUND api.example.com"))
+        .excludes("loop.service: needs the outside");
+}
+
+#[test]
+fn who_fails_once_has_a_second_try() {
+    let app = |restarts, active_state: &str, sub: &str, result: &str| Unit {
+        active_state: active_state.into(),
+        sub_state: sub.into(),
+        result: result.into(),
+        active_enter_us: if active_state == "active" { NOW - 4_000_000 } else { 0 },
+        state_change_us: NOW - 1_000_000,
+        condition_us: NOW - 1_000_000,
+        service: Some(Service {
+            kind: "notify".into(),
+            restart: "on-failure".into(),
+            restarts,
+            restart_us: 5_000_000,
+            exit_kind: i32::from(result != "success"),
+            exit_status: i32::from(result != "success"),
+            ..Service::default()
+        }),
+        ..active("app.service")
+    };
+    let waits = |restarts| app(restarts, "activating", "auto-restart", "exit-code");
+    let starts = |restarts| app(restarts, "activating", "start", "success");
+    let up = || app(1, "active", "running", "success");
+    let settle = Duration::from_secs(3);
+    let needed = |unit: Unit| {
+        let guest = guest().expected(unit);
+        let plan = plan(&guest.expectations, &Settings::default(), &Selection::default());
+        let facts = &guest.observations.first;
+        (settle_needed(&plan, facts, settle).map(|wait| wait.as_secs()), may_recover(facts, settle))
+    };
+    // As long as it waits, and the time to settle; then until it has settled.
+    assert_eq!(needed(waits(0)), (Some(7), true));
+    assert_eq!(needed(starts(1)), (Some(3), true));
+    assert_eq!(needed(Unit { active_enter_us: NOW - 1_000_000, ..up() }), (Some(2), true));
+    assert_eq!(needed(up()), (None, false));
+    // It failed again, it is not worth the wait, or it did not fail.
+    assert_eq!(needed(waits(1)), (Some(3), false));
+    let long = Service { restart_us: 600_000_000, ..waits(0).service.unwrap() };
+    assert_eq!(needed(Unit { service: Some(long), ..waits(0) }), (Some(3), false));
+    assert_eq!(needed(app(0, "activating", "auto-restart", "success")), (Some(3), false));
+
+    let then = |first: Unit, later: Unit| {
+        guest().expected(first).later(|facts| {
+            facts.units.retain(|unit| unit.name != "app.service");
+            facts.units.push(later);
+        })
+    };
+    let warned = |guest: Guest, words: &str| {
+        let judgement = guest.passes();
+        let told = result(&judgement, CheckId::ServicesRestartLoop);
+        assert!(told.status == Status::Warn && told.summary.contains(words), "{told:#?}");
+    };
+    warned(then(waits(0), up()), "app.service was restarted once before it stayed up");
+    warned(guest().expected(up()), "restarted once before it stayed up");
+    warned(then(waits(0), starts(1)), "app.service was restarted once and is still starting");
+    then(waits(0), waits(1)).breaks(CheckId::ServicesRestartLoop, "fails and is started again (exit code 1");
+    then(waits(0), waits(0)).breaks(CheckId::ServicesRestartLoop, "about to be restarted");
+    then(starts(1), starts(2)).breaks(CheckId::ServicesRestartLoop, "app.service fails and is started again");
+    guest().expected(starts(2)).breaks(CheckId::ServicesRestartLoop, "restarted 2 times");
+}
+
+#[test]
+fn who_never_says_that_it_is_ready_is_started_again_and_again() {
+    let mut unit = Unit {
+        active_state: "activating".into(),
+        sub_state: "start".into(),
+        active_enter_us: 0,
+        condition_us: 40_000_000,
+        state_change_us: 40_000_000,
+        ..active("app.service")
+    };
+    unit.service = Some(Service {
+        kind: "notify".into(),
+        restart: "on-failure".into(),
+        restarts: 1,
+        cpu_us: Some(1_000_000),
+        ..Service::default()
+    });
+    let said = |at_us, words: &str| JournalLine { at_us, ..by_manager("app.service", words) };
+    let late = |unit: &Unit| {
+        guest()
+            .expected(unit.clone())
+            .journal(said(20_000_000, "Starting app.service - Application..."))
+            .journal(said(39_000_000, "app.service: start operation timed out. Terminating."))
+            .journal(said(40_000_000, "Starting app.service - Application..."))
+    };
+    late(&unit).breaks(CheckId::ServicesRestartLoop, "app.service timed out while it started, was never up");
+    // The first try was over before the host calmed down, or not.
+    assert_eq!(status(&late(&unit).context(waiting(90, 90)).passes(), CheckId::ServicesRestartLoop), Status::Unknown);
+    late(&unit).journal(line("app.service", "could not resolve vpn.example.org")).excludes("app.service");
+    // It was up in between.
+    late(&Unit { active_enter_us: 30_000_000, ..unit.clone() }).passes();
+    if let Some(service) = &mut unit.service {
+        service.cpu_us = Some(15_000_000);
+    }
+    assert_eq!(status(&late(&unit).passes(), CheckId::ServicesRestartLoop), Status::Unknown);
+    late(&unit).context(|context| context.accelerator = Accel::Kvm).breaks(CheckId::ServicesRestartLoop, "timed out");
+}

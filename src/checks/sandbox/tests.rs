@@ -1,0 +1,269 @@
+//! What the sandbox explains, and what it does not.
+
+use super::{is_secret, is_secret_snippet, misses_a_secret, names_hardware, shows_no_outside};
+use crate::checks::test_support::{active, by_manager, failed, guest, line, skipped, status};
+use crate::guest::facts::Unit;
+use crate::model::{CheckId, NetworkPolicy, Status};
+
+#[test]
+fn the_outside_excuses_only_when_it_is_kept_away_and_shown() {
+    let fwupd = || guest().unit(failed("fwupd-refresh.service", 1));
+    let words = line("fwupd-refresh.service", "Failed to download metadata: Could not resolve host: cdn.fwupd.org");
+    fwupd().journal(words.clone()).excludes("fwupd-refresh.service: needs the outside");
+    fwupd()
+        .journal(words.clone())
+        .context(|context| context.network = NetworkPolicy::User)
+        .breaks(CheckId::ServicesFailedUnits, "fwupd-refresh.service");
+    fwupd().breaks(CheckId::ServicesFailedUnits, "fwupd-refresh.service");
+    fwupd()
+        .journal(line("fwupd-refresh.service", "fetching https://cdn.fwupd.org/firmware.xml.zst"))
+        .journal(line("fwupd-refresh.service", "curl: (28) Connection timed out after 10001 milliseconds"))
+        .excludes("Connection timed out");
+    let mut crash = failed("fwupd-refresh.service", 1);
+    crash.result = "core-dump".into();
+    guest().unit(crash).journal(words).breaks(CheckId::ServicesFailedUnits, "");
+    let vpn = Unit { result: "start-limit-hit".into(), ..failed("headscale.service", 1) };
+    guest()
+        .expected(vpn)
+        .journal(line("headscale.service", "dial tcp: lookup idp.example.com: no such host"))
+        .excludes("headscale.service");
+}
+
+#[test]
+fn hardware_excuses_by_kind_and_words() {
+    let thermald = || guest().expected(failed("thermald.service", 1));
+    thermald().journal(line("thermald.service", "Unsupported cpu model or platform")).excludes("sensors and fans");
+    thermald()
+        .journal(line("thermald.service", "/etc/thermald.xml: cannot open"))
+        .breaks(CheckId::ServicesFailedUnits, "thermald");
+    thermald().breaks(CheckId::ServicesFailedUnits, "thermald");
+    guest().expected(skipped("thermald.service", "ConditionVirtualization=no")).excludes("thermald.service");
+    guest()
+        .expected(failed("smartd.service", 17))
+        .journal(line("smartd.service", "In the system's table of devices NO devices found to scan"))
+        .excludes("disks with SMART");
+    guest()
+        .expected(failed("zigbee.service", 1))
+        .journal(line("zigbee.service", "Error: cannot open /dev/ttyUSB0: No such file or directory"))
+        .excludes("/dev/ttyUSB0");
+    let writes = |words: &str| guest().expected(failed("charge.service", 1)).journal(line("charge.service", words));
+    let knob = "/sys/class/power_supply/BAT0/charge_control_end_threshold";
+    writes(&format!("{knob}: No such file or directory")).excludes("charge.service: needs a device");
+    writes("/proc/acpi/bbswitch: No such file or directory").excludes("charge.service: needs a device");
+    // One that is there is the configuration's business, and so is what is no hardware's.
+    writes(&format!("cannot open {knob}: Permission denied")).breaks(CheckId::ServicesFailedUnits, "Permission denied");
+    writes("/sys/kernel/mm/hugepages/x: No such file or directory").breaks(CheckId::ServicesFailedUnits, "hugepages");
+    guest()
+        .expected(failed("batsignal.service", 1))
+        .journal(line("batsignal.service", "no batteries detected"))
+        .excludes("batteries and power management");
+    let modules = |words: &[&str]| {
+        let guest = guest().unit(failed("systemd-modules-load.service", 1));
+        words.iter().fold(guest, |guest, words| guest.journal(line("systemd-modules-load.service", words)))
+    };
+    let unsupported = "Failed to insert module 'kvm_intel': Operation not supported";
+    modules(&["Inserted module 'loop'", unsupported]).excludes("systemd-modules-load.service: loads a module for");
+    modules(&["Failed to insert module 'i915': No such device"]).excludes("'i915'");
+    modules(&[unsupported, "Failed to find module 'nosuch'"]).breaks(CheckId::ServicesFailedUnits, "nosuch");
+    modules(&["Failed to find module 'nosuch'"]).breaks(CheckId::ServicesFailedUnits, "nosuch");
+    modules(&["Failed to insert module 'x': Key was rejected by service"]).breaks(CheckId::ServicesFailedUnits, "Key");
+    let machine = |words: &str| guest().expected(failed("vm.service", 1)).journal(line("vm.service", words));
+    machine("qemu-system-x86_64: Could not access KVM kernel module: No such file or directory").excludes("vm.service");
+    machine("Could not access KVM kernel module: Permission denied").breaks(CheckId::ServicesFailedUnits, "Permission");
+    // The same words of a service that is not about hardware.
+    guest()
+        .expected(failed("app.service", 1))
+        .journal(line("app.service", "no plugins found"))
+        .breaks(CheckId::ServicesFailedUnits, "no plugins found");
+}
+
+#[test]
+fn waiting_for_the_network_in_vain() {
+    let wait = |name: &str| guest().unit(Unit { result: "timeout".into(), ..failed(name, 1) });
+    wait("NetworkManager-wait-online.service")
+        .excludes("gave up waiting though the network works: eth0 has 10.0.2.15/24");
+    wait("systemd-networkd-wait-online.service").excludes("the network works");
+    wait("systemd-networkd-wait-online.service")
+        .unit(active("NetworkManager.service"))
+        .breaks(CheckId::ServicesFailedUnits, "systemd-networkd and NetworkManager are both on");
+    wait("systemd-networkd-wait-online.service")
+        .facts(|facts| facts.network.default_routes.clear())
+        .expect(&[(CheckId::ServicesFailedUnits, "wait-online"), (CheckId::NetworkRoute, "no default route")], &[]);
+}
+
+#[test]
+fn secrets_that_only_the_real_machine_has() {
+    guest()
+        .expected(failed("sops-install-secrets.service", 1))
+        .journal(line("sops-install-secrets.service", "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"))
+        .excludes("sops-install-secrets.service: the sandbox has not the real machine's key");
+    guest()
+        .expected(failed("app.service", 1))
+        .journal(line("app.service", "cat: /run/secrets/app: No such file or directory"))
+        .excludes("app.service: needs a secret");
+    guest()
+        .expected(failed("wg-quick-wg0.service", 1))
+        .journal(line("wg-quick-wg0.service", "fopen: `/root/wireguard-keys/private': No such file or directory"))
+        .excludes("wg-quick-wg0.service: needs a secret");
+}
+
+#[test]
+fn files_that_systemd_could_not_read_and_does_not_name() {
+    let words = "app.service: Failed to load environment files: No such file or directory";
+    let app = |files: &[&str]| {
+        let mut unit = Unit { result: "resources".into(), ..failed("app.service", 0) };
+        if let Some(service) = &mut unit.service {
+            service.files = files.iter().map(|&file| file.to_owned()).collect();
+            service.exit_kind = 0;
+        }
+        guest()
+            .expected(unit)
+            .journal(by_manager("app.service", words))
+            .journal(by_manager("app.service", "app.service: Failed with result 'resources'."))
+    };
+    app(&["/run/secrets/app.env"]).excludes("app.service: needs /run/secrets/app.env, a secret");
+    app(&["/nix/store/x-app/env", "/var/lib/secrets/app"]).excludes("needs /var/lib/secrets/app");
+    // It could be either that is missing, and one is the configuration's own.
+    app(&["/run/agenix/app", "/etc/app.env"]).breaks(
+        CheckId::ServicesFailedUnits,
+        "app.service failed: systemd could not set it up: Failed to load environment files: No such file or directory \
+         (/run/agenix/app or /etc/app.env)",
+    );
+    app(&["/run/app/env"]).breaks(CheckId::ServicesFailedUnits, "(/run/app/env)");
+    app(&[]).breaks(CheckId::ServicesFailedUnits, "Failed to load environment files");
+
+    let sealed = |words: &str| {
+        let failed = failed("mail.service", 243);
+        guest()
+            .expected(failed)
+            .journal(line("mail.service", words))
+            .journal(line("mail.service", "mail.service: Failed to set up credentials: Protocol error"))
+    };
+    for words in [
+        "Failed to determine local credential key: No such file or directory",
+        "Decryption failed (incorrect key?): error:00000000:lib(0)::reason(0)",
+        "Failed to unseal secret using TPM2: State not recoverable",
+    ] {
+        sealed(words).excludes("mail.service: needs a credential that only the real machine can decrypt");
+    }
+    sealed("Embedded credential name 'a' does not match filename 'b', refusing.")
+        .breaks(CheckId::ServicesFailedUnits, "");
+
+    let mut credentials = failed("mail.service", 243);
+    if let Some(service) = &mut credentials.service {
+        service.files = vec!["/run/agenix/mail".into()];
+    }
+    guest()
+        .expected(credentials)
+        .journal(line("mail.service", "mail.service: Failed to set up credentials: No such file or directory"))
+        .excludes("mail.service: needs /run/agenix/mail");
+}
+
+#[test]
+fn disks_and_cards_of_the_real_machine() {
+    guest()
+        .expected(failed("zfs-import-tank.service", 1))
+        .journal(line("zfs-import-tank.service", "cannot import 'tank': no such pool available"))
+        .excludes("zfs-import-tank.service: is about disks of the real machine");
+    guest()
+        .expected(failed("backup-disk.service", 32))
+        .journal(line("backup-disk.service", "mount: /backup: can't find UUID=5f1c-22aa."))
+        .excludes("backup-disk.service: needs a device");
+    let device = "dev-disk-by\\x2duuid-5f1c.device";
+    let needs = Unit { broken_requirements: vec![device.into()], ..failed("data.mount", 0) };
+    guest().expected(needs).excludes("/dev/disk/by-uuid/5f1c is a device that the sandbox has not");
+    // The firewall names a card in its own rules only.
+    let firewall = || {
+        guest()
+            .expected(failed("nftables.service", 1))
+            .expecting(|expectations| expectations.firewall = Some(true))
+            .journal(line("nftables.service", "/etc/nftables.conf:12:15-20: Error: Interface does not exist"))
+    };
+    let judgement = firewall()
+        .journal(line("nftables.service", "    iif \"enp3s0\" accept"))
+        .excludes("enp3s0 is a card of the real machine; the sandbox's is eth0");
+    assert_eq!(status(&judgement, CheckId::NetworkPorts), Status::Skip);
+    firewall()
+        .journal(line("nftables.service", "    iif \"br-lan\" accept"))
+        .breaks(CheckId::NetworkPorts, "the firewall is not active");
+    firewall().journal(line("nftables.service", "    iif \"eth0\" accept")).breaks(CheckId::NetworkPorts, "");
+    // A gateway to which no link leads is the configuration's, unless its card is not here.
+    let gateway = |words: &str| {
+        guest().expected(failed("network-setup.service", 2)).journal(line("network-setup.service", words))
+    };
+    for words in ["RTNETLINK answers: Network is unreachable", "Error: Nexthop has invalid gateway."] {
+        gateway(words).breaks(CheckId::ServicesFailedUnits, words);
+        gateway(words)
+            .expecting(|expectations| expectations.interfaces = vec!["enp0s31f6".into()])
+            .excludes("network-setup.service: enp0s31f6 is a card of the real machine");
+    }
+    // Somebody's own route may lead by a gateway of the real network.
+    guest()
+        .expected(failed("lab-route.service", 2))
+        .journal(line("lab-route.service", "RTNETLINK answers: Network is unreachable"))
+        .excludes("lab-route.service: needs the outside");
+}
+
+#[test]
+fn the_outside_by_words() {
+    for line in [
+        "curl: (6) Could not resolve host: fwupd.org",
+        "dial tcp: lookup registry-1.docker.io on 10.0.2.3:53: server misbehaving",
+        "Temporary failure in name resolution",
+        "socket.gaierror: [Errno -2] Name or service not known",
+        "connect to 1.2.3.4:443: Network is unreachable",
+        "Get \"https://acme-v02.api.letsencrypt.org/directory\": dial tcp 1.2.3.4:443: i/o timeout",
+        "Error: getaddrinfo EAI_AGAIN api.example.com",
+        "curl: (28) Resolving timed out after 10001 milliseconds",
+        "WARNING:  cannot connect to dns.example.com:443 socket:  IO::Socket::INET: Bad hostname 'dns.example.com'",
+        "wget: bad address 'example.com'",
+        "java.net.UnknownHostException: repo.example.com",
+        "Resource temporarily unavailable (api.example.com:443)",
+        "mount error: could not resolve address for nas.lan: Unknown error",
+        "dial tcp: lookup acme-v02.api.letsencrypt.org on 127.0.0.53:53: server misbehaving",
+        "lookup api.example.com on [::1]:53: read udp [::1]:41232->[::1]:53: read: connection refused",
+        "lookup api.example.com: dial udp 127.0.0.1:53: connect: network is unreachable",
+    ] {
+        assert!(shows_no_outside(line, Some("box")), "{line}");
+    }
+    for line in [
+        "Failed to resolve user 'app': No such process",
+        "could not resolve host: localhost",
+        "connect to 127.0.0.1:5432: Connection timed out",
+        "connection timed out",
+        "could not resolve box",
+        "bind() to [::]:80 failed (97: Address family not supported by protocol)",
+        "undefined symbol: foo",
+        "lookup localhost on 127.0.0.53:53: server misbehaving",
+        "dial tcp 127.0.0.1:5432: connect: no route to host",
+    ] {
+        assert!(!shows_no_outside(line, Some("box")), "{line}");
+    }
+}
+
+#[test]
+fn cards_and_secrets() {
+    for name in ["enp0s31f6", "eno1", "ens3", "enx001122334455", "wlp2s0", "eth0", "wlan0", "enp0s3f1u2"] {
+        assert!(names_hardware(name), "{name}");
+    }
+    for name in ["br0", "wg0", "bond0", "end", "tailscale0", "docker0", "ensemble"] {
+        assert!(!names_hardware(name), "{name}");
+    }
+    assert!(misses_a_secret("cat: /run/secrets/db: No such file or directory"));
+    assert!(!misses_a_secret("reading /run/secrets/db"));
+    for path in [
+        "/root/wireguard-keys/private",
+        "fopen: `/root/wg.key': No such file or directory",
+        "/var/lib/secrets/db",
+        "/persist/etc/app.env",
+        "/home/alice/.ssh/id_ed25519",
+        "/var/lib/acme/example.org/key.pem",
+    ] {
+        assert!(is_secret(path), "{path}");
+    }
+    for path in ["/var/lib/app/state.db", "/etc/backup.key", "/var/lib/keyboard", "/nix/store/x/var/secret", "/home"] {
+        assert!(!is_secret(path), "{path}");
+    }
+    assert!(is_secret_snippet("setupSecretsForUsers") && is_secret_snippet("agenixInstall"));
+    assert!(!is_secret_snippet("users"));
+}

@@ -1,0 +1,299 @@
+//! A healthy guest to break bit by bit, and what must be said of it: each rule breaks on facts made for it, each trap
+//! passes.
+
+use crate::checks::{Context, Judgement, Observations, Selection, counts_as_failure, judge, plan};
+use crate::config::{Config, Settings};
+use crate::guest::facts::{Account, Facts, Group, JournalLine, Listener, Manager, Network, Password, Service, Unit};
+use crate::model::{Accel, CheckId, CheckResult, Protocol, Status};
+use crate::nix::expectations::{Expectations, ExpectedUnit, ExpectedUser, ServicePort};
+
+/// A guest, changed bit by bit, and what is said of it.
+pub(super) struct Guest {
+    pub(super) expectations: Expectations,
+    pub(super) toml: String,
+    pub(super) skip: Vec<CheckId>,
+    pub(super) observations: Observations,
+    pub(super) context: Context,
+}
+
+pub(super) const NOW: u64 = 60_000_000;
+
+/// A unit that has been active for long.
+pub(super) fn active(name: &str) -> Unit {
+    Unit {
+        name: name.into(),
+        load_state: "loaded".into(),
+        active_state: "active".into(),
+        sub_state: if name.ends_with(".service") { "running" } else { "active" }.into(),
+        unit_file_state: "enabled".into(),
+        active_enter_us: 10_000_000,
+        state_change_us: 10_000_000,
+        wanted_by: vec!["multi-user.target".into()],
+        result: "success".into(),
+        service: name.ends_with(".service").then(|| Service { kind: "simple".into(), ..Service::default() }),
+        ..Unit::default()
+    }
+}
+
+pub(super) fn inactive(name: &str) -> Unit {
+    Unit { active_state: "inactive".into(), sub_state: "dead".into(), active_enter_us: 0, ..active(name) }
+}
+
+pub(super) fn failed(name: &str, code: i32) -> Unit {
+    let mut unit = Unit {
+        active_state: "failed".into(),
+        sub_state: "failed".into(),
+        result: "exit-code".into(),
+        active_enter_us: 0,
+        inactive_enter_us: 11_000_000,
+        ..active(name)
+    };
+    if let Some(service) = &mut unit.service {
+        (service.exit_kind, service.exit_status) = (1, code);
+    }
+    unit
+}
+
+pub(super) fn line(unit: &str, message: &str) -> JournalLine {
+    JournalLine {
+        at_us: 11_000_000,
+        priority: 6,
+        unit: unit.into(),
+        identifier: unit.trim_end_matches(".service").into(),
+        pid: 321,
+        transport: "stdout".into(),
+        message: message.into(),
+    }
+}
+
+pub(super) fn by_manager(unit: &str, message: &str) -> JournalLine {
+    JournalLine { identifier: "systemd".into(), pid: 1, transport: "journal".into(), ..line(unit, message) }
+}
+
+pub(super) fn by_kernel(message: &str) -> JournalLine {
+    JournalLine { identifier: "kernel".into(), pid: 0, transport: "kernel".into(), ..line("", message) }
+}
+
+pub(super) fn skipped(name: &str, condition: &str) -> Unit {
+    Unit {
+        condition_us: 9_000_000,
+        condition_result: false,
+        failed_conditions: vec![condition.into()],
+        ..inactive(name)
+    }
+}
+
+pub(super) fn expected_unit(wanted_by: &str) -> ExpectedUnit {
+    ExpectedUnit { enable: true, wanted_by: vec![wanted_by.into()], ..ExpectedUnit::default() }
+}
+
+/// A healthy machine.
+pub(super) fn guest() -> Guest {
+    let facts = Facts {
+        now_us: NOW,
+        manager: Manager {
+            version: "257.9".into(),
+            state: "running".into(),
+            default_target: "multi-user.target".into(),
+            finish_us: 12_000_000,
+            ..Manager::default()
+        },
+        units: vec![
+            active("multi-user.target"),
+            active("local-fs.target"),
+            active("sysinit.target"),
+            active("systemd-networkd.service"),
+            active("sshd.service"),
+        ],
+        taint: Some(0),
+        listeners: vec![Listener {
+            protocol: Protocol::Tcp,
+            address: "0.0.0.0".into(),
+            port: 22,
+            process: "sshd".into(),
+        }],
+        network: Network {
+            links: vec!["eth0".into()],
+            addresses: [("eth0".to_owned(), vec!["10.0.2.15/24".to_owned()])].into(),
+            default_routes: vec!["10.0.2.2".into()],
+            nameservers: vec!["10.0.2.3".into()],
+            resolves: None,
+        },
+        accounts: vec![
+            Account { name: "root".into(), shell: "/bin/sh".into(), shell_works: true, ..Account::default() },
+            Account {
+                name: "alice".into(),
+                uid: 1000,
+                gid: 100,
+                home: "/home/alice".into(),
+                shell: "/bin/sh".into(),
+                shell_works: true,
+                password: Password::Set,
+                home_owner: Some(1000),
+                ..Account::default()
+            },
+        ],
+        groups: [
+            ("users".to_owned(), Group { gid: 100, members: Vec::new() }),
+            ("wheel".to_owned(), Group { gid: 1, members: vec!["alice".into()] }),
+        ]
+        .into(),
+        ..Facts::default()
+    };
+    let expectations = Expectations {
+        known: true,
+        host_name: Some("box".into()),
+        units: [("sshd.service".to_owned(), expected_unit("multi-user.target"))].into(),
+        firewall: Some(false),
+        service_ports: vec![ServicePort { option: "services.openssh".into(), protocol: Protocol::Tcp, port: 22 }],
+        mutable_users: Some(false),
+        users: [(
+            "alice".to_owned(),
+            ExpectedUser {
+                normal: true,
+                uid: Some(1000),
+                extra_groups: vec!["wheel".into()],
+                home: Some("/home/alice".into()),
+                create_home: true,
+                has_password: true,
+                ..ExpectedUser::default()
+            },
+        )]
+        .into(),
+        groups: [("users".to_owned(), Some(100)), ("wheel".to_owned(), None)].into(),
+        ..Expectations::default()
+    };
+    Guest {
+        expectations,
+        toml: String::new(),
+        skip: Vec::new(),
+        observations: Observations { first: facts, ..Observations::default() },
+        context: Context { accelerator: Accel::Tcg, ..Context::default() },
+    }
+}
+
+impl Guest {
+    pub(super) fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+        change(&mut self.observations.first);
+        self
+    }
+
+    /// A second look, `change`d from the first, 5 s later.
+    pub(super) fn later(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+        let mut facts = self.observations.first.clone();
+        facts.now_us += 5_000_000;
+        change(&mut facts);
+        self.observations.later = Some(facts);
+        self
+    }
+
+    pub(super) fn expecting(mut self, change: impl FnOnce(&mut Expectations)) -> Self {
+        change(&mut self.expectations);
+        self
+    }
+
+    /// Replaces a unit, or adds it.
+    pub(super) fn unit(self, unit: Unit) -> Self {
+        self.facts(|facts| {
+            facts.units.retain(|known| known.name != unit.name);
+            facts.units.push(unit);
+        })
+    }
+
+    /// A unit that the configuration expects.
+    pub(super) fn expected(self, unit: Unit) -> Self {
+        let name = unit.name.clone();
+        self.unit(unit).expecting(|expectations| {
+            expectations.units.insert(name, expected_unit("multi-user.target"));
+        })
+    }
+
+    pub(super) fn journal(self, line: JournalLine) -> Self {
+        self.facts(|facts| facts.journal.push(line))
+    }
+
+    pub(super) fn toml(mut self, text: &str) -> Self {
+        self.toml.push_str(text);
+        self.toml.push('\n');
+        self
+    }
+
+    pub(super) fn console(mut self, text: &str) -> Self {
+        self.observations.console.extend(text.lines().map(str::to_owned));
+        self
+    }
+
+    pub(super) fn context(mut self, change: impl FnOnce(&mut Context)) -> Self {
+        change(&mut self.context);
+        self
+    }
+
+    pub(super) fn skipping(mut self, id: CheckId) -> Self {
+        self.skip.push(id);
+        self
+    }
+
+    pub(super) fn judge(&self) -> Judgement {
+        let mut settings: Settings = Config::parse(&self.toml, "nixbox.toml").unwrap().settings_for("box");
+        settings.machine.network = Some(self.context.network);
+        let scripts = settings.scripts.keys().map(String::as_str);
+        let selection = Selection::new(&[], &[], scripts).unwrap().without(self.skip.iter().copied());
+        judge(&plan(&self.expectations, &settings, &selection), &self.observations, &self.context)
+    }
+
+    #[track_caller]
+    pub(super) fn expect(&self, fails: &[(CheckId, &str)], aside: &[&str]) -> Judgement {
+        let judgement = self.judge();
+        let mut found: Vec<_> = judgement.results.iter().filter(|result| counts_as_failure(result)).collect();
+        found.sort_by_key(|result| result.id.row().rank);
+        let told: Vec<_> = found.iter().map(|result| (&result.id, &result.summary)).collect();
+        assert_eq!(found.len(), fails.len(), "{told:#?}");
+        for (result, (id, words)) in found.iter().zip(fails) {
+            assert_eq!(result.id, *id, "{told:#?}");
+            assert!(result.summary.contains(words), "{:?} in {:?}", words, result.summary);
+        }
+        for what in aside {
+            let found =
+                judgement.not_tested.iter().any(|entry| format!("{}: {}", entry.what, entry.why).contains(what));
+            assert!(found, "{what:?} in {:#?}", judgement.not_tested);
+        }
+        if aside.is_empty() {
+            assert!(judgement.not_tested.is_empty(), "{:#?}", judgement.not_tested);
+        }
+        judgement
+    }
+
+    /// One failure, with these words in its line.
+    #[track_caller]
+    pub(super) fn breaks(&self, id: CheckId, words: &str) -> Judgement {
+        self.expect(&[(id, words)], &[])
+    }
+
+    #[track_caller]
+    pub(super) fn passes(&self) -> Judgement {
+        self.expect(&[], &[])
+    }
+
+    /// Passes, and this is set aside.
+    #[track_caller]
+    pub(super) fn excludes(&self, words: &str) -> Judgement {
+        self.expect(&[], &[words])
+    }
+}
+
+pub(super) fn result<'a>(judgement: &'a Judgement, id: CheckId) -> &'a CheckResult {
+    judgement.results.iter().find(|result| result.id == id).unwrap()
+}
+
+pub(super) fn status(judgement: &Judgement, id: CheckId) -> Status {
+    result(judgement, id).status
+}
+
+/// A host that kept the machine waiting for so many per cent of the time, up to the boot's end and since.
+pub(super) fn waiting(before: u8, since: u8) -> impl FnOnce(&mut Context) {
+    move |context| context.delay.slices = [vec![before; 2], vec![since; 20]].concat()
+}
+
+pub(super) fn timed_out(name: &str) -> Unit {
+    Unit { result: "timeout".into(), condition_us: 12_000_000, state_change_us: 50_000_000, ..failed(name, 0) }
+}

@@ -1,0 +1,119 @@
+//! How a failed unit ended, in words.
+
+use super::journal_patterns::Meaning;
+use super::text;
+use super::unit::{error_line, manager_line};
+use crate::guest::facts::{Facts, Unit};
+use crate::model::{ServiceType, UnitResult};
+
+/// How a failed unit ended, in words: `exit code 1, 2.0 s after it became active: bind() failed`.
+pub(crate) fn describe_failure(facts: &Facts, unit: &Unit) -> String {
+    let mut words = how(unit);
+    if let Some(service) = &unit.service {
+        let lived = unit.active_exit_us.saturating_sub(unit.active_enter_us);
+        if service.kind != ServiceType::Oneshot && unit.active_enter_us > 0 && lived >= 500_000 {
+            words = format!("{words}, {} after it became active", text::micros(lived));
+        }
+        if service.restarts > 0 {
+            words = format!("{words}, restarted {}", text::times(service.restarts));
+        }
+    }
+    // What systemd itself could not do, the unit has no words for.
+    let by_manager = || manager_line(facts, &unit.name, Meaning::NotSetUp).map(|line| line.message.as_str());
+    let said = error_line(&facts.journal, &unit.name)
+        .or_else(|| by_manager().filter(|_| unit.result == UnitResult::Resources));
+    let Some(said) = said else { return words };
+    let said = said.trim();
+    let said = said.strip_prefix(unit.name.as_str()).map_or(said, |rest| rest.trim_start_matches(": "));
+    match unit.service.as_ref().map(|service| service.files.as_slice()) {
+        Some(files @ [_, ..]) if Meaning::FileNotRead.is_in(said) => {
+            format!("{words}: {said} ({})", files.join(" or "))
+        }
+        _ => format!("{words}: {said}"),
+    }
+}
+
+fn how(unit: &Unit) -> String {
+    if unit.mount_where.is_some() || unit.name.ends_with(".mount") {
+        let what = unit.mount_what.as_deref().unwrap_or("?");
+        let place = unit.mount_where.as_deref().unwrap_or("?");
+        return format!("{what} could not be mounted on {place}");
+    }
+    if unit.is_untried() {
+        return if unit.name.ends_with(".device") { "did not appear" } else { "was never started" }.to_owned();
+    }
+    if let Some(service) = &unit.service {
+        match (service.exit_kind, service.exit_status, &unit.result) {
+            (_, _, UnitResult::Timeout) => return "timed out".to_owned(),
+            (_, _, UnitResult::Watchdog) => return "its watchdog timed out".to_owned(),
+            (_, _, UnitResult::Protocol) => return "did not report that it is ready, as its type demands".to_owned(),
+            (_, _, UnitResult::Resources) => return "systemd could not set it up".to_owned(),
+            (_, _, UnitResult::OomKill) => return "killed, out of memory".to_owned(),
+            (1, status, _) if status != 0 => return exit_words(status, &service.exec_start),
+            (2, signal, _) => return format!("killed by {}", signal_name(signal)),
+            (3, signal, _) => return format!("dumped core on {}", signal_name(signal)),
+            (_, _, UnitResult::StartLimitHit) => return "started too often in a short time".to_owned(),
+            _ => {}
+        }
+    }
+    match &unit.result {
+        result if result.is_success() => "failed".to_owned(),
+        UnitResult::Dependency => "a unit that it needs did not start".to_owned(),
+        result => format!("result {result}"),
+    }
+}
+
+/// An exit code in words; those from 200 on are systemd's own (systemd.exec(5), "Process exit codes").
+fn exit_words(status: i32, exec: &str) -> String {
+    let program = exec.split_whitespace().next().unwrap_or("its program");
+    let meaning = match status {
+        126 => "a command could not be executed",
+        127 => "a command was not found",
+        200 => "its working directory does not exist",
+        203 => return format!("exit code 203: {program} could not be executed"),
+        216 => "its group does not exist",
+        217 => "its user does not exist",
+        218 => "its capabilities could not be set",
+        226 => "its mount namespace could not be set up",
+        228 => "its system call filter could not be set",
+        233 => "its runtime directory could not be created",
+        238 => "its state directory could not be created",
+        239 => "its cache directory could not be created",
+        240 => "its logs directory could not be created",
+        241 => "its configuration directory could not be created",
+        243 => "its credentials could not be set up",
+        129..=192 => return format!("exit code {status} ({})", signal_name(status - 128)),
+        _ => return format!("exit code {status}"),
+    };
+    format!("exit code {status}: {meaning}")
+}
+
+/// A signal's name (signal(7), x86 and arm).
+pub(crate) fn signal_name(signal: i32) -> String {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+        "WINCH", "IO", "PWR", "SYS",
+    ];
+    match usize::try_from(signal - 1).ok().and_then(|index| NAMES.get(index)) {
+        Some(&"SYS") => "SIGSYS (a system call that its filter forbids)".to_owned(),
+        Some(name) => format!("SIG{name}"),
+        None => format!("signal {signal}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_signals_and_exit_codes() {
+        assert_eq!(signal_name(11), "SIGSEGV");
+        assert_eq!(signal_name(0), "signal 0");
+        assert_eq!(
+            exit_words(203, "/nix/store/x/bin/y --z"),
+            "exit code 203: /nix/store/x/bin/y could not be executed"
+        );
+        assert!(exit_words(159, "").contains("SIGSYS"));
+    }
+}
