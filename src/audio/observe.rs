@@ -97,8 +97,8 @@ pub(super) async fn query(
     server: &dyn SoundServer,
     patience: Duration,
 ) -> Result<ServerState, Error> {
-    let query = server.query();
-    let output = session.run(guest, query.script, patience).await?;
+    let (program, script) = server.profile().query;
+    let output = session.run(guest, script, patience).await?;
     if output.timed_out {
         return Err(Error::Deadline(format!("no answer within {:.0} s", patience.as_secs_f64())));
     }
@@ -108,7 +108,7 @@ pub(super) async fn query(
             let documents = serde_json::Deserializer::from_str(&text).into_iter().map_while(Result::ok);
             Ok(server.read(&documents.collect::<Vec<Value>>()))
         }
-        127 => Err(Error::Lacks(query.program.to_owned())),
+        127 => Err(Error::Lacks(program.to_owned())),
         _ => Err(Error::Deadline(bounded(String::from_utf8_lossy(&output.stderr).trim(), 300))),
     }
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::facts::{AudioNode, ServerState};
 use super::judge::AudioJudge;
-use super::programs::{APLAY, ARECORD, AudioProgram, PAPLAY, PARECORD, PW_CAT_PLAY, PW_CAT_RECORD, PW_PLAY, PW_RECORD};
-use super::server::{ServerQuery, SoundServer, SoundServerKind};
+use super::programs::{APLAY, ARECORD, PAPLAY, PARECORD, PW_CAT_PLAY, PW_CAT_RECORD, PW_PLAY, PW_RECORD};
+use super::server::{ServerProfile, SoundServer, SoundServerKind};
 use super::{MOST, json_text, process_id};
 use crate::checks::Finding;
 use crate::model::ActiveState;
@@ -25,42 +25,28 @@ const PULSEAUDIO: &str = "pulseaudio.service";
 /// Settings of its clock, as its `context.properties` names them (pipewire.conf(5)).
 const CLOCK: &str = "default.clock.";
 
+static PROFILE: ServerProfile = ServerProfile {
+    name: "PipeWire",
+    process: "pipewire",
+    processes: &["pipewire", "wireplumber", "pipewire-pulse"],
+    service: SERVICE,
+    session_manager: Some(SESSION_MANAGER),
+    units: &[SERVICE, "pipewire.socket", SESSION_MANAGER, PULSE_SERVICE, PULSE_SOCKET],
+    per_user: &[PULSE_SERVICE, PULSE_SOCKET],
+    // Its own listing is large: a pipe, never a file.
+    query: ("pw-dump", "command -v pw-dump >/dev/null || exit 127; pw-dump --no-colors"),
+    players: &[PW_PLAY, PW_CAT_PLAY, PAPLAY, APLAY],
+    recorders: &[PW_RECORD, PW_CAT_RECORD, PARECORD, ARECORD],
+    keeps_card_state: false,
+};
+
 impl SoundServer for PipeWire {
-    fn name(&self) -> &'static str {
-        "PipeWire"
-    }
-
-    fn process(&self) -> &'static str {
-        "pipewire"
-    }
-
-    fn service(&self) -> &'static str {
-        SERVICE
-    }
-
-    fn units(&self) -> &'static [&'static str] {
-        &[SERVICE, "pipewire.socket", SESSION_MANAGER, PULSE_SERVICE, PULSE_SOCKET]
-    }
-
-    fn processes(&self) -> &'static [&'static str] {
-        &["pipewire", "wireplumber", "pipewire-pulse"]
+    fn profile(&self) -> &'static ServerProfile {
+        &PROFILE
     }
 
     fn is_expected(&self, expected: &ExpectedAudio) -> bool {
         expected.pipewire
-    }
-
-    fn is_always_per_user(&self, unit: &str) -> bool {
-        [PULSE_SERVICE, PULSE_SOCKET].contains(&unit)
-    }
-
-    fn session_manager(&self) -> Option<&'static str> {
-        Some(SESSION_MANAGER)
-    }
-
-    fn query(&self) -> ServerQuery {
-        // Its own listing is large: a pipe, never a file.
-        ServerQuery { program: "pw-dump", script: "command -v pw-dump >/dev/null || exit 127; pw-dump --no-colors" }
     }
 
     fn read(&self, documents: &[Value]) -> ServerState {
@@ -71,14 +57,6 @@ impl SoundServer for PipeWire {
         expected.pipewire_pulse.then_some(
             "if command -v pactl >/dev/null; then exec pactl info; else exec systemctl --user start pipewire-pulse.service; fi",
         )
-    }
-
-    fn players(&self) -> &'static [AudioProgram] {
-        &[PW_PLAY, PW_CAT_PLAY, PAPLAY, APLAY]
-    }
-
-    fn recorders(&self) -> &'static [AudioProgram] {
-        &[PW_RECORD, PW_CAT_RECORD, PARECORD, ARECORD]
     }
 
     fn unit_findings(&self, judge: &AudioJudge<'_>) -> Vec<Finding> {

@@ -49,7 +49,7 @@ pub(super) async fn play(
 
 /// Plays with the first player that is there, which it names.
 fn script(server: &dyn SoundServer, loud: bool) -> String {
-    let players = server.players();
+    let players = server.profile().players;
     let (before, after) = unmute(DefaultNode::Sink, loud);
     format!(
         "F=$XDG_RUNTIME_DIR/{FILE}\n{before}\nfor P in {names}; do\n command -v \"$P\" >/dev/null || continue\n echo \"$P\"\n \

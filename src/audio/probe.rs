@@ -56,7 +56,7 @@ impl AudioProbe<'_> {
         self.events.doing(format!("opening a session of {}", user.name));
         let session = AudioSession::open(guest, user, patience).await.map_err(|error| error.to_string())?;
         let server = SoundServerKind::expected(self.expected).server();
-        self.events.doing(format!("querying {}", server.name()));
+        self.events.doing(format!("querying {}", server.profile().name));
         let mut facts = observe(guest, &session, self.expected, server, self.scale).await;
         facts.no_capture.clone_from(&self.connected.no_capture);
         facts.no_microphone.clone_from(&self.connected.no_microphone);
@@ -192,7 +192,7 @@ impl Running<'_> {
 
     /// Whether the server has the card as its driver left it: silent until it is turned up.
     fn is_new_card(&self) -> bool {
-        self.server.has_new_card(self.probe.expected)
+        self.server.profile().has_new_card(self.probe.expected)
     }
 
     fn deadline(&self, seconds: f64) -> Duration {

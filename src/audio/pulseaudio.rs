@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::facts::{AudioNode, ServerState};
 use super::judge::AudioJudge;
-use super::programs::{APLAY, ARECORD, AudioProgram, PACAT, PAPLAY, PAREC, PARECORD};
-use super::server::{ServerQuery, SoundServer, SoundServerKind};
+use super::programs::{APLAY, ARECORD, PACAT, PAPLAY, PAREC, PARECORD};
+use super::server::{ServerProfile, SoundServer, SoundServerKind};
 use super::{MOST, json_text, process_id};
 use crate::checks::Finding;
 use crate::nix::expectations::ExpectedAudio;
@@ -17,53 +17,35 @@ pub(super) struct PulseAudio;
 
 const SERVICE: &str = "pulseaudio.service";
 
+static PROFILE: ServerProfile = ServerProfile {
+    name: "PulseAudio",
+    process: "pulseaudio",
+    processes: &["pulseaudio"],
+    service: SERVICE,
+    session_manager: None,
+    units: &[SERVICE, "pulseaudio.socket"],
+    per_user: &[],
+    query: (
+        "pactl",
+        "command -v pactl >/dev/null || exit 127; \
+         for A in info 'list sinks' 'list cards' 'list sources' 'list clients'; do pactl -f json $A || exit; echo; done",
+    ),
+    players: &[PAPLAY, PACAT, APLAY],
+    recorders: &[PARECORD, PAREC, ARECORD],
+    keeps_card_state: true,
+};
+
 impl SoundServer for PulseAudio {
-    fn name(&self) -> &'static str {
-        "PulseAudio"
-    }
-
-    fn process(&self) -> &'static str {
-        "pulseaudio"
-    }
-
-    fn service(&self) -> &'static str {
-        SERVICE
-    }
-
-    fn units(&self) -> &'static [&'static str] {
-        &[SERVICE, "pulseaudio.socket"]
-    }
-
-    fn processes(&self) -> &'static [&'static str] {
-        &["pulseaudio"]
+    fn profile(&self) -> &'static ServerProfile {
+        &PROFILE
     }
 
     fn is_expected(&self, expected: &ExpectedAudio) -> bool {
         expected.pulseaudio
     }
 
-    fn query(&self) -> ServerQuery {
-        ServerQuery {
-            program: "pactl",
-            script: "command -v pactl >/dev/null || exit 127; for A in info 'list sinks' 'list cards' 'list sources' \
-                     'list clients'; do pactl -f json $A || exit; echo; done",
-        }
-    }
-
     fn read(&self, documents: &[Value]) -> ServerState {
         state(documents)
-    }
-
-    fn players(&self) -> &'static [AudioProgram] {
-        &[PAPLAY, PACAT, APLAY]
-    }
-
-    fn recorders(&self) -> &'static [AudioProgram] {
-        &[PARECORD, PAREC, ARECORD]
-    }
-
-    fn keeps_card_state(&self) -> bool {
-        true
     }
 
     fn unit_findings(&self, judge: &AudioJudge<'_>) -> Vec<Finding> {

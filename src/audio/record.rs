@@ -47,7 +47,7 @@ pub(super) const RECORDER: &str = "program that records a sound";
 /// Records with the first recorder that is there, which it names on stderr. A recorder that is told to end writes what it
 /// has; one that is not ends with the shell.
 fn script(server: &dyn SoundServer, seconds: f64, loud: bool, deadline: Duration) -> String {
-    let recorders = server.recorders();
+    let recorders = server.profile().recorders;
     let (before, after) = unmute(DefaultNode::Source, loud);
     let bytes = (seconds * f64::from(RECORDED_BYTES_PER_S)) as u64;
     let tenths = deadline.as_secs_f64() * 10.0;

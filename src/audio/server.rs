@@ -10,38 +10,13 @@ use super::{pipewire, pulseaudio};
 use crate::checks::Finding;
 use crate::nix::expectations::ExpectedAudio;
 
-/// A sound server.
+/// A sound server: what can be said of it, and what has to be done differently.
 pub(crate) trait SoundServer: Sync {
-    /// As users know it: `PipeWire`.
-    fn name(&self) -> &'static str;
-
-    /// Its process, as `/proc/PID/comm` names it, and the service that runs that.
-    fn process(&self) -> &'static str;
-
-    /// The service that has to run.
-    fn service(&self) -> &'static str;
-
-    /// All of its units: in a user's manager or, where the server is system-wide, in PID 1.
-    fn units(&self) -> &'static [&'static str];
-
-    /// All of its processes.
-    fn processes(&self) -> &'static [&'static str];
+    /// What can be said of it.
+    fn profile(&self) -> &'static ServerProfile;
 
     /// Whether the configuration expects it.
     fn is_expected(&self, expected: &ExpectedAudio) -> bool;
-
-    /// Whether this unit is the user's manager's though the server is system-wide.
-    fn is_always_per_user(&self, _unit: &str) -> bool {
-        false
-    }
-
-    /// The service that makes sinks of cards, where that is not the server itself.
-    fn session_manager(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// How it is asked what it has.
-    fn query(&self) -> ServerQuery;
 
     /// What it answers, of the JSON documents that the query printed.
     fn read(&self, documents: &[Value]) -> ServerState;
@@ -49,22 +24,6 @@ pub(crate) trait SoundServer: Sync {
     /// A script that starts what is started by the first client, as an application would.
     fn first_client(&self, _expected: &ExpectedAudio) -> Option<&'static str> {
         None
-    }
-
-    /// What plays a WAV file through it, the best first.
-    fn players(&self) -> &'static [AudioProgram];
-
-    /// What records a WAV file from it, the best first.
-    fn recorders(&self) -> &'static [AudioProgram];
-
-    /// Whether it leaves a new card as the driver made it: silent until it is turned up.
-    fn keeps_card_state(&self) -> bool {
-        false
-    }
-
-    /// Whether it has the card as the driver left it: it keeps that, and nothing sets the card's switches at boot.
-    fn has_new_card(&self, expected: &ExpectedAudio) -> bool {
-        self.keeps_card_state() && !expected.alsa_persistence
     }
 
     /// What is wrong with its units, judged.
@@ -76,12 +35,38 @@ pub(crate) trait SoundServer: Sync {
     }
 }
 
-/// How a server is asked what it has.
-pub(crate) struct ServerQuery {
-    /// The program that asks.
-    pub(super) program: &'static str,
-    /// A script that prints JSON documents, and ends with 127 where there is no such program.
-    pub(super) script: &'static str,
+/// What can be said of a sound server.
+pub(crate) struct ServerProfile {
+    /// As users know it: `PipeWire`.
+    pub(super) name: &'static str,
+    /// Its process, as `/proc/PID/comm` names it.
+    pub(super) process: &'static str,
+    /// All of its processes.
+    pub(super) processes: &'static [&'static str],
+    /// The service that has to run.
+    pub(super) service: &'static str,
+    /// The service that makes sinks of cards, where that is not the server itself.
+    pub(super) session_manager: Option<&'static str>,
+    /// All of its units: in a user's manager or, where the server is system-wide, in PID 1.
+    pub(super) units: &'static [&'static str],
+    /// Those that are the user's manager's even so.
+    pub(super) per_user: &'static [&'static str],
+    /// The program that asks it what it has, and a script that prints the answer as JSON documents, or ends with 127 where
+    /// there is no such program.
+    pub(super) query: (&'static str, &'static str),
+    /// What plays a WAV file through it, the best first.
+    pub(super) players: &'static [AudioProgram],
+    /// What records a WAV file from it, the best first.
+    pub(super) recorders: &'static [AudioProgram],
+    /// Whether it leaves a new card as the driver made it: silent until it is turned up.
+    pub(super) keeps_card_state: bool,
+}
+
+impl ServerProfile {
+    /// Whether it has the card as the driver left it: it keeps that, and nothing sets the card's switches at boot.
+    pub(super) fn has_new_card(&self, expected: &ExpectedAudio) -> bool {
+        self.keeps_card_state && !expected.alsa_persistence
+    }
 }
 
 /// Makes the enum of the servers and its table.
@@ -126,12 +111,12 @@ impl SoundServerKind {
 
 /// The units of all sound servers.
 pub(crate) fn units() -> impl Iterator<Item = &'static str> {
-    SoundServerKind::ALL.iter().flat_map(|kind| kind.server().units()).copied()
+    SoundServerKind::ALL.iter().flat_map(|kind| kind.server().profile().units).copied()
 }
 
 /// The processes of all sound servers.
 pub(super) fn processes() -> impl Iterator<Item = &'static str> {
-    SoundServerKind::ALL.iter().flat_map(|kind| kind.server().processes()).copied()
+    SoundServerKind::ALL.iter().flat_map(|kind| kind.server().profile().processes).copied()
 }
 
 #[cfg(test)]
@@ -146,9 +131,9 @@ mod tests {
             assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
         }
         for kind in SoundServerKind::ALL {
-            let server = kind.server();
-            assert!(server.units().contains(&server.service()) && server.processes().contains(&server.process()));
-            assert_eq!(server.read(&[]).kind, *kind);
+            let it = kind.server().profile();
+            assert!(it.units.contains(&it.service) && it.processes.contains(&it.process));
+            assert_eq!(kind.server().read(&[]).kind, *kind);
         }
     }
 

@@ -34,7 +34,7 @@ pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
     };
     let judge = AudioJudge { view, expected, facts, server: SoundServerKind::expected(expected).server() };
     let server = judge.server();
-    let works = facts.server.is_some() && judge.unit_trouble(judge.server.service()).is_none();
+    let works = facts.server.is_some() && judge.unit_trouble(judge.server.profile().service).is_none();
     let sink = judge.sink(out, works);
     let plays = matches!(sink.status, Status::Pass | Status::Warn);
     let tone = judge.tone(out, plays).took(facts.tone.as_ref().map_or(0.0, |tone| tone.took));
@@ -91,7 +91,7 @@ impl<'a> AudioJudge<'a> {
 
     /// A server's unit: in the user's manager, or PID 1's where the server is system-wide.
     pub(super) fn unit(&self, name: &str) -> Option<&'a Unit> {
-        let is_system = self.expected.system_wide && !self.server.is_always_per_user(name);
+        let is_system = self.expected.system_wide && !self.server.profile().per_user.contains(&name);
         if is_system { self.view.unit(name) } else { self.facts.unit(name) }
     }
 

@@ -37,13 +37,13 @@ impl AudioJudge<'_> {
             let setting = |name: &str| state.settings.get(name);
             let rate = setting("clock.rate").map(|rate| format!(", {rate} Hz")).unwrap_or_default();
             let quantum = setting("clock.quantum").map(|it| format!(", quantum {it}")).unwrap_or_default();
-            format!("{} has a realtime thread{rate}{quantum}", self.server.process())
+            format!("{} has a realtime thread{rate}{quantum}", self.server.profile().process)
         })
     }
 
     /// Whether the server runs, without a realtime thread.
     fn lacks_realtime(&self) -> bool {
-        let name = self.server.process();
+        let name = self.server.profile().process;
         let is_ours = |uid: u32| self.expected.system_wide || uid == self.facts.uid;
         let mut servers = self.facts.processes.iter().filter(|it| it.name == name && is_ours(it.uid)).peekable();
         servers.peek().is_some() && !servers.any(|process| process.realtime)
@@ -68,8 +68,9 @@ impl AudioJudge<'_> {
             Some(unit) if unit.load_state != LoadState::Loaded => format!("{RTKIT} is {}", unit.load_state),
             Some(unit) => format!("{RTKIT} is {}", unit.active_state),
         };
-        let line = last(self.journal(), self.server.service(), AudioJournalMeaning::NoRealtime);
-        let what = format!("{} has no realtime thread, though rtkit is expected: {state}", self.server.process());
+        let line = last(self.journal(), self.server.profile().service, AudioJournalMeaning::NoRealtime);
+        let what =
+            format!("{} has no realtime thread, though rtkit is expected: {state}", self.server.profile().process);
         Finding::new(RTKIT, what).detail(line.map(str::to_owned))
     }
 }

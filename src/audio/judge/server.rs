@@ -16,7 +16,7 @@ impl AudioJudge<'_> {
         let mut fails = self.server.unit_findings(self);
         if let Some(why) = &self.facts.no_answer {
             // No answer is the server's; a program that is not there to ask it is our lack.
-            if *why == Error::Lacks(self.server.query().program.to_owned()).to_string() {
+            if *why == Error::Lacks(self.server.profile().query.0.to_owned()).to_string() {
                 return CheckResult::new(id, Status::Unknown, text::clean(why));
             }
             if fails.is_empty() {
@@ -24,16 +24,16 @@ impl AudioJudge<'_> {
             }
         }
         conclude(self.view, id, fails, Vec::new(), || {
-            format!("{} answers {}{}", self.server.name(), self.facts.user, self.session())
+            format!("{} answers {}{}", self.server.profile().name, self.facts.user, self.session())
         })
     }
 
     /// A server that runs, and does not answer.
     fn no_answer(&self, why: &str) -> Finding {
-        let (user, service) = (&self.facts.user, self.server.service());
+        let (user, service) = (&self.facts.user, self.server.profile().service);
         let denied = self.expected.system_wide && means(why, AudioJournalMeaning::AccessDenied);
         let what = if denied {
-            format!("{user} may not connect to the system-wide {}", self.server.process())
+            format!("{user} may not connect to the system-wide {}", self.server.profile().process)
         } else {
             format!("{service} runs and does not answer {user}")
         };

@@ -26,7 +26,8 @@ impl AudioJudge<'_> {
         let Some(sink) = facts.sink().filter(|sink| !sink.null) else { return self.no_sink(out, state) };
         let finding = quiet(sink).map(|what| node_finding("sink", sink, what));
         // A new card is silent until it is turned up, and the sandbox's is new.
-        let (fails, warns) = if self.server.has_new_card(self.expected) { (None, finding) } else { (finding, None) };
+        let (fails, warns) =
+            if self.server.profile().has_new_card(self.expected) { (None, finding) } else { (finding, None) };
         let warns = warns.map(|finding| {
             finding
                 .detail(["a new card is muted; on this machine it was turned up long ago, or is as silent".to_owned()])
@@ -50,7 +51,7 @@ impl AudioJudge<'_> {
     fn why_no_sink(&self, state: &ServerState, name: &str) -> String {
         let facts = self.facts;
         let is_other = |uid: u32| uid != facts.uid && !self.expected.system_wide;
-        let manager = self.server.session_manager().filter(|name| self.unit_trouble(name).is_some());
+        let manager = self.server.profile().session_manager.filter(|name| self.unit_trouble(name).is_some());
         if !facts.card.allowed && !self.expected.system_wide {
             format!("{} may not open the devices in /dev/snd ({})", facts.user, facts.card.owner)
         } else if let Some(process) = facts.processes.iter().find(|it| it.has_card && is_other(it.uid)) {
