@@ -110,7 +110,7 @@ impl Report {
                 Some(check) => check.flaky |= check.status != Status::Fail,
                 None => {
                     let summary = format!("passed after it had failed: {}", failed.summary);
-                    let mut check = CheckResult::new(failed.id.clone(), Status::Pass, summary);
+                    let mut check = CheckResult::new(failed.id, Status::Pass, summary);
                     check.flaky = true;
                     self.checks.push(check);
                 }

@@ -136,7 +136,7 @@ mod tests {
         former.checks.push(CheckResult::new(CheckId::BootPanic, Status::Fail, "Attempted to kill init"));
         let checks = report.checks.len();
         report.passed_after(&former);
-        let flaky: Vec<_> = report.checks.iter().filter(|check| check.flaky).map(|check| check.id.clone()).collect();
+        let flaky: Vec<_> = report.checks.iter().filter(|check| check.flaky).map(|check| check.id).collect();
         assert_eq!(flaky, [CheckId::ServicesFailedUnits, CheckId::ServicesPorts, CheckId::BootPanic]);
         assert_eq!(report.checks.len(), checks + 2, "what a pass does not mention is added");
         assert!(report.is_flaky() && !former.is_flaky());
