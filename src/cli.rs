@@ -72,7 +72,7 @@ pub enum Command {
     /// all pass; with 3, 4 or 1 where one fails (the earliest stage counts); else with 5 where one is unknown.
     #[command(after_help = after_help())]
     Matrix(Box<MatrixArgs>),
-    /// Boot the machine to be used: with a window, sound and a login that works
+    /// Boot the machine for interactive use: with a window, sound and a login that works
     ///
     /// Nothing is added to the configuration, and no directory of yours is shared. The checks of `nixbox try` run
     /// meanwhile, and their verdict is reported. Closing the window, or Ctrl-C, ends it, and everything is thrown away.

@@ -25,7 +25,7 @@
 //! * how the verdict is written, in which format: [`report`]
 //! * the order of a run, what it waits for: [`run`]; how long: [`model::timeouts`]; what Ctrl-C does: [`interrupt`]
 //! * all of a flake's machines at once, how many and which next: [`fleet`]
-//! * what is remembered from run to run: [`cache`]; where it lies: [`paths`]
+//! * what is remembered from run to run: [`cache`]; where it lies: `paths`
 //! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
 //! * how much memory and how many processors this host has: `host`
 //! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]

@@ -14,7 +14,7 @@ pub struct AcceleratorCache {
 }
 
 impl AcceleratorCache {
-    /// Those below `cache` (see [`super::directory`]).
+    /// Those below `cache` (see [`crate::paths::cache_directory`]).
     pub fn new(cache: &Path) -> Self {
         Self { entries: Entries::new(cache, "accelerators") }
     }

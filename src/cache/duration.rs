@@ -11,7 +11,7 @@ pub struct DurationCache {
 }
 
 impl DurationCache {
-    /// Those below `cache` (see [`super::directory`]).
+    /// Those below `cache` (see [`crate::paths::cache_directory`]).
     pub fn new(cache: &Path) -> Self {
         Self { entries: Entries::new(cache, "durations") }
     }

@@ -99,7 +99,7 @@ pub struct ResultCache {
 }
 
 impl ResultCache {
-    /// Those below `cache` (see [`super::directory`]).
+    /// Those below `cache` (see [`crate::paths::cache_directory`]).
     pub fn new(cache: &Path) -> Self {
         Self { entries: Entries::new(cache, "verdicts") }
     }
