@@ -40,7 +40,7 @@ fn oom(cx: &JudgeContext<'_>) -> CheckResult {
     // One unit that is killed again and again is one finding.
     let mut known = BTreeSet::new();
     fails.retain(|finding| known.insert(finding.item.clone()));
-    conclude(cx, id, fails, Vec::new(), || "nothing was killed, out of memory".to_owned())
+    conclude(cx, id, fails, Vec::new(), || "nothing was killed by the OOM killer".to_owned())
 }
 
 /// What a line shows was killed for want of memory, if it does.
