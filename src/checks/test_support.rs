@@ -281,7 +281,7 @@ impl Guest {
     }
 }
 
-pub(super) fn result<'a>(judgement: &'a Judgement, id: CheckId) -> &'a CheckResult {
+pub(super) fn result(judgement: &Judgement, id: CheckId) -> &CheckResult {
     judgement.results.iter().find(|result| result.id == id).unwrap()
 }
 

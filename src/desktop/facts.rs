@@ -1,5 +1,5 @@
 //! What the desktop probe observed in the guest, as plain data: sessions, processes that have to do with the screen,
-//! what programs wrote, and how the screen reacted. Gathered by [`super::drive`], judged by [`super::judge`].
+//! what programs wrote, and how the screen reacted. Gathered by [`super::drive`], judged by [`mod@super::judge`].
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@
 //! * the data that is gathered: [`facts`], and how the guest is asked for it: [`probe`]
 //! * logging in, input, windows, the screen's recording: [`drive`]
 //! * when a wait ends: [`wait`] (pure)
-//! * what is good or bad, a file each check: [`judge`] (pure)
+//! * what is good or bad, a file each check: [`mod@judge`] (pure)
 
 pub(crate) mod compositors;
 pub(crate) mod display_managers;

@@ -1,7 +1,7 @@
 //! nix: evaluate and build, as [`crate::event::Event`]s and typed results.
 //!
-//! Two steps, since nix ends with 1 for an evaluation error and a failed build alike: [`evaluate`] asks for everything
-//! in one evaluation (the runner's and the host's derivations, and what the configuration expects), [`build`] makes
+//! Two steps, since nix ends with 1 for an evaluation error and a failed build alike: [`evaluate()`] asks for everything
+//! in one evaluation (the runner's and the host's derivations, and what the configuration expects), [`build()`] makes
 //! both and holds them with garbage collector roots in the run directory. [`evaluate_many`] and [`build_many`] do the same
 //! for many at once.
 

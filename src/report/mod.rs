@@ -1,6 +1,6 @@
 //! The report: one writer a format, the progress display, and where the artifacts are kept.
 //!
-//! [`format`] lists the formats; a new one is a file, and a variant there. Each writer takes the reports of one machine or
+//! [`mod@format`] lists the formats; a new one is a file, and a variant there. Each writer takes the reports of one machine or
 //! of several. Those for test results, `junit`, `tap`, `github`, `markdown` and `html`, take a report as a suite (`case`),
 //! so that they agree on what is a failure; `evidence` reads the artifacts that a page embeds. `hostile` is their common
 //! test.

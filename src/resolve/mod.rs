@@ -71,7 +71,7 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
 }
 
 /// What a name most likely means, without asking nix for the flake's names: `FLAKE#NAME` is a configuration. Where there
-/// is none of that name ([`CheckId::BuildAttribute`]), [`resolve`] says what else it is.
+/// is none of that name ([`crate::model::CheckId::BuildAttribute`]), [`resolve`] says what else it is.
 pub fn guess(named: Option<&str>, nix: &Nix) -> Option<Target> {
     let Parsed::Flake { flake, attribute: Some(attribute) } = parse(named?, nix, &Events::silent()).ok()? else {
         return None;

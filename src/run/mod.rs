@@ -93,7 +93,7 @@ pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> 
 /// Runs `nixbox demo`, which ends when the user ends it. Always answers with a report.
 pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) -> Outcome {
     let of_try = arguments.run();
-    let request = Demo::new(arguments).map(|demo| Request { arguments: &of_try, mode: Mode::Demo(demo) });
+    let request = Demo::new(arguments).map(|demo| Request { arguments: &of_try, mode: Mode::Demo(Box::new(demo)) });
     run(request, &of_try, events, interrupt).await
 }
 

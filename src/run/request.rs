@@ -19,7 +19,7 @@ pub(super) enum Mode {
     /// The verdict, and then (`--keep`) a shell.
     Verdict,
     /// A user who wants to see the machine.
-    Demo(Demo),
+    Demo(Box<Demo>),
 }
 
 /// The arguments of a run, and what it is for.

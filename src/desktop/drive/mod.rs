@@ -1,7 +1,7 @@
 //! Driving the desktop of a guest: its screen is recorded from the start, the login screen is waited for, a user is
 //! logged in where the configuration does not do it, and the session is probed and used.
 //!
-//! Nothing here judges: [`super::wait`] decides when a wait ends, [`super::judge`] what all that means.
+//! Nothing here judges: [`super::wait`] decides when a wait ends, [`mod@super::judge`] what all that means.
 
 mod input;
 mod login;
