@@ -7,11 +7,10 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::agent::Agent;
 use crate::config::MemorySize;
 use crate::failure::{self, Failure};
 use crate::machine::window::DisplayKind;
-use crate::model::{AccelChoice, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
+use crate::model::{AccelChoice, Agent, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
 use crate::nix::NixFlags;
 use crate::report::format::{Format, ReportFile};
 use crate::resolve::Shard;

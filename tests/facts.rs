@@ -27,8 +27,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use nixbox::checks::{
-    BootFailure, Context, Judgement, Observations, Selection, counts_as_failure, judge, judge_boot_failure, plan,
-    verdict,
+    BootFailure, Context, Judgement, Observations, Selection, judge, judge_boot_failure, plan, verdict,
 };
 use nixbox::config::Config;
 use nixbox::model::{CheckId, Status};
@@ -94,7 +93,7 @@ fn judgement(fixture: &Fixture, recorded: bool) -> Judgement {
 /// What is wrong with the judgement, if anything.
 fn complaints(expect: &Expect, judgement: &Judgement) -> Vec<String> {
     let mut wrong = Vec::new();
-    let fails: Vec<_> = judgement.results.iter().filter(|result| counts_as_failure(result)).collect();
+    let fails: Vec<_> = judgement.results.iter().filter(|result| result.is_failure()).collect();
     let ids: BTreeSet<CheckId> = fails.iter().map(|result| result.id).collect();
     let expected: BTreeSet<CheckId> = expect.fails.iter().copied().collect();
     if ids != expected {

@@ -7,7 +7,6 @@
 
 use std::path::Path;
 
-use crate::checks::counts_as_failure;
 use crate::model::{CheckResult, Exit, Report, Stage, Status, Verdict};
 use crate::text::{bounded, clean_line, command_line, seconds};
 
@@ -47,7 +46,7 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
     if let Some(cached) = &report.cached {
         facts.push(format!("cached result: {} old, and nothing that it depends on has changed", seconds(cached.age)));
     }
-    let failed: Vec<&CheckResult> = report.checks.iter().filter(|check| counts_as_failure(check)).collect();
+    let failed: Vec<&CheckResult> = report.checks.iter().filter(|check| check.is_failure()).collect();
     for check in failed.iter().take(CHECKS) {
         facts.push(fact(check));
     }

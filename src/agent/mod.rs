@@ -21,28 +21,7 @@ pub mod parent_watch;
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-
-/// Whose hook calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Agent {
-    /// Claude Code
-    ClaudeCode,
-    /// OpenAI's Codex
-    Codex,
-    /// Gemini CLI
-    Gemini,
-    /// Cursor
-    Cursor,
-    /// opencode
-    Opencode,
-    /// GitHub Copilot
-    Copilot,
-    /// Anything that can start a program and read its exit code
-    Generic,
-    /// git's pre-commit and pre-push
-    Git,
-}
+pub use crate::model::Agent;
 
 /// When a hook is called, which decides what is tested.
 #[derive(Debug, Clone, PartialEq, Eq)]

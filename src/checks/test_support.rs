@@ -1,7 +1,7 @@
 //! A healthy guest to break bit by bit, and what must be said of it: each rule breaks on facts made for it, each trap
 //! passes.
 
-use crate::checks::{Context, Judgement, Observations, Selection, counts_as_failure, judge, plan};
+use crate::checks::{Context, Judgement, Observations, Selection, judge, plan};
 use crate::config::{Config, Settings};
 use crate::guest::facts::{Account, Facts, Group, JournalLine, Listener, Manager, Network, Password, Service, Unit};
 use crate::model::{Accel, CheckId, CheckResult, Protocol, Status};
@@ -244,7 +244,7 @@ impl Guest {
     #[track_caller]
     pub(super) fn expect(&self, fails: &[(CheckId, &str)], aside: &[&str]) -> Judgement {
         let judgement = self.judge();
-        let mut found: Vec<_> = judgement.results.iter().filter(|result| counts_as_failure(result)).collect();
+        let mut found: Vec<_> = judgement.results.iter().filter(|result| result.is_failure()).collect();
         found.sort_by_key(|result| result.id.row().rank);
         let told: Vec<_> = found.iter().map(|result| (&result.id, &result.summary)).collect();
         assert_eq!(found.len(), fails.len(), "{told:#?}");

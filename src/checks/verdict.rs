@@ -1,6 +1,6 @@
 //! What several results make together: the design's table of verdicts and exit codes.
 
-use crate::model::{CheckId, CheckResult, Exit, Report, Stage, Status, Verdict, Weight};
+use crate::model::{CheckId, CheckResult, Exit, Report, Stage, Status, Verdict};
 
 /// A run's answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,27 +33,17 @@ impl Conclusion {
     }
 }
 
-/// Whether a result makes the run fail: a failure that is not accepted.
-pub fn counts_as_failure(result: &CheckResult) -> bool {
-    result.status == Status::Fail && result.allowed.is_none()
-}
-
-/// Whether a result keeps the run from passing though nothing failed: an expected check that could not be looked at.
-pub fn counts_as_unknown(result: &CheckResult) -> bool {
-    result.status == Status::Unknown && result.id.row().weight == Weight::Expected
-}
-
 /// The answer of all results together.
 ///
 /// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is reported. Without
 /// one, an expected check that could not be looked at makes it unknown, and so does having tested nothing at all.
 pub fn verdict(results: &[CheckResult]) -> Conclusion {
     let rank = |result: &&CheckResult| result.id.row().rank;
-    let failed = results.iter().filter(|result| counts_as_failure(result)).min_by_key(rank);
+    let failed = results.iter().filter(|result| result.is_failure()).min_by_key(rank);
     if let Some(lead) = failed {
         return decided_by(Verdict::Fail, lead.id.stage(), lead.id.exit(), lead);
     }
-    let unknown = results.iter().filter(|result| counts_as_unknown(result)).min_by_key(rank);
+    let unknown = results.iter().filter(|result| result.is_undecided()).min_by_key(rank);
     if let Some(lead) = unknown {
         return decided_by(Verdict::Unknown, Stage::Check, Exit::Unknown, lead);
     }

@@ -3,17 +3,8 @@
 
 use std::fmt;
 
-use crate::model::{HOST_CID, TransportKind, UNIT_PREFIX, VIRTIO_PORTS, credential, port};
+use crate::model::{Credential, HOST_CID, TransportKind, UNIT_PREFIX, VIRTIO_PORTS, credential, port};
 use crate::nonce::nonce;
-
-/// A credential, as PID 1 will see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// Its name, such as `systemd.extra-unit.nixbox-shell.socket`. Letters, digits and `.-_@~` only.
-    pub name: String,
-    /// Its content.
-    pub value: Vec<u8>,
-}
 
 /// A run's secret. The guest asks for one half and proves itself with the other, so neither a process in the guest nor
 /// a stranger on vsock can use our shell, nor pass for it.
@@ -48,11 +39,6 @@ impl fmt::Debug for Token {
         f.write_str("Token(…)")
     }
 }
-
-/// What must be on the kernel's command line besides: a systemd in stage 1 that imports the credentials leaves the real
-/// system without, whose PID 1 finds them "set twice" (systemd 257; systemd#37391, nixpkgs#421388). Told not to
-/// (systemd-pid1(1)), it leaves them to the real one; without systemd there it is no word to anybody.
-pub(crate) const KERNEL_PARAMETER: &str = "rd.systemd.import_credentials=no";
 
 /// Where commands are looked for: NixOS's places first, then a distribution's.
 pub(crate) const PATH: &str =

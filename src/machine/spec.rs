@@ -12,8 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::sound_card::{self, RunnerCard};
-use crate::guest::credentials::{Credential, KERNEL_PARAMETER};
-use crate::model::{Accel, GUEST_CID, NetworkPolicy, TransportKind, VirtioPort, credential, run_file};
+use crate::model::{Accel, Credential, GUEST_CID, NetworkPolicy, TransportKind, VirtioPort, credential, run_file};
 
 /// What a runner's script says about the QEMU it starts. Read from its text, which is a guess where the script is
 /// unusual; wrong guesses make QEMU refuse to start, which is reported with its output.
@@ -272,7 +271,7 @@ pub fn environment(spec: &Spec) -> Vec<(OsString, OsString)> {
     }
     let mut params = vec![format!("console=ttyS{}", spec.traits.serials)];
     if !spec.credentials.is_empty() {
-        params.push(KERNEL_PARAMETER.to_owned());
+        params.push(credential::KERNEL_PARAMETER.to_owned());
     }
     params.extend(spec.kernel_params.iter().cloned());
     set("QEMU_KERNEL_PARAMS", params.join(" ").into());

@@ -99,3 +99,12 @@ impl std::fmt::Display for Protocol {
         f.pad(self.name())
     }
 }
+
+/// A credential, as PID 1 will see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Its name, such as `systemd.extra-unit.nixbox-shell.socket`. Letters, digits and `.-_@~` only.
+    pub name: String,
+    /// Its content.
+    pub value: Vec<u8>,
+}

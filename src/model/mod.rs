@@ -3,12 +3,14 @@
 //! * [`check`]: the ids of checks, with one row for all there is to say about each
 //! * [`report`]: the report, its verdict, and a check's result
 //! * [`accel`]: what differs between accelerators
+//! * [`agent`]: the coding agents
 //! * [`machine`]: how a machine is run, as far as flags and the report name it
 //! * [`timeouts`]: how long is waited for what, and why
 //! * [`unit_state`]: the states of systemd's units and jobs
 //! * [`names`]: what is shared with the outside (exit codes, ports, credentials, files, schemas), each once
 
 pub mod accel;
+pub mod agent;
 pub mod check;
 pub mod machine;
 pub mod names;
@@ -17,8 +19,9 @@ pub mod timeouts;
 pub mod unit_state;
 
 pub use accel::{Accel, AccelChoice};
+pub use agent::Agent;
 pub use check::{Applies, CheckId, CheckKind, CheckRow, UnknownCheck, Weight, is_script_name};
-pub use machine::{JailKind, NetworkPolicy, Protocol, TransportKind};
+pub use machine::{Credential, JailKind, NetworkPolicy, Protocol, TransportKind};
 pub use names::*;
 pub use report::{
     Cached, CheckResult, MachineInfo, NotTested, Phase, PhaseTime, Recorded, Report, Stage, Status, TargetInfo, Verdict,

@@ -96,6 +96,10 @@ pub const GUEST_CID: u32 = 3;
 
 /// systemd credentials (systemd.system-credentials(7)) that make an unmodified guest answer.
 pub mod credential {
+    /// What must be on the kernel's command line besides: a systemd in stage 1 that imports the credentials leaves the real
+    /// system without, whose PID 1 finds them "set twice" (systemd 257; systemd#37391, nixpkgs#421388). Told not to
+    /// (systemd-pid1(1)), it leaves them to the real one; without systemd there it is no word to anybody.
+    pub(crate) const KERNEL_PARAMETER: &str = "rd.systemd.import_credentials=no";
     /// `systemd.extra-unit.NAME` adds a unit.
     pub const EXTRA_UNIT: &str = "systemd.extra-unit.";
     /// `systemd.unit-dropin.UNIT~NAME` adds a drop-in.

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Accel, CheckId, Exit, JailKind, NetworkPolicy, REPORT_SCHEMA, TransportKind};
+use super::{Accel, CheckId, Exit, JailKind, NetworkPolicy, REPORT_SCHEMA, TransportKind, Weight};
 
 /// What a run found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -342,6 +342,16 @@ impl CheckResult {
             flaky: false,
             allowed: None,
         }
+    }
+
+    /// Whether it makes the run fail: a failure that is not accepted.
+    pub fn is_failure(&self) -> bool {
+        self.status == Status::Fail && self.allowed.is_none()
+    }
+
+    /// Whether it keeps the run from passing though nothing failed: an expected check that could not be judged.
+    pub fn is_undecided(&self) -> bool {
+        self.status == Status::Unknown && self.id.row().weight == Weight::Expected
     }
 
     /// Adds lines that show it.

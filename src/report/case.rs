@@ -10,7 +10,6 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::text::{Paint, count};
-use crate::checks::{counts_as_failure, counts_as_unknown};
 use crate::model::{CheckKind, CheckResult, Exit, Report, Stage, Status, Verdict};
 use crate::text::{bounded, escape, escape_line};
 
@@ -123,10 +122,10 @@ impl CaseStatus {
         match check.status {
             Status::Pass => Self::Pass,
             Status::Warn => Self::Warn,
-            Status::Fail if counts_as_failure(check) => Self::Fail,
+            Status::Fail if check.is_failure() => Self::Fail,
             Status::Fail => Self::Allowed,
             Status::Skip => Self::Skip,
-            Status::Unknown if counts_as_unknown(check) => Self::Unknown,
+            Status::Unknown if check.is_undecided() => Self::Unknown,
             Status::Unknown => Self::UnknownAdvice,
         }
     }
@@ -224,7 +223,7 @@ fn stage_case(report: &Report) -> Option<Case> {
 /// The check that the cause is about.
 pub(super) fn lead(report: &Report) -> Option<&CheckResult> {
     let decides = |check: &&CheckResult| match report.verdict {
-        Verdict::Fail => counts_as_failure(check),
+        Verdict::Fail => check.is_failure(),
         Verdict::Unknown => check.status == Status::Unknown,
         Verdict::Pass => false,
     };

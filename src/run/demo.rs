@@ -157,7 +157,7 @@ impl Run<'_> {
 
 /// The verdict in a line.
 fn told(results: &[CheckResult]) -> String {
-    let failed: Vec<&CheckResult> = results.iter().filter(|result| checks::counts_as_failure(result)).collect();
+    let failed: Vec<&CheckResult> = results.iter().filter(|result| result.is_failure()).collect();
     if failed.is_empty() {
         let outcome = checks::verdict(results);
         return match outcome.cause {

@@ -1,7 +1,7 @@
 //! Time limits that ran out on a busy or emulated host.
 
 use crate::checks::test_support::{Guest, active, failed, guest, inactive, line, result, status, timed_out, waiting};
-use crate::checks::{counts_as_failure, verdict};
+use crate::checks::verdict;
 use crate::guest::facts::{ScriptOutcome, Unit};
 use crate::model::{Accel, CheckId, Exit, Status};
 
@@ -75,7 +75,7 @@ fn limits_of_all_kinds_say_nothing_on_a_busy_host() {
         (script, CheckId::script("s")),
         (timer, CheckId::ServicesTimers),
     ] {
-        let fails = guest.judge().results.iter().any(|result| result.id == id && counts_as_failure(result));
+        let fails = guest.judge().results.iter().any(|result| result.id == id && result.is_failure());
         assert!(fails, "{id}: {:#?}", guest.judge());
         let judgement = busy(guest).passes();
         assert_eq!(status(&judgement, id), Status::Unknown, "{judgement:#?}");

@@ -1,0 +1,24 @@
+//! The coding agents whose hooks nixbox speaks; what each says and is told is in [`crate::agent`].
+
+use clap::ValueEnum;
+
+/// Whose hook calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Agent {
+    /// Claude Code
+    ClaudeCode,
+    /// OpenAI's Codex
+    Codex,
+    /// Gemini CLI
+    Gemini,
+    /// Cursor
+    Cursor,
+    /// opencode
+    Opencode,
+    /// GitHub Copilot
+    Copilot,
+    /// Anything that can start a program and read its exit code
+    Generic,
+    /// git's pre-commit and pre-push
+    Git,
+}
