@@ -191,7 +191,11 @@ fn expected(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut Judg
         match (assessments.is_empty(), cx.plan.expectations.known) {
             (true, false) => "no configuration to read expectations from".to_owned(),
             (true, true) => "no unit is expected".to_owned(),
-            _ => format!("all expected units ({right}) are active or rightly inactive{excluded}"),
+            _ => match right {
+                0 => format!("no expected unit has to be active{excluded}"),
+                1 => format!("the expected unit is active or rightly inactive{excluded}"),
+                many => format!("all {many} expected units are active or rightly inactive{excluded}"),
+            },
         }
     });
     out.results.push(result);

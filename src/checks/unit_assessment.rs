@@ -204,7 +204,7 @@ impl<'a> Judge<'a> {
     fn is_still_starting(&self, unit: &Unit) -> Option<UnitAssessment> {
         if is_auto_restart(unit) && self.is_user() {
             let ending = unit::describe_failure(self.facts, unit);
-            let summary = format!("{} ended and is to be started again: {ending}", self.subject());
+            let summary = format!("{} exited and is about to be restarted: {ending}", self.subject());
             return Some(UnitAssessment::Doubtful(self.finding(summary)));
         }
         if !is_activating(unit) {
@@ -389,8 +389,8 @@ fn variable_now(manager: &UserManager, conditions: &[String]) -> Option<String> 
         return None;
     }
     Some(match manager.variable(variable.split('=').next().unwrap_or(variable)) {
-        Some(value) => format!("; it is {} now, imported after the unit's time", text::clean(value)),
-        None => "; the user's systemd does not have it".to_owned(),
+        Some(value) => format!("; it is {} now, and was imported too late", text::clean(value)),
+        None => "; it is not set in the user's systemd".to_owned(),
     })
 }
 

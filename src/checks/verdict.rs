@@ -38,7 +38,7 @@ pub fn counts_as_failure(result: &CheckResult) -> bool {
     result.status == Status::Fail && result.allowed.is_none()
 }
 
-/// Whether a result keeps the run from passing though nothing failed: an expected check that could not be looked at.
+/// Whether a result keeps the run from passing though nothing failed: an expected check that could not be judged.
 pub fn counts_as_unknown(result: &CheckResult) -> bool {
     result.status == Status::Unknown && result.id.row().weight == Weight::Expected
 }
@@ -46,7 +46,7 @@ pub fn counts_as_unknown(result: &CheckResult) -> bool {
 /// The answer of all results together.
 ///
 /// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is reported. Without
-/// one, an expected check that could not be looked at makes it unknown, and so does having tested nothing at all.
+/// one, an expected check that could not be judged makes it unknown, and so does having tested nothing at all.
 pub fn verdict(results: &[CheckResult]) -> Conclusion {
     let rank = |result: &&CheckResult| result.id.row().rank;
     let failed = results.iter().filter(|result| counts_as_failure(result)).min_by_key(rank);
