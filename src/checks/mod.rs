@@ -27,7 +27,7 @@
 mod boot;
 mod boot_failure;
 mod boot_health;
-pub(crate) mod conditions;
+mod conditions;
 pub(crate) mod contention;
 mod context;
 pub mod explain;

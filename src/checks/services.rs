@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::journal_patterns::Meaning;
 use super::unit::{self, FailureCause, dropped_from_cycle, is_called_for, is_failed, is_refused};
-use super::unit_assessment::{Expectation, Manager, UnitAssessment, assess};
+use super::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
 use super::{Finding, JudgeContext, Judgement, conclude, contention, ports, restart_loop, sandbox, text};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{CheckId, LoadState, UnitFileState};
@@ -40,7 +40,7 @@ fn assessments<'a>(cx: &JudgeContext<'a>) -> Assessments<'a> {
             own: cx.plan.is_own(name),
             demanded: cx.plan.is_expected(name),
         };
-        assess(cx, Manager::System, name, expected)
+        assess(cx, UnitManager::System, name, expected)
     };
     let planned = cx.plan.units.iter().filter(|name| cx.plan.is_own(name) || cx.plan.is_expected(name));
     let mut all: Assessments<'a> = planned.map(|name| (name.as_str(), assess(name))).collect();

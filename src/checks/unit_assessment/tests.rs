@@ -1,6 +1,6 @@
 //! What the state of an expected unit amounts to.
 
-use super::{Expectation, Manager, UnitAssessment, assess};
+use super::{Expectation, UnitAssessment, UnitManager, assess};
 use crate::checks::test_support::{
     NOW, active, by_kernel, by_manager, expected_unit, failed, guest, inactive, line, skipped,
 };
@@ -154,7 +154,7 @@ fn of_alice(bar: Unit, others: Vec<Unit>) -> UnitAssessment {
     let system = JudgeContext::new(&plan, &guest.observations, &guest.context);
     let declared = expected_unit("graphical-session.target");
     let expected = Expectation { declared: Some(&declared), own: true, demanded: false };
-    let user = Manager::User { name: "alice", manager: &manager };
+    let user = UnitManager::User { name: "alice", manager: &manager };
     assess(&system.of_user_manager(&facts), user, "bar.service", expected)
 }
 
