@@ -73,7 +73,7 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     boot_health::judge(cx, out);
 }
 
-/// `boot.target` and `boot.emergency`, for a guest that could be looked into.
+/// `boot.target` and `boot.emergency`, for a guest whose facts could be gathered.
 pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &BootState, delay: &RunDelay, out: &mut Judgement) {
     let target = default_target(facts).map_or("the default target", |unit| unit.name.as_str());
     let calm = || CheckResult::new(CheckId::BootEmergency, Status::Pass, "no emergency or rescue mode");
@@ -231,7 +231,7 @@ pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     let behind: Vec<&str> =
         facts.jobs.iter().filter(|other| other.state == JobState::Waiting).map(|job| job.unit.as_str()).collect();
     if !behind.is_empty() {
-        result.detail.push(format!("jobs that wait for it: {}", text::list(&behind)));
+        result.detail.push(format!("behind it: {}", text::list(&behind)));
     }
     match sandbox::waits_for_outside(plan, facts, &job.unit) {
         // What comes after it did not start: whether the machine would come up is not known.

@@ -317,7 +317,7 @@ fn cannot_tell(lines: &[String], evidence: &BootFailure) -> CheckResult {
         .detail(lines[lines.len().saturating_sub(10)..].iter().cloned());
     match (contention::why_lately(&evidence.delay, evidence.seconds), &evidence.end) {
         (Some(why), BootEnd::Deadline) => contention::inconclusive(result, &why, contention::BUSY_HOST),
-        (None, BootEnd::Deadline) => result.hint("--timeout gives it longer; --keep leaves it up, to look into it"),
+        (None, BootEnd::Deadline) => result.hint("--timeout gives it longer; --keep leaves it running for inspection"),
         _ => result,
     }
 }

@@ -25,7 +25,7 @@ fn oom(cx: &JudgeContext<'_>) -> CheckResult {
     for unit in facts.units.iter().filter(|unit| unit.result == UnitResult::OomKill) {
         if !fails.iter().any(|finding| finding.item == unit.name || finding.item.is_empty()) {
             fails.push(
-                Finding::new(&unit.name, format!("{} was killed, out of memory", unit.name))
+                Finding::new(&unit.name, format!("{} was killed by the OOM killer", unit.name))
                     .detail(unit::tail(facts, &unit.name, 4))
                     .evidence("unit", text::clean(&unit.name))
                     .hint(memory_hint(cx)),
@@ -43,7 +43,7 @@ fn oom(cx: &JudgeContext<'_>) -> CheckResult {
     conclude(cx, id, fails, Vec::new(), || "nothing was killed by the OOM killer".to_owned())
 }
 
-/// What a line shows was killed for want of memory, if it does.
+/// What a line shows that the OOM killer killed, if it does.
 fn killed(cx: &JudgeContext<'_>, line: &JournalLine) -> Option<Finding> {
     let unit_of = |cgroup: &str| cgroup.rsplit('/').find(|part| part.contains('.')).unwrap_or("").to_owned();
     if is_kernels(line)
@@ -57,11 +57,10 @@ fn killed(cx: &JudgeContext<'_>, line: &JournalLine) -> Option<Finding> {
         });
         let unit = unit.unwrap_or_default();
         let of = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
-        let held = mib.map_or_else(String::new, |mib| format!(", which held {mib} MiB"));
-        let why =
-            if parts["scope"].starts_with("Memory") { "at the memory limit of its unit" } else { "out of memory" };
+        let held = mib.map_or_else(String::new, |mib| format!(", holding {mib} MiB"));
+        let limit = if parts["scope"].starts_with("Memory") { " at the memory limit of its unit" } else { "" };
         let item = if unit.is_empty() { process } else { &unit };
-        let finding = Finding::new(item, format!("{process}{of} was killed, {why}{held}"))
+        let finding = Finding::new(item, format!("{process}{of} was killed by the OOM killer{limit}{held}"))
             .detail([text::journal(line)])
             .evidence("process", text::clean(process))
             .evidence("unit", text::clean(&unit))
@@ -184,7 +183,7 @@ fn tmpfiles(cx: &JudgeContext<'_>, out: &mut Judgement) {
 
 // --- taint, time ---
 
-/// The bits of `/proc/sys/kernel/tainted` in words, and whether one is worth a look (kernel: tainted-kernels).
+/// The bits of `/proc/sys/kernel/tainted` in words, and whether one deserves a warning (kernel: tainted-kernels).
 const TAINTS: [(&str, bool); 20] = [
     ("a proprietary module was loaded", false),
     ("a module was loaded by force", true),

@@ -20,14 +20,14 @@
 //! * what several verdicts make together: `verdict`
 //!
 //! Each cause is reported once, under one id. A unit in state `failed` is always `services.failed-units`, however long
-//! it was active before, but for these: killed, out of memory (`boot.oom`), systemd-tmpfiles (`boot.tmpfiles`), an
+//! it was active before, but for these: killed by the OOM killer (`boot.oom`), systemd-tmpfiles (`boot.tmpfiles`), an
 //! expected firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
 //! of another unit is listed under that one. A machine that did not come up is judged by `boot.*` alone.
 
 mod boot;
 mod boot_failure;
 mod boot_health;
-pub(crate) mod conditions;
+mod conditions;
 pub(crate) mod contention;
 mod context;
 pub mod explain;
@@ -139,7 +139,7 @@ impl Judgement {
     }
 }
 
-/// Judges a guest that could be looked into.
+/// Judges a guest whose facts could be gathered.
 pub fn judge(plan: &Plan, observations: &Observations, context: &Context) -> Judgement {
     let cx = JudgeContext::new(plan, observations, context);
     let mut out = Judgement::default();

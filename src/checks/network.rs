@@ -295,7 +295,7 @@ fn ports(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let all = named(&mut reachable.iter());
     let open = named(&mut reachable.iter().filter(|port| is_open(port)));
     let result = conclude(cx, id, fails, Vec::new(), || match (expectations.firewall, all.len()) {
-        (_, 0) => "nothing is listening but on loopback".to_owned(),
+        (_, 0) => "nothing is listening beyond loopback".to_owned(),
         (Some(true), many) => {
             let let_in =
                 if open.is_empty() { "none of them open".to_owned() } else { format!("open: {}", text::list(&open)) };

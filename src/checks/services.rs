@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::journal_patterns::Meaning;
 use super::unit::{self, FailureCause, dropped_from_cycle, is_called_for, is_failed, is_refused};
-use super::unit_assessment::{Expectation, Manager, UnitAssessment, assess};
+use super::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
 use super::{Finding, JudgeContext, Judgement, conclude, contention, ports, restart_loop, sandbox, text};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{CheckId, LoadState, UnitFileState};
@@ -40,7 +40,7 @@ fn assessments<'a>(cx: &JudgeContext<'a>) -> Assessments<'a> {
             own: cx.plan.is_own(name),
             demanded: cx.plan.is_expected(name),
         };
-        assess(cx, Manager::System, name, expected)
+        assess(cx, UnitManager::System, name, expected)
     };
     let planned = cx.plan.units.iter().filter(|name| cx.plan.is_own(name) || cx.plan.is_expected(name));
     let mut all: Assessments<'a> = planned.map(|name| (name.as_str(), assess(name))).collect();
@@ -191,7 +191,11 @@ fn expected(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut Judg
         match (assessments.is_empty(), cx.plan.expectations.known) {
             (true, false) => "no configuration to read expectations from".to_owned(),
             (true, true) => "no unit is expected".to_owned(),
-            _ => format!("all expected units ({right}) are active or rightly inactive{excluded}"),
+            _ => match right {
+                0 => format!("no expected unit has to be active{excluded}"),
+                1 => format!("the expected unit is active or rightly inactive{excluded}"),
+                many => format!("all {many} expected units are active or rightly inactive{excluded}"),
+            },
         }
     });
     out.results.push(result);

@@ -178,7 +178,7 @@ impl Guest {
         self
     }
 
-    /// A second look, `change`d from the first, 5 s later.
+    /// A second observation, `change`d from the first, 5 s later.
     pub(super) fn later(mut self, change: impl FnOnce(&mut Facts)) -> Self {
         let mut facts = self.observations.first.clone();
         facts.now_us += 5_000_000;
@@ -242,22 +242,22 @@ impl Guest {
     }
 
     #[track_caller]
-    pub(super) fn expect(&self, fails: &[(CheckId, &str)], aside: &[&str]) -> Judgement {
+    pub(super) fn expect(&self, fails: &[(CheckId, &str)], excluded: &[&str]) -> Judgement {
         let judgement = self.judge();
         let mut found: Vec<_> = judgement.results.iter().filter(|result| result.is_failure()).collect();
         found.sort_by_key(|result| result.id.row().rank);
-        let told: Vec<_> = found.iter().map(|result| (&result.id, &result.summary)).collect();
-        assert_eq!(found.len(), fails.len(), "{told:#?}");
+        let reported: Vec<_> = found.iter().map(|result| (&result.id, &result.summary)).collect();
+        assert_eq!(found.len(), fails.len(), "{reported:#?}");
         for (result, (id, words)) in found.iter().zip(fails) {
-            assert_eq!(result.id, *id, "{told:#?}");
+            assert_eq!(result.id, *id, "{reported:#?}");
             assert!(result.summary.contains(words), "{:?} in {:?}", words, result.summary);
         }
-        for what in aside {
+        for what in excluded {
             let found =
                 judgement.not_tested.iter().any(|entry| format!("{}: {}", entry.what, entry.why).contains(what));
             assert!(found, "{what:?} in {:#?}", judgement.not_tested);
         }
-        if aside.is_empty() {
+        if excluded.is_empty() {
             assert!(judgement.not_tested.is_empty(), "{:#?}", judgement.not_tested);
         }
         judgement
@@ -274,7 +274,7 @@ impl Guest {
         self.expect(&[], &[])
     }
 
-    /// Passes, and this is set aside.
+    /// Passes, and this is excluded.
     #[track_caller]
     pub(super) fn excludes(&self, words: &str) -> Judgement {
         self.expect(&[], &[words])

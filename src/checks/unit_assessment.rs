@@ -38,11 +38,10 @@ pub(crate) enum UnitAssessment {
 
 /// Whose manager runs a unit.
 #[derive(Clone, Copy)]
-pub(crate) enum Manager<'a> {
+pub(crate) enum UnitManager<'a> {
     /// PID 1.
     System,
     /// A user's. The context's facts ([`JudgeContext::of_user_manager`]) are this manager's.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the desktop's units"))]
     User { name: &'a str, manager: &'a UserManager },
 }
 
@@ -62,7 +61,7 @@ type Question<'a> = fn(&Judge<'a>, &Unit) -> Option<UnitAssessment>;
 /// Judges an expected unit's state.
 pub(crate) fn assess(
     cx: &JudgeContext<'_>,
-    manager: Manager<'_>,
+    manager: UnitManager<'_>,
     name: &str,
     expected: Expectation<'_>,
 ) -> UnitAssessment {
@@ -75,7 +74,7 @@ pub(crate) fn assess(
 struct Judge<'a> {
     cx: &'a JudgeContext<'a>,
     facts: &'a Facts,
-    manager: Manager<'a>,
+    manager: UnitManager<'a>,
     name: &'a str,
     expected: Expectation<'a>,
 }
@@ -116,14 +115,14 @@ impl<'a> Judge<'a> {
     ];
 
     fn is_user(&self) -> bool {
-        matches!(self.manager, Manager::User { .. })
+        matches!(self.manager, UnitManager::User { .. })
     }
 
     /// `bar.service of alice`.
     fn subject(&self) -> String {
         match self.manager {
-            Manager::System => self.name.to_owned(),
-            Manager::User { name, .. } => format!("{} of {name}", self.name),
+            UnitManager::System => self.name.to_owned(),
+            UnitManager::User { name, .. } => format!("{} of {name}", self.name),
         }
     }
 
@@ -204,7 +203,7 @@ impl<'a> Judge<'a> {
     fn is_still_starting(&self, unit: &Unit) -> Option<UnitAssessment> {
         if is_auto_restart(unit) && self.is_user() {
             let ending = unit::describe_failure(self.facts, unit);
-            let summary = format!("{} ended and is to be started again: {ending}", self.subject());
+            let summary = format!("{} exited and is about to be restarted: {ending}", self.subject());
             return Some(UnitAssessment::Doubtful(self.finding(summary)));
         }
         if !is_activating(unit) {
@@ -264,7 +263,7 @@ impl<'a> Judge<'a> {
         if self.expected.demanded {
             return self.not_active(format!("{} and was skipped: {named} did not hold", self.is_expected()));
         }
-        if let Manager::User { manager, .. } = self.manager {
+        if let UnitManager::User { manager, .. } = self.manager {
             if let Some(now) = variable_now(manager, &unit.failed_conditions) {
                 let summary = format!("{} was skipped: {named} did not hold{now}", self.subject());
                 return Some(UnitAssessment::NotActive(self.finding(summary).evidence("condition", named)));
@@ -389,8 +388,8 @@ fn variable_now(manager: &UserManager, conditions: &[String]) -> Option<String> 
         return None;
     }
     Some(match manager.variable(variable.split('=').next().unwrap_or(variable)) {
-        Some(value) => format!("; it is {} now, imported after the unit's time", text::clean(value)),
-        None => "; the user's systemd does not have it".to_owned(),
+        Some(value) => format!("; it is {} now, and was imported too late", text::clean(value)),
+        None => "; it is not set in the user's systemd".to_owned(),
     })
 }
 

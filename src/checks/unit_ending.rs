@@ -48,7 +48,7 @@ fn how(unit: &Unit) -> String {
             (_, _, UnitResult::Watchdog) => return "its watchdog timed out".to_owned(),
             (_, _, UnitResult::Protocol) => return "did not report that it is ready, as its type demands".to_owned(),
             (_, _, UnitResult::Resources) => return "systemd could not set it up".to_owned(),
-            (_, _, UnitResult::OomKill) => return "killed, out of memory".to_owned(),
+            (_, _, UnitResult::OomKill) => return "killed by the OOM killer".to_owned(),
             (1, status, _) if status != 0 => return exit_words(status, &service.exec_start),
             (2, signal, _) => return format!("killed by {}", signal_name(signal)),
             (3, signal, _) => return format!("dumped core on {}", signal_name(signal)),

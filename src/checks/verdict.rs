@@ -36,7 +36,7 @@ impl Conclusion {
 /// The answer of all results together.
 ///
 /// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is reported. Without
-/// one, an expected check that could not be looked at makes it unknown, and so does having tested nothing at all.
+/// one, an expected check that could not be judged makes it unknown, and so does having tested nothing at all.
 pub fn verdict(results: &[CheckResult]) -> Conclusion {
     let rank = |result: &&CheckResult| result.id.row().rank;
     let failed = results.iter().filter(|result| result.is_failure()).min_by_key(rank);

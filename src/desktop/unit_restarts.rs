@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checks::unit::{is_active, is_auto_restart};
+use crate::checks::unit::{is_active, is_auto_restart, keeps_ending};
 use crate::guest::facts::Unit;
 use crate::model::ActiveState;
 
@@ -14,18 +14,6 @@ pub(crate) type RestartStage = (u32, u64);
 /// Whether it is still open what becomes of a unit that a manager starts at the boot.
 pub(crate) fn is_starting(unit: &Unit) -> bool {
     is_undecided(unit) || unit.active_state == ActiveState::Activating && !is_auto_restart(unit)
-}
-
-/// Whether a unit is restarted over and over. One that ended once or twice may yet come up.
-pub(crate) fn keeps_ending(unit: &Unit) -> bool {
-    let limit = if ends_well(unit) { 3 } else { 2 };
-    is_auto_restart(unit) && unit.service.as_ref().is_some_and(|service| service.restarts >= limit)
-}
-
-/// Whether it ended with success.
-pub(crate) fn ends_well(unit: &Unit) -> bool {
-    let well = unit.service.as_ref().is_some_and(|service| service.exit_status == 0 && service.exit_kind <= 1);
-    well && unit.result.is_success()
 }
 
 /// Whether it is still open what becomes of a unit that ended and is about to be restarted.

@@ -68,7 +68,7 @@ fn a_stuck_job_and_a_target_that_is_not_reached() {
 }
 
 #[test]
-fn who_waits_for_the_outside_holds_up_the_boot() {
+fn what_waits_for_the_outside_holds_up_the_boot() {
     let waits = || {
         guest()
             .unit(Unit { active_state: "inactive".into(), ..active("multi-user.target") })
@@ -84,9 +84,9 @@ fn who_waits_for_the_outside_holds_up_the_boot() {
     };
     let unreachable = || waits().journal(line("wait.service", "ping: connect: Network is unreachable"));
     let judgement = unreachable().judge();
-    let told = result(&judgement, CheckId::BootTarget);
-    assert_eq!(told.status, Status::Unknown, "{told:#?}");
-    assert!(told.summary.contains("it may wait for the outside"), "{}", told.summary);
+    let reported = result(&judgement, CheckId::BootTarget);
+    assert_eq!(reported.status, Status::Unknown, "{reported:#?}");
+    assert!(reported.summary.contains("it may wait for the outside"), "{}", reported.summary);
     let let_out = unreachable().context(|context| context.network = NetworkPolicy::User).judge();
     assert_eq!(status(&let_out, CheckId::BootTarget), Status::Fail);
     assert_eq!(status(&waits().judge(), CheckId::BootTarget), Status::Fail);

@@ -65,7 +65,7 @@ fn a_processor_that_the_emulation_lost() {
 }
 
 #[test]
-fn a_host_that_was_too_busy_is_nobodys_configuration() {
+fn a_host_that_was_too_busy_says_nothing_of_the_configuration() {
     let busy = || RunDelay { start_us: 0, slices: vec![90; 60] };
     let calm = || RunDelay { slices: [vec![90; 5], vec![5; 55]].concat(), ..busy() };
     let judged = |delay, console, status| judged_on(delay, BootEnd::Deadline, console, status, None, 300.0);
@@ -195,7 +195,7 @@ fn ends_of_its_own() {
 }
 
 #[test]
-fn without_evidence_nobody_is_blamed() {
+fn without_evidence_it_is_unknown() {
     let cases = [
         (BootEnd::Deadline, ""),
         (BootEnd::Deadline, "[    1.0] noise\n[    2.0] more noise"),

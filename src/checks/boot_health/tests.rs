@@ -5,7 +5,7 @@ use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{Accel, CheckId, Status};
 
 #[test]
-fn killed_for_want_of_memory() {
+fn oom_kills() {
     guest()
         .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
         .journal(by_kernel(
@@ -15,7 +15,7 @@ fn killed_for_want_of_memory() {
             "Out of memory: Killed process 99 (eater) total-vm:900000kB, anon-rss:512000kB, file-rss:0kB",
         ))
         .context(|context| context.memory_mib = Some(1024))
-        .breaks(CheckId::BootOom, "eater of eater.service was killed, out of memory, which held 500 MiB");
+        .breaks(CheckId::BootOom, "eater of eater.service was killed by the OOM killer, holding 500 MiB");
     guest()
         .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
         .breaks(CheckId::BootOom, "eater.service");
@@ -25,7 +25,7 @@ fn killed_for_want_of_memory() {
     guest()
         .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
         .skipping(CheckId::BootOom)
-        .breaks(CheckId::ServicesFailedUnits, "killed, out of memory");
+        .breaks(CheckId::ServicesFailedUnits, "killed by the OOM killer");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn what_fails_quietly() {
 }
 
 #[test]
-fn taint_and_time_only_advise_unless_told_otherwise() {
+fn taint_and_time_are_advice_unless_there_is_a_limit() {
     let judgement = guest().facts(|facts| facts.taint = Some((1 << 9) | (1 << 12))).passes();
     assert_eq!(status(&judgement, CheckId::BootTaint), Status::Warn);
     assert!(result(&judgement, CheckId::BootTaint).summary.contains("the kernel warned"));

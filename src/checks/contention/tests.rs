@@ -9,12 +9,12 @@ use crate::model::{Accel, CheckId, Exit, Status};
 fn a_limit_that_ran_out_says_nothing_on_a_busy_host() {
     let of = |before, since| guest().expected(timed_out("db.service")).context(waiting(before, since));
     let judgement = of(90, 80).passes();
-    let told = result(&judgement, CheckId::ServicesFailedUnits);
-    assert_eq!(told.status, Status::Unknown);
+    let reported = result(&judgement, CheckId::ServicesFailedUnits);
+    assert_eq!(reported.status, Status::Unknown);
     let words = "db.service failed: timed out; host overloaded: the VM waited for a CPU 80 % of that time";
-    assert_eq!(told.summary, words);
-    assert!(told.hint.as_deref().is_some_and(|hint| hint.contains("less to do")));
-    assert_eq!(told.evidence["items"], serde_json::json!(["db.service"]));
+    assert_eq!(reported.summary, words);
+    assert!(reported.hint.as_deref().is_some_and(|hint| hint.contains("less to do")));
+    assert_eq!(reported.evidence["items"], serde_json::json!(["db.service"]));
     assert_eq!(verdict(&judgement.results).exit, Exit::Unknown);
     // A guest that hangs waits for nothing: what was before its limit began does not excuse it.
     of(90, 40).breaks(CheckId::ServicesFailedUnits, "db.service failed: timed out");
@@ -97,7 +97,7 @@ fn a_device_that_is_late_on_a_busy_host_is_no_emergency_of_the_configurations() 
 }
 
 #[test]
-fn who_works_all_the_time_is_not_slow_but_emulated() {
+fn what_works_all_the_time_is_not_slow_but_emulated() {
     let worked = |seconds: u64, accelerator: Accel| {
         let mut unit = timed_out("setup.service");
         if let Some(service) = &mut unit.service {
@@ -106,10 +106,10 @@ fn who_works_all_the_time_is_not_slow_but_emulated() {
         guest().expected(unit).context(|context| context.accelerator = accelerator)
     };
     let judgement = worked(30, Accel::Tcg).passes();
-    let told = result(&judgement, CheckId::ServicesFailedUnits);
-    assert_eq!(told.status, Status::Unknown);
-    assert!(told.summary.contains("kept an emulated processor busy for 30 s of that time"), "{}", told.summary);
-    assert!(told.hint.as_deref().is_some_and(|hint| hint.contains("KVM")));
+    let reported = result(&judgement, CheckId::ServicesFailedUnits);
+    assert_eq!(reported.status, Status::Unknown);
+    assert!(reported.summary.contains("kept an emulated processor busy for 30 s of that time"), "{}", reported.summary);
+    assert!(reported.hint.as_deref().is_some_and(|hint| hint.contains("KVM")));
     worked(10, Accel::Tcg).breaks(CheckId::ServicesFailedUnits, "timed out");
     worked(30, Accel::Kvm).breaks(CheckId::ServicesFailedUnits, "timed out");
 }

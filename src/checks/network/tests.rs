@@ -36,10 +36,10 @@ fn names() {
     resolves(Some(false))
         .facts(|facts| facts.network.nameservers.clear())
         .breaks(CheckId::NetworkDns, "names no server");
-    let nobody = || guest().facts(|facts| facts.network.nameservers.clear());
-    nobody().breaks(CheckId::NetworkDns, "names no server");
-    nobody().unit(active("systemd-resolved.service")).passes();
-    nobody()
+    let no_server = || guest().facts(|facts| facts.network.nameservers.clear());
+    no_server().breaks(CheckId::NetworkDns, "names no server");
+    no_server().unit(active("systemd-resolved.service")).passes();
+    no_server()
         .facts(|facts| {
             facts.listeners.push(Listener {
                 protocol: Protocol::Udp,
@@ -52,7 +52,7 @@ fn names() {
 }
 
 #[test]
-fn a_resolver_of_its_own_that_nobody_is() {
+fn a_local_resolver_that_does_not_run() {
     let at = |servers: &[&str]| {
         guest().facts(|facts| facts.network.nameservers = servers.iter().map(|&server| server.to_owned()).collect())
     };

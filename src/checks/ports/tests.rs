@@ -5,7 +5,7 @@ use crate::guest::facts::Unit;
 use crate::model::CheckId;
 
 #[test]
-fn ports_that_nobody_listens_on() {
+fn ports_on_which_nothing_is_listening() {
     guest().toml("ports = [22]").passes();
     guest()
         .toml("ports = [80]")
@@ -14,9 +14,9 @@ fn ports_that_nobody_listens_on() {
     guest()
         .facts(|facts| facts.listeners.clear())
         .breaks(CheckId::ServicesPorts, "(expected by services.openssh); sshd.service is active");
-    // Permission is no promise.
+    // An open port need not be listened on.
     guest().expecting(|expectations| expectations.open_tcp = vec![443]).passes();
-    // Its service failed: told there.
+    // Its service failed: reported there.
     guest()
         .unit(failed("sshd.service", 255))
         .facts(|facts| facts.listeners.clear())
@@ -24,7 +24,7 @@ fn ports_that_nobody_listens_on() {
 }
 
 #[test]
-fn a_port_of_what_is_set_aside_and_started_again() {
+fn a_port_of_what_is_excluded_and_started_again() {
     let sshd =
         Unit { active_state: "activating".into(), sub_state: "auto-restart".into(), ..failed("sshd.service", 1) };
     let silent = |words: &str| {

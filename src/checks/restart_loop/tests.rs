@@ -52,7 +52,7 @@ fn restart_loops() {
 }
 
 #[test]
-fn who_fails_once_has_a_second_try() {
+fn what_fails_once_has_a_second_try() {
     let app = |restarts, active_state: &str, sub: &str, result: &str| Unit {
         active_state: active_state.into(),
         sub_state: sub.into(),
@@ -100,8 +100,8 @@ fn who_fails_once_has_a_second_try() {
     };
     let warned = |guest: Guest, words: &str| {
         let judgement = guest.passes();
-        let told = result(&judgement, CheckId::ServicesRestartLoop);
-        assert!(told.status == Status::Warn && told.summary.contains(words), "{told:#?}");
+        let reported = result(&judgement, CheckId::ServicesRestartLoop);
+        assert!(reported.status == Status::Warn && reported.summary.contains(words), "{reported:#?}");
     };
     warned(then(waits(0), up()), "app.service was restarted once before it stayed up");
     warned(guest().expected(up()), "restarted once before it stayed up");
@@ -113,7 +113,7 @@ fn who_fails_once_has_a_second_try() {
 }
 
 #[test]
-fn who_never_says_that_it_is_ready_is_started_again_and_again() {
+fn what_never_reports_that_it_is_ready_is_started_again_and_again() {
     let mut unit = Unit {
         active_state: "activating".into(),
         sub_state: "start".into(),

@@ -31,7 +31,7 @@ fn a_failed_unit_says_how_and_why() {
 }
 
 #[test]
-fn the_root_is_told_and_its_consequences_under_it() {
+fn the_root_is_reported_and_its_consequences_under_it() {
     let needs = |name: &str, root: &str| Unit { broken_requirements: vec![root.into()], ..inactive(name) };
     let chain = guest()
         .expected(failed("db.service", 1))
@@ -73,7 +73,7 @@ fn the_root_is_told_and_its_consequences_under_it() {
         .expected(needs("app.service", "dev-mapper-x.device"))
         .unit(inactive("dev-mapper-x.device"))
         .breaks(CheckId::ServicesPromised, "it needs dev-mapper-x.device, which is not there");
-    // Whoever needs what the sandbox keeps away is set aside with it.
+    // Whoever needs what the sandbox keeps away is excluded with it.
     guest()
         .expected(failed("vpn.service", 1))
         .journal(line("vpn.service", "could not resolve vpn.example.org"))
@@ -82,7 +82,7 @@ fn the_root_is_told_and_its_consequences_under_it() {
 }
 
 #[test]
-fn without_a_configuration_the_guest_itself_promises() {
+fn without_a_configuration_the_guest_itself_is_expected() {
     let bare = || guest().expecting(|expectations| *expectations = Expectations::default());
     let judgement = bare().expect(&[], &[]);
     assert!(judgement.results.iter().all(|result| result.id != CheckId::UsersDeclared));

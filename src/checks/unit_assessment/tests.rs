@@ -1,6 +1,6 @@
 //! What the state of an expected unit amounts to.
 
-use super::{Expectation, Manager, UnitAssessment, assess};
+use super::{Expectation, UnitAssessment, UnitManager, assess};
 use crate::checks::test_support::{
     NOW, active, by_kernel, by_manager, expected_unit, failed, guest, inactive, line, skipped,
 };
@@ -11,7 +11,7 @@ use crate::guest::user_units::UserManager;
 use crate::model::{ActiveState, CheckId, LoadState, SubState, UnitResult};
 
 #[test]
-fn promised_units_that_are_not_there() {
+fn expected_units_that_are_not_there() {
     let absent = |unit: Unit| guest().expected(unit);
     guest()
         .expecting(|expectations| {
@@ -47,7 +47,7 @@ fn promised_units_that_are_not_there() {
             "multi-user.target: Job cycle.service/start deleted to break ordering cycle starting with a.target/start",
         ))
         .breaks(CheckId::ServicesPromised, "to break an ordering cycle");
-    // The boot's own transaction is made before the journal runs: PID 1 tells the kernel. It fails whoever expected it.
+    // The boot's own transaction is made before the journal runs: PID 1 writes to the kernel's log. It fails, expected or not.
     let early = |unit: &str| JournalLine {
         identifier: "systemd".into(),
         ..by_kernel(&format!("a.target: Job {unit}/start deleted to break ordering cycle starting with a.target/start"))
@@ -154,7 +154,7 @@ fn of_alice(bar: Unit, others: Vec<Unit>) -> UnitAssessment {
     let system = JudgeContext::new(&plan, &guest.observations, &guest.context);
     let declared = expected_unit("graphical-session.target");
     let expected = Expectation { declared: Some(&declared), own: true, demanded: false };
-    let user = Manager::User { name: "alice", manager: &manager };
+    let user = UnitManager::User { name: "alice", manager: &manager };
     assess(&system.of_user_manager(&facts), user, "bar.service", expected)
 }
 
@@ -195,8 +195,8 @@ fn units_of_a_user() {
 fn conditions_of_a_users_units() {
     let of = |condition: &str| of_alice(skipped("bar.service", condition), Vec::new());
     let wayland = of("ConditionEnvironment=WAYLAND_DISPLAY");
-    assert!(words(&wayland).contains("did not hold; it is wayland-1 now"), "{wayland:?}");
-    assert!(words(&of("ConditionEnvironment=DISPLAY")).contains("the user's systemd does not have it"));
+    assert!(words(&wayland).contains("did not hold; it is wayland-1 now, and was imported too late"), "{wayland:?}");
+    assert!(words(&of("ConditionEnvironment=DISPLAY")).contains("it is not set in the user's systemd"));
     assert!(matches!(of("ConditionUser=root"), UnitAssessment::AsExpected));
     assert!(matches!(of("ConditionPathExists=/dev/kvm"), UnitAssessment::Excluded(_)));
     assert!(
@@ -223,7 +223,7 @@ fn units_of_a_user_that_end_and_wait() {
     };
     assert!(matches!(of(restarting(2, 1), None), UnitAssessment::ReportedElsewhere));
     assert!(matches!(of(restarting(3, 0), None), UnitAssessment::ReportedElsewhere));
-    assert!(words(&of(restarting(1, 1), None)).contains("is to be started again: exit code 1"));
+    assert!(words(&of(restarting(1, 1), None)).contains("is about to be restarted: exit code 1"));
     let starts = Unit { active_state: ActiveState::Activating, ..inactive("bar.service") };
     assert!(matches!(of(starts, None), UnitAssessment::Doubtful(_)));
 

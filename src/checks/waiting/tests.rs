@@ -9,7 +9,7 @@ use crate::guest::facts::Unit;
 use crate::nix::expectations::Expectations;
 
 #[test]
-fn a_port_is_waited_for_as_long_as_somebody_may_come() {
+fn a_port_is_waited_for_as_long_as_its_service_may_come() {
     let awaited = |sshd: Unit, port: u16, toml: &str| {
         let settings = Config::parse(toml, "nixbox.toml").unwrap().settings_for("box");
         let guest = guest().unit(sshd).facts(|facts| facts.listeners[0].port = port);
@@ -42,11 +42,11 @@ fn settling_counts_from_each_units_own_start() {
     assert_eq!(needed(guest()), None);
     let young = Unit { active_enter_us: NOW - 1_000_000, ..active("young.service") };
     assert_eq!(needed(guest().unit(young.clone())), Some(Duration::from_secs(2)));
-    let not_promised = Unit { name: "getty@tty1.service".into(), ..young };
-    assert_eq!(needed(guest().unit(not_promised.clone())), None);
-    let nothing_promises = plan(&Expectations::default(), &Settings::default(), &Selection::default());
-    let facts = guest().unit(not_promised).observations.first;
-    assert_eq!(settle_needed(&nothing_promises, &facts, settle), Some(Duration::from_secs(2)));
+    let not_expected = Unit { name: "getty@tty1.service".into(), ..young };
+    assert_eq!(needed(guest().unit(not_expected.clone())), None);
+    let nothing_expected = plan(&Expectations::default(), &Settings::default(), &Selection::default());
+    let facts = guest().unit(not_expected).observations.first;
+    assert_eq!(settle_needed(&nothing_expected, &facts, settle), Some(Duration::from_secs(2)));
     let exited = Unit { active_enter_us: NOW - 1_000_000, sub_state: "exited".into(), ..active("once.service") };
     assert_eq!(needed(guest().unit(exited)), None);
     let waits = Unit { active_state: "activating".into(), sub_state: "auto-restart".into(), ..active("loop.service") };
@@ -59,7 +59,7 @@ fn settling_counts_from_each_units_own_start() {
     assert_eq!(lease_needed(&no_lease.observations.first, false), Some(Duration::from_secs(24)));
     assert_eq!(needed(no_lease), None);
     assert_eq!(lease_needed(&guest().observations.first, false), None);
-    // A look that took longer than that: nothing is left, but nobody has waited for it yet.
+    // An observation that took longer than that: nothing is left, but nobody has waited for it yet.
     let no_route = guest().facts(|facts| {
         facts.network.default_routes.clear();
         facts.manager.finish_us = NOW - 40_000_000;

@@ -2,32 +2,17 @@
 
 use super::Assessment;
 use super::view::DesktopView;
-use crate::checks::conditions::{self, SkipReason};
-use crate::checks::unit::{self, is_active, is_auto_restart, is_failed};
+use crate::checks::unit::{self, exited_with_success, is_active, is_failed, keeps_ending};
+use crate::checks::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
 use crate::checks::{Finding, JudgeContext, Judgement, sandbox, text};
 use crate::desktop::SESSION_TARGET;
 use crate::desktop::expected;
 use crate::desktop::facts::LoginMethod;
-use crate::desktop::unit_restarts::{ends_well, keeps_ending};
 use crate::guest::facts::{Facts, Manager, Unit};
 use crate::guest::user_units::{PORTAL_UNIT, UserManager};
-use crate::model::{ActiveState, LoadState};
-use crate::nix::expectations::ExpectedUnit;
 
 /// A target that became active so much earlier than the session, in µs, is an earlier session's.
 const STALE_US: u64 = 500_000;
-
-/// What an expected unit of a user amounts to.
-enum UserUnitState {
-    AsExpected,
-    /// Another finding reports it.
-    Reported,
-    /// Its target is not active.
-    Waiting,
-    NotTested(String),
-    Fail(Finding),
-    Warn(Finding),
-}
 
 impl DesktopView<'_> {
     pub(super) fn units(&self, out: &mut Judgement) -> Assessment {
@@ -53,13 +38,15 @@ impl DesktopView<'_> {
         let mut waiting: Vec<&str> = Vec::new();
         let expected = expected::user_units(&self.view.plan.expectations, self.user);
         for (name, expected) in expected.iter().filter(|(name, _)| !self.is_of_sound(name)) {
-            match self.unit_state(&of_user, manager, name, expected) {
-                UserUnitState::AsExpected => good += 1,
-                UserUnitState::Reported => {}
-                UserUnitState::Waiting => waiting.push(name),
-                UserUnitState::NotTested(why) => out.exclude(name, why),
-                UserUnitState::Fail(finding) => fails.push(finding),
-                UserUnitState::Warn(finding) => warns.push(finding),
+            let demands = Expectation { declared: Some(expected), own: true, demanded: false };
+            let of_session = expected.wanted_by.iter().any(|target| target.contains("-session"));
+            match assess(&of_user, UnitManager::User { name: self.user, manager }, name, demands) {
+                UnitAssessment::NotWanted if of_session => waiting.push(name),
+                UnitAssessment::AsExpected | UnitAssessment::NotWanted => good += 1,
+                UnitAssessment::ReportedElsewhere | UnitAssessment::RequiredUnit(_) => {}
+                UnitAssessment::Excluded(why) => out.exclude(name, why),
+                UnitAssessment::NotActive(finding) | UnitAssessment::Stopped(finding) => fails.push(finding),
+                UnitAssessment::Doubtful(finding) => warns.push(finding),
             }
         }
         let has_target = manager.unit(SESSION_TARGET).is_some_and(is_active);
@@ -111,7 +98,7 @@ impl DesktopView<'_> {
                 out.exclude(name, why);
                 continue;
             }
-            let how = match (is_failed(failed), ends_well(failed)) {
+            let how = match (is_failed(failed), exited_with_success(failed)) {
                 (true, _) => format!("failed: {}", unit::describe_failure(facts, failed)),
                 (false, true) => "exits with success and is restarted over and over".to_owned(),
                 (false, false) => {
@@ -187,103 +174,4 @@ impl DesktopView<'_> {
                 .hint("stop the target when the compositor ends"),
         )
     }
-
-    fn unit_state(
-        &self,
-        of_user: &JudgeContext<'_>,
-        manager: &UserManager,
-        name: &str,
-        expected: &ExpectedUnit,
-    ) -> UserUnitState {
-        let facts = of_user.now;
-        let user = self.user;
-        let fail = |summary: String| UserUnitState::Fail(unit_finding(facts, name, summary));
-        let warn = |summary: String| UserUnitState::Warn(unit_finding(facts, name, summary));
-        let Some(unit) = manager.unit(name).filter(|unit| unit.load_state != LoadState::NotFound) else {
-            return fail(format!("{name} is expected for {user}, but the user's systemd finds no such unit"));
-        };
-        if unit::is_refused(unit) {
-            let why = unit.load_error.as_deref().unwrap_or(unit.load_state.as_str());
-            return fail(format!("systemd refused to load {name} of {user}: {why}"));
-        }
-        if is_active(unit) {
-            return UserUnitState::AsExpected;
-        }
-        if is_failed(unit) || keeps_ending(unit) {
-            return UserUnitState::Reported;
-        }
-        if unit.load_state == LoadState::Masked {
-            return fail(format!("{name} of {user} is expected, but masked"));
-        }
-        if unit.condition_us > 0 && !unit.condition_result {
-            return self.skipped_unit(facts, manager, unit);
-        }
-        let is_called = |targets: &[String]| {
-            let starts = |unit: &Unit| is_active(unit) || unit.active_state == ActiveState::Activating;
-            targets.iter().any(|target| manager.unit(target).is_some_and(starts))
-        };
-        if !is_called(&expected.wanted_by) && !is_called(&unit.wanted_by) {
-            let of_session = expected.wanted_by.iter().any(|target| target.contains("-session"));
-            return if of_session { UserUnitState::Waiting } else { UserUnitState::AsExpected };
-        }
-        if is_auto_restart(unit) {
-            let ending = unit::describe_failure(facts, unit);
-            return warn(format!("{name} of {user} exited and is about to be restarted: {ending}"));
-        }
-        if unit.active_state == ActiveState::Activating {
-            return warn(format!("{name} of {user} is still starting"));
-        }
-        let is_triggered = unit.triggered_by.iter().any(|trigger| manager.unit(trigger).is_some_and(is_active));
-        if is_triggered || unit::ended_with_success(unit) || unit.inactive_enter_us > 0 {
-            return UserUnitState::AsExpected;
-        }
-        let root = unit::root_cause(facts, name);
-        if root == name {
-            return fail(format!("{name} of {user} is expected, but was never started"));
-        }
-        match sandbox::excuse_of_root(of_user, root) {
-            Some(why) => UserUnitState::NotTested(format!("needs {root}: {why}")),
-            None if manager.unit(root).is_some_and(is_failed) => UserUnitState::Reported,
-            None => fail(format!("{name} of {user} was not started: it needs {root}, which is not there")),
-        }
-    }
-
-    /// A unit of which a condition did not hold.
-    fn skipped_unit(&self, facts: &Facts, manager: &UserManager, unit: &Unit) -> UserUnitState {
-        let (name, user) = (unit.name.as_str(), self.user);
-        let failed = &unit.failed_conditions;
-        let fail = |summary: String, condition: String| {
-            UserUnitState::Fail(unit_finding(facts, name, summary).evidence("condition", condition))
-        };
-        let environment = failed.iter().find_map(|condition| condition.strip_prefix("ConditionEnvironment="));
-        if let Some(variable) =
-            environment.map(|text| text.trim_start_matches('|')).filter(|text| !text.starts_with('!'))
-        {
-            let now = match manager.variable(variable.split('=').next().unwrap_or(variable)) {
-                Some(value) => format!("; it is {} now, and was imported too late", text::clean(value)),
-                None => "; it is not set in the user's systemd".to_owned(),
-            };
-            let named = text::list(failed);
-            return fail(format!("{name} of {user} was skipped: {named} did not hold{now}"), named);
-        }
-        // A unit that every user's manager has may be meant for some of them.
-        let is_of_users = |text: &String| ["ConditionUser=", "ConditionGroup="].iter().any(|is| text.starts_with(is));
-        if failed.iter().any(is_of_users) {
-            return UserUnitState::AsExpected;
-        }
-        match conditions::skip_reason(failed) {
-            SkipReason::ByDesign => UserUnitState::AsExpected,
-            SkipReason::MachineSpecific(condition) => UserUnitState::NotTested(format!(
-                "skipped: {condition} did not hold in the VM; the real machine may differ"
-            )),
-            SkipReason::Contradiction(condition) => {
-                let summary = format!("{name} of {user} is expected and was skipped: {condition} does not hold");
-                fail(summary, condition)
-            }
-        }
-    }
-}
-
-fn unit_finding(facts: &Facts, name: &str, summary: String) -> Finding {
-    Finding::new(name, summary).detail(unit::tail(facts, name, 6)).evidence("unit", text::clean(name))
 }
