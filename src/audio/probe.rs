@@ -60,7 +60,7 @@ impl AudioProbe<'_> {
         let mut facts = observe(guest, &session, self.expected, server, self.scale).await;
         facts.no_capture.clone_from(&self.connected.no_capture);
         facts.no_microphone.clone_from(&self.connected.no_microphone);
-        let running = Running { probe: self, guest, session: &session, server };
+        let running = RunningTest { probe: self, guest, session: &session, server };
         running.exercise(patience, &mut facts).await;
         running.observe_again(patience, &mut facts).await;
         let lingers = self.expectations.users.get(&user.name).is_some_and(|user| user.linger);
@@ -112,14 +112,14 @@ async fn twice<T>(
 }
 
 /// A probe in its session.
-struct Running<'a> {
+struct RunningTest<'a> {
     probe: &'a AudioProbe<'a>,
     guest: &'a Guest,
     session: &'a AudioSession,
     server: &'a dyn SoundServer,
 }
 
-impl Running<'_> {
+impl RunningTest<'_> {
     /// Plays and records where that can be done.
     async fn exercise(&self, patience: Duration, facts: &mut AudioFacts) {
         let has_sink = facts.sink().is_some_and(|sink| !sink.null);

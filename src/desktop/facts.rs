@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::guest::facts::JournalLine;
 use crate::guest::logind::Session;
-use crate::guest::user_units::{Asked, UserManager};
+use crate::guest::user_units::{PortalProbe, UserManager};
 use crate::signal::PictureAnalysis;
 
 /// What was observed of a desktop.
@@ -26,7 +26,7 @@ pub struct DesktopFacts {
     /// The user's systemd manager.
     pub manager: Option<UserManager>,
     /// The portal's answer, where a portal is expected.
-    pub portal: Option<Asked>,
+    pub portal: Option<PortalProbe>,
     /// What logind, the display manager and the processes of the users concerned wrote, oldest first.
     pub journal: Vec<JournalLine>,
     /// The last lines of text on the virtual terminals, by number.

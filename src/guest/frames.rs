@@ -11,13 +11,13 @@ const MARK: u8 = 0x1e;
 
 /// Bytes of which only the first `limit` are kept.
 #[derive(Debug)]
-struct Bounded {
+struct BoundedStream {
     kept: Vec<u8>,
     limit: usize,
     cut: u64,
 }
 
-impl Bounded {
+impl BoundedStream {
     fn new(limit: usize) -> Self {
         Self { kept: Vec::new(), limit, cut: 0 }
     }
@@ -41,7 +41,7 @@ pub(super) enum End {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum FrameStage {
     Before,
     Out,
     Err,
@@ -52,10 +52,10 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Frames {
     nonce: Vec<u8>,
-    stage: Stage,
+    stage: FrameStage,
     pending: Vec<u8>,
-    out: Bounded,
-    err: Bounded,
+    out: BoundedStream,
+    err: BoundedStream,
 }
 
 impl Frames {
@@ -63,16 +63,16 @@ impl Frames {
     pub(super) fn new(nonce: &str, limit: usize) -> Self {
         Self {
             nonce: nonce.as_bytes().to_vec(),
-            stage: Stage::Before,
+            stage: FrameStage::Before,
             pending: Vec::new(),
-            out: Bounded::new(limit),
-            err: Bounded::new(limit),
+            out: BoundedStream::new(limit),
+            err: BoundedStream::new(limit),
         }
     }
 
     /// Whether the script has begun.
     pub(super) fn begun(&self) -> bool {
-        self.stage != Stage::Before
+        self.stage != FrameStage::Before
     }
 
     /// stdout, stderr, and how many bytes were cut.
@@ -84,7 +84,7 @@ impl Frames {
     pub(super) fn push(&mut self, bytes: &[u8]) -> Option<End> {
         self.pending.extend_from_slice(bytes);
         loop {
-            if self.stage == Stage::Line {
+            if self.stage == FrameStage::Line {
                 let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') else {
                     return (self.pending.len() > 64).then_some(End::Garbled);
                 };
@@ -93,9 +93,9 @@ impl Frames {
             let (before, found) = self.find();
             let length = self.nonce.len() + 2;
             match self.stage {
-                Stage::Before | Stage::Line => {}
-                Stage::Out => self.out.push(&self.pending[..before]),
-                Stage::Err => self.err.push(&self.pending[..before]),
+                FrameStage::Before | FrameStage::Line => {}
+                FrameStage::Out => self.out.push(&self.pending[..before]),
+                FrameStage::Err => self.err.push(&self.pending[..before]),
             }
             let Some(next) = found else {
                 self.pending.drain(..before);
@@ -103,10 +103,10 @@ impl Frames {
             };
             self.pending.drain(..before + length);
             match (self.stage, next) {
-                (Stage::Before, b'<') => self.stage = Stage::Out,
-                (Stage::Before, b'!') => return Some(End::Unknown),
-                (Stage::Out, b'|') => self.stage = Stage::Err,
-                (Stage::Err, b'>') => self.stage = Stage::Line,
+                (FrameStage::Before, b'<') => self.stage = FrameStage::Out,
+                (FrameStage::Before, b'!') => return Some(End::Unknown),
+                (FrameStage::Out, b'|') => self.stage = FrameStage::Err,
+                (FrameStage::Err, b'>') => self.stage = FrameStage::Line,
                 _ => return Some(End::Garbled),
             }
         }

@@ -12,7 +12,7 @@ use crate::text::{bounded, quoted};
 
 /// A request.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct HttpRequest {
     /// `http://…` or `https://…` (the latter needs curl in the guest). A redirect is an answer, not followed.
     pub url: String,
     /// `GET`, `POST`, …
@@ -25,7 +25,7 @@ pub struct Request {
     pub body_limit: usize,
 }
 
-impl Request {
+impl HttpRequest {
     /// A plain GET within 10 s of which 64 KiB are kept.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -42,8 +42,8 @@ impl Request {
 const MARK: &str = "nixbox-http ";
 
 /// The script that makes a request, written for the guest's `/bin/sh`.
-pub(super) fn script(request: &Request) -> Result<Script, Error> {
-    let Request { url, method, headers, .. } = request;
+pub(super) fn script(request: &HttpRequest) -> Result<Script, Error> {
+    let HttpRequest { url, method, headers, .. } = request;
     let odd = |text: &str| text.chars().any(char::is_control);
     if odd(url) || url.contains(char::is_whitespace) || headers.iter().any(|header| odd(header)) {
         return Err(Error::Unaskable(format!("{url:?} or its headers hold characters that a request cannot have")));
@@ -87,7 +87,7 @@ pub(super) fn script(request: &Request) -> Result<Script, Error> {
 }
 
 /// What came of it.
-pub(super) fn answer(request: &Request, output: &Output) -> HttpAnswer {
+pub(super) fn answer(request: &HttpRequest, output: &Output) -> HttpAnswer {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let mut body = output.stdout.as_slice();
     let status = match stderr.lines().rev().find_map(|line| line.strip_prefix(MARK)) {
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_each_tool_says() {
-        let request = Request::new("http://localhost/");
+        let request = HttpRequest::new("http://localhost/");
         let curl = answer(&request, &output("hello", "\nnixbox-http 200\n"));
         assert_eq!((curl.status, curl.body.as_str(), curl.error), (200, "hello", None));
         let refused = answer(&request, &output("", "curl: (7) Failed to connect to localhost\n\nnixbox-http 000\n"));
@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(parts("http://[::1]:81?q"), Some(("::1".into(), 81, "/?q".into())));
         assert_eq!(parts("https://x/"), None);
         assert_eq!(parts("http://x:y/"), None);
-        assert!(matches!(script(&Request::new("ftp://x")), Err(Error::Unaskable(_))));
-        assert!(matches!(script(&Request::new("http://x/\r\nEvil: y")), Err(Error::Unaskable(_))));
+        assert!(matches!(script(&HttpRequest::new("ftp://x")), Err(Error::Unaskable(_))));
+        assert!(matches!(script(&HttpRequest::new("http://x/\r\nEvil: y")), Err(Error::Unaskable(_))));
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 418 Teapot\r\n\r\nshort and stout").unwrap();
             String::from_utf8(asked).unwrap()
         });
-        let mut request = Request::new(url);
+        let mut request = HttpRequest::new(url);
         request.headers.push("X-From: nixbox's".to_owned());
         let bin = tempfile::tempdir().unwrap();
         for tool in ["bash", "cat"] {

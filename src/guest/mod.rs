@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 pub use error::Error;
-pub use http::{Request, own_port};
+pub use http::{HttpRequest, own_port};
 pub use probe::{Attempts, Good, Limits, Wanted};
 
 use crate::model::{TransportKind, UNIT_PREFIX, port};

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::bus::Which;
 use super::facts::{Facts, HttpAnswer, Job, Listener, Manager, Network, ScriptOutcome, Unit};
-use super::http::{self, Request};
+use super::http::{self, HttpRequest};
 use super::proc_net::Tables;
 use super::shell::{Output, Script};
 use super::{Error, Guest, accounts, journal, proc_net};
@@ -26,7 +26,7 @@ pub struct Wanted {
     /// Units that are told of whether they are loaded or not, by full name.
     pub units: BTreeSet<String>,
     /// HTTP requests, by id.
-    pub http: BTreeMap<String, Attempts<Request, HttpAnswer>>,
+    pub http: BTreeMap<String, Attempts<HttpRequest, HttpAnswer>>,
     /// Scripts, by id.
     pub scripts: BTreeMap<String, Attempts<Script, ScriptOutcome>>,
     /// Timers whose services are to be run once.
@@ -373,7 +373,7 @@ impl Guest {
         bus.ping().await
     }
 
-    async fn http(&self, request: &Attempts<Request, HttpAnswer>) -> Result<HttpAnswer, Error> {
+    async fn http(&self, request: &Attempts<HttpRequest, HttpAnswer>) -> Result<HttpAnswer, Error> {
         let mut attempt = 0;
         loop {
             let output = self.shell().run(http::script(&request.what)?).await?;

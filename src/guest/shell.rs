@@ -98,7 +98,7 @@ struct Inner {
     patience: Mutex<Duration>,
     /// How many may be in use: one session less than the channel has, so that there is always one to kill with.
     permits: Arc<Semaphore>,
-    idle: Mutex<VecDeque<Session>>,
+    idle: Mutex<VecDeque<ShellSession>>,
     /// Where sessions have their directories, in the guest.
     base: String,
     /// One killing at a time.
@@ -106,7 +106,7 @@ struct Inner {
 }
 
 /// A stream to a shell that knows our functions.
-struct Session {
+struct ShellSession {
     stream: UnixStream,
     pid: u32,
     directory: String,
@@ -115,7 +115,7 @@ struct Session {
 /// A session in use. Dropped while it is busy, its shell is killed.
 struct Lease {
     inner: Arc<Inner>,
-    session: Option<Session>,
+    session: Option<ShellSession>,
     /// Held until the session is given back or gone.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -210,16 +210,16 @@ impl Shell {
                 Work::Run { script, user } => self.inner.full(session, script, user).await,
             };
             match answer {
-                Ok(Answer::Ended { output, clean: true }) => {
+                Ok(ShellAnswer::Ended { output, clean: true }) => {
                     lease.give_back();
                     return Ok(output);
                 }
-                Ok(Answer::Ended { output, clean: false }) => {
+                Ok(ShellAnswer::Ended { output, clean: false }) => {
                     lease.destroy().await;
                     return Ok(output);
                 }
                 // It was an idle session whose shell is gone; the next may be fresh.
-                Ok(Answer::NotBegun) => lease.discard(),
+                Ok(ShellAnswer::NotBegun) => lease.discard(),
                 Err(Error::Closed) => {
                     lease.discard();
                     return Err(Error::Closed);
@@ -255,7 +255,7 @@ enum Work<'a> {
 }
 
 /// What came of one use of a session.
-enum Answer {
+enum ShellAnswer {
     /// The script ended; whether the session can be used again.
     Ended { output: Output, clean: bool },
     /// The stream ended before the script began, or the guest's script runs anew and does not know our functions.
@@ -294,11 +294,11 @@ impl Drop for Lease {
 }
 
 impl Inner {
-    fn idle(&self) -> Option<Session> {
+    fn idle(&self) -> Option<ShellSession> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    fn keep(&self, session: Session) {
+    fn keep(&self, session: ShellSession) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
             idle.push_front(session);
@@ -306,7 +306,7 @@ impl Inner {
     }
 
     /// A new session that knows our functions.
-    async fn connect(&self, deadline: Instant) -> Result<Session, Error> {
+    async fn connect(&self, deadline: Instant) -> Result<ShellSession, Error> {
         loop {
             let (mut stream, pid) = greeting::greet(&*self.channel, port::SHELL, &self.token, deadline).await?;
             let nonce = nonce()?;
@@ -319,7 +319,7 @@ impl Inner {
                 self.answer(&mut stream, Frames::new(&nonce, 0)).await
             };
             match timeout_at(deadline, told).await? {
-                Ok((End::Exit(0), _)) => return Ok(Session { stream, pid, directory }),
+                Ok((End::Exit(0), _)) => return Ok(ShellSession { stream, pid, directory }),
                 Ok(_) => return Err(Error::Garbled),
                 // The shell may have been killed for its last user's sake.
                 Err(Error::Closed) if Instant::now() < deadline => {}
@@ -334,7 +334,13 @@ impl Inner {
         Ok((end, frames))
     }
 
-    async fn quick(&self, session: &mut Session, text: &str, until: Instant, limit: usize) -> Result<Answer, Error> {
+    async fn quick(
+        &self,
+        session: &mut ShellSession,
+        text: &str,
+        until: Instant,
+        limit: usize,
+    ) -> Result<ShellAnswer, Error> {
         let run = async {
             let mut source = quote_line(text);
             if source.len() > INLINE {
@@ -357,7 +363,7 @@ impl Inner {
         finish(end, frames, true, false)
     }
 
-    async fn full(&self, session: &mut Session, script: &Script, user: &str) -> Result<Answer, Error> {
+    async fn full(&self, session: &mut ShellSession, script: &Script, user: &str) -> Result<ShellAnswer, Error> {
         // The time to bring what is big is not the script's own.
         let inline = script.text.len() <= INLINE;
         let bring = async {
@@ -367,7 +373,7 @@ impl Inner {
             )
         };
         if !timeout_at(Instant::now() + BRING, bring).await?? {
-            return Ok(Answer::NotBegun);
+            return Ok(ShellAnswer::NotBegun);
         }
         let nonce = nonce()?;
         let mut frames = Frames::new(&nonce, script.limit);
@@ -378,7 +384,7 @@ impl Inner {
         let line = format!("U={} T={text} i={stdin} L={}; full", quote_line(user), script.limit);
         let until = Instant::now() + script.deadline;
         match timeout_at(until, self.say(session, &nonce, &line, &mut frames)).await {
-            Ok(Err(Error::Closed)) if !frames.begun() => Ok(Answer::NotBegun),
+            Ok(Err(Error::Closed)) if !frames.begun() => Ok(ShellAnswer::NotBegun),
             Ok(end) => finish(Some(end?), frames, true, false),
             Err(_) => {
                 // The script's group first; then, should somebody who left it hold the output open, the two processes
@@ -402,7 +408,7 @@ impl Inner {
     }
 
     /// Writes a file into the session's directory. False when the guest does not know our functions any more.
-    async fn put(&self, session: &mut Session, name: &str, bytes: &[u8]) -> Result<bool, Error> {
+    async fn put(&self, session: &mut ShellSession, name: &str, bytes: &[u8]) -> Result<bool, Error> {
         let nonce = nonce()?;
         let mut frames = Frames::new(&nonce, 0);
         let sent = async {
@@ -420,12 +426,18 @@ impl Inner {
     }
 
     /// One request and its answer.
-    async fn say(&self, session: &mut Session, nonce: &str, line: &str, frames: &mut Frames) -> Result<End, Error> {
+    async fn say(
+        &self,
+        session: &mut ShellSession,
+        nonce: &str,
+        line: &str,
+        frames: &mut Frames,
+    ) -> Result<End, Error> {
         self.request(session, nonce, line).await?;
         read_answer(&mut session.stream, frames).await
     }
 
-    async fn request(&self, session: &mut Session, nonce: &str, line: &str) -> Result<(), Error> {
+    async fn request(&self, session: &mut ShellSession, nonce: &str, line: &str) -> Result<(), Error> {
         let line = format!("{} {nonce} {line}\n", self.token.ask());
         Ok(session.stream.write_all(line.as_bytes()).await?)
     }
@@ -448,8 +460,8 @@ impl Inner {
     }
 
     /// Ends a session's shell and with it, by systemd, all of its control group.
-    async fn destroy(&self, session: Session) {
-        let Session { stream, pid, directory } = session;
+    async fn destroy(&self, session: ShellSession) {
+        let ShellSession { stream, pid, directory } = session;
         // The stream first: on virtio-serial that frees its port for the one that kills.
         drop(stream);
         self.kill(&format!(
@@ -475,13 +487,13 @@ async fn read_answer(stream: &mut UnixStream, frames: &mut Frames) -> Result<End
     }
 }
 
-fn finish(end: Option<End>, frames: Frames, clean: bool, timed_out: bool) -> Result<Answer, Error> {
+fn finish(end: Option<End>, frames: Frames, clean: bool, timed_out: bool) -> Result<ShellAnswer, Error> {
     match end {
-        None | Some(End::Unknown) => Ok(Answer::NotBegun),
+        None | Some(End::Unknown) => Ok(ShellAnswer::NotBegun),
         Some(End::Garbled) => Err(Error::Garbled),
         Some(End::Exit(exit)) => {
             let (stdout, stderr, cut) = frames.into_parts();
-            Ok(Answer::Ended { output: Output { exit, stdout, stderr, cut, timed_out }, clean })
+            Ok(ShellAnswer::Ended { output: Output { exit, stdout, stderr, cut, timed_out }, clean })
         }
     }
 }

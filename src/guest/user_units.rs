@@ -63,11 +63,11 @@ impl UserManager {
     }
 }
 
-/// What came of asking for a name on the session bus.
+/// How the portal answered on the session bus.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Asked {
-    /// Whether somebody has the name, or can be started for it.
+pub struct PortalProbe {
+    /// Whether a service owns the name, or can be started for it.
     pub known: bool,
     /// Whether there was an answer, an error of its own included.
     pub answered: bool,
@@ -75,7 +75,7 @@ pub struct Asked {
     pub seconds: f64,
     /// Why there was none.
     pub error: Option<String>,
-    /// Interfaces that nobody serves behind the name.
+    /// Interfaces without a backend behind the name.
     pub lacks: Vec<String>,
 }
 
@@ -106,14 +106,14 @@ impl Guest {
         (uid, gid): (u32, u32),
         patience: Duration,
         limit: Duration,
-    ) -> Result<Asked, Error> {
+    ) -> Result<PortalProbe, Error> {
         let bus = self.bus(Which::Session(uid, gid), patience).await?;
         let names = DBusProxy::new(&bus.connection).await?;
         let mut known = bus.within("ListNames", names.list_names()).await?;
         known.extend(bus.within("ListActivatableNames", names.list_activatable_names()).await?);
         let known = known.iter().any(|name| name.as_str() == PORTAL);
         if !known {
-            return Ok(Asked::default());
+            return Ok(PortalProbe::default());
         }
         let clock = Instant::now();
         let portal = PropertiesProxy::new(&bus.connection, PORTAL, PORTAL_PATH).await?;
@@ -126,7 +126,7 @@ impl Guest {
             () = self.unit_failed((uid, gid), PORTAL_UNIT, patience) => {
                 let seconds = clock.elapsed().as_secs_f64();
                 let error = Some(format!("its unit, {PORTAL_UNIT}, failed"));
-                return Ok(Asked { known, seconds, error, ..Asked::default() });
+                return Ok(PortalProbe { known, seconds, error, ..PortalProbe::default() });
             }
         };
         let seconds = clock.elapsed().as_secs_f64();
@@ -150,7 +150,7 @@ impl Guest {
         };
         let answered = error.is_none();
         let lacks = if answered { unserved(&bus, &portal).await } else { Vec::new() };
-        Ok(Asked { known, answered, seconds, error, lacks })
+        Ok(PortalProbe { known, answered, seconds, error, lacks })
     }
 
     /// Waits until a unit of the user's has failed for good; for ever where the manager cannot be asked.

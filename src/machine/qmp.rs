@@ -95,14 +95,14 @@ impl QmpError {
     }
 }
 
-type Answer = std::result::Result<Value, String>;
+type QmpAnswer = std::result::Result<Value, String>;
 
 /// Commands that wait for their answers, by id.
 #[derive(Debug, Default)]
-struct Pending(Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>);
+struct Pending(Mutex<Option<HashMap<u64, oneshot::Sender<QmpAnswer>>>>);
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Answer>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<QmpAnswer>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::demo::Demo;
 use super::prepare::Prepared;
-use super::request::{Mode, memory_mib, transport};
+use super::request::{Purpose, memory_mib, transport};
 use super::{Run, boot, phase, probe, processors};
 use crate::desktop::drive::ScreenRecorder;
 use crate::event::Event;
@@ -37,7 +37,7 @@ pub(super) enum Attempt {
 }
 
 /// A machine that was started, and what is known of it.
-struct Running {
+struct RunningMachine {
     machine: Machine,
     guest: Guest,
     notifications: mpsc::UnboundedReceiver<Notification>,
@@ -58,11 +58,11 @@ impl Run<'_> {
         let attempt = self.boot_and_probe(prepared, &mut running, again.is_none()).await;
         if let Ok(Attempt::Probed(probed)) = &attempt {
             self.report.painted_to_verdict = probed.painted.map(|painted| painted.elapsed().as_secs_f64());
-            match &self.request.mode {
-                Mode::Verdict if self.request.arguments.keep => self.keep(&running.guest, run_dir).await,
-                Mode::Verdict => {}
-                Mode::Demo(demo) => {
-                    let Running { machine, guest, .. } = &mut running;
+            match &self.request.purpose {
+                Purpose::Verdict if self.request.arguments.keep => self.keep(&running.guest, run_dir).await,
+                Purpose::Verdict => {}
+                Purpose::Demo(demo) => {
+                    let RunningMachine { machine, guest, .. } = &mut running;
                     self.present(demo, machine, guest, &prepared.plan.expectations, &probed.judgement.results).await;
                 }
             }
@@ -72,7 +72,7 @@ impl Run<'_> {
         if !stopped.orderly {
             self.events.note("QEMU did not quit when it was told to, and was killed");
         }
-        if let (Mode::Demo(demo), Ok(Attempt::Probed(_))) = (&self.request.mode, &attempt)
+        if let (Purpose::Demo(demo), Ok(Attempt::Probed(_))) = (&self.request.purpose, &attempt)
             && let Some(saved) = demo.save(run_dir)?
         {
             self.events.note(saved);
@@ -80,7 +80,7 @@ impl Run<'_> {
         attempt
     }
 
-    async fn start(&mut self, prepared: &Prepared, run_dir: &RunDir) -> Result<Running> {
+    async fn start(&mut self, prepared: &Prepared, run_dir: &RunDir) -> Result<RunningMachine> {
         let kind = transport(&prepared.settings);
         let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").because(error))?;
         let (mut spec, boot_limit) = self.spec(prepared, run_dir, kind, &token);
@@ -90,7 +90,7 @@ impl Run<'_> {
             (info.memory_mib, info.cores) = (memory_mib, spec.cores);
         }
         let mut jail = prepared.jail_options();
-        if let (Mode::Demo(demo), Some(stage)) = (&self.request.mode, &prepared.stage) {
+        if let (Purpose::Demo(demo), Some(stage)) = (&self.request.purpose, &prepared.stage) {
             demo.restore(run_dir)?;
             demo.add_devices(stage, run_dir, &mut spec, &mut jail, &self.events)?;
         }
@@ -113,7 +113,7 @@ impl Run<'_> {
                 .await
                 .map_err(|error| Failure::host("QEMU's serial ports do not answer").because(error))?;
         }
-        Ok(Running {
+        Ok(RunningMachine {
             guest: Guest::new(transport, token),
             notifications,
             listener,
@@ -127,7 +127,12 @@ impl Run<'_> {
         })
     }
 
-    async fn boot_and_probe(&self, prepared: &Prepared, running: &mut Running, is_first: bool) -> Result<Attempt> {
+    async fn boot_and_probe(
+        &self,
+        prepared: &Prepared,
+        running: &mut RunningMachine,
+        is_first: bool,
+    ) -> Result<Attempt> {
         let boot = boot::Boot {
             notifies: running.notifies,
             limit: running.boot_limit,
@@ -136,7 +141,7 @@ impl Run<'_> {
             events: &self.events,
         };
         let mut background = JoinSet::new();
-        let Running { machine, guest, notifications, .. } = running;
+        let RunningMachine { machine, guest, notifications, .. } = running;
         let wait = async { Ok(boot.wait(machine, notifications, guest, &mut background).await) };
         let come_up = self.interrupt.guard(wait).await;
         self.events.send(Event::Ended(Phase::Boot, running.began.elapsed()));
@@ -153,7 +158,7 @@ impl Run<'_> {
             events: &self.events,
             artifacts: self.artifacts.as_ref(),
             recorder: running.recorder.as_ref(),
-            is_demo: matches!(self.request.mode, Mode::Demo(_)),
+            is_demo: matches!(self.request.purpose, Purpose::Demo(_)),
         };
         let probed = self.interrupt.guard(probe.at(&mut running.machine, &running.guest, come_up));
         match phase(&self.events, Phase::Check, probed).await {
@@ -180,7 +185,7 @@ impl Run<'_> {
         }
         spec.accel = prepared.accel;
         // A demo's sound goes to the user.
-        spec.sound = prepared.plan.audio().is_some() && matches!(self.request.mode, Mode::Verdict);
+        spec.sound = prepared.plan.audio().is_some() && matches!(self.request.purpose, Purpose::Verdict);
         spec.microphone = spec.sound && prepared.plan.has(CheckId::AudioMicrophone);
         spec.transport = transport;
         spec.network = machine.network.unwrap_or_default();

@@ -36,7 +36,7 @@ pub(super) struct Demo {
 }
 
 /// What is there to show it with.
-pub(super) struct Stage {
+pub(super) struct DemoHost {
     session: HostSession,
     features: QemuFeatures,
     gpu: Option<PathBuf>,
@@ -58,14 +58,14 @@ impl Demo {
     }
 
     /// Looks at what the host has and what the runner's QEMU knows.
-    pub(super) async fn stage(&self, runner: &Path, jail: &JailOptions) -> Stage {
+    pub(super) async fn stage(&self, runner: &Path, jail: &JailOptions) -> DemoHost {
         let session = HostSession::current();
         let (features, gpu, memory) = tokio::join!(
             window::query_features(runner, jail),
             window::probe_gpu(runner, &session, jail),
             host::memory()
         );
-        Stage { session, features, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
+        DemoHost { session, features, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
     }
 
     /// Gives the machine a display, sound and input for the user.
@@ -74,7 +74,7 @@ impl Demo {
     /// The display that was asked for cannot be had.
     pub(super) fn add_devices(
         &self,
-        stage: &Stage,
+        stage: &DemoHost,
         run_dir: &RunDir,
         spec: &mut Spec,
         jail: &mut JailOptions,
@@ -95,7 +95,7 @@ impl Demo {
     }
 
     /// The guest's memory in MiB, where nobody said: what is configured, more where the host has plenty.
-    pub(super) fn memory_mib(stage: &Stage, configured: u64) -> u64 {
+    pub(super) fn memory_mib(stage: &DemoHost, configured: u64) -> u64 {
         configured.max(MEMORY_MIB.min(stage.spare_mib / 2))
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::request::{Asked, Request, memory_mib, transport};
+use super::request::{Request, ResolvedRequest, memory_mib, transport};
 use super::{Outcome, Run};
 use crate::cli::TryArgs;
 use crate::event::Events;
@@ -76,7 +76,7 @@ fn unstarted(arguments: &TryArgs) -> Run<'_> {
 }
 
 /// What is asked of a target, by the file that was named, the one beside the flake, and the flags.
-fn asked(request: &Request<'_>, target: &Target, expectations: &Expectations) -> Result<Asked> {
+fn asked(request: &Request<'_>, target: &Target, expectations: &Expectations) -> Result<ResolvedRequest> {
     request.asked(request.named_config()?.as_ref(), target, expectations)
 }
 

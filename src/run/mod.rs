@@ -28,7 +28,7 @@ use std::time::{Instant, SystemTime};
 use attempt::Attempt;
 use demo::Demo;
 use prepare::{Prepared, Step};
-use request::{Mode, Request};
+use request::{Purpose, Request};
 
 use crate::checks::{self, Judgement};
 use crate::cli::{DemoArgs, TryArgs};
@@ -93,7 +93,8 @@ pub async fn try_(arguments: &TryArgs, events: Events, interrupt: Interrupt) -> 
 /// Runs `nixbox demo`, which ends when the user ends it. Always answers with a report.
 pub async fn demo(arguments: &DemoArgs, events: Events, interrupt: Interrupt) -> Outcome {
     let of_try = arguments.run();
-    let request = Demo::new(arguments).map(|demo| Request { arguments: &of_try, mode: Mode::Demo(Box::new(demo)) });
+    let request =
+        Demo::new(arguments).map(|demo| Request { arguments: &of_try, purpose: Purpose::Demo(Box::new(demo)) });
     run(request, &of_try, events, interrupt).await
 }
 
@@ -148,7 +149,7 @@ impl<'a> Run<'a> {
             interrupt,
             report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
             artifacts: None,
-            cache: result_cache::RunCache::new(arguments, matches!(request.mode, Mode::Demo(_))),
+            cache: result_cache::RunCache::new(arguments, matches!(request.purpose, Purpose::Demo(_))),
             request,
         }
     }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::demo;
 use super::many::Given;
-use super::request::{Asked, Mode, transport};
+use super::request::{Purpose, ResolvedRequest, transport};
 use super::{DISK_MIB, Run, phase, processors};
 use crate::cache::TestInputs;
 use crate::checks::Plan;
@@ -38,7 +38,7 @@ pub(super) struct Prepared {
     pub(super) processors: u32,
     pub(super) run_dir: RunDir,
     /// What there is to show it with, in a demo.
-    pub(super) stage: Option<demo::Stage>,
+    pub(super) stage: Option<demo::DemoHost>,
     /// The flake's reference for the command that applies what was tested, where it is known.
     pub(super) reference: Option<String>,
 }
@@ -153,9 +153,9 @@ impl Run<'_> {
     }
 
     /// What is needed to start a machine of what was built, or the verdict of a former run.
-    pub(super) async fn ready(&mut self, given: Given, asked: Asked, run_dir: RunDir) -> Result<Step> {
+    pub(super) async fn ready(&mut self, given: Given, asked: ResolvedRequest, run_dir: RunDir) -> Result<Step> {
         let Given { target, nix, mut built, accel, accel_reason: reason, jail, processors, reference } = given;
-        let Asked { settings, plan } = asked;
+        let ResolvedRequest { settings, plan } = asked;
         self.report.target.drv_path = built.drv_path.clone();
         self.report.target.runner = Some(built.runner.display().to_string());
         self.report.target.toplevel = built.toplevel.as_ref().map(|path| path.display().to_string());
@@ -182,7 +182,7 @@ impl Run<'_> {
         });
         let mut prepared =
             Prepared { target, nix, built, settings, plan, accel, jail, processors, run_dir, stage: None, reference };
-        if let Mode::Demo(demo) = &self.request.mode {
+        if let Purpose::Demo(demo) = &self.request.purpose {
             prepared.stage = Some(demo.stage(&prepared.built.runner, &prepared.jail_options()).await);
         }
         Ok(Step::Ready(Box::new(prepared)))
@@ -219,7 +219,7 @@ impl Run<'_> {
         target: &Target,
         nix: &Nix,
         evaluated: &nix::Evaluated,
-        asked: &Asked,
+        asked: &ResolvedRequest,
         accel: Accel,
     ) -> Option<Report> {
         if evaluated.toplevel_failure.is_some() {

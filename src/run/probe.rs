@@ -14,7 +14,7 @@ use crate::event::Events;
 use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
-use crate::guest::{Attempts, Good, Guest, Limits, Request, Wanted};
+use crate::guest::{Attempts, Good, Guest, HttpRequest, Limits, Wanted};
 use crate::idle::IdleDetector;
 use crate::machine::{AudioCapture, Machine, Screen};
 use crate::model::timeouts::run::{
@@ -414,10 +414,10 @@ impl Probe<'_> {
     fn wanted(&self) -> Wanted {
         let plan = self.plan;
         let http = plan.http.iter().map(|(id, request)| {
-            let what = Request {
+            let what = HttpRequest {
                 method: request.method.0.clone(),
                 deadline: self.timeouts().scaled(request.deadline()),
-                ..Request::new(request.url.0.clone())
+                ..HttpRequest::new(request.url.0.clone())
             };
             let (retries, request) = (request.retries.0, request.clone());
             let good: Good<_> = Arc::new(move |answer: &_| checks::is_answered(&request, answer));

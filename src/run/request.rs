@@ -15,7 +15,7 @@ use crate::nix::expectations::Expectations;
 use crate::resolve::Target;
 
 /// What a run is for.
-pub(super) enum Mode {
+pub(super) enum Purpose {
     /// The verdict, and then (`--keep`) a shell.
     Verdict,
     /// A user who wants to see the machine.
@@ -25,11 +25,11 @@ pub(super) enum Mode {
 /// The arguments of a run, and what it is for.
 pub(super) struct Request<'a> {
     pub(super) arguments: &'a TryArgs,
-    pub(super) mode: Mode,
+    pub(super) purpose: Purpose,
 }
 
 /// What is asked of a target.
-pub(super) struct Asked {
+pub(super) struct ResolvedRequest {
     pub(super) settings: Settings,
     pub(super) plan: Plan,
 }
@@ -37,7 +37,7 @@ pub(super) struct Asked {
 impl<'a> Request<'a> {
     /// A run for its verdict.
     pub(super) fn verdict(arguments: &'a TryArgs) -> Self {
-        Self { arguments, mode: Mode::Verdict }
+        Self { arguments, purpose: Purpose::Verdict }
     }
 
     /// What the target is called in the report.
@@ -51,7 +51,12 @@ impl<'a> Request<'a> {
     }
 
     /// What is asked of a target, by `nixbox.toml` and the flags.
-    pub(super) fn asked(&self, named: Option<&Config>, target: &Target, expectations: &Expectations) -> Result<Asked> {
+    pub(super) fn asked(
+        &self,
+        named: Option<&Config>,
+        target: &Target,
+        expectations: &Expectations,
+    ) -> Result<ResolvedRequest> {
         let told = self.arguments.expectations.is_some() || self.arguments.name.is_some();
         if told && !matches!(target, Target::Runner { .. }) {
             return Err(Failure::usage(format!("{} says itself what it is called and expectations", target.name()))
@@ -68,11 +73,11 @@ impl<'a> Request<'a> {
         let settings = self.settings(config, target);
         let scripts = settings.scripts.keys().map(String::as_str);
         let mut selection = Selection::new(&self.arguments.checks.only, &self.arguments.checks.skip, scripts)?;
-        if let Mode::Demo(_) = self.mode {
+        if let Purpose::Demo(_) = self.purpose {
             selection = selection.without(Demo::skipped());
         }
         let plan = checks::plan(expectations, &settings, &selection);
-        Ok(Asked { settings, plan })
+        Ok(ResolvedRequest { settings, plan })
     }
 
     /// `nixbox.toml`, with the flags on top.
@@ -84,9 +89,9 @@ impl<'a> Request<'a> {
         machine.accel = arguments.machine.accel.or(machine.accel);
         machine.memory = arguments.size.memory.or(machine.memory);
         machine.cores = arguments.size.cores.map(config::Cores).or(machine.cores);
-        let usual = match self.mode {
-            Mode::Verdict => None,
-            Mode::Demo(_) => Some(NetworkPolicy::User),
+        let usual = match self.purpose {
+            Purpose::Verdict => None,
+            Purpose::Demo(_) => Some(NetworkPolicy::User),
         };
         machine.network = arguments.machine.network.or(machine.network).or(usual);
         machine.timeout = arguments.checks.timeout.map(config::Time).or(machine.timeout);

@@ -225,7 +225,7 @@ fn absent_autologin_user<'a>(view: &JudgeContext<'a>) -> Option<&'a str> {
 mod tests {
     use super::*;
     use crate::desktop::facts::{InputReaction, TestWindow};
-    use crate::guest::user_units::Asked;
+    use crate::guest::user_units::PortalProbe;
 
     #[test]
     fn each_check_takes_as_long_as_its_wait() {
@@ -233,7 +233,7 @@ mod tests {
         let reaction = InputReaction { seconds: 0.3, ..InputReaction::default() };
         let facts = DesktopFacts {
             session: state(20.0),
-            portal: Some(Asked { seconds: 1.0, ..Asked::default() }),
+            portal: Some(PortalProbe { seconds: 1.0, ..PortalProbe::default() }),
             window: Some(TestWindow { seconds: 2.0, ..TestWindow::default() }),
             reactions: vec![reaction.clone(), reaction],
             ..DesktopFacts::default()

@@ -4,7 +4,7 @@ use super::view::DesktopView;
 use crate::checks::{Finding, text, unit};
 use crate::desktop::journal::{Meaning, first_line, means, reports_error};
 use crate::guest::facts::Facts;
-use crate::guest::user_units::{Asked, PORTAL, PORTAL_SCREEN, PORTAL_UNIT, UserManager};
+use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, PortalProbe, UserManager};
 
 impl DesktopView<'_> {
     /// A portal that does not answer.
@@ -30,7 +30,7 @@ impl DesktopView<'_> {
         )
     }
 
-    fn answering_portal(&self) -> Option<&Asked> {
+    fn answering_portal(&self) -> Option<&PortalProbe> {
         self.facts.portal.as_ref().filter(|portal| portal.answered)
     }
 

@@ -17,7 +17,7 @@ use crate::checks::{self, Context, Judgement, Observations, Selection};
 use crate::config::Settings;
 use crate::guest::facts::{Account, Facts, JournalLine, Manager, Service, Unit};
 use crate::guest::logind::Session;
-use crate::guest::user_units::{Asked, UserManager};
+use crate::guest::user_units::{PortalProbe, UserManager};
 use crate::model::{Accel, CheckId, CheckKind, Status};
 use crate::nix::expectations::{DesktopKind, Expectations, ExpectedDesktop, ExpectedUnit, ExpectedUser};
 use crate::signal::{Picture, PictureAnalysis, picture};
@@ -134,7 +134,7 @@ fn guest() -> DesktopCase {
             units: vec![active("graphical-session.target"), active("bar.service"), active("default.target")],
             environment: vec!["WAYLAND_DISPLAY=wayland-1".into()],
         }),
-        portal: Some(Asked { known: true, answered: true, seconds: 1.0, ..Asked::default() }),
+        portal: Some(PortalProbe { known: true, answered: true, seconds: 1.0, ..PortalProbe::default() }),
         journal: vec![line(
             "systemd-logind.service",
             20_000_000,

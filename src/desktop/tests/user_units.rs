@@ -46,7 +46,8 @@ fn units_of_the_user() {
     stale.fails("units", "graphical-session.target stayed active");
 
     let mut portal = guest();
-    portal.seen.portal = Some(Asked { known: true, error: Some("no answer within 125 s".into()), ..Asked::default() });
+    portal.seen.portal =
+        Some(PortalProbe { known: true, error: Some("no answer within 125 s".into()), ..PortalProbe::default() });
     portal.fails("units", "org.freedesktop.portal.Desktop does not answer: no answer within 125 s");
 
     // Its own failure is not told beside that.
@@ -59,7 +60,7 @@ fn units_of_the_user() {
     assert!(!portal.judged()["units"].1.contains("xdg-desktop-portal.service of alice"));
 
     let mut slow = guest();
-    slow.seen.portal = Some(Asked { known: true, answered: true, seconds: 36.0, ..Asked::default() });
+    slow.seen.portal = Some(PortalProbe { known: true, answered: true, seconds: 36.0, ..PortalProbe::default() });
     slow.is("units", Status::Pass, "the portal answers in 36 s");
     let waited = "Failed to create screenshot proxy: Error calling StartServiceByName for org.freedesktop.impl.portal.desktop.wlr: Timeout was reached";
     slow.seen.journal.push(line("xdg-desktop-portal.service", 50_000_000, waited));
