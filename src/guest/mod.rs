@@ -30,7 +30,7 @@ use std::time::Duration;
 
 pub use error::Error;
 pub use http::{HttpRequest, own_port};
-pub use probe::{Attempts, Good, Limits, Wanted};
+pub use probe::{Accepts, Attempts, Limits, ProbeRequest};
 
 use crate::model::{TransportKind, UNIT_PREFIX, port};
 use crate::transport::Transport;

@@ -18,11 +18,11 @@ use crate::model::{ActiveState, Protocol, TransportKind};
 use crate::text::{bounded, quoted};
 
 /// Judges an outcome: whether it is good enough not to try again.
-pub type Good<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
+pub type Accepts<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 
 /// What a plan wants to know besides what every look tells.
 #[derive(Debug, Clone, Default)]
-pub struct Wanted {
+pub struct ProbeRequest {
     /// Units that are told of whether they are loaded or not, by full name.
     pub units: BTreeSet<String>,
     /// HTTP requests, by id.
@@ -49,7 +49,7 @@ pub struct Attempts<Q, A> {
     /// How long to wait before each of these.
     pub pause: Duration,
     /// What is good; without it the first outcome is final.
-    pub good: Option<Good<A>>,
+    pub good: Option<Accepts<A>>,
 }
 
 impl<Q, A> Attempts<Q, A> {
@@ -218,7 +218,7 @@ impl Guest {
     ///
     /// Gaps go by the name of the field: `units`, `manager`, `jobs`, `journal`, `listeners`, `network`, `accounts`,
     /// `groups`, `taint`, `resolves`, and `system-bus`, `http.ID`, `scripts.ID`, `timers.NAME`.
-    pub async fn look(&self, wanted: &Wanted, limits: &Limits) -> Facts {
+    pub async fn look(&self, wanted: &ProbeRequest, limits: &Limits) -> Facts {
         let (files, lines) = (files_script(), journal::command(&QUIET, limits.journal_lines));
         let (shell, bus, journal, resolves, system_bus, http, scripts, timers) = tokio::join!(
             self.shell().ask(&files, limits.patience, ANSWER),
@@ -406,7 +406,7 @@ impl Guest {
     }
 
     /// Runs each timer's service once, one after the other: they may share locks.
-    async fn run_timers(&self, wanted: &Wanted, limits: &Limits) -> Vec<(String, Result<ScriptOutcome, Error>)> {
+    async fn run_timers(&self, wanted: &ProbeRequest, limits: &Limits) -> Vec<(String, Result<ScriptOutcome, Error>)> {
         let mut all = Vec::new();
         for timer in &wanted.timers {
             all.push((timer.clone(), self.run_timer(timer, wanted.timer_deadline, limits).await));

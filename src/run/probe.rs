@@ -14,7 +14,7 @@ use crate::event::Events;
 use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
-use crate::guest::{Attempts, Good, Guest, HttpRequest, Limits, Wanted};
+use crate::guest::{Accepts, Attempts, Guest, HttpRequest, Limits, ProbeRequest};
 use crate::idle::IdleDetector;
 use crate::machine::{AudioCapture, Machine, Screen};
 use crate::model::timeouts::run::{
@@ -296,9 +296,9 @@ impl Probe<'_> {
     }
 
     /// Another look, at what may have changed by itself.
-    async fn look_again(&self, guest: &Guest, wanted: &Wanted, first: &Facts) -> Facts {
+    async fn look_again(&self, guest: &Guest, wanted: &ProbeRequest, first: &Facts) -> Facts {
         // What was asked for once (requests, scripts, timers) is not done again.
-        let again = Wanted { units: wanted.units.clone(), system_bus: true, ..Wanted::default() };
+        let again = ProbeRequest { units: wanted.units.clone(), system_bus: true, ..ProbeRequest::default() };
         let later = guest.look(&again, &self.limits()).await;
         let network = Network { resolves: first.network.resolves, ..later.network };
         let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
@@ -307,7 +307,7 @@ impl Probe<'_> {
 
     /// Asks once more what was asked between two tries of a service, and got no good answer: that is no answer of who is
     /// up by now.
-    async fn ask_again(&self, guest: &Guest, wanted: &Wanted, facts: &mut Facts) {
+    async fn ask_again(&self, guest: &Guest, wanted: &ProbeRequest, facts: &mut Facts) {
         let (mut http, mut scripts) = (wanted.http.clone(), wanted.scripts.clone());
         http.retain(|id, request| facts.http.get(id).is_some_and(|answer| !request.is_good(answer)));
         scripts.retain(|id, script| facts.scripts.get(id).is_some_and(|outcome| !script.is_good(outcome)));
@@ -315,7 +315,8 @@ impl Probe<'_> {
             return;
         }
         self.ports(guest).await;
-        let again = Wanted { http, scripts, units: wanted.units.clone(), system_bus: true, ..Wanted::default() };
+        let again =
+            ProbeRequest { http, scripts, units: wanted.units.clone(), system_bus: true, ..ProbeRequest::default() };
         let mut later = guest.look(&again, &self.limits()).await;
         for (id, answer) in &facts.http {
             later.http.entry(id.clone()).or_insert_with(|| answer.clone());
@@ -342,7 +343,7 @@ impl Probe<'_> {
                 let look = async {
                     guest.warm(LAST_PROBE_LIMIT).await.ok()?;
                     let seen_at = Instant::now();
-                    let wanted = Wanted { units: self.wanted().units, ..Wanted::default() };
+                    let wanted = ProbeRequest { units: self.wanted().units, ..ProbeRequest::default() };
                     Some((guest.look(&wanted, &self.limits()).await, seen_at))
                 };
                 tokio::time::timeout(LAST_PROBE_LIMIT * 2, look).await.ok().flatten()
@@ -411,7 +412,7 @@ impl Probe<'_> {
     }
 
     /// What the plan needs to know.
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self) -> ProbeRequest {
         let plan = self.plan;
         let http = plan.http.iter().map(|(id, request)| {
             let what = HttpRequest {
@@ -420,7 +421,7 @@ impl Probe<'_> {
                 ..HttpRequest::new(request.url.0.clone())
             };
             let (retries, request) = (request.retries.0, request.clone());
-            let good: Good<_> = Arc::new(move |answer: &_| checks::is_answered(&request, answer));
+            let good: Accepts<_> = Arc::new(move |answer: &_| checks::is_answered(&request, answer));
             (id.clone(), Attempts { what, retries, pause: RETRY_PAUSE, good: Some(good) })
         });
         let scripts = plan.scripts.iter().map(|(id, script)| {
@@ -430,10 +431,10 @@ impl Probe<'_> {
                 ..Script::new(script.run.0.clone())
             };
             let (retries, script) = (script.retries.0, script.clone());
-            let good: Good<_> = Arc::new(move |outcome: &_| checks::is_as_expected(&script, outcome));
+            let good: Accepts<_> = Arc::new(move |outcome: &_| checks::is_as_expected(&script, outcome));
             (id.clone(), Attempts { what, retries, pause: RETRY_PAUSE, good: Some(good) })
         });
-        Wanted {
+        ProbeRequest {
             units: plan.units.iter().cloned().collect(),
             http: http.collect(),
             scripts: scripts.collect(),
