@@ -7,15 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::model::timeouts::audio::{CAPTURE_INTERVAL, DRAIN_LIMIT, SILENCE};
 use crate::signal::{CaptureAnalysis, Samples, ToneSequence, tone, wav};
 
-/// How long what was played may take to come out of the card when the player has ended, with hardware virtualisation: a
-/// pipe's buffer, a slow clock.
-const DRAIN: Duration = Duration::from_secs(4);
-/// How long nothing may come out before no more is awaited. QEMU writes in steps of 10 ms of sound.
-const STILL: Duration = Duration::from_millis(700);
-/// Between two checks of the file's length.
-const INTERVAL: Duration = Duration::from_millis(50);
 /// Most of a capture that is read, in bytes: 40 s. A machine that plays without end is captured at its end.
 const CAPTURE: u64 = 7 << 20;
 /// The bytes before the first sample, and of a frame.
@@ -37,7 +31,7 @@ pub(super) async fn drained(
     sequence: &ToneSequence,
     scale: f64,
 ) -> Result<Option<(Samples, CaptureAnalysis)>, String> {
-    let deadline = Instant::now() + DRAIN.mul_f64(scale);
+    let deadline = Instant::now() + DRAIN_LIMIT.mul_f64(scale);
     let mut last = (length(capture), Instant::now());
     loop {
         let now = length(capture);
@@ -60,7 +54,7 @@ pub(super) async fn drained(
             }
             CaptureStep::Wait => {}
         }
-        sleep(INTERVAL).await;
+        sleep(CAPTURE_INTERVAL).await;
     }
     analyse(capture, before, sequence).await
 }
@@ -87,7 +81,7 @@ enum CaptureStep {
 }
 
 fn decide(observation: &CaptureObservation) -> CaptureStep {
-    if observation.timed_out || observation.still >= STILL {
+    if observation.timed_out || observation.still >= SILENCE {
         CaptureStep::Finish
     } else if observation.seconds > observation.sequence_s * 1.1 {
         // Enough for the whole sequence and a little more.

@@ -13,16 +13,11 @@ use super::server::{self, SoundServer};
 use super::session::AudioSession;
 use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::{Error, Guest, journal};
+use crate::model::timeouts::audio::{ANSWER_LIMIT, SINK_INTERVAL, SINK_LIMIT};
 use crate::model::{ActiveState, SubState};
 use crate::nix::expectations::ExpectedAudio;
 use crate::text::bounded;
 
-/// How long one answer of a server may take on hardware virtualisation.
-const ANSWER: Duration = Duration::from_secs(6);
-/// How long a server that answers may take until it has a sink, likewise.
-const SINK_LIMIT: Duration = Duration::from_secs(5);
-/// Between two queries while something is waited for.
-const INTERVAL: Duration = Duration::from_millis(250);
 /// Most bytes of the journal.
 const JOURNAL: usize = 8 << 20;
 /// Most journal lines.
@@ -38,7 +33,7 @@ pub(super) async fn observe(
     server: &dyn SoundServer,
     scale: f64,
 ) -> AudioFacts {
-    let answer = ANSWER.mul_f64(scale);
+    let answer = ANSWER_LIMIT.mul_f64(scale);
     let mut facts = AudioFacts {
         user: session.user.clone(),
         uid: session.uid,
@@ -121,7 +116,7 @@ async fn session_started(guest: &Guest, session: &AudioSession, patience: Durati
         if manager.is_ok_and(|manager| has_started(&manager.units)) {
             return;
         }
-        sleep(INTERVAL).await;
+        sleep(SINK_INTERVAL).await;
     }
 }
 
@@ -155,7 +150,7 @@ async fn server_answered(
         if decide(&observation) == SinkStep::Judge {
             return;
         }
-        sleep(INTERVAL).await;
+        sleep(SINK_INTERVAL).await;
     }
 }
 

@@ -21,14 +21,10 @@ use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
 use crate::machine::AudioCapture;
 use crate::model::artifact;
+use crate::model::timeouts::audio::{PLAY_LIMIT, SESSION_LIMIT};
 use crate::nix::expectations::{Expectations, ExpectedAudio};
 use crate::report::artifacts::Artifacts;
 use crate::signal::{CaptureAnalysis, Samples, ToneSequence, microphone, spectrogram, tone, wav};
-
-/// How long a session may take to open, with hardware virtualisation.
-const OPEN: Duration = Duration::from_secs(10);
-/// How long playing or recording may take beyond the sound's own length, with hardware virtualisation.
-const PLAY: Duration = Duration::from_secs(8);
 
 /// A machine whose sound is tested.
 pub(crate) struct AudioProbe<'a> {
@@ -52,7 +48,7 @@ impl AudioProbe<'_> {
     /// Plays, records, and what else there is to know. The error: why nothing could be probed.
     pub(crate) async fn run(&self, guest: &Guest) -> Result<AudioFacts, String> {
         let user = self.user().ok_or("the configuration has no normal user in whose session sound could be tested")?;
-        let patience = OPEN.mul_f64(self.scale);
+        let patience = SESSION_LIMIT.mul_f64(self.scale);
         self.events.doing(format!("opening a session of {}", user.name));
         let session = AudioSession::open(guest, user, patience).await.map_err(|error| error.to_string())?;
         let server = SoundServerKind::expected(self.expected).server();
@@ -196,7 +192,7 @@ impl RunningTest<'_> {
     }
 
     fn deadline(&self, seconds: f64) -> Duration {
-        Duration::from_secs_f64(seconds) + PLAY.mul_f64(self.probe.scale)
+        Duration::from_secs_f64(seconds) + PLAY_LIMIT.mul_f64(self.probe.scale)
     }
 
     /// What the guest records of the microphone.

@@ -12,12 +12,11 @@ use crate::guest::logind::{Logind, Session};
 use crate::guest::shell::{Output, Script};
 use crate::guest::{Error, Guest};
 use crate::model::SESSION_UNIT;
+use crate::model::timeouts::audio::SESSION_INTERVAL;
 use crate::text::{bounded, quoted};
 
 /// The virtual terminal of a session that is opened for the test: display managers and gettys use the first seven.
 const VT: u32 = 8;
-/// The longest time between two queries of a session that is being opened.
-const INTERVAL: Duration = Duration::from_millis(300);
 /// Most bytes of what a script prints: a server's description, a recording.
 const OUTPUT: usize = 8 << 20;
 
@@ -152,7 +151,7 @@ async fn activated(logind: &mut Logind, uid: u32, deadline: Instant) -> Result<b
                 }
             }
         }
-        logind.changed(INTERVAL).await;
+        logind.changed(SESSION_INTERVAL).await;
     }
 }
 

@@ -6,16 +6,8 @@
 use std::time::Duration;
 
 use super::facts::WaitEnd;
+use crate::model::timeouts::desktop::{IDLE, IDLE_PLAIN, QUIET, STEADY};
 
-/// How long a picture has to be still. Scaled by half the accelerator's factor: under TCG a desktop paints in steps
-/// that lie up to 3 s apart.
-const STEADY: Duration = Duration::from_secs(1);
-/// How long a guest may be idle before what is not there is taken for missing. D-Bus calls give up after 25 s.
-pub(super) const IDLE: Duration = Duration::from_secs(30);
-/// As [`IDLE`], when the session and its display are there and only the picture is plain.
-const IDLE_PLAIN: Duration = Duration::from_secs(10);
-/// How long a guest has to be idle for its still picture to be the last.
-const QUIET: Duration = Duration::from_millis(1500);
 /// So many ended sessions are a loop.
 const LOOP: usize = 3;
 

@@ -8,14 +8,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Error;
 use super::credentials::Token;
+use crate::model::timeouts::guest::{GREETING_ATTEMPT, GREETING_INTERVAL};
 use crate::nonce::nonce;
 use crate::transport::Transport;
 
-/// How long one attempt to open may take before it is made anew.
-const ATTEMPT: Duration = Duration::from_secs(5);
-/// How long an answer is waited for before the question is repeated: a virtio-serial port drops what is sent to it
-/// while its service restarts.
-const REPEAT: Duration = Duration::from_millis(300);
 /// Pauses between attempts. Nothing tells when a guest begins to listen: its kernel resets what comes before.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
@@ -32,7 +28,7 @@ pub(super) async fn greet(
     let mut pause = PAUSE.0;
     let mut last = "no attempt was made".to_owned();
     while Instant::now() < deadline {
-        let until = deadline.min(Instant::now() + ATTEMPT);
+        let until = deadline.min(Instant::now() + GREETING_ATTEMPT);
         match timeout_at(until, channel.open(port)).await {
             Ok(Ok(mut stream)) => {
                 pause = PAUSE.0;
@@ -59,7 +55,7 @@ async fn ping(stream: &mut UnixStream, token: &Token, deadline: Instant) -> Resu
     let mut lines = Lines::default();
     loop {
         timeout_at(deadline, stream.write_all(question.as_bytes())).await??;
-        let until = deadline.min(Instant::now() + REPEAT);
+        let until = deadline.min(Instant::now() + GREETING_INTERVAL);
         match timeout_at(until, lines.find(stream, &answer)).await {
             Ok(rest) => return rest?.parse().map_err(|_| Error::Garbled),
             Err(_) if Instant::now() >= deadline => return Err(Error::Deadline("the guest's shell is silent".into())),

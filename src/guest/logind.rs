@@ -13,10 +13,9 @@ use zbus::{MatchRule, MessageStream};
 use super::bus::{Bus, Which, properties};
 use super::proxies::{LogindProxy, SessionProxy, UserProxy};
 use super::{Error, Guest};
+use crate::model::timeouts::guest::LOGIND_CALL_LIMIT;
 use crate::text::bounded;
 
-/// How long logind may take for one answer; it takes milliseconds.
-const CALL: Duration = Duration::from_secs(20);
 /// Most sessions that are read.
 const MOST: usize = 64;
 
@@ -86,7 +85,7 @@ impl Guest {
     /// # Errors
     /// The system bus or logind does not answer within `patience`.
     pub async fn logind(&self, patience: Duration) -> Result<Logind, Error> {
-        let bus = self.bus(Which::System, patience).await?.with_patience(patience.min(CALL));
+        let bus = self.bus(Which::System, patience).await?.with_patience(patience.min(LOGIND_CALL_LIMIT));
         let manager = LogindProxy::new(&bus.connection).await?;
         let rule = MatchRule::builder().msg_type(Type::Signal).sender(manager.inner().destination())?.build();
         let signals = MessageStream::for_match_rule(rule, &bus.connection, None);

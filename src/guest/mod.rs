@@ -32,6 +32,7 @@ pub use error::Error;
 pub use http::{HttpRequest, own_port};
 pub use probe::{Accepts, Attempts, Limits, ProbeRequest};
 
+use crate::model::timeouts::guest::ALIVE_LIMIT;
 use crate::model::{TransportKind, UNIT_PREFIX, port};
 use crate::transport::Transport;
 use bus::{Bus, Which};
@@ -49,9 +50,6 @@ pub struct Guest {
     /// Whether PID 1's bus and the system bus have been connected before.
     used: Arc<[AtomicBool; 2]>,
 }
-
-/// How long PID 1 may take to answer over a connection before a new one is tried.
-const ALIVE: Duration = Duration::from_secs(3);
 
 impl Guest {
     /// The guest behind this channel, which was given this token. Nothing is opened yet.
@@ -74,7 +72,7 @@ impl Guest {
         // PID 1 drops its connections when it executes itself anew, as a switch makes it do; over virtio-serial that
         // cannot be seen.
         if let Some(bus) = manager.as_ref()
-            && bus.is_alive(patience.min(ALIVE)).await
+            && bus.is_alive(patience.min(ALIVE_LIMIT)).await
         {
             return Ok(bus.clone());
         }

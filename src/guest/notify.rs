@@ -1,13 +1,13 @@
 //! PID 1's notify messages (systemd(1), "vmm.notify_socket"; sd_notify(3)): what happens in the boot, as it happens.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::model::timeouts::guest::NOTIFY_LIMIT;
 use crate::text::bounded;
 use crate::transport::Transport;
 
@@ -32,8 +32,6 @@ pub enum Notification {
 
 /// Most of a message that is read, in bytes.
 const MESSAGE: usize = 4096;
-/// How long a connection may take to bring its message. PID 1 writes at once; it waits for us to close.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reads a message: one assignment a line.
 pub fn parse(message: &[u8]) -> Vec<Notification> {
@@ -63,7 +61,7 @@ pub fn listen(channel: Arc<dyn Transport>) -> (mpsc::UnboundedReceiver<Notificat
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {
         while let Ok(stream) = channel.accept_notify().await {
-            // One connection after the other keeps the order; PATIENCE bounds what a silent one costs.
+            // One connection after the other keeps the order; NOTIFY_LIMIT bounds what a silent one costs.
             for notification in parse(&message(stream).await) {
                 drop(sender.send(notification));
             }
@@ -75,7 +73,7 @@ pub fn listen(channel: Arc<dyn Transport>) -> (mpsc::UnboundedReceiver<Notificat
 /// What a connection brings at once. Never waits for its end: half-closes are not forwarded, and PID 1 waits for ours.
 async fn message(mut stream: UnixStream) -> Vec<u8> {
     let mut buffer = vec![0; MESSAGE];
-    let count = match timeout(PATIENCE, stream.read(&mut buffer)).await {
+    let count = match timeout(NOTIFY_LIMIT, stream.read(&mut buffer)).await {
         Ok(Ok(count)) => count,
         Ok(Err(_)) | Err(_) => 0,
     };

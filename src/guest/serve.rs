@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::UnixListener;
@@ -11,9 +10,7 @@ use tokio::time::Instant;
 
 use super::{Guest, greeting};
 use crate::model::port;
-
-/// How long a shell may take to open.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::model::timeouts::guest::SERVED_SHELL_LIMIT;
 
 impl Guest {
     /// Offers a root shell of the guest on this socket, one per connection, until what is answered is dropped.
@@ -29,7 +26,7 @@ impl Guest {
             while let Ok((mut person, _)) = listener.accept().await {
                 let guest = guest.clone();
                 connections.spawn(async move {
-                    let deadline = Instant::now() + PATIENCE;
+                    let deadline = Instant::now() + SERVED_SHELL_LIMIT;
                     let greeted = greeting::greet(&*guest.channel, port::SHELL, &guest.token, deadline).await;
                     let Ok((mut shell, _)) = greeted else { return };
                     let become_shell = greeting::become_command(&mut shell, &guest.token, "sh", "-i 2>&1", deadline);

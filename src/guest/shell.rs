@@ -24,6 +24,7 @@ use super::Error;
 use super::credentials::Token;
 use super::frames::{End, Frames};
 use super::greeting;
+use crate::model::timeouts::guest::{SCRIPT_GRACE, SHELL_LIMIT};
 use crate::model::{TransportKind, VIRTIO_PORTS, port};
 use crate::nonce::nonce;
 use crate::text::quoted;
@@ -38,10 +39,6 @@ const RUNNER: &str = include_str!("runner.sh");
 const INLINE: usize = 1024;
 /// Most that can be sent at once, script or stdin, in bytes: it lies in the guest's `/run`.
 const PAYLOAD: usize = 16 << 20;
-/// How long bringing a script and its stdin to the guest may take.
-const BRING: Duration = Duration::from_secs(20);
-/// How long a killed script may take to be gone.
-const GRACE: Duration = Duration::from_secs(3);
 /// How many sessions are kept open when nobody uses them.
 const KEPT: usize = 3;
 /// How many scripts run at once. A new session costs a guest under TCG half a second: twelve opened at once took 6 s,
@@ -372,7 +369,7 @@ impl Inner {
                     && (script.stdin.is_empty() || self.put(session, "i", &script.stdin).await?),
             )
         };
-        if !timeout_at(Instant::now() + BRING, bring).await?? {
+        if !timeout_at(Instant::now() + SHELL_LIMIT, bring).await?? {
             return Ok(ShellAnswer::NotBegun);
         }
         let nonce = nonce()?;
@@ -393,7 +390,7 @@ impl Inner {
                     let kill = format!("read -r p q <{}/p && {what}", session.directory);
                     let rest =
                         async { tokio::join!(self.kill(&kill), read_answer(&mut session.stream, &mut frames)).1 };
-                    if let Ok(end) = timeout_at(Instant::now() + GRACE / 2, rest).await {
+                    if let Ok(end) = timeout_at(Instant::now() + SCRIPT_GRACE / 2, rest).await {
                         return match end {
                             Ok(end @ End::Exit(_)) => finish(Some(end), frames, false, true),
                             Ok(_) => Err(Error::Garbled),
@@ -442,9 +439,9 @@ impl Inner {
         Ok(session.stream.write_all(line.as_bytes()).await?)
     }
 
-    /// Runs a few words of killing through another session, within [`GRACE`].
+    /// Runs a few words of killing through another session, within [`SCRIPT_GRACE`].
     async fn kill(&self, text: &str) {
-        let until = Instant::now() + GRACE;
+        let until = Instant::now() + SCRIPT_GRACE;
         let kill = async {
             let _one = self.killing.lock().await;
             let mut session = match self.idle() {

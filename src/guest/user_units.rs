@@ -13,6 +13,7 @@ use zbus::names::InterfaceName;
 use super::bus::{Bounded, Bus, Which};
 use super::facts::Unit;
 use super::{Error, Guest};
+use crate::model::timeouts::guest::USER_MANAGER_INTERVAL;
 use crate::text::bounded;
 
 /// The name under which applications find a portal.
@@ -23,8 +24,6 @@ pub const PORTAL_UNIT: &str = "xdg-desktop-portal.service";
 const PORTAL_PARTS: [&str; 2] = ["org.freedesktop.portal.FileChooser", PORTAL_SCREEN];
 /// The part that shares the screen.
 pub const PORTAL_SCREEN: &str = "org.freedesktop.portal.ScreenCast";
-/// Between two looks at a unit that is waited for.
-const POLL: Duration = Duration::from_secs(1);
 /// Where it answers (the portal's own documentation).
 const PORTAL_PATH: &str = "/org/freedesktop/portal/desktop";
 /// Variables of the manager's environment that a session's programs need.
@@ -161,7 +160,7 @@ impl Guest {
             let mut times = 0;
             // Once may be from before it was started for us.
             while times < 2 {
-                sleep(POLL).await;
+                sleep(USER_MANAGER_INTERVAL).await;
                 let state = bus.within("Get", unit.active_state()).await?;
                 times = if state == "failed" { times + 1 } else { 0 };
             }

@@ -12,7 +12,6 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -21,6 +20,7 @@ use super::process::JailedProcess;
 use super::spec::{Spec, environment};
 use super::{mount_of, store_mount};
 use crate::model::run_file;
+use crate::model::timeouts::audio::{CARD_PROBE_INTERVAL, CARD_PROBE_LIMIT};
 use crate::signal::microphone;
 use crate::text::bounded;
 
@@ -29,10 +29,6 @@ const BACKEND: &str = "nixbox-sound";
 /// The period of QEMU's sound timer and the length of its buffers, in microseconds: as much sound each time as time has
 /// passed. Where the host is late the card is as late, and not the guest.
 const STEP_US: u32 = 10_000;
-/// How long QEMU may take to open the devices: it does nothing else then.
-const PROOF_LIMIT: Duration = Duration::from_secs(10);
-/// Between two checks whether it has.
-const PROOF_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A sound card of the runner's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -217,12 +213,12 @@ async fn prove(spec: &Spec, jail: &JailOptions) -> Result<(), String> {
     let process = JailedProcess::spawn(&jail.launcher, &request).await.map_err(|error| error.to_string())?;
     let opened = async {
         // The input is opened before the output, whose file then is there.
-        let deadline = Instant::now() + PROOF_LIMIT;
+        let deadline = Instant::now() + CARD_PROBE_LIMIT;
         while Instant::now() < deadline {
             if capture.exists() {
                 return Ok(());
             }
-            sleep(PROOF_INTERVAL).await;
+            sleep(CARD_PROBE_INTERVAL).await;
         }
         Err("the runner's QEMU did not open it".to_owned())
     };

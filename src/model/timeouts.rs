@@ -220,6 +220,97 @@ pub(crate) mod config {
 /// How long many runs may take to end after a second interruption; what is left then ends with this process.
 pub const HARD_STOP_LIMIT: Duration = secs(4);
 
+/// Driving a desktop: `desktop/`. Those that depend on the accelerator are scaled where they are used.
+pub(crate) mod desktop {
+    use super::Duration;
+
+    /// How long a unit that starts, or ends and is restarted, is followed: `RestartSec=10`, three times over.
+    pub(crate) const UNIT_RESTARTS_LIMIT: Duration = Duration::from_secs(30);
+    /// Between two readings of it.
+    pub(crate) const UNIT_RESTARTS_INTERVAL: Duration = Duration::from_secs(1);
+    /// How long is watched what changes by itself: clocks tick every second.
+    pub(crate) const REDRAW_INTERVAL: Duration = Duration::from_millis(1300);
+    /// How often logind is asked though it reported no change.
+    pub(crate) const SESSIONS_INTERVAL: Duration = Duration::from_secs(3);
+    /// How long a window may take to appear, with hardware virtualisation.
+    pub(crate) const WINDOW_LIMIT: Duration = Duration::from_secs(30);
+    /// Between two pictures while the screen changes. A picture costs QEMU 40 to 160 ms (measured, 10.0).
+    pub(crate) const FAST_INTERVAL: Duration = Duration::from_millis(300);
+    /// Between two pictures when the screen has been still for a while: a tenth of QEMU's time at most.
+    pub(crate) const SLOW_INTERVAL: Duration = Duration::from_millis(1500);
+    /// The longest that a desktop may take to appear after the boot, with hardware virtualisation.
+    pub(crate) const SESSION_LIMIT: Duration = Duration::from_secs(90);
+    /// How long input may take to change something, with hardware virtualisation.
+    pub(crate) const REACTION_LIMIT: Duration = Duration::from_secs(2);
+    /// How long the portal may take to answer, with hardware virtualisation: D-Bus's own limit.
+    pub(crate) const PORTAL_LIMIT: Duration = Duration::from_secs(25);
+    /// How long a new session may take to register with logind, with hardware virtualisation.
+    pub(crate) const REGISTRATION_LIMIT: Duration = Duration::from_secs(10);
+    /// How long a picture has to be still. Scaled by half the accelerator's factor: under TCG a desktop paints in steps
+    /// that lie up to 3 s apart.
+    pub(crate) const STEADY: Duration = Duration::from_secs(1);
+    /// How long a guest may be idle before what is not there is taken for missing. D-Bus calls give up after 25 s.
+    pub(crate) const IDLE: Duration = Duration::from_secs(30);
+    /// As [`IDLE`], when the session and its display are there and only the picture is plain.
+    pub(crate) const IDLE_PLAIN: Duration = Duration::from_secs(10);
+    /// How long a guest has to be idle for its still picture to be the last.
+    pub(crate) const QUIET: Duration = Duration::from_millis(1500);
+}
+
+/// Playing and recording sound: `audio/` and the sound card.
+pub(crate) mod audio {
+    use super::Duration;
+
+    /// How long QEMU may take to open the devices: it does nothing else then.
+    pub(crate) const CARD_PROBE_LIMIT: Duration = Duration::from_secs(10);
+    /// Between two checks whether it has.
+    pub(crate) const CARD_PROBE_INTERVAL: Duration = Duration::from_millis(20);
+    /// How long what was played may take to come out of the card when the player has ended, with hardware virtualisation: a
+    /// pipe's buffer, a slow clock.
+    pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(4);
+    /// How long nothing may come out before no more is awaited. QEMU writes in steps of 10 ms of sound.
+    pub(crate) const SILENCE: Duration = Duration::from_millis(700);
+    /// Between two checks of the file's length.
+    pub(crate) const CAPTURE_INTERVAL: Duration = Duration::from_millis(50);
+    /// How long one answer of a server may take on hardware virtualisation.
+    pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(6);
+    /// How long a server that answers may take until it has a sink, likewise.
+    pub(crate) const SINK_LIMIT: Duration = Duration::from_secs(5);
+    /// Between two queries while something is waited for.
+    pub(crate) const SINK_INTERVAL: Duration = Duration::from_millis(250);
+    /// The longest time between two queries of a session that is being opened.
+    pub(crate) const SESSION_INTERVAL: Duration = Duration::from_millis(300);
+    /// How long a session may take to open, with hardware virtualisation.
+    pub(crate) const SESSION_LIMIT: Duration = Duration::from_secs(10);
+    /// How long playing or recording may take beyond the sound's own length, with hardware virtualisation.
+    pub(crate) const PLAY_LIMIT: Duration = Duration::from_secs(8);
+}
+
+/// Asking a guest: `guest/`.
+pub(crate) mod guest {
+    use super::Duration;
+
+    /// How long bringing a script and its stdin to the guest may take.
+    pub(crate) const SHELL_LIMIT: Duration = Duration::from_secs(20);
+    /// How long a killed script may take to be gone.
+    pub(crate) const SCRIPT_GRACE: Duration = Duration::from_secs(3);
+    /// Between two looks at a unit that is waited for.
+    pub(crate) const USER_MANAGER_INTERVAL: Duration = Duration::from_secs(1);
+    /// How long one attempt to open may take before it is made anew.
+    pub(crate) const GREETING_ATTEMPT: Duration = Duration::from_secs(5);
+    /// How long an answer is waited for before the question is repeated: a virtio-serial port drops what is sent to it
+    /// while its service restarts.
+    pub(crate) const GREETING_INTERVAL: Duration = Duration::from_millis(300);
+    /// How long logind may take for one answer; it takes milliseconds.
+    pub(crate) const LOGIND_CALL_LIMIT: Duration = Duration::from_secs(20);
+    /// How long a shell may take to open.
+    pub(crate) const SERVED_SHELL_LIMIT: Duration = Duration::from_secs(30);
+    /// How long PID 1 may take to answer over a connection before a new one is tried.
+    pub(crate) const ALIVE_LIMIT: Duration = Duration::from_secs(3);
+    /// How long a connection may take to bring its message. PID 1 writes at once; it waits for us to close.
+    pub(crate) const NOTIFY_LIMIT: Duration = Duration::from_secs(2);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,17 +5,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::recorder::decode;
-use super::{DesktopDriver, FAST_INTERVAL, REACTS, STILL_SHARE};
+use super::{DesktopDriver, FAST_INTERVAL, STILL_SHARE};
 use crate::desktop::facts::{InputDevice, InputReaction};
 use crate::machine::screen::Key;
+use crate::model::timeouts::desktop::{REACTION_LIMIT, REDRAW_INTERVAL};
 use crate::signal::{Picture, Rect, picture};
 
 /// Letters that are typed.
 const TYPED: [Key; 6] = [Key::n, Key::i, Key::x, Key::b, Key::o, Key::x];
 /// How wide they are at least on the screen, in pixels: a text cursor that blinks is narrower.
 const TYPED_WIDTH: u32 = 24;
-/// How long is watched what changes by itself: clocks tick every second.
-const BY_ITSELF: Duration = Duration::from_millis(1300);
 
 /// What came of waiting for a picture.
 pub(super) struct Awaited<T> {
@@ -53,7 +52,7 @@ impl DesktopDriver<'_> {
 
     /// Two pictures in a row that are alike, or the last one when the time is over.
     pub(super) async fn calm(&self) -> Option<Picture> {
-        let until = Instant::now() + self.scaled(REACTS);
+        let until = Instant::now() + self.scaled(REACTION_LIMIT);
         let mut last = self.picture().await;
         while Instant::now() < until {
             sleep(FAST_INTERVAL).await;
@@ -81,7 +80,7 @@ impl DesktopDriver<'_> {
             let change = picture::diff_within(&before, after, near);
             (change.any(), change)
         };
-        let Awaited { seconds, last, .. } = self.until(self.scaled(REACTS), moved).await;
+        let Awaited { seconds, last, .. } = self.until(self.scaled(REACTION_LIMIT), moved).await;
         let change = last?;
         let width = change.bounds.map_or(0, |bounds| bounds.width);
         Some(InputReaction { input: InputDevice::Pointer, share: change.share, width, seconds })
@@ -100,7 +99,7 @@ impl DesktopDriver<'_> {
         // What changes by itself: a clock, a cursor that blinks.
         let mut noise: Vec<Rect> = Vec::new();
         let begun = Instant::now();
-        while begun.elapsed() < BY_ITSELF {
+        while begun.elapsed() < REDRAW_INTERVAL {
             sleep(FAST_INTERVAL).await;
             noise.extend(self.picture().await.iter().flat_map(|after| picture::diff(&calm, after).areas));
         }
@@ -109,7 +108,7 @@ impl DesktopDriver<'_> {
             let width = typed_width(&picture::diff(&calm, after).areas, &noise);
             (width >= TYPED_WIDTH, width)
         };
-        let Awaited { seconds, last, .. } = self.until(self.scaled(REACTS), typed).await;
+        let Awaited { seconds, last, .. } = self.until(self.scaled(REACTION_LIMIT), typed).await;
         let width = last?;
         let share = f64::from(width) / f64::from(calm.width());
         Some(InputReaction { input: InputDevice::Key, share, width, seconds })

@@ -1,23 +1,20 @@
 //! Logging a user in without the greeter.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::waiting::SESSIONS_INTERVAL;
-use super::{APPEARS, DesktopDriver};
+use super::DesktopDriver;
 use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod};
 use crate::desktop::session_files::{self, SessionFile, SessionType};
 use crate::guest::facts::Account;
 use crate::guest::shell::Script;
 use crate::model::UNIT_PREFIX;
+use crate::model::timeouts::desktop::{REGISTRATION_LIMIT, SESSION_LIMIT, SESSIONS_INTERVAL};
 use crate::text::{bounded, quoted};
 
 /// The transient unit that nixbox logs in by, after [`UNIT_PREFIX`].
 const LOGIN_UNIT: &str = "session.service";
-/// How long a new session may take to register with logind, with hardware virtualisation.
-const REGISTERS: Duration = Duration::from_secs(10);
 /// Most lines of a session's output that are kept.
 const OUTPUT_LINES: usize = 20;
 
@@ -94,9 +91,9 @@ impl DesktopDriver<'_> {
         let script = format!(
             "n=0; while systemctl -q is-active {unit} && [ $n -lt {} ]; do n=$((n + 1)); sleep 1; done\n\
              systemctl -q stop {unit} 2>/dev/null; tail -c 8192 {log}; rm -f {log}",
-            self.scaled(APPEARS / 18).as_secs(),
+            self.scaled(SESSION_LIMIT / 18).as_secs(),
         );
-        let script = Script { deadline: self.scaled(APPEARS), ..Script::new(script) };
+        let script = Script { deadline: self.scaled(SESSION_LIMIT), ..Script::new(script) };
         let output = self.guest.shell().run(script).await.map(|output| output.stdout).unwrap_or_default();
         if let Some(shown) = state.sessions.iter().find(|session| session.active)
             && let Ok(logind) = self.guest.logind(self.patience).await
@@ -112,7 +109,7 @@ impl DesktopDriver<'_> {
     /// Has the seat show the session on this terminal, as soon as it is there.
     async fn show_session(&self, account: &Account, vt: u32) {
         let Ok(mut logind) = self.guest.logind(self.patience).await else { return };
-        let until = Instant::now() + self.scaled(REGISTERS);
+        let until = Instant::now() + self.scaled(REGISTRATION_LIMIT);
         while Instant::now() < until {
             let sessions = logind.sessions().await.unwrap_or_default();
             if let Some(session) = sessions.iter().find(|session| session.uid == account.uid && session.vt == vt) {

@@ -28,22 +28,13 @@ use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
 use crate::machine::Screen;
 use crate::model::artifact;
+use crate::model::timeouts::desktop::{FAST_INTERVAL, PORTAL_LIMIT, SLOW_INTERVAL};
 use crate::nix::expectations::{Expectations, ExpectedDesktop};
 use crate::report::artifacts::Artifacts;
 use waiting::WaitGoal;
 
-/// Between two pictures while the screen changes. A picture costs QEMU 40 to 160 ms (measured, 10.0).
-const FAST_INTERVAL: Duration = Duration::from_millis(300);
-/// Between two pictures when the screen has been still for a while: a tenth of QEMU's time at most.
-const SLOW_INTERVAL: Duration = Duration::from_millis(1500);
 /// What changes less than this share of the screen does not count as moving: a clock, a cursor that blinks.
 const STILL_SHARE: f64 = 0.003;
-/// The longest that a desktop may take to appear after the boot, with hardware virtualisation.
-const APPEARS: Duration = Duration::from_secs(90);
-/// How long input may take to change something, with hardware virtualisation.
-const REACTS: Duration = Duration::from_secs(2);
-/// How long the portal may take to answer, with hardware virtualisation: D-Bus's own limit.
-const PORTAL: Duration = Duration::from_secs(25);
 /// Most terminals whose text is read.
 const TERMINALS: usize = 4;
 
@@ -199,7 +190,7 @@ impl DesktopDriver<'_> {
             if !self.desktop.portal || server.is_none() {
                 return None;
             }
-            Some(self.guest.ask_portal(ids, self.patience, self.scaled(PORTAL)).await)
+            Some(self.guest.ask_portal(ids, self.patience, self.scaled(PORTAL_LIMIT)).await)
         };
         let input = async {
             match server {

@@ -12,12 +12,8 @@ use crate::desktop::unit_restarts::{is_starting, is_undecided, unsettled};
 use crate::guest::facts::{Account, Unit};
 use crate::guest::user_units::UserManager;
 use crate::guest::{Error, Guest};
+use crate::model::timeouts::desktop::{UNIT_RESTARTS_INTERVAL, UNIT_RESTARTS_LIMIT};
 use crate::nix::expectations::Expectations;
-
-/// How long a unit that starts, or ends and is restarted, is followed: `RestartSec=10`, three times over.
-const FOLLOWED: Duration = Duration::from_secs(30);
-/// Between two readings of it.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A user's systemd, as it was when it was read, and how to read it again.
 pub(super) struct ReadManager<'a> {
@@ -62,14 +58,14 @@ impl ReadManager<'_> {
     /// Once it is known what becomes of the units that are open, or the time is over.
     async fn once(self, is_open: impl Fn(&Unit) -> bool) -> UserManager {
         let Self { guest, ids, units, patience, mut manager } = self;
-        let until = Instant::now() + FOLLOWED;
+        let until = Instant::now() + UNIT_RESTARTS_LIMIT;
         let mut open = BTreeMap::new();
         loop {
             open = unsettled(&manager.units, &open, &is_open);
             if open.is_empty() || Instant::now() >= until {
                 return manager;
             }
-            sleep(INTERVAL).await;
+            sleep(UNIT_RESTARTS_INTERVAL).await;
             let Ok(later) = guest.user_manager(ids, &units, patience).await else { return manager };
             manager = later;
         }

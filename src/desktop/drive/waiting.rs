@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use super::DesktopDriver;
 use super::recorder::ScreenFrame;
-use super::{APPEARS, DesktopDriver};
 use crate::desktop::display_managers::{greets_without_session, has_text_greeter};
 use crate::desktop::display_server::display_server;
 use crate::desktop::facts::DesktopState;
@@ -16,10 +16,8 @@ use crate::desktop::wait::{Decision, Goal, Observation, PictureKind, WaitRules, 
 use crate::guest::facts::Account;
 use crate::guest::logind::Logind;
 use crate::idle::IdleDetector;
+use crate::model::timeouts::desktop::{SESSION_LIMIT, SESSIONS_INTERVAL};
 use crate::signal::{PictureAnalysis, picture};
-
-/// How often logind is asked though it reported no change.
-pub(super) const SESSIONS_INTERVAL: Duration = Duration::from_secs(3);
 
 type Gaps = BTreeMap<String, String>;
 
@@ -106,7 +104,7 @@ impl DesktopDriver<'_> {
     /// Waits for the goal, or for the certainty that it will not come.
     pub(super) async fn wait(&self, goal: WaitGoal<'_>, gaps: &mut Gaps) -> DesktopState {
         let begun = Instant::now();
-        let deadline = begun + self.scaled(APPEARS);
+        let deadline = begun + self.scaled(SESSION_LIMIT);
         let rules = WaitRules::new(self.goal(goal), self.scale);
         let mut frames = self.recorder.frames();
         let mut idle = IdleDetector::probed();

@@ -7,18 +7,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::input::Awaited;
-use super::{DesktopDriver, REACTS, SLOW_INTERVAL};
+use super::{DesktopDriver, SLOW_INTERVAL};
 use crate::desktop::facts::{DesktopProcess, DesktopState, InputReaction, TestWindow};
-use crate::desktop::wait::IDLE;
 use crate::guest::Error;
 use crate::guest::facts::Account;
 use crate::guest::shell::{Output, Script};
 use crate::idle::IdleDetector;
+use crate::model::timeouts::desktop::{IDLE, REACTION_LIMIT, WINDOW_LIMIT};
 use crate::signal::{Picture, PictureDiff, picture};
 use crate::text::{bounded, quoted};
 
-/// How long a window may take to appear, with hardware virtualisation.
-const WINDOW: Duration = Duration::from_secs(30);
 /// The share of the screen that a window takes at least.
 const WINDOW_SHARE: f64 = 0.004;
 /// Most programs that are tried.
@@ -152,7 +150,7 @@ impl DesktopDriver<'_> {
         }
         if let Some(open) = open {
             let closes = |after: &Picture| (picture::diff(&open, after).share > WINDOW_SHARE / 2.0, ());
-            window.closed = self.until(self.scaled(REACTS), closes).await.holds;
+            window.closed = self.until(self.scaled(REACTION_LIMIT), closes).await.holds;
             // Something else was painted just then, and this was no window.
             window.appeared = window.closed;
         }
@@ -166,7 +164,7 @@ impl DesktopDriver<'_> {
             "{variables}\nm=\"${{XDG_RUNTIME_DIR:-/tmp}}/nixbox-window\"\nrm -f \"$m\"\n\
              c='echo $$ >\"$0\"; exec cat'\nexec {name} {arguments}\n",
         );
-        let deadline = self.scaled(WINDOW) + self.scaled(REACTS) * 4;
+        let deadline = self.scaled(WINDOW_LIMIT) + self.scaled(REACTION_LIMIT) * 4;
         let script = self.user_script(account, text, deadline, 16 << 10);
         let shell = self.guest.shell().clone();
         tokio::spawn(async move { shell.run(script).await })
@@ -186,7 +184,7 @@ impl DesktopDriver<'_> {
         let begun = Instant::now();
         let appearing = async {
             tokio::select! {
-                appeared = self.until(self.scaled(WINDOW), appears) => appeared,
+                appeared = self.until(self.scaled(WINDOW_LIMIT), appears) => appeared,
                 () = self.long_idle() => Awaited { holds: false, seconds: begun.elapsed().as_secs_f64(), last: None },
             }
         };
