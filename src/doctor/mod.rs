@@ -1,13 +1,13 @@
 //! What this host can do for `nixbox try`, proven by doing it, with the fix for what it cannot.
 //!
 //! * this file: the diagnosis, and the order of things
-//! * `probe`: runs commands and reads files (the only part that touches the host)
+//! * `inspect`: runs commands and reads files (the only part that touches the host)
 //! * `judge`: from [`HostObservations`] to findings (pure)
 //! * `redact`: takes the user's name, home and host name out of a transcript
 //! * `render`: the text for a terminal
 
+mod inspect;
 mod judge;
-mod probe;
 mod redact;
 mod render;
 
@@ -153,8 +153,8 @@ impl CommandRun {
 /// # Errors
 /// This host's (exit 5), when stdout cannot be written to.
 pub async fn run(arguments: &DoctorArgs) -> Result<u8> {
-    let observed = probe::observe().await;
-    let mut diagnosis = diagnose(&observed, &probe::host().await);
+    let observed = inspect::observe().await;
+    let mut diagnosis = diagnose(&observed, &inspect::host().await);
     if arguments.prove {
         diagnosis.transcript = transcript(observed);
         Redactor::of_this_user().redact(&mut diagnosis);

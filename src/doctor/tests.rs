@@ -205,11 +205,11 @@ fn no_token_is_in_a_transcript() {
 
 #[tokio::test]
 async fn commands_are_bounded_in_time_and_output() {
-    let ran = probe::ask(["sh", "-c", "yes | head -c 1000000; echo 'oh no' >&2; exit 3"], COMMAND_LIMIT).await;
-    assert_eq!((ran.exit, ran.stdout.len() as u64), (Some(3), probe::OUTPUT_LIMIT));
+    let ran = inspect::ask(["sh", "-c", "yes | head -c 1000000; echo 'oh no' >&2; exit 3"], COMMAND_LIMIT).await;
+    assert_eq!((ran.exit, ran.stdout.len() as u64), (Some(3), inspect::OUTPUT_LIMIT));
     assert_eq!(ran.complaint(), "oh no");
-    let ran = probe::ask(["sleep", "60"], Duration::from_millis(50)).await;
+    let ran = inspect::ask(["sleep", "60"], Duration::from_millis(50)).await;
     assert_eq!(ran.error.as_deref(), Some("no answer within 50 ms"));
-    let ran = probe::ask(["nixbox-no-such-program"], COMMAND_LIMIT).await;
+    let ran = inspect::ask(["nixbox-no-such-program"], COMMAND_LIMIT).await;
     assert!(ran.absent && ran.complaint().contains("is not on PATH"));
 }

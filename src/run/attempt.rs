@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::demo::Demo;
 use super::prepare::Prepared;
 use super::request::{Purpose, memory_mib, transport};
-use super::{Run, boot, phase, probe, processors};
+use super::{Run, boot, check, phase, processors};
 use crate::desktop::drive::ScreenRecorder;
 use crate::event::Event;
 use crate::failure::{Failure, Result};
@@ -31,7 +31,7 @@ struct OpenTransport {
 /// How one start of the machine ended.
 pub(super) enum Attempt {
     /// Probed, as far as it came.
-    Probed(probe::Probed),
+    Probed(check::Probed),
     /// QEMU crashed before the guest said anything, or its emulation lost a CPU.
     Crashed(Failure),
 }
@@ -150,7 +150,7 @@ impl Run<'_> {
             boot::ComeUp::Host(failure) => return Err(failure),
             come_up => come_up,
         };
-        let probe = probe::Probe {
+        let probe = check::Probe {
             plan: &prepared.plan,
             accel: prepared.accel,
             memory_mib: running.memory_mib,

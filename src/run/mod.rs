@@ -10,15 +10,15 @@
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
 //! * `demo`: what is different where a user wants to see the machine
-//! * `probe`: what is asked of a guest, how the answers become a judgement
+//! * `check`: what is asked of a guest, how the answers become a judgement
 
 mod attempt;
 mod boot;
 mod demo;
 
+mod check;
 mod many;
 mod prepare;
-mod probe;
 mod request;
 mod result_cache;
 mod single_flight;
