@@ -1,5 +1,5 @@
-//! A run: target, build, machine, guest, checks, strung together. What is found out goes into a [`Report`]; whatever
-//! ends a run early is a [`Failure`].
+//! A run: target, build, machine, guest and checks in their order. Its results go into a [`Report`]; what ends it early is
+//! a [`Failure`].
 //!
 //! * this file: the order of things
 //! * `request`: what was asked for, by arguments and `nixbox.toml`
@@ -10,13 +10,12 @@
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
 //! * `demo`: what is different where a user wants to see the machine
-//! * `check`: what is asked of a guest, how the answers become a judgement
+//! * `check`: how a guest is probed and judged
 
 mod attempt;
 mod boot;
-mod demo;
-
 mod check;
+mod demo;
 mod many;
 mod prepare;
 mod request;
@@ -43,17 +42,17 @@ use crate::report::artifacts::Artifacts;
 use crate::resolve::Target;
 pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 
-/// How often a machine is started again when QEMU itself crashed before the guest said a word, or lost a processor of its:
-/// multi-threaded TCG aborts now and then in early boot (`iotlb_to_section: Assertion`), which says nothing about the guest.
+/// How often a machine is started again when QEMU crashed before the guest's first message, or its emulation lost a virtual
+/// CPU: multi-threaded TCG aborts now and then in early boot (`iotlb_to_section: Assertion`), whatever the guest is.
 const RESTARTS: u32 = 2;
-/// The most virtual processors that a machine gets of ours: two boot faster than NixOS's default of one, more do not.
+/// The most virtual CPUs that a machine gets by default: two boot faster than NixOS's default of one, more do not.
 const PROCESSORS: usize = 2;
-/// The least memory that a desktop gets where nobody asks for another size, in MiB.
+/// The least memory that a desktop gets by default, in MiB.
 const DESKTOP_MIB: u64 = 2048;
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
 
-/// How a run ended: a report that lacks what was told meanwhile.
+/// How a run ended: its report, without what the events said meanwhile.
 #[derive(Debug)]
 pub struct Outcome {
     report: Report,
@@ -74,7 +73,7 @@ impl Outcome {
         &self.report
     }
 
-    /// The whole report, with what the events told; the evidence is in its place, and the verdict is remembered.
+    /// The whole report, with what the events said; the artifacts are complete, and the result is cached.
     pub fn finish(mut self, recorded: Recorded) -> Report {
         self.report.record(recorded);
         if let Some(artifacts) = self.artifacts {
@@ -127,7 +126,7 @@ async fn run(request: Result<Request<'_>>, arguments: &TryArgs, events: Events, 
     run.outcome(done, clock)
 }
 
-/// Waits until what an interrupted or broken run had started has ended: it is dropped, which waits for nobody.
+/// Waits until what an interrupted or broken run had started has ended: it was dropped, which does not wait.
 pub async fn all_ended() {
     jail::children_end(CHILDREN_LIMIT).await;
 }
@@ -154,7 +153,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What came of it.
+    /// How it ended.
     fn outcome(mut self, done: Result<()>, clock: Instant) -> Outcome {
         if let Err(failure) = done {
             self.failed(&failure);
