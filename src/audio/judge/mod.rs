@@ -78,7 +78,7 @@ impl<'a> AudioJudge<'a> {
     /// Why a fact is missing.
     fn gap(&self, id: CheckId, name: &str) -> Option<CheckResult> {
         let why = self.facts.gaps.get(name)?;
-        Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {name}: {why}"))))
+        Some(CheckResult::new(id, Status::Unknown, text::clean(&text::could_not_read(name, why))))
     }
 
     /// Why the card cannot be opened for want of a session at the seat, if so.
