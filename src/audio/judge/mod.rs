@@ -18,7 +18,7 @@ use super::journal::{AudioJournalMeaning, last};
 use super::server::{SoundServer, SoundServerKind};
 use crate::checks::{Finding, JudgeContext, Judgement, text, unit};
 use crate::guest::facts::{JournalLine, Unit};
-use crate::model::{ActiveState, CheckId, CheckResult, LoadState, Status};
+use crate::model::{ActiveState, CheckId, CheckKind, CheckResult, LoadState, Status};
 use crate::nix::expectations::ExpectedAudio;
 
 /// How many last lines of a unit, and of its manager about it, are shown.
@@ -46,14 +46,7 @@ pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
 
 /// None of the checks could be made.
 fn unknown(out: &mut Judgement, why: &str) {
-    let ids = [
-        CheckId::AudioServer,
-        CheckId::AudioSink,
-        CheckId::AudioTone,
-        CheckId::AudioMicrophone,
-        CheckId::AudioRealtime,
-    ];
-    out.results.extend(ids.map(|id| CheckResult::new(id, Status::Unknown, why)));
+    out.results.extend(CheckId::of_kind(CheckKind::Audio).map(|id| CheckResult::new(id, Status::Unknown, why)));
 }
 
 /// What is judged.
