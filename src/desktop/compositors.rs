@@ -168,6 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn each_desktop_that_can_be_expected_has_a_row() {
+        // What draws them is not in the table.
+        const WITHOUT: [&str; 2] = ["deepin", "lumina"];
+        let source = include_str!("../nix/expectations.nix");
+        let (_, desktops) = source.split_once("\n    desktops = [\n").unwrap();
+        let (desktops, rest) = desktops.split_once("\n    ];\n").unwrap();
+        let (_, managers) = rest.split_once("windowManagers = [\n").unwrap();
+        let (managers, _) = managers.split_once("\n    ];\n").unwrap();
+        let between = |text: &'static str, before: &str, end: &str| -> BTreeSet<&str> {
+            text.split(before).skip(1).filter_map(|rest| Some(rest.split_once(end)?.0)).collect()
+        };
+        let desktops = between(desktops, "name = \"", "\"");
+        let managers = between(managers, "windowManager.", ".enable");
+        assert!(desktops.len() > 15 && managers.len() > 15, "{desktops:?} {managers:?}");
+        for name in desktops.union(&managers).filter(|name| !WITHOUT.contains(name)) {
+            assert!(COMPOSITORS.iter().any(|known| known.desktop == *name), "{name}");
+        }
+    }
+
+    #[test]
     fn compositors_of_commands() {
         let desktop = |command: &str| of_command(command).map(|known| known.desktop);
         assert_eq!(desktop("/run/current-system/sw/bin/sway --unsupported-gpu"), Some("sway"));
