@@ -1,4 +1,5 @@
-//! Compositors and window managers: one row each, with all there is to know about it. A new one is a new row.
+//! Compositors and window managers: one row each, with all there is to know about it. A new one is a new row; where NixOS
+//! has an option for it, that is in `nix/expectations.nix`, too: without it no session of it is expected.
 
 use super::journal::{JournalPattern, Meaning};
 use super::session_files::SessionType;

@@ -1,8 +1,8 @@
 //! Every check: its id, and one row that says all there is to say about it, as one table entry.
 //!
-//! A new check is a row here. No judge is missing to the compiler: until one in `checks/`, `desktop/judge` or
-//! `audio/judge` answers it, a run that plans it reports it as `unknown`. A new [`Applies`] is asked for in
-//! `checks/plan.rs`.
+//! A new check is a row here, and a judgement in `checks/`, `desktop/judge/` or `audio/judge/`. The compiler does not ask
+//! for the judgement: without it, a run that plans the check reports it as `unknown`. It does ask when a new [`Applies`]
+//! holds (`checks/plan.rs`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
