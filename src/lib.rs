@@ -13,16 +13,17 @@
 //! Where does a change go?
 //! * a flag, its help: [`cli`]; a key of `nixbox.toml`: [`config`]
 //! * what a name given by the user means: [`resolve`]
-//! * how nix is run and what it answers: [`nix`]
+//! * how nix is run and what it answers: [`nix`]; an option from which something is expected: [`nix::expectations`]
 //! * a verdict as a derivation, in nix's build sandbox: `nix/check.nix`
-//! * how QEMU is started, contained, controlled and ended: [`machine`]; an accelerator: [`model::accel`]
+//! * how QEMU is started, contained, controlled and ended: [`machine`], its arguments: [`machine::spec`]; an accelerator:
+//!   [`model::accel`]
 //! * how a byte gets into the guest and back: [`transport`]
 //! * what is asked of the guest and what it answered, as data: [`guest`]
 //! * the desktop, whole (expected, asked, driven, waited for, judged), and a new compositor: [`desktop`]
 //! * what a sound or a picture of the guest's holds, as data: [`signal`] (pure: no I/O)
-//! * sound, from what is expected to the verdict: [`audio`]
-//! * whether that is good or bad: [`checks`] (pure: no I/O)
-//! * how the verdict is written, in which format: [`report`]
+//! * sound, from what is expected to the verdict, and a new sound server: [`audio`]
+//! * a new check: its row in [`model::check`]; whether what was observed is good or bad: [`checks`] (pure: no I/O)
+//! * how the verdict is written, in which format: [`report`]; a field of the report: [`model::report`]
 //! * the order of a run, what it waits for: [`run`]; how long: [`model::timeouts`]; what Ctrl-C does: [`interrupt`]
 //! * all of a flake's machines at once, how many and which next: [`fleet`]
 //! * what is remembered from run to run: [`cache`]; where it lies: `paths`
@@ -33,6 +34,7 @@
 //! * the manual page: [`manual`], made from [`cli`]
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
 //! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
+//! * the words of a message: search for them, they stand where it is decided
 //! * a check's id and all there is to say about it, a port, a file name, an exit code, a schema version: [`model`]
 //! * a number that marks what is ours: `nonce`
 

@@ -85,7 +85,7 @@ pub struct SoundCard {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerProcess {
-    /// `pipewire`, `wireplumber`, `pipewire-pulse`, `pulseaudio`.
+    /// As `/proc/PID/comm` has it: `pipewire`, `wireplumber`, …
     pub name: String,
     /// Its number.
     pub pid: u32,

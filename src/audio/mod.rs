@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Where does a change go?
-//! * another sound server: a file beside [`pipewire`] and [`pulseaudio`], and a line of the table in [`server`]
+//! * another sound server: a file beside [`pipewire`] and [`pulseaudio`], a line of the table in [`server`], and the
+//!   option that enables it in [`crate::nix::expectations`] and its `expectations.nix`
 //! * a program that plays or records: `programs`
 //! * what a server or a client of its writes, and what that means: `journal`
 //! * what the kernel has of the card and of the servers' processes: `card`

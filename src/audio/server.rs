@@ -1,4 +1,5 @@
-//! What differs between sound servers, and which there are. One more is one file and one line of the table below.
+//! What differs between sound servers, and which there are. One more is one file, one line of the table below, and the
+//! option by which it is expected (`nix/expectations.nix`): without that it is never tested.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

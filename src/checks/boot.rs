@@ -99,7 +99,7 @@ pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &BootState, delay: &RunD
         }
         BootState::Unknown(why) => {
             for id in [CheckId::BootTarget, CheckId::BootEmergency] {
-                let summary = text::clean(&format!("could not read the guest's units: {why}"));
+                let summary = text::clean(&text::could_not_read("units", why));
                 out.results.push(CheckResult::new(id, Status::Unknown, summary));
             }
         }

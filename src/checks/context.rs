@@ -75,7 +75,7 @@ impl<'a> JudgeContext<'a> {
     /// The result when one of these facts is missing: never a pass.
     pub(crate) fn unknown(&self, id: CheckId, facts: &[&str]) -> Option<CheckResult> {
         let (fact, why) = facts.iter().find_map(|fact| Some((*fact, self.gap(fact)?)))?;
-        Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {fact}: {why}"))))
+        Some(CheckResult::new(id, Status::Unknown, text::clean(&text::could_not_read(fact, why))))
     }
 
     /// The time since the boot's end, in µs of the guest's clock: the time limit of what the guest was asked to do.

@@ -6,7 +6,7 @@
 //! guest that did not: BootFailure ──────────────────► judge_boot_failure() ──┘
 //! ```
 //!
-//! Where does a rule live?
+//! Where does a rule live? (A new check begins with a row in [`crate::model::check`].)
 //! * why a unit failed, and what the root of a chain is: `unit`; how it ended, in words: `unit_ending`
 //! * what an expected unit's state amounts to, the system's or a user's: `unit_assessment`, with `conditions`
 //! * what programs say in the journal, and what it means: `journal_patterns`

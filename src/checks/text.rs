@@ -16,6 +16,11 @@ pub(crate) fn clean(text: &str) -> String {
     clean_line(text, LINE)
 }
 
+/// Why a check could not be judged: something of the guest's could not be read.
+pub(crate) fn could_not_read(what: &str, why: &str) -> String {
+    format!("could not read the guest's {what}: {why}")
+}
+
 /// Many lines of a guest's, each cleaned, empty ones left out, the last [`LINES`] of them.
 pub(crate) fn clean_all<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let lines: Vec<String> =

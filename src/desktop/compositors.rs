@@ -1,4 +1,5 @@
-//! Compositors and window managers: one row each, with all there is to know about it. A new one is a new row.
+//! Compositors and window managers: one row each, with all there is to know about it. A new one is a new row; where NixOS
+//! has an option for it, that is in `nix/expectations.nix`, too: without it no session of it is expected.
 
 use super::journal::{JournalPattern, Meaning};
 use super::session_files::SessionType;
@@ -164,6 +165,26 @@ mod tests {
                 assert!(known.insert(name), "{name} is there twice");
             }
             assert!(row.processes.iter().all(|name| name.len() <= 15), "the kernel keeps 15 bytes");
+        }
+    }
+
+    #[test]
+    fn each_desktop_that_can_be_expected_has_a_row() {
+        // What draws them is not in the table.
+        const WITHOUT: [&str; 2] = ["deepin", "lumina"];
+        let source = include_str!("../nix/expectations.nix");
+        let (_, desktops) = source.split_once("\n    desktops = [\n").unwrap();
+        let (desktops, rest) = desktops.split_once("\n    ];\n").unwrap();
+        let (_, managers) = rest.split_once("windowManagers = [\n").unwrap();
+        let (managers, _) = managers.split_once("\n    ];\n").unwrap();
+        let between = |text: &'static str, before: &str, end: &str| -> BTreeSet<&str> {
+            text.split(before).skip(1).filter_map(|rest| Some(rest.split_once(end)?.0)).collect()
+        };
+        let desktops = between(desktops, "name = \"", "\"");
+        let managers = between(managers, "windowManager.", ".enable");
+        assert!(desktops.len() > 15 && managers.len() > 15, "{desktops:?} {managers:?}");
+        for name in desktops.union(&managers).filter(|name| !WITHOUT.contains(name)) {
+            assert!(COMPOSITORS.iter().any(|known| known.desktop == *name), "{name}");
         }
     }
 

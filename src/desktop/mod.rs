@@ -2,7 +2,7 @@
 //! and how the observations are judged (`desktop.*`).
 //!
 //! Where does a change go?
-//! * a compositor or window manager: one row in [`compositors`]
+//! * a compositor or window manager: one row in [`compositors`], and its option in `nix/expectations.nix`
 //! * a display manager: one row in [`display_managers`]
 //! * what a program writes to its journal, and what that means: one row in [`journal`]
 //! * what is expected: [`expected`], the sessions that are offered: [`session_files`]

@@ -1,6 +1,7 @@
-//! Which accelerator works here, found by using it. That `/dev/kvm` is there says nothing: in some VMs and containers it opens, creates machines and even
-//! runs code, a thousand times too slowly. So a child of ours runs a million turns of a loop in ring 0 and is killed
-//! when it has not come back within a tenth of a second; a working KVM needs a few milliseconds.
+//! Which accelerator works here, found by using it. That `/dev/kvm` is there says nothing: in some VMs and containers
+//! it opens, creates machines and even runs code, a thousand times too slowly. So a child of ours runs a million turns
+//! of a loop in ring 0 and is killed when it has not come back within a tenth of a second; a working KVM needs a few
+//! milliseconds.
 
 use std::path::Path;
 use std::process::Stdio;

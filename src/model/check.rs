@@ -1,7 +1,8 @@
 //! Every check: its id, and one row that says all there is to say about it, as one table entry.
 //!
-//! A new check is a row here; the compiler then leads to the judge that has to answer it (`checks/`), and a planned
-//! check that no judge answers is reported as `unknown`.
+//! A new check is a row here, and a judgement in `checks/`, `desktop/judge/` or `audio/judge/`. The compiler does not ask
+//! for the judgement: without it, a run that plans the check reports it as `unknown`. It does ask when a new [`Applies`]
+//! holds (`checks/plan.rs`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -206,6 +207,11 @@ impl CheckId {
     /// The row of each kind of check, scripts last, in the order in which they are shown.
     pub fn rows() -> impl Iterator<Item = &'static CheckRow> {
         Self::BUILT_IN.iter().map(|id| id.row()).chain([SCRIPT])
+    }
+
+    /// Those of this kind that nixbox brings.
+    pub fn of_kind(kind: CheckKind) -> impl Iterator<Item = Self> {
+        Self::BUILT_IN.iter().copied().filter(move |id| id.kind() == kind)
     }
 
     /// The check of a script of `nixbox.toml`.

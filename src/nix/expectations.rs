@@ -252,6 +252,8 @@ fn escape_path(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -261,6 +263,32 @@ mod tests {
         assert_eq!(escape_path("/.hidden/a b"), r"\x2ehidden-a\x20b");
         let units = mount_units(serde_json::json!([{ "where": "/data", "wanted_by": ["multi-user.target"] }]));
         assert_eq!(units["data.mount"].wanted_by, ["multi-user.target"]);
+    }
+
+    /// A field that expectations.nix does not answer would be empty for every configuration.
+    #[test]
+    fn each_field_is_answered() {
+        let answered: BTreeSet<&str> = include_str!("expectations.nix")
+            .lines()
+            .map(str::trim_start)
+            .flat_map(|line| match (line.strip_prefix("inherit "), line.split_once(" = ")) {
+                (Some(names), _) => names.trim_end().trim_end_matches(';').split(' ').collect(),
+                (None, Some((name, _))) => vec![name],
+                (None, None) => line.strip_suffix(" =").into_iter().collect(),
+            })
+            .collect();
+        let values = [
+            serde_json::to_value(Expectations::default()),
+            serde_json::to_value(ExpectedUnit::default()),
+            serde_json::to_value(ExpectedUser::default()),
+            serde_json::to_value(ExpectedAudio::default()),
+            serde_json::to_value(ExpectedDesktop::default()),
+        ];
+        for value in values {
+            for name in value.unwrap().as_object().unwrap().keys() {
+                assert!(answered.contains(name.as_str()), "expectations.nix answers no {name}");
+            }
+        }
     }
 
     #[test]

@@ -121,6 +121,15 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_each_format() {
+        let readme = include_str!("../../README.md");
+        for format in Format::value_variants() {
+            let row = format!("| {} | ", name(*format));
+            assert!(readme.lines().any(|line| line.starts_with(&row)), "missing in the README: {row}");
+        }
+    }
+
+    #[test]
     fn several_machines_in_json_are_a_list() {
         let list = Format::Json.render(&examples::all(), TextLayout::PLAIN);
         assert_eq!(serde_json::from_str::<Vec<Report>>(&list).unwrap(), examples::all());

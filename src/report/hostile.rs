@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::format::Format;
 use super::text::TextLayout;
 use super::{github, html, junit, markdown, tap};
-use crate::model::{CheckId, CheckResult, NotTested, Report, Stage, Status, Verdict, artifact};
+use crate::model::{CheckId, CheckResult, MachineInfo, NotTested, Report, Stage, Status, Verdict, artifact};
 use crate::report::examples;
 
 /// Each breaks out of something where it is not escaped.
@@ -66,8 +66,21 @@ fn report_of(texts: &[String], verdict: Verdict) -> Report {
         report.hint = Some(first.clone());
     }
     if let Some(machine) = &mut report.machine {
-        machine.systemd = Some(first.clone());
-        machine.accelerator_reason = Some(first.clone());
+        // Without `..`, so that a new field is decided on here.
+        let MachineInfo {
+            accelerator: _,
+            accelerator_reason,
+            transport: _,
+            jail: _,
+            memory_mib: _,
+            cores: _,
+            network: _,
+            systemd,
+            qemu,
+        } = machine;
+        for text in [accelerator_reason, systemd, qemu] {
+            *text = Some(first.clone());
+        }
     }
     report.apply = report.apply.map(|_| format!("nixos-rebuild switch --flake '{first}'"));
     report.artifacts = Some(format!("/nowhere/{}", first.replace('\0', "")).into());

@@ -1,9 +1,10 @@
 //! The report: one writer a format, the progress display, and where the artifacts are kept.
 //!
-//! [`mod@format`] lists the formats; a new one is a file, and a variant there. Each writer takes the reports of one machine or
-//! of several. Those for test results, `junit`, `tap`, `github`, `markdown` and `html`, take a report as a suite (`case`),
-//! so that they agree on what is a failure; `evidence` reads the artifacts that a page embeds. `hostile` is their common
-//! test.
+//! [`mod@format`] lists the formats; a new one is a file, and a variant there. A new field of the report is one of
+//! [`crate::model::report`]; JSON has it by itself, each other writer only where it is added. Each writer takes the
+//! reports of one machine or of several. Those for test results, `junit`, `tap`, `github`, `markdown` and `html`, take
+//! a report as a suite (`case`), so that they agree on what is a failure; `evidence` reads the artifacts that a page
+//! embeds. `hostile` is their common test.
 //!
 //! What a user sees is in `snapshots/`: `INSTA_UPDATE=always cargo test --lib` accepts a change of it, to be seen in the
 //! diff.

@@ -18,7 +18,7 @@ use super::journal::{AudioJournalMeaning, last};
 use super::server::{SoundServer, SoundServerKind};
 use crate::checks::{Finding, JudgeContext, Judgement, text, unit};
 use crate::guest::facts::{JournalLine, Unit};
-use crate::model::{ActiveState, CheckId, CheckResult, LoadState, Status};
+use crate::model::{ActiveState, CheckId, CheckKind, CheckResult, LoadState, Status};
 use crate::nix::expectations::ExpectedAudio;
 
 /// How many last lines of a unit, and of its manager about it, are shown.
@@ -46,14 +46,7 @@ pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
 
 /// None of the checks could be made.
 fn unknown(out: &mut Judgement, why: &str) {
-    let ids = [
-        CheckId::AudioServer,
-        CheckId::AudioSink,
-        CheckId::AudioTone,
-        CheckId::AudioMicrophone,
-        CheckId::AudioRealtime,
-    ];
-    out.results.extend(ids.map(|id| CheckResult::new(id, Status::Unknown, why)));
+    out.results.extend(CheckId::of_kind(CheckKind::Audio).map(|id| CheckResult::new(id, Status::Unknown, why)));
 }
 
 /// What is judged.
@@ -78,7 +71,7 @@ impl<'a> AudioJudge<'a> {
     /// Why a fact is missing.
     fn gap(&self, id: CheckId, name: &str) -> Option<CheckResult> {
         let why = self.facts.gaps.get(name)?;
-        Some(CheckResult::new(id, Status::Unknown, text::clean(&format!("could not read the guest's {name}: {why}"))))
+        Some(CheckResult::new(id, Status::Unknown, text::clean(&text::could_not_read(name, why))))
     }
 
     /// Why the card cannot be opened for want of a session at the seat, if so.

@@ -17,7 +17,7 @@ mod view;
 
 use crate::checks::plan::is_wanted;
 use crate::checks::{Finding, JudgeContext, Judgement, conclude};
-use crate::model::{CheckId, CheckResult, Status};
+use crate::model::{CheckId, CheckKind, CheckResult, Status};
 use crate::nix::expectations::ExpectedDesktop;
 use view::DesktopView;
 
@@ -25,14 +25,6 @@ use super::display_managers;
 use super::expected::{autologin_user, failed_display_manager, lingering_users, missing_user};
 use super::facts::{DesktopFacts, DesktopState};
 
-/// The checks, in the order in which one explains the next.
-const IDS: [CheckId; 5] = [
-    CheckId::DesktopGreeter,
-    CheckId::DesktopSession,
-    CheckId::DesktopCompositor,
-    CheckId::DesktopUnits,
-    CheckId::DesktopPicture,
-];
 /// How often a session, a greeter or a compositor may begin anew before that is a failure.
 const RESTARTS: usize = 3;
 const NO_USER_HINT: &str = "declare the user, or name another one for the automatic login";
@@ -78,11 +70,11 @@ impl Assessment {
 pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
     exclude_units_of_absent_users(view, out);
     let Some(expected) = &view.plan.expectations.desktop else { return judge_lingering(view, out) };
-    if !IDS.iter().any(|id| view.is_planned(*id)) {
+    if !CheckId::of_kind(CheckKind::Desktop).any(|id| view.is_planned(id)) {
         return;
     }
     let all = |out: &mut Judgement, status, why: &str| {
-        out.results.extend(IDS.iter().map(|id| CheckResult::new(*id, status, why)));
+        out.results.extend(CheckId::of_kind(CheckKind::Desktop).map(|id| CheckResult::new(id, status, why)));
     };
     // Without accounts everybody seems to be missing, and a guest that does not answer shows nothing.
     if let Some(unknown) = view.unknown(CheckId::DesktopSession, &["accounts"]) {
@@ -134,7 +126,14 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
     if let (Assessment::Skip(_), Some(line)) = (&greeter, desktop.greeter_refusal()) {
         out.exclude("the login screen", format!("it needs a GPU, which the VM does not have: {line}"));
     }
-    for (id, assessment) in IDS.into_iter().zip([greeter, session, compositor, units, picture]) {
+    let assessments = [
+        (CheckId::DesktopGreeter, greeter),
+        (CheckId::DesktopSession, session),
+        (CheckId::DesktopCompositor, compositor),
+        (CheckId::DesktopUnits, units),
+        (CheckId::DesktopPicture, picture),
+    ];
+    for (id, assessment) in assessments {
         out.results.push(assessment.result(desktop.view, id).took(waited(id, desktop.facts)));
     }
 }
@@ -238,7 +237,13 @@ mod tests {
             reactions: vec![reaction.clone(), reaction],
             ..DesktopFacts::default()
         };
-        for (id, seconds) in IDS.into_iter().zip([0.0, 20.0, 0.0, 1.0, 2.6]) {
+        for id in CheckId::of_kind(CheckKind::Desktop) {
+            let seconds = match id {
+                CheckId::DesktopSession => 20.0,
+                CheckId::DesktopUnits => 1.0,
+                CheckId::DesktopPicture => 2.6,
+                _ => 0.0,
+            };
             assert!((waited(id, &facts) - seconds).abs() < 1e-9, "{id}");
         }
     }

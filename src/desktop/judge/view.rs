@@ -217,7 +217,7 @@ impl<'a> DesktopView<'a> {
     /// Why one of these facts could not be gathered.
     pub(super) fn gap(&self, names: &[&str]) -> Option<String> {
         let (name, why) = names.iter().find_map(|name| Some((name, self.facts.gaps.get(*name)?)))?;
-        Some(format!("could not read the guest's {name}: {why}"))
+        Some(text::could_not_read(name, why))
     }
 
     /// Unknown where one of these facts could not be gathered.
