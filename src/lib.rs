@@ -25,18 +25,18 @@
 //! * a new check: its row in [`model::check`]; whether what was observed is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is written, in which format: [`report`]; a field of the report: [`model::report`]
 //! * the order of a run, what it waits for: [`run`]; how long: [`model::timeouts`]; what Ctrl-C does: [`interrupt`]
-//! * all of a flake's machines at once, how many and which next: [`fleet`]
-//! * what is remembered from run to run: [`cache`]; where it lies: `paths`
-//! * what is told while it goes on: [`event`]; what is told when it ends early: [`failure`]
+//! * `nixbox matrix`: how many of a flake's machines at once, and which next: [`fleet`]
+//! * the results and evaluations of former runs: [`cache`]; where they lie: `paths`
+//! * progress: [`event`]; a failure that ends a run: [`failure`]
 //! * how much memory and how many processors this host has: `host`
-//! * what this host can do, and the fix for what it cannot: [`doctor`]; what a killed run left behind: [`clean`]
-//! * a coding agent's hooks, what it is told, its settings: [`agent`]
+//! * `nixbox doctor`, what this host can do: [`doctor`]; `nixbox clean`, what a killed run left behind: [`clean`]
+//! * a coding agent's hooks, the messages to it, its settings: [`agent`]
 //! * the manual page: [`manual`], made from [`cli`]
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
-//! * what is done to a text of others before it is kept or shown, how a time is written: [`text`]
-//! * the words of a message: search for them, they stand where it is decided
+//! * text of a guest, a runner or a flake, made fit to be kept or shown; times for people: [`text`]
+//! * the words of a message: search for them; they stand where the message is decided
 //! * a check's id and all there is to say about it, a port, a file name, an exit code, a schema version: [`model`]
-//! * a number that marks what is ours: `nonce`
+//! * a random number for markers and tokens: `nonce`
 
 pub mod agent;
 pub mod audio;
