@@ -132,7 +132,7 @@ impl DesktopDriver<'_> {
         }
         // It takes the screen again and again, whatever else is shown there.
         if facts.greeter.as_ref().is_some_and(|state| state.end == WaitEnd::Loop) {
-            facts.login = not_logged_in("the login screen ends and begins anew all the time");
+            facts.login = not_logged_in("the login screen keeps restarting");
             return;
         }
         let Some(account) = self.user_to_log_in() else {
