@@ -90,7 +90,7 @@ pub(super) fn built_runner(
     nix: &Nix,
 ) -> Result<Built> {
     let Some(out) = out else {
-        return Err(Failure::host("nix built the runner and does not say where"));
+        return Err(Failure::host("nix built the runner but did not report its path"));
     };
     let store = Store::of(&out, nix);
     let script = script_in(&out, &store)?.ok_or_else(|| {

@@ -217,7 +217,7 @@ impl SavedDisk {
         let lock = match File::open(&path) {
             Ok(file) => {
                 if !file.metadata().is_ok_and(|data| data.is_file()) {
-                    return Err(Failure::usage(format!("--save {shown}: this is no file")));
+                    return Err(Failure::usage(format!("--save {shown}: this is not a regular file")));
                 }
                 match file.try_lock() {
                     Ok(()) => Some(file),

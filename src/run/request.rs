@@ -54,7 +54,7 @@ impl<'a> Request<'a> {
     pub(super) fn asked(&self, named: Option<&Config>, target: &Target, expectations: &Expectations) -> Result<Asked> {
         let told = self.arguments.expectations.is_some() || self.arguments.name.is_some();
         if told && !matches!(target, Target::Runner { .. }) {
-            return Err(Failure::usage(format!("{} says itself what it is called and expectations", target.name()))
+            return Err(Failure::usage(format!("{} already has a name and expectations of its own", target.name()))
                 .hint("--expectations and --name are for a runner: a store path or a script"));
         }
         let beside;

@@ -258,7 +258,7 @@ fn is_foreign(file: &TargetFile) -> bool {
 /// A repository's hooks. They ignore every exit code but 1.
 fn git(arguments: &InstallArgs, environment: &Environment) -> Result<String> {
     if arguments.user {
-        return Err(Failure::usage("git has no hooks for a user").hint("run this without --user in each repository"));
+        return Err(Failure::usage("git has no per-user hooks").hint("run this without --user in each repository"));
     }
     let directory = hooks_directory(&environment.project)?;
     let mut files = Vec::new();
