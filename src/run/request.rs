@@ -94,7 +94,7 @@ impl<'a> Request<'a> {
         settings
     }
 
-    /// The best jail there is; a person is told when it is none.
+    /// The best jail there is; the user is told when there is none.
     ///
     /// # Errors
     /// Exit 5 where an agent asks and there is none: who may only edit files must not gain a command on this host.
