@@ -92,8 +92,8 @@ impl<'a> Restarts<'a> {
         }
     }
 
-    /// A clean exit followed by one long pause is a timer of somebody's making; one that comes again and again is a
-    /// loop. One restart may help.
+    /// A clean exit followed by one long pause is a service that uses Restart= as a timer; one that keeps
+    /// coming is a loop. One restart may help.
     fn is_loop(&self) -> bool {
         let settle_us = u64::try_from(self.cx.plan.settings.settle.as_micros()).unwrap_or(u64::MAX);
         let age = self.cx.now.now_us.saturating_sub(self.unit.active_enter_us);

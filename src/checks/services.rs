@@ -49,8 +49,8 @@ fn assessments<'a>(cx: &JudgeContext<'a>) -> Assessments<'a> {
         if all.contains_key(unit.name.as_str()) {
             continue;
         }
-        // What systemd refused to load, or dropped, fails whoever wants it; without a configuration, what is enabled is
-        // expected.
+        // A unit that systemd refused to load, or dropped, is judged where something wants it; without a configuration,
+        // so is what is enabled.
         let refused = is_refused(unit) || in_cycles.contains(unit.name.as_str());
         let enabled = !cx.plan.expectations.known
             && matches!(unit.unit_file_state, UnitFileState::Enabled | UnitFileState::EnabledRuntime)

@@ -234,7 +234,7 @@ impl<'a> Judge<'a> {
     fn lacks_requirement(&self, unit: &Unit) -> Option<UnitAssessment> {
         let root = unit::root_cause(self.facts, self.name);
         let idle = !root.ends_with(".device") && self.cx.unit(root).is_some_and(Unit::is_untried);
-        // What nobody asked for left its requirements alone, too.
+        // A unit whose start nothing asked for did not start its requirements either.
         let asked = self.is_user() || self.has_active_target(unit) || self.expected.demanded;
         if root == self.name || !asked && idle {
             return None;
@@ -308,7 +308,7 @@ impl<'a> Judge<'a> {
             return (unit.inactive_enter_us > 0).then_some(UnitAssessment::AsExpected);
         }
         let is_oneshot = unit.service.as_ref().is_some_and(|service| service.kind == ServiceType::Oneshot);
-        // One that remains has been stopped by somebody.
+        // One with RemainAfterExit= that has left `active` was stopped.
         let remains = unit.service.as_ref().is_some_and(|service| service.remain_after_exit) && unit.active_exit_us > 0;
         if is_oneshot && ended_with_success(unit) && !remains {
             return Some(UnitAssessment::AsExpected);

@@ -23,7 +23,7 @@ pub const PORTAL_UNIT: &str = "xdg-desktop-portal.service";
 const PORTAL_PARTS: [&str; 2] = ["org.freedesktop.portal.FileChooser", PORTAL_SCREEN];
 /// The part that shares the screen.
 pub const PORTAL_SCREEN: &str = "org.freedesktop.portal.ScreenCast";
-/// Between two looks at a unit that is waited for.
+/// How often a unit that is waited for is read.
 const POLL: Duration = Duration::from_secs(1);
 /// Where it answers (the portal's own documentation).
 const PORTAL_PATH: &str = "/org/freedesktop/portal/desktop";
@@ -67,7 +67,7 @@ impl UserManager {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Asked {
-    /// Whether somebody has the name, or can be started for it.
+    /// Whether the name has an owner, or a service that can be started for it.
     pub known: bool,
     /// Whether there was an answer, an error of its own included.
     pub answered: bool,
@@ -75,7 +75,7 @@ pub struct Asked {
     pub seconds: f64,
     /// Why there was none.
     pub error: Option<String>,
-    /// Interfaces that nobody serves behind the name.
+    /// Interfaces that the name's owner does not serve.
     pub lacks: Vec<String>,
 }
 

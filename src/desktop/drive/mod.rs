@@ -62,7 +62,7 @@ pub(crate) struct DesktopDriver<'a> {
     pub(crate) scale: f64,
     pub(crate) events: &'a Events,
     pub(crate) artifacts: Option<&'a Artifacts>,
-    /// A user sits in front of it (`demo`): nobody is logged in, the pointer is not moved, nothing is typed.
+    /// A user is at the machine (`demo`): nixbox logs in no user, does not move the pointer and types nothing.
     pub(crate) attended: bool,
 }
 
