@@ -41,15 +41,15 @@ impl Events {
         (Self(Some(sender)), receiver)
     }
 
-    /// A stream that nobody reads.
+    /// A stream without a reader.
     pub fn silent() -> Self {
         Self(None)
     }
 
-    /// Tells whoever listens.
+    /// Sends an event to the display.
     pub fn send(&self, event: Event) {
         if let Some(sender) = &self.0 {
-            // Nobody listening is fine: a display may have ended before the run.
+            // Without a receiver it is dropped: a display may have ended before the run.
             drop(sender.send(event));
         }
     }

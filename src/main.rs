@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     match catch_unwind(AssertUnwindSafe(|| dispatch(cli.command))) {
         Ok(Ok(code)) => code.into(),
         Ok(Err(failure)) => print_error(&failure),
-        Err(_) => print_error(&Failure::host("nixbox broke: this is a bug of ours, not your configuration's")),
+        Err(_) => print_error(&Failure::host("nixbox crashed: this is a bug in nixbox, not in your configuration")),
     }
 }
 
@@ -105,7 +105,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .thread_stack_size(STACK)
         .enable_all()
         .build()
-        .map_err(|error| Failure::host("no threads to run on").because(error))
+        .map_err(|error| Failure::host("no threads could be started").because(error))
 }
 
 /// A run from the first event to the report: display, signals, artifacts, report, exit code.
@@ -121,7 +121,7 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
             }
         };
         let interrupt = Interrupt::on_signals(agent_gone)
-            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
+            .map_err(|error| Failure::host("no signal handlers could be installed").because(error))?;
         let (events, receiver) = Events::channel();
         let display = ProgressDisplay::start(receiver, Mode::of_stderr(arguments.report.quiet));
         let outcome = tokio::select! {
@@ -160,7 +160,7 @@ fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
     let runtime = runtime()?;
     let code = runtime.block_on(async {
         let interrupt = Interrupt::on_signals(pending())
-            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
+            .map_err(|error| Failure::host("no signal handlers could be installed").because(error))?;
         let mode = Mode::of_stderr(arguments.report.quiet);
         let late = async {
             interrupt.hard().await;
@@ -182,7 +182,7 @@ fn answer(arguments: &HookArgs) -> Result<u8, Failure> {
     let runtime = runtime()?;
     let answer = runtime.block_on(async {
         let interrupt = Interrupt::on_signals(pending())
-            .map_err(|error| Failure::host("signals cannot be listened to").because(error))?;
+            .map_err(|error| Failure::host("no signal handlers could be installed").because(error))?;
         Ok(nixbox::agent::hook::run(arguments, &interrupt).await)
     });
     runtime.shutdown_background();

@@ -69,7 +69,7 @@ pub(super) fn state(facts: &Facts) -> BootState {
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     come_up(cx.plan, cx.now, &cx.boot, &cx.context.delay, out);
     out.results.push(CheckResult::new(CheckId::BootPanic, Status::Pass, "no kernel panic"));
-    out.results.push(CheckResult::new(CheckId::BootPoweroff, Status::Pass, "stayed up"));
+    out.results.push(CheckResult::new(CheckId::BootPoweroff, Status::Pass, "the guest stayed up"));
     boot_health::judge(cx, out);
 }
 
@@ -156,7 +156,7 @@ fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
                         result = result
                             .evidence("where", text::clean(place))
                             .evidence("what", text::clean(what))
-                            .hint("a mount that the machine can boot without takes the option nofail");
+                            .hint("if the machine can boot without this mount, give it the option nofail");
                     }
                     format!("{name}: {}", unit::describe_failure(facts, unit))
                 }
@@ -231,13 +231,14 @@ pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     let behind: Vec<&str> =
         facts.jobs.iter().filter(|other| other.state == JobState::Waiting).map(|job| job.unit.as_str()).collect();
     if !behind.is_empty() {
-        result.detail.push(format!("behind it: {}", text::list(&behind)));
+        result.detail.push(format!("waiting for it: {}", text::list(&behind)));
     }
     match sandbox::waits_for_outside(plan, facts, &job.unit) {
         // What comes after it did not start: whether the machine would come up is not known.
         Some(why) => {
-            CheckResult { status: Status::Unknown, summary: format!("{}; it {why}", result.summary), ..result }
-                .hint("--network user lets the machine out; TimeoutStartSec= bounds how long a boot waits for it")
+            CheckResult { status: Status::Unknown, summary: format!("{}; it {why}", result.summary), ..result }.hint(
+                "--network user gives the machine network access; TimeoutStartSec= bounds how long a boot waits for it",
+            )
         }
         None => result,
     }

@@ -131,8 +131,8 @@ fn panic(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
                     Some(line) if Meaning::InitMissing.is_in(line) => {
                         format!("the init is missing or cannot be executed: {}", stamp_off(line))
                     }
-                    Some(line) => format!("the init ended: {}", stamp_off(line)),
-                    None => "the init ended".to_owned(),
+                    Some(line) => format!("init exited: {}", stamp_off(line)),
+                    None => "init exited".to_owned(),
                 }
             } else if lower.contains("out of memory") || lower.contains("deadlocked on memory") {
                 "the kernel ran out of memory".to_owned()
@@ -264,7 +264,7 @@ fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
             return None;
         }
         let summary = format!(
-            "the boot does not end: the {kind} job of {unit} has been running for {} (limit: {limit})",
+            "the boot hangs: the {kind} job of {unit} has been running for {} (limit: {limit})",
             text::seconds(seconds)
         );
         let result = fail(CheckId::BootTarget, summary, lines);
@@ -277,7 +277,7 @@ fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     let last = lines.last()?;
     let step = Meaning::BootStep.words_of(last)?;
     let summary = format!(
-        "the boot does not end: {} said {:?} and nothing since, after {}",
+        "the boot hangs: {} said {:?} and nothing since, after {}",
         stage(last),
         step.as_str().trim(),
         after(evidence)

@@ -28,9 +28,10 @@ pub(crate) enum Meaning {
     NamesLocalHost,
     /// What could not be resolved is no host, but a user, a path, a symbol, …
     NotAboutHosts,
-    /// Which resolver a program of Go asked, and how: one of this machine's own that cannot answer is not who was missed.
+    /// Which resolver a program of Go asked, and how: one of this machine's own that cannot answer does not show that
+    /// the outside is missed.
     NamesResolver,
-    /// No link leads to a gateway: nobody outside was asked.
+    /// No link leads to a gateway: nothing outside was asked.
     GatewayNotReached,
     /// There is no such network interface.
     InterfaceMissing,
@@ -39,7 +40,7 @@ pub(crate) enum Meaning {
     HardwareMissing,
     /// It is about the configuration, not about hardware.
     AboutConfiguration,
-    /// A device node of hardware, whoever misses it.
+    /// A device node of hardware, whichever program misses it.
     NamesDeviceNode,
     /// A knob that the kernel shows where its hardware is.
     NamesHardwareKnob,
@@ -47,7 +48,7 @@ pub(crate) enum Meaning {
     NamesFileSystem,
     /// Something is not there.
     IsMissing,
-    /// It is there, and may not be used: whoever may not write it may not on the real machine either.
+    /// It is there, and access is denied, as it would be on the real machine.
     IsDenied,
     /// A kernel module could not be loaded.
     ModuleNotLoaded,

@@ -83,7 +83,7 @@ fn route(cx: &JudgeContext<'_>, has_address: bool, out: &mut Judgement) {
             Some((_, why)) => CheckResult::new(id, Status::Skip, text::clean(&format!("not applicable: {why}"))),
             None => {
                 let finding = Finding::new("route", "there is an address, but no default route")
-                    .hint("the sandbox offers one by DHCP; a static set-up takes networking.defaultGateway");
+                    .hint("the sandbox offers one by DHCP; a static set-up needs networking.defaultGateway");
                 conclude(cx, id, vec![finding], Vec::new(), String::new)
             }
         },
@@ -103,7 +103,7 @@ fn dns(cx: &JudgeContext<'_>, out: &mut Judgement) {
             "resolv.conf",
             "no name can be resolved: /etc/resolv.conf names no server, and none runs in the guest",
         )
-        .hint("the sandbox offers one by DHCP; a static set-up takes networking.nameservers");
+        .hint("the sandbox offers one by DHCP; a static set-up needs networking.nameservers");
         out.results.push(conclude(cx, id, vec![finding], Vec::new(), String::new));
         return;
     }

@@ -55,7 +55,7 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
         }
     }
     let id = CheckId::ServicesRestartLoop;
-    out.results.push(conclude(cx, id, fails, warns, || "no service is restarted again and again".to_owned()));
+    out.results.push(conclude(cx, id, fails, warns, || "no service is in a restart loop".to_owned()));
 }
 
 /// How often a service was restarted, and what is known of its last run.
@@ -92,8 +92,8 @@ impl<'a> Restarts<'a> {
         }
     }
 
-    /// A clean exit followed by one long pause is a timer of somebody's making; one that comes again and again is a
-    /// loop. One restart may help.
+    /// A clean exit followed by one long pause is a service that uses Restart= as a timer; one that keeps
+    /// coming is a loop. One restart may help.
     fn is_loop(&self) -> bool {
         let settle_us = u64::try_from(self.cx.plan.settings.settle.as_micros()).unwrap_or(u64::MAX);
         let age = self.cx.now.now_us.saturating_sub(self.unit.active_enter_us);
@@ -113,7 +113,7 @@ impl<'a> Restarts<'a> {
             let finding = Finding::new(name, format!("{name} was restarted {times} {and}"));
             return Some(finding.detail(unit::tail(self.cx.now, name, 4)));
         }
-        let ended = || Finding::new(name, format!("{name} ended with success and will be started again"));
+        let ended = || Finding::new(name, format!("{name} exited successfully and will be started again"));
         self.waits.then(ended)
     }
 
@@ -127,9 +127,9 @@ impl<'a> Restarts<'a> {
         };
         let ending = || unit::describe_failure(cx.now, unit);
         let how = if self.clean {
-            "ends with success and is started again".to_owned()
+            "exits successfully and is started again".to_owned()
         } else if self.late.is_some() {
-            format!("timed out while it started, was never up and is started again ({})", ending())
+            format!("timed out while starting, never came up, and is started again ({})", ending())
         } else {
             format!("fails and is started again ({})", ending())
         };

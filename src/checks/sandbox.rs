@@ -95,7 +95,7 @@ fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     let is_routing = |line: &str| declared && Meaning::GatewayNotReached.is_in(line);
     let shows = |line: &str| (shows_no_outside(line, host) || timed_out(line)) && !is_routing(line);
     let line = lines.iter().rev().find(|line| shows(&line.message))?;
-    Some(format!("needs the outside, which --network off keeps away: {}", quote(line)))
+    Some(format!("needs the outside network, which --network off blocks: {}", quote(line)))
 }
 
 /// Why a unit whose start does not end may only wait for the outside.
@@ -103,7 +103,7 @@ pub(super) fn waits_for_outside(plan: &Plan, facts: &Facts, unit: &str) -> Optio
     if plan.settings.machine.network.unwrap_or_default() != NetworkPolicy::Off {
         return None;
     }
-    let why = "may wait for the outside, which --network off keeps away";
+    let why = "may be waiting for the outside network, which --network off blocks";
     // It waits until the clock is set by a server, and says nothing.
     if unit == "systemd-time-wait-sync.service" {
         return Some(why.to_owned());

@@ -49,8 +49,8 @@ fn assessments<'a>(cx: &JudgeContext<'a>) -> Assessments<'a> {
         if all.contains_key(unit.name.as_str()) {
             continue;
         }
-        // What systemd refused to load, or dropped, fails whoever wants it; without a configuration, what is enabled is
-        // expected.
+        // A unit that systemd refused to load, or dropped, is judged where something wants it; without a configuration,
+        // so is what is enabled.
         let refused = is_refused(unit) || in_cycles.contains(unit.name.as_str());
         let enabled = !cx.plan.expectations.known
             && matches!(unit.unit_file_state, UnitFileState::Enabled | UnitFileState::EnabledRuntime)
@@ -192,9 +192,9 @@ fn expected(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut Judg
             (true, false) => "no configuration to read expectations from".to_owned(),
             (true, true) => "no unit is expected".to_owned(),
             _ => match right {
-                0 => format!("no expected unit has to be active{excluded}"),
-                1 => format!("the expected unit is active or rightly inactive{excluded}"),
-                many => format!("all {many} expected units are active or rightly inactive{excluded}"),
+                0 => format!("no expected unit needs to be active{excluded}"),
+                1 => format!("the expected unit is active, or inactive by design{excluded}"),
+                many => format!("all {many} expected units are active, or inactive by design{excluded}"),
             },
         }
     });
@@ -215,7 +215,7 @@ fn settled(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut Judge
     }
     let settle = text::seconds(cx.plan.settings.settle.as_secs_f64());
     out.results.push(conclude(cx, CheckId::ServicesSettled, fails, warns, || match stay {
-        0 => "no expected unit runs".to_owned(),
+        0 => "no expected unit to watch".to_owned(),
         _ => format!("all started units stayed active for {settle}"),
     }));
 }
@@ -251,7 +251,7 @@ fn journal(cx: &JudgeContext<'_>, out: &mut Judgement) {
             ]
         }
     };
-    out.results.push(conclude(cx, id, Vec::new(), warns, || "no errors but those reported above".to_owned()));
+    out.results.push(conclude(cx, id, Vec::new(), warns, || "no errors beyond those already reported".to_owned()));
 }
 
 /// Whether an error is one that healthy machines log too, or has a check of its own.

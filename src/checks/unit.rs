@@ -163,8 +163,8 @@ pub(crate) fn error_line<'a>(journal: &'a [JournalLine], unit: &str) -> Option<&
     line.message.lines().next()
 }
 
-/// Whether PID 1 says it. Until the journal runs, PID 1 writes to the kernel's log, which keeps nobody's pid. Root could
-/// write there in its name; a configuration has no reason to.
+/// Whether PID 1 wrote it. Until the journal runs, PID 1 writes to the kernel's log, which keeps no pid. Root could
+/// write there under the same name; a configuration has no reason to.
 fn is_managers(line: &JournalLine) -> bool {
     line.pid == 1 || (line.transport == "kernel" && line.identifier == "systemd")
 }

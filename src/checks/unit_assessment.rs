@@ -197,7 +197,7 @@ impl<'a> Judge<'a> {
             return None;
         }
         let at = if unit.fragment_path.is_empty() { String::new() } else { format!(" ({})", unit.fragment_path) };
-        self.not_active(format!("{}, and masked in the guest{at}", self.is_expected()))
+        self.not_active(format!("{}, but masked in the guest{at}", self.is_expected()))
     }
 
     fn is_still_starting(&self, unit: &Unit) -> Option<UnitAssessment> {
@@ -234,7 +234,7 @@ impl<'a> Judge<'a> {
     fn lacks_requirement(&self, unit: &Unit) -> Option<UnitAssessment> {
         let root = unit::root_cause(self.facts, self.name);
         let idle = !root.ends_with(".device") && self.cx.unit(root).is_some_and(Unit::is_untried);
-        // What nobody asked for left its requirements alone, too.
+        // A unit whose start nothing asked for did not start its requirements either.
         let asked = self.is_user() || self.has_active_target(unit) || self.expected.demanded;
         if root == self.name || !asked && idle {
             return None;
@@ -261,7 +261,7 @@ impl<'a> Judge<'a> {
         }
         let named = text::list(&unit.failed_conditions);
         if self.expected.demanded {
-            return self.not_active(format!("{} and was skipped: {named} did not hold", self.is_expected()));
+            return self.not_active(format!("{} but was skipped: {named} did not hold", self.is_expected()));
         }
         if let UnitManager::User { manager, .. } = self.manager {
             if let Some(now) = variable_now(manager, &unit.failed_conditions) {
@@ -281,9 +281,9 @@ impl<'a> Judge<'a> {
             )),
             // Only the configuration's own units: a distribution's come with conditions for every case.
             SkipReason::Contradiction(condition) if self.expected.own => UnitAssessment::NotActive(
-                self.finding(format!("{} and was skipped: {condition} does not hold", self.is_expected()))
+                self.finding(format!("{} but was skipped: {condition} does not hold", self.is_expected()))
                     .evidence("condition", text::clean(&condition))
-                    .hint("the VM has the same of this as the real machine: there it would be skipped too"),
+                    .hint("the VM does not differ from the real machine in this: the unit would be skipped there too"),
             ),
             SkipReason::Contradiction(condition) => {
                 UnitAssessment::Excluded(format!("skipped: {condition} did not hold"))
@@ -308,7 +308,7 @@ impl<'a> Judge<'a> {
             return (unit.inactive_enter_us > 0).then_some(UnitAssessment::AsExpected);
         }
         let is_oneshot = unit.service.as_ref().is_some_and(|service| service.kind == ServiceType::Oneshot);
-        // One that remains has been stopped by somebody.
+        // One with RemainAfterExit= that has left `active` was stopped.
         let remains = unit.service.as_ref().is_some_and(|service| service.remain_after_exit) && unit.active_exit_us > 0;
         if is_oneshot && ended_with_success(unit) && !remains {
             return Some(UnitAssessment::AsExpected);
@@ -341,7 +341,7 @@ impl<'a> Judge<'a> {
             2 | 3 => format!("was ended by {}", unit::signal_name(service.exit_status)),
             _ => format!("ended with exit code {}", service.exit_status),
         };
-        let summary = format!("{name} {how} {after} after it became active, and is not running any more");
+        let summary = format!("{name} {how}, {after} after it became active, and is no longer running");
         let finding = self.finding(summary).evidence("active_s", lived as f64 / 1e6);
         let is_daemon = matches!(service.kind, ServiceType::Notify | ServiceType::NotifyReload | ServiceType::Forking)
             || service.restart == "always"

@@ -92,7 +92,7 @@ fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
     let who = if names.is_empty() {
         "no account has a shell that works".to_owned()
     } else {
-        format!("{} locked, without a key that SSH would take", text::list(&names))
+        format!("{} locked, without a key that SSH would accept", text::list(&names))
     };
     let finding = Finding::new("login", format!("nobody can log in: {who}, and users.mutableUsers is off"))
         .evidence("locked", names.iter().map(|name| text::clean(name)).collect::<Vec<_>>())
@@ -153,7 +153,7 @@ fn declared(cx: &JudgeContext<'_>, _: &mut Judgement) -> CheckResult {
         if expected.normal && !account.shell_works && !is_nologin(&account.shell) {
             fails.push(
                 Finding::new(name, format!("login shell {} of {name} does not exist or does not run", account.shell))
-                    .hint("a shell as a path needs its programs.NAME.enable; a package brings itself"),
+                    .hint("a shell given as a path needs its programs.NAME.enable; one given as a package does not"),
             );
         }
     }

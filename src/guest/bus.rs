@@ -262,8 +262,8 @@ impl Bus {
         Ok(self.list_units().await?.into_iter().map(|(_, unit)| unit).collect())
     }
 
-    /// All loaded units and the `wanted` ones, whether loaded or not. Other units than services that nobody wants and
-    /// that are well have only what `ListUnits` tells; `unit_file_state` is told of wanted units that are not active.
+    /// All loaded units and the `wanted` ones, whether loaded or not. A unit that is not a service, is not wanted
+    /// and is well has only what `ListUnits` returns; `unit_file_state` is read of wanted units that are not active.
     ///
     /// # Errors
     /// As every call. A unit that cannot be read has what `ListUnits` tells.
@@ -295,8 +295,8 @@ impl Bus {
         Ok(units)
     }
 
-    /// Reads in full what units require that nobody tried to start, and so on: of most that are not active no more than
-    /// that is known until now, and one of these may be the reason.
+    /// Reads in full what never-started units require, and what those require: so far only their names and states are
+    /// known, and one of them may be the reason.
     async fn read_untried(&self, units: &mut [Unit], wanted: &BTreeSet<String>) {
         let mut read = BTreeSet::new();
         loop {
@@ -533,13 +533,13 @@ fn keep_broken(units: &mut [Unit]) {
     }
 }
 
-/// Whether a unit is read in full although nobody wants it: services, and whatever is not well.
+/// Whether a unit is read in full though it is not wanted: services, and whatever is not well.
 fn is_detailed(unit: &Unit) -> bool {
     match unit.load_state {
         LoadState::Loaded => {
             unit.name.ends_with(".service") || !matches!(unit.active_state, ActiveState::Active | ActiveState::Inactive)
         }
-        // What somebody orders itself after; ListUnits tells all there is to know.
+        // Named only by another unit's After=: ListUnits returns all there is to know.
         LoadState::NotFound => false,
         _ => true,
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ActiveState, JobState, LoadState, Protocol, ServiceType, SubState, UnitFileState, UnitResult};
 
-/// One look at a guest.
+/// One observation of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
@@ -39,7 +39,7 @@ pub struct Facts {
     pub timers: BTreeMap<String, ScriptOutcome>,
     /// What could not be gathered, and why. A check that needs it says `unknown`, never `pass`.
     pub gaps: BTreeMap<String, String>,
-    /// `CLOCK_MONOTONIC` in the guest when this look began.
+    /// `CLOCK_MONOTONIC` in the guest when this observation began.
     pub now_us: u64,
 }
 
@@ -109,7 +109,7 @@ pub struct Unit {
     pub state_change_us: u64,
     /// `ConditionResult`; only meaningful when `condition_us` is not 0.
     pub condition_result: bool,
-    /// `ConditionTimestampMonotonic`; 0: the conditions were never looked at, i.e. nobody tried to start it.
+    /// `ConditionTimestampMonotonic`; 0: the conditions were never checked: its start was never tried.
     pub condition_us: u64,
     /// Conditions that did not hold, as written: `ConditionPathExists=!/foo`.
     pub failed_conditions: Vec<String>,
@@ -117,8 +117,8 @@ pub struct Unit {
     pub triggered_by: Vec<String>,
     /// `WantedBy` and `RequiredBy` together.
     pub wanted_by: Vec<String>,
-    /// Units of `Requires=`, `Requisite=`, `BindsTo=` that are not there or failed; where nobody tried to start this one,
-    /// also those that nobody tried to start: a job that fails with what it needs leaves no other trace.
+    /// Units of `Requires=`, `Requisite=`, `BindsTo=` that are not there or failed; where this one was never
+    /// tried, also those that were never tried: a job that fails with what it needs leaves no other trace.
     pub broken_requirements: Vec<String>,
     /// What only services have.
     pub service: Option<Service>,
@@ -289,7 +289,7 @@ pub struct ScriptOutcome {
 }
 
 impl Unit {
-    /// Whether nobody ever tried to start it: PID 1 looks at the conditions first.
+    /// Whether its start was never tried: PID 1 checks the conditions first.
     pub fn is_untried(&self) -> bool {
         self.load_state == LoadState::Loaded
             && self.active_state == ActiveState::Inactive

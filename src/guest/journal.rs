@@ -61,7 +61,7 @@ pub(crate) fn parse(output: &str) -> Vec<JournalLine> {
     output.lines().filter_map(line).filter(|line| !is_ours(line)).collect()
 }
 
-/// What is in the journal because nixbox looks.
+/// Whether a line is in the journal because of nixbox's own probing.
 fn is_ours(line: &JournalLine) -> bool {
     line.unit.starts_with(UNIT_PREFIX)
         // PID 1 writes to our notify socket; we close after the first read.

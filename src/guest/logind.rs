@@ -75,7 +75,7 @@ pub struct Logind {
     manager: LogindProxy<'static>,
     /// How often it told of a change.
     told: watch::Receiver<u64>,
-    /// Reads on, whoever listens: a stream that is not read holds up the answers of its connection.
+    /// Keeps reading even without a listener: a stream that is not read holds up the answers of its connection.
     _reader: JoinSet<()>,
 }
 

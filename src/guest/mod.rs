@@ -1,7 +1,7 @@
 //! What is asked of a guest, and what it answered.
 //!
 //! No agent: [`credentials`] make the guest open a socket to a script of ours. Over that, [`shell`] runs scripts and
-//! [`bus`] speaks D-Bus; PID 1 tells by itself what happens, to [`notify`]. [`Guest::look`] gathers [`facts`].
+//! [`bus`] speaks D-Bus; PID 1 tells by itself what happens, to [`notify`]. [`Guest::observe`] gathers [`facts`].
 //! A user's session is known by [`logind`] and [`user_units`]; [`crate::desktop`] reads the rest of it.
 
 mod accounts;
@@ -107,8 +107,8 @@ impl Guest {
         tokio::time::timeout(patience, connected).await.map_err(|_| late())?
     }
 
-    /// Waits until the guest answers and keeps ready what a look needs: two sessions and PID 1's bus. Done once, whoever
-    /// asks: under TCG it costs a second of the guest's time, which a boot can spare better than a look.
+    /// Waits until the guest answers and keeps ready what an observation needs: two sessions and PID 1's bus. Done
+    /// only once: under TCG it costs a second of the guest's time, which a boot can spare better than an observation.
     ///
     /// # Errors
     /// The guest does not answer within `patience`: it has not come that far, or its systemd is too old (before 256 it

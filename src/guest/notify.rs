@@ -55,8 +55,8 @@ pub fn parse(message: &[u8]) -> Vec<Notification> {
 
 /// Passes on what PID 1 says for as long as the receiver is held, or the channel lives.
 ///
-/// PID 1 waits while nobody accepts, so this goes on whatever a message says, and even when nobody receives: drop the
-/// task only with the machine. To be called before the machine starts.
+/// PID 1 blocks until its connection is accepted, so this goes on whatever a message says, and even without a receiver:
+/// drop the task only with the machine. To be called before the machine starts.
 pub fn listen(channel: Arc<dyn Transport>) -> (mpsc::UnboundedReceiver<Notification>, tokio::task::JoinHandle<()>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let task = tokio::spawn(async move {

@@ -1,4 +1,4 @@
-//! One look at a guest: everything that the plan wants, gathered at once, what could not be gathered told as a gap.
+//! One observation of a guest: everything that the plan wants, gathered at once; what could not be gathered is a gap.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::text::{bounded, quoted};
 /// Judges an outcome: whether it is good enough not to try again.
 pub type Accepts<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
 
-/// What a plan wants to know besides what every look tells.
+/// What a plan wants to know besides what every observation has.
 #[derive(Debug, Clone, Default)]
 pub struct ProbeRequest {
     /// Units that are told of whether they are loaded or not, by full name.
@@ -69,7 +69,7 @@ impl<Q: fmt::Debug, A> fmt::Debug for Attempts<Q, A> {
     }
 }
 
-/// What bounds a look.
+/// What bounds an observation.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How long one question may take (not the scripts, which have their own deadlines). Scaled to the accelerator by
@@ -112,7 +112,7 @@ const FILE: usize = 512 << 10;
 /// Most bytes of one answer of the guest's shell.
 const ANSWER: usize = 16 << 20;
 
-/// What a look gathers one after the other in the guest's shell.
+/// What an observation gathers one after the other in the guest's shell.
 fn files_script() -> String {
     let files = FILES.join(" ");
     // The markers stand between parts that are each told by one process; what a file holds cannot forge the next part,
@@ -214,15 +214,15 @@ fn microseconds(uptime: &str) -> Option<u64> {
 }
 
 impl Guest {
-    /// Looks at everything at once. Nothing fails: what could not be gathered is in [`Facts::gaps`].
+    /// Gathers everything at once. Nothing fails: what could not be gathered is in [`Facts::gaps`].
     ///
     /// Gaps go by the name of the field: `units`, `manager`, `jobs`, `journal`, `listeners`, `network`, `accounts`,
     /// `groups`, `taint`, `resolves`, and `system-bus`, `http.ID`, `scripts.ID`, `timers.NAME`.
-    pub async fn look(&self, wanted: &ProbeRequest, limits: &Limits) -> Facts {
+    pub async fn observe(&self, wanted: &ProbeRequest, limits: &Limits) -> Facts {
         let (files, lines) = (files_script(), journal::command(&QUIET, limits.journal_lines));
         let (shell, bus, journal, resolves, system_bus, http, scripts, timers) = tokio::join!(
             self.shell().ask(&files, limits.patience, ANSWER),
-            self.look_at_units(&wanted.units, limits),
+            self.observe_units(&wanted.units, limits),
             self.shell().ask(&lines, limits.patience, ANSWER),
             self.resolve(wanted.resolve.as_deref(), limits),
             self.system_bus(wanted.system_bus, limits),
@@ -334,7 +334,7 @@ impl Guest {
     }
 
     /// PID 1's properties, the units, and the queue, from one connection.
-    async fn look_at_units(
+    async fn observe_units(
         &self,
         wanted: &BTreeSet<String>,
         limits: &Limits,

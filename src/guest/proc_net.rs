@@ -10,7 +10,7 @@ use super::facts::{Listener, Network};
 use crate::model::Protocol;
 use crate::text::bounded;
 
-/// Most sockets, links, addresses and routes that are kept of each.
+/// How many sockets, links, addresses and routes are kept at most, of each.
 const MOST: usize = 512;
 
 /// A listening socket and its inode.
@@ -24,7 +24,7 @@ pub(super) struct Socket {
 
 /// The listening sockets of `/proc/net/{tcp,tcp6,udp,udp6}`: TCP that listens, UDP that is unconnected and has no peer.
 pub(super) fn sockets(protocol: Protocol, table: &str) -> Vec<Socket> {
-    // Guests are little endian; the rest no table of sockets needs.
+    // Guests are little-endian; the socket tables need none of the other values.
     let guest =
         ExplicitSystemInfo { boot_time_secs: 0, ticks_per_second: 100, page_size: 4096, is_little_endian: true };
     let lines = table.lines().skip(1).filter_map(|line| {
@@ -48,7 +48,7 @@ fn address_of_bytes(hex: &str) -> Option<Ipv6Addr> {
     (hex.len() == 32).then(|| u128::from_str_radix(hex, 16).ok().map(Ipv6Addr::from)).flatten()
 }
 
-/// Sockets with the names of the processes that hold them. A port held by both families is one listener an address.
+/// Sockets with the names of the processes that hold them. A port held by both families is one listener per address.
 pub(super) fn listeners(sockets: &[Socket], holders: &BTreeMap<u64, String>) -> Vec<Listener> {
     let mut all: Vec<Listener> = sockets
         .iter()
@@ -76,7 +76,7 @@ pub(super) fn holders(links: &str, names: &BTreeMap<u32, String>) -> BTreeMap<u6
     let mut holders = BTreeMap::new();
     for (inode, pid) in pairs {
         let Some(name) = names.get(&pid) else { continue };
-        // PID 1 holds a socket for the service it activates: that one's name says more.
+        // PID 1 also holds the socket of a service that it activates: the service's name says more.
         let entry = holders.entry(inode).or_insert_with(|| name.clone());
         if entry == "systemd" {
             entry.clone_from(name);
@@ -85,7 +85,7 @@ pub(super) fn holders(links: &str, names: &BTreeMap<u32, String>) -> BTreeMap<u6
     holders
 }
 
-/// The tables that tell the network, as text; what could not be read is empty.
+/// The tables that describe the network, as text; one that could not be read is empty.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Tables<'a> {
     pub(super) dev: &'a str,
@@ -96,7 +96,7 @@ pub(super) struct Tables<'a> {
     pub(super) resolv_conf: &'a str,
 }
 
-/// The network. `resolves` is left open.
+/// The network, without `resolves`.
 pub(super) fn network(tables: Tables<'_>) -> Network {
     let mut network =
         Network { links: links(tables.dev), nameservers: nameservers(tables.resolv_conf), ..Network::default() };
@@ -109,7 +109,7 @@ pub(super) fn network(tables: Tables<'_>) -> Network {
     }
     network.default_routes.extend(ipv6_defaults(tables.ipv6_route));
     for address in local_addresses(tables.fib_trie) {
-        // The trie names no link: the most special route that has the address does.
+        // The trie names no link; the most specific route to the address does.
         let on = routes.iter().filter(|route| route.has(address) && !route.mask.is_unspecified());
         let (link, prefix) = match on.max_by_key(|route| u32::from(route.mask)) {
             Some(route) => (route.link.clone(), u32::from(route.mask).count_ones()),
@@ -146,7 +146,7 @@ impl Route {
 }
 
 /// `/proc/net/route`: Iface Destination Gateway Flags RefCnt Use Metric Mask … The kernel prints a metric above 2³¹ as
-/// negative, which loses procfs-core the route.
+/// negative, and procfs-core drops such a route.
 fn routes(table: &str) -> Vec<Route> {
     let address = |word: &str| u32::from_str_radix(word, 16).ok().map(|word| Ipv4Addr::from(word.swap_bytes()));
     let lines = table.lines().skip(1).filter_map(|line| {
@@ -162,7 +162,7 @@ fn routes(table: &str) -> Vec<Route> {
 }
 
 /// Default routes of `/proc/net/ipv6_route`: destination prefix source prefix next-hop metric refcount use flags link.
-/// The kernel's own unreachable one (RTF_REJECT, on lo) is none.
+/// The kernel's own unreachable one (RTF_REJECT, on lo) does not count.
 fn ipv6_defaults(table: &str) -> Vec<String> {
     const RTF_REJECT: u32 = 0x0200;
     let lines = table.lines().filter_map(|line| {

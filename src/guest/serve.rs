@@ -1,4 +1,4 @@
-//! A guest's shell for a person: `--keep` offers it on a Unix socket.
+//! A guest's shell for the user: `--keep` offers it on a Unix socket.
 
 use std::io;
 use std::path::Path;
@@ -23,7 +23,7 @@ impl Guest {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
-            while let Ok((mut person, _)) = listener.accept().await {
+            while let Ok((mut client, _)) = listener.accept().await {
                 let guest = guest.clone();
                 connections.spawn(async move {
                     let deadline = Instant::now() + SERVED_SHELL_LIMIT;
@@ -31,8 +31,8 @@ impl Guest {
                     let Ok((mut shell, _)) = greeted else { return };
                     let become_shell = greeting::become_command(&mut shell, &guest.token, "sh", "-i 2>&1", deadline);
                     if matches!(become_shell.await, Ok(true)) {
-                        // Its end is the person's or the guest's; either is fine.
-                        let _ended = copy_bidirectional(&mut person, &mut shell).await;
+                        // The client or the guest may end it; either is fine.
+                        let _ended = copy_bidirectional(&mut client, &mut shell).await;
                     }
                 });
             }

@@ -384,7 +384,7 @@ impl Inner {
             Ok(Err(Error::Closed)) if !frames.begun() => Ok(ShellAnswer::NotBegun),
             Ok(end) => finish(Some(end?), frames, true, false),
             Err(_) => {
-                // The script's group first; then, should somebody who left it hold the output open, the two processes
+                // The script's group first; then, should a process that left it hold the output open, the two processes
                 // that carry it.
                 for what in ["[ $p != 0 ] && { kill -9 -$p || kill -9 $p; }", "kill -9 $q"] {
                     let kill = format!("read -r p q <{}/p && {what}", session.directory);

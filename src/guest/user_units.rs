@@ -74,7 +74,7 @@ pub struct PortalProbe {
     pub seconds: f64,
     /// Why there was none.
     pub error: Option<String>,
-    /// Interfaces without a backend behind the name.
+    /// Interfaces that the name's owner does not serve.
     pub lacks: Vec<String>,
 }
 

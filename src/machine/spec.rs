@@ -28,7 +28,7 @@ pub struct Traits {
     pub serials: usize,
     /// What its last `-m` says, in MiB.
     pub memory_mib: Option<u64>,
-    /// The sound cards that it brings. A backend without a card is none.
+    /// The sound cards that it brings; a backend without a card does not count.
     pub cards: Vec<RunnerCard>,
     /// The QEMU that it starts, by absolute path.
     pub qemu: Option<PathBuf>,
@@ -103,7 +103,7 @@ pub struct Spec {
     pub network: NetworkPolicy,
     /// Whether QEMU itself keeps the guest from the outside where the policy is off. Its DHCP then offers neither a
     /// router nor name servers (libslirp), so that no configuration gets a default route: leave it out where the jail
-    /// has no network to lead to.
+    /// has no network anyway.
     pub restrict: bool,
     /// Credentials, in total well under 64 KiB with their base64 (see [`Spec::credential_bytes`]).
     pub credentials: Vec<Credential>,
@@ -254,7 +254,7 @@ pub fn arguments(spec: &Spec) -> Vec<OsString> {
 pub fn environment(spec: &Spec) -> Vec<(OsString, OsString)> {
     let mut environment: Vec<(OsString, OsString)> = Vec::new();
     let mut set = |name: &str, value: OsString| environment.push((name.into(), value));
-    // The script uses store paths; these are for those that are no NixOS runners.
+    // NixOS's script uses store paths; PATH is for other runners.
     set("PATH", "/usr/bin:/bin:/usr/sbin:/sbin".into());
     set("LANG", "C.UTF-8".into());
     set("HOME", spec.run_file(DIR_HOME).into());

@@ -369,10 +369,10 @@ BootTarget = "boot.target" {
     summary: "the default target is reached, no job is stuck",
     tests: "Whether the default target is reached and no job is left. A boot that takes long fails only with a job\n\
                  that held it up by itself: at least 10 s, and a quarter of all the time. Else it is `could not tell`,\n\
-                 and so it is where that job's unit may only wait for the outside, which --network off keeps away.",
+                 and so it is where that job's unit may only wait for the outside, which --network off blocks.",
     causes: "A oneshot that waits for something that never comes, a device or mount that is waited for, a dependency\n\
                  cycle from which systemd dropped a job, an init that is missing, an activation script that hangs.",
-    remedy: "Look at the job that is named and its last lines; `behind it` lists what waits for it. TimeoutStartSec=\n\
+    remedy: "Look at the job that is named and its last lines; `waiting for it` lists the other jobs. TimeoutStartSec=\n\
                  bounds a oneshot. `nixbox try --keep` leaves the machine up; --timeout gives it longer.",
 }
 BootEmergency = "boot.emergency" {
@@ -528,12 +528,12 @@ ServicesRestartLoop = "services.restart-loop" {
     rank: 22,
     weight: Expected,
     applies: Always,
-    summary: "no service is restarted again and again",
-    tests: "Services that systemd starts again and again, counted over two looks, or that run out of time at their start\n\
+    summary: "no service is in a restart loop",
+    tests: "Services that systemd starts again and again, counted between two observations, or that run out of time at their start\n\
                  and are started again. One that failed once is waited for (RestartSec= of 30 s at most, and as long again): one\n\
                  that gets up at its second try is a warning.",
     causes: "A program that fails at once under Restart=always or on-failure: a wrong setting, a port that is taken, a\n\
-                 missing file. One that ends with success and is started for ever, or never says that it is ready\n\
+                 missing file. One that exits successfully and is started for ever, or never says that it is ready\n\
                  (Type=notify, a PIDFile= that is never written).",
     remedy: "Mend what its lines name. A program that does its work and ends is Type=oneshot, with a timer if it is run again.",
 }
@@ -561,7 +561,7 @@ ServicesHttp = "services.http" {
     tests: "The requests [http.NAME] of nixbox.toml, made inside the machine: the status (200 to 399 unless it says),\n\
                  and what the body contains or matches.",
     causes: "A service that is not up yet, another virtual host that answers, a redirect to https, an address outside\n\
-                 (which --network off keeps away, and which is excluded).",
+                 (which --network off blocks, and which is excluded).",
     remedy: "The body's first lines are shown. Give slow starters `retries` and `deadline`; ask for localhost.",
 }
 ServicesTimers = "services.timers" {

@@ -1,4 +1,4 @@
-//! One target: what was evaluated is built, and held with garbage collector roots in the run directory.
+//! One target: what was evaluated is built, and protected by garbage collector roots in the run directory.
 
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,12 @@ use crate::failure::{Failure, Result};
 use crate::model::CheckId;
 use crate::resolve::Target;
 
-/// The name of the first root in the run directory; further ones have a number behind.
+/// The name of the first root in the run directory; further ones have a number appended.
 pub(super) const ROOT: &str = "gc-runner";
 
-/// Builds what was evaluated. The roots lie in `run_directory`, and go with it.
+/// Builds what was evaluated. The roots are in `run_directory`, and are removed with it.
 ///
-/// A host's own system that fails is in [`Built::toplevel_failure`] and does not keep the VM from running.
+/// Where the host's own system fails to build, that is in [`Built::toplevel_failure`], and the VM runs all the same.
 ///
 /// # Errors
 /// `build.derivation` with the derivation that failed and the end of its log, `build.attribute` where what was built
@@ -36,7 +36,7 @@ pub async fn build(
         evaluated;
     let Some(runner) = runner else {
         let Target::Runner { script } = target else { return Err(Failure::host("there is nothing to build")) };
-        return hold(script, nix, &root, expectations, events).await;
+        return add_root(script, nix, &root, expectations, events).await;
     };
     events.doing(format!("building {}", target.name()));
     let source = target.source();
@@ -46,7 +46,7 @@ pub async fn build(
     // Both in one go: they share nearly everything.
     let toplevel = toplevel.filter(|toplevel| toplevel.drv_path != runner.drv_path);
     let installables = target.flake().filter(|_| applies_settings).map(|flake| flake.directory());
-    let make = async |toplevel: Option<&Derivation>| match installables {
+    let realise = async |toplevel: Option<&Derivation>| match installables {
         Some(directory) => build_installables(target, nix, &runner, toplevel, &root, directory, events).await,
         None => {
             let paths: Vec<&str> =
@@ -54,23 +54,23 @@ pub async fn build(
             nix.realise(&paths, &root, events).await
         }
     };
-    let output = make(toplevel.as_ref()).await?;
+    let output = realise(toplevel.as_ref()).await?;
     if output.status.success() {
         built_toplevel = toplevel.as_ref().and_then(|toplevel| out_path(toplevel, &root, &["2", "1"]));
     } else {
         let all = diagnosis::failed_derivations(&output.log);
-        let fails = |failed: Option<&FailedDerivation>| {
+        let failure = |failed: Option<&FailedDerivation>| {
             diagnosis::derivation(&output.log, &source, &target.name(), failed).at(nix.log_path())
         };
         let has_runner = runner.out_path.as_ref().map(Path::new).is_some_and(|out| Store::of(out, nix).contains(out));
         if toplevel.is_none() || !has_runner {
             // With several, the one that the runner needs.
             let needed = if all.len() > 1 { nix.requisites(&runner.drv_path).await } else { Vec::new() };
-            return Err(fails(all.iter().find(|failed| needed.contains(&failed.drv))));
+            return Err(failure(all.iter().find(|failed| needed.contains(&failed.drv))));
         }
-        toplevel_failure = Some(as_toplevel(fails(None))?);
-        // It is there; this holds it with a root.
-        let output = make(None).await?;
+        toplevel_failure = Some(as_toplevel(failure(None))?);
+        // The runner is in the store already; this gives it a root.
+        let output = realise(None).await?;
         if !output.status.success() {
             return Err(diagnosis::derivation(&output.log, &source, &target.name(), None).at(nix.log_path()));
         }
@@ -81,7 +81,7 @@ pub async fn build(
     Ok(built)
 }
 
-/// A runner that was built, without anything beside it.
+/// A runner that was built, without its host's own system.
 pub(super) fn built_runner(
     target: &Target,
     runner: Derivation,
@@ -90,7 +90,7 @@ pub(super) fn built_runner(
     nix: &Nix,
 ) -> Result<Built> {
     let Some(out) = out else {
-        return Err(Failure::host("nix built the runner and does not say where"));
+        return Err(Failure::host("nix built the runner but did not report its path"));
     };
     let store = Store::of(&out, nix);
     let script = script_in(&out, &store)?.ok_or_else(|| {
@@ -109,7 +109,7 @@ pub(super) fn built_runner(
     })
 }
 
-/// Builds by name. A nixConfig (it names binary caches, most often) holds only for the command that reads the flake.
+/// Builds by attribute: a flake's nixConfig (binary caches, most often) applies only to a command that reads the flake.
 async fn build_installables(
     target: &Target,
     nix: &Nix,
@@ -124,7 +124,7 @@ async fn build_installables(
     nix.build_installables(&installables, root, directory, events).await
 }
 
-/// The output of a built derivation: as evaluated, else where the root of this number points.
+/// The output of a built derivation: as evaluated, else where the root with one of these numbers points.
 pub(super) fn out_path(derivation: &Derivation, root: &Path, numbers: &[&str]) -> Option<PathBuf> {
     if let Some(out) = &derivation.out_path
         && out.starts_with(STORE_DIR)
@@ -138,12 +138,12 @@ pub(super) fn out_path(derivation: &Derivation, root: &Path, numbers: &[&str]) -
     numbers.iter().find_map(|number| link(PathBuf::from(format!("{}-{number}", root.display()))))
 }
 
-/// A runner that is there already, held with a root when it is in the store.
-async fn hold(script: &Path, nix: &Nix, root: &Path, expectations: Expectations, events: &Events) -> Result<Built> {
+/// A runner that exists already: it gets a root if it is in the store.
+async fn add_root(script: &Path, nix: &Nix, root: &Path, expectations: Expectations, events: &Events) -> Result<Built> {
     let store_path = store_path_of(script);
     let store = store_path.as_deref().map(|path| Store::of(path, nix)).unwrap_or_default();
     if let Some(path) = &store_path {
-        // Without nix there is no garbage collector to fear from here; a path that is not valid is the user's choice.
+        // Where nix cannot be run, nothing collects garbage either; a path that is not valid is the user's choice.
         let held = nix.realise(&[&path.to_string_lossy()], root, &Events::silent()).await;
         if held.is_ok_and(|answer| !answer.status.success()) {
             events.note(format!("{} is not protected from garbage collection", path.display()));

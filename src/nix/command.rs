@@ -246,8 +246,8 @@ impl Nix {
             log.finish();
         }
         let status = read.and(received).and(status);
-        let status =
-            status.map_err(|error| Failure::host(format!("{program} could not be followed")).because(error))?;
+        let status = status
+            .map_err(|error| Failure::host(format!("the output of {program} could not be read")).because(error))?;
         Ok(NixOutput { status, stdout: printed, log })
     }
 
@@ -360,7 +360,7 @@ impl NixOutput {
         serde_json::from_slice(&self.stdout).map_err(|error| {
             let start: String = String::from_utf8_lossy(&self.stdout).chars().take(200).collect();
             let error = anyhow::Error::new(error).context(format!("{start:?}"));
-            Failure::host("nix printed something else than was asked for").because(error)
+            Failure::host("nix printed something other than the JSON it was asked for").because(error)
         })
     }
 }

@@ -56,7 +56,7 @@ pub struct Evaluated {
     pub runner: Option<Derivation>,
     /// The host's own system, where there is one and it evaluates.
     pub toplevel: Option<Derivation>,
-    /// Why the host's own system does not evaluate (check `build.toplevel`). Not cached: whoever has one evaluates again.
+    /// Why the host's own system does not evaluate (check `build.toplevel`). Not cached: the next run evaluates again.
     #[serde(skip)]
     pub toplevel_failure: Option<Failure>,
     /// What the configuration expects. `known` is false where it could not be read.

@@ -62,7 +62,7 @@ pub fn check_files(files: &[ReportFile]) -> Result<()> {
         let parent = file.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let refuse = |why: &str| Failure::usage(format!("--report to {}: {why}", file.path.display()));
         if !parent.is_dir() {
-            return Err(refuse(&format!("{} is no directory", parent.display())).hint("make it first"));
+            return Err(refuse(&format!("{} is not a directory", parent.display())).hint("create it first"));
         }
         if file.path.is_dir() {
             return Err(refuse("is a directory").hint("name a file in it"));
@@ -186,7 +186,7 @@ mod tests {
             assert_eq!(failure.exit, crate::model::Exit::Usage);
             failure.to_string()
         };
-        assert!(refused(&directory.path().join("no/a.json")).contains("is no directory\nhint: make it first"));
+        assert!(refused(&directory.path().join("no/a.json")).contains("is not a directory\nhint: create it first"));
         assert!(refused(directory.path()).contains("is a directory"));
         check_files(&[ReportFile { format: Format::Json, path: "a.json".into() }]).unwrap();
     }

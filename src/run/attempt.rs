@@ -90,9 +90,9 @@ impl Run<'_> {
             (info.memory_mib, info.cores) = (memory_mib, spec.cores);
         }
         let mut jail = prepared.jail_options();
-        if let (Purpose::Demo(demo), Some(stage)) = (&self.request.purpose, &prepared.stage) {
+        if let (Purpose::Demo(demo), Some(host)) = (&self.request.purpose, &prepared.host_display) {
             demo.restore(run_dir)?;
-            demo.add_devices(stage, run_dir, &mut spec, &mut jail, &self.events)?;
+            demo.add_devices(host, run_dir, &mut spec, &mut jail, &self.events)?;
         }
         let began = Instant::now();
         self.events.send(Event::Started(Phase::Boot));
@@ -178,10 +178,10 @@ impl Run<'_> {
         let usual = expectations.cores.unwrap_or(1).max(ours);
         spec.cores = machine.cores.map_or(usual, |cores| cores.0);
         spec.memory_mib = memory_mib(&prepared.settings, expectations);
-        if let Some(stage) = &prepared.stage
+        if let Some(host) = &prepared.host_display
             && machine.memory.is_none()
         {
-            spec.memory_mib = Demo::memory_mib(stage, spec.memory_mib);
+            spec.memory_mib = Demo::memory_mib(host, spec.memory_mib);
         }
         spec.accel = prepared.accel;
         // A demo's sound goes to the user.

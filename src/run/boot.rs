@@ -71,7 +71,7 @@ pub(super) fn end_by(event: MachineEvent) -> Option<Result<BootEnd, Failure>> {
             Err(if tail.is_empty() { failure } else { failure.why(tail.join("\n")) })
         }
         MachineEvent::DiskLimit { why } => {
-            Err(Failure::host("the machine was ended, because it filled this host's disk").why(why))
+            Err(Failure::host("the machine was stopped because it filled this host's disk").why(why))
         }
         MachineEvent::IoError { no_space: true } => {
             Err(Failure::host("this host's disk is full: the guest could not write").hint("free some space"))
@@ -108,7 +108,7 @@ pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<BootEnd,
 /// its processors; what is emulated shows nothing of that.)
 fn lost_processor(console: &[String], accel: Accel) -> Option<Failure> {
     let line = checks::lost_processor(console).filter(|_| accel.is_emulated())?;
-    Some(Failure::host(LOST).why(plain(line, 200)).hint("try it again: this comes by chance, on busy hosts"))
+    Some(Failure::host(LOST).why(plain(line, 200)).hint("try again: this happens by chance on busy hosts"))
 }
 
 const LOST: &str = "a processor of the machine stands still: QEMU's emulation has lost it";

@@ -32,7 +32,7 @@ const JOURNAL_LIMIT: usize = 8 << 20;
 /// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
 const RESOLVED: &str = "example.org";
 
-/// A look into a guest that came up, or at what is left of one that did not.
+/// What is asked of a guest that came up, and read of one that did not.
 pub(super) struct Probe<'a> {
     pub(super) plan: &'a Plan,
     pub(super) accel: Accel,
@@ -94,7 +94,7 @@ impl Probe<'_> {
         let (screen, capture, connected) = (machine.screen().clone(), machine.sound_file(), machine.audio().clone());
         let delay = machine.delay().clone();
         let look = async {
-            let (observations, seen_at) = self.look(guest).await?;
+            let (observations, seen_at) = self.observe(guest).await?;
             let now_us = observations.first.now_us;
             let (observations, painted) = self.desktop(guest, observations, screen).await;
             let observations = self.lingering(guest, observations).await;
@@ -128,18 +128,18 @@ impl Probe<'_> {
         Ok(Ok(Probed { judgement: checks::judge(self.plan, &observations, &context), systemd, painted }))
     }
 
-    /// The first look, when that was, and another one when something has not settled yet.
-    async fn look(&self, guest: &Guest) -> Result<(Observations, Instant)> {
+    /// The first observation and its time; a later one follows where something has not settled yet.
+    async fn observe(&self, guest: &Guest) -> Result<(Observations, Instant)> {
         self.events.doing("looking at units, journal, network, users");
         let wanted = self.wanted();
         let patience = self.limits().patience;
         guest.warm(patience).await.map_err(|error| boot::closed(&error))?;
         self.ports(guest).await;
         let seen_at = Instant::now();
-        let first = guest.look(&wanted, &self.limits()).await;
+        let first = guest.observe(&wanted, &self.limits()).await;
         let mut later: Option<Facts> = None;
         let settle = self.plan.settings.settle;
-        // No longer than the first look asked for: what is restarted for ever never settles.
+        // No longer than the first observation asked for: what is restarted for ever never settles.
         let now = Instant::now();
         let settled = checks::settle_needed(self.plan, &first, settle).map(|wait| now + wait);
         let recovered = settled.map(|settled| settled + self.timeouts().second_try());
@@ -151,7 +151,7 @@ impl Probe<'_> {
             if let Some(wait) = checks::settle_needed(self.plan, facts, settle).filter(|_| settles()) {
                 self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
                 tokio::time::sleep(wait).await;
-                later = Some(self.look_again(guest, &wanted, &first).await);
+                later = Some(self.observe_again(guest, &wanted, &first).await);
             } else {
                 break;
             }
@@ -198,7 +198,7 @@ impl Probe<'_> {
         facts
     }
 
-    /// Waits until somebody listens on all ports that are asked for, as long as that may come.
+    /// Waits until all the ports that are asked for have a listener, as long as one may still come.
     async fn ports(&self, guest: &Guest) {
         if self.plan.ports.is_empty() && self.plan.http.is_empty() {
             return;
@@ -247,7 +247,7 @@ impl Probe<'_> {
             return (Observations { desktop: Some(journals), ..observations }, None);
         }
         let (seen, painted) = driver.probe().await;
-        let later = self.look_again(guest, &self.wanted(), &observations.first).await;
+        let later = self.observe_again(guest, &self.wanted(), &observations.first).await;
         (Observations { desktop: Some(seen), later: Some(later), ..observations }, painted)
     }
 
@@ -288,18 +288,18 @@ impl Probe<'_> {
         let sound = probe.run(guest).await;
         // A system-wide server is started by its first client.
         let later = if expected.system_wide {
-            Some(self.look_again(guest, &self.wanted(), &observations.first).await)
+            Some(self.observe_again(guest, &self.wanted(), &observations.first).await)
         } else {
             observations.later
         };
         Observations { sound: Some(sound), later, ..observations }
     }
 
-    /// Another look, at what may have changed by itself.
-    async fn look_again(&self, guest: &Guest, wanted: &ProbeRequest, first: &Facts) -> Facts {
+    /// Observes again what may have changed by itself.
+    async fn observe_again(&self, guest: &Guest, wanted: &ProbeRequest, first: &Facts) -> Facts {
         // What was asked for once (requests, scripts, timers) is not done again.
         let again = ProbeRequest { units: wanted.units.clone(), system_bus: true, ..ProbeRequest::default() };
-        let later = guest.look(&again, &self.limits()).await;
+        let later = guest.observe(&again, &self.limits()).await;
         let network = Network { resolves: first.network.resolves, ..later.network };
         let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
         Facts { network, http, scripts, timers, ..later }
@@ -317,7 +317,7 @@ impl Probe<'_> {
         self.ports(guest).await;
         let again =
             ProbeRequest { http, scripts, units: wanted.units.clone(), system_bus: true, ..ProbeRequest::default() };
-        let mut later = guest.look(&again, &self.limits()).await;
+        let mut later = guest.observe(&again, &self.limits()).await;
         for (id, answer) in &facts.http {
             later.http.entry(id.clone()).or_insert_with(|| answer.clone());
         }
@@ -337,14 +337,14 @@ impl Probe<'_> {
         status: Option<String>,
         seconds: f64,
     ) -> Probed {
-        // After a panic or a power-off nobody is there to answer.
+        // After a panic or a power-off the guest cannot answer.
         let look = match end {
             BootEnd::Deadline => {
                 let look = async {
                     guest.warm(LAST_PROBE_LIMIT).await.ok()?;
                     let seen_at = Instant::now();
                     let wanted = ProbeRequest { units: self.wanted().units, ..ProbeRequest::default() };
-                    Some((guest.look(&wanted, &self.limits()).await, seen_at))
+                    Some((guest.observe(&wanted, &self.limits()).await, seen_at))
                 };
                 tokio::time::timeout(LAST_PROBE_LIMIT * 2, look).await.ok().flatten()
             }
@@ -401,7 +401,7 @@ impl Probe<'_> {
         }
     }
 
-    /// What bounds a look.
+    /// What bounds an observation.
     fn limits(&self) -> Limits {
         let limits = Limits::default();
         Limits { patience: self.timeouts().scaled(limits.patience), ..limits }

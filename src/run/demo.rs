@@ -1,6 +1,7 @@
-//! What `nixbox demo` does besides a `try`: a window and sound for a person, a login that works, a disk that can be kept.
+//! What `nixbox demo` does besides a `try`: a window and sound for the user, a login that works, a disk that can be kept.
 //!
-//! The machine is the same, and so are its checks, but for those that would play, type or log in under a person's hands.
+//! The machine is the same, and so are its checks, except for those that would play sound, type or log in while the user
+//! is at it.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,8 +27,8 @@ use crate::nix::expectations::Expectations;
 const MEMORY_MIB: u64 = 4096;
 /// The password that a demo's user has.
 const PASSWORD: &str = "nixbox";
-/// How many failed checks are told at once; the report has them all.
-const FAILURES_TOLD: usize = 5;
+/// How many failed checks the verdict's line names; the report has them all.
+const FAILURES_SHOWN: usize = 5;
 
 /// A demo, from the flags to the saved disk.
 pub(super) struct Demo {
@@ -35,8 +36,8 @@ pub(super) struct Demo {
     disk: Option<SavedDisk>,
 }
 
-/// What is there to show it with.
-pub(super) struct DemoHost {
+/// What this host has to show the machine with.
+pub(super) struct HostDisplay {
     session: HostSession,
     features: QemuFeatures,
     gpu: Option<PathBuf>,
@@ -52,20 +53,20 @@ impl Demo {
         Ok(Self { arguments: arguments.clone(), disk })
     }
 
-    /// The checks that have to be left out: whoever sits there wants to be alone with the machine.
+    /// The checks that are left out: they would play sound or move the pointer while the user is at the machine.
     pub(super) const fn skipped() -> [CheckId; 3] {
         [CheckId::AudioTone, CheckId::AudioMicrophone, CheckId::DesktopPicture]
     }
 
     /// Looks at what the host has and what the runner's QEMU knows.
-    pub(super) async fn stage(&self, runner: &Path, jail: &JailOptions) -> DemoHost {
+    pub(super) async fn probe_host(&self, runner: &Path, jail: &JailOptions) -> HostDisplay {
         let session = HostSession::current();
         let (features, gpu, memory) = tokio::join!(
             window::query_features(runner, jail),
             window::probe_gpu(runner, &session, jail),
             host::memory()
         );
-        DemoHost { session, features, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
+        HostDisplay { session, features, gpu, spare_mib: memory.unwrap_or(0) >> 20 }
     }
 
     /// Gives the machine a display, sound and input for the user.
@@ -74,14 +75,14 @@ impl Demo {
     /// The display that was asked for cannot be had.
     pub(super) fn add_devices(
         &self,
-        stage: &DemoHost,
+        host: &HostDisplay,
         run_dir: &RunDir,
         spec: &mut Spec,
         jail: &mut JailOptions,
         events: &Events,
     ) -> Result<()> {
-        let (gpu, display) = (stage.gpu.as_deref(), self.arguments.display);
-        let devices = window::choose(&stage.session, &stage.features, display, gpu, run_dir.path()).map_err(|why| {
+        let (gpu, display) = (host.gpu.as_deref(), self.arguments.display);
+        let devices = window::choose(&host.session, &host.features, display, gpu, run_dir.path()).map_err(|why| {
             Failure::host("the demo cannot be shown that way")
                 .why(why)
                 .hint("leave --display out, or use --display vnc")
@@ -94,9 +95,9 @@ impl Demo {
         Ok(())
     }
 
-    /// The guest's memory in MiB, where nobody said: what is configured, more where the host has plenty.
-    pub(super) fn memory_mib(stage: &DemoHost, configured: u64) -> u64 {
-        configured.max(MEMORY_MIB.min(stage.spare_mib / 2))
+    /// The guest's memory in MiB, where no flag sets it: what is configured, or more where the host has plenty.
+    pub(super) fn memory_mib(host: &HostDisplay, configured: u64) -> u64 {
+        configured.max(MEMORY_MIB.min(host.spare_mib / 2))
     }
 
     /// Puts the saved disk where the runner looks for it.
@@ -107,7 +108,7 @@ impl Demo {
         }
     }
 
-    /// Keeps the disk for the next demo. Answers what was done, for the person.
+    /// Keeps the disk for the next demo. Returns what was done, to show the user.
     ///
     /// # Errors
     /// It could not be written; then the one of the last demo is untouched.
@@ -122,14 +123,14 @@ impl Demo {
     }
 }
 
-/// Who can log in, and how: the one whom the configuration logs in, a normal user, or root.
-fn person(expectations: &Expectations) -> &str {
+/// Who is to log in: the user whom the configuration logs in, else a normal user, else root.
+fn login_user(expectations: &Expectations) -> &str {
     let normal = expectations.users.iter().find(|(_, user)| user.normal).map(|(name, _)| name.as_str());
     expectations.autologin_user.as_deref().or(normal).unwrap_or("root")
 }
 
 impl Run<'_> {
-    /// Tells the verdict and how to log in, then leaves the machine to the person until its end.
+    /// Shows the verdict and how to log in, then leaves the machine to the user until it ends.
     pub(super) async fn present(
         &self,
         demo: &Demo,
@@ -138,8 +139,8 @@ impl Run<'_> {
         expectations: &Expectations,
         results: &[CheckResult],
     ) {
-        self.events.note(told(results));
-        self.events.note(log_in(guest, expectations).await);
+        self.events.note(verdict_line(results));
+        self.events.note(set_password(guest, expectations).await);
         let mut ticks = tokio::time::interval(SYNC_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -156,25 +157,26 @@ impl Run<'_> {
 }
 
 /// The verdict in a line.
-fn told(results: &[CheckResult]) -> String {
+fn verdict_line(results: &[CheckResult]) -> String {
     let failed: Vec<&CheckResult> = results.iter().filter(|result| result.is_failure()).collect();
     if failed.is_empty() {
         let outcome = checks::verdict(results);
         return match outcome.cause {
-            None => format!("it works: {} checks were made", results.len()),
+            None => format!("it works: {} checks, none failed", results.len()),
             Some(cause) => format!("could not tell whether it works: {cause}"),
         };
     }
     let some: Vec<String> =
-        failed.iter().take(FAILURES_TOLD).map(|check| format!("{}: {}", check.id, check.summary)).collect();
+        failed.iter().take(FAILURES_SHOWN).map(|check| format!("{}: {}", check.id, check.summary)).collect();
     format!("{} of {} checks failed: {}", failed.len(), results.len(), some.join("; "))
 }
 
-/// Sets a password in the running machine, which is thrown away: the configuration's own is nobody's business.
-async fn log_in(guest: &Guest, expectations: &Expectations) -> String {
-    let user = person(expectations);
-    let by_itself = if expectations.autologin_user.is_some() { ", who is logged in already" } else { "" };
-    // By the system's own rules, else (they may have none for this program) straight into the shadow file.
+/// Sets a password in the running machine, which is thrown away, since nixbox does not know the configured one. Returns
+/// how to log in.
+async fn set_password(guest: &Guest, expectations: &Expectations) -> String {
+    let user = login_user(expectations);
+    let logged_in = if expectations.autologin_user.is_some() { ", who is logged in already" } else { "" };
+    // Through PAM, else (it may have no rules for chpasswd) straight into the shadow file.
     let text =
         "read -r line; say() { printf '%s\\n' \"$line\"; }; say | chpasswd 2>/dev/null || say | chpasswd -c SHA512";
     let mut script = Script::new(text);
@@ -182,17 +184,17 @@ async fn log_in(guest: &Guest, expectations: &Expectations) -> String {
     script.deadline = DEMO_COMMAND_LIMIT;
     match guest.shell().run(script).await {
         Ok(output) if output.exit == 0 => {
-            format!("log in as {user}{by_itself}: the password is {PASSWORD}, in this machine only")
+            format!("log in as {user}{logged_in}: the password is {PASSWORD}, in this machine only")
         }
         Ok(output) => {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            format!("no password could be set for {user}{by_itself}: {why}; log in as your configuration says")
+            format!("no password could be set for {user}{logged_in}: {why}; log in as your configuration says")
         }
-        Err(error) => format!("no password could be set for {user}{by_itself}: {error}"),
+        Err(error) => format!("no password could be set for {user}{logged_in}: {error}"),
     }
 }
 
-/// Writes the guest's caches to its disk. A guest that cannot is one that is gone.
+/// Writes the guest's caches to its disk. Where that fails, the guest is gone.
 async fn sync(guest: &Guest) {
     let mut script = Script::new("exec sync");
     script.deadline = DEMO_COMMAND_LIMIT;
@@ -202,7 +204,8 @@ async fn sync(guest: &Guest) {
 /// A disk that outlives the demo.
 struct SavedDisk {
     path: PathBuf,
-    /// Held as long as we are, so that two demos do not overwrite each other's; without one there is no disk yet.
+    /// Held until the demo ends, so that two demos do not overwrite each other's disk; `None` where there is no disk yet,
+    /// or its file system has no locks.
     lock: Option<File>,
 }
 
@@ -217,7 +220,7 @@ impl SavedDisk {
         let lock = match File::open(&path) {
             Ok(file) => {
                 if !file.metadata().is_ok_and(|data| data.is_file()) {
-                    return Err(Failure::usage(format!("--save {shown}: this is no file")));
+                    return Err(Failure::usage(format!("--save {shown}: this is not a regular file")));
                 }
                 match file.try_lock() {
                     Ok(()) => Some(file),
@@ -257,7 +260,7 @@ impl SavedDisk {
         let written = fs::copy(from, &part).and_then(|_| File::open(&part)?.sync_all());
         let written = written.and_then(|()| fs::rename(&part, &self.path));
         if written.is_err() {
-            // It may not have come to be.
+            // It may not exist.
             drop(fs::remove_file(&part));
         }
         written.map_err(failed)
@@ -271,14 +274,14 @@ mod tests {
     use crate::nix::expectations::ExpectedUser;
 
     #[test]
-    fn the_person_is_who_is_logged_in_or_could_be() {
+    fn the_user_is_who_is_logged_in_or_could_be() {
         let mut expectations = Expectations::default();
-        assert_eq!(person(&expectations), "root");
+        assert_eq!(login_user(&expectations), "root");
         expectations.users.insert("daemon".into(), ExpectedUser::default());
         expectations.users.insert("zoe".into(), ExpectedUser { normal: true, ..ExpectedUser::default() });
-        assert_eq!(person(&expectations), "zoe");
+        assert_eq!(login_user(&expectations), "zoe");
         expectations.autologin_user = Some("kiosk".into());
-        assert_eq!(person(&expectations), "kiosk");
+        assert_eq!(login_user(&expectations), "kiosk");
     }
 
     #[test]
@@ -305,11 +308,11 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_is_told_in_a_line() {
+    fn the_verdict_fits_in_a_line() {
         let result = |id: CheckId, status| CheckResult::new(id, status, format!("what {id} says"));
         let good = [result(CheckId::BootTarget, Status::Pass), result(CheckId::UsersLogin, Status::Pass)];
-        assert_eq!(told(&good), "it works: 2 checks were made");
+        assert_eq!(verdict_line(&good), "it works: 2 checks, none failed");
         let bad = [result(CheckId::BootTarget, Status::Pass), result(CheckId::UsersLogin, Status::Fail)];
-        assert_eq!(told(&bad), "1 of 2 checks failed: users.login: what users.login says");
+        assert_eq!(verdict_line(&bad), "1 of 2 checks failed: users.login: what users.login says");
     }
 }

@@ -47,7 +47,7 @@ pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 const RESTARTS: u32 = 2;
 /// The most virtual CPUs that a machine gets by default: two boot faster than NixOS's default of one, more do not.
 const PROCESSORS: usize = 2;
-/// The least memory that a desktop gets by default, in MiB.
+/// The least memory that a desktop gets where no other size is asked for, in MiB.
 const DESKTOP_MIB: u64 = 2048;
 /// What a VM's disk may grow to when the configuration does not say: NixOS's default for `virtualisation.diskSize`.
 const DISK_MIB: u64 = 1024;
@@ -126,7 +126,7 @@ async fn run(request: Result<Request<'_>>, arguments: &TryArgs, events: Events, 
     run.outcome(done, clock)
 }
 
-/// Waits until what an interrupted or broken run had started has ended: it was dropped, which does not wait.
+/// Waits until what an interrupted or broken run had started has ended: dropping it does not wait.
 pub async fn all_ended() {
     jail::children_end(CHILDREN_LIMIT).await;
 }
@@ -227,8 +227,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How many virtual processors each of so many machines at once gets, where nobody wants more of them: its share of this
-/// host's. Machines that together have more of them than this host wait for each other's locks: two of two took twice as
+/// How many virtual processors each of so many machines at once gets, where no other number is asked for: its share of
+/// this host's. Machines that together have more of them than this host wait for each other's locks: two of two took twice as
 /// long on two cores as two of one.
 pub fn processors(at_once: usize) -> u32 {
     (host::processors() / at_once.max(1)).clamp(1, PROCESSORS) as u32

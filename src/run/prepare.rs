@@ -38,7 +38,7 @@ pub(super) struct Prepared {
     pub(super) processors: u32,
     pub(super) run_dir: RunDir,
     /// What there is to show it with, in a demo.
-    pub(super) stage: Option<demo::DemoHost>,
+    pub(super) host_display: Option<demo::HostDisplay>,
     /// The flake's reference for the command that applies what was tested, where it is known.
     pub(super) reference: Option<String>,
 }
@@ -180,10 +180,21 @@ impl Run<'_> {
             systemd: None,
             qemu: None,
         });
-        let mut prepared =
-            Prepared { target, nix, built, settings, plan, accel, jail, processors, run_dir, stage: None, reference };
+        let mut prepared = Prepared {
+            target,
+            nix,
+            built,
+            settings,
+            plan,
+            accel,
+            jail,
+            processors,
+            run_dir,
+            host_display: None,
+            reference,
+        };
         if let Purpose::Demo(demo) = &self.request.purpose {
-            prepared.stage = Some(demo.stage(&prepared.built.runner, &prepared.jail_options()).await);
+            prepared.host_display = Some(demo.probe_host(&prepared.built.runner, &prepared.jail_options()).await);
         }
         Ok(Step::Ready(Box::new(prepared)))
     }

@@ -59,7 +59,7 @@ impl<'a> Request<'a> {
     ) -> Result<ResolvedRequest> {
         let told = self.arguments.expectations.is_some() || self.arguments.name.is_some();
         if told && !matches!(target, Target::Runner { .. }) {
-            return Err(Failure::usage(format!("{} says itself what it is called and expectations", target.name()))
+            return Err(Failure::usage(format!("{} already has a name and expectations of its own", target.name()))
                 .hint("--expectations and --name are for a runner: a store path or a script"));
         }
         let beside;
@@ -99,7 +99,7 @@ impl<'a> Request<'a> {
         settings
     }
 
-    /// The best jail there is; a person is told when it is none.
+    /// The best jail there is; the user is told when there is none.
     ///
     /// # Errors
     /// Exit 5 where an agent asks and there is none: who may only edit files must not gain a command on this host.

@@ -82,7 +82,7 @@ let
 
   sessions = [
     # Nobody installed it, which the shell says on a terminal that the login screen then wipes.
-    (guest "sway-exits" { exit = 1; slow = true; fails = [ "desktop.session" ]; cause = [ "the session of alice ended once" "Hyprland: not found" ]; } (on (silent (swayAs "Hyprland")) { }))
+    (guest "sway-exits" { exit = 1; slow = true; fails = [ "desktop.session" ]; cause = [ "the session of alice ended after" "Hyprland: not found" ]; } (on (silent (swayAs "Hyprland")) { }))
     # The user's own profile thinks better of it.
     (guest "sway-fallback" { exit = 1; slow = true; fails = [ "desktop.session" ]; cause = [ "fell back to labwc" ]; } (on quietSway {
       system.activationScripts.profile = ''

@@ -95,7 +95,7 @@ impl TargetFile {
         if now.as_deref() == self.text.as_ref().map(String::as_bytes) {
             Ok(())
         } else {
-            Err(Failure::host(format!("{} was changed meanwhile", self.path.display())).hint("run this again"))
+            Err(Failure::host(format!("{} was changed in the meantime", self.path.display())).hint("run this again"))
         }
     }
 }

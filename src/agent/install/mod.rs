@@ -36,12 +36,12 @@ More: `nixbox agent-guide`; about a check: `nixbox explain CHECK-ID`.";
 /// opencode's plugin, with placeholders for the program and the time-outs.
 const PLUGIN: &str = include_str!("../contract/opencode.js");
 
-/// Modes of new files, less what the umask takes.
+/// Modes of new files, before the umask.
 const MODE: u32 = 0o644;
 const SCRIPT_MODE: u32 = 0o755;
 
-/// In the first or second line of files that are written as a whole.
-const WRITTEN: &str = "Written by `nixbox hook install ";
+/// What marks files that nixbox wrote as a whole, in their first or second line.
+const MARKER: &str = "Written by `nixbox hook install ";
 
 /// What the command depends on besides its arguments.
 #[derive(Debug, Clone)]
@@ -134,7 +134,7 @@ fn install_in(arguments: &InstallArgs, environment: &Environment) -> Result<Stri
     if program.contains('/') && !arguments.user && agent != Agent::Git {
         output.push_str("\nthis nixbox is not on PATH, so the hooks contain its path on this host\n");
     }
-    if let Some(next) = next(agent) {
+    if let Some(next) = next_steps(agent) {
         output.push_str(&format!("\n{next}\n"));
     }
     output.push_str(&instructions());
@@ -146,7 +146,7 @@ fn instructions() -> String {
 }
 
 /// What the user has to do before the hooks run.
-fn next(agent: Agent) -> Option<&'static str> {
+fn next_steps(agent: Agent) -> Option<&'static str> {
     Some(match agent {
         Agent::Codex => {
             "Codex runs hooks only after you have trusted them: start codex, type /hooks, review both, trust them. Hooks in\n\
@@ -252,13 +252,13 @@ fn refuse_foreign(file: &TargetFile, text: &str) -> Result<()> {
 
 /// Whether the file exists and was not written by nixbox.
 fn is_foreign(file: &TargetFile) -> bool {
-    file.text.as_ref().is_some_and(|text| !text.lines().take(2).any(|line| line.contains(WRITTEN)))
+    file.text.as_ref().is_some_and(|text| !text.lines().take(2).any(|line| line.contains(MARKER)))
 }
 
 /// A repository's hooks. They ignore every exit code but 1.
 fn git(arguments: &InstallArgs, environment: &Environment) -> Result<String> {
     if arguments.user {
-        return Err(Failure::usage("git has no hooks for a user").hint("run this without --user in each repository"));
+        return Err(Failure::usage("git has no per-user hooks").hint("run this without --user in each repository"));
     }
     let directory = hooks_directory(&environment.project)?;
     let mut files = Vec::new();
@@ -268,7 +268,7 @@ fn git(arguments: &InstallArgs, environment: &Environment) -> Result<String> {
             files.push((file, script(&environment.program, name)));
         }
     }
-    // Both or none.
+    // Either both hooks are written or none.
     for (file, text) in &files {
         refuse_foreign(file, text)?;
     }
@@ -294,8 +294,8 @@ fn hooks_directory(project: &Path) -> Result<PathBuf> {
         return Err(Failure::usage(format!("{} is not in a git work tree", project.display())));
     };
     // `core.hooksPath` may be a directory for all of the user's repositories.
-    let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if [&common, project].iter().any(|above| whole(&hooks).starts_with(whole(above))) {
+    let canonical = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if [&common, project].iter().any(|above| canonical(&hooks).starts_with(canonical(above))) {
         return Ok(hooks);
     }
     Err(Failure::usage(format!("core.hooksPath is {}, outside this repository", hooks.display()))
@@ -308,7 +308,7 @@ fn script(program: &str, hook: &str) -> String {
     let program = quote(program);
     format!(
         "#!/bin/sh\n\
-         # {WRITTEN}git`; the same command with --uninstall removes it.\n\
+         # {MARKER}git`; the same command with --uninstall removes it.\n\
          command -v {program} >/dev/null || {{ echo 'nixbox not found: not tested' >&2; exit 0; }}\n\
          {program} hook git {hook}\n\
          # Any other exit code is a failure of nixbox itself.\n\

@@ -34,7 +34,7 @@ pub(super) fn arrived(how: &str, program: &str, analysis: Option<&CaptureAnalysi
         return String::new();
     };
     format!(
-        "{} tones {how} {program} in {:.2} s, pitch {:+.2} %, loudest {:.0} dBFS",
+        "{} tones {how} {program} in {:.2} s, pitch {:+.2} %, peak {:.0} dBFS",
         it.tones.iter().flatten().count(),
         it.length_s,
         (it.pitch_ratio - 1.0) * 100.0,
@@ -123,10 +123,10 @@ fn pitch(it: &Playback) -> Option<String> {
     if off <= 2.0 * it.pitch_spread {
         None
     } else if off > SPEED {
-        Some(format!("it plays at {speed:.2} of its speed: the rate of the samples is misdeclared"))
+        Some(format!("it plays at {speed:.2} times the right speed: the sample rate is declared wrong"))
     } else if off > PITCH {
         let percent = (speed - 1.0) * 100.0;
-        Some(format!("the pitch is off by {percent:+.1} %: the rate of the samples is misdeclared"))
+        Some(format!("the pitch is off by {percent:+.1} %: the sample rate is declared wrong"))
     } else {
         None
     }
@@ -159,7 +159,7 @@ fn torn(it: &Playback) -> Option<String> {
     let long: f64 = lengths().filter(|length| *length >= GAP_S).sum();
     (long > DROPPED * it.length_s && it.length_s > 0.0).then(|| {
         let (count, longest, share) = (it.dropouts.len(), lengths().fold(0.0, f64::max), long / it.length_s * 100.0);
-        format!("{count} dropouts of up to {longest:.2} s take {share:.0} % of the time")
+        format!("{count} dropouts of up to {longest:.2} s make up {share:.0} % of the time")
     })
 }
 

@@ -18,10 +18,12 @@ impl AudioJudge<'_> {
         if let Some(why) = self.no_input() {
             return self.exclude(out, ID, &why);
         }
-        let Some(state) = facts.server.as_ref().filter(|_| works) else { return self.skip(ID, "no server answers") };
+        let Some(state) = facts.server.as_ref().filter(|_| works) else {
+            return self.skip(ID, "no sound server answers");
+        };
         // Who has no sink for want of the card has no source for the same reason, which audio.sink says.
         if facts.sink().is_none_or(|sink| sink.null) {
-            return self.skip(ID, "there is no sink either");
+            return self.skip(ID, "there is no sink (see audio.sink)");
         }
         let Some(source) = facts.source().filter(|source| !source.null) else { return self.no_source(state) };
         match &facts.recording {

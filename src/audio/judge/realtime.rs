@@ -22,7 +22,7 @@ impl AudioJudge<'_> {
         if let Some(unknown) = self.gap(ID, "processes") {
             return unknown;
         }
-        let Some(state) = &self.facts.server else { return self.skip(ID, "no server answers") };
+        let Some(state) = &self.facts.server else { return self.skip(ID, "no sound server answers") };
         let mut fails = self.server.setting_findings(self.expected, state);
         if self.expected.rtkit && self.lacks_realtime() {
             if let Some(why) = self.not_served() {
@@ -53,12 +53,12 @@ impl AudioJudge<'_> {
     fn not_served(&self) -> Option<String> {
         let user = &self.facts.user;
         if self.facts.session == AudioSessionKind::Lingering {
-            return Some(format!("{user} has no session at the seat, and rtkit serves only such"));
+            return Some(format!("{user} has no session at the seat, and rtkit serves only users with one"));
         }
         let terminal = self.facts.off_seat.as_deref().filter(|terminal| SERIAL.is_match(terminal))?;
         Some(format!(
-            "{user} is logged in on the sandbox's serial console ({terminal}) too, and that was first: rtkit serves who \
-             has a session at the seat"
+            "{user} logged in on the sandbox's serial console ({terminal}) first, and rtkit serves only users with a \
+             session at the seat"
         ))
     }
 

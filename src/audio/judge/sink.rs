@@ -22,7 +22,9 @@ impl AudioJudge<'_> {
             };
             return self.exclude(out, id, why);
         }
-        let Some(state) = facts.server.as_ref().filter(|_| works) else { return self.skip(id, "no server answers") };
+        let Some(state) = facts.server.as_ref().filter(|_| works) else {
+            return self.skip(id, "no sound server answers");
+        };
         let Some(sink) = facts.sink().filter(|sink| !sink.null) else { return self.no_sink(out, state) };
         let finding = quiet(sink).map(|what| node_finding("sink", sink, what));
         // A new card is silent until it is turned up, and the sandbox's is new.
@@ -57,15 +59,15 @@ impl AudioJudge<'_> {
         } else if let Some(process) = facts.processes.iter().find(|it| it.has_card && is_other(it.uid)) {
             let owner = self.view.now.accounts.iter().find(|account| account.uid == process.uid);
             let owner = owner.map_or_else(|| process.uid.to_string(), |account| account.name.clone());
-            format!("{} of {owner} has the card, so that {} has no sink", process.name, facts.user)
+            format!("{} of {owner} has the card, so {} has no sink", process.name, facts.user)
         } else if let Some((card, _)) = state.cards.iter().find(|(_, profile)| *profile == "off") {
-            format!("{card} is off: its active profile is “off”, and there is no sink but {name}")
+            format!("{card} is off: its active profile is “off”, so it has no sink")
         } else if let Some(manager) = manager.filter(|_| state.cards.is_empty()) {
-            format!("no sink: without a session manager ({manager}) no sinks are made of cards")
+            format!("no sink: without a session manager ({manager}), cards get no sinks")
         } else if name == "none" {
             "no sink at all".to_owned()
         } else {
-            format!("the default sink {name} leads to no card: what is played into it is thrown away")
+            format!("the default sink {name} is not connected to a card: what is played to it is discarded")
         }
     }
 }

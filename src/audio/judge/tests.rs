@@ -128,7 +128,7 @@ fn no_sink_has_a_cause() {
     taken.sound().processes.push(process);
     taken.fails(&["sink"], "pipewire of bob has the card");
 
-    guest().only("speakers").fails(&["sink"], "the default sink speakers leads to no card");
+    guest().only("speakers").fails(&["sink"], "the default sink speakers is not connected to a card");
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn tones_that_arrive_otherwise_are_named_so() {
     guest().playing(same, quiet).fails(&["tone"], "the right channel is silent");
     guest().playing(quiet, same).fails(&["tone"], "the left channel is silent");
     guest().playing(at_speed(0.919), at_speed(0.919)).fails(&["tone"], "the pitch is off by -8.1 %");
-    guest().playing(at_speed(0.5), at_speed(0.5)).fails(&["tone"], "at 0.50 of its speed");
+    guest().playing(at_speed(0.5), at_speed(0.5)).fails(&["tone"], "at 0.50 times the right speed");
     guest().playing(quiet, quiet).fails(&["tone"], "only silence came out of the card");
     guest().playing(torn_by(0.4, 0.4), torn_by(0.4, 0.4)).fails(&["tone"], "dropouts");
 
@@ -227,7 +227,7 @@ fn a_hosts_hiccups_are_a_note() {
     guest().playing(move |_| left.clone(), move |_| right.clone()).fails(&["tone"], "of its time, at the right pitch");
     // Quiet is how a user may have it: WirePlumber begins at 0.4.
     let soft = |values: &[f64]| values.iter().map(|value| value * 0.05).collect();
-    guest().playing(soft, soft).is("tone", Status::Pass, "6 tones by pw-play");
+    guest().playing(soft, soft).is("tone", Status::Pass, "6 tones played by pw-play");
     let loud = |values: &[f64]| values.iter().map(|value| (value * 8.0).clamp(-1.0, 1.0)).collect();
     guest().playing(loud, loud).is("tone", Status::Pass, "clipped");
 }
@@ -243,7 +243,7 @@ fn a_client_that_was_refused_and_never_came_back_is_named() {
     let words = "output: Failed to open \"My Output\" (pulse); failed to connect: Connection refused";
     let mut early = pulse(true);
     early.sound().refused = vec![refused(900, words), refused(900, words)];
-    early.fails(&["tone"], "mpd.service was refused, as the sound server did not run yet");
+    early.fails(&["tone"], "mpd.service was refused because the sound server was not running yet");
     // It has tried again since; or it was refused by somebody else.
     early.sound().server.as_mut().unwrap().clients = [900].into();
     early.is("tone", Status::Pass, "");
@@ -255,7 +255,7 @@ fn a_client_that_was_refused_and_never_came_back_is_named() {
 #[test]
 fn a_microphone_gives_its_tones_or_it_is_said_why_not() {
     guest().recorded(quiet, quiet).fails(&["microphone"], "gives only silence");
-    guest().recorded(at_speed(0.5), at_speed(0.5)).fails(&["microphone"], "at 0.50 of its speed");
+    guest().recorded(at_speed(0.5), at_speed(0.5)).fails(&["microphone"], "at 0.50 times the right speed");
     guest().recorded(same, quiet).fails(&["microphone"], "the right channel is silent");
     // Each of its tones cut, by a guest that was late, each otherwise.
     let late = |values: &[f64]| {
@@ -286,7 +286,7 @@ fn a_microphone_gives_its_tones_or_it_is_said_why_not() {
     lacking.sound().gaps.insert("microphone".into(), "the shell was closed".into());
     lacking.is("microphone", Status::Unknown, "the shell was closed");
     // Who has no sink has one failure, not two.
-    guest().only("auto_null").is("microphone", Status::Skip, "no sink either");
+    guest().only("auto_null").is("microphone", Status::Skip, "no sink (see audio.sink)");
 }
 
 #[test]
@@ -297,7 +297,7 @@ fn scheduling_and_settings_are_compared_with_what_is_expected() {
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
     // Who was logged in on the sandbox's serial console first; any other terminal is the configuration's own.
     slow.sound().off_seat = Some("ttyS0".into());
-    slow.is_excluded("realtime", "logged in on the sandbox's serial console (ttyS0) too");
+    slow.is_excluded("realtime", "logged in on the sandbox's serial console (ttyS0) first");
     slow.sound().off_seat = Some("pts/0".into());
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
     // A session manager's realtime thread is not the server's; another user's server is not this one.

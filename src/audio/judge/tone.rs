@@ -37,7 +37,7 @@ impl AudioJudge<'_> {
         let mut fails: Vec<Finding> = wrong(tone, &self.facts.card.off).into_iter().map(finding).collect();
         fails.extend(self.refused());
         let analysis = tone.analysis.as_ref();
-        let result = conclude(self.view, id, fails, Vec::new(), || arrived("by", &tone.player, analysis));
+        let result = conclude(self.view, id, fails, Vec::new(), || arrived("played by", &tone.player, analysis));
         attach(result, analysis, tone.first_attempt.as_deref())
     }
 
@@ -51,8 +51,10 @@ impl AudioJudge<'_> {
         let mut units: Vec<&JournalLine> = self.facts.refused.iter().filter(is_out).collect();
         units.dedup_by(|line, before| line.unit == before.unit);
         let finding = |line: &JournalLine| {
-            let what =
-                format!("{} was refused, as the sound server did not run yet, and has not connected since", line.unit);
+            let what = format!(
+                "{} was refused because the sound server was not running yet, and has not connected since",
+                line.unit
+            );
             Finding::new(&line.unit, what)
                 .detail([line.message.clone()])
                 .evidence("unit", line.unit.as_str())

@@ -86,7 +86,7 @@ fn what_waits_for_the_outside_holds_up_the_boot() {
     let judgement = unreachable().judge();
     let reported = result(&judgement, CheckId::BootTarget);
     assert_eq!(reported.status, Status::Unknown, "{reported:#?}");
-    assert!(reported.summary.contains("it may wait for the outside"), "{}", reported.summary);
+    assert!(reported.summary.contains("it may be waiting for the outside network"), "{}", reported.summary);
     let let_out = unreachable().context(|context| context.network = NetworkPolicy::User).judge();
     assert_eq!(status(&let_out, CheckId::BootTarget), Status::Fail);
     assert_eq!(status(&waits().judge(), CheckId::BootTarget), Status::Fail);

@@ -100,7 +100,7 @@ fn panics_name_their_cause() {
             "kernel panic: the init is missing or cannot be executed: switch_root: can't execute '/nix/store/abc-init'",
         ),
         ("Kernel panic - not syncing: Fatal exception in interrupt", "kernel panic: Fatal exception in interrupt"),
-        ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b", "kernel panic: the init ended"),
+        ("Kernel panic - not syncing: Attempted to kill init! exitcode=0x0000000b", "kernel panic: init exited"),
     ];
     for end in [BootEnd::Panicked, BootEnd::Reset, BootEnd::Deadline] {
         for (console, expected) in table {

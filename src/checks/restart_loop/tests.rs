@@ -33,7 +33,7 @@ fn restart_loops() {
     };
     grow(0, "success").breaks(
         CheckId::ServicesRestartLoop,
-        "ends with success and is started again: restarted 8 times, 5 of them in the last 5.0 s",
+        "exits successfully and is started again: restarted 8 times, 5 of them in the last 5.0 s",
     );
     grow(1, "exit-code").breaks(CheckId::ServicesRestartLoop, "fails and is started again");
     guest()
@@ -137,7 +137,7 @@ fn what_never_reports_that_it_is_ready_is_started_again_and_again() {
             .journal(said(39_000_000, "app.service: start operation timed out. Terminating."))
             .journal(said(40_000_000, "Starting app.service - Application..."))
     };
-    late(&unit).breaks(CheckId::ServicesRestartLoop, "app.service timed out while it started, was never up");
+    late(&unit).breaks(CheckId::ServicesRestartLoop, "app.service timed out while starting, never came up");
     // The first try was over before the host calmed down, or not.
     assert_eq!(status(&late(&unit).context(waiting(90, 90)).passes(), CheckId::ServicesRestartLoop), Status::Unknown);
     late(&unit).journal(line("app.service", "could not resolve vpn.example.org")).excludes("app.service");

@@ -107,7 +107,7 @@ fn what_was_active_has_to_stay() {
             facts.units.push(unit);
         })
     };
-    gone("notify", "no", 1, 0).breaks(CheckId::ServicesSettled, "ended with exit code 0 2.0 s after it became active");
+    gone("notify", "no", 1, 0).breaks(CheckId::ServicesSettled, "ended with exit code 0, 2.0 s after it became active");
     gone("simple", "no", 2, 15).breaks(CheckId::ServicesSettled, "was ended by SIGTERM");
     let judgement = gone("simple", "no", 1, 0).passes();
     assert_eq!(status(&judgement, CheckId::ServicesSettled), Status::Warn);

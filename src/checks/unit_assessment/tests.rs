@@ -24,7 +24,7 @@ fn expected_units_that_are_not_there() {
     absent(Unit { load_state: "not-found".into(), ..inactive("gone.service") })
         .breaks(CheckId::ServicesPromised, "finds no such unit");
     absent(Unit { load_state: "masked".into(), ..inactive("m.service") })
-        .breaks(CheckId::ServicesPromised, "and masked in the guest");
+        .breaks(CheckId::ServicesPromised, "but masked in the guest");
     absent(Unit {
         load_state: "bad-setting".into(),
         load_error: Some("Unit bad.service has a bad unit file setting.".into()),
@@ -115,7 +115,7 @@ fn wrong_conditions_and_right_ones() {
     }
     skip("ConditionVirtualization=no")
         .toml("units = [\"app\"]")
-        .breaks(CheckId::ServicesPromised, "expected by nixbox.toml and was skipped");
+        .breaks(CheckId::ServicesPromised, "expected by nixbox.toml but was skipped");
     // A distribution's unit, which the configuration does not name.
     guest().unit(skipped("upstream.service", "ConditionPathExists=/etc/nope")).passes();
 }

@@ -53,7 +53,7 @@ pub(crate) struct DesktopDriver<'a> {
     pub(crate) scale: f64,
     pub(crate) events: &'a Events,
     pub(crate) artifacts: Option<&'a Artifacts>,
-    /// A user sits in front of it (`demo`): nobody is logged in, the pointer is not moved, nothing is typed.
+    /// A user is at the machine (`demo`): nixbox logs in no user, does not move the pointer and types nothing.
     pub(crate) attended: bool,
 }
 
@@ -123,7 +123,7 @@ impl DesktopDriver<'_> {
         }
         // It takes the screen again and again, whatever else is shown there.
         if facts.greeter.as_ref().is_some_and(|state| state.end == WaitEnd::Loop) {
-            facts.login = not_logged_in("the login screen ends and begins anew all the time");
+            facts.login = not_logged_in("the login screen keeps restarting");
             return;
         }
         let Some(account) = self.user_to_log_in() else {

@@ -144,7 +144,7 @@ impl DesktopView<'_> {
     fn picture_line(&self, state: &DesktopState, picture: &PictureAnalysis) -> String {
         let mut parts = vec![format!("{} by {}, {} colours", picture.width, picture.height, picture.distinct_colours)];
         if picture.is_flat {
-            parts.push("plain".to_owned());
+            parts.push("plain background".to_owned());
         }
         match state.end {
             WaitEnd::Steady => parts.push(format!("steady after {}", text::seconds(state.waited))),

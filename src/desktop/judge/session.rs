@@ -64,9 +64,12 @@ impl DesktopView<'_> {
         let ended = self.ended_sessions();
         if let Some(last) = ended.last() {
             let lived = text::micros(last.ended_us.unwrap_or_default().saturating_sub(last.began_us));
-            let (times, why) = (text::times(ended.len() as u32), self.why(Subject::Session));
-            return self
-                .session_fails(format!("the session of {user} ended {times}, the last time after {lived}{why}"));
+            let (count, why) = (ended.len() as u32, self.why(Subject::Session));
+            let after = match count {
+                1 => format!("after {lived}"),
+                _ => format!("{}, the last time after {lived}", text::times(count)),
+            };
+            return self.session_fails(format!("the session of {user} ended {after}{why}"));
         }
         if state.end == WaitEnd::Deadline {
             let waited = text::seconds(state.waited);

@@ -150,7 +150,7 @@ fn what_is_said_elsewhere_is_no_reason() {
         24_000_000,
         "Error getting user list from org.freedesktop.Accounts: GDBus.Error:org.freedesktop.DBus.Error.ServiceUnknown",
     );
-    thrown.fails("session", "ended once, the last time after 0.4 s: niri-session: not found");
+    thrown.fails("session", "ended after 0.4 s: niri-session: not found");
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(super) fn host_problem(error: &str, said: &str) -> Option<Failure> {
         return Some(unfetched(&parts, &text));
     }
     if first.starts_with("executing 'git'") {
-        let failure = Failure::host("git cannot be started, and nix reads flakes in a git repository with it");
+        let failure = Failure::host("git cannot be started, which nix needs to read a flake in a git repository");
         return Some(failure.hint("install git"));
     }
     if first.contains("program 'git' failed") {
