@@ -124,5 +124,5 @@ fn a_firewall_that_is_not_up() {
     walled(inactive("firewall.service")).breaks(CheckId::ServicesPromised, "firewall.service");
     let judgement = guest().expected(stopped("set-up.service")).passes();
     assert_eq!(status(&judgement, CheckId::ServicesSettled), Status::Warn);
-    assert!(result(&judgement, CheckId::ServicesSettled).summary.contains("set-up.service was stopped 2.0 s after"));
+    assert!(result(&judgement, CheckId::ServicesSettled).summary.contains("set-up.service was stopped, 2.0 s after"));
 }
