@@ -343,33 +343,43 @@ table! {
         => r"rcu:\W*(?P<cpu>\d+)-\S*: \(.*\bsoftirq=(?P<done>\d+/\d+)";
 }
 
-/// The rows' patterns, each compiled when it is first asked for.
-static COMPILED: [OnceLock<Regex>; ROWS.len()] = [const { OnceLock::new() }; ROWS.len()];
+/// For each meaning, where its first row is: one pattern of all its rows, without their names for parts; compiled when it
+/// is first asked for. A pattern a row took several times the memory.
+static BY_MEANING: [OnceLock<Regex>; ROWS.len()] = [const { OnceLock::new() }; ROWS.len()];
+/// The rows' own patterns, for their parts.
+static BY_ROW: [OnceLock<Regex>; ROWS.len()] = [const { OnceLock::new() }; ROWS.len()];
 
 impl Meaning {
-    fn patterns(self) -> impl Iterator<Item = &'static Regex> {
-        let rows = ROWS.iter().zip(&COMPILED).filter(move |(row, _)| row.meaning == self);
-        rows.map(|(row, compiled)| compiled.get_or_init(|| pattern(row.pattern)))
+    fn pattern(self) -> Option<&'static Regex> {
+        let first = ROWS.iter().position(|row| row.meaning == self)?;
+        let compile = || {
+            let rows = ROWS.iter().filter(|row| row.meaning == self).map(|row| format!("(?:{})", row.pattern));
+            pattern(&pattern(r"\(\?P<\w+>").replace_all(&rows.collect::<Vec<_>>().join("|"), "(?:"))
+        };
+        Some(BY_MEANING[first].get_or_init(compile))
     }
 
     /// Whether a line means this.
     pub(crate) fn is_in(self, line: &str) -> bool {
-        self.patterns().any(|pattern| pattern.is_match(line))
+        self.pattern().is_some_and(|pattern| pattern.is_match(line))
     }
 
     /// The parts of a line that means this.
     pub(crate) fn parts_of(self, line: &str) -> Option<Captures<'_>> {
-        self.patterns().find_map(|pattern| pattern.captures(line))
+        {
+            let rows = ROWS.iter().zip(&BY_ROW).filter(|(row, _)| row.meaning == self);
+            rows.map(|(row, compiled)| compiled.get_or_init(|| pattern(row.pattern))).find_map(|own| own.captures(line))
+        }
     }
 
     /// The words of a line that mean this.
     pub(crate) fn words_of(self, line: &str) -> Option<Match<'_>> {
-        self.patterns().find_map(|pattern| pattern.find(line))
+        self.pattern()?.find(line)
     }
 
     /// A line without the words that mean this.
     pub(crate) fn removed_from(self, line: &str) -> String {
-        self.patterns().fold(line.to_owned(), |line, pattern| pattern.replace_all(&line, "").into_owned())
+        self.pattern().map_or_else(|| line.to_owned(), |pattern| pattern.replace_all(line, "").into_owned())
     }
 }
 

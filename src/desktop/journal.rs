@@ -10,6 +10,7 @@ use regex::{Captures, Regex};
 
 use super::compositors::COMPOSITORS;
 use super::display_managers;
+use crate::checks::text;
 use crate::guest::facts::JournalLine;
 
 /// A line that a program writes.
@@ -270,9 +271,8 @@ fn patterns() -> impl Iterator<Item = &'static JournalPattern> {
     PATTERNS.iter().chain(COMPOSITORS.iter().filter_map(|known| known.needs_gpu.as_ref()))
 }
 
-#[expect(clippy::expect_used, reason = "constant patterns; a test compiles each")]
 fn compile(pattern: &str) -> Regex {
-    Regex::new(&format!("(?i){pattern}")).expect("a constant pattern")
+    text::pattern(&format!("(?i){pattern}"))
 }
 
 static COMPILED: LazyLock<BTreeMap<Meaning, Vec<Regex>>> = LazyLock::new(|| {
