@@ -17,11 +17,15 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nixbox::checks::verdict;
 use nixbox::failure::Failure;
 use nixbox::model::{
-    Accel, CheckId, CheckResult, Exit, JailKind, MachineInfo, NetworkPolicy, NotTested, Phase, PhaseTime, Report,
-    Status, TransportKind, artifact,
+    Accel, CheckId, CheckResult, Excuse, Exit, JailKind, Lack, MachineInfo, NetworkPolicy, NotTested, Phase, PhaseTime,
+    Report, Status, TransportKind, artifact,
 };
 use nixbox::report::html;
 use nixbox::signal::{Film, Picture};
+
+fn not_tested(what: &str, why: &str) -> NotTested {
+    NotTested::new(what, Excuse::new(Lack::Hardware, Witness::line(why), why))
+}
 
 /// A test's name and what is done in it with a browser.
 type Test = (&'static str, fn(&Path));
@@ -137,7 +141,7 @@ fn nothing_runs(chromium: &Path) {
     for text in hostile {
         report.target.name.push_str(text);
         report.notes.push(text.to_owned());
-        report.not_tested.push(NotTested { what: text.to_owned(), why: text.to_owned() });
+        report.not_tested.push(not_tested(text, text));
         report
             .checks
             .push(CheckResult::new(CheckId::ServicesJournal, Status::Warn, text).detail([text.to_owned()]).hint(text));
@@ -261,11 +265,8 @@ fn desktop(directory: &Path) -> Report {
             .took(5.1),
     ];
     report.not_tested = vec![
-        NotTested { what: "fwupd.service".to_owned(), why: "ConditionVirtualization=!vm".to_owned() },
-        NotTested {
-            what: "disks".to_owned(),
-            why: "a VM has a disk of its own, not those of hardware-configuration.nix".to_owned(),
-        },
+        not_tested("fwupd.service", "ConditionVirtualization=!vm"),
+        not_tested("disks", "a VM has a disk of its own, not those of hardware-configuration.nix"),
     ];
     report.notes = vec!["the working tree is dirty: what is not committed was tested too".to_owned()];
     verdict(&report.checks).decide(&mut report);

@@ -6,7 +6,7 @@ use super::journal_patterns::Meaning;
 use super::unit::{self, is_failed};
 use super::{Finding, JudgeContext, Judgement, boot, conclude, sandbox, text};
 use crate::guest::facts::JournalLine;
-use crate::model::{CheckId, CheckResult, Status, UnitResult};
+use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, UnitResult, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     out.results.push(oom(cx));
@@ -103,10 +103,8 @@ fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
             continue;
         }
         if sandbox::is_secret_snippet(&name) {
-            out.exclude(
-                &format!("secrets ({name})"),
-                format!("the sandbox has not the real machine's key: \"{line}\""),
-            );
+            let why = format!("the sandbox has not the real machine's key: \"{line}\"");
+            out.exclude(&format!("secrets ({name})"), Excuse::new(Lack::Secret, Witness::line(*line), why));
             excluded.push(name);
             continue;
         }
@@ -158,7 +156,8 @@ fn tmpfiles(cx: &JudgeContext<'_>, out: &mut Judgement) {
         }
         if Meaning::RuleNotForVm.is_in(&line.message) || sandbox::misses_a_secret(&line.message) {
             let words: String = line.message.chars().take(200).collect();
-            out.exclude("a rule of systemd-tmpfiles", format!("the VM's file systems or hardware differ: \"{words}\""));
+            let why = format!("the VM's file systems or hardware differ: \"{words}\"");
+            out.exclude("a rule of systemd-tmpfiles", Excuse::new(Lack::Disk, Witness::line(words), why));
             continue;
         }
         fails.push(

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{JudgeContext, contention, text};
-use crate::model::{CheckId, CheckResult, Status};
+use crate::model::{CheckId, CheckResult, Found, Status};
 
 /// How many of the first finding's lines a result shows: the first is the likeliest cause.
 const LINES_OF_FIRST: usize = 8;
 /// The same of each other one.
 const LINES_OF_OTHERS: usize = 2;
-/// Most items that a result's evidence names.
+/// Most findings that a result lists.
 const ITEMS: usize = 50;
 
 /// One thing that a check found wrong.
@@ -121,6 +121,7 @@ fn merged(id: CheckId, status: Status, findings: Vec<Finding>) -> CheckResult {
     let count = findings.len();
     let mut result = CheckResult::new(id, status, "");
     for (index, finding) in findings.into_iter().enumerate() {
+        let found = Found { item: text::clean(&finding.item), summary: text::clean(&finding.summary), change: None };
         if index == 0 {
             result.summary = if count > 1 {
                 // Room for the count: the summary is cut at a line's length.
@@ -137,11 +138,8 @@ fn merged(id: CheckId, status: Status, findings: Vec<Finding>) -> CheckResult {
         let lines = if index == 0 { LINES_OF_FIRST } else { LINES_OF_OTHERS };
         let from = finding.detail.len().saturating_sub(lines);
         result.detail.extend(finding.detail.into_iter().skip(from).map(|line| format!("  {line}")));
-        let items = result.evidence.entry("items".to_owned()).or_insert_with(|| Value::Array(Vec::new()));
-        if let Value::Array(items) = items
-            && items.len() < ITEMS
-        {
-            items.push(Value::from(text::clean(&finding.item)));
+        if result.findings.len() < ITEMS {
+            result.findings.push(found);
         }
     }
     result

@@ -69,7 +69,7 @@ use crate::audio::{self, AudioFacts};
 use crate::desktop::{self, DesktopFacts};
 use crate::guest::facts::Facts;
 use crate::machine::RunDelay;
-use crate::model::{Accel, CheckId, CheckResult, NetworkPolicy, NotTested, Status};
+use crate::model::{Accel, CheckId, CheckResult, Excuse, NetworkPolicy, NotTested, Status};
 
 /// What was observed of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -131,8 +131,9 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    pub(crate) fn exclude(&mut self, what: &(impl fmt::Display + ?Sized), why: impl Into<String>) {
-        let entry = NotTested { what: text::clean(&what.to_string()), why: text::clean(&why.into()) };
+    /// Lists what was not tested, once.
+    pub(crate) fn exclude(&mut self, what: &(impl fmt::Display + ?Sized), excuse: Excuse) {
+        let entry = NotTested::new(text::clean(&what.to_string()), excuse.cleaned(text::clean));
         if !self.not_tested.iter().any(|known| known.what == entry.what) {
             self.not_tested.push(entry);
         }

@@ -4,7 +4,7 @@ use super::plan::BY_SETTINGS;
 use super::unit::{self, FailureCause, is_active, is_auto_restart};
 use super::{ExpectedPort, Finding, JudgeContext, Judgement, conclude, sandbox, text};
 use crate::guest::facts::Listener;
-use crate::model::{CheckId, CheckResult, Protocol, Status};
+use crate::model::{CheckId, CheckResult, Excuse, Protocol, Status};
 
 /// The unit that an option's service usually is.
 pub(super) fn unit_behind(option: &str) -> String {
@@ -26,7 +26,7 @@ pub(super) fn listens(listeners: &[Listener], protocol: Protocol, port: u16) -> 
 /// What a port on which nothing listens comes to.
 enum Silent {
     /// The sandbox explains it.
-    Excluded(String),
+    Excluded(Excuse),
     /// Its unit failed, which is reported already.
     UnitFailed,
     Wrong(Finding),
@@ -46,7 +46,10 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     for port in cx.plan.ports.iter().filter(|port| !listens(&cx.now.listeners, port.protocol, port.port)) {
         let unit = unit_behind(&port.by);
         match silent(cx, port, &unit) {
-            Silent::Excluded(why) => out.exclude(&format!("port {port}"), format!("{unit} {why}")),
+            Silent::Excluded(why) => {
+                let words = format!("{unit} {why}");
+                out.exclude(&format!("port {port}"), why.in_words(words));
+            }
             Silent::UnitFailed => failed_units.push(format!("{port} ({unit})")),
             Silent::Wrong(finding) => fails.push(finding),
         }

@@ -10,14 +10,14 @@ use super::unit::{is_active, own_lines, unescape_path};
 use super::{JudgeContext, Plan, text};
 use crate::desktop;
 use crate::guest::facts::{Facts, JournalLine, Unit};
-use crate::model::{NetworkPolicy, UnitResult};
+use crate::model::{Excuse, Lack, NetworkPolicy, UnitResult, Witness};
 use crate::nix::STORE_DIR;
 
 /// How many of a unit's last own lines can be evidence: an early failure does not explain a later one.
 const LAST: usize = 12;
 
 /// Why the failure of this unit is the sandbox's, with the line that shows it.
-pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let name = unit.name.as_str();
     if let Some(why) = missing_device(cx, name) {
         return Some(why);
@@ -36,7 +36,7 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 }
 
 /// The same for the root of a chain, which need not be loaded (a device).
-pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<String> {
+pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse> {
     match cx.unit(name) {
         Some(unit) => excuse(cx, unit),
         None => missing_device(cx, name),
@@ -58,9 +58,16 @@ fn last_lines<'a>(cx: &JudgeContext<'a>, unit: &str) -> Vec<&'a JournalLine> {
     lines[lines.len().saturating_sub(LAST)..].to_vec()
 }
 
-fn quote(line: &JournalLine) -> String {
+/// The line that shows it, as far as it is quoted.
+fn quoted(line: &JournalLine) -> String {
     let line: String = line.message.lines().next().unwrap_or_default().chars().take(200).collect();
-    format!("\"{}\"", text::clean(&line))
+    text::clean(&line)
+}
+
+/// What is lacking, in words, by a line that says so.
+fn by_line(lack: Lack, words: impl std::fmt::Display, line: &JournalLine) -> Excuse {
+    let line = quoted(line);
+    Excuse::new(lack, Witness::line(line.as_str()), format!("{words}: \"{line}\""))
 }
 
 // --- the outside ---
@@ -78,7 +85,7 @@ pub(super) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
     not_reached && !itself && !is_local() && !Meaning::NotAboutHosts.is_in(line)
 }
 
-fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if cx.context.network != NetworkPolicy::Off {
         return None;
     }
@@ -95,23 +102,24 @@ fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     let is_routing = |line: &str| declared && Meaning::GatewayNotReached.is_in(line);
     let shows = |line: &str| (shows_no_outside(line, host) || timed_out(line)) && !is_routing(line);
     let line = lines.iter().rev().find(|line| shows(&line.message))?;
-    Some(format!("needs the outside network, which --network off blocks: {}", quote(line)))
+    Some(by_line(Lack::Outside, "needs the outside network, which --network off blocks", line))
 }
 
 /// Why a unit whose start does not end may only wait for the outside.
-pub(super) fn waits_for_outside(plan: &Plan, facts: &Facts, unit: &str) -> Option<String> {
+pub(super) fn waits_for_outside(plan: &Plan, facts: &Facts, unit: &str) -> Option<Excuse> {
     if plan.settings.machine.network.unwrap_or_default() != NetworkPolicy::Off {
         return None;
     }
     let why = "may be waiting for the outside network, which --network off blocks";
     // It waits until the clock is set by a server, and says nothing.
     if unit == "systemd-time-wait-sync.service" {
-        return Some(why.to_owned());
+        let state = Witness::state(format!("{unit} waits until the clock is set from outside"));
+        return Some(Excuse::new(Lack::Outside, state, why));
     }
     let lines = own_lines(&facts.journal, unit);
     let host = plan.expectations.host_name.as_deref();
     let line = lines.iter().rev().take(LAST).find(|line| shows_no_outside(&line.message, host))?;
-    Some(format!("{why}: {}", quote(line)))
+    Some(by_line(Lack::Outside, why, line))
 }
 
 // --- hardware ---
@@ -145,7 +153,7 @@ static KINDS: LazyLock<Vec<(&'static str, Regex)>> = LazyLock::new(|| {
 });
 
 /// Modules whose hardware is not there, where none is missing for another reason.
-fn modules(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+fn modules(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if unit.name != "systemd-modules-load.service" {
         return None;
     }
@@ -153,10 +161,10 @@ fn modules(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     let failed: Vec<_> = lines.iter().filter(|line| Meaning::ModuleNotLoaded.is_in(&line.message)).collect();
     let without_hardware = failed.iter().all(|line| Meaning::ModuleWithoutHardware.is_in(&line.message));
     let line = failed.first().filter(|_| without_hardware)?;
-    Some(format!("loads a module for hardware that the sandbox has not: {}", quote(line)))
+    Some(by_line(Lack::Hardware, "loads a module for hardware that the sandbox has not", line))
 }
 
-fn hardware(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+fn hardware(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if let Some(why) = modules(cx, unit) {
         return Some(why);
     }
@@ -167,18 +175,18 @@ fn hardware(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     };
     let misses = |line: &str| names_hardware(line) && Meaning::IsMissing.is_in(line);
     if let Some(line) = lines.iter().rev().find(|line| misses(&line.message)) {
-        return Some(format!("needs a device that the sandbox has not: {}", quote(line)));
+        return Some(by_line(Lack::Hardware, "needs a device that the sandbox has not", line));
     }
     let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
     let program = exec.split_whitespace().next().unwrap_or("").rsplit('/').next().unwrap_or("");
     let (kind, _) = KINDS.iter().find(|(_, names)| names.is_match(&unit.name) || names.is_match(program))?;
     let shows = |line: &str| Meaning::HardwareMissing.is_in(line) && !Meaning::AboutConfiguration.is_in(line);
     let line = lines.iter().rev().find(|line| shows(&line.message))?;
-    Some(format!("is about {kind}, which the sandbox has not: {}", quote(line)))
+    Some(by_line(Lack::Hardware, format_args!("is about {kind}, which the sandbox has not"), line))
 }
 
 /// A device unit that a VM cannot have: hardware's nodes, and network cards by their name on the real machine.
-fn missing_device(cx: &JudgeContext<'_>, name: &str) -> Option<String> {
+fn missing_device(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse> {
     if !name.ends_with(".device") || cx.unit(name).is_some_and(is_active) {
         return None;
     }
@@ -186,7 +194,10 @@ fn missing_device(cx: &JudgeContext<'_>, name: &str) -> Option<String> {
     if let Some(interface) = path.strip_prefix("/sys/subsystem/net/devices/") {
         return names_hardware(interface).then(|| renamed(cx, interface));
     }
-    Meaning::NamesDeviceNode.is_in(&path).then(|| format!("{path} is a device that the sandbox has not"))
+    Meaning::NamesDeviceNode.is_in(&path).then(|| {
+        let why = format!("{path} is a device that the sandbox has not");
+        Excuse::new(Lack::Hardware, Witness::Device { path }, why)
+    })
 }
 
 // --- the network card's name ---
@@ -205,14 +216,15 @@ fn is_missing_card(cx: &JudgeContext<'_>, name: &str) -> bool {
     names_hardware(name) && !cx.now.network.links.iter().any(|link| link == name)
 }
 
-fn renamed(cx: &JudgeContext<'_>, interface: &str) -> String {
+fn renamed(cx: &JudgeContext<'_>, interface: &str) -> Excuse {
     let cards = &cx.now.network.links;
     let here = if cards.is_empty() { "none".to_owned() } else { text::list(cards) };
-    format!("{interface} is a card of the real machine; the sandbox's is {here}")
+    let why = format!("{interface} is a card of the real machine; the sandbox's is {here}");
+    Excuse::new(Lack::Hardware, Witness::Card { name: interface.to_owned() }, why)
 }
 
 /// Interfaces that the configuration binds by name and that are cards which the sandbox does not have.
-pub(super) fn missing_interfaces(cx: &JudgeContext<'_>) -> Vec<(String, String)> {
+pub(super) fn missing_interfaces(cx: &JudgeContext<'_>) -> Vec<(String, Excuse)> {
     let from_units = cx.plan.expectations.units.keys().filter_map(|unit| interface_of(unit));
     let mut names: Vec<&str> = cx.plan.expectations.interfaces.iter().map(String::as_str).chain(from_units).collect();
     names.sort_unstable();
@@ -231,7 +243,7 @@ fn interface_of(unit: &str) -> Option<&str> {
         .find_map(|prefix| unit.strip_prefix(prefix)?.strip_suffix(".service"))
 }
 
-fn interface(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+fn interface(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let missing = missing_interfaces(cx);
     if let Some(name) = interface_of(&unit.name)
         && is_missing_card(cx, name)
@@ -241,21 +253,26 @@ fn interface(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     let lines = last_lines(cx, &unit.name);
     let bound = missing.iter().find_map(|(name, why)| {
         let line = lines.iter().rev().find(|line| line.message.contains(name))?;
-        Some(format!("{why}: {}", quote(line)))
+        Some(with_line(why, line))
     });
     let bound = bound.or_else(|| {
         // One that is named nowhere but in the service's own configuration; nft shows it in the line after.
         let line = lines.iter().rev().find(|line| Meaning::InterfaceMissing.is_in(&line.message))?;
         let words = lines.iter().flat_map(|line| line.message.split(|c: char| !c.is_ascii_alphanumeric()));
         let card = words.rev().find(|word| is_missing_card(cx, word))?;
-        Some(format!("{}: {}", renamed(cx, card), quote(line)))
+        Some(with_line(&renamed(cx, card), line))
     });
     bound.or_else(|| {
         // The gateway lies behind a card that is not there; the kernel names neither.
         let line = lines.iter().rev().find(|line| Meaning::GatewayNotReached.is_in(&line.message))?;
         let (_, why) = missing.first()?;
-        Some(format!("{why}: {}", quote(line)))
+        Some(with_line(why, line))
     })
+}
+
+/// A card that is not there, and the line that misses it.
+fn with_line(excuse: &Excuse, line: &JournalLine) -> Excuse {
+    excuse.clone().in_words(format!("{excuse}: \"{}\"", quoted(line)))
 }
 
 // --- waiting for the network ---
@@ -273,7 +290,7 @@ pub(super) fn two_managers(cx: &JudgeContext<'_>, unit: &Unit) -> bool {
 }
 
 /// Waiting for the network was in vain though the network works: what is awaited is that *all* links are set up.
-fn wait_online(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+fn wait_online(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if !is_wait_online(&unit.name) || two_managers(cx, unit) || cx.gap("network").is_some() {
         return None;
     }
@@ -281,10 +298,9 @@ fn wait_online(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     if let (Some((link, addresses)), Some(route)) =
         (network.addresses.iter().find(|(_, list)| !list.is_empty()), network.default_routes.first())
     {
-        return Some(format!(
-            "gave up waiting though the network works: {link} has {}, default route {route}",
-            text::list(addresses)
-        ));
+        let state = format!("{link} has {}, default route {route}", text::list(addresses));
+        let why = format!("gave up waiting though the network works: {state}");
+        return Some(Excuse::new(Lack::Hardware, Witness::state(state), why));
     }
     missing_interfaces(cx).into_iter().next().map(|(_, why)| why)
 }
@@ -309,23 +325,24 @@ fn is_secret(text: &str) -> bool {
     Meaning::NamesSecret.is_in(text)
 }
 
-fn secrets(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+fn secrets(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let lines = cx.now.journal_of(&unit.name, LAST);
     if SECRET_UNIT.is_match(&unit.name) {
         let line = lines.iter().rev().find(|line| line.pid != 1 && Meaning::KeyMissing.is_in(&line.message))?;
-        return Some(format!("the sandbox has not the real machine's key: {}", quote(line)));
+        return Some(by_line(Lack::Secret, "the sandbox has not the real machine's key", line));
     }
     if let Some(line) = lines.iter().rev().find(|line| misses_a_secret(&line.message)) {
-        return Some(format!("needs a secret that only the real machine has: {}", quote(line)));
+        return Some(by_line(Lack::Secret, "needs a secret that only the real machine has", line));
     }
     if let Some(line) = lines.iter().rev().find(|line| Meaning::CredentialNotDecrypted.is_in(&line.message)) {
-        return Some(format!("needs a credential that only the real machine can decrypt: {}", quote(line)));
+        return Some(by_line(Lack::Secret, "needs a credential that only the real machine can decrypt", line));
     }
     let line = lines.iter().rev().find(|line| Meaning::FileNotRead.is_in(&line.message))?;
     // What lies in the store is there.
     let mut files = unit.service.iter().flat_map(|service| &service.files).filter(|file| !file.starts_with(STORE_DIR));
     let first = files.next().filter(|file| is_secret(file) && files.all(|file| is_secret(file)))?;
-    Some(format!("needs {first}, a secret that only the real machine has: {}", quote(line)))
+    let why = format!("needs {first}, a secret that only the real machine has: \"{}\"", quoted(line));
+    Some(Excuse::new(Lack::Secret, Witness::Path { path: first.clone() }, why))
 }
 
 #[cfg(test)]

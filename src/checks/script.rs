@@ -4,7 +4,7 @@ use super::unit::{self, is_failed};
 use super::{Finding, JudgeContext, Judgement, conclude, contention, plan, sandbox, text};
 use crate::config::{self, HttpSettings, ScriptSettings};
 use crate::guest::facts::{HttpAnswer, ScriptOutcome};
-use crate::model::{CheckId, CheckResult, NetworkPolicy, Status};
+use crate::model::{CheckId, CheckResult, Excuse, Lack, NetworkPolicy, Status, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     http(cx, out);
@@ -168,7 +168,8 @@ fn wrong_answer(
         let error = answer.error.as_deref().unwrap_or("no answer");
         let host = cx.plan.expectations.host_name.as_deref();
         if cx.context.network == NetworkPolicy::Off && sandbox::shows_no_outside(error, host) {
-            out.exclude(&format!("request {name}"), format!("{url} is not reachable with --network off: \"{error}\""));
+            let why = format!("{url} is not reachable with --network off: \"{error}\"");
+            out.exclude(&format!("request {name}"), Excuse::new(Lack::Outside, Witness::line(error), why));
             return None;
         }
         format!("no answer: {error}")
@@ -209,7 +210,7 @@ fn timers(cx: &JudgeContext<'_>, out: &mut Judgement) {
         if let Some(unit) = unit
             && let Some(why) = sandbox::excuse(cx, unit)
         {
-            out.exclude(name, format!("run for {timer}: {why}"));
+            out.exclude(name, why.through(format_args!("run for {timer}")));
             continue;
         }
         let how = match (unit.filter(|_| failed), &outcome.error) {

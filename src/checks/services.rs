@@ -109,7 +109,7 @@ fn failed_units(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut 
     for (name, cause) in &cx.failure_causes {
         if let FailureCause::Sandbox(why) = cause {
             excluded += 1;
-            out.exclude(name, why.as_str());
+            out.exclude(name, why.clone());
         }
     }
     // Without the journal there is no evidence for the sandbox's part, nor against it.
@@ -158,7 +158,7 @@ fn expected(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut Judg
             UnitAssessment::AsExpected | UnitAssessment::Doubtful(_) | UnitAssessment::Stopped(_) => right += 1,
             UnitAssessment::Excluded(why) => {
                 excluded += 1;
-                out.exclude(name, why.as_str());
+                out.exclude(name, why.clone());
             }
             UnitAssessment::NotActive(finding) => fails.push(finding.clone()),
             // Reported with its root, unless nothing reports that.

@@ -4,7 +4,7 @@ use super::journal_patterns::Meaning;
 pub(crate) use super::unit_ending::{describe_failure, signal_name};
 use super::{JudgeContext, plan, sandbox, text};
 use crate::guest::facts::{Facts, JournalLine, Unit};
-use crate::model::{ActiveState, CheckId, LoadState, SubState, UnitResult};
+use crate::model::{ActiveState, CheckId, Excuse, LoadState, SubState, UnitResult};
 
 /// Why a unit is in state `failed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) enum FailureCause {
     /// Its own doing.
     Own,
     /// The sandbox explains it, by this evidence.
-    Sandbox(String),
+    Sandbox(Excuse),
     /// It requires this unit, which is not up.
     RequiredUnit(String),
     /// Whatever it is, this check reports it.
@@ -106,7 +106,7 @@ pub(super) fn failure_cause(cx: &JudgeContext<'_>, name: &str) -> FailureCause {
     let root = root_cause(cx.now, name);
     if root != name {
         return match sandbox::excuse_of_root(cx, root) {
-            Some(why) => FailureCause::Sandbox(format!("needs {root}: {why}")),
+            Some(why) => FailureCause::Sandbox(why.through(format_args!("needs {root}"))),
             None => FailureCause::RequiredUnit(root.to_owned()),
         };
     }

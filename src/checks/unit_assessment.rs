@@ -12,7 +12,7 @@ use super::unit::{
 use super::{Finding, JudgeContext, sandbox, text};
 use crate::guest::facts::{Facts, Unit};
 use crate::guest::user_units::UserManager;
-use crate::model::{LoadState, ServiceType, UnitResult};
+use crate::model::{Excuse, Lack, LoadState, ServiceType, UnitResult, Witness};
 use crate::nix::expectations::ExpectedUnit;
 
 /// What an expected unit's state amounts to.
@@ -25,7 +25,7 @@ pub(crate) enum UnitAssessment {
     /// Nothing that is up asks for it: its target was not reached.
     NotWanted,
     /// The sandbox, or the VM's fresh disk, explains it.
-    Excluded(String),
+    Excluded(Excuse),
     /// Not started, since this unit, which it requires, failed.
     RequiredUnit(String),
     /// Not active as expected.
@@ -241,7 +241,9 @@ impl<'a> Judge<'a> {
         }
         let is_reported = |unit: &Unit| is_failed(unit) || is_refused(unit) && !self.is_user();
         match sandbox::excuse_of_root(self.cx, root) {
-            Some(why) if !self.expected.demanded => Some(UnitAssessment::Excluded(format!("needs {root}: {why}"))),
+            Some(why) if !self.expected.demanded => {
+                Some(UnitAssessment::Excluded(why.through(format_args!("needs {root}"))))
+            }
             _ if self.cx.unit(root).is_some_and(is_reported) => Some(UnitAssessment::RequiredUnit(root.to_owned())),
             _ => {
                 let state = if idle && !self.is_user() { "was not started either" } else { "is not there" };
@@ -256,7 +258,11 @@ impl<'a> Judge<'a> {
 
     fn was_skipped(&self, unit: &Unit) -> Option<UnitAssessment> {
         if unit.condition_us == 0 || unit.condition_result {
-            let excluded = || UnitAssessment::Excluded("skipped by its own ExecCondition=".to_owned());
+            let excluded = || {
+                let condition = Witness::Condition { condition: "ExecCondition=".to_owned() };
+                let why = "skipped by its own ExecCondition=";
+                UnitAssessment::Excluded(Excuse::new(Lack::State, condition, why))
+            };
             return (unit.result == UnitResult::ExecCondition && !self.is_user()).then(excluded);
         }
         let named = text::list(&unit.failed_conditions);
@@ -276,9 +282,10 @@ impl<'a> Judge<'a> {
         }
         Some(match skip_reason(&unit.failed_conditions) {
             SkipReason::ByDesign => UnitAssessment::AsExpected,
-            SkipReason::MachineSpecific(condition) => UnitAssessment::Excluded(format!(
-                "skipped: {condition} did not hold in the VM; the real machine may differ"
-            )),
+            SkipReason::MachineSpecific(condition) => {
+                let why = format!("skipped: {condition} did not hold in the VM; the real machine may differ");
+                UnitAssessment::Excluded(Excuse::new(Lack::Hardware, Witness::Condition { condition }, why))
+            }
             // Only the configuration's own units: a distribution's come with conditions for every case.
             SkipReason::Contradiction(condition) if self.expected.own => UnitAssessment::NotActive(
                 self.finding(format!("{} but was skipped: {condition} does not hold", self.is_expected()))
@@ -286,7 +293,8 @@ impl<'a> Judge<'a> {
                     .hint("the VM does not differ from the real machine in this: the unit would be skipped there too"),
             ),
             SkipReason::Contradiction(condition) => {
-                UnitAssessment::Excluded(format!("skipped: {condition} did not hold"))
+                let why = format!("skipped: {condition} did not hold");
+                UnitAssessment::Excluded(Excuse::new(Lack::Choice, Witness::Condition { condition }, why))
             }
         })
     }

@@ -3,7 +3,7 @@
 use super::unit::is_active;
 use super::{Finding, JudgeContext, Judgement, conclude, text};
 use crate::guest::facts::{Account, Password};
-use crate::model::{CheckId, CheckResult, Status};
+use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     for (id, judge) in [
@@ -51,8 +51,8 @@ fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
     if !can.is_empty() {
         return CheckResult::new(id, Status::Pass, format!("can log in: {}", text::list(&can)));
     }
-    let exclude = |out: &mut Judgement, why: &str| {
-        out.exclude("logging in", why);
+    let exclude = |out: &mut Judgement, lack: Lack, witness: Witness, why: &str| {
+        out.exclude("logging in", Excuse::new(lack, witness, why));
         CheckResult::new(id, Status::Skip, text::clean(&format!("not applicable: {why}")))
     };
     let runs = |name: &str| cx.unit(name).is_some_and(is_active);
@@ -60,15 +60,18 @@ fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
         .into_iter()
         .find(|name| runs(name))
     {
-        return exclude(out, &format!("accounts come from elsewhere ({service})"));
+        let witness = Witness::state(format!("{service} is active"));
+        return exclude(out, Lack::Outside, witness, &format!("accounts come from elsewhere ({service})"));
     }
     if expectations.allow_no_password_login == Some(true) {
-        return exclude(out, "the configuration allows that nobody can log in (users.allowNoPasswordLogin)");
+        let why = "the configuration allows that nobody can log in (users.allowNoPasswordLogin)";
+        return exclude(out, Lack::Choice, Witness::option("users.allowNoPasswordLogin"), why);
     }
     if let Some((name, file)) =
         expectations.users.iter().find_map(|(name, user)| Some((name, user.password_file.as_ref()?)))
     {
-        return exclude(out, &format!("the password of {name} is not in the configuration, but in {file}"));
+        let why = format!("the password of {name} is not in the configuration, but in {file}");
+        return exclude(out, Lack::Secret, Witness::Path { path: file.clone() }, &why);
     }
     // The disk is fresh: a user with a password in the configuration has it here, if it is a valid hash.
     let no_hash = users.iter().find(|account| {
@@ -86,7 +89,8 @@ fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
         return conclude(cx, id, vec![finding], Vec::new(), String::new);
     }
     if expectations.mutable_users != Some(false) {
-        return exclude(out, "passwords are set on the real machine (users.mutableUsers), not in the configuration");
+        let why = "passwords are set on the real machine (users.mutableUsers), not in the configuration";
+        return exclude(out, Lack::State, Witness::option("users.mutableUsers"), why);
     }
     let names: Vec<&str> = users.iter().map(|account| account.name.as_str()).collect();
     let who = if names.is_empty() {

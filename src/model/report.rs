@@ -7,7 +7,10 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Accel, CheckId, Exit, JailKind, NetworkPolicy, REPORT_SCHEMA, TransportKind, Weight};
+use super::{
+    Accel, Baseline, Change, CheckId, Exit, Found, JailKind, NetworkPolicy, NotTested, REPORT_SCHEMA, TransportKind,
+    Weight,
+};
 
 /// What a run found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +45,9 @@ pub struct Report {
     pub painted_to_verdict: Option<f64>,
     /// Each check with its verdict.
     pub checks: Vec<CheckResult>,
+    /// What this was held against, where something failed or was not testable and there was something to compare with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
     /// What a VM cannot show, or what the sandbox changed, with the evidence.
     pub not_tested: Vec<NotTested>,
     /// What the user should know (fallbacks, a dirty tree).
@@ -74,6 +80,7 @@ impl Report {
             cached: None,
             painted_to_verdict: None,
             checks: Vec::new(),
+            baseline: None,
             not_tested: Vec::new(),
             notes: Vec::new(),
             artifacts: None,
@@ -301,6 +308,12 @@ pub struct CheckResult {
     /// More: the journal's lines that show it. Text of the guest's, already escaped and bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detail: Vec<String>,
+    /// Each thing that was found wrong, where the check looks at several: units, ports, users, ….
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Found>,
+    /// How it compares with the baseline's result, where there is one and this is no pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
     /// Typed evidence: unit, port, exit code, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub evidence: BTreeMap<String, serde_json::Value>,
@@ -319,15 +332,6 @@ pub struct CheckResult {
     pub allowed: Option<String>,
 }
 
-/// Something that was not tested.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NotTested {
-    /// A unit, a path, a kind of hardware.
-    pub what: String,
-    /// Why, with the evidence.
-    pub why: String,
-}
-
 impl CheckResult {
     /// A verdict with one line.
     pub fn new(id: CheckId, status: Status, summary: impl Into<String>) -> Self {
@@ -336,6 +340,8 @@ impl CheckResult {
             status,
             summary: summary.into(),
             detail: Vec::new(),
+            findings: Vec::new(),
+            change: None,
             evidence: BTreeMap::new(),
             hint: None,
             seconds: 0.0,

@@ -48,19 +48,27 @@ pub(crate) fn pass() -> Report {
         CheckResult::new(CheckId::AudioTone, Status::Skip, "no sound server is expected"),
     ];
     report.not_tested = vec![
-        NotTested {
-            what: "fwupd.service".to_owned(),
-            why: "ConditionVirtualization=!vm, as on no real machine".to_owned(),
-        },
-        NotTested {
-            what: "disks".to_owned(),
-            why: "a VM has a disk of its own, not those of hardware-configuration.nix".to_owned(),
-        },
+        not_tested(
+            "fwupd.service",
+            Lack::Hardware,
+            Witness::Condition { condition: "ConditionVirtualization=!vm".to_owned() },
+            "ConditionVirtualization=!vm, as on no real machine",
+        ),
+        not_tested(
+            "disks",
+            Lack::Choice,
+            Witness::option("fileSystems"),
+            "a VM has a disk of its own, not those of hardware-configuration.nix",
+        ),
     ];
     report.notes = vec!["tcg instead of kvm: /dev/kvm ran 1,000,000 iterations in over 100 ms".to_owned()];
     crate::checks::verdict(&report.checks).decide(&mut report);
     report.apply = Some("nixos-rebuild switch --flake 'git+file:///home/u/nixos?rev=0123#laptop'".to_owned());
     report
+}
+
+pub(crate) fn not_tested(what: &str, lack: Lack, witness: Witness, why: &str) -> NotTested {
+    NotTested::new(what, Excuse::new(lack, witness, why))
 }
 
 /// A check failed.
@@ -80,7 +88,8 @@ pub(crate) fn fail() -> Report {
         CheckResult::new(CheckId::ServicesPorts, Status::Fail, "nothing is listening on 80/tcp").evidence("port", 80),
         CheckResult::new(CheckId::UsersLogin, Status::Pass, "u can log in"),
     ];
-    report.not_tested = vec![NotTested { what: "disks".to_owned(), why: "a VM has a disk of its own".to_owned() }];
+    report.not_tested =
+        vec![not_tested("disks", Lack::Choice, Witness::option("fileSystems"), "a VM has a disk of its own")];
     crate::checks::verdict(&report.checks).decide(&mut report);
     report
 }

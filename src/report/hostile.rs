@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::format::Format;
 use super::text::TextLayout;
 use super::{github, html, junit, markdown, tap};
-use crate::model::{CheckId, CheckResult, MachineInfo, NotTested, Report, Stage, Status, Verdict, artifact};
+use crate::model::{CheckId, CheckResult, Lack, MachineInfo, Report, Stage, Status, Verdict, Witness, artifact};
 use crate::report::examples;
 
 /// Each breaks out of something where it is not escaped.
@@ -57,7 +57,7 @@ fn report_of(texts: &[String], verdict: Verdict) -> Report {
                 report.checks.push(check);
             }
         }
-        report.not_tested.push(NotTested { what: text.clone(), why: text.clone() });
+        report.not_tested.push(examples::not_tested(text, Lack::Hardware, Witness::line(text.as_str()), text));
         report.notes.push(text.clone());
     }
     if verdict != Verdict::Pass {

@@ -250,8 +250,7 @@ pub(super) fn describe_phases(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CheckId;
-    use crate::model::NotTested;
+    use crate::model::{CheckId, Lack, Witness};
     use crate::report::examples;
 
     const NARROW: TextLayout = TextLayout { colour: false, width: 80 };
@@ -275,7 +274,7 @@ mod tests {
                     report.checks.push(check);
                 }
             }
-            report.not_tested = vec![NotTested { what: "what".to_owned(), why: long.clone() }; 30];
+            report.not_tested = vec![examples::not_tested("what", Lack::Hardware, Witness::line("line"), &long); 30];
             report.notes = vec![long.clone(); 30];
         };
         for (mut report, most) in [

@@ -5,7 +5,7 @@ use super::{AudioJudge, node_finding, quiet};
 use crate::audio::facts::{AudioNode, Recording, ServerState};
 use crate::audio::record::RECORDER;
 use crate::checks::{Finding, Judgement, conclude, text};
-use crate::model::{CheckId, CheckResult, Status};
+use crate::model::{CheckId, CheckResult, Lack, Status};
 
 const ID: CheckId = CheckId::AudioMicrophone;
 
@@ -16,7 +16,7 @@ impl AudioJudge<'_> {
             return unknown;
         }
         if let Some(why) = self.no_input() {
-            return self.exclude(out, ID, &why);
+            return self.exclude(out, ID, Lack::Hardware, &why);
         }
         let Some(state) = facts.server.as_ref().filter(|_| works) else {
             return self.skip(ID, "no sound server answers");
@@ -57,7 +57,7 @@ impl AudioJudge<'_> {
         if let Some(why) = self.facts.gaps.get("microphone") {
             // What the guest has not installed is not tested; what broke is not known.
             if why.contains(RECORDER) {
-                return self.exclude(out, ID, "no program that records is installed");
+                return self.exclude(out, ID, Lack::Choice, "no program that records is installed");
             }
             return CheckResult::new(ID, Status::Unknown, text::clean(why));
         }

@@ -18,7 +18,7 @@ use super::journal::{AudioJournalMeaning, last};
 use super::server::{SoundServer, SoundServerKind};
 use crate::checks::{Finding, JudgeContext, Judgement, text, unit};
 use crate::guest::facts::{JournalLine, Unit};
-use crate::model::{ActiveState, CheckId, CheckKind, CheckResult, LoadState, Status};
+use crate::model::{ActiveState, CheckId, CheckKind, CheckResult, Excuse, Lack, LoadState, Status, Witness};
 use crate::nix::expectations::ExpectedAudio;
 
 /// How many last lines of a unit, and of its manager about it, are shown.
@@ -63,8 +63,8 @@ impl<'a> AudioJudge<'a> {
     }
 
     /// Not tested, for a reason that is the sandbox's.
-    fn exclude(&self, out: &mut Judgement, id: CheckId, why: &str) -> CheckResult {
-        out.exclude(&id, why);
+    fn exclude(&self, out: &mut Judgement, id: CheckId, lack: Lack, why: &str) -> CheckResult {
+        out.exclude(&id, Excuse::new(lack, Witness::state(why), why));
         self.skip(id, why)
     }
 

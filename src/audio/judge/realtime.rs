@@ -9,7 +9,7 @@ use crate::audio::facts::AudioSessionKind;
 use crate::audio::journal::{AudioJournalMeaning, last};
 use crate::checks::text::pattern;
 use crate::checks::{Finding, Judgement, conclude};
-use crate::model::{CheckId, CheckResult, LoadState};
+use crate::model::{CheckId, CheckResult, Lack, LoadState};
 
 const ID: CheckId = CheckId::AudioRealtime;
 const RTKIT: &str = "rtkit-daemon.service";
@@ -26,12 +26,17 @@ impl AudioJudge<'_> {
         let mut fails = self.server.setting_findings(self.expected, state);
         if self.expected.rtkit && self.lacks_realtime() {
             if let Some(why) = self.not_served() {
-                return self.exclude(out, ID, &why);
+                return self.exclude(out, ID, Lack::Choice, &why);
             }
             fails.push(self.no_realtime());
         }
         if fails.is_empty() && !self.expected.rtkit {
-            return self.exclude(out, ID, "the configuration expects no realtime scheduling (security.rtkit.enable)");
+            return self.exclude(
+                out,
+                ID,
+                Lack::Choice,
+                "the configuration expects no realtime scheduling (security.rtkit.enable)",
+            );
         }
         conclude(self.view, ID, fails, Vec::new(), || {
             let setting = |name: &str| state.settings.get(name);

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{AudioJudge, node_finding, quiet};
 use crate::audio::facts::{AudioNode, ServerState};
 use crate::checks::{Finding, Judgement, conclude};
-use crate::model::{CheckId, CheckResult};
+use crate::model::{CheckId, CheckResult, Lack};
 
 impl AudioJudge<'_> {
     pub(super) fn sink(&self, out: &mut Judgement, works: bool) -> CheckResult {
@@ -20,7 +20,7 @@ impl AudioJudge<'_> {
             } else {
                 "the sandbox has no sound card"
             };
-            return self.exclude(out, id, why);
+            return self.exclude(out, id, Lack::Hardware, why);
         }
         let Some(state) = facts.server.as_ref().filter(|_| works) else {
             return self.skip(id, "no sound server answers");
@@ -42,7 +42,7 @@ impl AudioJudge<'_> {
     fn no_sink(&self, out: &mut Judgement, state: &ServerState) -> CheckResult {
         let id = CheckId::AudioSink;
         if let Some(why) = self.no_seat() {
-            return self.exclude(out, id, &why);
+            return self.exclude(out, id, Lack::Choice, &why);
         }
         let name = state.default_sink.as_deref().unwrap_or("none");
         let finding = Finding::new(name, self.why_no_sink(state, name));

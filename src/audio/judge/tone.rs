@@ -5,17 +5,18 @@ use super::arrival::{arrived, attach, wrong};
 use crate::audio::journal::{AudioJournalMeaning, means};
 use crate::checks::{Finding, Judgement, conclude};
 use crate::guest::facts::JournalLine;
-use crate::model::{CheckId, CheckResult};
+use crate::model::{CheckId, CheckResult, Excuse, Lack, Witness};
 
 impl AudioJudge<'_> {
     pub(super) fn tone(&self, out: &mut Judgement, plays: bool) -> CheckResult {
         let id = CheckId::AudioTone;
         if let Some(why) = &self.facts.no_capture {
-            return self.exclude(out, id, why);
+            return self.exclude(out, id, Lack::Hardware, why);
         }
         if !plays {
             if !self.facts.card.driven {
-                out.exclude(&id, "no sound card to capture from");
+                let why = "no sound card to capture from";
+                out.exclude(&id, Excuse::new(Lack::Hardware, Witness::state(why), why));
             }
             return self.skip(id, "there is no sink to play into");
         }

@@ -14,7 +14,7 @@ fn a_limit_that_ran_out_says_nothing_on_a_busy_host() {
     let words = "db.service failed: timed out; host overloaded: the VM waited for a CPU 80 % of that time";
     assert_eq!(reported.summary, words);
     assert!(reported.hint.as_deref().is_some_and(|hint| hint.contains("less to do")));
-    assert_eq!(reported.evidence["items"], serde_json::json!(["db.service"]));
+    assert_eq!(reported.findings[0].item, "db.service");
     assert_eq!(verdict(&judgement.results).exit, Exit::Unknown);
     // A guest that hangs waits for nothing: what was before its limit began does not excuse it.
     of(90, 40).breaks(CheckId::ServicesFailedUnits, "db.service failed: timed out");

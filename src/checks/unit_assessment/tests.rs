@@ -159,11 +159,12 @@ fn of_alice(bar: Unit, others: Vec<Unit>) -> UnitAssessment {
 }
 
 /// The words of a finding.
-fn words(assessment: &UnitAssessment) -> &str {
+fn words(assessment: &UnitAssessment) -> String {
     match assessment {
-        UnitAssessment::NotActive(finding) | UnitAssessment::Doubtful(finding) => &finding.summary,
-        UnitAssessment::Excluded(why) | UnitAssessment::RequiredUnit(why) => why,
-        _ => "",
+        UnitAssessment::NotActive(finding) | UnitAssessment::Doubtful(finding) => finding.summary.clone(),
+        UnitAssessment::Excluded(why) => why.to_string(),
+        UnitAssessment::RequiredUnit(why) => why.clone(),
+        _ => String::new(),
     }
 }
 

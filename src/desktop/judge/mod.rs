@@ -17,7 +17,7 @@ mod view;
 
 use crate::checks::plan::is_wanted;
 use crate::checks::{Finding, JudgeContext, Judgement, conclude};
-use crate::model::{CheckId, CheckKind, CheckResult, Status};
+use crate::model::{CheckId, CheckKind, CheckResult, Excuse, Lack, Status, Witness};
 use crate::nix::expectations::ExpectedDesktop;
 use view::DesktopView;
 
@@ -114,7 +114,7 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
     if let Some(line) = &desktop.refusal {
         out.exclude(
             &format!("the session of {}", desktop.user),
-            format!("its compositor needs a GPU, which the VM does not have: {line}"),
+            needs_gpu(line, "its compositor needs a GPU, which the VM does not have"),
         );
     }
     let compositor = if no_session && !compositor_fails { unless_caused(compositor) } else { compositor };
@@ -124,7 +124,7 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
     let units = if is_gone { unless_caused(Assessment::Skip(String::new())) } else { desktop.units(out) };
     let greeter = desktop.greeter();
     if let (Assessment::Skip(_), Some(line)) = (&greeter, desktop.greeter_refusal()) {
-        out.exclude("the login screen", format!("it needs a GPU, which the VM does not have: {line}"));
+        out.exclude("the login screen", needs_gpu(&line, "it needs a GPU, which the VM does not have"));
     }
     let assessments = [
         (CheckId::DesktopGreeter, greeter),
@@ -173,7 +173,8 @@ fn exclude_units_of_absent_users(view: &JudgeContext<'_>, out: &mut Judgement) {
         let is_there = probed == Some(name.as_str()) || lingering.contains(&name.as_str());
         if !is_there && units.iter().any(|(unit, expected)| is_wanted(unit, expected)) {
             let why = format!("they start when {name} logs in, and {name} was not logged in");
-            out.exclude(&format!("the user units of {name}"), why);
+            let witness = Witness::state(format!("{name} has no session"));
+            out.exclude(&format!("the user units of {name}"), Excuse::new(Lack::Choice, witness, why));
         }
     }
 }
@@ -203,9 +204,13 @@ pub(crate) fn explains_restarts(view: &JudgeContext<'_>, unit: &str) -> bool {
 }
 
 /// Why a display manager that failed does not speak against the configuration: what it started needs a GPU.
-pub(crate) fn excuse(view: &JudgeContext<'_>, unit: &str) -> Option<String> {
+pub(crate) fn excuse(view: &JudgeContext<'_>, unit: &str) -> Option<Excuse> {
     let line = of_display_manager(view, unit)?.session_refusal()?;
-    Some(format!("what it starts needs a GPU, which the VM does not have: {line}"))
+    Some(needs_gpu(&line, "what it starts needs a GPU, which the VM does not have"))
+}
+
+fn needs_gpu(line: &str, words: &str) -> Excuse {
+    Excuse::new(Lack::Hardware, Witness::line(line), format!("{words}: {line}"))
 }
 
 fn of_display_manager<'a>(view: &'a JudgeContext<'a>, unit: &str) -> Option<DesktopView<'a>> {

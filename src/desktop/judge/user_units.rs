@@ -10,6 +10,7 @@ use crate::desktop::expected;
 use crate::desktop::facts::LoginMethod;
 use crate::guest::facts::{Facts, Manager, Unit};
 use crate::guest::user_units::{PORTAL_UNIT, UserManager};
+use crate::model::{Excuse, Lack, Witness};
 
 /// A target that became active so much earlier than the session, in µs, is an earlier session's.
 const STALE_US: u64 = 500_000;
@@ -115,7 +116,9 @@ impl DesktopView<'_> {
     fn target_not_active(&self, waiting: &str, fails: &mut Vec<Finding>, out: &mut Judgement) {
         if self.lacks_session_wrapper() {
             let why = "X sessions are started by the display manager's wrapper, which is not known here";
-            out.exclude(SESSION_TARGET, format!("{why}: {waiting} were not started"));
+            let witness = Witness::state(format!("{SESSION_TARGET} is not active"));
+            let why = format!("{why}: {waiting} were not started");
+            out.exclude(SESSION_TARGET, Excuse::new(Lack::Choice, witness, why));
         } else if self.server.is_some() {
             let name = self.drawing_name();
             let summary = format!("{SESSION_TARGET} is not active while {name} runs: {waiting} were not started");

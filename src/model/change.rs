@@ -1,0 +1,83 @@
+//! How a finding compares with the baseline: the configuration before the change.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a finding compares with the baseline's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// The baseline had it not.
+    New,
+    /// The baseline had it too, for the same cause.
+    Same,
+    /// The baseline had it too, for another cause.
+    OtherCause,
+}
+
+impl Change {
+    /// Whether the change that is tested brought it.
+    pub const fn is_new(self) -> bool {
+        !matches!(self, Self::Same)
+    }
+
+    /// In words that can stand behind a finding.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Same => "was so before",
+            Self::OtherCause => "failed before for another cause",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+/// One thing that a check found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Found {
+    /// The unit, port, user, … that it is about.
+    pub item: String,
+    /// The cause, one line.
+    pub summary: String,
+    /// How it compares with the baseline, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+}
+
+/// Which findings the verdict counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Count {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that the baseline had not.
+    New,
+}
+
+/// What a run was held against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Baseline {
+    /// The configuration: `git+file:///…?rev=…#nixosConfigurations.laptop`.
+    pub resolved: String,
+    /// Its revision, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Why there is nothing to compare with, where that is so: it does not evaluate, build, boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusable: Option<String>,
+    /// Whether its results were in the cache, so that no second machine was booted.
+    pub cached: bool,
+    /// What the verdict counts.
+    pub count: Count,
+    /// What the baseline had and this has not: `services.failed-units: foo.service`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mended: Vec<String>,
+}
