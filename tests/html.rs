@@ -18,7 +18,7 @@ use nixbox::checks::verdict;
 use nixbox::failure::Failure;
 use nixbox::model::{
     Accel, CheckId, CheckResult, Excuse, Exit, JailKind, Lack, MachineInfo, NetworkPolicy, NotTested, Phase, PhaseTime,
-    Report, Status, TransportKind, artifact,
+    Report, Status, TransportKind, Witness, artifact,
 };
 use nixbox::report::html;
 use nixbox::signal::{Film, Picture};
