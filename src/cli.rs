@@ -10,10 +10,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::config::MemorySize;
 use crate::failure::{self, Failure};
 use crate::machine::window::DisplayKind;
-use crate::model::{AccelChoice, Agent, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
+use crate::model::{AccelChoice, Agent, Count, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
 use crate::nix::NixFlags;
 use crate::report::format::{Format, ReportFile};
-use crate::resolve::Shard;
+use crate::resolve::{BaselineChoice, Shard};
 
 /// What `--help` and the manual page show.
 pub const EXAMPLES: &str = "\
@@ -129,6 +129,20 @@ pub struct CheckArgs {
     pub timeout: Option<Duration>,
 }
 
+/// What a run is held against: `try`.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(next_help_heading = "Checks")]
+pub struct BaselineArgs {
+    /// What a failure is held against: a revision of the flake's repository, another target, current (what this NixOS
+    /// runs), or off [default: the last commit, for a tree with changes; else the one before]
+    #[arg(long = "baseline", value_name = "REV|TARGET", value_parser = parse_baseline)]
+    pub choice: Option<BaselineChoice>,
+    /// What the verdict counts: all findings, or those that the baseline had not [default: new, for a tree with changes or
+    /// with --baseline; else all]
+    #[arg(long, value_enum, value_name = "WHICH")]
+    pub count: Option<Count>,
+}
+
 /// How a machine is run: `try`, `matrix`, `demo`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Machine")]
@@ -193,6 +207,9 @@ pub struct TryArgs {
     /// Which checks.
     #[command(flatten)]
     pub checks: CheckArgs,
+    /// What it is held against.
+    #[command(flatten)]
+    pub baseline: BaselineArgs,
     /// What the configuration expects, as JSON: for a runner that was built elsewhere (lib.check of nixbox's flake)
     #[arg(long, alias = "promises", value_name = "FILE", help_heading = "Checks")]
     pub expectations: Option<PathBuf>,
@@ -549,6 +566,10 @@ pub enum DoctorFormat {
     Human,
     /// One JSON document
     Json,
+}
+
+fn parse_baseline(written: &str) -> Result<BaselineChoice, std::convert::Infallible> {
+    Ok(BaselineChoice::parse(written))
 }
 
 /// A duration (`90s`, `10m`, `1h 30m`) or a bare number of seconds.

@@ -66,6 +66,11 @@ impl Failure {
         Self::new(Exit::Interrupted, "interrupted")
     }
 
+    /// Whether that is what it is.
+    pub fn is_interruption(&self) -> bool {
+        self.exit == Exit::Interrupted
+    }
+
     /// The stage that it ended: that of its check, where it stands for one.
     pub fn stage(&self) -> Option<Stage> {
         let by_exit = match self.exit {

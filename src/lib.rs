@@ -36,6 +36,7 @@
 //! * text of a guest, a runner or a flake, made fit to be kept or shown; times for people: [`text`]
 //! * the words of a message: search for them; they stand where the message is decided
 //! * a check's id and all there is to say about it, a port, a file name, an exit code, a schema version: [`model`]
+//! * git, in a repository that is not trusted: `git`
 //! * a random number for markers and tokens: `nonce`
 
 pub mod agent;
@@ -50,6 +51,7 @@ pub mod doctor;
 pub mod event;
 pub mod failure;
 pub mod fleet;
+pub(crate) mod git;
 pub mod guest;
 pub(crate) mod host;
 mod idle;

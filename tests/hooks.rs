@@ -17,7 +17,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use harness::{Story, cannot_run, guests, processes_under};
+use harness::repository::Repository;
+use harness::{Story, cannot_run, processes_under};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -55,52 +56,10 @@ fn main() -> std::process::ExitCode {
 static SHARED: LazyLock<tempfile::TempDir> =
     LazyLock::new(|| tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary directory"));
 
-/// A repository whose machine is the guest that `configuration.nix` names.
-struct Repository {
-    directory: tempfile::TempDir,
-    state: tempfile::TempDir,
-    cache: PathBuf,
-}
-
 impl Repository {
     /// With the verdicts of all stories.
     fn new(guest: &str) -> Self {
         Self::with_cache(guest, SHARED.path().join("cache"))
-    }
-
-    fn with_cache(guest: &str, cache: PathBuf) -> Self {
-        let temporary = || tempfile::Builder::new().prefix("nb ").tempdir().expect("a temporary directory");
-        let repository =
-            Self { directory: temporary(), state: tempfile::Builder::new().prefix("nb-").tempdir().unwrap(), cache };
-        let flake = format!(
-            "{{ outputs = _: {{ nixosConfigurations.laptop =\n  (builtins.getFlake \"path:{}\").nixosConfigurations.${{import ./configuration.nix}}; }}; }}\n",
-            guests().display().to_string().replace(' ', "%20")
-        );
-        fs::write(repository.file("flake.nix"), flake).unwrap();
-        repository.git(&["init", "--quiet"]);
-        repository.choose(guest);
-        repository.git(&["add", "."]);
-        repository.git(&["commit", "--quiet", "--no-verify", "-m", "one"]);
-        repository
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.path().join(name)
-    }
-
-    fn choose(&self, guest: &str) {
-        fs::write(self.file("configuration.nix"), format!("\"{guest}\"\n")).unwrap();
-    }
-
-    fn git(&self, arguments: &[&str]) -> String {
-        let settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
-        let output = Command::new("git").arg("-C").arg(self.path()).args(settings).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
     /// `nixbox hook AGENT WORDS`, from this repository.
@@ -142,15 +101,6 @@ impl Repository {
         runs.filter(|run| run.file_type().is_ok_and(|kind| kind.is_dir()) && run.path().join("report.json").exists())
             .filter(|run| run.path().join("console.log").exists())
             .count()
-    }
-}
-
-impl Drop for Repository {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            let left = processes_under(self.state.path());
-            assert!(left.is_empty(), "processes survived: {left:?}");
-        }
     }
 }
 

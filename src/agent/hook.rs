@@ -151,10 +151,10 @@ async fn test(arguments: &HookArgs, request: &HookRequest, interrupt: &Interrupt
             let index = git.run(&["write-tree"])?;
             // The same for the same tree. Nothing refers to it, so git collects it some day.
             let commit = git.run(&["commit-tree", &index, "-m", "what is about to be committed"])?;
-            let runs = at_commits(&targets, &[commit], &git)?;
+            let runs = at_commits(&targets, &[commit], &git, true)?;
             test_all(arguments, runs, interrupt).await
         }
-        HookEvent::Push(commits) => test_all(arguments, at_commits(&targets, commits, &git)?, interrupt).await,
+        HookEvent::Push(commits) => test_all(arguments, at_commits(&targets, commits, &git, false)?, interrupt).await,
     }
 }
 
@@ -232,16 +232,19 @@ struct HookRun {
     target: HookTarget,
     /// Its `nixbox.toml`, where it is not the one beside the flake.
     config: Option<tempfile::NamedTempFile>,
+    /// What it is held against, where that is not for `try` to find.
+    baseline: Option<String>,
 }
 
 impl HookRun {
     fn of(target: HookTarget) -> Self {
-        Self { target, config: None }
+        Self { target, config: None, baseline: None }
     }
 }
 
-/// The targets in these commits, instead of in the work tree. A commit without the flake is left out.
-fn at_commits(targets: &[HookTarget], commits: &[String], git: &Git) -> Result<Vec<HookRun>> {
+/// The targets in these commits, instead of in the work tree. A commit without the flake is left out. `is_unborn`: it is
+/// not a commit yet, and follows HEAD.
+fn at_commits(targets: &[HookTarget], commits: &[String], git: &Git, is_unborn: bool) -> Result<Vec<HookRun>> {
     let mut runs = Vec::new();
     for target in targets {
         let local = target.flake.as_ref().and_then(|flake| Some((flake.dir.as_deref()?, flake.git_root.as_deref()?)));
@@ -267,8 +270,15 @@ fn at_commits(targets: &[HookTarget], commits: &[String], git: &Git) -> Result<V
                 config = Some(written);
             }
             let within = if inside.is_empty() { String::new() } else { format!("dir={}&", encode(&inside)) };
-            let typed = format!("git+file://{}?{within}rev={commit}{attribute}", encode(&root.to_string_lossy()));
-            runs.push(HookRun { target: HookTarget { typed, ..target.clone() }, config });
+            let at = |commit: &str| {
+                format!("git+file://{}?{within}rev={commit}{attribute}", encode(&root.to_string_lossy()))
+            };
+            // What is about to be committed has no parent yet.
+            let parent = |named: &str| git.run(&["rev-parse", "--verify", "--quiet", named]).ok();
+            let before = parent(&format!("{commit}^")).or_else(|| is_unborn.then(|| parent("HEAD")).flatten());
+            let baseline = before.map_or_else(|| "off".to_owned(), |before| at(&before));
+            let target = HookTarget { typed: at(&commit), ..target.clone() };
+            runs.push(HookRun { target, config, baseline: Some(baseline) });
         }
     }
     Ok(runs)
@@ -370,6 +380,9 @@ fn start(arguments: &HookArgs, run: &HookRun) -> Result<Child> {
     }
     if let Some(config) = &run.config {
         command.arg("--config").arg(config.path());
+    }
+    if let Some(baseline) = &run.baseline {
+        command.args(["--baseline", baseline]);
     }
     command.args(arguments.nix.words(&std::env::current_dir().unwrap_or_default()));
     command.arg("--").arg(&run.target.typed);

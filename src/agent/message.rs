@@ -8,6 +8,7 @@
 use std::path::Path;
 
 use crate::model::{CheckResult, Exit, Report, Stage, Status, Verdict};
+use crate::report::comparison::{comparison_as, known_failures_as};
 use crate::text::{bounded, clean_line, command_line, seconds};
 
 /// The longest message to an agent, in bytes.
@@ -30,7 +31,8 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
     facts.push(match (report.verdict, report.stage) {
         (Verdict::Pass, _) => {
             let passed = report.checks.iter().filter(|check| check.status == Status::Pass).count();
-            format!("nixbox: pass: {target} works: {passed} checks passed")
+            let known = known_failures_as(report, &name).map_or_else(String::new, |known| format!("; {known}"));
+            format!("nixbox: pass: {target} works: {passed} checks passed{known}")
         }
         (Verdict::Fail, Some(Stage::Evaluate)) => format!("nixbox: fail: {target} does not evaluate (exit {exit})"),
         (Verdict::Fail, Some(Stage::Build)) => format!("nixbox: fail: {target} does not build (exit {exit})"),
@@ -45,6 +47,9 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
     });
     if let Some(cached) = &report.cached {
         facts.push(format!("cached result: {} old, and nothing that it depends on has changed", seconds(cached.age)));
+    }
+    if let Some(comparison) = comparison_as(report, &name) {
+        facts.push(format!("compared with {comparison}"));
     }
     let failed: Vec<&CheckResult> = report.checks.iter().filter(|check| check.is_failure()).collect();
     for check in failed.iter().take(CHECKS) {
@@ -237,6 +242,7 @@ mod tests {
         for (name, report) in [
             ("pass", examples::pass()),
             ("fail", examples::fail()),
+            ("compared", examples::compared()),
             ("build_fail", examples::build_fail()),
             ("boot_fail", examples::boot_fail()),
             ("unknown", examples::unknown()),

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use super::digest;
+use crate::git;
 
 /// A local git checkout, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Tree {
         }
         let mut files: BTreeMap<Vec<u8>, String> = BTreeMap::new();
         // TAG MODE OID STAGE\tPATH
-        let listed = git(root, &["ls-files", "--stage", "-v", "-z"])?;
+        let listed = git::output(root, &["ls-files", "--stage", "-v", "-z"])?;
         for line in listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
             // git does not check this file (assume-unchanged, skip-worktree), but nix reads it.
             if line[0].is_ascii_lowercase() || line[0] == b'S' {
@@ -40,7 +40,7 @@ impl Tree {
         }
         let mut clean = true;
         // :MODE MODE OID OID STATUS\0PATH\0
-        let changed = git(root, &["diff-files", "-z", "--no-renames"])?;
+        let changed = git::output(root, &["diff-files", "-z", "--no-renames"])?;
         let mut words = changed.split(|byte| *byte == 0);
         while let (Some(status), Some(path)) = (words.next(), words.next()) {
             if status.is_empty() {
@@ -67,8 +67,8 @@ impl Tree {
         }
         let content = digest(&text);
         // An unborn branch has no commit, which is a state too.
-        let head = git(root, &["rev-parse", "--verify", "--quiet", "HEAD"]).unwrap_or_default();
-        let staged = git(root, &["diff-index", "--cached", "--quiet", "HEAD"]).is_none();
+        let head = git::output(root, &["rev-parse", "--verify", "--quiet", "HEAD"]).unwrap_or_default();
+        let staged = git::output(root, &["diff-index", "--cached", "--quiet", "HEAD"]).is_none();
         let state = format!("{content} {} {}", String::from_utf8_lossy(&head).trim(), clean && !staged);
         Some(Self { content, state: digest(state.as_bytes()) })
     }
@@ -87,7 +87,7 @@ pub fn is_read(file: &Path, root: Option<&Path>, flake: &Path) -> bool {
             let Ok(inside) = file.strip_prefix(&root) else { return false };
             let pathspec = PathBuf::from(":(literal,top)").into_os_string();
             let pathspec = [pathspec.as_bytes(), inside.as_os_str().as_bytes()].concat();
-            let mut command = command(&root);
+            let mut command = git::command(&root);
             command.args(["ls-files", "--error-unmatch", "-z", "--"]).arg(std::ffi::OsStr::from_bytes(&pathspec));
             // Where git fails, nix may still read it.
             !matches!(command.output().map(|output| output.status.code()), Ok(Some(1)))
@@ -127,25 +127,10 @@ fn is_locked(flake: &Path) -> bool {
     }
 }
 
-/// git in an untrusted repository: no command of the repository's own settings is run.
-fn command(root: &Path) -> Command {
-    let mut command = Command::new("git");
-    command.args(["--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
-    command.arg("-C").arg(root).stdin(Stdio::null()).stderr(Stdio::null());
-    // In a git hook these are about another index than the work tree's.
-    command.env_remove("GIT_INDEX_FILE").env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
-    command
-}
-
-/// git's stdout; `None` where it fails.
-fn git(root: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
-    let output = command(root).args(arguments).output().ok()?;
-    output.status.success().then_some(output.stdout)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::process::Command;
 
     use super::*;
 

@@ -118,29 +118,48 @@ pub(crate) fn conclude(
 
 /// One result of several findings, which says what the first says and how many others there are.
 fn merged(id: CheckId, status: Status, findings: Vec<Finding>) -> CheckResult {
-    let count = findings.len();
     let mut result = CheckResult::new(id, status, "");
-    for (index, finding) in findings.into_iter().enumerate() {
-        let found = Found { item: text::clean(&finding.item), summary: text::clean(&finding.summary), change: None };
+    if let Some(first) = findings.first() {
+        result.evidence.extend(first.evidence.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    }
+    present(&mut result, findings.into_iter().map(Found::from).collect());
+    result
+}
+
+impl From<Finding> for Found {
+    fn from(finding: Finding) -> Self {
+        let from = finding.detail.len().saturating_sub(LINES_OF_FIRST);
+        Self {
+            item: text::clean(&finding.item),
+            summary: text::clean(&finding.summary),
+            detail: finding.detail[from..].iter().map(|line| text::clean(line)).collect(),
+            hint: finding.hint,
+            change: None,
+        }
+    }
+}
+
+/// Shows findings in their order.
+pub(super) fn present(result: &mut CheckResult, mut findings: Vec<Found>) {
+    let count = findings.len();
+    result.detail.clear();
+    for (index, found) in findings.iter().enumerate() {
         if index == 0 {
             result.summary = if count > 1 {
                 // Room for the count: the summary is cut at a line's length.
-                let lead: String = finding.summary.chars().take(text::LINE - 20).collect();
+                let lead: String = found.summary.chars().take(text::LINE - 20).collect();
                 format!("{lead} (and {} more)", count - 1)
             } else {
-                finding.summary
+                found.summary.clone()
             };
-            result.hint = finding.hint;
-            result.evidence.extend(finding.evidence.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            result.hint.clone_from(&found.hint);
         } else {
-            result.detail.push(finding.summary);
+            result.detail.push(found.summary.clone());
         }
         let lines = if index == 0 { LINES_OF_FIRST } else { LINES_OF_OTHERS };
-        let from = finding.detail.len().saturating_sub(lines);
-        result.detail.extend(finding.detail.into_iter().skip(from).map(|line| format!("  {line}")));
-        if result.findings.len() < ITEMS {
-            result.findings.push(found);
-        }
+        let from = found.detail.len().saturating_sub(lines);
+        result.detail.extend(found.detail[from..].iter().map(|line| format!("  {line}")));
     }
-    result
+    findings.truncate(ITEMS);
+    result.findings = findings;
 }

@@ -17,7 +17,7 @@
 //! * how findings become one result: `finding`
 //! * how long a guest is waited for before it is judged: `waiting`
 //! * a guest that did not come up: `boot_failure`
-//! * what several verdicts make together: `verdict`
+//! * what several verdicts make together: `verdict`; what a change has to do with it: `difference`
 //!
 //! Each cause is reported once, under one id. A unit in state `failed` is always `services.failed-units`, however long
 //! it was active before, but for these: killed by the OOM killer (`boot.oom`), systemd-tmpfiles (`boot.tmpfiles`), an
@@ -30,6 +30,7 @@ mod boot_health;
 mod conditions;
 pub(crate) mod contention;
 mod context;
+pub(crate) mod difference;
 pub mod explain;
 mod finding;
 pub(crate) mod journal_patterns;

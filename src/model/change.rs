@@ -6,23 +6,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a finding compares with the baseline's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// The baseline had it not.
-    New,
     /// The baseline had it too, for the same cause.
     Same,
     /// The baseline had it too, for another cause.
     OtherCause,
+    /// The baseline had it not.
+    New,
 }
 
 impl Change {
-    /// Whether the change that is tested brought it.
-    pub const fn is_new(self) -> bool {
-        !matches!(self, Self::Same)
-    }
-
     /// In words that can stand behind a finding.
     pub const fn words(self) -> &'static str {
         match self {
@@ -40,12 +35,18 @@ impl fmt::Display for Change {
 }
 
 /// One thing that a check found wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
     /// The unit, port, user, … that it is about.
     pub item: String,
     /// The cause, one line.
     pub summary: String,
+    /// Lines that show it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detail: Vec<String>,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// How it compares with the baseline, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
@@ -65,6 +66,8 @@ pub enum Count {
 /// What a run was held against.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Baseline {
+    /// What it is, for people: `HEAD (1a2b3c4)`.
+    pub name: String,
     /// The configuration: `git+file:///…?rev=…#nixosConfigurations.laptop`.
     pub resolved: String,
     /// Its revision, where it has one.
@@ -73,8 +76,11 @@ pub struct Baseline {
     /// Why there is nothing to compare with, where that is so: it does not evaluate, build, boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unusable: Option<String>,
-    /// Whether its results were in the cache, so that no second machine was booted.
-    pub cached: bool,
+    /// Whether a second machine was booted for it: not where its results were cached, or nothing differs.
+    pub booted: bool,
+    /// Where its artifacts are, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<std::path::PathBuf>,
     /// What the verdict counts.
     pub count: Count,
     /// What the baseline had and this has not: `services.failed-units: foo.service`.

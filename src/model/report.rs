@@ -242,6 +242,8 @@ pub enum Phase {
     Boot,
     /// The guest is probed, units settle, the checks judge.
     Check,
+    /// The configuration before the change is tried too, to compare.
+    Baseline,
     /// Screen, journal, quit.
     Stop,
 }
@@ -255,6 +257,7 @@ impl Phase {
             Phase::Build => "build",
             Phase::Boot => "boot",
             Phase::Check => "check",
+            Phase::Baseline => "baseline",
             Phase::Stop => "stop",
         }
     }
@@ -314,6 +317,9 @@ pub struct CheckResult {
     /// How it compares with the baseline's result, where there is one and this is no pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
+    /// Failed before the change too, and so does not count (see the baseline's `count`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub before: bool,
     /// Typed evidence: unit, port, exit code, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub evidence: BTreeMap<String, serde_json::Value>,
@@ -342,6 +348,7 @@ impl CheckResult {
             detail: Vec::new(),
             findings: Vec::new(),
             change: None,
+            before: false,
             evidence: BTreeMap::new(),
             hint: None,
             seconds: 0.0,
@@ -350,9 +357,9 @@ impl CheckResult {
         }
     }
 
-    /// Whether it makes the run fail: a failure that is not accepted.
+    /// Whether it makes the run fail: a failure that is not allowed, and that was not there before the change.
     pub fn is_failure(&self) -> bool {
-        self.status == Status::Fail && self.allowed.is_none()
+        self.status == Status::Fail && self.allowed.is_none() && !self.before
     }
 
     /// Whether it keeps the run from passing though nothing failed: an expected check that could not be judged.

@@ -61,6 +61,8 @@ pub(super) enum CaseStatus {
     Fail,
     /// Could not be tested, and the run cannot pass without.
     Unknown,
+    /// Failed before the change too, and does not count.
+    Before,
     /// Failed, as `nixbox.toml` allows.
     Allowed,
     /// Worth attention, breaks nothing by itself.
@@ -106,6 +108,7 @@ impl CaseStatus {
         match self {
             Self::Fail => "failed",
             Self::Unknown | Self::UnknownAdvice => "could not tell",
+            Self::Before => "failed before",
             Self::Allowed => "allowed",
             Self::Warn => "warning",
             Self::Pass => "passed",
@@ -123,6 +126,7 @@ impl CaseStatus {
             Status::Pass => Self::Pass,
             Status::Warn => Self::Warn,
             Status::Fail if check.is_failure() => Self::Fail,
+            Status::Fail if check.before => Self::Before,
             Status::Fail => Self::Allowed,
             Status::Skip => Self::Skip,
             Status::Unknown if check.is_undecided() => Self::Unknown,
@@ -160,8 +164,8 @@ impl Suite {
 
     /// `17 passed, 1 failed`.
     pub(super) fn counts(&self) -> String {
-        use CaseStatus::{Allowed, Fail, Pass, Skip, Unknown, UnknownAdvice, Warn};
-        let all = [Pass, Fail, Unknown, UnknownAdvice, Warn, Allowed, Skip];
+        use CaseStatus::{Allowed, Before, Fail, Pass, Skip, Unknown, UnknownAdvice, Warn};
+        let all = [Pass, Fail, Unknown, UnknownAdvice, Warn, Before, Allowed, Skip];
         let counts = all.iter().filter_map(|status| match self.count(|of| of == *status) {
             0 => None,
             number if *status == Warn => Some(count(number, status.word())),
@@ -176,7 +180,10 @@ impl Case {
         let status = CaseStatus::of(check);
         let summary = match &check.allowed {
             Some(why) if status == CaseStatus::Allowed => format!("{} (allowed: {why})", check.summary),
-            _ => check.summary.clone(),
+            _ => match check.change.filter(|_| status == CaseStatus::Before) {
+                Some(change) => format!("{} ({change})", check.summary),
+                None => check.summary.clone(),
+            },
         };
         let detail = lines(check.detail.iter().flat_map(|line| line.lines()));
         // Elsewhere the lines are a guest's, which may name any file.

@@ -71,6 +71,30 @@ pub(crate) fn not_tested(what: &str, lack: Lack, witness: Witness, why: &str) ->
     NotTested::new(what, Excuse::new(lack, witness, why))
 }
 
+/// The checks failed as they did before the change.
+pub(crate) fn compared() -> Report {
+    let mut report = fail();
+    for (check, item) in report.checks[1..].iter_mut().zip(["nginx.service", "80/tcp"]) {
+        check.findings = vec![Found { item: item.to_owned(), summary: check.summary.clone(), ..Found::default() }];
+    }
+    let mut before = report.checks.clone();
+    before[1].findings.push(Found { item: "old.service".to_owned(), ..Found::default() });
+    let before = crate::checks::difference::Results { checks: &before, not_tested: &[] };
+    let mended = crate::checks::difference::compare(&mut report.checks, &mut [], before, Count::New);
+    report.baseline = Some(Baseline {
+        name: "HEAD (1a2b3c4)".to_owned(),
+        resolved: "git+file:///home/u/nixos?rev=1a2b3c4#nixosConfigurations.laptop".to_owned(),
+        revision: Some("1a2b3c4".to_owned()),
+        unusable: None,
+        booted: true,
+        artifacts: None,
+        count: Count::New,
+        mended,
+    });
+    crate::checks::verdict(&report.checks).decide(&mut report);
+    report
+}
+
 /// A check failed.
 pub(crate) fn fail() -> Report {
     let mut report = ran(base());

@@ -105,9 +105,12 @@ mod tests {
     #[test]
     fn each_format_of_each_report() {
         for format in Format::value_variants() {
-            for (of, reports) in
-                [("pass", vec![examples::pass()]), ("fail", vec![examples::fail()]), ("all", examples::all())]
-            {
+            for (of, reports) in [
+                ("pass", vec![examples::pass()]),
+                ("fail", vec![examples::fail()]),
+                ("compared", vec![examples::compared()]),
+                ("all", examples::all()),
+            ] {
                 let text = format.render(&reports, TextLayout { colour: false, width: 80 });
                 assert!(text.ends_with('\n'), "{format:?}");
                 // A page is one line but for its layout sheet and its texts.

@@ -4,6 +4,7 @@
 //! A command is one line, and a guest's text in it is data of that command: it can begin no line of its own.
 
 use super::case::{Case, CaseStatus, Suite};
+use super::comparison::known_failures;
 use super::text::count;
 use crate::model::{Report, Verdict};
 use crate::text::seconds;
@@ -73,7 +74,11 @@ fn annotations(report: &Report) -> Vec<Annotation> {
     let mut all: Vec<Annotation> = suite.cases.iter().filter_map(|case| annotation(&suite.name, case)).collect();
     if report.verdict == Verdict::Pass {
         let passed = count(suite.count(|status| status == CaseStatus::Pass), "check");
-        let message = format!("works: {passed} passed in {}", seconds(suite.seconds));
+        let mut message = format!("works: {passed} passed in {}", seconds(suite.seconds));
+        if let Some(known) = known_failures(report) {
+            message.push_str("; ");
+            message.push_str(&known);
+        }
         all.push(Annotation { level: Level::Notice, title: suite.name, message, position: String::new() });
     }
     all
@@ -83,7 +88,7 @@ fn annotation(machine: &str, case: &Case) -> Option<Annotation> {
     let level = match case.status {
         CaseStatus::Fail => Level::Error,
         CaseStatus::Warn => Level::Warning,
-        CaseStatus::Unknown | CaseStatus::UnknownAdvice | CaseStatus::Allowed => Level::Notice,
+        CaseStatus::Unknown | CaseStatus::UnknownAdvice | CaseStatus::Before | CaseStatus::Allowed => Level::Notice,
         CaseStatus::Pass if case.flaky => Level::Warning,
         CaseStatus::Pass | CaseStatus::Skip => return None,
     };

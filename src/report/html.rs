@@ -11,6 +11,7 @@ use bytesize::ByteSize;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::case::{self, Case, CaseStatus, Suite, line};
+use super::comparison::comparison;
 use super::evidence::{EmbeddedPicture, Evidence, LogExcerpt};
 use super::human::{describe_machine, stage_word};
 use super::text::count;
@@ -74,7 +75,7 @@ fn class_and_sign(status: CaseStatus) -> (&'static str, &'static str) {
         CaseStatus::Pass => ("pass", "✓ "),
         CaseStatus::Fail => ("fail", "✗ "),
         CaseStatus::Unknown | CaseStatus::UnknownAdvice => ("unknown", "? "),
-        CaseStatus::Warn | CaseStatus::Allowed => ("unknown", "! "),
+        CaseStatus::Warn | CaseStatus::Before | CaseStatus::Allowed => ("unknown", "! "),
         CaseStatus::Skip => ("other", "– "),
     }
 }
@@ -133,6 +134,7 @@ fn machine(number: usize, report: &Report, machines: usize) -> Markup {
                 }
             }
             (cause(report, &suite))
+            @if let Some(comparison) = comparison(report) { p.faint { "Against " (line(&comparison)) } }
             @if let Some(apply) = &report.apply {
                 h3 { "Apply exactly what was tested" }
                 pre.wrap tabindex="0" { (line(apply)) }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::case::{self, head_and_tail, lead};
+use super::comparison::{comparison, known_failures};
 use super::text::{Paint, TextLayout, count, cut, wrap};
 use crate::model::{CheckResult, MachineInfo, Report, Stage, Status, Verdict, artifact};
 use crate::text::{escape, escape_line, seconds};
@@ -54,8 +55,10 @@ impl Page {
             count(passed, "check"),
             seconds(report.seconds)
         );
+        let what = known_failures(report).map_or(what.clone(), |known| format!("{what}; {known}"));
         self.headline(report, &what, 2);
         self.lines.push(String::new());
+        self.comparison(report);
         self.checks(report, None);
         self.not_tested(report);
         if let Some(machine) = &report.machine {
@@ -88,6 +91,7 @@ impl Page {
         };
         self.labelled(label, Paint::Faint, &when, 1);
         self.cached(report);
+        self.comparison(report);
         self.checks(report, lead);
         self.not_tested(report);
         if let Some(machine) = &report.machine {
@@ -132,7 +136,7 @@ impl Page {
                 .map(|check| (check.id.to_string(), check.summary.clone()))
                 .collect()
         };
-        let failed = of(&|check| check.status == Status::Fail && check.allowed.is_none());
+        let failed = of(&|check| check.is_failure());
         let label = if lead.is_some() { "also failed" } else { "failed" };
         self.list(label, Paint::Bad, &failed, 5);
         self.list("unknown", Paint::Doubt, &of(&|check| check.status == Status::Unknown), 2);
@@ -145,6 +149,7 @@ impl Page {
                 Some((check.id.to_string(), format!("{} (allowed: {why})", check.summary)))
             })
             .collect();
+        self.list("as before", Paint::Doubt, &of(&|check| check.before), 2);
         self.list("allowed", Paint::Doubt, &allowed, 1);
         self.list("flaky", Paint::Doubt, &of(&|check| check.flaky && check.status == Status::Pass), 1);
         self.list("skipped", Paint::Faint, &of(&|check| check.status == Status::Skip), 1);
@@ -155,6 +160,13 @@ impl Page {
         if !kinds.is_empty() {
             let kinds = kinds.iter().map(|(kind, number)| format!("{} {number}", escape_line(kind)));
             self.labelled("passed", Paint::Good, &kinds.collect::<Vec<_>>().join(", "), 1);
+        }
+    }
+
+    /// How it compares with the configuration before the change.
+    fn comparison(&mut self, report: &Report) {
+        if let Some(comparison) = comparison(report) {
+            self.labelled("baseline", Paint::Faint, &comparison, 2);
         }
     }
 

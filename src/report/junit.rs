@@ -54,13 +54,15 @@ fn test_case(case: &Case, class: &str) -> TestCase {
         CaseStatus::Fail => failed(NonSuccessKind::Failure, "fail", &text),
         CaseStatus::Unknown => failed(NonSuccessKind::Error, "could-not-tell", &text),
         CaseStatus::Skip | CaseStatus::UnknownAdvice => TestCaseStatus::skipped(),
-        CaseStatus::Pass | CaseStatus::Warn | CaseStatus::Allowed => TestCaseStatus::success(),
+        CaseStatus::Pass | CaseStatus::Warn | CaseStatus::Before | CaseStatus::Allowed => TestCaseStatus::success(),
     };
     match case.status {
         CaseStatus::UnknownAdvice => status.set_message(format!("could not tell: {}", case.summary)),
         _ => status.set_message(&case.summary),
     };
-    if case.flaky && matches!(case.status, CaseStatus::Pass | CaseStatus::Warn | CaseStatus::Allowed) {
+    if case.flaky
+        && matches!(case.status, CaseStatus::Pass | CaseStatus::Warn | CaseStatus::Before | CaseStatus::Allowed)
+    {
         let mut before = TestRerun::new(NonSuccessKind::Failure);
         before.set_type("flaky").set_message("failed, and then passed").set_stack_trace(&text);
         status.add_rerun(before);
@@ -70,7 +72,7 @@ fn test_case(case: &Case, class: &str) -> TestCase {
     match case.status {
         CaseStatus::Warn => out.set_system_out(format!("warning: {text}")),
         // Its summary has the word.
-        CaseStatus::Allowed => out.set_system_out(&text),
+        CaseStatus::Before | CaseStatus::Allowed => out.set_system_out(&text),
         _ => &mut out,
     };
     out

@@ -4,6 +4,7 @@
 //! escaped that could mean something: it is text, and neither markup nor HTML nor a link.
 
 use super::case::{self, Case, Suite, line};
+use super::comparison::comparison;
 use super::human::{describe_machine, describe_phases};
 use super::text::count;
 use crate::model::Report;
@@ -52,6 +53,9 @@ fn section(report: &Report) -> String {
         if let Some(lead) = suite.lead(&cause) {
             evidence(&mut out, lead);
         }
+    }
+    if let Some(comparison) = comparison(report) {
+        out.push_str(&format!("Against {}\n\n", text(&comparison)));
     }
     out.push_str(&format!("<details><summary>{}</summary>\n\n", count(suite.cases.len(), "check")));
     out.push_str("| check | verdict | result |\n| --- | --- | --- |\n");

@@ -12,6 +12,7 @@
 pub(crate) mod artifacts;
 pub(crate) mod board;
 mod case;
+pub(crate) mod comparison;
 pub mod display;
 mod evidence;
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn point(out: &mut String, indent: &str, number: usize, case: &Case) {
     let (ok, text) = match case.status {
         CaseStatus::Pass | CaseStatus::Warn => ("ok", format!("{id}: {summary}")),
         CaseStatus::Fail | CaseStatus::Unknown => ("not ok", format!("{id}: {summary}")),
-        CaseStatus::Allowed => ("not ok", format!("{id} # TODO {summary}")),
+        CaseStatus::Before | CaseStatus::Allowed => ("not ok", format!("{id} # TODO {summary}")),
         CaseStatus::UnknownAdvice => ("not ok", format!("{id} # TODO could not tell: {summary}")),
         CaseStatus::Skip => ("ok", format!("{id} # SKIP {summary}")),
     };
@@ -75,6 +75,7 @@ fn diagnosis(out: &mut String, indent: &str, case: &Case) {
     let severity = match case.status {
         CaseStatus::Fail => "fail",
         CaseStatus::Unknown | CaseStatus::UnknownAdvice => "unknown",
+        CaseStatus::Before => "failed before",
         CaseStatus::Allowed => "allowed",
         CaseStatus::Warn => "warning",
         CaseStatus::Pass if case.flaky => "flaky",

@@ -7,6 +7,7 @@
 //! `parse` and `choose` are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
 //! usual case, not at all for a full path.
 
+mod baseline;
 mod choose;
 mod filter;
 mod reference;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use ::nix::unistd::gethostname;
 
+pub use self::baseline::BaselineChoice;
+pub(crate) use self::baseline::{BaselineTarget, baseline};
 use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
 pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
 pub(crate) use self::reference::git_root;

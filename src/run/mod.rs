@@ -6,6 +6,7 @@
 //! * `prepare`: name, evaluation, build, or a result that is cached
 //! * `attempt`: one start of the machine, from its spec to its end
 //! * `boot`: from the runner's start to a guest that came up, or the evidence that it did not
+//! * `baseline`: what failed, held against the configuration before the change
 //! * `result_cache`: the results of former runs
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
@@ -13,6 +14,7 @@
 //! * `check`: how a guest is probed and judged
 
 mod attempt;
+mod baseline;
 mod boot;
 mod check;
 mod demo;
@@ -38,8 +40,9 @@ use crate::interrupt::Interrupt;
 use crate::machine::{RunDir, jail};
 use crate::model::timeouts::run::CHILDREN_LIMIT;
 use crate::model::{CheckResult, Exit, Phase, Recorded, Report, Status, Verdict};
+use crate::nix::{self, Nix};
 use crate::report::artifacts::Artifacts;
-use crate::resolve::Target;
+use crate::resolve::{BaselineTarget, Target};
 pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 
 /// How often a machine is started again when QEMU crashed before the guest's first message, or its emulation lost a virtual
@@ -56,6 +59,8 @@ const DISK_MIB: u64 = 1024;
 #[derive(Debug)]
 pub struct Outcome {
     report: Report,
+    /// The report as it is by itself, where it was held against a baseline: that is what is cached.
+    by_itself: Option<Box<Report>>,
     artifacts: Option<Artifacts>,
     cache: result_cache::RunCache,
 }
@@ -75,11 +80,21 @@ impl Outcome {
 
     /// The whole report, with what the events said; the artifacts are complete, and the result is cached.
     pub fn finish(mut self, recorded: Recorded) -> Report {
+        if let Some(by_itself) = &mut self.by_itself {
+            by_itself.record(recorded.clone());
+        }
         self.report.record(recorded);
         if let Some(artifacts) = self.artifacts {
             artifacts.finish(&mut self.report);
         }
-        self.cache.store(&self.report);
+        match &mut self.by_itself {
+            Some(by_itself) => {
+                by_itself.artifacts.clone_from(&self.report.artifacts);
+                by_itself.apply.clone_from(&self.report.apply);
+                self.cache.store(by_itself);
+            }
+            None => self.cache.store(&self.report),
+        }
         self.report
     }
 }
@@ -116,14 +131,23 @@ async fn run(request: Result<Request<'_>>, arguments: &TryArgs, events: Events, 
         Err(failure) => (Request::verdict(arguments), Err(failure)),
     };
     let mut run = Run::new(request, events, interrupt);
+    let mut by_itself = None;
     let done = match made {
-        Ok(()) => run.go().await,
+        Ok(()) => match run.go().await {
+            Ok(()) => {
+                let report = run.report.clone();
+                let compared = run.compare().await;
+                by_itself = run.report.baseline.is_some().then(|| Box::new(report));
+                compared
+            }
+            Err(failure) => Err(failure),
+        },
         Err(failure) => Err(failure),
     };
     if done.is_err() {
         all_ended().await;
     }
-    run.outcome(done, clock)
+    Outcome { by_itself, ..run.outcome(done, clock) }
 }
 
 /// Waits until what an interrupted or broken run had started has ended: dropping it does not wait.
@@ -138,6 +162,8 @@ struct Run<'a> {
     report: Report,
     artifacts: Option<Artifacts>,
     cache: result_cache::RunCache,
+    /// What it is held against, and what that is compared with.
+    baseline: Option<(BaselineTarget, Target, Nix)>,
 }
 
 impl<'a> Run<'a> {
@@ -148,6 +174,7 @@ impl<'a> Run<'a> {
             interrupt,
             report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
             artifacts: None,
+            baseline: None,
             cache: result_cache::RunCache::new(arguments, matches!(request.purpose, Purpose::Demo(_))),
             request,
         }
@@ -159,7 +186,7 @@ impl<'a> Run<'a> {
             self.failed(&failure);
         }
         self.report.seconds = clock.elapsed().as_secs_f64();
-        Outcome { report: self.report, artifacts: self.artifacts, cache: self.cache }
+        Outcome { report: self.report, by_itself: None, artifacts: self.artifacts, cache: self.cache }
     }
 
     async fn go(&mut self) -> Result<()> {
@@ -167,6 +194,25 @@ impl<'a> Run<'a> {
         // Dropping it ends the nix that runs.
         let step = interrupt.guard(self.prepare()).await?;
         self.conclude(step).await
+    }
+
+    /// Holds what it found wrong against the baseline.
+    async fn compare(&mut self) -> Result<()> {
+        let (Purpose::Verdict, Some((baseline, target, nix))) = (&self.request.purpose, self.baseline.take()) else {
+            return Ok(());
+        };
+        let comparison = baseline::Comparison {
+            baseline: &baseline,
+            arguments: self.request.arguments,
+            directory: target.dir(),
+            events: &self.events,
+            interrupt: &self.interrupt,
+        };
+        comparison.apply(&mut self.report).await?;
+        if self.report.verdict == Verdict::Pass && self.report.apply.is_none() {
+            self.report.apply = nix::apply_command(&target, &nix).await;
+        }
+        Ok(())
     }
 
     /// The machine's part of a run.

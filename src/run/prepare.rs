@@ -86,6 +86,7 @@ impl Run<'_> {
         let wish_of = |settings: &Settings| settings.machine.accel.unwrap_or_default();
         let tree = self.cache.snapshot(arguments, &nix);
         if let Some((target, remembered)) = self.cache.evaluated(tree.as_ref(), &nix, &self.events).await {
+            self.choose_baseline(&target, &nix)?;
             let asked = self.request.asked(named.as_ref(), &target, &remembered.evaluated.expectations)?;
             if let Some(accel) = self.cache.accelerator(wish_of(&asked.settings))
                 && let Some(mut known) = self.recall(&target, &nix, &remembered.evaluated, &asked, accel)
@@ -101,6 +102,7 @@ impl Run<'_> {
 
         let (target, is_guess) = phase(&self.events, Phase::Resolve, self.target(&nix)).await?;
         self.named(&target);
+        self.choose_baseline(&target, &nix)?;
         let opened = Artifacts::open(
             arguments.files.artifacts.as_deref(),
             target.dir(),
@@ -150,6 +152,13 @@ impl Run<'_> {
         let given =
             Given { target, nix, built, accel, accel_reason: reason, jail, processors: processors(1), reference: None };
         self.ready(given, asked, run_dir).await
+    }
+
+    /// What is named for comparison is looked at before anything that takes time.
+    fn choose_baseline(&mut self, target: &Target, nix: &Nix) -> Result<()> {
+        let choice = self.request.arguments.baseline.choice.clone().unwrap_or_default();
+        self.baseline = resolve::baseline(&choice, target)?.map(|baseline| (baseline, target.clone(), nix.clone()));
+        Ok(())
     }
 
     /// What is needed to start a machine of what was built, or the verdict of a former run.

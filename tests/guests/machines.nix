@@ -32,6 +32,9 @@ let
   # with NAME UNIT: a configuration that has just this service.
   only = name: unit: { config.systemd.services.${name} = unit; };
 
+  failedBackup.backup =
+    oneshot "Backup" "echo 'cannot read the key /etc/backup.key: No such file or directory' >&2; exit 1";
+
   healthy = [
     # As small as can be: what boots, opens a shell and says READY=1 in the least time.
     # Without a screen its driver is only in the way: under TCG the network card would wait 0.3 s for it.
@@ -388,9 +391,16 @@ let
 
   # --- broken -----------------------------------------------------------------------------------------------------
   brokenServices = [
-    (guest "failed-unit" { exit = 1; fails = [ "services.failed-units" ]; cause = "backup.service"; } (only "backup" (
-      oneshot "Backup" "echo 'cannot read the key /etc/backup.key: No such file or directory' >&2; exit 1"
-    )))
+    (guest "failed-unit" { exit = 1; fails = [ "services.failed-units" ]; cause = "backup.service"; } {
+      config.systemd.services = failedBackup;
+    })
+    # The same failure in another system, and beside a second one: tests/baseline.rs holds them against each other.
+    (guest "failed-unit-as-before" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "backup.service"; } {
+      config.systemd.services = failedBackup // { sleeper = service "Sleeps" "exec sleep infinity"; };
+    })
+    (guest "failed-unit-and-new" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "sync.service"; } {
+      config.systemd.services = failedBackup // { sync = oneshot "Sync" "echo 'no such remote: nas' >&2; exit 2"; };
+    })
     # It waits for what never comes, until its limit.
     (guest "times-out" { exit = 1; fails = [ "services.failed-units" ]; cause = [ "wait-for-lock.service" "timed out" ]; } (waitsForLock "10s"))
     # It would come up on a processor that is not emulated, or not: that cannot be told here.

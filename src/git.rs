@@ -1,0 +1,34 @@
+//! git in a repository that is not trusted: no command of its own settings is run.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// git, started so that it only reads.
+pub(crate) fn command(root: &Path) -> Command {
+    let mut command = Command::new("git");
+    command.args(["--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
+    command.arg("-C").arg(root).stdin(Stdio::null()).stderr(Stdio::null());
+    // In a git hook these are about another index than the work tree's.
+    command.env_remove("GIT_INDEX_FILE").env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
+    command
+}
+
+/// git's stdout; `None` where it fails, or where there is no git.
+pub(crate) fn output(root: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
+    let output = command(root).args(arguments).output().ok()?;
+    output.status.success().then_some(output.stdout)
+}
+
+/// The commit that a revision names, as 40 or 64 hexadecimal digits; `None` where there is no such commit.
+pub(crate) fn commit(root: &Path, revision: &str) -> Option<String> {
+    // What begins with a dash would be an option.
+    let named = format!("{revision}^{{commit}}");
+    let answer = output(root, &["rev-parse", "--verify", "--quiet", "--end-of-options", &named])?;
+    let text = String::from_utf8_lossy(&answer).trim().to_owned();
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(text)
+}
+
+/// Whether tracked files may differ from the last commit: a file that was only touched counts.
+pub(crate) fn may_differ(root: &Path) -> bool {
+    output(root, &["diff-index", "--name-only", "-z", "HEAD", "--"]).is_none_or(|files| !files.is_empty())
+}

@@ -1,0 +1,205 @@
+//! What a run found wrong, held against the configuration before the change: from the result cache where it is there, else
+//! tried once, under the same machine, flags and `nixbox.toml`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::prepare::{Prepared, Step};
+use super::request::Request;
+use super::{Run, phase};
+use crate::checks::{self, difference};
+use crate::cli::TryArgs;
+use crate::event::Events;
+use crate::failure::Result;
+use crate::interrupt::Interrupt;
+use crate::model::{Baseline, CONFIG_FILE, Count, Grade, Phase, Recorded, Report, Stage, Verdict};
+use crate::resolve::{BaselineChoice, BaselineTarget};
+
+/// What became of the attempt to get the baseline's results.
+enum Found {
+    /// They are here. Whether a machine was booted for them.
+    Report(Box<Report>, bool),
+    /// It is the same machine: there is no change to judge.
+    Identical,
+    /// What was excused is the same in both, unit for unit.
+    Untouched,
+    /// There is nothing to compare with, for this reason.
+    Nothing(String),
+}
+
+/// Whether a check failed that the change could have broken.
+fn has_failed(report: &Report) -> bool {
+    report.stage == Some(Stage::Check) && report.checks.iter().any(|check| check.is_failure())
+}
+
+/// The units that were excused by words alone.
+fn doubtful(report: &Report) -> Vec<&str> {
+    let entries = report.not_tested.iter().filter(|entry| entry.lack.is_of_vm() && entry.grade == Grade::Likely);
+    entries.map(|entry| entry.what.as_str()).collect()
+}
+
+/// Whether a run that ended so is to be held against a baseline. Who only asks what a clean tree is like gets no second
+/// boot for an excuse.
+fn is_needed(report: &Report, target: &BaselineTarget) -> bool {
+    let came_to_an_end = report.verdict != Verdict::Unknown || report.stage == Some(Stage::Check);
+    has_failed(report) || came_to_an_end && target.is_of_change && !doubtful(report).is_empty()
+}
+
+/// What is compared with what, and how.
+pub(super) struct Comparison<'a> {
+    pub(super) baseline: &'a BaselineTarget,
+    /// Those of the run that is compared.
+    pub(super) arguments: &'a TryArgs,
+    /// Whose `nixbox.toml` holds for both.
+    pub(super) directory: Option<&'a Path>,
+    pub(super) events: &'a Events,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+impl Comparison<'_> {
+    /// Holds a report against the baseline, where that is needed.
+    ///
+    /// # Errors
+    /// Interrupted (130). What is wrong with the baseline is in the report.
+    pub(super) async fn apply(&self, report: &mut Report) -> Result<()> {
+        if !is_needed(report, self.baseline) {
+            return Ok(());
+        }
+        self.events.doing(format!("comparing with {}", self.baseline.shown));
+        let found = phase(self.events, Phase::Baseline, self.results(report)).await?;
+        self.judge(report, found);
+        Ok(())
+    }
+
+    /// Somebody asked what the change broke, not what the tree is like.
+    fn is_asked(&self) -> bool {
+        let arguments = self.arguments;
+        arguments.for_agent.is_some() || arguments.baseline.choice.is_some() || arguments.baseline.count.is_some()
+    }
+
+    /// What the verdict counts, where nobody said.
+    fn count(&self) -> Count {
+        let is_of_change = self.baseline.is_of_change || self.arguments.for_agent.is_some();
+        self.arguments.baseline.count.unwrap_or(if is_of_change { Count::New } else { Count::All })
+    }
+
+    /// The same request, of the baseline.
+    fn request(&self) -> TryArgs {
+        let mut request = TryArgs { target: Some(self.baseline.typed.clone()), ..self.arguments.clone() };
+        request.baseline.choice = Some(BaselineChoice::Off);
+        request.files.artifacts = None;
+        if request.files.config.is_none() {
+            let beside = self.directory.map(|directory| directory.join(CONFIG_FILE));
+            request.files.config = beside.filter(|file| file.is_file());
+        }
+        // The lock and the life are those of the run that is compared; what was tried before is good enough.
+        (request.for_agent, request.keep, request.checks.fresh) = (None, false, false);
+        request
+    }
+
+    async fn results(&self, report: &Report) -> Result<Found> {
+        let request = self.request();
+        let mut run = Run::new(Request::verdict(&request), Events::silent(), self.interrupt.clone());
+        let step = match self.interrupt.guard(run.prepare()).await {
+            Ok(step) => step,
+            Err(failure) if failure.is_interruption() => return Err(failure),
+            Err(failure) => {
+                let mut ended = run.report;
+                failure.decide(&mut ended);
+                return Ok(usable(ended, false));
+            }
+        };
+        let tested = match &step {
+            Step::Known(known) => &known.target,
+            Step::Ready(_) => &run.report.target,
+        };
+        if tested.runner.is_some()
+            && (&tested.runner, &tested.toplevel) == (&report.target.runner, &report.target.toplevel)
+        {
+            discard(run);
+            return Ok(Found::Identical);
+        }
+        match &step {
+            Step::Known(known) => {
+                let known = (**known).clone();
+                discard(run);
+                return Ok(usable(known, false));
+            }
+            Step::Ready(prepared) => {
+                if !has_failed(report) && doubtful(report).iter().all(|unit| is_same_unit(unit, report, prepared)) {
+                    discard(run);
+                    return Ok(Found::Untouched);
+                }
+            }
+        }
+        self.events.doing(format!("booting {} to compare", self.baseline.shown));
+        let clock = Instant::now();
+        match run.conclude(step).await {
+            Err(failure) if failure.is_interruption() => Err(failure),
+            done => Ok(usable(run.outcome(done, clock).finish(Recorded::default()), true)),
+        }
+    }
+
+    /// The report in the light of the baseline.
+    fn judge(&self, report: &mut Report, found: Found) {
+        let mut baseline = Baseline {
+            name: self.baseline.shown.clone(),
+            resolved: self.baseline.typed.clone(),
+            revision: self.baseline.revision.clone(),
+            unusable: None,
+            booted: false,
+            artifacts: None,
+            count: self.count(),
+            mended: Vec::new(),
+        };
+        let (checks, not_tested) = match found {
+            Found::Nothing(why) => {
+                report.notes.push(format!("nothing to compare with: {}: {why}", baseline.name));
+                (baseline.count, baseline.unusable) = (Count::All, Some(why));
+                report.baseline = Some(baseline);
+                return;
+            }
+            Found::Identical if !self.is_asked() => {
+                // A file that was only touched is no change.
+                baseline.count = Count::All;
+                (report.checks.clone(), report.not_tested.clone())
+            }
+            Found::Identical | Found::Untouched => (report.checks.clone(), report.not_tested.clone()),
+            Found::Report(before, booted) => {
+                (baseline.booted, baseline.artifacts) = (booted, before.artifacts);
+                (before.checks, before.not_tested)
+            }
+        };
+        let before = difference::Results { checks: &checks, not_tested: &not_tested };
+        baseline.mended = difference::compare(&mut report.checks, &mut report.not_tested, before, baseline.count);
+        report.baseline = Some(baseline);
+        checks::verdict(&report.checks).decide(report);
+    }
+}
+
+/// A run that booted nothing has nothing to keep.
+fn discard(run: Run<'_>) {
+    if let Some(artifacts) = run.artifacts {
+        artifacts.discard();
+    }
+}
+
+/// Whether a unit's text is the same in both systems.
+fn is_same_unit(unit: &str, report: &Report, prepared: &Prepared) -> bool {
+    let store = &prepared.built.store;
+    let text = |toplevel: &Path| std::fs::read(store.physical(toplevel).join("etc/systemd/system").join(unit)).ok();
+    let here = report.target.toplevel.as_deref().and_then(|toplevel| text(Path::new(toplevel)));
+    here.is_some() && here == prepared.built.toplevel.as_deref().and_then(text)
+}
+
+/// Results that something can be compared with.
+fn usable(report: Report, booted: bool) -> Found {
+    let why = || report.cause.clone().unwrap_or_default();
+    match report.stage {
+        None | Some(Stage::Check) => Found::Report(Box::new(report), booted),
+        Some(Stage::Evaluate) => Found::Nothing(format!("it does not evaluate: {}", why())),
+        Some(Stage::Build) => Found::Nothing(format!("it does not build: {}", why())),
+        Some(Stage::Boot) => Found::Nothing(format!("it does not boot: {}", why())),
+        Some(Stage::Host) => Found::Nothing(why()),
+    }
+}
