@@ -100,7 +100,7 @@ impl Comparison<'_> {
     async fn results(&self, report: &Report) -> Result<Found> {
         let request = self.request();
         let mut run = Run::new(Request::verdict(&request), Events::silent(), self.interrupt.clone());
-        let step = match self.interrupt.guard(run.prepare()).await {
+        let step = match self.interrupt.guard(Box::pin(run.prepare())).await {
             Ok(step) => step,
             Err(failure) if failure.is_interruption() => return Err(failure),
             Err(failure) => {
@@ -134,7 +134,7 @@ impl Comparison<'_> {
         }
         self.events.doing(format!("booting {} to compare", self.baseline.shown));
         let clock = Instant::now();
-        match run.conclude(step).await {
+        match Box::pin(run.conclude(step)).await {
             Err(failure) if failure.is_interruption() => Err(failure),
             done => Ok(usable(run.outcome(done, clock).finish(Recorded::default()), true)),
         }

@@ -136,7 +136,8 @@ async fn run(request: Result<Request<'_>>, arguments: &TryArgs, events: Events, 
         Ok(()) => match run.go().await {
             Ok(()) => {
                 let report = run.report.clone();
-                let compared = run.compare().await;
+                // A run within a run: on the heap, or the stack would hold both.
+                let compared = Box::pin(run.compare()).await;
                 by_itself = run.report.baseline.is_some().then(|| Box::new(report));
                 compared
             }
