@@ -1,17 +1,19 @@
 # Everything that one evaluation is asked for: { arguments } -> value -> { missing } or { runner, toplevel, expectations }.
 #
+# Each part says on nix's log that it begins, so that of an evaluation that fails it is known by which part it failed.
+#
 # `value` is `nixosConfigurations` when `name` is given, else what the target's attribute path leads to: a machine
 # (something with `config`) or the runner's derivation itself.
 { expectations            # expectations.nix
 , name ? null         # of the configuration
 , specialisation ? null
 , output ? "vm"       # or vmWithBootLoader
-, want ? "all"        # or one of runner, toplevel, expectations: where asking for all of them failed
+, want ? "all"        # or "build", without the expectations: where reading those failed
 , vmOnly ? false
 }:
 value:
 let
-  inherit (builtins) attrNames deepSeq isAttrs tryEval;
+  inherit (builtins) attrNames deepSeq isAttrs seq trace tryEval;
   found = if name == null then value else value.${name};
   outer = if found ? config then found.config else found;
 
@@ -43,7 +45,7 @@ let
     else drv (path ++ [ "toplevel" ]) config.system.build.toplevel;
   expected = if isMachine then expectations variant else null;
 
-  # `throw` and failed assertions can be caught, though not their text: whoever reads `failed` asks again for that alone.
+  # What cannot be read is no failure of the machine. Without the host's own system, on the other hand, all is over.
   caught = v: let tried = tryEval (deepSeq v v); in if tried.success then tried.value else { failed = true; };
   missing = kind: names: { missing = { inherit kind names; }; };
 in
@@ -52,7 +54,13 @@ else if specialisation != null && !(outer ? specialisation && outer.specialisati
 then missing "specialisation" (attrNames (outer.specialisation or { }))
 else if isMachine && !(config.system.build ? ${output}) then missing "output" (attrNames config.system.build)
 else if !isMachine && !(isAttrs found && found ? drvPath) then missing "derivation" (if isAttrs found then attrNames found else [ ])
-else if want == "runner" then { inherit runner; }
-else if want == "toplevel" then { inherit toplevel; }
-else if want == "expectations" then { expectations = expected; }
-else { inherit runner; toplevel = caught toplevel; expectations = caught expected; }
+else
+  let
+    part = name: v: trace "nixbox: ${name}" (deepSeq v v);
+    vm = part "runner" runner;
+    own = part "toplevel" toplevel;
+    read = part "expectations" (caught expected);
+    parts = { runner = vm; toplevel = own; };
+  in
+  # In this order, whatever the order in which JSON is written: what fails in both is told of the VM.
+  seq vm (seq own (if want == "build" then parts else seq read (parts // { expectations = read; })))
