@@ -149,6 +149,14 @@ impl Nix {
         self.run("nix", args, None, events).await
     }
 
+    /// The names of a flake's outputs; `None` where they cannot be had.
+    pub(crate) async fn outputs(&self, flake: &str, events: &Events) -> Option<Vec<String>> {
+        let flake = super::evaluate::nix_string(flake);
+        let expression = format!("builtins.attrNames (builtins.getFlake {flake}).outputs");
+        let output = self.eval_expression(&expression, events).await.ok()?;
+        output.status.success().then(|| output.parsed().ok()).flatten()
+    }
+
     /// `nix flake metadata --json FLAKE`.
     ///
     /// # Errors

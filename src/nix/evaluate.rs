@@ -12,10 +12,11 @@ use super::{Derivation, Evaluated, diagnosis};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::CheckId;
-use crate::resolve::{Target, VmVariant, choices, listed};
+use crate::resolve::{Target, VmVariant, choices, components, listed};
 
 /// The expressions that are evaluated.
 pub(super) const MACHINE: &str = include_str!("machine.nix");
+const SYSTEM: &str = include_str!("system.nix");
 pub(super) const EXPECTATIONS: &str = include_str!("expectations.nix");
 
 /// What machine.nix answers.
@@ -157,12 +158,28 @@ async fn ask(target: &Target, nix: &Nix, want: &str, vm_only: bool, events: &Eve
             }
             argument("output", output.attribute());
         }
-        Target::Attribute { .. } | Target::Configuration { .. } | Target::Runner { .. } => {}
+        Target::File { attribute, .. } => argument("name", &components(attribute).join(".")),
+        Target::Attribute { .. } => {
+            if let Some(node) = target.unevaluated_node() {
+                argument("name", node);
+            }
+        }
+        Target::Configuration { .. } | Target::Runner { .. } => {}
     }
     let machine = format!("({MACHINE})\n{{ expectations = ({EXPECTATIONS}\n); {} }}", arguments.join(" "));
     match target {
         Target::Host { flake, .. } => {
             nix.eval(&flake.installable("nixosConfigurations"), &machine, flake.directory(), events).await
+        }
+        Target::Attribute { flake, .. } if let Some(node) = target.unevaluated_node() => {
+            let nodes = systems(&[node.to_owned()]);
+            let expression = format!("hive: ({machine}) ({nodes} hive)");
+            nix.eval(&flake.installable("colmena"), &expression, flake.directory(), events).await
+        }
+        Target::File { file, attribute } => {
+            let file = nix_string(&file.to_string_lossy());
+            let systems = systems(&components(attribute));
+            nix.eval_expression(&format!("({machine}) ({systems} (import (/. + {file})))"), events).await
         }
         Target::Attribute { flake, path } => {
             nix.eval(&flake.installable(path), &machine, flake.directory(), events).await
@@ -175,6 +192,12 @@ async fn ask(target: &Target, nix: &Nix, want: &str, vm_only: bool, events: &Eve
         }
         Target::Runner { .. } => Err(Failure::host("a runner is not evaluated")),
     }
+}
+
+/// The function that makes machines by name of what a file or a hive gives.
+fn systems(path: &[String]) -> String {
+    let path: Vec<String> = path.iter().map(|name| nix_string(name)).collect();
+    format!("(({SYSTEM})\n{{ path = [ {} ]; }})", path.join(" "))
 }
 
 /// A string literal of the nix language.
@@ -218,6 +241,9 @@ fn missing_failure(target: &Target, missing: &MissingAttribute) -> Failure {
                     .hint(format!("there are: {}", listed("", &names)));
             }
             (absent(format!("{host} has no specialisation {wanted}").trim_end().to_owned()), names)
+        }
+        (_, Target::File { file, .. }) => {
+            (absent(format!("{} has no system {name}", file.display())), missing.names.clone())
         }
         _ => (absent(format!("the flake has no configuration {name}")), missing.names.clone()),
     };

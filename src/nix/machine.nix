@@ -13,7 +13,7 @@
 }:
 value:
 let
-  inherit (builtins) attrNames deepSeq isAttrs seq trace tryEval;
+  inherit (builtins) attrNames deepSeq filter foldl' isAttrs isString mapAttrs seq split trace tryEval;
   found = if name == null then value else value.${name};
   outer = if found ? config then found.config else found;
 
@@ -43,7 +43,19 @@ let
     else if outer ? system.build.toplevel then drv (own ++ build ++ [ "toplevel" ]) outer.system.build.toplevel
     else if !(config.system.build ? toplevel) then null
     else drv (path ++ [ "toplevel" ]) config.system.build.toplevel;
-  expected = if isMachine then expectations variant else null;
+  expected = if isMachine then told (expectations variant) else null;
+
+  # An option that NixOS no longer has is there to say so where it is set, and throws where it is read: hidden, and
+  # without all that an option is described by.
+  options = (if specialisation != null && !isConfig then special else found).options or { };
+  optionAt = name: foldl' (set: part: if isAttrs set && !(set ? _type) && set ? ${part} then set.${part} else null)
+    options (filter isString (split "\\." name));
+  isRemoved = name:
+    let option = optionAt name; in
+    isAttrs option && option._type or null == "option" && option.visible or true == false && !(option ? description) && !(option ? default);
+  told = expected: expected // {
+    unread = mapAttrs (name: why: if (tryEval (isRemoved name)).value == true then "was removed from this NixOS" else why) expected.unread;
+  };
 
   # What cannot be read is no failure of the machine. Without the host's own system, on the other hand, all is over.
   caught = v: let tried = tryEval (deepSeq v v); in if tried.success then tried.value else { failed = true; };
