@@ -150,7 +150,7 @@ fn without_resolver(cx: &JudgeContext<'_>) -> (String, &'static str) {
         None if cx.gap("units").is_some() => {}
         None if cx.is_active("systemd-networkd.service") => {
             return (
-                format!("{NO_SERVER}: systemd-networkd hands those of DHCP to {RESOLVED}, which is not there"),
+                format!("{NO_SERVER}, since systemd-networkd hands those of DHCP to {RESOLVED}, which is not there"),
                 "services.resolved.enable = true, or servers in networking.nameservers",
             );
         }

@@ -50,9 +50,9 @@ impl SourceTree {
     pub(super) fn without_variant(&self, text: &str) -> String {
         let Some(pattern) = VARIANT.as_ref().filter(|pattern| pattern.is_match(text)) else { return text.to_owned() };
         let mapped = self.map(text);
-        let files = mapped.lines().filter_map(|line| Some(find(&DEFINED_IN, line)?[1].to_owned()));
+        let mut files = mapped.lines().filter_map(|line| Some(find(&DEFINED_IN, line)?[1].to_owned()));
         let says = |file: String| std::fs::read_to_string(file).is_ok_and(|text| text.contains("vmVariant"));
-        if files.map(says).any(|says| says) { text.to_owned() } else { pattern.replace_all(text, "").into_owned() }
+        if files.any(says) { text.to_owned() } else { pattern.replace_all(text, "").into_owned() }
     }
 
     fn is_copy(&self, copy: &Path, text: &str) -> bool {
