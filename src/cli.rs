@@ -200,9 +200,12 @@ pub struct ReportArgs {
 /// Arguments of `nixbox try`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TryArgs {
-    /// What to test: FLAKE#NAME, FLAKE#NAME@SPECIALISATION, a full attribute path, a store path or directory with
-    /// bin/run-*-vm, that script, or a configuration.nix [default: the flake here, this host's name]
+    /// What to test: FLAKE#NAME, FLAKE#NAME@SPECIALISATION, a full attribute path, FILE.nix#ATTR, a store path or
+    /// directory with bin/run-*-vm, that script, or a configuration.nix [default: the flake here, this host's name]
     pub target: Option<String>,
+    /// A file that is no flake (npins, niv, a hive): TARGET is the attribute of a NixOS system in it, as in FILE.nix#ATTR
+    #[arg(long, value_name = "FILE", requires = "target")]
+    pub file: Option<PathBuf>,
 
     /// Which checks.
     #[command(flatten)]
@@ -299,6 +302,20 @@ pub struct MatrixArgs {
 
 const MATRIX_ARTIFACTS: &str = "Where the artifacts are kept, a subdirectory per run, with one per host in it \
                                 [default: .nixbox beside the flake when writable, else the state directory]";
+
+impl TryArgs {
+    /// With what `--file` names as the target; a directory stands for the default.nix in it.
+    #[must_use]
+    pub fn with_file(mut self) -> Self {
+        if let (Some(mut file), Some(attribute)) = (self.file.take(), &self.target) {
+            if file.is_dir() {
+                file.push("default.nix");
+            }
+            self.target = Some(format!("{}#{attribute}", file.display()));
+        }
+        self
+    }
+}
 
 impl MatrixArgs {
     /// The run of one host of it, whose artifacts lie in those of the matrix.
@@ -610,6 +627,17 @@ mod tests {
         let error = parse(line).expect_err("should be refused");
         assert_eq!(error.exit_code(), 2, "{line:?}");
         error.to_string()
+    }
+
+    #[test]
+    fn a_system_of_a_file_is_named_by_its_attribute() {
+        let Command::Try(arguments) =
+            Cli::try_parse_from(["nixbox", "try", "--file", "hive.nix", "web"]).unwrap().command
+        else {
+            panic!("not a try")
+        };
+        assert_eq!(arguments.with_file().target.as_deref(), Some("hive.nix#web"));
+        assert!(Cli::try_parse_from(["nixbox", "try", "--file", "hive.nix"]).is_err());
     }
 
     #[test]

@@ -93,8 +93,29 @@ impl Failure {
         };
         (report.stage, report.exit) = (self.stage(), exit.code());
         report.cause = Some(self.what.clone());
-        report.detail.clone_from(&self.why);
+        report.detail = self.detail();
         report.hint.clone_from(&self.hint);
+    }
+
+    /// The reason without the lines at its head that [`Self::what`] says already.
+    pub(crate) fn detail(&self) -> Option<String> {
+        let why = self.why.as_deref()?;
+        let said = essence(&self.what);
+        let is_said = |line: &str| !essence(line).is_empty() && said.contains(&essence(line));
+        let lines: Vec<&str> = why.lines().collect();
+        // A list of one, of which that one is said.
+        let is_head = |line: &str| line.trim() == "Failed assertions:";
+        let repeated = match lines.as_slice() {
+            [head, one, rest @ ..]
+                if is_head(head) && is_said(one) && !rest.iter().any(|line| line.starts_with("- ")) =>
+            {
+                2
+            }
+            [first, ..] if is_said(first) => 1,
+            _ => 0,
+        };
+        let rest = lines.into_iter().skip(repeated).skip_while(|line| line.trim().is_empty()).collect::<Vec<_>>();
+        (!rest.is_empty()).then(|| if repeated == 0 { why.to_owned() } else { rest.join("\n") })
     }
 
     /// Adds the reason.
@@ -128,11 +149,17 @@ impl Failure {
     }
 }
 
+/// What a line says, without what differs between a headline and a list: dashes, marks at the end, what leads over.
+fn essence(line: &str) -> String {
+    let line = line.trim().trim_start_matches("- ").trim_start_matches("error: ");
+    line.trim_end_matches("Definition values:").trim().trim_end_matches(['.', ':', ',']).to_owned()
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)?;
-        if let Some(why) = self.why.as_ref().filter(|why| !self.what.contains(why.as_str())) {
-            if why.contains('\n') {
+        if let Some(why) = self.detail() {
+            if why.contains('\n') || self.why.as_deref() != Some(why.as_str()) {
                 for line in why.lines() {
                     write!(f, "\n  {line}")?;
                 }

@@ -48,6 +48,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Try(arguments) if arguments.list_checks => print(&nixbox::checks::explain::table()),
         Command::Try(arguments) => {
+            let arguments = arguments.with_file();
             try_(&arguments, async |events, interrupt| nixbox::run::try_(&arguments, events, interrupt).await)
         }
         Command::Demo(arguments) => {

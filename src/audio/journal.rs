@@ -16,6 +16,8 @@ pub(super) enum AudioJournalMeaning {
     AccessDenied,
     /// Why a server ends; its later lines are consequences.
     StartFailure,
+    /// A card did not take what was asked of it: the server makes no sink of it.
+    CardRefused,
     /// The server gets no realtime scheduling from rtkit.
     NoRealtime,
 }
@@ -37,7 +39,7 @@ struct AudioJournalRow {
 }
 
 /// The table.
-const ROWS: [AudioJournalRow; 6] = [
+const ROWS: [AudioJournalRow; 8] = [
     AudioJournalRow {
         // nix-community/home-manager#2529
         program: "mpd, and other clients of libpulse, libpipewire, ALSA, or of PulseAudio's TCP port",
@@ -76,6 +78,20 @@ const ROWS: [AudioJournalRow; 6] = [
         meaning: AudioJournalMeaning::StartFailure,
     },
     AudioJournalRow {
+        program: "pipewire, wireplumber (their plugin alsa)",
+        seen: None,
+        example: "spa.alsa: hw:0p: Rate doesn't match (requested 192000, got 96000)",
+        pattern: r"(?i)\b(?:rate|channels|format) does(?:n't| not) match",
+        meaning: AudioJournalMeaning::CardRefused,
+    },
+    AudioJournalRow {
+        program: "pipewire, wireplumber (their plugin alsa)",
+        seen: None,
+        example: "spa.alsa: 'front:0': playback open failed: Device or resource busy",
+        pattern: r"(?i)\balsa.*(?:open failed|set_hw_params|Device or resource busy)",
+        meaning: AudioJournalMeaning::CardRefused,
+    },
+    AudioJournalRow {
         program: "pipewire, wireplumber, pipewire-pulse (their module rt, of rtkit-daemon)",
         seen: Some("1.4.2"),
         example: "mod.rt: RTKit error: org.freedesktop.systemd1.UnitMasked",
@@ -95,6 +111,11 @@ pub(super) fn means(text: &str, meaning: AudioJournalMeaning) -> bool {
 pub(super) fn last<'a>(journal: &'a [JournalLine], unit: &str, meaning: AudioJournalMeaning) -> Option<&'a str> {
     let own = |line: &&JournalLine| line.unit == unit && means(&line.message, meaning);
     journal.iter().rev().find(own).map(|line| line.message.as_str())
+}
+
+/// The first line, whoever wrote it, that means this: later ones follow from it.
+pub(super) fn first(journal: &[JournalLine], meaning: AudioJournalMeaning) -> Option<&str> {
+    journal.iter().map(|line| line.message.as_str()).find(|message| means(message, meaning))
 }
 
 /// Whether a line may speak of a refusal: what the journal is asked for, before it is judged.

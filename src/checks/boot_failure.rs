@@ -223,17 +223,42 @@ fn emergency(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
         .find(|line| is_trouble(line) && line.to_ascii_lowercase().contains("mount"))
         .or_else(|| lines[..at].iter().rev().find(is_trouble));
     let stage = if lines[at].contains("stage 1") { "stage 1 of the boot failed" } else { "emergency mode" };
-    let why = match cause {
-        Some(line) => stamp_off(line).to_owned(),
-        None => stamp_off(&lines[at]).to_owned(),
-    };
+    let why = stamp_off(cause.unwrap_or(&lines[at]));
+    // A device whose driver is missing is waited for in vain: that it did not come is not the reason.
+    let module = cause.and_then(|waited| missing_module(&lines[..at], waited));
+    let why = module.map_or_else(|| why.to_owned(), |module| format!("{}; after that: {why}", stamp_off(module)));
     let summary = format!("{stage}, within {}: {why}", after(evidence));
     let result = fail(CheckId::BootEmergency, summary, around(lines, at));
-    let waited_for = cause.is_some_and(|line| Meaning::BootTimeLimit.is_in(line));
+    let result = if module.is_some() { result.hint(ADD_MODULE) } else { result };
+    let waited_for = module.is_none() && cause.is_some_and(|line| Meaning::BootTimeLimit.is_in(line));
     Some(match contention::why_lately(&evidence.delay, evidence.seconds).filter(|_| waited_for) {
         Some(why) => contention::inconclusive(result, &why, contention::BUSY_HOST),
         None => result,
     })
+}
+
+const ADD_MODULE: &str = "add it to boot.initrd.availableKernelModules, or use a kernel that has it";
+
+/// The first line that says that the driver of this device, or of some disk where it is named otherwise, is missing.
+fn missing_module<'a>(lines: &'a [String], waited: &str) -> Option<&'a str> {
+    const DRIVERS: [(&str, &[&str]); 5] = [
+        ("/dev/vd", &["virtio_blk", "virtio_pci", "virtio-blk", "virtio-pci"]),
+        ("/dev/sd", &["sd_mod", "ahci", "ata_piix", "virtio_scsi", "usb_storage", "uas"]),
+        ("/dev/nvme", &["nvme"]),
+        ("/dev/mmcblk", &["mmc_block", "sdhci"]),
+        ("/dev/mapper/", &["dm_", "dm-"]),
+    ];
+    let is_waited_for = Meaning::BootTimeLimit.is_in(waited) || waited.to_ascii_lowercase().contains("mount");
+    let names = DRIVERS.iter().find(|(device, _)| waited.contains(device)).map(|(_, names)| *names);
+    let disks = || DRIVERS.iter().flat_map(|(_, names)| names.iter());
+    let drives = |line: &str| match names {
+        Some(names) => names.iter().any(|name| line.contains(name)),
+        None => disks().any(|name| line.contains(name)),
+    };
+    let is_missing = |line: &&String| {
+        Meaning::ModuleNotLoaded.is_in(stamp_off(line)) && !Meaning::ModuleWithoutHardware.is_in(stamp_off(line))
+    };
+    lines.iter().filter(|_| is_waited_for).filter(is_missing).map(String::as_str).find(|line| drives(line))
 }
 
 fn ended(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
@@ -276,13 +301,14 @@ fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     // Before PID 1 is systemd, the last line says what is being done.
     let last = lines.last()?;
     let step = Meaning::BootStep.words_of(last)?;
-    let summary = format!(
-        "the boot hangs: {} said {:?} and nothing since, after {}",
-        stage(last),
-        step.as_str().trim(),
-        after(evidence)
-    );
-    Some(fail(CheckId::BootTarget, summary, lines).evidence("step", step.as_str()))
+    let module = missing_module(lines, &format!("timed out: {last}")).map(stamp_off);
+    let said = format!("{} said {:?} and nothing since, after {}", stage(last), step.as_str().trim(), after(evidence));
+    let summary = match module {
+        Some(module) => format!("the boot hangs: {module}; after that {said}"),
+        None => format!("the boot hangs: {said}"),
+    };
+    let result = fail(CheckId::BootTarget, summary, lines).evidence("step", step.as_str());
+    Some(if module.is_some() { result.hint(ADD_MODULE) } else { result })
 }
 
 fn stage(line: &str) -> &'static str {

@@ -15,6 +15,8 @@ use super::text::pattern;
 pub(crate) enum Meaning {
     /// Something goes wrong: the line of a failed unit that is shown.
     SpeaksOfError,
+    /// What a library says of the nothing that an error before it has left: the chain's first says why.
+    FollowsFromError,
     /// A limit of time of the program's own ran out.
     RanOutOfTime,
 
@@ -150,6 +152,8 @@ macro_rules! table {
 table! {
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
         => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception";
+    FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
+        => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     RanOutOfTime "any": "Error: timeout exceeded waiting for the database"
         => r"(?i)\btimed? ?out|\btimeout (was )?(reached|exceeded|expired)|deadline exceeded|took too long";
 
@@ -230,6 +234,8 @@ table! {
     IsDenied "any": "cannot open /sys/class/power_supply/BAT0/status: Permission denied"
         => r"(?i)denied|not permitted|read-only";
     ModuleNotLoaded "systemd-modules-load": "Failed to find module 'nosuch'" => r"(?i)^Failed to (?:insert|find|look up) ";
+    ModuleNotLoaded "kmod" ("34"): "modprobe: FATAL: Module virtio_blk not found in directory /lib/modules/6.12.30"
+        => r"(?i)modprobe: (?:FATAL: )?Module \S+ not found";
     ModuleWithoutHardware "systemd-modules-load": "Failed to insert module 'kvm_intel': Operation not supported"
         => r"(?i)^Failed to insert module '[^']*': (?:no such device|operation not supported)";
 

@@ -8,7 +8,7 @@ use super::text::pattern;
 use super::unit::{self, FailureCause, is_activating, is_active, is_failed, is_firewall};
 use super::{Finding, JudgeContext, Judgement, conclude, sandbox, text};
 use crate::guest::facts::{Listener, Unit};
-use crate::model::{ActiveState, CheckId, CheckResult, NetworkPolicy, Protocol, ServiceType, Status};
+use crate::model::{ActiveState, CheckId, CheckResult, LoadState, NetworkPolicy, Protocol, ServiceType, Status};
 
 /// Services that get or set addresses.
 pub(super) const MANAGERS: [&str; 4] =
@@ -99,11 +99,9 @@ fn dns(cx: &JudgeContext<'_>, out: &mut Judgement) {
     }
     let servers = &cx.now.network.nameservers;
     if is_without_resolver(cx) {
-        let finding = Finding::new(
-            "resolv.conf",
-            "no name can be resolved: /etc/resolv.conf names no server, and none runs in the guest",
-        )
-        .hint("the sandbox offers one by DHCP; a static set-up needs networking.nameservers");
+        let (why, hint) = without_resolver(cx);
+        let summary = format!("no name can be resolved: {why}");
+        let finding = Finding::new("resolv.conf", summary).hint(hint);
         out.results.push(conclude(cx, id, vec![finding], Vec::new(), String::new));
         return;
     }
@@ -139,6 +137,35 @@ fn is_without_resolver(cx: &JudgeContext<'_>) -> bool {
     let own = cx.now.listeners.iter().any(|listener| listener.port == 53);
     let resolved = cx.unit("systemd-resolved.service").is_some_and(is_active);
     connected && network.nameservers.is_empty() && !own && !resolved && cx.gap("listeners").is_none()
+}
+
+/// Why no server is named, and what to change. systemd-networkd learns them by DHCP and hands them to systemd-resolved
+/// alone: without that nobody writes resolv.conf.
+fn without_resolver(cx: &JudgeContext<'_>) -> (String, &'static str) {
+    const RESOLVED: &str = "systemd-resolved.service";
+    const NO_SERVER: &str = "/etc/resolv.conf names no server";
+    let expected = cx.plan.expectations.units.get(RESOLVED).is_some_and(|unit| unit.enable);
+    let state = cx.unit(RESOLVED).filter(|unit| unit.load_state != LoadState::NotFound);
+    match state {
+        None if cx.gap("units").is_some() => {}
+        None if cx.is_active("systemd-networkd.service") => {
+            return (
+                format!("{NO_SERVER}, since systemd-networkd hands those of DHCP to {RESOLVED}, which is not there"),
+                "services.resolved.enable = true, or servers in networking.nameservers",
+            );
+        }
+        Some(unit) if expected && !is_failed(unit) => {
+            return (
+                format!("{NO_SERVER}, and {RESOLVED}, which would write it, is {}", unit.active_state),
+                "`systemctl status systemd-resolved` in the guest says why (--keep)",
+            );
+        }
+        _ => {}
+    }
+    (
+        format!("{NO_SERVER}, and none runs in the guest"),
+        "the sandbox offers one by DHCP; a static set-up needs networking.nameservers",
+    )
 }
 
 /// Units that serve DNS on this machine.

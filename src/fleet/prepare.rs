@@ -162,13 +162,10 @@ async fn dispose(
     let own = arguments.host(format!("{}#{name}", typed_flake(arguments)));
     let run = HostRun { slot, arguments: own, target: Target::of(flake, configuration), name };
     let ended = |failure: &Failure| Disposition::Known(Box::new(run.ended(0, failure)));
-    let mut evaluated = match evaluated {
+    let evaluated = match evaluated {
         Ok(evaluated) => evaluated,
         Err(failure) => return ended(&failure),
     };
-    if let Some(failure) = evaluated.toplevel_failure.take() {
-        return ended(&failure);
-    }
     let needs = match run::needs(&run.arguments, &run.target, &evaluated.expectations) {
         Ok(needs) => needs,
         Err(failure) => {

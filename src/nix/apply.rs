@@ -7,17 +7,30 @@ use crate::event::Events;
 use crate::resolve::{Flake, Target};
 use crate::text::command_line;
 
-/// The command that applies exactly what was tested, for a configuration of a flake; `None` for all else.
+/// The command that applies exactly what was tested, for a configuration of a flake, a node of its hive, or a system of a
+/// file; `None` for all else.
 ///
 /// Where the flake is clean it is named with the revision that was tested, so that a later change does not slip in.
 pub async fn apply_command(target: &Target, nix: &Nix) -> Option<String> {
-    let Target::Host { flake, .. } = target else { return None };
+    let Target::Host { flake, .. } = target else { return apply_command_from(target, "", nix) };
     apply_command_from(target, &reference(flake, nix).await, nix)
 }
 
 /// The same, where the flake's reference is known (see [`reference()`]).
 pub fn apply_command_from(target: &Target, reference: &str, nix: &Nix) -> Option<String> {
-    let Target::Host { name, specialisation, .. } = target else { return None };
+    let (name, specialisation) = match target {
+        Target::Host { name, specialisation, .. } => (name, specialisation),
+        Target::File { file, .. } if file.ends_with("hive.nix") => return None,
+        Target::File { file, attribute } => {
+            let file = file.display().to_string();
+            return Some(command_line(
+                ["nixos-rebuild", "switch", "--file", &file, "--attr", attribute].map(str::to_owned),
+            ));
+        }
+        _ => {
+            return target.node().map(|node| command_line(["colmena", "apply", "--on", node].map(str::to_owned)));
+        }
+    };
     let mut words = ["nixos-rebuild", "switch", "--flake"].map(str::to_owned).to_vec();
     words.push(format!("{reference}#{name}"));
     if let Some(specialisation) = specialisation {

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::command::{Nix, NixOutput};
-use super::diagnosis::{self, FailedDerivation};
+use super::command::{Nix, NixOutput, OnFailure};
+use super::diagnosis;
 use super::evaluate::as_toplevel;
 use super::expectations::Expectations;
 use super::runner::script_in;
@@ -19,11 +19,10 @@ pub(super) const ROOT: &str = "gc-runner";
 
 /// Builds what was evaluated. The roots are in `run_directory`, and are removed with it.
 ///
-/// Where the host's own system fails to build, that is in [`Built::toplevel_failure`], and the VM runs all the same.
-///
 /// # Errors
-/// `build.derivation` with the derivation that failed and the end of its log, `build.attribute` where what was built
-/// is no VM (exit 3), or what this host could not do (exit 5).
+/// The first derivation that fails ends the build: `build.toplevel` where only the host's own system needs it, else
+/// `build.derivation`, each with the derivation that failed and the end of its log; `build.attribute` where what was
+/// built is no VM (exit 3), or what this host could not do (exit 5).
 pub async fn build(
     target: &Target,
     evaluated: Evaluated,
@@ -32,53 +31,47 @@ pub async fn build(
     events: &Events,
 ) -> Result<Built> {
     let root = run_directory.join(ROOT);
-    let Evaluated { runner, toplevel, mut toplevel_failure, expectations, applies_settings, is_unlocked: _ } =
-        evaluated;
+    let Evaluated { runner, toplevel, expectations, applies_settings, is_unlocked: _ } = evaluated;
     let Some(runner) = runner else {
         let Target::Runner { script } = target else { return Err(Failure::host("there is nothing to build")) };
         return add_root(script, nix, &root, expectations, events).await;
     };
     events.doing(format!("building {}", target.name()));
-    let source = target.source();
-    let mut built_toplevel = None;
-
     let toplevel_drv = toplevel.as_ref().map(|toplevel| toplevel.drv_path.clone());
     // Both in one go: they share nearly everything.
     let toplevel = toplevel.filter(|toplevel| toplevel.drv_path != runner.drv_path);
-    let installables = target.flake().filter(|_| applies_settings).map(|flake| flake.directory());
-    let realise = async |toplevel: Option<&Derivation>| match installables {
-        Some(directory) => build_installables(target, nix, &runner, toplevel, &root, directory, events).await,
+    let flake = target.flake().filter(|_| applies_settings && target.installable(&runner.attr).is_some());
+    let output = match flake {
+        Some(flake) => {
+            build_installables(target, nix, &runner, toplevel.as_ref(), &root, flake.directory(), events).await?
+        }
         None => {
-            let paths: Vec<&str> =
-                std::iter::once(&runner).chain(toplevel).map(|derivation| derivation.drv_path.as_str()).collect();
-            nix.realise(&paths, &root, events).await
+            let both = std::iter::once(&runner).chain(&toplevel);
+            let paths: Vec<&str> = both.map(|derivation| derivation.drv_path.as_str()).collect();
+            nix.realise(&paths, &root, OnFailure::Stop, events).await?
         }
     };
-    let output = realise(toplevel.as_ref()).await?;
-    if output.status.success() {
-        built_toplevel = toplevel.as_ref().and_then(|toplevel| out_path(toplevel, &root, &["2", "1"]));
-    } else {
-        let all = diagnosis::failed_derivations(&output.log);
-        let failure = |failed: Option<&FailedDerivation>| {
-            diagnosis::derivation(&output.log, &source, &target.name(), failed).at(nix.log_path())
-        };
-        let has_runner = runner.out_path.as_ref().map(Path::new).is_some_and(|out| Store::of(out, nix).contains(out));
-        if toplevel.is_none() || !has_runner {
-            // With several, the one that the runner needs.
-            let needed = if all.len() > 1 { nix.requisites(&runner.drv_path).await } else { Vec::new() };
-            return Err(failure(all.iter().find(|failed| needed.contains(&failed.drv))));
-        }
-        toplevel_failure = Some(as_toplevel(failure(None))?);
-        // The runner is in the store already; this gives it a root.
-        let output = realise(None).await?;
-        if !output.status.success() {
-            return Err(diagnosis::derivation(&output.log, &source, &target.name(), None).at(nix.log_path()));
-        }
+    if !output.status.success() {
+        return Err(failure(target, &runner, toplevel.is_some(), &output, nix).await);
     }
+    let built_toplevel = toplevel.as_ref().and_then(|toplevel| out_path(toplevel, &root, &["2", "1"]));
     let out = out_path(&runner, &root, &[]);
     let mut built = built_runner(target, runner, out, expectations, nix)?;
-    (built.toplevel, built.toplevel_drv, built.toplevel_failure) = (built_toplevel, toplevel_drv, toplevel_failure);
+    (built.toplevel, built.toplevel_drv) = (built_toplevel, toplevel_drv);
     Ok(built)
+}
+
+/// Why a build failed. With several that failed at once it is the one that the runner needs.
+async fn failure(target: &Target, runner: &Derivation, has_toplevel: bool, output: &NixOutput, nix: &Nix) -> Failure {
+    let failed = diagnosis::failed_derivations(&output.log);
+    let needed = if has_toplevel && !failed.is_empty() { nix.requisites(&runner.drv_path).await } else { Vec::new() };
+    let of_runner = failed.iter().find(|failed| needed.contains(&failed.drv));
+    let failure = diagnosis::derivation(&output.log, &target.source(), &target.name(), of_runner).at(nix.log_path());
+    // Where the closure is not known, nobody is blamed but what failed.
+    if needed.is_empty() || of_runner.is_some() {
+        return failure;
+    }
+    as_toplevel(failure).unwrap_or_else(|of_the_host| of_the_host)
 }
 
 /// A runner that was built, without its host's own system.
@@ -103,7 +96,6 @@ pub(super) fn built_runner(
         drv_path: Some(runner.drv_path),
         toplevel: None,
         toplevel_drv: None,
-        toplevel_failure: None,
         expectations,
         store,
     })
@@ -121,7 +113,7 @@ async fn build_installables(
 ) -> Result<NixOutput> {
     let installables: Vec<String> =
         std::iter::once(runner).chain(toplevel).filter_map(|derivation| target.installable(&derivation.attr)).collect();
-    nix.build_installables(&installables, root, directory, events).await
+    nix.build_installables(&installables, root, OnFailure::Stop, directory, events).await
 }
 
 /// The output of a built derivation: as evaluated, else where the root with one of these numbers points.
@@ -144,7 +136,7 @@ async fn add_root(script: &Path, nix: &Nix, root: &Path, expectations: Expectati
     let store = store_path.as_deref().map(|path| Store::of(path, nix)).unwrap_or_default();
     if let Some(path) = &store_path {
         // Where nix cannot be run, nothing collects garbage either; a path that is not valid is the user's choice.
-        let held = nix.realise(&[&path.to_string_lossy()], root, &Events::silent()).await;
+        let held = nix.realise(&[&path.to_string_lossy()], root, OnFailure::Stop, &Events::silent()).await;
         if held.is_ok_and(|answer| !answer.status.success()) {
             events.note(format!("{} is not protected from garbage collection", path.display()));
         }
@@ -155,7 +147,6 @@ async fn add_root(script: &Path, nix: &Nix, root: &Path, expectations: Expectati
         drv_path: None,
         toplevel: None,
         toplevel_drv: None,
-        toplevel_failure: None,
         expectations,
         store,
     })

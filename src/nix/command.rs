@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use super::diagnosis::SourceTree;
 use super::flags::NixFlags;
 use super::log::NixLog;
 use super::log_file::LogFile;
@@ -47,19 +48,36 @@ pub struct Nix {
     directory: Option<PathBuf>,
     log: Option<Arc<LogFile>>,
     here: PathBuf,
+    source: SourceTree,
+}
+
+/// What a build does after the first derivation that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It ends: there is nothing more to be learnt.
+    Stop,
+    /// It builds what does not need that one: others wait for it.
+    GoOn,
 }
 
 impl Nix {
     /// nix from `PATH`.
     pub fn new(flags: NixFlags) -> Self {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        Self { flags, directory: None, log: None, here }
+        Self { flags, directory: None, log: None, here, source: SourceTree::default() }
     }
 
     /// The nix whose programs (`nix`, `nix-store`) lie in this directory, instead of the one on `PATH`.
     #[must_use]
     pub fn in_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
+        self
+    }
+
+    /// The tree whose files are evaluated, so that what nix notes of them names them by their place in it.
+    #[must_use]
+    pub fn reading(mut self, source: SourceTree) -> Self {
+        self.source = source;
         self
     }
 
@@ -131,6 +149,14 @@ impl Nix {
         self.run("nix", args, None, events).await
     }
 
+    /// The names of a flake's outputs; `None` where they cannot be had.
+    pub(crate) async fn outputs(&self, flake: &str, events: &Events) -> Option<Vec<String>> {
+        let flake = super::evaluate::nix_string(flake);
+        let expression = format!("builtins.attrNames (builtins.getFlake {flake}).outputs");
+        let output = self.eval_expression(&expression, events).await.ok()?;
+        output.status.success().then(|| output.parsed().ok()).flatten()
+    }
+
     /// `nix flake metadata --json FLAKE`.
     ///
     /// # Errors
@@ -150,9 +176,15 @@ impl Nix {
     ///
     /// # Errors
     /// Only when nix could not be run.
-    pub async fn realise(&self, paths: &[&str], root: &Path, events: &Events) -> Result<NixOutput> {
-        let mut args: Vec<OsString> =
-            ["--log-format", "internal-json", "--keep-going", "--realise"].map(OsString::from).into();
+    pub async fn realise(
+        &self,
+        paths: &[&str],
+        root: &Path,
+        on_failure: OnFailure,
+        events: &Events,
+    ) -> Result<NixOutput> {
+        let mut args: Vec<OsString> = ["--log-format", "internal-json", "--realise"].map(OsString::from).into();
+        args.extend(on_failure.flag());
         args.extend(self.flags.for_store());
         if self.flags.offline {
             // `--offline` is of the new command line only; for a build it means this.
@@ -172,12 +204,14 @@ impl Nix {
         &self,
         installables: &[String],
         root: &Path,
+        on_failure: OnFailure,
         directory: Option<&Path>,
         events: &Events,
     ) -> Result<NixOutput> {
         let mut args = self.new_style("build");
-        args.extend(["--no-write-lock-file", "--keep-going", "--out-link"].map(OsString::from));
+        args.extend(["--no-write-lock-file", "--out-link"].map(OsString::from));
         args.push(root.into());
+        args.extend(on_failure.flag());
         args.extend(self.flags.for_evaluation(&self.here));
         args.extend(installables.iter().map(OsString::from));
         self.run("nix", args, directory, events).await
@@ -222,6 +256,8 @@ impl Nix {
 
         let mut log = NixLog::default();
         log.offline = self.flags.offline;
+        log.source = self.source.clone();
+        log.overridden = self.flags.override_input.iter().step_by(2).cloned().collect();
         let reading = async {
             let mut stderr = BufReader::new(stderr);
             let mut line = Vec::new();
@@ -255,6 +291,12 @@ impl Nix {
         if let Some(log) = &self.log {
             log.line(text);
         }
+    }
+}
+
+impl OnFailure {
+    fn flag(self) -> Option<OsString> {
+        (self == Self::GoOn).then(|| "--keep-going".into())
     }
 }
 

@@ -6,15 +6,17 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::command::{Nix, NixOutput};
-use super::expectations::{self, Expectations};
+use super::expectations;
+use super::log::EvaluationPart;
 use super::{Derivation, Evaluated, diagnosis};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::CheckId;
-use crate::resolve::{Target, VmVariant, choices, listed};
+use crate::resolve::{Target, VmVariant, choices, components, listed};
 
 /// The expressions that are evaluated.
 pub(super) const MACHINE: &str = include_str!("machine.nix");
+const SYSTEM: &str = include_str!("system.nix");
 pub(super) const EXPECTATIONS: &str = include_str!("expectations.nix");
 
 /// What machine.nix answers.
@@ -23,7 +25,7 @@ pub(super) const EXPECTATIONS: &str = include_str!("expectations.nix");
 pub(super) struct MachineAnswer {
     pub(super) missing: Option<MissingAttribute>,
     pub(super) runner: Option<Derivation>,
-    pub(super) toplevel: Option<TryEval<Derivation>>,
+    pub(super) toplevel: Option<Derivation>,
     pub(super) expectations: Option<Value>,
 }
 
@@ -57,24 +59,25 @@ pub(super) enum TryEval<T> {
     Value(T),
 }
 
-/// Evaluates a target: one evaluation when all is well, separate ones to find out what is not.
+/// Evaluates a target: one evaluation, whether it goes well or not (a whole system takes nix a gigabyte or two).
 ///
 /// With `vm_only` the host's own system is left out. What it expects never fails: [`Expectations::known`] says whether
-/// it could be read, and a note says why not.
+/// it could be read, and a note says why not; only where nix cannot catch that is the rest asked for once more.
 ///
 /// # Errors
-/// `build.eval`, `build.attribute` (exit 3), or what this host could not do (exit 5).
+/// `build.eval`, `build.toplevel` where only the host's own system fails, `build.attribute` (exit 3), or what this host
+/// could not do (exit 5).
 pub async fn evaluate(target: &Target, nix: &Nix, vm_only: bool, events: &Events) -> Result<Evaluated> {
     if let Target::Runner { .. } = target {
         return Ok(Evaluated::default());
     }
     events.doing(format!("evaluating {}", target.name()));
+    let nix = &nix.clone().reading(target.source());
     let (ignores_settings, is_unlocked) = (Cell::new(false), Cell::new(false));
     let evaluator = Evaluator { target, nix, vm_only, events, ignores_settings, is_unlocked };
     let mut evaluated = match evaluator.ask("all").await? {
-        Ok(answer) => evaluator.whole(answer).await?,
-        // Something that cannot be caught (a type error, a missing attribute) in any of the three.
-        Err(output) => evaluator.in_parts(&output).await?,
+        Ok(answer) => evaluator.whole(answer)?,
+        Err(output) => evaluator.failed(&output).await?,
     };
     if evaluated.runner.is_none() {
         return Err(Failure::host("nix evaluated no runner"));
@@ -107,31 +110,16 @@ impl Evaluator<'_> {
         diagnosis::evaluation(&output.log, &self.target.source(), &self.target.name()).at(self.nix.log_path())
     }
 
-    fn expectations(&self, answered: Option<Value>) -> Expectations {
-        expectations::read(answered, &self.target.name(), self.events)
-    }
-
-    /// All was evaluated, or what could not be was caught.
-    async fn whole(&self, answer: MachineAnswer) -> Result<Evaluated> {
+    fn whole(&self, answer: MachineAnswer) -> Result<Evaluated> {
         if let Some(missing) = answer.missing {
             return Err(missing_failure(self.target, &missing));
         }
-        let mut evaluated = Evaluated { runner: answer.runner, ..Evaluated::default() };
-        match answer.toplevel {
-            None => {}
-            Some(TryEval::Value(toplevel)) => evaluated.toplevel = Some(toplevel),
-            Some(TryEval::Failed { .. }) => {
-                if let Err(output) = self.ask("toplevel").await? {
-                    evaluated.toplevel_failure = Some(as_toplevel(self.failure(&output))?);
-                }
-            }
-        }
-        evaluated.expectations = self.expectations(answer.expectations);
-        Ok(evaluated)
+        let expectations = expectations::read(answer.expectations, &self.target.name(), self.events);
+        Ok(Evaluated { runner: answer.runner, toplevel: answer.toplevel, expectations, ..Evaluated::default() })
     }
 
-    /// Each by itself, after `output`, by which all of it failed.
-    async fn in_parts(&self, output: &NixOutput) -> Result<Evaluated> {
+    /// What it means that nix failed: which part it was at says whose failure it is.
+    async fn failed(&self, output: &NixOutput) -> Result<Evaluated> {
         let mut failure = self.failure(output);
         if diagnosis::is_host_failure(&failure) {
             return Err(failure);
@@ -142,20 +130,16 @@ impl Evaluator<'_> {
             }
             return Err(failure);
         }
-        let (runner, toplevel, expected) =
-            tokio::join!(self.ask("runner"), self.ask("toplevel"), self.ask("expectations"));
-        let runner = runner?.map_err(|output| self.failure(&output))?.runner;
-        let mut evaluated = Evaluated { runner, ..Evaluated::default() };
-        match toplevel? {
-            Ok(MachineAnswer { toplevel: Some(TryEval::Value(toplevel)), .. }) => evaluated.toplevel = Some(toplevel),
-            Ok(_) => {}
-            Err(output) => evaluated.toplevel_failure = Some(as_toplevel(self.failure(&output))?),
+        match output.log.part {
+            Some(EvaluationPart::Toplevel) => Err(as_toplevel(failure)?),
+            // What nix cannot catch (a type error, a missing attribute) where the expectations are read.
+            Some(EvaluationPart::Expectations) => {
+                expectations::unread(&failure.what, self.events);
+                let answer = self.ask("build").await?.map_err(|output| self.failure(&output))?;
+                self.whole(answer)
+            }
+            Some(EvaluationPart::Runner) | None => Err(failure),
         }
-        match expected? {
-            Ok(answer) => evaluated.expectations = self.expectations(answer.expectations),
-            Err(output) => expectations::unread(&self.failure(&output).what, self.events),
-        }
-        Ok(evaluated)
     }
 }
 
@@ -174,12 +158,28 @@ async fn ask(target: &Target, nix: &Nix, want: &str, vm_only: bool, events: &Eve
             }
             argument("output", output.attribute());
         }
-        Target::Attribute { .. } | Target::Configuration { .. } | Target::Runner { .. } => {}
+        Target::File { attribute, .. } => argument("name", &components(attribute).join(".")),
+        Target::Attribute { .. } => {
+            if let Some(node) = target.unevaluated_node() {
+                argument("name", node);
+            }
+        }
+        Target::Configuration { .. } | Target::Runner { .. } => {}
     }
     let machine = format!("({MACHINE})\n{{ expectations = ({EXPECTATIONS}\n); {} }}", arguments.join(" "));
     match target {
         Target::Host { flake, .. } => {
             nix.eval(&flake.installable("nixosConfigurations"), &machine, flake.directory(), events).await
+        }
+        Target::Attribute { flake, .. } if let Some(node) = target.unevaluated_node() => {
+            let nodes = systems(&[node.to_owned()]);
+            let expression = format!("hive: ({machine}) ({nodes} hive)");
+            nix.eval(&flake.installable("colmena"), &expression, flake.directory(), events).await
+        }
+        Target::File { file, attribute } => {
+            let file = nix_string(&file.to_string_lossy());
+            let systems = systems(&components(attribute));
+            nix.eval_expression(&format!("({machine}) ({systems} (import (/. + {file})))"), events).await
         }
         Target::Attribute { flake, path } => {
             nix.eval(&flake.installable(path), &machine, flake.directory(), events).await
@@ -192,6 +192,12 @@ async fn ask(target: &Target, nix: &Nix, want: &str, vm_only: bool, events: &Eve
         }
         Target::Runner { .. } => Err(Failure::host("a runner is not evaluated")),
     }
+}
+
+/// The function that makes machines by name of what a file or a hive gives.
+fn systems(path: &[String]) -> String {
+    let path: Vec<String> = path.iter().map(|name| nix_string(name)).collect();
+    format!("(({SYSTEM})\n{{ path = [ {} ]; }})", path.join(" "))
 }
 
 /// A string literal of the nix language.
@@ -236,6 +242,9 @@ fn missing_failure(target: &Target, missing: &MissingAttribute) -> Failure {
             }
             (absent(format!("{host} has no specialisation {wanted}").trim_end().to_owned()), names)
         }
+        (_, Target::File { file, .. }) => {
+            (absent(format!("{} has no system {name}", file.display())), missing.names.clone())
+        }
         _ => (absent(format!("the flake has no configuration {name}")), missing.names.clone()),
     };
     failure.hint(if names.is_empty() {
@@ -267,16 +276,16 @@ mod tests {
     #[test]
     fn answers_in_all_shapes() {
         let answer: MachineAnswer = serde_json::from_str(
-            r#"{"runner":{"attr":["config"],"drv":"/nix/store/x.drv","out":null},"toplevel":{"failed":true},"expectations":null}"#,
+            r#"{"runner":{"attr":["config"],"drv":"/nix/store/x.drv","out":null},"toplevel":null,"expectations":null}"#,
         )
         .unwrap();
-        assert!(matches!(answer.toplevel, Some(TryEval::Failed { .. })));
+        assert_eq!(answer.toplevel, None);
         assert_eq!(answer.runner.unwrap().attr, ["config"]);
         let answer: MachineAnswer = serde_json::from_str(
             r#"{"toplevel":{"attr":[],"drv":"/nix/store/x.drv","out":null},"missing":{"kind":"output","names":[]}}"#,
         )
         .unwrap();
-        assert!(matches!(answer.toplevel, Some(TryEval::Value(_))));
+        assert!(answer.toplevel.is_some());
         assert_eq!(answer.missing.unwrap().kind, MissingKind::Output);
         let answer: MachineAnswer = serde_json::from_str(r#"{"toplevel":null}"#).unwrap();
         assert!(answer.toplevel.is_none() && answer.missing.is_none());

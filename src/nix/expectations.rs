@@ -63,7 +63,7 @@ pub struct Expectations {
     pub desktop: Option<ExpectedDesktop>,
     /// Sound, where a sound server is enabled.
     pub audio: Option<ExpectedAudio>,
-    /// Options that could not be evaluated, with nix's message: never a reason to stop.
+    /// Options that could not be evaluated, and whether they were removed from NixOS: never a reason to stop.
     pub unread: BTreeMap<String, String>,
 }
 
@@ -199,9 +199,40 @@ pub fn from_file(path: &Path) -> Result<Expectations> {
 /// What expectations.nix answered of `name`, if it was asked at all. What cannot be read is a note.
 pub(super) fn read(answer: Option<Value>, name: &str, events: &Events) -> Expectations {
     let Some(value) = answer.filter(|value| !value.is_null()) else { return Expectations::default() };
-    parsed(value).unwrap_or_else(|error| {
-        unread(&format!("{name}: {error:#}"), events);
-        Expectations::default()
+    match parsed(value) {
+        Ok(expectations) => {
+            if let Some(note) = unread_options(&expectations.unread) {
+                events.note(note);
+            }
+            expectations
+        }
+        Err(error) => {
+            unread(&format!("{name}: {error:#}"), events);
+            Expectations::default()
+        }
+    }
+}
+
+/// What machine.nix says of an option that NixOS no longer has.
+const REMOVED: &str = "was removed";
+
+/// Which options say nothing since reading them fails. Those that this NixOS has removed say nothing in any case: they
+/// are named beside others only.
+fn unread_options(unread: &BTreeMap<String, String>) -> Option<String> {
+    const MOST: usize = 8;
+    let (removed, failing): (Vec<_>, Vec<_>) = unread.iter().partition(|(_, why)| why.starts_with(REMOVED));
+    let listed = |options: &[(&String, &String)]| {
+        let names: Vec<&str> = options.iter().take(MOST).map(|(name, _)| name.as_str()).collect();
+        let more = if options.len() > MOST { format!(" and {} more", options.len() - MOST) } else { String::new() };
+        format!("{}{more}", names.join(", "))
+    };
+    let apart =
+        if removed.is_empty() { String::new() } else { format!(" (removed from this NixOS: {})", listed(&removed)) };
+    (!failing.is_empty()).then(|| {
+        format!(
+            "not read, since evaluating it throws, so what it would expect is not tested: {}{apart}",
+            listed(&failing)
+        )
     })
 }
 
@@ -301,6 +332,20 @@ mod tests {
         assert!(receiver.try_recv().is_ok());
         assert!(receiver.try_recv().is_ok());
         assert!(receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn options_that_throw_are_shown_apart_from_those_that_were_removed() {
+        let unread = |options: &[(&str, &str)]| {
+            unread_options(&options.iter().map(|(name, why)| ((*name).to_owned(), (*why).to_owned())).collect())
+        };
+        let (removed, throws) = ("was removed from this NixOS", "throws when it is read");
+        assert_eq!(unread(&[("services.gdm.wayland", removed)]), None);
+        assert_eq!(
+            unread(&[("services.gdm.wayland", removed), ("systemd.sockets", throws)]).unwrap(),
+            "not read, since evaluating it throws, so what it would expect is not tested: systemd.sockets (removed from this \
+             NixOS: services.gdm.wayland)"
+        );
     }
 
     #[test]

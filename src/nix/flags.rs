@@ -33,6 +33,10 @@ pub struct NixFlags {
     pub show_trace: bool,
 }
 
+/// Without a network nix goes on for minutes, since it waits as long as curl does and tries five times. Who has no
+/// network is to hear of it in seconds; a server that is merely slow has answered by then.
+const IMPATIENT: [(&str, &str); 2] = [("connect-timeout", "5"), ("download-attempts", "3")];
+
 impl NixFlags {
     /// The value of a nix option given by the user; the last one counts.
     pub fn option_value(&self, name: &str) -> Option<&str> {
@@ -74,6 +78,10 @@ impl NixFlags {
     /// The flags for a command that only builds (`nix-store`, which does not know the others).
     pub(super) fn for_store(&self) -> Vec<OsString> {
         let mut args = Vec::new();
+        let is_given = |name: &str| self.option_value(name).is_some();
+        for (name, value) in IMPATIENT.iter().filter(|(name, _)| !is_given(name)) {
+            args.extend(["--option", name, value].map(OsString::from));
+        }
         for pair in self.option.chunks_exact(2) {
             args.extend(["--option", &pair[0], &pair[1]].map(OsString::from));
         }
@@ -82,7 +90,8 @@ impl NixFlags {
 
     /// The flags as the user would type them behind another command.
     pub fn words(&self, here: &Path) -> Vec<String> {
-        self.for_evaluation(here).into_iter().map(|word| word.to_string_lossy().into_owned()).collect()
+        let own = IMPATIENT.iter().filter(|(name, _)| self.option_value(name).is_none()).count() * 3;
+        self.for_evaluation(here).into_iter().skip(own).map(|word| word.to_string_lossy().into_owned()).collect()
     }
 }
 
@@ -129,7 +138,8 @@ mod tests {
                 "x=/h/./y"
             ]
         );
-        assert_eq!(flags.for_store(), ["--option", "max-jobs", "-1"]);
+        let impatient = ["--option", "connect-timeout", "5", "--option", "download-attempts", "3"];
+        assert_eq!(flags.for_store(), [&impatient[..], &["--option", "max-jobs", "-1"]].concat());
         assert_eq!(NixFlags::default().words(Path::new("/h")), Vec::<String>::new());
     }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::diagnosis::SourceTree;
 use super::store::name_of;
 use crate::event::{Event, Events};
 use crate::text::plain;
@@ -39,6 +40,8 @@ const RESULT_PROGRESS: u64 = 105;
 const RESULT_SET_EXPECTED: u64 = 106;
 const RESULT_POST_BUILD_LOG_LINE: u64 = 107;
 
+/// By which machine.nix says that a part of it begins.
+const PART: &str = "trace: nixbox: ";
 const IGNORES_SETTINGS: &str = "ignoring untrusted flake configuration setting";
 const IS_UNLOCKED: &str = "not writing modified lock file";
 
@@ -59,6 +62,17 @@ struct ProtocolLine {
     text: String,
     msg: String,
     fields: Vec<Value>,
+}
+
+/// A part of an evaluation, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EvaluationPart {
+    /// The VM.
+    Runner,
+    /// The host's own system.
+    Toplevel,
+    /// What the configuration expects.
+    Expectations,
 }
 
 #[derive(Debug)]
@@ -88,6 +102,12 @@ pub struct NixLog {
     pub is_unlocked: bool,
     /// Whether nix was told to do without the network.
     pub offline: bool,
+    /// The tree that is evaluated.
+    pub(super) source: SourceTree,
+    /// Inputs for which the user named another flake.
+    pub(super) overridden: Vec<String>,
+    /// The last part of the evaluation that began.
+    pub(super) part: Option<EvaluationPart>,
     activities: BTreeMap<u64, Activity>,
     order: VecDeque<String>,
     expected_bytes: BTreeMap<u64, u64>,
@@ -101,6 +121,9 @@ impl NixLog {
     pub fn take(&mut self, line: &str, events: &Events) -> Option<String> {
         let Some(json) = line.strip_prefix("@nix ") else {
             let said = plain(line, LINE_BYTES);
+            if self.begins_part(&said) {
+                return None;
+            }
             if said.trim().is_empty() {
                 return None;
             }
@@ -129,6 +152,9 @@ impl NixLog {
 
     fn message(&mut self, line: &ProtocolLine, events: &Events) -> Option<String> {
         let text = plain(&line.msg, MESSAGE_BYTES);
+        if self.begins_part(&text) {
+            return None;
+        }
         if line.level == LEVEL_ERROR && text.starts_with("error:") {
             // Every failure says it again for each thing that depended on it: the first ones are what matters.
             if self.errors.len() < MESSAGES {
@@ -149,7 +175,8 @@ impl NixLog {
         self.ignores_settings |= text.contains(IGNORES_SETTINGS);
         self.is_unlocked |= text.contains(IS_UNLOCKED);
         if line.level <= LEVEL_WARNING
-            && let Some(note) = note_of(&text)
+            && !(text.contains(IS_UNLOCKED) && self.only_overrides(&text))
+            && let Some(note) = note_of(&self.source.map_options(&text))
             && self.notes.len() < NOTES
             && !self.notes.contains(&note)
         {
@@ -157,6 +184,29 @@ impl NixLog {
             self.notes.push(note);
         }
         (line.level <= LEVEL_INFO).then_some(text)
+    }
+
+    fn begins_part(&mut self, text: &str) -> bool {
+        let Some(name) = text.strip_prefix(PART) else { return false };
+        self.part = match name.trim() {
+            "runner" => Some(EvaluationPart::Runner),
+            "toplevel" => Some(EvaluationPart::Toplevel),
+            "expectations" => Some(EvaluationPart::Expectations),
+            _ => self.part,
+        };
+        true
+    }
+
+    /// Whether a lock file would change by what the user overrides alone, of which nothing is wrong with it. Each change
+    /// is on a line of its own: `• Updated input 'nixpkgs':`, `• Added input 'a/b':`.
+    fn only_overrides(&self, text: &str) -> bool {
+        let is_overridden = |name: &str| {
+            let is_below = |input: &String| name.strip_prefix(input.as_str()).is_some_and(|rest| rest.starts_with('/'));
+            self.overridden.iter().any(|input| input == name || is_below(input))
+        };
+        let changes = text.lines().filter_map(|line| line.trim_start().strip_prefix("• "));
+        let mut changed = changes.filter_map(|line| line.split('\'').nth(1));
+        !self.overridden.is_empty() && changed.all(is_overridden)
     }
 
     fn start(&mut self, line: &ProtocolLine, events: &Events) {
@@ -322,7 +372,7 @@ fn note_of(text: &str) -> Option<String> {
         return None;
     }
     let warning = first.strip_prefix("evaluation warning: ").or_else(|| first.strip_prefix("trace: warning: "))?;
-    Some(format!("the configuration warns: {}", plain(warning, 300)))
+    Some(format!("the configuration warns: {}", plain(warning, 600)))
 }
 
 #[cfg(test)]

@@ -1,17 +1,19 @@
 # Everything that one evaluation is asked for: { arguments } -> value -> { missing } or { runner, toplevel, expectations }.
 #
+# Each part says on nix's log that it begins, so that of an evaluation that fails it is known by which part it failed.
+#
 # `value` is `nixosConfigurations` when `name` is given, else what the target's attribute path leads to: a machine
 # (something with `config`) or the runner's derivation itself.
 { expectations            # expectations.nix
 , name ? null         # of the configuration
 , specialisation ? null
 , output ? "vm"       # or vmWithBootLoader
-, want ? "all"        # or one of runner, toplevel, expectations: where asking for all of them failed
+, want ? "all"        # or "build", without the expectations: where reading those failed
 , vmOnly ? false
 }:
 value:
 let
-  inherit (builtins) attrNames deepSeq isAttrs tryEval;
+  inherit (builtins) attrNames deepSeq filter foldl' isAttrs isString mapAttrs seq split trace tryEval;
   found = if name == null then value else value.${name};
   outer = if found ? config then found.config else found;
 
@@ -41,9 +43,21 @@ let
     else if outer ? system.build.toplevel then drv (own ++ build ++ [ "toplevel" ]) outer.system.build.toplevel
     else if !(config.system.build ? toplevel) then null
     else drv (path ++ [ "toplevel" ]) config.system.build.toplevel;
-  expected = if isMachine then expectations variant else null;
+  expected = if isMachine then told (expectations variant) else null;
 
-  # `throw` and failed assertions can be caught, though not their text: whoever reads `failed` asks again for that alone.
+  # An option that NixOS no longer has is there to say so where it is set, and throws where it is read: hidden, and
+  # without all that an option is described by.
+  options = (if specialisation != null && !isConfig then special else found).options or { };
+  optionAt = name: foldl' (set: part: if isAttrs set && !(set ? _type) && set ? ${part} then set.${part} else null)
+    options (filter isString (split "\\." name));
+  isRemoved = name:
+    let option = optionAt name; in
+    isAttrs option && option._type or null == "option" && option.visible or true == false && !(option ? description) && !(option ? default);
+  told = expected: expected // {
+    unread = mapAttrs (name: why: if (tryEval (isRemoved name)).value == true then "was removed from this NixOS" else why) expected.unread;
+  };
+
+  # What cannot be read is no failure of the machine. Without the host's own system, on the other hand, all is over.
   caught = v: let tried = tryEval (deepSeq v v); in if tried.success then tried.value else { failed = true; };
   missing = kind: names: { missing = { inherit kind names; }; };
 in
@@ -52,7 +66,13 @@ else if specialisation != null && !(outer ? specialisation && outer.specialisati
 then missing "specialisation" (attrNames (outer.specialisation or { }))
 else if isMachine && !(config.system.build ? ${output}) then missing "output" (attrNames config.system.build)
 else if !isMachine && !(isAttrs found && found ? drvPath) then missing "derivation" (if isAttrs found then attrNames found else [ ])
-else if want == "runner" then { inherit runner; }
-else if want == "toplevel" then { inherit toplevel; }
-else if want == "expectations" then { expectations = expected; }
-else { inherit runner; toplevel = caught toplevel; expectations = caught expected; }
+else
+  let
+    part = name: v: trace "nixbox: ${name}" (deepSeq v v);
+    vm = part "runner" runner;
+    own = part "toplevel" toplevel;
+    read = part "expectations" (caught expected);
+    parts = { runner = vm; toplevel = own; };
+  in
+  # In this order, whatever the order in which JSON is written: what fails in both is told of the VM.
+  seq vm (seq own (if want == "build" then parts else seq read (parts // { expectations = read; })))

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 
 use super::build::{ROOT, built_runner, out_path};
-use super::command::{Nix, NixOutput};
+use super::command::{Nix, NixOutput, OnFailure};
 use super::diagnosis::{self, FailedDerivation};
 use super::evaluate::{EXPECTATIONS, MACHINE, MachineAnswer, TryEval, as_toplevel, evaluate, nix_string};
 use super::log::NixLog;
@@ -114,6 +114,7 @@ pub async fn evaluate_many(
     events: &Events,
 ) -> Result<MatchedConfigurations<(ConfigurationName, Result<Evaluated>)>> {
     events.doing(format!("evaluating {}", flake.shown()));
+    let nix = &nix.clone().reading(flake.source());
     let mut arguments = selected(filter);
     if vm_only {
         arguments.push("vmOnly = true;".to_owned());
@@ -162,11 +163,6 @@ fn clean(one: ConfigurationAnswer, all: &Evaluated, events: &Events) -> (Configu
     let TryEval::Value(answer) = answer else { return (name, None) };
     let MachineAnswer { missing: None, runner: Some(runner), toplevel, expectations } = *answer else {
         return (name, None);
-    };
-    let toplevel = match toplevel {
-        None => None,
-        Some(TryEval::Value(toplevel)) => Some(toplevel),
-        Some(TryEval::Failed { .. }) => return (name, None),
     };
     let expectations = expectations::read(expectations, &name.to_string(), events);
     let evaluated = Evaluated { runner: Some(runner), toplevel, expectations, ..all.clone() };
@@ -273,9 +269,9 @@ impl BatchBuild {
         }
         let output = if by_name {
             let directory = members.iter().find_map(|(_, target, _)| target.flake()?.directory());
-            nix.build_installables(&installables, root, directory, events).await?
+            nix.build_installables(&installables, root, OnFailure::GoOn, directory, events).await?
         } else {
-            nix.realise(&paths, root, events).await?
+            nix.realise(&paths, root, OnFailure::GoOn, events).await?
         };
         Ok(Self { output, numbers, by_name })
     }
@@ -342,7 +338,7 @@ mod tests {
             r#"{{"hosts":["a"],"total":5,"members":[
                 {{"host":"a","specialisation":null,"answer":{{{runner},"toplevel":null,"expectations":{{"known":true}}}}}},
                 {{"host":"a","specialisation":"s","answer":{{"failed":true}}}},
-                {{"host":"b","specialisation":null,"answer":{{{runner},"toplevel":{{"failed":true}},"expectations":null}}}},
+                {{"host":"b","specialisation":null,"answer":{{"failed":true}}}},
                 {{"host":"c","specialisation":null,"answer":{{"missing":{{"kind":"output","names":[]}}}}}},
                 {{"host":"d","specialisation":null,"answer":{{{runner},"toplevel":null,"expectations":{{"failed":true}}}}}}]}}"#
         );

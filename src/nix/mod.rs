@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::apply::{apply_command, apply_command_from, reference};
 pub use self::build::build;
-pub use self::command::{Nix, NixOutput};
+pub use self::command::{Nix, NixOutput, OnFailure};
 pub use self::diagnosis::SourceTree;
 pub use self::evaluate::evaluate;
 pub use self::flags::NixFlags;
@@ -54,11 +54,8 @@ pub struct Derivation {
 pub struct Evaluated {
     /// The runner's derivation; `None` where the target is a runner already.
     pub runner: Option<Derivation>,
-    /// The host's own system, where there is one and it evaluates.
+    /// The host's own system, where there is one.
     pub toplevel: Option<Derivation>,
-    /// Why the host's own system does not evaluate (check `build.toplevel`). Not cached: the next run evaluates again.
-    #[serde(skip)]
-    pub toplevel_failure: Option<Failure>,
     /// What the configuration expects. `known` is false where it could not be read.
     pub expectations: Expectations,
     /// Whether the flake's nixConfig was applied, and so has to be when building.
@@ -77,12 +74,10 @@ pub struct Built {
     pub runner_store_path: Option<PathBuf>,
     /// The runner's derivation, when nix built it.
     pub drv_path: Option<String>,
-    /// The host's own system, when there is one and it was built.
+    /// The host's own system, when there is one.
     pub toplevel: Option<PathBuf>,
     /// The derivation of the host's own system, when there is one.
     pub toplevel_drv: Option<String>,
-    /// Why the host's own system did not evaluate or build (check `build.toplevel`).
-    pub toplevel_failure: Option<Failure>,
     /// What the configuration expects.
     pub expectations: Expectations,
     /// Where the store's files are.

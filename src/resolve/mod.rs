@@ -2,7 +2,9 @@
 //!
 //! `FLAKE#NAME` is a NixOS configuration, else a package; `FLAKE#NAME@SPECIALISATION` is one of its specialisations;
 //! a full attribute path is taken as it is; without a name it is this host's configuration, else the only one, else the
-//! package `vm`. Also a store path or directory with one `bin/run-*-vm`, that script, and a plain `configuration.nix`.
+//! package `vm`. Also a store path or directory with one `bin/run-*-vm`, that script, a plain `configuration.nix`, and
+//! `FILE.nix#NAME` for a system of a file that is no flake. A flake's hive of colmena's is looked into where it has no
+//! configuration of that name.
 //!
 //! `parse` and `choose` are pure but for looking at the file system; [`resolve`] asks nix for names, once in the
 //! usual case, not at all for a full path.
@@ -11,6 +13,7 @@ mod baseline;
 mod choose;
 mod filter;
 mod reference;
+mod shapes;
 mod target;
 
 use std::path::{Path, PathBuf};
@@ -21,9 +24,10 @@ pub use self::baseline::BaselineChoice;
 pub(crate) use self::baseline::{BaselineTarget, baseline};
 use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
 pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
+pub(crate) use self::reference::components;
 pub(crate) use self::reference::git_root;
+use self::reference::join;
 pub use self::reference::{Flake, encode};
-use self::reference::{components, join};
 pub use self::target::{Target, VmVariant};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -56,12 +60,17 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
     events.doing(format!("reading {}", flake.shown()));
     let configurations = names(&flake, "nixosConfigurations", nix, events).await?;
     let requested = RequestedName { attribute: attribute.as_deref(), host: &host_name() };
+    if let Some(failure) = shapes::by_system(&flake, &configurations, nix, events).await {
+        return Err(failure);
+    }
     let resolution = match choose(&requested, &configurations, None) {
         Some(resolution) => resolution,
         None => {
             let packages = names(&flake, &join(&["packages", &nix.system()]), nix, events).await?;
-            choose(&requested, &configurations, Some(&packages))
-                .ok_or_else(|| unresolved(&requested, &flake, &configurations, &packages))?
+            match choose(&requested, &configurations, Some(&packages)) {
+                Some(resolution) => resolution,
+                None => return other(&requested, &flake, &configurations, &packages, nix, events).await,
+            }
         }
     };
     Ok(match resolution {
@@ -71,6 +80,26 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
         Resolution::Package(name) => Target::Attribute { flake, path: join(&["packages", &nix.system(), &name]) },
         Resolution::Path(path) => Target::Attribute { flake, path },
     })
+}
+
+/// A target in a flake of another shape, or what the flake has.
+async fn other(
+    requested: &RequestedName<'_>,
+    flake: &Flake,
+    configurations: &[String],
+    packages: &[String],
+    nix: &Nix,
+    events: &Events,
+) -> Result<Target> {
+    if let Some(node) = shapes::node(requested, flake, nix, events).await? {
+        return Ok(node);
+    }
+    let failure = unresolved(requested, flake, configurations, packages);
+    if !configurations.is_empty() || !packages.is_empty() {
+        return Err(failure);
+    }
+    let instead = shapes::instead(flake, nix, events).await;
+    Err(Failure { hint: instead.or(failure.hint.clone()), ..failure })
 }
 
 /// What a name most likely means, without asking nix for the flake's names: `FLAKE#NAME` is a configuration. Where there
@@ -156,7 +185,12 @@ fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
         return Err(not_there(&path, named));
     }
     if physical.is_file() {
-        return file(&path, &store).map(Parsed::Target);
+        return match attribute {
+            Some(attribute) if reference.ends_with(".nix") && !reference.ends_with("flake.nix") => {
+                Ok(Parsed::Target(Target::File { file: canonical(&path, &store), attribute }))
+            }
+            _ => file(&path, &store).map(Parsed::Target),
+        };
     }
     let logical = canonical(&path, &store);
     if attribute.is_none()
@@ -176,6 +210,17 @@ fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
     if attribute.is_none() && configuration.is_file() {
         events.note(format!("there is no flake.nix in {}: configuration.nix is tested", directory.display()));
         return Ok(Parsed::Target(Target::Configuration { file: configuration }));
+    }
+    if let Some(entry) = shapes::ENTRIES.map(|name| directory.join(name)).into_iter().find(|file| file.is_file()) {
+        if let Some(attribute) = attribute {
+            return Ok(Parsed::Target(Target::File { file: entry, attribute }));
+        }
+        return Err(Failure::usage(format!(
+            "there is no flake.nix in {}, but {}",
+            directory.display(),
+            entry.display()
+        ))
+        .hint(format!("name one of its systems: {}", quote(&format!("{}#NAME", entry.display())))));
     }
     Err(Failure::usage(format!("there is no flake.nix in {}", directory.display())).hint(
         "name a flake (FLAKE#NAME), a configuration.nix, or the result of building a VM; `nixbox init` makes a flake",
@@ -202,6 +247,10 @@ fn file(path: &Path, store: &Store) -> Result<Target> {
         let directory = logical.parent().unwrap_or(Path::new("/")).display().to_string();
         return Err(Failure::usage(format!("a flake is named by its directory, not by {}", path.display()))
             .hint(format!("name it: {}", quote(&format!("{directory}#NAME")))));
+    }
+    if name == "hive.nix" {
+        return Err(Failure::usage(format!("{} is a hive, of which one machine can be tried", path.display()))
+            .hint(format!("name it: {}", quote(&format!("{}#NODE", path.display())))));
     }
     if name.ends_with(".nix") {
         return Ok(Target::Configuration { file: logical });

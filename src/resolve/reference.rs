@@ -160,7 +160,7 @@ pub(super) fn is_registry_name(reference: &str) -> bool {
 }
 
 /// The components of an attribute path, as nix splits it: at dots outside of double quotes.
-pub(super) fn components(path: &str) -> Vec<String> {
+pub(crate) fn components(path: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
     for c in path.chars() {

@@ -42,6 +42,13 @@ pub enum Target {
         /// The file, absolute.
         file: PathBuf,
     },
+    /// A system in a file that is no flake, or a node of a hive.
+    File {
+        /// The file, absolute.
+        file: PathBuf,
+        /// The attribute path of the system in it, or below its `nixosConfigurations` or `nodes`.
+        attribute: String,
+    },
     /// A runner that was built already.
     Runner {
         /// `run-NAME-vm`, absolute; by its logical path when it is in the store.
@@ -71,7 +78,8 @@ impl Target {
         match self {
             Target::Host { name, specialisation: Some(specialisation), .. } => format!("{name}@{specialisation}"),
             Target::Host { name, .. } => name.clone(),
-            Target::Attribute { path, .. } => path.clone(),
+            Target::Attribute { path, .. } => self.node().map_or_else(|| path.clone(), str::to_owned),
+            Target::File { attribute, .. } => attribute.clone(),
             Target::Configuration { file } => file.display().to_string(),
             Target::Runner { script } => {
                 let file = script.file_name().unwrap_or_default().to_string_lossy();
@@ -93,15 +101,29 @@ impl Target {
             }
             Target::Attribute { flake, path } => format!("{}#{path}", flake.shown()),
             Target::Configuration { file } => file.display().to_string(),
+            Target::File { file, attribute } => format!("{}#{attribute}", file.display()),
             Target::Runner { script } => script.display().to_string(),
         }
+    }
+
+    /// A node of a flake's hive, whose nodes are modules (`colmena`) or evaluated (`colmenaHive`).
+    pub(crate) fn node(&self) -> Option<&str> {
+        let Target::Attribute { path, .. } = self else { return None };
+        let node = path.strip_prefix("colmenaHive.nodes.").or_else(|| self.unevaluated_node())?;
+        Some(node.trim_matches('"'))
+    }
+
+    /// The part of the path behind `colmena`, whose nodes are modules.
+    pub(crate) fn unevaluated_node(&self) -> Option<&str> {
+        let Target::Attribute { path, .. } = self else { return None };
+        path.strip_prefix("colmena.").map(|node| node.trim_matches('"'))
     }
 
     /// The local directory that the target comes from: where `nixbox.toml` and `.nixbox` live.
     pub fn dir(&self) -> Option<&Path> {
         match self {
             Target::Host { flake, .. } | Target::Attribute { flake, .. } => flake.dir.as_deref(),
-            Target::Configuration { file } => file.parent(),
+            Target::Configuration { file } | Target::File { file, .. } => file.parent(),
             Target::Runner { .. } => None,
         }
     }
@@ -110,7 +132,7 @@ impl Target {
     pub fn flake(&self) -> Option<&Flake> {
         match self {
             Target::Host { flake, .. } | Target::Attribute { flake, .. } => Some(flake),
-            Target::Configuration { .. } | Target::Runner { .. } => None,
+            Target::Configuration { .. } | Target::File { .. } | Target::Runner { .. } => None,
         }
     }
 
@@ -118,14 +140,15 @@ impl Target {
     pub fn host(&self) -> Option<&str> {
         match self {
             Target::Host { name, .. } => Some(name),
-            _ => None,
+            Target::File { attribute, .. } => Some(attribute),
+            _ => self.node(),
         }
     }
 
     /// Where its files come from, so that nix's messages can name them.
     pub(crate) fn source(&self) -> SourceTree {
         match self {
-            Target::Configuration { file } => {
+            Target::Configuration { file } | Target::File { file, .. } => {
                 let directory = file.parent().map(Path::to_owned);
                 SourceTree { root: directory.clone(), directory, is_git: false }
             }
@@ -138,8 +161,12 @@ impl Target {
         let (flake, own) = match self {
             Target::Host { flake, name, .. } => (flake, join(&["nixosConfigurations", name])),
             Target::Attribute { flake, path } => (flake, path.clone()),
-            Target::Configuration { .. } | Target::Runner { .. } => return None,
+            Target::Configuration { .. } | Target::File { .. } | Target::Runner { .. } => return None,
         };
+        // It is not a value of the flake's.
+        if self.unevaluated_node().is_some() {
+            return None;
+        }
         let attribute = if below.is_empty() { own } else { format!("{own}.{}", join(below)) };
         Some(flake.installable(&attribute))
     }

@@ -66,11 +66,8 @@ impl Run<'_> {
         }
         let (target, is_guess) = self.target(&nix).await?;
         self.named(&target);
-        let (target, mut evaluated) = self.evaluation(target, is_guess, &nix).await?;
+        let (target, evaluated) = self.evaluation(target, is_guess, &nix).await?;
         self.named(&target);
-        if let Some(failure) = evaluated.toplevel_failure.take() {
-            return Err(failure);
-        }
         self.cache.record_evaluation(tree, &target, &evaluated, &self.events);
         Ok(())
     }
@@ -163,15 +160,11 @@ impl Run<'_> {
 
     /// What is needed to start a machine of what was built, or the verdict of a former run.
     pub(super) async fn ready(&mut self, given: Given, asked: ResolvedRequest, run_dir: RunDir) -> Result<Step> {
-        let Given { target, nix, mut built, accel, accel_reason: reason, jail, processors, reference } = given;
+        let Given { target, nix, built, accel, accel_reason: reason, jail, processors, reference } = given;
         let ResolvedRequest { settings, plan } = asked;
         self.report.target.drv_path = built.drv_path.clone();
         self.report.target.runner = Some(built.runner.display().to_string());
         self.report.target.toplevel = built.toplevel.as_ref().map(|path| path.display().to_string());
-        if let Some(failure) = built.toplevel_failure.take() {
-            // The VM may well boot, but this is what would be switched to.
-            return Err(failure);
-        }
         let transport = transport(&settings);
         let (runner, store, toplevel) = (&built.runner, &built.store, built.toplevel_drv.as_deref());
         let tested = TestInputs { runner, store, toplevel, plan: &plan, accel, transport };
@@ -242,9 +235,6 @@ impl Run<'_> {
         asked: &ResolvedRequest,
         accel: Accel,
     ) -> Option<Report> {
-        if evaluated.toplevel_failure.is_some() {
-            return None;
-        }
         let (runner, store) = nix::runner_of(target, evaluated, nix)?;
         let toplevel = evaluated.toplevel.as_ref().map(|toplevel| toplevel.drv_path.as_str());
         let transport = transport(&asked.settings);

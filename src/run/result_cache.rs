@@ -94,7 +94,7 @@ impl RunCache {
         events: &Events,
     ) {
         let Some(snapshot) = snapshot else { return };
-        if evaluated.toplevel_failure.is_some() || evaluated.is_unlocked {
+        if evaluated.is_unlocked {
             return;
         }
         let cached = CachedEvaluation { resolved: target.resolved(), evaluated: evaluated.clone(), apply: None };

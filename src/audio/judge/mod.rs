@@ -101,7 +101,7 @@ impl<'a> AudioJudge<'a> {
     }
 
     /// The journal that speaks of the server's units.
-    fn journal(&self) -> &'a [JournalLine] {
+    pub(super) fn journal(&self) -> &'a [JournalLine] {
         if self.expected.system_wide { &self.view.now.journal } else { &self.facts.journal }
     }
 

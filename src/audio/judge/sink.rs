@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::{AudioJudge, node_finding, quiet};
 use crate::audio::facts::{AudioNode, ServerState};
+use crate::audio::journal::{self, AudioJournalMeaning};
 use crate::checks::{Finding, Judgement, conclude};
 use crate::model::{CheckId, CheckResult, Lack};
 
@@ -64,6 +65,8 @@ impl AudioJudge<'_> {
             format!("{card} is off: its active profile is “off”, so it has no sink")
         } else if let Some(manager) = manager.filter(|_| state.cards.is_empty()) {
             format!("no sink: without a session manager ({manager}), cards get no sinks")
+        } else if let Some(line) = journal::first(self.journal(), AudioJournalMeaning::CardRefused) {
+            format!("no sink: {}", line.trim())
         } else if name == "none" {
             "no sink at all".to_owned()
         } else {

@@ -115,6 +115,14 @@ fn no_sink_has_a_cause() {
     missing.fails(&["server", "sink"], "wireplumber.service of alice is masked");
     missing.is("sink", Status::Fail, "without a session manager");
 
+    let mut refused = guest().only("auto_null");
+    refused.sound().journal = vec![JournalLine {
+        message: "spa.alsa: hw:0p: Rate doesn't match (requested 192000, got 96000)".into(),
+        unit: "pipewire.service".into(),
+        ..JournalLine::default()
+    }];
+    refused.fails(&["sink"], "no sink: spa.alsa: hw:0p: Rate doesn't match (requested 192000, got 96000)");
+
     let mut off = guest().only("auto_null");
     off.server().cards = [("alsa_card.x".to_owned(), "off".to_owned())].into();
     off.fails(&["sink"], "alsa_card.x is off");

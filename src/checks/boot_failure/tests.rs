@@ -113,6 +113,36 @@ fn panics_name_their_cause() {
 }
 
 #[test]
+fn a_missing_driver_is_the_cause_of_a_missing_device() {
+    let prompt = "An error occurred in stage 1 of the boot process, which must mount the\n";
+    let gives_up = |module: &str, device: &str| {
+        let console = format!(
+            "<<< NixOS Stage 1 >>>\nloading module {module}...\nmodprobe: FATAL: Module {module} not found in directory /lib/modules/6.12.30\n\
+             waiting for device {device} to appear.........\nTimed out waiting for device {device}, trying to mount anyway.\n\
+             mount: mounting {device} on /mnt-root/ failed: No such file or directory\n{prompt}"
+        );
+        judged(BootEnd::Deadline, &console, None, None, 100.0).0
+    };
+    for (module, device) in [("virtio_blk", "/dev/vda"), ("nvme", "/dev/disk/by-label/nixos")] {
+        let result = gives_up(module, device);
+        let cause =
+            format!(": modprobe: FATAL: Module {module} not found in directory /lib/modules/6.12.30; after that: ");
+        assert!(result.summary.contains(&cause), "{}", result.summary);
+        assert!(result.hint.is_some_and(|hint| hint.contains("availableKernelModules")));
+    }
+    // Another device's driver, and what drives no disk.
+    for (module, device) in
+        [("nvme", "/dev/vda"), ("kvm_amd", "/dev/vda"), ("snd_hda_intel", "/dev/disk/by-label/nixos")]
+    {
+        let result = gives_up(module, device);
+        assert!(!result.summary.contains("modprobe"), "{}", result.summary);
+    }
+    let console = "<<< NixOS Stage 1 >>>\nmodprobe: FATAL: Module virtio_blk not found in directory /lib/modules/6.12.30\nwaiting for device /dev/vda to appear....";
+    let (result, _) = judged(BootEnd::Deadline, console, None, None, 100.0);
+    assert!(result.summary.starts_with("the boot hangs: modprobe: FATAL: Module virtio_blk"), "{}", result.summary);
+}
+
+#[test]
 fn stage_1_that_gives_up() {
     let console = "<<< NixOS Stage 1 >>>\nmounting /dev/vda on /...\nmount: mounting /dev/vda on /mnt-root/ failed: Invalid argument\n\nAn error occurred in stage 1 of the boot process, which must mount the\nroot filesystem on `/mnt-root' and then start stage 2.\n  r) to reboot immediately\n";
     let (result, exit) = judged(BootEnd::Deadline, console, None, None, 100.0);

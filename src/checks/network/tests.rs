@@ -3,6 +3,7 @@
 use crate::checks::test_support::{Guest, NOW, active, failed, guest, inactive, line, result, status};
 use crate::guest::facts::{Listener, Service, Unit};
 use crate::model::{Accel, CheckId, NetworkPolicy, Protocol, Status};
+use crate::nix::expectations::{Expectations, ExpectedUnit};
 
 #[test]
 fn addresses_and_routes() {
@@ -38,6 +39,17 @@ fn names() {
         .breaks(CheckId::NetworkDns, "names no server");
     let no_server = || guest().facts(|facts| facts.network.nameservers.clear());
     no_server().breaks(CheckId::NetworkDns, "names no server");
+    no_server()
+        .unit(active("systemd-networkd.service"))
+        .breaks(CheckId::NetworkDns, "hands those of DHCP to systemd-resolved.service, which is not there");
+    let expected = |expectations: &mut Expectations| {
+        let unit = ExpectedUnit { enable: true, ..ExpectedUnit::default() };
+        expectations.units.insert("systemd-resolved.service".into(), unit);
+    };
+    no_server()
+        .unit(inactive("systemd-resolved.service"))
+        .expecting(expected)
+        .breaks(CheckId::NetworkDns, "systemd-resolved.service, which would write it, is inactive");
     no_server().unit(active("systemd-resolved.service")).passes();
     no_server()
         .facts(|facts| {

@@ -1,8 +1,9 @@
 //! Errors of a build.
 
 use super::excerpt::{ErrorParts, core, readable};
-use super::headline::{cause, failing_line, headline, short};
+use super::headline::{cause, failing_line, headline, short, whole, with_what_follows};
 use super::host::host_problem;
+use super::nixpkgs::conflict;
 use super::patterns::{
     ANY_DRV, BUILDER_FAILED, CANNOT_BUILD, CYCLE, DEPENDENCY, DISK, HASH_MISMATCH, KILLED, NETWORK, REFERS,
     WRONG_SYSTEM, WRONG_SYSTEM_NEW, find, is,
@@ -163,8 +164,12 @@ impl FailedDerivation {
                 .why(why)
                 .hint("is the network up?");
         }
+        if let Some(refusal) = conflict(&logged) {
+            let failure = Failure::check(CheckId::BuildDerivation, whole(name, &refusal.what)).why(why);
+            return Failure { hint: refusal.hint, ..failure };
+        }
         let cause = match (failing_line(&tail), tail.iter().rev().find(|line| !line.trim().is_empty())) {
-            (Some(line), _) => line.to_owned(),
+            (Some(line), _) => with_what_follows(line, &tail),
             (None, Some(last)) => format!("{how}; its log ends with: {}", last.trim()),
             (None, None) => how.to_owned(),
         };

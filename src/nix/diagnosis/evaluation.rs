@@ -4,6 +4,7 @@ use super::derivation::{derivation, failed_derivations};
 use super::excerpt::{ErrorParts, core};
 use super::headline;
 use super::host::{host_problem, unfetched};
+use super::nixpkgs::{refusal, suggestion, without_suggestion};
 use super::patterns::{
     ATTRIBUTE, FEATURE, FETCHES, NETWORK, NO_FLAKE, PURE, SEARCH_PATH, UNFETCHED, UNPROVIDED, find, is,
 };
@@ -19,6 +20,7 @@ pub(in crate::nix) fn evaluation(log: &NixLog, source: &SourceTree, named: &str)
         let last = log.stray.back().cloned().unwrap_or_else(|| "it ended without a message".to_owned());
         return Failure::host(format!("nix failed to evaluate {named}")).why(last);
     };
+    let error = source.without_variant(&error);
     let core = core(&error);
     let parts = ErrorParts::of(&source.map(&error));
     let why = parts.readable(source);
@@ -69,12 +71,19 @@ pub(in crate::nix) fn evaluation(log: &NixLog, source: &SourceTree, named: &str)
         let attribute = find(&UNPROVIDED, &core).map_or_else(|| named.to_owned(), |found| found[1].to_owned());
         return Failure::check(CheckId::BuildAttribute, format!("the flake has no attribute {attribute}")).why(why);
     }
+    if let Some(refusal) = refusal(&parts, source) {
+        let failure = Failure::check(CheckId::BuildEval, headline::whole(named, &refusal.what));
+        return Failure { why: refusal.rest(&why), hint: refusal.hint, ..failure };
+    }
     let failure = Failure::check(CheckId::BuildEval, headline::evaluation(named, &parts, source)).why(why);
     if let Some(found) = find(&FEATURE, &core) {
         failure.hint(format!("allow it: --option extra-experimental-features {}", &found[1]))
     } else if is(&PURE, &core) {
         failure.hint("--impure lets the evaluation see it, if that is what you want")
     } else {
-        failure
+        match suggestion(&parts) {
+            Some(suggestion) => failure.why(without_suggestion(&parts.readable(source))).hint(suggestion),
+            None => failure,
+        }
     }
 }

@@ -9,21 +9,37 @@ use crate::text::clean_line;
 
 /// Characters of a headline: with what stands around it, it fits two lines of a terminal.
 pub(super) const LENGTH: usize = 120;
+/// Characters of a sentence that is left whole.
+const SENTENCE: usize = 240;
 /// What nix adds to an error as advice, or leads over to the next line with.
 const AFTER_THE_ERROR: [&str; 4] =
     ["; add '--extra-experimental-features", "; use '--", " (use '--", " Definition values:"];
 
 /// `NAME: CAUSE (PLACE)`, of which what fits beside the cause.
 pub(super) fn headline(name: &str, cause: &str, place: Option<&str>) -> String {
+    fitting(name, cause, place, LENGTH)
+}
+
+fn fitting(name: &str, cause: &str, place: Option<&str>, length: usize) -> String {
     let named = |text: &str| format!("{name}: {text}");
     let placed = place.map_or_else(|| cause.to_owned(), |place| format!("{cause} ({place})"));
-    let fits = |text: &String| text.chars().count() <= LENGTH;
-    [named(&placed), placed, named(cause)].into_iter().find(fits).unwrap_or_else(|| clean_line(cause, LENGTH))
+    let fits = |text: &String| text.chars().count() <= length;
+    [named(&placed), placed, named(cause)].into_iter().find(fits).unwrap_or_else(|| clean_line(cause, length))
+}
+
+/// `NAME: CAUSE`, or the cause alone where that is long; never cut.
+pub(super) fn whole(name: &str, cause: &str) -> String {
+    let named = format!("{name}: {cause}");
+    if named.chars().count() <= LENGTH { named } else { cause.to_owned() }
 }
 
 /// The headline of an evaluation error.
 pub(super) fn evaluation(name: &str, parts: &ErrorParts, source: &SourceTree) -> String {
-    headline(name, &cause(parts, source), place(parts, source).as_deref())
+    let (cause, place) = (cause(parts, source), place(parts, source));
+    // What the module system says is one sentence, however long the names in it are: half of it helps nobody.
+    let is_sentence =
+        parts.message.iter().any(|line| is_assertion(line) || line.starts_with("A definition for option"));
+    fitting(name, &cause, place.as_deref(), if is_sentence { SENTENCE } else { LENGTH })
 }
 
 /// The error in one line.
@@ -40,7 +56,12 @@ pub(super) fn cause(parts: &ErrorParts, source: &SourceTree) -> String {
         };
     }
     let end = AFTER_THE_ERROR.iter().filter_map(|words| first.find(words)).min().unwrap_or(first.len());
-    let text = first[..end].trim_end_matches([':', '.']);
+    // Which element of a list it is, in the module system's own counting.
+    let text = match (first.find(".\"[definition "), first.find("]\"'")) {
+        (Some(from), Some(to)) if from < to && to < end => format!("{}{}", &first[..from], &first[to + 2..end]),
+        _ => first[..end].to_owned(),
+    };
+    let text = text.trim_end_matches([':', '.']);
     let aborted = text.strip_prefix("evaluation aborted with the following error message: '");
     short(&aborted.map_or_else(|| text.to_owned(), |text| format!("abort: {}", text.trim_end_matches('\''))), source)
 }
@@ -80,6 +101,17 @@ pub(super) fn short(text: &str, source: &SourceTree) -> String {
     // A file of some input must not read like one of the user's.
     let inside = |found: &regex::Captures<'_>| if found.get(1).is_some() { "…/" } else { "" };
     pattern.replace_all(&text, inside).trim().to_owned()
+}
+
+/// That line of a log with those that it leads over to, where it ends in a colon.
+pub(super) fn with_what_follows(line: &str, log: &[&str]) -> String {
+    const FOLLOWING: usize = 2;
+    if !line.ends_with(':') {
+        return line.to_owned();
+    }
+    let after = log.iter().skip_while(|other| other.trim() != line).skip(1);
+    let following = after.map(|line| line.trim()).filter(|line| !line.is_empty()).take(FOLLOWING);
+    std::iter::once(line).chain(following).collect::<Vec<_>>().join(" ")
 }
 
 /// The line of a builder's log that says why it failed: the last that reads like an error, and not like what follows

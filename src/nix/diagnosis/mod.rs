@@ -8,6 +8,7 @@ mod evaluation;
 mod excerpt;
 mod headline;
 mod host;
+mod nixpkgs;
 mod patterns;
 mod source_tree;
 
@@ -41,5 +42,7 @@ fn past_the_protocol(log: &NixLog) -> String {
     log.stray.iter().skip(last).cloned().collect::<Vec<_>>().join("\n")
 }
 
+#[cfg(test)]
+mod nixpkgs_tests;
 #[cfg(test)]
 mod tests;

@@ -50,7 +50,7 @@ patterns! {
     UNFETCHED = r"while fetching the input|Git reference|unable to download|(?i)cannot fetch|failed to fetch|not cached";
     INTERRUPTED = r"interrupted by the user";
     // How the language and NixOS's module system begin what they say of a configuration, whose own names come next.
-    LANGUAGE = r"^(?:(?:The|A definition for) option [`'‘]|Failed assertions|(?:undefined variable|attribute|function) '|the string '|cannot coerce|value is |expected |infinite recursion|syntax error|assertion |evaluation aborted )";
+    LANGUAGE = r"^(?:(?:The|A definition for) option [`'‘]|Failed assertions|(?:undefined variable|attribute|function) '|the string '|cannot coerce|value is |expected |infinite recursion|syntax error|assertion |evaluation aborted |Package ['‘]|Refusing to evaluate )";
     CYCLE = r"cycle detected in build of '([^']+\.drv)'";
     REFERS = r"^output '([^']+)' is not allowed to refer to(?: the following paths:)?\s*(\S*)";
     // What the kernel's killer leaves in a log when it took a compiler and not the builder.
@@ -62,10 +62,21 @@ patterns! {
     FETCHES = r"(?:fetching the input|updating the flake input) '([^']+)'";
     IN_STORE = r"(?:/[^\s'`\x22«»]*)?/nix/store/[0-9a-z]{32}-(?:source(/))?";
     // How programs begin the line that says why they failed, first those that say nothing else by it.
-    LOG_ERROR = r"(?i:(?:^|[\s(:])(?:fatal |internal compiler )?error(?:\[\w+\])?: )|CMake Error|^(?i:fatal|panic): |^[\w.]*(?:Error|Exception): |\*\*\* |npm (?:ERR!|error) |: (?:command )?not found$|No such file or directory|Permission denied|undefined reference to|panicked at|^FAILED |^E  +|hunks? FAILED";
+    LOG_ERROR = r"(?i:(?:^|[\s(:])(?:fatal |internal compiler )?error(?:\[\w+\])?: )|CMake Error|^(?i:fatal|panic): |^[\w.]*(?:Error|Exception): |\*\*\* |npm (?:ERR!|error) |: (?:command )?not found$|No such file or directory|Permission denied|undefined reference to|panicked at|\bsyntax error$|^FAILED |^E  +|hunks? FAILED";
     LOG_TROUBLE = r"(?i)\b(?:cannot|can't|could ?n[o']t|unable to|failed|failure|missing|invalid|not found|no such|denied|unknown|unexpected|conflict|undefined|abort(?:ed|ing))\b";
     // What says no more than that something before it failed.
     LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status";
+    // nixpkgs' check-meta.nix, of today and before.
+    REFUSED = r"(?:Refusing to evaluate package '([^']+)'|Package ['‘]([^'’]+)['’] in .*)";
+    UNFREE = r"has an unfree license \(['‘]([^'’]+)['’]\)";
+    MARKED = r"(?:is marked as|has problems?:) (\w+)";
+    AVAILABLE = r"is not available on the requested hostPlatform|unsupported for this system";
+    INSECURE_ISSUES = r"Known issues:\s*\n\s*- ([^\n]+)";
+    REMOVED = r"The option definition [`'‘]([^'’]+)['’]\s+(?:in [`'‘]([^'’]+)['’](?:, [`'‘][^'’]+['’]| and [`'‘][^'’]+['’])*\s+)?no longer has any effect; please remove it\.?";
+    MODULE_ARGUMENT = r#"while evaluating the module argument [`']([^'`]+)['`] in "([^"]+)""#;
+    SUGGESTED = r"Did you mean (.+?)\?";
+    CONFLICT = r"(?:two given paths contain a conflicting subpath:\s*|collision between )`?([^'`\s]+)['`]? and\s+`?([^'`\s]+)";
+    VARIANT = r"virtualisation\.vmVariant(?:WithBootLoader)?\.";
     COMPILER_ERROR = r"^(\S+?):\d+(?::\d+)?: (?:fatal )?error: ";
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::patterns::{MISSING_FILE, NO_FLAKE_IN, NOT_TRACKED, SOURCE, find};
+use super::patterns::{DEFINED_IN, MISSING_FILE, NO_FLAKE_IN, NOT_TRACKED, SOURCE, VARIANT, find};
 use crate::text::quote;
 
 /// The working tree that a flake is read from, so that places in its copy in the store can be named by their origin.
@@ -39,6 +39,22 @@ impl SourceTree {
         replaced.into_owned()
     }
 
+    /// What is said of the user's options and files, by the names that they have in the tree.
+    pub(in crate::nix) fn map_options(&self, text: &str) -> String {
+        let text = self.map(&self.without_variant(text));
+        super::headline::short(&text, self)
+    }
+
+    /// Options by the names that the user gave them: the VM's own are evaluated below `virtualisation.vmVariant`. Where a
+    /// file that is named says that itself, it stays.
+    pub(super) fn without_variant(&self, text: &str) -> String {
+        let Some(pattern) = VARIANT.as_ref().filter(|pattern| pattern.is_match(text)) else { return text.to_owned() };
+        let mapped = self.map(text);
+        let mut files = mapped.lines().filter_map(|line| Some(find(&DEFINED_IN, line)?[1].to_owned()));
+        let says = |file: String| std::fs::read_to_string(file).is_ok_and(|text| text.contains("vmVariant"));
+        if files.any(says) { text.to_owned() } else { pattern.replace_all(text, "").into_owned() }
+    }
+
     fn is_copy(&self, copy: &Path, text: &str) -> bool {
         let (Some(root), Some(directory)) = (&self.root, &self.directory) else { return false };
         let Ok(inside) = directory.strip_prefix(root) else { return false };
@@ -46,8 +62,19 @@ impl SourceTree {
         match std::fs::read(&theirs) {
             Ok(theirs) => std::fs::read(directory.join("flake.nix")).is_ok_and(|ours| ours == theirs),
             // The one whose own flake.nix is missed. (Inputs may have none, but nix does not miss it.)
-            Err(_) => text.contains(&*theirs.to_string_lossy()),
+            Err(_) => text.contains(&*theirs.to_string_lossy()) || self.is_known_by_its_files(copy, text),
         }
+    }
+
+    /// A copy that cannot be looked into (another store, or one that nix never wrote): all files of it that are named are
+    /// in the tree. Every flake has a flake.nix, which says nothing.
+    fn is_known_by_its_files(&self, copy: &Path, text: &str) -> bool {
+        let Some(root) = self.root.as_ref().filter(|_| !copy.exists()) else { return false };
+        let prefix = format!("{}/", copy.display());
+        let ends = |c: char| c.is_whitespace() || "'`\"’,:;()".contains(c);
+        let named = text.split(&prefix).skip(1).map(|rest| rest.split(ends).next().unwrap_or_default());
+        let mut files = named.filter(|file| !file.is_empty() && *file != "flake.nix").peekable();
+        files.peek().is_some() && files.all(|file| root.join(file).is_file())
     }
 
     /// A place in the tree by its name below the flake's directory; beside that directory as it is. `None` elsewhere.

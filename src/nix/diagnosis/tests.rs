@@ -28,6 +28,23 @@ fn said(text: &str) -> String {
     format!("@nix {}", serde_json::json!({ "action": "msg", "level": 0, "msg": text }))
 }
 
+/// A log in which nix said this and no more.
+pub(super) fn said_log(text: &str) -> NixLog {
+    log(&said(text))
+}
+
+/// A build that failed after these lines.
+pub(super) fn built(lines: &str) -> Failure {
+    let drv = "/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-system-path.drv";
+    let mut text = format!("@nix {}", serde_json::json!({ "action": "start", "id": 1, "type": 105, "fields": [drv] }));
+    for line in lines.lines() {
+        let logged = serde_json::json!({ "action": "result", "id": 1, "type": 101, "fields": [line] });
+        text.push_str(&format!("\n@nix {logged}"));
+    }
+    let error = said(&format!("error: builder for '{drv}' failed with exit code 25"));
+    derivation(&log(&format!("{text}\n{error}")), &SourceTree::default(), "web", None)
+}
+
 /// As the user reads each of the recorded errors.
 #[test]
 fn recorded_errors() {
