@@ -63,7 +63,7 @@ pub use plan::{ExpectedPort, Plan, plan};
 pub use script::{is_answered, is_as_expected};
 pub use selection::Selection;
 pub use verdict::{Conclusion, verdict};
-pub use waiting::{lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
+pub use waiting::{is_outdated, lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
 
 use crate::audio::{self, AudioFacts};
 use crate::desktop::{self, DesktopFacts};

@@ -22,6 +22,11 @@ use crate::text::plain;
 /// How many of the console's last lines are searched for messages that nothing follows.
 const LAST_LINES: usize = 40;
 
+/// How often a service was started again that is not waited for any more.
+const LOOP_RESTARTS: u32 = 3;
+/// How often in a row PID 1 has to answer that nothing but such services keeps the boot from its end.
+const LOOP_READINGS: u32 = 3;
+
 /// What a boot came to.
 #[derive(Debug)]
 pub(super) enum ComeUp {
@@ -135,16 +140,35 @@ impl Boot<'_> {
     /// PID 1 sends it once, even if the connection breaks.
     async fn booted(&self, guest: &Guest) {
         if self.notifies {
-            // Rarely and briefly, and only where there is a connection: `READY=1` almost always comes first.
-            loop {
-                sleep(READY_LOST_INTERVAL).await;
-                if guest.has_booted(READY_LOST_INTERVAL).await {
-                    return;
-                }
-            }
+            return self.polled(guest).await;
         }
-        if guest.wait_booted(self.limit).await.is_err() {
-            std::future::pending().await
+        let waited = async {
+            if guest.wait_booted(self.limit).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = waited => {}
+            () = self.polled(guest) => {}
+        }
+    }
+
+    /// The same, asked for. What is started again and again can keep a job in the queue at all times: then the boot never
+    /// ends, and there is no more to wait for.
+    async fn polled(&self, guest: &Guest) {
+        let mut held = 0;
+        // Rarely and briefly, and only where there is a connection: `READY=1` almost always comes first.
+        loop {
+            sleep(READY_LOST_INTERVAL).await;
+            if guest.has_booted(READY_LOST_INTERVAL).await {
+                return;
+            }
+            let by = guest.boot_held_by(LOOP_RESTARTS, READY_LOST_INTERVAL).await;
+            held = if by.is_some() { held + 1 } else { 0 };
+            if let Some(unit) = by.filter(|_| held >= LOOP_READINGS) {
+                self.events.note(format!("the boot does not end, since {unit} is started again and again"));
+                return;
+            }
         }
     }
 

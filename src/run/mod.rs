@@ -16,6 +16,7 @@ mod attempt;
 mod boot;
 mod check;
 mod demo;
+mod look;
 mod many;
 mod prepare;
 mod request;
