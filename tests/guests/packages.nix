@@ -266,7 +266,7 @@ let
   # Stage 1 with systemd as its PID 1 (NixOS's default from 26.05): the same mounts, done by a unit, then
   # switch-root. It reads credentials too, so units from there start in this stage unless they say otherwise.
   initrdSystemd =
-    { script }:
+    { script, activation ? null }:
     run "initrd-systemd" { } ''
       mkdir $NIX_BUILD_TOP/tree
       tree=$NIX_BUILD_TOP/tree
