@@ -52,6 +52,17 @@ fn is_from_initrd(facts: &Facts, unit: &Unit) -> bool {
         && tried.min().is_some_and(|us| unit.active_exit_us <= us)
 }
 
+/// An expected service that failed, and is up since something other than PID 1 started it again, which is not counted.
+fn restarted_by_others(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Finding> {
+    let name = &unit.name;
+    let failed = unit::manager_line(cx.now, name, Meaning::FailedWithResult).filter(|line| line.unit == *name)?;
+    if !is_active(unit) || !cx.plan.units.contains(name) || failed.at_us <= cx.now.manager.userspace_us {
+        return None;
+    }
+    let summary = format!("{name} failed, and is up since it was started again by something else");
+    Some(Finding::new(name, summary).detail(unit::tail(cx.now, name, 4)))
+}
+
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let mut fails = Vec::new();
     let mut warns = Vec::new();
@@ -63,7 +74,7 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
         }
         let restarts = Restarts::of(cx, unit, service);
         if !restarts.is_loop() {
-            warns.extend(restarts.warning());
+            warns.extend(restarts.warning().or_else(|| restarted_by_others(cx, unit)));
         } else if let Some(why) = sandbox::excuse(cx, unit).filter(|_| !restarts.clean) {
             out.exclude(&unit.name, why);
         } else {

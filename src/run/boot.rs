@@ -22,8 +22,6 @@ use crate::text::plain;
 /// How many of the console's last lines are searched for messages that nothing follows.
 const LAST_LINES: usize = 40;
 
-/// How often a service was started again that is not waited for any more.
-const LOOP_RESTARTS: u32 = 3;
 /// How often in a row PID 1 has to answer that nothing but such services keeps the boot from its end.
 const LOOP_READINGS: u32 = 3;
 
@@ -163,7 +161,7 @@ impl Boot<'_> {
             if guest.has_booted(READY_LOST_INTERVAL).await {
                 return;
             }
-            let by = guest.boot_held_by(LOOP_RESTARTS, READY_LOST_INTERVAL).await;
+            let by = guest.boot_held_by(checks::LOOP_RESTARTS, READY_LOST_INTERVAL).await;
             held = if by.is_some() { held + 1 } else { 0 };
             if let Some(unit) = by.filter(|_| held >= LOOP_READINGS) {
                 self.events.note(format!("the boot does not end, since {unit} is started again and again"));

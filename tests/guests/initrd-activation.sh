@@ -8,5 +8,6 @@ for dir in proc sys dev run; do busybox mount -o rbind /$dir /sysroot/$dir; done
 busybox mount -o bind /sysroot/nix/store /sysroot/nix/store
 busybox mount -o remount,ro,nosuid,nodev,bind /sysroot/nix/store
 busybox ln -sfn "$system" /run/booted-system
-echo "NEW_INIT=" >/run/switch-root.conf
+# systemctl takes this for what it is, and has PID 1 execute itself with all that it knows.
+echo "NEW_INIT=/usr/lib/systemd/systemd" >/run/switch-root.conf
 busybox chroot /sysroot "$system/activate"
