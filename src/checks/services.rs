@@ -56,9 +56,7 @@ fn assessments<'a>(cx: &JudgeContext<'a>) -> Assessments<'a> {
             && matches!(unit.unit_file_state, UnitFileState::Enabled | UnitFileState::EnabledRuntime)
             && unit.load_state == LoadState::Loaded;
         let failed_since = unit::is_active(unit) && unit::failed_since(cx.now, unit).is_some();
-        if failed_since {
-            all.insert(unit.name.as_str(), assess(&unit.name));
-        } else if (refused || enabled) && is_called_for(cx.now, &unit.wanted_by) {
+        if failed_since || (refused || enabled) && is_called_for(cx.now, &unit.wanted_by) {
             all.insert(unit.name.as_str(), assess(&unit.name));
         }
     }

@@ -444,9 +444,13 @@ let
       in web // { config = web.config // { systemd.services = { web-server = once; other-server = once; }; }; }
     ))
     # It dies long after it was looked at, while the guest is still being asked (a script of nixbox.toml).
-    (guest "dies-during-probe" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "dies-during-probe.service"; } (only "dies-during-probe" (
-      service "Lives until it is asked" "until test -e /run/asked; do sleep 0.2; done; sleep 4; echo 'the licence has expired' >&2; kill -SEGV $$"
-    )))
+    (guest "dies-during-probe" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "dies-during-probe.service"; } {
+      config.systemd.services = {
+        dies-during-probe = service "Lives until it is asked" "until test -e /run/asked; do sleep 0.2; done; sleep 4; echo 'the licence has expired' >&2; kill -SEGV $$";
+        # It has long settled by then.
+        takes-long = oneshot "Takes its time" "sleep 8";
+      };
+    })
     # It never comes as far as its program, and is told as what fails.
     (guest "fails-before-its-program" { slow = true; exit = 1; fails = [ "services.restart-loop" ]; cause = [ "client.service fails and is started again" ]; } (only "client" (
       service "Fails in its ExecStartPre=" "exec sleep infinity" // {
