@@ -142,6 +142,8 @@ pub(crate) mod run {
     pub(crate) const BOOT_STALL_LIMIT: Duration = secs(15);
     /// How often a guest is asked whether it has booted, should its `READY=1` be lost; how long it may take to answer.
     pub(crate) const READY_LOST_INTERVAL: Duration = secs(5);
+    /// How long it may take to tell what keeps its boot from its end.
+    pub(crate) const HELD_LIMIT: Duration = secs(60);
     /// Counts of processor time are in hundredths of a second: a shorter period than this says nothing.
     pub(crate) const IDLE_INTERVAL: Duration = millis(500);
     /// How long a guest may do nothing before what has not come by then is taken for what never will.

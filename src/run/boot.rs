@@ -15,7 +15,8 @@ use crate::idle::IdleDetector;
 use crate::machine::{Machine, MachineEvent, ShutdownCause, signal_name};
 use crate::model::Accel;
 use crate::model::timeouts::run::{
-    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, READY_LOST_INTERVAL, SILENT_AFTER_LOGIN,
+    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, HELD_LIMIT, READY_LOST_INTERVAL,
+    SILENT_AFTER_LOGIN,
 };
 use crate::text::plain;
 
@@ -161,7 +162,8 @@ impl Boot<'_> {
             if guest.has_booted(READY_LOST_INTERVAL).await {
                 return;
             }
-            let by = guest.boot_held_by(checks::LOOP_RESTARTS, READY_LOST_INTERVAL).await;
+            // What loops leaves PID 1 little time to answer; without an answer nothing is known.
+            let Ok(by) = guest.boot_held_by(checks::LOOP_RESTARTS, HELD_LIMIT).await else { continue };
             held = if by.is_some() { held + 1 } else { 0 };
             if let Some(unit) = by.filter(|_| held >= LOOP_READINGS) {
                 self.events.note(format!("the boot does not end, since {unit} is started again and again"));
