@@ -11,6 +11,9 @@ use crate::guest::facts::{Facts, Job, Unit};
 use crate::machine::RunDelay;
 use crate::model::{CheckId, CheckResult, JobState, ServiceType, Status};
 
+/// How often a service was started again that is waited for no longer.
+pub(crate) const LOOP_RESTARTS: u32 = 3;
+
 /// How far the machine came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BootState {
@@ -205,7 +208,32 @@ pub(super) fn awaited(facts: &Facts) -> Option<(&Job, Option<f64>)> {
     })
 }
 
+/// The service that holds up the boot by being started again and again: its new job is waited for as the first was. `None`
+/// where another job runs.
+fn looping(facts: &Facts) -> Option<&Unit> {
+    let restarts = |unit: &Unit| unit.service.as_ref().map_or(0, |service| service.restarts);
+    let loops = |unit: &&Unit| is_activating(unit) && restarts(unit) >= LOOP_RESTARTS;
+    let mut running = facts.jobs.iter().filter(|job| job.state == JobState::Running);
+    let only = running.all(|job| facts.unit(&job.unit).is_some_and(|unit| loops(&unit)));
+    facts.units.iter().filter(loops).max_by_key(|unit| restarts(unit)).filter(|_| only)
+}
+
+fn held_by_loop(facts: &Facts, target: &str, unit: &Unit) -> CheckResult {
+    let name = &unit.name;
+    let how = if unit::ended_cleanly(facts, unit) { "ends well" } else { "fails" };
+    let ending = unit::describe_failure(facts, unit);
+    let summary = format!("{target} is not reached: it waits for {name}, which {how} and is started again ({ending})");
+    CheckResult::new(CheckId::BootTarget, Status::Fail, text::clean(&summary))
+        .evidence("unit", text::clean(name))
+        .evidence("restarts", unit.service.as_ref().map(|service| service.restarts))
+        .detail(unit::tail(facts, name, 8))
+        .hint("StartLimitBurst= and StartLimitIntervalSec= give it up after some tries; RestartSec= gives others their turn")
+}
+
 pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
+    if let Some(unit) = looping(facts) {
+        return unless_outside(plan, facts, &unit.name, held_by_loop(facts, target, unit));
+    }
     let Some((job, seconds)) = awaited(facts) else {
         return CheckResult::new(CheckId::BootTarget, Status::Fail, format!("{target} is not reached"));
     };
@@ -233,7 +261,12 @@ pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     if !behind.is_empty() {
         result.detail.push(format!("waiting for it: {}", text::list(&behind)));
     }
-    match sandbox::waits_for_outside(plan, facts, &job.unit) {
+    unless_outside(plan, facts, &job.unit, result)
+}
+
+/// The failure of a boot that this unit holds up: unknown, where it misses what `--network off` keeps away.
+fn unless_outside(plan: &Plan, facts: &Facts, unit: &str, result: CheckResult) -> CheckResult {
+    match sandbox::waits_for_outside(plan, facts, unit) {
         // What comes after it did not start: whether the machine would come up is not known.
         Some(why) => {
             CheckResult { status: Status::Unknown, summary: format!("{}; it {why}", result.summary), ..result }.hint(

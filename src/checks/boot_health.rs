@@ -94,7 +94,10 @@ fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::BootActivation;
     let mut fails: Vec<Finding> = Vec::new();
     let mut excluded = Vec::new();
-    let journal = cx.now.journal.iter().map(|line| line.message.as_str());
+    let (quiet, journal): (Vec<&JournalLine>, Vec<_>) =
+        cx.now.journal.iter().partition(|line| line.identifier.contains("nixos-activation"));
+    // What the activation's own unit says is not told apart by its words: it goes first, by itself.
+    let journal = quiet.into_iter().chain(journal).map(|line| line.message.as_str());
     let lines: Vec<&str> = journal.chain(cx.console.iter().map(String::as_str)).collect();
     for (index, line) in lines.iter().enumerate() {
         let Some(found) = Meaning::SnippetFailed.parts_of(line) else { continue };

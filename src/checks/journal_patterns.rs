@@ -77,6 +77,12 @@ pub(crate) enum Meaning {
     AssertionFailed,
     /// PID 1 starts a unit.
     Starting,
+    /// PID 1 started a unit, or begins to.
+    Started,
+    /// A unit ended, and it failed: what PID 1 says of each such end, whatever comes next.
+    FailedWithResult,
+    /// A unit ended well.
+    Deactivated,
     /// A unit was not up in time.
     StartTimedOut,
     /// A device did not appear in time.
@@ -271,6 +277,9 @@ table! {
         => r"(?i)not absolute|refusing|bad unit file|neither a valid|lacks|missing|invalid|unit configuration|unknown|executable";
     AssertionFailed "systemd": "app.service: Starting requested but asserts failed." => r"(?i)assert(ion)?s? failed";
     Starting "systemd" ("257"): "Starting silent.service - Silent..." => r"^Starting ";
+    Started "systemd" ("257"): "Started web.service - Web." => r"^(Start(ing|ed)|Finished|Listening on|Mount(ing|ed)) ";
+    FailedWithResult "systemd" ("257"): "web.service: Failed with result 'exit-code'." => r": Failed with result '(?P<result>[\w-]+)'";
+    Deactivated "systemd" ("257"): "poll.service: Deactivated successfully." => r": Deactivated successfully";
     StartTimedOut "systemd" ("257"): "silent.service: start operation timed out. Terminating."
         => r": start operation timed out";
     DeviceTimedOut "systemd" ("257"): "Timed out waiting for device dev-ttyS0.device - /dev/ttyS0."

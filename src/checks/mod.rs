@@ -57,6 +57,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use boot::LOOP_RESTARTS;
 pub use boot_failure::{BootEnd, BootFailure, has_given_up, judge_boot_failure, lost_processor};
 pub(crate) use context::JudgeContext;
 pub(crate) use finding::{Finding, conclude};
@@ -64,7 +65,7 @@ pub use plan::{ExpectedPort, Plan, plan};
 pub use script::{is_answered, is_as_expected};
 pub use selection::Selection;
 pub use verdict::{Conclusion, verdict};
-pub use waiting::{lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
+pub use waiting::{is_outdated, lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
 
 use crate::audio::{self, AudioFacts};
 use crate::desktop::{self, DesktopFacts};

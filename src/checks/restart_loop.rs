@@ -1,22 +1,26 @@
 //! `services.restart-loop`: services that end and are started again.
 
 use super::journal_patterns::Meaning;
-use super::unit::{self, exited_with_success, is_activating, is_active, is_auto_restart, is_failed};
+use super::unit::{self, ended_cleanly, is_activating, is_active, is_auto_restart, is_failed};
 use super::{Finding, JudgeContext, Judgement, conclude, contention, sandbox, text};
 use crate::desktop;
-use crate::guest::facts::{Service, Unit};
-use crate::model::CheckId;
+use crate::guest::facts::{Facts, Service, Unit};
+use crate::model::timeouts::Timeouts;
+use crate::model::{CheckId, ServiceType};
 
 /// The longest `RestartSec=` that is waited for.
 const RESTARTS_WITHIN_US: u64 = 30_000_000;
+/// The shortest `RestartSec=` that is a pause between two turns of somebody's work. systemd's own is 100 ms.
+const PAUSE_US: u64 = 1_000_000;
 
 /// How long until it may show whether a service that failed only once gets up at its second try, in µs: one that the
 /// database was not ready for does. `None`: it is not so, or it shows by now.
-pub(super) fn second_try(unit: &Unit, now_us: u64, settle_us: u64) -> Option<u64> {
+pub(super) fn second_try(facts: &Facts, unit: &Unit, settle_us: u64) -> Option<u64> {
     let service = unit.service.as_ref()?;
+    let now_us = facts.now_us;
     let left = |of: u64, since: u64| of.saturating_sub(now_us.saturating_sub(since));
     match (service.restarts, is_auto_restart(unit)) {
-        (0, true) if service.restart_us <= RESTARTS_WITHIN_US && !exited_with_success(unit) => {
+        (0, true) if service.restart_us <= RESTARTS_WITHIN_US && !ended_cleanly(facts, unit) => {
             Some(left(service.restart_us, unit.state_change_us).saturating_add(settle_us))
         }
         (1, false) if is_activating(unit) => Some(settle_us),
@@ -37,17 +41,40 @@ fn timed_out_at_start(cx: &JudgeContext<'_>, unit: &Unit) -> Option<(u64, u64)> 
     Some(begun.map_or_else(|| contention::usual(to), |line| (line.at_us, to)))
 }
 
+/// Whether the last run that ended is one that was begun in the initrd: PID 1 of the initrd ends all processes when it
+/// switches root, and that of the real root starts again what is to stay, before it starts anything else.
+fn is_from_initrd(facts: &Facts, unit: &Unit) -> bool {
+    let began_us = facts.manager.userspace_us;
+    let tried = facts.units.iter().map(|other| other.condition_us).filter(|us| *us > began_us);
+    is_active(unit)
+        && began_us > 0
+        && unit.active_exit_us > 0
+        && tried.min().is_some_and(|us| unit.active_exit_us <= us)
+}
+
+/// An expected service that failed, and is up since something other than PID 1 started it again, which is not counted.
+fn restarted_by_others(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Finding> {
+    let name = &unit.name;
+    let failed = unit::manager_line(cx.now, name, Meaning::FailedWithResult).filter(|line| line.unit == *name)?;
+    if !is_active(unit) || !cx.plan.units.contains(name) || failed.at_us <= cx.now.manager.userspace_us {
+        return None;
+    }
+    let summary = format!("{name} failed, and is up since it was started again by something else");
+    Some(Finding::new(name, summary).detail(unit::tail(cx.now, name, 4)))
+}
+
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let mut fails = Vec::new();
     let mut warns = Vec::new();
     for unit in &cx.now.units {
         let Some(service) = &unit.service else { continue };
-        if is_failed(unit) || desktop::explains_restarts(cx, &unit.name) {
+        let explained = desktop::explains_restarts(cx, &unit.name) || is_from_initrd(cx.now, unit);
+        if is_failed(unit) || explained {
             continue;
         }
         let restarts = Restarts::of(cx, unit, service);
         if !restarts.is_loop() {
-            warns.extend(restarts.warning());
+            warns.extend(restarts.warning().or_else(|| restarted_by_others(cx, unit)));
         } else if let Some(why) = sandbox::excuse(cx, unit).filter(|_| !restarts.clean) {
             out.exclude(&unit.name, why);
         } else {
@@ -71,7 +98,7 @@ struct Restarts<'a> {
     tries: bool,
     /// The span of a start that timed out.
     late: Option<(u64, u64)>,
-    /// Its last run ended with success; what tries again has not failed again yet.
+    /// Its last run ended with success.
     clean: bool,
 }
 
@@ -88,14 +115,18 @@ impl<'a> Restarts<'a> {
             waits,
             tries,
             late: if tries && service.restarts > 0 { timed_out_at_start(cx, unit) } else { None },
-            clean: !tries && exited_with_success(unit),
+            clean: ended_cleanly(cx.now, unit),
         }
     }
 
     /// A clean exit followed by one long pause is a service that uses Restart= as a timer; one that keeps
     /// coming is a loop. One restart may help.
     fn is_loop(&self) -> bool {
-        let settle_us = u64::try_from(self.cx.plan.settings.settle.as_micros()).unwrap_or(u64::MAX);
+        if self.is_by_design() {
+            return false;
+        }
+        let settle = Timeouts::of(self.cx.context.accelerator).settle(self.cx.plan.settings.settle);
+        let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
         let age = self.cx.now.now_us.saturating_sub(self.unit.active_enter_us);
         let young = !is_active(self.unit) || age < settle_us;
         let never_up = self.tries && self.unit.active_enter_us == 0;
@@ -105,8 +136,22 @@ impl<'a> Restarts<'a> {
             || self.late.is_some()
     }
 
+    /// Whether it ends well each time and is meant to be started again, after a pause: a poller. Types that report when
+    /// they are ready are of daemons.
+    fn is_by_design(&self) -> bool {
+        let Some(service) = &self.unit.service else { return false };
+        let is_daemon =
+            !matches!(service.kind, ServiceType::Simple | ServiceType::Exec | ServiceType::Oneshot | ServiceType::Idle);
+        self.clean && !is_daemon && service.restart == "always" && service.restart_us >= PAUSE_US
+    }
+
     fn warning(&self) -> Option<Finding> {
         let name = &self.unit.name;
+        if self.count > 1 && self.is_by_design() {
+            let times = text::times(self.count);
+            let summary = format!("{name} exits successfully and is started again, {times} so far");
+            return Some(Finding::new(name, summary).hint("a timer runs a job again and again without Restart="));
+        }
         if self.count > 0 && (self.tries || is_active(self.unit)) {
             let times = text::times(self.count);
             let and = if self.tries { "and is still starting" } else { "before it stayed up" };

@@ -55,7 +55,8 @@ fn assessments<'a>(cx: &JudgeContext<'a>) -> Assessments<'a> {
         let enabled = !cx.plan.expectations.known
             && matches!(unit.unit_file_state, UnitFileState::Enabled | UnitFileState::EnabledRuntime)
             && unit.load_state == LoadState::Loaded;
-        if (refused || enabled) && is_called_for(cx.now, &unit.wanted_by) {
+        let failed_since = unit::is_active(unit) && unit::failed_since(cx.now, unit).is_some();
+        if failed_since || (refused || enabled) && is_called_for(cx.now, &unit.wanted_by) {
             all.insert(unit.name.as_str(), assess(&unit.name));
         }
     }

@@ -41,10 +41,42 @@ pub(crate) fn ended_with_success(unit: &Unit) -> bool {
     unit.active_state == ActiveState::Inactive && unit.inactive_enter_us > 0 && unit.result.is_success()
 }
 
-/// Whether the main process of a service ended with success, as far as it ended.
+/// Whether the main process of a service ran and ended with success. Where it never ran, for a failed `ExecStartPre=`, the
+/// result of a unit that is about to be started again says so for an instant only.
 pub(crate) fn exited_with_success(unit: &Unit) -> bool {
     unit.result.is_success()
-        && unit.service.as_ref().is_some_and(|service| service.exit_status == 0 && service.exit_kind <= 1)
+        && unit.service.as_ref().is_some_and(|service| service.exit_status == 0 && service.exit_kind == 1)
+}
+
+/// Whether the last run of a service ended well, by PID 1's own words, else by what its main process left.
+pub(super) fn ended_cleanly(facts: &Facts, unit: &Unit) -> bool {
+    let endings = [Meaning::FailedWithResult, Meaning::Deactivated];
+    match last_word(facts, unit, &endings) {
+        Some(line) => unit.result.is_success() && Meaning::Deactivated.is_in(&line.message),
+        // What is at its next try has not ended yet.
+        None => exited_with_success(unit) && (is_auto_restart(unit) || !is_activating(unit)),
+    }
+}
+
+/// PID 1's word that the unit failed, where it has not said since that it was started again. What is up in spite of it was
+/// read before.
+pub(super) fn failed_since<'a>(facts: &'a Facts, unit: &Unit) -> Option<&'a JournalLine> {
+    let line = last_word(facts, unit, &[Meaning::FailedWithResult, Meaning::Started])?;
+    (line.at_us > unit.active_enter_us && Meaning::FailedWithResult.is_in(&line.message)).then_some(line)
+}
+
+/// PID 1's last line about a unit that means one of these. Its lines keep their order; the time of each is when the
+/// journal got it, which may be later than the unit's own times.
+fn last_word<'a>(facts: &'a Facts, unit: &Unit, meanings: &[Meaning]) -> Option<&'a JournalLine> {
+    let is_about =
+        |line: &JournalLine| line.unit == unit.name || line.unit.is_empty() && names(&line.message, &unit.name);
+    let mut lines = facts.journal.iter().rev().filter(|line| is_managers(line) && is_about(line));
+    lines.find(|line| meanings.iter().any(|meaning| meaning.is_in(&line.message)))
+}
+
+/// Whether a word of it is this name.
+fn names(message: &str, name: &str) -> bool {
+    message.split_whitespace().any(|word| word.trim_end_matches(':') == name)
 }
 
 /// Whether it ended and was started again so often that it will not stay: where `RestartSec=` is long, systemd never

@@ -159,7 +159,23 @@ impl<'a> Judge<'a> {
     }
 
     fn is_up(&self, unit: &Unit) -> Option<UnitAssessment> {
-        is_active(unit).then_some(UnitAssessment::AsExpected)
+        if !is_active(unit) {
+            return None;
+        }
+        Some(match unit::failed_since(self.facts, unit) {
+            Some(line) => UnitAssessment::Stopped(self.failed_after_all(unit, &line.message)),
+            None => UnitAssessment::AsExpected,
+        })
+    }
+
+    /// It was active when its state was read, and PID 1 has said since that it failed.
+    fn failed_after_all(&self, unit: &Unit, word: &str) -> Finding {
+        let parts = Meaning::FailedWithResult.parts_of(word);
+        let result = parts.map_or_else(String::new, |parts| format!(" ({})", &parts["result"]));
+        let said = unit::error_line(&self.facts.journal, self.name);
+        let said = said.map_or_else(String::new, |said| format!(": {}", said.trim()));
+        self.finding(format!("{} failed soon after it became active{result}{said}", self.name))
+            .evidence("active_enter_us", unit.active_enter_us)
     }
 
     fn has_failed(&self, unit: &Unit) -> Option<UnitAssessment> {

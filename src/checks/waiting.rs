@@ -8,6 +8,7 @@ use super::unit::{self, is_activating, is_active, is_auto_restart};
 use super::{Plan, network, restart_loop};
 use crate::guest::facts::{Facts, Listener, Unit};
 use crate::guest::own_port;
+use crate::guest::watch::UnitChanges;
 use crate::model::{CheckId, Protocol, SubState};
 
 fn micros(settle: Duration) -> u64 {
@@ -22,7 +23,7 @@ pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Dur
     let settle_us = micros(settle);
     let left = facts.units.iter().filter_map(|unit| {
         let service = unit.service.as_ref()?;
-        if let Some(us) = restart_loop::second_try(unit, facts.now_us, settle_us) {
+        if let Some(us) = restart_loop::second_try(facts, unit, settle_us) {
             return Some(us);
         }
         if is_activating(unit) && (is_auto_restart(unit) || service.restarts > 0) {
@@ -38,7 +39,20 @@ pub fn settle_needed(plan: &Plan, facts: &Facts, settle: Duration) -> Option<Dur
 /// Whether a service that failed only once may still get up: then the guest is observed again, though the settle time is
 /// over. It fails once more, or has settled, or goes on for longer than is waited.
 pub fn may_recover(facts: &Facts, settle: Duration) -> bool {
-    facts.units.iter().any(|unit| restart_loop::second_try(unit, facts.now_us, micros(settle)).is_some())
+    facts.units.iter().any(|unit| restart_loop::second_try(facts, unit, micros(settle)).is_some())
+}
+
+/// Whether a unit has ended or been restarted, by what PID 1 signalled since these facts were asked for, that was up in
+/// them or on its way. Of what an expected unit was, any state in which it is not up counts.
+pub fn is_outdated(plan: &Plan, facts: &Facts, changes: &UnitChanges) -> bool {
+    changes.iter().any(|(name, change)| match facts.unit(name) {
+        Some(unit) if is_active(unit) => {
+            let expected = !plan.expectations.known || plan.units.contains(name);
+            change.has_ended || expected && change.active_state.as_ref().is_some_and(|state| !state.is_up())
+        }
+        Some(unit) => change.has_ended && is_activating(unit) && !is_auto_restart(unit),
+        None => change.has_ended,
+    })
 }
 
 /// Whether there is no address or route yet, and something that is likely to get one. There may not even be a card yet:
@@ -73,12 +87,30 @@ pub fn port_awaited(plan: &Plan, listeners: &[Listener], units: &[Unit]) -> bool
         return false;
     }
     let may_come = |by: &str| {
-        let unit = units.iter().find(|unit| by != BY_SETTINGS && unit.name == unit_behind(by));
-        unit.is_none_or(|unit| is_active(unit) || is_activating(unit) && !is_auto_restart(unit))
+        if by == BY_SETTINGS {
+            return true;
+        }
+        let service = unit_behind(by);
+        let socket = service.replace(".service", ".socket");
+        let mut openers = units.iter().filter(|unit| [&service, &socket].contains(&&unit.name)).peekable();
+        // One that the configuration has goes by this name, and PID 1 lists all that are up or ever were to be.
+        let is_other =
+            !plan.expectations.units.contains_key(&service) && !plan.expectations.units.contains_key(&socket);
+        if openers.peek().is_none() {
+            return is_other;
+        }
+        openers.any(|unit| is_active(unit) || is_activating(unit) && !is_auto_restart(unit))
     };
+    let is_open = |protocol, port| listens(listeners, protocol, port);
     let requested = plan.http.values().filter_map(|request| own_port(&request.url.0));
-    plan.ports.iter().any(|port| !listens(listeners, port.protocol, port.port) && may_come(&port.by))
-        || requested.into_iter().any(|port| !listens(listeners, Protocol::Tcp, port))
+    // A request asks at what some service was to open, as far as is known.
+    let awaited = |number: u16| {
+        let mut known =
+            plan.ports.iter().filter(|port| (port.protocol, port.port) == (Protocol::Tcp, number)).peekable();
+        known.peek().is_none() || known.any(|port| may_come(&port.by))
+    };
+    plan.ports.iter().any(|port| !is_open(port.protocol, port.port) && may_come(&port.by))
+        || requested.into_iter().any(|port| !is_open(Protocol::Tcp, port) && awaited(port))
 }
 
 #[cfg(test)]

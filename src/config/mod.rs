@@ -44,7 +44,7 @@ pub struct Config {
 pub struct Settings {
     /// Memory, cores, network and the like; what is `None` is left to flags and the configuration.
     pub machine: MachineSettings,
-    /// How long a unit has to stay active before it counts as settled. Not scaled.
+    /// How long a unit has to stay active before it counts as settled, with hardware virtualisation.
     pub settle: Duration,
     /// The longest boot that is accepted, before scaling to the accelerator. `None`: any.
     pub boot_time: Option<Duration>,

@@ -17,12 +17,14 @@ use super::credentials::Token;
 use super::facts::{Job, Manager, Service, Unit};
 use super::proxies::{Command, Condition, JobRemoved, KindProxy, StartupFinished, SystemdProxy, UnitProxy};
 use super::{Error, greeting, relabel};
-use crate::model::{ActiveState, LoadState, UNIT_PREFIX, port};
+use crate::model::{ActiveState, JobState, LoadState, SubState, UNIT_PREFIX, port};
 use crate::text::bounded;
 use crate::transport::Transport;
 
 /// How many units are read at once: PID 1 answers one after the other, so more only fill its queue.
 const PIPELINE: usize = 16;
+/// How often a unit is read that changes while it is read. What changes this often loops, and its words tell.
+const READINGS: u32 = 4;
 /// Most bytes of any one string that are kept.
 const STRING: usize = 1024;
 /// Most strings of a list that are kept.
@@ -336,11 +338,32 @@ impl Bus {
     }
 
     /// As [`Bus::unit`], for one of which `listed` is known.
+    ///
+    /// PID 1 answers one property after the other and goes on with its work in between, and its list may be seconds old
+    /// by the time that a unit's turn comes: what it says of a unit that changed meanwhile belongs to two states, which
+    /// hid a service that had just failed. Such a unit is read again.
     async fn more(&self, unit: UnitProxy<'_>, listed: Unit, wanted: bool) -> Result<Unit, Error> {
-        let inactive = listed.active_state != ActiveState::Active;
+        let mut known = listed;
+        for attempt in 1.. {
+            let before_us = self.get(unit.state_change_us()).await?;
+            let read = self.read(&unit, &known, wanted).await?;
+            let after_us = self.get(unit.state_change_us()).await?;
+            // What is asked depends on the state, too.
+            let is_whole = before_us == after_us && read.active_state == known.active_state;
+            if is_whole || attempt == READINGS {
+                return Ok(read);
+            }
+            known = read;
+        }
+        Ok(known)
+    }
+
+    /// Reads a unit once, what is asked of some states only by the state that is `known`.
+    async fn read(&self, unit: &UnitProxy<'_>, known: &Unit, wanted: bool) -> Result<Unit, Error> {
+        let inactive = known.active_state != ActiveState::Active;
         let (
-            own,
             read,
+            own,
             file_state,
             load_error,
             conditions,
@@ -351,13 +374,13 @@ impl Bus {
             requisite,
             binds_to,
         ) = tokio::try_join!(
-            self.of_kind(unit.inner().path(), &listed),
             properties!(self, unit => Unit {
-                fragment_path, active_enter_us, active_exit_us, inactive_enter_us, state_change_us, condition_result,
-                condition_us, triggered_by
+                active_state, sub_state, state_change_us, fragment_path, active_enter_us, active_exit_us,
+                inactive_enter_us, condition_result, condition_us, triggered_by
             }),
+            self.of_kind(unit.inner().path(), known),
             self.get_if(inactive && wanted, unit.unit_file_state()),
-            self.get_if(inactive && listed.load_state != LoadState::Loaded, unit.load_error()),
+            self.get_if(inactive && known.load_state != LoadState::Loaded, unit.load_error()),
             self.get_if(inactive, unit.conditions()),
             self.get_if(inactive, unit.asserts()),
             self.get(unit.wanted_by()),
@@ -367,12 +390,10 @@ impl Bus {
             self.get_if(inactive, unit.binds_to()),
         )?;
         Ok(Unit {
-            name: listed.name,
-            description: listed.description,
-            load_state: listed.load_state,
+            name: known.name.clone(),
+            description: known.description.clone(),
+            load_state: known.load_state.clone(),
             load_error: Some(load_error.1.bounded()).filter(|message| !message.is_empty()),
-            active_state: listed.active_state,
-            sub_state: listed.sub_state,
             unit_file_state: file_state.bounded().into(),
             failed_conditions: [failed(&conditions), failed(&asserts)].concat(),
             wanted_by: merged([wanted_by, required_by]),
@@ -422,7 +443,7 @@ impl Bus {
             self.get_if(failing, service.environment_files()),
             self.get_if(failing, service.load_credential()),
             self.get_if(failing, service.load_credential_encrypted()),
-            self.get_if(failing, service.restart_us()),
+            self.get(service.restart_us()),
             self.get_if(failing, service.cpu_ns().map_ok(Some)),
         )?;
         Ok(exit_status.map(|exit_status| Service {
@@ -459,8 +480,45 @@ impl Bus {
         Ok(self.within("Get", self.systemd.finish_us()).await? > 0)
     }
 
+    /// The unit that keeps PID 1's first transaction from its end though nothing else does: all jobs that run are of
+    /// services that were started again at least `restarts` times, or there is none, and such a service waits for its
+    /// next turn. `None`: the boot goes on, or has ended.
+    ///
+    /// # Errors
+    /// As every call.
+    pub(super) async fn boot_held_by(&self, restarts: u32) -> Result<Option<String>, Error> {
+        let units = self.states().await?;
+        let running = self.jobs().await?.into_iter().map(|(job, _)| job).filter(|job| job.state == JobState::Running);
+        let running: Vec<String> = running.map(|job| job.unit).collect();
+        let waits = |unit: &&Unit| matches!(unit.sub_state, SubState::AutoRestart | SubState::AutoRestartQueued);
+        let names = if running.is_empty() {
+            units.iter().filter(waits).map(|unit| unit.name.clone()).collect()
+        } else {
+            running
+        };
+        let mut held_by = None;
+        for name in names {
+            if self.restarts_of(&name).await? < restarts {
+                return Ok(None);
+            }
+            held_by.get_or_insert(name);
+        }
+        Ok(held_by.filter(|_| !units.is_empty()))
+    }
+
+    /// How often a unit was started again; 0 for one that is no service.
+    async fn restarts_of(&self, name: &str) -> Result<u32, Error> {
+        if !name.ends_with(".service") {
+            return Ok(0);
+        }
+        let unit = self.load(name).await?;
+        let service = KindProxy::builder(&self.connection).path(unit.inner().path())?;
+        let service = service.cache_properties(CacheProperties::No).build().await?;
+        self.get(service.restarts()).await
+    }
+
     /// Asks PID 1 for signals.
-    async fn subscribe(&self) -> Result<(), Error> {
+    pub(super) async fn subscribe(&self) -> Result<(), Error> {
         match self.within("Subscribe", self.systemd.subscribe()).await {
             Err(error) if error.answer().is_some_and(|(name, _)| name.ends_with(".AlreadySubscribed")) => Ok(()),
             other => other,

@@ -155,7 +155,7 @@ pub struct Service {
     /// Files without which systemd does not start it: `EnvironmentFiles`, those with a dash left out, `LoadCredential`,
     /// `LoadCredentialEncrypted`. Asked only of services that are not up.
     pub files: Vec<String>,
-    /// `RestartUSec`: how long it waits before it is started again. Asked only of services that are not up.
+    /// `RestartUSec`: how long it waits before it is started again.
     pub restart_us: u64,
     /// `CPUUsageNSec`, in µs; `None` where it was not counted. Asked only of services that are not up.
     pub cpu_us: Option<u64>,

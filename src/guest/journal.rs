@@ -9,11 +9,16 @@ use crate::text::{bounded, quoted};
 /// Most bytes of a message.
 const MESSAGE: usize = 2048;
 
+/// Who runs the activation script: from the initrd with systemd in stage 1, else in stage 2 (whose words go to the
+/// kernel's log, as a rule). What it says has no priority.
+const ACTIVATION: [&str; 3] = ["initrd-nixos-activation-start", "nixos-activation-start", "stage-2-init"];
+
 /// The command for the lines that judging needs: warnings and worse, everything from the kernel and PID 1, and all that
 /// these units said; the last `most` of this boot, oldest first.
 pub(super) fn command(units: &[&str], most: usize) -> String {
     let priorities: String = (0..=4).map(|priority| format!("PRIORITY={priority} ")).collect();
-    json_command(most, &format!("{priorities}+ _PID=1 + _TRANSPORT=kernel + {}", of_units(units)))
+    let activation = ACTIVATION.map(|name| format!("SYSLOG_IDENTIFIER={name}")).join(" + ");
+    json_command(most, &format!("{priorities}+ _PID=1 + _TRANSPORT=kernel + {activation} + {}", of_units(units)))
 }
 
 /// The command for what these units said at all priorities: a service's own words on stderr are priority 6. The last

@@ -23,6 +23,7 @@ mod relabel;
 mod serve;
 pub mod shell;
 pub mod user_units;
+pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,6 +134,20 @@ impl Guest {
             }
         };
         tokio::time::timeout(patience, asked).await.unwrap_or(false)
+    }
+
+    /// The service that alone keeps the boot from its end by being started again and again, at least `restarts` times by
+    /// now, over the connection that is there; `None` where the boot goes on.
+    ///
+    /// # Errors
+    /// No connection yet, or no answer within `patience`.
+    pub async fn boot_held_by(&self, restarts: u32, patience: Duration) -> Result<Option<String>, Error> {
+        let late = || Error::Deadline("PID 1 does not tell what it waits for".to_owned());
+        let asked = async {
+            let bus = self.manager.lock().await.clone().ok_or_else(late)?;
+            bus.boot_held_by(restarts).await
+        };
+        tokio::time::timeout(patience, asked).await.map_err(|_| late())?
     }
 
     /// Waits for the end of the boot as PID 1 tells it over D-Bus, for guests without notify messages (virtio-serial).

@@ -48,6 +48,13 @@ impl Timeouts {
         self.scaled(secs(20))
     }
 
+    /// How long a unit has to stay active before it counts as settled. Scaled by half the accelerator's factor: a program
+    /// computes for longer until it finds that it cannot run, but it pauses between its tries no longer (nginx tries for
+    /// 2.5 s to bind a port that is taken).
+    pub(crate) fn settle(self, time: Duration) -> Duration {
+        time.mul_f64((self.accel.time_scale() / 2.0).max(1.0))
+    }
+
     /// The longest that a service may take after the boot until it listens.
     pub(crate) fn listening(self) -> Duration {
         self.scaled(secs(60))
@@ -135,6 +142,8 @@ pub(crate) mod run {
     pub(crate) const BOOT_STALL_LIMIT: Duration = secs(15);
     /// How often a guest is asked whether it has booted, should its `READY=1` be lost; how long it may take to answer.
     pub(crate) const READY_LOST_INTERVAL: Duration = secs(5);
+    /// How long it may take to tell what keeps its boot from its end.
+    pub(crate) const HELD_LIMIT: Duration = secs(60);
     /// Counts of processor time are in hundredths of a second: a shorter period than this says nothing.
     pub(crate) const IDLE_INTERVAL: Duration = millis(500);
     /// How long a guest may do nothing before what has not come by then is taken for what never will.
@@ -209,7 +218,7 @@ pub(crate) mod report {
 pub(crate) mod config {
     use super::{Duration, secs};
 
-    /// How long a unit has to stay active before it counts as settled (`[checks] settle`). Not scaled.
+    /// How long a unit has to stay active before it counts as settled (`[checks] settle`), with hardware virtualisation.
     pub(crate) const SETTLE: Duration = secs(3);
     /// How long a script may run, before scaling to the accelerator.
     pub(crate) const SCRIPT_DEADLINE: Duration = secs(30);
@@ -319,6 +328,8 @@ mod tests {
     fn emulation_has_more_time() {
         let (kvm, tcg) = (Timeouts::of(Accel::Kvm), Timeouts::of(Accel::Tcg));
         assert_eq!((kvm.boot(), tcg.boot()), (secs(180), secs(600)));
+        assert_eq!(kvm.settle(config::SETTLE), config::SETTLE);
+        assert!(tcg.settle(config::SETTLE) > config::SETTLE * 2);
         assert_eq!((kvm.lease(), tcg.lease()), (secs(20), secs(100)));
         assert!(run::BOOT_IDLE_LIMIT < kvm.boot(), "a boot that hangs is distinguished from one that is slow");
     }

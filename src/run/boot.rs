@@ -15,12 +15,16 @@ use crate::idle::IdleDetector;
 use crate::machine::{Machine, MachineEvent, ShutdownCause, signal_name};
 use crate::model::Accel;
 use crate::model::timeouts::run::{
-    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, READY_LOST_INTERVAL, SILENT_AFTER_LOGIN,
+    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, HELD_LIMIT, READY_LOST_INTERVAL,
+    SILENT_AFTER_LOGIN,
 };
 use crate::text::plain;
 
 /// How many of the console's last lines are searched for messages that nothing follows.
 const LAST_LINES: usize = 40;
+
+/// How often in a row PID 1 has to answer that nothing but such services keeps the boot from its end.
+const LOOP_READINGS: u32 = 3;
 
 /// What a boot came to.
 #[derive(Debug)]
@@ -135,16 +139,36 @@ impl Boot<'_> {
     /// PID 1 sends it once, even if the connection breaks.
     async fn booted(&self, guest: &Guest) {
         if self.notifies {
-            // Rarely and briefly, and only where there is a connection: `READY=1` almost always comes first.
-            loop {
-                sleep(READY_LOST_INTERVAL).await;
-                if guest.has_booted(READY_LOST_INTERVAL).await {
-                    return;
-                }
-            }
+            return self.polled(guest).await;
         }
-        if guest.wait_booted(self.limit).await.is_err() {
-            std::future::pending().await
+        let waited = async {
+            if guest.wait_booted(self.limit).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = waited => {}
+            () = self.polled(guest) => {}
+        }
+    }
+
+    /// The same, asked for. What is started again and again can keep a job in the queue at all times: then the boot never
+    /// ends, and there is no more to wait for.
+    async fn polled(&self, guest: &Guest) {
+        let mut held = 0;
+        // Rarely and briefly, and only where there is a connection: `READY=1` almost always comes first.
+        loop {
+            sleep(READY_LOST_INTERVAL).await;
+            if guest.has_booted(READY_LOST_INTERVAL).await {
+                return;
+            }
+            // What loops leaves PID 1 little time to answer; without an answer nothing is known.
+            let Ok(by) = guest.boot_held_by(checks::LOOP_RESTARTS, HELD_LIMIT).await else { continue };
+            held = if by.is_some() { held + 1 } else { 0 };
+            if let Some(unit) = by.filter(|_| held >= LOOP_READINGS) {
+                self.events.note(format!("the boot does not end, since {unit} is started again and again"));
+                return;
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::boot::{self, ComeUp};
+use super::look::{self, Look};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -29,6 +30,8 @@ use crate::report::artifacts::Artifacts;
 const CONSOLE_LINES: usize = 400;
 /// Most of the journal's text that is kept, in bytes.
 const JOURNAL_LIMIT: usize = 8 << 20;
+/// How often the guest is observed again at the end, where something has changed since it last was.
+const LAST_LOOKS: u32 = 2;
 /// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
 const RESOLVED: &str = "example.org";
 
@@ -93,12 +96,17 @@ impl Probe<'_> {
     async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, BootEnd>> {
         let (screen, capture, connected) = (machine.screen().clone(), machine.sound_file(), machine.audio().clone());
         let delay = machine.delay().clone();
+        let settle = self.timeouts().settle(self.plan.settings.settle);
+        let settle = look::stretched(settle, &delay.taken(0, Instant::now()));
         let look = async {
-            let (observations, seen_at) = self.observe(guest).await?;
+            guest.warm(self.limits().patience).await.map_err(|error| boot::closed(&error))?;
+            let look = Look::begin(guest, self.limits(), settle).await;
+            let (observations, seen_at) = self.observe(&look).await;
             let now_us = observations.first.now_us;
-            let (observations, painted) = self.desktop(guest, observations, screen).await;
+            let (observations, painted) = self.desktop(&look, observations, screen).await;
             let observations = self.lingering(guest, observations).await;
-            let observations = self.sound(guest, observations, &capture, &connected).await;
+            let observations = self.sound(&look, observations, &capture, &connected).await;
+            let observations = self.last_look(&look, observations).await;
             Ok((observations, painted, delay.taken(now_us, seen_at)))
         };
         let (observations, painted, delay) = tokio::select! {
@@ -129,41 +137,23 @@ impl Probe<'_> {
     }
 
     /// The first observation and its time; a later one follows where something has not settled yet.
-    async fn observe(&self, guest: &Guest) -> Result<(Observations, Instant)> {
+    async fn observe(&self, look: &Look<'_>) -> (Observations, Instant) {
         self.events.doing("looking at units, journal, network, users");
+        let guest = look.guest;
         let wanted = self.wanted();
-        let patience = self.limits().patience;
-        guest.warm(patience).await.map_err(|error| boot::closed(&error))?;
         self.ports(guest).await;
         let seen_at = Instant::now();
-        let first = guest.observe(&wanted, &self.limits()).await;
-        let mut later: Option<Facts> = None;
-        let settle = self.plan.settings.settle;
-        // No longer than the first observation asked for: what is restarted for ever never settles.
-        let now = Instant::now();
-        let settled = checks::settle_needed(self.plan, &first, settle).map(|wait| now + wait);
-        let recovered = settled.map(|settled| settled + self.timeouts().second_try());
-        let leased = checks::lease_needed(&first, self.no_router).map(|wait| now + wait);
-        let before = |end: Option<Instant>| end.is_some_and(|end| Instant::now() < end);
-        loop {
-            let facts = later.as_ref().unwrap_or(&first);
-            let settles = || before(settled) || before(recovered) && checks::may_recover(facts, settle);
-            if let Some(wait) = checks::settle_needed(self.plan, facts, settle).filter(|_| settles()) {
-                self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
-                tokio::time::sleep(wait).await;
-                later = Some(self.observe_again(guest, &wanted, &first).await);
-            } else {
-                break;
-            }
-        }
+        let first = look.observe(&wanted).await;
+        let leased = checks::lease_needed(&first, self.no_router).map(|wait| Instant::now() + wait);
+        let mut later = self.settle(look, &first, None).await;
         if let Some(leased) = leased {
             let facts = later.take().unwrap_or_else(|| first.clone());
             later = Some(self.lease(guest, facts, leased).await);
         }
         if let Some(facts) = &mut later
-            && checks::may_recover(&first, settle)
+            && checks::may_recover(&first, look.settle)
         {
-            self.ask_again(guest, &wanted, facts).await;
+            self.ask_again(look, &wanted, facts).await;
         }
         if leased.is_some()
             && let Some(facts) = &mut later
@@ -171,7 +161,42 @@ impl Probe<'_> {
             // Without an address no name could be resolved.
             facts.network.resolves = guest.resolve(wanted.resolve.as_deref(), &self.limits()).await.unwrap_or(None);
         }
-        Ok((Observations { first, later, ..Observations::default() }, seen_at))
+        (Observations { first, later, ..Observations::default() }, seen_at)
+    }
+
+    /// Observes the guest again, from the `latest` observation (or the first) on, until what just started has settled, or
+    /// for as long as that takes at most.
+    async fn settle(&self, look: &Look<'_>, first: &Facts, latest: Option<Facts>) -> Option<Facts> {
+        let mut latest = latest;
+        // No longer than the latest observation asks for now: what is restarted for ever never settles.
+        let now = Instant::now();
+        let needed = checks::settle_needed(self.plan, latest.as_ref().unwrap_or(first), look.settle);
+        let settled = needed.map(|wait| now + wait);
+        let recovered = settled.map(|settled| settled + self.timeouts().second_try());
+        let before = |end: Option<Instant>| end.is_some_and(|end| Instant::now() < end);
+        loop {
+            let facts = latest.as_ref().unwrap_or(first);
+            let settles = || before(settled) || before(recovered) && checks::may_recover(facts, look.settle);
+            let Some(wait) = checks::settle_needed(self.plan, facts, look.settle).filter(|_| settles()) else {
+                return latest;
+            };
+            self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
+            tokio::time::sleep(wait).await;
+            latest = Some(self.observe_again(look, first).await);
+        }
+    }
+
+    /// Observes again what failed, died or was restarted since it was last looked at.
+    async fn last_look(&self, look: &Look<'_>, mut observations: Observations) -> Observations {
+        for _ in 0..LAST_LOOKS {
+            if !look.is_outdated(self.plan, observations.now()) {
+                break;
+            }
+            self.events.doing("looking again at what has changed meanwhile");
+            let latest = self.observe_again(look, &observations.first).await;
+            observations.later = self.settle(look, &observations.first, Some(latest)).await;
+        }
+        observations
     }
 
     /// Waits for an address and a route, which change nothing else: until `due`, and on while the guest is at work.
@@ -223,13 +248,13 @@ impl Probe<'_> {
     /// Since when it was painted, too.
     async fn desktop(
         &self,
-        guest: &Guest,
+        look: &Look<'_>,
         observations: Observations,
         screen: Screen,
     ) -> (Observations, Option<Instant>) {
         let (Some(desktop), Some(recorder)) = (self.plan.desktop(), self.recorder) else { return (observations, None) };
         let driver = DesktopDriver {
-            guest,
+            guest: look.guest,
             expectations: &self.plan.expectations,
             desktop,
             facts: observations.now(),
@@ -247,7 +272,7 @@ impl Probe<'_> {
             return (Observations { desktop: Some(journals), ..observations }, None);
         }
         let (seen, painted) = driver.probe().await;
-        let later = self.observe_again(guest, &self.wanted(), &observations.first).await;
+        let later = self.observe_again(look, &observations.first).await;
         (Observations { desktop: Some(seen), later: Some(later), ..observations }, painted)
     }
 
@@ -267,7 +292,7 @@ impl Probe<'_> {
     /// Sound, where it is expected.
     async fn sound(
         &self,
-        guest: &Guest,
+        look: &Look<'_>,
         observations: Observations,
         capture: &std::path::Path,
         connected: &AudioCapture,
@@ -285,10 +310,10 @@ impl Probe<'_> {
             events: self.events,
             artifacts: self.artifacts,
         };
-        let sound = probe.run(guest).await;
+        let sound = probe.run(look.guest).await;
         // A system-wide server is started by its first client.
         let later = if expected.system_wide {
-            Some(self.observe_again(guest, &self.wanted(), &observations.first).await)
+            Some(self.observe_again(look, &observations.first).await)
         } else {
             observations.later
         };
@@ -296,10 +321,11 @@ impl Probe<'_> {
     }
 
     /// Observes again what may have changed by itself.
-    async fn observe_again(&self, guest: &Guest, wanted: &ProbeRequest, first: &Facts) -> Facts {
+    async fn observe_again(&self, look: &Look<'_>, first: &Facts) -> Facts {
         // What was asked for once (requests, scripts, timers) is not done again.
-        let again = ProbeRequest { units: wanted.units.clone(), system_bus: true, ..ProbeRequest::default() };
-        let later = guest.observe(&again, &self.limits()).await;
+        let units = self.plan.units.iter().cloned().collect();
+        let again = ProbeRequest { units, system_bus: true, ..ProbeRequest::default() };
+        let later = look.observe(&again).await;
         let network = Network { resolves: first.network.resolves, ..later.network };
         let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
         Facts { network, http, scripts, timers, ..later }
@@ -307,17 +333,17 @@ impl Probe<'_> {
 
     /// Asks once more what was asked between two tries of a service, and got no good answer: that is no answer of who is
     /// up by now.
-    async fn ask_again(&self, guest: &Guest, wanted: &ProbeRequest, facts: &mut Facts) {
+    async fn ask_again(&self, look: &Look<'_>, wanted: &ProbeRequest, facts: &mut Facts) {
         let (mut http, mut scripts) = (wanted.http.clone(), wanted.scripts.clone());
         http.retain(|id, request| facts.http.get(id).is_some_and(|answer| !request.is_good(answer)));
         scripts.retain(|id, script| facts.scripts.get(id).is_some_and(|outcome| !script.is_good(outcome)));
         if http.is_empty() && scripts.is_empty() {
             return;
         }
-        self.ports(guest).await;
+        self.ports(look.guest).await;
         let again =
             ProbeRequest { http, scripts, units: wanted.units.clone(), system_bus: true, ..ProbeRequest::default() };
-        let mut later = guest.observe(&again, &self.limits()).await;
+        let mut later = look.observe(&again).await;
         for (id, answer) in &facts.http {
             later.http.entry(id.clone()).or_insert_with(|| answer.clone());
         }

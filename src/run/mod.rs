@@ -18,6 +18,7 @@ mod baseline;
 mod boot;
 mod check;
 mod demo;
+mod look;
 mod many;
 mod prepare;
 mod request;

@@ -435,6 +435,7 @@ let
     if cfg.boot.initrd.systemd.enable then
       packages.initrdSystemd {
         script = run "mounts.sh" { } (here "$out" (substitute ./stage-1-systemd.sh { mounts = mounts cfg "/sysroot"; }));
+        activation = if cfg.nixbox.activatesInInitrd or false then ./initrd-activation.sh else null;
       }
     else
       packages.initrd {

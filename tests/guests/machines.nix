@@ -72,6 +72,8 @@ let
 
     # systemd in stage 1, NixOS's default from 26.05: what comes by credentials starts there too, if let.
     (guest "stage1-systemd" { exit = 0; } { config.boot.initrd.systemd.enable = true; })
+    # The initrd activates, and its units go on in the real root (26.05): the journal's own service is started again there.
+    (guest "trap-switch-root" { slow = true; exit = 0; } { config.boot.initrd.systemd.enable = true; nixbox.activatesInInitrd = true; })
 
     # The runner starts its own virtiofsd and brings its own memory object, as unstable's does.
     (guest "virtiofs" { exit = 0; } {
@@ -369,6 +371,14 @@ let
       }; }; }
     ))
 
+    # A job that is done every other second, with Restart= in place of a timer.
+    (guest "trap-poller" { slow = true; exit = 0; warns = [ "services.restart-loop" ]; } (only "poll" (
+      service "Polls, and ends well" "true" // {
+        serviceConfig = { Restart = "always"; RestartSec = "2s"; };
+        unitConfig.StartLimitIntervalSec = 0;
+      }
+    )))
+
     # What is at work after the boot's end sets up the network when it is done.
     (guest "trap-late-lease" { slow = true; exit = 0; } {
       config = {
@@ -436,6 +446,38 @@ let
     (guest "dies-quietly" { exit = 1; fails = [ "services.settled" ]; cause = "dies-quietly.service"; } (only "dies-quietly" (
       service "Is ready, and gone" "systemd-notify --ready; sleep 2" // { serviceConfig = { Type = "notify"; NotifyAccess = "all"; }; }
     )))
+    # Two web servers for one port: the second tries to bind it for 2.5 s, and is active until it gives up.
+    (guest "two-web-servers" { exit = 1; fails = [ "services.failed-units" ]; cause = [ "server.service failed" "Address already in use" ]; } (
+      let
+        web = withNginx "listen 80;" "return 200 'hello\\n';";
+        once = nginx // { serviceConfig = nginx.serviceConfig // { Restart = "no"; RuntimeDirectoryPreserve = true; }; };
+      in web // { config = web.config // { systemd.services = { web-server = once; other-server = once; }; }; }
+    ))
+    # It dies long after it was looked at, while the guest is still being asked (a script of nixbox.toml).
+    (guest "dies-during-probe" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "dies-during-probe.service"; } {
+      config.systemd.services = {
+        dies-during-probe = service "Lives until it is asked" "until test -e /run/asked; do sleep 0.2; done; sleep 4; echo 'the licence has expired' >&2; kill -SEGV $$";
+        # It has long settled by then.
+        takes-long = oneshot "Takes its time" "sleep 8";
+      };
+    })
+    # It never comes as far as its program, and is told as what fails.
+    (guest "fails-before-its-program" { slow = true; exit = 1; fails = [ "services.restart-loop" ]; cause = [ "client.service fails and is started again" ]; } (only "client" (
+      service "Fails in its ExecStartPre=" "exec sleep infinity" // {
+        serviceConfig = { ExecStartPre = "${sw}/bin/false"; Restart = "always"; RestartSec = "2s"; };
+        unitConfig.StartLimitIntervalSec = 0;
+      }
+    )))
+    # There is a job in PID 1's queue at all times: the target is never reached, and PID 1 never says that it is ready.
+    (guest "restart-loops-hold-boot" { slow = true; exit = 4; fails = [ "boot.target" ]; cause = [ "it waits for flapping-" "fails and is started again" "no such configuration" ]; } {
+      config.systemd.services = builtins.listToAttrs (map (number: {
+        name = "flapping-${toString number}";
+        value = service "Fails, and is started again" "sleep ${toString number}; echo 'no such configuration' >&2; exit 1" // {
+          serviceConfig = { Type = "oneshot"; Restart = "on-failure"; RestartSec = "100ms"; };
+          unitConfig.StartLimitIntervalSec = 0;
+        };
+      }) [ 1 2 3 4 5 ]);
+    })
     (guest "restart-loop" { exit = 1; fails = [ "services.restart-loop" ]; cause = "flapping.service"; } (only "flapping" (
       service "Fails and is started again" "echo 'no such configuration: flapping.conf' >&2; exit 1" // {
         serviceConfig = { Restart = "always"; RestartSec = "300ms"; };
@@ -634,6 +676,12 @@ let
     # No unit fails, only a line says so.
     (guest "activation-fails" { exit = 1; fails = [ "boot.activation" ]; cause = "migrateState"; } {
       config.system.activationScripts.migrateState = "echo 'migrate: cannot read the old state'\nfalse";
+    })
+    # The same, done from the initrd: its words are in the initrd's part of the journal only.
+    (guest "activation-fails-in-initrd" { slow = true; exit = 1; fails = [ "boot.activation" ]; cause = [ "migrateState" "cannot read the old state" ]; } {
+      config.boot.initrd.systemd.enable = true;
+      config.system.activationScripts.migrateState = "echo 'migrate: cannot read the old state'\nfalse";
+      nixbox.activatesInInitrd = true;
     })
     # sec-sops-fails-no-failed-unit: the sandbox has not the machine's key, so this says nothing.
     (guest "trap-secrets" { slow = true; exit = 0; notTested = [ "setupSecrets" ]; } {

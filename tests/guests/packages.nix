@@ -266,7 +266,7 @@ let
   # Stage 1 with systemd as its PID 1 (NixOS's default from 26.05): the same mounts, done by a unit, then
   # switch-root. It reads credentials too, so units from there start in this stage unless they say otherwise.
   initrdSystemd =
-    { script }:
+    { script, activation ? null }:
     run "initrd-systemd" { } ''
       mkdir $NIX_BUILD_TOP/tree
       tree=$NIX_BUILD_TOP/tree
@@ -306,6 +306,17 @@ let
         echo "Before=initrd-root-fs.target"; echo "OnFailure=emergency.target"
         echo "[Service]"; echo "Type=oneshot"; echo "RemainAfterExit=yes"; echo "ExecStart=/bin/sh /mounts.sh"; echo "StandardOutput=journal+console"
       } > etc/systemd/system/initrd-nixos-mounts.service
+      ${if activation == null then "" else ''
+        mkdir -p etc/systemd/system/initrd-root-fs.target.wants
+        ln -s ../initrd-nixos-activation.service etc/systemd/system/initrd-root-fs.target.wants/
+        {
+          echo "[Unit]"; echo "Description=NixOS Activation"; echo "DefaultDependencies=no"
+          echo "Requires=initrd-nixos-mounts.service"; echo "After=initrd-nixos-mounts.service"; echo "Before=initrd-root-fs.target"
+          echo "[Service]"; echo "Type=oneshot"; echo "RemainAfterExit=yes"; echo "ExecStart=-/bin/sh /initrd-nixos-activation-start"
+          echo "SyslogIdentifier=initrd-nixos-activation-start"
+        } > etc/systemd/system/initrd-nixos-activation.service
+        cp ${activation} initrd-nixos-activation-start
+      ''}
       # switch-root is told which init by the kernel's command line, as NixOS's initrd-find-nixos-closure does.
       mkdir -p etc/systemd/system/initrd-switch-root.service.d
       printf '[Service]\nEnvironmentFile=/run/switch-root.conf\nExecStart=\nExecStart=systemctl --no-block switch-root /sysroot $NEW_INIT\n' > etc/systemd/system/initrd-switch-root.service.d/nixos.conf

@@ -1,6 +1,6 @@
 //! How far a machine came.
 
-use crate::checks::test_support::{NOW, active, failed, guest, inactive, line, result, status};
+use crate::checks::test_support::{NOW, active, by_manager, failed, guest, inactive, line, result, status};
 use crate::checks::verdict;
 use crate::guest::facts::{Job, Service, Unit};
 use crate::model::{CheckId, Exit, NetworkPolicy, Status};
@@ -90,4 +90,40 @@ fn what_waits_for_the_outside_holds_up_the_boot() {
     let let_out = unreachable().context(|context| context.network = NetworkPolicy::User).judge();
     assert_eq!(status(&let_out, CheckId::BootTarget), Status::Fail);
     assert_eq!(status(&waits().judge(), CheckId::BootTarget), Status::Fail);
+}
+
+#[test]
+fn what_loops_holds_up_a_boot() {
+    let job = |unit: &str, state: &str| Job {
+        unit: unit.into(),
+        kind: "start".into(),
+        state: state.into(),
+        seconds: Some(2),
+    };
+    let loops = |restarts| Unit {
+        active_state: "activating".into(),
+        sub_state: "start".into(),
+        service: Some(Service { kind: "oneshot".into(), restarts, ..Service::default() }),
+        ..inactive("flapping.service")
+    };
+    let held = |restarts, runs: &str| {
+        guest()
+            .unit(inactive("multi-user.target"))
+            .unit(loops(restarts))
+            .journal(line("flapping.service", "error: no such configuration"))
+            .journal(by_manager("flapping.service", "flapping.service: Failed with result 'exit-code'."))
+            .facts(|facts| {
+                facts.manager.finish_us = 0;
+                facts.jobs = vec![job("flapping.service", "running"), job("multi-user.target", "waiting")];
+                facts.jobs[0].unit = runs.to_owned();
+            })
+    };
+    held(9, "flapping.service").breaks(
+        CheckId::BootTarget,
+        "multi-user.target is not reached: it waits for flapping.service, which fails and is started again",
+    );
+    held(9, "flapping.service").breaks(CheckId::BootTarget, "no such configuration");
+    // It has only been tried once more, or something else holds up the boot.
+    held(1, "flapping.service").breaks(CheckId::BootTarget, "the start job of flapping.service");
+    held(9, "sshd.service").breaks(CheckId::BootTarget, "the start job of sshd.service");
 }

@@ -65,7 +65,7 @@ fn what_fails_once_has_a_second_try() {
             restart: "on-failure".into(),
             restarts,
             restart_us: 5_000_000,
-            exit_kind: i32::from(result != "success"),
+            exit_kind: 1,
             exit_status: i32::from(result != "success"),
             ..Service::default()
         }),
@@ -148,4 +148,72 @@ fn what_never_reports_that_it_is_ready_is_started_again_and_again() {
     }
     assert_eq!(status(&late(&unit).passes(), CheckId::ServicesRestartLoop), Status::Unknown);
     late(&unit).context(|context| context.accelerator = Accel::Kvm).breaks(CheckId::ServicesRestartLoop, "timed out");
+}
+
+#[test]
+fn what_never_ran_did_not_end_well() {
+    // Fails in ExecStartPre= each time: its result is reset while it waits for its next turn.
+    let client = |exit_kind| Unit {
+        active_state: "activating".into(),
+        sub_state: "auto-restart-queued".into(),
+        active_enter_us: 0,
+        result: "success".into(),
+        service: Some(Service {
+            kind: "simple".into(),
+            restart: "always".into(),
+            restarts: 4,
+            restart_us: 2_000_000,
+            exit_kind,
+            ..Service::default()
+        }),
+        ..active("client.service")
+    };
+    guest().expected(client(0)).breaks(CheckId::ServicesRestartLoop, "client.service fails and is started again");
+    // Its main process once ran, and PID 1 knows better.
+    guest()
+        .expected(client(1))
+        .journal(by_manager("client.service", "client.service: Failed with result 'exit-code'."))
+        .journal(by_manager("client.service", "client.service: Scheduled restart job, restart counter is at 4."))
+        .breaks(CheckId::ServicesRestartLoop, "client.service fails and is started again");
+}
+
+#[test]
+fn a_poller_is_no_loop() {
+    let poll = |kind: &str, restart_us| Unit {
+        active_state: "activating".into(),
+        sub_state: "auto-restart".into(),
+        result: "success".into(),
+        service: Some(Service {
+            kind: kind.into(),
+            restart: "always".into(),
+            restarts: 6,
+            restart_us,
+            exit_kind: 1,
+            ..Service::default()
+        }),
+        ..active("poll.service")
+    };
+    for kind in ["simple", "oneshot"] {
+        let judgement = guest().expected(poll(kind, 2_000_000)).passes();
+        assert_eq!(status(&judgement, CheckId::ServicesRestartLoop), Status::Warn);
+    }
+    guest().expected(poll("simple", 300_000)).breaks(CheckId::ServicesRestartLoop, "exits successfully");
+    guest().expected(poll("notify", 2_000_000)).breaks(CheckId::ServicesRestartLoop, "exits successfully");
+}
+
+#[test]
+fn what_switch_root_ended_was_not_restarted_for_a_fault() {
+    let journald = |active_exit_us| Unit {
+        active_exit_us,
+        condition_us: 8_200_000,
+        active_enter_us: 8_300_000,
+        service: Some(Service { kind: "notify".into(), restarts: 1, ..Service::default() }),
+        ..active("systemd-journald.service")
+    };
+    let of = |active_exit_us| {
+        let guest = guest().facts(|facts| facts.manager.userspace_us = 8_000_000).unit(journald(active_exit_us));
+        let judgement = guest.unit(Unit { condition_us: 8_500_000, ..active("later.service") }).passes();
+        status(&judgement, CheckId::ServicesRestartLoop)
+    };
+    assert_eq!((of(8_100_000), of(8_400_000)), (Status::Pass, Status::Warn));
 }

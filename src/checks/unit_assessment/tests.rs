@@ -236,3 +236,23 @@ fn units_of_a_user_that_end_and_wait() {
     let broken = of(needs, Some(failed("tray.target", 0)));
     assert!(matches!(broken, UnitAssessment::RequiredUnit(root) if root == "tray.target"));
 }
+
+#[test]
+fn what_was_read_as_active_and_failed_since_does_not_pass() {
+    let nginx = || Unit { active_enter_us: 20_000_000, ..active("nginx.service") };
+    let said = |at_us, message: &str| JournalLine { at_us, ..by_manager("nginx.service", message) };
+    let fails = || said(23_000_000, "nginx.service: Failed with result 'exit-code'.");
+    let own = || line("nginx.service", "bind() to 0.0.0.0:80 failed (98: Address already in use)");
+    let words = "nginx.service failed soon after it became active (exit-code): bind() to 0.0.0.0:80 failed";
+    guest().expected(nginx()).journal(own()).journal(fails()).breaks(CheckId::ServicesSettled, words);
+    // Whatever asked for it.
+    guest().unit(nginx()).journal(own()).journal(fails()).breaks(CheckId::ServicesSettled, words);
+    // It came back by itself and holds, though the journal got the line late.
+    guest()
+        .expected(nginx())
+        .journal(fails())
+        .journal(said(23_000_000, "nginx.service: Scheduled restart job, restart counter is at 1."))
+        .journal(said(23_000_000, "Started nginx.service - Nginx Web Server."))
+        .passes();
+    guest().expected(nginx()).journal(said(19_000_000, "nginx.service: Failed with result 'exit-code'.")).passes();
+}

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::checks::test_support::{Guest, NOW, active, failed, guest, inactive};
-use crate::checks::{Selection, lease_needed, plan, port_awaited, settle_needed};
+use crate::checks::{Selection, is_outdated, lease_needed, plan, port_awaited, settle_needed};
 use crate::config::{Config, Settings};
 use crate::guest::facts::Unit;
+use crate::guest::watch::UnitChange;
+use crate::model::ActiveState;
 use crate::nix::expectations::Expectations;
 
 #[test]
@@ -24,10 +26,40 @@ fn a_port_is_waited_for_as_long_as_its_service_may_come() {
     for gone in [starts("auto-restart"), failed("sshd.service", 1), inactive("sshd.service")] {
         assert!(!awaited(gone, 23, ""));
     }
+    // A socket would open it, and failed; or the configuration's own unit is not even loaded.
+    let socket = |state: &str| {
+        let socket = Unit { active_state: state.into(), ..active("sshd.socket") };
+        let guest = guest().unit(inactive("sshd.service")).unit(socket);
+        let mut facts = guest.observations.first;
+        facts.listeners.clear();
+        let plan = plan(&guest.expectations, &Settings::default(), &Selection::default());
+        let is_awaited = |units: &[Unit]| port_awaited(&plan, &facts.listeners, units);
+        facts.units.retain(|unit| unit.name != "sshd.service");
+        (is_awaited(&facts.units), is_awaited(&[]))
+    };
+    assert_eq!((socket("failed"), socket("active")), ((false, false), (true, false)));
     // Whose it is may not be known.
     assert!(awaited(active("sshd.service"), 22, "ports = [80]"));
     assert!(awaited(active("sshd.service"), 22, "[http.front]\nurl = \"http://localhost:80/\""));
     assert!(!awaited(active("sshd.service"), 22, "[http.front]\nurl = \"http://example.org/\""));
+}
+
+#[test]
+fn what_ended_since_it_was_up_is_looked_at_again() {
+    let outdated = |name: &str, state: Option<&str>, has_ended| {
+        let guest = guest().expected(active("app.service")).unit(failed("down.service", 1));
+        let plan = plan(&guest.expectations, &Settings::default(), &Selection::default());
+        let change = UnitChange { active_state: state.map(ActiveState::from), has_ended };
+        is_outdated(&plan, &guest.observations.first, &[(name.to_owned(), change)].into())
+    };
+    assert!(outdated("app.service", Some("failed"), true) && outdated("app.service", Some("inactive"), false));
+    assert!(outdated("app.service", Some("active"), true), "it was restarted in between");
+    assert!(outdated("new.service", Some("failed"), true));
+    assert!(!outdated("app.service", Some("active"), false) && !outdated("app.service", Some("reloading"), false));
+    // Known already, expected by nobody, or well.
+    assert!(!outdated("down.service", Some("failed"), true));
+    assert!(!outdated("systemd-networkd.service", Some("inactive"), false));
+    assert!(!outdated("new.service", Some("active"), false));
 }
 
 #[test]
