@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::verify::targets;
 use crate::checks::Selection;
 use crate::config::{HttpSettings, ScriptSettings, Settings};
 use crate::desktop::expected::lingering_users;
@@ -58,6 +59,9 @@ pub(super) const BY_SETTINGS: &str = crate::model::CONFIG_FILE;
 pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Selection) -> Plan {
     let mut units: BTreeSet<String> = settings.units.iter().cloned().collect();
     units.extend(expectations.units.iter().filter(|(name, unit)| is_wanted(name, unit)).map(|(name, _)| name.clone()));
+    // Whether these exist only the guest knows: packages bring targets, too.
+    let targets = expectations.units.values().filter(|unit| unit.enable).flat_map(|unit| &unit.wanted_by);
+    units.extend(targets.filter(|name| targets::is_to_be_asked(name)).cloned());
     for timer in &settings.timers {
         units.insert(timer.clone());
         units.insert(service_of(timer));

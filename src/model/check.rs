@@ -575,6 +575,23 @@ ServicesTimers = "services.timers" {
     causes: "A backup without its target, a secret that is not there, a script that was never run before.",
     remedy: "Its lines are shown. What needs the outside is excluded where its lines show that.",
 }
+ServicesVerify = "services.verify" {
+    kind: Services,
+    stage: Check,
+    rank: 29,
+    weight: Advice,
+    applies: Always,
+    summary: "the configuration's units are as systemd wants them, those that a boot does not start included",
+    tests: "systemd-analyze verify over the configuration's own units, also those that timers, sockets, paths or nobody\n\
+                 starts, templates, and every user's: directives that systemd ignores for a slip, programs, users, groups and\n\
+                 files that are not there, targets that do not exist. What packages bring is not judged, nor what is\n\
+                 deprecated only; a limit or a protection that is ignored, and a directive of another section, is a warning.\n\
+                 Programs and files that only the real machine can have (/var, /home, /opt, secrets) are excluded.",
+    causes: "A slip in serviceConfig (ExecStrat=), a program that its package calls by another name, a path as other\n\
+                 distributions have it (/usr/bin), a user that was never declared, wantedBy = [ \"multiuser.target\" ].",
+    remedy: "Correct what the message names: systemd says nothing when such a unit is started, or first when its timer\n\
+                 fires. Name programs by their package: ${lib.getExe pkgs.NAME}.",
+}
 ServicesJournal = "services.journal" {
     kind: Services,
     stage: Check,

@@ -329,20 +329,26 @@ let
     let field = convert: fallback: name: attempt fallback (orElse (convert (value.${name} or null)) fallback);
     in {
       enable = field bool true "enable";
-      wanted_by = field texts [ ] "wantedBy" ++ field texts [ ] "requiredBy";
+      wanted_by = concatMap (field texts [ ]) [ "wantedBy" "requiredBy" "upheldBy" ];
       kind = attempt null (text (value.serviceConfig.Type or null));
       conditions = attempt [ ] (conditionsOf (attrs (value.unitConfig or { })));
       description = field text null "description";
     };
 
+  # What a target asks for by itself: postgresql.target's `requires`, graphical.target's `wants`.
+  target = value:
+    unit value // { pulls = concatMap (name: attempt [ ] (texts (value.${name} or null))) [ "wants" "requires" "bindsTo" "upholds" ]; };
+
   # The names in a set whose values are sets themselves and do not throw.
   setsIn = path:
     filter (name: attempt false (isAttrs (at (path ++ [ name ])))) (attempt [ ] (attrNames (attrs (at path))));
   # From paths of sets of units, by kind.
-  unitsOf = convert: paths:
+  unitsOf = manager: paths:
     let
       of = kind: suffix:
-        let unitAt = name: { name = "${name}.${suffix}"; value = convert (at (paths.${kind} ++ [ name ])); };
+        let
+          own = if suffix == "target" && manager == "system" then target else if manager == "system" then unit else userUnit;
+          unitAt = name: { name = "${name}.${suffix}"; value = own (at (paths.${kind} ++ [ name ])); };
         in map unitAt (setsIn paths.${kind});
     in listToAttrs (concatLists [
       (of "services" "service")
@@ -565,7 +571,7 @@ let
     else unit value;
   kinds = [ "services" "sockets" "timers" "targets" "paths" ];
   homeUnits = name:
-    unitsOf userUnit (listToAttrs (map
+    unitsOf "user" (listToAttrs (map
       (kind: { name = kind; value = pathOf names.homes ++ [ name "systemd" "user" kind ]; })
       kinds));
 
@@ -619,8 +625,8 @@ in
   inherit audio desktop;
   known = attempt false (isAttrs config && (config ? systemd || config ? networking || config ? users));
   host_name = let name = read text names.hostName; in if name == "" then null else name;
-  units = unitsOf unit (mapAttrs (_: pathOf) names.units);
-  user_units = unitsOf userUnit (mapAttrs (_: pathOf) names.userUnits);
+  units = unitsOf "system" (mapAttrs (_: pathOf) names.units);
+  user_units = unitsOf "user" (mapAttrs (_: pathOf) names.userUnits);
   home_units = listToAttrs (map
     (name: { inherit name; value = homeUnits name; })
     (attempt [ ] (attrNames (attrs (valueOf names.homes)))));

@@ -73,8 +73,11 @@ pub struct Expectations {
 pub struct ExpectedUnit {
     /// `enable`.
     pub enable: bool,
-    /// `wantedBy` and `requiredBy` together.
+    /// `wantedBy`, `requiredBy` and `upheldBy` together, and the targets that name it in their `pulls`.
     pub wanted_by: Vec<String>,
+    /// Of a target: `wants`, `requires`, `bindsTo` and `upholds` together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pulls: Vec<String>,
     /// `serviceConfig.Type`.
     pub kind: Option<String>,
     /// Conditions of `unitConfig`, as `ConditionPathExists=/foo`.
@@ -217,7 +220,25 @@ fn parsed(mut value: Value) -> anyhow::Result<Expectations> {
     let mounts = value.as_object_mut().and_then(|object| object.remove("mounts"));
     let mut expectations: Expectations = serde_json::from_value(value)?;
     expectations.units.extend(mounts.map(mount_units).unwrap_or_default());
+    pulled_by_targets(&mut expectations.units);
     Ok(expectations)
+}
+
+/// What a target pulls in is wanted by it. Whether the target itself is reached, the guest will tell.
+fn pulled_by_targets(units: &mut BTreeMap<String, ExpectedUnit>) {
+    let pulls: Vec<(String, String)> = units
+        .iter()
+        .filter(|(_, target)| target.enable)
+        .flat_map(|(name, target)| target.pulls.iter().map(|pulled| (name.clone(), pulled.clone())))
+        .collect();
+    for (target, pulled) in pulls {
+        // Only what the configuration declares: a package's unit is its own affair.
+        if let Some(unit) = units.get_mut(&pulled)
+            && !unit.wanted_by.contains(&target)
+        {
+            unit.wanted_by.push(target);
+        }
+    }
 }
 
 /// `systemd.mounts`, which is a list, by the names that systemd gives them.
@@ -289,6 +310,22 @@ mod tests {
                 assert!(answered.contains(name.as_str()), "expectations.nix answers no {name}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_target_pulls_in_is_wanted_by_it() {
+        let expectations = parsed(serde_json::json!({
+            "known": true,
+            "units": {
+                "postgresql.target": { "enable": true, "wanted_by": ["multi-user.target"], "pulls": ["postgresql.service", "gone.service"] },
+                "off.target": { "enable": false, "pulls": ["other.service"] },
+                "postgresql.service": { "enable": true },
+                "other.service": { "enable": true },
+            },
+        }))
+        .unwrap();
+        assert_eq!(expectations.units["postgresql.service"].wanted_by, ["postgresql.target"]);
+        assert!(expectations.units["other.service"].wanted_by.is_empty() && expectations.units.len() == 4);
     }
 
     #[test]
