@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::plan::BY_SETTINGS;
-use super::ports::{listens, unit_behind};
+use super::ports::{listens, listens_at_all, unit_behind};
 use super::unit::{self, is_activating, is_active, is_auto_restart};
 use super::{Plan, network, restart_loop};
 use crate::guest::facts::{Facts, Listener, Unit};
@@ -78,6 +78,10 @@ pub fn port_awaited(plan: &Plan, listeners: &[Listener], units: &[Unit]) -> bool
     };
     let requested = plan.http.values().filter_map(|request| own_port(&request.url.0));
     plan.ports.iter().any(|port| !listens(listeners, port.protocol, port.port) && may_come(&port.by))
+        || plan.inferred_ports.iter().any(|port| {
+            let runs = units.iter().any(|unit| unit.name == port.unit && is_active(unit));
+            runs && !listens_at_all(listeners, port.port)
+        })
         || requested.into_iter().any(|port| !listens(listeners, Protocol::Tcp, port))
 }
 

@@ -63,7 +63,7 @@ pub enum Applies {
     BeforeTheMachine,
     /// On every machine.
     Always,
-    /// Where a port is expected to be listened on.
+    /// Where a port is expected to be listened on, or is open in the firewall.
     WithPorts,
     /// Where `nixbox.toml` lists HTTP requests.
     WithHttp,
@@ -546,7 +546,9 @@ ServicesPorts = "services.ports" {
     summary: "a process listens on each expected port",
     tests: "Whether a process listens on each port that an enabled service's options name, or `ports` in nixbox.toml.\n\
                  It is waited for as long as the service's unit is up and the machine does something, a minute at most (five\n\
-                 under emulation). A port that is open in the firewall with no listener is mentioned only.",
+                 under emulation). A port that an option of an enabled service only seems to name, and a port in\n\
+                 networking.firewall.allowedTCPPorts without a listener, whether the firewall is on or not, is a warning (the\n\
+                 latter is only mentioned where a desktop's programs may still come to listen).",
     causes: "A service that listens on a socket or another port than its option says, a service that failed\n\
                  (services.failed-units).",
     remedy: "Compare the service's own settings with the option; its last lines are shown.",

@@ -28,12 +28,18 @@ pub struct Expectations {
     pub home_units: BTreeMap<String, BTreeMap<String, ExpectedUnit>>,
     /// `networking.firewall.enable`.
     pub firewall: Option<bool>,
-    /// `networking.firewall.allowedTCPPorts`. An open port is permission, not an expectation that something listens.
+    /// `networking.firewall.allowedTCPPorts`, on any interface. An open port is permission, not an expectation that something listens.
     pub open_tcp: Vec<u16>,
-    /// `networking.firewall.allowedUDPPorts`.
+    /// `networking.firewall.allowedUDPPorts`, on any interface.
     pub open_udp: Vec<u16>,
     /// Ports that an enabled service says it listens on: (`sshd`, 22).
     pub service_ports: Vec<ServicePort>,
+    /// `networking.firewall.allowedTCPPortRanges`, first and last.
+    pub open_tcp_ranges: Vec<(u16, u16)>,
+    /// `networking.firewall.allowedUDPPortRanges`.
+    pub open_udp_ranges: Vec<(u16, u16)>,
+    /// Ports that a general rule finds in an enabled service's options.
+    pub inferred_ports: Vec<InferredPort>,
     /// `users.mutableUsers`.
     pub mutable_users: Option<bool>,
     /// `users.users`.
@@ -96,6 +102,20 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// The port.
     pub port: u16,
+}
+
+/// What an enabled service calls its port, by its name only: it may mean another one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InferredPort {
+    /// The service: `services.immich`.
+    pub option: String,
+    /// The protocol that is likelier.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// The unit that it was found by: `immich-server.service`.
+    pub unit: String,
 }
 
 /// A user of the configuration.
