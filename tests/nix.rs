@@ -1219,6 +1219,43 @@ async fn ports_that_one_rule_finds() {
 }
 
 #[tokio::test]
+async fn settings_of_pipewire_however_they_are_nested() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations =
+        let of = options: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = options // { networking = { }; }; }; };
+        in {
+            nested = of { services.pipewire = { enable = true; audio.enable = true; extraConfig.pipewire = {
+                "10-rate"."context.properties".default.clock = { rate = 96000; "allowed-rates" = [ 44100 96000 ]; min-quantum = throw "no"; };
+                "20-quoted"."context.properties" = { "default.clock.quantum" = 256; "log.level" = 2; };
+                "context.properties"."default.clock.max-quantum" = 2048;
+                "30-sink"."context.objects" = [ { factory = "adapter"; args = { "media.class" = "Audio/Sink"; "node.name" = "null"; }; } ];
+                broken = throw "no";
+            }; }; };
+            screens = of { services = { pulseaudio.enable = true; pipewire = { enable = true; audio.enable = false; extraConfig.pipewire = {
+                a."context.objects" = [ { args = { "media.class" = "Audio/Sink"; "node.name" = "null"; }; } { args."media.class" = "Audio/Source"; } "odd" ];
+                b."context.modules" = [ { name = "x"; args."capture.props" = { "media.class" = "Audio/Sink"; "node.name" = "effects"; }; } { args = throw "no"; } ];
+                c."context.modules" = [ { name = "x"; args."capture.props" = { "media.class" = "Audio/Sink"; "node.name" = "loop"; }; } ];
+            }; }; }; };
+        };
+    }"#;
+    let flake = Flake::new("x", true, outputs);
+    let audio = async |name: &str| flake.run(name).await.built().1.expectations.audio.unwrap();
+    let nested = audio("nested").await;
+    let wanted = [
+        ("default.clock.allowed-rates", "44100 96000"),
+        ("default.clock.max-quantum", "2048"),
+        ("default.clock.quantum", "256"),
+        ("default.clock.rate", "96000"),
+        ("log.level", "2"),
+    ];
+    assert_eq!(nested.properties, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    assert!(nested.unused_sinks.is_empty());
+    assert_eq!(audio("screens").await.unused_sinks, ["null", "effects", "loop"]);
+}
+
+#[tokio::test]
 async fn flakes_that_are_not_there() {
     if !has_nix() {
         return;

@@ -700,13 +700,46 @@ let
   scalar = value:
     if isString value || isInt value || builtins.isFloat value then unsafeDiscardStringContext (toString value)
     else if isBool value then (if value then "true" else "false") else null;
+  # `allowed-rates` is a list.
+  setting = value:
+    if isList value then builtins.concatStringsSep " " (texts (map scalar value)) else scalar value;
+  # The settings of a set by their dotted names. `default.clock.rate = 1;` without quotes makes sets in sets, which
+  # PipeWire does not read: declared all the same.
+  dotted = depth: before: value:
+    concatMap
+      (key:
+        let v = value.${key}; name = if before == "" then key else "${before}.${key}"; in
+        if attempt false (isGroup v) then (if depth == 0 then [ ] else dotted (depth - 1) name v)
+        else [ { inherit name; value = attempt null (setting v); } ])
+      (attempt [ ] (attrNames (attrs value)));
   contextProperties =
     let
       files = pathOf names.pipewire.files;
+      fileNames = attempt [ ] (attrNames (attrs (at files)));
+      isClock = setting: match "(default\\.)?clock\\..*" setting.name != null;
       of = name:
-        let found = attempt { } (let v = at (files ++ [ name "context.properties" ]); in mapAttrs (_: _: null) (attrs v));
-        in filterAttrs (v: v != null) (mapAttrs (key: _: attempt null (scalar (at (files ++ [ name "context.properties" key ])))) found);
-    in foldl' (all: name: all // of name) { } (attempt [ ] (attrNames (attrs (at files))));
+        let
+          inside = dotted 3 "" (attempt' (at (files ++ [ name "context.properties" ])));
+          # Beside `context.properties` instead of in it, or in a file of that name.
+          outside = filter isClock (dotted 3 "" (attempt' (at (files ++ [ name ]))));
+        in listToAttrs (filter (setting: setting.value != null) (outside ++ inside));
+    in foldl' (all: name: all // of name) { } fileNames;
+  # As it is, where it is there at all: what it holds is forced by itself.
+  attempt' = value: let tried = tryEval value; in if tried.success then tried.value else null;
+  # Sinks that PipeWire's own configuration makes, by name.
+  pipewireSinks =
+    let
+      files = pathOf names.pipewire.files;
+      fileNames = attempt [ ] (attrNames (attrs (at files)));
+      sinkOf = props:
+        if attempt false (props."media.class" or null == "Audio/Sink")
+        then [ (attempt "a sink" (orElse (text (props."node.name" or null)) "a sink")) ] else [ ];
+      entries = name: section: attempt' (list (at (files ++ [ name section ])));
+      of = name: section:
+        concatMap
+          (entry: let args = attrs (entry.args or null); in sinkOf args ++ sinkOf (attrs (args."capture.props" or null)))
+          (filter isAttrs (orElse (entries name section) [ ]));
+    in concatMap (name: concatMap (section: attempt [ ] (of name section)) [ "context.objects" "context.modules" ]) fileNames;
   audio =
     if !pipewireSounds && !pulseaudio then null else {
       pipewire = pipewireSounds;
@@ -717,6 +750,7 @@ let
       rtkit = yes names.rtkit;
       alsa_persistence = yes names.alsaPersistence;
       properties = contextProperties;
+      unused_sinks = if pulseaudio && yes names.pipewire.enable && !pipewireSounds then pipewireSinks else [ ];
     };
 in
 {

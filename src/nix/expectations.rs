@@ -165,6 +165,8 @@ pub struct ExpectedAudio {
     pub alsa_persistence: bool,
     /// `services.pipewire.extraConfig.pipewire.*."context.properties"`: what is asked of the server's clock.
     pub properties: BTreeMap<String, String>,
+    /// Sinks that PipeWire's configuration makes where PulseAudio is the sound server, and PipeWire for screens only.
+    pub unused_sinks: Vec<String>,
 }
 
 /// A display manager, desktops, and what belongs to a user's session.

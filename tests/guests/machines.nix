@@ -507,6 +507,14 @@ let
         systemd.services.webapp = service "Runs, and listens on nothing" "exec sleep infinity";
       };
     })
+    # Open in a firewall that is off, and named by an option: worth a warning each, since both may mean something else.
+    (guest "port-unused" { slow = true; exit = 0; warns = [ "services.ports" ]; cause = [ "8080/tcp, which networking.firewall.allowedTCPPorts opens" "9000, which services.webapp seems to name" ]; } {
+      config = {
+        networking.firewall.allowedTCPPorts = [ 8080 ];
+        services.webapp = { enable = true; settings.server.http_port = 9000; };
+        systemd.services.webapp = service "Runs, and listens on nothing" "exec sleep infinity";
+      };
+    })
     (guest "http-wrong" { exit = 1; fails = [ "services.http" ]; cause = "502"; }
       (withNginx "listen 80;" "return 502 'the application behind it is not there\\n';"))
     (guest "nginx-ipv6-off" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "Address family not supported"; } (
