@@ -562,13 +562,15 @@ let
     in if found == null then [ ] else numbers [ (elemAt found 1) ];
   portsBelow = depth: value:
     let
-      names = filter (name: attempt false (value.${name} or null != null)) (filter (isNamed [ portKeys addressKeys groupKeys ]) (attrNames value));
+      names = attrNames value;
       isNamed = sets: name: let key = keyOf name; in any (set: set ? ${key}) sets;
       isOff = attempt true (value.enable or true == false || value.enabled or true == false);
       speaksOverSocket = any
         (name: attempt false (let v = value.${name}; in isString v && (hasPrefix "/" v || match ".*unix.*" v != null)))
         (filter (isNamed [ socketKeys ]) (attrNames value));
-      groups = filter (isNamed [ groupKeys ]) names;
+      # What settings were called before there were settings.
+      isFormer = name: depth == portDepth && value ? settings && elem name [ "config" "configuration" ];
+      groups = filter (name: isNamed [ groupKeys ] name && !(isFormer name)) names;
       below = name: attempt [ ] (concatMap (v: if isGroup v then portsBelow (depth - 1) v else [ ]) (toList value.${name}));
       here = name: attempt [ ] (filter isPort ((if isNamed [ portKeys ] name then portOf else portOfAddress) value.${name}));
       deeper = if depth == 0 then [ ] else concatMap below groups;
@@ -603,9 +605,13 @@ let
     let
       all = concatMap portsOfUnit (filter (name: systemUnits.${name}.enable) (attrNames systemUnits));
       isKnown = port: any (known: known.port == port.port) servicePorts;
-      # Of several units of a service the first stands for it.
+      # Of several units of a service the one of its name stands for it, then the server's.
+      rank = port:
+        let rest = match ".*\\.([^.]+)" port.option; name = head rest; in
+        if port.unit == "${name}.service" then 0
+        else if elem port.unit [ "${name}-server.service" "${name}-web.service" ] then 1 else 2;
       add = done: port: if any (known: known.option == port.option && known.port == port.port) done then done else done ++ [ port ];
-    in foldl' add [ ] (filter (port: !(isKnown port)) all);
+    in foldl' add [ ] (builtins.sort (a: b: rank a < rank b) (filter (port: !(isKnown port)) all));
 
   # What the firewall lets in on any interface.
   openPorts = field: option:

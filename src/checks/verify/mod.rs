@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::directives::{Ignored, ignored, is_active, section_meant};
 use self::targets::Wanted;
 use self::words::{Line, Words};
+use super::plan::service_of;
 use super::{Finding, JudgeContext, Judgement, conclude, sandbox, text, unit};
 use crate::guest::unit_files::{OwnUnits, UnitFiles};
 use crate::model::{CheckId, CheckResult, Status};
@@ -40,6 +41,7 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
         out.exclude(&what, why);
     }
     let nothing = found.fails.is_empty() && found.warns.is_empty();
+    let not_run = not_run(cx);
     let result = match (&cx.now.unit_files, missing) {
         (None, Some(why)) if nothing => {
             CheckResult::new(ID, Status::Unknown, text::clean(&text::could_not_read("unit files", &why)))
@@ -54,7 +56,19 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
             })
         }
     };
-    out.results.push(result);
+    out.results.push(result.detail(not_run));
+}
+
+/// The jobs of timers that did not fire: verified, and not run.
+fn not_run(cx: &JudgeContext<'_>) -> Option<String> {
+    let timers = cx.now.unit_files.iter().flat_map(|files| &files.system.names).filter(|name| name.ends_with(".timer"));
+    let waits = |timer: &&String| {
+        let job = cx.unit(&service_of(timer));
+        !cx.plan.settings.timers.contains(timer) && job.is_none_or(|job| job.condition_us == 0 && !unit::is_active(job))
+    };
+    let names: Vec<&str> = timers.filter(waits).map(String::as_str).collect();
+    let of = text::list(&names);
+    (!names.is_empty()).then(|| format!("not run, only verified: the jobs of {of} (`timers` in nixbox.toml runs them)"))
 }
 
 #[derive(Default)]
