@@ -148,7 +148,8 @@ fn agent() {
         command.args(["hook", "generic", "--impure"]).current_dir(repository.path());
         command.env("XDG_STATE_HOME", repository.state.path()).env("XDG_CACHE_HOME", &repository.cache);
         let output = command.env_remove("XDG_RUNTIME_DIR").stdin(std::process::Stdio::null()).output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&told).into_owned())
     };
     repository.choose("failed-unit-as-before");
     let (code, told) = hook();

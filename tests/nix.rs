@@ -1148,6 +1148,118 @@ https_port	8444
 }
 
 #[tokio::test]
+async fn ports_that_one_rule_finds() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations.demo = { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = {
+        networking.firewall = {
+            allowedTCPPorts = [ 80 ]; allowedTCPPortRanges = [ { from = 6000; to = 6010; } { from = 1; } ];
+            interfaces.lan0 = { allowedTCPPorts = [ 445 80 ]; allowedUDPPortRanges = [ { from = 1714; to = 1764; } ]; };
+        };
+        systemd.services =
+            let unit = { enable = true; wantedBy = [ "multi-user.target" ]; };
+            in {
+                vaultwarden = unit; immich-server = unit; immich-machine-learning = unit; loki = unit; mosquitto = unit; syncthing = unit;
+                adguardhome = unit; home-assistant = unit; unbound = unit; uptime-kuma = unit; miniflux = unit; off = unit; client = unit;
+                socket = unit; deluge = unit; broken = unit; hollow = unit; "prometheus-dnsmasq-exporter" = unit; "odd@" = unit;
+                disabled = unit // { enable = false; }; grafana = unit; renamed = unit; systemd-timesyncd = unit; v6 = unit;
+            };
+        services = {
+            vaultwarden = { enable = true; config = { ROCKET_PORT = 8222; SMTP_PORT = 587; DATABASE_PORT = 5432; }; package = throw "never read"; };
+            immich = { enable = true; port = 2283; redis = { enable = true; port = 6380; }; database = { enable = true; port = 5433; }; };
+            loki = { enable = true; configuration.server = { http_listen_port = 3100; grpc_listen_port = 0; }; };
+            mosquitto = { enable = true; listeners = [ { port = 1883; } { port = 8883; } ]; bridges.b.addresses = [ { port = 1884; } ]; };
+            syncthing = { enable = true; guiAddress = "127.0.0.1:8384"; };
+            adguardhome = { enable = true; port = 3001; settings = null; };
+            home-assistant = { enable = true; config = { http = { server_port = 8123; server_host = "::"; }; influxdb.port = 8086; }; };
+            unbound = { enable = true; settings = { server = { port = 5335; interface = [ "127.0.0.1" ]; }; remote-control.port = 8953; forward-zone = [ { port = 53; } ]; }; };
+            uptime-kuma = { enable = true; settings.PORT = "4000"; };
+            miniflux = { enable = true; config = { LISTEN_ADDR = "localhost:8080"; }; };
+            off = { enable = false; port = throw "not used"; };
+            client = { enable = true; smtp.port = 25; upstream.port = 1; remotePort = 2; settings.database.port = 3; proxy_port = 4; };
+            socket = { enable = true; port = 7000; host = "/run/socket.sock"; };
+            deluge = { enable = true; web = { enable = false; port = 8112; }; };
+            broken = { enable = true; port = throw "no"; settings = throw "no"; web.port = 9001; };
+            hollow = { enable = true; port = null; listenPort = 0; httpPort = 70000; };
+            prometheus.exporters.dnsmasq = { enable = true; port = 9153; };
+            disabled = { enable = true; port = 9002; };
+            grafana = { enable = true; settings.server = { http_port = 3000; protocol = "http"; }; settings.smtp.port = 25; };
+            # What was renamed is not asked for by its former name.
+            renamed = { enable = true; port = builtins.trace "Obsolete" (throw "asked"); settings.port = 9003; };
+            v6 = { enable = true; listenAddress = "::1"; address = "[::1]:9004"; };
+        };
+    }; }; }; }"#;
+    let outcome = Flake::new("x", true, outputs).run("demo").await;
+    let expectations = outcome.built().1.expectations;
+    let found: BTreeSet<String> = expectations
+        .inferred_ports
+        .iter()
+        .map(|port| format!("{} {}", port.option.trim_start_matches("services."), port.port))
+        .collect();
+    let wanted = [
+        "adguardhome 3001",
+        "broken 9001",
+        "home-assistant 8123",
+        "immich 2283",
+        "loki 3100",
+        "miniflux 8080",
+        "mosquitto 1883",
+        "mosquitto 8883",
+        "prometheus.exporters.dnsmasq 9153",
+        "renamed 9003",
+        "syncthing 8384",
+        "unbound 5335",
+        "uptime-kuma 4000",
+        "v6 9004",
+        "vaultwarden 8222",
+    ];
+    assert_eq!(found, wanted.map(str::to_owned).into());
+    assert!(expectations.inferred_ports.iter().any(|port| port.unit == "prometheus-dnsmasq-exporter.service"));
+    assert_eq!((expectations.open_tcp, expectations.open_tcp_ranges), (vec![80, 445], vec![(6000, 6010)]));
+    assert_eq!(expectations.open_udp_ranges, [(1714, 1764)]);
+    let explicit: Vec<u16> = expectations.service_ports.iter().map(|port| port.port).collect();
+    assert_eq!(explicit, [3000], "what has a row of its own is not inferred");
+}
+
+#[tokio::test]
+async fn settings_of_pipewire_however_they_are_nested() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations =
+        let of = options: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = options // { networking = { }; }; }; };
+        in {
+            nested = of { services.pipewire = { enable = true; audio.enable = true; extraConfig.pipewire = {
+                "10-rate"."context.properties".default.clock = { rate = 96000; "allowed-rates" = [ 44100 96000 ]; min-quantum = throw "no"; };
+                "20-quoted"."context.properties" = { "default.clock.quantum" = 256; "log.level" = 2; };
+                "context.properties"."default.clock.max-quantum" = 2048;
+                "30-sink"."context.objects" = [ { factory = "adapter"; args = { "media.class" = "Audio/Sink"; "node.name" = "null"; }; } ];
+                broken = throw "no";
+            }; }; };
+            screens = of { services = { pulseaudio.enable = true; pipewire = { enable = true; audio.enable = false; extraConfig.pipewire = {
+                a."context.objects" = [ { args = { "media.class" = "Audio/Sink"; "node.name" = "null"; }; } { args."media.class" = "Audio/Source"; } "odd" ];
+                b."context.modules" = [ { name = "x"; args."capture.props" = { "media.class" = "Audio/Sink"; "node.name" = "effects"; }; } { args = throw "no"; } ];
+                c."context.modules" = [ { name = "x"; args."capture.props" = { "media.class" = "Audio/Sink"; "node.name" = "loop"; }; } ];
+            }; }; }; };
+        };
+    }"#;
+    let flake = Flake::new("x", true, outputs);
+    let audio = async |name: &str| flake.run(name).await.built().1.expectations.audio.unwrap();
+    let nested = audio("nested").await;
+    let wanted = [
+        ("default.clock.allowed-rates", "44100 96000"),
+        ("default.clock.max-quantum", "2048"),
+        ("default.clock.quantum", "256"),
+        ("default.clock.rate", "96000"),
+        ("log.level", "2"),
+    ];
+    assert_eq!(nested.properties, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    assert!(nested.unused_sinks.is_empty());
+    assert_eq!(audio("screens").await.unused_sinks, ["null", "effects", "loop"]);
+}
+
+#[tokio::test]
 async fn flakes_that_are_not_there() {
     if !has_nix() {
         return;

@@ -94,10 +94,25 @@ impl SoundServer for PipeWire {
             && declared != effective
         {
             let what = format!("default.clock.rate = {declared} is declared, and {effective} in effect");
-            fails.push(Finding::new("default.clock.rate", what));
+            let hint = "in `context.properties` of services.pipewire.extraConfig.pipewire.NAME, in quotes: without them \
+                        default.clock.rate is a set in sets, which PipeWire does not read";
+            fails.push(Finding::new("default.clock.rate", what).hint(hint));
+        }
+        if let (Some(declared), Some(effective)) =
+            (expected.properties.get("default.clock.allowed-rates"), state.settings.get("clock.allowed-rates"))
+            && numbers(declared).count() > 0
+            && !numbers(declared).any(|rate| numbers(effective).any(|other| other == rate))
+        {
+            let what = format!("default.clock.allowed-rates = {declared} is declared, and {effective} in effect");
+            fails.push(Finding::new("default.clock.allowed-rates", what));
         }
         fails
     }
+}
+
+/// The numbers of a list, however it is written.
+fn numbers(list: &str) -> impl Iterator<Item = &str> {
+    list.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty())
 }
 
 /// PulseAudio that runs, or is to run, in the same session.

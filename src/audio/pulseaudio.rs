@@ -9,7 +9,7 @@ use super::judge::AudioJudge;
 use super::programs::{APLAY, ARECORD, PACAT, PAPLAY, PAREC, PARECORD};
 use super::server::{ServerProfile, SoundServer, SoundServerKind};
 use super::{MOST, json_text, process_id};
-use crate::checks::Finding;
+use crate::checks::{Finding, text};
 use crate::nix::expectations::ExpectedAudio;
 
 /// PulseAudio.
@@ -49,8 +49,30 @@ impl SoundServer for PulseAudio {
     }
 
     fn unit_findings(&self, judge: &AudioJudge<'_>) -> Vec<Finding> {
-        judge.unit_trouble(SERVICE).into_iter().collect()
+        judge.unit_trouble(SERVICE).into_iter().chain(unused_sink(judge)).chain(pipewire_has_card(judge)).collect()
     }
+}
+
+/// A sink that was declared for PipeWire: applications play to PulseAudio, and never see it.
+fn unused_sink(judge: &AudioJudge<'_>) -> Option<Finding> {
+    let sinks = &judge.expected.unused_sinks;
+    let first = sinks.first()?;
+    let what = format!(
+        "PulseAudio serves the session, and PipeWire, whose configuration makes the sink {}, has no part in sound",
+        text::list(sinks)
+    );
+    Some(Finding::new(first, what).hint("services.pulseaudio.enable = false, services.pipewire.pulse.enable = true"))
+}
+
+/// PipeWire, meant for screens only, that has taken the card.
+fn pipewire_has_card(judge: &AudioJudge<'_>) -> Option<Finding> {
+    let facts = judge.facts;
+    let is_theirs = |name: &str| ["pipewire", "wireplumber"].contains(&name);
+    let other = facts.processes.iter().find(|it| is_theirs(&it.name) && it.has_card && it.uid == facts.uid)?;
+    let runs = facts.processes.iter().any(|it| it.name == "pulseaudio" && it.uid == facts.uid);
+    let what = format!("pulseaudio and {} both run for {}, and {} has the card", other.name, facts.user, other.name);
+    let hint = "enable one of services.pulseaudio and services.pipewire for sound";
+    runs.then(|| Finding::new(other.name.as_str(), what).hint(hint))
 }
 
 /// `pactl -f json`: info, sinks, cards, sources, clients.

@@ -50,6 +50,7 @@ pub(crate) mod unit_assessment;
 mod unit_ending;
 mod users;
 mod verdict;
+mod verify;
 mod waiting;
 
 use std::collections::BTreeMap;

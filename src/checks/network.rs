@@ -249,6 +249,10 @@ fn is_loopback(listener: &Listener) -> bool {
     is_own_address(&listener.address)
 }
 
+fn is_within(ranges: &[(u16, u16)], port: u16) -> bool {
+    ranges.iter().any(|(from, to)| (*from..=*to).contains(&port))
+}
+
 /// Whether it was up and is not any more, without having failed.
 fn is_stopped(unit: &Unit) -> bool {
     unit.active_state == ActiveState::Inactive && unit.active_exit_us > 0
@@ -313,8 +317,8 @@ fn ports(cx: &JudgeContext<'_>, out: &mut Judgement) {
     reachable.sort_unstable();
     reachable.dedup();
     let is_open = |(port, protocol): &(u16, Protocol)| match protocol {
-        Protocol::Udp => expectations.open_udp.contains(port),
-        Protocol::Tcp => expectations.open_tcp.contains(port),
+        Protocol::Udp => expectations.open_udp.contains(port) || is_within(&expectations.open_udp_ranges, *port),
+        Protocol::Tcp => expectations.open_tcp.contains(port) || is_within(&expectations.open_tcp_ranges, *port),
     };
     let named = |ports: &mut dyn Iterator<Item = &(u16, Protocol)>| {
         ports.map(|(port, protocol)| format!("{port}/{protocol}")).collect::<Vec<_>>()

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::verify::targets;
 use crate::checks::Selection;
 use crate::config::{HttpSettings, ScriptSettings, Settings};
 use crate::desktop::expected::lingering_users;
 use crate::model::{Applies, CheckId, CheckKind, NetworkPolicy, Protocol};
-use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, ExpectedUnit};
+use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, ExpectedUnit, InferredPort};
 
 /// What is to be checked. The fields under "the guest is asked" say what must be gathered; judging takes the rest.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +33,8 @@ pub struct Plan {
     pub selection: Selection,
     /// Ports on which something has to listen.
     pub ports: Vec<ExpectedPort>,
+    /// Ports that a service's options seem to name.
+    pub inferred_ports: Vec<InferredPort>,
 }
 
 /// A port on which something has to listen.
@@ -58,6 +61,9 @@ pub(super) const BY_SETTINGS: &str = crate::model::CONFIG_FILE;
 pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Selection) -> Plan {
     let mut units: BTreeSet<String> = settings.units.iter().cloned().collect();
     units.extend(expectations.units.iter().filter(|(name, unit)| is_wanted(name, unit)).map(|(name, _)| name.clone()));
+    // Whether these exist only the guest knows: packages bring targets, too.
+    let targets = expectations.units.values().filter(|unit| unit.enable).flat_map(|unit| &unit.wanted_by);
+    units.extend(targets.filter(|name| targets::is_to_be_asked(name)).cloned());
     for timer in &settings.timers {
         units.insert(timer.clone());
         units.insert(service_of(timer));
@@ -72,12 +78,15 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
             ports.push(ExpectedPort { protocol: port.protocol, port: port.port, by: port.option.clone() });
         }
     }
+    let known = |port: u16| ports.iter().any(|known| known.port == port);
+    let inferred_ports: Vec<InferredPort> =
+        expectations.inferred_ports.iter().filter(|port| !known(port.port)).cloned().collect();
     let online = settings.machine.network == Some(NetworkPolicy::User);
     let desktop = expectations.desktop.as_ref();
     let applies = |id: CheckId| match id.row().applies {
         Applies::BeforeTheMachine | Applies::WithScript => false,
         Applies::Always => true,
-        Applies::WithPorts => !ports.is_empty(),
+        Applies::WithPorts => !ports.is_empty() || !inferred_ports.is_empty() || !expectations.open_tcp.is_empty(),
         Applies::WithHttp => !settings.http.is_empty(),
         Applies::WithTimers => !settings.timers.is_empty(),
         Applies::WithConfiguration => expectations.known,
@@ -105,6 +114,7 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
         settings: settings.clone(),
         selection: selection.clone(),
         ports,
+        inferred_ports,
         checks,
     }
 }

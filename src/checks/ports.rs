@@ -5,6 +5,7 @@ use super::unit::{self, FailureCause, is_active, is_auto_restart};
 use super::{ExpectedPort, Finding, JudgeContext, Judgement, conclude, sandbox, text};
 use crate::guest::facts::Listener;
 use crate::model::{CheckId, CheckResult, Excuse, Protocol, Status};
+use crate::nix::expectations::InferredPort;
 
 /// The unit that an option's service usually is.
 pub(super) fn unit_behind(option: &str) -> String {
@@ -23,6 +24,11 @@ pub(super) fn listens(listeners: &[Listener], protocol: Protocol, port: u16) -> 
     listeners.iter().any(|listener| listener.protocol == protocol && listener.port == port)
 }
 
+/// Over any protocol.
+pub(super) fn listens_at_all(listeners: &[Listener], port: u16) -> bool {
+    listeners.iter().any(|listener| listener.port == port)
+}
+
 /// What a port on which nothing listens comes to.
 enum Silent {
     /// The sandbox explains it.
@@ -34,7 +40,7 @@ enum Silent {
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::ServicesPorts;
-    if cx.plan.ports.is_empty() {
+    if !cx.is_planned(id) {
         return;
     }
     if let Some(unknown) = cx.unknown(id, &["listeners"]) {
@@ -60,21 +66,58 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
         return;
     }
     let count = cx.plan.ports.len();
-    let mut result = conclude(cx, id, fails, Vec::new(), || match count {
+    let mut warns: Vec<Finding> = cx.plan.inferred_ports.iter().filter_map(|port| inferred(cx, port)).collect();
+    let unused = unused(cx);
+    // A desktop's programs may listen when they are started.
+    if cx.plan.expectations.desktop.is_none() {
+        warns.extend(unused.first().map(|_| not_listened_on(cx, &unused)));
+    }
+    let mut result = conclude(cx, id, fails, warns, || match count {
+        0 => "something is listening on the ports that are open or named".to_owned(),
         1 => "something is listening on the expected port".to_owned(),
         many => format!("something is listening on all {many} expected ports"),
     });
-    let expectations = &cx.plan.expectations;
-    let open = expectations.open_tcp.iter().map(|port| (*port, Protocol::Tcp));
-    let open = open.chain(expectations.open_udp.iter().map(|port| (*port, Protocol::Udp)));
-    let unused: Vec<String> = open
-        .filter(|(port, protocol)| !listens(&cx.now.listeners, *protocol, *port))
-        .map(|(port, protocol)| format!("{port}/{protocol}"))
-        .collect();
-    if !unused.is_empty() {
-        result.detail.push(format!("open in the firewall, with nothing listening: {}", text::list(&unused)));
+    let udp = cx.plan.expectations.open_udp.iter().filter(|port| !listens(&cx.now.listeners, Protocol::Udp, **port));
+    let told: Vec<String> =
+        unused.iter().map(|port| format!("{port}/tcp")).chain(udp.map(|port| format!("{port}/udp"))).collect();
+    if !told.is_empty() {
+        result.detail.push(format!("open in the firewall, with nothing listening: {}", text::list(&told)));
     }
     out.results.push(result);
+}
+
+/// Ports that are open for TCP with nothing listening.
+fn unused(cx: &JudgeContext<'_>) -> Vec<u16> {
+    let open = cx.plan.expectations.open_tcp.iter().copied();
+    open.filter(|port| !listens(&cx.now.listeners, Protocol::Tcp, *port)).collect()
+}
+
+fn not_listened_on(cx: &JudgeContext<'_>, ports: &[u16]) -> Finding {
+    let named: Vec<String> = ports.iter().map(|port| format!("{port}/tcp")).collect();
+    let off = if cx.plan.expectations.firewall == Some(false) { " (the firewall itself is off)" } else { "" };
+    let option = "networking.firewall.allowedTCPPorts";
+    Finding::new(&named[0], format!("nothing is listening on {}, which {option} opens{off}", text::list(&named)))
+        .evidence("open", ports)
+        .time_limit(cx.since_boot())
+}
+
+/// A port that the options of a service which runs seem to name.
+fn inferred(cx: &JudgeContext<'_>, port: &InferredPort) -> Option<Finding> {
+    let unit = cx.unit(&port.unit).filter(|unit| is_active(unit))?;
+    let waits = || sandbox::waits_for_outside(cx.plan, cx.now, &unit.name).is_some();
+    if listens_at_all(&cx.now.listeners, port.port) || waits() {
+        return None;
+    }
+    let what = format!(
+        "nothing is listening on {}, which {} seems to name as its port; {} is {} ({})",
+        port.port, port.option, unit.name, unit.active_state, unit.sub_state
+    );
+    Some(
+        Finding::new(format!("{}/{}", port.port, port.protocol), what)
+            .evidence("port", port.port)
+            .time_limit(cx.since_boot())
+            .detail(unit::tail(cx.now, &port.unit, 4)),
+    )
 }
 
 fn silent(cx: &JudgeContext<'_>, port: &ExpectedPort, unit_name: &str) -> Silent {

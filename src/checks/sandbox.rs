@@ -321,7 +321,7 @@ pub(super) fn misses_a_secret(line: &str) -> bool {
 }
 
 /// Whether a secret's path is in this.
-fn is_secret(text: &str) -> bool {
+pub(super) fn is_secret(text: &str) -> bool {
     Meaning::NamesSecret.is_in(text)
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::journal_patterns::Meaning;
 use super::unit::{self, FailureCause, dropped_from_cycle, is_called_for, is_failed, is_refused};
 use super::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
-use super::{Finding, JudgeContext, Judgement, conclude, contention, ports, restart_loop, sandbox, text};
+use super::{Finding, JudgeContext, Judgement, conclude, contention, ports, restart_loop, sandbox, text, verify};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{CheckId, LoadState, UnitFileState};
 
@@ -27,6 +27,7 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
         restart_loop::judge(cx, out);
     }
     ports::judge(cx, out);
+    verify::judge(cx, out);
     journal(cx, out);
 }
 

@@ -4,6 +4,7 @@
 use crate::checks::{Context, Judgement, Observations, Selection, judge, plan};
 use crate::config::{Config, Settings};
 use crate::guest::facts::{Account, Facts, Group, JournalLine, Listener, Manager, Network, Password, Service, Unit};
+use crate::guest::unit_files::UnitFiles;
 use crate::model::{Accel, CheckId, CheckResult, Protocol, Status};
 use crate::nix::expectations::{Expectations, ExpectedUnit, ExpectedUser, ServicePort};
 
@@ -138,6 +139,7 @@ pub(super) fn guest() -> Guest {
             ("wheel".to_owned(), Group { gid: 1, members: vec!["alice".into()] }),
         ]
         .into(),
+        unit_files: Some(UnitFiles::default()),
         ..Facts::default()
     };
     let expectations = Expectations {

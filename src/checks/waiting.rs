@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::plan::BY_SETTINGS;
-use super::ports::{listens, unit_behind};
+use super::ports::{listens, listens_at_all, unit_behind};
 use super::unit::{self, is_activating, is_active, is_auto_restart};
 use super::{Plan, network, restart_loop};
 use crate::guest::facts::{Facts, Listener, Unit};
@@ -110,6 +110,10 @@ pub fn port_awaited(plan: &Plan, listeners: &[Listener], units: &[Unit]) -> bool
         known.peek().is_none() || known.any(|port| may_come(&port.by))
     };
     plan.ports.iter().any(|port| !is_open(port.protocol, port.port) && may_come(&port.by))
+        || plan.inferred_ports.iter().any(|port| {
+            let runs = units.iter().any(|unit| unit.name == port.unit && is_active(unit));
+            runs && !listens_at_all(listeners, port.port)
+        })
         || requested.into_iter().any(|port| !is_open(Protocol::Tcp, port) && awaited(port))
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::unit_files::UnitFiles;
 use crate::model::{ActiveState, JobState, LoadState, Protocol, ServiceType, SubState, UnitFileState, UnitResult};
 
 /// One observation of a guest.
@@ -37,6 +38,8 @@ pub struct Facts {
     pub scripts: BTreeMap<String, ScriptOutcome>,
     /// Outcomes of the timers' services that were run once, by timer.
     pub timers: BTreeMap<String, ScriptOutcome>,
+    /// The configuration's own unit files, verified; `None` where that was not asked for.
+    pub unit_files: Option<UnitFiles>,
     /// What could not be gathered, and why. A check that needs it says `unknown`, never `pass`.
     pub gaps: BTreeMap<String, String>,
     /// `CLOCK_MONOTONIC` in the guest when this observation began.

@@ -22,6 +22,7 @@ mod proxies;
 mod relabel;
 mod serve;
 pub mod shell;
+pub mod unit_files;
 pub mod user_units;
 pub mod watch;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{OptionFuture, join_all};
 use tokio::time::{Instant, sleep};
 
 use super::bus::Which;
@@ -35,6 +35,8 @@ pub struct ProbeRequest {
     pub timer_deadline: Duration,
     /// A name to resolve, where the network policy lets names be resolved.
     pub resolve: Option<String>,
+    /// Whether the configuration's own unit files are to be verified.
+    pub unit_files: bool,
     /// Whether the system bus is to be asked for a sign of life.
     pub system_bus: bool,
 }
@@ -217,15 +219,16 @@ impl Guest {
     /// Gathers everything at once. Nothing fails: what could not be gathered is in [`Facts::gaps`].
     ///
     /// Gaps go by the name of the field: `units`, `manager`, `jobs`, `journal`, `listeners`, `network`, `accounts`,
-    /// `groups`, `taint`, `resolves`, and `system-bus`, `http.ID`, `scripts.ID`, `timers.NAME`.
+    /// `groups`, `taint`, `resolves`, `unit-files`, and `system-bus`, `http.ID`, `scripts.ID`, `timers.NAME`.
     pub async fn observe(&self, wanted: &ProbeRequest, limits: &Limits) -> Facts {
         let (files, lines) = (files_script(), journal::command(&QUIET, limits.journal_lines));
-        let (shell, bus, journal, resolves, system_bus, http, scripts, timers) = tokio::join!(
+        let (shell, bus, journal, resolves, system_bus, unit_files, http, scripts, timers) = tokio::join!(
             self.shell().ask(&files, limits.patience, ANSWER),
             self.observe_units(&wanted.units, limits),
             self.shell().ask(&lines, limits.patience, ANSWER),
             self.resolve(wanted.resolve.as_deref(), limits),
             self.system_bus(wanted.system_bus, limits),
+            OptionFuture::from(wanted.unit_files.then(|| self.unit_files(limits))),
             join_all(wanted.http.iter().map(async |(id, request)| (id.clone(), self.http(request).await))),
             join_all(wanted.scripts.iter().map(async |(id, script)| (id.clone(), self.script(script, limits).await))),
             self.run_timers(wanted, limits),
@@ -268,6 +271,10 @@ impl Guest {
         }
         if let Err(error) = system_bus {
             gaps.insert("system-bus".to_owned(), error.to_string());
+        }
+        match unit_files.transpose() {
+            Ok(files) => facts.unit_files = files,
+            Err(error) => drop(gaps.insert("unit-files".to_owned(), error.to_string())),
         }
         facts.http = sort_out(http, "http", &mut gaps);
         facts.scripts = sort_out(scripts, "scripts", &mut gaps);

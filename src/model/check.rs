@@ -63,7 +63,7 @@ pub enum Applies {
     BeforeTheMachine,
     /// On every machine.
     Always,
-    /// Where a port is expected to be listened on.
+    /// Where a port is expected to be listened on, or is open in the firewall.
     WithPorts,
     /// Where `nixbox.toml` lists HTTP requests.
     WithHttp,
@@ -546,7 +546,9 @@ ServicesPorts = "services.ports" {
     summary: "a process listens on each expected port",
     tests: "Whether a process listens on each port that an enabled service's options name, or `ports` in nixbox.toml.\n\
                  It is waited for as long as the service's unit is up and the machine does something, a minute at most (five\n\
-                 under emulation). A port that is open in the firewall with no listener is mentioned only.",
+                 under emulation). A port that an option of an enabled service only seems to name, and a port in\n\
+                 networking.firewall.allowedTCPPorts without a listener, whether the firewall is on or not, is a warning (the\n\
+                 latter is only mentioned where a desktop's programs may still come to listen).",
     causes: "A service that listens on a socket or another port than its option says, a service that failed\n\
                  (services.failed-units).",
     remedy: "Compare the service's own settings with the option; its last lines are shown.",
@@ -574,6 +576,23 @@ ServicesTimers = "services.timers" {
     tests: "The services of the timers that `timers` in nixbox.toml names, each run once: it has to end well.",
     causes: "A backup without its target, a secret that is not there, a script that was never run before.",
     remedy: "Its lines are shown. What needs the outside is excluded where its lines show that.",
+}
+ServicesVerify = "services.verify" {
+    kind: Services,
+    stage: Check,
+    rank: 29,
+    weight: Advice,
+    applies: Always,
+    summary: "the configuration's units are as systemd wants them, those that a boot does not start included",
+    tests: "systemd-analyze verify over the configuration's own units, also those that timers, sockets, paths or nobody\n\
+                 starts, templates, and every user's: directives that systemd ignores for a slip, programs, users, groups and\n\
+                 files that are not there, targets that do not exist. What packages bring is not judged, nor what is\n\
+                 deprecated only; a limit or a protection that is ignored, and a directive of another section, is a warning.\n\
+                 Programs and files that only the real machine can have (/var, /home, /opt, secrets) are excluded.",
+    causes: "A slip in serviceConfig (ExecStrat=), a program that its package calls by another name, a path as other\n\
+                 distributions have it (/usr/bin), a user that was never declared, wantedBy = [ \"multiuser.target\" ].",
+    remedy: "Correct what the message names: systemd says nothing when such a unit is started, or first when its timer\n\
+                 fires. Name programs by their package: ${lib.getExe pkgs.NAME}.",
 }
 ServicesJournal = "services.journal" {
     kind: Services,

@@ -29,6 +29,9 @@ let
     firewall = [ "networking.firewall.enable" ];
     openTcp = [ "networking.firewall.allowedTCPPorts" ];
     openUdp = [ "networking.firewall.allowedUDPPorts" ];
+    openTcpRanges = [ "networking.firewall.allowedTCPPortRanges" ];
+    openUdpRanges = [ "networking.firewall.allowedUDPPortRanges" ];
+    openOf = [ "networking.firewall.interfaces" ];
 
     units = {
       services = [ "systemd.services" ];
@@ -329,20 +332,26 @@ let
     let field = convert: fallback: name: attempt fallback (orElse (convert (value.${name} or null)) fallback);
     in {
       enable = field bool true "enable";
-      wanted_by = field texts [ ] "wantedBy" ++ field texts [ ] "requiredBy";
+      wanted_by = concatMap (field texts [ ]) [ "wantedBy" "requiredBy" "upheldBy" ];
       kind = attempt null (text (value.serviceConfig.Type or null));
       conditions = attempt [ ] (conditionsOf (attrs (value.unitConfig or { })));
       description = field text null "description";
     };
 
+  # What a target asks for by itself: postgresql.target's `requires`, graphical.target's `wants`.
+  target = value:
+    unit value // { pulls = concatMap (name: attempt [ ] (texts (value.${name} or null))) [ "wants" "requires" "bindsTo" "upholds" ]; };
+
   # The names in a set whose values are sets themselves and do not throw.
   setsIn = path:
     filter (name: attempt false (isAttrs (at (path ++ [ name ])))) (attempt [ ] (attrNames (attrs (at path))));
   # From paths of sets of units, by kind.
-  unitsOf = convert: paths:
+  unitsOf = manager: paths:
     let
       of = kind: suffix:
-        let unitAt = name: { name = "${name}.${suffix}"; value = convert (at (paths.${kind} ++ [ name ])); };
+        let
+          own = if suffix == "target" && manager == "system" then target else if manager == "system" then unit else userUnit;
+          unitAt = name: { name = "${name}.${suffix}"; value = own (at (paths.${kind} ++ [ name ])); };
         in map unitAt (setsIn paths.${kind});
     in listToAttrs (concatLists [
       (of "services" "service")
@@ -351,6 +360,8 @@ let
       (of "targets" "target")
       (of "paths" "path")
     ]);
+
+  systemUnits = unitsOf "system" (mapAttrs (_: pathOf) names.units);
 
   # Projected before it is forced: the list holds attribute sets that may hold packages.
   mounts =
@@ -516,6 +527,105 @@ let
     in tcp "services.redis.servers.${name}"
       (attempt [ ] (filter isPort (if server "enable" == true then [ (server "port") ] else [ ])));
 
+  # --- ports that one rule finds ---
+
+  # What an enabled service with a unit calls its port, where nothing above knows it better. Only what has a name of
+  # those below is looked at, never a package: in an enabled service that costs what the service itself needs.
+  portKeys = listToKeys ''
+    port ports listenport listen_port httpport http_port httpsport https_port http_listen_port grpc_listen_port webport
+    web_port webuiport serverport server_port rocket_port rpc_port apiport api_port bindport bind_port
+  '';
+  addressKeys = listToKeys ''
+    listen listenaddress listen_address listen_addr listenaddr guiaddress bind bind_addr bindaddress bind_address
+    http_addr httpaddr web_listen_address consoleaddress address
+  '';
+  # Below these a service is described by itself; `database`, `smtp`, `redis` and the like are others' ports.
+  groupKeys = listToKeys ''
+    settings config configuration server web http https api gui ui webui listener listeners network dns
+  '';
+  socketKeys = listToKeys "host address addr listen bind protocol socket unixsocket unix_socket socketpath";
+  listToKeys = text: listToAttrs (map (name: { inherit name; value = true; }) (filter (w: isString w && w != "") (split "[ \n]+" text)));
+  keyOf = name: builtins.replaceStrings ([ "-" ] ++ upper) ([ "_" ] ++ lower) name;
+  upper = letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  lower = letters "abcdefghijklmnopqrstuvwxyz";
+  letters = text: genList (index: substring index 1 text) 26;
+  isGroup = value: isAttrs value && (value.type or null) != "derivation";
+  # A number, or one as text: settings that become an environment are texts.
+  portOf = value:
+    if isList value then concatMap portOf value
+    else if isInt value then [ value ]
+    else if isString value && match "[0-9]{1,5}" value != null then numbers [ value ]
+    else [ ];
+  # `::1` is an address and no port.
+  portOfAddress = value:
+    let found = if isString value then match "([^:/]*|[[][^]]*[]]):([0-9]{1,5})" value else null;
+    in if found == null then [ ] else numbers [ (elemAt found 1) ];
+  portsBelow = depth: value:
+    let
+      names = attrNames value;
+      isNamed = sets: name: let key = keyOf name; in any (set: set ? ${key}) sets;
+      isOff = attempt true (value.enable or true == false || value.enabled or true == false);
+      speaksOverSocket = any
+        (name: attempt false (let v = value.${name}; in isString v && (hasPrefix "/" v || match ".*unix.*" v != null)))
+        (filter (isNamed [ socketKeys ]) (attrNames value));
+      # What settings were called before there were settings.
+      isFormer = name: depth == portDepth && value ? settings && elem name [ "config" "configuration" ];
+      groups = filter (name: isNamed [ groupKeys ] name && !(isFormer name)) names;
+      below = name: attempt [ ] (concatMap (v: if isGroup v then portsBelow (depth - 1) v else [ ]) (toList value.${name}));
+      here = name: attempt [ ] (filter isPort ((if isNamed [ portKeys ] name then portOf else portOfAddress) value.${name}));
+      deeper = if depth == 0 then [ ] else concatMap below groups;
+      # A former name of a setting answers the same as the setting, and has nix print that it is obsolete.
+      own = if depth == portDepth && deeper != [ ] then [ ] else concatMap here (filter (isNamed [ portKeys addressKeys ]) names);
+    in if isOff || speaksOverSocket then [ ] else deeper ++ own;
+  portDepth = 3;
+
+  knownServices = listToAttrs (map (name: { inherit name; value = true; }) [
+    "openssh" "nginx" "caddy" "httpd" "postgresql" "mysql" "redis" "memcached" "printing" "grafana" "gitea" "forgejo"
+  ]);
+  # immich-server.service is of services.immich, prometheus-node-exporter.service of an exporter.
+  serviceBehind = name:
+    let
+      exporter = match "prometheus-(.+)-exporter" name;
+      parts = filter isString (split "-" name);
+      shorter = map (count: builtins.concatStringsSep "-" (genList (elemAt parts) count)) (genList (n: length parts - n) (length parts));
+      services = config.services or { };
+      found = filter (candidate: services ? ${candidate}) shorter;
+    in
+    if exporter != null then { option = "services.prometheus.exporters.${head exporter}"; value = services.prometheus.exporters.${head exporter}; }
+    else if found == [ ] || knownServices ? ${head found} then null
+    else { option = "services.${head found}"; value = services.${head found}; };
+  portsOfUnit = name:
+    let
+      stem = match "([^@]+)\\.service" name;
+      service = serviceBehind (head stem);
+      found = if isGroup service.value && service.value.enable or false == true then portsBelow portDepth service.value else [ ];
+      port = port: { inherit (service) option; inherit port; protocol = "tcp"; unit = name; };
+    in if stem == null then [ ] else attempt [ ] (if service == null then [ ] else map port found);
+  inferredPorts =
+    let
+      all = concatMap portsOfUnit (filter (name: systemUnits.${name}.enable) (attrNames systemUnits));
+      isKnown = port: any (known: known.port == port.port) servicePorts;
+      # Of several units of a service the one of its name stands for it, then the server's.
+      rank = port:
+        let rest = match ".*\\.([^.]+)" port.option; name = head rest; in
+        if port.unit == "${name}.service" then 0
+        else if elem port.unit [ "${name}-server.service" "${name}-web.service" ] then 1 else 2;
+      add = done: port: if any (known: known.option == port.option && known.port == port.port) done then done else done ++ [ port ];
+    in foldl' add [ ] (builtins.sort (a: b: rank a < rank b) (filter (port: !(isKnown port)) all));
+
+  # What the firewall lets in on any interface.
+  openPorts = field: option:
+    unique (attempt [ ] (ports (valueOf option)) ++ concatMap
+      (name: attempt [ ] (ports ((at (pathOf names.openOf ++ [ name ])).${field} or null)))
+      (setsIn (pathOf names.openOf)));
+  openRanges = field: option:
+    let
+      range = value: if isPort (value.from or null) && isPort (value.to or null) then [ [ value.from value.to ] ] else [ ];
+      ranges = value: concatMap range (filter isAttrs (list value));
+    in attempt [ ] (ranges (valueOf option)) ++ concatMap
+      (name: attempt [ ] (ranges ((at (pathOf names.openOf ++ [ name ])).${field} or null)))
+      (setsIn (pathOf names.openOf));
+
   # --- what could not be read ---
 
   # Each option by the name by which it is read, those beside an `enable` where it is on or throws: what is not used is
@@ -565,7 +675,7 @@ let
     else unit value;
   kinds = [ "services" "sockets" "timers" "targets" "paths" ];
   homeUnits = name:
-    unitsOf userUnit (listToAttrs (map
+    unitsOf "user" (listToAttrs (map
       (kind: { name = kind; value = pathOf names.homes ++ [ name "systemd" "user" kind ]; })
       kinds));
 
@@ -596,13 +706,46 @@ let
   scalar = value:
     if isString value || isInt value || builtins.isFloat value then unsafeDiscardStringContext (toString value)
     else if isBool value then (if value then "true" else "false") else null;
+  # `allowed-rates` is a list.
+  setting = value:
+    if isList value then builtins.concatStringsSep " " (texts (map scalar value)) else scalar value;
+  # The settings of a set by their dotted names. `default.clock.rate = 1;` without quotes makes sets in sets, which
+  # PipeWire does not read: declared all the same.
+  dotted = depth: before: value:
+    concatMap
+      (key:
+        let v = value.${key}; name = if before == "" then key else "${before}.${key}"; in
+        if attempt false (isGroup v) then (if depth == 0 then [ ] else dotted (depth - 1) name v)
+        else [ { inherit name; value = attempt null (setting v); } ])
+      (attempt [ ] (attrNames (attrs value)));
   contextProperties =
     let
       files = pathOf names.pipewire.files;
+      fileNames = attempt [ ] (attrNames (attrs (at files)));
+      isClock = setting: match "(default\\.)?clock\\..*" setting.name != null;
       of = name:
-        let found = attempt { } (let v = at (files ++ [ name "context.properties" ]); in mapAttrs (_: _: null) (attrs v));
-        in filterAttrs (v: v != null) (mapAttrs (key: _: attempt null (scalar (at (files ++ [ name "context.properties" key ])))) found);
-    in foldl' (all: name: all // of name) { } (attempt [ ] (attrNames (attrs (at files))));
+        let
+          inside = dotted 3 "" (attempt' (at (files ++ [ name "context.properties" ])));
+          # Beside `context.properties` instead of in it, or in a file of that name.
+          outside = filter isClock (dotted 3 "" (attempt' (at (files ++ [ name ]))));
+        in listToAttrs (filter (setting: setting.value != null) (outside ++ inside));
+    in foldl' (all: name: all // of name) { } fileNames;
+  # As it is, where it is there at all: what it holds is forced by itself.
+  attempt' = value: let tried = tryEval value; in if tried.success then tried.value else null;
+  # Sinks that PipeWire's own configuration makes, by name.
+  pipewireSinks =
+    let
+      files = pathOf names.pipewire.files;
+      fileNames = attempt [ ] (attrNames (attrs (at files)));
+      sinkOf = props:
+        if attempt false (props."media.class" or null == "Audio/Sink")
+        then [ (attempt "a sink" (orElse (text (props."node.name" or null)) "a sink")) ] else [ ];
+      entries = name: section: attempt' (list (at (files ++ [ name section ])));
+      of = name: section:
+        concatMap
+          (entry: let args = attrs (entry.args or null); in sinkOf args ++ sinkOf (attrs (args."capture.props" or null)))
+          (filter isAttrs (orElse (entries name section) [ ]));
+    in concatMap (name: concatMap (section: attempt [ ] (of name section)) [ "context.objects" "context.modules" ]) fileNames;
   audio =
     if !pipewireSounds && !pulseaudio then null else {
       pipewire = pipewireSounds;
@@ -613,22 +756,26 @@ let
       rtkit = yes names.rtkit;
       alsa_persistence = yes names.alsaPersistence;
       properties = contextProperties;
+      unused_sinks = if pulseaudio && yes names.pipewire.enable && !pipewireSounds then pipewireSinks else [ ];
     };
 in
 {
   inherit audio desktop;
   known = attempt false (isAttrs config && (config ? systemd || config ? networking || config ? users));
   host_name = let name = read text names.hostName; in if name == "" then null else name;
-  units = unitsOf unit (mapAttrs (_: pathOf) names.units);
-  user_units = unitsOf userUnit (mapAttrs (_: pathOf) names.userUnits);
+  units = systemUnits;
+  user_units = unitsOf "user" (mapAttrs (_: pathOf) names.userUnits);
   home_units = listToAttrs (map
     (name: { inherit name; value = homeUnits name; })
     (attempt [ ] (attrNames (attrs (valueOf names.homes)))));
   inherit interfaces mounts unread;
   firewall = read bool names.firewall;
-  open_tcp = attempt [ ] (ports (valueOf names.openTcp));
-  open_udp = attempt [ ] (ports (valueOf names.openUdp));
+  open_tcp = openPorts "allowedTCPPorts" names.openTcp;
+  open_udp = openPorts "allowedUDPPorts" names.openUdp;
+  open_tcp_ranges = openRanges "allowedTCPPortRanges" names.openTcpRanges;
+  open_udp_ranges = openRanges "allowedUDPPortRanges" names.openUdpRanges;
   service_ports = unique servicePorts;
+  inferred_ports = inferredPorts;
   mutable_users = read bool names.mutableUsers;
   allow_no_password_login = read bool names.allowNoPasswordLogin;
   users = members names.users user;

@@ -28,12 +28,18 @@ pub struct Expectations {
     pub home_units: BTreeMap<String, BTreeMap<String, ExpectedUnit>>,
     /// `networking.firewall.enable`.
     pub firewall: Option<bool>,
-    /// `networking.firewall.allowedTCPPorts`. An open port is permission, not an expectation that something listens.
+    /// `networking.firewall.allowedTCPPorts`, on any interface. An open port is permission, not an expectation that something listens.
     pub open_tcp: Vec<u16>,
-    /// `networking.firewall.allowedUDPPorts`.
+    /// `networking.firewall.allowedUDPPorts`, on any interface.
     pub open_udp: Vec<u16>,
     /// Ports that an enabled service says it listens on: (`sshd`, 22).
     pub service_ports: Vec<ServicePort>,
+    /// `networking.firewall.allowedTCPPortRanges`, first and last.
+    pub open_tcp_ranges: Vec<(u16, u16)>,
+    /// `networking.firewall.allowedUDPPortRanges`.
+    pub open_udp_ranges: Vec<(u16, u16)>,
+    /// Ports that a general rule finds in an enabled service's options.
+    pub inferred_ports: Vec<InferredPort>,
     /// `users.mutableUsers`.
     pub mutable_users: Option<bool>,
     /// `users.users`.
@@ -73,8 +79,11 @@ pub struct Expectations {
 pub struct ExpectedUnit {
     /// `enable`.
     pub enable: bool,
-    /// `wantedBy` and `requiredBy` together.
+    /// `wantedBy`, `requiredBy` and `upheldBy` together, and the targets that name it in their `pulls`.
     pub wanted_by: Vec<String>,
+    /// Of a target: `wants`, `requires`, `bindsTo` and `upholds` together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pulls: Vec<String>,
     /// `serviceConfig.Type`.
     pub kind: Option<String>,
     /// Conditions of `unitConfig`, as `ConditionPathExists=/foo`.
@@ -93,6 +102,20 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// The port.
     pub port: u16,
+}
+
+/// What an enabled service calls its port, by its name only: it may mean another one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct InferredPort {
+    /// The service: `services.immich`.
+    pub option: String,
+    /// The protocol that is likelier.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: u16,
+    /// The unit that it was found by: `immich-server.service`.
+    pub unit: String,
 }
 
 /// A user of the configuration.
@@ -142,6 +165,8 @@ pub struct ExpectedAudio {
     pub alsa_persistence: bool,
     /// `services.pipewire.extraConfig.pipewire.*."context.properties"`: what is asked of the server's clock.
     pub properties: BTreeMap<String, String>,
+    /// Sinks that PipeWire's configuration makes where PulseAudio is the sound server, and PipeWire for screens only.
+    pub unused_sinks: Vec<String>,
 }
 
 /// A display manager, desktops, and what belongs to a user's session.
@@ -248,7 +273,25 @@ fn parsed(mut value: Value) -> anyhow::Result<Expectations> {
     let mounts = value.as_object_mut().and_then(|object| object.remove("mounts"));
     let mut expectations: Expectations = serde_json::from_value(value)?;
     expectations.units.extend(mounts.map(mount_units).unwrap_or_default());
+    pulled_by_targets(&mut expectations.units);
     Ok(expectations)
+}
+
+/// What a target pulls in is wanted by it. Whether the target itself is reached, the guest will tell.
+fn pulled_by_targets(units: &mut BTreeMap<String, ExpectedUnit>) {
+    let pulls: Vec<(String, String)> = units
+        .iter()
+        .filter(|(_, target)| target.enable)
+        .flat_map(|(name, target)| target.pulls.iter().map(|pulled| (name.clone(), pulled.clone())))
+        .collect();
+    for (target, pulled) in pulls {
+        // Only what the configuration declares: a package's unit is its own affair.
+        if let Some(unit) = units.get_mut(&pulled)
+            && !unit.wanted_by.contains(&target)
+        {
+            unit.wanted_by.push(target);
+        }
+    }
 }
 
 /// `systemd.mounts`, which is a list, by the names that systemd gives them.
@@ -320,6 +363,22 @@ mod tests {
                 assert!(answered.contains(name.as_str()), "expectations.nix answers no {name}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_target_pulls_in_is_wanted_by_it() {
+        let expectations = parsed(serde_json::json!({
+            "known": true,
+            "units": {
+                "postgresql.target": { "enable": true, "wanted_by": ["multi-user.target"], "pulls": ["postgresql.service", "gone.service"] },
+                "off.target": { "enable": false, "pulls": ["other.service"] },
+                "postgresql.service": { "enable": true },
+                "other.service": { "enable": true },
+            },
+        }))
+        .unwrap();
+        assert_eq!(expectations.units["postgresql.service"].wanted_by, ["postgresql.target"]);
+        assert!(expectations.units["other.service"].wanted_by.is_empty() && expectations.units.len() == 4);
     }
 
     #[test]

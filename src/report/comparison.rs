@@ -87,7 +87,10 @@ mod tests {
     #[test]
     fn lines() {
         let report = examples::compared();
-        assert_eq!(known_failures(&report).as_deref(), Some("2 failures that HEAD (1a2b3c4) has too: nginx.service, 80/tcp"),);
+        assert_eq!(
+            known_failures(&report).as_deref(),
+            Some("2 failures that HEAD (1a2b3c4) has too: nginx.service, 80/tcp"),
+        );
         assert_eq!(
             comparison(&report).as_deref(),
             Some("HEAD (1a2b3c4): as before: nginx.service, 80/tcp; mended: old.service"),

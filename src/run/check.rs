@@ -328,7 +328,9 @@ impl Probe<'_> {
         let later = look.observe(&again).await;
         let network = Network { resolves: first.network.resolves, ..later.network };
         let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
-        Facts { network, http, scripts, timers, ..later }
+        let mut later = Facts { network, http, scripts, timers, unit_files: first.unit_files.clone(), ..later };
+        later.gaps.extend(first.gaps.get_key_value("unit-files").map(|(name, why)| (name.clone(), why.clone())));
+        later
     }
 
     /// Asks once more what was asked between two tries of a service, and got no good answer: that is no answer of who is
@@ -352,6 +354,7 @@ impl Probe<'_> {
         }
         later.network.resolves = facts.network.resolves;
         later.timers = std::mem::take(&mut facts.timers);
+        later.unit_files = facts.unit_files.take();
         *facts = later;
     }
 
@@ -467,6 +470,7 @@ impl Probe<'_> {
             timers: plan.timers.clone(),
             timer_deadline: self.timeouts().scaled(config::SCRIPT_DEADLINE),
             resolve: plan.resolve.then(|| RESOLVED.to_owned()),
+            unit_files: plan.has(CheckId::ServicesVerify),
             system_bus: true,
         }
     }

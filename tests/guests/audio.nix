@@ -327,6 +327,10 @@ let
     (guest "audio-quantum-ignored" { exit = 1; fails = [ "audio.realtime" ]; cause = [ "clock.quantum" "2048" ]; } (pipewire {
       services.pipewire.extraConfig.pipewire."92-quantum"."context.properties"."clock.quantum" = 2048;
     }))
+    # Without quotes it is a set in sets, which PipeWire does not read.
+    (guest "audio-rate-nested" { exit = 1; fails = [ "audio.realtime" ]; cause = [ "default.clock.rate" "44100" ]; } (pipewire {
+      services.pipewire.extraConfig.pipewire."92-rate"."context.properties".default.clock.rate = 44100;
+    }))
   ];
 in
 builtins.mapAttrs (name: guest: guest // { expect = guest.expect // { slow = !(builtins.elem name core); }; }) (

@@ -395,6 +395,27 @@ let
         '';
       };
     })
+    # Units of which systemd has much to say, and nothing that breaks them: deprecated settings, a protection that it does
+    # not know, a directive of another section, manuals that are not there, programs and files of the real machine only,
+    # instances, a guarded program, targets that this machine never reaches.
+    (guest "trap-odd-units" { exit = 0; warns = [ "services.verify" ]; notTested = [ "app-job.service" "mail-job.service" ]; } {
+      config.systemd = {
+        services = {
+          old = service "Has settings of yesterday" "exec sleep infinity" // {
+            serviceConfig = { KillMode = "none"; MemoryLimit = "1G"; StandardOutput = "syslog"; StartLimitIntervalSec = 5; ProtectEverything = true; };
+            unitConfig = { Documentation = [ "man:no-such-manual(8)" "https://example.org" ]; X-Reload-Triggers = "abc"; };
+          };
+          app-job = { serviceConfig = { Type = "oneshot"; ExecStart = "/opt/app/bin/run"; }; startAt = "monthly"; };
+          mail-job = { script = "true"; serviceConfig = { Type = "oneshot"; EnvironmentFile = [ "/run/secrets/mail" "-/etc/mail.env" ]; DynamicUser = true; User = "mailer"; }; startAt = "monthly"; };
+          guarded-job = { serviceConfig = { Type = "oneshot"; ExecStart = "/etc/site/hook"; }; unitConfig.ConditionFileIsExecutable = "/etc/site/hook"; startAt = "monthly"; };
+          "each@" = { serviceConfig = { ExecStart = "/run/current-system/sw/bin/each-%i"; User = "%i"; }; };
+          optional-job = { serviceConfig = { Type = "oneshot"; ExecStart = [ "-/run/current-system/sw/bin/no-such-program" "${sw}/bin/true" ]; }; startAt = "monthly"; };
+          by-hand = { description = "Nobody starts it"; serviceConfig = { Type = "oneshot"; ExecStart = "${sw}/bin/no-such-program"; }; };
+          before-sleep = { script = "true"; wantedBy = [ "sleep.target" "hibernate.target" ]; };
+        };
+        user.services.tray-icon = { wantedBy = [ "my-desktop-session.target" ]; serviceConfig.ExecStart = "${sw}/bin/sleep infinity"; };
+      };
+    })
     # Noise without end on the console harms nobody.
     (guest "trap-console-flood" { slow = true; exit = 0; } (only "chatty" (service "Floods the console" "exec yes 'all work and no play makes a dull console' > /dev/console")))
   ];
@@ -538,6 +559,14 @@ let
         systemd.services.webapp = service "Runs, and listens on nothing" "exec sleep infinity";
       };
     })
+    # Open in a firewall that is off, and named by an option: worth a warning each, since both may mean something else.
+    (guest "port-unused" { slow = true; exit = 0; warns = [ "services.ports" ]; cause = [ "8080/tcp, which networking.firewall.allowedTCPPorts opens" "9000, which services.webapp seems to name" ]; } {
+      config = {
+        networking.firewall.allowedTCPPorts = [ 8080 ];
+        services.webapp = { enable = true; settings.server.http_port = 9000; };
+        systemd.services.webapp = service "Runs, and listens on nothing" "exec sleep infinity";
+      };
+    })
     (guest "http-wrong" { exit = 1; fails = [ "services.http" ]; cause = "502"; }
       (withNginx "listen 80;" "return 502 'the application behind it is not there\\n';"))
     (guest "nginx-ipv6-off" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = "Address family not supported"; } (
@@ -574,6 +603,36 @@ let
           serviceConfig = { Type = "oneshot"; SystemCallFilter = "~@chown"; };
         };
         timers.logrotate = { wantedBy = [ "timers.target" ]; timerConfig.OnCalendar = "monthly"; };
+      };
+    })
+    # Wanted by a target that is spelt so nowhere: nothing is ever started, and systemd says nothing of it.
+    (guest "target-misspelt" { exit = 1; fails = [ "services.verify" ]; cause = [ "web.service is never started" "multiuser.target" "multi-user.target" ]; } {
+      config.systemd.services.web = service "Its target has a typing error" "exec sleep infinity" // { wantedBy = [ "multiuser.target" ]; };
+    })
+    # The job of a timer that does not fire in a test: its program is where another distribution has it, its user was
+    # never declared, one of its directives has a slip.
+    (guest "timer-job-broken" { exit = 1; fails = [ "services.verify" ]; cause = [ "backup.timer" "/usr/bin/restic" "systemd ignores EnvironmentFiles=" "User=reporter, and there is no such user" "/etc/mirror.env" ]; } {
+      config.systemd = {
+        services = {
+          backup = { serviceConfig = { Type = "oneshot"; ExecStart = "/usr/bin/restic backup /srv"; }; startAt = "monthly"; };
+          prune = { script = "true"; serviceConfig = { Type = "oneshot"; EnvironmentFiles = "/etc/hosts"; }; startAt = "monthly"; };
+          report = { script = "true"; serviceConfig = { Type = "oneshot"; User = "reporter"; }; startAt = "monthly"; };
+          mirror = { script = "true"; serviceConfig = { Type = "oneshot"; EnvironmentFile = "/etc/mirror.env"; }; startAt = "monthly"; };
+        };
+      };
+    })
+    # A user's unit on a server, where no user is logged in and none lingers.
+    (guest "user-unit-broken" { slow = true; exit = 1; fails = [ "services.verify" ]; cause = [ "feed.service of users" "/bin/no-such-program" ]; } {
+      config = {
+        users.users.bob = { isNormalUser = true; uid = 1001; initialPassword = "bob"; };
+        systemd.user.services.feed = { wantedBy = [ "default.target" ]; serviceConfig.ExecStart = "${sw}/bin/no-such-program"; };
+      };
+    })
+    # An agent's own target asks for its service, and nothing else does.
+    (guest "target-wants" { slow = true; exit = 1; fails = [ "services.promised" ]; cause = [ "app.service" "/etc/hostnmae" ]; } {
+      config.systemd = {
+        targets.app = { wantedBy = [ "multi-user.target" ]; requires = [ "app.service" ]; };
+        services.app = service "Wanted by its target only" "exec sleep infinity" // { wantedBy = [ ]; unitConfig.ConditionPathExists = "/etc/hostnmae"; };
       };
     })
     (guest "journal-errors" { exit = 0; warns = [ "services.journal" ]; cause = "cannot open database"; } (only "quiet-failure" (

@@ -107,6 +107,19 @@ fn two_servers_are_named() {
 }
 
 #[test]
+fn pipewire_that_is_for_screens_only_has_no_part_in_sound() {
+    let mut sink = pulse(true);
+    sink.expected().unused_sinks = vec!["combined".into()];
+    sink.fails(&["server"], "PipeWire, whose configuration makes the sink combined, has no part in sound");
+    let mut both = pulse(true);
+    let server = both.sound().processes[0].clone();
+    both.sound().processes.push(ServerProcess { name: "pipewire".into(), pid: 77, has_card: false, ..server.clone() });
+    both.is("server", Status::Pass, "PulseAudio answers");
+    both.sound().processes.push(ServerProcess { name: "wireplumber".into(), pid: 78, has_card: true, ..server });
+    both.fails(&["server"], "and wireplumber has the card");
+}
+
+#[test]
 fn no_sink_has_a_cause() {
     let mut missing = guest().only("auto_null");
     missing.server().cards.clear();
@@ -322,6 +335,14 @@ fn scheduling_and_settings_are_compared_with_what_is_expected() {
     };
     declared("clock.quantum", "2048").fails(&["realtime"], "clock.quantum = 2048 is declared and not read");
     declared("default.clock.rate", "96000").fails(&["realtime"], "96000 is declared, and 48000 in effect");
+    let rates = |declared_rates: &str, effective: &str| {
+        let mut guest = declared("default.clock.allowed-rates", declared_rates);
+        guest.server().settings.insert("clock.allowed-rates".into(), effective.into());
+        guest
+    };
+    rates("44100 96000", "[ 48000 ]").fails(&["realtime"], "default.clock.allowed-rates = 44100 96000 is declared");
+    rates("44100 48000", "[ 44100, 48000 ]").is("realtime", Status::Pass, "48000 Hz");
+    rates("48000 96000", "[ 48000 ]").is("realtime", Status::Pass, "48000 Hz");
     // PipeWire itself raises it on a virtual machine.
     declared("default.clock.quantum", "256").is("realtime", Status::Pass, "quantum 1024");
 }

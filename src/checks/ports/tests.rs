@@ -1,8 +1,9 @@
 //! Ports on which nothing listens.
 
-use crate::checks::test_support::{failed, guest, line};
-use crate::guest::facts::Unit;
-use crate::model::CheckId;
+use crate::checks::test_support::{active, failed, guest, inactive, line, result, status};
+use crate::guest::facts::{Service, Unit};
+use crate::model::{CheckId, Protocol, Status};
+use crate::nix::expectations::InferredPort;
 
 #[test]
 fn ports_on_which_nothing_is_listening() {
@@ -14,13 +15,42 @@ fn ports_on_which_nothing_is_listening() {
     guest()
         .facts(|facts| facts.listeners.clear())
         .breaks(CheckId::ServicesPorts, "(expected by services.openssh); sshd.service is active");
-    // An open port need not be listened on.
-    guest().expecting(|expectations| expectations.open_tcp = vec![443]).passes();
+    // An open port need not be listened on: a warning, and none where a desktop's programs may still come.
+    let open = || guest().expecting(|expectations| expectations.open_tcp = vec![22, 443]);
+    let judgement = open().passes();
+    let said = result(&judgement, CheckId::ServicesPorts);
+    let words =
+        "nothing is listening on 443/tcp, which networking.firewall.allowedTCPPorts opens (the firewall itself is off)";
+    assert_eq!((said.status, said.summary.as_str()), (Status::Warn, words));
+    let alone = open().expecting(|expectations| expectations.service_ports.clear()).passes();
+    assert_eq!(status(&alone, CheckId::ServicesPorts), Status::Warn);
     // Its service failed: reported there.
     guest()
         .unit(failed("sshd.service", 255))
         .facts(|facts| facts.listeners.clear())
         .breaks(CheckId::ServicesFailedUnits, "sshd.service failed");
+}
+
+#[test]
+fn ports_that_options_seem_to_name() {
+    let app = |port: u16, unit: Unit| {
+        let inferred =
+            InferredPort { option: "services.app".into(), protocol: Protocol::Tcp, port, unit: "app.service".into() };
+        let guest =
+            guest().expected(unit).expecting(|expectations| expectations.inferred_ports = vec![inferred]).passes();
+        result(&guest, CheckId::ServicesPorts).clone()
+    };
+    let silent = app(8080, active("app.service"));
+    assert_eq!(silent.status, Status::Warn);
+    assert!(silent.summary.starts_with("nothing is listening on 8080, which services.app seems to name"));
+    assert_eq!(app(22, active("app.service")).status, Status::Pass);
+    // What does not run is reported as such, where it should.
+    let ended = Unit {
+        inactive_enter_us: 11_000_000,
+        service: active("app.service").service.map(|service| Service { kind: "oneshot".into(), ..service }),
+        ..inactive("app.service")
+    };
+    assert_eq!(app(8080, ended).status, Status::Pass);
 }
 
 #[test]
