@@ -19,76 +19,16 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be read fails the test")]
 
-#[path = "harness/fixture.rs"]
-mod fixture;
+#[path = "harness/recorded.rs"]
+mod recorded;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 
-use nixbox::checks::{
-    BootFailure, Context, Judgement, Observations, Selection, judge, judge_boot_failure, plan, verdict,
-};
-use nixbox::config::Config;
-use nixbox::model::{CheckId, Status};
-use nixbox::nix::expectations::Expectations;
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fixture {
-    #[serde(default)]
-    expectations: Expectations,
-    #[serde(default)]
-    settings: Option<serde_json::Value>,
-    #[serde(default)]
-    host: Option<String>,
-    #[serde(default)]
-    observations: Option<Observations>,
-    #[serde(default)]
-    boot_failure: Option<BootFailure>,
-    #[serde(default)]
-    context: Context,
-    expect: Expect,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Expect {
-    #[serde(default)]
-    exit: Option<u8>,
-    fails: Vec<CheckId>,
-    #[serde(default)]
-    not_tested: Vec<String>,
-    #[serde(default)]
-    says: Vec<String>,
-    #[serde(default)]
-    warns: Vec<CheckId>,
-}
-
-fn settings_of_guests() -> serde_json::Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/nixbox.toml");
-    let config: toml::Value = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    serde_json::to_value(config).unwrap()
-}
-
-fn judgement(fixture: &Fixture, recorded: bool) -> Judgement {
-    let settings = match &fixture.settings {
-        Some(settings) => settings.clone(),
-        None if recorded => settings_of_guests(),
-        None => serde_json::json!({}),
-    };
-    let config = Config::from_json(settings).unwrap();
-    let host = fixture.host.clone().or(fixture.expectations.host_name.clone()).unwrap_or_default();
-    let mut settings = config.settings_for(&host);
-    settings.machine.network = Some(fixture.context.network);
-    let plan = plan(&fixture.expectations, &settings, &Selection::default());
-    match (&fixture.observations, &fixture.boot_failure) {
-        (Some(observations), None) => judge(&plan, observations, &fixture.context),
-        (None, Some(evidence)) => judge_boot_failure(&plan, evidence),
-        _ => panic!("give either observations or boot_failure"),
-    }
-}
+use nixbox::checks::difference::{Results, compare};
+use nixbox::checks::{Judgement, verdict};
+use nixbox::model::{Change, CheckId, Count, Exit, Status, Verdict};
+use recorded::{Expect, judgement};
 
 /// What is wrong with the judgement, if anything.
 fn complaints(expect: &Expect, judgement: &Judgement) -> Vec<String> {
@@ -161,36 +101,54 @@ fn text(judgement: &Judgement) -> String {
 
 #[test]
 fn every_fixture_is_judged_as_it_says() {
-    let folder = fixture::folder();
-    let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no fixtures in {}", folder.display());
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.set_snapshot_path("snapshots/facts");
     let mut wrong = Vec::new();
-    for path in paths {
-        let file = path.file_name().unwrap().to_string_lossy().into_owned();
-        let Some(name) = file.strip_suffix(".json.gz").or(file.strip_suffix(".json")) else { continue };
-        let fixture: Fixture = match fixture::read(&path).map(serde_json::from_value) {
-            Ok(Ok(fixture)) => fixture,
-            Ok(Err(error)) => {
-                wrong.push(format!("{name}: no fixture: {error}"));
-                continue;
-            }
+    for (name, fixture) in recorded::all() {
+        let fixture = match fixture {
+            Ok(fixture) => fixture,
             Err(error) => {
                 wrong.push(format!("{name}: no fixture: {error}"));
                 continue;
             }
         };
-        let judgement = judgement(&fixture, file.ends_with(".gz"));
+        let judgement = judgement(&fixture);
         wrong.extend(complaints(&fixture.expect, &judgement).into_iter().map(|what| format!("{name}: {what}")));
-        let compare = || settings.bind(|| insta::assert_snapshot!(name, text(&judgement)));
+        let compare = || settings.bind(|| insta::assert_snapshot!(name.as_str(), text(&judgement)));
         let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compare));
         if seen.is_err() {
             wrong.push(format!("{name}: the judgement differs from tests/snapshots/facts/{name}.snap, see above"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is red in a guest is new where nothing was red before, and is as before where the same was.
+#[test]
+fn every_fixture_against_a_baseline() {
+    let fixtures: Vec<_> =
+        recorded::all().into_iter().filter_map(|(name, fixture)| Some((name, fixture.ok()?))).collect();
+    let minimal = fixtures.iter().find(|(name, _)| name == "minimal").map(|(_, fixture)| judgement(fixture)).unwrap();
+    for (name, fixture) in &fixtures {
+        let alone = judgement(fixture);
+        let exit = verdict(&alone.results).exit;
+        if exit == Exit::Boot {
+            continue;
+        }
+        let against = |before: &Judgement| {
+            let mut now = alone.clone();
+            let before = Results { checks: &before.results, not_tested: &before.not_tested };
+            let mended = compare(&mut now.results, &mut now.not_tested, before, Count::New);
+            (now, mended)
+        };
+        let (new, _) = against(&minimal);
+        assert_eq!(verdict(&new.results).exit, exit, "{name} against minimal");
+        let (same, mended) = against(&alone);
+        assert_ne!(verdict(&same.results).verdict, Verdict::Fail, "{name} against itself: {:#?}", same.results);
+        assert!(mended.is_empty(), "{name}: {mended:?}");
+        let changes = same.results.iter().filter_map(|check| check.change);
+        assert!(changes.into_iter().all(|change| change == Change::Same), "{name} against itself");
+    }
 }

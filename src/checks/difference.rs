@@ -14,11 +14,11 @@ const MENDED: usize = 50;
 
 /// The results that are compared.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Results<'a> {
+pub struct Results<'a> {
     /// The checks'.
-    pub(crate) checks: &'a [CheckResult],
+    pub checks: &'a [CheckResult],
     /// What was not tested.
-    pub(crate) not_tested: &'a [NotTested],
+    pub not_tested: &'a [NotTested],
 }
 
 /// Whether two lines tell the same cause.
@@ -40,22 +40,25 @@ fn is_red(check: &CheckResult) -> bool {
 
 /// How a finding of a check compares with the baseline's.
 fn change_of(check: &CheckResult, found: &Found, before: &[CheckResult]) -> Change {
-    let same_item = |other: &CheckResult| findings(other).into_iter().find(|known| known.item == found.item);
-    let failed = |other: &&CheckResult| other.status == Status::Fail || check.status == Status::Warn && is_red(other);
-    if let Some(known) = before.iter().filter(failed).find(|other| other.id == check.id).and_then(same_item) {
-        return if is_same_cause(&known.summary, &found.summary) { Change::Same } else { Change::OtherCause };
+    let was_red = |other: &&CheckResult| match check.status {
+        Status::Warn => is_red(other),
+        _ => other.status == Status::Fail,
+    };
+    let of_item = |other: &CheckResult| findings(other).into_iter().filter(|known| known.item == found.item);
+    let mut known = before.iter().filter(|other| other.id == check.id).filter(was_red).flat_map(of_item).peekable();
+    if known.peek().is_some() {
+        let is_same = known.any(|known| is_same_cause(&known.summary, &found.summary));
+        return if is_same { Change::Same } else { Change::OtherCause };
     }
     // A unit that kept ending and now fails is another check's, and was red before all the same.
-    let elsewhere = before.iter().filter(failed).filter(|other| other.id.kind() == check.id.kind());
-    if found.item != check.id.to_string() && elsewhere.filter_map(same_item).next().is_some() {
-        return Change::OtherCause;
-    }
-    Change::New
+    let mut elsewhere =
+        before.iter().filter(|other| other.id.kind() == check.id.kind()).filter(was_red).flat_map(of_item);
+    if elsewhere.next().is_some() { Change::OtherCause } else { Change::New }
 }
 
 /// Says of each finding, and of all that was not tested, how it compares with the baseline. Returns what the baseline
 /// had and this has not: `services.failed-units: foo.service`.
-pub(crate) fn compare(
+pub fn compare(
     checks: &mut [CheckResult],
     not_tested: &mut [NotTested],
     before: Results<'_>,

@@ -30,7 +30,7 @@ mod boot_health;
 mod conditions;
 pub(crate) mod contention;
 mod context;
-pub(crate) mod difference;
+pub mod difference;
 pub mod explain;
 mod finding;
 pub(crate) mod journal_patterns;
