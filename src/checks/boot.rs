@@ -10,6 +10,7 @@ use super::{JudgeContext, Judgement, Plan, boot_health, contention, sandbox, tex
 use crate::guest::facts::{Facts, Job, Unit};
 use crate::machine::RunDelay;
 use crate::model::{CheckId, CheckResult, JobState, ServiceType, Status};
+use crate::traffic::Traffic;
 
 /// How far the machine came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,14 +68,18 @@ pub(super) fn state(facts: &Facts) -> BootState {
 }
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
-    come_up(cx.plan, cx.now, &cx.boot, &cx.context.delay, out);
+    come_up(cx.plan, (cx.now, cx.traffic), &cx.boot, &cx.context.delay, out);
     out.results.push(CheckResult::new(CheckId::BootPanic, Status::Pass, "no kernel panic"));
     out.results.push(CheckResult::new(CheckId::BootPoweroff, Status::Pass, "the guest stayed up"));
     boot_health::judge(cx, out);
 }
 
 /// `boot.target` and `boot.emergency`, for a guest whose facts could be gathered.
-pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &BootState, delay: &RunDelay, out: &mut Judgement) {
+/// What was read of a guest, and what it sent, where that is known.
+type Seen<'a> = (&'a Facts, Option<&'a Traffic>);
+
+pub(super) fn come_up(plan: &Plan, seen: Seen<'_>, boot: &BootState, delay: &RunDelay, out: &mut Judgement) {
+    let (facts, _) = seen;
     let target = default_target(facts).map_or("the default target", |unit| unit.name.as_str());
     let calm = || CheckResult::new(CheckId::BootEmergency, Status::Pass, "no emergency or rescue mode");
     match boot {
@@ -90,7 +95,7 @@ pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &BootState, delay: &RunD
             out.results.push(emergency(facts, by, delay));
         }
         BootState::Stuck => {
-            out.results.push(stuck(plan, facts, target));
+            out.results.push(stuck(plan, seen, target));
             out.results.push(calm());
         }
         BootState::NotReached => {
@@ -205,7 +210,7 @@ pub(super) fn awaited(facts: &Facts) -> Option<(&Job, Option<f64>)> {
     })
 }
 
-pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
+pub(super) fn stuck(plan: &Plan, (facts, traffic): Seen<'_>, target: &str) -> CheckResult {
     let Some((job, seconds)) = awaited(facts) else {
         return CheckResult::new(CheckId::BootTarget, Status::Fail, format!("{target} is not reached"));
     };
@@ -233,7 +238,7 @@ pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     if !behind.is_empty() {
         result.detail.push(format!("waiting for it: {}", text::list(&behind)));
     }
-    match sandbox::waits_for_outside(plan, facts, &job.unit) {
+    match sandbox::waits_for_outside(plan, facts, traffic, &job.unit) {
         // What comes after it did not start: whether the machine would come up is not known.
         Some(why) => {
             CheckResult { status: Status::Unknown, summary: format!("{}; it {why}", result.summary), ..result }.hint(

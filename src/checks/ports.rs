@@ -85,7 +85,7 @@ fn silent(cx: &JudgeContext<'_>, port: &ExpectedPort, unit_name: &str) -> Silent
         let excuse = match (cause, unit) {
             (Some(FailureCause::Sandbox(why)), _) => Some(why.clone()),
             (_, Some(unit)) if is_auto_restart(unit) => sandbox::excuse(cx, unit),
-            (_, Some(unit)) if is_active(unit) => sandbox::waits_for_outside(cx.plan, cx.now, &unit.name),
+            (_, Some(unit)) if is_active(unit) => sandbox::waits_for_outside(cx.plan, cx.now, cx.traffic, &unit.name),
             _ => None,
         };
         if let Some(why) = excuse {

@@ -8,6 +8,7 @@
 //! * [`accel`]: which accelerator works here
 //! * [`sound_card`]: the sound card, and the backend that captures what it plays
 //! * [`delay`]: how long the machine waits for this host's processors
+//! * `packet_dump`: what the guest's network cards send
 //! * [`rundir`]: where a run's files lie
 //! * [`window`]: the display and the sound of a demo
 //!
@@ -32,12 +33,14 @@ use crate::model::timeouts::machine::{
     VSOCK_DAEMON_GRACE, VSOCK_DAEMON_START_LIMIT,
 };
 use crate::model::{NetworkPolicy, TransportKind, artifact, run_file};
+use crate::traffic::Traffic;
 
 pub mod accel;
 pub mod console;
 pub mod delay;
 pub(crate) mod identity;
 pub mod jail;
+mod packet_dump;
 pub mod process;
 pub mod qmp;
 pub mod rundir;
@@ -57,6 +60,7 @@ pub use spec::{Spec, Traits};
 
 use console::OutputBuffer;
 use jail::{BindMount, LaunchRequest};
+use packet_dump::PacketDump;
 use process::{JailedProcess, ProgramExit};
 use qmp::{Qmp, QmpError, QmpEvent};
 
@@ -137,6 +141,7 @@ pub struct Machine {
     audio: AudioCapture,
     pid: Option<u32>,
     delay: delay::Recorder,
+    packets: PacketDump,
     console: OutputBuffer,
     runner: JailedProcess,
     daemon: Option<JailedProcess>,
@@ -204,6 +209,7 @@ impl Machine {
             Ok(version) => format!("{}.{}.{}", version.qemu.major, version.qemu.minor, version.qemu.micro),
             Err(error) => return Err(Failure::host("QEMU does not report its version").because(error)),
         };
+        let packets = PacketDump::start(&qmp, &spec.run_dir).await;
 
         let console = OutputBuffer::new(CONSOLE_KEPT, CONSOLE_KEPT);
         let (sender, events) = mpsc::channel(64);
@@ -220,6 +226,7 @@ impl Machine {
             tasks.spawn(delay.clone().record(pid));
         }
         let qmp = Arc::new(qmp);
+        tasks.spawn(packets.clone().watch(Arc::clone(&qmp)));
         Ok(Self {
             screen: Screen::new(Arc::clone(&qmp), spec.run_dir.clone()),
             qmp,
@@ -228,6 +235,7 @@ impl Machine {
             audio,
             pid,
             delay,
+            packets,
             lines: console.last_line(),
             console,
             runner,
@@ -283,6 +291,11 @@ impl Machine {
     /// How long QEMU waits for this host's processors; it is empty where the system does not say.
     pub fn delay(&self) -> &delay::Recorder {
         &self.delay
+    }
+
+    /// What the guest has sent through its network cards so far; `None` where that is not known.
+    pub fn traffic(&self) -> Option<Traffic> {
+        self.packets.read()
     }
 
     /// What the runner's own arguments open to the guest beyond the store (see [`spec::openings`]).

@@ -24,6 +24,7 @@ use crate::model::timeouts::{Timeouts, config};
 use crate::model::{Accel, CheckId, artifact};
 use crate::nix::expectations::Expectations;
 use crate::report::artifacts::Artifacts;
+use crate::traffic::Traffic;
 
 /// How many of the console's last lines are judged.
 const CONSOLE_LINES: usize = 400;
@@ -105,7 +106,8 @@ impl Probe<'_> {
             observations = look => observations?,
             end = boot::gone(machine, self.accel) => return end.map(Err),
         };
-        let observations = Observations { console: machine.console().tail(CONSOLE_LINES), ..observations };
+        let console = machine.console().tail(CONSOLE_LINES);
+        let observations = Observations { console, traffic: self.traffic(machine), ..observations };
         let context = Context {
             accelerator: self.accel,
             network: self.plan.settings.machine.network.unwrap_or_default(),
@@ -361,11 +363,21 @@ impl Probe<'_> {
             seconds,
             accelerator: self.accel,
             delay,
+            traffic: self.traffic(machine),
         };
         let expectations = &self.plan.expectations;
         self.keep_facts(&Judged { expectations, observations: None, boot_failure: Some(&evidence), context: None });
         let systemd = evidence.facts.as_ref().map(|facts| facts.manager.version.clone());
         Probed { judgement: checks::judge_boot_failure(self.plan, &evidence), systemd, painted: None }
+    }
+
+    /// What the guest sent through its network cards, but for what it was asked to.
+    fn traffic(&self, machine: &Machine) -> Option<Traffic> {
+        let mut traffic = machine.traffic()?;
+        if self.plan.resolve {
+            traffic.names.retain(|name| name != RESOLVED);
+        }
+        Some(traffic)
     }
 
     /// Screen and journal, as they are at the verdict.

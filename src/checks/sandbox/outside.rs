@@ -1,0 +1,350 @@
+//! What a unit wanted of the outside, and whether it was really asked for: by what the guest's network card sent.
+//!
+//! A line says which host was not reached. Without a dot in its name, or if it is the machine itself, that is no host
+//! outside, and the failure is the configuration's. Else what was sent decides: a name that was asked for is a witness;
+//! one that was not, though all that was sent is known, was kept from the card by the configuration (a private network
+//! namespace, a firewall, a resolver). Where that is not known, the line alone is a witness, a weaker one.
+
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::super::journal_patterns::Meaning;
+use super::super::text::pattern;
+use super::super::unit::{is_active, own_lines};
+use super::super::{JudgeContext, Plan};
+use super::{LAST, by_line, last_lines, quoted};
+use crate::guest::facts::{Facts, JournalLine, Unit};
+use crate::model::{Excuse, Lack, NetworkPolicy, OutsideAttempt, Protocol, Witness};
+use crate::nix::expectations::Expectations;
+use crate::traffic::Traffic;
+
+/// NixOS's own, which set what the configuration declares of addresses and routes. Who writes `ip route` into a service of
+/// their own may mean a gateway of the real network, beside an address that is leased there.
+static SETS_NETWORK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^network-(setup|addresses-)"));
+
+/// Words that stand where a host's name may.
+const NO_HOSTS: &[&str] = &[
+    "a", "address", "addresses", "all", "any", "connect", "dns", "error", "failed", "failure", "for", "getaddrinfo",
+    "host", "hostname", "information", "it", "name", "names", "server", "servers", "service", "the", "to",
+];
+/// Names below which the clock is asked for (services.timesyncd.servers of NixOS), and NTP's port.
+const CLOCKS: &str = "ntp.org";
+const NTP: u16 = 123;
+/// DNS over TLS.
+const DOT: u16 = 853;
+
+/// The hosts that a line names as what was not reached.
+fn hosts_of(line: &str) -> Vec<String> {
+    let line = Meaning::NamesResolver.removed_from(line);
+    let mut hosts: Vec<String> = Meaning::NamesHost.all_of(&line, "host");
+    for host in &mut hosts {
+        *host = host.trim_end_matches('.').to_ascii_lowercase();
+    }
+    hosts.retain(|host| {
+        let is_number = host.bytes().all(|byte| byte.is_ascii_digit());
+        !is_number && !NO_HOSTS.contains(&host.as_str())
+    });
+    hosts
+}
+
+/// Whether a host is none outside by its name alone: one label, or the machine's own.
+fn is_inside(host: &str, own: Option<&str>) -> bool {
+    let is_own = own.is_some_and(|own| {
+        let rest = host.strip_prefix(&own.to_ascii_lowercase());
+        rest.is_some_and(|rest| matches!(rest, "" | ".local" | ".localdomain" | ".localhost"))
+    });
+    let is_v6 = host.contains(':');
+    is_own || !host.contains('.') && !is_v6 || host.ends_with(".localhost")
+}
+
+/// What a line says of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    /// One outside was not reached.
+    Outside,
+    /// One that is none outside was not found.
+    Inside,
+}
+
+/// What a line says of a host that was not reached; `None` where it says nothing of the kind.
+fn reach(line: &str, is_inside: impl Fn(&str) -> bool, own: Option<&str>) -> Option<Reach> {
+    let not_reached = Meaning::HostNotReached.is_in(line)
+        || (Meaning::ConnectionTimedOut.is_in(line) && Meaning::NamesRemoteHost.is_in(line));
+    let is_local = || Meaning::NamesLocalHost.is_in(&Meaning::NamesResolver.removed_from(line));
+    if !not_reached || is_local() || Meaning::NotAboutHosts.is_in(line) {
+        return None;
+    }
+    let hosts = hosts_of(line);
+    if !hosts.is_empty() {
+        return Some(if hosts.iter().all(|host| is_inside(host)) { Reach::Inside } else { Reach::Outside });
+    }
+    let itself = own.is_some_and(|name| name.len() > 2 && line.contains(&format!(" {name}")));
+    Some(if itself { Reach::Inside } else { Reach::Outside })
+}
+
+/// Whether a line shows that something outside was not reached.
+pub(in crate::checks) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
+    reach(line, |host| is_inside(host, host_name), host_name) == Some(Reach::Outside)
+}
+
+/// What is known of the machine's own place in the network, and of what it sent.
+struct Outside<'a> {
+    expectations: &'a Expectations,
+    facts: &'a Facts,
+    traffic: Option<&'a Traffic>,
+}
+
+impl<'a> Outside<'a> {
+    fn of(cx: &JudgeContext<'a>) -> Self {
+        Self { expectations: &cx.plan.expectations, facts: cx.now, traffic: cx.traffic }
+    }
+
+    fn own_name(&self) -> Option<&'a str> {
+        self.expectations.host_name.as_deref()
+    }
+
+    /// Whether the machine itself, or QEMU, has this address.
+    fn owns(&self, address: IpAddr) -> bool {
+        let network = &self.facts.network;
+        let has = |text: &str| text.split('/').next().and_then(|text| text.parse().ok()) == Some(address);
+        let of_qemu = match address {
+            // slirp's own network: its gateway, its name server (QEMU's `-netdev user`).
+            IpAddr::V4(v4) => v4.octets()[..3] == [10, 0, 2],
+            IpAddr::V6(v6) => v6.segments()[0] == 0xfec0,
+        };
+        of_qemu
+            || address.is_loopback()
+            || address.is_unspecified()
+            || network.addresses.values().flatten().any(|text| has(text))
+            || self.expectations.addresses.iter().any(|text| has(text))
+    }
+
+    /// Whether a host is none outside.
+    fn is_inside(&self, host: &str) -> bool {
+        match host.parse() {
+            Ok(address) => self.owns(address),
+            Err(_) => {
+                let fqdn = |domain: &String| {
+                    self.own_name().is_some_and(|own| host.eq_ignore_ascii_case(&format!("{own}.{domain}")))
+                };
+                is_inside(host, self.own_name()) || self.expectations.domain.as_ref().is_some_and(fqdn)
+            }
+        }
+    }
+
+    fn reach(&self, line: &str) -> Option<Reach> {
+        reach(line, |host| self.is_inside(host), self.own_name())
+    }
+
+    /// The destinations outside that the guest really tried, and the name or address by which others speak of each.
+    fn tried(&self) -> Vec<Tried> {
+        let Some(traffic) = self.traffic else { return Vec::new() };
+        let names = traffic.names.iter().filter(|name| name.contains('.') && name.len() > 1 && !self.is_inside(name));
+        let names = names.map(|name| {
+            let is_clock = name.strip_suffix(CLOCKS).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+            Tried { host: name.clone(), to: name.clone(), is_clock }
+        });
+        let gateways = &self.facts.network.default_routes;
+        let is_outside =
+            |address: &IpAddr| !self.owns(*address) && !gateways.iter().any(|gateway| *gateway == address.to_string());
+        let calls = traffic.calls.iter().filter(|call| is_outside(&call.address)).filter(|call| call.port != 53);
+        let calls = calls.map(|call| {
+            let socket = std::net::SocketAddr::new(call.address, call.port);
+            let to = if call.protocol == Protocol::Tcp { socket.to_string() } else { format!("{socket}/udp") };
+            Tried { host: call.address.to_string(), to, is_clock: call.port == NTP && call.protocol == Protocol::Udp }
+        });
+        let mut tried: Vec<Tried> = names.chain(calls).collect();
+        for address in traffic.pings.iter().chain(&traffic.neighbours).filter(|address| is_outside(address)) {
+            let host = address.to_string();
+            if !tried.iter().any(|known| known.host == host) {
+                tried.push(Tried { to: host.clone(), host, is_clock: false });
+            }
+        }
+        tried
+    }
+
+    /// The destination that one of these texts names.
+    fn named_in<'t>(&self, texts: impl IntoIterator<Item = &'t str>) -> Option<String> {
+        let tried = self.tried();
+        texts.into_iter().find_map(|text| {
+            let text = text.to_ascii_lowercase();
+            tried.iter().find(|tried| names(&text, &tried.host)).map(|tried| tried.to.clone())
+        })
+    }
+
+    /// Whether what was not sent by the time of this line was not even tried: all that was sent is known, and the guest
+    /// was online.
+    fn shows_all(&self, line: &JournalLine) -> bool {
+        let is_online = self
+            .facts
+            .unit("network-online.target")
+            .is_some_and(|target| is_active(target) && target.active_enter_us <= line.at_us);
+        is_online && !self.facts.network.default_routes.is_empty() && self.traffic.is_some_and(|it| it.is_whole)
+    }
+
+    /// Whether names that are asked for are seen: by a resolver that asks others, in the clear, for the whole name.
+    fn shows_names(&self) -> bool {
+        let asks_others = |server: &String| match server.parse::<IpAddr>() {
+            // systemd-resolved passes questions on.
+            Ok(address) => !address.is_loopback() || matches!(server.as_str(), "127.0.0.53" | "127.0.0.54"),
+            Err(_) => false,
+        };
+        let servers = &self.facts.network.nameservers;
+        let hidden = |traffic: &Traffic| {
+            traffic.names.iter().any(|name| name == ".") || traffic.calls.iter().any(|call| call.port == DOT)
+        };
+        !servers.is_empty() && servers.iter().all(asks_others) && self.traffic.is_some_and(|traffic| !hidden(traffic))
+    }
+
+    /// The witness of a line that says that something outside was not reached; `None` where what was sent shows that the
+    /// outside was not asked.
+    fn witness(&self, line: &JournalLine, others: &[&str]) -> Option<Witness> {
+        let message = line.message.as_str();
+        if let Some(to) = self.named_in([message]) {
+            return Some(Witness::Packet { to });
+        }
+        let hosts: Vec<String> = hosts_of(message).into_iter().filter(|host| !self.is_inside(host)).collect();
+        let is_name = |host: &String| host.parse::<IpAddr>().is_err();
+        let is_route = Meaning::RouteMissing.is_in(message);
+        let was_asked = if hosts.is_empty() {
+            if let Some(to) = self.named_in(others.iter().copied()) {
+                return Some(Witness::Packet { to });
+            }
+            // It may be any of what was tried.
+            !self.tried().is_empty() || !is_route && !self.shows_names()
+        } else if hosts.iter().all(is_name) {
+            // A name that is in /etc/hosts is not asked for, and resolves.
+            is_route || !self.shows_names()
+        } else {
+            false
+        };
+        (was_asked || !self.shows_all(line)).then(|| Witness::line(quoted(line)))
+    }
+}
+
+/// A destination that was tried.
+struct Tried {
+    /// Its name or address.
+    host: String,
+    /// The same with a port, where there is one.
+    to: String,
+    is_clock: bool,
+}
+
+/// Whether a text in lower case names a host: as a whole, not as part of another.
+fn names(text: &str, host: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    text.match_indices(host).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + host.len()..]);
+        let begins = !before.ends_with(|c| is_part(c) || c == '.');
+        let mut next = after.chars();
+        let ends = match next.next() {
+            Some('.') => !next.next().is_some_and(is_part),
+            Some(c) => !is_part(c),
+            None => true,
+        };
+        begins && ends
+    })
+}
+
+/// Why the failure of a unit is the outside's.
+pub(super) fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+    if cx.context.network != NetworkPolicy::Off {
+        return None;
+    }
+    let here = Outside::of(cx);
+    let lines = last_lines(cx, &unit.name);
+    // curl says "Connection timed out after 10001 ms" and leaves out to which host: its command line, or another line,
+    // names it.
+    let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
+    let remote = Meaning::NamesRemoteHost;
+    let goes_out = remote.is_in(exec) || lines.iter().any(|line| remote.is_in(&line.message));
+    let timed_out =
+        |line: &str| goes_out && Meaning::ConnectionTimedOut.is_in(line) && !Meaning::NamesLocalHost.is_in(line);
+    let declared = SETS_NETWORK.is_match(&unit.name);
+    let is_routing = |line: &str| declared && Meaning::GatewayNotReached.is_in(line);
+    let reach = |line: &str| {
+        let reach = here.reach(line).or_else(|| timed_out(line).then_some(Reach::Outside));
+        reach.filter(|_| !is_routing(line))
+    };
+    // The last of them is what it failed for.
+    let (line, reached) = lines.iter().rev().find_map(|line| Some((*line, reach(&line.message)?)))?;
+    if reached == Reach::Inside {
+        return None;
+    }
+    let others: Vec<&str> = lines.iter().rev().map(|line| line.message.as_str()).chain([exec]).collect();
+    let witness = here.witness(line, &others)?;
+    Some(excuse(witness, "needs the outside network, which --network off blocks", line))
+}
+
+/// The line, and what else shows it.
+fn excuse(witness: Witness, words: &str, line: &JournalLine) -> Excuse {
+    match witness {
+        Witness::Packet { to } => {
+            let line = quoted(line);
+            let asked = if line.to_ascii_lowercase().contains(to.as_str()) {
+                String::new()
+            } else {
+                format!(" (it tried {to})")
+            };
+            Excuse::new(Lack::Outside, Witness::Packet { to }, format!("{words}: \"{line}\"{asked}"))
+        }
+        _ => by_line(Lack::Outside, words, line),
+    }
+}
+
+/// Why a unit whose start does not end may only wait for the outside.
+pub(in crate::checks) fn waits_for_outside(
+    plan: &Plan,
+    facts: &Facts,
+    traffic: Option<&Traffic>,
+    unit: &str,
+) -> Option<Excuse> {
+    if plan.settings.machine.network.unwrap_or_default() != NetworkPolicy::Off {
+        return None;
+    }
+    let why = "may be waiting for the outside network, which --network off blocks";
+    // It waits until the clock is set by a server, and says nothing.
+    if unit == "systemd-time-wait-sync.service" {
+        let state = Witness::state(format!("{unit} waits until the clock is set from outside"));
+        return Some(Excuse::new(Lack::Outside, state, why));
+    }
+    let here = Outside { expectations: &plan.expectations, facts, traffic };
+    let lines = own_lines(&facts.journal, unit);
+    let last = lines.iter().rev().take(LAST);
+    let (line, reached) = last.clone().find_map(|line| Some((*line, here.reach(&line.message)?)))?;
+    if reached == Reach::Inside {
+        return None;
+    }
+    let others: Vec<&str> = last.map(|line| line.message.as_str()).collect();
+    Some(excuse(here.witness(line, &others)?, why, line))
+}
+
+/// What of the outside the guest tried to reach, and which of its units did, as far as their words or command lines tell.
+pub(in crate::checks) fn attempts(
+    expectations: &Expectations,
+    facts: &Facts,
+    traffic: Option<&Traffic>,
+) -> Vec<OutsideAttempt> {
+    let here = Outside { expectations, facts, traffic };
+    let is_service = |unit: &&Unit| unit.service.is_some();
+    let clocks = ["systemd-timesyncd.service", "chronyd.service", "ntpd.service", "openntpd.service"];
+    let attempt = |tried: Tried| {
+        let speaks = |unit: &&Unit| {
+            let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
+            let mut lines = facts.journal.iter().filter(|line| line.unit == unit.name && line.pid != 1);
+            names(&exec.to_ascii_lowercase(), &tried.host)
+                || lines.any(|line| names(&line.message.to_ascii_lowercase(), &tried.host))
+                || tried.is_clock && clocks.contains(&unit.name.as_str()) && is_active(unit)
+        };
+        let by: Vec<String> =
+            facts.units.iter().filter(is_service).filter(speaks).map(|unit| unit.name.clone()).collect();
+        OutsideAttempt { to: tried.to, by, is_clock: tried.is_clock }
+    };
+    here.tried().into_iter().map(attempt).collect()
+}
+
+#[cfg(test)]
+mod tests;

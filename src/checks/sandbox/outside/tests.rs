@@ -1,0 +1,1 @@
+//! What of the outside a failure shows.

@@ -1,0 +1,1 @@
+//! What packets show, by bytes as they were sent, and what malformed ones do not.
