@@ -852,7 +852,10 @@ async fn expectations_are_read_and_never_fail() {
     assert!(expectations.unread.contains_key("networking.firewall.allowedUDPPorts"));
     let bound = ["eno1", "enp3s0", "eno2", "enp6s0", "enp0s31f6", "wlp2s0", "enx001122aabbcc"];
     assert_eq!(expectations.interfaces, bound);
-    assert_eq!((expectations.domain.as_deref(), expectations.addresses.as_slice()), (Some("lan"), &["192.168.1.5".to_owned()][..]));
+    assert_eq!(
+        (expectations.domain.as_deref(), expectations.addresses.as_slice()),
+        (Some("lan"), &["192.168.1.5".to_owned()][..])
+    );
     assert!(!serde_json::to_string(&expectations).unwrap().contains("secret\""), "passwords never leave nix");
 
     // What cannot be caught costs the expectations, not the run.

@@ -61,6 +61,7 @@ pub use boot_failure::{BootEnd, BootFailure, has_given_up, judge_boot_failure, l
 pub(crate) use context::JudgeContext;
 pub(crate) use finding::{Finding, conclude};
 pub use plan::{ExpectedPort, Plan, plan};
+pub(crate) use sandbox::hosts as hosts_outside;
 pub use script::{is_answered, is_as_expected};
 pub use selection::Selection;
 pub use verdict::{Conclusion, verdict};
@@ -149,10 +150,8 @@ impl Judgement {
 /// Judges a guest whose facts could be gathered.
 pub fn judge(plan: &Plan, observations: &Observations, context: &Context) -> Judgement {
     let cx = JudgeContext::new(plan, observations, context);
-    let mut out = Judgement {
-        outside: sandbox::attempts(&plan.expectations, cx.now, cx.traffic),
-        ..Judgement::default()
-    };
+    let mut out =
+        Judgement { outside: sandbox::attempts(&plan.expectations, cx.now, cx.traffic), ..Judgement::default() };
     boot::judge(&cx, &mut out);
     if cx.booted() {
         services::judge(&cx, &mut out);

@@ -33,7 +33,6 @@ use crate::model::timeouts::machine::{
     VSOCK_DAEMON_GRACE, VSOCK_DAEMON_START_LIMIT,
 };
 use crate::model::{NetworkPolicy, TransportKind, artifact, run_file};
-use crate::traffic::Traffic;
 
 pub mod accel;
 pub mod console;
@@ -51,6 +50,7 @@ pub mod window;
 
 pub use delay::RunDelay;
 pub use jail::JailOptions;
+pub use packet_dump::PacketDump;
 pub use process::{find_program, signal_name};
 pub use qmp::ShutdownCause;
 pub use rundir::RunDir;
@@ -60,7 +60,6 @@ pub use spec::{Spec, Traits};
 
 use console::OutputBuffer;
 use jail::{BindMount, LaunchRequest};
-use packet_dump::PacketDump;
 use process::{JailedProcess, ProgramExit};
 use qmp::{Qmp, QmpError, QmpEvent};
 
@@ -293,9 +292,9 @@ impl Machine {
         &self.delay
     }
 
-    /// What the guest has sent through its network cards so far; `None` where that is not known.
-    pub fn traffic(&self) -> Option<Traffic> {
-        self.packets.read()
+    /// What the guest's network cards send.
+    pub fn packets(&self) -> &PacketDump {
+        &self.packets
     }
 
     /// What the runner's own arguments open to the guest beyond the store (see [`spec::openings`]).

@@ -24,7 +24,7 @@ const CARDS: usize = 4;
 
 /// The dumps of a machine.
 #[derive(Debug, Clone)]
-pub(super) struct PacketDump {
+pub struct PacketDump {
     files: Vec<PathBuf>,
     /// Whether all cards' packets are dumped, and none was ended for its size.
     is_whole: Arc<AtomicBool>,
@@ -57,8 +57,7 @@ impl PacketDump {
         let mut open: Vec<usize> = (0..self.files.len()).collect();
         while !open.is_empty() {
             ticks.tick().await;
-            let is_over =
-                |number: &usize| std::fs::metadata(&self.files[*number]).is_ok_and(|file| file.len() > LIMIT);
+            let is_over = |number: &usize| std::fs::metadata(&self.files[*number]).is_ok_and(|file| file.len() > LIMIT);
             let over: Vec<usize> = open.iter().copied().filter(is_over).collect();
             open.retain(|number| !over.contains(number));
             for number in over {
@@ -70,7 +69,7 @@ impl PacketDump {
     }
 
     /// What was sent so far; `None` where nothing is dumped.
-    pub(super) fn read(&self) -> Option<Traffic> {
+    pub fn read(&self) -> Option<Traffic> {
         let read = |file: &PathBuf| {
             // QEMU made it, which a guest may have taken over: not to be followed elsewhere, and not to be waited for.
             let is_file = std::fs::symlink_metadata(file).is_ok_and(|data| data.is_file());

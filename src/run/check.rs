@@ -16,7 +16,7 @@ use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Accepts, Attempts, Guest, HttpRequest, Limits, ProbeRequest};
 use crate::idle::IdleDetector;
-use crate::machine::{AudioCapture, Machine, Screen};
+use crate::machine::{AudioCapture, Machine, PacketDump, Screen};
 use crate::model::timeouts::run::{
     IDLE_LIMIT, JOURNAL_TEXT_LIMIT, LAST_PROBE_LIMIT, LEASE_INTERVAL, LISTENING_INTERVAL, RETRY_PAUSE,
 };
@@ -93,21 +93,22 @@ impl Probe<'_> {
     /// A guest that is up. The inner error: it went away while it was looked at.
     async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, BootEnd>> {
         let (screen, capture, connected) = (machine.screen().clone(), machine.sound_file(), machine.audio().clone());
-        let delay = machine.delay().clone();
+        let (delay, packets) = (machine.delay().clone(), machine.packets().clone());
         let look = async {
             let (observations, seen_at) = self.observe(guest).await?;
             let now_us = observations.first.now_us;
             let (observations, painted) = self.desktop(guest, observations, screen).await;
             let observations = self.lingering(guest, observations).await;
             let observations = self.sound(guest, observations, &capture, &connected).await;
+            let traffic = self.traffic(&packets, Some(guest), Some(observations.now())).await;
+            let observations = Observations { traffic, ..observations };
             Ok((observations, painted, delay.taken(now_us, seen_at)))
         };
         let (observations, painted, delay) = tokio::select! {
             observations = look => observations?,
             end = boot::gone(machine, self.accel) => return end.map(Err),
         };
-        let console = machine.console().tail(CONSOLE_LINES);
-        let observations = Observations { console, traffic: self.traffic(machine), ..observations };
+        let observations = Observations { console: machine.console().tail(CONSOLE_LINES), ..observations };
         let context = Context {
             accelerator: self.accel,
             network: self.plan.settings.machine.network.unwrap_or_default(),
@@ -363,7 +364,7 @@ impl Probe<'_> {
             seconds,
             accelerator: self.accel,
             delay,
-            traffic: self.traffic(machine),
+            traffic: self.traffic(machine.packets(), None, None).await,
         };
         let expectations = &self.plan.expectations;
         self.keep_facts(&Judged { expectations, observations: None, boot_failure: Some(&evidence), context: None });
@@ -371,11 +372,15 @@ impl Probe<'_> {
         Probed { judgement: checks::judge_boot_failure(self.plan, &evidence), systemd, painted: None }
     }
 
-    /// What the guest sent through its network cards, but for what it was asked to.
-    fn traffic(&self, machine: &Machine) -> Option<Traffic> {
-        let mut traffic = machine.traffic()?;
+    /// What the guest sent through its network cards, but for what it was asked to, and who of it speaks of that.
+    async fn traffic(&self, packets: &PacketDump, guest: Option<&Guest>, facts: Option<&Facts>) -> Option<Traffic> {
+        let mut traffic = packets.read()?;
         if self.plan.resolve {
             traffic.names.retain(|name| name != RESOLVED);
+        }
+        if let (Some(guest), Some(facts)) = (guest, facts) {
+            let hosts = checks::hosts_outside(&self.plan.expectations, facts, &traffic);
+            traffic.named_by = guest.naming(&hosts, &facts.units, &self.limits()).await;
         }
         Some(traffic)
     }

@@ -9,7 +9,7 @@ mod dns;
 mod frame;
 mod pcap;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 
@@ -36,6 +36,8 @@ pub struct Traffic {
     pub neighbours: Vec<IpAddr>,
     /// Addresses that were pinged.
     pub pings: Vec<IpAddr>,
+    /// Which units speak of a name or address of these, by their words in the journal or the script that starts them.
+    pub named_by: BTreeMap<String, BTreeSet<String>>,
     /// Whether this is all that was sent: what is not in here was not sent.
     pub is_whole: bool,
 }
@@ -65,6 +67,7 @@ pub(crate) fn read(dumps: &[Vec<u8>], is_whole: bool) -> Traffic {
         calls: reader.calls.list,
         neighbours: reader.neighbours.list,
         pings: reader.pings.list,
+        named_by: BTreeMap::new(),
         is_whole: reader.is_whole,
     }
 }

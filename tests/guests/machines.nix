@@ -277,7 +277,11 @@ let
     })
     # What floods the network card fills nothing of the host's.
     (guest "trap-network-flood" { slow = true; exit = 0; } (only "flood" (
-      online (oneshot "Sends and sends" "exec 3>/dev/udp/192.0.2.1/9; dd if=/dev/zero bs=1000 count=60000 >&3")
+      online (oneshot "Sends and sends" ''
+        until (echo x > /dev/udp/192.0.2.1/9) 2>/dev/null; do sleep 1; done
+        exec 3>/dev/udp/192.0.2.1/9
+        dd if=/dev/zero bs=1000 count=60000 >&3
+      '')
     )))
 
     # Keys and caches are made once, on a fresh disk.

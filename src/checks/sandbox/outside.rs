@@ -14,7 +14,7 @@ use super::super::journal_patterns::Meaning;
 use super::super::text::pattern;
 use super::super::unit::{is_active, own_lines};
 use super::super::{JudgeContext, Plan};
-use super::{LAST, by_line, last_lines, quoted};
+use super::{LAST, by_line, is_wait_online, last_lines, quoted};
 use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::model::{Excuse, Lack, NetworkPolicy, OutsideAttempt, Protocol, Witness};
 use crate::nix::expectations::Expectations;
@@ -26,8 +26,29 @@ static SETS_NETWORK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^network-(setu
 
 /// Words that stand where a host's name may.
 const NO_HOSTS: &[&str] = &[
-    "a", "address", "addresses", "all", "any", "connect", "dns", "error", "failed", "failure", "for", "getaddrinfo",
-    "host", "hostname", "information", "it", "name", "names", "server", "servers", "service", "the", "to",
+    "a",
+    "address",
+    "addresses",
+    "all",
+    "any",
+    "connect",
+    "dns",
+    "error",
+    "failed",
+    "failure",
+    "for",
+    "getaddrinfo",
+    "host",
+    "hostname",
+    "information",
+    "it",
+    "name",
+    "names",
+    "server",
+    "servers",
+    "service",
+    "the",
+    "to",
 ];
 /// Names below which the clock is asked for (services.timesyncd.servers of NixOS), and NTP's port.
 const CLOCKS: &str = "ntp.org";
@@ -174,14 +195,19 @@ impl<'a> Outside<'a> {
         })
     }
 
+    /// Whether the guest was found to have a unit that speaks of a host.
+    fn speaks_of(&self, unit: &str, host: &str) -> bool {
+        self.traffic.and_then(|traffic| traffic.named_by.get(host)).is_some_and(|units| units.contains(unit))
+    }
+
     /// Whether what was not sent by the time of this line was not even tried: all that was sent is known, and the guest
-    /// was online.
+    /// was online, as only a unit that waited for that tells: network-online.target is reached where that one gave up, too.
     fn shows_all(&self, line: &JournalLine) -> bool {
-        let is_online = self
-            .facts
-            .unit("network-online.target")
-            .is_some_and(|target| is_active(target) && target.active_enter_us <= line.at_us);
-        is_online && !self.facts.network.default_routes.is_empty() && self.traffic.is_some_and(|it| it.is_whole)
+        let has_waited =
+            |unit: &&Unit| is_wait_online(&unit.name) && is_active(unit) && unit.active_enter_us <= line.at_us;
+        self.facts.units.iter().any(|unit| has_waited(&unit))
+            && !self.facts.network.default_routes.is_empty()
+            && self.traffic.is_some_and(|traffic| traffic.is_whole)
     }
 
     /// Whether names that are asked for are seen: by a resolver that asks others, in the clear, for the whole name.
@@ -209,7 +235,8 @@ impl<'a> Outside<'a> {
         let is_name = |host: &String| host.parse::<IpAddr>().is_err();
         let is_route = Meaning::RouteMissing.is_in(message);
         let was_asked = if hosts.is_empty() {
-            if let Some(to) = self.named_in(others.iter().copied()) {
+            let spoken_of = || Some(self.tried().into_iter().find(|it| self.speaks_of(&line.unit, &it.host))?.to);
+            if let Some(to) = self.named_in(others.iter().copied()).or_else(spoken_of) {
                 return Some(Witness::Packet { to });
             }
             // It may be any of what was tried.
@@ -322,6 +349,15 @@ pub(in crate::checks) fn waits_for_outside(
     Some(excuse(here.witness(line, &others)?, why, line))
 }
 
+/// The names and addresses outside that the guest tried to reach.
+pub(crate) fn hosts(expectations: &Expectations, facts: &Facts, traffic: &Traffic) -> Vec<String> {
+    let here = Outside { expectations, facts, traffic: Some(traffic) };
+    let mut hosts: Vec<String> = here.tried().into_iter().map(|tried| tried.host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
+}
+
 /// What of the outside the guest tried to reach, and which of its units did, as far as their words or command lines tell.
 pub(in crate::checks) fn attempts(
     expectations: &Expectations,
@@ -335,7 +371,8 @@ pub(in crate::checks) fn attempts(
         let speaks = |unit: &&Unit| {
             let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
             let mut lines = facts.journal.iter().filter(|line| line.unit == unit.name && line.pid != 1);
-            names(&exec.to_ascii_lowercase(), &tried.host)
+            here.speaks_of(&unit.name, &tried.host)
+                || names(&exec.to_ascii_lowercase(), &tried.host)
                 || lines.any(|line| names(&line.message.to_ascii_lowercase(), &tried.host))
                 || tried.is_clock && clocks.contains(&unit.name.as_str()) && is_active(unit)
         };
