@@ -16,7 +16,7 @@ use crate::nix::STORE_DIR;
 mod outside;
 
 pub(crate) use outside::hosts;
-pub(super) use outside::{attempts, shows_no_outside, waits_for_outside};
+pub(super) use outside::{advice, attempts, shows_no_outside, waits_for_outside};
 
 /// How many of a unit's last own lines can be evidence: an early failure does not explain a later one.
 const LAST: usize = 12;

@@ -5,13 +5,15 @@
 //! one that was not, though all that was sent is known, was kept from the card by the configuration (a private network
 //! namespace, a firewall, a resolver). Where that is not known, the line alone is a witness, a weaker one.
 
+mod line;
+
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
 use super::super::journal_patterns::Meaning;
-use super::super::text::pattern;
+use super::super::text::{self, pattern};
 use super::super::unit::{is_active, own_lines};
 use super::super::{JudgeContext, Plan};
 use super::{LAST, by_line, is_wait_online, last_lines, quoted};
@@ -19,96 +21,19 @@ use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::model::{Excuse, Lack, NetworkPolicy, OutsideAttempt, Protocol, Witness};
 use crate::nix::expectations::Expectations;
 use crate::traffic::Traffic;
+use line::{Reach, hosts_of, is_inside, names, reach};
+
+pub(in crate::checks) use line::shows_no_outside;
 
 /// NixOS's own, which set what the configuration declares of addresses and routes. Who writes `ip route` into a service of
 /// their own may mean a gateway of the real network, beside an address that is leased there.
 static SETS_NETWORK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^network-(setup|addresses-)"));
 
-/// Words that stand where a host's name may.
-const NO_HOSTS: &[&str] = &[
-    "a",
-    "address",
-    "addresses",
-    "all",
-    "any",
-    "connect",
-    "dns",
-    "error",
-    "failed",
-    "failure",
-    "for",
-    "getaddrinfo",
-    "host",
-    "hostname",
-    "information",
-    "it",
-    "name",
-    "names",
-    "server",
-    "servers",
-    "service",
-    "the",
-    "to",
-];
 /// Names below which the clock is asked for (services.timesyncd.servers of NixOS), and NTP's port.
 const CLOCKS: &str = "ntp.org";
 const NTP: u16 = 123;
 /// DNS over TLS.
 const DOT: u16 = 853;
-
-/// The hosts that a line names as what was not reached.
-fn hosts_of(line: &str) -> Vec<String> {
-    let line = Meaning::NamesResolver.removed_from(line);
-    let mut hosts: Vec<String> = Meaning::NamesHost.all_of(&line, "host");
-    for host in &mut hosts {
-        *host = host.trim_end_matches('.').to_ascii_lowercase();
-    }
-    hosts.retain(|host| {
-        let is_number = host.bytes().all(|byte| byte.is_ascii_digit());
-        !is_number && !NO_HOSTS.contains(&host.as_str())
-    });
-    hosts
-}
-
-/// Whether a host is none outside by its name alone: one label, or the machine's own.
-fn is_inside(host: &str, own: Option<&str>) -> bool {
-    let is_own = own.is_some_and(|own| {
-        let rest = host.strip_prefix(&own.to_ascii_lowercase());
-        rest.is_some_and(|rest| matches!(rest, "" | ".local" | ".localdomain" | ".localhost"))
-    });
-    let is_v6 = host.contains(':');
-    is_own || !host.contains('.') && !is_v6 || host.ends_with(".localhost")
-}
-
-/// What a line says of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    /// One outside was not reached.
-    Outside,
-    /// One that is none outside was not found.
-    Inside,
-}
-
-/// What a line says of a host that was not reached; `None` where it says nothing of the kind.
-fn reach(line: &str, is_inside: impl Fn(&str) -> bool, own: Option<&str>) -> Option<Reach> {
-    let not_reached = Meaning::HostNotReached.is_in(line)
-        || (Meaning::ConnectionTimedOut.is_in(line) && Meaning::NamesRemoteHost.is_in(line));
-    let is_local = || Meaning::NamesLocalHost.is_in(&Meaning::NamesResolver.removed_from(line));
-    if !not_reached || is_local() || Meaning::NotAboutHosts.is_in(line) {
-        return None;
-    }
-    let hosts = hosts_of(line);
-    if !hosts.is_empty() {
-        return Some(if hosts.iter().all(|host| is_inside(host)) { Reach::Inside } else { Reach::Outside });
-    }
-    let itself = own.is_some_and(|name| name.len() > 2 && line.contains(&format!(" {name}")));
-    Some(if itself { Reach::Inside } else { Reach::Outside })
-}
-
-/// Whether a line shows that something outside was not reached.
-pub(in crate::checks) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
-    reach(line, |host| is_inside(host, host_name), host_name) == Some(Reach::Outside)
-}
 
 /// What is known of the machine's own place in the network, and of what it sent.
 struct Outside<'a> {
@@ -203,8 +128,9 @@ impl<'a> Outside<'a> {
     /// Whether what was not sent by the time of this line was not even tried: all that was sent is known, and the guest
     /// was online, as only a unit that waited for that tells: network-online.target is reached where that one gave up, too.
     fn shows_all(&self, line: &JournalLine) -> bool {
-        let has_waited =
-            |unit: &&Unit| is_wait_online(&unit.name) && is_active(unit) && unit.active_enter_us <= line.at_us;
+        let has_waited = |unit: &&Unit| {
+            is_wait_online(&unit.name) && is_active(unit) && (1..=line.at_us).contains(&unit.active_enter_us)
+        };
         self.facts.units.iter().any(|unit| has_waited(&unit))
             && !self.facts.network.default_routes.is_empty()
             && self.traffic.is_some_and(|traffic| traffic.is_whole)
@@ -260,20 +186,34 @@ struct Tried {
     is_clock: bool,
 }
 
-/// Whether a text in lower case names a host: as a whole, not as part of another.
-fn names(text: &str, host: &str) -> bool {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    text.match_indices(host).any(|(at, _)| {
-        let (before, after) = (&text[..at], &text[at + host.len()..]);
-        let begins = !before.ends_with(|c| is_part(c) || c == '.');
-        let mut next = after.chars();
-        let ends = match next.next() {
-            Some('.') => !next.next().is_some_and(is_part),
-            Some(c) => !is_part(c),
-            None => true,
-        };
-        begins && ends
+/// The last line of a unit that says that a host was not reached, and which: that is what it failed for.
+fn last_reach<'a>(cx: &JudgeContext<'a>, unit: &Unit) -> Option<(&'a JournalLine, Reach)> {
+    let here = Outside::of(cx);
+    let lines = last_lines(cx, &unit.name);
+    // curl says "Connection timed out after 10001 ms" and leaves out to which host: its command line, or another line,
+    // names it.
+    let remote = Meaning::NamesRemoteHost;
+    let goes_out = remote.is_in(exec_of(unit)) || lines.iter().any(|line| remote.is_in(&line.message));
+    let timed_out =
+        |line: &str| goes_out && Meaning::ConnectionTimedOut.is_in(line) && !Meaning::NamesLocalHost.is_in(line);
+    let declared = SETS_NETWORK.is_match(&unit.name);
+    let is_routing = |line: &str| declared && Meaning::GatewayNotReached.is_in(line);
+    lines.iter().rev().find_map(|line| {
+        let text = line.message.as_str();
+        let reach = here.reach(text).or_else(|| timed_out(text).then_some(Reach::Outside));
+        Some((*line, reach.filter(|_| !is_routing(text))?))
     })
+}
+
+fn exec_of(unit: &Unit) -> &str {
+    unit.service.as_ref().map_or("", |service| service.exec_start.as_str())
+}
+
+/// The witness of what a unit failed for.
+fn witness_of(cx: &JudgeContext<'_>, unit: &Unit, line: &JournalLine) -> Option<Witness> {
+    let lines = last_lines(cx, &unit.name);
+    let others: Vec<&str> = lines.iter().rev().map(|line| line.message.as_str()).chain([exec_of(unit)]).collect();
+    Outside::of(cx).witness(line, &others)
 }
 
 /// Why the failure of a unit is the outside's.
@@ -281,29 +221,34 @@ pub(super) fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if cx.context.network != NetworkPolicy::Off {
         return None;
     }
-    let here = Outside::of(cx);
-    let lines = last_lines(cx, &unit.name);
-    // curl says "Connection timed out after 10001 ms" and leaves out to which host: its command line, or another line,
-    // names it.
-    let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
-    let remote = Meaning::NamesRemoteHost;
-    let goes_out = remote.is_in(exec) || lines.iter().any(|line| remote.is_in(&line.message));
-    let timed_out =
-        |line: &str| goes_out && Meaning::ConnectionTimedOut.is_in(line) && !Meaning::NamesLocalHost.is_in(line);
-    let declared = SETS_NETWORK.is_match(&unit.name);
-    let is_routing = |line: &str| declared && Meaning::GatewayNotReached.is_in(line);
-    let reach = |line: &str| {
-        let reach = here.reach(line).or_else(|| timed_out(line).then_some(Reach::Outside));
-        reach.filter(|_| !is_routing(line))
-    };
-    // The last of them is what it failed for.
-    let (line, reached) = lines.iter().rev().find_map(|line| Some((*line, reach(&line.message)?)))?;
-    if reached == Reach::Inside {
-        return None;
-    }
-    let others: Vec<&str> = lines.iter().rev().map(|line| line.message.as_str()).chain([exec]).collect();
-    let witness = here.witness(line, &others)?;
+    let (line, _) = last_reach(cx, unit).filter(|(_, reach)| *reach == Reach::Outside)?;
+    let witness = witness_of(cx, unit, line)?;
     Some(excuse(witness, "needs the outside network, which --network off blocks", line))
+}
+
+/// What to change where a unit did not reach a host, and the outside has nothing to do with that.
+pub(in crate::checks) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+    let (line, reach) = last_reach(cx, unit)?;
+    let hosts = hosts_of(&line.message);
+    match reach {
+        Reach::Inside => {
+            let host = hosts.iter().find(|host| !host.contains(['.', ':']))?;
+            let is_own = cx.plan.expectations.host_name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(host));
+            (!is_own).then(|| {
+                let host = text::clean(host);
+                format!("is {host} spelt right? another machine's name is written in full, or is in networking.hosts")
+            })
+        }
+        Reach::Outside if cx.context.network == NetworkPolicy::Off && witness_of(cx, unit, line).is_none() => {
+            let what = hosts.first().map_or_else(|| "nothing".to_owned(), |host| text::clean(host));
+            let not = if hosts.is_empty() { "" } else { "not " };
+            Some(format!(
+                "{what} was {not}asked for at the network card, though the machine was online: the configuration keeps the \
+                 unit from it (PrivateNetwork=, IPAddressDeny=, RestrictAddressFamilies=, a firewall, a resolver)"
+            ))
+        }
+        Reach::Outside => None,
+    }
 }
 
 /// The line, and what else shows it.

@@ -1,6 +1,7 @@
 //! What of the outside a failure shows.
 
 use super::{hosts_of, names, shows_no_outside};
+use crate::checks::test_support::result;
 use crate::checks::test_support::{Guest, active, failed, guest, inactive, line};
 use crate::guest::facts::Unit;
 use crate::model::{CheckId, Grade, NetworkPolicy, Protocol, Witness};
@@ -70,6 +71,10 @@ fn a_name_without_a_dot_is_not_outside_whoever_says_it() {
         .journal(line("app.service", "Could not resolve host: updates.example.org, going on"))
         .journal(line("app.service", "Could not resolve host: databse"))
         .breaks(FAILED, "databse");
+    let says =
+        guest().expected(failed("app.service", 1)).journal(line("app.service", "Could not resolve host: databse"));
+    let judgement = says.breaks(FAILED, "databse");
+    assert!(result(&judgement, FAILED).hint.as_deref().unwrap_or_default().starts_with("is databse spelt right?"));
 }
 
 #[test]
@@ -110,7 +115,9 @@ fn what_was_asked_for_is_a_witness() {
 fn what_was_never_asked_for_is_the_configurations() {
     let words = "curl: (6) Could not resolve host: updates.example.org";
     app(words, asked(&["other.example.org"])).breaks(FAILED, "updates.example.org");
-    app(words, asked(&[])).breaks(FAILED, "updates.example.org");
+    let judgement = app(words, asked(&[])).breaks(FAILED, "updates.example.org");
+    let hint = result(&judgement, FAILED).hint.clone().unwrap_or_default();
+    assert!(hint.starts_with("updates.example.org was not asked for") && hint.contains("PrivateNetwork="), "{hint}");
     app("Temporary failure in name resolution", asked(&[])).breaks(FAILED, "name resolution");
     app("connect to 1.2.3.4:443: Network is unreachable", asked(&[])).breaks(FAILED, "1.2.3.4");
     // Where that cannot be known, the line is what there is.
