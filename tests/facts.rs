@@ -30,7 +30,7 @@ use nixbox::checks::{
     BootFailure, Context, Judgement, Observations, Selection, judge, judge_boot_failure, plan, verdict,
 };
 use nixbox::config::Config;
-use nixbox::model::{CheckId, Status};
+use nixbox::model::{CheckId, Status, Witness};
 use nixbox::nix::expectations::Expectations;
 use serde::Deserialize;
 
@@ -154,7 +154,14 @@ fn text(judgement: &Judgement) -> String {
         }
     }
     for entry in &judgement.not_tested {
-        let _infallible = writeln!(text, "excluded {}: {}", entry.what, entry.why);
+        let sent = match &entry.witness {
+            Witness::Packet { to } => format!(" (sent to {to})"),
+            _ => String::new(),
+        };
+        let _infallible = writeln!(text, "excluded {}: {}{sent}", entry.what, entry.why);
+    }
+    for attempt in &judgement.outside {
+        let _infallible = writeln!(text, "outside {} by {:?}", attempt.to, attempt.by);
     }
     text
 }

@@ -188,7 +188,7 @@ table! {
     RouteMissing "kernel": "connect to 1.2.3.4:443: Network is unreachable"
         => r"(?i)(network|host) (is )?unreachable|no route to host|E(NET|HOST)UNREACH|timed ?out|timeout";
     NamesHost "curl, ssh, psql, mount": "curl: (6) Could not resolve host: fwupd.org"
-        => r"(?i)(?:could ?n[o']t|cannot|can't|unable to|failed to) (?:resolve|lookup|look up|find|translate|reach) (?:the )?(?:(?:remote|server|peer|proxy|upstream|database) )?(?:host ?names?|host(?: address)?|address(?:es)?|domain(?: name)?|name|server)?(?: for| of)?:? ?['\x22‘`(\[]*(?P<host>[\w-]+(?:\.[\w-]+)*)\.?(?:['\x22’`)\]:,;]|\s*$|\s+(?:to address|\(|port|on|from|failed|due))";
+        => r"(?i)(?:could ?n[o']t|cannot|can't|unable to|failed to) (?:(?:resolve|lookup|look up|translate)|(?:find|reach) (?:the )?(?:remote |server )?(?:host|server|address)) (?:the )?(?:(?:remote|server|peer|proxy|upstream|database) )?(?:host ?names?|host(?: address)?|address(?:es)?|domain(?: name)?|name|server)?(?: for| of)?:? ?['\x22‘`(\[]*(?P<host>[\w-]+(?:\.[\w-]+)*)\.?(?:['\x22’`)\]:,;]|\s*$|\s+(?:to address|\(|port|on|from|failed|due))";
     NamesHost "Go": "dial tcp: lookup idp.example.com: no such host"
         => r"(?i)\blookup (?P<host>[\w-]+(?:\.[\w-]+)*)\.?(?: on \S+)? ?:";
     NamesHost "glibc": "Could not connect to Redis at databse:6379: Name or service not known"
@@ -214,7 +214,7 @@ table! {
     NamesHost "any": "api.example.com: resolution failed"
         => r"(?i)(?:^|\s)(?P<host>[\w-]+(?:\.[\w-]+)*): (?:resolution failed|host not found|no such host)";
     NamesHost "Python": "HTTPSConnectionPool(host='api.example.org', port=443): Max retries exceeded"
-        => r"(?i)\b(?:host|hostname|server|for)[ =(:]+['\x22‘](?P<host>[\w-]+(?:\.[\w-]+)*)(?::\d+)?['\x22’]";
+        => r"(?i)\b(?:host|hostname|server)[ =(:]+['\x22‘](?P<host>[\w-]+(?:\.[\w-]+)*)(?::\d+)?['\x22’]";
     NamesHost "bind": "** server can't find databse: NXDOMAIN"
         => r"(?i)can't find (?:host )?(?P<host>[\w-]+(?:\.[\w-]+)*)(?::|\s*$)";
     NamesHost "any": "Get \"https://acme-v02.example.org/directory\": dial tcp 1.2.3.4:443: i/o timeout"
@@ -222,7 +222,7 @@ table! {
     NamesHost "Go": "dial tcp 1.2.3.4:443: connect: no route to host"
         => r"dial (?:tcp|udp)[46]? (?P<host>[\w-]+(?:\.[\w-]+)*):\d";
     NamesHost "any": "Resource temporarily unavailable (api.example.com:443)"
-        => r"\((?P<host>[\w-]+(?:\.[\w-]+)*):\d{1,5}\)";
+        => r"(?i)(?:unavailable|unreachable|timed ?out|route to host) \((?P<host>[\w-]+(?:\.[\w-]+)*):\d{1,5}\)";
     NamesHost "wireguard-tools": "Name or service not known: `vpn.example.org:51820'"
         => r"(?i)not known: [`'\x22]*(?P<host>[\w-]+(?:\.[\w-]+)*)";
     NamesRemoteHost "any": "fetching https://cdn.fwupd.org/firmware.xml.zst"

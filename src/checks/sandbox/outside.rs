@@ -158,13 +158,14 @@ impl<'a> Outside<'a> {
             return Some(Witness::Packet { to });
         }
         let hosts: Vec<String> = hosts_of(message).into_iter().filter(|host| !self.is_inside(host)).collect();
+        let spoken_of = || Some(self.tried().into_iter().find(|it| self.speaks_of(&line.unit, &it.host))?.to);
+        let other = self.named_in(others.iter().copied()).or_else(spoken_of);
+        if let (Some(to), true) = (&other, hosts.is_empty()) {
+            return Some(Witness::Packet { to: to.clone() });
+        }
         let is_name = |host: &String| host.parse::<IpAddr>().is_err();
         let is_route = Meaning::RouteMissing.is_in(message);
         let was_asked = if hosts.is_empty() {
-            let spoken_of = || Some(self.tried().into_iter().find(|it| self.speaks_of(&line.unit, &it.host))?.to);
-            if let Some(to) = self.named_in(others.iter().copied()).or_else(spoken_of) {
-                return Some(Witness::Packet { to });
-            }
             // It may be any of what was tried.
             !self.tried().is_empty() || !is_route && !self.shows_names()
         } else if hosts.iter().all(is_name) {
@@ -173,6 +174,8 @@ impl<'a> Outside<'a> {
         } else {
             false
         };
+        // What tried another host outside may have named that one, and this one for its address in a manual.
+        let was_asked = was_asked || other.is_some();
         (was_asked || !self.shows_all(line)).then(|| Witness::line(quoted(line)))
     }
 }

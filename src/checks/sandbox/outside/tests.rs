@@ -58,6 +58,10 @@ fn a_name_without_a_dot_is_not_outside_whoever_says_it() {
         "curl: (6) Could not resolve host: updates.example.org.",
         "curl: (6) Couldn't resolve host name",
         "failed to lookup address information: Temporary failure in name resolution",
+        "(node:1234) Temporary failure in name resolution",
+        "failed to reach upstream: Temporary failure in name resolution",
+        "could not find config: Temporary failure in name resolution",
+        "Failed to update the list for 'main': Temporary failure in name resolution",
         "lookup error: Temporary failure in name resolution",
         "could not resolve boxes.example.org",
         "Could not resolve dependencies for project x: repo.example.org: Name or service not known",
@@ -120,6 +124,10 @@ fn what_was_never_asked_for_is_the_configurations() {
     assert!(hint.starts_with("updates.example.org was not asked for") && hint.contains("PrivateNetwork="), "{hint}");
     app("Temporary failure in name resolution", asked(&[])).breaks(FAILED, "name resolution");
     app("connect to 1.2.3.4:443: Network is unreachable", asked(&[])).breaks(FAILED, "1.2.3.4");
+    // Another one was: the name in the line may be that of a manual.
+    let manual = app("fetching mirror.example.org", asked(&["mirror.example.org"]));
+    let manual = manual.journal(line("app.service", "see https://docs.example.org: could not resolve host"));
+    assert_eq!(witness(&manual).grade(), Grade::Likely);
     // Where that cannot be known, the line is what there is.
     let likely = |guest: Guest| assert_eq!(witness(&guest).grade(), Grade::Likely);
     likely(app(words, Traffic { is_whole: false, ..asked(&[]) }));
