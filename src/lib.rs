@@ -17,6 +17,7 @@
 //! * a verdict as a derivation, in nix's build sandbox: `nix/check.nix`
 //! * how QEMU is started, contained, controlled and ended: [`machine`], its arguments: [`machine::spec`]; an accelerator:
 //!   [`model::accel`]
+//! * what the guest sent through its network cards: [`traffic`] (pure: no I/O)
 //! * how a byte gets into the guest and back: [`transport`]
 //! * what is asked of the guest and what it answered, as data: [`guest`]
 //! * the desktop, whole (expected, asked, driven, waited for, judged), and a new compositor: [`desktop`]
@@ -68,4 +69,5 @@ pub mod resolve;
 pub mod run;
 pub mod signal;
 pub mod text;
+pub mod traffic;
 pub mod transport;

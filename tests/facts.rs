@@ -27,7 +27,7 @@ use std::fmt::Write as _;
 
 use nixbox::checks::difference::{Results, compare};
 use nixbox::checks::{Judgement, verdict};
-use nixbox::model::{Change, CheckId, Count, Exit, Status, Verdict};
+use nixbox::model::{Change, CheckId, Count, Exit, Status, Verdict, Witness};
 use recorded::{Expect, judgement};
 
 /// What is wrong with the judgement, if anything.
@@ -94,7 +94,14 @@ fn text(judgement: &Judgement) -> String {
         }
     }
     for entry in &judgement.not_tested {
-        let _infallible = writeln!(text, "excluded {}: {}", entry.what, entry.why);
+        let sent = match &entry.witness {
+            Witness::Packet { to } => format!(" (sent to {to})"),
+            _ => String::new(),
+        };
+        let _infallible = writeln!(text, "excluded {}: {}{sent}", entry.what, entry.why);
+    }
+    for attempt in &judgement.outside {
+        let _infallible = writeln!(text, "outside {} by {:?}", attempt.to, attempt.by);
     }
     text
 }

@@ -771,7 +771,7 @@ async fn expectations_are_read_and_never_fail() {
         virtualisation.vmVariant = {
             networking = {
                 hostName = "demo"; firewall = { enable = true; allowedTCPPorts = [ 22 80 ]; allowedUDPPorts = throw "no"; };
-                interfaces.eno1 = { }; bridges.br0.interfaces = [ "enp3s0" ]; bonds.b = { }; vlans.v = { id = 1; interface = "eno2"; };
+                domain = "lan"; interfaces.eno1.ipv4.addresses = [ { address = "192.168.1.5"; prefixLength = 24; } ]; bridges.br0.interfaces = [ "enp3s0" ]; bonds.b = { }; vlans.v = { id = 1; interface = "eno2"; };
                 defaultGateway = { address = "192.168.1.1"; interface = "enp6s0"; };
             };
             systemd.network = {
@@ -856,6 +856,10 @@ async fn expectations_are_read_and_never_fail() {
     assert!(expectations.unread.contains_key("networking.firewall.allowedUDPPorts"));
     let bound = ["eno1", "enp3s0", "eno2", "enp6s0", "enp0s31f6", "wlp2s0", "enx001122aabbcc"];
     assert_eq!(expectations.interfaces, bound);
+    assert_eq!(
+        (expectations.domain.as_deref(), expectations.addresses.as_slice()),
+        (Some("lan"), &["192.168.1.5".to_owned()][..])
+    );
     assert!(!serde_json::to_string(&expectations).unwrap().contains("secret\""), "passwords never leave nix");
 
     // What cannot be caught costs the expectations, not the run.

@@ -10,6 +10,7 @@ use super::{JudgeContext, Judgement, Plan, boot_health, contention, sandbox, tex
 use crate::guest::facts::{Facts, Job, Unit};
 use crate::machine::RunDelay;
 use crate::model::{CheckId, CheckResult, JobState, ServiceType, Status};
+use crate::traffic::Traffic;
 
 /// How often a service was started again that is waited for no longer.
 pub(crate) const LOOP_RESTARTS: u32 = 3;
@@ -70,14 +71,18 @@ pub(super) fn state(facts: &Facts) -> BootState {
 }
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
-    come_up(cx.plan, cx.now, &cx.boot, &cx.context.delay, out);
+    come_up(cx.plan, (cx.now, cx.traffic), &cx.boot, &cx.context.delay, out);
     out.results.push(CheckResult::new(CheckId::BootPanic, Status::Pass, "no kernel panic"));
     out.results.push(CheckResult::new(CheckId::BootPoweroff, Status::Pass, "the guest stayed up"));
     boot_health::judge(cx, out);
 }
 
 /// `boot.target` and `boot.emergency`, for a guest whose facts could be gathered.
-pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &BootState, delay: &RunDelay, out: &mut Judgement) {
+/// What was read of a guest, and what it sent, where that is known.
+type Seen<'a> = (&'a Facts, Option<&'a Traffic>);
+
+pub(super) fn come_up(plan: &Plan, seen: Seen<'_>, boot: &BootState, delay: &RunDelay, out: &mut Judgement) {
+    let (facts, _) = seen;
     let target = default_target(facts).map_or("the default target", |unit| unit.name.as_str());
     let calm = || CheckResult::new(CheckId::BootEmergency, Status::Pass, "no emergency or rescue mode");
     match boot {
@@ -93,7 +98,7 @@ pub(super) fn come_up(plan: &Plan, facts: &Facts, boot: &BootState, delay: &RunD
             out.results.push(emergency(facts, by, delay));
         }
         BootState::Stuck => {
-            out.results.push(stuck(plan, facts, target));
+            out.results.push(stuck(plan, seen, target));
             out.results.push(calm());
         }
         BootState::NotReached => {
@@ -230,9 +235,10 @@ fn held_by_loop(facts: &Facts, target: &str, unit: &Unit) -> CheckResult {
         .hint("StartLimitBurst= and StartLimitIntervalSec= give it up after some tries; RestartSec= gives others their turn")
 }
 
-pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
+pub(super) fn stuck(plan: &Plan, seen: Seen<'_>, target: &str) -> CheckResult {
+    let facts = seen.0;
     if let Some(unit) = looping(facts) {
-        return unless_outside(plan, facts, &unit.name, held_by_loop(facts, target, unit));
+        return unless_outside(plan, seen, &unit.name, held_by_loop(facts, target, unit));
     }
     let Some((job, seconds)) = awaited(facts) else {
         return CheckResult::new(CheckId::BootTarget, Status::Fail, format!("{target} is not reached"));
@@ -261,12 +267,12 @@ pub(super) fn stuck(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     if !behind.is_empty() {
         result.detail.push(format!("waiting for it: {}", text::list(&behind)));
     }
-    unless_outside(plan, facts, &job.unit, result)
+    unless_outside(plan, seen, &job.unit, result)
 }
 
 /// The failure of a boot that this unit holds up: unknown, where it misses what `--network off` keeps away.
-fn unless_outside(plan: &Plan, facts: &Facts, unit: &str, result: CheckResult) -> CheckResult {
-    match sandbox::waits_for_outside(plan, facts, unit) {
+fn unless_outside(plan: &Plan, (facts, traffic): Seen<'_>, unit: &str, result: CheckResult) -> CheckResult {
+    match sandbox::waits_for_outside(plan, facts, traffic, unit) {
         // What comes after it did not start: whether the machine would come up is not known.
         Some(why) => {
             CheckResult { status: Status::Unknown, summary: format!("{}; it {why}", result.summary), ..result }.hint(

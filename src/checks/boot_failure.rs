@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::boot::{self, BootState};
 use super::journal_patterns::Meaning;
-use super::{Judgement, Plan, contention, finish, skip_the_rest, text};
+use super::{Judgement, Plan, contention, finish, sandbox, skip_the_rest, text};
 use crate::guest::facts::Facts;
 use crate::machine::RunDelay;
 use crate::model::{Accel, CheckId, CheckResult, Status};
+use crate::traffic::Traffic;
 
 /// How the run of a guest that did not come up ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,9 @@ pub struct BootFailure {
     /// How long the machine waited for this host's processors.
     #[serde(default)]
     pub delay: RunDelay,
+    /// What the guest sent through its network cards; `None` where that is not known.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
 }
 
 /// Whether the console's last lines show that nothing more will come: the kernel has ended in a panic that QEMU does not
@@ -70,7 +74,10 @@ pub fn lost_processor(lines: &[String]) -> Option<&str> {
 
 /// Judges a guest that did not come up.
 pub fn judge_boot_failure(plan: &Plan, evidence: &BootFailure) -> Judgement {
-    let mut out = Judgement::default();
+    let nothing = Facts::default();
+    let facts = evidence.facts.as_ref().unwrap_or(&nothing);
+    let outside = sandbox::attempts(&plan.expectations, facts, evidence.traffic.as_ref());
+    let mut out = Judgement { outside, ..Judgement::default() };
     let lines: Vec<String> =
         evidence.console_tail.iter().map(|line| text::clean(line)).filter(|line| !line.trim().is_empty()).collect();
     let result = panic(&lines, evidence)
@@ -183,19 +190,20 @@ fn stamp_off(line: &str) -> &str {
 
 fn from_facts(plan: &Plan, evidence: &BootFailure, out: &mut Judgement) -> Option<CheckResult> {
     let facts = evidence.facts.as_ref()?;
+    let seen = (facts, evidence.traffic.as_ref());
     let state = boot::state(facts);
     match &state {
         BootState::Emergency(_) => {
-            boot::come_up(plan, facts, &state, &evidence.delay, out);
+            boot::come_up(plan, seen, &state, &evidence.delay, out);
             out.results.iter().find(|result| result.id == CheckId::BootEmergency).cloned()
         }
         // After a deadline the boot will not end either when its last jobs never do.
         BootState::Stuck | BootState::Up if evidence.end == BootEnd::Deadline => {
             let (_, seconds) = boot::awaited(facts)?;
-            is_long(seconds?, evidence).then(|| boot::stuck(plan, facts, &target_name(facts)))
+            is_long(seconds?, evidence).then(|| boot::stuck(plan, seen, &target_name(facts)))
         }
         BootState::NotReached if evidence.end == BootEnd::Deadline => {
-            boot::come_up(plan, facts, &state, &evidence.delay, out);
+            boot::come_up(plan, seen, &state, &evidence.delay, out);
             out.results.iter().find(|result| result.id == CheckId::BootTarget).cloned()
         }
         _ => None,

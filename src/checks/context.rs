@@ -9,6 +9,7 @@ use crate::audio::AudioFacts;
 use crate::desktop::DesktopFacts;
 use crate::guest::facts::{Facts, Unit};
 use crate::model::{CheckId, CheckResult, Status};
+use crate::traffic::Traffic;
 
 /// What a judge works with.
 pub(crate) struct JudgeContext<'a> {
@@ -21,6 +22,8 @@ pub(crate) struct JudgeContext<'a> {
     pub(crate) desktop: Option<&'a DesktopFacts>,
     pub(crate) lingering: &'a [DesktopFacts],
     pub(crate) sound: Option<&'a Result<AudioFacts, String>>,
+    /// What the guest sent through its network cards, where that is known.
+    pub(crate) traffic: Option<&'a Traffic>,
     pub(crate) context: &'a Context,
     /// Why each unit in state `failed` is so.
     pub(crate) failure_causes: BTreeMap<&'a str, FailureCause>,
@@ -38,6 +41,7 @@ impl<'a> JudgeContext<'a> {
             desktop: observations.desktop.as_ref(),
             lingering: &observations.lingering,
             sound: observations.sound.as_ref(),
+            traffic: observations.traffic.as_ref(),
             context,
             failure_causes: BTreeMap::new(),
             boot: boot::state(now),

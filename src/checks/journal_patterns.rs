@@ -24,6 +24,10 @@ pub(crate) enum Meaning {
     HostNotReached,
     /// Something timed out: of a host outside only together with [`Meaning::NamesRemoteHost`].
     ConnectionTimedOut,
+    /// No way leads to an address, or it does not answer: whatever its name, that was resolved.
+    RouteMissing,
+    /// Which host was not reached: `host`, a name or an address.
+    NamesHost,
     /// A URL, an address or a domain.
     NamesRemoteHost,
     /// This machine itself.
@@ -191,6 +195,46 @@ table! {
     ConnectionTimedOut "curl": "curl: (28) Connection timed out after 10001 milliseconds"
         => r"(?i)(connect(ion)?|operation|request|dial|i/o|handshake|download)[^:]{0,40}(timed out|timeout)";
     ConnectionTimedOut "Node.js": "Error: connect ETIMEDOUT 1.2.3.4:443" => r"(?i)ETIMEDOUT";
+    RouteMissing "kernel": "connect to 1.2.3.4:443: Network is unreachable"
+        => r"(?i)(network|host) (is )?unreachable|no route to host|E(NET|HOST)UNREACH|timed ?out|timeout";
+    NamesHost "curl, ssh, psql, mount": "curl: (6) Could not resolve host: fwupd.org"
+        => r"(?i)(?:could ?n[o']t|cannot|can't|unable to|failed to) (?:(?:resolve|lookup|look up|translate)|(?:find|reach) (?:the )?(?:remote |server )?(?:host|server|address)) (?:the )?(?:(?:remote|server|peer|proxy|upstream|database) )?(?:host ?names?|host(?: address)?|address(?:es)?|domain(?: name)?|name|server)?(?: for| of)?:? ?['\x22‘`(\[]*(?P<host>[\w-]+(?:\.[\w-]+)*)\.?(?:['\x22’`)\]:,;]|\s*$|\s+(?:to address|\(|port|on|from|failed|due))";
+    NamesHost "Go": "dial tcp: lookup idp.example.com: no such host"
+        => r"(?i)\blookup (?P<host>[\w-]+(?:\.[\w-]+)*)\.?(?: on \S+)? ?:";
+    NamesHost "glibc": "Could not connect to Redis at databse:6379: Name or service not known"
+        => r"(?i)\b(?:to|at|host) ['\x22\[]*(?P<host>[\w-]+(?:\.[\w-]+)*)['\x22\]]*(?: ?\([^)]*\))?(?::\d{1,5}\b|,? port \d)";
+    NamesHost "iputils": "ping: databse: Name or service not known"
+        => r"(?i)^(?:ping6?|arping|traceroute|telnet|rsync|ssh|nc|ntpdate|wget|mount\.\w+): (?P<host>[\w-]+(?:\.[\w-]+)*): ";
+    NamesHost "rsync": "rsync: [Receiver] getaddrinfo: backup 873: Name or service not known"
+        => r"(?i)getaddrinfo: (?P<host>[\w-]+(?:\.[\w-]+)*) \d+:";
+    NamesHost "socat, nc": "getaddrinfo(\"databse\", \"NULL\", {1,0,1,6}, {}): Name or service not known"
+        => r"(?i)getaddrinfo\(['\x22](?P<host>[\w-]+(?:\.[\w-]+)*)";
+    NamesHost "Node.js": "Error: getaddrinfo EAI_AGAIN api.example.com"
+        => r"(?:getaddrinfo|query\w+|connect) E\w+ (?P<host>[\w-]+(?:\.[\w-]+)*)";
+    NamesHost "Java": "java.net.UnknownHostException: repo.example.com"
+        => r"UnknownHostException: (?P<host>[\w-]+(?:\.[\w-]+)*)";
+    NamesHost "busybox": "wget: bad address 'example.com'"
+        => r"(?i)bad (?:address|hostname) ['\x22](?P<host>[\w-]+(?:\.[\w-]+)*)";
+    NamesHost "MariaDB": "Unknown MySQL server host 'databse' (-2)"
+        => r"(?i)unknown (?:\w+ )?(?:server )?host:? ['\x22]?(?P<host>[\w-]+(?:\.[\w-]+)*)";
+    NamesHost "nginx": "host not found in upstream \"api.example.org\""
+        => r"(?i)host not found in [^\x22]*\x22(?:\w+://)?(?P<host>[\w-]+(?:\.[\w-]+)*)";
+    NamesHost "nginx": "databse could not be resolved (3: Host not found)"
+        => r"(?i)(?:^|\s)(?P<host>[\w-]+(?:\.[\w-]+)*) could not be resolved";
+    NamesHost "any": "api.example.com: resolution failed"
+        => r"(?i)(?:^|\s)(?P<host>[\w-]+(?:\.[\w-]+)*): (?:resolution failed|host not found|no such host)";
+    NamesHost "Python": "HTTPSConnectionPool(host='api.example.org', port=443): Max retries exceeded"
+        => r"(?i)\b(?:host|hostname|server)[ =(:]+['\x22‘](?P<host>[\w-]+(?:\.[\w-]+)*)(?::\d+)?['\x22’]";
+    NamesHost "bind": "** server can't find databse: NXDOMAIN"
+        => r"(?i)can't find (?:host )?(?P<host>[\w-]+(?:\.[\w-]+)*)(?::|\s*$)";
+    NamesHost "any": "Get \"https://acme-v02.example.org/directory\": dial tcp 1.2.3.4:443: i/o timeout"
+        => r"\b[a-z][a-z0-9+.-]*://(?:[^/\s@'\x22]*@)?(?P<host>[\w-]+(?:\.[\w-]+)*)";
+    NamesHost "Go": "dial tcp 1.2.3.4:443: connect: no route to host"
+        => r"dial (?:tcp|udp)[46]? (?P<host>[\w-]+(?:\.[\w-]+)*):\d";
+    NamesHost "any": "Resource temporarily unavailable (api.example.com:443)"
+        => r"(?i)(?:unavailable|unreachable|timed ?out|route to host) \((?P<host>[\w-]+(?:\.[\w-]+)*):\d{1,5}\)";
+    NamesHost "wireguard-tools": "Name or service not known: `vpn.example.org:51820'"
+        => r"(?i)not known: [`'\x22]*(?P<host>[\w-]+(?:\.[\w-]+)*)";
     NamesRemoteHost "any": "fetching https://cdn.fwupd.org/firmware.xml.zst"
         => r"(?i)https?://|\b(\d{1,3}\.){3}\d{1,3}\b|\b[a-z0-9-]+\.(com|org|net|io|dev|de|eu|cloud|sh|nl|uk|fr|me|app)\b";
     NamesLocalHost "any": "connect to 127.0.0.1:5432: Connection timed out"
@@ -385,6 +429,15 @@ impl Meaning {
             let rows = ROWS.iter().zip(&BY_ROW).filter(|(row, _)| row.meaning == self);
             rows.map(|(row, compiled)| compiled.get_or_init(|| pattern(row.pattern))).find_map(|own| own.captures(line))
         }
+    }
+
+    /// All that one part of a line that means this holds, by any row.
+    pub(crate) fn all_of(self, line: &str, part: &str) -> Vec<String> {
+        let rows = ROWS.iter().zip(&BY_ROW).filter(|(row, _)| row.meaning == self);
+        let all = rows.flat_map(|(row, compiled)| {
+            compiled.get_or_init(|| pattern(row.pattern)).captures_iter(line).filter_map(|parts| parts.name(part))
+        });
+        all.map(|found| found.as_str().to_owned()).collect()
     }
 
     /// The words of a line that mean this.

@@ -10,7 +10,8 @@
 //! * why a unit failed, and what the root of a chain is: `unit`; how it ended, in words: `unit_ending`
 //! * what an expected unit's state amounts to, the system's or a user's: `unit_assessment`, with `conditions`
 //! * what programs say in the journal, and what it means: `journal_patterns`
-//! * what the sandbox explains, and which evidence that takes: `sandbox`
+//! * what the sandbox explains, and which evidence that takes: `sandbox`; what the outside has to do with it, by what was
+//!   sent: `sandbox::outside`
 //! * what host contention explains: `contention`
 //! * a check's own judgement: the file named as its id begins, or as it ends (`restart_loop`, `ports`); `boot_health` is
 //!   the rest of `boot.*`; `http` and `timers`, which the guest is asked to run, are in `script`
@@ -63,6 +64,7 @@ pub use boot_failure::{BootEnd, BootFailure, has_given_up, judge_boot_failure, l
 pub(crate) use context::JudgeContext;
 pub(crate) use finding::{Finding, conclude};
 pub use plan::{ExpectedPort, Plan, plan};
+pub(crate) use sandbox::hosts as hosts_outside;
 pub use script::{is_answered, is_as_expected};
 pub use selection::Selection;
 pub use verdict::{Conclusion, verdict};
@@ -72,7 +74,8 @@ use crate::audio::{self, AudioFacts};
 use crate::desktop::{self, DesktopFacts};
 use crate::guest::facts::Facts;
 use crate::machine::RunDelay;
-use crate::model::{Accel, CheckId, CheckResult, Excuse, NetworkPolicy, NotTested, Status};
+use crate::model::{Accel, CheckId, CheckResult, Excuse, NetworkPolicy, NotTested, OutsideAttempt, Status};
+use crate::traffic::Traffic;
 
 /// What was observed of a guest.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -90,6 +93,8 @@ pub struct Observations {
     pub lingering: Vec<DesktopFacts>,
     /// Sound, where it is expected; or why it could not be observed.
     pub sound: Option<Result<AudioFacts, String>>,
+    /// What the guest sent through its network cards up to the last look at it; `None` where that is not known.
+    pub traffic: Option<Traffic>,
 }
 
 impl Observations {
@@ -131,6 +136,8 @@ pub struct Judgement {
     pub results: Vec<CheckResult>,
     /// What failed because of the sandbox, or cannot be tested in it.
     pub not_tested: Vec<NotTested>,
+    /// What of the outside the guest tried to reach.
+    pub outside: Vec<OutsideAttempt>,
 }
 
 impl Judgement {
@@ -146,7 +153,8 @@ impl Judgement {
 /// Judges a guest whose facts could be gathered.
 pub fn judge(plan: &Plan, observations: &Observations, context: &Context) -> Judgement {
     let cx = JudgeContext::new(plan, observations, context);
-    let mut out = Judgement::default();
+    let mut out =
+        Judgement { outside: sandbox::attempts(&plan.expectations, cx.now, cx.traffic), ..Judgement::default() };
     boot::judge(&cx, &mut out);
     if cx.booted() {
         services::judge(&cx, &mut out);

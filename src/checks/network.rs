@@ -218,7 +218,7 @@ fn no_local_resolver(cx: &JudgeContext<'_>) -> Option<CheckResult> {
             return skip(format!("not applicable: {name} became active only {} ago", text::seconds(age / 1e6)));
         }
         if is_active(unit)
-            && let Some(why) = sandbox::waits_for_outside(cx.plan, cx.now, name)
+            && let Some(why) = sandbox::waits_for_outside(cx.plan, cx.now, cx.traffic, name)
         {
             return skip(format!("not applicable: {name} {why}"));
         }

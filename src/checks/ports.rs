@@ -104,7 +104,7 @@ fn not_listened_on(cx: &JudgeContext<'_>, ports: &[u16]) -> Finding {
 /// A port that the options of a service which runs seem to name.
 fn inferred(cx: &JudgeContext<'_>, port: &InferredPort) -> Option<Finding> {
     let unit = cx.unit(&port.unit).filter(|unit| is_active(unit))?;
-    let waits = || sandbox::waits_for_outside(cx.plan, cx.now, &unit.name).is_some();
+    let waits = || sandbox::waits_for_outside(cx.plan, cx.now, cx.traffic, &unit.name).is_some();
     if listens_at_all(&cx.now.listeners, port.port) || waits() {
         return None;
     }
@@ -128,7 +128,7 @@ fn silent(cx: &JudgeContext<'_>, port: &ExpectedPort, unit_name: &str) -> Silent
         let excuse = match (cause, unit) {
             (Some(FailureCause::Sandbox(why)), _) => Some(why.clone()),
             (_, Some(unit)) if is_auto_restart(unit) => sandbox::excuse(cx, unit),
-            (_, Some(unit)) if is_active(unit) => sandbox::waits_for_outside(cx.plan, cx.now, &unit.name),
+            (_, Some(unit)) if is_active(unit) => sandbox::waits_for_outside(cx.plan, cx.now, cx.traffic, &unit.name),
             _ => None,
         };
         if let Some(why) = excuse {

@@ -184,7 +184,12 @@ impl<'a> Restarts<'a> {
         };
         // The last try is all that is known of how much it works.
         let emulated = self.late.and_then(|_| contention::kept_busy(cx, unit, (unit.condition_us, cx.now.now_us)));
-        Finding::new(name, format!("{name} {how}: {times}{pace}"))
+        let finding = Finding::new(name, format!("{name} {how}: {times}{pace}"));
+        let finding = match sandbox::advice(cx, unit) {
+            Some(advice) => finding.hint(advice),
+            None => finding,
+        };
+        finding
             .detail(unit::tail(cx.now, name, 8))
             .evidence("unit", text::clean(name))
             .evidence("restarts", self.count)

@@ -7,11 +7,16 @@ use regex::Regex;
 use super::journal_patterns::Meaning;
 use super::text::pattern;
 use super::unit::{is_active, own_lines, unescape_path};
-use super::{JudgeContext, Plan, text};
+use super::{JudgeContext, text};
 use crate::desktop;
-use crate::guest::facts::{Facts, JournalLine, Unit};
-use crate::model::{Excuse, Lack, NetworkPolicy, UnitResult, Witness};
+use crate::guest::facts::{JournalLine, Unit};
+use crate::model::{Excuse, Lack, UnitResult, Witness};
 use crate::nix::STORE_DIR;
+
+mod outside;
+
+pub(crate) use outside::hosts;
+pub(super) use outside::{advice, attempts, shows_no_outside, waits_for_outside};
 
 /// How many of a unit's last own lines can be evidence: an early failure does not explain a later one.
 const LAST: usize = 12;
@@ -30,7 +35,7 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     }
     wait_online(cx, unit)
         .or_else(|| interface(cx, unit))
-        .or_else(|| outside(cx, unit))
+        .or_else(|| outside::outside(cx, unit))
         .or_else(|| hardware(cx, unit))
         .or_else(|| desktop::excuse(cx, name))
 }
@@ -68,58 +73,6 @@ fn quoted(line: &JournalLine) -> String {
 fn by_line(lack: Lack, words: impl std::fmt::Display, line: &JournalLine) -> Excuse {
     let line = quoted(line);
     Excuse::new(lack, Witness::line(line.as_str()), format!("{words}: \"{line}\""))
-}
-
-// --- the outside ---
-
-/// NixOS's own, which set what the configuration declares of addresses and routes. Who writes `ip route` into a service of
-/// their own may mean a gateway of the real network, beside an address that is leased there.
-static SETS_NETWORK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^network-(setup|addresses-)"));
-
-/// Whether a line shows that something outside was not reached.
-pub(super) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
-    let not_reached = Meaning::HostNotReached.is_in(line)
-        || (Meaning::ConnectionTimedOut.is_in(line) && Meaning::NamesRemoteHost.is_in(line));
-    let itself = host_name.is_some_and(|name| name.len() > 2 && line.contains(&format!(" {name}")));
-    let is_local = || Meaning::NamesLocalHost.is_in(&Meaning::NamesResolver.removed_from(line));
-    not_reached && !itself && !is_local() && !Meaning::NotAboutHosts.is_in(line)
-}
-
-fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
-    if cx.context.network != NetworkPolicy::Off {
-        return None;
-    }
-    let host = cx.plan.expectations.host_name.as_deref();
-    let lines = last_lines(cx, &unit.name);
-    // curl says "Connection timed out after 10001 ms" and leaves out to which host: its command line, or another line,
-    // names it.
-    let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
-    let remote = Meaning::NamesRemoteHost;
-    let goes_out = remote.is_in(exec) || lines.iter().any(|line| remote.is_in(&line.message));
-    let timed_out =
-        |line: &str| goes_out && Meaning::ConnectionTimedOut.is_in(line) && !Meaning::NamesLocalHost.is_in(line);
-    let declared = SETS_NETWORK.is_match(&unit.name);
-    let is_routing = |line: &str| declared && Meaning::GatewayNotReached.is_in(line);
-    let shows = |line: &str| (shows_no_outside(line, host) || timed_out(line)) && !is_routing(line);
-    let line = lines.iter().rev().find(|line| shows(&line.message))?;
-    Some(by_line(Lack::Outside, "needs the outside network, which --network off blocks", line))
-}
-
-/// Why a unit whose start does not end may only wait for the outside.
-pub(super) fn waits_for_outside(plan: &Plan, facts: &Facts, unit: &str) -> Option<Excuse> {
-    if plan.settings.machine.network.unwrap_or_default() != NetworkPolicy::Off {
-        return None;
-    }
-    let why = "may be waiting for the outside network, which --network off blocks";
-    // It waits until the clock is set by a server, and says nothing.
-    if unit == "systemd-time-wait-sync.service" {
-        let state = Witness::state(format!("{unit} waits until the clock is set from outside"));
-        return Some(Excuse::new(Lack::Outside, state, why));
-    }
-    let lines = own_lines(&facts.journal, unit);
-    let host = plan.expectations.host_name.as_deref();
-    let line = lines.iter().rev().take(LAST).find(|line| shows_no_outside(&line.message, host))?;
-    Some(by_line(Lack::Outside, why, line))
 }
 
 // --- hardware ---

@@ -213,7 +213,7 @@ proptest! {
         let mut guest = guest().toml("timers = [\"logrotate\"]\nunits = [\"a\"]\n[checks]\nboot-time = \"1s\"");
         guest.expectations.known = known;
         guest.expectations.firewall = Some(known);
-        guest.observations = Observations { first: first.clone(), later, console: console.clone(), desktop: None, lingering: Vec::new(), sound: None };
+        guest.observations = Observations { first: first.clone(), later, console: console.clone(), desktop: None, traffic: None, lingering: Vec::new(), sound: None };
         let judgement = guest.judge();
         assert_harmless(&judgement);
         let _outcome = verdict(&judgement.results);
@@ -227,6 +227,7 @@ proptest! {
             seconds: 60.0,
             accelerator: Accel::Tcg,
             delay: RunDelay::default(),
+            traffic: None,
         };
         assert_harmless(&judge_boot_failure(&plan, &evidence));
     }

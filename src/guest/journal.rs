@@ -56,6 +56,11 @@ fn json_command(most: usize, matches: &str) -> String {
     )
 }
 
+/// The command for all of this boot: who said what.
+pub(super) fn all_command() -> &'static str {
+    "journalctl -b -q --no-pager -o json --output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT,_PID"
+}
+
 /// The command for all of this boot as text, its last `bytes`.
 pub(super) fn text_command(bytes: usize) -> String {
     format!("journalctl -b -q --no-pager -o short-monotonic | tail -c {bytes}")

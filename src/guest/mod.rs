@@ -15,6 +15,7 @@ mod greeting;
 mod http;
 pub(crate) mod journal;
 pub mod logind;
+mod naming;
 pub mod notify;
 mod probe;
 mod proc_net;

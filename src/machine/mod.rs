@@ -8,6 +8,7 @@
 //! * [`accel`]: which accelerator works here
 //! * [`sound_card`]: the sound card, and the backend that captures what it plays
 //! * [`delay`]: how long the machine waits for this host's processors
+//! * `packet_dump`: what the guest's network cards send
 //! * [`rundir`]: where a run's files lie
 //! * [`window`]: the display and the sound of a demo
 //!
@@ -38,6 +39,7 @@ pub mod console;
 pub mod delay;
 pub(crate) mod identity;
 pub mod jail;
+mod packet_dump;
 pub mod process;
 pub mod qmp;
 pub mod rundir;
@@ -48,6 +50,7 @@ pub mod window;
 
 pub use delay::RunDelay;
 pub use jail::JailOptions;
+pub use packet_dump::PacketDump;
 pub use process::{find_program, signal_name};
 pub use qmp::ShutdownCause;
 pub use rundir::RunDir;
@@ -137,6 +140,7 @@ pub struct Machine {
     audio: AudioCapture,
     pid: Option<u32>,
     delay: delay::Recorder,
+    packets: PacketDump,
     console: OutputBuffer,
     runner: JailedProcess,
     daemon: Option<JailedProcess>,
@@ -204,6 +208,7 @@ impl Machine {
             Ok(version) => format!("{}.{}.{}", version.qemu.major, version.qemu.minor, version.qemu.micro),
             Err(error) => return Err(Failure::host("QEMU does not report its version").because(error)),
         };
+        let packets = PacketDump::start(&qmp, &spec.run_dir).await;
 
         let console = OutputBuffer::new(CONSOLE_KEPT, CONSOLE_KEPT);
         let (sender, events) = mpsc::channel(64);
@@ -220,6 +225,7 @@ impl Machine {
             tasks.spawn(delay.clone().record(pid));
         }
         let qmp = Arc::new(qmp);
+        tasks.spawn(packets.clone().watch(Arc::clone(&qmp)));
         Ok(Self {
             screen: Screen::new(Arc::clone(&qmp), spec.run_dir.clone()),
             qmp,
@@ -228,6 +234,7 @@ impl Machine {
             audio,
             pid,
             delay,
+            packets,
             lines: console.last_line(),
             console,
             runner,
@@ -283,6 +290,11 @@ impl Machine {
     /// How long QEMU waits for this host's processors; it is empty where the system does not say.
     pub fn delay(&self) -> &delay::Recorder {
         &self.delay
+    }
+
+    /// What the guest's network cards send.
+    pub fn packets(&self) -> &PacketDump {
+        &self.packets
     }
 
     /// What the runner's own arguments open to the guest beyond the store (see [`spec::openings`]).

@@ -30,6 +30,7 @@ pub use excuse::{Excuse, Grade, Lack, NotTested, Witness};
 pub use machine::{Credential, JailKind, NetworkPolicy, Protocol, TransportKind};
 pub use names::*;
 pub use report::{
-    Cached, CheckResult, MachineInfo, Phase, PhaseTime, Recorded, Report, Stage, Status, TargetInfo, Verdict,
+    Cached, CheckResult, MachineInfo, OutsideAttempt, Phase, PhaseTime, Recorded, Report, Stage, Status, TargetInfo,
+    Verdict,
 };
 pub use unit_state::{ActiveState, JobState, LoadState, ServiceType, SubState, UnitFileState, UnitResult};

@@ -173,6 +173,8 @@ pub mod run_file {
     pub const MICROPHONE: &str = "microphone";
     /// ALSA's configuration for QEMU.
     pub const ALSA: &str = "asound.conf";
+    /// What the guest's network cards sent, as QEMU dumps it; a card's number is appended.
+    pub const PACKETS: &str = "packets";
     /// QEMU's VNC server, in a demo without a window.
     pub const VNC: &str = "vnc";
     /// Who owns the run: `PID START_TIME` in clock ticks (proc_pid_stat(5)).

@@ -50,6 +50,9 @@ pub struct Report {
     pub baseline: Option<Baseline>,
     /// What a VM cannot show, or what the sandbox changed, with the evidence.
     pub not_tested: Vec<NotTested>,
+    /// What of the outside the guest tried to reach, whether or not the network was on; empty where that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<OutsideAttempt>,
     /// What the user should know (fallbacks, a dirty tree).
     pub notes: Vec<String>,
     /// Where the artifacts are, when they could be kept.
@@ -82,6 +85,7 @@ impl Report {
             checks: Vec::new(),
             baseline: None,
             not_tested: Vec::new(),
+            outside: Vec::new(),
             notes: Vec::new(),
             artifacts: None,
             apply: None,
@@ -261,6 +265,20 @@ impl Phase {
             Phase::Stop => "stop",
         }
     }
+}
+
+/// Something outside of the machine that it tried to reach, seen at its network card.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OutsideAttempt {
+    /// A name that it asked for, or an address, with the port where there is one: `updates.example.org`, `1.1.1.1:443`,
+    /// `192.0.2.1:51820/udp`.
+    pub to: String,
+    /// The units that did, as far as their words or command lines tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by: Vec<String>,
+    /// Whether it is a server of the time, which nearly every machine asks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_clock: bool,
 }
 
 /// What of the events belongs into the report.

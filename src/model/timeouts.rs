@@ -84,6 +84,8 @@ pub(crate) mod machine {
     pub(crate) const VSOCK_DAEMON_GRACE: Duration = millis(50);
     /// How often the size of the run directory is measured.
     pub(crate) const DISK_INTERVAL: Duration = millis(500);
+    /// How often the size of the packets' dump is measured: a guest that floods sends some MiB meanwhile.
+    pub(crate) const PACKET_DUMP_INTERVAL: Duration = millis(200);
     /// Least time between two lines of the console that are reported.
     pub(crate) const CONSOLE_LINE_INTERVAL: Duration = millis(100);
     /// Between a key's going down and its coming up, and before the next one.

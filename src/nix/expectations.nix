@@ -17,6 +17,7 @@ let
   # which release a name changed, is in docs/expectations.md; a unit test holds that page and this set together.
   names = {
     hostName = [ "networking.hostName" ];
+    domain = [ "networking.domain" ];
     interfaces = [ "networking.interfaces" ];
     bridges = [ "networking.bridges" ];
     bonds = [ "networking.bonds" ];
@@ -312,6 +313,19 @@ let
     (attempt [ ] (words ((attrs (valueOf names.gateway)).interface or null)))
     networkdInterfaces
   ]);
+
+  # What the machine itself is called by: addresses of its own, with or without a prefix.
+  addresses = unique (
+    concatMap (name: attempt [ ] (addressesOf (at (pathOf names.interfaces ++ [ name ])))) (setsIn (pathOf names.interfaces))
+    ++ (if yes names.networkd.enable then concatMap (name: attempt [ ] (networkdAddresses name)) (setsIn (pathOf names.networkd.networks)) else [ ])
+  );
+  addressesOf = interface:
+    concatMap
+      (family: concatMap (entry: texts [ (entry.address or null) ]) (list ((interface.${family} or { }).addresses or null)))
+      [ "ipv4" "ipv6" ];
+  networkdAddresses = name:
+    let network = at (pathOf names.networkd.networks ++ [ name ]);
+    in texts (list (network.address or null)) ++ words ((network.networkConfig or { }).Address or null);
 
   # --- units ---
 
@@ -763,12 +777,13 @@ in
   inherit audio desktop;
   known = attempt false (isAttrs config && (config ? systemd || config ? networking || config ? users));
   host_name = let name = read text names.hostName; in if name == "" then null else name;
+  domain = let name = read text names.domain; in if name == "" then null else name;
   units = systemUnits;
   user_units = unitsOf "user" (mapAttrs (_: pathOf) names.userUnits);
   home_units = listToAttrs (map
     (name: { inherit name; value = homeUnits name; })
     (attempt [ ] (attrNames (attrs (valueOf names.homes)))));
-  inherit interfaces mounts unread;
+  inherit addresses interfaces mounts unread;
   firewall = read bool names.firewall;
   open_tcp = openPorts "allowedTCPPorts" names.openTcp;
   open_udp = openPorts "allowedUDPPorts" names.openUdp;

@@ -20,6 +20,11 @@ pub struct Expectations {
     pub known: bool,
     /// `networking.hostName`.
     pub host_name: Option<String>,
+    /// `networking.domain`: with the host's name, the machine's own.
+    pub domain: Option<String>,
+    /// Addresses that the configuration gives to the machine itself: `networking.interfaces.*.{ipv4,ipv6}.addresses`, and
+    /// `address` of `systemd.network.networks`; without their prefix, or with it.
+    pub addresses: Vec<String>,
     /// Units by full name (`nginx.service`), as evaluated in the VM variant.
     pub units: BTreeMap<String, ExpectedUnit>,
     /// Units of every user's manager (`systemd.user`), by full name.

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::text::{Paint, count};
-use crate::model::{CheckKind, CheckResult, Exit, Report, Stage, Status, Verdict};
+use crate::model::{CheckKind, CheckResult, Exit, OutsideAttempt, Report, Stage, Status, Verdict};
 use crate::text::{bounded, escape, escape_line};
 
 /// Most bytes of a line.
@@ -269,6 +269,23 @@ pub(super) fn notes(notes: &[String], most: usize, file: &str) -> Vec<String> {
         lines.push(format!("and {} in {file}", count(notes.len() - shown, "more note")));
     }
     lines
+}
+
+/// Most destinations of the outside that are named.
+const OUTSIDE: usize = 8;
+
+/// What of the outside the guest tried to reach, in one line; `None` where that is nothing, or the time alone.
+pub(super) fn outside(report: &Report) -> Option<String> {
+    let tried: Vec<&OutsideAttempt> = report.outside.iter().filter(|attempt| !attempt.is_clock).collect();
+    let in_words = |attempt: &&OutsideAttempt| match attempt.by.as_slice() {
+        [] => line(&attempt.to),
+        by => format!("{} (by {})", line(&attempt.to), line(&by.join(", "))),
+    };
+    let mut words: Vec<String> = tried.iter().take(OUTSIDE).map(in_words).collect();
+    if tried.len() > OUTSIDE {
+        words.push(format!("and {} more", tried.len() - OUTSIDE));
+    }
+    (!words.is_empty()).then(|| format!("tried to reach {}", words.join(", ")))
 }
 
 /// The verdict in a word or three.

@@ -61,6 +61,19 @@ pub(crate) fn pass() -> Report {
             "a VM has a disk of its own, not those of hardware-configuration.nix",
         ),
     ];
+    report.outside = vec![
+        OutsideAttempt {
+            to: "updates.example.org".to_owned(),
+            by: vec!["updates.service".to_owned()],
+            is_clock: false,
+        },
+        OutsideAttempt { to: "192.0.2.7:443".to_owned(), ..OutsideAttempt::default() },
+        OutsideAttempt {
+            to: "0.nixos.pool.ntp.org".to_owned(),
+            by: vec!["systemd-timesyncd.service".to_owned()],
+            is_clock: true,
+        },
+    ];
     report.notes = vec!["tcg instead of kvm: /dev/kvm ran 1,000,000 iterations in over 100 ms".to_owned()];
     crate::checks::verdict(&report.checks).decide(&mut report);
     report.apply = Some("nixos-rebuild switch --flake 'git+file:///home/u/nixos?rev=0123#laptop'".to_owned());

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::format::Format;
 use super::text::TextLayout;
 use super::{github, html, junit, markdown, tap};
-use crate::model::{CheckId, CheckResult, Lack, MachineInfo, Report, Stage, Status, Verdict, Witness, artifact};
+use crate::model::{
+    CheckId, CheckResult, Lack, MachineInfo, OutsideAttempt, Report, Stage, Status, Verdict, Witness, artifact,
+};
 use crate::report::examples;
 
 /// Each breaks out of something where it is not escaped.
@@ -59,6 +61,7 @@ fn report_of(texts: &[String], verdict: Verdict) -> Report {
         }
         report.not_tested.push(examples::not_tested(text, Lack::Hardware, Witness::line(text.as_str()), text));
         report.notes.push(text.clone());
+        report.outside.push(OutsideAttempt { to: text.clone(), by: vec![text.clone()], is_clock: false });
     }
     if verdict != Verdict::Pass {
         report.cause = Some(first.clone());

@@ -150,6 +150,10 @@ fn machine(number: usize, report: &Report, machines: usize) -> Markup {
                     }
                 }
             }
+            @if let Some(outside) = case::outside(report) {
+                h3 { "The outside" }
+                p { (outside) }
+            }
             @if !report.notes.is_empty() {
                 h3 { "Notes" }
                 ul.plain { @for note in &report.notes { li { (line(note)) } } }

@@ -184,6 +184,7 @@ impl Page {
     fn not_tested(&mut self, report: &Report) {
         let entries: Vec<_> = report.not_tested.iter().map(|entry| (entry.what.clone(), entry.why.clone())).collect();
         self.list("not tested", Paint::Faint, &entries, 3);
+        self.labelled("outside", Paint::Faint, &case::outside(report).unwrap_or_default(), 1);
         for note in case::notes(&report.notes, 3, artifact::REPORT) {
             self.labelled("note", Paint::Doubt, &note, 1);
         }
@@ -262,7 +263,7 @@ pub(super) fn describe_phases(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{CheckId, Lack, Witness};
+    use crate::model::{CheckId, Lack, OutsideAttempt, Witness};
     use crate::report::examples;
 
     const NARROW: TextLayout = TextLayout { colour: false, width: 80 };
@@ -288,6 +289,7 @@ mod tests {
             }
             report.not_tested = vec![examples::not_tested("what", Lack::Hardware, Witness::line("line"), &long); 30];
             report.notes = vec![long.clone(); 30];
+            report.outside = vec![OutsideAttempt { to: long.clone(), by: vec![long.clone(); 9], is_clock: false }; 30];
         };
         for (mut report, most) in [
             (examples::pass(), 24),

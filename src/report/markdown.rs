@@ -72,6 +72,9 @@ fn section(report: &Report) -> String {
         }
         out.push('\n');
     }
+    if let Some(outside) = case::outside(report) {
+        out.push_str(&format!("The outside: {}\n\n", text(&outside)));
+    }
     if !report.notes.is_empty() {
         out.push_str("Notes:\n\n");
         report.notes.iter().for_each(|note| out.push_str(&format!("- {}\n", text(&line(note)))));

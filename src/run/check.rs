@@ -17,7 +17,7 @@ use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Accepts, Attempts, Guest, HttpRequest, Limits, ProbeRequest};
 use crate::idle::IdleDetector;
-use crate::machine::{AudioCapture, Machine, Screen};
+use crate::machine::{AudioCapture, Machine, PacketDump, Screen};
 use crate::model::timeouts::run::{
     IDLE_LIMIT, JOURNAL_TEXT_LIMIT, LAST_PROBE_LIMIT, LEASE_INTERVAL, LISTENING_INTERVAL, RETRY_PAUSE,
 };
@@ -25,6 +25,7 @@ use crate::model::timeouts::{Timeouts, config};
 use crate::model::{Accel, CheckId, artifact};
 use crate::nix::expectations::Expectations;
 use crate::report::artifacts::Artifacts;
+use crate::traffic::Traffic;
 
 /// How many of the console's last lines are judged.
 const CONSOLE_LINES: usize = 400;
@@ -95,7 +96,7 @@ impl Probe<'_> {
     /// A guest that is up. The inner error: it went away while it was looked at.
     async fn judge(&self, machine: &mut Machine, guest: &Guest) -> Result<std::result::Result<Probed, BootEnd>> {
         let (screen, capture, connected) = (machine.screen().clone(), machine.sound_file(), machine.audio().clone());
-        let delay = machine.delay().clone();
+        let (delay, packets) = (machine.delay().clone(), machine.packets().clone());
         let settle = self.timeouts().settle(self.plan.settings.settle);
         let settle = look::stretched(settle, &delay.taken(0, Instant::now()));
         let look = async {
@@ -107,6 +108,8 @@ impl Probe<'_> {
             let observations = self.lingering(guest, observations).await;
             let observations = self.sound(&look, observations, &capture, &connected).await;
             let observations = self.last_look(&look, observations).await;
+            let traffic = self.traffic(&packets, Some(guest), Some(observations.now())).await;
+            let observations = Observations { traffic, ..observations };
             Ok((observations, painted, delay.taken(now_us, seen_at)))
         };
         let (observations, painted, delay) = tokio::select! {
@@ -390,11 +393,25 @@ impl Probe<'_> {
             seconds,
             accelerator: self.accel,
             delay,
+            traffic: self.traffic(machine.packets(), None, None).await,
         };
         let expectations = &self.plan.expectations;
         self.keep_facts(&Judged { expectations, observations: None, boot_failure: Some(&evidence), context: None });
         let systemd = evidence.facts.as_ref().map(|facts| facts.manager.version.clone());
         Probed { judgement: checks::judge_boot_failure(self.plan, &evidence), systemd, painted: None }
+    }
+
+    /// What the guest sent through its network cards, but for what it was asked to, and who of it speaks of that.
+    async fn traffic(&self, packets: &PacketDump, guest: Option<&Guest>, facts: Option<&Facts>) -> Option<Traffic> {
+        let mut traffic = packets.read()?;
+        if self.plan.resolve {
+            traffic.names.retain(|name| name != RESOLVED);
+        }
+        if let (Some(guest), Some(facts)) = (guest, facts) {
+            let hosts = checks::hosts_outside(&self.plan.expectations, facts, &traffic);
+            traffic.named_by = guest.naming(&hosts, &facts.units, &self.limits()).await;
+        }
+        Some(traffic)
     }
 
     /// Screen and journal, as they are at the verdict.

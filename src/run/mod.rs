@@ -261,6 +261,7 @@ impl<'a> Run<'a> {
         }
         self.report.checks = judgement.results;
         self.report.not_tested = judgement.not_tested;
+        self.report.outside = judgement.outside;
     }
 
     /// A failure that ended the run; where it stands for a check, that check is listed.

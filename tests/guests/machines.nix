@@ -29,6 +29,8 @@ let
   oneshot = description: script: service description script // {
     serviceConfig = { Type = "oneshot"; RemainAfterExit = true; };
   };
+  # Once the network is up.
+  online = unit: unit // { wants = [ "network-online.target" ]; after = [ "network-online.target" ]; };
   # with NAME UNIT: a configuration that has just this service.
   only = name: unit: { config.systemd.services.${name} = unit; };
 
@@ -268,6 +270,25 @@ let
       };
     })
 
+    # The same, asked for once the network is up: what left the card is the witness.
+    (guest "trap-asks-outside" { exit = 0; notTested = [ "updates.service" "resolve-updates.service" ]; } {
+      config.systemd.services = {
+        updates = online (oneshot "Check for updates" "curl -sS --max-time 10 https://updates.example.org/");
+        resolve-updates = online (oneshot "Wait for the mirror" ''
+          if ! getent hosts mirror.example.org; then echo "Temporary failure in name resolution" >&2; exit 1; fi
+        '');
+        call = online (oneshot "Call an address" "curl -sS --max-time 2 http://192.0.2.7:8080/ || true; curl -sS --max-time 1 http://10.0.2.2:81/ || true");
+      };
+    })
+    # What floods the network card fills nothing of the host's.
+    (guest "trap-network-flood" { slow = true; exit = 0; } (only "flood" (
+      online (oneshot "Sends and sends" ''
+        until (echo x > /dev/udp/192.0.2.1/9) 2>/dev/null; do sleep 1; done
+        exec 3>/dev/udp/192.0.2.1/9
+        dd if=/dev/zero bs=1000 count=60000 >&3
+      '')
+    )))
+
     # Keys and caches are made once, on a fresh disk.
     (guest "trap-slow-first-boot" { slow = true; exit = 0; } (only "generate-keys" (
       oneshot "Generate host keys" "sleep 20; mkdir -p /var/lib/keys; echo key > /var/lib/keys/host" // { before = [ "multi-user.target" ]; }
@@ -434,6 +455,19 @@ let
     })
     # It waits for what never comes, until its limit.
     (guest "times-out" { exit = 1; fails = [ "services.failed-units" ]; cause = [ "wait-for-lock.service" "timed out" ]; } (waitsForLock "10s"))
+    # A name without a dot is none of the outside: it is misspelt (the typo of a host's name that passed for want of the
+    # outside).
+    (guest "host-misspelt" { exit = 1; fails = [ "services.failed-units" ]; cause = [ "billing.service" "databse" ]; notTested = [ "updates.service" ]; } {
+      config.systemd.services = {
+        billing = online (oneshot "Billing" "curl -sS --max-time 10 http://databse:8080/");
+        updates = online (oneshot "Check for updates" "curl -sS --max-time 10 https://updates.example.org/");
+      };
+    })
+    # It is cut off from every network by its own unit, and would be on the real machine.
+    (guest "network-private" { exit = 1; fails = [ "services.failed-units" ]; cause = [ "fetch.service" "mirror.example.org" ]; } (only "fetch" (
+      let unit = online (oneshot "Fetches the list" "curl -sS --max-time 10 https://mirror.example.org/list");
+      in unit // { serviceConfig = unit.serviceConfig // { PrivateNetwork = true; }; }
+    )))
     # It would come up on a processor that is not emulated, or not: that cannot be told here.
     (guest "works-too-long" { slow = true; args = [ "--accel" "tcg" ]; exit = 5; cause = [ "index.service" "emulated processor" ]; } (only "index" (
       oneshot "Makes an index" "while :; do :; done" // {

@@ -34,6 +34,7 @@ fn judged_on(
         seconds,
         accelerator: Accel::Tcg,
         delay,
+        traffic: None,
     };
     let judgement = judge_boot_failure(&plan, &evidence);
     let decided: Vec<_> = judgement
