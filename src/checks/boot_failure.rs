@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::boot::{self, BootState};
 use super::journal_patterns::Meaning;
-use super::{Judgement, Plan, contention, finish, skip_the_rest, text};
+use super::sandbox::disks;
+use super::{Judgement, Plan, contention, finish, skip_the_rest, text, unit};
 use crate::guest::facts::Facts;
+use crate::guest::paths::paths_in;
 use crate::machine::RunDelay;
-use crate::model::{Accel, CheckId, CheckResult, Status};
+use crate::model::{Accel, CheckId, CheckResult, Excuse, Status};
 
 /// How the run of a guest that did not come up ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,9 +78,9 @@ pub fn judge_boot_failure(plan: &Plan, evidence: &BootFailure) -> Judgement {
     let result = panic(&lines, evidence)
         .or_else(|| no_init(&lines, evidence))
         .or_else(|| from_facts(plan, evidence, &mut out))
-        .or_else(|| emergency(&lines, evidence))
+        .or_else(|| emergency(plan, &lines, evidence))
         .or_else(|| ended(&lines, evidence))
-        .or_else(|| stuck(&lines, evidence))
+        .or_else(|| stuck(plan, &lines, evidence))
         .unwrap_or_else(|| cannot_tell(&lines, evidence));
     out.results.retain(|known| known.id != result.id);
     out.results.push(result);
@@ -213,7 +215,7 @@ fn is_long(seconds: f64, evidence: &BootFailure) -> bool {
     seconds >= 10.0 && seconds >= evidence.seconds / 4.0 && contention::why_lately(&evidence.delay, seconds).is_none()
 }
 
-fn emergency(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
+fn emergency(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     let at = lines.iter().position(|line| Meaning::EmergencyPrompt.is_in(line))?;
     let is_trouble = |line: &&String| {
         Meaning::BootTrouble.is_in(line) && !Meaning::BootNoise.is_in(line) && !Meaning::EmergencyPrompt.is_in(line)
@@ -229,6 +231,10 @@ fn emergency(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     };
     let summary = format!("{stage}, within {}: {why}", after(evidence));
     let result = fail(CheckId::BootEmergency, summary, around(lines, at));
+    let of_disk = lines[..at].iter().filter(is_trouble).find_map(|line| disk_in(plan, line));
+    if let Some(excuse) = of_disk {
+        return Some(boot::lacks_disk(plan, result, &excuse));
+    }
     let waited_for = cause.is_some_and(|line| Meaning::BootTimeLimit.is_in(line));
     Some(match contention::why_lately(&evidence.delay, evidence.seconds).filter(|_| waited_for) {
         Some(why) => contention::inconclusive(result, &why, contention::BUSY_HOST),
@@ -251,7 +257,7 @@ fn ended(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     }
 }
 
-fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
+fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     if evidence.end != BootEnd::Deadline {
         return None;
     }
@@ -268,7 +274,11 @@ fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
             text::seconds(seconds)
         );
         let result = fail(CheckId::BootTarget, summary, lines);
-        return Some(result.evidence("job", text::clean(unit)).evidence("running_s", seconds));
+        let result = result.evidence("job", text::clean(unit)).evidence("running_s", seconds);
+        return Some(match disk_in(plan, unit) {
+            Some(excuse) => boot::lacks_disk(plan, result, &excuse),
+            None => result,
+        });
     }
     if contention::why_lately(&evidence.delay, evidence.seconds / 4.0).is_some() {
         return None;
@@ -282,7 +292,18 @@ fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
         step.as_str().trim(),
         after(evidence)
     );
-    Some(fail(CheckId::BootTarget, summary, lines).evidence("step", step.as_str()))
+    let result = fail(CheckId::BootTarget, summary, lines).evidence("step", step.as_str());
+    Some(match disk_in(plan, last) {
+        Some(excuse) => boot::lacks_disk(plan, result, &excuse),
+        None => result,
+    })
+}
+
+/// A disk of the real machine that a line, or the name of a job, is about.
+fn disk_in(plan: &Plan, line: &str) -> Option<Excuse> {
+    let units = line.split_whitespace().map(|word| word.trim_end_matches(['.', ',']));
+    let devices = units.filter(|word| word.ends_with(".device")).map(unit::unescape_path);
+    devices.chain(paths_in(line)).find_map(|path| disks::holds_up(plan, &path))
 }
 
 fn stage(line: &str) -> &'static str {

@@ -142,6 +142,10 @@ fn failed_unit(cx: &JudgeContext<'_>, unit: &Unit, cause: &FailureCause) -> Find
         .evidence("result", text::clean(unit.result.as_str()))
         .time_limit(contention::limit(cx.now, unit))
         .slow_by_emulation(contention::was_emulated(cx, unit));
+    let finding = match sandbox::advice(cx, unit) {
+        Some(advice) => finding.hint(advice),
+        None => finding,
+    };
     match &unit.service {
         Some(service) => finding.evidence("exit_status", service.exit_status),
         None => finding,

@@ -16,6 +16,7 @@ mod http;
 pub(crate) mod journal;
 pub mod logind;
 pub mod notify;
+pub(crate) mod paths;
 mod probe;
 mod proc_net;
 mod proxies;

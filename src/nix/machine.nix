@@ -41,7 +41,7 @@ let
     else if outer ? system.build.toplevel then drv (own ++ build ++ [ "toplevel" ]) outer.system.build.toplevel
     else if !(config.system.build ? toplevel) then null
     else drv (path ++ [ "toplevel" ]) config.system.build.toplevel;
-  expected = if isMachine then expectations variant else null;
+  expected = if isMachine then expectations variant config else null;
 
   # `throw` and failed assertions can be caught, though not their text: whoever reads `failed` asks again for that alone.
   caught = v: let tried = tryEval (deepSeq v v); in if tried.success then tried.value else { failed = true; };
