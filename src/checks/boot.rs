@@ -9,7 +9,6 @@ use super::sandbox::disks;
 use super::unit::{self, dropped_from_cycle, is_activating, is_active, is_failed};
 use super::{JudgeContext, Judgement, Plan, boot_health, contention, sandbox, text};
 use crate::guest::facts::{Facts, Job, Unit};
-use crate::guest::paths::paths_in;
 use crate::machine::RunDelay;
 use crate::model::{CheckId, CheckResult, Excuse, JobState, ServiceType, Status};
 
@@ -171,7 +170,7 @@ fn emergency(plan: &Plan, facts: &Facts, by: &str, delay: &RunDelay) -> CheckRes
     let at = facts.unit(by).map_or(facts.now_us, |unit| unit.active_enter_us);
     let by_disk = culprit.and_then(|name| disks::unit_holds_up(plan, facts, name)).or_else(|| {
         let line = timed_out.filter(|_| culprit.is_none())?;
-        paths_in(&line.message).iter().find_map(|path| disks::holds_up(plan, path))
+        disks::line_holds_up(plan, &line.message)
     });
     let limit = match culprit {
         Some(name) if name.ends_with(".device") => Some(contention::usual(at)),

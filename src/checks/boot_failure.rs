@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::boot::{self, BootState};
 use super::journal_patterns::Meaning;
 use super::sandbox::disks;
-use super::{Judgement, Plan, contention, finish, skip_the_rest, text, unit};
+use super::{Judgement, Plan, contention, finish, skip_the_rest, text};
 use crate::guest::facts::Facts;
-use crate::guest::paths::paths_in;
 use crate::machine::RunDelay;
-use crate::model::{Accel, CheckId, CheckResult, Excuse, Status};
+use crate::model::{Accel, CheckId, CheckResult, Status};
 
 /// How the run of a guest that did not come up ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,7 +230,7 @@ fn emergency(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<Ch
     };
     let summary = format!("{stage}, within {}: {why}", after(evidence));
     let result = fail(CheckId::BootEmergency, summary, around(lines, at));
-    let of_disk = lines[..at].iter().filter(is_trouble).find_map(|line| disk_in(plan, line));
+    let of_disk = lines[..at].iter().filter(is_trouble).find_map(|line| disks::line_holds_up(plan, line));
     if let Some(excuse) = of_disk {
         return Some(boot::lacks_disk(plan, result, &excuse));
     }
@@ -275,7 +274,7 @@ fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckR
         );
         let result = fail(CheckId::BootTarget, summary, lines);
         let result = result.evidence("job", text::clean(unit)).evidence("running_s", seconds);
-        return Some(match disk_in(plan, unit) {
+        return Some(match disks::line_holds_up(plan, unit) {
             Some(excuse) => boot::lacks_disk(plan, result, &excuse),
             None => result,
         });
@@ -293,17 +292,10 @@ fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckR
         after(evidence)
     );
     let result = fail(CheckId::BootTarget, summary, lines).evidence("step", step.as_str());
-    Some(match disk_in(plan, last) {
+    Some(match disks::line_holds_up(plan, last) {
         Some(excuse) => boot::lacks_disk(plan, result, &excuse),
         None => result,
     })
-}
-
-/// A disk of the real machine that a line, or the name of a job, is about.
-fn disk_in(plan: &Plan, line: &str) -> Option<Excuse> {
-    let units = line.split_whitespace().map(|word| word.trim_end_matches(['.', ',']));
-    let devices = units.filter(|word| word.ends_with(".device")).map(unit::unescape_path);
-    devices.chain(paths_in(line)).find_map(|path| disks::holds_up(plan, &path))
 }
 
 fn stage(line: &str) -> &'static str {

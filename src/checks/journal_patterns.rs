@@ -55,6 +55,10 @@ pub(crate) enum Meaning {
     FileMissing,
     /// Makes a file or directory, rather than reads it.
     MakesFile,
+    /// Copies or links one.
+    CopiesFile,
+    /// Reads one.
+    ReadsFile,
     /// Goes into a directory.
     EntersDirectory,
     /// A device node of hardware, whichever program misses it.
@@ -183,7 +187,7 @@ table! {
     HostNotReached "Go": "lookup registry-1.docker.io on 10.0.2.3:53: server misbehaving"
         => r"(?i)server misbehaving|lookup [^ ]+ on [^ ]+:\d+";
     HostNotReached "Node.js": "Error: getaddrinfo EAI_AGAIN api.example.com"
-        => r"(?i)getaddrinfo|EAI_AGAIN|ENOTFOUND|ENETUNREACH";
+        => r"(?i)getaddrinfo|\b(EAI_AGAIN|ENOTFOUND|ENETUNREACH)\b";
     HostNotReached "Java": "java.net.UnknownHostException: repo.example.com" => r"(?i)UnknownHostException";
     HostNotReached "kernel": "connect to 1.2.3.4:443: Network is unreachable"
         => r"(?i)(network|host) (is )?unreachable|no route to host";
@@ -244,9 +248,12 @@ table! {
     ConfigurationWrong "any": "config.yml:3: unknown option 'devcie'"
         => r"(?i)\b(syntax|parse|parser|parsing|config(uration)?) errors?\b|\berrors? (while )?pars(e|ing)\b|\bfailed to parse\b|\b(unknown|invalid|unrecogni[sz]ed|duplicate|bad) ([\w-]+ )?(option|directive|keyword|key|setting|argument|flag|parameter|field|section|value|token|config\w*|user|group)\b|\bconfig\w* (is )?(invalid|broken)\b";
     FileMissing "any": "error: no such file or directory"
-        => r"(?i)\bno such file\b|\bfile\b.{0,40}\b(does not exist|doesn't exist|not found|is missing)\b|\bENOENT\b|\b(cannot|can't|could not|unable to|failed to) (open|read|load|find)\b";
+        => r"(?i)\bno such file\b|\bENOENT\b|\bfile\b.{0,40}\b(does not exist|doesn't exist|not found|is missing)\b|\b(cannot|can't|could not|unable to|failed to) (open|read|load) .{0,40}\b(file|key|credentials?|certificate|secret|token|device)\b";
     MakesFile "dash": "sh: cannot create /var/lib/app/state: Directory nonexistent"
         => r"(?i)directory nonexistent|\b(create|creating|mkdir|touch|tee|install|cp|mv|ln|mktemp|rsync|keygen|genkey|write|writing|save|saving|bind|binding)\b";
+    CopiesFile "coreutils": "install -m 600 /var/lib/app/key /run/app/key" => r"\b(cp|install|mv|ln|rsync)\b";
+    ReadsFile "coreutils": "cp: cannot stat '/var/lib/app/key': No such file or directory"
+        => r"(?i)\b(open|opening|read|reading|stat|load|loading|find|access|cat|parse|source|import)\b";
     EntersDirectory "bash": "app-start: line 2: cd: /var/lib/app: No such file or directory"
         => r"(?i)\bcd: |\bchdir\b|\b(change|changing) (to )?(the )?([\w-]+ )?directory\b|\bworking directory\b";
     NamesDeviceNode "any": "Error: cannot open /dev/ttyUSB0: No such file or directory"
@@ -404,6 +411,11 @@ impl Meaning {
     /// The words of a line that mean this.
     pub(crate) fn words_of(self, line: &str) -> Option<Match<'_>> {
         self.pattern()?.find(line)
+    }
+
+    /// Where the last words of a line begin that mean this.
+    pub(crate) fn last_in(self, line: &str) -> Option<usize> {
+        self.pattern()?.find_iter(line).last().map(|found| found.start())
     }
 
     /// A line without the words that mean this.

@@ -62,7 +62,7 @@ pub(crate) use finding::{Finding, conclude};
 pub use plan::{ExpectedPort, Plan, plan};
 pub use script::{is_answered, is_as_expected};
 pub use selection::Selection;
-pub use verdict::{Conclusion, verdict};
+pub use verdict::{Conclusion, be_strict, untestable, untestable_count, untestable_names, verdict};
 pub use waiting::{lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
 
 use crate::audio::{self, AudioFacts};

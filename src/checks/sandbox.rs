@@ -37,9 +37,11 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         return of_files;
     }
     cards::excuse(cx, unit)
-        .or_else(|| outside(cx, unit))
-        .or_else(|| hardware::excuse(cx, unit))
+        // What was observed comes before what was only said.
+        .or_else(|| hardware::by_paths(cx, unit))
         .or_else(|| state::excuse(cx, unit))
+        .or_else(|| outside(cx, unit))
+        .or_else(|| hardware::by_words(cx, unit))
         .or_else(|| desktop::excuse(cx, name))
 }
 

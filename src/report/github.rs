@@ -3,7 +3,7 @@
 //!
 //! A command is one line, and a guest's text in it is data of that command: it can begin no line of its own.
 
-use super::case::{Case, CaseStatus, Suite};
+use super::case::{self, Case, CaseStatus, Suite};
 use super::text::count;
 use crate::model::{Report, Verdict};
 use crate::text::seconds;
@@ -73,7 +73,7 @@ fn annotations(report: &Report) -> Vec<Annotation> {
     let mut all: Vec<Annotation> = suite.cases.iter().filter_map(|case| annotation(&suite.name, case)).collect();
     if report.verdict == Verdict::Pass {
         let passed = count(suite.count(|status| status == CaseStatus::Pass), "check");
-        let message = format!("works: {passed} passed in {}", seconds(suite.seconds));
+        let message = format!("works: {passed} passed in {}{}", seconds(suite.seconds), case::untestable(report));
         all.push(Annotation { level: Level::Notice, title: suite.name, message, position: String::new() });
     }
     all

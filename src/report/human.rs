@@ -49,10 +49,11 @@ impl Page {
     fn pass(&mut self, report: &Report) {
         let passed = report.checks.iter().filter(|check| check.status == Status::Pass).count();
         let what = format!(
-            "{} works: {} passed in {}",
+            "{} works: {} passed in {}{}",
             escape_line(&report.target.name),
             count(passed, "check"),
-            seconds(report.seconds)
+            seconds(report.seconds),
+            case::untestable(report)
         );
         self.headline(report, &what, 2);
         self.lines.push(String::new());

@@ -159,6 +159,9 @@ impl<'a> Run<'a> {
             self.failed(&failure);
         }
         self.report.seconds = clock.elapsed().as_secs_f64();
+        if self.request.arguments.checks.strict {
+            checks::be_strict(&mut self.report);
+        }
         Outcome { report: self.report, artifacts: self.artifacts, cache: self.cache }
     }
 

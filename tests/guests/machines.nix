@@ -368,7 +368,7 @@ let
             exit 1
           '';
           solaar = service "Logitech receivers" "cat /dev/hidraw*";
-          mqtt-bridge = service "Bridge from Z-Wave" "exec 3<>/dev/zwave";
+          mqtt-bridge = service "Bridge from Z-Wave" "exec cat /dev/zwave";
           cloudflared = service "Tunnel" "cat /var/lib/cloudflared/6ff42ae2.json";
           tailscaled-autoconnect = oneshot "Log in to the tailnet" "key=$(cat /var/lib/tailscale/authkey)" // {
             serviceConfig = { Type = "oneshot"; StateDirectory = "tailscale"; };

@@ -9,6 +9,7 @@ use crate::checks::Plan;
 use crate::checks::text::pattern;
 use crate::checks::unit::unescape_path;
 use crate::guest::facts::Facts;
+use crate::guest::paths::paths_in;
 use crate::model::{Excuse, Lack, Witness};
 
 /// A device that a file system can be on; a VM's own (`/dev/vda`) are left out.
@@ -104,27 +105,36 @@ pub(in crate::checks) fn unit_holds_up(plan: &Plan, facts: &Facts, name: &str) -
     devices.chain(what).filter(is_missing).find_map(|path| holds_up(plan, &path))
 }
 
+/// The same for a line, or the name of a job, that names a device by its path or its unit.
+pub(in crate::checks) fn line_holds_up(plan: &Plan, line: &str) -> Option<Excuse> {
+    let units = line.split_whitespace().filter_map(|word| word.find(".device").map(|end| &word[..end + 7]));
+    units.map(unescape_path).chain(paths_in(line)).find_map(|path| holds_up(plan, &path))
+}
+
 /// What to write so that the VM comes up without its disk.
 pub(in crate::checks) fn hint(plan: &Plan, excuse: &Excuse) -> String {
     let disks = &plan.expectations.disks;
-    let variant = "virtualisation.vmVariant";
-    let advice = match excuse.witness() {
+    let without = match excuse.witness() {
         Witness::Option { option } if option.starts_with("boot.initrd.luks") => {
-            format!("{variant}.boot.initrd.luks.devices = lib.mkForce {{ }};")
+            Some("boot.initrd.luks.devices = lib.mkForce { };".to_owned())
         }
         Witness::Option { option } if option.starts_with("boot.zfs") => {
-            format!("{variant}.boot.zfs.extraPools = lib.mkForce [ ];")
+            Some("boot.zfs.extraPools = lib.mkForce [ ];".to_owned())
         }
-        Witness::Option { option } if option.starts_with("fileSystems.") => {
-            let place = option.trim_start_matches("fileSystems.");
-            format!("{variant}.virtualisation.fileSystems.{place} = {{ device = \"tmpfs\"; fsType = \"tmpfs\"; }};")
-        }
-        _ => format!("{variant}.virtualisation.emptyDiskImages = [ 1024 ]; gives it an empty disk, /dev/vdb"),
+        Witness::Option { option } => option.strip_prefix("fileSystems.").map(|place| {
+            format!("virtualisation.fileSystems.{place} = {{ device = \"tmpfs\"; fsType = \"tmpfs\"; }};")
+        }),
+        _ => None,
+    };
+    let advice = match without {
+        Some(lines) => format!("virtualisation.vmVariant.{lines} lets the VM do without it"),
+        None => "virtualisation.vmVariant.virtualisation.emptyDiskImages = [ 1024 ]; gives it an empty disk, /dev/vdb"
+            .to_owned(),
     };
     let disko = if disks.with_disko {
         "; or try these disks themselves, as disko makes them: config.system.build.vmWithDisko"
     } else {
         ""
     };
-    format!("{advice} lets the VM do without it{disko}").replace("/dev/vdb lets the VM do without it", "/dev/vdb")
+    format!("{advice}{disko}")
 }

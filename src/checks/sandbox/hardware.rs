@@ -69,12 +69,12 @@ static SOFTWARE: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+/// By a module that did not load, a path or a device that is not there.
+pub(super) fn by_paths(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let lines = last_lines(cx, &unit.name);
     modules(cx, unit)
         .or_else(|| missed(&lines).into_iter().find_map(|(path, line)| of_path(cx, &path, line)))
         .or_else(|| of_properties(cx, unit, &lines))
-        .or_else(|| by_words(unit, &lines))
 }
 
 /// Modules whose hardware is not there, where none is missing for another reason.
@@ -133,7 +133,8 @@ fn of_properties(cx: &JudgeContext<'_>, unit: &Unit, lines: &[&JournalLine]) -> 
 }
 
 /// Without a path: what it says, where its name says that it is about hardware.
-fn by_words(unit: &Unit, lines: &[&JournalLine]) -> Option<Excuse> {
+pub(super) fn by_words(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+    let lines = last_lines(cx, &unit.name);
     let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
     let program = exec.split_whitespace().next().unwrap_or("").rsplit('/').next().unwrap_or("");
     let is_about = |names: &Regex| names.is_match(&unit.name) || names.is_match(program);

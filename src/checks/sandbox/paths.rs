@@ -41,10 +41,8 @@ pub(super) fn unnamed<'a>(
     lines: &[&'a JournalLine],
 ) -> Option<(Vec<String>, &'a JournalLine)> {
     let line = *lines.iter().rev().find(|line| Meaning::FileMissing.is_in(&line.message))?;
-    let is_last = lines.iter().rev().take_while(|other| !std::ptr::eq(**other, line));
-    if !paths_in(&line.message).is_empty()
-        || is_last.into_iter().any(|line| Meaning::ConfigurationWrong.is_in(&line.message))
-    {
+    let mut later = lines.iter().rev().take_while(|other| !std::ptr::eq(**other, line));
+    if !paths_in(&line.message).is_empty() || later.any(|line| Meaning::ConfigurationWrong.is_in(&line.message)) {
         return None;
     }
     let missing = paths_of(unit).into_iter().filter(|path| matches!(presence(cx, path), Presence::Missing(_)));
@@ -92,9 +90,13 @@ pub(super) fn maker<'a>(path: &str, fact: &'a PathFact, strictly: bool) -> Optio
 fn is_written(line: &str, path: &str) -> bool {
     let code = line.split_once(':').map_or(line, |(_, code)| code).trim_start();
     let Some(at) = code.find(path).filter(|_| !code.starts_with('#')) else { return false };
-    let is_whole = !code[at + path.len()..].starts_with(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let after = &code[at + path.len()..];
+    let is_whole = !after.starts_with(|c: char| c.is_ascii_alphanumeric() || "-_.".contains(c));
     let before = code[..at].trim_end_matches(['"', '\'', '{', ' ']);
-    is_whole && (before.ends_with('>') || Meaning::MakesFile.is_in(before))
+    // What is copied comes before where it is copied to.
+    let is_last = after.trim_start_matches(['"', '\'', '}', ' ']).chars().next().is_none_or(|c| ";&|)#".contains(c));
+    let makes = Meaning::MakesFile.last_in(before) > Meaning::ReadsFile.last_in(before);
+    is_whole && (before.ends_with('>') || makes && (is_last || Meaning::CopiesFile.last_in(before).is_none()))
 }
 
 /// Where the real machine's disk keeps what no configuration makes.

@@ -80,5 +80,14 @@ pub(super) fn of_path(
 fn makes_it(path: &str, fact: &PathFact, line: &str) -> bool {
     let has_directory = path.rsplit_once('/').is_some_and(|(directory, _)| directory == fact.parent);
     let enters = path.starts_with("/var/") && Meaning::EntersDirectory.is_in(line);
-    Meaning::MakesFile.is_in(line) || enters || OWN_FILE.is_match(path) || DATABASE.is_match(path) && !has_directory
+    writes(path, line) || enters || OWN_FILE.is_match(path) || DATABASE.is_match(path) && !has_directory
+}
+
+/// Whether what a line says of a path is that it could not be written: the last word before it that tells.
+fn writes(path: &str, line: &str) -> bool {
+    let (before, after) = line.split_once(path).unwrap_or((line, ""));
+    let last = |found: Option<usize>| found.map_or(0, |at| at + 1);
+    let makes = last(Meaning::MakesFile.last_in(before));
+    let reads = last(Meaning::ReadsFile.last_in(before));
+    makes > reads || Meaning::MakesFile.is_in(after)
 }

@@ -513,3 +513,40 @@ fn an_address_of_a_card_that_is_not_here() {
     web("192.168.1.100").breaks(CheckId::ServicesFailedUnits, "192.168.1.100");
     web("192.168.7.1").breaks(CheckId::ServicesFailedUnits, "192.168.7.1");
 }
+
+#[test]
+fn what_is_read_and_what_is_written() {
+    let key = "/var/lib/app/key";
+    for (words, is_read) in [
+        ("cp: cannot stat '/var/lib/app/key': No such file or directory", true),
+        ("failed while creating the tunnel: open /var/lib/app/key: no such file or directory", true),
+        ("install: cannot stat '/var/lib/app/key': No such file or directory", true),
+        ("touch: cannot touch '/var/lib/app/key': No such file or directory", false),
+        ("could not open for writing: cannot create /var/lib/app/key: Directory nonexistent", false),
+        ("failed to write /var/lib/app/key: no such file or directory", false),
+    ] {
+        let guest = fails("app.service", words).facts(missing(&[("/var/lib/app/key", "/var/lib", &[], &[])]));
+        if is_read {
+            guest.excludes(key);
+        } else {
+            guest.breaks(CheckId::ServicesFailedUnits, key);
+        }
+    }
+    let named = |line: &str| {
+        let fact = PathFact {
+            parent: "/var/lib".into(),
+            made: vec![format!("/nix/store/x-start:{line}")],
+            ..PathFact::default()
+        };
+        fails("app.service", "cat: /var/lib/app/key: No such file or directory")
+            .facts(|facts| drop(facts.paths.insert(key.to_owned(), fact)))
+    };
+    for line in
+        ["install -m 600 /var/lib/app/key /run/app/key", "cat /var/lib/app/key", "[ -e /var/lib/app/key ] || exit 1"]
+    {
+        named(line).excludes(key);
+    }
+    for line in ["cp /etc/key /var/lib/app/key", "wg genkey > /var/lib/app/key", "touch \"/var/lib/app/key\" && true"] {
+        named(line).breaks(CheckId::ServicesFailedUnits, "");
+    }
+}
