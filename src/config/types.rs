@@ -313,7 +313,7 @@ const MOST_TEXT: usize = 16 << 10;
 text!(
     /// Where a file is placed: an absolute path outside of the store and of what the kernel keeps.
     FilePath,
-    json_schema!({ "type": "string", "pattern": "^/.+[^/]$" }),
+    json_schema!({ "type": "string", "pattern": "^/.*[^/]$" }),
     |text| {
         let parts = || text.split('/').skip(1);
         let is_absolute = text.starts_with('/') && parts().all(|part| !matches!(part, "" | "." | ".."));

@@ -354,12 +354,10 @@ let
   disks =
     let
       own = mountedBy config;
-      real = mountedBy host;
       namesIn = option: attempt [ ] (attrNames (attrs (within host (pathOf option))));
-      isMissing = place: !(own ? ${place}) || own.${place} != real.${place};
     in {
       inherit own;
-      real = keep (filter isMissing (attrNames real)) real;
+      real = mountedBy host;
       luks = filter (name: !(elem name (attempt [ ] (attrNames (attrs (valueOf names.luks)))))) (namesIn names.luks);
       pools = attempt [ ] (texts (within host (pathOf names.pools)));
       persistence = namesIn names.persistence;

@@ -61,7 +61,7 @@ pub struct Expectations {
     pub interfaces: Vec<String>,
     /// The addresses, without prefix, that the configuration gives each interface.
     pub addresses: BTreeMap<String, Vec<String>>,
-    /// The disks of the real machine, as far as the VM variant leaves them out.
+    /// The disks of the real machine, and those that the VM variant has.
     pub disks: ExpectedDisks,
     /// Secrets that the configuration declares, by the names of their attributes.
     pub secrets: BTreeMap<String, ExpectedSecret>,
@@ -134,7 +134,7 @@ pub struct ExpectedUser {
 pub struct ExpectedDisks {
     /// The VM variant's `fileSystems`: where, and on what.
     pub own: BTreeMap<String, String>,
-    /// The host's `fileSystems` that the VM variant has not, or on something else.
+    /// The host's `fileSystems`, in the same way; the VM variant may have kept some of them.
     pub real: BTreeMap<String, String>,
     /// The host's `boot.initrd.luks.devices` that the VM variant has not.
     pub luks: Vec<String>,

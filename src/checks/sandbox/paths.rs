@@ -54,7 +54,7 @@ fn is_near(one: &str, other: &str) -> bool {
     let letters = |name: &str| name.chars().filter(|c| !c.is_ascii_digit()).collect::<String>().to_ascii_lowercase();
     let most = if one.len() < 8 { 1 } else { 2 };
     // sda and sdb, disk1 and disk2 are two things.
-    let is_other = letters(one) != letters(other) || one.to_ascii_lowercase() == other.to_ascii_lowercase();
+    let is_other = letters(one) != letters(other) || one.eq_ignore_ascii_case(other);
     one.len() > 2 && is_other && strsim::osa_distance(one, other) <= most
 }
 
@@ -103,7 +103,7 @@ fn is_written(line: &str, path: &str) -> bool {
 pub(super) fn is_state(path: &str) -> bool {
     const NOT_KEPT: [&str; 6] = ["/dev", "/sys", "/proc", "/run", "/tmp", "/nix"];
     let below = |dir: &&str| path.strip_prefix(*dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    let is_kept = !NOT_KEPT.iter().any(|dir| below(&dir)) || path.starts_with("/nix/persist");
+    let is_kept = !NOT_KEPT.iter().any(below) || path.starts_with("/nix/persist");
     is_kept && path.len() > 1 && !is_configured_path(path)
 }
 
