@@ -350,7 +350,7 @@ let
     let found = within root (pathOf names.fileSystems); in
     mapAttrs
       (place: _: attempt "" (orElse (text ((attrs (within root (pathOf names.fileSystems ++ [ place ]))).device or null)) ""))
-      (listToAttrs (map (name: { inherit name; value = null; }) (attempt [ ] (attrNames (attrs found)))));
+      (listToAttrs (map (name: { inherit name; value = null; }) (filter (hasPrefix "/") (attempt [ ] (attrNames (attrs found))))));
   disks =
     let
       own = mountedBy config;
@@ -373,7 +373,7 @@ let
           option = pathOf names.secrets.${kind};
           declared = name:
             let
-              value = at (option ++ [ name ]);
+              value = at (pathOf names.secrets.${kind} ++ [ name ]);
               field = which: attempt null (text (value.${which} or null));
             in {
               inherit name;
