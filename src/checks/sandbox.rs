@@ -45,6 +45,18 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         .or_else(|| desktop::excuse(cx, name))
 }
 
+/// What is lacking where a condition about the machine does not hold: a path tells, anything else is about hardware.
+pub(crate) fn lack_of(condition: &str) -> Lack {
+    let path = condition.split_once('=').map_or("", |(_, value)| value).trim_start_matches(['|', '!']);
+    if secrets::is_secret(path) {
+        Lack::Secret
+    } else if path.starts_with('/') && paths::is_state(path) {
+        Lack::State
+    } else {
+        Lack::Hardware
+    }
+}
+
 /// The same for the root of a chain, which need not be loaded (a device).
 pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse> {
     match cx.unit(name) {

@@ -2,7 +2,7 @@
 
 use super::cards::names_hardware;
 use super::secrets::is_secret;
-use super::{is_secret_snippet, misses_a_secret, shows_no_outside};
+use super::{is_secret_snippet, lack_of, misses_a_secret, shows_no_outside};
 use crate::checks::test_support::{Guest, active, by_manager, failed, guest, line, result, skipped, status};
 use crate::guest::facts::{Facts, PathFact, Unit};
 use crate::model::{CheckId, Grade, Lack, NetworkPolicy, Status, Witness};
@@ -548,5 +548,18 @@ fn what_is_read_and_what_is_written() {
     }
     for line in ["cp /etc/key /var/lib/app/key", "wg genkey > /var/lib/app/key", "touch \"/var/lib/app/key\" && true"] {
         named(line).breaks(CheckId::ServicesFailedUnits, "");
+    }
+}
+
+#[test]
+fn what_a_condition_lacks() {
+    for (condition, lack) in [
+        ("ConditionVirtualization=no", Lack::Hardware),
+        ("ConditionPathExists=/dev/kvm", Lack::Hardware),
+        ("ConditionPathExists=/var/backup/import.tar", Lack::State),
+        ("ConditionPathExists=|/run/secrets/app", Lack::Secret),
+        ("ConditionPathIsDirectory=/sys/class/bluetooth", Lack::Hardware),
+    ] {
+        assert_eq!(lack_of(condition), lack, "{condition}");
     }
 }
