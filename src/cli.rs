@@ -121,6 +121,9 @@ pub struct CheckArgs {
     /// Leave out the host's own toplevel, which is otherwise built beside the VM
     #[arg(long)]
     pub vm_only: bool,
+    /// A pass that leaves out what no VM can show (hardware, state, secrets of the real machine) is "could not tell"
+    #[arg(long)]
+    pub strict: bool,
     /// Ignore the verdict of a former run on which nothing has changed
     #[arg(long)]
     pub fresh: bool,

@@ -857,8 +857,8 @@ async fn expectations_are_read_and_never_fail() {
     let bound = ["eno1", "enp3s0", "eno2", "enp6s0", "enp0s31f6", "wlp2s0", "enx001122aabbcc"];
     assert_eq!(expectations.interfaces, bound);
     assert_eq!(
-        (expectations.domain.as_deref(), expectations.addresses.as_slice()),
-        (Some("lan"), &["192.168.1.5".to_owned()][..])
+        (expectations.domain.as_deref(), expectations.addresses.values().flatten().collect::<Vec<_>>()),
+        (Some("lan"), vec![&"192.168.1.5".to_owned()])
     );
     assert!(!serde_json::to_string(&expectations).unwrap().contains("secret\""), "passwords never leave nix");
 

@@ -32,7 +32,12 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
         (Verdict::Pass, _) => {
             let passed = report.checks.iter().filter(|check| check.status == Status::Pass).count();
             let known = known_failures_as(report, &name).map_or_else(String::new, |known| format!("; {known}"));
-            format!("nixbox: pass: {target} works: {passed} checks passed{known}")
+            let untestable = crate::checks::untestable_count(&report.not_tested).map_or_else(String::new, |counted| {
+                let names: Vec<String> =
+                    crate::checks::untestable_names(&report.not_tested).into_iter().filter_map(name).take(4).collect();
+                if names.is_empty() { format!("; {counted}") } else { format!("; {counted}: {}", names.join(", ")) }
+            });
+            format!("nixbox: pass: {target} works: {passed} checks passed{known}{untestable}")
         }
         (Verdict::Fail, Some(Stage::Evaluate)) => format!("nixbox: fail: {target} does not evaluate (exit {exit})"),
         (Verdict::Fail, Some(Stage::Build)) => format!("nixbox: fail: {target} does not build (exit {exit})"),

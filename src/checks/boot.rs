@@ -5,11 +5,12 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::journal_patterns::Meaning;
+use super::sandbox::disks;
 use super::unit::{self, dropped_from_cycle, is_activating, is_active, is_failed};
 use super::{JudgeContext, Judgement, Plan, boot_health, contention, sandbox, text};
 use crate::guest::facts::{Facts, Job, Unit};
 use crate::machine::RunDelay;
-use crate::model::{CheckId, CheckResult, JobState, ServiceType, Status};
+use crate::model::{CheckId, CheckResult, Excuse, JobState, ServiceType, Status};
 use crate::traffic::Traffic;
 
 /// How often a service was started again that is waited for no longer.
@@ -95,14 +96,14 @@ pub(super) fn come_up(plan: &Plan, seen: Seen<'_>, boot: &BootState, delay: &Run
         BootState::Emergency(by) => {
             let why = "not reached: emergency mode (see boot.emergency)";
             out.results.push(CheckResult::new(CheckId::BootTarget, Status::Skip, why));
-            out.results.push(emergency(facts, by, delay));
+            out.results.push(emergency(plan, facts, by, delay));
         }
         BootState::Stuck => {
             out.results.push(stuck(plan, seen, target));
             out.results.push(calm());
         }
         BootState::NotReached => {
-            out.results.push(not_reached(facts, target));
+            out.results.push(not_reached(plan, facts, target));
             out.results.push(calm());
         }
         BootState::Unknown(why) => {
@@ -139,7 +140,7 @@ fn culprit(facts: &Facts) -> Option<&str> {
         .or_else(|| facts.units.iter().find(|unit| unit::is_refused(unit)).map(|unit| unit.name.as_str()))
 }
 
-fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
+fn emergency(plan: &Plan, facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
     let since = facts.unit(by).map_or(0, |unit| unit.active_enter_us);
     let since = if since > 0 { format!(", {} after the kernel's start", text::micros(since)) } else { String::new() };
     let mode = if by.starts_with("rescue") { "rescue mode" } else { "emergency mode" };
@@ -175,6 +176,10 @@ fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
     };
     result.summary = text::clean(&format!("{mode}{since}: {cause}"));
     let at = facts.unit(by).map_or(facts.now_us, |unit| unit.active_enter_us);
+    let by_disk = culprit.and_then(|name| disks::unit_holds_up(plan, facts, name)).or_else(|| {
+        let line = timed_out.filter(|_| culprit.is_none())?;
+        disks::line_holds_up(plan, &line.message)
+    });
     let limit = match culprit {
         Some(name) if name.ends_with(".device") => Some(contention::usual(at)),
         Some(name) => facts.unit(name).and_then(|unit| contention::limit(facts, unit)),
@@ -183,12 +188,21 @@ fn emergency(facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
     if let Some(why) = limit.and_then(|(from, to)| contention::why(delay, from, to)) {
         result = contention::inconclusive(result, &why, contention::BUSY_HOST);
     }
+    if let Some(excuse) = by_disk {
+        result = lacks_disk(plan, result, &excuse);
+    }
     if result.detail.is_empty() {
         let lines =
             facts.journal.iter().filter(|line| line.priority <= 3 && !EMERGENCY_UNITS.is_match(&line.identifier));
         result = result.detail(lines.take(8).map(text::journal));
     }
     result
+}
+
+/// A boot that a disk of the real machine holds up: whether that would come up is not known.
+pub(super) fn lacks_disk(plan: &Plan, result: CheckResult, excuse: &Excuse) -> CheckResult {
+    let summary = text::clean(&format!("{}; {excuse}", result.summary));
+    CheckResult { status: Status::Unknown, summary, ..result }.hint(disks::hint(plan, excuse))
 }
 
 /// How long a job has been running, in seconds: as reported, else since its unit's last change.
@@ -267,6 +281,9 @@ pub(super) fn stuck(plan: &Plan, seen: Seen<'_>, target: &str) -> CheckResult {
     if !behind.is_empty() {
         result.detail.push(format!("waiting for it: {}", text::list(&behind)));
     }
+    if let Some(excuse) = disks::unit_holds_up(plan, facts, &job.unit) {
+        return lacks_disk(plan, result, &excuse);
+    }
     unless_outside(plan, seen, &job.unit, result)
 }
 
@@ -283,7 +300,7 @@ fn unless_outside(plan: &Plan, (facts, traffic): Seen<'_>, unit: &str, result: C
     }
 }
 
-fn not_reached(facts: &Facts, target: &str) -> CheckResult {
+fn not_reached(plan: &Plan, facts: &Facts, target: &str) -> CheckResult {
     let root = unit::root_cause(facts, target);
     let summary = if root == target {
         match dropped_from_cycle(facts).find(|(unit, line)| *unit == target || line.message.contains(target)) {
@@ -295,9 +312,13 @@ fn not_reached(facts: &Facts, target: &str) -> CheckResult {
             facts.unit(root).map_or_else(|| "does not exist".to_owned(), |unit| unit::describe_failure(facts, unit));
         format!("{target} is not reached: {root}: {why}")
     };
-    CheckResult::new(CheckId::BootTarget, Status::Fail, text::clean(&summary))
+    let result = CheckResult::new(CheckId::BootTarget, Status::Fail, text::clean(&summary))
         .evidence("unit", text::clean(root))
-        .detail(unit::tail(facts, root, 8))
+        .detail(unit::tail(facts, root, 8));
+    match disks::unit_holds_up(plan, facts, root) {
+        Some(excuse) => lacks_disk(plan, result, &excuse),
+        None => result,
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::boot::{self, BootState};
 use super::journal_patterns::Meaning;
+use super::sandbox::disks;
 use super::{Judgement, Plan, contention, finish, sandbox, skip_the_rest, text};
 use crate::guest::facts::Facts;
 use crate::machine::RunDelay;
@@ -83,9 +84,9 @@ pub fn judge_boot_failure(plan: &Plan, evidence: &BootFailure) -> Judgement {
     let result = panic(&lines, evidence)
         .or_else(|| no_init(&lines, evidence))
         .or_else(|| from_facts(plan, evidence, &mut out))
-        .or_else(|| emergency(&lines, evidence))
+        .or_else(|| emergency(plan, &lines, evidence))
         .or_else(|| ended(&lines, evidence))
-        .or_else(|| stuck(&lines, evidence))
+        .or_else(|| stuck(plan, &lines, evidence))
         .unwrap_or_else(|| cannot_tell(&lines, evidence));
     out.results.retain(|known| known.id != result.id);
     out.results.push(result);
@@ -221,7 +222,7 @@ fn is_long(seconds: f64, evidence: &BootFailure) -> bool {
     seconds >= 10.0 && seconds >= evidence.seconds / 4.0 && contention::why_lately(&evidence.delay, seconds).is_none()
 }
 
-fn emergency(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
+fn emergency(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     let at = lines.iter().position(|line| Meaning::EmergencyPrompt.is_in(line))?;
     let is_trouble = |line: &&String| {
         Meaning::BootTrouble.is_in(line) && !Meaning::BootNoise.is_in(line) && !Meaning::EmergencyPrompt.is_in(line)
@@ -238,6 +239,10 @@ fn emergency(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     let summary = format!("{stage}, within {}: {why}", after(evidence));
     let result = fail(CheckId::BootEmergency, summary, around(lines, at));
     let result = if module.is_some() { result.hint(ADD_MODULE) } else { result };
+    let of_disk = lines[..at].iter().filter(is_trouble).find_map(|line| disks::line_holds_up(plan, line));
+    if let Some(excuse) = of_disk.filter(|_| module.is_none()) {
+        return Some(boot::lacks_disk(plan, result, &excuse));
+    }
     let waited_for = module.is_none() && cause.is_some_and(|line| Meaning::BootTimeLimit.is_in(line));
     Some(match contention::why_lately(&evidence.delay, evidence.seconds).filter(|_| waited_for) {
         Some(why) => contention::inconclusive(result, &why, contention::BUSY_HOST),
@@ -284,7 +289,7 @@ fn ended(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     }
 }
 
-fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
+fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     if evidence.end != BootEnd::Deadline {
         return None;
     }
@@ -301,7 +306,11 @@ fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
             text::seconds(seconds)
         );
         let result = fail(CheckId::BootTarget, summary, lines);
-        return Some(result.evidence("job", text::clean(unit)).evidence("running_s", seconds));
+        let result = result.evidence("job", text::clean(unit)).evidence("running_s", seconds);
+        return Some(match disks::line_holds_up(plan, unit) {
+            Some(excuse) => boot::lacks_disk(plan, result, &excuse),
+            None => result,
+        });
     }
     if contention::why_lately(&evidence.delay, evidence.seconds / 4.0).is_some() {
         return None;
@@ -316,7 +325,11 @@ fn stuck(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
         None => format!("the boot hangs: {said}"),
     };
     let result = fail(CheckId::BootTarget, summary, lines).evidence("step", step.as_str());
-    Some(if module.is_some() { result.hint(ADD_MODULE) } else { result })
+    Some(match disks::line_holds_up(plan, last).filter(|_| module.is_none()) {
+        Some(excuse) => boot::lacks_disk(plan, result, &excuse),
+        None if module.is_some() => result.hint(ADD_MODULE),
+        None => result,
+    })
 }
 
 fn stage(line: &str) -> &'static str {

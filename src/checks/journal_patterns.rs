@@ -42,10 +42,31 @@ pub(crate) enum Meaning {
     /// There is no such network interface.
     InterfaceMissing,
 
-    /// There is nothing for a service that is about hardware.
+    /// Binds to an address that no card here has.
+    AddressNotHere,
+
+    /// Something is not there, or does not answer: hardware only together with [`Meaning::NamesHardware`].
     HardwareMissing,
+    /// Hardware is not there.
+    HardwareGone,
+    /// A kind of hardware, as a word of its own.
+    NamesHardware,
+    /// The kernel's part of a driver is not there.
+    NamesKernelModule,
     /// It is about the configuration, not about hardware.
     AboutConfiguration,
+    /// The configuration is wrong, whatever else was missed before.
+    ConfigurationWrong,
+    /// A file is not there, whichever.
+    FileMissing,
+    /// Makes a file or directory, rather than reads it.
+    MakesFile,
+    /// Copies or links one.
+    CopiesFile,
+    /// Reads one.
+    ReadsFile,
+    /// Goes into a directory.
+    EntersDirectory,
     /// A device node of hardware, whichever program misses it.
     NamesDeviceNode,
     /// A knob that the kernel shows where its hardware is.
@@ -180,7 +201,7 @@ table! {
     HostNotReached "Go": "lookup registry-1.docker.io on 10.0.2.3:53: server misbehaving"
         => r"(?i)server misbehaving|lookup [^ ]+ on [^ ]+:\d+";
     HostNotReached "Node.js": "Error: getaddrinfo EAI_AGAIN api.example.com"
-        => r"(?i)getaddrinfo|EAI_AGAIN|ENOTFOUND|ENETUNREACH";
+        => r"(?i)getaddrinfo|\b(EAI_AGAIN|ENOTFOUND|ENETUNREACH)\b";
     HostNotReached "Java": "java.net.UnknownHostException: repo.example.com" => r"(?i)UnknownHostException";
     HostNotReached "kernel": "connect to 1.2.3.4:443: Network is unreachable"
         => r"(?i)(network|host) (is )?unreachable|no route to host";
@@ -256,31 +277,46 @@ table! {
 
     // --- hardware ---
 
-    HardwareMissing "kernel": "ioctl: No such device" => r"(?i)no such device|ENODEV";
-    HardwareMissing "thermald": "Unsupported cpu model or platform" => r"(?i)not supported|unsupported|does not support";
+    AddressNotHere "nginx": "bind() to 192.168.1.10:80 failed (99: Cannot assign requested address)"
+        => r"(?i)(cannot|can't) assign requested address|EADDRNOTAVAIL|address not available";
+    HardwareGone "kernel": "ioctl: No such device" => r"(?i)\bno such device\b|\bENODEV\b";
+    HardwareGone "any": "this is a virtual machine, nothing to read"
+        => r"(?i)\b(is|in|inside|on|under|as) (a )?(virtual machine|vm|hypervisor)\b|\bhypervisor detected\b";
+    HardwareGone "mdadm": "nothing to monitor" => r"(?i)\bnothing to monitor\b";
+    HardwareGone "btrfs": "ERROR: not a btrfs filesystem: /" => r"(?i)\bnot (an? )?(btrfs|zfs|bcachefs)\b";
+    HardwareGone "zfs": "cannot open 'tank/data': dataset does not exist" => r"(?i)\bdataset does not exist\b|\bno such pool\b";
+    HardwareGone "btrbk": "open failed path /dev/mapper/tank" => r"(?i)\bopen failed path /dev/";
+    HardwareMissing "thermald": "Unsupported cpu model or platform" => r"(?i)\bnot supported\b|\bunsupported\b|\bdoes not support\b";
     HardwareMissing "smartd": "In the system's table of devices NO devices found to scan"
-        => r"(?i)no ([\w-]+ ){0,4}(found|detected|available|present)";
-    HardwareMissing "batsignal": "no batteries detected"
-        => r"(?i)no ([\w-]+ ){0,2}(devices?|sensors?|adapters?|controllers?|batter(y|ies)|gpus?|zones?|disks?|modems?|hardware)";
+        => r"(?i)\bno ([\w-]+ ){0,4}(found|detected|available|present)\b";
+    HardwareMissing "batsignal": "No battery" => r"(?i)\bno (such )?([\w-]+ ){0,2}[\w-]+\b";
     HardwareMissing "mbpfan": "Could not detect any fans"
-        => r"(?i)(could not|cannot|can't|unable to|failed to) (find|detect|open|access|probe|initiali[sz]e)";
-    HardwareMissing "any": "reader not present" => r"(?i)not (found|detected|present)";
-    HardwareMissing "any": "this is a virtual machine, nothing to read" => r"(?i)virtual machine|hypervisor";
-    HardwareMissing "mdadm": "nothing to monitor" => r"(?i)nothing to (do|monitor)";
-    HardwareMissing "btrfs": "ERROR: not a btrfs filesystem: /" => r"(?i)not (an? )?(btrfs|zfs|bcachefs)";
-    HardwareMissing "zfs": "cannot open 'tank/data': dataset does not exist" => r"(?i)dataset does not exist";
-    HardwareMissing "any": "open failed path /dev/mapper/tank" => r"(?i)open failed path";
-    AboutConfiguration "any": "/etc/thermald.xml: cannot open"
-        => r"(?i)/etc/|/nix/store/|syntax|pars(e|ing)|permission denied|operation not permitted|shared librar|unknown option|config(uration)? (file|error)|not executable";
-    NamesDeviceNode "qemu": "qemu-system-x86_64: Could not access KVM kernel module: No such file or directory"
+        => r"(?i)\b(could not|cannot|can't|unable to|failed to) (find|detect|open|access|probe|query|read|claim|communicate|initiali[sz]e)\b";
+    HardwareMissing "any": "reader not present" => r"(?i)\bnot (found|detected|present|available|loaded)\b";
+    NamesHardware "any": "NVML: no supported GPU"
+        => r"(?i)\b(devices?|sensors?|adapters?|controllers?|batter(y|ies)|gpus?|graphics|zones?|disks?|drives?|modems?|hardware|readers?|receivers?|fans?|hwmon\d*|cpus?|processors?|arrays?|cameras?|tuners?|keyboards?|touchpads?|mice|tpm2?|backlights?|usb|pci|hci|radios?|scanners?|printers?|nvml|nvidia|amdgpu|rapl|msr|dimms?|fingerprint|bluetooth|nl80211|thunderbolt|ipmi|pools?)\b";
+    NamesKernelModule "qemu": "qemu-system-x86_64: Could not access KVM kernel module: No such file or directory"
         => r"\bKVM kernel module: No such";
+    AboutConfiguration "any": "/etc/thermald.xml: cannot open"
+        => r"(?i)/etc/|/nix/store/|\b(config\w*|options?|directives?|address|users?|groups?|files?|filenames?|pars(e|er|ing)|syntax|keys?|keywords?|arguments?|flags?|permissions?|permitted|sockets?|d-bus|dbus|ports?|passwords?|certificates?|plugins?|rules?|librar(y|ies)|licen[sc]es?|line \d+|hosts?|hostnames?|database|urls?|executable|commands?|listen\w*|profiles?|templates?|token)\b";
+    ConfigurationWrong "any": "config.yml:3: unknown option 'devcie'"
+        => r"(?i)\b(syntax|parse|parser|parsing|config(uration)?) errors?\b|\berrors? (while )?pars(e|ing)\b|\bfailed to parse\b|\b(unknown|invalid|unrecogni[sz]ed|duplicate|bad) ([\w-]+ )?(option|directive|keyword|key|setting|argument|flag|parameter|field|section|value|token|config\w*|user|group)\b|\bconfig\w* (is )?(invalid|broken)\b";
+    FileMissing "any": "error: no such file or directory"
+        => r"(?i)\bno such file\b|\bENOENT\b|\bfile\b.{0,40}\b(does not exist|doesn't exist|not found|is missing)\b|\b(cannot|can't|could not|unable to|failed to) (open|read|load) .{0,40}\b(file|key|credentials?|certificate|secret|token|device)\b";
+    MakesFile "dash": "sh: cannot create /var/lib/app/state: Directory nonexistent"
+        => r"(?i)directory nonexistent|\b(create|creating|mkdir|touch|tee|install|cp|mv|ln|mktemp|rsync|keygen|genkey|write|writing|save|saving|bind|binding)\b";
+    CopiesFile "coreutils": "install -m 600 /var/lib/app/key /run/app/key" => r"\b(cp|install|mv|ln|rsync)\b";
+    ReadsFile "coreutils": "cp: cannot stat '/var/lib/app/key': No such file or directory"
+        => r"(?i)\b(open|opening|read|reading|stat|load|loading|find|access|cat|parse|source|import)\b";
+    EntersDirectory "bash": "app-start: line 2: cd: /var/lib/app: No such file or directory"
+        => r"(?i)\bcd: |\bchdir\b|\b(change|changing) (to )?(the )?([\w-]+ )?directory\b|\bworking directory\b";
     NamesDeviceNode "any": "Error: cannot open /dev/ttyUSB0: No such file or directory"
         => r"/dev/(tty(USB|ACM|AMA)\d|nvme\d|sd[a-z]|mmcblk|dri\b|nvidia|kfd|video\d|media\d|hidraw|uinput|input/|i2c|spidev|gpio|tpm|mei|cpu/|cpu_dma|watchdog|ipmi|mcelog|snd/|bus/usb|usb|serial/|sr\d|st\d|lp\d|rfkill|cec|dvb|accel|sgx|kvm\b|fb\d|disk/by-)";
     NamesHardwareKnob "any": "/sys/class/power_supply/BAT0/charge_control_end_threshold: No such file or directory"
         => r"/sys/(class/(power_supply|backlight|leds|hwmon|thermal|drm|bluetooth|powercap|rfkill|ieee80211|platform-profile|firmware-attributes|typec|nvme)|devices/(pci|platform|system|LNX|pnp|virtual/(thermal|powercap|dmi))|block/(sd[a-z]|nvme\d|mmcblk)|bus|module|firmware)/|/proc/acpi/";
     NamesFileSystem "mount": "mount: /backup: can't find UUID=5f1c-22aa." => r"\b(PART)?(UUID|LABEL)=[\w-]+";
     IsMissing "any": "cat: /run/secrets/app: No such file or directory"
-        => r"(?i)no such (file|device)|not found|does not exist|doesn't exist|(cannot|can't|could not|unable to|failed to) (open|find|access)|ENOENT|ENODEV|ENXIO|missing";
+        => r"(?i)no such (file|device)|not found|does not exist|doesn't exist|(cannot|can't|could not|unable to|failed to) (open|find|access)|ENOENT|ENODEV|ENXIO|missing|(cannot|can't|could not|unable to|failed to) (read|stat|load|query)|\bno (\S+ ){1,4}(found|detected|available|present)\b";
     IsDenied "any": "cannot open /sys/class/power_supply/BAT0/status: Permission denied"
         => r"(?i)denied|not permitted|read-only";
     ModuleNotLoaded "systemd-modules-load": "Failed to find module 'nosuch'" => r"(?i)^Failed to (?:insert|find|look up) ";
@@ -443,6 +479,11 @@ impl Meaning {
     /// The words of a line that mean this.
     pub(crate) fn words_of(self, line: &str) -> Option<Match<'_>> {
         self.pattern()?.find(line)
+    }
+
+    /// Where the last words of a line begin that mean this.
+    pub(crate) fn last_in(self, line: &str) -> Option<usize> {
+        self.pattern()?.find_iter(line).last().map(|found| found.start())
     }
 
     /// A line without the words that mean this.

@@ -67,7 +67,7 @@ pub use plan::{ExpectedPort, Plan, plan};
 pub(crate) use sandbox::hosts as hosts_outside;
 pub use script::{is_answered, is_as_expected};
 pub use selection::Selection;
-pub use verdict::{Conclusion, verdict};
+pub use verdict::{Conclusion, be_strict, untestable, untestable_count, untestable_names, verdict};
 pub use waiting::{is_outdated, lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
 
 use crate::audio::{self, AudioFacts};

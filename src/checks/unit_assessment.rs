@@ -300,7 +300,11 @@ impl<'a> Judge<'a> {
             SkipReason::ByDesign => UnitAssessment::AsExpected,
             SkipReason::MachineSpecific(condition) => {
                 let why = format!("skipped: {condition} did not hold in the VM; the real machine may differ");
-                UnitAssessment::Excluded(Excuse::new(Lack::Hardware, Witness::Condition { condition }, why))
+                UnitAssessment::Excluded(Excuse::new(
+                    sandbox::lack_of(&condition),
+                    Witness::Condition { condition },
+                    why,
+                ))
             }
             // Only the configuration's own units: a distribution's come with conditions for every case.
             SkipReason::Contradiction(condition) if self.expected.own => UnitAssessment::NotActive(

@@ -1,6 +1,6 @@
 //! What several results make together: the design's table of verdicts and exit codes.
 
-use crate::model::{CheckId, CheckResult, Exit, Report, Stage, Status, Verdict};
+use crate::model::{CheckId, CheckResult, Exit, NotTested, Report, Stage, Status, Verdict};
 
 /// A run's answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +68,56 @@ pub fn verdict(results: &[CheckResult]) -> Conclusion {
         detail: Vec::new(),
         hint: None,
     }
+}
+
+/// Most names that [`untestable`] lists.
+const NAMES: usize = 4;
+
+/// What only the real machine can show, by name: units without `.service`.
+pub fn untestable_names(not_tested: &[NotTested]) -> Vec<&str> {
+    let of_vm = not_tested.iter().filter(|entry| entry.is_open());
+    of_vm.map(|entry| entry.what.strip_suffix(".service").unwrap_or(&entry.what)).collect()
+}
+
+/// The same in words: `2 units not testable in a VM: cloudflared, nvidia-persistenced`. What a guest says is in them as it
+/// is.
+pub fn untestable(not_tested: &[NotTested]) -> Option<String> {
+    let names = untestable_names(not_tested);
+    let counted = untestable_count(not_tested)?;
+    let shown = names.iter().take(NAMES).copied().collect::<Vec<_>>().join(", ");
+    let more = names.len().saturating_sub(NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!("{counted}: {shown}{more}"))
+}
+
+/// How many they are: `2 units not testable in a VM`.
+pub fn untestable_count(not_tested: &[NotTested]) -> Option<String> {
+    let mut of_vm = not_tested.iter().filter(|entry| entry.is_open()).peekable();
+    of_vm.peek()?;
+    let is_unit = |entry: &NotTested| entry.what.rsplit_once('.').is_some_and(|(_, kind)| UNITS.contains(&kind));
+    let (count, units) = of_vm.fold((0, 0), |(count, units), entry| (count + 1, units + usize::from(is_unit(entry))));
+    let noun = match (count == units, count) {
+        (true, 1) => " unit",
+        (true, _) => " units",
+        (false, _) => "",
+    };
+    Some(format!("{count}{noun} not testable in a VM"))
+}
+
+/// The kinds of units that fail.
+const UNITS: [&str; 8] = ["service", "mount", "socket", "swap", "device", "path", "timer", "automount"];
+
+/// `--strict`: a pass that left out what only the real machine can show is none.
+pub fn be_strict(report: &mut Report) {
+    let Some(what) = untestable(&report.not_tested).filter(|_| report.verdict == Verdict::Pass) else { return };
+    report.verdict = Verdict::Unknown;
+    report.stage = Some(Stage::Check);
+    report.exit = Exit::Unknown.code();
+    report.cause = Some(format!("{what} (--strict)"));
+    let why = report.not_tested.iter().filter(|entry| entry.is_open());
+    report.detail = Some(why.map(|entry| format!("{}: {}", entry.what, entry.why)).collect::<Vec<_>>().join("\n"));
+    report.hint = Some("[file] and [secret] in nixbox.toml supply what only the real machine has".to_owned());
+    report.apply = None;
 }
 
 fn decided_by(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Conclusion {
@@ -140,6 +190,30 @@ mod tests {
                 "{results:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_no_vm_can_show() {
+        use crate::model::{Excuse, Lack, Witness};
+        let entry = |what: &str, lack| NotTested::new(what, Excuse::new(lack, Witness::state("x"), "why"));
+        let mut report = Report::new("x", std::time::SystemTime::UNIX_EPOCH);
+        report.verdict = Verdict::Pass;
+        report.not_tested = vec![entry("a.service", Lack::Choice)];
+        assert_eq!(untestable(&report.not_tested), None);
+        be_strict(&mut report);
+        assert_eq!(report.verdict, Verdict::Pass);
+        report.not_tested.push(entry("cloudflared.service", Lack::State));
+        assert_eq!(untestable(&report.not_tested).unwrap(), "1 unit not testable in a VM: cloudflared");
+        report.not_tested.push(entry("nvidia-persistenced.service", Lack::Hardware));
+        assert_eq!(
+            untestable(&report.not_tested).unwrap(),
+            "2 units not testable in a VM: cloudflared, nvidia-persistenced"
+        );
+        report.not_tested.extend(["enp3s0", "b.service", "c.mount"].map(|what| entry(what, Lack::Hardware)));
+        assert!(untestable(&report.not_tested).unwrap().starts_with("5 not testable in a VM: cloudflared, "));
+        be_strict(&mut report);
+        assert_eq!((report.verdict, report.exit), (Verdict::Unknown, 5));
+        assert!(report.cause.unwrap().contains("cloudflared"));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::types::{
-    AllowKey, Cores, ExitCode, HttpStatus, Id, Login, MemorySize, Method, NonEmptyText, Pattern, PortSpec, Reason,
-    Retries, Time, TimerName, UnitName, Url,
+    AllowKey, Cores, ExitCode, FileMode, FilePath, FileText, HttpStatus, Id, Login, MemorySize, Method, NonEmptyText,
+    Pattern, PortSpec, Reason, Retries, SecretName, Time, TimerName, UnitName, Url,
 };
 use crate::model::{AccelChoice, NetworkPolicy, TransportKind};
 
@@ -33,6 +33,11 @@ pub(super) struct ConfigFile {
     pub(super) http: BTreeMap<Id, HttpSettings>,
     /// Scripts run inside the guest.
     pub(super) script: BTreeMap<Id, ScriptSettings>,
+    /// Files that only the real machine's disk has, by their paths: placed in the VM before any unit reads them.
+    pub(super) file: BTreeMap<FilePath, FileSettings>,
+    /// Stand-ins for secrets that the configuration declares, by the names of their attributes (`sops.secrets.NAME`,
+    /// `age.secrets.NAME`): placed in the VM with the declared path, owner and mode.
+    pub(super) secret: BTreeMap<SecretName, SecretSettings>,
     /// Failures that are accepted: `"CHECK" = "reason"` or `"CHECK:UNIT" = "reason"`.
     pub(super) allow: BTreeMap<AllowKey, Reason>,
     /// What an agent's hook does.
@@ -59,6 +64,11 @@ pub(super) struct HostTable {
     pub(super) http: BTreeMap<Id, HttpSettings>,
     /// Scripts run inside the guest.
     pub(super) script: BTreeMap<Id, ScriptSettings>,
+    /// Files that only the real machine's disk has, by their paths: placed in the VM before any unit reads them.
+    pub(super) file: BTreeMap<FilePath, FileSettings>,
+    /// Stand-ins for secrets that the configuration declares, by the names of their attributes (`sops.secrets.NAME`,
+    /// `age.secrets.NAME`): placed in the VM with the declared path, owner and mode.
+    pub(super) secret: BTreeMap<SecretName, SecretSettings>,
     /// Failures that are accepted: `"CHECK" = "reason"` or `"CHECK:UNIT" = "reason"`.
     pub(super) allow: BTreeMap<AllowKey, Reason>,
     /// What an agent's hook does.
@@ -160,4 +170,29 @@ pub struct ScriptSettings {
     /// How long one attempt may take. Default: 30s. Scaled to the accelerator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
+}
+
+/// A file that is placed in the VM.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct FileSettings {
+    /// What it holds, up to 16 KiB.
+    pub text: FileText,
+    /// Its mode, in octal. Default: 0644.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<FileMode>,
+    /// Whose it is. Default: root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Login>,
+    /// Its group. Default: root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Login>,
+}
+
+/// A stand-in for a secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SecretSettings {
+    /// What it holds, up to 16 KiB. It is no secret: whoever reads nixbox.toml reads it.
+    pub text: FileText,
 }

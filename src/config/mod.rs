@@ -21,10 +21,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::file::{ConfigFile, HostTable};
-pub use self::file::{HttpSettings, MachineSettings, ScriptSettings};
+pub use self::file::{FileSettings, HttpSettings, MachineSettings, ScriptSettings, SecretSettings};
 pub use self::types::{
-    AllowKey, Cores, ExitCode, HttpStatus, Id, Login, MemorySize, Method, NonEmptyText, Pattern, PortSpec, Reason,
-    Retries, Time, TimerName, UnitName, Url, compile,
+    AllowKey, Cores, ExitCode, FileMode, FilePath, FileText, HttpStatus, Id, Login, MemorySize, Method, NonEmptyText,
+    Pattern, PortSpec, Reason, Retries, SecretName, Time, TimerName, UnitName, Url, compile,
 };
 use crate::failure::{self, Failure};
 use crate::model;
@@ -58,6 +58,12 @@ pub struct Settings {
     pub http: BTreeMap<String, HttpSettings>,
     /// Scripts run inside the guest, by id.
     pub scripts: BTreeMap<String, ScriptSettings>,
+    /// Files that are placed in the VM, by their paths.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, FileSettings>,
+    /// Stand-ins for declared secrets, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretSettings>,
     /// Failures that are accepted, with the reason: by check id, or by `CHECK:ITEM`.
     pub allow: BTreeMap<String, String>,
     /// The targets that agents' hooks test.
@@ -75,6 +81,8 @@ impl Default for Settings {
             timers: Vec::new(),
             http: BTreeMap::new(),
             scripts: BTreeMap::new(),
+            files: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             allow: BTreeMap::new(),
             hook_targets: Vec::new(),
         }
@@ -190,10 +198,23 @@ impl Config {
     /// What holds for this host (`NAME`, or `NAME@SPECIALISATION`): the defaults, its own table over them, and that of
     /// the specialisation over both.
     pub fn settings_for(&self, host: &str) -> Settings {
-        let ConfigFile { schema: _, machine, checks, units, ports, timers, http, script, allow, hook, host: hosts } =
-            self.file.clone();
+        let ConfigFile {
+            schema: _,
+            machine,
+            checks,
+            units,
+            ports,
+            timers,
+            http,
+            script,
+            file,
+            secret,
+            allow,
+            hook,
+            host: hosts,
+        } = self.file.clone();
         let mut settings = Settings::default();
-        let defaults = HostTable { machine, checks, units, ports, timers, http, script, allow, hook };
+        let defaults = HostTable { machine, checks, units, ports, timers, http, script, file, secret, allow, hook };
         settings.overlay(defaults);
         let base = host.split_once('@').map(|(base, _)| base);
         for own in base.into_iter().chain([host]).filter_map(|name| hosts.get(name)) {
@@ -206,7 +227,7 @@ impl Config {
 impl Settings {
     /// Applies a table on top of what is there.
     fn overlay(&mut self, table: HostTable) {
-        let HostTable { machine, checks, units, ports, timers, http, script, allow, hook } = table;
+        let HostTable { machine, checks, units, ports, timers, http, script, file, secret, allow, hook } = table;
         let own = &mut self.machine;
         own.memory = machine.memory.or(own.memory);
         own.cores = machine.cores.or(own.cores);
@@ -223,6 +244,8 @@ impl Settings {
         add(&mut self.timers, checks.timers.into_iter().chain(timers).map(|timer| timer.0));
         self.http.extend(http.into_iter().map(|(id, http)| (id.0, http)));
         self.scripts.extend(script.into_iter().map(|(id, script)| (id.0, script)));
+        self.files.extend(file.into_iter().map(|(path, file)| (path.0, file)));
+        self.secrets.extend(secret.into_iter().map(|(name, secret)| (name.0, secret)));
         self.allow.extend(allow.into_iter().map(|(key, reason)| (key.0, reason.0)));
         add(&mut self.hook_targets, hook.targets);
     }

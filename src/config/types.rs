@@ -307,6 +307,63 @@ text!(
     }
 );
 
+/// Most bytes of a file that is placed in the VM: it is handed over with the machine's firmware tables.
+const MOST_TEXT: usize = 16 << 10;
+
+text!(
+    /// Where a file is placed: an absolute path outside of the store and of what the kernel keeps.
+    FilePath,
+    json_schema!({ "type": "string", "pattern": "^/.*[^/]$" }),
+    |text| {
+        let parts = || text.split('/').skip(1);
+        let is_absolute = text.starts_with('/') && parts().all(|part| !matches!(part, "" | "." | ".."));
+        let is_kernels = ["/nix/store/", "/proc/", "/sys/", "/dev/"].iter().any(|start| text.starts_with(start));
+        if !is_absolute || text.contains(['\n', '\0']) {
+            Err(format!("{text:?} is not an absolute path of a file"))
+        } else if is_kernels {
+            Err(format!("{text:?} cannot be placed: it belongs to the store or the kernel"))
+        } else {
+            Ok(text)
+        }
+    }
+);
+
+text!(
+    /// What a file holds.
+    FileText,
+    json_schema!({ "type": "string", "maxLength": MOST_TEXT }),
+    |text| {
+        if text.len() > MOST_TEXT {
+            Err(format!("the text has {} bytes, more than {MOST_TEXT}", text.len()))
+        } else if text.contains('\0') {
+            Err("the text has a null byte".to_owned())
+        } else {
+            Ok(text)
+        }
+    }
+);
+
+text!(
+    /// A file's mode, in octal: `"0600"`.
+    FileMode,
+    json_schema!({ "type": "string", "pattern": "^0?[0-7]{3}$" }),
+    |text| {
+        let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(&text);
+        if digits.len() == 3 && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte)) {
+            Ok(text)
+        } else {
+            Err(format!("{text:?} is not a mode: three octal digits, such as \"0600\""))
+        }
+    }
+);
+
+text!(
+    /// The name of a secret's attribute.
+    SecretName,
+    json_schema!({ "type": "string", "minLength": 1 }),
+    |text| if text.is_empty() { Err("a secret has a name".to_owned()) } else { Ok(text) }
+);
+
 text!(
     /// An HTTP method.
     Method,

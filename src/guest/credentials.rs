@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::model::{Credential, HOST_CID, TransportKind, UNIT_PREFIX, VIRTIO_PORTS, credential, port};
 use crate::nonce::nonce;
+use crate::text::quoted;
 
 /// A run's secret. The guest asks for one half and proves itself with the other, so neither a process in the guest nor
 /// a stranger on vsock can use our shell, nor pass for it.
@@ -77,6 +78,52 @@ pub fn credentials(transport: TransportKind, token: &Token) -> Vec<Credential> {
         value: format!("[Unit]\nWants={wants}\n").into_bytes(),
     });
     all
+}
+
+/// A file that is placed in the guest before any unit reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedFile {
+    /// Its absolute path; directories above it are made.
+    pub path: String,
+    /// What it holds.
+    pub text: String,
+    /// Its mode, in octal.
+    pub mode: String,
+    /// `USER:GROUP`, either of which may be empty.
+    pub owner: String,
+}
+
+/// The credentials that place files: a script, and a unit that runs it when the file systems and the users are there, and
+/// before everything else.
+pub fn placing(files: &[PlacedFile]) -> Vec<Credential> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let name = format!("{UNIT_PREFIX}files.service");
+    let mut script = String::from(
+        "p() { mkdir -p \"${1%/*}\" && rm -f \"$1\" && (umask 077; printf %s \"$4\" >\"$1\") && \
+         { [ \"$3\" = : ] || chown \"$3\" \"$1\"; } && chmod \"$2\" \"$1\" || E=1; }\nE=0\n",
+    );
+    for PlacedFile { path, text, mode, owner } in files {
+        script.push_str(&format!("p {} {mode} {} {}\n", quoted(path), quoted(owner), quoted(text)));
+    }
+    script.push_str("exit $E\n");
+    let unit = format!(
+        "{}After=local-fs.target systemd-sysusers.service userborn.service\n\
+         Before=sysinit.target systemd-tmpfiles-setup.service sops-install-secrets.service\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh /run/credentials/@system/{}\n\
+         Environment=PATH={PATH}\n",
+        unit_section(),
+        credential::FILES,
+    );
+    vec![
+        Credential { name: credential::FILES.to_owned(), value: script.into_bytes() },
+        Credential { name: format!("{}{name}", credential::EXTRA_UNIT), value: unit.into_bytes() },
+        Credential {
+            name: format!("{}sysinit.target~nixbox-files", credential::UNIT_DROPIN),
+            value: format!("[Unit]\nWants={name}\n").into_bytes(),
+        },
+    ]
 }
 
 /// What the units of both kinds share: no default dependencies, so that they come early and neither delay nor are
@@ -195,6 +242,28 @@ mod tests {
         assert!(service.contains("ExecStart=-/bin/sh /run/credentials/@system/nixbox.sh %i\n"));
         assert!(service.contains("Restart=always\n"));
         assert!(all.iter().all(|credential| credential.name != "vmm.notify_socket"));
+    }
+
+    #[test]
+    fn files_are_placed_as_they_are_written() {
+        assert!(placing(&[]).is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b/it's");
+        let file = PlacedFile {
+            path: path.display().to_string(),
+            text: "$x 'y'\n\n%s\\n".to_owned(),
+            mode: "0640".to_owned(),
+            owner: ":".to_owned(),
+        };
+        let lost = PlacedFile { path: "/proc/no/such".to_owned(), ..file.clone() };
+        let all = placing(&[lost, file.clone()]);
+        let run = std::process::Command::new("sh").arg("-c").arg(text(&all, "nixbox.files.sh")).output().unwrap();
+        assert_eq!(run.status.code(), Some(1), "one of them could not be placed");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), file.text);
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        let unit = text(&all, "systemd.extra-unit.nixbox-files.service");
+        assert!(unit.contains("\nBefore=sysinit.target ") && unit.contains("DefaultDependencies=no\n"), "{unit}");
     }
 
     #[test]

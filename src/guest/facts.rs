@@ -40,6 +40,9 @@ pub struct Facts {
     pub timers: BTreeMap<String, ScriptOutcome>,
     /// The configuration's own unit files, verified; `None` where that was not asked for.
     pub unit_files: Option<UnitFiles>,
+    /// Paths that units in trouble name, and whether they are there. A path that is missing here was not asked about.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub paths: BTreeMap<String, PathFact>,
     /// What could not be gathered, and why. A check that needs it says `unknown`, never `pass`.
     pub gaps: BTreeMap<String, String>,
     /// `CLOCK_MONOTONIC` in the guest when this observation began.
@@ -158,10 +161,27 @@ pub struct Service {
     /// Files without which systemd does not start it: `EnvironmentFiles`, those with a dash left out, `LoadCredential`,
     /// `LoadCredentialEncrypted`. Asked only of services that are not up.
     pub files: Vec<String>,
+    /// Paths of `DeviceAllow`. Asked only of services that are not up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// `RestartUSec`: how long it waits before it is started again.
     pub restart_us: u64,
     /// `CPUUsageNSec`, in µs; `None` where it was not counted. Asked only of services that are not up.
     pub cpu_us: Option<u64>,
+}
+
+/// Whether a path is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PathFact {
+    /// It is there; of a pattern: something matches it.
+    pub exists: bool,
+    /// The deepest directory above it that is there; empty for the root.
+    pub parent: String,
+    /// Paths that are there, and differ from it in its first missing part only.
+    pub beside: Vec<String>,
+    /// Lines of the configuration that name it: `tmpfiles:` and a rule about it or its directory, or a script and its line.
+    pub made: Vec<String>,
 }
 
 /// A journal line.

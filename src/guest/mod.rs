@@ -17,6 +17,7 @@ pub(crate) mod journal;
 pub mod logind;
 mod naming;
 pub mod notify;
+pub(crate) mod paths;
 mod probe;
 mod proc_net;
 mod proxies;

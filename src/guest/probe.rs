@@ -317,7 +317,8 @@ impl Guest {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Adds everything that units in trouble have said: why they failed is most often told at a low priority.
+    /// Adds what units in trouble have said, why they failed is most often told at a low priority, and which of the paths
+    /// that they name are there.
     async fn add_words_of_troubled(&self, facts: &mut Facts, limits: &Limits) {
         let in_trouble = |unit: &&Unit| {
             let restarted = unit.service.as_ref().is_some_and(|service| service.restarts > 0);
@@ -325,11 +326,18 @@ impl Guest {
             changes || restarted || !unit.result.is_success()
         };
         let troubled = facts.units.iter().filter(in_trouble).take(TROUBLED);
-        let names: Vec<&str> = troubled.map(|unit| unit.name.as_str()).collect();
+        let names: Vec<String> = troubled.map(|unit| unit.name.clone()).collect();
         if names.is_empty() {
             return;
         }
-        let command = journal::command_of(&names, limits.journal_lines);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.add_words(facts, &names, limits).await;
+        self.add_paths(facts, &names, limits).await;
+    }
+
+    /// Adds everything that these units have said.
+    async fn add_words(&self, facts: &mut Facts, names: &[&str], limits: &Limits) {
+        let command = journal::command_of(names, limits.journal_lines);
         // Without them there is still what PID 1 said.
         let Ok(output) = self.shell().ask(&command, limits.patience, ANSWER).await else { return };
         let known: BTreeSet<(u64, u32, String)> =

@@ -99,6 +99,8 @@ pub(super) trait Kind {
     /// Names, and paths or names in PID 1's own store.
     #[zbus(property)] fn load_credential(&self) -> Result<Vec<(String, String)>>;
     #[zbus(property)] fn load_credential_encrypted(&self) -> Result<Vec<(String, String)>>;
+    /// Paths or groups of devices, and what is allowed.
+    #[zbus(property)] fn device_allow(&self) -> Result<Vec<(String, String)>>;
     #[zbus(property, name = "RestartUSec")] fn restart_us(&self) -> Result<u64>;
     #[zbus(property, name = "CPUUsageNSec")] fn cpu_ns(&self) -> Result<u64>;
 }

@@ -195,4 +195,9 @@ impl NotTested {
         let Excuse { lack, witness, why } = excuse;
         Self { what: what.into(), why, lack, grade: witness.grade(), witness, change: None }
     }
+
+    /// Whether a pass leaves it open: only the real machine can show it, and it was not so before the change.
+    pub fn is_open(&self) -> bool {
+        self.lack.is_of_vm() && self.change != Some(super::Change::Same)
+    }
 }

@@ -106,6 +106,8 @@ pub mod credential {
     pub const UNIT_DROPIN: &str = "systemd.unit-dropin.";
     /// What our units run: `/run/credentials/@system/nixbox.sh`, readable by root only, since the run's token is in it.
     pub const SCRIPT: &str = "nixbox.sh";
+    /// What places files: `/run/credentials/@system/nixbox.files.sh`.
+    pub const FILES: &str = "nixbox.files.sh";
     /// PID 1's notify socket.
     pub const NOTIFY_SOCKET: &str = "vmm.notify_socket";
     /// Where systemd looks for credentials in SMBIOS type 11 strings.

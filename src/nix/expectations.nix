@@ -1,9 +1,10 @@
-# What a configuration expects, as plain data: `config` -> Expectations (src/nix/expectations.rs, same names).
+# What a configuration expects, as plain data: `config` -> `host` -> Expectations (src/nix/expectations.rs, same names).
+# `config` is what the VM is made of; `host` the configuration of the real machine, of which the disks are read.
 #
 # Nothing here may stop the run: each option is read by itself, one that throws is named in `unread`, one that is
 # missing is left at its default. Options are projected to strings, numbers and booleans before they are forced,
 # since packages among them would be forced without end. Passwords are read here and never leave nix.
-config:
+config: host:
 let
   inherit (builtins)
     any attrNames attrValues concatLists concatMap deepSeq elem elemAt filter foldl' fromJSON genList head isAttrs
@@ -50,6 +51,16 @@ let
       paths = [ "systemd.user.paths" ];
     };
     homes = [ "home-manager.users" ];
+
+    fileSystems = [ "fileSystems" ];
+    luks = [ "boot.initrd.luks.devices" ];
+    pools = [ "boot.zfs.extraPools" ];
+    persistence = [ "environment.persistence" ];
+    secrets = {
+      sops = [ "sops.secrets" ];
+      age = [ "age.secrets" ];
+      deployment = [ "deployment.keys" ];
+    };
 
     users = [ "users.users" ];
     groups = [ "users.groups" ];
@@ -249,7 +260,8 @@ let
     in if tried.success then tried.value else fallback;
 
   # The value at a path, or null where any step is missing. May throw: only use inside `attempt`.
-  at = path: foldl' (set: name: if isAttrs set && set ? ${name} then set.${name} else null) config path;
+  at = within config;
+  within = root: path: foldl' (set: name: if isAttrs set && set ? ${name} then set.${name} else null) root path;
   # The path of one of `names`: the newest that is there, and what comes after it is not looked at. What throws on the
   # way there is there: reading it will tell.
   pathOf = option:
@@ -314,18 +326,72 @@ let
     networkdInterfaces
   ]);
 
-  # What the machine itself is called by: addresses of its own, with or without a prefix.
-  addresses = unique (
-    concatMap (name: attempt [ ] (addressesOf (at (pathOf names.interfaces ++ [ name ])))) (setsIn (pathOf names.interfaces))
-    ++ (if yes names.networkd.enable then concatMap (name: attempt [ ] (networkdAddresses name)) (setsIn (pathOf names.networkd.networks)) else [ ])
-  );
-  addressesOf = interface:
-    concatMap
-      (family: concatMap (entry: texts [ (entry.address or null) ]) (list ((interface.${family} or { }).addresses or null)))
-      [ "ipv4" "ipv6" ];
-  networkdAddresses = name:
-    let network = at (pathOf names.networkd.networks ++ [ name ]);
-    in texts (list (network.address or null)) ++ words ((network.networkConfig or { }).Address or null);
+  # The addresses that each interface is to have, without their prefixes.
+  addresses =
+    let
+      plain = word: head (filter isString (split "/" word));
+      listed = family: map (each: each.address or null) (list (family.addresses or null));
+      scripted = map
+        (name:
+          let interface = at (pathOf names.interfaces ++ [ name ]); in {
+            inherit name;
+            value = attempt [ ] (words (listed (attrs (interface.ipv4 or null)) ++ listed (attrs (interface.ipv6 or null))));
+          })
+        (setsIn (pathOf names.interfaces));
+      ofNetwork = name:
+        let
+          network = at (pathOf names.networkd.networks ++ [ name ]);
+          own = words (network.address or null) ++ words ((attrs (network.networkConfig or null)).Address or null);
+        matched = words ((attrs (network.matchConfig or null)).Name or null);
+        in map (interface: { name = interface; value = map plain own; }) (if matched == [ ] then [ name ] else matched);
+      networkd = if yes names.networkd.enable
+        then concatMap (name: attempt [ ] (ofNetwork name)) (setsIn (pathOf names.networkd.networks)) else [ ];
+    in listToAttrs (filter (each: each.value != [ ]) (networkd ++ scripted));
+
+  # --- disks ---
+
+  # The file systems of each, by where they are mounted: what they are on.
+  mountedBy = root:
+    let found = within root (pathOf names.fileSystems); in
+    mapAttrs
+      (place: _: attempt "" (orElse (text ((attrs (within root (pathOf names.fileSystems ++ [ place ]))).device or null)) ""))
+      (listToAttrs (map (name: { inherit name; value = null; }) (filter (hasPrefix "/") (attempt [ ] (attrNames (attrs found))))));
+  disks =
+    let
+      own = mountedBy config;
+      namesIn = option: attempt [ ] (attrNames (attrs (within host (pathOf option))));
+    in {
+      inherit own;
+      real = mountedBy host;
+      luks = filter (name: !(elem name (attempt [ ] (attrNames (attrs (valueOf names.luks)))))) (namesIn names.luks);
+      pools = attempt [ ] (texts (within host (pathOf names.pools)));
+      persistence = namesIn names.persistence;
+      with_disko = attempt false (host ? system.build.vmWithDisko);
+    };
+
+  # --- secrets ---
+
+  secrets =
+    let
+      of = kind: directory:
+        let
+          option = pathOf names.secrets.${kind};
+          declared = name:
+            let
+              value = at (pathOf names.secrets.${kind} ++ [ name ]);
+              field = which: attempt null (text (value.${which} or null));
+            in {
+              inherit name;
+              value = {
+                option = builtins.concatStringsSep "." option;
+                path = orElse (field "path") "${directory}/${name}";
+                owner = orElse (field "owner") (field "user");
+                group = field "group";
+                mode = orElse (field "mode") (field "permissions");
+              };
+            };
+        in map declared (setsIn option);
+    in listToAttrs (of "sops" "/run/secrets" ++ of "age" "/run/agenix" ++ of "deployment" "/run/keys");
 
   # --- units ---
 
@@ -783,7 +849,7 @@ in
   home_units = listToAttrs (map
     (name: { inherit name; value = homeUnits name; })
     (attempt [ ] (attrNames (attrs (valueOf names.homes)))));
-  inherit addresses interfaces mounts unread;
+  inherit interfaces addresses disks secrets mounts unread;
   firewall = read bool names.firewall;
   open_tcp = openPorts "allowedTCPPorts" names.openTcp;
   open_udp = openPorts "allowedUDPPorts" names.openUdp;

@@ -22,9 +22,6 @@ pub struct Expectations {
     pub host_name: Option<String>,
     /// `networking.domain`: with the host's name, the machine's own.
     pub domain: Option<String>,
-    /// Addresses that the configuration gives to the machine itself: `networking.interfaces.*.{ipv4,ipv6}.addresses`, and
-    /// `address` of `systemd.network.networks`; without their prefix, or with it.
-    pub addresses: Vec<String>,
     /// Units by full name (`nginx.service`), as evaluated in the VM variant.
     pub units: BTreeMap<String, ExpectedUnit>,
     /// Units of every user's manager (`systemd.user`), by full name.
@@ -70,6 +67,12 @@ pub struct Expectations {
     /// Interfaces that the configuration binds by name: `networking.interfaces`, what bridges, bonds and VLANs are made of,
     /// the default gateway's, and what `systemd.network.networks` match by name or address (`enx…`), patterns left out.
     pub interfaces: Vec<String>,
+    /// The addresses, without prefix, that the configuration gives each interface.
+    pub addresses: BTreeMap<String, Vec<String>>,
+    /// The disks of the real machine, and those that the VM variant has.
+    pub disks: ExpectedDisks,
+    /// Secrets that the configuration declares, by the names of their attributes.
+    pub secrets: BTreeMap<String, ExpectedSecret>,
     /// The desktop, where a display manager or a desktop is enabled.
     pub desktop: Option<ExpectedDesktop>,
     /// Sound, where a sound server is enabled.
@@ -148,6 +151,40 @@ pub struct ExpectedUser {
     pub linger: bool,
     /// `openssh.authorizedKeys.keys` or `.keyFiles` are not empty.
     pub has_key: bool,
+}
+
+/// Disks of the real machine, and what the VM has instead.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExpectedDisks {
+    /// The VM variant's `fileSystems`: where, and on what.
+    pub own: BTreeMap<String, String>,
+    /// The host's `fileSystems`, in the same way; the VM variant may have kept some of them.
+    pub real: BTreeMap<String, String>,
+    /// The host's `boot.initrd.luks.devices` that the VM variant has not.
+    pub luks: Vec<String>,
+    /// `boot.zfs.extraPools`.
+    pub pools: Vec<String>,
+    /// `environment.persistence` (impermanence): where what is to stay is kept.
+    pub persistence: Vec<String>,
+    /// Whether disko makes a VM with these disks (`system.build.vmWithDisko`).
+    pub with_disko: bool,
+}
+
+/// A secret that the configuration declares: never its content.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExpectedSecret {
+    /// The option that declares it: `sops.secrets`, `age.secrets`, `deployment.keys`.
+    pub option: String,
+    /// Where it is placed.
+    pub path: String,
+    /// Whose it is.
+    pub owner: Option<String>,
+    /// Its group.
+    pub group: Option<String>,
+    /// Its mode, as written: `0400`.
+    pub mode: Option<String>,
 }
 
 /// Sound servers and what belongs to them.
@@ -362,6 +399,8 @@ mod tests {
             serde_json::to_value(ExpectedUser::default()),
             serde_json::to_value(ExpectedAudio::default()),
             serde_json::to_value(ExpectedDesktop::default()),
+            serde_json::to_value(ExpectedDisks::default()),
+            serde_json::to_value(ExpectedSecret::default()),
         ];
         for value in values {
             for name in value.unwrap().as_object().unwrap().keys() {

@@ -43,7 +43,7 @@ let
     else if outer ? system.build.toplevel then drv (own ++ build ++ [ "toplevel" ]) outer.system.build.toplevel
     else if !(config.system.build ? toplevel) then null
     else drv (path ++ [ "toplevel" ]) config.system.build.toplevel;
-  expected = if isMachine then told (expectations variant) else null;
+  expected = if isMachine then told (expectations variant config) else null;
 
   # An option that NixOS no longer has is there to say so where it is set, and throws where it is read: hidden, and
   # without all that an option is described by.

@@ -304,6 +304,9 @@ pub(super) fn headline(reports: &[Report]) -> String {
     let machines = count(reports.len(), "machine");
     match reports {
         [] => "nothing was tested".to_owned(),
+        [report] if report.verdict == Verdict::Pass => {
+            format!("{}: {}{}", name(report), verdict_word(report.verdict), untestable(report))
+        }
         [report] => format!("{}: {}", name(report), verdict_word(report.verdict)),
         _ if passed == reports.len() => format!("{machines}: all passed"),
         _ => {
@@ -312,6 +315,11 @@ pub(super) fn headline(reports: &[Report]) -> String {
             format!("{machines}: {}", parts.collect::<Vec<_>>().join(", "))
         }
     }
+}
+
+/// What no VM can show, as the end of a pass's headline; empty where there is nothing.
+pub(super) fn untestable(report: &Report) -> String {
+    crate::checks::untestable(&report.not_tested).map_or_else(String::new, |words| format!("; {}", line(&words)))
 }
 
 /// What was tested, as the user named it.

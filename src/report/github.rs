@@ -3,7 +3,7 @@
 //!
 //! A command is one line, and a guest's text in it is data of that command: it can begin no line of its own.
 
-use super::case::{Case, CaseStatus, Suite};
+use super::case::{self, Case, CaseStatus, Suite};
 use super::comparison::known_failures;
 use super::text::count;
 use crate::model::{Report, Verdict};
@@ -79,6 +79,7 @@ fn annotations(report: &Report) -> Vec<Annotation> {
             message.push_str("; ");
             message.push_str(&known);
         }
+        message.push_str(&case::untestable(report));
         all.push(Annotation { level: Level::Notice, title: suite.name, message, position: String::new() });
     }
     all

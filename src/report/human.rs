@@ -50,10 +50,11 @@ impl Page {
     fn pass(&mut self, report: &Report) {
         let passed = report.checks.iter().filter(|check| check.status == Status::Pass).count();
         let what = format!(
-            "{} works: {} passed in {}",
+            "{} works: {} passed in {}{}",
             escape_line(&report.target.name),
             count(passed, "check"),
-            seconds(report.seconds)
+            seconds(report.seconds),
+            case::untestable(report)
         );
         let what = known_failures(report).map_or(what.clone(), |known| format!("{what}; {known}"));
         self.headline(report, &what, 2);
@@ -185,7 +186,8 @@ impl Page {
         let entries: Vec<_> = report.not_tested.iter().map(|entry| (entry.what.clone(), entry.why.clone())).collect();
         self.list("not tested", Paint::Faint, &entries, 3);
         self.labelled("outside", Paint::Faint, &case::outside(report).unwrap_or_default(), 1);
-        for note in case::notes(&report.notes, 3, artifact::REPORT) {
+        let most = if report.verdict == Verdict::Pass { 2 } else { 3 };
+        for note in case::notes(&report.notes, most, artifact::REPORT) {
             self.labelled("note", Paint::Doubt, &note, 1);
         }
     }

@@ -9,13 +9,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::demo::Demo;
 use super::prepare::Prepared;
-use super::request::{Purpose, memory_mib, transport};
+use super::request::{Purpose, memory_mib, placed, transport};
 use super::{Run, boot, check, phase, processors};
 use crate::desktop::drive::ScreenRecorder;
 use crate::event::Event;
 use crate::failure::{Failure, Result};
 use crate::guest::Guest;
-use crate::guest::credentials::{Token, credentials};
+use crate::guest::credentials::{Token, credentials, placing};
 use crate::guest::notify::{self, Notification};
 use crate::machine::{Machine, RunDir, Spec};
 use crate::model::timeouts::Timeouts;
@@ -191,6 +191,7 @@ impl Run<'_> {
         spec.network = machine.network.unwrap_or_default();
         spec.restrict = prepared.jail != JailKind::Namespaces;
         spec.credentials = credentials(transport, token);
+        spec.credentials.extend(placing(&placed(&prepared.settings, expectations, &self.events)));
         let limit = machine.timeout.map_or_else(|| Timeouts::of(prepared.accel).boot(), |time| time.0);
         (spec, limit)
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::request::{Request, ResolvedRequest, memory_mib, transport};
 use super::{Outcome, Run};
+use crate::checks;
 use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -120,6 +121,9 @@ pub fn known(
         report.apply = nix::apply_command_from(target, reference, nix);
     }
     run.known(report).ok()?;
+    if arguments.checks.strict {
+        checks::be_strict(&mut run.report);
+    }
     Some(run.report)
 }
 

@@ -188,6 +188,9 @@ impl<'a> Run<'a> {
             self.failed(&failure);
         }
         self.report.seconds = clock.elapsed().as_secs_f64();
+        if self.request.arguments.checks.strict {
+            checks::be_strict(&mut self.report);
+        }
         Outcome { report: self.report, by_itself: None, artifacts: self.artifacts, cache: self.cache }
     }
 

@@ -9,10 +9,12 @@ use crate::cli::TryArgs;
 use crate::config::{self, Config, Settings};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
+use crate::guest::credentials::PlacedFile;
 use crate::machine::{Spec, find_program, jail};
 use crate::model::{JailKind, NetworkPolicy, TransportKind};
 use crate::nix::expectations::Expectations;
 use crate::resolve::Target;
+use crate::text::nearest;
 
 /// What a run is for.
 pub(super) enum Purpose {
@@ -144,6 +146,36 @@ pub(super) fn memory_mib(settings: &Settings, expectations: &Expectations) -> u6
     settings.machine.memory.map_or(usual, |memory| memory.0)
 }
 
+/// The files that are placed in the VM: those of `nixbox.toml`, and its stand-ins for secrets where the configuration
+/// declares them. One for a secret that nothing declares is told, and left out.
+pub(super) fn placed(settings: &Settings, expectations: &Expectations, events: &Events) -> Vec<PlacedFile> {
+    let login = |name: Option<&config::Login>| name.map_or("", |name| name.0.as_str()).to_owned();
+    let files = settings.files.iter().map(|(path, file)| PlacedFile {
+        path: path.clone(),
+        text: file.text.0.clone(),
+        mode: file.mode.as_ref().map_or("0644", |mode| mode.0.as_str()).to_owned(),
+        owner: format!("{}:{}", login(file.owner.as_ref()), login(file.group.as_ref())),
+    });
+    let mut all: Vec<PlacedFile> = files.collect();
+    for (name, stand_in) in &settings.secrets {
+        let Some(secret) = expectations.secrets.get(name) else {
+            let known = nearest(name, expectations.secrets.keys().map(String::as_str));
+            let known = known.map_or_else(String::new, |known| format!("; did you mean {known:?}?"));
+            events.note(format!("[secret.{name:?}] of nixbox.toml: the configuration declares no such secret{known}"));
+            continue;
+        };
+        let is_mode =
+            |mode: &&String| !mode.is_empty() && mode.len() < 5 && mode.bytes().all(|byte| byte.is_ascii_digit());
+        all.push(PlacedFile {
+            path: secret.path.clone(),
+            text: stand_in.text.0.clone(),
+            mode: secret.mode.as_ref().filter(is_mode).map_or("0400", String::as_str).to_owned(),
+            owner: format!("{}:{}", secret.owner.as_deref().unwrap_or(""), secret.group.as_deref().unwrap_or("")),
+        });
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,5 +193,29 @@ mod tests {
         assert_eq!(memory("", Some(1024), true), DESKTOP_MIB);
         assert_eq!(memory("", Some(4096), true), 4096);
         assert_eq!(memory("[machine]\nmemory = \"1GiB\"", Some(4096), true), 1024);
+    }
+
+    #[test]
+    fn stand_ins_are_placed_where_secrets_are_declared() {
+        use crate::nix::expectations::ExpectedSecret;
+        let toml = "[file.\"/var/lib/x/key\"]\ntext = \"a\"\nowner = \"x\"\n[secret.db]\ntext = \"b\"\n[secret.dbb]\ntext = \"c\"";
+        let settings = Config::parse(toml, "nixbox.toml").unwrap().settings_for("box");
+        let secret = ExpectedSecret {
+            path: "/run/secrets/db".into(),
+            owner: Some("app".into()),
+            mode: Some("0440".into()),
+            ..ExpectedSecret::default()
+        };
+        let expectations = Expectations { secrets: [("db".to_owned(), secret)].into(), ..Expectations::default() };
+        let (events, mut receiver) = Events::channel();
+        let placed = placed(&settings, &expectations, &events);
+        let of = |index: usize| {
+            let file: &PlacedFile = &placed[index];
+            (file.path.as_str(), file.text.as_str(), file.mode.as_str(), file.owner.as_str())
+        };
+        assert_eq!(placed.len(), 2);
+        assert_eq!(of(0), ("/var/lib/x/key", "a", "0644", "x:"));
+        assert_eq!(of(1), ("/run/secrets/db", "b", "0440", "app:"));
+        assert!(format!("{:?}", receiver.try_recv().unwrap()).contains("did you mean"));
     }
 }

@@ -560,7 +560,8 @@ rec {
       vmConfig = withModules (defaults name) (recursiveUpdate base vm);
       hostConfig = withModules (defaults name) (recursiveUpdate base host) // specialisation;
       vmTop = toplevel vmConfig (vmFileSystems vmConfig);
-      variant = recursiveUpdate vmConfig {
+      # The VM's file systems stand for the host's, as NixOS has it.
+      variant = recursiveUpdate (removeAttrs vmConfig [ "fileSystems" ]) {
         fileSystems = vmFileSystems vmConfig;
         system.build = { toplevel = vmTop; vm = runner vmConfig vmTop; };
       };

@@ -374,6 +374,64 @@ let
       };
     })
 
+    # What is not there because this is no real machine, whatever the units are called: devices by their nodes, state by
+    # its paths, a secret by the option that declares it, an address by the card that should have it.
+    (guest "trap-witness-lacks" {
+      exit = 0;
+      notTested = [
+        "nvidia-persistenced.service" "/dev/nvidia*" "solaar.service" "/dev/hidraw*" "mqtt-bridge.service" "/dev/zwave"
+        "cloudflared.service" "/var/lib/cloudflared/6ff42ae2.json" "tailscaled-autoconnect.service" "/var/lib/tailscale/authkey"
+        "photos.service" "fileSystems" "web-lan.service" "enp3s0" "db-client.service" "sops.secrets" "settings.service"
+      ];
+    } {
+      config = {
+        networking.interfaces.enp3s0.ipv4.addresses = [ { address = "192.168.1.10"; prefixLength = 24; } ];
+        fileSystems."/photos" = { device = "/dev/disk/by-label/photos"; fsType = "ext4"; };
+        sops.secrets."db/password" = { path = "/run/secrets/db/password"; owner = "root"; mode = "0400"; };
+        systemd.services = {
+          nvidia-persistenced = service "NVIDIA persistence daemon" ''
+            echo "Failed to query NVIDIA devices. Please ensure that the NVIDIA device files (/dev/nvidia*) exist, and that user 0 has read and write permissions on those files." >&2
+            exit 1
+          '';
+          solaar = service "Logitech receivers" "cat /dev/hidraw*";
+          mqtt-bridge = service "Bridge from Z-Wave" "exec cat /dev/zwave";
+          cloudflared = service "Tunnel" "cat /var/lib/cloudflared/6ff42ae2.json";
+          tailscaled-autoconnect = oneshot "Log in to the tailnet" "key=$(cat /var/lib/tailscale/authkey)" // {
+            serviceConfig = { Type = "oneshot"; StateDirectory = "tailscale"; };
+          };
+          photos = service "Photo library" "cat /photos/library/index";
+          web-lan = service "Web server of the LAN" ''
+            echo "bind() to 192.168.1.10:80 failed (99: Cannot assign requested address)" >&2
+            exit 1
+          '';
+          db-client = service "Client of the database" "cat /run/secrets/db/password";
+          settings = service "Application" "exec sleep infinity" // { serviceConfig.EnvironmentFile = "/var/lib/app/settings"; };
+        };
+      };
+    })
+
+    # The same, supplied by nixbox.toml: placed before any unit, with owner and mode.
+    (guest "trap-witness-supplied" { exit = 0; } {
+      config = {
+        sops.secrets."db/password" = { path = "/run/secrets/db/password"; owner = "nobody"; mode = "0440"; };
+        systemd.services = {
+          cloudflared = service "Tunnel" ''
+            [ "$(cat /var/lib/cloudflared/6ff42ae2.json)" = '{ "TunnelID": "6ff42ae2" }' ]
+            exec sleep infinity
+          '';
+          early = oneshot "Reads it before the rest of the boot" ''
+            [ "$(stat -c %a:%U /var/lib/tailscale/authkey)" = 600:nobody ]
+          '' // { unitConfig.DefaultDependencies = false; wantedBy = [ "sysinit.target" ]; after = [ "systemd-tmpfiles-setup.service" ]; before = [ "sysinit.target" ]; };
+          db-client = service "Client of the database" ''
+            [ "$(stat -c %a:%U /run/secrets/db/password)" = 440:nobody ]
+            [ "$(cat /run/secrets/db/password)" = "not the real one" ]
+            exec sleep infinity
+          '';
+          settings = service "Application" "[ \"$COLOUR\" = blue ] && exec sleep infinity" // { serviceConfig.EnvironmentFile = "/var/lib/app/settings"; };
+        };
+      };
+    })
+
     # Disks and a card of the real machine, named in services only.
     (guest "trap-real-disks" { slow = true; exit = 0; notTested = [ "zfs-import-tank.service" "backup-disk.service" "br0-netdev.service" ]; } {
       config.systemd.services = {
@@ -766,6 +824,31 @@ let
         serviceConfig = { MemoryMax = "48M"; MemorySwapMax = 0; OOMPolicy = "continue"; };
       }
     )))
+    # Called like a keyboard daemon and like memory error reports, and broken by what they say.
+    (guest "witness-names" { exit = 1; fails = [ "services.failed-units" ]; cause = [ "keydb.service" "pii-redactor.service" "keyd.service" ]; } {
+      config.systemd.services = {
+        keydb = service "KeyDB" "echo \"Fatal error, can't open config file '/run/keydb/keydb.conf': No such file or directory\" >&2; exit 1";
+        pii-redactor = service "Removes personal data" "echo \"could not find model 'en_core_web_lg'\" >&2; exit 1";
+        keyd = service "Remaps the keyboard" "echo 'ERROR: line 7: capz is not a valid key' >&2; exit 255";
+      };
+    })
+    # A path that the configuration makes goes by another name; a directory that nothing makes; a secret that nothing declares.
+    (guest "witness-mistyped" { exit = 1; fails = [ "services.failed-units" ]; cause = [ "/var/lib/app/config.toml is" "writer.service" "db-client.service" ]; } {
+      config = {
+        sops.secrets."db/password" = { path = "/run/secrets/db/password"; owner = "root"; mode = "0400"; };
+        systemd.tmpfiles.rules = [ "d /var/lib/app 0755 root root -" "f /var/lib/app/config.toml 0644 root root - colour=1" ];
+        systemd.services = {
+          app = service "Reads its configuration" "cat /var/lib/app/confg.toml";
+          writer = service "Keeps its state" "echo 1 > /var/lib/writer/state" // { after = [ "app.service" ]; };
+          db-client = service "Client of the database" "cat /run/secrets/db/passwd" // { after = [ "writer.service" ]; };
+        };
+      };
+    })
+    # The host's own file system, asked for in the VM too: that the disk is not there shows nothing.
+    (guest "witness-disk" { slow = true; exit = 5; cause = [ "fileSystems" "virtualisation.vmVariant" ]; } {
+      config.fileSystems."/persist" = { device = "/dev/disk/by-label/persist"; fsType = "ext4"; };
+      vm.virtualisation.fileSystems."/persist" = { device = "/dev/disk/by-label/persist"; fsType = "ext4"; options = [ "x-systemd.device-timeout=5s" ]; };
+    })
     # No unit fails, only a line says so.
     (guest "activation-fails" { exit = 1; fails = [ "boot.activation" ]; cause = "migrateState"; } {
       config.system.activationScripts.migrateState = "echo 'migrate: cannot read the old state'\nfalse";

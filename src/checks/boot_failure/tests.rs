@@ -238,3 +238,47 @@ fn without_evidence_it_is_unknown() {
         assert_eq!((result.status, exit), (Status::Unknown, Exit::Unknown), "{end:?}");
     }
 }
+
+/// A disk that the host's configuration has and the VM has not says nothing, wherever it shows; one that the VM variant
+/// itself asks for does.
+#[test]
+fn a_disk_of_the_real_machine_is_no_failure() {
+    let judged = |line: &str, own: bool| {
+        let mut expectations = Expectations { known: true, ..Expectations::default() };
+        let (place, what) = ("/persist".to_owned(), "/dev/disk/by-label/persist".to_owned());
+        expectations.disks.own.insert("/".into(), "/dev/vda".into());
+        expectations.disks.luks = vec!["crypt".into()];
+        if own {
+            expectations.disks.own.insert(place, what);
+        } else {
+            expectations.disks.real.insert(place, what);
+        }
+        let plan = plan(&expectations, &Settings::default(), &Selection::default());
+        let console = [line, "You are in emergency mode. After logging in, type \"journalctl -xb\" to view"];
+        let evidence = BootFailure {
+            end: BootEnd::Deadline,
+            console_tail: console.map(str::to_owned).to_vec(),
+            status: None,
+            facts: None,
+            seconds: 100.0,
+            accelerator: Accel::Kvm,
+            traffic: None,
+            delay: RunDelay::default(),
+        };
+        let judgement = judge_boot_failure(&plan, &evidence);
+        let found = judgement.results.iter().find(|result| result.id == CheckId::BootEmergency).unwrap();
+        (found.status, found.hint.clone().unwrap_or_default())
+    };
+    let line = "[ TIME ] Timed out waiting for device /dev/disk/by-label/persist.";
+    let (status, hint) = judged(line, false);
+    assert_eq!(status, Status::Unknown);
+    assert!(hint.starts_with("virtualisation.vmVariant.virtualisation.fileSystems.\"/persist\" = "), "{hint}");
+    assert_eq!(judged(line, true).0, Status::Fail);
+    let unit =
+        "[ TIME ] Timed out waiting for device dev-disk-by\\x2dlabel-persist.device - /dev/disk/by-label/persist.";
+    assert_eq!(judged(unit, false).0, Status::Unknown);
+    let (status, hint) = judged("mount: mounting /dev/mapper/crypt on /mnt-root/data failed: No such file", false);
+    assert_eq!(status, Status::Unknown);
+    assert!(hint.contains("luks"), "{hint}");
+    assert_eq!(judged("[FAILED] Failed to mount /var/lib/lxcfs.", false).0, Status::Fail);
+}

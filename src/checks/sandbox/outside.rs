@@ -16,7 +16,8 @@ use super::super::journal_patterns::Meaning;
 use super::super::text::{self, pattern};
 use super::super::unit::{is_active, own_lines};
 use super::super::{JudgeContext, Plan};
-use super::{LAST, by_line, is_wait_online, last_lines, quoted};
+use super::cards::is_wait_online;
+use super::{LAST, by_line, last_lines, quoted};
 use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::model::{Excuse, Lack, NetworkPolicy, OutsideAttempt, Protocol, Witness};
 use crate::nix::expectations::Expectations;
@@ -64,7 +65,7 @@ impl<'a> Outside<'a> {
             || address.is_loopback()
             || address.is_unspecified()
             || network.addresses.values().flatten().any(|text| has(text))
-            || self.expectations.addresses.iter().any(|text| has(text))
+            || self.expectations.addresses.values().flatten().any(|text| has(text))
     }
 
     /// Whether a host is none outside.

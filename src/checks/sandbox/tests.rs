@@ -1,9 +1,12 @@
 //! What the sandbox explains, and what it does not.
 
-use super::{is_secret, is_secret_snippet, misses_a_secret, names_hardware, shows_no_outside};
-use crate::checks::test_support::{active, by_manager, failed, guest, line, skipped, status};
-use crate::guest::facts::Unit;
-use crate::model::{CheckId, NetworkPolicy, Status};
+use super::cards::names_hardware;
+use super::secrets::is_secret;
+use super::{is_secret_snippet, lack_of, misses_a_secret, shows_no_outside};
+use crate::checks::test_support::{Guest, active, by_manager, failed, guest, line, result, skipped, status};
+use crate::guest::facts::{Facts, PathFact, Unit};
+use crate::model::{CheckId, Grade, Lack, NetworkPolicy, Status, Witness};
+use crate::nix::expectations::ExpectedSecret;
 
 #[test]
 fn the_outside_excuses_only_when_it_is_kept_away_and_shown() {
@@ -266,4 +269,297 @@ fn cards_and_secrets() {
     }
     assert!(is_secret_snippet("setupSecretsForUsers") && is_secret_snippet("agenixInstall"));
     assert!(!is_secret_snippet("users"));
+}
+
+/// What the guest answers of paths that are not there: how far each is there, and what is beside it.
+fn missing(
+    paths: &'static [(&'static str, &'static str, &'static [&'static str], &'static [&'static str])],
+) -> impl FnOnce(&mut Facts) {
+    move |facts| {
+        for (path, parent, beside, made) in paths {
+            let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+            let fact = PathFact { exists: false, parent: (*parent).into(), beside: texts(beside), made: texts(made) };
+            facts.paths.insert((*path).to_owned(), fact);
+        }
+    }
+}
+
+fn there(path: &'static str) -> impl FnOnce(&mut Facts) {
+    move |facts| drop(facts.paths.insert(path.to_owned(), PathFact { exists: true, ..PathFact::default() }))
+}
+
+fn fails(unit: &str, words: &str) -> Guest {
+    guest().expected(failed(unit, 1)).journal(line(unit, words))
+}
+
+#[test]
+fn services_with_the_names_of_hardware_fail_for_their_configuration() {
+    for (unit, words) in [
+        ("keydb.service", "Fatal error, can't open config file '/run/keydb/keydb.conf': No such file or directory"),
+        ("keydb.service", "could not find directory of the append only file"),
+        ("pii-redactor.service", "could not find model 'en_core_web_lg'"),
+        ("keyd.service", "ERROR: line 7: capz is not a valid key"),
+        ("thermald.service", "thermald: error: unknown option '--adaptiv'"),
+        ("bluetooth.service", "Unknown key 'FastConectable' in main.conf: unable to find adapter section"),
+        ("smartd.service", "Configuration file: line 3: unable to detect device type, unknown directive -Z"),
+        ("nvidia-persistenced.service", "Failed to find user 'nvidia': invalid user"),
+        ("upsd.service", "no listening interface available on 10.9.9.9 port 3493"),
+        ("hostapd.service", "Line 5: invalid channel: could not open configuration"),
+        ("kanata.service", "Error in configuration: unknown key 'capz': no keyboard mapped"),
+        ("motion.service", "could not open camera profile: syntax error"),
+        ("snapper-timeline.service", "Unknown config: could not find subvolume 'root'"),
+        ("gpsd.service", "gpsd: can't bind to local port 2947, Address already in use"),
+        ("tlp.service", "Error: could not read options: invalid value for device list"),
+        ("zfs-scrub.service", "zpool: command not found"),
+        ("openrgb.service", "Failed to load plugin for device: permission denied"),
+    ] {
+        let guest = fails(unit, words).facts(missing(&[("/run/keydb/keydb.conf", "/run", &[], &[])]));
+        guest.breaks(CheckId::ServicesFailedUnits, unit);
+    }
+    // The configuration was complained of after a device was missed.
+    fails("zigbee.service", "warning: cannot open /dev/ttyACM0: No such file or directory")
+        .journal(line("zigbee.service", "configuration.yaml:3: unknown option 'adaptr'"))
+        .facts(missing(&[("/dev/ttyACM0", "/dev", &[], &[])]))
+        .breaks(CheckId::ServicesFailedUnits, "unknown option");
+}
+
+#[test]
+fn a_device_that_is_not_there_excuses_whatever_the_name() {
+    for (unit, words, path, parent) in [
+        ("mqtt-bridge.service", "Error: cannot open /dev/zwave: No such file or directory", "/dev/zwave", "/dev"),
+        ("solaar.service", "solaar: error: no /dev/hidraw* found", "/dev/hidraw*", "/dev"),
+        ("frobnicator.service", "open /dev/apex_0: no such file or directory", "/dev/apex_0", "/dev"),
+        (
+            "nvidia-persistenced.service",
+            "Failed to query NVIDIA devices. Please ensure that the NVIDIA device files (/dev/nvidia*) exist, and that user 0 has read and write permissions on those files.",
+            "/dev/nvidia*",
+            "/dev",
+        ),
+        ("lights.service", "can't open '/dev/spidev0.0': No such file or directory", "/dev/spidev0.0", "/dev"),
+        (
+            "charge.service",
+            "/sys/class/power_supply/BAT1/status: No such file or directory",
+            "/sys/class/power_supply/BAT1/status",
+            "/sys/class/power_supply",
+        ),
+        (
+            "cast.service",
+            "FileNotFoundError: [Errno 2] No such file or directory: '/dev/dvb/adapter0/frontend0'",
+            "/dev/dvb/adapter0/frontend0",
+            "/dev",
+        ),
+        (
+            "meter.service",
+            "serial.serialutil.SerialException: could not open port /dev/serial/by-id/usb-FTDI_A1: [Errno 2] No such file or directory",
+            "/dev/serial/by-id/usb-FTDI_A1",
+            "/dev",
+        ),
+        ("scan.service", "unable to open /dev/bus/usb/001/004", "/dev/bus/usb/001/004", "/dev"),
+        ("kiosk-cec.service", "cannot open /dev/cec0", "/dev/cec0", "/dev"),
+        ("gpio-fan.service", "could not open /dev/gpiochip4: No such file or directory", "/dev/gpiochip4", "/dev"),
+    ] {
+        let fact = PathFact { parent: parent.into(), ..PathFact::default() };
+        let judgement = fails(unit, words)
+            .facts(|facts| drop(facts.paths.insert(path.to_owned(), fact)))
+            .excludes(&format!("{unit}: needs a device that the sandbox has not, {path}"));
+        let witness = Witness::Device { path: path.into() };
+        assert_eq!((&judgement.not_tested[0].witness, judgement.not_tested[0].grade), (&witness, Grade::Proven));
+    }
+    // One that is there, one that is made of nothing but the kernel, and a mistyped name are the configuration's.
+    let opens = |path: &str| fails("app.service", &format!("cannot open {path}: No such file or directory"));
+    opens("/dev/ttyACM0").facts(there("/dev/ttyACM0")).breaks(CheckId::ServicesFailedUnits, "/dev/ttyACM0");
+    opens("/dev/net/tun")
+        .facts(missing(&[("/dev/net/tun", "/dev", &[], &[])]))
+        .breaks(CheckId::ServicesFailedUnits, "");
+    opens("/dev/urandm")
+        .facts(missing(&[("/dev/urandm", "/dev", &["/dev/random", "/dev/urandom", "/dev/vda"], &[])]))
+        .breaks(CheckId::ServicesFailedUnits, "/dev/urandm");
+    // What it is given, and does not name.
+    let mut given = failed("radio.service", 1);
+    if let Some(service) = &mut given.service {
+        service.devices = vec!["/dev/rtl_sdr".into()];
+    }
+    guest()
+        .expected(given)
+        .journal(line("radio.service", "error: no tuner found"))
+        .facts(missing(&[("/dev/rtl_sdr", "/dev", &[], &[])]))
+        .excludes("/dev/rtl_sdr");
+}
+
+#[test]
+fn state_that_only_the_real_machine_has() {
+    let tunnel = "/var/lib/cloudflared/6ff42ae2.json";
+    let words = format!("Tunnel credentials file '{tunnel}' doesn't exist or is not a file");
+    let judgement = fails("cloudflared-tunnel.service", &words)
+        .facts(missing(&[("/var/lib/cloudflared/6ff42ae2.json", "/var/lib", &[], &[])]))
+        .excludes("cloudflared-tunnel.service: needs /var/lib/cloudflared/6ff42ae2.json");
+    assert_eq!(judgement.not_tested[0].lack, Lack::State);
+    assert!(judgement.not_tested[0].why.contains("[file.\"/var/lib/cloudflared/6ff42ae2.json\"]"));
+    fails("tailscaled-autoconnect.service", "cat: /var/lib/tailscale/authkey: No such file or directory")
+        .facts(missing(&[(
+            "/var/lib/tailscale/authkey",
+            "/var/lib/tailscale",
+            &["/var/lib/tailscale/tailscaled.state"],
+            &[],
+        )]))
+        .excludes("/var/lib/tailscale/authkey");
+    for path in ["/persist/app/state", "/home/u/private.asc", "/srv/media/index", "/tank/photos", "/boot/loader/x"] {
+        let fact = PathFact { parent: String::new(), ..PathFact::default() };
+        fails("app.service", &format!("open {path}: no such file or directory"))
+            .facts(|facts| drop(facts.paths.insert(path.to_owned(), fact)))
+            .excludes(path);
+    }
+    // The configuration's own, and what it should have made.
+    let reads = |path: &str| fails("app.service", &format!("cannot open {path}: No such file or directory"));
+    reads("/etc/app/app.toml")
+        .facts(missing(&[("/etc/app/app.toml", "/etc", &[], &[])]))
+        .breaks(CheckId::ServicesFailedUnits, "");
+    let judgement = reads("/var/lib/app/confg.toml")
+        .facts(missing(&[("/var/lib/app/confg.toml", "/var/lib/app", &["/var/lib/app/config.toml"], &[])]))
+        .breaks(CheckId::ServicesFailedUnits, "confg.toml");
+    let hint = &result(&judgement, CheckId::ServicesFailedUnits).hint;
+    assert_eq!(hint.as_deref(), Some("/var/lib/app/confg.toml is not there; /var/lib/app/config.toml is"));
+    reads("/var/lib/app/config.toml")
+        .facts(missing(&[(
+            "/var/lib/app/config.toml",
+            "/var/lib/app",
+            &[],
+            &["tmpfiles:d /var/lib/app 0755 root root -"],
+        )]))
+        .breaks(CheckId::ServicesFailedUnits, "config.toml");
+    reads("/var/lib/app/index")
+        .facts(missing(&[(
+            "/var/lib/app/index",
+            "/var/lib/app",
+            &[],
+            &["/nix/store/x-unit-script-prepare-start/bin/prepare-start:echo 1 > /var/lib/app/index"],
+        )]))
+        .breaks(CheckId::ServicesFailedUnits, "index");
+    // It was about to make it, and lacks the directory.
+    for words in [
+        "cannot create /var/lib/app/state: Directory nonexistent",
+        "mkdir: cannot create directory '/var/lib/app/state': No such file or directory",
+        "open /var/lib/app/state: no such file or directory while writing state",
+        "app-start: line 3: cd: /var/lib/app/state: No such file or directory",
+    ] {
+        fails("app.service", words)
+            .facts(missing(&[("/var/lib/app/state", "/var/lib", &[], &[])]))
+            .breaks(CheckId::ServicesFailedUnits, words);
+    }
+    reads("/var/lib/app/app.log")
+        .facts(missing(&[("/var/lib/app/app.log", "/var/lib", &[], &[])]))
+        .breaks(CheckId::ServicesFailedUnits, "");
+}
+
+#[test]
+fn declared_secrets_go_by_their_option() {
+    let app = |path: &str| {
+        fails("app.service", &format!("cat: {path}: No such file or directory")).expecting(|expectations| {
+            let secret = ExpectedSecret {
+                option: "sops.secrets".into(),
+                path: "/run/secrets/db/password".into(),
+                ..ExpectedSecret::default()
+            };
+            expectations.secrets.insert("db/password".into(), secret);
+            let kept = ExpectedSecret {
+                option: "age.secrets".into(),
+                path: "/var/lib/app/api.age".into(),
+                ..ExpectedSecret::default()
+            };
+            expectations.secrets.insert("api".into(), kept);
+        })
+    };
+    let judgement = app("/run/secrets/db/password").excludes("the secret sops.secrets.\"db/password\"");
+    assert_eq!((judgement.not_tested[0].lack, judgement.not_tested[0].grade), (Lack::Secret, Grade::Proven));
+    app("/var/lib/app/api.age").excludes("the secret age.secrets.\"api\"");
+    app("/run/secrets/db/password").facts(there("/run/secrets/db/password")).breaks(CheckId::ServicesFailedUnits, "");
+    // Nothing places this one.
+    app("/run/secrets/db/passwd").breaks(CheckId::ServicesFailedUnits, "/run/secrets/db/passwd");
+    let judgement = app("/run/secrets/db/passwd")
+        .facts(missing(&[("/run/secrets/db/passwd", "/run", &[], &[])]))
+        .breaks(CheckId::ServicesFailedUnits, "");
+    let hint = result(&judgement, CheckId::ServicesFailedUnits).hint.clone().unwrap_or_default();
+    assert!(hint.contains("/run/secrets/db/password is"), "{hint}");
+}
+
+#[test]
+fn disks_by_the_configuration() {
+    let on_disk = |guest: Guest| {
+        guest.expecting(|expectations| {
+            expectations.disks.real.insert("/data".into(), "/dev/disk/by-label/data".into());
+            expectations.disks.persistence = vec!["/keep".into()];
+        })
+    };
+    let judgement = on_disk(fails("app.service", "open /data/app/index: no such file or directory"))
+        .facts(missing(&[("/data/app/index", "", &[], &[])]))
+        .excludes("app.service: needs /data/app/index, which lies on /data");
+    assert_eq!(judgement.not_tested[0].lack, Lack::Disk);
+    on_disk(fails("app.service", "open /keep/x: no such file"))
+        .facts(missing(&[("/keep/x", "", &[], &[])]))
+        .excludes("/keep");
+}
+
+#[test]
+fn an_address_of_a_card_that_is_not_here() {
+    let web = |address: &str| {
+        fails("web.service", &format!("bind() to {address}:80 failed (99: Cannot assign requested address)")).expecting(
+            |expectations| {
+                expectations.addresses.insert("enp3s0".into(), vec!["192.168.1.10".into()]);
+                expectations.addresses.insert("eth0".into(), vec!["192.168.7.1".into()]);
+            },
+        )
+    };
+    web("192.168.1.10").excludes("web.service: binds to 192.168.1.10, the address of enp3s0");
+    web("192.168.1.100").breaks(CheckId::ServicesFailedUnits, "192.168.1.100");
+    web("192.168.7.1").breaks(CheckId::ServicesFailedUnits, "192.168.7.1");
+}
+
+#[test]
+fn what_is_read_and_what_is_written() {
+    let key = "/var/lib/app/key";
+    for (words, is_read) in [
+        ("cp: cannot stat '/var/lib/app/key': No such file or directory", true),
+        ("failed while creating the tunnel: open /var/lib/app/key: no such file or directory", true),
+        ("install: cannot stat '/var/lib/app/key': No such file or directory", true),
+        ("touch: cannot touch '/var/lib/app/key': No such file or directory", false),
+        ("could not open for writing: cannot create /var/lib/app/key: Directory nonexistent", false),
+        ("failed to write /var/lib/app/key: no such file or directory", false),
+    ] {
+        let guest = fails("app.service", words).facts(missing(&[("/var/lib/app/key", "/var/lib", &[], &[])]));
+        if is_read {
+            guest.excludes(key);
+        } else {
+            guest.breaks(CheckId::ServicesFailedUnits, key);
+        }
+    }
+    let named = |line: &str| {
+        let fact = PathFact {
+            parent: "/var/lib".into(),
+            made: vec![format!("/nix/store/x-start:{line}")],
+            ..PathFact::default()
+        };
+        fails("app.service", "cat: /var/lib/app/key: No such file or directory")
+            .facts(|facts| drop(facts.paths.insert(key.to_owned(), fact)))
+    };
+    for line in
+        ["install -m 600 /var/lib/app/key /run/app/key", "cat /var/lib/app/key", "[ -e /var/lib/app/key ] || exit 1"]
+    {
+        named(line).excludes(key);
+    }
+    for line in ["cp /etc/key /var/lib/app/key", "wg genkey > /var/lib/app/key", "touch \"/var/lib/app/key\" && true"] {
+        named(line).breaks(CheckId::ServicesFailedUnits, "");
+    }
+}
+
+#[test]
+fn what_a_condition_lacks() {
+    for (condition, lack) in [
+        ("ConditionVirtualization=no", Lack::Hardware),
+        ("ConditionPathExists=/dev/kvm", Lack::Hardware),
+        ("ConditionPathExists=/var/backup/import.tar", Lack::State),
+        ("ConditionPathExists=|/run/secrets/app", Lack::Secret),
+        ("ConditionPathIsDirectory=/sys/class/bluetooth", Lack::Hardware),
+    ] {
+        assert_eq!(lack_of(condition), lack, "{condition}");
+    }
 }

@@ -87,7 +87,9 @@ fn the_machine_itself_is_not_outside() {
     says("connect to 10.0.2.15 port 5432 failed: No route to host").breaks(FAILED, "10.0.2.15");
     let lan = "connect to 192.168.1.5 port 5432 failed: No route to host";
     says(lan).excludes("app.service: needs the outside");
-    says(lan).expecting(|expected| expected.addresses = vec!["192.168.1.5/24".into()]).breaks(FAILED, "192.168.1.5");
+    says(lan)
+        .expecting(|expected| expected.addresses = [("eth0".into(), vec!["192.168.1.5".into()])].into())
+        .breaks(FAILED, "192.168.1.5");
     let full = "could not resolve host: box.example.org";
     says(full).excludes("app.service: needs the outside");
     says(full).expecting(|expected| expected.domain = Some("example.org".into())).breaks(FAILED, "box.example.org");
