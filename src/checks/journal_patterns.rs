@@ -17,6 +17,8 @@ pub(crate) enum Meaning {
     SpeaksOfError,
     /// What a library says of the nothing that an error before it has left: the chain's first says why.
     FollowsFromError,
+    /// A port is another program's: `port`, or `late` where it stands at the end.
+    AddressInUse,
     /// A limit of time of the program's own ran out.
     RanOutOfTime,
 
@@ -185,6 +187,11 @@ table! {
         => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
+    FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
+    FollowsFromError "any": "Configuration test failed, aborting due to previous error"
+        => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$|\b(exiting|aborting|giving up|terminating|shutting down)[.!]*$";
+    AddressInUse "nginx": "[emerg] 258#258: bind() to 0.0.0.0:80 failed (98: Address already in use)"
+        => r"(?i)(?:.*[:\s](?P<port>[0-9]{2,5})\b)?.*(address already in use|address in use|EADDRINUSE)(?:.*[:\s](?P<late>[0-9]{2,5})\b)?";
     RanOutOfTime "any": "Error: timeout exceeded waiting for the database"
         => r"(?i)\btimed? ?out|\btimeout (was )?(reached|exceeded|expired)|deadline exceeded|took too long";
 

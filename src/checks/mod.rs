@@ -10,6 +10,7 @@
 //! * why a unit failed, and what the root of a chain is: `unit`; how it ended, in words: `unit_ending`
 //! * what an expected unit's state amounts to, the system's or a user's: `unit_assessment`, with `conditions`
 //! * what programs say in the journal, and what it means: `journal_patterns`
+//! * what to do about a unit that failed: `advice`
 //! * what the sandbox explains, and which evidence that takes: `sandbox`; what the outside has to do with it, by what was
 //!   sent: `sandbox::outside`
 //! * what host contention explains: `contention`
@@ -25,6 +26,7 @@
 //! expected firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
 //! of another unit is listed under that one. A machine that did not come up is judged by `boot.*` alone.
 
+mod advice;
 mod boot;
 mod boot_failure;
 mod boot_health;

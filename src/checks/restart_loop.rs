@@ -2,7 +2,7 @@
 
 use super::journal_patterns::Meaning;
 use super::unit::{self, ended_cleanly, is_activating, is_active, is_auto_restart, is_failed};
-use super::{Finding, JudgeContext, Judgement, conclude, contention, sandbox, text};
+use super::{Finding, JudgeContext, Judgement, advice, conclude, contention, sandbox, text};
 use crate::desktop;
 use crate::guest::facts::{Facts, Service, Unit};
 use crate::model::timeouts::Timeouts;
@@ -185,7 +185,7 @@ impl<'a> Restarts<'a> {
         // The last try is all that is known of how much it works.
         let emulated = self.late.and_then(|_| contention::kept_busy(cx, unit, (unit.condition_us, cx.now.now_us)));
         let finding = Finding::new(name, format!("{name} {how}: {times}{pace}"));
-        let finding = match sandbox::advice(cx, unit) {
+        let finding = match advice::of(cx, unit) {
             Some(advice) => finding.hint(advice),
             None => finding,
         };

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::journal_patterns::Meaning;
 use super::unit::{self, FailureCause, dropped_from_cycle, is_called_for, is_failed, is_refused};
 use super::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
-use super::{Finding, JudgeContext, Judgement, conclude, contention, ports, restart_loop, sandbox, text, verify};
+use super::{
+    Finding, JudgeContext, Judgement, advice, conclude, contention, ports, restart_loop, sandbox, text, verify,
+};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{CheckId, LoadState, UnitFileState};
 
@@ -144,7 +146,7 @@ fn failed_unit(cx: &JudgeContext<'_>, unit: &Unit, cause: &FailureCause) -> Find
         .evidence("result", text::clean(unit.result.as_str()))
         .time_limit(contention::limit(cx.now, unit))
         .slow_by_emulation(contention::was_emulated(cx, unit));
-    let finding = match sandbox::advice(cx, unit) {
+    let finding = match advice::of(cx, unit) {
         Some(advice) => finding.hint(advice),
         None => finding,
     };
