@@ -92,6 +92,11 @@ fn memory_hint(cx: &JudgeContext<'_>) -> String {
 
 fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::BootActivation;
+    if cx.plan.expectations.nixos_init == Some(true) {
+        let why = "not applicable: with system.nixos-init there is no activation script";
+        out.results.push(CheckResult::new(id, Status::Skip, why));
+        return;
+    }
     let mut fails: Vec<Finding> = Vec::new();
     let mut excluded = Vec::new();
     let journal = cx.now.journal.iter().map(|line| line.message.as_str());

@@ -442,7 +442,7 @@ BootActivation = "boot.activation" {
 BootTmpfiles = "boot.tmpfiles" {
     kind: Boot,
     stage: Check,
-    rank: 15,
+    rank: 29,
     weight: Expected,
     applies: Always,
     summary: "systemd-tmpfiles could follow all its rules",

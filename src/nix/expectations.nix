@@ -59,6 +59,7 @@ let
     graphics = [ "virtualisation.graphics" ];
     revision = [ "system.configurationRevision" ];
     systemdStage1 = [ "boot.initrd.systemd.enable" ];
+    nixosInit = [ "system.nixos-init.enable" ];
     plymouth = [ "boot.plymouth.enable" ];
 
     openssh = {
@@ -639,6 +640,7 @@ in
   graphics = read bool names.graphics;
   revision = read text names.revision;
   systemd_stage_1 = read bool names.systemdStage1;
+  nixos_init = read bool names.nixosInit;
   autologin_user = orElse (read text names.consoleLogin)
     (if yes names.autoLogin.enable then read text names.autoLogin.user else null);
 }
