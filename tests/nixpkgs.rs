@@ -21,6 +21,11 @@ const NIXPKGS: &str = "NIXBOX_NIXPKGS";
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(1);
+    if !arguments.list {
+        eprintln!(
+            "skipped: machines of NixOS's own modules boot: tests/nixos/run does it, where nixpkgs' packages and KVM can be had"
+        );
+    }
     let trials = match (nixpkgs(), has_nix()) {
         (Ok(path), true) => match trials(&path) {
             Ok(trials) => trials,
@@ -164,7 +169,9 @@ fn differences(at: &str, wanted: &Value, read: &Value, wrong: &mut Vec<String>) 
                     differs.is_empty()
                 })
             };
-            wrong.extend(wanted.iter().filter(|value| !is_in(value)).map(|value| format!("{at}: no {value} in {read:?}")));
+            wrong.extend(
+                wanted.iter().filter(|value| !is_in(value)).map(|value| format!("{at}: no {value} in {read:?}")),
+            );
         }
         _ if wanted == read => {}
         _ => wrong.push(format!("{at}: {read} instead of {wanted}")),
