@@ -514,7 +514,7 @@ let
   ] ++ map redisPort (setsIn (pathOf names.redis)));
   redisPort = name:
     let server = field: at (pathOf names.redis ++ [ name field ]);
-    in tcp "services.redis.servers.${name}"
+    in tcp "services.redis.servers.${if name == "" then "\"\"" else name}"
       (attempt [ ] (filter isPort (if server "enable" == true then [ (server "port") ] else [ ])));
 
   # --- what could not be read ---

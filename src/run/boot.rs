@@ -15,8 +15,8 @@ use crate::idle::IdleDetector;
 use crate::machine::{Machine, MachineEvent, ShutdownCause, delay, signal_name};
 use crate::model::Accel;
 use crate::model::timeouts::run::{
-    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, READY_LOST_INTERVAL, SILENT_AFTER_TARGET,
-    SILENT_AFTER_TARGET_LATE,
+    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, IDLE_LIMIT, READY_LOST_INTERVAL,
+    SILENT_AFTER_TARGET, SILENT_AFTER_TARGET_LATE,
 };
 use crate::text::plain;
 
@@ -245,9 +245,6 @@ impl Boot<'_> {
                     if still > BOOT_IDLE_LIMIT && endless {
                         return ComeUp::NotUp(not_up(BootEnd::Deadline, status, longest_idle));
                     }
-                    if self.may_stall && !notified && still.min(last_line.elapsed()) > BOOT_STALL_LIMIT {
-                        return ComeUp::Crashed(Failure::host("the guest stalled before its first message"));
-                    }
                     let lines = machine.console().tail(LAST_LINES);
                     if let Some(failure) = lost_processor(&lines, self.accel) {
                         return ComeUp::Crashed(failure);
@@ -257,8 +254,11 @@ impl Boot<'_> {
                         let may_answer = notified || !self.notifies;
                         return ComeUp::NotUp(NotUp { may_answer, ..not_up(end, status, longest_idle) });
                     }
-                    if !notified && let Some(failure) = silence.observe(&lines, machine.delay()) {
+                    if !notified && let Some(failure) = silence.observe(&lines, machine.delay(), still) {
                         return ComeUp::Silent(failure);
+                    }
+                    if self.may_stall && !notified && silence.shown.is_none() && still.min(last_line.elapsed()) > BOOT_STALL_LIMIT {
+                        return ComeUp::Crashed(Failure::host("the guest stalled before its first message"));
                     }
                 }
                 () = sleep_until(deadline) => {
@@ -277,15 +277,16 @@ struct Silence {
 }
 
 impl Silence {
-    /// Takes the console's last lines; answers with the failure once the silence has lasted too long for a guest that
-    /// could answer.
-    fn observe(&mut self, lines: &[String], delay: &delay::Recorder) -> Option<Failure> {
+    /// Takes the console's last lines, and how long the guest has been idle; answers with the failure once the silence has
+    /// lasted too long for a guest that could answer.
+    fn observe(&mut self, lines: &[String], delay: &delay::Recorder, idle: Duration) -> Option<Failure> {
         if self.shown.is_none() {
             self.shown = checks::has_come_up(lines).map(|line| (Instant::now(), plain(line.trim(), 200)));
         }
         let (since, line) = self.shown.as_ref()?;
         let silent = since.elapsed();
-        let is_late = || checks::contention::note(&delay.taken(0, Instant::now())).is_some();
+        // Who does nothing any more has nothing left to say.
+        let is_late = || idle < IDLE_LIMIT && checks::contention::note(&delay.taken(0, Instant::now())).is_some();
         let limit = if is_late() { SILENT_AFTER_TARGET_LATE } else { SILENT_AFTER_TARGET };
         (silent > limit).then(|| closed(&format!("the console shows {line:?}, and none of nixbox's units said a word")))
     }
