@@ -2,7 +2,7 @@
 //! evaluates down to its derivations, what nixbox reads of it is what its options say, and what is broken is told by its
 //! cause. `NIXBOX_NIXPKGS` names a checkout of nixpkgs; without it they are skipped. An evaluation takes some 20 s of a
 //! processor and 2 GB, so there is one at a time.
-#![expect(clippy::print_stderr, clippy::unwrap_used, reason = "a skipped test says why on screen; a test may panic")]
+#![expect(clippy::print_stderr, reason = "a skipped test says why on screen")]
 
 mod harness;
 
