@@ -117,7 +117,12 @@ fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
         let before = &lines[index.saturating_sub(4)..index];
         let words = before.iter().rev().find(|line| line.contains("stage-2-init") || line.contains("activat"));
         let said = before.last().or(words).filter(|line| !line.trim().is_empty());
-        let said = said.map_or_else(String::new, |line| format!(": {}", line.trim()));
+        // Of stage 1's journal on the console the words alone.
+        let words = |line: &str| {
+            let forwarded = Meaning::Forwarded.parts_of(line).map(|parts| parts["words"].trim().to_owned());
+            forwarded.unwrap_or_else(|| line.trim().to_owned())
+        };
+        let said = said.map_or_else(String::new, |line| format!(": {}", words(line)));
         let code = if code.is_empty() { String::new() } else { format!(" with exit code {code}") };
         fails.push(
             Finding::new(&name, format!("the activation script's snippet {name:?} failed{code}{said}"))
