@@ -1140,7 +1140,7 @@ https_port	8444
         "memcached 11211",
         "printing 631",
         "grafana 3000",
-        "redis.servers. 6379",
+        "redis.servers.\"\" 6379",
     ];
     let mut found = ports("usual").await;
     found.sort();

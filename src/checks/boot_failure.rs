@@ -1,6 +1,8 @@
 //! A guest that did not come up. It fails only with evidence from the guest itself: a panic, emergency mode, a
 //! power-off, a job or a snippet that is stuck. A deadline alone proves nothing: the host may be slow.
 
+mod emergency;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,9 @@ pub struct BootFailure {
     pub facts: Option<Facts>,
     /// How long the boot had been going on.
     pub seconds: f64,
+    /// The longest time at a stretch in which it did nothing, in seconds, where that was observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_s: Option<f64>,
     /// How it was run.
     pub accelerator: Accel,
     /// How long the machine waited for this host's processors.
@@ -60,6 +65,12 @@ pub fn has_given_up(lines: &[String]) -> Option<BootEnd> {
         return Some(BootEnd::Panicked);
     }
     lines.iter().any(|line| Meaning::EmergencyPrompt.is_in(line)).then_some(BootEnd::Deadline)
+}
+
+/// The line of the console that shows a guest which has come up: its target, or a login prompt at the end.
+pub fn has_come_up(lines: &[String]) -> Option<&str> {
+    let prompt = lines.last().filter(|line| line.trim_end().ends_with("login:"));
+    lines.iter().find(|line| Meaning::CameUp.is_in(line)).or(prompt).map(String::as_str)
 }
 
 /// The line by which the kernel shows that a processor stands still: it has done nothing at all from one of the kernel's
@@ -84,7 +95,7 @@ pub fn judge_boot_failure(plan: &Plan, evidence: &BootFailure) -> Judgement {
     let result = panic(&lines, evidence)
         .or_else(|| no_init(&lines, evidence))
         .or_else(|| from_facts(plan, evidence, &mut out))
-        .or_else(|| emergency(plan, &lines, evidence))
+        .or_else(|| emergency::judge(plan, &lines, evidence))
         .or_else(|| ended(&lines, evidence))
         .or_else(|| stuck(plan, &lines, evidence))
         .unwrap_or_else(|| cannot_tell(&lines, evidence));
@@ -220,34 +231,6 @@ fn target_name(facts: &Facts) -> String {
 /// at least 10 s, in which this host let the machine run.
 fn is_long(seconds: f64, evidence: &BootFailure) -> bool {
     seconds >= 10.0 && seconds >= evidence.seconds / 4.0 && contention::why_lately(&evidence.delay, seconds).is_none()
-}
-
-fn emergency(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
-    let at = lines.iter().position(|line| Meaning::EmergencyPrompt.is_in(line))?;
-    let is_trouble = |line: &&String| {
-        Meaning::BootTrouble.is_in(line) && !Meaning::BootNoise.is_in(line) && !Meaning::EmergencyPrompt.is_in(line)
-    };
-    let cause = lines[..at]
-        .iter()
-        .find(|line| is_trouble(line) && line.to_ascii_lowercase().contains("mount"))
-        .or_else(|| lines[..at].iter().rev().find(is_trouble));
-    let stage = if lines[at].contains("stage 1") { "stage 1 of the boot failed" } else { "emergency mode" };
-    let why = stamp_off(cause.unwrap_or(&lines[at]));
-    // A device whose driver is missing is waited for in vain: that it did not come is not the reason.
-    let module = cause.and_then(|waited| missing_module(&lines[..at], waited));
-    let why = module.map_or_else(|| why.to_owned(), |module| format!("{}; after that: {why}", stamp_off(module)));
-    let summary = format!("{stage}, within {}: {why}", after(evidence));
-    let result = fail(CheckId::BootEmergency, summary, around(lines, at));
-    let result = if module.is_some() { result.hint(ADD_MODULE) } else { result };
-    let of_disk = lines[..at].iter().filter(is_trouble).find_map(|line| disks::line_holds_up(plan, line));
-    if let Some(excuse) = of_disk.filter(|_| module.is_none()) {
-        return Some(boot::lacks_disk(plan, result, &excuse));
-    }
-    let waited_for = module.is_none() && cause.is_some_and(|line| Meaning::BootTimeLimit.is_in(line));
-    Some(match contention::why_lately(&evidence.delay, evidence.seconds).filter(|_| waited_for) {
-        Some(why) => contention::inconclusive(result, &why, contention::BUSY_HOST),
-        None => result,
-    })
 }
 
 const ADD_MODULE: &str = "add it to boot.initrd.availableKernelModules, or use a kernel that has it";

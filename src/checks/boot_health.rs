@@ -92,6 +92,11 @@ fn memory_hint(cx: &JudgeContext<'_>) -> String {
 
 fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::BootActivation;
+    if cx.plan.expectations.nixos_init == Some(true) {
+        let why = "not applicable: with system.nixos-init there is no activation script";
+        out.results.push(CheckResult::new(id, Status::Skip, why));
+        return;
+    }
     let mut fails: Vec<Finding> = Vec::new();
     let mut excluded = Vec::new();
     let (quiet, journal): (Vec<&JournalLine>, Vec<_>) =
@@ -115,7 +120,12 @@ fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
         let before = &lines[index.saturating_sub(4)..index];
         let words = before.iter().rev().find(|line| line.contains("stage-2-init") || line.contains("activat"));
         let said = before.last().or(words).filter(|line| !line.trim().is_empty());
-        let said = said.map_or_else(String::new, |line| format!(": {}", line.trim()));
+        // Of stage 1's journal on the console the words alone.
+        let words = |line: &str| {
+            let forwarded = Meaning::Forwarded.parts_of(line).map(|parts| parts["words"].trim().to_owned());
+            forwarded.unwrap_or_else(|| line.trim().to_owned())
+        };
+        let said = said.map_or_else(String::new, |line| format!(": {}", words(line)));
         let code = if code.is_empty() { String::new() } else { format!(" with exit code {code}") };
         fails.push(
             Finding::new(&name, format!("the activation script's snippet {name:?} failed{code}{said}"))

@@ -16,7 +16,7 @@ const MOST: f64 = 0.6;
 /// The share of a limit's time for which a unit has worked, from which on the limit says nothing under emulation.
 const WORKED: f64 = 0.5;
 /// The hint for a limit that ran out under emulation.
-const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
+pub(super) const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
 /// The hint for a host that is too busy.
 pub(super) const BUSY_HOST: &str = "run it again when this host has less to do, or run fewer VMs at once";
 /// systemd's usual limit (`DefaultTimeoutStartSec=`, `DefaultDeviceTimeoutSec=`), where it is not known when it began.

@@ -148,6 +148,10 @@ pub(crate) enum Meaning {
     BootTimeLimit,
     /// Lines that come after a failure, and do not say why.
     BootNoise,
+    /// The default target is reached.
+    CameUp,
+    /// What a program said in stage 1, as the journal forwards it to the console: `program`, `words`.
+    Forwarded,
     /// What the boot waits for: `unit`, `kind`, `since`, `limit`.
     JobRuns,
     /// What stage 1 and 2 say before they do something that may never end.
@@ -435,6 +439,10 @@ table! {
         => r"(?i)\[ *TIME *\]|timed out|does not exist|not appear|can't open /dev";
     BootNoise "systemd": "[DEPEND] Dependency failed for local-fs.target - Local File Systems."
         => r"(?i)plymouth|Dependency failed for|See 'systemctl status|journalctl";
+    CameUp "systemd" ("257"): "[  OK  ] Reached target multi-user.target - Multi-User System."
+        => r"(?i)Reached target (multi-user\.target|graphical\.target|Multi-User System|Graphical Interface)|\] Startup finished in .*\(userspace\)";
+    Forwarded "systemd-journald" ("257"): "[    5.120113] mount[92]: mount: /sysroot/data: wrong fs type, bad option, bad superblock on /dev/vdb."
+        => r"^\[ *\d+\.\d+\] (?P<program>[^\s\[:]+)\[\d+\]: (?P<words>.+)$";
     JobRuns "systemd" ("257"): "(1 of 2) Job x.service/start running (3s / no limit)"
         => r"(?i)job (?P<unit>\S+?)/(?P<kind>[a-z-]+) running \((?P<since>[^/)]+?) / (?P<limit>[^)]+)\)";
     JobRuns "systemd": "[ ***  ] A start job is running for /nixos/persist (50s / 1min 30s)"

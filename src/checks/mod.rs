@@ -62,7 +62,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use boot::LOOP_RESTARTS;
-pub use boot_failure::{BootEnd, BootFailure, has_given_up, judge_boot_failure, lost_processor};
+pub use boot_failure::{BootEnd, BootFailure, has_come_up, has_given_up, judge_boot_failure, lost_processor};
 pub(crate) use context::JudgeContext;
 pub(crate) use finding::{Finding, conclude};
 pub use plan::{ExpectedPort, Plan, plan};

@@ -220,6 +220,7 @@ proptest! {
         let plan = plan(&guest.expectations, &Settings::default(), &Selection::default());
         let _wait = settle_needed(&plan, &first, Duration::MAX);
         let evidence = BootFailure {
+            idle_s: None,
             end: if known { BootEnd::Deadline } else { BootEnd::Reset },
             console_tail: console,
             status: None,

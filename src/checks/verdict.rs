@@ -1,5 +1,10 @@
 //! What several results make together: the design's table of verdicts and exit codes.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::text;
 use crate::model::{CheckId, CheckResult, Exit, NotTested, Report, Stage, Status, Verdict};
 
 /// A run's answer.
@@ -41,6 +46,7 @@ pub fn verdict(results: &[CheckResult]) -> Conclusion {
     let rank = |result: &&CheckResult| result.id.row().rank;
     let failed = results.iter().filter(|result| result.is_failure()).min_by_key(rank);
     if let Some(lead) = failed {
+        let lead = rule_behind(lead, results).unwrap_or(lead);
         return decided_by(Verdict::Fail, lead.id.stage(), lead.id.exit(), lead);
     }
     let unknown = results.iter().filter(|result| result.is_undecided()).min_by_key(rank);
@@ -118,6 +124,23 @@ pub fn be_strict(report: &mut Report) {
     report.detail = Some(why.map(|entry| format!("{}: {}", entry.what, entry.why)).collect::<Vec<_>>().join("\n"));
     report.hint = Some("[file] and [secret] in nixbox.toml supply what only the real machine has".to_owned());
     report.apply = None;
+}
+
+/// A user or a path that a rule of systemd-tmpfiles names: in quotes, or absolute.
+static NAMED: LazyLock<Regex> = LazyLock::new(|| text::pattern(r#"['"]([^'"\s]{3,})['"]|(/[\w.@-]+(?:/[\w.@-]+)+)"#));
+
+/// The failure of systemd-tmpfiles, where what leads misses just what the rule was to make. Alone it seldom matters to
+/// anybody, which is why its rank is low.
+fn rule_behind<'a>(lead: &CheckResult, results: &'a [CheckResult]) -> Option<&'a CheckResult> {
+    let rule = results.iter().find(|result| result.id == CheckId::BootTmpfiles && result.is_failure())?;
+    let told = format!("{}\n{}", lead.summary, lead.detail.join("\n"));
+    let is_named = |name: &str| {
+        let ends = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_'));
+        let mut found = told.match_indices(name);
+        found.any(|(at, _)| ends(told[..at].chars().next_back()) && ends(told[at + name.len()..].chars().next()))
+    };
+    let mut names = NAMED.captures_iter(&rule.summary).filter_map(|found| found.get(1).or_else(|| found.get(2)));
+    names.any(|name| !name.as_str().contains("/tmpfiles.d/") && is_named(name.as_str())).then_some(rule)
 }
 
 fn decided_by(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Conclusion {
@@ -214,6 +237,25 @@ mod tests {
         be_strict(&mut report);
         assert_eq!((report.verdict, report.exit), (Verdict::Unknown, 5));
         assert!(report.cause.unwrap().contains("cloudflared"));
+    }
+
+    #[test]
+    fn a_rule_of_tmpfiles_leads_only_to_what_missed_it() {
+        let led = |rule: &str, id: CheckId, other: &str| {
+            let rule = CheckResult::new(CheckId::BootTmpfiles, Status::Fail, format!("systemd-tmpfiles: {rule}"));
+            verdict(&[rule, CheckResult::new(id, Status::Fail, other)]).decided_by
+        };
+        let rule = "/etc/tmpfiles.d/00-nixos.conf:7: Failed to resolve user 'appuser': No such process";
+        let network = CheckId::NetworkAddress;
+        assert_eq!(led(rule, network, "no address but the loopback's"), Some(network));
+        let units = CheckId::ServicesFailedUnits;
+        assert_eq!(led(rule, units, "web.service failed: cannot bind"), Some(units));
+        assert_eq!(led(rule, units, "web.service failed: /etc/tmpfiles.d/00-nixos.conf:7"), Some(units));
+        assert_eq!(led(rule, units, "web.service failed: appuser2 is no user"), Some(units));
+        let tmpfiles = CheckId::BootTmpfiles;
+        assert_eq!(led(rule, units, "app.service failed: unknown user appuser"), Some(tmpfiles));
+        let rule = "Detected unsafe path transition /srv → /srv/app during canonicalization of /srv/app/data.";
+        assert_eq!(led(rule, units, "app.service failed: /srv/app/data: No such file"), Some(tmpfiles));
     }
 
     #[test]

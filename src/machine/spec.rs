@@ -271,7 +271,7 @@ pub fn environment(spec: &Spec) -> Vec<(OsString, OsString)> {
     }
     let mut params = vec![format!("console=ttyS{}", spec.traits.serials)];
     if !spec.credentials.is_empty() {
-        params.push(credential::KERNEL_PARAMETER.to_owned());
+        params.extend([credential::KERNEL_PARAMETER, credential::STAGE_1_JOURNAL].map(str::to_owned));
     }
     params.extend(spec.kernel_params.iter().cloned());
     set("QEMU_KERNEL_PARAMS", params.join(" ").into());

@@ -442,7 +442,7 @@ BootActivation = "boot.activation" {
 BootTmpfiles = "boot.tmpfiles" {
     kind: Boot,
     stage: Check,
-    rank: 15,
+    rank: 29,
     weight: Expected,
     applies: Always,
     summary: "systemd-tmpfiles could follow all its rules",
@@ -580,7 +580,7 @@ ServicesTimers = "services.timers" {
 ServicesVerify = "services.verify" {
     kind: Services,
     stage: Check,
-    rank: 29,
+    rank: 34,
     weight: Advice,
     applies: Always,
     summary: "the configuration's units are as systemd wants them, those that a boot does not start included",

@@ -100,6 +100,10 @@ pub mod credential {
     /// system without, whose PID 1 finds them "set twice" (systemd 257; systemd#37391, nixpkgs#421388). Told not to
     /// (systemd-pid1(1)), it leaves them to the real one; without systemd there it is no word to anybody.
     pub(crate) const KERNEL_PARAMETER: &str = "rd.systemd.import_credentials=no";
+    /// Also on the kernel's command line: what units say in stage 1 goes to the console too (journald.conf(5)), since the
+    /// journal of stage 1 ends with it. Some hundred lines where systemd is there, no word to anybody else.
+    pub(crate) const STAGE_1_JOURNAL: &str =
+        "rd.systemd.journald.forward_to_console=1 rd.systemd.journald.max_level_console=info";
     /// `systemd.extra-unit.NAME` adds a unit.
     pub const EXTRA_UNIT: &str = "systemd.extra-unit.";
     /// `systemd.unit-dropin.UNIT~NAME` adds a drop-in.

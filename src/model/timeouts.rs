@@ -127,9 +127,11 @@ pub(crate) mod run {
     pub(crate) const CHILDREN_LIMIT: Duration = secs(2);
     /// The console's last bytes may still be on their way when QEMU reports a panic or a power-off.
     pub(crate) const CONSOLE_DRAIN: Duration = millis(200);
-    /// How long after a login prompt on the console a guest that has sent no notify message is taken for one that does
-    /// not import credentials. PID 1 reports `basic.target` long before there is a prompt.
-    pub(crate) const SILENT_AFTER_LOGIN: Duration = secs(10);
+    /// How long after the console showed the end of the boot a guest that has sent no notify message is taken for one that
+    /// does not import credentials, or has no driver for the transport. PID 1 reports `basic.target` long before.
+    pub(crate) const SILENT_AFTER_TARGET: Duration = secs(10);
+    /// The same on a host that keeps the guest waiting: its messages may be late.
+    pub(crate) const SILENT_AFTER_TARGET_LATE: Duration = secs(30);
     /// How often a booting machine is polled for what no event reports: a login prompt has no line's end, an idle guest
     /// sends nothing.
     pub(crate) const BOOT_INTERVAL: Duration = secs(1);

@@ -74,6 +74,7 @@ let
     graphics = [ "virtualisation.graphics" ];
     revision = [ "system.configurationRevision" ];
     systemdStage1 = [ "boot.initrd.systemd.enable" ];
+    nixosInit = [ "system.nixos-init.enable" ];
     plymouth = [ "boot.plymouth.enable" ];
 
     openssh = {
@@ -604,7 +605,7 @@ let
   ] ++ map redisPort (setsIn (pathOf names.redis)));
   redisPort = name:
     let server = field: at (pathOf names.redis ++ [ name field ]);
-    in tcp "services.redis.servers.${name}"
+    in tcp "services.redis.servers.${if name == "" then "\"\"" else name}"
       (attempt [ ] (filter isPort (if server "enable" == true then [ (server "port") ] else [ ])));
 
   # --- ports that one rule finds ---
@@ -867,6 +868,7 @@ in
   graphics = read bool names.graphics;
   revision = read text names.revision;
   systemd_stage_1 = read bool names.systemdStage1;
+  nixos_init = read bool names.nixosInit;
   autologin_user = orElse (read text names.consoleLogin)
     (if yes names.autoLogin.enable then read text names.autoLogin.user else null);
 }

@@ -60,6 +60,8 @@ pub struct Expectations {
     pub revision: Option<String>,
     /// `boot.initrd.systemd.enable`.
     pub systemd_stage_1: Option<bool>,
+    /// `system.nixos-init.enable`: there is no activation script.
+    pub nixos_init: Option<bool>,
     /// `services.getty.autologinUser` or the display manager's.
     pub autologin_user: Option<String>,
     /// `users.allowNoPasswordLogin`: it is wanted that no user can log in.

@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::demo::Demo;
 use super::prepare::Prepared;
-use super::request::{Purpose, memory_mib, placed, transport};
+use super::request::{Purpose, memory_mib, placed};
 use super::{Run, boot, check, phase, processors};
 use crate::desktop::drive::ScreenRecorder;
 use crate::event::Event;
@@ -34,6 +34,8 @@ pub(super) enum Attempt {
     Probed(check::Probed),
     /// QEMU crashed before the guest said anything, or its emulation lost a CPU.
     Crashed(Failure),
+    /// The guest came up, and did not answer by this transport.
+    Silent(TransportKind, Failure),
 }
 
 /// A machine that was started, and what is known of it.
@@ -43,7 +45,7 @@ struct RunningMachine {
     notifications: mpsc::UnboundedReceiver<Notification>,
     listener: JoinHandle<()>,
     recorder: Option<ScreenRecorder>,
-    notifies: bool,
+    transport: TransportKind,
     boot_limit: Duration,
     memory_mib: u64,
     no_router: bool,
@@ -52,9 +54,14 @@ struct RunningMachine {
 
 impl Run<'_> {
     /// Starts the machine, waits for it, probes it, ends it: in the first's run directory, or `again` in another.
-    pub(super) async fn attempt(&mut self, prepared: &Prepared, again: Option<&RunDir>) -> Result<Attempt> {
+    pub(super) async fn attempt(
+        &mut self,
+        prepared: &Prepared,
+        again: Option<&RunDir>,
+        kind: TransportKind,
+    ) -> Result<Attempt> {
         let run_dir = again.unwrap_or(&prepared.run_dir);
-        let mut running = self.start(prepared, run_dir).await?;
+        let mut running = self.start(prepared, run_dir, kind).await?;
         let attempt = self.boot_and_probe(prepared, &mut running, again.is_none()).await;
         if let Ok(Attempt::Probed(probed)) = &attempt {
             self.report.painted_to_verdict = probed.painted.map(|painted| painted.elapsed().as_secs_f64());
@@ -80,8 +87,7 @@ impl Run<'_> {
         attempt
     }
 
-    async fn start(&mut self, prepared: &Prepared, run_dir: &RunDir) -> Result<RunningMachine> {
-        let kind = transport(&prepared.settings);
+    async fn start(&mut self, prepared: &Prepared, run_dir: &RunDir, kind: TransportKind) -> Result<RunningMachine> {
         let token = Token::random().map_err(|error| Failure::host("no random numbers on this host").because(error))?;
         let (mut spec, boot_limit) = self.spec(prepared, run_dir, kind, &token);
         let memory_mib = spec.memory_mib;
@@ -119,7 +125,7 @@ impl Run<'_> {
             listener,
             recorder: prepared.plan.desktop().map(|_| ScreenRecorder::start(machine.screen().clone())),
             machine,
-            notifies: kind != TransportKind::VirtioSerial,
+            transport: kind,
             boot_limit,
             memory_mib,
             no_router,
@@ -134,7 +140,7 @@ impl Run<'_> {
         is_first: bool,
     ) -> Result<Attempt> {
         let boot = boot::Boot {
-            notifies: running.notifies,
+            notifies: running.transport != TransportKind::VirtioSerial,
             limit: running.boot_limit,
             may_stall: is_first,
             accel: prepared.accel,
@@ -148,6 +154,7 @@ impl Run<'_> {
         let come_up = match come_up? {
             boot::ComeUp::Crashed(failure) => return Ok(Attempt::Crashed(failure)),
             boot::ComeUp::Host(failure) => return Err(failure),
+            boot::ComeUp::Silent(failure) => return Ok(Attempt::Silent(running.transport, failure)),
             come_up => come_up,
         };
         let probe = check::Probe {
@@ -163,6 +170,7 @@ impl Run<'_> {
         let probed = self.interrupt.guard(probe.at(&mut running.machine, &running.guest, come_up));
         match phase(&self.events, Phase::Check, probed).await {
             Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
+            Err(failure) if boot::is_closed(&failure) => Ok(Attempt::Silent(running.transport, failure)),
             probed => probed.map(Attempt::Probed),
         }
     }

@@ -12,11 +12,11 @@ use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::guest::notify::Notification;
 use crate::idle::IdleDetector;
-use crate::machine::{Machine, MachineEvent, ShutdownCause, signal_name};
+use crate::machine::{Machine, MachineEvent, ShutdownCause, delay, signal_name};
 use crate::model::Accel;
 use crate::model::timeouts::run::{
-    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, HELD_LIMIT, READY_LOST_INTERVAL,
-    SILENT_AFTER_LOGIN,
+    BOOT_IDLE_LIMIT, BOOT_INTERVAL, BOOT_STALL_LIMIT, CONSOLE_DRAIN, HELD_LIMIT, IDLE_LIMIT, READY_LOST_INTERVAL,
+    SILENT_AFTER_TARGET, SILENT_AFTER_TARGET_LATE,
 };
 use crate::text::plain;
 
@@ -32,19 +32,29 @@ pub(super) enum ComeUp {
     /// PID 1 reports that its first transaction is done: the default target, or emergency mode.
     Up,
     /// The guest did not come up.
-    NotUp {
-        /// How that showed.
-        end: BootEnd,
-        /// PID 1's last `STATUS=`.
-        status: Option<String>,
-        /// Seconds since the machine ran.
-        seconds: f64,
-    },
+    NotUp(NotUp),
+    /// It came up as the console shows, and never answered by this transport.
+    Silent(Failure),
     /// QEMU crashed before the guest sent anything, or its emulation lost a processor: not the configuration's, and worth
     /// another try.
     Crashed(Failure),
     /// This host, QEMU or the transport to the guest broke.
     Host(Failure),
+}
+
+/// A guest that did not come up.
+#[derive(Debug)]
+pub(super) struct NotUp {
+    /// How that showed.
+    pub(super) end: BootEnd,
+    /// PID 1's last `STATUS=`.
+    pub(super) status: Option<String>,
+    /// Seconds since the machine ran.
+    pub(super) seconds: f64,
+    /// The longest time at a stretch in which the guest did nothing, in seconds; `None` where nobody counted.
+    pub(super) idle: Option<f64>,
+    /// Whether it may answer: it does not in stage 1, where our units are not.
+    pub(super) may_answer: bool,
 }
 
 /// How an event ends the machine, or the transport to it, before nixbox ended it.
@@ -185,13 +195,20 @@ impl Boot<'_> {
         let deadline = started + self.limit;
         let mut status = None;
         let mut notified = false;
-        let mut prompt: Option<Instant> = None;
+        let mut silence = Silence::default();
+        let mut longest_idle = Duration::ZERO;
         let mut last_line = started;
         let mut glance = tokio::time::interval(BOOT_INTERVAL);
         let mut idle = IdleDetector::watched();
         let begun = Instant::now();
         let mut booted = std::pin::pin!(self.booted(guest));
-        let not_up = |end, status| ComeUp::NotUp { end, status, seconds: started.elapsed().as_secs_f64() };
+        let not_up = |end, status, idle: Duration| NotUp {
+            end,
+            status,
+            seconds: started.elapsed().as_secs_f64(),
+            idle: Some(idle.as_secs_f64()),
+            may_answer: true,
+        };
         loop {
             tokio::select! {
                 event = machine.next_event() => {
@@ -207,7 +224,7 @@ impl Boot<'_> {
                         None => {}
                         Some(Ok(end)) => {
                             sleep(CONSOLE_DRAIN).await;
-                            return not_up(end, status);
+                            return ComeUp::NotUp(not_up(end, status, longest_idle));
                         }
                         // SIGKILL was sent: by a user, or by the kernel for want of memory.
                         Some(Err(failure)) if crashed && !notified && !failure.what.contains("SIGKILL") => {
@@ -247,11 +264,9 @@ impl Boot<'_> {
                 _ = glance.tick() => {
                     let endless = status.as_deref().is_some_and(|status| status.contains("/ no limit"));
                     let still = idle.observe(machine.wanted_time().map(|wanted| (wanted, begun.elapsed())));
+                    longest_idle = longest_idle.max(still);
                     if still > BOOT_IDLE_LIMIT && endless {
-                        return not_up(BootEnd::Deadline, status);
-                    }
-                    if self.may_stall && !notified && still.min(last_line.elapsed()) > BOOT_STALL_LIMIT {
-                        return ComeUp::Crashed(Failure::host("the guest stalled before its first message"));
+                        return ComeUp::NotUp(not_up(BootEnd::Deadline, status, longest_idle));
                     }
                     let lines = machine.console().tail(LAST_LINES);
                     if let Some(failure) = lost_processor(&lines, self.accel) {
@@ -259,28 +274,57 @@ impl Boot<'_> {
                     }
                     if let Some(end) = checks::has_given_up(&lines) {
                         sleep(CONSOLE_DRAIN).await;
-                        return not_up(end, status);
+                        let may_answer = notified || !self.notifies;
+                        return ComeUp::NotUp(NotUp { may_answer, ..not_up(end, status, longest_idle) });
                     }
-                    if notified {
-                        continue;
+                    if !notified && let Some(failure) = silence.observe(&lines, machine.delay(), still) {
+                        return ComeUp::Silent(failure);
                     }
-                    let shows = lines.last().is_some_and(|line| line.trim_end().ends_with("login:"));
-                    let since = *prompt.get_or_insert_with(Instant::now);
-                    if !shows {
-                        prompt = None;
-                    } else if since.elapsed() > SILENT_AFTER_LOGIN {
-                        return ComeUp::Host(closed(&"the console shows a login prompt, and PID 1 sent no notify message"));
+                    if self.may_stall && !notified && silence.shown.is_none() && still.min(last_line.elapsed()) > BOOT_STALL_LIMIT {
+                        return ComeUp::Crashed(Failure::host("the guest stalled before its first message"));
                     }
                 }
-                () = sleep_until(deadline) => return not_up(BootEnd::Deadline, status),
+                () = sleep_until(deadline) => {
+                    return ComeUp::NotUp(not_up(BootEnd::Deadline, status, longest_idle));
+                }
             }
         }
     }
 }
 
+/// A guest whose console shows the end of the boot, while nothing of ours said a word.
+#[derive(Default)]
+struct Silence {
+    /// Since when, and the line that shows it. What the console says later takes nothing back.
+    shown: Option<(Instant, String)>,
+}
+
+impl Silence {
+    /// Takes the console's last lines, and how long the guest has been idle; answers with the failure once the silence has
+    /// lasted too long for a guest that could answer.
+    fn observe(&mut self, lines: &[String], delay: &delay::Recorder, idle: Duration) -> Option<Failure> {
+        if self.shown.is_none() {
+            self.shown = checks::has_come_up(lines).map(|line| (Instant::now(), plain(line.trim(), 200)));
+        }
+        let (since, line) = self.shown.as_ref()?;
+        let silent = since.elapsed();
+        // Who does nothing any more has nothing left to say.
+        let is_late = || idle < IDLE_LIMIT && checks::contention::note(&delay.taken(0, Instant::now())).is_some();
+        let limit = if is_late() { SILENT_AFTER_TARGET_LATE } else { SILENT_AFTER_TARGET };
+        (silent > limit).then(|| closed(&format!("the console shows {line:?}, and none of nixbox's units said a word")))
+    }
+}
+
+const CLOSED: &str = "the guest booted, but cannot be probed: it did not start nixbox's shell";
+
+/// Whether this is the failure of a guest that came up and did not answer: another transport may reach it.
+pub(super) fn is_closed(failure: &Failure) -> bool {
+    failure.what == CLOSED
+}
+
 /// The failure of a guest that is up, as far as can be seen from outside, and did not start our shell.
 pub(super) fn closed(why: &dyn std::fmt::Display) -> Failure {
-    Failure::host("the guest booted, but cannot be probed: it did not start nixbox's shell")
+    Failure::host(CLOSED)
         .why(format!(
             "{why}\nunits from credentials need systemd 256 or later (NixOS 25.05), and a kernel with dmi-sysfs and vsock"
         ))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::boot::{self, ComeUp};
+use super::boot::{self, ComeUp, NotUp};
 use super::look::{self, Look};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -81,12 +81,13 @@ impl Probe<'_> {
         let seen = match come_up {
             ComeUp::Up => match self.judge(machine, guest).await? {
                 Ok(seen) => seen,
-                Err(end) => self.judge_boot_failure(machine, guest, end, None, 0.0).await,
+                Err(end) => {
+                    let gone = NotUp { end, status: None, seconds: 0.0, idle: None, may_answer: true };
+                    self.judge_boot_failure(machine, guest, gone).await
+                }
             },
-            ComeUp::NotUp { end, status, seconds } => {
-                self.judge_boot_failure(machine, guest, end, status, seconds).await
-            }
-            ComeUp::Crashed(failure) | ComeUp::Host(failure) => return Err(failure),
+            ComeUp::NotUp(not_up) => self.judge_boot_failure(machine, guest, not_up).await,
+            ComeUp::Crashed(failure) | ComeUp::Host(failure) | ComeUp::Silent(failure) => return Err(failure),
         };
         // A guest that could not be asked has no journal to give; the console says it all.
         self.evidence(machine, seen.systemd.as_ref().map(|_| guest)).await;
@@ -361,17 +362,11 @@ impl Probe<'_> {
         *facts = later;
     }
 
-    async fn judge_boot_failure(
-        &self,
-        machine: &Machine,
-        guest: &Guest,
-        end: BootEnd,
-        status: Option<String>,
-        seconds: f64,
-    ) -> Probed {
+    async fn judge_boot_failure(&self, machine: &Machine, guest: &Guest, not_up: NotUp) -> Probed {
+        let NotUp { end, status, seconds, idle, may_answer } = not_up;
         // After a panic or a power-off the guest cannot answer.
         let look = match end {
-            BootEnd::Deadline => {
+            BootEnd::Deadline if may_answer => {
                 let look = async {
                     guest.warm(LAST_PROBE_LIMIT).await.ok()?;
                     let seen_at = Instant::now();
@@ -391,6 +386,7 @@ impl Probe<'_> {
             status,
             facts,
             seconds,
+            idle_s: idle,
             accelerator: self.accel,
             delay,
             traffic: self.traffic(machine.packets(), None, None).await,

@@ -40,7 +40,7 @@ use crate::host;
 use crate::interrupt::Interrupt;
 use crate::machine::{RunDir, jail};
 use crate::model::timeouts::run::CHILDREN_LIMIT;
-use crate::model::{CheckResult, Exit, Phase, Recorded, Report, Status, Verdict};
+use crate::model::{CheckResult, Exit, Phase, Recorded, Report, Status, TransportKind, Verdict};
 use crate::nix::{self, Nix};
 use crate::report::artifacts::Artifacts;
 use crate::resolve::{BaselineTarget, Target};
@@ -227,11 +227,25 @@ impl<'a> Run<'a> {
             Step::Known(known) => return self.known(*known),
         };
         let mut restarts = 0;
+        let mut kind = request::transport(&prepared.settings);
+        let mut silent: Option<Failure> = None;
         let probed = loop {
             // A machine that is started again finds nothing of the last one; what was built is held by the first's.
-            let again = if restarts > 0 { Some(RunDir::create()?) } else { None };
-            match self.attempt(&prepared, again.as_ref()).await? {
+            let again = if restarts > 0 || silent.is_some() { Some(RunDir::create()?) } else { None };
+            match self.attempt(&prepared, again.as_ref(), kind).await? {
                 Attempt::Probed(probed) => break probed,
+                Attempt::Silent(by, failure) => {
+                    // Which of the two was asked for is kept to; and a guest that takes no credentials answers neither.
+                    let is_last = by == TransportKind::VirtioSerial || prepared.settings.machine.transport.is_some();
+                    if is_last {
+                        return Err(silent.unwrap_or(failure));
+                    }
+                    self.events.note(format!(
+                        "started the machine again, with virtio-serial instead of {}: it came up and did not answer",
+                        by.name()
+                    ));
+                    (kind, silent) = (TransportKind::VirtioSerial, Some(failure));
+                }
                 Attempt::Crashed(failure) if restarts == RESTARTS => return Err(failure),
                 Attempt::Crashed(failure) => {
                     restarts += 1;

@@ -430,11 +430,21 @@ let
         )
         + "\nfor tag in xchg shared; do busybox mount -t 9p -o trans=virtio,version=9p2000.L,msize=16384 $tag ${root}/tmp/$tag || fail; done";
     };
+  # system.etc.overlay: /etc is there before stage 2, what is written to it above what the system brings.
+  overlayEtc =
+    cfg: etcTree:
+    optional (cfg.system.etc.overlay.enable or false) ''
+      busybox mkdir -p /sysroot/etc /sysroot/.rw-etc/upper /sysroot/.rw-etc/work
+      busybox mount -t overlay -o lowerdir=/sysroot${etcTree}/etc,upperdir=/sysroot/.rw-etc/upper,workdir=/sysroot/.rw-etc/work overlay /sysroot/etc || fail
+    '';
   stage1 =
-    cfg:
+    cfg: etcTree:
     if cfg.boot.initrd.systemd.enable then
       packages.initrdSystemd {
-        script = run "mounts.sh" { } (here "$out" (substitute ./stage-1-systemd.sh { mounts = mounts cfg "/sysroot"; }));
+        script = run "mounts.sh" { } (here "$out" (substitute ./stage-1-systemd.sh {
+          mounts = mounts cfg "/sysroot";
+          after = overlayEtc cfg etcTree + cfg.nixbox.stage1After or "";
+        }));
         activation = if cfg.nixbox.activatesInInitrd or false then ./initrd-activation.sh else null;
       }
     else
@@ -448,12 +458,13 @@ let
     let
       etcTree = etc cfg fileSystems;
       vars = { inherit sw dist; systemConfig = builtins.placeholder "out"; };
+      bashless = cfg.system.nixos-init.enable or false;
     in
     run "nixos-system-${cfg.system.name}-25.11.test" { } (
       ''
         mkdir -p $out/bin
         ln -s ${kernel}/vmlinux $out/kernel
-        ln -s ${cfg.nixbox.initrd or (stage1 cfg)} $out/initrd
+        ln -s ${cfg.nixbox.initrd or (stage1 cfg etcTree)} $out/initrd
         ln -s ${kernel} $out/kernel-modules
         ln -s ${sw} $out/sw
         ln -s ${etcTree}/etc $out/etc
@@ -463,10 +474,16 @@ let
         echo -n "systemd 257" > $out/init-interface-version
         echo -n "${concatStringsSep " " (speedups ++ cfg.boot.kernelParams ++ [ "loglevel=4" "lsm=landlock,yama,bpf" ])}" > $out/kernel-params
       ''
-      + here "$out/init" (cfg.nixbox.init or (substitute ./stage-2.sh vars))
-      + here "$out/activate" (substitute ./activate.sh (vars // { snippets = snippets cfg etcTree; }))
-      + here "$out/bin/switch-to-configuration" (substitute ./switch-to-configuration.sh vars)
-      + "chmod 755 $out/init $out/activate $out/bin/switch-to-configuration\n"
+      + here "$out/init" (cfg.nixbox.init or (substitute (if bashless then ./init-bashless.sh else ./stage-2.sh) vars))
+      + "chmod 755 $out/init\n"
+      + (
+        if bashless then
+          "ln -s ${etcTree}/users $out/users\n"
+        else
+          here "$out/activate" (substitute ./activate.sh (vars // { snippets = snippets cfg etcTree; }))
+          + here "$out/bin/switch-to-configuration" (substitute ./switch-to-configuration.sh vars)
+          + "chmod 755 $out/activate $out/bin/switch-to-configuration\n"
+      )
       + optional (cfg.nixbox.noInit or false) "rm $out/init\n"
       # As NixOS's system builder does it.
       + optional (cfg ? specialisation) (
@@ -507,7 +524,7 @@ let
 
   # Each reads a description and gives what is laid under it: what options of it mean. Lists are joined, so that two
   # modules can both add units.
-  modules = [ (import ./sound.nix { inherit dist sw; }) (import ./graphical.nix { inherit dist sw run here; }) ];
+  modules = [ (import ./sound.nix { inherit dist sw; }) (import ./graphical.nix { inherit dist sw run here; }) (import ./bashless.nix { inherit dist; }) ];
   joinLists = a: b: a // mapAttrs (n: v: if a ? ${n} && isList a.${n} && isList v then a.${n} ++ v else if isAttrs v && !(v ? type) && a ? ${n} && isAttrs a.${n} then joinLists a.${n} v else v) b;
   # What modules give is stronger than a default and weaker than what a description says.
   withModules =

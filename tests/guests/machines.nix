@@ -76,6 +76,20 @@ let
     (guest "stage1-systemd" { exit = 0; } { config.boot.initrd.systemd.enable = true; })
     # The initrd activates, and its units go on in the real root (26.05): the journal's own service is started again there.
     (guest "trap-switch-root" { slow = true; exit = 0; } { config.boot.initrd.systemd.enable = true; nixbox.activatesInInitrd = true; })
+    # As NixOS 25.05 binds /run: what is mounted below it, as credentials are, stays behind in stage 1.
+    (guest "stage1-systemd-run-bound" { exit = 0; } {
+      config.boot.initrd.systemd.enable = true;
+      nixbox.stage1After = "busybox mount -o bind /run /sysroot/run || fail";
+    })
+
+    # As small as NixOS gets: /etc an overlay, users by userborn, no activation script (profiles/bashless.nix).
+    (guest "bashless" { exit = 0; } (bashless {
+      users.users.alice = { isNormalUser = true; uid = 1000; extraGroups = [ "wheel" ]; initialPassword = "alice"; };
+      services.redis.enable = true;
+      systemd.services = { inherit redis; };
+      users.users.redis = users.redis;
+      users.groups.redis = groups.redis;
+    }))
 
     # The runner starts its own virtiofsd and brings its own memory object, as unstable's does.
     (guest "virtiofs" { exit = 0; } {
@@ -116,6 +130,14 @@ let
     { name = "specialised@7.1-beta"; value.expect = { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = [ "backup.service" "/etc/backup.key" ]; }; }
     { name = "specialised@wbe"; value.expect = { exit = 3; fails = [ "build.attribute" ]; cause = [ "no specialisation wbe" "specialised@web, specialised@7.1-beta" ]; }; }
   ];
+
+  bashless = config: {
+    config = config // {
+      boot.initrd.systemd.enable = true;
+      system = { etc.overlay.enable = true; nixos-init.enable = true; };
+      services = { userborn.enable = true; } // (config.services or { });
+    };
+  };
 
   waitsForLock = limit: only "wait-for-lock" (
     oneshot "Waits for a lock" "sleep infinity" // { serviceConfig = { Type = "oneshot"; TimeoutStartSec = limit; }; }
@@ -815,6 +837,11 @@ let
     (guest "init-dies" { slow = true; exit = 4; fails = [ "boot.panic" ]; cause = "Attempted to kill init"; } {
       nixbox.init = "#!${sw}/bin/bash\necho 'cannot find the real root'\nexit 1";
     })
+    # In stage 1 the console has PID 1's words only; the reason is in a journal that ends there.
+    (guest "stage1-systemd-emergency" { exit = 4; fails = [ "boot.emergency" ]; cause = [ "mounting /dev/vda on /sysroot/data failed" "emergency mode" ]; } {
+      config.boot.initrd.systemd.enable = true;
+      nixbox.stage1After = "busybox mount -t ext4 /dev/vda /sysroot/data || fail";
+    })
     (guest "missing-init" { slow = true; exit = 4; fails = [ "boot.emergency" ]; cause = "stage 2 init script"; } { nixbox.noInit = true; })
     (guest "powers-off" { slow = true; exit = 4; fails = [ "boot.poweroff" ]; cause = "power"; } (only "power-saver" (
       oneshot "Saves power" "systemctl --no-block poweroff; sleep infinity" // { before = [ "multi-user.target" ]; }
@@ -898,6 +925,8 @@ let
       };
     })
     # A systemd that takes no units from credentials: nothing can be looked at.
+    # A kernel without vsock: reached by virtio-serial, at a second try.
+    (guest "no-vsock" { slow = true; exit = 0; } { config.boot.kernelParams = [ "module_blacklist=vsock,vmw_vsock_virtio_transport,vmw_vsock_virtio_transport_common" ]; })
     (guest "old-systemd" { slow = true; exit = 5; cause = "credentials"; } { config.boot.kernelParams = [ "systemd.import_credentials=no" ]; })
   ];
 

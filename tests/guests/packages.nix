@@ -304,7 +304,7 @@ let
       {
         echo "[Unit]"; echo "Description=Mount the root and the store"; echo "DefaultDependencies=no"
         echo "Before=initrd-root-fs.target"; echo "OnFailure=emergency.target"
-        echo "[Service]"; echo "Type=oneshot"; echo "RemainAfterExit=yes"; echo "ExecStart=/bin/sh /mounts.sh"; echo "StandardOutput=journal+console"
+        echo "[Service]"; echo "Type=oneshot"; echo "RemainAfterExit=yes"; echo "ExecStart=/bin/sh /mounts.sh"
       } > etc/systemd/system/initrd-nixos-mounts.service
       ${if activation == null then "" else ''
         mkdir -p etc/systemd/system/initrd-root-fs.target.wants

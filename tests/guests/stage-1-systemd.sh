@@ -9,4 +9,5 @@ for module in /modules/*.ko; do
     busybox insmod "$module" || fail
 done
 @mounts@
+@after@
 exit 0

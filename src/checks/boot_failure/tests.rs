@@ -27,6 +27,7 @@ fn judged_on(
 ) -> (CheckResult, Exit) {
     let plan = plan(&Expectations::default(), &Settings::default(), &Selection::default());
     let evidence = BootFailure {
+        idle_s: None,
         end,
         console_tail: console.lines().map(str::to_owned).collect(),
         status: status.map(str::to_owned),
@@ -174,6 +175,80 @@ fn emergency_mode_is_not_plymouths_fault() {
 }
 
 #[test]
+fn emergency_mode_in_stage_1_says_why() {
+    // As systemd 257 writes it with `rd.systemd.journald.forward_to_console=1`.
+    let mount = "[   12.870102] systemd[1]: Mounting sysroot-data.mount - /sysroot/data...
+[   12.934433] mount[172]: mount: /sysroot/data: unknown filesystem type 'btrfs'.
+[   12.951020] systemd[1]: sysroot-data.mount: Mount process exited, code=exited, status=32/n/a
+[   12.960114] systemd[1]: sysroot-data.mount: Failed with result 'exit-code'.
+[FAILED] Failed to mount sysroot-data.mount - /sysroot/data.
+[DEPEND] Dependency failed for initrd-fs.target - Initrd File Systems.
+[   13.182759] systemd[1]: Reached target emergency.target - Emergency Mode.";
+    let late = "[FAILED] Failed to start systemd-fsck-root.service - File System Check on /dev/vda.
+[   13.0] systemd[1]: initrd-root-fs.target: Triggering OnFailure= dependencies.
+[   13.1] systemd-fsck[81]: fsck failed with exit status 4.
+You are in emergency mode. After logging in, type";
+    let module = "[    4.2] systemd-modules-load[90]: Failed to find module 'virtio_blkk'
+[   95.0] systemd[1]: dev-vda.device: Job dev-vda.device/start timed out.
+[ TIME ] Timed out waiting for device dev-vda.device - /dev/vda.
+[DEPEND] Dependency failed for sysroot.mount - /sysroot.
+You are in emergency mode. After logging in, type";
+    for (console, words) in [
+        (mount, "sysroot-data.mount: mount: /sysroot/data: unknown filesystem type 'btrfs'."),
+        (late, "systemd-fsck-root.service: fsck failed with exit status 4."),
+        (module, "timed out.: Failed to find module 'virtio_blkk'"),
+    ] {
+        let (result, exit) = judged(BootEnd::Deadline, console, None, None, 100.0);
+        assert_eq!((result.id, exit), (CheckId::BootEmergency, Exit::Boot));
+        assert!(result.summary.contains(words), "{}", result.summary);
+    }
+}
+
+#[test]
+fn udev_that_was_at_work_until_the_limit_says_nothing_under_emulation() {
+    let console = "[ TIME ] Timed out waiting for device dev-disk-by\\x2dlabel-nixos.device - /dev/disk/by-label/nixos.
+[DEPEND] Dependency failed for sysroot.mount - /sysroot.
+You are in emergency mode. After logging in, type";
+    let plan = plan(&Expectations::default(), &Settings::default(), &Selection::default());
+    let judged = |accelerator, idle_s| {
+        let evidence = BootFailure {
+            end: BootEnd::Deadline,
+            console_tail: console.lines().map(str::to_owned).collect(),
+            status: None,
+            facts: None,
+            seconds: 110.0,
+            idle_s,
+            traffic: None,
+            accelerator,
+            delay: RunDelay::default(),
+        };
+        verdict(&judge_boot_failure(&plan, &evidence).results)
+    };
+    let at_work = judged(Accel::Tcg, Some(2.0));
+    assert_eq!(at_work.exit, Exit::Unknown);
+    assert!(at_work.cause.is_some_and(|cause| cause.contains("at work all that time on an emulated processor")));
+    // It waited at rest, or nobody knows; or the processor is a real one.
+    for (accelerator, idle) in [(Accel::Tcg, Some(80.0)), (Accel::Tcg, None), (Accel::Kvm, Some(2.0))] {
+        assert_eq!(judged(accelerator, idle).exit, Exit::Boot);
+    }
+}
+
+#[test]
+fn a_console_that_shows_the_end_of_the_boot() {
+    let shows = |lines: &[&str]| {
+        let lines: Vec<String> = lines.iter().map(|&line| line.to_owned()).collect();
+        has_come_up(&lines).map(str::to_owned)
+    };
+    assert!(
+        shows(&["[  OK  ] Reached target multi-user.target - Multi-User System.", "[   60.1] usb 1-1: late"]).is_some()
+    );
+    assert!(shows(&["[  OK  ] Reached target Graphical Interface."]).is_some());
+    assert!(shows(&["<<< Welcome to NixOS >>>", "machine login: "]).is_some());
+    assert!(shows(&["machine login: root (automatic login)", "[   61.0] systemd[1]: Starting x.service..."]).is_none());
+    assert!(shows(&["[  OK  ] Reached target initrd.target - Initrd Default Target."]).is_none());
+}
+
+#[test]
 fn a_stuck_job_is_named_with_its_time() {
     let status = "(1 of 2) Job db-migrate.service/start running (1min 35s / no limit)";
     let (result, exit) = judged(BootEnd::Deadline, "flood\nflood", Some(status), None, 120.0);
@@ -261,6 +336,7 @@ fn a_disk_of_the_real_machine_is_no_failure() {
             status: None,
             facts: None,
             seconds: 100.0,
+            idle_s: None,
             accelerator: Accel::Kvm,
             traffic: None,
             delay: RunDelay::default(),

@@ -34,6 +34,11 @@ fn what_fails_quietly() {
     guest()
         .console(text)
         .breaks(CheckId::BootActivation, "snippet \"thing\" failed with exit code 3: stage-2-init: thing: no");
+    // With systemd in stage 1 the activation runs there, and so does its journal.
+    let text = "[   12.80] initrd-nixos-activation-start[271]: cannot read the old state\n[   12.81] initrd-nixos-activation-start[271]: Activation script snippet 'thing' failed (2)";
+    guest()
+        .console(text)
+        .breaks(CheckId::BootActivation, "snippet \"thing\" failed with exit code 2: cannot read the old state");
     guest()
         .journal(by_kernel("stage-2-init: Activation script snippet 'thing' failed (1)"))
         .breaks(CheckId::BootActivation, "thing");
