@@ -49,7 +49,8 @@ impl AudioJudge<'_> {
     fn no_source(&self, state: &ServerState) -> CheckResult {
         let profiles: Vec<String> =
             state.cards.iter().map(|(card, profile)| format!("{card} has the profile {profile}")).collect();
-        let fail = Finding::new("source", "the card records, and the server has no source of it").detail(profiles);
+        let fail = Finding::new("source", "the card records, and the server has no source of it");
+        let fail = fail.detail(profiles).time_limit(self.view.since_boot());
         conclude(self.view, ID, vec![fail], Vec::new(), String::new)
     }
 
