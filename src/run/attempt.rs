@@ -191,6 +191,7 @@ impl Run<'_> {
         spec.network = machine.network.unwrap_or_default();
         spec.restrict = prepared.jail != JailKind::Namespaces;
         spec.credentials = credentials(transport, token);
+        spec.extra.extend(self.qemu_options.iter().cloned());
         let limit = machine.timeout.map_or_else(|| Timeouts::of(prepared.accel).boot(), |time| time.0);
         (spec, limit)
     }

@@ -10,6 +10,7 @@
 //! * `result_cache`: the results of former runs
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
+//! * `other_card`: what hangs on the standard graphics card, on another one
 //! * `demo`: what is different where a user wants to see the machine
 //! * `check`: how a guest is probed and judged
 
@@ -20,11 +21,13 @@ mod check;
 mod demo;
 mod look;
 mod many;
+mod other_card;
 mod prepare;
 mod request;
 mod result_cache;
 mod single_flight;
 
+use std::ffi::OsString;
 use std::time::{Instant, SystemTime};
 
 use attempt::Attempt;
@@ -164,6 +167,8 @@ struct Run<'a> {
     report: Report,
     artifacts: Option<Artifacts>,
     cache: result_cache::RunCache,
+    /// Further arguments for QEMU.
+    qemu_options: Vec<OsString>,
     /// What it is held against, and what that is compared with.
     baseline: Option<(BaselineTarget, Target, Nix)>,
 }
@@ -176,6 +181,7 @@ impl<'a> Run<'a> {
             interrupt,
             report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
             artifacts: None,
+            qemu_options: Vec::new(),
             baseline: None,
             cache: result_cache::RunCache::new(arguments, matches!(request.purpose, Purpose::Demo(_))),
             request,
@@ -236,6 +242,7 @@ impl<'a> Run<'a> {
                 }
             }
         };
+        let probed = self.unless_hung_by_card(&prepared, probed).await?;
         if let Some(info) = &mut self.report.machine {
             info.systemd = probed.systemd;
         }
