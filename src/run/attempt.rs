@@ -37,9 +37,9 @@ pub(super) enum Attempt {
 }
 
 /// A machine that was started, and what is known of it.
-struct RunningMachine {
-    machine: Machine,
-    guest: Guest,
+pub(super) struct RunningMachine {
+    pub(super) machine: Machine,
+    pub(super) guest: Guest,
     notifications: mpsc::UnboundedReceiver<Notification>,
     listener: JoinHandle<()>,
     recorder: Option<ScreenRecorder>,
@@ -67,6 +67,12 @@ impl Run<'_> {
                 }
             }
         }
+        let off = match &attempt {
+            Ok(Attempt::Probed(probed)) if self.boots_again(probed) => {
+                Some(self.power_off(prepared, &mut running).await)
+            }
+            _ => None,
+        };
         let stopped = phase(&self.events, Phase::Stop, running.machine.stop()).await;
         running.listener.abort();
         if !stopped.orderly {
@@ -76,6 +82,10 @@ impl Run<'_> {
             && let Some(saved) = demo.save(run_dir)?
         {
             self.events.note(saved);
+        }
+        if let Some(off) = off {
+            off?;
+            self.hand_over_disk(run_dir)?;
         }
         attempt
     }

@@ -11,6 +11,7 @@
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
 //! * `other_card`: what hangs on the standard graphics card, on another one
+//! * `second_boot`: the disk of a first boot, booted once more
 //! * `demo`: what is different where a user wants to see the machine
 //! * `check`: how a guest is probed and judged
 
@@ -25,6 +26,7 @@ mod other_card;
 mod prepare;
 mod request;
 mod result_cache;
+mod second_boot;
 mod single_flight;
 
 use std::ffi::OsString;
@@ -169,6 +171,9 @@ struct Run<'a> {
     cache: result_cache::RunCache,
     /// Further arguments for QEMU.
     qemu_options: Vec<OsString>,
+    /// The run directory of the second boot, with the first's disk.
+    second_boot: Option<RunDir>,
+    is_second_boot: bool,
     /// What it is held against, and what that is compared with.
     baseline: Option<(BaselineTarget, Target, Nix)>,
 }
@@ -182,6 +187,8 @@ impl<'a> Run<'a> {
             report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
             artifacts: None,
             qemu_options: Vec::new(),
+            second_boot: None,
+            is_second_boot: false,
             baseline: None,
             cache: result_cache::RunCache::new(arguments, matches!(request.purpose, Purpose::Demo(_))),
             request,
@@ -233,7 +240,7 @@ impl<'a> Run<'a> {
         let probed = loop {
             // A machine that is started again finds nothing of the last one; what was built is held by the first's.
             let again = if restarts > 0 { Some(RunDir::create()?) } else { None };
-            match self.attempt(&prepared, again.as_ref()).await? {
+            match Box::pin(self.attempt(&prepared, again.as_ref())).await? {
                 Attempt::Probed(probed) => break probed,
                 Attempt::Crashed(failure) if restarts == RESTARTS => return Err(failure),
                 Attempt::Crashed(failure) => {
@@ -243,6 +250,7 @@ impl<'a> Run<'a> {
             }
         };
         let probed = self.unless_hung_by_card(&prepared, probed).await?;
+        let probed = self.with_second_boot(&prepared, probed).await?;
         if let Some(info) = &mut self.report.machine {
             info.systemd = probed.systemd;
         }

@@ -28,8 +28,8 @@ impl Run<'_> {
         self.events.note(format!("started the machine again, with another graphics card: {hung}"));
         let run_dir = RunDir::create()?;
         self.qemu_options = OTHER_CARD.map(Into::into).to_vec();
-        let again = self.attempt(prepared, Some(&run_dir)).await;
-        self.qemu_options.clear();
+        // On the heap: the stack could not hold several.
+        let again = Box::pin(self.attempt(prepared, Some(&run_dir))).await;
         match again {
             Ok(Attempt::Probed(again)) => Ok(chosen(probed, again, &hung)),
             Err(failure) if failure.is_interruption() => Err(failure),

@@ -47,6 +47,7 @@ impl AudioJudge<'_> {
         }
         let name = state.default_sink.as_deref().unwrap_or("none");
         let (why, may_come) = self.why_no_sink(state, name);
+        let may_come = may_come && !self.facts.rested;
         let finding = Finding::new(name, why).time_limit(may_come.then(|| self.view.since_boot()));
         let finding = finding.evidence("default-sink", name).evidence("cards", json!(state.cards));
         conclude(self.view, id, vec![finding], Vec::new(), String::new)

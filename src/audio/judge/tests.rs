@@ -168,10 +168,10 @@ fn a_busy_host_explains_what_is_not_there_yet() {
     let starting = starting.kept_waiting(78);
     starting.is("server", Status::Unknown, "wireplumber.service of alice is not running (activating");
     starting.is("sink", Status::Unknown, "without a session manager");
-    let mut no_source = guest();
-    no_source.server().sources.clear();
-    no_source.sound().recording = None;
-    no_source.kept_waiting(78).is("microphone", Status::Unknown, "the server has no source of it");
+    // Who had nothing left to do has made no sink, however busy the host is.
+    let mut rested = null();
+    rested.sound().rested = true;
+    rested.kept_waiting(78).fails(&["sink"], "is not connected to a card");
 
     // What is wrong for good is so on any host.
     let mut refused = null();
