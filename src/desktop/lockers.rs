@@ -61,7 +61,7 @@ pub(crate) fn dead_ends(facts: &DesktopFacts) -> Vec<Finding> {
         return Vec::new();
     }
     let has_service = |name: &&str| facts.pam_services.iter().any(|service| service == name);
-    let is_stuck = |locker: &&Locker| !locker.services.iter().any(|name| has_service(&name));
+    let is_stuck = |locker: &&Locker| !locker.services.iter().any(&has_service);
     let path_of = |locker: &'static Locker| {
         let is_it = |path: &&String| path.rsplit('/').next() == Some(locker.program);
         Some((locker, facts.lockers.iter().find(is_it)?))

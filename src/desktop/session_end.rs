@@ -45,7 +45,7 @@ impl EndedSession<'_> {
         for line in lines {
             let Some(what) = self.what(line) else { continue };
             // Where two units exclude each other, one is stopped first; the other takes the terminal once it is gone.
-            let follows_stop = line.at_us > to && !(is_getty(&line.unit) && !events.is_empty());
+            let follows_stop = line.at_us > to && (events.is_empty() || !is_getty(&line.unit));
             if !follows_stop && !events.iter().any(|known| known.what == what) {
                 events.push(OuterEvent { what, line });
             }

@@ -98,7 +98,7 @@ let
       '';
     }))
     # Something starts a login on the terminal of the session.
-    (guest "sway-getty" { exit = 1; slow = true; fails = [ "desktop.session" "services.promised" ]; cause = [ "the session of alice ended after" "systemd stopped greetd.service" ]; } (on quietSway {
+    (guest "sway-getty" { exit = 1; slow = true; fails = [ "desktop.session" "services.settled" ]; cause = [ "the session of alice ended after" "systemd stopped greetd.service and getty@tty1.service took tty1" ]; } (on quietSway {
       systemd.services.rescue-login = {
         description = "A login on the first terminal";
         wantedBy = [ "graphical.target" ];

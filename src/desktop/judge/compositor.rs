@@ -119,8 +119,8 @@ impl DesktopView<'_> {
     /// The kernel's driver of the graphics card.
     fn graphics_driver(&self) -> Option<&str> {
         let kernel = self.view.now.journal.iter().filter(|line| line.transport == "kernel");
-        let initialized = kernel.filter_map(|line| first_line(line).strip_prefix("[drm] Initialized "));
-        initialized.last()?.split_ascii_whitespace().next()
+        let mut initialized = kernel.filter_map(|line| first_line(line).strip_prefix("[drm] Initialized "));
+        initialized.next_back()?.split_ascii_whitespace().next()
     }
 
     /// A line of the compositor about its own configuration, in the journal or on the session's terminal.
