@@ -235,6 +235,9 @@ pub struct TryArgs {
     /// How large it is.
     #[command(flatten)]
     pub size: SizeArgs,
+    /// How often the machine is booted, 1 or 2: after a pass it is powered off, and its disk is booted and judged again
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2), conflicts_with = "keep", help_heading = "Machine")]
+    pub boots: u8,
     /// Leave the VM up after the verdict and print how to reach it, until Ctrl-C
     #[arg(long, help_heading = "Machine")]
     pub keep: bool,

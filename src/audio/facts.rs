@@ -33,6 +33,8 @@ pub struct AudioFacts {
     /// Why it does not answer.
     #[serde(rename = "silent")]
     pub no_answer: Option<String>,
+    /// The guest had nothing left to do, and there was no sink: none comes any more.
+    pub rested: bool,
     /// What the servers wrote into the journal.
     pub journal: Vec<JournalLine>,
     /// Journal lines of the user's other programs that speak of a refusal.

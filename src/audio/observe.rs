@@ -13,7 +13,8 @@ use super::server::{self, SoundServer};
 use super::session::AudioSession;
 use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::{Error, Guest, journal};
-use crate::model::timeouts::audio::{ANSWER_LIMIT, SINK_INTERVAL, SINK_LIMIT};
+use crate::idle::IdleDetector;
+use crate::model::timeouts::audio::{ANSWER_LIMIT, REST, REST_INTERVAL, REST_LIMIT, SINK_INTERVAL, SINK_LIMIT};
 use crate::model::{ActiveState, SubState};
 use crate::nix::expectations::ExpectedAudio;
 use crate::text::bounded;
@@ -46,7 +47,13 @@ pub(super) async fn observe(
         Err(error) => gap(&mut facts, "card", &error),
     }
     session_started(guest, session, answer).await;
-    server_answered(guest, session, server, answer, Instant::now() + SINK_LIMIT.mul_f64(scale), &mut facts).await;
+    let limit = Instant::now() + SINK_LIMIT.mul_f64(scale);
+    server_answered(guest, session, server, answer, limit, &mut facts).await;
+    if lacks_sink(&facts) && rests(guest, answer).await {
+        // Once more, as it is now.
+        server_answered(guest, session, server, answer, Instant::now(), &mut facts).await;
+        facts.rested = lacks_sink(&facts);
+    }
     if let Some(script) = server.first_client(expected) {
         drop(session.run(guest, script, answer).await);
     }
@@ -124,6 +131,24 @@ async fn session_started(guest: &Guest, session: &AudioSession, patience: Durati
 fn has_started(units: &[Unit]) -> bool {
     let starts = |unit: &Unit| unit.active_state == ActiveState::Activating && unit.sub_state != SubState::AutoRestart;
     !units.is_empty() && !units.iter().any(starts)
+}
+
+/// Whether the server answers and has made no sink of a card that is there.
+fn lacks_sink(facts: &AudioFacts) -> bool {
+    facts.card.driven && facts.server.is_some() && facts.sink().is_none_or(|sink| sink.null)
+}
+
+/// Whether the guest comes to rest where nobody asks it anything but that: whoever would make a sink then is not just late.
+async fn rests(guest: &Guest, patience: Duration) -> bool {
+    let deadline = Instant::now() + REST_LIMIT;
+    let mut idle = IdleDetector::probed();
+    while Instant::now() < deadline {
+        if idle.observe(guest.cpu_time(patience).await.ok()) >= REST {
+            return true;
+        }
+        sleep(REST_INTERVAL).await;
+    }
+    false
 }
 
 /// Queries the server until it has a sink: its socket may start it, and a session manager makes the sinks when it has

@@ -2,12 +2,13 @@
 
 use super::unit::is_active;
 use super::{Finding, JudgeContext, Judgement, conclude, text};
+use crate::desktop::lockers;
 use crate::guest::facts::{Account, Password};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     for (id, judge) in [
-        (CheckId::UsersLogin, login as fn(&JudgeContext<'_>, &mut Judgement) -> CheckResult),
+        (CheckId::UsersLogin, login_and_unlock as fn(&JudgeContext<'_>, &mut Judgement) -> CheckResult),
         (CheckId::UsersDeclared, declared),
     ] {
         let result = match cx.unknown(id, &["accounts"]) {
@@ -39,6 +40,17 @@ fn login_method(cx: &JudgeContext<'_>, account: &Account) -> Option<&'static str
             Some("autologin")
         }
         Password::Locked => None,
+    }
+}
+
+/// Logging in, and back in from a locked screen: a warning beside whatever logging in comes to.
+fn login_and_unlock(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
+    let login = login(cx, out);
+    let stuck = cx.desktop.map(lockers::dead_ends).unwrap_or_default();
+    match login.status {
+        _ if stuck.is_empty() => login,
+        Status::Pass | Status::Skip => conclude(cx, login.id, Vec::new(), stuck, String::new).detail([login.summary]),
+        _ => login.detail(stuck.into_iter().map(|finding| finding.summary)),
     }
 }
 

@@ -108,7 +108,7 @@ fn did_you_mean(name: Option<&str>) -> String {
 }
 
 /// Keys that a user may expect here and that are deliberately not in this file, with what to use instead.
-const FLAGS_ONLY: [(&str, &str); 14] = [
+const FLAGS_ONLY: [(&str, &str); 15] = [
     ("jail", "--no-jail"),
     ("no-jail", "--no-jail"),
     ("sandbox", "--no-jail"),
@@ -121,6 +121,7 @@ const FLAGS_ONLY: [(&str, &str); 14] = [
     ("nix", "nix's own flags"),
     ("nix-flags", "nix's own flags"),
     ("qemu-options", "the configuration's virtualisation.qemu.options"),
+    ("boots", "--boots"),
     ("keep", "--keep"),
     ("artifacts", "--artifacts"),
 ];

@@ -38,6 +38,10 @@ pub struct DesktopFacts {
     pub reactions: Vec<InputReaction>,
     /// A window that was opened.
     pub window: Option<TestWindow>,
+    /// The paths of programs that lock the screen.
+    pub lockers: Vec<String>,
+    /// The PAM services that there are: the names in `/etc/pam.d`.
+    pub pam_services: Vec<String>,
     /// What could not be gathered, and why.
     pub gaps: BTreeMap<String, String>,
 }

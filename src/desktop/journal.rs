@@ -55,6 +55,10 @@ pub(crate) enum Meaning {
     ThemeFallback,
     /// A portal answers only after it waited in vain for one of its backends.
     BackendTimeout,
+    /// A process was killed because memory ran out.
+    OutOfMemory,
+    /// A terminal was hung up.
+    HungUp,
     /// Written on healthy machines too.
     Noise,
 }
@@ -183,7 +187,7 @@ const PATTERNS: &[JournalPattern] = &[
         "Hyprland",
         None,
         "Config error in file /home/alice/.config/hypr/hyprland.conf at line 7: config option <decoration:drop_shadow> does not exist.",
-        r"config error in file|config option <[^>]*> does not exist",
+        r"config error (in file|at line)|config option <[^>]*> does not exist",
     ),
     row(
         Meaning::ConfigurationError,
@@ -191,6 +195,50 @@ const PATTERNS: &[JournalPattern] = &[
         None,
         "error loading config: error parsing",
         "(error|failed) (loading|parsing|reading|to load|to parse) (the )?(niri |compositor )?config",
+    ),
+    row(Meaning::ConfigurationError, "niri", None, "  × error parsing KDL", "error parsing KDL"),
+    row(
+        // It has no file of its own: its start script calls riverctl, which says this after an unknown command.
+        Meaning::ConfigurationError,
+        "river",
+        None,
+        "usage: riverctl [options] <command>",
+        "^usage: riverctl",
+    ),
+    row(
+        Meaning::ConfigurationError,
+        "i3",
+        None,
+        "11/28/2026 10:01:24 PM - ERROR: CONFIG: Expected one of these tokens: <end>, '#', 'set ', 'bindsym'",
+        "ERROR: CONFIG: ",
+    ),
+    row(
+        Meaning::OutOfMemory,
+        "Linux",
+        None,
+        "Out of memory: Killed process 801 (sway) total-vm:1kB, anon-rss:1kB, UID:1000 pgtables:1kB oom_score_adj:0",
+        "^(Memory cgroup )?out of memory: killed process",
+    ),
+    row(
+        Meaning::OutOfMemory,
+        "systemd",
+        None,
+        "session-1.scope: systemd-oomd killed 12 process(es) in this unit.",
+        "systemd-oomd killed",
+    ),
+    row(
+        Meaning::OutOfMemory,
+        "systemd",
+        Some("257"),
+        "session-1.scope: A process of this unit has been killed by the OOM killer.",
+        "killed by the OOM killer",
+    ),
+    row(
+        Meaning::HungUp,
+        "systemd",
+        Some("257"),
+        "greetd.service: Control process exited, code=killed, status=1/HUP",
+        r"\bstatus=1/HUP|\bSIGHUP\b|\bhang-?up\b|\bhung up\b",
     ),
     row(Meaning::ThemeFallback, "SDDM", None, "Fallback to embedded theme", "fallback to embedded theme"),
     row(

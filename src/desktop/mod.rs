@@ -7,6 +7,7 @@
 //! * what a program writes to its journal, and what that means: one row in [`journal`]
 //! * what is expected: [`expected`], the sessions that are offered: [`session_files`]
 //! * the data that is gathered: [`facts`], and how the guest is asked for it: [`probe`]
+//! * a program that locks the screen: one row in [`lockers`]
 //! * logging in, input, windows, the screen's recording: [`drive`]
 //! * when a wait ends: [`wait`] (pure)
 //! * what is good or bad, a file each check: [`mod@judge`] (pure)
@@ -20,7 +21,9 @@ pub mod facts;
 mod history;
 pub(crate) mod journal;
 pub(crate) mod judge;
+pub(crate) mod lockers;
 mod probe;
+mod session_end;
 mod session_files;
 mod unit_restarts;
 mod wait;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::display_managers;
 use super::facts::DesktopProcess;
+use super::{display_managers, lockers};
 use crate::guest::cpu_time::TICK_US;
 use crate::guest::facts::JournalLine;
 use crate::guest::{Error, Guest, journal};
@@ -77,6 +77,15 @@ async fn read_journal(
 pub(super) async fn terminal_text(guest: &Guest, vt: u32, patience: Duration) -> Result<Vec<String>, Error> {
     let output = guest.shell().ask(&format!("head -c 65536 /dev/vcsa{vt}"), patience, 1 << 17).await?;
     Ok(terminal(&output.stdout))
+}
+
+/// Reads which lockers are installed, and the names of the PAM services.
+///
+/// # Errors
+/// The guest could not be asked within `patience`.
+pub(super) async fn lockers(guest: &Guest, patience: Duration) -> Result<(Vec<String>, Vec<String>), Error> {
+    let output = guest.shell().ask(&lockers::script(), patience, 1 << 17).await?;
+    Ok(lockers::parse(&String::from_utf8_lossy(&output.stdout)))
 }
 
 /// Without NixOS's wrapping: `.sway-wrapped` is `sway`; the kernel keeps 15 bytes of a name.

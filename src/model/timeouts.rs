@@ -160,6 +160,8 @@ pub(crate) mod run {
     pub(crate) const LEASE_INTERVAL: Duration = millis(100);
     /// How often the listening sockets are read. No event reports a new one.
     pub(crate) const LISTENING_INTERVAL: Duration = millis(250);
+    /// How long a machine may take to power off before its second boot: systemd gives what stops 90 s.
+    pub(crate) const POWER_OFF_LIMIT: Duration = secs(120);
     /// Between two attempts of a request or a script.
     pub(crate) const RETRY_PAUSE: Duration = secs(1);
     /// How long a demo's guest may take to set a password, or to write its caches to the disk.
@@ -289,6 +291,11 @@ pub(crate) mod audio {
     pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(6);
     /// How long a server that answers may take until it has a sink, likewise.
     pub(crate) const SINK_LIMIT: Duration = Duration::from_secs(5);
+    /// How long a guest may do nothing before a sink that is not there is not awaited any more; how long that is waited
+    /// for, and how often it is asked how much it does.
+    pub(crate) const REST: Duration = Duration::from_secs(3);
+    pub(crate) const REST_LIMIT: Duration = Duration::from_secs(12);
+    pub(crate) const REST_INTERVAL: Duration = Duration::from_secs(1);
     /// Between two queries while something is waited for.
     pub(crate) const SINK_INTERVAL: Duration = Duration::from_millis(250);
     /// The longest time between two queries of a session that is being opened.

@@ -39,9 +39,9 @@ pub(super) enum Attempt {
 }
 
 /// A machine that was started, and what is known of it.
-struct RunningMachine {
-    machine: Machine,
-    guest: Guest,
+pub(super) struct RunningMachine {
+    pub(super) machine: Machine,
+    pub(super) guest: Guest,
     notifications: mpsc::UnboundedReceiver<Notification>,
     listener: JoinHandle<()>,
     recorder: Option<ScreenRecorder>,
@@ -61,8 +61,8 @@ impl Run<'_> {
         kind: TransportKind,
     ) -> Result<Attempt> {
         let run_dir = again.unwrap_or(&prepared.run_dir);
-        let mut running = self.start(prepared, run_dir, kind).await?;
-        let attempt = self.boot_and_probe(prepared, &mut running, again.is_none()).await;
+        let mut running = Box::pin(self.start(prepared, run_dir, kind)).await?;
+        let attempt = Box::pin(self.boot_and_probe(prepared, &mut running, again.is_none())).await;
         if let Ok(Attempt::Probed(probed)) = &attempt {
             self.report.painted_to_verdict = probed.painted.map(|painted| painted.elapsed().as_secs_f64());
             match &self.request.purpose {
@@ -74,6 +74,12 @@ impl Run<'_> {
                 }
             }
         }
+        let off = match &attempt {
+            Ok(Attempt::Probed(probed)) if self.boots_again(probed) => {
+                Some(self.power_off(prepared, &mut running).await)
+            }
+            _ => None,
+        };
         let stopped = phase(&self.events, Phase::Stop, running.machine.stop()).await;
         running.listener.abort();
         if !stopped.orderly {
@@ -83,6 +89,10 @@ impl Run<'_> {
             && let Some(saved) = demo.save(run_dir)?
         {
             self.events.note(saved);
+        }
+        if let Some(off) = off {
+            off?;
+            self.hand_over_disk(run_dir)?;
         }
         attempt
     }
@@ -167,7 +177,7 @@ impl Run<'_> {
             recorder: running.recorder.as_ref(),
             is_demo: matches!(self.request.purpose, Purpose::Demo(_)),
         };
-        let probed = self.interrupt.guard(probe.at(&mut running.machine, &running.guest, come_up));
+        let probed = self.interrupt.guard(Box::pin(probe.at(&mut running.machine, &running.guest, come_up)));
         match phase(&self.events, Phase::Check, probed).await {
             Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
             Err(failure) if boot::is_closed(&failure) => Ok(Attempt::Silent(running.transport, failure)),
@@ -200,6 +210,7 @@ impl Run<'_> {
         spec.restrict = prepared.jail != JailKind::Namespaces;
         spec.credentials = credentials(transport, token);
         spec.credentials.extend(placing(&placed(&prepared.settings, expectations, &self.events)));
+        spec.extra.extend(self.qemu_options.iter().cloned());
         let limit = machine.timeout.map_or_else(|| Timeouts::of(prepared.accel).boot(), |time| time.0);
         (spec, limit)
     }

@@ -79,7 +79,7 @@ impl Probe<'_> {
     /// This host's: the machine or the transport to it broke while it was probed.
     pub(super) async fn at(&self, machine: &mut Machine, guest: &Guest, come_up: ComeUp) -> Result<Probed> {
         let seen = match come_up {
-            ComeUp::Up => match self.judge(machine, guest).await? {
+            ComeUp::Up => match Box::pin(self.judge(machine, guest)).await? {
                 Ok(seen) => seen,
                 Err(end) => {
                     let gone = NotUp { end, status: None, seconds: 0.0, idle: None, may_answer: true };
@@ -100,16 +100,17 @@ impl Probe<'_> {
         let (delay, packets) = (machine.delay().clone(), machine.packets().clone());
         let settle = self.timeouts().settle(self.plan.settings.settle);
         let settle = look::stretched(settle, &delay.taken(0, Instant::now()));
+        // Each step on the heap: what all of them hold at once is more than a debug build's stack.
         let look = async {
             guest.warm(self.limits().patience).await.map_err(|error| boot::closed(&error))?;
-            let look = Look::begin(guest, self.limits(), settle).await;
-            let (observations, seen_at) = self.observe(&look).await;
+            let look = Box::pin(Look::begin(guest, self.limits(), settle)).await;
+            let (observations, seen_at) = Box::pin(self.observe(&look)).await;
             let now_us = observations.first.now_us;
-            let (observations, painted) = self.desktop(&look, observations, screen).await;
-            let observations = self.lingering(guest, observations).await;
-            let observations = self.sound(&look, observations, &capture, &connected).await;
-            let observations = self.last_look(&look, observations).await;
-            let traffic = self.traffic(&packets, Some(guest), Some(observations.now())).await;
+            let (observations, painted) = Box::pin(self.desktop(&look, observations, screen)).await;
+            let observations = Box::pin(self.lingering(guest, observations)).await;
+            let observations = Box::pin(self.sound(&look, observations, &capture, &connected)).await;
+            let observations = Box::pin(self.last_look(&look, observations)).await;
+            let traffic = Box::pin(self.traffic(&packets, Some(guest), Some(observations.now()))).await;
             let observations = Observations { traffic, ..observations };
             Ok((observations, painted, delay.taken(now_us, seen_at)))
         };
@@ -367,6 +368,7 @@ impl Probe<'_> {
         // After a panic or a power-off the guest cannot answer.
         let look = match end {
             BootEnd::Deadline if may_answer => {
+                // Each step on the heap: what all of them hold at once is more than a debug build's stack.
                 let look = async {
                     guest.warm(LAST_PROBE_LIMIT).await.ok()?;
                     let seen_at = Instant::now();

@@ -10,6 +10,8 @@
 //! * `result_cache`: the results of former runs
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
+//! * `other_card`: what hangs on the standard graphics card, on another one
+//! * `second_boot`: the disk of a first boot, booted once more
 //! * `demo`: what is different where a user wants to see the machine
 //! * `check`: how a guest is probed and judged
 
@@ -20,11 +22,14 @@ mod check;
 mod demo;
 mod look;
 mod many;
+mod other_card;
 mod prepare;
 mod request;
 mod result_cache;
+mod second_boot;
 mod single_flight;
 
+use std::ffi::OsString;
 use std::time::{Instant, SystemTime};
 
 use attempt::Attempt;
@@ -134,7 +139,7 @@ async fn run(request: Result<Request<'_>>, arguments: &TryArgs, events: Events, 
     let mut run = Run::new(request, events, interrupt);
     let mut by_itself = None;
     let done = match made {
-        Ok(()) => match run.go().await {
+        Ok(()) => match Box::pin(run.go()).await {
             Ok(()) => {
                 let report = run.report.clone();
                 // A run within a run: on the heap, or the stack would hold both.
@@ -164,6 +169,11 @@ struct Run<'a> {
     report: Report,
     artifacts: Option<Artifacts>,
     cache: result_cache::RunCache,
+    /// Further arguments for QEMU.
+    qemu_options: Vec<OsString>,
+    /// The run directory of the second boot, with the first's disk.
+    second_boot: Option<RunDir>,
+    is_second_boot: bool,
     /// What it is held against, and what that is compared with.
     baseline: Option<(BaselineTarget, Target, Nix)>,
 }
@@ -176,6 +186,9 @@ impl<'a> Run<'a> {
             interrupt,
             report: Report::new(arguments.target.as_deref().unwrap_or("."), SystemTime::now()),
             artifacts: None,
+            qemu_options: Vec::new(),
+            second_boot: None,
+            is_second_boot: false,
             baseline: None,
             cache: result_cache::RunCache::new(arguments, matches!(request.purpose, Purpose::Demo(_))),
             request,
@@ -232,7 +245,7 @@ impl<'a> Run<'a> {
         let probed = loop {
             // A machine that is started again finds nothing of the last one; what was built is held by the first's.
             let again = if restarts > 0 || silent.is_some() { Some(RunDir::create()?) } else { None };
-            match self.attempt(&prepared, again.as_ref(), kind).await? {
+            match Box::pin(self.attempt(&prepared, again.as_ref(), kind)).await? {
                 Attempt::Probed(probed) => break probed,
                 Attempt::Silent(by, failure) => {
                     // Which of the two was asked for is kept to; and a guest that takes no credentials answers neither.
@@ -253,6 +266,8 @@ impl<'a> Run<'a> {
                 }
             }
         };
+        let probed = self.unless_hung_by_card(&prepared, probed, kind).await?;
+        let probed = self.with_second_boot(&prepared, probed, kind).await?;
         if let Some(info) = &mut self.report.machine {
             info.systemd = probed.systemd;
         }

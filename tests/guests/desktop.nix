@@ -34,6 +34,12 @@ let
   program = name: script: run name { } "mkdir -p $out/bin\n${script}";
   waits = "${sw}/bin/sleep infinity";
 
+  # A program that locks the screen, for alice alone.
+  locker.system.activationScripts.locker = ''
+    mkdir -p /etc/profiles/per-user/alice/bin
+    ln -sf ${program "swaylock" "ln -s ${sw}/bin/true $out/bin/swaylock\n"}/bin/swaylock /etc/profiles/per-user/alice/bin/swaylock
+  '';
+
   healthy = [
     (guest "sway" { exit = 0; } (on sway { }))
   ];
@@ -49,6 +55,8 @@ let
     (guest "sway-config-error" { exit = 0; slow = true; warns = [ "desktop.compositor" ]; cause = "bindsymm"; } (on quietSway (
       swayWith "typo" "bindsymm Mod4+x exec foot"
     )))
+    # A locker that is let in by a service of its own.
+    (guest "sway-locks" { exit = 0; slow = true; } (on quietSway (recursiveUpdate locker { environment.etc."pam.d/swaylock".text = "auth include login"; })))
     # It says that it draws only with a graphics card's help, as Hyprland does.
     (guest "sway-refuses" { exit = 0; slow = true; notTested = [ "the session of alice" ]; } (on (silent (swayAs "env WLR_RENDERER=gles2 sway")) { }))
   ];
@@ -89,6 +97,22 @@ let
         echo '[ -z "$XDG_VTNR" ] || [ -e /dev/dri/renderD128 ] || exec ${program "labwc" "ln -s ${dist}/usr/libexec/sway/sway $out/bin/labwc\n"}/bin/labwc' > /home/alice/.profile
       '';
     }))
+    # Something starts a login on the terminal of the session.
+    (guest "sway-getty" { exit = 1; slow = true; fails = [ "desktop.session" "services.settled" ]; cause = [ "the session of alice ended after" "systemd stopped greetd.service and getty@tty1.service took tty1" ]; } (on quietSway {
+      systemd.services.rescue-login = {
+        description = "A login on the first terminal";
+        wantedBy = [ "graphical.target" ];
+        after = [ "greetd.service" ];
+        serviceConfig.Type = "oneshot";
+        script = ''
+          until loginctl list-sessions --no-legend | grep -q alice; do sleep 0.5; done
+          sleep 3
+          systemctl start --no-block getty@tty1.service
+        '';
+      };
+    }))
+    # Whoever locks the screen does not come in again: PAM knows no such service.
+    (guest "sway-locked-out" { exit = 0; slow = true; warns = [ "users.login" ]; cause = [ "swaylock locks the screen and lets nobody in again" "/etc/pam.d/swaylock" ]; } (on quietSway locker))
     (guest "sway-no-user" { exit = 1; slow = true; fails = [ "desktop.session" "services.failed-units" ]; cause = [ "bob is to be logged in automatically, but there is no such user" ]; } (on quietSway {
       services.greetd.settings.initial_session.user = "bob";
     }))

@@ -846,6 +846,13 @@ let
     (guest "powers-off" { slow = true; exit = 4; fails = [ "boot.poweroff" ]; cause = "power"; } (only "power-saver" (
       oneshot "Saves power" "systemctl --no-block poweroff; sleep infinity" // { before = [ "multi-user.target" ]; }
     )))
+    # Good once: what it makes is there at the second boot.
+    (guest "second-boot-fails" { slow = true; args = [ "--boots" "2" ]; exit = 1; fails = [ "services.failed-units" ]; cause = [ "on the second boot" "set-up.service" "already set up" ]; } (only "set-up" (
+      oneshot "Sets the state up" "mkdir /var/lib/state || { echo 'already set up: /var/lib/state' >&2; exit 1; }"
+    )))
+    (guest "second-boot" { slow = true; args = [ "--boots" "2" ]; exit = 0; } (only "set-up" (
+      oneshot "Sets the state up" "mkdir -p /var/lib/state"
+    )))
     (guest "oom" { exit = 1; fails = [ "boot.oom" ]; cause = "hungry"; } (only "hungry" (
       service "A worker of it eats more than there is" "tail /dev/zero || true; exec sleep infinity" // {
         serviceConfig = { MemoryMax = "48M"; MemorySwapMax = 0; OOMPolicy = "continue"; };

@@ -18,7 +18,9 @@ use super::journal::{AudioJournalMeaning, last};
 use super::server::{SoundServer, SoundServerKind};
 use crate::checks::{Finding, JudgeContext, Judgement, text, unit};
 use crate::guest::facts::{JournalLine, Unit};
-use crate::model::{ActiveState, CheckId, CheckKind, CheckResult, Excuse, Lack, LoadState, Status, Witness};
+use crate::model::{
+    ActiveState, CheckId, CheckKind, CheckResult, Excuse, Lack, LoadState, Status, SubState, UnitResult, Witness,
+};
 use crate::nix::expectations::ExpectedAudio;
 
 /// How many last lines of a unit, and of its manager about it, are shown.
@@ -139,8 +141,16 @@ impl<'a> AudioJudge<'a> {
         if let Some(unit) = self.unit(name).filter(|unit| unit.fragment_path.starts_with("/home/")) {
             finding = finding.detail([format!("its unit is {}", unit.fragment_path)]);
         }
-        Some(finding.evidence("unit", name))
+        // What is still starting, and what a time limit ended, comes up on a host that is less busy.
+        let ran_out = |unit: &Unit| matches!(unit.result, UnitResult::Timeout | UnitResult::Watchdog);
+        let is_late = self.unit(name).is_some_and(|unit| is_starting(unit) || ran_out(unit));
+        Some(finding.evidence("unit", name).time_limit(is_late.then(|| self.view.since_boot())))
     }
+}
+
+/// Whether a unit is on its way up, and not between two attempts.
+fn is_starting(unit: &Unit) -> bool {
+    unit.active_state == ActiveState::Activating && unit.sub_state != SubState::AutoRestart
 }
 
 /// Something that is said of a sink or a source.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{AudioJudge, node_finding, quiet};
+use super::{AudioJudge, is_starting, node_finding, quiet};
 use crate::audio::facts::{AudioNode, ServerState};
 use crate::audio::journal::{self, AudioJournalMeaning};
 use crate::checks::{Finding, Judgement, conclude};
@@ -46,31 +46,39 @@ impl AudioJudge<'_> {
             return self.exclude(out, id, Lack::Choice, &why);
         }
         let name = state.default_sink.as_deref().unwrap_or("none");
-        let finding = Finding::new(name, self.why_no_sink(state, name));
+        let (why, may_come) = self.why_no_sink(state, name);
+        let may_come = may_come && !self.facts.rested;
+        let finding = Finding::new(name, why).time_limit(may_come.then(|| self.view.since_boot()));
         let finding = finding.evidence("default-sink", name).evidence("cards", json!(state.cards));
         conclude(self.view, id, vec![finding], Vec::new(), String::new)
     }
 
-    fn why_no_sink(&self, state: &ServerState, name: &str) -> String {
+    /// Why there is no sink, and whether that may only be so until now: the session manager finds the card, chooses its
+    /// profile and makes the sink one after the other, while it is waited for.
+    fn why_no_sink(&self, state: &ServerState, name: &str) -> (String, bool) {
         let facts = self.facts;
         let is_other = |uid: u32| uid != facts.uid && !self.expected.system_wide;
         let manager = self.server.profile().session_manager.filter(|name| self.unit_trouble(name).is_some());
+        let refused = journal::first(self.journal(), AudioJournalMeaning::CardRefused).map(str::trim);
+        let is_final = |why| (why, false);
         if !facts.card.allowed && !self.expected.system_wide {
-            format!("{} may not open the devices in /dev/snd ({})", facts.user, facts.card.owner)
+            is_final(format!("{} may not open the devices in /dev/snd ({})", facts.user, facts.card.owner))
         } else if let Some(process) = facts.processes.iter().find(|it| it.has_card && is_other(it.uid)) {
             let owner = self.view.now.accounts.iter().find(|account| account.uid == process.uid);
             let owner = owner.map_or_else(|| process.uid.to_string(), |account| account.name.clone());
-            format!("{} of {owner} has the card, so {} has no sink", process.name, facts.user)
+            is_final(format!("{} of {owner} has the card, so {} has no sink", process.name, facts.user))
         } else if let Some((card, _)) = state.cards.iter().find(|(_, profile)| *profile == "off") {
-            format!("{card} is off: its active profile is “off”, so it has no sink")
+            let why = refused.map(|line| format!(": {line}")).unwrap_or_default();
+            (format!("{card} is off: its active profile is “off”, so it has no sink{why}"), refused.is_none())
         } else if let Some(manager) = manager.filter(|_| state.cards.is_empty()) {
-            format!("no sink: without a session manager ({manager}), cards get no sinks")
-        } else if let Some(line) = journal::first(self.journal(), AudioJournalMeaning::CardRefused) {
-            format!("no sink: {}", line.trim())
+            let may_come = self.unit(manager).is_some_and(is_starting);
+            (format!("no sink: without a session manager ({manager}), cards get no sinks"), may_come)
+        } else if let Some(line) = refused {
+            is_final(format!("no sink: {line}"))
         } else if name == "none" {
-            "no sink at all".to_owned()
+            ("no sink at all".to_owned(), true)
         } else {
-            format!("the default sink {name} is not connected to a card: what is played to it is discarded")
+            (format!("the default sink {name} is not connected to a card: what is played to it is discarded"), true)
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::checks::Selection;
 use crate::checks::{self, Context, Observations};
 use crate::config::Settings;
 use crate::guest::facts::{Account, Facts, Manager};
+use crate::machine::RunDelay;
 use crate::model::Accel;
 use crate::nix::expectations::{Expectations, ExpectedUser};
 use crate::signal::{CaptureAnalysis, Samples, ToneSequence, microphone, tone};
@@ -66,6 +67,7 @@ pub(super) struct TestGuest {
     pub(super) expectations: Expectations,
     pub(super) facts: Facts,
     pub(super) sound: Result<AudioFacts, String>,
+    pub(super) delay: RunDelay,
 }
 
 pub(super) fn guest() -> TestGuest {
@@ -131,7 +133,7 @@ pub(super) fn guest() -> TestGuest {
         }),
         ..AudioFacts::default()
     };
-    TestGuest { expectations, facts, sound: Ok(sound) }
+    TestGuest { expectations, facts, sound: Ok(sound), delay: RunDelay::default() }
 }
 
 /// The same with PulseAudio.
@@ -153,6 +155,12 @@ impl TestGuest {
 
     pub(super) fn expected(&mut self) -> &mut ExpectedAudio {
         self.expectations.audio.as_mut().unwrap()
+    }
+
+    /// On a host that kept the machine waiting for this share of the time, in per cent.
+    pub(super) fn kept_waiting(mut self, percent: u8) -> Self {
+        self.delay = RunDelay { start_us: -1_000_000, slices: vec![percent; 60] };
+        self
     }
 
     pub(super) fn unit(&mut self, name: &str) -> &mut Unit {
@@ -193,7 +201,8 @@ impl TestGuest {
         let plan = checks::plan(&self.expectations, &Settings::default(), &Selection::default());
         let observations =
             Observations { first: self.facts.clone(), sound: Some(self.sound.clone()), ..Observations::default() };
-        checks::judge(&plan, &observations, &Context { accelerator: Accel::Tcg, ..Context::default() })
+        let context = Context { accelerator: Accel::Tcg, delay: self.delay.clone(), ..Context::default() };
+        checks::judge(&plan, &observations, &context)
     }
 
     pub(super) fn judged(&self) -> BTreeMap<String, (Status, String)> {

@@ -71,6 +71,10 @@ impl DesktopDriver<'_> {
         }
         let painted = self.probe_session(&mut facts).await;
         self.read_journals(&mut facts).await;
+        match probe::lockers(self.guest, self.patience).await {
+            Ok((lockers, services)) => (facts.lockers, facts.pam_services) = (lockers, services),
+            Err(error) => drop(facts.gaps.insert("lockers".to_owned(), error.to_string())),
+        }
         if let Some(account) = self.ended_without_reason(&facts)
             && let Some(state) = &facts.session
         {

@@ -76,7 +76,13 @@ impl DesktopView<'_> {
             Some(process) => {
                 let name = text::clean(&process.name);
                 let summary = format!("{name} runs but serves no display, {waited} after the boot{}", why());
-                self.compositor_fails(&process.name, summary)
+                let finding = Finding::new(&process.name, summary).detail(self.evidence());
+                let driver = self.graphics_driver().map(text::clean);
+                // Of a driver's faults a machine with another card has none: the run is repeated with one (run/other_card).
+                Assessment::fail(match driver {
+                    Some(driver) => finding.evidence("drm_driver", driver),
+                    None => finding,
+                })
             }
             None if is_busy => {
                 Assessment::Unknown(format!("nothing draws in the session of {user} yet, and the guest is still busy"))
@@ -108,6 +114,13 @@ impl DesktopView<'_> {
             Finding::new(&server.name, format!("{name} rejects part of its configuration: {}", line.trim()))
         });
         Assessment::Findings { fails: Vec::new(), warns: warn.into_iter().collect(), pass }
+    }
+
+    /// The kernel's driver of the graphics card.
+    fn graphics_driver(&self) -> Option<&str> {
+        let kernel = self.view.now.journal.iter().filter(|line| line.transport == "kernel");
+        let mut initialized = kernel.filter_map(|line| first_line(line).strip_prefix("[drm] Initialized "));
+        initialized.next_back()?.split_ascii_whitespace().next()
     }
 
     /// A line of the compositor about its own configuration, in the journal or on the session's terminal.

@@ -1,10 +1,19 @@
 //! The desktop portal, and the X display for X11 programs: a part of `desktop.units`.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use super::view::DesktopView;
 use crate::checks::{Finding, text, unit};
-use crate::desktop::journal::{Meaning, first_line, means, reports_error};
+use crate::desktop::journal::{Meaning, first_line, means, reports_error, reports_trouble};
 use crate::guest::facts::Facts;
 use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, PortalProbe, UserManager};
+
+/// A portal that takes longer with hardware virtualisation is worth a warning, in seconds: it waits 25 for each backend.
+const SLOW: f64 = 10.0;
+/// The backend that a portal starts: `org.freedesktop.impl.portal.desktop.wlr`.
+static BACKEND: LazyLock<Regex> = LazyLock::new(|| text::pattern(r"org\.freedesktop\.impl\.portal\.desktop\.(\w+)"));
 
 impl DesktopView<'_> {
     /// A portal that does not answer.
@@ -36,12 +45,31 @@ impl DesktopView<'_> {
 
     /// A portal that answers once it has waited in vain for one of its backends: applications wait as long.
     pub(super) fn slow_portal(&self) -> Option<Finding> {
-        let took = text::seconds(self.answering_portal()?.seconds);
+        let seconds = self.answering_portal()?.seconds;
         let mut lines = self.facts.journal.iter().filter(|line| line.unit == PORTAL_UNIT);
-        let line = lines.find(|line| means(Meaning::BackendTimeout, &line.message))?;
-        let summary = format!("{PORTAL} answers only after {took}: {}", text::clean(first_line(line)));
+        let waited = lines.find(|line| means(Meaning::BackendTimeout, &line.message)).map(first_line);
+        if waited.is_none() && (seconds <= SLOW || self.view.context.accelerator.is_emulated()) {
+            return None;
+        }
+        let backend = waited.and_then(|line| self.backend_trouble(line)).map(|why| format!("; {why}"));
+        let waited = waited.map(|line| format!(": {}", text::clean(line)));
+        let (took, waited, backend) = (text::seconds(seconds), waited.unwrap_or_default(), backend.unwrap_or_default());
+        let summary = format!("{PORTAL} answers only after {took}{waited}{backend}");
         let hint = "each application that asks it opens its first window that much later";
         Some(Finding::new("portal", summary).hint(hint))
+    }
+
+    /// Why the backend that the portal waited for, as this line of the portal's says, does not serve it: the first error
+    /// that it wrote, what follows comes of it.
+    fn backend_trouble(&self, line: &str) -> Option<String> {
+        let name = BACKEND.captures(line)?.get(1)?.as_str();
+        let unit = format!("{}-{name}.service", PORTAL_UNIT.strip_suffix(".service")?);
+        let own = unit::own_lines(&self.facts.journal, &unit);
+        if let Some(error) = own.into_iter().map(first_line).find(|line| reports_trouble(line)) {
+            return Some(format!("{unit}: {}", text::clean(error)));
+        }
+        let unit = self.facts.manager.as_ref()?.unit(&unit)?;
+        Some(format!("{} is {}", unit.name, unit.active_state))
     }
 
     /// A portal that answers without a backend for what applications ask most. Which are needed is not expected; an X

@@ -8,6 +8,7 @@ use crate::checks::{Finding, text};
 use crate::desktop::compositors::{self, COMPOSITORS};
 use crate::desktop::expected::autologin_user;
 use crate::desktop::facts::{DesktopState, LoginMethod, WaitEnd};
+use crate::desktop::session_end::EndedSession;
 use crate::desktop::session_files::{SessionType, is_missing_session};
 use crate::guest::logind::Session;
 use crate::model::CheckId;
@@ -64,12 +65,21 @@ impl DesktopView<'_> {
         let ended = self.ended_sessions();
         if let Some(last) = ended.last() {
             let lived = text::micros(last.ended_us.unwrap_or_default().saturating_sub(last.began_us));
-            let (count, why) = (ended.len() as u32, self.why(Subject::Session));
+            let count = ended.len() as u32;
+            let session = EndedSession { record: last, uid: self.uid(), vts: self.terminals() };
+            let events = session.events(self.facts.journal.iter().chain(&self.view.now.journal));
+            let (cause, why) = (session.cause(&events), self.why(Subject::Session));
+            let own = cause.as_ref().map(|_| why.trim_start_matches(": ").to_owned()).filter(|why| !why.is_empty());
+            let why = cause.map_or(why, |cause| format!(": {cause}"));
             let after = match count {
                 1 => format!("after {lived}"),
                 _ => format!("{}, the last time after {lived}", text::times(count)),
             };
-            return self.session_fails(format!("the session of {user} ended {after}{why}"));
+            let summary = format!("the session of {user} ended {after}{why}");
+            let events = events.iter().map(|event| text::journal(event.line));
+            return Assessment::fail(
+                Finding::new(self.user, summary).detail(self.evidence()).detail(own).detail(events),
+            );
         }
         if state.end == WaitEnd::Deadline {
             let waited = text::seconds(state.waited);

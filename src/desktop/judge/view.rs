@@ -1,5 +1,7 @@
 //! Everything that the desktop's judges look at.
 
+use std::collections::BTreeSet;
+
 use super::Assessment;
 use crate::checks::unit::is_active;
 use crate::checks::{JudgeContext, text};
@@ -241,6 +243,14 @@ impl<'a> DesktopView<'a> {
     /// The user's sessions that have ended.
     pub(super) fn ended_sessions(&self) -> Vec<&SessionRecord> {
         self.records.iter().filter(|record| record.user == self.user && record.ended_us.is_some()).collect()
+    }
+
+    /// The virtual terminals that the user's session, or the login screen before it, was on.
+    pub(super) fn terminals(&self) -> BTreeSet<u32> {
+        let states = || self.facts.greeter.iter().chain(self.state);
+        let seated = states().flat_map(|state| &state.sessions).filter(|session| session.is_seated());
+        let shown = states().map(|state| state.vt);
+        seated.map(|session| session.vt).chain(shown).filter(|vt| *vt > 0).collect()
     }
 
     /// The name of what draws the session.

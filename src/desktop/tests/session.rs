@@ -144,6 +144,30 @@ fn sessions_that_are_not_as_promised() {
 }
 
 #[test]
+fn what_happened_to_its_terminal_ends_a_session() {
+    let mut guest = guest();
+    guest.state().sessions.clear();
+    guest.state().processes.clear();
+    guest.state().end = WaitEnd::Idle;
+    guest.seen.manager = None;
+    guest.seen.journal.push(line("systemd-logind.service", 40_000_000, "Removed session 1."));
+    guest.seen.journal.push(line("session-1.scope", 39_900_000, "error: connection to seat lost"));
+    guest.fails("session", "the session of alice ended after 20 s: error: connection to seat lost");
+    let of_systemd = |unit: &str, at: u64, message: &str| JournalLine { pid: 1, ..line(unit, at, message) };
+    guest.facts.journal.push(of_systemd(
+        "getty@tty1.service",
+        39_000_000,
+        "Started getty@tty1.service - Getty on tty1.",
+    ));
+    guest.fails("session", "the session of alice ended after 20 s: getty@tty1.service took tty1");
+    // At boot, it was gone before the session began.
+    guest.facts.journal[0].at_us = 5_000_000;
+    guest.fails("session", "the session of alice ended after 20 s: error: connection to seat lost");
+    guest.facts.journal.push(of_systemd("greetd.service", 39_500_000, "Stopping greetd.service - greetd..."));
+    guest.fails("session", "the session of alice ended after 20 s: systemd stopped greetd.service");
+}
+
+#[test]
 fn desktops_that_another_compositor_draws() {
     let of = |desktop: &str, session: &str, programs: &[&str]| {
         let mut guest = guest();

@@ -65,6 +65,18 @@ fn units_of_the_user() {
     let waited = "Failed to create screenshot proxy: Error calling StartServiceByName for org.freedesktop.impl.portal.desktop.wlr: Timeout was reached";
     slow.seen.journal.push(line("xdg-desktop-portal.service", 50_000_000, waited));
     slow.is("units", Status::Warn, "answers only after 36 s: Failed to create screenshot proxy");
+    let wlr = "xdg-desktop-portal-wlr.service";
+    slow.seen.journal.push(line(
+        wlr,
+        49_000_000,
+        "2026/11/28 22:01:24 [ERROR] - pipewire: couldn't connect to context",
+    ));
+    slow.seen.journal.push(line(
+        wlr,
+        49_000_001,
+        "'impl->enter_count > 0' failed at ../spa/plugins/support/loop.c:592",
+    ));
+    slow.is("units", Status::Warn, "wlr: Timeout was reached; xdg-desktop-portal-wlr.service: 2026/11/28 22:01:24 [ERROR] - pipewire: couldn't connect");
 
     let lacks = |parts: &[&str]| {
         let mut guest = guest();
