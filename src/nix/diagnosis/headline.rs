@@ -82,7 +82,15 @@ fn place(parts: &ErrorParts, source: &SourceTree) -> Option<String> {
     let option = || {
         let is_known = parts.message.iter().any(|line| line.contains("option"));
         let found = parts.traces.iter().rev().find_map(|(doing, _)| find(&OPTION, doing)).filter(|_| !is_known)?;
-        Some(format!("option {}", &found[1]))
+        // nix has no line for a definition, but the module system names the file.
+        let defined = parts.traces.iter().rev().find_map(|(doing, _)| {
+            let file = doing.split_once("definitions from `")?.1;
+            source.relative(file.split_once('\'').map_or(file, |(file, _)| file))
+        });
+        Some(match defined {
+            Some(file) => format!("option {}, {file}", &found[1]),
+            None => format!("option {}", &found[1]),
+        })
     };
     parts.places().find_map(|place| source.relative(place)).map(str::to_owned).or_else(option)
 }
@@ -162,6 +170,10 @@ mod tests {
             (
                 format!("error:\n       … while evaluating the option `networking.hostName':\n\n       error: infinite recursion encountered\n       at {input}/lib/modules.nix:1:2:"),
                 "demo: infinite recursion encountered (option networking.hostName)",
+            ),
+            (
+                format!("error:\n       … while evaluating the option `services.nginx.enable':\n\n       … while evaluating definitions from `/home/u/nixos/web.nix':\n\n       error: infinite recursion encountered\n       at {input}/lib/modules.nix:1:2:"),
+                "demo: infinite recursion encountered (option services.nginx.enable, web.nix)",
             ),
             ("error: undefined variable 'pkgz'\n       at /home/u/nixos/a.nix:3:5:".to_owned(), "demo: undefined variable 'pkgz' (a.nix:3:5)"),
             (
