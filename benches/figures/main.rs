@@ -15,6 +15,7 @@ mod fleet;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod soak;
+mod verdicts;
 
 use std::fs;
 use std::io::Read;
@@ -124,6 +125,11 @@ fn main() {
     let mut sandbox = figure("sandbox_over_try", 1.2);
     let mut false_alarms = figure("false_alarms", 0.0);
     let mut misses = figure("misses", 0.0);
+    let mut facts_passes = figure("facts_false_passes", 0.0);
+    let mut facts_alarms = figure("facts_false_alarms", 0.0);
+    let mut compared_passes = figure("compared_false_passes", 0.0);
+    let mut compared_alarms = figure("compared_false_alarms", 0.0);
+    let mut extra_boots = figure("baseline_extra_boots", 1.0);
 
     for run in 1..=RUNS {
         let floor = bare_boot(&runner, &accelerator);
@@ -135,16 +141,16 @@ fn main() {
         };
         let seconds = whole.report["seconds"].as_f64().expect("seconds");
         cold.values.push(whole.wall / floor);
-        verdict.values.push(phase("look"));
+        verdict.values.push(phase("check"));
         gone.values.push(whole.wall - (seconds - phase("stop")));
         rss.values.push(whole.peak_mib);
         eprintln!(
-            "run {run}: bare {floor:.1} s, try {:.1} s (evaluate {:.1}, build {:.1}, boot {:.1}, look {:.1}, stop {:.1})",
+            "run {run}: bare {floor:.1} s, try {:.1} s (evaluate {:.1}, build {:.1}, boot {:.1}, check {:.1}, stop {:.1})",
             whole.wall,
             phase("evaluate"),
             phase("build"),
             phase("boot"),
-            phase("look"),
+            phase("check"),
             phase("stop"),
         );
         noticed.values.push(crash(&guest));
@@ -165,6 +171,10 @@ fn main() {
     (over_bound.values, matrix_rss.values) = (vec![matrix.over_bound], vec![matrix.rss_mib]);
     html.values = vec![matrix.html_mib];
     sandbox.values = vec![fleet::sandbox()];
+    let [alone, compared] = verdicts::wrong();
+    (facts_passes.values, facts_alarms.values) = (vec![alone.passes.into()], vec![alone.alarms.into()]);
+    (compared_passes.values, compared_alarms.values) = (vec![compared.passes.into()], vec![compared.alarms.into()]);
+    extra_boots.values = vec![verdicts::extra_boots()];
 
     let desktop = try_(&harness::guest("sway"), &[]);
     if desktop.code != 0 {
@@ -184,7 +194,8 @@ fn main() {
     let fleet = [over_bound, matrix_rss, html, sandbox];
     let boots = [cold, verdict, gone, noticed, shell, help, rss];
     let desktop = [painted, tone, sound, picture, false_alarms, misses];
-    let all = boots.into_iter().chain(agents).chain(fleet).chain(desktop);
+    let verdicts = [facts_passes, facts_alarms, compared_passes, compared_alarms, extra_boots];
+    let all = boots.into_iter().chain(agents).chain(fleet).chain(desktop).chain(verdicts);
     for figure in all {
         let median = median(figure.values);
         let shown = median.map_or("-".to_owned(), |value| format!("{value:.3}"));
@@ -282,7 +293,7 @@ struct Tried {
 fn start(guest: &str, arguments: &[&str]) -> (Child, tempfile::TempDir) {
     let home = tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary directory");
     let child = nixbox()
-        .args(["try", guest, "--impure", "--fresh", "--quiet", "--format", "json", "--artifacts"])
+        .args(["try", guest, "--impure", "--baseline", "off", "--fresh", "--quiet", "--format", "json", "--artifacts"])
         .arg(home.path())
         .args(arguments)
         .stdout(Stdio::piped())
