@@ -32,3 +32,11 @@ pub(crate) fn commit(root: &Path, revision: &str) -> Option<String> {
 pub(crate) fn may_differ(root: &Path) -> bool {
     output(root, &["diff-index", "--name-only", "-z", "HEAD", "--"]).is_none_or(|files| !files.is_empty())
 }
+
+/// git for tests, with an author: it has to succeed.
+#[cfg(test)]
+pub(crate) fn run(root: &Path, arguments: &[&str]) {
+    let settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
+    let output = Command::new("git").arg("-C").arg(root).args(settings).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

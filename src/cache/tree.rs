@@ -130,15 +130,9 @@ fn is_locked(flake: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::process::Command;
 
     use super::*;
-
-    fn run(root: &Path, arguments: &[&str]) {
-        let settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
-        let output = Command::new("git").arg("-C").arg(root).args(settings).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
+    use crate::git::run;
 
     fn repository() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();

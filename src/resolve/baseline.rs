@@ -150,16 +150,10 @@ fn running_revision() -> Result<String> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::process::Command;
 
     use super::*;
+    use crate::git::run;
     use crate::resolve::VmVariant;
-
-    fn run(root: &Path, arguments: &[&str]) {
-        let settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
-        let output = Command::new("git").arg("-C").arg(root).args(settings).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
 
     fn host(root: &Path, dir: &str) -> Target {
         let flake = Flake::local(&root.join(dir), Some(root.to_owned()));
