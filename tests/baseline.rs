@@ -21,6 +21,7 @@ const STORIES: &[Story] = &[
     ("what is mended is listed", mended),
     ("an agent is not held up by what was red before", agent),
     ("a baseline that is not there is a usage error", wrong_baseline),
+    ("current is the revision that the running system names (a fake nixos-version)", current),
 ];
 
 fn main() -> ExitCode {
@@ -167,4 +168,33 @@ fn wrong_baseline() {
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("there is no revision \"no-such-branch\""), "{told}");
+}
+
+fn current() {
+    let repository = at("failed-unit");
+    let head = repository.git(&["rev-parse", "HEAD"]);
+    repository.choose("failed-unit-as-before");
+    repository.git(&["commit", "--quiet", "--no-verify", "-am", "two"]);
+    let bin = tempfile::tempdir().unwrap();
+    let path = std::env::join_paths(
+        std::iter::once(bin.path().to_owned()).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+    )
+    .unwrap();
+    let asked = |version: &str| {
+        let fake = bin.path().join("nixos-version");
+        fs::write(&fake, format!("#!/bin/sh\necho '{version}'\n")).unwrap();
+        fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
+        command.args(["try", ".#laptop", "--impure", "--quiet", "--baseline", "current", "--format", "json"]);
+        command.current_dir(repository.path()).env("PATH", &path);
+        command.env("XDG_STATE_HOME", repository.state.path()).env("XDG_CACHE_HOME", &repository.cache);
+        command.env_remove("XDG_RUNTIME_DIR").output().unwrap()
+    };
+    let output = asked(&format!("{{\"configurationRevision\":\"{head}\"}}"));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report:#}");
+    assert_eq!((&report["baseline"]["revision"], &report["baseline"]["count"]), (&head.into(), &"new".into()));
+    let output = asked("{}");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("names no configurationRevision"));
 }
