@@ -17,8 +17,6 @@
 //! (`WHAT: WHY`), and without any, nothing may be excluded; each of `says` is part of a failure's summary or detail;
 //! `warns` are ids that at least warn. The whole judgement of each is a snapshot besides, to be read in a diff.
 
-#![expect(clippy::unwrap_used, reason = "what cannot be read fails the test")]
-
 #[path = "harness/recorded.rs"]
 mod recorded;
 

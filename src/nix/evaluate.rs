@@ -61,7 +61,7 @@ pub(super) enum TryEval<T> {
 
 /// Evaluates a target: one evaluation, whether it goes well or not (a whole system takes nix a gigabyte or two).
 ///
-/// With `vm_only` the host's own system is left out. What it expects never fails: [`Expectations::known`] says whether
+/// With `vm_only` the host's own system is left out. What it expects never fails: `Expectations::known` says whether
 /// it could be read, and a note says why not; only where nix cannot catch that is the rest asked for once more.
 ///
 /// # Errors
