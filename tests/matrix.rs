@@ -291,7 +291,7 @@ fn ctrl_c_while_it_builds() {
     assert_eq!((outcome.code(), names(&report)), (130, vec!["bad", "slow"]), "{report:#}");
     let of = |host: usize| &report["hosts"][host]["report"];
     assert_eq!((&of(0)["exit"], &of(1)["exit"]), (&3.into(), &130.into()), "{report:#}");
-    assert_eq!(of(0)["detail"], "this one does not evaluate", "{report:#}");
+    assert_eq!(of(0)["cause"], "bad: this one does not evaluate", "{report:#}");
     // nix ends its builder a moment after it was told to.
     let deadline = Instant::now() + Duration::from_secs(5);
     while !running_with(&words).is_empty() {
