@@ -83,11 +83,17 @@ pub(crate) fn nix(words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// Has nix build what `nixbox try` builds of a guest, and answers with its runner's path.
+pub(crate) fn build(name: &str) -> String {
+    let of = |part: &str| format!("{}#nixosConfigurations.{name}.config.system.build.{part}", guests().display());
+    nix(&["build", "--impure", "--no-link", &of("toplevel")]);
+    nix(&["build", "--impure", "--no-link", "--print-out-paths", &of("vm")])
+}
+
 /// Writes a flake that needs no `--impure` into a directory: its package `vm` is a wrapper of a guest's runner, built by
 /// a program in the flake itself. `more` is put into the wrapper: an expression that is a string.
 pub(crate) fn pure_flake(directory: &Path, name: &str, more: &str) {
-    let vm = format!("{}#nixosConfigurations.{name}.config.system.build.vm", guests().display());
-    let runner = nix(&["build", "--impure", "--no-link", "--print-out-paths", &vm]);
+    let runner = build(name);
     busybox_into(directory);
     let flake = format!(
         r##"{{
