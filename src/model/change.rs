@@ -17,20 +17,14 @@ pub enum Change {
     New,
 }
 
-impl Change {
-    /// In words that can stand behind a finding.
-    pub const fn words(self) -> &'static str {
-        match self {
+/// In words that can stand behind a finding.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::New => "new",
             Self::Same => "was so before",
             Self::OtherCause => "failed before for another cause",
-        }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.words())
+        })
     }
 }
 

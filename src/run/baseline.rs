@@ -12,11 +12,11 @@ use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::Result;
 use crate::interrupt::Interrupt;
-use crate::model::{Baseline, CONFIG_FILE, Count, Grade, Phase, Recorded, Report, Stage, Verdict};
+use crate::model::{Baseline, CONFIG_FILE, Change, Count, Grade, NotTested, Phase, Recorded, Report, Stage, Verdict};
 use crate::resolve::{BaselineChoice, BaselineTarget};
 
 /// What became of the attempt to get the baseline's results.
-enum Found {
+enum BaselineResults {
     /// They are here. Whether a machine was booted for them.
     Report(Box<Report>, bool),
     /// It is the same machine: there is no change to judge.
@@ -32,10 +32,14 @@ fn has_failed(report: &Report) -> bool {
     report.stage == Some(Stage::Check) && report.checks.iter().any(|check| check.is_failure())
 }
 
-/// The units that were excused by words alone.
+/// Whether it was excused by words alone.
+fn is_doubtful(entry: &NotTested) -> bool {
+    entry.lack.is_of_vm() && entry.grade == Grade::Likely
+}
+
+/// The units that were excused so.
 fn doubtful(report: &Report) -> Vec<&str> {
-    let entries = report.not_tested.iter().filter(|entry| entry.lack.is_of_vm() && entry.grade == Grade::Likely);
-    entries.map(|entry| entry.what.as_str()).collect()
+    report.not_tested.iter().filter(|entry| is_doubtful(entry)).map(|entry| entry.what.as_str()).collect()
 }
 
 /// Whether a run that ended so is to be held against a baseline. Who only asks what a clean tree is like gets no second
@@ -97,7 +101,7 @@ impl Comparison<'_> {
         request
     }
 
-    async fn results(&self, report: &Report) -> Result<Found> {
+    async fn results(&self, report: &Report) -> Result<BaselineResults> {
         let request = self.request();
         let mut run = Run::new(Request::verdict(&request), Events::silent(), self.interrupt.clone());
         let step = match self.interrupt.guard(Box::pin(run.prepare())).await {
@@ -117,7 +121,7 @@ impl Comparison<'_> {
             && (&tested.runner, &tested.toplevel) == (&report.target.runner, &report.target.toplevel)
         {
             discard(run);
-            return Ok(Found::Identical);
+            return Ok(BaselineResults::Identical);
         }
         match &step {
             Step::Known(known) => {
@@ -128,7 +132,7 @@ impl Comparison<'_> {
             Step::Ready(prepared) => {
                 if !has_failed(report) && doubtful(report).iter().all(|unit| is_same_unit(unit, report, prepared)) {
                     discard(run);
-                    return Ok(Found::Untouched);
+                    return Ok(BaselineResults::Untouched);
                 }
             }
         }
@@ -141,7 +145,7 @@ impl Comparison<'_> {
     }
 
     /// The report in the light of the baseline.
-    fn judge(&self, report: &mut Report, found: Found) {
+    fn judge(&self, report: &mut Report, found: BaselineResults) {
         let mut baseline = Baseline {
             name: self.baseline.shown.clone(),
             resolved: self.baseline.typed.clone(),
@@ -153,19 +157,27 @@ impl Comparison<'_> {
             mended: Vec::new(),
         };
         let (checks, not_tested) = match found {
-            Found::Nothing(why) => {
+            BaselineResults::Nothing(why) => {
                 report.notes.push(format!("nothing to compare with: {}: {why}", baseline.name));
                 (baseline.count, baseline.unusable) = (Count::All, Some(why));
                 report.baseline = Some(baseline);
                 return;
             }
-            Found::Identical if !self.is_asked() => {
+            BaselineResults::Identical if !self.is_asked() => {
                 // A file that was only touched is no change.
                 baseline.count = Count::All;
                 (report.checks.clone(), report.not_tested.clone())
             }
-            Found::Identical | Found::Untouched => (report.checks.clone(), report.not_tested.clone()),
-            Found::Report(before, booted) => {
+            BaselineResults::Untouched => {
+                // Only what was held against the other system is known to be as it was.
+                for entry in report.not_tested.iter_mut().filter(|entry| is_doubtful(entry)) {
+                    entry.change = Some(Change::Same);
+                }
+                report.baseline = Some(baseline);
+                return;
+            }
+            BaselineResults::Identical => (report.checks.clone(), report.not_tested.clone()),
+            BaselineResults::Report(before, booted) => {
                 (baseline.booted, baseline.artifacts) = (booted, before.artifacts);
                 (before.checks, before.not_tested)
             }
@@ -193,13 +205,46 @@ fn is_same_unit(unit: &str, report: &Report, prepared: &Prepared) -> bool {
 }
 
 /// Results that something can be compared with.
-fn usable(report: Report, booted: bool) -> Found {
+fn usable(report: Report, booted: bool) -> BaselineResults {
     let why = || report.cause.clone().unwrap_or_default();
     match report.stage {
-        None | Some(Stage::Check) => Found::Report(Box::new(report), booted),
-        Some(Stage::Evaluate) => Found::Nothing(format!("it does not evaluate: {}", why())),
-        Some(Stage::Build) => Found::Nothing(format!("it does not build: {}", why())),
-        Some(Stage::Boot) => Found::Nothing(format!("it does not boot: {}", why())),
-        Some(Stage::Host) => Found::Nothing(why()),
+        None | Some(Stage::Check) => BaselineResults::Report(Box::new(report), booted),
+        Some(Stage::Evaluate) => BaselineResults::Nothing(format!("it does not evaluate: {}", why())),
+        Some(Stage::Build) => BaselineResults::Nothing(format!("it does not build: {}", why())),
+        Some(Stage::Boot) => BaselineResults::Nothing(format!("it does not boot: {}", why())),
+        Some(Stage::Host) => BaselineResults::Nothing(why()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Excuse, Lack, Witness};
+
+    #[test]
+    fn what_was_not_compared_stays_open() {
+        let (_, interrupt) = Interrupt::channel();
+        let baseline = BaselineTarget {
+            typed: ".#other".to_owned(),
+            revision: None,
+            shown: ".#other".to_owned(),
+            is_of_change: true,
+        };
+        let (arguments, events) = (TryArgs::default(), Events::silent());
+        let comparison = Comparison {
+            baseline: &baseline,
+            arguments: &arguments,
+            directory: None,
+            events: &events,
+            interrupt: &interrupt,
+        };
+        let mut report = Report::new("x", std::time::SystemTime::UNIX_EPOCH);
+        let entry = |what: &str, witness| NotTested::new(what, Excuse::new(Lack::State, witness, "x"));
+        report.not_tested = vec![
+            entry("said.service", Witness::line("no such device")),
+            entry("new.service", Witness::Path { path: "/var/lib/new/key".to_owned() }),
+        ];
+        comparison.judge(&mut report, BaselineResults::Untouched);
+        assert_eq!(report.not_tested.iter().map(NotTested::is_open).collect::<Vec<_>>(), [false, true]);
     }
 }

@@ -30,7 +30,7 @@ const FILLED: [&str; 8] =
 const ELSEWHERE: [&str; 3] = ["/usr/", "/bin/", "/sbin/"];
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
-    let mut found = Found::default();
+    let mut found = VerifyFindings::default();
     wanted_by(cx, &mut found);
     let missing = cx.gap("unit-files").map(str::to_owned);
     if let Some(files) = &cx.now.unit_files {
@@ -72,14 +72,14 @@ fn not_run(cx: &JudgeContext<'_>) -> Option<String> {
 }
 
 #[derive(Default)]
-struct Found {
+struct VerifyFindings {
     fails: Vec<Finding>,
     warns: Vec<Finding>,
     excluded: Vec<(String, Excuse)>,
 }
 
 /// Units whose target does not exist: by the evaluated options.
-fn wanted_by(cx: &JudgeContext<'_>, found: &mut Found) {
+fn wanted_by(cx: &JudgeContext<'_>, found: &mut VerifyFindings) {
     let expectations = &cx.plan.expectations;
     let mut all: Vec<Wanted> = expectations
         .units
@@ -127,7 +127,7 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    fn judge(&self, found: &mut Found) {
+    fn judge(&self, found: &mut VerifyFindings) {
         let mut by_unit: BTreeMap<String, Vec<Line<'_>>> = BTreeMap::new();
         for line in self.units.said.iter().filter_map(|line| words::read(line)) {
             if self.units.names.contains(&line.file) {
@@ -142,7 +142,7 @@ impl Verifier<'_> {
     }
 
     /// One finding a unit, its worst first.
-    fn judge_unit(&self, unit: &str, lines: &[Line<'_>], found: &mut Found) {
+    fn judge_unit(&self, unit: &str, lines: &[Line<'_>], found: &mut VerifyFindings) {
         if self.is_refused(unit) {
             return;
         }
@@ -284,7 +284,7 @@ impl Verifier<'_> {
         program: &str,
         why: &str,
         wrong: &mut Vec<(Weight, String, Option<String>)>,
-        found: &mut Found,
+        found: &mut VerifyFindings,
     ) {
         // It is looked up in another root, or only started where the path is there.
         let is_elsewhere = self.units.values(unit, &["RootDirectory", "RootImage"]).any(|(_, value)| !value.is_empty())
@@ -353,7 +353,7 @@ impl Verifier<'_> {
     }
 
     /// Files without which systemd does not start it.
-    fn missing_files(&self, unit: &str, wrong: &mut Vec<(Weight, String, Option<String>)>, found: &mut Found) {
+    fn missing_files(&self, unit: &str, wrong: &mut Vec<(Weight, String, Option<String>)>, found: &mut VerifyFindings) {
         let keys = ["EnvironmentFile", "LoadCredential", "LoadCredentialEncrypted"];
         for (key, value) in self.units.values(unit, &keys) {
             let path = if key == "EnvironmentFile" { value } else { value.split_once(':').map_or("", |it| it.1) };
