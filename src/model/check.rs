@@ -32,14 +32,25 @@ pub enum CheckKind {
     Desktop,
     /// Sound.
     Audio,
+    /// The switch from another configuration, and back.
+    Switch,
     /// Scripts of `nixbox.toml`.
     Script,
 }
 
 impl CheckKind {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Build, Self::Boot, Self::Services, Self::Network, Self::Users, Self::Desktop, Self::Audio, Self::Script];
+    pub const ALL: [Self; 9] = [
+        Self::Build,
+        Self::Boot,
+        Self::Services,
+        Self::Network,
+        Self::Users,
+        Self::Desktop,
+        Self::Audio,
+        Self::Switch,
+        Self::Script,
+    ];
 
     /// The part of an id before the dot.
     pub const fn name(self) -> &'static str {
@@ -51,6 +62,7 @@ impl CheckKind {
             Self::Users => "users",
             Self::Desktop => "desktop",
             Self::Audio => "audio",
+            Self::Switch => "switch",
             Self::Script => "script",
         }
     }
@@ -79,6 +91,8 @@ pub enum Applies {
     WithDesktop,
     /// Where a sound server is enabled.
     WithAudio,
+    /// Where a switch is rehearsed: what the rehearsal itself judges, beside the checks of the machine.
+    WithSwitch,
     /// Once for each script of `nixbox.toml`.
     WithScript,
 }
@@ -807,6 +821,81 @@ AudioRealtime = "audio.realtime" {
                  that are declared are in effect.",
     causes: "rtkit-daemon that failed, settings under a name that PipeWire does not read (without `default.`).",
     remedy: "PipeWire calls them default.clock.rate, default.clock.quantum and so on, below context.properties.",
+}
+SwitchOutcome = "switch.outcome" {
+    kind: Switch,
+    stage: Check,
+    rank: 15,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "switch-to-configuration test ends with 0",
+    tests: "How `switch-to-configuration test` ends on the machine that runs the former configuration: its exit code, a\n\
+            pre-switch check or an inhibitor that refuses, a switch that hangs, a machine that does not answer after it.",
+    causes: "A unit that cannot be restarted, an activation snippet that fails or waits, a switch that stops the network\n\
+             or the display manager under the user, a change that only a reboot can make.",
+    remedy: "The message names the unit or the snippet. Where the switch is refused, or a reboot is needed, use\n\
+             `nixos-rebuild boot`.",
+}
+SwitchActivation = "switch.activation" {
+    kind: Switch,
+    stage: Check,
+    rank: 17,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "every activation snippet and tmpfiles rule went well during the switch",
+    tests: "What the activation says while the machine is switched: snippets and tmpfiles rules that fail though the\n\
+            switch itself ends with 0, and those that fail when they run a second time.",
+    causes: "A snippet that expects what only a fresh machine has not (ln without -f, mkdir without -p), a path of the\n\
+             former configuration.",
+    remedy: "Write snippets so that they can run again and again: they run at each switch and each boot.",
+}
+SwitchSession = "switch.session-survived" {
+    kind: Switch,
+    stage: Check,
+    rank: 39,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "the user's session, compositor and sound server outlive the switch",
+    tests: "Whether the sessions that were there before the switch are there after it, with the same leader, the same\n\
+            compositor and a sound server: what is open in front of the user stays open.",
+    causes: "A display manager that is restarted, a changed unit of the user's manager, two sound servers that are\n\
+             exchanged under the session.",
+    remedy: "Apply the change with `nixos-rebuild boot` and reboot, or log out first.",
+}
+SwitchAnnounced = "switch.announced" {
+    kind: Switch,
+    stage: Check,
+    rank: 62,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "the switch did what dry-activate had announced",
+    tests: "Whether units were stopped, started, restarted or reloaded during the switch that `dry-activate` had not\n\
+            named, by PID 1's own journal.",
+    causes: "Units that are bound to others (Requires=, PartOf=, BindsTo=), restarts that activation snippets ask for.",
+    remedy: "Nothing has to be done; dry-activate alone does not tell all that a switch does.",
+}
+SwitchIdempotent = "switch.idempotent" {
+    kind: Switch,
+    stage: Check,
+    rank: 46,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "a second switch to the same configuration changes nothing",
+    tests: "Whether a second `switch-to-configuration test` to the same configuration ends with 0 and leaves every unit\n\
+            alone.",
+    causes: "Snippets that cannot run twice, a unit that each switch starts again (a oneshot without RemainAfterExit=).",
+    remedy: "Make the snippet safe to run again; give a oneshot that should stay started RemainAfterExit=true.",
+}
+SwitchWayBack = "switch.way-back" {
+    kind: Switch,
+    stage: Check,
+    rank: 45,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "the machine can be switched back, and works then as before",
+    tests: "How `switch-to-configuration test` of the former configuration ends on the switched machine.",
+    causes: "State that the new configuration has moved on (a database's format), units that cannot be stopped.",
+    remedy: "Keep a way back that does not need a switch: the former generation in the boot menu, a backup of the data.",
 }}
 
 #[cfg(test)]
