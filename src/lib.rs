@@ -25,6 +25,7 @@
 //! * sound, from what is expected to the verdict, and a new sound server: [`audio`]
 //! * a new check: its row in [`model::check`]; whether what was observed is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is written, in which format: [`report`]; a field of the report: [`model::report`]
+//! * a switch that is rehearsed, but for the order of things: `switch`
 //! * the order of a run, what it waits for: [`run`]; how long: [`model::timeouts`]; what Ctrl-C does: [`interrupt`]
 //! * `nixbox matrix`: how many of a flake's machines at once, and which next: [`fleet`]
 //! * the results and evaluations of former runs: [`cache`]; where they lie: `paths`
@@ -68,6 +69,7 @@ pub mod report;
 pub mod resolve;
 pub mod run;
 pub mod signal;
+pub(crate) mod switch;
 pub mod text;
 pub mod traffic;
 pub mod transport;

@@ -1,0 +1,11 @@
+//! A switch that is rehearsed: from the configuration that a machine runs to the target, and back.
+//!
+//! * `observation`: what is seen of one run of the switch program, as data
+//! * `program`: the switch program is run in the guest and followed
+//! * `judge`: what all that means (pure)
+//!
+//! The order of a rehearsal is in `run/switch.rs`.
+
+pub(crate) mod judge;
+pub(crate) mod observation;
+pub(crate) mod program;

@@ -1,0 +1,1 @@
+//! The switch program is run in the guest and followed.
