@@ -146,6 +146,28 @@ pub struct BaselineArgs {
     pub count: Option<Count>,
 }
 
+/// A switch that is rehearsed: `try`.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(next_help_heading = "Switch")]
+pub struct SwitchArgs {
+    /// Rehearse the switch: boot FROM, switch to the target inside, check, switch back, check, and boot the target from the
+    /// same disk. FROM is a revision of the flake's repository, another target, or current (what this NixOS runs)
+    /// [default: HEAD]
+    #[arg(
+        long = "switch",
+        value_name = "FROM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "HEAD",
+        value_parser = parse_baseline,
+        conflicts_with_all = ["choice", "count", "boots", "keep"]
+    )]
+    pub from: Option<BaselineChoice>,
+    /// Do not boot the target from the disk that the switch has left
+    #[arg(long, requires = "from")]
+    pub no_reboot: bool,
+}
+
 /// How a machine is run: `try`, `matrix`, `demo`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Machine")]
@@ -216,6 +238,9 @@ pub struct TryArgs {
     /// What it is held against.
     #[command(flatten)]
     pub baseline: BaselineArgs,
+    /// The switch.
+    #[command(flatten)]
+    pub switch: SwitchArgs,
     /// What the configuration expects, as JSON: for a runner that was built elsewhere (lib.check of nixbox's flake)
     #[arg(long, alias = "promises", value_name = "FILE", help_heading = "Checks")]
     pub expectations: Option<PathBuf>,

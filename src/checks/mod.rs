@@ -186,20 +186,32 @@ fn finish(plan: &Plan, mut out: Judgement) -> Judgement {
     let mut results: BTreeMap<CheckId, CheckResult> = out.results.drain(..).map(|result| (result.id, result)).collect();
     out.results = plan.checks.iter().map(|id| results.remove(id).unwrap_or_else(|| unanswered(*id))).collect();
     for result in &mut out.results {
-        if result.status == Status::Fail && result.allowed.is_none() {
-            result.allowed = plan.settings.allow.get(result.id.name().as_ref()).cloned();
-        }
-        result.summary = text::clean(&result.summary);
-        let more = result.detail.len().saturating_sub(text::LINES);
-        if more > 0 {
-            result.detail.truncate(text::LINES - 1);
-            result.detail.push(format!("… and {} more lines", more + 1));
-        }
-        for line in &mut result.detail {
-            *line = text::clean(line);
-        }
+        make_presentable(plan, result);
     }
     out
+}
+
+/// Marks a failure that is allowed, and makes the guest's text fit to be shown.
+fn make_presentable(plan: &Plan, result: &mut CheckResult) {
+    if result.status == Status::Fail && result.allowed.is_none() {
+        result.allowed = plan.settings.allow.get(result.id.name().as_ref()).cloned();
+    }
+    result.summary = text::clean(&result.summary);
+    let more = result.detail.len().saturating_sub(text::LINES);
+    if more > 0 {
+        result.detail.truncate(text::LINES - 1);
+        result.detail.push(format!("… and {} more lines", more + 1));
+    }
+    for line in &mut result.detail {
+        *line = text::clean(line);
+    }
+}
+
+/// What a rehearsal judged, without what was not asked for.
+pub(crate) fn of_rehearsal(plan: &Plan, mut results: Vec<CheckResult>) -> Vec<CheckResult> {
+    results.retain(|result| plan.selection.has(result.id));
+    results.iter_mut().for_each(|result| make_presentable(plan, result));
+    results
 }
 
 /// The result of a planned check that no judge answered: a defect of nixbox, and never a pass.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use ::nix::unistd::gethostname;
 
 pub use self::baseline::BaselineChoice;
-pub(crate) use self::baseline::{BaselineTarget, baseline};
+pub(crate) use self::baseline::{BaselineTarget, baseline, switch_from};
 use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
 pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
 pub(crate) use self::reference::components;

@@ -447,8 +447,7 @@ impl Probe<'_> {
 
     /// What bounds an observation.
     fn limits(&self) -> Limits {
-        let limits = Limits::default();
-        Limits { patience: self.timeouts().scaled(limits.patience), ..limits }
+        Limits::of(self.accel)
     }
 
     fn timeouts(&self) -> Timeouts {

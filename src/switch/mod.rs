@@ -2,6 +2,8 @@
 //!
 //! * `observation`: what is seen of one run of the switch program, as data
 //! * `program`: the switch program is run in the guest and followed
+//! * `sessions`: whose sessions there are, and their processes
+//! * `toplevel`: which system a VM boots
 //! * `judge`: what all that means (pure)
 //!
 //! The order of a rehearsal is in `run/switch.rs`.
@@ -9,3 +11,5 @@
 pub(crate) mod judge;
 pub(crate) mod observation;
 pub(crate) mod program;
+pub(crate) mod sessions;
+pub(crate) mod toplevel;

@@ -49,6 +49,24 @@ pub(crate) struct SwitchRun {
     pub(crate) failed: Vec<String>,
 }
 
+impl SwitchRun {
+    /// One that was not followed to its end: nothing more is known of it.
+    pub(crate) fn without(phase: MachinePhase, toplevel: &str, end: SwitchEnd) -> Self {
+        Self {
+            phase,
+            is_second: false,
+            toplevel: toplevel.to_owned(),
+            end,
+            seconds: 0.0,
+            output: Vec::new(),
+            dry_output: None,
+            jobs: Vec::new(),
+            journal: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+}
+
 /// A job of PID 1's that ended, by its journal (systemd.journal-fields(7): JOB_TYPE, JOB_RESULT).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UnitJob {
