@@ -63,6 +63,12 @@ pub struct SwitchReport {
     /// Both are the same system: there was nothing to rehearse, and nothing was booted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub identical: bool,
+    /// How many store paths the VM's store did not show, and were sent to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_paths: Option<usize>,
+    /// How many bytes that were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes: Option<u64>,
     /// Each run of the switch program, in order: to the target, to the target once more, back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<SwitchRunInfo>,

@@ -184,6 +184,10 @@ pub(crate) mod switch {
     /// How long a guest may do nothing before the switch counts as hung: a job has 90 s by default (systemd-system.conf(5)),
     /// after which the switch goes on.
     pub(crate) const IDLE_LIMIT: Duration = secs(100);
+    /// How long a few MiB may take into the guest's store.
+    pub(crate) const CHUNK_LIMIT: Duration = secs(120);
+    /// How long the rest of it may take once all was sent.
+    pub(crate) const RECEIVE_LIMIT: Duration = secs(120);
     /// How long a guest that switches may be silent: its network and its bus may be restarted meanwhile.
     pub(crate) const SILENT_LIMIT: Duration = secs(60);
 }

@@ -25,6 +25,7 @@ use crate::resolve::BaselineTarget;
 use crate::switch::judge::{self, PhaseChecks};
 use crate::switch::observation::{Rehearsal, SwitchEnd, SwitchRun};
 use crate::switch::program::SwitchProgram;
+use crate::switch::send::{Sender, Sent};
 use crate::switch::sessions::sessions;
 use crate::switch::toplevel;
 
@@ -45,6 +46,7 @@ pub(super) struct Rehearsing<'a> {
 #[derive(Default)]
 struct Seen {
     rehearsal: Rehearsal,
+    sent: Option<Sent>,
     switched: Option<Judgement>,
     back: Option<Judgement>,
 }
@@ -138,6 +140,7 @@ impl<'a> Run<'a> {
             Some(disk) => self.rebooted(&prepared, disk, directory.as_deref(), kind).await?,
             None => None,
         };
+        (told.sent_paths, told.sent_bytes) = (seen.sent.map(|sent| sent.paths), seen.sent.map(|sent| sent.bytes));
         told.runs = judge::run_infos(&seen.rehearsal);
         self.report.switch = Some(told);
         self.conclude_rehearsal(&prepared, fresh, seen, rebooted);
@@ -257,6 +260,7 @@ impl<'a> Run<'a> {
         let mut seen = Seen::default();
         seen.rehearsal.sound_before = heard(&fresh.judgement);
         seen.rehearsal.sessions_before = sessions(&running.guest, patience).await.ok();
+        seen.sent = self.send(rehearsing, running).await?;
         let there = self.switch(rehearsing, running, MachinePhase::Switched, false).await?;
         let (goes_on, is_done) = (is_answering(&there.end), there.end == SwitchEnd::Exited(0));
         seen.rehearsal.runs.push(there);
@@ -281,6 +285,25 @@ impl<'a> Run<'a> {
         }
         rehearsing.seen = seen;
         Ok(goes_on)
+    }
+
+    /// Sends the target to a machine whose store does not show it.
+    async fn send(&self, rehearsing: &Rehearsing<'_>, running: &RunningMachine) -> Result<Option<Sent>> {
+        let (prepared, guest) = (rehearsing.target, &running.guest);
+        let patience = Limits::of(prepared.accel).patience;
+        let program = SwitchProgram {
+            guest,
+            toplevel: &rehearsing.to,
+            patience,
+            limit: Timeouts::of(prepared.accel).switch(),
+            events: &self.events,
+        };
+        if program.is_there().await.unwrap_or(true) {
+            return Ok(None);
+        }
+        self.events.doing("sending the target to the machine, whose store does not show it");
+        let sender = Sender { guest, nix: &prepared.nix, store: &prepared.built.store, patience, events: &self.events };
+        sender.send(&rehearsing.to).await.map(Some)
     }
 
     /// One run of the switch program, with what it announces.
