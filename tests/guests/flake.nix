@@ -19,6 +19,7 @@
         builtins.mapAttrs (_: g: g // { expect = { inherit set; } // g.expect; }) machines;
       guests =
         machinesOf "guest" ./machines.nix
+        // machinesOf "guest" ./switch.nix
         // machinesOf "audio" ./audio.nix
         // machinesOf "desktop" ./desktop.nix
         // machinesOf "desktop" ./display.nix
