@@ -174,7 +174,7 @@ impl Run<'_> {
             boot::ComeUp::Silent(failure) => return Ok(Attempt::Silent(running.transport, failure)),
             come_up => come_up,
         };
-        let probed = self.interrupt.guard(self.probe(prepared, running, self.artifacts.as_ref(), come_up));
+        let probed = self.interrupt.guard(self.probe(prepared, running, self.artifacts.as_ref(), come_up, 0));
         match phase(&self.events, Phase::Check, probed).await {
             Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
             Err(failure) if boot::is_closed(&failure) => Ok(Attempt::Silent(running.transport, failure)),
@@ -189,6 +189,7 @@ impl Run<'_> {
         running: &mut RunningMachine,
         artifacts: Option<&Artifacts>,
         come_up: boot::ComeUp,
+        since_us: u64,
     ) -> Result<check::Probed> {
         let probe = check::Probe {
             plan: &prepared.plan,
@@ -199,6 +200,7 @@ impl Run<'_> {
             artifacts,
             recorder: running.recorder.as_ref(),
             is_demo: matches!(self.request.purpose, Purpose::Demo(_)),
+            since_us,
         };
         // On the heap: what all its steps hold at once is more than a debug build's stack.
         Box::pin(probe.at(&mut running.machine, &running.guest, come_up)).await

@@ -48,6 +48,9 @@ pub(super) struct Probe<'a> {
     pub(super) recorder: Option<&'a ScreenRecorder>,
     /// A user sees the machine: its pointer and keys are theirs.
     pub(super) is_demo: bool,
+    /// What is in the journal from before this time, by the guest's monotonic clock in µs, is not judged: the machine was
+    /// switched to another configuration since.
+    pub(super) since_us: u64,
 }
 
 /// What a verdict rests on.
@@ -118,6 +121,7 @@ impl Probe<'_> {
             observations = look => observations?,
             end = boot::gone(machine, self.accel) => return end.map(Err),
         };
+        let observations = self.since_the_switch(observations);
         let observations = Observations { console: machine.console().tail(CONSOLE_LINES), ..observations };
         let context = Context {
             accelerator: self.accel,
@@ -139,6 +143,14 @@ impl Probe<'_> {
         });
         let systemd = Some(observations.now().manager.version.clone()).filter(|version| !version.is_empty());
         Ok(Ok(Probed { judgement: checks::judge(self.plan, &observations, &context), systemd, painted }))
+    }
+
+    /// Without what was said before the machine was switched.
+    fn since_the_switch(&self, mut observations: Observations) -> Observations {
+        for facts in [Some(&mut observations.first), observations.later.as_mut()].into_iter().flatten() {
+            facts.journal.retain(|line| line.at_us >= self.since_us);
+        }
+        observations
     }
 
     /// The first observation and its time; a later one follows where something has not settled yet.

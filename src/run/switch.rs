@@ -263,12 +263,13 @@ impl<'a> Run<'a> {
         seen.sent = self.send(rehearsing, running).await?;
         let there = self.switch(rehearsing, running, MachinePhase::Switched, false).await?;
         let (goes_on, is_done) = (is_answering(&there.end), there.end == SwitchEnd::Exited(0));
+        let began_us = there.began_us;
         seen.rehearsal.runs.push(there);
         if !goes_on {
             rehearsing.seen = seen;
             return Ok(false);
         }
-        let switched = self.checked(rehearsing, rehearsing.target, running, MachinePhase::Switched).await?;
+        let switched = self.checked(rehearsing, rehearsing.target, running, MachinePhase::Switched, began_us).await?;
         seen.rehearsal.sound_switched = heard(&switched);
         seen.switched = Some(switched);
         seen.rehearsal.sessions_switched = sessions(&running.guest, patience).await.ok();
@@ -277,10 +278,10 @@ impl<'a> Run<'a> {
             seen.rehearsal.runs.push(again);
         }
         let back = self.switch(rehearsing, running, MachinePhase::Back, false).await?;
-        let goes_on = is_answering(&back.end);
+        let (goes_on, began_us) = (is_answering(&back.end), back.began_us);
         seen.rehearsal.runs.push(back);
         if goes_on {
-            seen.back = Some(self.checked(rehearsing, prepared, running, MachinePhase::Back).await?);
+            seen.back = Some(self.checked(rehearsing, prepared, running, MachinePhase::Back, began_us).await?);
             seen.rehearsal.sessions_back = sessions(&running.guest, patience).await.ok();
         }
         rehearsing.seen = seen;
@@ -315,33 +316,40 @@ impl<'a> Run<'a> {
         is_second: bool,
     ) -> Result<SwitchRun> {
         let accel = rehearsing.target.accel;
-        let (name, toplevel) = match to {
+        let (name, to_system) = match to {
             MachinePhase::Back => (Phase::SwitchBack, &rehearsing.from),
             _ => (Phase::Switch, &rehearsing.to),
         };
         let RunningMachine { machine, guest, .. } = running;
         let program = SwitchProgram {
             guest,
-            toplevel,
+            toplevel: to_system,
             patience: Limits::of(accel).patience,
             limit: Timeouts::of(accel).switch(),
             events: &self.events,
         };
         let work = async {
             if !program.is_there().await.unwrap_or(true) {
-                return SwitchRun::without(to, toplevel, SwitchEnd::Missing(toplevel.clone()));
+                return SwitchRun::without(to, to_system, SwitchEnd::Missing(to_system.clone()));
             }
             self.events.doing("asking what the switch would do");
             // A second time nothing is to be done, which is seen by what is done.
             let announced = if is_second { None } else { program.announced().await };
             self.events.doing("switching");
-            program.test(to, is_second, announced).await
+            let mut run = program.test(to, is_second, announced).await;
+            if let SwitchEnd::Hung { waiting_for, .. } = &run.end {
+                let texts: Vec<String> = run.output.iter().rev().take(1).chain(waiting_for).cloned().collect();
+                let activate = rehearsing.target.built.store.physical(&Path::new(to_system).join("activate"));
+                run.hung_in =
+                    std::fs::read_to_string(activate).ok().and_then(|text| toplevel::snippet_of(&text, &texts));
+            }
+            run
         };
         let switched = async {
             tokio::select! {
                 run = work => Ok(run),
                 end = boot::gone(machine, accel) => {
-                    end.map(|end| SwitchRun::without(to, toplevel, SwitchEnd::Gone(in_words(&end).to_owned())))
+                    end.map(|end| SwitchRun::without(to, to_system, SwitchEnd::Gone(in_words(&end).to_owned())))
                 }
             }
         };
@@ -355,9 +363,10 @@ impl<'a> Run<'a> {
         of: &Prepared,
         running: &mut RunningMachine,
         at: MachinePhase,
+        since_us: u64,
     ) -> Result<Judgement> {
         let artifacts = rehearsing.evidence(at, &self.events);
-        let probed = self.probe(of, running, artifacts.as_ref(), ComeUp::Up);
+        let probed = self.probe(of, running, artifacts.as_ref(), ComeUp::Up, since_us);
         Ok(phase(&self.events, Phase::Check, probed).await?.judgement)
     }
 }

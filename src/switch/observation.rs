@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::guest::facts::JournalLine;
-use crate::model::{MachinePhase, UnitActions};
+use crate::model::MachinePhase;
 
 /// How a run of the switch program ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,8 @@ pub(crate) struct SwitchRun {
     pub(crate) toplevel: String,
     /// How it ended.
     pub(crate) end: SwitchEnd,
+    /// When it began, by the guest's monotonic clock, in µs.
+    pub(crate) began_us: u64,
     /// How long it took, in seconds.
     pub(crate) seconds: f64,
     /// What it wrote to stdout and stderr, the last lines, oldest first.
@@ -47,6 +49,8 @@ pub(crate) struct SwitchRun {
     pub(crate) journal: Vec<JournalLine>,
     /// The units in state `failed` after it.
     pub(crate) failed: Vec<String>,
+    /// The snippet of the activation in which it hung, as far as that can be told.
+    pub(crate) hung_in: Option<String>,
 }
 
 impl SwitchRun {
@@ -57,12 +61,22 @@ impl SwitchRun {
             is_second: false,
             toplevel: toplevel.to_owned(),
             end,
+            began_us: 0,
             seconds: 0.0,
             output: Vec::new(),
             dry_output: None,
             jobs: Vec::new(),
             journal: Vec::new(),
             failed: Vec::new(),
+            hung_in: None,
+        }
+    }
+
+    /// Its exit code, where it ended by itself.
+    pub(crate) fn exit(&self) -> Option<i32> {
+        match self.end {
+            SwitchEnd::Exited(code) => Some(code),
+            _ => None,
         }
     }
 }
@@ -133,10 +147,16 @@ pub(crate) struct Rehearsal {
     pub(crate) sound_switched: Option<bool>,
 }
 
-/// What a switch program announced or did, by its own words.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct SaidActions {
-    pub(crate) actions: UnitActions,
-    /// Units that changed and are deliberately left running.
-    pub(crate) not_restarted: Vec<String>,
+impl ProcessSeen {
+    /// Whether it is the same process.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.started == other.started
+    }
+}
+
+impl Rehearsal {
+    /// The first run into a phase.
+    pub(crate) fn run_to(&self, phase: MachinePhase) -> Option<&SwitchRun> {
+        self.runs.iter().find(|run| run.phase == phase && !run.is_second)
+    }
 }

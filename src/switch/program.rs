@@ -75,7 +75,8 @@ impl SwitchProgram<'_> {
         let clock = Instant::now();
         let mut run =
             SwitchRun { is_second, dry_output, ..SwitchRun::without(phase, self.toplevel, SwitchEnd::Silent) };
-        let Ok(cursor) = self.start().await else { return run };
+        let Ok((cursor, began_us)) = self.start().await else { return run };
+        run.began_us = began_us;
         let (end, output) = self.follow(clock).await;
         (run.end, run.output, run.seconds) = (end, output, clock.elapsed().as_secs_f64());
         if run.end == SwitchEnd::Silent {
@@ -87,29 +88,33 @@ impl SwitchProgram<'_> {
         run
     }
 
-    /// Starts it; returns where the journal was.
-    async fn start(&self) -> Result<String, Error> {
-        let end = format!(
-            "echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >{DIRECTORY}/new; mv {DIRECTORY}/new {DIRECTORY}/end"
-        );
-        let stop_post = quoted(&format!("ExecStopPost=/bin/sh -c {}", quoted(&end.replace('$', "$$"))));
+    /// Starts it; returns where the journal was, and the guest's monotonic clock in µs.
+    async fn start(&self) -> Result<(String, u64), Error> {
+        // In a file: how much of a variable's name is left of one in an Exec line differs between versions of systemd.
         let text = format!(
             "rm -rf {DIRECTORY}; mkdir -m 700 {DIRECTORY} || exit 1\n\
+             cat >{DIRECTORY}/ended\n\
+             read -r u _ </proc/uptime; echo \"-- uptime: $u\"\n\
              journalctl -b -q -n 0 --show-cursor\n\
              exec systemd-run --quiet --collect --no-block --unit={UNIT_PREFIX}{UNIT} --service-type=oneshot \
              -p TimeoutStartSec=infinity -p StandardOutput=file:{DIRECTORY}/output -p StandardError=inherit \
-             -p {stop_post} {} test",
+             -p ExecStopPost='/bin/sh {DIRECTORY}/ended' {} test",
             self.path()
         );
         let mut script = Script::new(text);
+        script.stdin = format!(
+            "echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >{DIRECTORY}/new; mv {DIRECTORY}/new {DIRECTORY}/end\n"
+        )
+        .into_bytes();
         script.deadline = self.patience;
         let output = self.guest.shell().run(script).await?;
         if output.exit != 0 {
             return Err(Error::Lacks(format!("systemd-run: {}", String::from_utf8_lossy(&output.stderr))));
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        let cursor = text.lines().find_map(|line| line.strip_prefix("-- cursor: ")).unwrap_or_default();
-        Ok(cursor.to_owned())
+        let after = |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default().to_owned();
+        let uptime: f64 = after("-- uptime: ").parse().unwrap_or_default();
+        Ok((after("-- cursor: "), (uptime * 1e6) as u64))
     }
 
     /// Follows it until it has ended, or is given up: how it ended, and what it wrote.

@@ -1,4 +1,4 @@
-//! Which toplevel a VM's runner boots.
+//! What is read of a toplevel and of the runner that boots it.
 
 use std::sync::LazyLock;
 
@@ -14,9 +14,39 @@ pub(crate) fn booted_by(runner: &str) -> Option<String> {
     Some(INIT.captures(runner)?[1].to_owned())
 }
 
+/// What begins a snippet in `activate`, as NixOS's activation-script.nix has it.
+const SNIPPET: &str = "#### Activation script snippet ";
+/// Words that are too short to say which snippet they are of.
+const TELLING: usize = 6;
+
+/// The snippet of an activation script that a text is from: a line that it wrote, the command line of a process that it
+/// started. `None` where none or several hold it.
+pub(crate) fn snippet_of(activate: &str, texts: &[String]) -> Option<String> {
+    let snippets: Vec<(&str, &str)> =
+        activate.split(SNIPPET).skip(1).filter_map(|part| part.split_once(":\n")).collect();
+    texts.iter().map(|text| text.trim()).filter(|text| text.len() >= TELLING).find_map(|text| {
+        let mut holders = snippets.iter().filter(|(_, script)| script.contains(text));
+        match (holders.next(), holders.next()) {
+            (Some((name, _)), None) => Some((*name).to_owned()),
+            _ => None,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_snippet_is_known_by_what_it_says() {
+        let activate = "#!/bin/sh\n#### Activation script snippet etc:\nsetup-etc\n#### Activation script snippet wait:\n\
+                        echo 'waiting for the key'; sleep infinity\n";
+        let of =
+            |texts: &[&str]| snippet_of(activate, &texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["waiting for the key"]), Some("wait".to_owned()));
+        assert_eq!(of(&["x", "sleep infinity"]), Some("wait".to_owned()));
+        assert_eq!(of(&["nothing of it"]), None);
+    }
 
     #[test]
     fn the_command_line_names_it() {
