@@ -155,7 +155,7 @@ let
       fixed = text: names: listToAttrs (map (name: { inherit name; value = text; }) names);
       # Restarted, or told to read them again, when these files of /etc change.
       files = etcFiles cfg { };
-      follow = kind: pattern: "[Unit]\nX-${kind}-Triggers=${triggers kind (map (n: "${n} ${files.${n}.text or (toString files.${n}.source)}") (filter (n: builtins.match pattern n != null) (attrNames files)))}\n";
+      follow = kind: pattern: "[Unit]\nX-${kind}-Triggers=${triggers (map (n: "${n} ${files.${n}.text or (toString files.${n}.source)}") (filter (n: builtins.match pattern n != null) (attrNames files)))}\n";
     in
     fixed "[Service]\nX-RestartIfChanged=false" [
       "user@.service" "user-runtime-dir@.service" "systemd-user-sessions.service" "systemd-journal-flush.service" "systemd-fsck@.service"
@@ -188,11 +188,12 @@ let
       listToAttrs (
         map (n: { name = relations.${n}; value = if isList u.${n} then concatStringsSep " " u.${n} else u.${n}; }) (filter (n: u ? ${n}) (attrNames relations))
       )
-      // (if u ? restartTriggers then { X-Restart-Triggers = triggers "Restart" u.restartTriggers; } else { })
-      // (if u ? reloadTriggers then { X-Reload-Triggers = triggers "Reload" u.reloadTriggers; } else { })
+      // (if u ? restartTriggers then { X-Restart-Triggers = triggers u.restartTriggers; } else { })
+      // (if u ? reloadTriggers then { X-Reload-Triggers = triggers u.reloadTriggers; } else { })
       // (u.unitConfig or { })
     );
-  triggers = kind: texts: "${builtins.toFile "X-${kind}-Triggers" (lines (map toString texts))}";
+  # A hash, where NixOS has the path of a file of them.
+  triggers = texts: builtins.hashString "sha256" (lines (map toString texts));
 
   # Only a switch starts them: what is ordered before sysinit.target goes in order, and tmpfiles rules are applied
   # (nixos/modules/system/boot/systemd.nix, systemd/tmpfiles.nix).
@@ -361,7 +362,8 @@ let
       "pam.d/systemd-user".text = pam "";
       "pam.d/passwd".text = pam "";
       "pam.d/other".text = "auth required pam_deny.so\naccount required pam_deny.so\npassword required pam_deny.so\nsession required pam_deny.so";
-      "systemd/system.conf".text = "[Manager]\nManagerEnvironment=PATH=${sw}/bin\nDefaultEnvironment=PATH=${sw}/bin\nKExecWatchdogSec=5min";
+      # A store path of its own, by which the switch program tells whether systemd is to be restarted.
+      "systemd/system.conf".source = run "system.conf" { } (here "$out" "[Manager]\nManagerEnvironment=PATH=${sw}/bin\nDefaultEnvironment=PATH=${sw}/bin\nKExecWatchdogSec=5min");
       "systemd/user.conf".text = "[Manager]\nManagerEnvironment=PATH=${sw}/bin\nDefaultEnvironment=PATH=${sw}/bin";
       "systemd/journald.conf".text = "[Journal]\nStorage=volatile\nRateLimitInterval=30s\nRateLimitBurst=10000\nAudit=no";
       "systemd/logind.conf".text = "[Login]\nKillUserProcesses=no";

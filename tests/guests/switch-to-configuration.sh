@@ -501,9 +501,8 @@ for device in "${!swapped[@]}"; do
     fi
 done
 
-# Each file is a store path of its own there and part of one here: the same words are the same file.
 restart_systemd=
-if ! [[ /proc/1/exe -ef @dist@/usr/lib/systemd/systemd ]] || ! same_text /etc/systemd/system.conf "$out/etc/systemd/system.conf"; then restart_systemd=1; fi
+if ! [[ /proc/1/exe -ef @dist@/usr/lib/systemd/systemd ]] || ! [[ /etc/systemd/system.conf -ef $out/etc/systemd/system.conf ]]; then restart_systemd=1; fi
 
 # requested PREFIX: what the activation script asks for (RESTART_BY_ACTIVATION_LIST_FILE and its like).
 requested() {

@@ -45,6 +45,7 @@ let
         };
         # It makes what others use, below /run: until the next boot only.
         warm = oneshot "Warms the cache up" "mkdir -p /run/warm && echo warm > /run/warm/cache";
+        crashes = oneshot "Mounts the store of the last crash" "mkdir -p /run/crashes && mount -t tmpfs pstore /run/crashes";
         store = service "Keeps its data in a format of its own" ''
           mkdir -p /var/lib/store
           [ -e /var/lib/store/version ] || echo 1 > /var/lib/store/version
@@ -86,8 +87,8 @@ let
     (on "switch-restart-fails" (is 1 [ "switch.outcome" "services.failed-units" ] [ "app.service" "/etc/app.key" ] // { phase = "switched"; slow = false; }) (only "app" (
       service "Application" "cat /etc/app.key > /dev/null\n${waits}"
     )))
-    # It comes up on a new machine; here what the old one started has not let go.
-    (on "switch-works-when-fresh" (is 1 [ "switch.outcome" "services.failed-units" ] [ "queue.service" "/run/queue.lock" ] // { phase = "switched"; }) {
+    # It comes up on a new machine; here what the old one started has not let go, and lets nobody back either.
+    (on "switch-works-when-fresh" (is 1 [ "switch.outcome" "services.failed-units" "switch.way-back" ] [ "queue.service" "/run/queue.lock" ] // { phase = "switched"; }) {
       systemd.services.queue.environment.LENGTH = "20";
     })
     # It lives on what the old one made in this boot.
@@ -109,13 +110,15 @@ let
     (overWithout base { users.users.mail = true; users.groups.mail = true; systemd.services.mail = true; } "switch-linger-of-nobody" (is 1 [ "switch.outcome" ] [ "update-lingering" ] // { phase = "switched"; }) {
       system.activationScripts.update-lingering = "[ -z \"\${NIXOS_ACTION-}\" ] || loginctl disable-linger mail";
     })
-    # 123888
-    (on "switch-mounts-again" (is 1 [ "switch.outcome" "services.failed-units" ] [ "mount-pstore.service" "already mounted" ] // { phase = "switched"; }) (only "mount-pstore" (
+    # 123888: on a new machine nobody mounted it before.
+    (overWithout base { systemd.services.crashes = true; } "switch-mounts-again" (is 1 [ "switch.outcome" "services.failed-units" ] [ "mount-pstore.service" "already mounted" ] // { phase = "switched"; }) (only "mount-pstore" (
       oneshot "Mounts the store of the last crash" ''
-        if mountpoint -q /dev/mqueue && [ -n "$(systemctl show --value -p UserspaceTimestampMonotonic)" ] && [ "$(cut -d. -f1 /proc/uptime)" -gt 0 ] && [ -e /run/nixos/start-list ]; then
-          echo "mount: /sys/fs/pstore: pstore already mounted or mount point busy." >&2
+        mkdir -p /run/crashes
+        if mountpoint -q /run/crashes; then
+          echo "mount: /run/crashes: pstore already mounted or mount point busy." >&2
           exit 32
         fi
+        mount -t tmpfs pstore /run/crashes
       ''
     )))
     # home-manager#8342: a fresh home has nothing that could be in the way.
@@ -193,6 +196,26 @@ let
     };
   };
 
+  # --- a user's services --------------------------------------------------------------------------------------------
+  lingering = {
+    name = "switch-lingering";
+    config = {
+      users.users.carol = { isNormalUser = true; uid = 1001; linger = true; initialPassword = "carol"; };
+      systemd.user.services.tray = { description = "Tray"; script = waits; wantedBy = [ "default.target" ]; };
+      systemd.user.services.sync = { description = "Sync"; script = waits; wantedBy = [ "default.target" ]; unitConfig.X-StopOnRemoval = false; };
+    };
+  };
+  users = [
+    (from lingering passes)
+    (over lingering "switch-user-service-changed" passes { systemd.user.services.tray.environment.COLOUR = "green"; })
+    (overWithout lingering { systemd.user.services.tray = true; } "switch-user-service-removed" passes { })
+    # Whose unit says that it is to live on.
+    (overWithout lingering { systemd.user.services.sync = true; } "switch-user-service-left" { exit = 0; warns = [ "switch.stale" ]; cause = [ "sync.service" ]; } { })
+    (over lingering "switch-user-restart-fails" (is 1 [ "switch.outcome" ] [ "tray.service" "carol" ] // { phase = "switched"; }) {
+      systemd.user.services.tray = { serviceConfig.Type = "oneshot"; script = "echo 'no such tray' >&2; exit 1"; };
+    })
+  ];
+
   # --- a file system that is in use ---------------------------------------------------------------------------------
   mounted = {
     name = "switch-mounted";
@@ -242,7 +265,7 @@ let
     (on "trap-switch-id-warning" passes { users.users.mail.uid = 392; users.groups.mail.gid = 392; })
     # It says 4, since at its end the unit waits to be started again; then it is up.
     (on "trap-switch-auto-restart" passes (only "late" (
-      service "Comes up at the second try" "[ -e /run/late-tried ] || { touch /run/late-tried; echo 'not yet' >&2; exit 1; }\n${waits}" // { serviceConfig = { Restart = "on-failure"; RestartSec = "3s"; }; }
+      service "Comes up at the second try" "[ -e /run/late-tried ] || { touch /run/late-tried; echo 'not yet' >&2; exit 1; }\n${waits}" // { serviceConfig = { Restart = "on-failure"; RestartSec = "6s"; }; }
     )))
     # 315602: names with escapes were more than its parser could read.
     (on "trap-switch-unit-escapes" passes (only "worker" (service "Worker of the application" waits // { before = [ "dev-disk-by\\x2dlabel-swap.swap" ]; })))
@@ -250,4 +273,4 @@ let
     (on "trap-switch-reloads" passes (only "app" { reload = "true"; reloadTriggers = [ "colour = red" ]; }))
   ];
 in
-builtins.listToAttrs (healthy ++ outcomes ++ residue ++ [ (from person passes) ] ++ mounts ++ before ++ traps)
+builtins.listToAttrs (healthy ++ outcomes ++ residue ++ [ (from person passes) ] ++ users ++ mounts ++ before ++ traps)
