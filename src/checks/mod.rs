@@ -64,7 +64,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use boot::LOOP_RESTARTS;
 pub use boot_failure::{BootEnd, BootFailure, has_come_up, has_given_up, judge_boot_failure, lost_processor};
 pub(crate) use context::JudgeContext;
-pub(crate) use finding::{Finding, conclude};
+pub(crate) use finding::{Finding, compared, conclude};
 pub use plan::{ExpectedPort, Plan, plan};
 pub(crate) use sandbox::hosts as hosts_outside;
 pub use script::{is_answered, is_as_expected};

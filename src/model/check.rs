@@ -34,13 +34,15 @@ pub enum CheckKind {
     Audio,
     /// The switch from another configuration, and back.
     Switch,
+    /// What a switch and the way back leave behind.
+    Residue,
     /// Scripts of `nixbox.toml`.
     Script,
 }
 
 impl CheckKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Build,
         Self::Boot,
         Self::Services,
@@ -49,6 +51,7 @@ impl CheckKind {
         Self::Desktop,
         Self::Audio,
         Self::Switch,
+        Self::Residue,
         Self::Script,
     ];
 
@@ -63,6 +66,7 @@ impl CheckKind {
             Self::Desktop => "desktop",
             Self::Audio => "audio",
             Self::Switch => "switch",
+            Self::Residue => "residue",
             Self::Script => "script",
         }
     }
@@ -896,6 +900,120 @@ SwitchWayBack = "switch.way-back" {
     tests: "How `switch-to-configuration test` of the former configuration ends on the switched machine.",
     causes: "State that the new configuration has moved on (a database's format), units that cannot be stopped.",
     remedy: "Keep a way back that does not need a switch: the former generation in the boot menu, a backup of the data.",
+}
+SwitchStale = "switch.stale" {
+    kind: Switch,
+    stage: Check,
+    rank: 63,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "every service runs what its unit says after the switch",
+    tests: "Whether a service that was active before the switch still has the process that it had then though its ExecStart=\n\
+            has changed.",
+    causes: "X-RestartIfChanged=false (restartIfChanged), a unit that the switch leaves running on purpose.",
+    remedy: "Restart it by hand after the switch, or reboot.",
+}
+ResidueOwnership = "residue.ownership" {
+    kind: Residue,
+    stage: Check,
+    rank: 47,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "the data in /var/lib belong to the same users as before the switch",
+    tests: "Whether files and directories below /var/lib have another owner after the switch: an id that went to another user,\n\
+            or a user whose id moved away from the data.",
+    causes: "Ids that are declared anew, a user that was removed and whose id another one was given.",
+    remedy: "Keep users.users.NAME.uid as it was, or change the owner of what is there.",
+}
+ResidueUnits = "residue.units" {
+    kind: Residue,
+    stage: Check,
+    rank: 64,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "no unit is active after the way back that was not before",
+    tests: "Units that are active once the machine was switched to the target and back, and were not before.",
+    causes: "Units that are made at run time (systemd-run), X-StopOnRemoval=false.",
+    remedy: "Let what starts it also stop it (ExecStop=, PartOf=).",
+}
+ResidueSockets = "residue.sockets" {
+    kind: Residue,
+    stage: Check,
+    rank: 65,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "nothing listens after the way back that did not before",
+    tests: "Sockets that are listened on after the way back, and were not before; ports that programs get without asking are\n\
+            left out.",
+    causes: "A process that its unit does not end (KillMode=process), a service that stays.",
+    remedy: "Let the unit end its processes: KillMode=control-group.",
+}
+ResidueNetwork = "residue.network" {
+    kind: Residue,
+    stage: Check,
+    rank: 66,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "network devices, addresses and routes are as before after the way back",
+    tests: "Devices, addresses and default routes that stay after the way back.",
+    causes: "A bridge, VLAN or tunnel that a script makes and nothing removes.",
+    remedy: "Remove it in ExecStop=/postStop, or declare it with systemd.network, which does not remove it either: reboot then.",
+}
+ResidueFirewall = "residue.firewall" {
+    kind: Residue,
+    stage: Check,
+    rank: 67,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "the firewall's rules are as before after the way back",
+    tests: "Rules of nftables and iptables that stay after the way back; chains without a rule are left out.",
+    causes: "Rules that a script adds, NAT of containers and of virtual machines.",
+    remedy: "Remove them in postStop (networking.firewall.extraStopCommands).",
+}
+ResidueUsers = "residue.users" {
+    kind: Residue,
+    stage: Check,
+    rank: 68,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "accounts and groups are as before after the way back",
+    tests: "Accounts and groups that stay, have another id, or lost their password by the switch and the way back.",
+    causes: "An account that the target does not have comes back locked: its password was set by hand.",
+    remedy: "Declare hashedPassword or hashedPasswordFile, so that a removed account comes back with it.",
+}
+ResidueFiles = "residue.files" {
+    kind: Residue,
+    stage: Check,
+    rank: 69,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "nothing new is in /var/lib, /etc and /run after the way back",
+    tests: "Entries of /var/lib (two levels), /etc and /run, and markers of users who linger, that stay and that no configuration\n\
+            owns.",
+    causes: "State of the target's services, which NixOS keeps; files that scripts write.",
+    remedy: "Remove what is not wanted; state that is kept is no harm.",
+}
+ResidueMounts = "residue.mounts" {
+    kind: Residue,
+    stage: Check,
+    rank: 70,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "the same is mounted after the way back as before",
+    tests: "File systems that stay mounted after the way back.",
+    causes: "A mount that is in use, or made by a script.",
+    remedy: "Unmount it by hand, or reboot.",
+}
+ResidueKernel = "residue.kernel" {
+    kind: Residue,
+    stage: Check,
+    rank: 71,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "kernel modules and sysctl values are as before after the way back",
+    tests: "Modules that stay loaded, and values below /proc/sys that the target set and nothing sets back.",
+    causes: "boot.kernel.sysctl: NixOS sets values, and forgets those that are not declared any more.",
+    remedy: "Set the former value explicitly, or reboot.",
 }}
 
 #[cfg(test)]

@@ -73,6 +73,8 @@ pub(super) struct Probed {
     pub(super) systemd: Option<String>,
     /// Since when the screen showed the session's steady picture.
     pub(super) painted: Option<Instant>,
+    /// What the checks rest on; `None` where the guest did not come up.
+    pub(super) facts: Option<Box<Facts>>,
 }
 
 impl Probe<'_> {
@@ -142,7 +144,9 @@ impl Probe<'_> {
             context: Some(&context),
         });
         let systemd = Some(observations.now().manager.version.clone()).filter(|version| !version.is_empty());
-        Ok(Ok(Probed { judgement: checks::judge(self.plan, &observations, &context), systemd, painted }))
+        let judgement = checks::judge(self.plan, &observations, &context);
+        let facts = Some(Box::new(observations.later.unwrap_or(observations.first)));
+        Ok(Ok(Probed { judgement, systemd, painted, facts }))
     }
 
     /// Without what was said before the machine was switched.
@@ -408,7 +412,7 @@ impl Probe<'_> {
         let expectations = &self.plan.expectations;
         self.keep_facts(&Judged { expectations, observations: None, boot_failure: Some(&evidence), context: None });
         let systemd = evidence.facts.as_ref().map(|facts| facts.manager.version.clone());
-        Probed { judgement: checks::judge_boot_failure(self.plan, &evidence), systemd, painted: None }
+        Probed { judgement: checks::judge_boot_failure(self.plan, &evidence), systemd, painted: None, facts: None }
     }
 
     /// What the guest sent through its network cards, but for what it was asked to, and who of it speaks of that.

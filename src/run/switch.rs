@@ -2,6 +2,7 @@
 //! checked, switches to it once more, and back, and is checked again; then the target boots from the same disk.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::attempt::{Attempt, RunningMachine};
 use super::boot::ComeUp;
@@ -13,7 +14,7 @@ use crate::checks::{self, BootEnd, Judgement, difference};
 use crate::cli::TryArgs;
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
-use crate::guest::Limits;
+use crate::guest::{Guest, Limits};
 use crate::machine::RunDir;
 use crate::model::timeouts::Timeouts;
 use crate::model::{
@@ -23,8 +24,10 @@ use crate::model::{
 use crate::report::artifacts::Artifacts;
 use crate::resolve::BaselineTarget;
 use crate::switch::judge::{self, PhaseChecks};
-use crate::switch::observation::{Rehearsal, SwitchEnd, SwitchRun};
+use crate::switch::observation::{Rehearsal, Sessions, SwitchEnd, SwitchRun};
 use crate::switch::program::SwitchProgram;
+use crate::switch::record::{Record, machine_state};
+use crate::switch::residue::{self, Records};
 use crate::switch::send::{Sender, Sent};
 use crate::switch::sessions::sessions;
 use crate::switch::toplevel;
@@ -47,6 +50,8 @@ pub(super) struct Rehearsing<'a> {
 struct Seen {
     rehearsal: Rehearsal,
     sent: Option<Sent>,
+    /// What the machine had before the switch, after it, and after the way back.
+    records: [Option<Record>; 3],
     switched: Option<Judgement>,
     back: Option<Judgement>,
 }
@@ -208,7 +213,11 @@ impl<'a> Run<'a> {
         let rebooted = held(rebooted, MachinePhase::Rebooted);
         let back = held(seen.back, MachinePhase::Back);
         let of_switch = judge::judge(&seen.rehearsal, &PhaseChecks { fresh: &fresh, switched: &switched, back: &back });
-        let of_switch = checks::of_rehearsal(&prepared.plan, of_switch);
+        let left = match &seen.records {
+            [Some(before), Some(switched), back] => residue::judge(&Records { before, switched, back: back.as_ref() }),
+            _ => Vec::new(),
+        };
+        let of_switch = checks::of_rehearsal(&prepared.plan, of_switch.into_iter().chain(left).collect());
         let mut fresh = in_phase(fresh, MachinePhase::Fresh);
         for result in fresh.iter_mut().filter(|result| result.status == Status::Fail) {
             result.before = true;
@@ -259,7 +268,9 @@ impl<'a> Run<'a> {
         let patience = Limits::of(prepared.accel).patience;
         let mut seen = Seen::default();
         seen.rehearsal.sound_before = heard(&fresh.judgement);
-        seen.rehearsal.sessions_before = sessions(&running.guest, patience).await.ok();
+        let toplevels = [rehearsing.from.clone(), rehearsing.to.clone()];
+        let toplevels = [toplevels[0].as_str(), toplevels[1].as_str()];
+        (seen.rehearsal.sessions_before, seen.records[0]) = beside(&running.guest, fresh, toplevels, patience).await;
         seen.sent = self.send(rehearsing, running).await?;
         let there = self.switch(rehearsing, running, MachinePhase::Switched, false).await?;
         let (goes_on, is_done) = (is_answering(&there.end), there.end == SwitchEnd::Exited(0));
@@ -270,9 +281,10 @@ impl<'a> Run<'a> {
             return Ok(false);
         }
         let switched = self.checked(rehearsing, rehearsing.target, running, MachinePhase::Switched, began_us).await?;
-        seen.rehearsal.sound_switched = heard(&switched);
-        seen.switched = Some(switched);
-        seen.rehearsal.sessions_switched = sessions(&running.guest, patience).await.ok();
+        seen.rehearsal.sound_switched = heard(&switched.judgement);
+        (seen.rehearsal.sessions_switched, seen.records[1]) =
+            beside(&running.guest, &switched, toplevels, patience).await;
+        seen.switched = Some(switched.judgement);
         if is_done {
             let again = self.switch(rehearsing, running, MachinePhase::Switched, true).await?;
             seen.rehearsal.runs.push(again);
@@ -281,8 +293,9 @@ impl<'a> Run<'a> {
         let (goes_on, began_us) = (is_answering(&back.end), back.began_us);
         seen.rehearsal.runs.push(back);
         if goes_on {
-            seen.back = Some(self.checked(rehearsing, prepared, running, MachinePhase::Back, began_us).await?);
-            seen.rehearsal.sessions_back = sessions(&running.guest, patience).await.ok();
+            let back = self.checked(rehearsing, prepared, running, MachinePhase::Back, began_us).await?;
+            (seen.rehearsal.sessions_back, seen.records[2]) = beside(&running.guest, &back, toplevels, patience).await;
+            seen.back = Some(back.judgement);
         }
         rehearsing.seen = seen;
         Ok(goes_on)
@@ -364,11 +377,23 @@ impl<'a> Run<'a> {
         running: &mut RunningMachine,
         at: MachinePhase,
         since_us: u64,
-    ) -> Result<Judgement> {
+    ) -> Result<Probed> {
         let artifacts = rehearsing.evidence(at, &self.events);
         let probed = self.probe(of, running, artifacts.as_ref(), ComeUp::Up, since_us);
-        Ok(phase(&self.events, Phase::Check, probed).await?.judgement)
+        phase(&self.events, Phase::Check, probed).await
     }
+}
+
+/// The sessions and the record of a machine that was just probed.
+async fn beside(
+    guest: &Guest,
+    probed: &Probed,
+    toplevels: [&str; 2],
+    patience: Duration,
+) -> (Option<Sessions>, Option<Record>) {
+    let (sessions, state) = tokio::join!(sessions(guest, patience), machine_state(guest, toplevels, patience));
+    let record = probed.facts.as_ref().zip(state.ok()).map(|(facts, state)| Record { facts: (**facts).clone(), state });
+    (sessions.ok(), record)
 }
 
 /// What kept a machine from coming up, if something did.

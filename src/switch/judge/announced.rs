@@ -21,7 +21,7 @@ const BY_DESIGN: [&str; 8] = [
 const PASSING: [&str; 5] = [".scope", ".slice", ".device", ".target", ".swap"];
 
 /// Whether a unit comes and goes with others, or at every switch.
-pub(super) fn is_by_design(unit: &str) -> bool {
+pub(in crate::switch) fn is_by_design(unit: &str) -> bool {
     BY_DESIGN.contains(&unit)
         || PASSING.iter().any(|kind| unit.ends_with(kind))
         || unit.starts_with(UNIT_PREFIX)

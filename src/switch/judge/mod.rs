@@ -8,7 +8,7 @@
 //! * `idempotent`: what a second run did
 
 mod activation;
-mod announced;
+pub(super) mod announced;
 mod idempotent;
 mod outcome;
 mod session;
