@@ -142,7 +142,7 @@ let
       service "Keeps its data in a new format" "mkdir -p /var/lib/store\necho 2 > /var/lib/store/version\n${waits}"
     )))
     # It takes the network down before anything else uses it, which at boot is before there is any.
-    (on "switch-stops-network" (is 1 [ "network.address" ] [ "ens3" ] // { phase = "switched"; }) (only "rename-links" (
+    (on "switch-stops-network" (is 1 [ "network.address" "switch.way-back" ] [ "ens3" ] // { phase = "switched"; }) (only "rename-links" (
       oneshot "Gives the links their names" "for link in /sys/class/net/en*; do ip link set \"\${link##*/}\" down; done" // {
         before = [ "systemd-networkd.service" ];
       }
@@ -221,7 +221,8 @@ let
     name = "switch-mounted";
     config = {
       virtualisation.fileSystems."/data" = { device = "none"; fsType = "tmpfs"; options = [ "mode=755" ]; };
-      systemd.services.holder = service "Works in /data" waits // { serviceConfig.WorkingDirectory = "/data"; after = [ "data.mount" ]; };
+      # systemd does not know: WorkingDirectory= would have it restarted with the mount.
+      systemd.services.holder = service "Works in /data" "cd /data\n${waits}" // { after = [ "data.mount" ]; };
     };
   };
   mounts = [
