@@ -325,6 +325,10 @@ run_jobs() {
         unit=${line#*ob for } unit=${unit%% *}
         case $line in
         'Job for '*' canceled.') ;;
+        # systemctl names only services; what is asked for beside them and can fail is a mount or a socket, seldom two.
+        'Job failed.'*)
+            for unit in "$@"; do case $unit in *.service | *.target) ;; *) failed_jobs+=("Failed to $verb ${user:+user unit }$unit") ;; esac; done
+            ;;
         'Job for '* | 'A dependency job for '*) failed_jobs+=("Failed to $verb ${user:+user unit }$unit") ;;
         "Failed to $verb "*)
             if [ "$verb" != stop ]; then

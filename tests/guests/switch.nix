@@ -227,8 +227,8 @@ let
   };
   mounts = [
     (from mounted passes)
-    # 242737: it has to be unmounted for that.
-    (over mounted "switch-mount-busy" (is 1 [ "switch.outcome" ] [ "data.mount" ] // { phase = "switched"; }) { virtualisation.fileSystems."/data".fsType = "ramfs"; })
+    # 242737: it has to be unmounted for that, there and back.
+    (over mounted "switch-mount-busy" (is 1 [ "switch.outcome" "switch.way-back" ] [ "data.mount" ] // { phase = "switched"; }) { virtualisation.fileSystems."/data".fsType = "ramfs"; })
   ];
 
   # --- what was broken before ---------------------------------------------------------------------------------------
