@@ -325,6 +325,10 @@ run_jobs() {
         unit=${line#*ob for } unit=${unit%% *}
         case $line in
         'Job for '*' canceled.') ;;
+        # systemctl names only services; what is asked for beside them and can fail is a mount or a socket, seldom two.
+        'Job failed.'*)
+            for unit in "$@"; do case $unit in *.service | *.target) ;; *) failed_jobs+=("Failed to $verb ${user:+user unit }$unit") ;; esac; done
+            ;;
         'Job for '* | 'A dependency job for '*) failed_jobs+=("Failed to $verb ${user:+user unit }$unit") ;;
         "Failed to $verb "*)
             if [ "$verb" != stop ]; then
@@ -543,6 +547,14 @@ if [ "$action" = dry-activate ]; then
     exit 0
 fi
 
+# It has one connection to the bus, and what it asks for after that was lost fails. Its process stands for that here.
+bus_is() {
+    local pid=
+    read -r pid </sys/fs/cgroup/system.slice/dbus.service/cgroup.procs
+    eval "$1=\$pid"
+} 2>/dev/null
+bus_is bus
+
 log info "switching to system configuration $out"
 tell "stopping the following units" stop
 run_jobs stop "${!stop[@]}"
@@ -558,6 +570,11 @@ requested activation
 if [ -n "$restart_systemd" ]; then
     echo "restarting systemd..." >&2
     systemctl daemon-reexec 3>&-
+fi
+bus_is bus_now
+if [ "$bus" != "$bus_now" ]; then
+    printf 'Error: Failed to reset failed units\n\nCaused by:\n    Did not receive a reply. Possible causes include: the remote application did not send a reply, the message bus security policy blocked the reply, the reply timeout expired, or the network connection was broken.\n' >&2
+    exit 1
 fi
 systemctl reset-failed 3>&- || exit 1
 systemctl daemon-reload 3>&- || exit 1

@@ -142,7 +142,7 @@ let
       service "Keeps its data in a new format" "mkdir -p /var/lib/store\necho 2 > /var/lib/store/version\n${waits}"
     )))
     # It takes the network down before anything else uses it, which at boot is before there is any.
-    (on "switch-stops-network" (is 1 [ "network.address" ] [ "ens3" ] // { phase = "switched"; }) (only "rename-links" (
+    (on "switch-stops-network" (is 1 [ "network.address" "switch.way-back" ] [ "ens3" ] // { phase = "switched"; }) (only "rename-links" (
       oneshot "Gives the links their names" "for link in /sys/class/net/en*; do ip link set \"\${link##*/}\" down; done" // {
         before = [ "systemd-networkd.service" ];
       }
@@ -162,7 +162,7 @@ let
       oneshot "A network for the lab" "ip link add br-lab type bridge\nip addr add 192.0.2.1/24 dev br-lab\nip link set br-lab up"
     )))
     (on "switch-nat-left" (warned [ "residue.firewall" ] "nat-lab") (only "nat" (
-      oneshot "NAT for the lab" "nft -f - <<RULES\ntable ip nat-lab {\n  chain post { type nat hook postrouting priority srcnat; policy accept; ip saddr 192.0.2.0/24 masquerade }\n}\nRULES"
+      oneshot "NAT for the lab" "nft -f - <<RULES\ntable ip nat-lab {\n  chain post { type nat hook postrouting priority srcnat; policy accept; ip saddr 192.0.2.0/24 snat to 10.0.2.15; }\n}\nRULES"
     )))
     (on "switch-sysctl-left" (warned [ "residue.kernel" ] "vm.swappiness") { environment.etc."sysctl.d/60-nixos.conf".text = "net.ipv4.ping_group_range=0 2147483647\nkernel.printk=4 4 1 7\nvm.swappiness=7"; })
     # Whoever is to live on by their unit does.
@@ -221,13 +221,14 @@ let
     name = "switch-mounted";
     config = {
       virtualisation.fileSystems."/data" = { device = "none"; fsType = "tmpfs"; options = [ "mode=755" ]; };
-      systemd.services.holder = service "Works in /data" waits // { serviceConfig.WorkingDirectory = "/data"; after = [ "data.mount" ]; };
+      # systemd does not know: WorkingDirectory= would have it restarted with the mount.
+      systemd.services.holder = service "Works in /data" "cd /data\n${waits}" // { after = [ "data.mount" ]; };
     };
   };
   mounts = [
     (from mounted passes)
-    # 242737: it has to be unmounted for that.
-    (over mounted "switch-mount-busy" (is 1 [ "switch.outcome" ] [ "data.mount" ] // { phase = "switched"; }) { virtualisation.fileSystems."/data".fsType = "ramfs"; })
+    # 242737: it has to be unmounted for that, there and back.
+    (over mounted "switch-mount-busy" (is 1 [ "switch.outcome" "switch.way-back" ] [ "data.mount" ] // { phase = "switched"; }) { virtualisation.fileSystems."/data".fsType = "ramfs"; })
   ];
 
   # --- what was broken before ---------------------------------------------------------------------------------------
@@ -237,7 +238,7 @@ let
     (from red (is 1 [ "services.failed-units" ] "backup.service"))
     (over red "switch-from-red" passes { systemd.services.metrics = service "Metrics" waits; })
     (over red "switch-from-red-to-redder" (is 1 [ "switch.outcome" "services.failed-units" ] [ "sync.service" ] // { phase = "switched"; }) { systemd.services.sync = oneshot "Sync" "echo 'no such remote: nas' >&2; exit 2"; })
-    (from dead (is 4 [ "boot.emergency" ] "data"))
+    (from dead (is 4 [ "boot.emergency" ] "dev-disk-by"))
     (overWithout dead { virtualisation.fileSystems = true; } "switch-from-dead" { exit = 5; cause = [ "switch-dead" "broken before" ]; } { })
   ];
 
@@ -247,16 +248,16 @@ let
   wall = oneshot "Firewall" ''
     nft -f - <<RULES
     table inet nixos-fw {
-      chain custom { tcp dport 8080 drop }
-      chain input { type filter hook input priority filter; policy accept; tcp dport 9 jump custom }
+      chain custom { accept; }
+      chain input { type filter hook input priority filter; policy accept; }
     }
     RULES
   '' // {
-    # Its own chains go; what somebody added stays, and nothing leads there.
-    postStop = "nft flush chain inet nixos-fw input; nft delete chain inet nixos-fw input";
+    # Its own chain goes; what somebody added stays, and nothing leads there.
+    postStop = "nft delete chain inet nixos-fw input";
   };
   traps = [
-    (from stopped passes)
+    (from stopped (is 1 [ "services.settled" ] "worker.service"))
     # All targets are started again, and with them what they want: it was stopped, and nobody says that it will run.
     (overWithout stopped { systemd.services.by-hand = true; } "trap-switch-stopped-by-hand" passes { })
     (from walled passes)
