@@ -1,0 +1,198 @@
+//! The comparison for people: fits a screen, or is whole.
+
+use super::model::{Change, Comparison, Grade, Kind, PackageChanges, SwitchPlan, UnitPlan};
+use super::packages::told;
+use crate::text::escape_line;
+
+/// Changes of a grade that fit.
+const FIT: [(Grade, usize); 4] = [(Grade::Security, 12), (Grade::Service, 9), (Grade::Boot, 5), (Grade::Info, 5)];
+/// Details of a change that fit.
+const DETAILS: usize = 2;
+/// Characters of a line.
+const WIDTH: usize = 110;
+
+/// The comparison as text.
+pub(super) fn render(comparison: &Comparison, full: bool) -> String {
+    let mut out = vec![format!("{} → {}", comparison.from.named, comparison.to.named)];
+    if comparison.same {
+        out.push("nothing differs: both are the same system".to_owned());
+        out.extend(comparison.notes.iter().map(|note| format!("note: {note}")));
+        return finish(&out);
+    }
+    out.push(head(comparison));
+    for (grade, most) in FIT {
+        let of_grade: Vec<&Change> = comparison.changes.iter().filter(|change| change.grade == grade).collect();
+        if of_grade.is_empty() {
+            continue;
+        }
+        out.push(String::new());
+        out.push(grade.name().to_owned());
+        let shown = if full { of_grade.len() } else { most };
+        for change in of_grade.iter().take(shown) {
+            add(change, full, &mut out);
+        }
+        if of_grade.len() > shown {
+            out.push(format!("  … and {} more: --full", of_grade.len() - shown));
+        }
+    }
+    if full && let Some(packages) = &comparison.packages {
+        out.extend(all_packages(packages));
+    }
+    out.push(String::new());
+    out.extend(switch(&comparison.switch, full));
+    out.extend(comparison.notes.iter().map(|note| format!("note: {note}")));
+    if let Some(apply) = &comparison.apply {
+        out.push(format!("apply: {apply}"));
+    }
+    finish(&out)
+}
+
+fn finish(lines: &[String]) -> String {
+    let mut text: String = lines.iter().map(|line| escape_line_kept(line) + "\n").collect();
+    if text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// [`escape_line`], but for the spaces at the head.
+fn escape_line_kept(line: &str) -> String {
+    let spaces = line.len() - line.trim_start_matches(' ').len();
+    format!("{}{}", " ".repeat(spaces), escape_line(line))
+}
+
+fn head(comparison: &Comparison) -> String {
+    let counts = comparison.counts;
+    let all =
+        [(counts.security, "security"), (counts.service, "service"), (counts.boot, "boot"), (counts.info, "info")];
+    let mut parts: Vec<String> =
+        all.iter().filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
+    if let (Some(from), Some(to)) = (comparison.from.closure_bytes, comparison.to.closure_bytes) {
+        parts.push(format!("closure {} → {}", size(from), size(to)));
+    }
+    parts.join(", ")
+}
+
+/// Bytes for people.
+pub(super) fn size(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib >= 1024.0 { format!("{:.2} GiB", mib / 1024.0) } else { format!("{mib:.1} MiB") }
+}
+
+fn add(change: &Change, full: bool, out: &mut Vec<String>) {
+    let line = format!("  {} {}: {}", change.kind.sign(), change.subject, change.what);
+    out.push(if full { line } else { cut(&line) });
+    let is_told = |name: &str| change.what.contains(name) && change.details.len() == 1 && change.kind != Kind::Changed;
+    let details: Vec<String> = change
+        .details
+        .iter()
+        .filter(|detail| full || !is_told(&detail.name))
+        .map(|detail| match (&detail.from, &detail.to) {
+            (None, Some(to)) if change.kind == Kind::Added => format!("      {}: {to}", detail.name),
+            (from, to) => {
+                let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+                format!("      {}: {} → {}", detail.name, shown(from), shown(to))
+            }
+        })
+        .collect();
+    let is_short = change.details.len() == 1 && change.kind == Kind::Changed && change.what.contains(" → ");
+    let most = if full {
+        details.len()
+    } else if is_short {
+        0
+    } else {
+        DETAILS
+    };
+    out.extend(details.iter().take(most).map(|line| if full { line.clone() } else { cut(line) }));
+    let lines = if full {
+        change.lines.len()
+    } else if change.grade == Grade::Security && change.kind == Kind::Changed {
+        DETAILS
+    } else {
+        0
+    };
+    out.extend(
+        change
+            .lines
+            .iter()
+            .take(lines)
+            .map(|line| if full { format!("      {line}") } else { cut(&format!("      {line}")) }),
+    );
+}
+
+fn cut(line: &str) -> String {
+    if line.chars().count() <= WIDTH {
+        return line.to_owned();
+    }
+    let kept: String = line.chars().take(WIDTH - 1).collect();
+    format!("{kept}…")
+}
+
+fn all_packages(packages: &PackageChanges) -> Vec<String> {
+    let PackageChanges { up, down, added, removed, .. } = packages;
+    let mut out = vec![String::new(), "packages".to_owned()];
+    for (list, sign) in [(down, '↓'), (up, '↑'), (added, '+'), (removed, '-')] {
+        out.extend(list.iter().map(|change| {
+            let bytes = match change.bytes {
+                0 => String::new(),
+                bytes => format!(" ({}{})", if bytes < 0 { '-' } else { '+' }, size(bytes.unsigned_abs())),
+            };
+            format!("  {sign} {}{bytes}", told(change))
+        }));
+    }
+    out
+}
+
+/// What a switch does, as lines.
+pub(super) fn switch(plan: &SwitchPlan, full: bool) -> Vec<String> {
+    let mut out = Vec::new();
+    for (plan, of) in [(&plan.units, ""), (&plan.user_units, " in each user's session")] {
+        if plan.is_empty() {
+            continue;
+        }
+        out.push(format!("a switch{of} would"));
+        out.extend(unit_lines(plan).into_iter().map(|line| if full { line } else { cut(&line) }));
+    }
+    if out.is_empty() {
+        out.push("a switch would stop, start and reload no unit".to_owned());
+    }
+    if !plan.swap_off.is_empty() {
+        out.push(format!("  swap off        {}", plan.swap_off.join(" ")));
+    }
+    if plan.restarts_systemd {
+        out.push("  re-execute      PID 1".to_owned());
+    }
+    if !plan.reboot.is_empty() {
+        out.push(format!("needs a reboot to be whole: {}", plan.reboot.join("; ")));
+    }
+    if !plan.refused.is_empty() {
+        out.push(format!("a switch is refused: {}", plan.refused.join("; ")));
+    }
+    if !plan.checks.is_empty() {
+        out.push(format!("checked before a switch, and not here: {}", plan.checks.join(", ")));
+    }
+    out
+}
+
+fn unit_lines(plan: &UnitPlan) -> Vec<String> {
+    let again: Vec<String> = plan.stop.iter().filter(|unit| plan.start.contains(unit)).cloned().collect();
+    let only = |list: &[String]| list.iter().filter(|unit| !again.contains(unit)).cloned().collect::<Vec<_>>();
+    let mut restart = plan.restart.clone();
+    restart.extend(again.iter().cloned());
+    restart.sort();
+    let mut start = only(&plan.start);
+    start.extend(plan.started_by_targets.iter().cloned());
+    start.sort();
+    start.dedup();
+    let lists = [
+        ("stop", only(&plan.stop)),
+        ("restart", restart),
+        ("reload", plan.reload.clone()),
+        ("start", start),
+        ("leave as it is", plan.skip.clone()),
+        ("if it runs", plan.if_running.clone()),
+    ];
+    let told = lists.into_iter().filter(|(_, units)| !units.is_empty());
+    told.map(|(word, units)| format!("  {word:<15} {}", units.join(if word == "if it runs" { ", " } else { " " })))
+        .collect()
+}

@@ -1,0 +1,181 @@
+use super::made::{MadeStore, MadeSystem};
+use super::*;
+
+/// What differs between two made systems; `LINE` for each: `security + account user eve: new, …`.
+fn told(store: &MadeStore, old: MadeSystem<'_>, new: MadeSystem<'_>) -> Comparison {
+    let files = store.files();
+    let (old, new) = (System::read(&files, &old.path()), System::read(&files, &new.path()));
+    let mut comparison = compared(&files, &old, &new, None);
+    comparison.finish();
+    comparison
+}
+
+fn lines(comparison: &Comparison) -> Vec<String> {
+    comparison
+        .changes
+        .iter()
+        .map(|change| format!("{} {} {}: {}", change.grade.name(), change.kind.sign(), change.subject, change.what))
+        .collect()
+}
+
+fn script(store: &MadeStore, name: &str, text: &str) -> String {
+    let program = format!("{name}-start");
+    let path =
+        store.put(&format!("unit-script-{program}"), &[(&format!("bin/{program}"), &format!("#!/bin/sh\n{text}\n"))]);
+    format!("{path}/bin/{program}")
+}
+
+#[test]
+fn nothing_differs_but_hashes() {
+    let store = MadeStore::new();
+    let make = |nginx: &str| {
+        let package = store.put(&format!("nginx-{nginx}"), &[("bin/nginx", "\u{0}")]);
+        let config = store.file("nginx.conf", "listen 80;\n");
+        let script = script(&store, "a", "true");
+        MadeSystem::new(&store)
+            .unit("nginx.service", &format!("[Service]\nExecStart={package}/bin/nginx -c {config}\nUser=nginx\n"))
+            .unit("a.service", &format!("[Service]\nExecStart={script}\nX-Restart-Triggers={config}\n"))
+            .etc("a.conf", &format!("file {config}\n"))
+            .snippet("etc", &format!("perl {config}"))
+    };
+    let comparison = told(&store, make("1.26"), make("1.27"));
+    assert_eq!(
+        lines(&comparison),
+        [
+            "info = 4 rebuilt: the same but for store paths: /etc/a.conf, a.service, nginx.service (nginx 1.26 → 1.27), snippet etc"
+        ]
+    );
+    // What is told in one line is restarted all the same.
+    assert_eq!(comparison.switch.units.stop, ["a.service", "nginx.service"]);
+    assert_eq!(comparison.switch.command, "switch");
+}
+
+#[test]
+fn what_a_moved_path_hides() {
+    let store = MadeStore::new();
+    let make = |text: &str| {
+        let inner = store.file("inner.sh", text);
+        let script = script(&store, "a", &format!("exec {inner}"));
+        MadeSystem::new(&store).unit("a.service", &format!("[Service]\nExecStart={script}\n"))
+    };
+    let comparison = told(&store, make("curl https://good\n"), make("curl https://evil\n"));
+    assert_eq!(lines(&comparison), ["service ~ a.service: the text of inner.sh changed"]);
+    assert_eq!(comparison.changes[0].lines, ["in inner.sh:", "-curl https://good", "+curl https://evil"]);
+}
+
+#[test]
+fn what_is_dangerous_comes_first() {
+    let store = MadeStore::new();
+    let users = |more: &str, members: &str| {
+        let json = format!(
+            r#"{{"mutableUsers":true,"users":[{{"name":"alice","uid":1000,"group":"users","home":"/home/alice","shell":"/run/current-system/sw/bin/bash","hashedPassword":"$6$secret"}}{more}],
+            "groups":[{{"name":"wheel","gid":1,"members":[{members}]}}]}}"#
+        );
+        format!("perl update-users-groups.pl {}", store.file("users-groups.json", &json))
+    };
+    let wrappers = |more: &str| {
+        let text = format!("chown root:root \"$wrapperDir/sudo\"\nchmod \"u+s,g-s,u+rx\" \"$wrapperDir/sudo\"\n{more}");
+        format!("[Service]\nExecStart={}\n", script(&store, "suid-sgid-wrappers", &text))
+    };
+    let firewall = |ports: &str| {
+        let text: String = ports
+            .split(' ')
+            .map(|port| format!("ip46tables -A nixos-fw -p tcp --dport {port} -j nixos-fw-accept\n"))
+            .collect();
+        format!(
+            "[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart=@{} firewall-start\nX-ReloadIfChanged=true\n",
+            script(&store, "firewall", &text)
+        )
+    };
+    let old = MadeSystem::new(&store)
+        .snippet("users", &users("", ""))
+        .unit("suid-sgid-wrappers.service", &wrappers(""))
+        .unit("firewall.service", &firewall("22 443"))
+        .unit("web.service", "[Service]\nExecStart=/bin/web\nUser=web\nNoNewPrivileges=true\n")
+        .unit("old.service", "[Service]\nExecStart=/bin/old\n")
+        .etc("sudoers", "root ALL=(ALL:ALL) SETENV: ALL\n")
+        .etc("sysctl.d/60-nixos.conf", "kernel.kptr_restrict=1\nvm.swappiness=10\n")
+        .etc("fstab", "/dev/a / ext4 defaults\n")
+        .file("kernel-params", "quiet");
+    let new = MadeSystem::new(&store)
+        .snippet("users", &users(r#",{"name":"eve","uid":1001,"group":"users","home":"/home/eve","shell":"/bin/sh","hashedPassword":"$6$other"}"#, r#""alice""#))
+        .snippet("extra", "echo pwned")
+        .unit("suid-sgid-wrappers.service", &wrappers("setcap \"cap_setpcap,cap_net_raw+ep\" \"$wrapperDir/ping\"\nchmod u+rx \"$wrapperDir/ping\"\n"))
+        .unit("firewall.service", &firewall("22 8080"))
+        .unit("web.service", "[Service]\nExecStart=/bin/web\nUser=web\n")
+        .unit("new.service", &format!("[Service]\nExecStart={}\n", script(&store, "new", "echo new")))
+        .unit("s.socket", "[Socket]\nListenStream=0.0.0.0:7000\n")
+        .unit("t.timer", "[Timer]\nOnCalendar=daily\n")
+        .user_unit("u.service", "[Service]\nExecStart=/bin/u\n")
+        .etc("sudoers", "root ALL=(ALL:ALL) SETENV: ALL\n%wheel ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        .etc("ssh/authorized_keys.d/alice", "ssh-ed25519 AAAA eve@evil\n")
+        .etc("sysctl.d/60-nixos.conf", "kernel.kptr_restrict=0\nvm.swappiness=60\n")
+        .etc("fstab", "/dev/a / ext4 defaults\n/dev/b /data ext4 nofail\n")
+        .file("kernel-params", "quiet mitigations=off");
+    let comparison = told(&store, old, new);
+    let text = human::render(&comparison, false)
+        + "\n=== full\n"
+        + &human::render(&comparison, true)
+        + "\n=== markdown\n"
+        + &markdown::render(&comparison);
+    assert!(!text.contains("$6$"), "no hash of a password: {text}");
+    insta::assert_snapshot!(text);
+    assert!(comparison.reaches(Grade::Security) && comparison.reaches(Grade::Info));
+}
+
+#[test]
+fn when_a_boot_is_needed() {
+    let store = MadeStore::new();
+    let make = |kernel: &str, bus: &str| {
+        let kernel = store.put(&format!("linux-{kernel}"), &[("bzImage", "k")]);
+        MadeSystem::new(&store)
+            .link("kernel", &format!("{kernel}/bzImage"))
+            .file("switch-inhibitors", &format!(r#"{{"dbus-implementation":"{bus}"}}"#))
+    };
+    let kernel = told(&store, make("6.12.5", "dbus"), make("6.12.6", "dbus"));
+    assert_eq!(
+        (kernel.switch.command.as_str(), kernel.switch.reboot.as_slice()),
+        ("switch", &["kernel 6.12.5 → 6.12.6".to_owned()][..])
+    );
+    let bus = told(&store, make("6.12.5", "dbus"), make("6.12.5", "broker"));
+    assert_eq!(bus.switch.command, "boot");
+    assert_eq!(bus.switch.refused, ["switch inhibitor dbus-implementation: dbus → broker"]);
+    // One that only the new one has holds nothing up.
+    let first = told(&store, MadeSystem::new(&store), make("6.12.5", "broker"));
+    assert_eq!(first.switch.command, "switch");
+    let init =
+        told(&store, MadeSystem::new(&store), MadeSystem::new(&store).file("init-interface-version", "systemd 3"));
+    assert_eq!(init.switch.command, "boot");
+    let files = store.files();
+    let (old, new) = (make("1", "dbus").path(), make("1", "broker").path());
+    assert_eq!(plan::refused_by(&files, &old, &new).len(), 1);
+    assert_eq!(plan::refused_by(&files, &old, &old), Vec::<String>::new());
+}
+
+#[test]
+fn a_hostile_configuration_drives_no_terminal() {
+    let store = MadeStore::new();
+    let evil = "\u{1b}[2J\u{202e}```\n";
+    let new = MadeSystem::new(&store)
+        .unit("a.service", &format!("[Service]\nExecStart=x {evil}\nUser={evil}"))
+        .etc("b", &evil.repeat(50_000))
+        .etc("sudoers", evil)
+        .snippet("s", evil)
+        .file("kernel-params", evil);
+    let comparison = told(&store, MadeSystem::new(&store), new);
+    for text in [human::render(&comparison, true), markdown::render(&comparison)] {
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()) && !text.contains('\u{202e}'));
+        assert!(text.len() < 100_000, "{}", text.len());
+    }
+    assert!(!markdown::render(&comparison).contains("\n```\n```"));
+}
+
+#[test]
+fn what_is_written_is_what_is_read() {
+    let store = MadeStore::new();
+    let comparison =
+        told(&store, MadeSystem::new(&store), MadeSystem::new(&store).unit("a.timer", "[Timer]\nOnBootSec=1\n"));
+    let text = render(&comparison, DiffFormat::Json, false);
+    assert_eq!(serde_json::from_str::<Comparison>(&text).unwrap(), comparison);
+    assert!(schema().contains("\"SwitchPlan\""));
+}
