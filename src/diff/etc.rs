@@ -108,6 +108,9 @@ fn file(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<C
             "no text, and of another size",
         )];
     };
+    if old == new {
+        return Vec::new();
+    }
     if name == "fstab" {
         return mounts(&old, &new);
     }
@@ -150,9 +153,6 @@ fn directory(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> 
             all.push(Change::new(grade(&format!("{name}/")), area(&format!("{name}/")), kind, path_of(name), what));
         }
     }
-    if all.is_empty() {
-        context.rebuilt(path_of(name));
-    }
     all
 }
 
@@ -187,7 +187,7 @@ fn one(context: &Context<'_>, name: &str, kind: Kind, file: &EtcFile) -> Vec<Cha
     let lines: Vec<String> =
         text.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("{}{line}", kind.sign())).collect();
     let what = match (kind, name.strip_prefix("ssh/authorized_keys.d/")) {
-        (Kind::Added, Some(user)) => format!("new: {user} may log in with {} of keys", lines_of(lines.len())),
+        (Kind::Added, Some(user)) => format!("new: {user} may log in with {}", keys(&lines)),
         (Kind::Added, None) => "new".to_owned(),
         _ => "removed".to_owned(),
     };
@@ -198,8 +198,12 @@ fn one(context: &Context<'_>, name: &str, kind: Kind, file: &EtcFile) -> Vec<Cha
     vec![change]
 }
 
-fn lines_of(count: usize) -> String {
-    if count == 1 { "1 line".to_owned() } else { format!("{count} lines") }
+/// `2 keys`, of signed lines.
+fn keys(lines: &[String]) -> String {
+    match lines.iter().filter(|line| !line.starts_with("+#")).count() {
+        1 => "1 key".to_owned(),
+        count => format!("{count} keys"),
+    }
 }
 
 /// Kernel settings by name (sysctl.d(5)).

@@ -82,11 +82,10 @@ pub(super) fn size(bytes: u64) -> String {
 fn add(change: &Change, full: bool, out: &mut Vec<String>) {
     let line = format!("  {} {}: {}", change.kind.sign(), change.subject, change.what);
     out.push(if full { line } else { cut(&line) });
-    let is_told = |name: &str| change.what.contains(name) && change.details.len() == 1 && change.kind != Kind::Changed;
     let details: Vec<String> = change
         .details
         .iter()
-        .filter(|detail| full || !is_told(&detail.name))
+        .filter(|_| !change.is_said())
         .map(|detail| match (&detail.from, &detail.to) {
             (None, Some(to)) if change.kind == Kind::Added => format!("      {}: {to}", detail.name),
             (from, to) => {
@@ -95,29 +94,15 @@ fn add(change: &Change, full: bool, out: &mut Vec<String>) {
             }
         })
         .collect();
-    let is_short = change.details.len() == 1 && change.kind == Kind::Changed && change.what.contains(" → ");
-    let most = if full {
-        details.len()
-    } else if is_short {
-        0
-    } else {
-        DETAILS
-    };
+    let most = if full { details.len() } else { DETAILS };
     out.extend(details.iter().take(most).map(|line| if full { line.clone() } else { cut(line) }));
-    let lines = if full {
-        change.lines.len()
-    } else if change.grade == Grade::Security && change.kind == Kind::Changed {
-        DETAILS
-    } else {
-        0
+    let lines = match (full, change.grade) {
+        (true, _) => change.lines.len(),
+        (false, Grade::Security) => DETAILS,
+        (false, _) => 0,
     };
-    out.extend(
-        change
-            .lines
-            .iter()
-            .take(lines)
-            .map(|line| if full { format!("      {line}") } else { cut(&format!("      {line}")) }),
-    );
+    let lines = change.lines.iter().take(lines).map(|line| format!("      {line}"));
+    out.extend(lines.map(|line| if full { line } else { cut(&line) }));
 }
 
 fn cut(line: &str) -> String {
@@ -130,6 +115,9 @@ fn cut(line: &str) -> String {
 
 fn all_packages(packages: &PackageChanges) -> Vec<String> {
     let PackageChanges { up, down, added, removed, .. } = packages;
+    if [up, down, added, removed].iter().all(|list| list.is_empty()) {
+        return Vec::new();
+    }
     let mut out = vec![String::new(), "packages".to_owned()];
     for (list, sign) in [(down, '↓'), (up, '↑'), (added, '+'), (removed, '-')] {
         out.extend(list.iter().map(|change| {
@@ -150,7 +138,7 @@ pub(super) fn switch(plan: &SwitchPlan, full: bool) -> Vec<String> {
         if plan.is_empty() {
             continue;
         }
-        out.push(format!("a switch{of} would"));
+        out.push(format!("a switch{of} would (taking to run what the old configuration starts)"));
         out.extend(unit_lines(plan).into_iter().map(|line| if full { line } else { cut(&line) }));
     }
     if out.is_empty() {
@@ -163,7 +151,7 @@ pub(super) fn switch(plan: &SwitchPlan, full: bool) -> Vec<String> {
         out.push("  re-execute      PID 1".to_owned());
     }
     if !plan.reboot.is_empty() {
-        out.push(format!("needs a reboot to be whole: {}", plan.reboot.join("; ")));
+        out.push(format!("needs a reboot: {}", plan.reboot.join("; ")));
     }
     if !plan.refused.is_empty() {
         out.push(format!("a switch is refused: {}", plan.refused.join("; ")));

@@ -63,7 +63,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
 
 fn add(change: &Change, out: &mut String) {
     let _infallible = writeln!(out, "- `{}` {} {}", change.kind.sign(), code(&change.subject), code(&change.what));
-    for detail in &change.details {
+    for detail in change.details.iter().filter(|_| !change.is_said()) {
         let shown = |value: &Option<String>| value.as_deref().map_or_else(|| "not set".to_owned(), code);
         let _infallible = match (&detail.from, &detail.to) {
             (None, Some(to)) => writeln!(out, "  - {}: {}", code(&detail.name), code(to)),

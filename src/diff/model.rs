@@ -142,6 +142,12 @@ impl Change {
         Self { grade, area, kind, subject: subject.into(), what: what.into(), details: Vec::new(), lines: Vec::new() }
     }
 
+    /// Whether the one line says all of it.
+    pub(crate) fn is_said(&self) -> bool {
+        let [detail] = &self.details[..] else { return self.details.is_empty() };
+        [&detail.from, &detail.to].into_iter().flatten().all(|value| self.what.contains(value.as_str()))
+    }
+
     #[must_use]
     pub(crate) fn with_details(mut self, details: Vec<Detail>) -> Self {
         self.details = details;

@@ -141,7 +141,8 @@ pub(super) fn lines(packages: &PackageChanges) -> Vec<Change> {
         .collect();
     if *rebuilt > 0 {
         let what = "of the same version, with other inputs";
-        all.push(Change::new(Grade::Info, Area::Package, Kind::Rebuilt, format!("{rebuilt} packages rebuilt"), what));
+        let subject = format!("{rebuilt} {} rebuilt", if *rebuilt == 1 { "package" } else { "packages" });
+        all.push(Change::new(Grade::Info, Area::Package, Kind::Rebuilt, subject, what));
     }
     all
 }

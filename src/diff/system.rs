@@ -190,7 +190,14 @@ fn side_files(files: &dyn Files, all: &mut BTreeMap<String, EtcFile>) {
 
 /// The snippets of an activation script by name (`system/activation/activation-script.nix`).
 fn snippets(script: &str) -> BTreeMap<String, String> {
-    headed(script, |line| line.strip_prefix("#### Activation script snippet ")?.strip_suffix(':').map(str::to_owned))
+    let name = |line: &str| line.strip_prefix("#### Activation script snippet ")?.strip_suffix(':').map(str::to_owned);
+    let mut all = headed(script, name);
+    for text in all.values_mut() {
+        // What NixOS puts around each.
+        let own = text.split("if (( _localstatus > 0 ))").next().unwrap_or_default();
+        *text = own.lines().filter(|line| line.trim() != "_localstatus=0").map(|line| format!("{line}\n")).collect();
+    }
+    all
 }
 
 /// The parts of a script below lines that name them.

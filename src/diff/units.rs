@@ -13,6 +13,8 @@ use super::unit_set::{Activity, UnitSet};
 /// Keys that say nothing of what a unit does.
 const MEANINGLESS: [&str; 6] =
     ["X-Restart-Triggers", "X-Reload-Triggers", "Description", "Documentation", "SourcePath", "SyslogIdentifier"];
+/// Units whose scripts are told of by what they do: ports, rules, wrappers.
+const TOLD_BY_PARTS: [&str; 3] = ["firewall.service", "nftables.service", "suid-sgid-wrappers.service"];
 /// Lines of a new unit's script.
 const SCRIPT_LINES: usize = 40;
 
@@ -126,7 +128,9 @@ impl Scope<'_> {
     fn script(&self, unit: &UnitFile) -> Vec<String> {
         let mut lines = Vec::new();
         for text in scripts::of_start(self.context.files, unit) {
-            let own = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("#!"));
+            let own = text
+                .lines()
+                .filter(|line| !line.trim().is_empty() && !line.starts_with("#!") && line.trim() != "set -e");
             lines.extend(own.take(SCRIPT_LINES).map(|line| format!("+{}", readable(line))));
         }
         lines.truncate(SCRIPT_LINES);
@@ -148,6 +152,8 @@ impl Scope<'_> {
             (Grade::Security, format!("its sandbox is weaker: {}", weaker.join("; ")))
         } else if !exposed.is_empty() {
             (Grade::Security, listening(&exposed).replace("new socket", "now"))
+        } else if details.is_empty() && TOLD_BY_PARTS.contains(&name) {
+            (Grade::Info, summary(&details, &lines))
         } else {
             (Grade::Service, summary(&details, &lines))
         };
