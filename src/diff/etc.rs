@@ -44,7 +44,35 @@ pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
     for name in names.into_iter().filter(|name| !is_of_accounts(name)) {
         all.extend(entry(context, name, context.old.etc.get(name), context.new.etc.get(name)));
     }
-    all
+    together(all)
+}
+
+/// Files that differ in the same lines, as one change: an option of PAM's is in a dozen of them.
+fn together(changes: Vec<Change>) -> Vec<Change> {
+    let mut groups: Vec<Vec<Change>> = Vec::new();
+    for change in changes {
+        let is_alike = |other: &Change| {
+            !change.lines.is_empty()
+                && (other.grade, other.area, other.kind, &other.lines)
+                    == (change.grade, change.area, change.kind, &change.lines)
+        };
+        match groups.iter_mut().find(|group| is_alike(&group[0])) {
+            Some(group) => group.push(change),
+            None => groups.push(vec![change]),
+        }
+    }
+    let one = |mut group: Vec<Change>| {
+        let names: Vec<String> = group.iter().map(|change| change.subject.clone()).collect();
+        let mut change = group.swap_remove(0);
+        if let [first, rest @ ..] = &names[..]
+            && !rest.is_empty()
+        {
+            change.subject = format!("{first} and {} more", rest.len());
+            change.what = format!("{}, as in {}", change.what, rest.join(", "));
+        }
+        change
+    };
+    groups.into_iter().map(one).collect()
 }
 
 fn entry(context: &Context<'_>, name: &str, old: Option<&EtcFile>, new: Option<&EtcFile>) -> Vec<Change> {

@@ -1,12 +1,14 @@
 //! The comparison for people: fits a screen, or is whole.
 
-use super::model::{Change, Comparison, Grade, Kind, PackageChanges, SwitchPlan, UnitPlan};
+use super::model::{Area, Change, Comparison, Grade, Kind, PackageChanges, SwitchPlan, UnitPlan};
 use super::packages::told;
 use crate::text::escape_line;
 
-/// Changes of a grade that fit.
-const FIT: [(Grade, usize); 4] = [(Grade::Security, 12), (Grade::Service, 9), (Grade::Boot, 5), (Grade::Info, 5)];
-/// Details of a change that fit.
+/// Changes of a grade that are told one by one, with their details; of more only some of each kind are.
+const FEW: usize = 8;
+/// Changes of one kind that are told where there are many.
+const OF_A_KIND: usize = 2;
+/// Details and lines of a change that fit.
 const DETAILS: usize = 2;
 /// Characters of a line.
 const WIDTH: usize = 110;
@@ -20,19 +22,17 @@ pub(super) fn render(comparison: &Comparison, full: bool) -> String {
         return finish(&out);
     }
     out.push(head(comparison));
-    for (grade, most) in FIT {
+    for grade in Grade::ALL {
         let of_grade: Vec<&Change> = comparison.changes.iter().filter(|change| change.grade == grade).collect();
         if of_grade.is_empty() {
             continue;
         }
         out.push(String::new());
         out.push(grade.name().to_owned());
-        let shown = if full { of_grade.len() } else { most };
-        for change in of_grade.iter().take(shown) {
-            add(change, full, &mut out);
-        }
-        if of_grade.len() > shown {
-            out.push(format!("  … and {} more: --full", of_grade.len() - shown));
+        if full || of_grade.len() <= FEW {
+            of_grade.iter().for_each(|change| add(change, full, &mut out));
+        } else {
+            many(&of_grade, &mut out);
         }
     }
     if full && let Some(packages) = &comparison.packages {
@@ -79,8 +79,38 @@ pub(super) fn size(bytes: u64) -> String {
     if mib >= 1024.0 { format!("{:.2} GiB", mib / 1024.0) } else { format!("{mib:.1} MiB") }
 }
 
+/// Of many changes some of each kind, and the names of the rest.
+fn many(changes: &[&Change], out: &mut Vec<String>) {
+    let is_alike = |a: &&Change, b: &&Change| (a.area, a.kind) == (b.area, b.kind);
+    let mut sorted = changes.to_vec();
+    sorted.sort_by_key(|change| (change.area, change.kind == Kind::Rebuilt, change.kind));
+    for alike in sorted.chunk_by(is_alike) {
+        let told = if alike.len() <= OF_A_KIND + 1 { alike.len() } else { OF_A_KIND };
+        for change in &alike[..told] {
+            out.push(cut(&headline(change)));
+            // A rule is what its text says.
+            let line = change.lines.iter().find(|line| !is_comment(line)).filter(|_| change.area == Area::Rule);
+            out.extend(line.map(|line| cut(&format!("      {line}"))));
+        }
+        let rest: Vec<&str> = alike[told..].iter().map(|change| change.subject.as_str()).collect();
+        if let [first, ..] = &alike[told..] {
+            out.push(cut(&format!("  {} {} more: {}", first.kind.sign(), rest.len(), rest.join(", "))));
+        }
+    }
+    out.push("  (all of it: --full)".to_owned());
+}
+
+/// Whether a signed line is a comment.
+fn is_comment(line: &str) -> bool {
+    line.get(1..).is_some_and(|line| line.trim_start().starts_with('#'))
+}
+
+fn headline(change: &Change) -> String {
+    format!("  {} {}: {}", change.kind.sign(), change.subject, change.what)
+}
+
 fn add(change: &Change, full: bool, out: &mut Vec<String>) {
-    let line = format!("  {} {}: {}", change.kind.sign(), change.subject, change.what);
+    let line = headline(change);
     out.push(if full { line } else { cut(&line) });
     let details: Vec<String> = change
         .details
@@ -101,7 +131,8 @@ fn add(change: &Change, full: bool, out: &mut Vec<String>) {
         (false, Grade::Security) => DETAILS,
         (false, _) => 0,
     };
-    let lines = change.lines.iter().take(lines).map(|line| format!("      {line}"));
+    let tells = |line: &&String| full || !is_comment(line);
+    let lines = change.lines.iter().filter(tells).take(lines).map(|line| format!("      {line}"));
     out.extend(lines.map(|line| if full { line } else { cut(&line) }));
 }
 

@@ -102,6 +102,7 @@ pub(super) fn counted(lines: &[String]) -> String {
         (0, 1) => "1 line removed".to_owned(),
         (added, 0) => format!("{added} lines added"),
         (0, removed) => format!("{removed} lines removed"),
+        (1, removed) => format!("1 line added, {removed} removed"),
         (added, removed) => format!("{added} lines added, {removed} removed"),
     }
 }

@@ -83,7 +83,17 @@ impl UnitSet {
             if found.contains_key(&name) || self.masked.contains(&name) {
                 continue;
             }
-            let Some(unit) = self.unit(&name) else { continue };
+            let known = self.unit(&name);
+            if known.is_none() && !self.wants.contains_key(&name) {
+                continue;
+            }
+            let unit = known.unwrap_or_default();
+            // As systemd's own files say, which some systems have elsewhere.
+            match name.as_str() {
+                "graphical.target" => pending.push("multi-user.target".to_owned()),
+                "multi-user.target" => pending.push("basic.target".to_owned()),
+                _ => {}
+            }
             found.insert(name.clone(), if ends(&unit) { Activity::Inactive } else { Activity::Wanted });
             pending.extend(self.wants.get(&name).into_iter().flatten().cloned());
             // An alias of a template's may have a directory of its own.

@@ -152,7 +152,9 @@ impl Scope<'_> {
             (Grade::Security, format!("its sandbox is weaker: {}", weaker.join("; ")))
         } else if !exposed.is_empty() {
             (Grade::Security, listening(&exposed).replace("new socket", "now"))
-        } else if details.is_empty() && TOLD_BY_PARTS.contains(&name) {
+        } else if (lines.is_empty() && details.iter().all(|detail| matches!(detail.name.as_str(), "After" | "Before")))
+            || (details.is_empty() && TOLD_BY_PARTS.contains(&name))
+        {
             (Grade::Info, summary(&details, &lines))
         } else {
             (Grade::Service, summary(&details, &lines))

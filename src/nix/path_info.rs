@@ -35,22 +35,23 @@ struct FormatTwo {
 impl Nix {
     /// All that these paths need, themselves included. The error is a text, since nothing hangs on it.
     pub(crate) async fn path_infos(&self, paths: &[String]) -> Result<HashMap<String, PathInfo>, String> {
-        let mut last = "nix said nothing".to_owned();
+        let mut first = None;
         // nix announces that it will want a format; older ones know none.
         for format in [&[][..], &["--json-format", "1"]] {
-            match self.path_info(paths, format).await {
+            let why = match self.path_info(paths, format).await {
                 Ok(output) if output.status.success() => match parse(&output.stdout) {
                     Some(infos) => return Ok(infos),
-                    None => "what nix path-info says is not understood".clone_into(&mut last),
+                    None => "what nix path-info says is not understood".to_owned(),
                 },
                 Ok(output) => {
                     let error = output.log.errors.last().and_then(|error| error.lines().next());
-                    last = error.map_or(last, |error| error.trim_start_matches("error:").trim().to_owned());
+                    error.map_or("nix path-info failed", |error| error.trim_start_matches("error:").trim()).to_owned()
                 }
-                Err(failure) => last = failure.what,
-            }
+                Err(failure) => failure.what,
+            };
+            first.get_or_insert(why);
         }
-        Err(last)
+        Err(first.unwrap_or_default())
     }
 }
 
