@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::lines::differences;
 use super::model::{Area, Change, Grade, Kind};
-use super::names::{name_of, nameless, readable, split};
+use super::names::{name_of, nameless};
 use super::scripts;
 use super::store_files::{Files, Found};
 use super::system::System;
@@ -101,35 +101,20 @@ impl Context<'_> {
     }
 }
 
-/// Lines that differ by more than store paths.
+/// Lines that differ by more than store paths, without versions in those.
 fn shown_lines(old: &str, new: &str) -> Vec<String> {
-    if nameless(old) == nameless(new) {
+    let (old, new) = (nameless(old), nameless(new));
+    if old == new {
         return Vec::new();
     }
-    let Some(lines) = differences(&readable(old), &readable(new)) else {
+    let Some(mut lines) = differences(&old, &new) else {
         return vec![format!("~ {} lines became {}", old.lines().count(), new.lines().count())];
     };
-    without_versions(lines)
-}
-
-/// Leaves out pairs of lines that differ by a version in a store path's name only.
-fn without_versions(lines: Vec<String>) -> Vec<String> {
-    let key = |line: &str| -> String {
-        let words = line[1..].split('/').map(|word| split(word).0.to_owned());
-        words.collect::<Vec<_>>().join("/")
-    };
-    let mut kept: Vec<String> = Vec::new();
-    for line in lines {
-        let is_pair = |other: &String| {
-            other.starts_with('-') && line.starts_with('+') && line.contains('/') && key(other) == key(&line)
-        };
-        match kept.iter().rposition(is_pair) {
-            Some(at) => drop(kept.remove(at)),
-            None => kept.push(line),
-        }
+    // Empty lines tell nothing, unless they are all.
+    if lines.iter().any(|line| line.len() > 1) {
+        lines.retain(|line| line.len() > 1);
     }
-    kept.retain(|line| line.len() > 1);
-    kept
+    lines
 }
 
 /// A file of the store by what people call it: its name, or the store path's where it is that itself.

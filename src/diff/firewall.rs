@@ -127,9 +127,7 @@ impl Firewall {
         let parsed: Vec<_> = ports.iter().map(|range| port_range(range, '-')).collect();
         match interface {
             None => self.open_all(protocol, &parsed, None),
-            Some(interfaces) => {
-                interfaces.iter().fold(true, |all, interface| self.open_all(protocol, &parsed, Some(interface)) && all)
-            }
+            Some(interfaces) => interfaces.iter().all(|interface| self.open_all(protocol, &parsed, Some(interface))),
         }
     }
 

@@ -10,7 +10,7 @@ use super::names::name_of;
 use super::store_files::Files;
 use super::switch_rules::{UnitChanges, unit_changes};
 use super::system::{Boot, System};
-use super::unit_set::{Activity, UnitSet};
+use super::unit_set::{Activity, FileState, UnitSet};
 use super::{boot, names};
 
 /// The whole of it.
@@ -77,18 +77,25 @@ fn unit_plan(old: &UnitSet, new: &UnitSet) -> UnitPlan {
         reload: list(&changes.reload),
         skip: list(&changes.skip),
         started_by_targets: started,
-        if_running: if_running(&changes, &perhaps, &on_demand),
+        if_running: if_running(&changes, &perhaps, &on_demand, new),
     }
 }
 
 /// What is done besides to units that run only when something asked for them.
-fn if_running(changes: &UnitChanges, perhaps: &UnitChanges, on_demand: &BTreeSet<String>) -> Vec<String> {
+fn if_running(
+    changes: &UnitChanges,
+    perhaps: &UnitChanges,
+    on_demand: &BTreeSet<String>,
+    new: &UnitSet,
+) -> Vec<String> {
     let mut all = BTreeSet::new();
     for unit in on_demand {
         let is_in = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.contains(unit) && !b.contains(unit);
         let (stops, starts) = (is_in(&perhaps.stop, &changes.stop), is_in(&perhaps.start, &changes.start));
         let word = match (stops, starts) {
             (true, true) => "restart",
+            // Its socket is what is started again.
+            (true, false) if new.state(unit) == FileState::Present => "stop until it is asked for:",
             (true, false) => "stop",
             _ if is_in(&perhaps.restart, &changes.restart) => "restart",
             _ if is_in(&perhaps.reload, &changes.reload) => "reload",

@@ -264,8 +264,8 @@ fn accounts(files: &dyn Files, top: &Path, snippets: &BTreeMap<String, String>, 
     );
     let named = |end: &str| {
         let ends_so = |text: &String| {
-            let all = store_paths(text).into_iter().map(|range| whole_path(&text[range.start..]).to_owned());
-            all.filter(|path| path.ends_with(end)).next_back()
+            let mut all = store_paths(text).into_iter().map(|range| whole_path(&text[range.start..]).to_owned());
+            all.rfind(|path| path.ends_with(end))
         };
         texts.iter().find_map(ends_so)
     };

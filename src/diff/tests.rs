@@ -179,3 +179,26 @@ fn what_is_written_is_what_is_read() {
     assert_eq!(serde_json::from_str::<Comparison>(&text).unwrap(), comparison);
     assert!(schema().contains("\"SwitchPlan\""));
 }
+
+#[test]
+fn a_version_that_is_no_store_path_is_a_difference() {
+    let store = MadeStore::new();
+    let make = |image: &str| MadeSystem::new(&store).etc("images", &format!("run registry/app-{image}\n"));
+    let comparison = told(&store, make("1.2"), make("1.3"));
+    assert_eq!(comparison.changes[0].lines, ["-run registry/app-1.2", "+run registry/app-1.3"]);
+}
+
+#[test]
+fn a_socket_starts_its_service_again() {
+    let store = MadeStore::new();
+    let make = |level: &str| {
+        MadeSystem::new(&store)
+            .user_unit("s.socket", "[Socket]\nListenStream=%t/s\n")
+            .user_unit("other.service", "[Service]\nExecStart=/bin/x\n")
+            .unit("a.socket", "[Socket]\nListenStream=/run/a\n")
+            .unwanted("a.service", &format!("[Service]\nExecStart=/bin/a --level {level}\n"))
+    };
+    let comparison = told(&store, make("1"), make("2"));
+    assert_eq!(comparison.switch.units.if_running, ["stop until it is asked for: a.service"]);
+    assert_eq!(lines(&comparison), ["service ~ a.service: ExecStart changed"]);
+}

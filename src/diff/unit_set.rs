@@ -111,7 +111,7 @@ impl UnitSet {
     fn add_on_demand(&self, found: &mut BTreeMap<String, Activity>) {
         let mut on_demand: BTreeSet<String> = BTreeSet::new();
         for (name, unit) in &self.files {
-            if !found.get(name).is_some_and(|activity| *activity == Activity::Wanted) {
+            if found.get(name).is_none_or(|activity| *activity != Activity::Wanted) {
                 continue;
             }
             let Some((base, kind)) = name.rsplit_once('.') else { continue };
