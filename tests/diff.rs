@@ -121,14 +121,15 @@ fn specialisation() {
     let comparison = compared(&guests(), &[&guest("specialised"), &guest("specialised@web")]);
     let units = &comparison["switch"]["units"];
     assert!(units["stop"].as_array().unwrap().contains(&"plain.service".into()), "{comparison:#}");
-    assert!(comparison["to"]["toplevel"].as_str().unwrap().starts_with("/nix/store/"), "{comparison:#}");
+    let repository = repository("specialised");
+    assert_eq!(compared(repository.path(), &[".#laptop@web"])["same"], true, "found in a commit, too");
 }
 
 fn older() {
     let repository = repository("reviewed");
     repository.choose("reviewed-changed");
     repository.git(&["commit", "--quiet", "--no-verify", "-am", "two"]);
-    for words in [&["HEAD~1", ".#laptop"][..], &["HEAD~1"]] {
+    for words in [&["HEAD~1", ".#laptop"][..], &["HEAD~1"], &["HEAD~1", "HEAD"]] {
         let comparison = compared(repository.path(), words);
         assert_eq!(changes(&comparison, "security"), SECURITY, "{words:?}");
         assert!(comparison["from"]["named"].as_str().unwrap().starts_with("HEAD~1 ("), "{comparison:#}");

@@ -1,6 +1,7 @@
 //! The comparison for people: fits a screen, or is whole.
 
 use super::model::{Area, Change, Comparison, Grade, Kind, PackageChanges, SwitchPlan, UnitPlan};
+use super::names::readable;
 use super::packages::told;
 use crate::text::escape_line;
 
@@ -15,11 +16,14 @@ const WIDTH: usize = 110;
 
 /// The comparison as text.
 pub(super) fn render(comparison: &Comparison, full: bool) -> String {
-    let mut out = vec![format!("{} → {}", comparison.from.named, comparison.to.named)];
+    let mut out = vec![format!("{} → {}", readable(&comparison.from.named), readable(&comparison.to.named))];
     if comparison.same {
         out.push("nothing differs: both are the same system".to_owned());
         out.extend(comparison.notes.iter().map(|note| format!("note: {note}")));
         return finish(&out);
+    }
+    if comparison.changes.is_empty() {
+        out.push("nothing differs but the systems themselves".to_owned());
     }
     out.push(head(comparison));
     for grade in Grade::ALL {
@@ -85,7 +89,8 @@ fn many(changes: &[&Change], out: &mut Vec<String>) {
     let mut sorted = changes.to_vec();
     sorted.sort_by_key(|change| (change.area, change.kind == Kind::Rebuilt, change.kind));
     for alike in sorted.chunk_by(is_alike) {
-        let told = if alike.len() <= OF_A_KIND + 1 { alike.len() } else { OF_A_KIND };
+        let most = if alike[0].grade == Grade::Security { 2 * OF_A_KIND } else { OF_A_KIND };
+        let told = if alike.len() <= most + 1 { alike.len() } else { most };
         for change in &alike[..told] {
             out.push(cut(&headline(change)));
             // A rule is what its text says.
@@ -165,21 +170,23 @@ fn all_packages(packages: &PackageChanges) -> Vec<String> {
 /// What a switch does, as lines.
 pub(super) fn switch(plan: &SwitchPlan, full: bool) -> Vec<String> {
     let mut out = Vec::new();
-    for (plan, of) in [(&plan.units, ""), (&plan.user_units, " in each user's session")] {
-        if plan.is_empty() {
-            continue;
+    let mut add = |lines: Vec<String>, of: &str| {
+        if !lines.is_empty() {
+            out.push(format!("a switch{of} would (taking to run what the old configuration starts)"));
+            out.extend(lines.into_iter().map(|line| if full { line } else { cut(&line) }));
         }
-        out.push(format!("a switch{of} would (taking to run what the old configuration starts)"));
-        out.extend(unit_lines(plan).into_iter().map(|line| if full { line } else { cut(&line) }));
-    }
-    if out.is_empty() {
-        out.push("a switch would stop, start and reload no unit".to_owned());
-    }
+    };
+    let mut of_system = unit_lines(&plan.units);
     if !plan.swap_off.is_empty() {
-        out.push(format!("  swap off        {}", plan.swap_off.join(" ")));
+        of_system.push(format!("  swap off        {}", plan.swap_off.join(" ")));
     }
     if plan.restarts_systemd {
-        out.push("  re-execute      PID 1".to_owned());
+        of_system.push("  re-execute      PID 1".to_owned());
+    }
+    add(of_system, "");
+    add(unit_lines(&plan.user_units), " in each user's session");
+    if out.is_empty() {
+        out.push("a switch would stop, start and reload no unit".to_owned());
     }
     if !plan.reboot.is_empty() {
         out.push(format!("needs a reboot: {}", plan.reboot.join("; ")));

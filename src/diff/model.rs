@@ -206,12 +206,6 @@ pub struct UnitPlan {
     pub if_running: Vec<String>,
 }
 
-impl UnitPlan {
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// What a switch from one to the other does. What runs is not known: it is taken to be what the old configuration's
 /// targets want.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

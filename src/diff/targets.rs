@@ -37,20 +37,19 @@ enum Named {
 /// Finds both, and builds what is not there.
 pub(super) async fn toplevels(arguments: &DiffArgs, nix: &Nix, events: &Events) -> Result<Toplevels> {
     let (from, to) = order(arguments.from.as_deref(), arguments.to.as_deref(), nix);
-    let to_side = match to.and_then(|named| there(named, nix)) {
-        Some(path) => Named::Built(path),
-        None => {
-            let found = resolve::resolve(to, nix, events).await;
-            Named::Target(Box::new(found.map_err(|failure| missing_generation(to, failure))?))
-        }
-    };
+    let Compared { side: to_side, shown: to_shown, here } = to_side(to, nix, events).await?;
     let mut notes = Vec::new();
-    let (from_side, from_named) = from_side(from, to, &to_side, nix, events, &mut notes).await?;
+    let of_tree = match (&here, &to_side) {
+        (Some(here), _) => Some(here),
+        (None, Named::Target(target)) => Some(&**target),
+        (None, Named::Built(_)) => None,
+    };
+    let (from_side, from_named) = from_side(from, to, of_tree, nix, events, &mut notes).await?;
     let roots = RunDir::create()?;
     let from_path = build(&from_side, nix, &roots.file("gc-from"), events).await?;
     let to_path = build(&to_side, nix, &roots.file("gc-to"), events).await?;
-    let to_named = match (&to_side, to) {
-        (_, Some(named)) => named.to_owned(),
+    let to_named = match (&to_side, to_shown) {
+        (_, Some(named)) => named,
         (Named::Target(target), None) => format!("{} as it is here", target.name()),
         (Named::Built(path), None) => path.display().to_string(),
     };
@@ -59,6 +58,32 @@ pub(super) async fn toplevels(arguments: &DiffArgs, nix: &Nix, events: &Events) 
         Named::Built(_) => None,
     };
     Ok(Toplevels { from: from_path, from_named, to: to_path, to_named, target, notes, _roots: roots })
+}
+
+/// What is compared.
+struct Compared {
+    side: Named,
+    /// What it is called, where it was named.
+    shown: Option<String>,
+    /// The same in the tree here, where a revision was named: other revisions are found from it.
+    here: Option<Target>,
+}
+
+/// What is compared, found.
+async fn to_side(to: Option<&str>, nix: &Nix, events: &Events) -> Result<Compared> {
+    if let Some(path) = to.and_then(|named| there(named, nix)) {
+        return Ok(Compared { side: Named::Built(path), shown: to.map(str::to_owned), here: None });
+    }
+    let revision = to.filter(|named| generation(named).is_none() && is_revision(named, nix));
+    let Some(revision) = revision else {
+        let target = resolve::resolve(to, nix, events).await.map_err(|failure| missing_generation(to, failure))?;
+        return Ok(Compared { side: Named::Target(Box::new(target)), shown: to.map(str::to_owned), here: None });
+    };
+    let here = resolve::resolve(None, nix, events).await?;
+    let then = resolve::baseline(&BaselineChoice::Named(revision.to_owned()), &here)?;
+    let then = then.ok_or_else(|| Failure::usage(format!("there is no {revision}")))?;
+    let target = resolve::resolve(Some(&then.typed), nix, events).await?;
+    Ok(Compared { side: Named::Target(Box::new(target)), shown: Some(then.shown), here: Some(here) })
 }
 
 /// One argument is what is compared with, unless it names a configuration: that is what is compared.
@@ -117,7 +142,7 @@ fn toplevel_of(path: &Path, store: &Store) -> Option<PathBuf> {
 async fn from_side(
     from: Option<&str>,
     to: Option<&str>,
-    to_side: &Named,
+    target: Option<&Target>,
     nix: &Nix,
     events: &Events,
     notes: &mut Vec<String>,
@@ -127,10 +152,6 @@ async fn from_side(
     {
         return Ok((Named::Built(path), named.to_owned()));
     }
-    let target = match to_side {
-        Named::Target(target) => Some(&**target),
-        Named::Built(_) => None,
-    };
     let named = match (from, target) {
         (Some(named), _) if generation(named).is_some() && !is_commit(named, nix) => {
             return Err(missing_generation(Some(named), Failure::usage(format!("{named} is not here"))));

@@ -44,8 +44,14 @@ pub(super) fn changes(context: &Context<'_>, of_users: bool) -> Vec<Change> {
         }
     }
     for (kind, names) in unused {
-        let what = format!("units that nothing starts by itself: {}", names.join(", "));
-        all.push(Change::new(Grade::Info, scope.area, kind, format!("{} units", names.len()), what));
+        let what = format!("nothing starts by itself: {}", names.join(", "));
+        all.push(Change::new(
+            Grade::Info,
+            scope.area,
+            kind,
+            format!("{} {}", names.len(), if names.len() == 1 { "unit" } else { "units" }),
+            what,
+        ));
     }
     all.extend(enabled(&scope, old, new));
     all
