@@ -52,13 +52,14 @@ fn repository(name: &str) -> Repository {
     Repository::with_cache(name, std::env::temp_dir())
 }
 
-const SECURITY: [&str; 6] = [
+const SECURITY: [&str; 7] = [
     "added 8080/tcp",
     "changed user alice",
     "added /etc/sudoers",
     "added backup.service",
     "changed web.service",
     "changed net.ipv4.ip_forward",
+    "changed /etc/tmpfiles.d/00-nixos.conf",
 ];
 
 fn since_head() {

@@ -88,11 +88,6 @@ fn main() {
         eprintln!("{USAGE}");
         std::process::exit(2);
     };
-    if std::env::var_os("NB_TMP").is_some() {
-        let (whole, own) = comparison::times();
-        println!("{whole:?} {own:?}");
-        return;
-    }
     let mut log = soak::Log::open();
     if let Some(boots) = options.soak {
         log.soak(boots);

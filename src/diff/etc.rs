@@ -157,7 +157,19 @@ fn file(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<C
         None if own == 0 => "a file that it names differs".to_owned(),
         None => counted(&lines[..own]),
     };
-    vec![Change::new(grade(name), area(name), Kind::Changed, path_of(name), what).with_lines(lines)]
+    let grade = if area(name) == Area::Tmpfiles && lines.iter().any(|line| opens(line)) {
+        Grade::Security
+    } else {
+        grade(name)
+    };
+    vec![Change::new(grade, area(name), Kind::Changed, path_of(name), what).with_lines(lines)]
+}
+
+/// Whether a new line of tmpfiles.d(5) makes what anybody may write to, or a program that lends rights.
+fn opens(line: &str) -> bool {
+    let mode = line.strip_prefix('+').and_then(|line| line.split_whitespace().nth(2));
+    let mode = mode.and_then(|mode| u32::from_str_radix(mode.trim_start_matches(['~', ':']), 8).ok());
+    mode.is_some_and(|mode| mode & 0o6000 != 0 || mode & 0o1002 == 0o002)
 }
 
 /// All files of both directories, by their names in them.

@@ -133,6 +133,7 @@ fn add(change: &Change, full: bool, out: &mut Vec<String>) {
     out.extend(details.iter().take(most).map(|line| if full { line.clone() } else { cut(line) }));
     let lines = match (full, change.grade) {
         (true, _) => change.lines.len(),
+        (false, _) if change.area == Area::Tmpfiles => DETAILS,
         (false, Grade::Security) => DETAILS,
         (false, _) => 0,
     };

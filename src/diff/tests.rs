@@ -202,3 +202,20 @@ fn a_socket_starts_its_service_again() {
     assert_eq!(comparison.switch.units.if_running, ["stop until it is asked for: a.service"]);
     assert_eq!(lines(&comparison), ["service ~ a.service: ExecStart changed"]);
 }
+
+#[test]
+fn a_rule_that_lets_anybody_write() {
+    let store = MadeStore::new();
+    let make = |rules: &str| MadeSystem::new(&store).etc("tmpfiles.d/00-nixos.conf", rules);
+    let old = "d /var/lib/a 0700 root root -\n";
+    for (rule, grade) in [
+        ("d /var/lib/b 0777 root root -\n", "security"),
+        ("f /var/lib/b 4755 root root -\n", "security"),
+        ("d /var/lib/b 1777 root root -\n", "service"),
+        ("d /var/lib/b 0755 root root -\n", "service"),
+        ("L+ /var/lib/b - - - - /x\n", "service"),
+    ] {
+        let comparison = told(&store, make(old), make(&format!("{old}{rule}")));
+        assert_eq!(lines(&comparison), [format!("{grade} ~ /etc/tmpfiles.d/00-nixos.conf: 1 line added")], "{rule}");
+    }
+}
