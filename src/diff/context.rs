@@ -5,14 +5,19 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::lines::differences;
-use super::model::{Area, Change, Grade, Kind};
-use super::names::{name_of, nameless};
+use super::model::{Area, Change, Grade, Kind, LINES};
+use super::names::{name_of, nameless, split};
 use super::scripts;
-use super::store_files::{Files, Found};
+use super::store_files::{Files, Found, tree};
 use super::system::System;
 
 /// How deep the files behind files are compared: a unit's script, what it reads, what that includes.
 const DEPTH: usize = 3;
+/// Files of a directory that are compared behind one text.
+const TREE: usize = 500;
+/// Directories without a version in their names that are compared elsewhere, or are packages all the same.
+const WHOLE: [&str; 7] =
+    ["etc", "system-path", "home-path", "system-units", "user-units", "firmware", "user-environment"];
 /// Pairs of files that are compared behind one text.
 const PAIRS: usize = 64;
 
@@ -62,20 +67,67 @@ impl Context<'_> {
             if *before == path || seen.len() >= PAIRS {
                 continue;
             }
-            let (Found::File(before), Found::File(after)) = (self.files.find(before), self.files.find(&path)) else {
-                continue;
-            };
-            if before == after || !seen.insert(after.clone()) {
+            let (before, after) = (self.files.find(before), self.files.find(&path));
+            if before == after {
                 continue;
             }
-            let (Some(before), Some(after)) = (self.files.text(&before), self.files.text(&after)) else { continue };
-            let own = shown_lines(&before, &after);
-            if !own.is_empty() {
-                lines.push(format!("in {}:", shown_name(&path)));
-                lines.extend(own);
+            match (before, after) {
+                (Found::File(before), Found::File(after)) if seen.insert(after.clone()) => {
+                    let name = shown_name(&path);
+                    self.add_file(&name, &before, &after, depth, seen, lines);
+                }
+                (Found::Directory(before), Found::Directory(after)) if seen.insert(after.clone()) => {
+                    self.add_directory(&path, &before, &after, lines);
+                }
+                _ => {}
             }
-            if depth > 1 {
-                self.add_behind(&before, &after, depth - 1, seen, lines);
+        }
+    }
+
+    fn add_file(
+        &self,
+        name: &str,
+        before: &Path,
+        after: &Path,
+        depth: usize,
+        seen: &mut BTreeSet<PathBuf>,
+        lines: &mut Vec<String>,
+    ) {
+        let (Some(before), Some(after)) = (self.files.text(before), self.files.text(after)) else { return };
+        let own = shown_lines(&before, &after);
+        if !own.is_empty() {
+            lines.push(format!("in {name}:"));
+            lines.extend(own);
+        }
+        if depth > 1 {
+            self.add_behind(&before, &after, depth - 1, seen, lines);
+        }
+    }
+
+    /// A directory of configuration: one that is no package's, as its name without a version says.
+    fn add_directory(&self, path: &Path, before: &Path, after: &Path, lines: &mut Vec<String>) {
+        let text = path.to_string_lossy();
+        let name = name_of(&text);
+        if name.starts_with("nixos-system") {
+            lines.push(format!("~ another system: {name}"));
+            return;
+        }
+        if split(name).1.is_some() || WHOLE.contains(&name) {
+            return;
+        }
+        let (old, new) = (tree(self.files, before, TREE), tree(self.files, after, TREE));
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for inner in names.into_iter().filter(|inner| !is_of_accounts(inner)) {
+            match (old.get(inner), new.get(inner)) {
+                (Some(Found::File(before)), Some(Found::File(after))) if before != after => {
+                    self.add_file(&format!("{name}/{inner}"), before, after, 1, &mut BTreeSet::new(), lines);
+                }
+                (None, Some(_)) => lines.push(format!("+{name}/{inner} (a new file)")),
+                (Some(_), None) => lines.push(format!("-{name}/{inner} (a file)")),
+                _ => {}
+            }
+            if lines.len() > LINES {
+                return;
             }
         }
     }

@@ -1,21 +1,21 @@
 //! Files of /etc.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::context::{Context, is_of_accounts};
 use super::model::{Area, Change, Detail, Grade, Kind};
 use super::mounts::Fstab;
 use super::names::{nameless, readable};
 use super::security::counted;
-use super::store_files::{Files, Found};
+use super::store_files::{Found, tree};
 use super::system::EtcFile;
 
 /// Files of one directory that both have and that are compared one by one.
 const MOST: usize = 2_000;
 
 /// Where rules on who may do what lie; a directory's name ends with a slash.
-const RULES: [&str; 14] = [
+const RULES: [&str; 22] = [
     "sudoers",
     "sudoers.d/",
     "doas.conf",
@@ -30,6 +30,15 @@ const RULES: [&str; 14] = [
     "pki/",
     "krb5.conf",
     "securetty",
+    // Who is trusted by nix's daemon is as good as root.
+    "nix/nix.conf",
+    "ld.so.preload",
+    "ld-nix.so.preload",
+    "crontab",
+    "cron.d/",
+    "exports",
+    "hosts.allow",
+    "hosts.deny",
 ];
 /// What is in force after the next boot only, or decides what is mounted.
 const BOOT: [&str; 6] = ["fstab", "crypttab", "modprobe.d/", "modules-load.d/", "initrd-release", "lvm/"];
@@ -174,7 +183,7 @@ fn opens(line: &str) -> bool {
 
 /// All files of both directories, by their names in them.
 fn directory(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<Change> {
-    let (old, new) = (tree(context.files, before), tree(context.files, after));
+    let (old, new) = (tree(context.files, before, MOST), tree(context.files, after, MOST));
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut all = Vec::new();
     let (mut added, mut removed) = (Vec::new(), Vec::new());
@@ -191,24 +200,6 @@ fn directory(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> 
         if !names.is_empty() {
             let what = format!("{} {word}: {}", if names.len() == 1 { "file" } else { "files" }, names.join(", "));
             all.push(Change::new(grade(&format!("{name}/")), area(&format!("{name}/")), kind, path_of(name), what));
-        }
-    }
-    all
-}
-
-fn tree(files: &dyn Files, directory: &Path) -> BTreeMap<String, Found> {
-    let mut all = BTreeMap::new();
-    let mut pending: Vec<(String, PathBuf, usize)> = vec![(String::new(), directory.to_owned(), 0)];
-    while let Some((name, path, depth)) = pending.pop() {
-        for entry in files.list(&path) {
-            let inner = if name.is_empty() { entry.name.clone() } else { format!("{name}/{}", entry.name) };
-            match files.find(&path.join(&entry.name)) {
-                Found::Directory(path) if depth < 8 && all.len() < MOST => pending.push((inner, path, depth + 1)),
-                found => drop(all.insert(inner, found)),
-            }
-            if all.len() > MOST {
-                return all;
-            }
         }
     }
     all

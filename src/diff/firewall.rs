@@ -41,7 +41,14 @@ pub(crate) struct Firewall {
 impl Firewall {
     /// A firewall of the texts that it is started with.
     pub(crate) fn of<T: AsRef<str>>(texts: &[T]) -> Self {
-        let mut firewall = Self { is_on: true, ..Self::default() };
+        // Rules that refuse nothing are no firewall.
+        let refuses = |text: &T| {
+            let text = text.as_ref().to_lowercase();
+            ["policy drop", "-j drop", "-j reject", "reject", " drop\n", " drop;", "nixos-fw-log-refuse"]
+                .iter()
+                .any(|word| text.contains(word))
+        };
+        let mut firewall = Self { is_on: texts.iter().any(refuses), ..Self::default() };
         for text in texts {
             let mut chain = String::new();
             for line in text.as_ref().lines().map(str::trim) {

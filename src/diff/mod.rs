@@ -157,6 +157,7 @@ fn compared(files: &dyn Files, old: &System, new: &System, closures: Option<&Clo
     changes.extend(etc::changes(&context));
     changes.extend(boot::changes(&context));
     changes.extend(boot::activation(&context));
+    changes.iter_mut().for_each(security::tell_of_logins);
     changes.extend(packages.iter().flat_map(packages::lines));
     changes.extend(context.rebuilt_change());
     let side = |toplevel: String, system: &System| Side {

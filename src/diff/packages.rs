@@ -62,7 +62,14 @@ impl Closures {
             }
         }
         let installed = self.infos.get(path).into_iter().flat_map(|info| &info.references);
-        packages.installed = installed.map(|path| split(name_of(path)).0).collect();
+        for path in installed {
+            let (name, version) = split(name_of(path));
+            packages.installed.insert(name);
+            // A script of somebody's own has none, and is on the PATH all the same.
+            if version.is_none() {
+                packages.versions.entry(name).or_default().insert("(no version)");
+            }
+        }
         packages
     }
 

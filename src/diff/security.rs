@@ -107,6 +107,30 @@ pub(super) fn counted(lines: &[String]) -> String {
     }
 }
 
+/// What makes somebody be logged in without being asked: getty's and the display managers' words for it.
+const LOGINS: [&str; 4] = ["autologin", "automaticlogin", "initial_session", "auto-login"];
+
+/// Grades a change up that logs somebody in without a password.
+pub(super) fn tell_of_logins(change: &mut Change) {
+    let is_off = |text: &str| {
+        let text = text.trim_end_matches(['"', '\'', ' ']);
+        text.trim_start().starts_with('#')
+            || ["=false", "=no", "=", "= false", "= no"].iter().any(|end| text.ends_with(end))
+    };
+    let says = |text: &str| {
+        let text = text.to_lowercase();
+        !is_off(&text) && LOGINS.iter().any(|word| text.contains(word))
+    };
+    let mut added = change.lines.iter().filter_map(|line| line.strip_prefix('+'));
+    // What stayed is not what this change does.
+    let mut values = change.details.iter().filter(|detail| !detail.from.as_deref().is_some_and(says));
+    let is_pam = change.subject.contains("/pam.d/");
+    if !is_pam && (added.any(says) || values.any(|detail| detail.to.as_deref().is_some_and(says))) {
+        change.grade = Grade::Security;
+        change.what = format!("logs somebody in without a password; {}", change.what);
+    }
+}
+
 /// Users and groups.
 pub(super) fn accounts(context: &Context<'_>) -> Vec<Change> {
     let (old, new) = (&context.old.accounts, &context.new.accounts);

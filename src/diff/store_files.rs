@@ -1,7 +1,7 @@
 //! Files of the store, read and nothing else. What a link leads to outside of the store is not looked at: it belongs to
 //! this machine, not to a configuration.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read as _;
@@ -58,6 +58,25 @@ pub(crate) trait Files {
             _ => None,
         }
     }
+}
+
+/// All files below a directory by their names in it, links followed, so many at most.
+pub(super) fn tree(files: &dyn Files, directory: &Path, most: usize) -> BTreeMap<String, Found> {
+    let mut all = BTreeMap::new();
+    let mut pending: Vec<(String, PathBuf, usize)> = vec![(String::new(), directory.to_owned(), 0)];
+    while let Some((name, path, depth)) = pending.pop() {
+        for entry in files.list(&path) {
+            let inner = if name.is_empty() { entry.name.clone() } else { format!("{name}/{}", entry.name) };
+            match files.find(&path.join(&entry.name)) {
+                Found::Directory(path) if depth < 8 => pending.push((inner, path, depth + 1)),
+                found => drop(all.insert(inner, found)),
+            }
+            if all.len() > most || pending.len() > most {
+                return all;
+            }
+        }
+    }
+    all
 }
 
 /// The store on disk. What was read once is kept.

@@ -82,6 +82,7 @@ fn what_is_dangerous_comes_first() {
             .split(' ')
             .map(|port| format!("ip46tables -A nixos-fw -p tcp --dport {port} -j nixos-fw-accept\n"))
             .collect();
+        let text = text + "ip46tables -A nixos-fw -j nixos-fw-log-refuse";
         format!(
             "[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart=@{} firewall-start\nX-ReloadIfChanged=true\n",
             script(&store, "firewall", &text)
@@ -218,4 +219,57 @@ fn a_rule_that_lets_anybody_write() {
         let comparison = told(&store, make(old), make(&format!("{old}{rule}")));
         assert_eq!(lines(&comparison), [format!("{grade} ~ /etc/tmpfiles.d/00-nixos.conf: 1 line added")], "{rule}");
     }
+}
+
+#[test]
+fn a_directory_that_moved_hides_nothing() {
+    let store = MadeStore::new();
+    let make = |alias: &str, version: &str| {
+        let generation = store.put("home-manager-generation", &[("home-files/.bashrc", alias), ("activate", "true\n")]);
+        let package = store.put(&format!("nginx-{version}"), &[("etc/x", version)]);
+        let container = store.put("nixos-system-c-26.11", &[("init", version)]);
+        MadeSystem::new(&store)
+            .unit("home-manager-a.service", &format!("[Service]\nUser=a\nExecStart=/bin/setup {generation}\n"))
+            .unit("n.service", &format!("[Service]\nExecStart={package}/bin/x --config {package}/etc\n"))
+            .etc("nixos-containers/c.conf", &format!("SYSTEM_PATH={container}\n"))
+    };
+    let comparison = told(&store, make("alias ls=ls\n", "1.0"), make("alias ls=evil\n", "1.1"));
+    let said = lines(&comparison);
+    assert_eq!(
+        said[0],
+        "service ~ home-manager-a.service: the text of home-manager-generation/home-files/.bashrc changed"
+    );
+    assert_eq!(said[1], "service ~ /etc/nixos-containers/c.conf: a file that it names differs");
+    assert_eq!(comparison.changes[1].lines, ["~ another system: nixos-system-c-26.11"]);
+    assert_eq!(said[2..], ["info = 1 rebuilt: the same but for store paths: n.service (nginx 1.0 → 1.1)"]);
+}
+
+#[test]
+fn who_is_logged_in_unasked() {
+    let store = MadeStore::new();
+    let make = |more: &str, custom: &str| {
+        MadeSystem::new(&store)
+            .unit("greetd.service", &format!("[Service]\nUser=g\nExecStart=/bin/agetty {more}\n"))
+            .etc("gdm/custom.conf", custom)
+    };
+    let off = "[daemon]\nAutomaticLoginEnable=false\n";
+    let comparison = told(&store, make("x", off), make("--autologin alice", "[daemon]\nAutomaticLoginEnable=true\n"));
+    assert_eq!(comparison.counts.security, 2, "{:?}", lines(&comparison));
+    let back = told(&store, make("--autologin alice y", "[daemon]\n"), make("--autologin alice x", off));
+    assert_eq!(back.counts.security, 0, "{:?}", lines(&back));
+}
+
+#[test]
+fn rules_that_refuse_nothing_are_no_firewall() {
+    let store = MadeStore::new();
+    let make = |policy: &str| {
+        let rules = format!(
+            "table inet x {{\nchain input {{\ntype filter hook input priority 0; policy {policy};\ntcp dport 22 accept\n}}\n}}\n"
+        );
+        let file = store.file("nftables-rules", &rules);
+        MadeSystem::new(&store)
+            .unit("nftables.service", &format!("[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart={file}\n"))
+    };
+    let comparison = told(&store, make("drop"), make("accept"));
+    assert!(lines(&comparison)[0].starts_with("security - firewall: turned off"), "{:?}", lines(&comparison));
 }

@@ -10,7 +10,7 @@ fn a_toplevel_in_nixos_form() {
     );
     let start = store.put(
         "firewall-start",
-        &[("bin/firewall-start", "ip46tables -A nixos-fw -p tcp --dport 22 -j nixos-fw-accept\n")],
+        &[("bin/firewall-start", "ip46tables -A nixos-fw -p tcp --dport 22 -j nixos-fw-accept\nip46tables -A nixos-fw -j nixos-fw-log-refuse\n")],
     );
     let users = store.file("users-groups.json", r#"{"mutableUsers":false,"users":[{"name":"a","uid":1000,"group":"users","home":"/","shell":"/bin/sh"}],"groups":[]}"#);
     let checks = store.put(
