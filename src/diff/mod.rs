@@ -97,6 +97,15 @@ pub fn schema() -> String {
     json::pretty(&schemars::schema_for!(Comparison))
 }
 
+/// What a switch between two toplevels of a store does: to the units that are `active`, or where that is not known to
+/// those that the old configuration starts. Packages are not looked at.
+pub fn switch_plan(store: Store, from: &Path, to: &Path, active: Option<&BTreeSet<String>>) -> SwitchPlan {
+    let files = StoreFiles::new(store);
+    let (old, new) = (System::read(&files, from), System::read(&files, to));
+    let context = Context { old: &old, new: &new, files: &files, rebuilt: RefCell::new(BTreeSet::new()) };
+    plan::plan(&context, None, active)
+}
+
 /// Why this host, running NixOS, would refuse to switch to a toplevel; none where nothing known refuses it, or where this
 /// host runs something else.
 pub(crate) fn refused_here(toplevel: &Path) -> Vec<String> {
@@ -170,7 +179,7 @@ fn compared(files: &dyn Files, old: &System, new: &System, closures: Option<&Clo
         schema: DIFF_SCHEMA,
         same: old_top == new_top,
         counts: Counts::default(),
-        switch: plan::plan(&context, packages.as_ref()),
+        switch: plan::plan(&context, packages.as_ref(), None),
         from: side(old_top, old),
         to: side(new_top, new),
         changes,

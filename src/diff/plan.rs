@@ -14,9 +14,13 @@ use super::unit_set::{Activity, FileState, UnitSet};
 use super::{boot, names};
 
 /// The whole of it.
-pub(super) fn plan(context: &Context<'_>, packages: Option<&PackageChanges>) -> SwitchPlan {
+pub(super) fn plan(
+    context: &Context<'_>,
+    packages: Option<&PackageChanges>,
+    active: Option<&BTreeSet<String>>,
+) -> SwitchPlan {
     let (old, new) = (context.old, context.new);
-    let mut units = unit_plan(&old.units, &new.units);
+    let mut units = unit_plan(&old.units, &new.units, active);
     let mounts = mount_changes(&fstab(context.files, old), &fstab(context.files, new));
     let add = |list: &mut Vec<String>, more: &BTreeSet<String>| {
         list.extend(more.iter().cloned());
@@ -35,7 +39,7 @@ pub(super) fn plan(context: &Context<'_>, packages: Option<&PackageChanges>) -> 
     SwitchPlan {
         command: if is_boot { "boot" } else { "switch" }.to_owned(),
         units,
-        user_units: unit_plan(&old.user_units, &new.user_units),
+        user_units: unit_plan(&old.user_units, &new.user_units, None),
         swap_off: mounts.swap_off.into_iter().collect(),
         restarts_systemd: old.boot.systemd != new.boot.systemd
             || old.boot.manager_settings != new.boot.manager_settings,
@@ -49,11 +53,11 @@ fn fstab(files: &dyn Files, system: &System) -> Fstab {
     Fstab::parse(&files.read(&system.top.join("etc/fstab")).unwrap_or_default())
 }
 
-/// Of the system's units those run that the old targets want; of users' all may.
-fn unit_plan(old: &UnitSet, new: &UnitSet) -> UnitPlan {
-    let wanted = old.wanted();
+/// What is done to units: to those that are active, where that is known, else to what the old targets want.
+fn unit_plan(old: &UnitSet, new: &UnitSet, active: Option<&BTreeSet<String>>) -> UnitPlan {
+    let wanted = active.cloned().unwrap_or_else(|| old.wanted());
     let changes = unit_changes(old, new, &wanted);
-    let on_demand = old.on_demand();
+    let on_demand = if active.is_some() { BTreeSet::new() } else { old.on_demand() };
     // A socket that is active decides on a service that may be.
     let both: BTreeSet<String> = wanted.union(&on_demand).cloned().collect();
     let perhaps = unit_changes(old, new, &both);

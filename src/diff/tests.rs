@@ -273,3 +273,22 @@ fn rules_that_refuse_nothing_are_no_firewall() {
     let comparison = told(&store, make("drop"), make("accept"));
     assert!(lines(&comparison)[0].starts_with("security - firewall: turned off"), "{:?}", lines(&comparison));
 }
+
+#[test]
+fn what_runs_may_be_known() {
+    let store = MadeStore::new();
+    let make = |level: u8| {
+        MadeSystem::new(&store)
+            .unit("a.service", &format!("[Service]\nExecStart=/bin/a {level}\n"))
+            .unwanted("b.service", &format!("[Service]\nExecStart=/bin/b {level}\n"))
+            .path()
+    };
+    let (old, new) = (make(1), make(2));
+    let plan = |active: Option<&[&str]>| {
+        let active = active.map(|units| units.iter().map(|unit| (*unit).to_owned()).collect::<BTreeSet<_>>());
+        switch_plan(store.store(), &old, &new, active.as_ref()).units.stop
+    };
+    assert_eq!(plan(None), ["a.service"]);
+    assert_eq!(plan(Some(&["b.service"])), ["b.service"]);
+    assert_eq!(plan(Some(&[])), Vec::<String>::new());
+}
