@@ -1,6 +1,6 @@
 //! Files of /etc.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::context::{Context, is_of_accounts};
@@ -59,15 +59,18 @@ pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
 /// Files that differ in the same lines, as one change: an option of PAM's is in a dozen of them.
 fn together(changes: Vec<Change>) -> Vec<Change> {
     let mut groups: Vec<Vec<Change>> = Vec::new();
+    let mut known = HashMap::new();
     for change in changes {
-        let is_alike = |other: &Change| {
-            !change.lines.is_empty()
-                && (other.grade, other.area, other.kind, &other.lines)
-                    == (change.grade, change.area, change.kind, &change.lines)
-        };
-        match groups.iter_mut().find(|group| is_alike(&group[0])) {
-            Some(group) => group.push(change),
-            None => groups.push(vec![change]),
+        let alike = (change.grade, change.area, change.kind, change.lines.clone());
+        match known.get(&alike).filter(|_| !change.lines.is_empty()) {
+            Some(at) => {
+                let group: &mut Vec<Change> = &mut groups[*at];
+                group.push(change);
+            }
+            None => {
+                known.insert(alike, groups.len());
+                groups.push(vec![change]);
+            }
         }
     }
     let one = |mut group: Vec<Change>| {

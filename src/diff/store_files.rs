@@ -14,7 +14,7 @@ use crate::nix::{STORE_DIR, Store};
 /// Bytes of a text that is read; longer files are compared by their size and name.
 const TEXT_BYTES: u64 = 1 << 20;
 /// Bytes of all texts together.
-const ALL_BYTES: u64 = 512 << 20;
+const ALL_BYTES: u64 = 128 << 20;
 /// Entries of a directory.
 const ENTRIES: usize = 20_000;
 /// Links on the way to a file (path_resolution(7) allows 40).
@@ -64,7 +64,13 @@ pub(crate) trait Files {
 pub(super) fn tree(files: &dyn Files, directory: &Path, most: usize) -> BTreeMap<String, Found> {
     let mut all = BTreeMap::new();
     let mut pending: Vec<(String, PathBuf, usize)> = vec![(String::new(), directory.to_owned(), 0)];
+    // Links may lead in circles.
+    let mut listed = 0;
     while let Some((name, path, depth)) = pending.pop() {
+        listed += 1;
+        if listed > most {
+            break;
+        }
         for entry in files.list(&path) {
             let inner = if name.is_empty() { entry.name.clone() } else { format!("{name}/{}", entry.name) };
             match files.find(&path.join(&entry.name)) {

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::made::{MadeStore, MadeSystem};
 use super::*;
 
@@ -291,4 +293,39 @@ fn what_runs_may_be_known() {
     assert_eq!(plan(None), ["a.service"]);
     assert_eq!(plan(Some(&["b.service"])), ["b.service"]);
     assert_eq!(plan(Some(&[])), Vec::<String>::new());
+}
+
+#[test]
+fn links_in_circles_end() {
+    let store = MadeStore::new();
+    let circle = |_| {
+        let path = store.put("circle", &[("x", "x")]);
+        (0..12).for_each(|link| store.link(&path, &format!("l{link}"), "."));
+        path
+    };
+    let make = |path: String| MadeSystem::new(&store).etc("a", &format!("{path}\n"));
+    let (old, new) = (circle(1), circle(2));
+    let clock = std::time::Instant::now();
+    told(&store, make(old), make(new));
+    assert!(clock.elapsed() < std::time::Duration::from_secs(20), "{:?}", clock.elapsed());
+}
+
+proptest! {
+    /// Whatever stands in a file, it is read to its end and nothing else happens.
+    #[test]
+    fn any_text_is_read(text in "(/nix/store/|[a-f0-9]{32}|-|\\PC|\n|=|\\[|\\]|\\{|\\}|accept|dport|chain input| ){0,60}") {
+        names::readable(&text);
+        names::nameless(&text);
+        names::split(&text);
+        for range in names::store_paths(&text) {
+            names::whole_path(&text[range.start..]);
+        }
+        unit_file::UnitFile::parse(&text);
+        firewall::Firewall::of(&[text.as_str()]);
+        wrappers::wrappers(&text);
+        accounts::Accounts::from_files(&text, Some(&text), Some(&text));
+        accounts::Accounts::from_json(&text);
+        mounts::Fstab::parse(&text);
+        lines::differences(&text, "");
+    }
 }

@@ -77,6 +77,10 @@ impl UnitSet {
     /// What the targets that are reached at boot want, and what is started on demand.
     pub(crate) fn activities(&self) -> BTreeMap<String, Activity> {
         let mut found: BTreeMap<String, Activity> = BTreeMap::new();
+        let mut names: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+        for (alias, unit) in &self.aliases {
+            names.entry(unit).or_default().push(alias);
+        }
         let mut pending: Vec<String> = ROOTS.map(str::to_owned).to_vec();
         while let Some(name) = pending.pop() {
             let name = self.aliases.get(&name).cloned().unwrap_or(name);
@@ -96,9 +100,9 @@ impl UnitSet {
             }
             found.insert(name.clone(), if ends(&unit) { Activity::Inactive } else { Activity::Wanted });
             pending.extend(self.wants.get(&name).into_iter().flatten().cloned());
-            // An alias of a template's may have a directory of its own.
-            for (alias, _) in self.aliases.iter().filter(|(_, unit)| **unit == name) {
-                pending.extend(self.wants.get(alias).into_iter().flatten().cloned());
+            // An alias may have a directory of its own.
+            for alias in names.get(name.as_str()).into_iter().flatten() {
+                pending.extend(self.wants.get(*alias).into_iter().flatten().cloned());
             }
             for key in ["Wants", "Requires", "BindsTo", "Upholds", "Requisite"] {
                 pending.extend(unit.words("Unit", key).map(str::to_owned));
