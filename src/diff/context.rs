@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::lines::differences;
 use super::model::{Area, Change, Grade, Kind, LINES};
-use super::names::{name_of, nameless, split};
+use super::names::{is_package, name_of, nameless};
 use super::scripts;
 use super::store_files::{Files, Found, tree};
 use super::system::System;
@@ -112,7 +112,7 @@ impl Context<'_> {
             lines.push(format!("~ another system: {name}"));
             return;
         }
-        if split(name).1.is_some() || WHOLE.contains(&name) {
+        if is_package(name) || WHOLE.contains(&name) {
             return;
         }
         let (old, new) = (tree(self.files, before, TREE), tree(self.files, after, TREE));

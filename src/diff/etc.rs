@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use super::boot::moved;
 use super::context::{Context, is_of_accounts};
 use super::model::{Area, Change, Detail, Grade, Kind};
 use super::mounts::Fstab;
-use super::names::{nameless, readable};
+use super::names::{is_package, name_of, nameless, readable, split};
 use super::security::counted;
 use super::store_files::{Found, tree};
 use super::system::EtcFile;
 
 /// Files of one directory that both have and that are compared one by one.
 const MOST: usize = 2_000;
+
+/// What is said of a file that cannot be compared by lines.
+const NO_TEXT: &str = "no text, and of another size";
 
 /// Where rules on who may do what lie; a directory's name ends with a slash.
 const RULES: [&str; 22] = [
@@ -140,13 +144,7 @@ fn file(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<C
             context.rebuilt(path_of(name));
             return Vec::new();
         }
-        return vec![Change::new(
-            grade(name),
-            area(name),
-            Kind::Changed,
-            path_of(name),
-            "no text, and of another size",
-        )];
+        return vec![Change::new(grade(name), area(name), Kind::Changed, path_of(name), NO_TEXT)];
     };
     if old == new {
         return Vec::new();
@@ -184,8 +182,17 @@ fn opens(line: &str) -> bool {
     mode.is_some_and(|mode| mode & 0o6000 != 0 || mode & 0o1002 == 0o002)
 }
 
-/// All files of both directories, by their names in them.
+/// All files of both directories, by their names in them. Of a package's its version is told instead.
 fn directory(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<Change> {
+    let (from, to) = (before.to_string_lossy(), after.to_string_lossy());
+    if is_package(name_of(&from)) && is_package(name_of(&to)) {
+        if name_of(&from) == name_of(&to) {
+            context.rebuilt(path_of(name));
+            return Vec::new();
+        }
+        let what = format!("{}: {}", split(name_of(&to)).0, moved(&from, &to));
+        return vec![Change::new(Grade::Info, area(name), Kind::Changed, path_of(name), what)];
+    }
     let (old, new) = (tree(context.files, before, MOST), tree(context.files, after, MOST));
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     let mut all = Vec::new();
@@ -198,6 +205,12 @@ fn directory(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> 
             (Some(_), None) => removed.push(inner.as_str()),
             (None, None) => {}
         }
+    }
+    let (opaque, mut all): (Vec<Change>, Vec<Change>) = all.into_iter().partition(|change| change.what == NO_TEXT);
+    if !opaque.is_empty() {
+        let names: Vec<&str> = opaque.iter().map(|change| change.subject.as_str()).collect();
+        let what = format!("no text, and of other sizes: {}", names.join(", "));
+        all.push(Change::new(grade(&format!("{name}/")), area(name), Kind::Changed, path_of(name), what));
     }
     for (kind, names, word) in [(Kind::Added, added, "new"), (Kind::Removed, removed, "gone")] {
         if !names.is_empty() {

@@ -106,6 +106,12 @@ impl<'a> MadeSystem<'a> {
         self
     }
 
+    /// A link in /etc to something that is there.
+    pub(crate) fn etc_link(self, name: &str, target: &str) -> Self {
+        self.store.link(&self.etc, &format!("etc/{name}"), target);
+        self
+    }
+
     /// A file in /etc itself, such as `x.mode`.
     pub(crate) fn plain(self, name: &str, text: &str) -> Self {
         fs::write(self.store.physical(&self.etc).join("etc").join(name), text).unwrap();

@@ -81,6 +81,11 @@ pub(crate) fn split(name: &str) -> (&str, Option<&str>) {
     (&name[..at - 1], Some(version))
 }
 
+/// Whether a store path is a package's, by its name: `dbus-1` is a directory of configuration, `tzdata-2026a` is none.
+pub(crate) fn is_package(name: &str) -> bool {
+    split(name).1.is_some_and(|version| version.contains('.') || version.len() > 3)
+}
+
 /// What nixpkgs calls outputs.
 const OUTPUTS: [&str; 14] = [
     "bin", "man", "lib", "dev", "doc", "info", "out", "data", "modules", "static", "terminfo", "getent", "debug",

@@ -310,6 +310,36 @@ fn links_in_circles_end() {
     assert!(clock.elapsed() < std::time::Duration::from_secs(20), "{:?}", clock.elapsed());
 }
 
+#[test]
+fn directories_of_etc() {
+    let store = MadeStore::new();
+    let make = |version: &str, rule: &str, size: usize| {
+        let zones =
+            store.put(&format!("tzdata-{version}"), &[("share/zoneinfo/a", version), ("share/zoneinfo/b", version)]);
+        let binary = "\u{0}".repeat(size);
+        let rules = store.put("udev-rules", &[("50-a.rules", rule), ("hwdb", &binary), ("same", "same")]);
+        let bus = store.put("dbus-1", &[("system.conf", rule)]);
+        let mut made = MadeSystem::new(&store);
+        for (name, target) in
+            [("zoneinfo", format!("{zones}/share/zoneinfo")), ("udev/rules.d", rules), ("dbus-1", bus)]
+        {
+            made = made.etc_link(name, &target);
+        }
+        made
+    };
+    let comparison = told(&store, make("2026a", "a\n", 1), make("2026b", "b\n", 2));
+    assert_eq!(
+        lines(&comparison),
+        [
+            "service ~ /etc/dbus-1/system.conf and 1 more: 1 line added, 1 removed, as in /etc/udev/rules.d/50-a.rules",
+            "service ~ /etc/udev/rules.d: no text, and of other sizes: /etc/udev/rules.d/hwdb",
+            "info ~ /etc/zoneinfo: tzdata: 2026a → 2026b",
+        ]
+    );
+    let same = told(&store, make("2026a", "a\n", 1), make("2026a", "a\n", 1));
+    assert_eq!(lines(&same), ["info = 2 rebuilt: the same but for store paths: /etc/udev/rules.d/hwdb, /etc/zoneinfo"]);
+}
+
 proptest! {
     /// Whatever stands in a file, it is read to its end and nothing else happens.
     #[test]
