@@ -35,6 +35,7 @@
 //! * a coding agent's hooks, the messages to it, its settings: [`agent`]
 //! * the manual page: [`manual`], made from [`cli`]
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
+//! * `nixbox diff`, what a configuration changes and what a switch to it does: [`diff`] (pure but for reading the store)
 //! * text of a guest, a runner or a flake, made fit to be kept or shown; times for people: [`text`]
 //! * the words of a message: search for them; they stand where the message is decided
 //! * a check's id and all there is to say about it, a port, a file name, an exit code, a schema version: [`model`]
@@ -49,6 +50,7 @@ pub mod clean;
 pub mod cli;
 pub mod config;
 pub mod desktop;
+pub mod diff;
 pub mod doctor;
 pub mod event;
 pub mod failure;

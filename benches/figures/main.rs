@@ -11,6 +11,7 @@
 )]
 
 mod agents;
+mod comparison;
 mod fleet;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
@@ -118,6 +119,8 @@ fn main() {
     let mut evaluation = figure("hook_eval_over_nix", 1.1);
     let mut cached = figure("cached_ms", 30.0);
     let mut cached_over_cold = figure("cached_over_cold", 0.01);
+    let mut diff = figure("diff_2000_ms", 2000.0);
+    let mut diff_own = figure("diff_2000_own_ms", 200.0);
     let mut ten_at_once = figure("ten_at_once", 1.0);
     let mut over_bound = figure("matrix_over_bound", 1.15);
     let mut matrix_rss = figure("matrix_rss_mib", 60.0);
@@ -167,6 +170,7 @@ fn main() {
     evaluation.values = agents::evaluation(SHORT_RUNS / 2);
     (cached.values, cached_over_cold.values) = agents::cached(SHORT_RUNS);
     ten_at_once.values = vec![agents::ten_at_once()];
+    (diff.values, diff_own.values) = comparison::times();
     let matrix = fleet::matrix();
     (over_bound.values, matrix_rss.values) = (vec![matrix.over_bound], vec![matrix.rss_mib]);
     html.values = vec![matrix.html_mib];
@@ -191,7 +195,7 @@ fn main() {
     let mut document = Map::new();
     println!("{:24} {:>10} {:>8}", "figure", "median", "goal");
     let agents = [irrelevant, evaluation, cached, cached_over_cold, ten_at_once];
-    let fleet = [over_bound, matrix_rss, html, sandbox];
+    let fleet = [over_bound, matrix_rss, html, sandbox, diff, diff_own];
     let boots = [cold, verdict, gone, noticed, shell, help, rss];
     let desktop = [painted, tone, sound, picture, false_alarms, misses];
     let verdicts = [facts_passes, facts_alarms, compared_passes, compared_alarms, extra_boots];

@@ -217,6 +217,19 @@ impl Nix {
         self.run("nix", args, directory, events).await
     }
 
+    /// `nix path-info --recursive --json PATHS`.
+    ///
+    /// # Errors
+    /// Only when nix could not be run.
+    pub(super) async fn path_info(&self, paths: &[String], format: &[&str]) -> Result<NixOutput> {
+        let mut args = self.new_style("path-info");
+        args.extend(["--recursive", "--json"].map(OsString::from));
+        args.extend(format.iter().map(OsString::from));
+        args.extend(self.flags.for_store());
+        args.extend(paths.iter().map(OsString::from));
+        self.run("nix", args, None, &Events::silent()).await
+    }
+
     /// The closure of a derivation, as store paths; empty when it is not known.
     pub async fn requisites(&self, drv: &str) -> Vec<String> {
         let args = ["--query", "--requisites", drv].map(OsString::from).into();

@@ -93,9 +93,14 @@ impl Outcome {
             by_itself.record(recorded.clone());
         }
         self.report.record(recorded);
+        // What is cached outlives the system that runs now.
+        let tested = (self.report.apply.clone(), self.report.notes.len());
+        apply_here(&mut self.report);
         if let Some(artifacts) = self.artifacts {
             artifacts.finish(&mut self.report);
         }
+        let here = (self.report.apply.clone(), self.report.notes.split_off(tested.1));
+        self.report.apply = tested.0;
         match &mut self.by_itself {
             Some(by_itself) => {
                 by_itself.artifacts.clone_from(&self.report.artifacts);
@@ -104,7 +109,19 @@ impl Outcome {
             }
             None => self.cache.store(&self.report),
         }
+        self.report.apply = here.0;
+        self.report.notes.extend(here.1);
         self.report
+    }
+}
+
+/// Where the system that runs here would refuse to switch to what was tested, the command says so.
+fn apply_here(report: &mut Report) {
+    let (Some(apply), Some(toplevel)) = (&report.apply, &report.target.toplevel) else { return };
+    let refused = crate::diff::refused_here(std::path::Path::new(toplevel));
+    if !refused.is_empty() {
+        report.apply = Some(nix::with_subcommand(apply, "boot"));
+        report.notes.push(format!("a switch would be refused here, a boot is not: {}", refused.join("; ")));
     }
 }
 
