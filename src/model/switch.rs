@@ -69,6 +69,9 @@ pub struct SwitchReport {
     /// How many bytes that were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_bytes: Option<u64>,
+    /// Why it takes a reboot until all of the target is in force: another kernel, another initrd.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reboot: Vec<String>,
     /// Each run of the switch program, in order: to the target, to the target once more, back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<SwitchRunInfo>,

@@ -12,6 +12,7 @@ use super::request::Request;
 use super::{RESTARTS, Run, boot, phase};
 use crate::checks::{self, BootEnd, Judgement, difference};
 use crate::cli::TryArgs;
+use crate::diff;
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
 use crate::guest::{Guest, Limits};
@@ -125,8 +126,8 @@ impl<'a> Run<'a> {
         run.artifacts = directory.as_deref().and_then(|run| evidence(run, MachinePhase::Fresh, &self.events));
         run.rehearsing = Some(Box::new(Rehearsing {
             target: &prepared,
-            to,
-            from: of,
+            to: to.clone(),
+            from: of.clone(),
             artifacts: directory.clone(),
             seen: Seen::default(),
         }));
@@ -147,6 +148,11 @@ impl<'a> Run<'a> {
         };
         (told.sent_paths, told.sent_bytes) = (seen.sent.map(|sent| sent.paths), seen.sent.map(|sent| sent.bytes));
         told.runs = judge::run_infos(&seen.rehearsal);
+        let plan = diff::switch_plan(prepared.built.store.clone(), Path::new(&of), Path::new(&to), None);
+        told.reboot = plan.reboot;
+        if !told.reboot.is_empty() {
+            self.events.note(format!("a reboot is needed until all of it is in force: {}", told.reboot.join("; ")));
+        }
         self.report.switch = Some(told);
         self.conclude_rehearsal(&prepared, fresh, seen, rebooted);
         if self.report.verdict == Verdict::Pass {

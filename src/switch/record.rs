@@ -84,7 +84,7 @@ pub(crate) async fn machine_state(
 fn parse(text: &str) -> MachineState {
     let part = |name: &str| {
         let rest = text.split_once(&format!("nixbox-{name}\n")).map_or("", |(_, rest)| rest);
-        rest.split_once("\nnixbox-").map_or(rest, |(part, _)| part)
+        if rest.starts_with("nixbox-") { "" } else { rest.split_once("\nnixbox-").map_or(rest, |(part, _)| part) }
     };
     let bound = |text: &str| bounded(text, NAME);
     let owner = |line: &str| {
