@@ -178,7 +178,7 @@ pub struct SwitchArgs {
         require_equals = true,
         default_missing_value = "HEAD",
         value_parser = parse_baseline,
-        conflicts_with_all = ["choice", "count", "boots", "keep"]
+        conflicts_with_all = ["count", "boots", "keep"]
     )]
     pub from: Option<BaselineChoice>,
     /// Do not boot the target from the disk that the switch has left

@@ -73,10 +73,11 @@ pub use verdict::{Conclusion, be_strict, untestable, untestable_count, untestabl
 pub use waiting::{is_outdated, lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
 
 use crate::audio::{self, AudioFacts};
+use crate::config::ResidueWeight;
 use crate::desktop::{self, DesktopFacts};
 use crate::guest::facts::Facts;
 use crate::machine::RunDelay;
-use crate::model::{Accel, CheckId, CheckResult, Excuse, NetworkPolicy, NotTested, OutsideAttempt, Status};
+use crate::model::{Accel, CheckId, CheckKind, CheckResult, Excuse, NetworkPolicy, NotTested, OutsideAttempt, Status};
 use crate::traffic::Traffic;
 
 /// What was observed of a guest.
@@ -210,6 +211,10 @@ fn make_presentable(plan: &Plan, result: &mut CheckResult) {
 /// What a rehearsal judged, without what was not asked for.
 pub(crate) fn of_rehearsal(plan: &Plan, mut results: Vec<CheckResult>) -> Vec<CheckResult> {
     results.retain(|result| plan.selection.has(result.id));
+    let is_left = |result: &&mut CheckResult| result.id.kind() == CheckKind::Residue && result.status == Status::Warn;
+    if plan.settings.residue == ResidueWeight::Fail {
+        results.iter_mut().filter(is_left).for_each(|result| result.status = Status::Fail);
+    }
     results.iter_mut().for_each(|result| make_presentable(plan, result));
     results
 }

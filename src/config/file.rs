@@ -40,6 +40,8 @@ pub(super) struct ConfigFile {
     pub(super) secret: BTreeMap<SecretName, SecretSettings>,
     /// Failures that are accepted: `"CHECK" = "reason"` or `"CHECK:UNIT" = "reason"`.
     pub(super) allow: BTreeMap<AllowKey, Reason>,
+    /// What a rehearsed switch (`--switch`) is judged by.
+    pub(super) switch: SwitchTable,
     /// What an agent's hook does.
     pub(super) hook: HookTable,
     /// What holds for one host only, or for one specialisation of it: `[host."NAME@SPECIALISATION"]`.
@@ -71,6 +73,8 @@ pub(super) struct HostTable {
     pub(super) secret: BTreeMap<SecretName, SecretSettings>,
     /// Failures that are accepted: `"CHECK" = "reason"` or `"CHECK:UNIT" = "reason"`.
     pub(super) allow: BTreeMap<AllowKey, Reason>,
+    /// What a rehearsed switch (`--switch`) is judged by.
+    pub(super) switch: SwitchTable,
     /// What an agent's hook does.
     pub(super) hook: HookTable,
 }
@@ -115,6 +119,27 @@ pub(super) struct Checks {
 pub(super) struct HookTable {
     /// The targets to try after an edit; default: this host's.
     pub(super) targets: Vec<String>,
+    /// Whether the switch from the last commit is rehearsed at a turn's end, instead of a boot alone. Default: false.
+    pub(super) switch: Option<bool>,
+}
+
+/// What a rehearsed switch is judged by.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct SwitchTable {
+    /// What it means that something stays behind after the way back: `"warn"` (the default) or `"fail"`.
+    pub(super) residue: Option<ResidueWeight>,
+}
+
+/// What it means that something stays behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResidueWeight {
+    /// It is told.
+    #[default]
+    Warn,
+    /// The run fails.
+    Fail,
 }
 
 /// An HTTP request made inside the guest, and what its answer must be.

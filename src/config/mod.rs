@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use self::file::{ConfigFile, HostTable};
-pub use self::file::{FileSettings, HttpSettings, MachineSettings, ScriptSettings, SecretSettings};
+pub use self::file::{FileSettings, HttpSettings, MachineSettings, ResidueWeight, ScriptSettings, SecretSettings};
 pub use self::types::{
     AllowKey, Cores, ExitCode, FileMode, FilePath, FileText, HttpStatus, Id, Login, MemorySize, Method, NonEmptyText,
     Pattern, PortSpec, Reason, Retries, SecretName, Time, TimerName, UnitName, Url, compile,
@@ -66,8 +66,12 @@ pub struct Settings {
     pub secrets: BTreeMap<String, SecretSettings>,
     /// Failures that are accepted, with the reason: by check id, or by `CHECK:ITEM`.
     pub allow: BTreeMap<String, String>,
+    /// What it means that something stays behind after a switch and the way back.
+    pub residue: ResidueWeight,
     /// The targets that agents' hooks test.
     pub hook_targets: Vec<String>,
+    /// Whether they rehearse the switch from the last commit.
+    pub hook_switch: bool,
 }
 
 impl Default for Settings {
@@ -84,7 +88,9 @@ impl Default for Settings {
             files: BTreeMap::new(),
             secrets: BTreeMap::new(),
             allow: BTreeMap::new(),
+            residue: ResidueWeight::Warn,
             hook_targets: Vec::new(),
+            hook_switch: false,
         }
     }
 }
@@ -211,11 +217,13 @@ impl Config {
             file,
             secret,
             allow,
+            switch,
             hook,
             host: hosts,
         } = self.file.clone();
         let mut settings = Settings::default();
-        let defaults = HostTable { machine, checks, units, ports, timers, http, script, file, secret, allow, hook };
+        let defaults =
+            HostTable { machine, checks, units, ports, timers, http, script, file, secret, allow, switch, hook };
         settings.overlay(defaults);
         let base = host.split_once('@').map(|(base, _)| base);
         for own in base.into_iter().chain([host]).filter_map(|name| hosts.get(name)) {
@@ -228,7 +236,8 @@ impl Config {
 impl Settings {
     /// Applies a table on top of what is there.
     fn overlay(&mut self, table: HostTable) {
-        let HostTable { machine, checks, units, ports, timers, http, script, file, secret, allow, hook } = table;
+        let HostTable { machine, checks, units, ports, timers, http, script, file, secret, allow, switch, hook } =
+            table;
         let own = &mut self.machine;
         own.memory = machine.memory.or(own.memory);
         own.cores = machine.cores.or(own.cores);
@@ -248,6 +257,8 @@ impl Settings {
         self.files.extend(file.into_iter().map(|(path, file)| (path.0, file)));
         self.secrets.extend(secret.into_iter().map(|(name, secret)| (name.0, secret)));
         self.allow.extend(allow.into_iter().map(|(key, reason)| (key.0, reason.0)));
+        self.residue = switch.residue.unwrap_or(self.residue);
+        self.hook_switch = hook.switch.unwrap_or(self.hook_switch);
         add(&mut self.hook_targets, hook.targets);
     }
 }

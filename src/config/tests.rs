@@ -151,7 +151,7 @@ fn sizes() {
 #[test]
 fn the_schema_knows_the_tables() {
     let schema = schema();
-    for key in ["machine", "checks", "http", "script", "allow", "hook", "host", "units", "ports", "timers"] {
+    for key in ["machine", "checks", "http", "script", "allow", "switch", "hook", "host", "units", "ports", "timers"] {
         assert!(schema["properties"].get(key).is_some(), "{key}");
     }
     assert_eq!(schema["additionalProperties"], false);

@@ -9,14 +9,14 @@ use super::{DISK_MIB, Run, phase, processors};
 use crate::cache::TestInputs;
 use crate::checks::Plan;
 use crate::config::Settings;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::machine::{JailOptions, RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, CheckId, JailKind, MachineInfo, Phase, Report, Verdict, artifact};
 use crate::nix::expectations::Expectations;
 use crate::nix::{self, Built, Nix};
 use crate::paths::state_directory;
 use crate::report::artifacts::Artifacts;
-use crate::resolve::{self, Target};
+use crate::resolve::{self, BaselineChoice, Target};
 
 /// What comes of preparing.
 pub(super) enum Step {
@@ -155,6 +155,10 @@ impl Run<'_> {
     fn choose_baseline(&mut self, target: &Target, nix: &Nix) -> Result<()> {
         let arguments = self.request.arguments;
         if let Some(from) = &arguments.switch.from {
+            if arguments.baseline.choice.as_ref().is_some_and(|choice| *choice != BaselineChoice::Off) {
+                return Err(Failure::usage("--switch and --baseline name a configuration each: one of them is enough")
+                    .hint("what is switched from is what the target is held against"));
+            }
             self.switch_from = Some(resolve::switch_from(from, target)?);
             // The checks before the switch are what those after it are held against.
             return Ok(());
