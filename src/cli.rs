@@ -164,7 +164,7 @@ pub struct BaselineArgs {
     pub count: Option<Count>,
 }
 
-/// A switch that is rehearsed: `try`.
+/// A switch that is rehearsed: `try`, `matrix`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Switch")]
 pub struct SwitchArgs {
@@ -177,8 +177,7 @@ pub struct SwitchArgs {
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "HEAD",
-        value_parser = parse_baseline,
-        conflicts_with_all = ["count", "boots", "keep"]
+        value_parser = parse_baseline
     )]
     pub from: Option<BaselineChoice>,
     /// Do not boot the target from the disk that the switch has left
@@ -279,10 +278,10 @@ pub struct TryArgs {
     #[command(flatten)]
     pub size: SizeArgs,
     /// How often the machine is booted, 1 or 2: after a pass it is powered off, and its disk is booted and judged again
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2), conflicts_with = "keep", help_heading = "Machine")]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2), conflicts_with_all = ["keep", "from"], help_heading = "Machine")]
     pub boots: u8,
     /// Leave the VM up after the verdict and print how to reach it, until Ctrl-C
-    #[arg(long, help_heading = "Machine")]
+    #[arg(long, conflicts_with = "from", help_heading = "Machine")]
     pub keep: bool,
 
     /// What goes to stdout
@@ -331,6 +330,9 @@ pub struct MatrixArgs {
     /// Which checks.
     #[command(flatten)]
     pub checks: CheckArgs,
+    /// The switch, of each host from the same host of FROM.
+    #[command(flatten)]
+    pub switch: SwitchArgs,
     /// How each machine is run.
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -372,6 +374,7 @@ impl MatrixArgs {
         TryArgs {
             target: Some(target),
             checks: self.checks.clone(),
+            switch: self.switch.clone(),
             machine: self.machine.clone(),
             files: FileArgs { artifacts: None, ..self.files.clone() },
             nix: self.nix.clone(),

@@ -29,6 +29,8 @@ struct ResultKeyParts<'a> {
     toplevel: Option<&'a str>,
     accelerator: &'a str,
     transport: TransportKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    switch: Option<&'a str>,
     no_jail: bool,
     checks: &'a [CheckId],
     settings: &'a Settings,
@@ -50,6 +52,8 @@ pub struct TestInputs<'a> {
     pub accel: Accel,
     /// The transport to the guest.
     pub transport: TransportKind,
+    /// The commit that is switched from, and how far the switch is rehearsed, where it is.
+    pub switch: Option<&'a str>,
 }
 
 impl ResultKey {
@@ -58,7 +62,7 @@ impl ResultKey {
     /// The number of processors is part of it only where the user sets one: nixbox's own choice is a share
     /// of this host, and so is its speed.
     pub fn new(inputs: TestInputs<'_>, no_jail: bool) -> Option<Self> {
-        let TestInputs { runner, store, toplevel, plan, accel, transport } = inputs;
+        let TestInputs { runner, store, toplevel, plan, accel, transport, switch } = inputs;
         if !runner.starts_with(STORE_DIR) {
             return None;
         }
@@ -73,6 +77,7 @@ impl ResultKey {
             toplevel,
             accelerator: accel.name(),
             transport,
+            switch,
             no_jail,
             checks: &plan.checks,
             settings: &plan.settings,
@@ -161,7 +166,15 @@ mod tests {
         toplevel: Option<&'a str>,
         accel: Accel,
     ) -> TestInputs<'a> {
-        TestInputs { runner, store: &host.store, toplevel, plan, accel, transport: TransportKind::VhostUser }
+        TestInputs {
+            runner,
+            store: &host.store,
+            toplevel,
+            plan,
+            accel,
+            transport: TransportKind::VhostUser,
+            switch: None,
+        }
     }
 
     fn key(host: &TestStore, plan: &Plan, toplevel: Option<&str>, accel: Accel) -> ResultKey {

@@ -115,6 +115,7 @@ pub fn known(
 ) -> Option<Report> {
     let mut run = unstarted(arguments);
     run.named(target);
+    run.choose_switch(target).ok()?;
     let asked = asked(&run.request, target, &evaluated.expectations).ok()?;
     let mut report = run.recall(target, nix, evaluated, &asked, accel)?;
     if report.verdict == Verdict::Pass {
@@ -141,6 +142,7 @@ pub async fn try_given(
     run.artifacts = artifacts;
     run.named(&given.target);
     let prepare = async {
+        run.choose_switch(&given.target)?;
         let asked = asked(&run.request, &given.target, &given.built.expectations)?;
         let run_dir = RunDir::create()?;
         run.ready(given, asked, run_dir).await

@@ -153,19 +153,38 @@ impl Run<'_> {
 
     /// What is named for comparison is looked at before anything that takes time.
     fn choose_baseline(&mut self, target: &Target, nix: &Nix) -> Result<()> {
-        let arguments = self.request.arguments;
-        if let Some(from) = &arguments.switch.from {
-            if arguments.baseline.choice.as_ref().is_some_and(|choice| *choice != BaselineChoice::Off) {
-                return Err(Failure::usage("--switch and --baseline name a configuration each: one of them is enough")
-                    .hint("what is switched from is what the target is held against"));
-            }
-            self.switch_from = Some(resolve::switch_from(from, target)?);
+        self.choose_switch(target)?;
+        if self.switch_from.is_some() {
             // The checks before the switch are what those after it are held against.
             return Ok(());
         }
+        let arguments = self.request.arguments;
         let choice = arguments.baseline.choice.clone().unwrap_or_default();
         self.baseline = resolve::baseline(&choice, target)?.map(|baseline| (baseline, target.clone(), nix.clone()));
         Ok(())
+    }
+
+    /// What is switched from, where a switch is to be rehearsed.
+    pub(super) fn choose_switch(&mut self, target: &Target) -> Result<()> {
+        let arguments = self.request.arguments;
+        let Some(from) = &arguments.switch.from else { return Ok(()) };
+        if arguments.baseline.choice.as_ref().is_some_and(|choice| *choice != BaselineChoice::Off) {
+            return Err(Failure::usage("--switch and --baseline name a configuration each: one of them is enough")
+                .hint("what is switched from is what the target is held against"));
+        }
+        let from = resolve::switch_from(from, target)?;
+        if from.revision.is_none() {
+            // What another target is may change under its name.
+            self.cache.bypass();
+        }
+        self.switch_from = Some(from);
+        Ok(())
+    }
+
+    /// What a verdict depends on besides, where a switch is rehearsed.
+    fn switch_key(&self) -> Option<String> {
+        let from = self.switch_from.as_ref()?;
+        Some(format!("{} {}", from.typed, self.request.arguments.switch.no_reboot))
     }
 
     /// What is needed to start a machine of what was built, or the verdict of a former run.
@@ -177,7 +196,8 @@ impl Run<'_> {
         self.report.target.toplevel = built.toplevel.as_ref().map(|path| path.display().to_string());
         let transport = transport(&settings);
         let (runner, store, toplevel) = (&built.runner, &built.store, built.toplevel_drv.as_deref());
-        let tested = TestInputs { runner, store, toplevel, plan: &plan, accel, transport };
+        let switch = self.switch_key();
+        let tested = TestInputs { runner, store, toplevel, plan: &plan, accel, transport, switch: switch.as_deref() };
         if let Some(known) = self.cache.built(&target, tested, &self.events).await? {
             return self.applicable(known, &target, &nix, reference.as_deref()).await;
         }
@@ -248,7 +268,9 @@ impl Run<'_> {
         let (runner, store) = nix::runner_of(target, evaluated, nix)?;
         let toplevel = evaluated.toplevel.as_ref().map(|toplevel| toplevel.drv_path.as_str());
         let transport = transport(&asked.settings);
-        self.cache.recall(TestInputs { runner: &runner, store: &store, toplevel, plan: &asked.plan, accel, transport })
+        let (switch, plan) = (self.switch_key(), &asked.plan);
+        let switch = switch.as_deref();
+        self.cache.recall(TestInputs { runner: &runner, store: &store, toplevel, plan, accel, transport, switch })
     }
 
     /// A verdict that is known, with the command that applies what was tested.
