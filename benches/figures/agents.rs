@@ -136,9 +136,10 @@ pub(crate) fn cached(runs: usize) -> (Vec<f64>, Vec<f64>) {
 /// How many machines boot for ten hooks at once on the same tree.
 pub(crate) fn ten_at_once() -> f64 {
     let repository = Repository::of("minimal");
-    let payload = json!({ "hook_event_name": "Stop", "cwd": repository.root(), "stop_hook_active": false });
+    let payload =
+        |session: i32| json!({ "hook_event_name": "Stop", "cwd": repository.root(), "session_id": session.to_string() });
     let words = ["--impure", "--target", ".#laptop"];
-    let hooks: Vec<Child> = (0..10).map(|_| repository.hook(&words, &payload)).collect();
+    let hooks: Vec<Child> = (0..10).map(|session| repository.hook(&words, &payload(session))).collect();
     for hook in hooks {
         let output = hook.wait_with_output().expect("its end");
         assert!(String::from_utf8_lossy(&output.stdout).contains("nixbox: pass"), "{output:?}");

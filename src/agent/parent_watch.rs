@@ -1,7 +1,12 @@
 //! Which process the agent is, and when it ends: the runs that its hooks started end with it.
 
+use std::io::Read as _;
+use std::os::fd::AsFd as _;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use crate::machine::identity::ProcessIdentity;
-use crate::model::timeouts::agent::PARENT_INTERVAL;
+use crate::model::timeouts::agent::{PARENT_INTERVAL, READER_INTERVAL};
 
 /// Programs through which agents start their hooks.
 const LAUNCHERS: [&str; 9] = ["sh", "bash", "dash", "ash", "zsh", "fish", "busybox", "env", "nix"];
@@ -28,6 +33,31 @@ pub async fn gone(pid: u32) {
     let process = ProcessIdentity::of(pid);
     while process.is_alive() {
         tokio::time::sleep(PARENT_INTERVAL).await;
+    }
+}
+
+/// Waits until the hook that started this run has ended without leave: its end of our stdin is closed.
+pub async fn hook_gone() {
+    // A thread of its own, which does not delay the end of the runtime.
+    let read = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]));
+    if matches!(read.await, Ok(Ok(1))) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until nobody reads our stdout any more: an agent whose turn was stopped closes it, or ends, even where the
+/// process that started us goes on.
+pub async fn unread() {
+    loop {
+        tokio::time::sleep(READER_INTERVAL).await;
+        let stdout = std::io::stdout();
+        let mut files = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+        let ended = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+        if poll(&mut files, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+            && files[0].revents().is_some_and(|events| events.intersects(ended))
+        {
+            return;
+        }
     }
 }
 

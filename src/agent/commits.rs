@@ -1,0 +1,184 @@
+//! The trees that a hook tests beside the work tree: the index, what is pushed, and the one before a turn.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use super::hook::HookTarget;
+use crate::failure::{Failure, Result};
+use crate::model::CONFIG_FILE;
+use crate::resolve::encode;
+
+/// A `nixbox try` that a hook starts.
+#[derive(Debug)]
+pub(super) struct HookRun {
+    pub(super) target: HookTarget,
+    /// Its `nixbox.toml`, where it is not the one beside the flake.
+    pub(super) config: Option<tempfile::NamedTempFile>,
+    /// The target that it is held against, where that is not for `try` to find; `off`: nothing.
+    pub(super) baseline: Option<String>,
+    /// The target before the change, for what `try` holds against nothing: what does not evaluate, build or boot.
+    pub(super) before: Option<String>,
+}
+
+/// git, in the directory where its hook was called: the paths in its environment variables are relative to that.
+pub(super) struct Git {
+    pub(super) directory: PathBuf,
+}
+
+impl Git {
+    /// Runs `git WORDS` with the index that git gave its hook, and returns stdout without the last newline.
+    pub(super) fn run(&self, words: &[&str]) -> Result<String> {
+        self.run_with(words, None)
+    }
+
+    fn run_with(&self, words: &[&str], index: Option<&Path>) -> Result<String> {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]);
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_NAME"), "nixbox").env(format!("GIT_{role}_EMAIL"), "nixbox@localhost");
+            command.env(format!("GIT_{role}_DATE"), "1970-01-01T00:00:00Z");
+        }
+        if let Some(index) = index {
+            command.env("GIT_INDEX_FILE", index);
+        }
+        let output = command.args(words).current_dir(&self.directory).stdin(Stdio::null()).output();
+        let output = output.map_err(|error| Failure::host("git cannot be started").because(error))?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::host(format!("git {} failed", words[0])).why(stderr));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
+    }
+
+    /// The index as a commit: the same for the same tree. Nothing refers to it, so git collects it some day.
+    pub(super) fn index(&self) -> Result<String> {
+        let tree = self.run(&["write-tree"])?;
+        self.run(&["commit-tree", &tree, "-m", "what is about to be committed"])
+    }
+
+    /// The tree of the tracked files as they are in the work tree, which is what nix reads.
+    pub(super) fn work_tree(&self) -> Result<String> {
+        let index = self.run(&["rev-parse", "--git-path", "index"])?;
+        let copy = tempfile::NamedTempFile::new().map_err(no_temporary_file)?;
+        std::fs::copy(self.directory.join(index), copy.path()).map_err(no_temporary_file)?;
+        self.run_with(&["add", "--update", ":/"], Some(copy.path()))?;
+        self.run_with(&["write-tree"], Some(copy.path()))
+    }
+
+    /// The work tree as a commit.
+    pub(super) fn snapshot(&self) -> Result<String> {
+        let tree = self.work_tree()?;
+        self.run(&["commit-tree", &tree, "-m", "the tree before the turn"])
+    }
+
+    pub(super) fn commit(&self, named: &str) -> Option<String> {
+        self.run(&["rev-parse", "--verify", "--quiet", &format!("{named}^{{commit}}")]).ok()
+    }
+
+    pub(super) fn tree(&self, commit: &str) -> Option<String> {
+        self.run(&["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")]).ok()
+    }
+}
+
+/// The target in a commit of its repository; `None` where it is in none.
+pub(super) fn at_commit(target: &HookTarget, commit: &str) -> Option<String> {
+    let flake = target.flake.as_ref()?;
+    let (directory, root) = (flake.dir.as_deref()?, flake.git_root.as_deref()?);
+    let inside = directory.strip_prefix(root).unwrap_or(Path::new("")).to_string_lossy();
+    let attribute = target.typed.split_once('#').map_or(String::new(), |(_, attribute)| format!("#{attribute}"));
+    let within = if inside.is_empty() { String::new() } else { format!("dir={}&", encode(&inside)) };
+    Some(format!("git+file://{}?{within}rev={commit}{attribute}", encode(&root.to_string_lossy())))
+}
+
+/// The targets in the work tree, held against the tree before the turn where that is known and no commit.
+pub(super) fn in_work_tree(targets: &[HookTarget], before: Option<&str>, git: &Git) -> Vec<HookRun> {
+    let head = git.commit("HEAD");
+    let is_head = |commit: &str| head.as_deref().is_some_and(|head| git.tree(head) == git.tree(commit));
+    let turn = before.filter(|commit| !is_head(commit));
+    let run = |target: &HookTarget| {
+        let at = |commit: &str| at_commit(target, commit);
+        let root = target.flake.as_ref().and_then(|flake| flake.git_root.as_deref());
+        // As `try` does: a tree without changes is held against the commit before.
+        let last = || if root.is_some_and(crate::git::may_differ) { head.clone() } else { git.commit("HEAD~1") };
+        let before = turn.map(str::to_owned).or_else(last);
+        HookRun {
+            baseline: turn.and_then(at),
+            before: before.as_deref().and_then(at),
+            config: None,
+            target: target.clone(),
+        }
+    };
+    targets.iter().map(run).collect()
+}
+
+/// The targets in these commits, instead of in the work tree. A commit without the flake is left out. `is_unborn`: it is
+/// not a commit yet, and follows HEAD.
+pub(super) fn at_commits(
+    targets: &[HookTarget],
+    commits: &[String],
+    git: &Git,
+    is_unborn: bool,
+) -> Result<Vec<HookRun>> {
+    let mut runs = Vec::new();
+    for target in targets {
+        let local = target.flake.as_ref().and_then(|flake| Some((flake.dir.as_deref()?, flake.git_root.as_deref()?)));
+        let Some((directory, root)) = local else {
+            // Not in this repository: a commit here does not change it.
+            continue;
+        };
+        let inside = directory.strip_prefix(root).unwrap_or(Path::new(""));
+        for object in commits {
+            // An annotated tag is pushed as itself; it may not name a commit.
+            let Some(commit) = git.commit(object) else { continue };
+            let file = |name: &str| format!("{commit}:{}", inside.join(name).display());
+            if git.run(&["cat-file", "-e", &file("flake.nix")]).is_err() {
+                continue;
+            }
+            let mut config = None;
+            if let Ok(text) = git.run(&["show", &file(CONFIG_FILE)]) {
+                let mut written = tempfile::Builder::new().suffix(".toml").tempfile().map_err(no_temporary_file)?;
+                std::io::Write::write_all(&mut written, text.as_bytes()).map_err(no_temporary_file)?;
+                config = Some(written);
+            }
+            // What is about to be committed has no parent yet.
+            let parent = git.commit(&format!("{commit}^")).or_else(|| git.commit("HEAD").filter(|_| is_unborn));
+            let before = parent.as_deref().and_then(|parent| at_commit(target, parent));
+            let Some(typed) = at_commit(target, &commit) else { continue };
+            let target = HookTarget { typed, ..target.clone() };
+            let baseline = Some(before.clone().unwrap_or_else(|| "off".to_owned()));
+            runs.push(HookRun { target, config, baseline, before });
+        }
+    }
+    Ok(runs)
+}
+
+fn no_temporary_file(error: std::io::Error) -> Failure {
+    Failure::host("a temporary file cannot be created").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git;
+
+    #[test]
+    fn a_snapshot_is_what_nix_reads() {
+        let place = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(place.path().join(name), text).unwrap();
+        git::run(place.path(), &["init", "-q"]);
+        write("a.nix", "1");
+        git::run(place.path(), &["add", "."]);
+        git::run(place.path(), &["commit", "-q", "-m", "one"]);
+        let git = Git { directory: place.path().to_owned() };
+        let committed = git.tree("HEAD").unwrap();
+        assert_eq!(git.work_tree().unwrap(), committed);
+        write("untracked", "x");
+        assert_eq!(git.work_tree().unwrap(), committed);
+        write("a.nix", "2");
+        let commit = git.snapshot().unwrap();
+        assert_eq!(git.run(&["show", &format!("{commit}:a.nix")]).unwrap(), "2");
+        assert_eq!(git.snapshot().unwrap(), commit, "the same for the same tree");
+        // The index is as it was.
+        assert_eq!(git.run(&["diff", "--cached", "--name-only"]).unwrap(), "");
+    }
+}

@@ -1,0 +1,365 @@
+//! The real agents, pinned, against a model server of ours: what the model reads after an edit, what holds it up at a
+//! turn's end, and that nothing else ever does. They come from their registry (scripts/lib.sh), once.
+//!
+//! Only with `scripts/test --all`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test's runner says why it skips, and its helpers are the test"
+)]
+
+#[path = "agents/drivers.rs"]
+mod drivers;
+mod harness;
+#[path = "agents/server.rs"]
+mod server;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use drivers::{DRIVERS, Driver, Place};
+use harness::processes_under;
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use server::{LOOP, Server, Step};
+
+/// Where scripts/lib.sh has put the agents.
+const AGENTS: &str = "NIXBOX_TEST_AGENTS";
+
+/// How long an agent may take: a hook's run may boot a machine.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// A story, and whether it needs the verdict at a turn's end.
+type Story = (&'static str, bool, fn(&'static Driver));
+
+const STORIES: [Story; 7] = [
+    ("told of a bad edit, beside the edit's result", false, told),
+    ("blocked with the cause, mended, let go", true, blocked_and_mended),
+    ("the same cause blocks once", true, blocked_once),
+    ("red before: not blocked", true, red_before),
+    ("without nixbox, nix, or with another nixbox: never blocked", false, never_blocked),
+    ("interrupted while a machine boots: nothing is left", true, interrupted),
+    ("killed while a machine boots: nothing is left", true, killed),
+];
+
+fn main() -> std::process::ExitCode {
+    let mut arguments = Arguments::from_args();
+    let skipped = cannot_run();
+    let mut trials = Vec::new();
+    for driver in &DRIVERS {
+        for (name, needs_the_end, story) in STORIES {
+            let name = format!("{}: {name}", driver.name);
+            let skip = skipped.clone().or_else(|| cannot_tell(driver, needs_the_end));
+            if let Some(reason) = skip.as_ref().filter(|_| !arguments.list) {
+                eprintln!("skipped: {name}: {reason}");
+            }
+            let told = move || {
+                std::panic::catch_unwind(|| story(driver)).map_err(|panic| {
+                    let text = panic.downcast_ref::<String>().cloned();
+                    Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.into())).unwrap_or_default())
+                })
+            };
+            trials.push(Trial::test(name, told).with_ignored_flag(skip.is_some()));
+        }
+    }
+    arguments.test_threads.get_or_insert(1);
+    let code = libtest_mimic::run(&arguments, trials).exit_code();
+    drop(fs::remove_dir_all(SHARED.path()));
+    code
+}
+
+fn cannot_run() -> Option<String> {
+    if std::env::var_os("NIXBOX_TEST_ALL").is_none() {
+        return Some("the real agents are for scripts/test --all".to_owned());
+    }
+    if std::env::var_os(AGENTS).is_none() {
+        return Some(format!("{AGENTS} is not set: the agents could not be installed, see above"));
+    }
+    harness::cannot_run()
+}
+
+/// What an agent cannot show here.
+fn cannot_tell(driver: &Driver, needs_the_end: bool) -> Option<String> {
+    (needs_the_end && !driver.ends_turns)
+        .then(|| format!("{} without a screen ends before the verdict at a turn's end", driver.name))
+}
+
+/// The result cache that all stories share, so that the same machine boots once.
+static SHARED: LazyLock<tempfile::TempDir> =
+    LazyLock::new(|| tempfile::Builder::new().prefix("nb-").tempdir().expect("a temporary directory"));
+
+/// What stands for nixbox on an agent's PATH.
+enum Program {
+    Ours,
+    None,
+    Script(&'static str),
+}
+
+/// A project with a flake, an agent with a home of its own, and a model with a script.
+struct Scene {
+    driver: &'static Driver,
+    _directory: tempfile::TempDir,
+    place: Place,
+    bin: PathBuf,
+    server: Server,
+    has_nix: bool,
+}
+
+const GOOD: &str = "\"good\"\n";
+const BAD: &str = "(\"good\"\n";
+
+impl Scene {
+    /// A project whose machine works, with the hooks installed; `steps` gets the path of the file to edit.
+    fn new(driver: &'static Driver, steps: impl FnOnce(&Path) -> Vec<Step>) -> Self {
+        let directory = tempfile::Builder::new().prefix("nb-").tempdir().unwrap();
+        let [home, project, bin] = ["home", "project", "bin"].map(|name| directory.path().join(name));
+        for path in [&home, &project, &bin] {
+            fs::create_dir(path).unwrap();
+        }
+        harness::pure_flake(&project, "minimal", "(import ./machine.nix)");
+        fs::write(project.join("machine.nix"), GOOD).unwrap();
+        let server = Server::start(driver.tool, steps(&project.join("machine.nix")));
+        let agents = PathBuf::from(std::env::var_os(AGENTS).expect("the agents"));
+        let place = Place { home, project, agents, port: server.port };
+        let scene = Self { driver, _directory: directory, place, bin, server, has_nix: true };
+        scene.git(&["init", "--quiet"]);
+        scene.git(&["add", "."]);
+        scene.git(&["commit", "--quiet", "-m", "one"]);
+        scene.put(&Program::Ours);
+        (driver.set_up)(&scene.place);
+        let installed = scene.command(Command::new("nixbox")).args(["hook", "install", driver.name]).output().unwrap();
+        assert!(installed.status.success(), "{installed:?}");
+        scene
+    }
+
+    fn file(&self) -> PathBuf {
+        self.place.project.join("machine.nix")
+    }
+
+    fn git(&self, words: &[&str]) {
+        let settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
+        let output = Command::new("git").arg("-C").arg(&self.place.project).args(settings).args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    }
+
+    fn put(&self, program: &Program) {
+        let path = self.bin.join("nixbox");
+        drop(fs::remove_file(&path));
+        match program {
+            Program::Ours => symlink(env!("CARGO_BIN_EXE_nixbox"), &path).unwrap(),
+            Program::None => {}
+            Program::Script(text) => {
+                fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+    }
+
+    /// A command with a clean environment.
+    fn command(&self, mut command: Command) -> Command {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let has_nix = |directory: &PathBuf| directory.join("nix").exists();
+        let others = std::env::split_paths(&path).filter(|directory| self.has_nix || !has_nix(directory));
+        let path = std::env::join_paths(std::iter::once(self.bin.clone()).chain(others)).unwrap();
+        let own: Vec<_> = command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+        command.env_clear().env("PATH", path).env("HOME", &self.place.home).env("TERM", "xterm").env("LANG", "C.UTF-8");
+        command.env("XDG_CACHE_HOME", SHARED.path().join("cache")).env("XDG_STATE_HOME", self.place.home.join("state"));
+        for name in ["NIX_CONF_DIR", "NIX_REMOTE"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.envs(own.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(&self.place.project).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the agent, in a process group of its own.
+    fn start(&self) -> Running<'_> {
+        let output = fs::File::create(self.place.home.join("output")).unwrap();
+        let mut command = self.command((self.driver.start)(&self.place, "Change the machine"));
+        command.stdout(output.try_clone().unwrap()).stderr(output).process_group(0);
+        Running { child: Some(command.spawn().expect(self.driver.program)), scene: self }
+    }
+
+    /// Runs the agent to its end, and proves that nothing is left.
+    fn run(&self) -> String {
+        let mut running = self.start();
+        running.wait();
+        drop(running);
+        let said = self.said();
+        assert!(self.server.extra() < LOOP, "goes round in circles: {} requests\n{said}", self.server.read().len());
+        said
+    }
+
+    /// What was on its screen, and which requests came.
+    fn said(&self) -> String {
+        let output = fs::read(self.place.home.join("output")).unwrap_or_default();
+        format!("{}\n{}", String::from_utf8_lossy(&output), self.server.log())
+    }
+
+    /// The model's last request that contains these words.
+    #[track_caller]
+    fn read(&self, words: &[&str]) -> usize {
+        let read = self.server.read();
+        let found = read.iter().position(|body| words.iter().all(|word| body.contains(word)));
+        found.unwrap_or_else(|| panic!("the model has not read {words:?} in {} requests\n{}\n{}", read.len(), self.said(), read.last().map_or("", |last| &last[last.len().saturating_sub(6000)..])))
+    }
+
+    #[track_caller]
+    fn never_read(&self, word: &str) {
+        assert!(self.server.read().iter().all(|body| !body.contains(word)), "the model has read {word}\n{}", self.said());
+    }
+}
+
+/// An agent that is running. It does not survive a test that panics.
+struct Running<'a> {
+    child: Option<Child>,
+    scene: &'a Scene,
+}
+
+impl Running<'_> {
+    fn wait(&mut self) {
+        let clock = Instant::now();
+        let child = self.child.as_mut().expect("a process");
+        while child.try_wait().unwrap().is_none() {
+            let loops = self.scene.server.extra() >= LOOP;
+            assert!(!loops && clock.elapsed() < LIMIT, "it does not end\n{}", self.scene.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.as_ref().map_or(0, Child::id);
+        // It may have ended by itself.
+        let _ = killpg(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGKILL);
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+        let clock = Instant::now();
+        let ours = || -> Vec<String> {
+            let all = processes_under(&self.scene.place.home);
+            all.into_iter().filter(|process| ["nixbox", "qemu", "nix "].iter().any(|name| process.contains(name))).collect()
+        };
+        while !ours().is_empty() && clock.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let left = ours();
+        end_the_rest(&self.scene.place.home);
+        if !std::thread::panicking() {
+            assert!(left.is_empty(), "processes survived: {left:?}");
+        }
+    }
+}
+
+/// Servers that agents have left in the background, which are theirs and not ours.
+fn end_the_rest(home: &Path) {
+    for process in processes_under(home) {
+        if let Some(pid) = process.split(':').next().and_then(|pid| pid.parse().ok()) {
+            // It may have ended by itself.
+            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+fn with_end(mut steps: Vec<Step>, more: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    steps.extend(more);
+    steps
+}
+
+fn told(driver: &'static Driver) {
+    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, BAD), [Step::Say("Done."), Step::Say("No.")]));
+    scene.run();
+    assert_eq!(fs::read_to_string(scene.file()).unwrap(), BAD, "{}", scene.said());
+    // In the request after the edit, and the edit's own result with it.
+    scene.read(&["does not evaluate", "machine.nix", driver.edited]);
+}
+
+fn blocked_and_mended(driver: &'static Driver) {
+    let scene = Scene::new(driver, |file| {
+        let mended = with_end(vec![Step::Say("Done.")], (driver.edit)(file, BAD, GOOD));
+        with_end(with_end((driver.edit)(file, GOOD, BAD), mended), [Step::Say("Mended.")])
+    });
+    scene.run();
+    assert_eq!(fs::read_to_string(scene.file()).unwrap(), GOOD, "{}", scene.said());
+    let held_up = scene.server.read();
+    let after_the_end = (driver.edit)(Path::new("x"), "", "").len() + 1;
+    assert!(held_up[after_the_end].matches("does not evaluate").count() >= 2, "{}", scene.said());
+    assert!(scene.server.is_done() && scene.server.extra() == 0, "{}", scene.said());
+}
+
+fn blocked_once(driver: &'static Driver) {
+    // A tool between, after which Gemini CLI says that it was not blocked.
+    let scene = Scene::new(driver, |file| {
+        let more = [Step::Say("Done."), (driver.look)(file), Step::Say("I leave it."), Step::Say("Really.")];
+        with_end((driver.edit)(file, GOOD, BAD), more)
+    });
+    scene.run();
+    let asked = scene.server.read().len();
+    let wanted = (driver.edit)(Path::new("x"), "", "").len() + 3;
+    assert_eq!(asked, wanted, "{}", scene.said());
+}
+
+fn red_before(driver: &'static Driver) {
+    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, BAD, "((\"good\"\n"), [Step::Say("Done.")]));
+    fs::write(scene.file(), BAD).unwrap();
+    scene.git(&["commit", "--quiet", "-am", "broken before"]);
+    scene.run();
+    assert_eq!(scene.server.extra(), 0, "{}", scene.said());
+}
+
+fn never_blocked(driver: &'static Driver) {
+    let others = [
+        Program::None,
+        Program::Script("echo 'error: unrecognized subcommand' >&2; exit 2"),
+        Program::Script("echo 'could not tell' >&2; exit 5"),
+        Program::Script("kill -9 $$"),
+        Program::Ours,
+    ];
+    for program in others {
+        let mut scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, BAD), [Step::Say("Done.")]));
+        scene.put(&program);
+        // Ours cannot tell without nix.
+        scene.has_nix = !matches!(program, Program::Ours);
+        scene.run();
+        assert_eq!(fs::read_to_string(scene.file()).unwrap(), BAD, "{}", scene.said());
+        assert_eq!(scene.server.extra(), 0, "{}", scene.said());
+        scene.never_read("does not evaluate");
+    }
+}
+
+fn interrupted(driver: &'static Driver) {
+    stopped(driver, Signal::SIGINT);
+}
+
+fn killed(driver: &'static Driver) {
+    stopped(driver, Signal::SIGKILL);
+}
+
+/// Whoever stops an agent while a machine boots for it has no machine left.
+fn stopped(driver: &'static Driver, signal: Signal) {
+    // One that is not known yet boots at the turn's end.
+    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, "\"other\"\n"), [Step::Say("Done.")]));
+    let running = scene.start();
+    let clock = Instant::now();
+    let boots = || processes_under(&scene.place.home).iter().any(|process| process.contains("qemu-system"));
+    while !boots() {
+        assert!(clock.elapsed() < LIMIT, "it boots nothing\n{}", scene.said());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.signal(signal);
+}
