@@ -95,7 +95,7 @@ const CODEX: Driver = Driver {
     ends_turns: true,
     set_up: |place| {
         let config = format!(
-            "model = \"gpt-5\"\nmodel_provider = \"scripted\"\n\
+            "model = \"gpt-5.5\"\nmodel_provider = \"scripted\"\n\
              [model_providers.scripted]\nname = \"scripted\"\nbase_url = \"{}\"\nwire_api = \"responses\"\n\
              [projects.{}]\ntrust_level = \"trusted\"\n",
             place.url("/v1"),
