@@ -24,11 +24,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use drivers::{DRIVERS, Driver, Place};
+use drivers::{DRIVERS, Driver, PROMPT, Place};
 use harness::processes_under;
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use serde_json::json;
 use server::{LOOP, Server, Step};
 
 /// Where scripts/lib.sh has put the agents.
@@ -37,17 +38,20 @@ const AGENTS: &str = "NIXBOX_TEST_AGENTS";
 /// How long an agent may take: a hook's run may boot a machine.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// A story, and whether it needs the verdict at a turn's end.
-type Story = (&'static str, bool, fn(&'static Driver));
+/// How long a server does nothing when it has nothing more to do.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// A story's name, and what happens in it.
+type Story = (&'static str, fn(&'static Driver));
 
 const STORIES: [Story; 7] = [
-    ("told of a bad edit, beside the edit's result", false, told),
-    ("blocked with the cause, mended, let go", true, blocked_and_mended),
-    ("the same cause blocks once", true, blocked_once),
-    ("red before: not blocked", true, red_before),
-    ("without nixbox, nix, or with another nixbox: never blocked", false, never_blocked),
-    ("interrupted while a machine boots: nothing is left", true, interrupted),
-    ("killed while a machine boots: nothing is left", true, killed),
+    ("told of a bad edit, beside the edit's result", told),
+    ("blocked with the cause, mended, let go", blocked_and_mended),
+    ("the same cause blocks once", blocked_once),
+    ("red before: not blocked", red_before),
+    ("without nixbox, nix, or with another nixbox: never blocked", never_blocked),
+    ("interrupted while a machine boots: nothing is left", interrupted),
+    ("killed while a machine boots: nothing is left", killed),
 ];
 
 fn main() -> std::process::ExitCode {
@@ -55,10 +59,9 @@ fn main() -> std::process::ExitCode {
     let skipped = cannot_run();
     let mut trials = Vec::new();
     for driver in &DRIVERS {
-        for (name, needs_the_end, story) in STORIES {
+        for (name, story) in STORIES {
             let name = format!("{}: {name}", driver.name);
-            let skip = skipped.clone().or_else(|| cannot_tell(driver, needs_the_end));
-            if let Some(reason) = skip.as_ref().filter(|_| !arguments.list) {
+            if let Some(reason) = skipped.as_ref().filter(|_| !arguments.list) {
                 eprintln!("skipped: {name}: {reason}");
             }
             let told = move || {
@@ -67,7 +70,7 @@ fn main() -> std::process::ExitCode {
                     Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.into())).unwrap_or_default())
                 })
             };
-            trials.push(Trial::test(name, told).with_ignored_flag(skip.is_some()));
+            trials.push(Trial::test(name, told).with_ignored_flag(skipped.is_some()));
         }
     }
     arguments.test_threads.get_or_insert(1);
@@ -84,12 +87,6 @@ fn cannot_run() -> Option<String> {
         return Some(format!("{AGENTS} is not set: the agents could not be installed, see above"));
     }
     harness::cannot_run()
-}
-
-/// What an agent cannot show here.
-fn cannot_tell(driver: &Driver, needs_the_end: bool) -> Option<String> {
-    (needs_the_end && !driver.ends_turns)
-        .then(|| format!("{} without a screen ends before the verdict at a turn's end", driver.name))
 }
 
 /// The result cache that all stories share, so that the same machine boots once.
@@ -185,9 +182,34 @@ impl Scene {
     /// Starts the agent, in a process group of its own.
     fn start(&self) -> Running<'_> {
         let output = fs::File::create(self.place.home.join("output")).unwrap();
-        let mut command = self.command((self.driver.start)(&self.place, "Change the machine"));
+        let mut command = self.command((self.driver.start)(&self.place, PROMPT));
         command.stdout(output.try_clone().unwrap()).stderr(output).process_group(0);
-        Running { child: Some(command.spawn().expect(self.driver.program)), scene: self }
+        let running = Running { child: Some(command.spawn().expect(self.driver.program)), scene: self };
+        if self.driver.serves {
+            self.ask();
+        }
+        running
+    }
+
+    /// Asks a server of opencode's in a new session.
+    fn ask(&self) {
+        let clock = Instant::now();
+        let port = loop {
+            let said = self.said();
+            let port = said.split("http://127.0.0.1:").nth(1).and_then(|rest| {
+                rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u16>().ok()
+            });
+            match port {
+                Some(port) => break port,
+                None => assert!(clock.elapsed() < Duration::from_secs(60), "no server\n{said}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        let session = server::post(port, "/session", &json!({}));
+        let id = session["id"].as_str().unwrap_or_else(|| panic!("no session: {session}\n{}", self.said())).to_owned();
+        // It answers at the turn's end.
+        let parts = json!({ "parts": [{ "type": "text", "text": PROMPT }] });
+        std::thread::spawn(move || server::post(port, &format!("/session/{id}/message"), &parts));
     }
 
     /// Runs the agent to its end, and proves that nothing is left.
@@ -230,7 +252,16 @@ impl Running<'_> {
     fn wait(&mut self) {
         let clock = Instant::now();
         let child = self.child.as_mut().expect("a process");
+        let mut quiet = (0, Instant::now());
         while child.try_wait().unwrap().is_none() {
+            let asked = self.scene.server.read().len();
+            if asked != quiet.0 || processes_under(&self.scene.place.home).iter().any(|line| line.contains("nixbox")) {
+                quiet = (asked, Instant::now());
+            }
+            // A server has come to the end when nothing happens any more.
+            if self.scene.driver.serves && asked > 0 && quiet.1.elapsed() > QUIET {
+                return;
+            }
             let loops = self.scene.server.extra() >= LOOP;
             assert!(!loops && clock.elapsed() < LIMIT, "it does not end\n{}", self.scene.said());
             std::thread::sleep(Duration::from_millis(50));

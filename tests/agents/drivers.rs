@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::server::Step;
 
+/// What each is asked for.
+pub(crate) const PROMPT: &str = "Change the machine";
+
 /// An agent, pinned: scripts/lib.sh installs these versions.
 pub(crate) struct Driver {
     /// On nixbox's command line.
@@ -18,8 +21,8 @@ pub(crate) struct Driver {
     pub(crate) tool: &'static str,
     /// What stands in the result of an edit that succeeded.
     pub(crate) edited: &'static str,
-    /// Whether the end of a turn can be answered without a screen.
-    pub(crate) ends_turns: bool,
+    /// It runs as a server, which is asked by HTTP: without one it ends before the verdict at a turn's end.
+    pub(crate) serves: bool,
     pub(crate) set_up: fn(&Place),
     pub(crate) edit: fn(&Path, &str, &str) -> Vec<Step>,
     pub(crate) look: fn(&Path) -> Step,
@@ -65,7 +68,7 @@ const CLAUDE_CODE: Driver = Driver {
     program: "claude-code/node_modules/.bin/claude",
     tool: "Edit",
     edited: "has been updated",
-    ends_turns: true,
+    serves: false,
     set_up: |place| {
         let project = json!({ "hasTrustDialogAccepted": true, "hasCompletedProjectOnboarding": true });
         let projects = json!({ text(&place.project): project });
@@ -92,7 +95,7 @@ const CODEX: Driver = Driver {
     program: "codex/node_modules/.bin/codex",
     tool: "apply_patch",
     edited: "Success. Updated the following files",
-    ends_turns: true,
+    serves: false,
     set_up: |place| {
         let config = format!(
             "model = \"gpt-5.5\"\nmodel_provider = \"scripted\"\n\
@@ -124,7 +127,7 @@ const GEMINI: Driver = Driver {
     program: "gemini/node_modules/.bin/gemini",
     tool: "replace",
     edited: "Successfully modified file",
-    ends_turns: true,
+    serves: false,
     set_up: |place| {
         let settings = json!({
             "security": { "auth": { "selectedType": "gemini-api-key" }, "folderTrust": { "enabled": true } },
@@ -152,7 +155,7 @@ const OPENCODE: Driver = Driver {
     program: "opencode/node_modules/.bin/opencode",
     tool: "edit",
     edited: "Edit applied successfully",
-    ends_turns: false,
+    serves: true,
     set_up: |place| {
         let provider = json!({
             "npm": "@ai-sdk/openai-compatible", "name": "scripted",
@@ -172,9 +175,9 @@ const OPENCODE: Driver = Driver {
         ]
     },
     look: |file| Step::Call("read", json!({ "filePath": file })),
-    start: |place, prompt| {
+    start: |place, _| {
         let mut command = place.command("opencode/node_modules/.bin/opencode");
-        command.args(["run", "-m", "scripted/scripted", prompt]).env("OPENCODE_DISABLE_MODELS_FETCH", "1");
+        command.args(["serve", "--hostname", "127.0.0.1", "--port", "0"]).env("OPENCODE_DISABLE_MODELS_FETCH", "1");
         command
     },
 };
@@ -184,7 +187,7 @@ const COPILOT: Driver = Driver {
     program: "copilot/node_modules/.bin/copilot",
     tool: "edit",
     edited: "updated with changes",
-    ends_turns: true,
+    serves: false,
     set_up: |place| {
         place.write_json(".copilot/config.json", &json!({ "trusted_folders": [place.project] }));
     },

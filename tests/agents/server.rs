@@ -279,3 +279,25 @@ fn gemini(step: &Step, is_stream: bool) -> (&'static str, String) {
     });
     if is_stream { (STREAM, format!("data: {said}\n\n")) } else { ("application/json", said.to_string()) }
 }
+
+/// Posts JSON to a server on loopback, and reads its answer.
+pub(crate) fn post(port: u16, path: &str, body: &Value) -> Value {
+    let body = body.to_string();
+    let exchange = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = exchange().unwrap_or_default();
+    let text = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    // Chunks have their sizes on lines of their own.
+    let json = text.find('{').zip(text.rfind('}')).map_or("null", |(from, to)| &text[from..=to]);
+    serde_json::from_str(json).unwrap_or_default()
+}
