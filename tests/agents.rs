@@ -17,6 +17,7 @@ mod harness;
 mod server;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// A story's name, and what happens in it.
 type Story = (&'static str, fn(&'static Driver));
 
-const STORIES: [Story; 7] = [
+const STORIES: [Story; 9] = [
     ("told of a bad edit, beside the edit's result", told),
     ("blocked with the cause, mended, let go", blocked_and_mended),
     ("the same cause blocks once", blocked_once),
@@ -52,6 +53,8 @@ const STORIES: [Story; 7] = [
     ("without nixbox, nix, or with another nixbox: never blocked", never_blocked),
     ("interrupted while a machine boots: nothing is left", interrupted),
     ("killed while a machine boots: nothing is left", killed),
+    ("Esc while a machine boots: nothing is left", escaped),
+    ("a terminal that is closed while a machine boots: nothing is left", closed),
 ];
 
 fn main() -> std::process::ExitCode {
@@ -61,7 +64,9 @@ fn main() -> std::process::ExitCode {
     for driver in &DRIVERS {
         for (name, story) in STORIES {
             let name = format!("{}: {name}", driver.name);
-            if let Some(reason) = skipped.as_ref().filter(|_| !arguments.list) {
+            let is_escape = name.contains(": Esc ");
+            let skip = skipped.clone().or_else(|| driver.no_escape.filter(|_| is_escape).map(str::to_owned));
+            if let Some(reason) = skip.as_ref().filter(|_| !arguments.list) {
                 eprintln!("skipped: {name}: {reason}");
             }
             let told = move || {
@@ -70,7 +75,7 @@ fn main() -> std::process::ExitCode {
                     Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.into())).unwrap_or_default())
                 })
             };
-            trials.push(Trial::test(name, told).with_ignored_flag(skipped.is_some()));
+            trials.push(Trial::test(name, told).with_ignored_flag(skip.is_some()));
         }
     }
     arguments.test_threads.get_or_insert(1);
@@ -191,6 +196,20 @@ impl Scene {
         running
     }
 
+    /// Starts the agent on a terminal of its own: what is written into its stdin are keys.
+    fn start_on_a_terminal(&self) -> Running<'_> {
+        let output = fs::File::create(self.place.home.join("output")).unwrap();
+        let agent = self.command((self.driver.on_a_terminal)(&self.place, PROMPT));
+        let words = std::iter::once(agent.get_program()).chain(agent.get_args());
+        let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        let mut script = Command::new("script");
+        script.args(["-qefc", &format!("stty rows 50 cols 150; exec {}", words.join(" ")), "/dev/null"]);
+        script.env_clear().envs(agent.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        script.current_dir(&self.place.project).stdin(Stdio::piped());
+        script.stdout(output.try_clone().unwrap()).stderr(output).process_group(0);
+        Running { child: Some(script.spawn().expect("script")), scene: self }
+    }
+
     /// Asks a server of opencode's in a new session.
     fn ask(&self) {
         let clock = Instant::now();
@@ -220,6 +239,43 @@ impl Scene {
         let said = self.said();
         assert!(self.server.extra() < LOOP, "goes round in circles: {} requests\n{said}", self.server.read().len());
         said
+    }
+
+    fn boots(&self) -> bool {
+        processes_under(&self.place.home).iter().any(|process| process.contains("qemu-system"))
+    }
+
+    fn wait_for_a_boot(&self) {
+        let clock = Instant::now();
+        while !self.boots() {
+            assert!(clock.elapsed() < LIMIT / 2, "it boots nothing\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The words on its terminal, without what moves them about.
+    fn screen(&self) -> String {
+        let said = self.said();
+        let mut words = String::new();
+        let mut rest = said.chars();
+        while let Some(c) = rest.next() {
+            if c == '\u{1b}' {
+                rest.by_ref().skip(1).find(char::is_ascii_alphabetic);
+                words.push(' ');
+            } else if !('\u{2800}'..='\u{28ff}').contains(&c) {
+                words.push(c);
+            }
+        }
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        words.chars().rev().take(3000).collect::<Vec<_>>().into_iter().rev().collect()
+    }
+
+    /// What runs for us: hooks, runs, nix, machines.
+    fn ours(&self) -> Vec<String> {
+        let is_ours = |process: &String| {
+            ["bin/nixbox", "debug/nixbox", "release/nixbox", "hook ", "qemu", "nix "].iter().any(|name| process.contains(name))
+        };
+        processes_under(&self.place.home).into_iter().filter(is_ours).collect()
     }
 
     /// What was on its screen, and which requests came.
@@ -268,6 +324,23 @@ impl Running<'_> {
         }
     }
 
+    /// Waits on a terminal, where what is asked at the start is answered with the first choice.
+    fn wait_for_a_boot(&mut self) {
+        let clock = Instant::now();
+        while !self.scene.boots() {
+            assert!(clock.elapsed() < LIMIT / 2, "it boots nothing\n{}", self.scene.screen());
+            std::thread::sleep(Duration::from_secs(2));
+            if self.scene.server.read().is_empty() {
+                self.keys(self.scene.driver.answer);
+            }
+        }
+    }
+
+    fn keys(&mut self, keys: &str) {
+        // It may have ended by itself.
+        drop(self.child.as_mut().and_then(|child| child.stdin.as_mut()).map(|stdin| stdin.write_all(keys.as_bytes())));
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = self.child.as_ref().map_or(0, Child::id);
         // It may have ended by itself.
@@ -282,14 +355,10 @@ impl Drop for Running<'_> {
             let _ = child.wait();
         }
         let clock = Instant::now();
-        let ours = || -> Vec<String> {
-            let all = processes_under(&self.scene.place.home);
-            all.into_iter().filter(|process| ["nixbox", "qemu", "nix "].iter().any(|name| process.contains(name))).collect()
-        };
-        while !ours().is_empty() && clock.elapsed() < Duration::from_secs(30) {
+        while !self.scene.ours().is_empty() && clock.elapsed() < Duration::from_secs(30) {
             std::thread::sleep(Duration::from_millis(50));
         }
-        let left = ours();
+        let left = self.scene.ours();
         end_the_rest(&self.scene.place.home);
         if !std::thread::panicking() {
             assert!(left.is_empty(), "processes survived: {left:?}");
@@ -386,11 +455,33 @@ fn stopped(driver: &'static Driver, signal: Signal) {
     // One that is not known yet boots at the turn's end.
     let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, "\"other\"\n"), [Step::Say("Done.")]));
     let running = scene.start();
+    scene.wait_for_a_boot();
+    running.signal(signal);
+}
+
+/// A user who stops the turn: the agent goes on, the machine does not.
+fn escaped(driver: &'static Driver) {
+    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, "\"other\"\n"), [Step::Say("Done.")]));
+    let mut running = scene.start_on_a_terminal();
+    running.wait_for_a_boot();
     let clock = Instant::now();
-    let boots = || processes_under(&scene.place.home).iter().any(|process| process.contains("qemu-system"));
-    while !boots() {
-        assert!(clock.elapsed() < LIMIT, "it boots nothing\n{}", scene.said());
+    while !scene.ours().is_empty() {
+        running.keys("\u{1b}");
+        assert!(clock.elapsed() < Duration::from_secs(30), "{:?}\n{}", scene.ours(), scene.screen());
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(running.child.as_mut().unwrap().try_wait().unwrap().is_none(), "it does not go on\n{}", scene.screen());
+}
+
+fn closed(driver: &'static Driver) {
+    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, "\"other\"\n"), [Step::Say("Done.")]));
+    let mut running = scene.start_on_a_terminal();
+    running.wait_for_a_boot();
+    // `script` holds the terminal, which goes with it; what else the agent has started is its own.
+    running.signal(Signal::SIGKILL);
+    let clock = Instant::now();
+    while !scene.ours().is_empty() {
+        assert!(clock.elapsed() < Duration::from_secs(30), "{:?}\n{}", scene.ours(), scene.screen());
         std::thread::sleep(Duration::from_millis(50));
     }
-    running.signal(signal);
 }

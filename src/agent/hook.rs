@@ -70,8 +70,10 @@ async fn answer(
     let here = std::env::current_dir().unwrap_or_default();
     let root = git_root(&here).unwrap_or(here);
     let is_remembered = is_remembered(arguments.agent, &request.event);
-    let memory = is_remembered.then(|| Memory::of(arguments.agent, request, &root, since)).flatten();
-    let git = Git { directory: root };
+    let git = Git { directory: root.clone() };
+    let tree = (request.event == HookEvent::TurnEnd).then(|| git.work_tree().ok()).flatten();
+    let memory = || Memory::of(arguments.agent, request, &root, tree.as_deref(), since);
+    let memory = is_remembered.then(memory).flatten();
     if request.event == HookEvent::Prompt {
         if let Some(memory) = &memory {
             memory.begin_turn(|| git.snapshot().ok());

@@ -60,11 +60,22 @@ fn milliseconds(time: SystemTime) -> u64 {
 }
 
 impl Memory {
-    /// The memory of a call that began at `since`, in the tree at `root`. `None` where nothing can be remembered.
-    pub(super) fn of(agent: Agent, request: &HookRequest, root: &Path, since: SystemTime) -> Option<Self> {
+    /// The memory of a call that began at `since`, in the work tree at `root`. `tree`: what is in it, where two events are
+    /// told apart by that. `None` where nothing can be remembered.
+    pub(super) fn of(
+        agent: Agent,
+        request: &HookRequest,
+        root: &Path,
+        tree: Option<&str>,
+        since: SystemTime,
+    ) -> Option<Self> {
         let own = || serde_json::to_string(&ProcessIdentity::of(parent_watch::agent())).unwrap_or_default();
         let session = request.session.clone().unwrap_or_else(own);
-        Self::in_directory(&state_directory()?.join("hook"), agent, request, &session, root, since)
+        let mut memory = Self::in_directory(&state_directory()?.join("hook"), agent, request, &session, root, since)?;
+        if let Some(tree) = tree {
+            memory.event = digest(format!("{} {tree}", memory.event).as_bytes());
+        }
+        Some(memory)
     }
 
     fn in_directory(

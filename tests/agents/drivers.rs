@@ -27,6 +27,12 @@ pub(crate) struct Driver {
     pub(crate) edit: fn(&Path, &str, &str) -> Vec<Step>,
     pub(crate) look: fn(&Path) -> Step,
     pub(crate) start: fn(&Place, &str) -> Command,
+    /// What answers its question at the start on a terminal: Codex recommends another model.
+    pub(crate) answer: &'static str,
+    /// Why Esc ends no hook there.
+    pub(crate) no_escape: Option<&'static str>,
+    /// The same on a terminal, where it goes on after the turn.
+    pub(crate) on_a_terminal: fn(&Place, &str) -> Command,
 }
 
 /// Where an agent works: a home of its own, a project, and a model server.
@@ -69,6 +75,8 @@ const CLAUDE_CODE: Driver = Driver {
     tool: "Edit",
     edited: "has been updated",
     serves: false,
+    answer: "\r",
+    no_escape: None,
     set_up: |place| {
         let project = json!({ "hasTrustDialogAccepted": true, "hasCompletedProjectOnboarding": true });
         let projects = json!({ text(&place.project): project });
@@ -88,6 +96,13 @@ const CLAUDE_CODE: Driver = Driver {
         command.env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1").env("DISABLE_AUTOUPDATER", "1");
         command
     },
+    on_a_terminal: |place, prompt| {
+        let mut command = place.command("claude-code/node_modules/.bin/claude");
+        command.args(["--permission-mode", "acceptEdits", "--model", "claude-sonnet-4-5", prompt]);
+        command.env("ANTHROPIC_BASE_URL", place.url("")).env("ANTHROPIC_AUTH_TOKEN", "dummy");
+        command.env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1").env("DISABLE_AUTOUPDATER", "1");
+        command
+    },
 };
 
 const CODEX: Driver = Driver {
@@ -96,6 +111,8 @@ const CODEX: Driver = Driver {
     tool: "apply_patch",
     edited: "Success. Updated the following files",
     serves: false,
+    answer: "\u{1b}[B\r",
+    no_escape: None,
     set_up: |place| {
         let config = format!(
             "model = \"gpt-5.5\"\nmodel_provider = \"scripted\"\n\
@@ -120,6 +137,11 @@ const CODEX: Driver = Driver {
         command.args(["exec", "--dangerously-bypass-approvals-and-sandbox", "--dangerously-bypass-hook-trust", prompt]);
         command
     },
+    on_a_terminal: |place, prompt| {
+        let mut command = place.command("codex/node_modules/.bin/codex");
+        command.args(["--dangerously-bypass-approvals-and-sandbox", "--dangerously-bypass-hook-trust", prompt]);
+        command
+    },
 };
 
 const GEMINI: Driver = Driver {
@@ -128,6 +150,8 @@ const GEMINI: Driver = Driver {
     tool: "replace",
     edited: "Successfully modified file",
     serves: false,
+    answer: "\r",
+    no_escape: Some("Gemini CLI goes on with a hook after Esc, and tells it nothing"),
     set_up: |place| {
         let settings = json!({
             "security": { "auth": { "selectedType": "gemini-api-key" }, "folderTrust": { "enabled": true } },
@@ -148,6 +172,12 @@ const GEMINI: Driver = Driver {
         command.env("GEMINI_API_KEY", "dummy").env("GOOGLE_GEMINI_BASE_URL", place.url(""));
         command
     },
+    on_a_terminal: |place, prompt| {
+        let mut command = place.command("gemini/node_modules/.bin/gemini");
+        command.args(["-i", prompt, "--approval-mode", "auto_edit", "-m", "gemini-2.5-pro"]);
+        command.env("GEMINI_API_KEY", "dummy").env("GOOGLE_GEMINI_BASE_URL", place.url(""));
+        command
+    },
 };
 
 const OPENCODE: Driver = Driver {
@@ -156,6 +186,8 @@ const OPENCODE: Driver = Driver {
     tool: "edit",
     edited: "Edit applied successfully",
     serves: true,
+    answer: "\r",
+    no_escape: None,
     set_up: |place| {
         let provider = json!({
             "npm": "@ai-sdk/openai-compatible", "name": "scripted",
@@ -180,6 +212,11 @@ const OPENCODE: Driver = Driver {
         command.args(["serve", "--hostname", "127.0.0.1", "--port", "0"]).env("OPENCODE_DISABLE_MODELS_FETCH", "1");
         command
     },
+    on_a_terminal: |place, prompt| {
+        let mut command = place.command("opencode/node_modules/.bin/opencode");
+        command.args(["--prompt", prompt]).env("OPENCODE_DISABLE_MODELS_FETCH", "1");
+        command
+    },
 };
 
 const COPILOT: Driver = Driver {
@@ -188,6 +225,8 @@ const COPILOT: Driver = Driver {
     tool: "edit",
     edited: "updated with changes",
     serves: false,
+    answer: "\r",
+    no_escape: None,
     set_up: |place| {
         place.write_json(".copilot/config.json", &json!({ "trusted_folders": [place.project] }));
     },
@@ -196,6 +235,13 @@ const COPILOT: Driver = Driver {
     start: |place, prompt| {
         let mut command = place.command("copilot/node_modules/.bin/copilot");
         command.args(["-p", prompt, "--allow-all-tools", "--allow-all-paths"]);
+        command.env("COPILOT_PROVIDER_BASE_URL", place.url("/v1")).env("COPILOT_PROVIDER_API_KEY", "dummy");
+        command.env("COPILOT_MODEL", "gpt-4.1").env("COPILOT_OFFLINE", "true").env("COPILOT_AUTO_UPDATE", "false");
+        command
+    },
+    on_a_terminal: |place, prompt| {
+        let mut command = place.command("copilot/node_modules/.bin/copilot");
+        command.args(["-i", prompt, "--allow-all-tools", "--allow-all-paths"]);
         command.env("COPILOT_PROVIDER_BASE_URL", place.url("/v1")).env("COPILOT_PROVIDER_API_KEY", "dummy");
         command.env("COPILOT_MODEL", "gpt-4.1").env("COPILOT_OFFLINE", "true").env("COPILOT_AUTO_UPDATE", "false");
         command
