@@ -116,9 +116,8 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
     let code = runtime.block_on(async {
         let (agent, with_stdin) = (arguments.for_agent, arguments.with_stdin);
         let agent_gone = async move {
-            let hook_gone = async {
-                if with_stdin { nixbox::agent::parent_watch::hook_gone().await } else { pending().await }
-            };
+            let hook_gone =
+                async { if with_stdin { nixbox::agent::parent_watch::hook_gone().await } else { pending().await } };
             match agent {
                 Some(pid) => tokio::select! {
                     () = nixbox::agent::parent_watch::gone(pid) => {}

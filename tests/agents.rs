@@ -72,7 +72,9 @@ fn main() -> std::process::ExitCode {
             let told = move || {
                 std::panic::catch_unwind(|| story(driver)).map_err(|panic| {
                     let text = panic.downcast_ref::<String>().cloned();
-                    Failed::from(text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.into())).unwrap_or_default())
+                    Failed::from(
+                        text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.into())).unwrap_or_default(),
+                    )
                 })
             };
             trials.push(Trial::test(name, told).with_ignored_flag(skip.is_some()));
@@ -148,7 +150,8 @@ impl Scene {
 
     fn git(&self, words: &[&str]) {
         let settings = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"];
-        let output = Command::new("git").arg("-C").arg(&self.place.project).args(settings).args(words).output().unwrap();
+        let output =
+            Command::new("git").arg("-C").arg(&self.place.project).args(settings).args(words).output().unwrap();
         assert!(output.status.success(), "{words:?}: {output:?}");
     }
 
@@ -171,7 +174,8 @@ impl Scene {
         let has_nix = |directory: &PathBuf| directory.join("nix").exists();
         let others = std::env::split_paths(&path).filter(|directory| self.has_nix || !has_nix(directory));
         let path = std::env::join_paths(std::iter::once(self.bin.clone()).chain(others)).unwrap();
-        let own: Vec<_> = command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
+        let own: Vec<_> =
+            command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
         command.env_clear().env("PATH", path).env("HOME", &self.place.home).env("TERM", "xterm").env("LANG", "C.UTF-8");
         command.env("XDG_CACHE_HOME", SHARED.path().join("cache")).env("XDG_STATE_HOME", self.place.home.join("state"));
         for name in ["NIX_CONF_DIR", "NIX_REMOTE"] {
@@ -215,9 +219,10 @@ impl Scene {
         let clock = Instant::now();
         let port = loop {
             let said = self.said();
-            let port = said.split("http://127.0.0.1:").nth(1).and_then(|rest| {
-                rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u16>().ok()
-            });
+            let port = said
+                .split("http://127.0.0.1:")
+                .nth(1)
+                .and_then(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<u16>().ok());
             match port {
                 Some(port) => break port,
                 None => assert!(clock.elapsed() < Duration::from_secs(60), "no server\n{said}"),
@@ -273,7 +278,9 @@ impl Scene {
     /// What runs for us: hooks, runs, nix, machines.
     fn ours(&self) -> Vec<String> {
         let is_ours = |process: &String| {
-            ["bin/nixbox", "debug/nixbox", "release/nixbox", "hook ", "qemu", "nix "].iter().any(|name| process.contains(name))
+            ["bin/nixbox", "debug/nixbox", "release/nixbox", "hook ", "qemu", "nix "]
+                .iter()
+                .any(|name| process.contains(name))
         };
         processes_under(&self.place.home).into_iter().filter(is_ours).collect()
     }
@@ -289,12 +296,23 @@ impl Scene {
     fn read(&self, words: &[&str]) -> usize {
         let read = self.server.read();
         let found = read.iter().position(|body| words.iter().all(|word| body.contains(word)));
-        found.unwrap_or_else(|| panic!("the model has not read {words:?} in {} requests\n{}\n{}", read.len(), self.said(), read.last().map_or("", |last| &last[last.len().saturating_sub(6000)..])))
+        found.unwrap_or_else(|| {
+            panic!(
+                "the model has not read {words:?} in {} requests\n{}\n{}",
+                read.len(),
+                self.said(),
+                read.last().map_or("", |last| &last[last.len().saturating_sub(6000)..])
+            )
+        })
     }
 
     #[track_caller]
     fn never_read(&self, word: &str) {
-        assert!(self.server.read().iter().all(|body| !body.contains(word)), "the model has read {word}\n{}", self.said());
+        assert!(
+            self.server.read().iter().all(|body| !body.contains(word)),
+            "the model has read {word}\n{}",
+            self.said()
+        );
     }
 }
 
@@ -319,7 +337,8 @@ impl Running<'_> {
                 return;
             }
             let loops = self.scene.server.extra() >= LOOP;
-            assert!(!loops && clock.elapsed() < LIMIT, "it does not end\n{}", self.scene.said());
+            assert!(!loops, "goes round in circles\n{}", self.scene.said());
+            assert!(clock.elapsed() < LIMIT, "it does not end\n{}", self.scene.said());
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -382,7 +401,8 @@ fn with_end(mut steps: Vec<Step>, more: impl IntoIterator<Item = Step>) -> Vec<S
 }
 
 fn told(driver: &'static Driver) {
-    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, BAD), [Step::Say("Done."), Step::Say("No.")]));
+    let scene =
+        Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, BAD), [Step::Say("Done."), Step::Say("No.")]));
     scene.run();
     assert_eq!(fs::read_to_string(scene.file()).unwrap(), BAD, "{}", scene.said());
     // In the request after the edit, and the edit's own result with it.

@@ -453,16 +453,13 @@ fn nothing_changed() {
     assert!(repository.event("claude-code", "Stop", "").blocks().is_some());
 }
 
-/// Starts a hook at a turn's end and waits until its machine boots.
-fn booting(repository: &Repository) -> Child {
-    let payload = repository.payload("claude-code", "Stop", "");
-    let hook = start(&mut repository.command("claude-code", &[]), &payload);
+/// Waits until a machine boots for this repository.
+fn booting(repository: &Repository) {
     let clock = Instant::now();
     while processes_under(repository.state.path()).iter().all(|process| !process.contains("qemu-system")) {
         assert!(clock.elapsed() < Duration::from_secs(120), "it does not boot");
         std::thread::sleep(Duration::from_millis(50));
     }
-    hook
 }
 
 fn nothing_is_left(repository: &Repository) {
@@ -474,15 +471,21 @@ fn nothing_is_left(repository: &Repository) {
 }
 
 fn a_turn_is_stopped() {
-    // The agent goes on, but nobody reads the answer any more; or the hook is killed.
-    for kills in [false, true] {
+    // The agent goes on, but nobody reads the answer any more; or the hook is killed; or the session's file says so.
+    for way in ["unread", "killed", "aborted"] {
         let cache = tempfile::tempdir().unwrap();
         let repository = Repository::with_cache("minimal", cache.path().to_owned());
-        let mut hook = booting(&repository);
-        if kills {
-            hook.kill().unwrap();
-        } else {
-            drop(hook.stdout.take());
+        let transcript = repository.state.path().join("rollout.jsonl");
+        fs::write(&transcript, "").unwrap();
+        let payload = serde_json::json!({
+            "hook_event_name": "Stop", "session_id": way, "cwd": repository.path(), "transcript_path": transcript,
+        });
+        let mut hook = start(&mut repository.command("codex", &[]), &payload.to_string());
+        booting(&repository);
+        match way {
+            "unread" => drop(hook.stdout.take()),
+            "killed" => hook.kill().unwrap(),
+            _ => fs::write(&transcript, "{\"payload\":{\"type\":\"turn_aborted\"}}\n").unwrap(),
         }
         hook.wait().unwrap();
         nothing_is_left(&repository);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::commits::{Git, at_commits, in_work_tree};
 use super::memory::{Memory, is_remembered};
 use super::message::{LIMIT, report_message};
+use super::table::row;
 use super::trial::{HookOutcome, outcome_of, test_all, try_arguments, worst};
 use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict, contract, parent_watch};
 use crate::cache::is_read;
@@ -42,10 +43,13 @@ pub async fn run(arguments: &HookArgs, interrupt: &Interrupt) -> HookResponse {
         Ok(request) => request,
         Err(error) => return cannot_tell(agent, &format!("{error:#}")),
     };
+    let is_remembered = is_remembered(agent, &request.event);
+    let transcript = request.transcript.clone().filter(|_| row(agent).is_daemon);
     let verdict = tokio::select! {
         verdict = answer(arguments, &mut request, since, interrupt) => verdict,
         // A turn that its user has stopped, or a session that has ended: whoever waits no longer needs no run.
-        () = parent_watch::unread(), if is_remembered(agent, &request.event) => HookVerdict::NotApplicable,
+        () = parent_watch::unread(), if is_remembered => HookVerdict::NotApplicable,
+        () = parent_watch::aborted(transcript.as_deref()), if is_remembered => HookVerdict::NotApplicable,
     };
     contract::respond(agent, &request, &verdict)
 }

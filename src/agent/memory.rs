@@ -90,12 +90,7 @@ impl Memory {
         // Not the agent: two of its hooks may be named differently, and sessions have names that are random.
         let file = directory.join(digest(format!("{session} {}", root.display()).as_bytes()));
         let event = format!("{:?} {:?}", request.event, request.files);
-        Some(Self {
-            file,
-            event: digest(event.as_bytes()),
-            by: format!("{agent:?}"),
-            since: milliseconds(since),
-        })
+        Some(Self { file, event: digest(event.as_bytes()), by: format!("{agent:?}"), since: milliseconds(since) })
     }
 
     /// Waits for another hook of the same event, which holds this until it has answered.
@@ -104,8 +99,12 @@ impl Memory {
     }
 
     fn locked(&self, suffix: &str) -> Option<Flock<File>> {
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.file.with_extension(suffix));
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.file.with_extension(suffix));
         Flock::lock(file.ok()?, FlockArg::LockExclusive).ok()
     }
 
@@ -141,8 +140,7 @@ impl Memory {
     pub(super) fn answer(&self) -> bool {
         let now = milliseconds(SystemTime::now());
         let first = self.change(|session| {
-            let is_other =
-                |told: &Told| told.event == self.event && told.at >= self.since;
+            let is_other = |told: &Told| told.event == self.event && told.at >= self.since;
             if session.told.iter().any(is_other) {
                 return false;
             }

@@ -74,6 +74,8 @@ pub struct HookRequest {
     pub files: Vec<PathBuf>,
     /// The agent's own name of its session.
     pub session: Option<String>,
+    /// The file in which the agent writes down its session.
+    pub transcript: Option<PathBuf>,
     /// Who calls.
     pub caller: Caller,
     /// The same failure has held up this session before, by our own memory: no agent's flag is to be relied on (that of

@@ -151,7 +151,8 @@ const CLAUDE_CODE: Row = Row {
 
 /// "Hooks", <https://developers.openai.com/codex/hooks>; schemas in `codex-rs/hooks/schema/generated` of
 /// <https://github.com/openai/codex>: no member that they do not name. `decision: "block"` at `PostToolUse` replaces what
-/// the model reads of its edit. Exit code 2 blocks, without an end.
+/// the model reads of its edit. Exit code 2 blocks, without an end. Its hooks may run in a server that outlives its terminals;
+/// a turn that was stopped is a line of the session's file.
 const CODEX: Row = Row {
     agent: Agent::Codex,
     turn_end: "Stop",
@@ -380,9 +381,8 @@ const GENERIC: Row = Row {
 const GIT: Row = Row { agent: Agent::Git, family: Family::Git, seen: "git 2.39 and later", ..GENERIC };
 
 /// In the order of the command line's list.
-pub(super) const ROWS: [Row; 13] = [
-    CLAUDE_CODE, CODEX, GEMINI, CURSOR, OPENCODE, COPILOT, QWEN, DROID, DEVIN, ANTIGRAVITY, KILO, GENERIC, GIT,
-];
+pub(super) const ROWS: [Row; 13] =
+    [CLAUDE_CODE, CODEX, GEMINI, CURSOR, OPENCODE, COPILOT, QWEN, DROID, DEVIN, ANTIGRAVITY, KILO, GENERIC, GIT];
 
 /// An agent's row.
 pub(super) fn row(agent: Agent) -> &'static Row {

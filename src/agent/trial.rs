@@ -50,7 +50,9 @@ pub(super) async fn test_all(arguments: &HookArgs, runs: Vec<HookRun>, interrupt
     let mut outcomes = Vec::new();
     for run in runs {
         let mut outcome = test_one(arguments, &run, deadline, interrupt).await?;
-        if matches!(outcome.verdict, HookVerdict::Fail(_)) && was_red_before(arguments, &run, &outcome, deadline, interrupt).await? {
+        if matches!(outcome.verdict, HookVerdict::Fail(_))
+            && was_red_before(arguments, &run, &outcome, deadline, interrupt).await?
+        {
             outcome = before(outcome);
         }
         let is_over = matches!(outcome.verdict, HookVerdict::Fail(_) | HookVerdict::Pending(_));
@@ -146,7 +148,9 @@ async fn test_one(
     }
     match serde_json::from_slice::<Report>(&report) {
         Ok(mut report) => {
-            if let Some(baseline) = report.baseline.as_mut().filter(|baseline| Some(&baseline.name) == run.baseline.as_ref()) {
+            if let Some(baseline) =
+                report.baseline.as_mut().filter(|baseline| Some(&baseline.name) == run.baseline.as_ref())
+            {
                 "the tree before".clone_into(&mut baseline.name);
             }
             outcome_of(&report, &run.target)

@@ -129,15 +129,19 @@ impl Server {
         let is_stream = request["stream"] == true || path.contains("streamGenerateContent");
         let take = || if is_conversation { self.step(&body) } else { Step::Say("ok") };
         let (kind, text) = match path.split('?').next().unwrap_or_default() {
-            path if path.ends_with("/messages/count_tokens") => ("application/json", json!({ "input_tokens": 1 }).to_string()),
+            path if path.ends_with("/messages/count_tokens") => {
+                ("application/json", json!({ "input_tokens": 1 }).to_string())
+            }
             path if path.ends_with("/messages") => messages(&take(), is_stream),
             path if path.ends_with("/responses") => responses(&take()),
             path if path.ends_with("/chat/completions") => chat(&take(), is_stream),
             path if path.ends_with("enerateContent") => gemini(&take(), is_stream),
             path if path.ends_with(":countTokens") => ("application/json", json!({ "totalTokens": 1 }).to_string()),
-            path if path.ends_with("/models") => {
-                ("application/json", json!({ "object": "list", "data": [{ "id": "scripted", "object": "model" }], "models": [] }).to_string())
-            }
+            path if path.ends_with("/models") => (
+                "application/json",
+                json!({ "object": "list", "data": [{ "id": "scripted", "object": "model" }], "models": [] })
+                    .to_string(),
+            ),
             _ => ("application/json", "{}".to_owned()),
         };
         write!(
@@ -252,9 +256,7 @@ fn chat(step: &Step, is_stream: bool) -> (&'static str, String) {
         Step::Patch(_) => panic!("no such tool there"),
     };
     let usage = json!({ "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 });
-    let whole = |object: &str, choice: Value| {
-        json!({ "id": "chat-1", "object": object, "created": 1, "model": "scripted", "choices": [choice], "usage": usage })
-    };
+    let whole = |object: &str, choice: Value| json!({ "id": "chat-1", "object": object, "created": 1, "model": "scripted", "choices": [choice], "usage": usage });
     if !is_stream {
         let choice = json!({ "index": 0, "message": message, "finish_reason": reason });
         return ("application/json", whole("chat.completion", choice).to_string());

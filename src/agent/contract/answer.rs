@@ -103,7 +103,8 @@ fn plugin(reaction: HookReaction<'_>) -> HookResponse {
 #[cfg(test)]
 pub(super) fn blocks(row: &Row, event: &crate::agent::HookEvent, response: &HookResponse) -> bool {
     let value: Value = serde_json::from_str(&response.stdout).unwrap_or_default();
-    let feedback = *event == crate::agent::HookEvent::TurnEnd && value["hookSpecificOutput"]["additionalContext"].is_string();
+    let feedback =
+        *event == crate::agent::HookEvent::TurnEnd && value["hookSpecificOutput"]["additionalContext"].is_string();
     match row.family {
         Family::Git | Family::Generic => response.exit != 0,
         _ if response.exit != 0 => true,

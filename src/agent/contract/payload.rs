@@ -137,6 +137,7 @@ pub(super) fn read(
         session: payload
             .text(&["session_id", "sessionId", "conversation_id", "conversationId", "session"])
             .map(str::to_owned),
+        transcript: payload.text(&["transcript_path", "transcriptPath"]).map(PathBuf::from),
         caller: payload.caller(row),
         already_blocked: false,
         files,

@@ -172,7 +172,10 @@ fn who_reads_anothers_settings_is_answered_in_its_own_words() {
         serde_json::from_str(&respond(agent, &request, &broken).stdout).unwrap()
     };
     let edit = said(Agent::ClaudeCode, Caller::Copilot, HookEvent::Edit);
-    assert_eq!((&edit["additionalContext"], &edit["hookSpecificOutput"]["additionalContext"]), (&json!("x"), &json!("x")));
+    assert_eq!(
+        (&edit["additionalContext"], &edit["hookSpecificOutput"]["additionalContext"]),
+        (&json!("x"), &json!("x"))
+    );
     // Codex takes any member that it does not know for a failure.
     let edit = said(Agent::Codex, Caller::Own, HookEvent::Edit);
     assert_eq!(edit, json!({ "hookSpecificOutput": { "hookEventName": "PostToolUse", "additionalContext": "x" } }));
@@ -198,7 +201,10 @@ fn callers_are_known_by_what_they_send() {
     let vs_code = r#"{"hookEventName":"PostToolUse","sessionId":"s","cwd":"/x","tool_name":"replace_string_in_file",
         "tool_input":{"filePath":"/x/a.nix"}}"#;
     let request = read(Agent::ClaudeCode, None, vs_code).unwrap();
-    assert_eq!((request.caller, request.event, request.session.as_deref()), (Caller::VsCode, HookEvent::Edit, Some("s")));
+    assert_eq!(
+        (request.caller, request.event, request.session.as_deref()),
+        (Caller::VsCode, HookEvent::Edit, Some("s"))
+    );
     assert_eq!(request.files, [PathBuf::from("/x/a.nix")]);
     let other = vs_code.replace("replace_string_in_file", "run_in_terminal");
     assert_eq!(read(Agent::ClaudeCode, None, &other).unwrap().event, HookEvent::Other);
@@ -230,7 +236,12 @@ fn real_payloads() {
 
 #[test]
 fn what_is_no_end_of_a_turn_is_not_tested() {
-    for more in [r#""permission_mode":"plan""#, r#""background_tasks":[{"id":"b1"}]"#, r#""status":"aborted""#, r#""fullyIdle":false"#] {
+    for more in [
+        r#""permission_mode":"plan""#,
+        r#""background_tasks":[{"id":"b1"}]"#,
+        r#""status":"aborted""#,
+        r#""fullyIdle":false"#,
+    ] {
         let stdin = format!(r#"{{"hook_event_name":"Stop","cwd":"/",{more}}}"#);
         assert_eq!(read(Agent::ClaudeCode, None, &stdin).unwrap().event, HookEvent::Other, "{more}");
     }
@@ -242,7 +253,10 @@ fn the_directory_may_be_elsewhere() {
     let devin = r#"{"hook_event_name":"Stop","session_id":"3f8d1c2a","prompt_id":"b71e9d40","stop_hook_active":false}"#;
     let variable = |name: &str| (name == "DEVIN_PROJECT_DIR").then(|| PathBuf::from("/home/ann/machines"));
     let request = payload::read(row(Agent::Devin), None, devin, &variable).unwrap();
-    assert_eq!((request.event, request.directory.as_deref()), (HookEvent::TurnEnd, Some(Path::new("/home/ann/machines"))));
+    assert_eq!(
+        (request.event, request.directory.as_deref()),
+        (HookEvent::TurnEnd, Some(Path::new("/home/ann/machines")))
+    );
     let antigravity = r#"{"conversationId":"c-1","workspacePaths":["/home/ann/machines"],"executionNum":1,
         "terminationReason":"NO_TOOL_CALL","error":"","fullyIdle":true}"#;
     let request = read(Agent::Antigravity, Some("Stop"), antigravity).unwrap();

@@ -42,7 +42,8 @@ impl HookSet {
     /// What is wrong with the text, as a fragment.
     pub(super) fn added(&self, text: &str) -> Result<String, String> {
         let (mark, bare) = without_mark(text);
-        let is_new = self.below.is_some_and(|below| matches!(parse(bare), Ok((_, root)) if member(&root, below).is_none()));
+        let is_new =
+            self.below.is_some_and(|below| matches!(parse(bare), Ok((_, root)) if member(&root, below).is_none()));
         let mut text = bare.to_owned();
         for (event, entry) in &self.hooks {
             // What an older nixbox wrote is brought up to date.
@@ -102,7 +103,10 @@ impl HookSet {
             }
         }
         let (_file, root) = parse(&left)?;
-        let is_versioned = exact && self.version.is_some() && left != text && self.below.is_none_or(|below| member(&root, below).is_none());
+        let is_versioned = exact
+            && self.version.is_some()
+            && left != text
+            && self.below.is_none_or(|below| member(&root, below).is_none());
         let version = member(&root, "version").filter(|_| is_versioned);
         Ok(version.and_then(|version| without(&version.into())).unwrap_or(left))
     }
@@ -162,9 +166,7 @@ impl HookSet {
 /// A handler's shell command.
 fn command(handler: &CstNode) -> Option<String> {
     let properties = handler.as_object()?.properties();
-    let is_command = |property: &&CstObjectProp| {
-        matches!(property.decoded_name().as_deref(), Some("command" | "bash"))
-    };
+    let is_command = |property: &&CstObjectProp| matches!(property.decoded_name().as_deref(), Some("command" | "bash"));
     properties.iter().find(is_command)?.value()?.as_string_lit()?.decoded_value().ok()
 }
 
