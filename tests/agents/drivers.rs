@@ -187,7 +187,7 @@ const OPENCODE: Driver = Driver {
     edited: "Edit applied successfully",
     serves: true,
     answer: "\r",
-    no_escape: None,
+    no_escape: Some("opencode's turn has ended when it is tested: Esc ends nothing, the next message does"),
     set_up: |place| {
         let provider = json!({
             "npm": "@ai-sdk/openai-compatible", "name": "scripted",

@@ -99,7 +99,9 @@ async function server({ client, directory }) {
       }
     },
     "chat.message": async (input) => {
-      // A verdict that is sent as a message begins no turn: nixbox knows that by itself.
+      // Its user goes on: what the last turn came to is not waited for any more. A verdict that is sent as a message
+      // begins no turn, as nixbox knows by itself.
+      stop(input?.sessionID);
       if (isOurs(directory)) await ask({ event: "chat.message", directory, session: input?.sessionID });
     },
     "tool.execute.after": async (input, output) => {
