@@ -1,5 +1,9 @@
 //! The trees that a hook tests beside the work tree: the index, what is pushed, and the one before a turn.
 
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -28,10 +32,11 @@ pub(super) struct Git {
 impl Git {
     /// Runs `git WORDS` with the index that git gave its hook, and returns stdout without the last newline.
     pub(super) fn run(&self, words: &[&str]) -> Result<String> {
-        self.run_with(words, None)
+        let output = self.run_with(words, None, b"")?;
+        Ok(String::from_utf8_lossy(&output).trim_end_matches('\n').to_owned())
     }
 
-    fn run_with(&self, words: &[&str], index: Option<&Path>) -> Result<String> {
+    fn run_with(&self, words: &[&str], index: Option<&Path>, input: &[u8]) -> Result<Vec<u8>> {
         let mut command = std::process::Command::new("git");
         command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]);
         for role in ["AUTHOR", "COMMITTER"] {
@@ -41,13 +46,20 @@ impl Git {
         if let Some(index) = index {
             command.env("GIT_INDEX_FILE", index);
         }
-        let output = command.args(words).current_dir(&self.directory).stdin(Stdio::null()).output();
-        let output = output.map_err(|error| Failure::host("git cannot be started").because(error))?;
+        command.args(words).current_dir(&self.directory);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let failed = |error| Failure::host("git cannot be started").because(error);
+        let mut child = command.spawn().map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that reads nothing says by its exit code whether that was right.
+            drop(stdin.write_all(input));
+        }
+        let output = child.wait_with_output().map_err(failed)?;
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr);
             return Err(Failure::host(format!("git {} failed", words[0])).why(stderr));
         }
-        Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
+        Ok(output.stdout)
     }
 
     /// The index as a commit: the same for the same tree. Nothing refers to it, so git collects it some day.
@@ -56,13 +68,58 @@ impl Git {
         self.run(&["commit-tree", &tree, "-m", "what is about to be committed"])
     }
 
-    /// The tree of the tracked files as they are in the work tree, which is what nix reads.
+    /// The tree of the tracked files as they are in the work tree, which is what nix reads. No filter of the repository's
+    /// settings is run: who may only edit files must not gain a command.
+    ///
+    /// # Errors
+    /// git's, and more changed files than are worth it.
     pub(super) fn work_tree(&self) -> Result<String> {
+        let mut entries = Vec::new();
+        let without_filters = self.without_filters();
+        let mut words: Vec<&str> = without_filters.iter().flat_map(|setting| ["-c", setting]).collect();
+        words.extend(["diff-files", "-z", "--no-renames"]);
+        let changed = self.run_with(&words, None, b"")?;
+        let mut words = changed.split(|byte| *byte == 0);
+        // :MODE MODE OID OID STATUS\0PATH\0
+        for count in 0.. {
+            let (Some(status), Some(path)) = (words.next().filter(|status| !status.is_empty()), words.next()) else {
+                break;
+            };
+            if count == MOST_CHANGED {
+                return Err(Failure::host(format!("more than {MOST_CHANGED} files have changed")));
+            }
+            let object = status.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
+            let entry = match worktree_file(&self.top()?.join(OsStr::from_bytes(path))) {
+                Some((mode, content)) => {
+                    let object = self.run_with(&["hash-object", "-w", "--no-filters", "--stdin"], None, &content)?;
+                    format!("{mode} {}", String::from_utf8_lossy(&object).trim())
+                }
+                None => format!("0 {}", "0".repeat(object.len())),
+            };
+            entries.extend_from_slice(entry.as_bytes());
+            entries.push(b'\t');
+            entries.extend_from_slice(path);
+            entries.push(0);
+        }
         let index = self.run(&["rev-parse", "--git-path", "index"])?;
         let copy = tempfile::NamedTempFile::new().map_err(no_temporary_file)?;
         std::fs::copy(self.directory.join(index), copy.path()).map_err(no_temporary_file)?;
-        self.run_with(&["add", "--update", ":/"], Some(copy.path()))?;
-        self.run_with(&["write-tree"], Some(copy.path()))
+        if !entries.is_empty() {
+            self.run_with(&["update-index", "-z", "--index-info"], Some(copy.path()), &entries)?;
+        }
+        let tree = self.run_with(&["write-tree"], Some(copy.path()), b"")?;
+        Ok(String::from_utf8_lossy(&tree).trim().to_owned())
+    }
+
+    /// The settings by which no filter is a program: git runs them to compare a file whose time does not tell.
+    fn without_filters(&self) -> Vec<String> {
+        let named = self.run(&["config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process|required)$"]);
+        // None is an exit code of 1.
+        named.unwrap_or_default().lines().map(|name| format!("{name}=")).collect()
+    }
+
+    fn top(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(self.run(&["rev-parse", "--show-toplevel"])?))
     }
 
     /// The work tree as a commit.
@@ -78,6 +135,19 @@ impl Git {
     pub(super) fn tree(&self, commit: &str) -> Option<String> {
         self.run(&["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")]).ok()
     }
+}
+
+/// More changed files are not made a tree of: each takes a call of git.
+const MOST_CHANGED: usize = 200;
+
+/// A file's mode in git and its content; `None` where it is gone, or is nothing that git tracks.
+fn worktree_file(path: &Path) -> Option<(&'static str, Vec<u8>)> {
+    let data = path.symlink_metadata().ok()?;
+    if data.is_symlink() {
+        return Some(("120000", std::fs::read_link(path).ok()?.into_os_string().into_vec()));
+    }
+    let mode = if data.permissions().mode() & 0o100 != 0 { "100755" } else { "100644" };
+    data.is_file().then(|| Some((mode, std::fs::read(path).ok()?))).flatten()
 }
 
 /// The target in a commit of its repository; `None` where it is in none.
@@ -178,6 +248,15 @@ mod tests {
         let commit = git.snapshot().unwrap();
         assert_eq!(git.run(&["show", &format!("{commit}:a.nix")]).unwrap(), "2");
         assert_eq!(git.snapshot().unwrap(), commit, "the same for the same tree");
+        // A program that the repository's settings name is not run.
+        write(".gitattributes", "*.nix filter=own\n");
+        git::run(place.path(), &["config", "filter.own.clean", "touch ran; cat"]);
+        write("a.nix", "3");
+        git.snapshot().unwrap();
+        assert!(!place.path().join("ran").exists());
+        std::fs::remove_file(place.path().join("a.nix")).unwrap();
+        let commit = git.snapshot().unwrap();
+        assert!(git.run(&["cat-file", "-e", &format!("{commit}:a.nix")]).is_err());
         // The index is as it was.
         assert_eq!(git.run(&["diff", "--cached", "--name-only"]).unwrap(), "");
     }

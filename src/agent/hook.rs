@@ -75,11 +75,14 @@ async fn answer(
     let root = git_root(&here).unwrap_or(here);
     let is_remembered = is_remembered(arguments.agent, &request.event);
     let git = Git { directory: root.clone() };
-    let tree = (request.event == HookEvent::TurnEnd).then(|| git.work_tree().ok()).flatten();
+    // What is no project of a machine's costs nothing.
+    let needs_tree = matches!(request.event, HookEvent::Prompt | HookEvent::TurnEnd);
+    let has_target = needs_tree && has_target(arguments);
+    let tree = (has_target && request.event == HookEvent::TurnEnd).then(|| git.work_tree().ok()).flatten();
     let memory = || Memory::of(arguments.agent, request, &root, tree.as_deref(), since);
     let memory = is_remembered.then(memory).flatten();
     if request.event == HookEvent::Prompt {
-        if let Some(memory) = &memory {
+        if let Some(memory) = memory.as_ref().filter(|_| has_target) {
             memory.begin_turn(|| git.snapshot().ok());
         }
         return HookVerdict::NotApplicable;
@@ -110,6 +113,12 @@ async fn answer(
         }
     }
     outcome.verdict
+}
+
+/// Whether there may be something to test here.
+fn has_target(arguments: &HookArgs) -> bool {
+    let flake = || resolve::local_flake(".", &Nix::new(arguments.nix.clone()));
+    !arguments.target.is_empty() || flake().is_some_and(|flake| flake.dir.is_some())
 }
 
 /// A failure of the hook itself, as a report: it may quote untrusted text.

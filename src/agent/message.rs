@@ -275,6 +275,34 @@ mod tests {
     }
 
     #[test]
+    fn evidence_of_another_checkout_is_called_so() {
+        let mut report = examples::fail();
+        report.artifacts = Some("/home/u/other/.nixbox/1".into());
+        let said = |report: &Report| report_message(report, ".#laptop", Some(Path::new("/home/u/nixos")), NONCE);
+        assert!(!said(&report).contains("another checkout"));
+        report.cached = Some(crate::model::Cached::of(&report.started));
+        assert!(
+            said(&report)
+                .contains("evidence: /home/u/other/.nixbox/1 (report.json, logs, screenshots; from the run of")
+        );
+        report.artifacts = Some("/home/u/nixos/.nixbox/1".into());
+        assert!(said(&report).contains("evidence: .nixbox/1 (report.json, logs, screenshots)"));
+    }
+
+    #[test]
+    fn what_a_change_made_untestable_is_told() {
+        let mut report = examples::pass();
+        assert!(!report_message(&report, ".#laptop", None, NONCE).contains("new with this change"));
+        let excuse =
+            crate::model::Excuse::new(crate::model::Lack::State, crate::model::Witness::line("no such device"), "x");
+        let mut entry = crate::model::NotTested::new("gpu.service", excuse);
+        entry.change = Some(Change::New);
+        report.not_tested = vec![entry];
+        let said = report_message(&report, ".#laptop", None, NONCE);
+        assert!(said.contains("new with this change, and not testable in a VM: gpu.service"), "{said}");
+    }
+
+    #[test]
     fn a_pass_quotes_nothing() {
         assert!(!report_message(&examples::pass(), ".#laptop", None, NONCE).contains(NONCE));
     }
