@@ -462,6 +462,11 @@ fn never_blocked(driver: &'static Driver) {
     }
 }
 
+/// A machine that no other story has tried: it boots.
+fn unknown(file: &Path) -> String {
+    format!("\"{}\"\n", file.display())
+}
+
 fn interrupted(driver: &'static Driver) {
     stopped(driver, Signal::SIGINT);
 }
@@ -473,7 +478,7 @@ fn killed(driver: &'static Driver) {
 /// Whoever stops an agent while a machine boots for it has no machine left.
 fn stopped(driver: &'static Driver, signal: Signal) {
     // One that is not known yet boots at the turn's end.
-    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, "\"other\"\n"), [Step::Say("Done.")]));
+    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, &unknown(file)), [Step::Say("Done.")]));
     let running = scene.start();
     scene.wait_for_a_boot();
     running.signal(signal);
@@ -481,7 +486,7 @@ fn stopped(driver: &'static Driver, signal: Signal) {
 
 /// A user who stops the turn: the agent goes on, the machine does not.
 fn escaped(driver: &'static Driver) {
-    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, "\"other\"\n"), [Step::Say("Done.")]));
+    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, &unknown(file)), [Step::Say("Done.")]));
     let mut running = scene.start_on_a_terminal();
     running.wait_for_a_boot();
     let clock = Instant::now();
@@ -494,7 +499,7 @@ fn escaped(driver: &'static Driver) {
 }
 
 fn closed(driver: &'static Driver) {
-    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, "\"other\"\n"), [Step::Say("Done.")]));
+    let scene = Scene::new(driver, |file| with_end((driver.edit)(file, GOOD, &unknown(file)), [Step::Say("Done.")]));
     let mut running = scene.start_on_a_terminal();
     running.wait_for_a_boot();
     // `script` holds the terminal, which goes with it; what else the agent has started is its own.
