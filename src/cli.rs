@@ -8,6 +8,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::MemorySize;
+use crate::diff::Grade;
 use crate::failure::{self, Failure};
 use crate::machine::window::DisplayKind;
 use crate::model::{AccelChoice, Agent, Count, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
@@ -23,6 +24,7 @@ Examples:
   nixbox try github:me/dots#laptop    a flake from elsewhere
   nixbox try ./result                 a built VM: a directory with bin/run-*-vm, or that script
   nixbox try .#laptop --format json   one JSON document on stdout, progress on stderr
+  nixbox diff                         what the changes here would change, and what a switch would do
   nixbox matrix                       all configurations of the flake here, with their specialisations
   nixbox demo .#laptop                the same machine for you: a window, sound, a login
   nixbox init gnome                   a flake to begin with, here
@@ -36,6 +38,15 @@ Examples:
   nixbox hook install git                   before a commit or push
   nixbox hook install cursor --uninstall    takes it out again
   nixbox hook generic < /dev/null           what a hook does: 1 for a broken configuration";
+
+const DIFF_EXAMPLES: &str = "\
+Examples:
+  nixbox diff                               from the running NixOS, elsewhere from HEAD, to the flake here
+  nixbox diff .#laptop                      what is changed of one host since HEAD
+  nixbox diff HEAD~3 .#laptop               since an older commit
+  nixbox diff 41 42                         two generations of this system; also current, booted
+  nixbox diff ./result-old ./result         two toplevels
+  nixbox diff --fail-on security            1 where it changes who may do what, for CI";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -71,6 +82,13 @@ pub enum Command {
     /// all pass; with 3, 4 or 1 where one fails (the earliest stage counts); else with 5 where one is unknown.
     #[command(after_help = after_help())]
     Matrix(Box<MatrixArgs>),
+    /// Compare two configurations: what changes, and what a switch would do. No VM, no root
+    ///
+    /// Builds both systems and reads them; nothing of either is executed. What changes is told by how much it matters:
+    /// security, service, boot, info. Units are stopped, started and reloaded by NixOS's own rules. Ends with 0 whatever
+    /// differs, unless --fail-on says otherwise.
+    #[command(after_help = DIFF_EXAMPLES)]
+    Diff(Box<DiffArgs>),
     /// Boot the machine for interactive use: with a window, sound and a login that works
     ///
     /// Nothing is added to the configuration, and no directory of yours is shared. The checks of `nixbox try` run
@@ -146,6 +164,28 @@ pub struct BaselineArgs {
     pub count: Option<Count>,
 }
 
+/// A switch that is rehearsed: `try`.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+#[command(next_help_heading = "Switch")]
+pub struct SwitchArgs {
+    /// Rehearse the switch: boot FROM, switch to the target inside, check, switch back, check, and boot the target from the
+    /// same disk. FROM is a revision of the flake's repository, another target, or current (what this NixOS runs)
+    /// [default: HEAD]
+    #[arg(
+        long = "switch",
+        value_name = "FROM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "HEAD",
+        value_parser = parse_baseline,
+        conflicts_with_all = ["choice", "count", "boots", "keep"]
+    )]
+    pub from: Option<BaselineChoice>,
+    /// Do not boot the target from the disk that the switch has left
+    #[arg(long, requires = "from")]
+    pub no_reboot: bool,
+}
+
 /// How a machine is run: `try`, `matrix`, `demo`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Machine")]
@@ -216,6 +256,9 @@ pub struct TryArgs {
     /// What it is held against.
     #[command(flatten)]
     pub baseline: BaselineArgs,
+    /// The switch.
+    #[command(flatten)]
+    pub switch: SwitchArgs,
     /// What the configuration expects, as JSON: for a runner that was built elsewhere (lib.check of nixbox's flake)
     #[arg(long, alias = "promises", value_name = "FILE", help_heading = "Checks")]
     pub expectations: Option<PathBuf>,
@@ -383,6 +426,45 @@ fn matrix_formats() -> PossibleValuesParser {
         }
     }
     PossibleValuesParser::new(all)
+}
+
+/// Arguments of `nixbox diff`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DiffArgs {
+    /// What to compare with: a revision of the flake's repository, a target as for `nixbox try`, a toplevel, a generation
+    /// (42), current, booted [default: the running system on NixOS where it is the same host, else HEAD]
+    pub from: Option<String>,
+    /// What to compare, named in the same way; one name alone that is no revision, generation or toplevel is this one
+    /// [default: the flake here, this host's name]
+    pub to: Option<String>,
+
+    /// Print all of it: each change, each line of a text, each package
+    #[arg(long)]
+    pub full: bool,
+    /// End with 1 where something of this grade, or of a more dangerous one, changes
+    #[arg(long, value_enum, value_name = "GRADE")]
+    pub fail_on: Option<Grade>,
+    /// What goes to stdout
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Report")]
+    pub format: DiffFormat,
+    /// No progress on stderr
+    #[arg(long, short, help_heading = "Report")]
+    pub quiet: bool,
+    /// nix's own flags.
+    #[command(flatten)]
+    pub nix: NixFlags,
+}
+
+/// What `nixbox diff` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people, on a screen
+    #[default]
+    Human,
+    /// One JSON document (nixbox schema diff)
+    Json,
+    /// For a pull request
+    Markdown,
 }
 
 /// Arguments of `nixbox demo`.
@@ -574,6 +656,8 @@ pub enum SchemaOf {
     Report,
     /// `nixbox matrix --format json`, matrix.json
     Matrix,
+    /// `nixbox diff --format json`
+    Diff,
 }
 
 /// Arguments of `nixbox completions`.

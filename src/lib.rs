@@ -25,6 +25,7 @@
 //! * sound, from what is expected to the verdict, and a new sound server: [`audio`]
 //! * a new check: its row in [`model::check`]; whether what was observed is good or bad: [`checks`] (pure: no I/O)
 //! * how the verdict is written, in which format: [`report`]; a field of the report: [`model::report`]
+//! * a switch that is rehearsed, but for the order of things: `switch`
 //! * the order of a run, what it waits for: [`run`]; how long: [`model::timeouts`]; what Ctrl-C does: [`interrupt`]
 //! * `nixbox matrix`: how many of a flake's machines at once, and which next: [`fleet`]
 //! * the results and evaluations of former runs: [`cache`]; where they lie: `paths`
@@ -34,6 +35,7 @@
 //! * a coding agent's hooks, the messages to it, its settings: [`agent`]
 //! * the manual page: [`manual`], made from [`cli`]
 //! * a flake to begin with: [`init`], its files in `flake-templates/`
+//! * `nixbox diff`, what a configuration changes and what a switch to it does: [`diff`] (pure but for reading the store)
 //! * text of a guest, a runner or a flake, made fit to be kept or shown; times for people: [`text`]
 //! * the words of a message: search for them; they stand where the message is decided
 //! * a check's id and all there is to say about it, a port, a file name, an exit code, a schema version: [`model`]
@@ -48,6 +50,7 @@ pub mod clean;
 pub mod cli;
 pub mod config;
 pub mod desktop;
+pub mod diff;
 pub mod doctor;
 pub mod event;
 pub mod failure;
@@ -68,6 +71,7 @@ pub mod report;
 pub mod resolve;
 pub mod run;
 pub mod signal;
+pub(crate) mod switch;
 pub mod text;
 pub mod traffic;
 pub mod transport;

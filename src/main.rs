@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use nixbox::cli::{self, Cli, Command, EXAMPLES, HookAction, HookArgs, MatrixArgs, SchemaOf, TryArgs};
+use nixbox::cli::{self, Cli, Command, DiffArgs, EXAMPLES, HookAction, HookArgs, MatrixArgs, SchemaOf, TryArgs};
 use nixbox::event::Events;
 use nixbox::failure::Failure;
 use nixbox::interrupt::Interrupt;
@@ -54,6 +54,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Demo(arguments) => {
             try_(&arguments.run(), async |events, interrupt| nixbox::run::demo(&arguments, events, interrupt).await)
         }
+        Command::Diff(arguments) => diff(&arguments),
         Command::Matrix(arguments) if arguments.list => {
             let format = arguments.list_format()?;
             print(&runtime()?.block_on(nixbox::fleet::list(&arguments, format))?)
@@ -77,6 +78,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             SchemaOf::Config => json::pretty(&nixbox::config::schema()),
             SchemaOf::Report => json::schema(),
             SchemaOf::Matrix => nixbox::report::matrix::schema(),
+            SchemaOf::Diff => nixbox::diff::schema(),
         }),
         Command::Completions(arguments) => {
             let mut script = Vec::new();
@@ -177,6 +179,26 @@ fn matrix(arguments: &MatrixArgs) -> Result<u8, Failure> {
             () = late => return Err(Failure::interrupted()),
         };
         exit_code(output::deliver_matrix(&matrix, format, &arguments.report.files), matrix.exit)
+    });
+    // A thread that still reads something must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// Two configurations, from the first event to what differs.
+fn diff(arguments: &DiffArgs) -> Result<u8, Failure> {
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
+        let interrupt = Interrupt::on_signals(pending())
+            .map_err(|error| Failure::host("no signal handlers could be installed").because(error))?;
+        let (events, receiver) = Events::channel();
+        let display = ProgressDisplay::start(receiver, Mode::of_stderr(arguments.quiet));
+        let comparison = Box::pin(interrupt.guard(nixbox::diff::run(arguments, &events))).await;
+        drop(events);
+        display.finish().await;
+        let comparison = comparison?;
+        print(&nixbox::diff::render(&comparison, arguments.format, arguments.full))?;
+        Ok(comparison.exit)
     });
     // A thread that still reads something must not hold up the end.
     runtime.shutdown_background();

@@ -1,6 +1,7 @@
 //! Walks `tests/guests#expected`: each guest is a test, and a new guest is a new test.
 //!
-//! A guest's test asserts the exit code, which checks failed, and that the cause is named.
+//! A guest's test asserts the exit code, which checks failed, and that the cause is named. One with a `switchFrom` is not
+//! booted by itself: it is switched to from that guest, and back.
 
 #![expect(
     clippy::print_stdout,
@@ -65,7 +66,12 @@ fn main() {
 fn check(name: &str, wanted: &Value, cores: Option<&str>) -> Result<(), Failed> {
     let extra = wanted["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let extra = extra.chain(cores.into_iter().flat_map(|cores| ["--cores", cores]));
-    let ask = || Nixbox::try_(guest(name)).args(extra.clone()).run();
+    let from = wanted["switchFrom"].as_str();
+    let ask = || match from {
+        // Two machines, and several switches.
+        Some(from) => Nixbox::switch(guest(name), &guest(from)).args(extra.clone()).run(),
+        None => Nixbox::try_(guest(name)).args(extra.clone()).run(),
+    };
     let mut outcome = ask();
     if was_kept_waiting(&outcome) {
         eprintln!("asked again: {name}: {}", outcome.report()["cause"]);
@@ -75,7 +81,7 @@ fn check(name: &str, wanted: &Value, cores: Option<&str>) -> Result<(), Failed> 
     let wrong = complaints(wanted, &outcome);
     if wrong.is_empty() {
         // Of two boots the facts are the last one's, which do not say what the first was like.
-        let is_of_one_boot = !extra.clone().any(|word| word == "--boots");
+        let is_of_one_boot = from.is_none() && !extra.clone().any(|word| word == "--boots");
         if let Some(directory) = std::env::var_os(RECORD).filter(|_| is_of_one_boot) {
             record(name, wanted, &report, Path::new(&directory))?;
         }

@@ -11,6 +11,7 @@
 )]
 
 mod agents;
+mod comparison;
 mod fleet;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
@@ -120,6 +121,8 @@ fn main() {
     let mut evaluation = figure("hook_eval_over_nix", 1.1);
     let mut cached = figure("cached_ms", 30.0);
     let mut cached_over_cold = figure("cached_over_cold", 0.01);
+    let mut diff = figure("diff_2000_ms", 2000.0);
+    let mut diff_own = figure("diff_2000_own_ms", 200.0);
     let mut ten_at_once = figure("ten_at_once", 1.0);
     let mut proven = Figure { is_least: true, ..figure("agents_proven", 5.0) };
     let mut looped = figure("agents_looped", 0.0);
@@ -175,6 +178,7 @@ fn main() {
         proven.values = vec![real.proven];
         looped.values = vec![real.looped];
     }
+    (diff.values, diff_own.values) = comparison::times();
     let matrix = fleet::matrix();
     (over_bound.values, matrix_rss.values) = (vec![matrix.over_bound], vec![matrix.rss_mib]);
     html.values = vec![matrix.html_mib];
@@ -199,7 +203,7 @@ fn main() {
     let mut document = Map::new();
     println!("{:24} {:>10} {:>8}", "figure", "median", "goal");
     let agents = [irrelevant, evaluation, cached, cached_over_cold, ten_at_once, proven, looped];
-    let fleet = [over_bound, matrix_rss, html, sandbox];
+    let fleet = [over_bound, matrix_rss, html, sandbox, diff, diff_own];
     let boots = [cold, verdict, gone, noticed, shell, help, rss];
     let desktop = [painted, tone, sound, picture, false_alarms, misses];
     let verdicts = [facts_passes, facts_alarms, compared_passes, compared_alarms, extra_boots];

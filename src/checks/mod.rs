@@ -64,7 +64,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use boot::LOOP_RESTARTS;
 pub use boot_failure::{BootEnd, BootFailure, has_come_up, has_given_up, judge_boot_failure, lost_processor};
 pub(crate) use context::JudgeContext;
-pub(crate) use finding::{Finding, conclude};
+pub(crate) use finding::{Finding, compared, conclude};
 pub use plan::{ExpectedPort, Plan, plan};
 pub(crate) use sandbox::hosts as hosts_outside;
 pub use script::{is_answered, is_as_expected};
@@ -186,20 +186,32 @@ fn finish(plan: &Plan, mut out: Judgement) -> Judgement {
     let mut results: BTreeMap<CheckId, CheckResult> = out.results.drain(..).map(|result| (result.id, result)).collect();
     out.results = plan.checks.iter().map(|id| results.remove(id).unwrap_or_else(|| unanswered(*id))).collect();
     for result in &mut out.results {
-        if result.status == Status::Fail && result.allowed.is_none() {
-            result.allowed = plan.settings.allow.get(result.id.name().as_ref()).cloned();
-        }
-        result.summary = text::clean(&result.summary);
-        let more = result.detail.len().saturating_sub(text::LINES);
-        if more > 0 {
-            result.detail.truncate(text::LINES - 1);
-            result.detail.push(format!("… and {} more lines", more + 1));
-        }
-        for line in &mut result.detail {
-            *line = text::clean(line);
-        }
+        make_presentable(plan, result);
     }
     out
+}
+
+/// Marks a failure that is allowed, and makes the guest's text fit to be shown.
+fn make_presentable(plan: &Plan, result: &mut CheckResult) {
+    if result.status == Status::Fail && result.allowed.is_none() {
+        result.allowed = plan.settings.allow.get(result.id.name().as_ref()).cloned();
+    }
+    result.summary = text::clean(&result.summary);
+    let more = result.detail.len().saturating_sub(text::LINES);
+    if more > 0 {
+        result.detail.truncate(text::LINES - 1);
+        result.detail.push(format!("… and {} more lines", more + 1));
+    }
+    for line in &mut result.detail {
+        *line = text::clean(line);
+    }
+}
+
+/// What a rehearsal judged, without what was not asked for.
+pub(crate) fn of_rehearsal(plan: &Plan, mut results: Vec<CheckResult>) -> Vec<CheckResult> {
+    results.retain(|result| plan.selection.has(result.id));
+    results.iter_mut().for_each(|result| make_presentable(plan, result));
+    results
 }
 
 /// The result of a planned check that no judge answered: a defect of nixbox, and never a pass.

@@ -84,7 +84,8 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
     let online = settings.machine.network == Some(NetworkPolicy::User);
     let desktop = expectations.desktop.as_ref();
     let applies = |id: CheckId| match id.row().applies {
-        Applies::BeforeTheMachine | Applies::WithScript => false,
+        // A rehearsal judges its own.
+        Applies::BeforeTheMachine | Applies::WithScript | Applies::WithSwitch => false,
         Applies::Always => true,
         Applies::WithPorts => !ports.is_empty() || !inferred_ports.is_empty() || !expectations.open_tcp.is_empty(),
         Applies::WithHttp => !settings.http.is_empty(),

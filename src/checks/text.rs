@@ -9,7 +9,7 @@ pub(crate) use crate::text::seconds;
 /// Most characters of a line that is shown.
 pub(super) const LINE: usize = 400;
 /// Most lines of a guest's that one result shows.
-pub(super) const LINES: usize = 20;
+pub(crate) const LINES: usize = 20;
 
 /// One line of a guest's, made fit to be shown, of at most [`LINE`] characters.
 pub(crate) fn clean(text: &str) -> String {

@@ -74,6 +74,8 @@ pub(crate) fn parse(output: &str) -> Vec<JournalLine> {
 /// Whether a line is in the journal because of nixbox's own probing.
 fn is_ours(line: &JournalLine) -> bool {
     line.unit.starts_with(UNIT_PREFIX)
+        // What a switch that nixbox rehearses says of itself.
+        || line.identifier == "nixos" && line.message.starts_with("switching to system configuration ")
         // PID 1 writes to our notify socket; we close after the first read.
         || line.pid == 1 && line.message.starts_with("Failed to send readiness notification")
 }

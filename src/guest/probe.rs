@@ -14,7 +14,8 @@ use super::http::{self, HttpRequest};
 use super::proc_net::Tables;
 use super::shell::{Output, Script};
 use super::{Error, Guest, accounts, journal, proc_net};
-use crate::model::{ActiveState, Protocol, TransportKind};
+use crate::model::timeouts::Timeouts;
+use crate::model::{Accel, ActiveState, Protocol, TransportKind};
 use crate::text::{bounded, quoted};
 
 /// Judges an outcome: whether it is good enough not to try again.
@@ -81,6 +82,14 @@ pub struct Limits {
     pub journal_lines: usize,
     /// How many bytes of stdout and stderr are kept of the scripts' outcomes.
     pub output: usize,
+}
+
+impl Limits {
+    /// Those of a guest that runs under this accelerator.
+    pub(crate) fn of(accel: Accel) -> Self {
+        let usual = Self::default();
+        Self { patience: Timeouts::of(accel).scaled(usual.patience), ..usual }
+    }
 }
 
 impl Default for Limits {

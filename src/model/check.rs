@@ -32,14 +32,28 @@ pub enum CheckKind {
     Desktop,
     /// Sound.
     Audio,
+    /// The switch from another configuration, and back.
+    Switch,
+    /// What a switch and the way back leave behind.
+    Residue,
     /// Scripts of `nixbox.toml`.
     Script,
 }
 
 impl CheckKind {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Build, Self::Boot, Self::Services, Self::Network, Self::Users, Self::Desktop, Self::Audio, Self::Script];
+    pub const ALL: [Self; 10] = [
+        Self::Build,
+        Self::Boot,
+        Self::Services,
+        Self::Network,
+        Self::Users,
+        Self::Desktop,
+        Self::Audio,
+        Self::Switch,
+        Self::Residue,
+        Self::Script,
+    ];
 
     /// The part of an id before the dot.
     pub const fn name(self) -> &'static str {
@@ -51,6 +65,8 @@ impl CheckKind {
             Self::Users => "users",
             Self::Desktop => "desktop",
             Self::Audio => "audio",
+            Self::Switch => "switch",
+            Self::Residue => "residue",
             Self::Script => "script",
         }
     }
@@ -79,6 +95,8 @@ pub enum Applies {
     WithDesktop,
     /// Where a sound server is enabled.
     WithAudio,
+    /// Where a switch is rehearsed: what the rehearsal itself judges, beside the checks of the machine.
+    WithSwitch,
     /// Once for each script of `nixbox.toml`.
     WithScript,
 }
@@ -807,6 +825,195 @@ AudioRealtime = "audio.realtime" {
                  that are declared are in effect.",
     causes: "rtkit-daemon that failed, settings under a name that PipeWire does not read (without `default.`).",
     remedy: "PipeWire calls them default.clock.rate, default.clock.quantum and so on, below context.properties.",
+}
+SwitchOutcome = "switch.outcome" {
+    kind: Switch,
+    stage: Check,
+    rank: 15,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "switch-to-configuration test ends with 0",
+    tests: "How `switch-to-configuration test` ends on the machine that runs the former configuration: its exit code, a\n\
+            pre-switch check or an inhibitor that refuses, a switch that hangs, a machine that does not answer after it.",
+    causes: "A unit that cannot be restarted, an activation snippet that fails or waits, a switch that stops the network\n\
+             or the display manager under the user, a change that only a reboot can make.",
+    remedy: "The message names the unit or the snippet. Where the switch is refused, or a reboot is needed, use\n\
+             `nixos-rebuild boot`.",
+}
+SwitchActivation = "switch.activation" {
+    kind: Switch,
+    stage: Check,
+    rank: 17,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "every activation snippet and tmpfiles rule went well during the switch",
+    tests: "What the activation says while the machine is switched: snippets and tmpfiles rules that fail though the\n\
+            switch itself ends with 0, and those that fail when they run a second time.",
+    causes: "A snippet that expects what only a fresh machine has not (ln without -f, mkdir without -p), a path of the\n\
+             former configuration.",
+    remedy: "Write snippets so that they can run again and again: they run at each switch and each boot.",
+}
+SwitchSession = "switch.session-survived" {
+    kind: Switch,
+    stage: Check,
+    rank: 39,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "the user's session, compositor and sound server outlive the switch",
+    tests: "Whether the sessions that were there before the switch are there after it, with the same leader, the same\n\
+            compositor and a sound server: what is open in front of the user stays open.",
+    causes: "A display manager that is restarted, a changed unit of the user's manager, two sound servers that are\n\
+             exchanged under the session.",
+    remedy: "Apply the change with `nixos-rebuild boot` and reboot, or log out first.",
+}
+SwitchAnnounced = "switch.announced" {
+    kind: Switch,
+    stage: Check,
+    rank: 62,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "the switch did what dry-activate had announced",
+    tests: "Whether units were stopped, started, restarted or reloaded during the switch that `dry-activate` had not\n\
+            named, by PID 1's own journal.",
+    causes: "Units that are bound to others (Requires=, PartOf=, BindsTo=), restarts that activation snippets ask for.",
+    remedy: "Nothing has to be done; dry-activate alone does not tell all that a switch does.",
+}
+SwitchIdempotent = "switch.idempotent" {
+    kind: Switch,
+    stage: Check,
+    rank: 46,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "a second switch to the same configuration changes nothing",
+    tests: "Whether a second `switch-to-configuration test` to the same configuration ends with 0 and leaves every unit\n\
+            alone.",
+    causes: "Snippets that cannot run twice, a unit that each switch starts again (a oneshot without RemainAfterExit=).",
+    remedy: "Make the snippet safe to run again; give a oneshot that should stay started RemainAfterExit=true.",
+}
+SwitchWayBack = "switch.way-back" {
+    kind: Switch,
+    stage: Check,
+    rank: 45,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "the machine can be switched back, and works then as before",
+    tests: "How `switch-to-configuration test` of the former configuration ends on the switched machine.",
+    causes: "State that the new configuration has moved on (a database's format), units that cannot be stopped.",
+    remedy: "Keep a way back that does not need a switch: the former generation in the boot menu, a backup of the data.",
+}
+SwitchStale = "switch.stale" {
+    kind: Switch,
+    stage: Check,
+    rank: 63,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "every service runs what its unit says after the switch",
+    tests: "Whether a service that was active before the switch still has the process that it had then though its ExecStart=\n\
+            has changed.",
+    causes: "X-RestartIfChanged=false (restartIfChanged), a unit that the switch leaves running on purpose.",
+    remedy: "Restart it by hand after the switch, or reboot.",
+}
+ResidueOwnership = "residue.ownership" {
+    kind: Residue,
+    stage: Check,
+    rank: 47,
+    weight: Expected,
+    applies: WithSwitch,
+    summary: "the data in /var/lib belong to the same users as before the switch",
+    tests: "Whether files and directories below /var/lib have another owner after the switch: an id that went to another user,\n\
+            or a user whose id moved away from the data.",
+    causes: "Ids that are declared anew, a user that was removed and whose id another one was given.",
+    remedy: "Keep users.users.NAME.uid as it was, or change the owner of what is there.",
+}
+ResidueUnits = "residue.units" {
+    kind: Residue,
+    stage: Check,
+    rank: 64,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "no unit is active after the way back that was not before",
+    tests: "Units that are active once the machine was switched to the target and back, and were not before.",
+    causes: "Units that are made at run time (systemd-run), X-StopOnRemoval=false.",
+    remedy: "Let what starts it also stop it (ExecStop=, PartOf=).",
+}
+ResidueSockets = "residue.sockets" {
+    kind: Residue,
+    stage: Check,
+    rank: 65,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "nothing listens after the way back that did not before",
+    tests: "Sockets that are listened on after the way back, and were not before; ports that programs get without asking are\n\
+            left out.",
+    causes: "A process that its unit does not end (KillMode=process), a service that stays.",
+    remedy: "Let the unit end its processes: KillMode=control-group.",
+}
+ResidueNetwork = "residue.network" {
+    kind: Residue,
+    stage: Check,
+    rank: 66,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "network devices, addresses and routes are as before after the way back",
+    tests: "Devices, addresses and default routes that stay after the way back.",
+    causes: "A bridge, VLAN or tunnel that a script makes and nothing removes.",
+    remedy: "Remove it in ExecStop=/postStop, or declare it with systemd.network, which does not remove it either: reboot then.",
+}
+ResidueFirewall = "residue.firewall" {
+    kind: Residue,
+    stage: Check,
+    rank: 67,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "the firewall's rules are as before after the way back",
+    tests: "Rules of nftables and iptables that stay after the way back; chains without a rule are left out.",
+    causes: "Rules that a script adds, NAT of containers and of virtual machines.",
+    remedy: "Remove them in postStop (networking.firewall.extraStopCommands).",
+}
+ResidueUsers = "residue.users" {
+    kind: Residue,
+    stage: Check,
+    rank: 68,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "accounts and groups are as before after the way back",
+    tests: "Accounts and groups that stay, have another id, or lost their password by the switch and the way back.",
+    causes: "An account that the target does not have comes back locked: its password was set by hand.",
+    remedy: "Declare hashedPassword or hashedPasswordFile, so that a removed account comes back with it.",
+}
+ResidueFiles = "residue.files" {
+    kind: Residue,
+    stage: Check,
+    rank: 69,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "nothing new is in /var/lib, /etc and /run after the way back",
+    tests: "Entries of /var/lib (two levels), /etc and /run, and markers of users who linger, that stay and that no configuration\n\
+            owns.",
+    causes: "State of the target's services, which NixOS keeps; files that scripts write.",
+    remedy: "Remove what is not wanted; state that is kept is no harm.",
+}
+ResidueMounts = "residue.mounts" {
+    kind: Residue,
+    stage: Check,
+    rank: 70,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "the same is mounted after the way back as before",
+    tests: "File systems that stay mounted after the way back.",
+    causes: "A mount that is in use, or made by a script.",
+    remedy: "Unmount it by hand, or reboot.",
+}
+ResidueKernel = "residue.kernel" {
+    kind: Residue,
+    stage: Check,
+    rank: 71,
+    weight: Advice,
+    applies: WithSwitch,
+    summary: "kernel modules and sysctl values are as before after the way back",
+    tests: "Modules that stay loaded, and values below /proc/sys that the target set and nothing sets back.",
+    causes: "boot.kernel.sysctl: NixOS sets values, and forgets those that are not declared any more.",
+    remedy: "Set the former value explicitly, or reboot.",
 }}
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! * [`machine`]: how a machine is run, as far as flags and the report name it
 //! * [`change`]: how a finding compares with the baseline
 //! * [`excuse`]: why something was not tested, with its witness
+//! * [`switch`]: a switch that is rehearsed
 //! * [`timeouts`]: how long is waited for what, and why
 //! * [`unit_state`]: the states of systemd's units and jobs
 //! * [`names`]: what is shared with the outside (exit codes, ports, credentials, files, schemas), each once
@@ -19,6 +20,7 @@ pub mod excuse;
 pub mod machine;
 pub mod names;
 pub mod report;
+pub mod switch;
 pub mod timeouts;
 pub mod unit_state;
 
@@ -33,4 +35,5 @@ pub use report::{
     Cached, CheckResult, MachineInfo, OutsideAttempt, Phase, PhaseTime, Recorded, Report, Stage, Status, TargetInfo,
     Verdict,
 };
+pub use switch::{MachinePhase, SwitchReport, SwitchRunInfo, UnitActions};
 pub use unit_state::{ActiveState, JobState, LoadState, ServiceType, SubState, UnitFileState, UnitResult};

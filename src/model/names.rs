@@ -45,6 +45,8 @@ Exit codes:
 pub const REPORT_SCHEMA: u32 = 2;
 /// The version of the JSON report of a matrix (`schema` in `matrix.json`); the reports in it have their own.
 pub const MATRIX_SCHEMA: u32 = 1;
+/// The version of the JSON of `nixbox diff` (`schema` in it).
+pub const DIFF_SCHEMA: u32 = 1;
 /// The version of what is remembered from run to run; another one is as good as nothing.
 pub const CACHE_SCHEMA: u32 = 1;
 

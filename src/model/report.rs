@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Accel, Baseline, Change, CheckId, Exit, Found, JailKind, NetworkPolicy, NotTested, REPORT_SCHEMA, TransportKind,
-    Weight,
+    Accel, Baseline, Change, CheckId, Exit, Found, JailKind, MachinePhase, NetworkPolicy, NotTested, REPORT_SCHEMA,
+    SwitchReport, TransportKind, Weight,
 };
 
 /// What a run found out.
@@ -48,6 +48,9 @@ pub struct Report {
     /// What this was held against, where something failed or was not testable and there was something to compare with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+    /// The switch that was rehearsed (`--switch`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<SwitchReport>,
     /// What a VM cannot show, or what the sandbox changed, with the evidence.
     pub not_tested: Vec<NotTested>,
     /// What of the outside the guest tried to reach, whether or not the network was on; empty where that is not known.
@@ -84,6 +87,7 @@ impl Report {
             painted_to_verdict: None,
             checks: Vec::new(),
             baseline: None,
+            switch: None,
             not_tested: Vec::new(),
             outside: Vec::new(),
             notes: Vec::new(),
@@ -248,6 +252,10 @@ pub enum Phase {
     Check,
     /// The configuration before the change is tried too, to compare.
     Baseline,
+    /// The machine switches to the target.
+    Switch,
+    /// It switches back.
+    SwitchBack,
     /// Screen, journal, quit.
     Stop,
 }
@@ -262,6 +270,8 @@ impl Phase {
             Phase::Boot => "boot",
             Phase::Check => "check",
             Phase::Baseline => "baseline",
+            Phase::Switch => "switch",
+            Phase::SwitchBack => "switch back",
             Phase::Stop => "stop",
         }
     }
@@ -322,6 +332,9 @@ pub enum Status {
 pub struct CheckResult {
     /// Which check.
     pub id: CheckId,
+    /// When in a rehearsed switch; `None` where the machine was only booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<MachinePhase>,
     /// The verdict.
     pub status: Status,
     /// One line: the cause when it failed, the observation when it passed.
@@ -361,6 +374,7 @@ impl CheckResult {
     pub fn new(id: CheckId, status: Status, summary: impl Into<String>) -> Self {
         Self {
             id,
+            phase: None,
             status,
             summary: summary.into(),
             detail: Vec::new(),

@@ -37,6 +37,11 @@ impl Timeouts {
         if self.accel.is_emulated() { secs(600) } else { secs(180) }
     }
 
+    /// The longest that a switch may take by default, once it does something all the time.
+    pub(crate) fn switch(self) -> Duration {
+        self.scaled(secs(180))
+    }
+
     /// How much longer than its restart takes a service that failed only once is given.
     pub(crate) fn second_try(self) -> Duration {
         self.scaled(secs(30))
@@ -168,6 +173,23 @@ pub(crate) mod run {
     pub(crate) const DEMO_COMMAND_LIMIT: Duration = secs(20);
     /// How often a disk that will be kept is brought up to date: a window that is closed is a power cut.
     pub(crate) const SYNC_INTERVAL: Duration = secs(5);
+}
+
+/// A switch that is rehearsed.
+pub(crate) mod switch {
+    use super::{Duration, millis, secs};
+
+    /// How often the switch program is looked at: what it writes is shown, and nothing reports it.
+    pub(crate) const POLL_INTERVAL: Duration = millis(500);
+    /// How long a guest may do nothing before the switch counts as hung: a job has 90 s by default (systemd-system.conf(5)),
+    /// after which the switch goes on.
+    pub(crate) const IDLE_LIMIT: Duration = secs(100);
+    /// How long a few MiB may take into the guest's store.
+    pub(crate) const CHUNK_LIMIT: Duration = secs(120);
+    /// How long the rest of it may take once all was sent.
+    pub(crate) const RECEIVE_LIMIT: Duration = secs(120);
+    /// How long a guest that switches may be silent: its network and its bus may be restarted meanwhile.
+    pub(crate) const SILENT_LIMIT: Duration = secs(60);
 }
 
 /// An agent's hooks.

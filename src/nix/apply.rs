@@ -40,6 +40,14 @@ pub fn apply_command_from(target: &Target, reference: &str, nix: &Nix) -> Option
     Some(command_line(words))
 }
 
+/// The command with another subcommand of `nixos-rebuild`'s: `boot` where a switch is refused.
+pub fn with_subcommand(apply: &str, subcommand: &str) -> String {
+    match apply.strip_prefix("nixos-rebuild switch") {
+        Some(rest) => format!("nixos-rebuild {subcommand}{rest}"),
+        None => apply.to_owned(),
+    }
+}
+
 /// The flake's reference with the revision that it has now, where its tree is clean.
 pub async fn reference(flake: &Flake, nix: &Nix) -> String {
     #[derive(Deserialize)]
@@ -58,4 +66,15 @@ pub async fn reference(flake: &Flake, nix: &Nix) -> String {
         .filter(|metadata| metadata.locked.as_ref().is_some_and(|locked| locked.rev.is_some()))
         .and_then(|metadata| metadata.url);
     locked.unwrap_or_else(|| flake.portable())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_subcommand() {
+        assert_eq!(with_subcommand("nixos-rebuild switch --flake .#a", "boot"), "nixos-rebuild boot --flake .#a");
+        assert_eq!(with_subcommand("colmena apply --on a", "boot"), "colmena apply --on a");
+    }
 }

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 
 use super::diagnosis::SourceTree;
 use super::flags::NixFlags;
@@ -217,6 +217,19 @@ impl Nix {
         self.run("nix", args, directory, events).await
     }
 
+    /// `nix path-info --recursive --json PATHS`.
+    ///
+    /// # Errors
+    /// Only when nix could not be run.
+    pub(super) async fn path_info(&self, paths: &[String], format: &[&str]) -> Result<NixOutput> {
+        let mut args = self.new_style("path-info");
+        args.extend(["--recursive", "--json"].map(OsString::from));
+        args.extend(format.iter().map(OsString::from));
+        args.extend(self.flags.for_store());
+        args.extend(paths.iter().map(OsString::from));
+        self.run("nix", args, None, &Events::silent()).await
+    }
+
     /// The closure of a derivation, as store paths; empty when it is not known.
     pub async fn requisites(&self, drv: &str) -> Vec<String> {
         let args = ["--query", "--requisites", drv].map(OsString::from).into();
@@ -239,15 +252,8 @@ impl Nix {
         directory: Option<&Path>,
         events: &Events,
     ) -> Result<NixOutput> {
-        let path = self.directory.as_ref().map_or_else(|| PathBuf::from(program), |directory| directory.join(program));
-        let mut command = Command::new(&path);
-        command.args(&args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Its messages are parsed: they must not be translated, and a pager or a prompt is answered by no user.
-        command.env("LC_ALL", "C.UTF-8").env("GIT_TERMINAL_PROMPT", "0");
-        command.current_dir(directory.unwrap_or(&self.here)).process_group(0);
-        end_with_us(&mut command);
-        self.write(&format!("$ {program} {}", printable(&args)));
-
+        let mut command = self.command(program, &args);
+        command.stderr(Stdio::piped()).current_dir(directory.unwrap_or(&self.here));
         let mut child = command.spawn().map_err(|error| not_started(program, error))?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Failure::host(format!("{program} has no output")));
@@ -285,6 +291,28 @@ impl Nix {
         let status = status
             .map_err(|error| Failure::host(format!("the output of {program} could not be read")).because(error))?;
         Ok(NixOutput { status, stdout: printed, log })
+    }
+
+    /// Starts a program whose output is a stream; its words go nowhere.
+    pub(super) fn start(&self, program: &str, args: &[OsString]) -> Result<(ChildStdout, NixProcess)> {
+        let mut command = self.command(program, args);
+        command.stderr(Stdio::null());
+        let mut child = command.spawn().map_err(|error| not_started(program, error))?;
+        let stream = child.stdout.take().ok_or_else(|| Failure::host(format!("{program} has no output")))?;
+        Ok((stream, NixProcess { child: Some(child) }))
+    }
+
+    fn command(&self, program: &str, args: &[OsString]) -> Command {
+        let is_nix = program.starts_with("nix");
+        let directory = self.directory.as_ref().filter(|_| is_nix);
+        let path = directory.map_or_else(|| PathBuf::from(program), |directory| directory.join(program));
+        let mut command = Command::new(&path);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).current_dir(&self.here).process_group(0);
+        // Its messages are parsed: they must not be translated, and a pager or a prompt is answered by no user.
+        command.env("LC_ALL", "C.UTF-8").env("GIT_TERMINAL_PROMPT", "0");
+        end_with_us(&mut command);
+        self.write(&format!("$ {program} {}", printable(args)));
+        command
     }
 
     fn write(&self, text: &str) {
@@ -340,12 +368,12 @@ fn end_with_us(command: &mut Command) {
 fn end_with_us(_: &mut Command) {}
 
 /// A nix that runs. Dropped before its end (Ctrl-C, a deadline), it and its process group are ended.
-struct NixProcess {
+pub(super) struct NixProcess {
     child: Option<Child>,
 }
 
 impl NixProcess {
-    async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+    pub(super) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         let Some(child) = &mut self.child else { return Err(std::io::ErrorKind::NotFound.into()) };
         let status = child.wait().await?;
         self.child = None;

@@ -88,6 +88,27 @@ pub async fn evaluate(target: &Target, nix: &Nix, vm_only: bool, events: &Events
     Ok(evaluated)
 }
 
+/// The host's own system, or the package that a target is, and whether the flake's nixConfig was applied.
+///
+/// # Errors
+/// As [`evaluate()`].
+pub(super) async fn toplevel(target: &Target, nix: &Nix, events: &Events) -> Result<(Derivation, bool)> {
+    events.doing(format!("evaluating {}", target.name()));
+    let nix = &nix.clone().reading(target.source());
+    let (ignores_settings, is_unlocked) = (Cell::new(false), Cell::new(false));
+    let evaluator = Evaluator { target, nix, vm_only: false, events, ignores_settings, is_unlocked };
+    let evaluated = match evaluator.ask("toplevel").await? {
+        Ok(answer) => evaluator.whole(answer)?,
+        Err(output) => evaluator.failed(&output).await?,
+    };
+    let has_settings = nix.flags.accept_flake_config || target.flake().is_some_and(|flake| flake.has_settings());
+    let applies_settings = has_settings && !evaluator.ignores_settings.get();
+    let toplevel = evaluated.toplevel.ok_or_else(|| {
+        Failure::check(CheckId::BuildAttribute, format!("{} has no `system.build.toplevel`", target.name()))
+    })?;
+    Ok((toplevel, applies_settings))
+}
+
 /// The evaluations of a target, and what all of their logs say.
 struct Evaluator<'a> {
     target: &'a Target,

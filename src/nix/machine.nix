@@ -8,7 +8,7 @@
 , name ? null         # of the configuration
 , specialisation ? null
 , output ? "vm"       # or vmWithBootLoader
-, want ? "all"        # or "build", without the expectations: where reading those failed
+, want ? "all"        # or "build", without the expectations: where reading those failed; or "toplevel", without a VM
 , vmOnly ? false
 }:
 value:
@@ -39,7 +39,8 @@ let
   runner = if isMachine then drv (path ++ [ output ]) config.system.build.${output} else drv [ ] found;
   # A specialisation is switched to by way of its host's own system, which holds all of them.
   toplevel =
-    if vmOnly || !isMachine then null
+    if want == "toplevel" && !isMachine then drv [ ] found
+    else if vmOnly || !isMachine then null
     else if outer ? system.build.toplevel then drv (own ++ build ++ [ "toplevel" ]) outer.system.build.toplevel
     else if !(config.system.build ? toplevel) then null
     else drv (path ++ [ "toplevel" ]) config.system.build.toplevel;
@@ -64,7 +65,7 @@ in
 if name != null && !(value ? ${name}) then missing "configuration" (attrNames value)
 else if specialisation != null && !(outer ? specialisation && outer.specialisation ? ${specialisation})
 then missing "specialisation" (attrNames (outer.specialisation or { }))
-else if isMachine && !(config.system.build ? ${output}) then missing "output" (attrNames config.system.build)
+else if want != "toplevel" && isMachine && !(config.system.build ? ${output}) then missing "output" (attrNames config.system.build)
 else if !isMachine && !(isAttrs found && found ? drvPath) then missing "derivation" (if isAttrs found then attrNames found else [ ])
 else
   let
@@ -74,5 +75,6 @@ else
     read = part "expectations" (caught expected);
     parts = { runner = vm; toplevel = own; };
   in
+  if want == "toplevel" then seq own { toplevel = own; }
   # In this order, whatever the order in which JSON is written: what fails in both is told of the VM.
-  seq vm (seq own (if want == "build" then parts else seq read (parts // { expectations = read; })))
+  else seq vm (seq own (if want == "build" then parts else seq read (parts // { expectations = read; })))

@@ -11,27 +11,33 @@ mod command;
 mod diagnosis;
 mod evaluate;
 pub mod expectations;
+mod export;
 mod flags;
 mod log;
 mod log_file;
 mod many;
+mod path_info;
 mod runner;
 mod store;
+mod toplevel;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::apply::{apply_command, apply_command_from, reference};
+pub use self::apply::{apply_command, apply_command_from, reference, with_subcommand};
 pub use self::build::build;
 pub use self::command::{Nix, NixOutput, OnFailure};
 pub use self::diagnosis::SourceTree;
 pub use self::evaluate::evaluate;
+pub(crate) use self::export::ExportFormat;
 pub use self::flags::NixFlags;
 pub use self::many::{ListedConfiguration, MatchedConfigurations, build_many, evaluate_many, names};
+pub use self::path_info::PathInfo;
 pub use self::runner::runner_of;
 pub(crate) use self::runner::{is_runner_name, script_in};
 pub use self::store::{STORE_DIR, Store, store_path_of};
+pub use self::toplevel::build_toplevel;
 use crate::failure::{Failure, Result};
 use expectations::Expectations;
 

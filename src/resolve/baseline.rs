@@ -54,23 +54,40 @@ pub(crate) fn baseline(choice: &BaselineChoice, target: &Target) -> Result<Optio
     match choice {
         BaselineChoice::Off => Ok(None),
         BaselineChoice::Auto => Ok(automatic(target)),
-        BaselineChoice::Current => {
-            let revision = running_revision()?;
-            let Some((flake, root)) = repository(target) else { return Err(no_repository("current", target)) };
-            let commit = git::commit(root, &revision).ok_or_else(|| {
-                Failure::usage(format!(
-                    "the running system was built from {revision}, which is not in {}",
-                    root.display()
-                ))
-                .hint("fetch that commit, or name another baseline: --baseline HEAD~1")
-            })?;
-            Ok(Some(at(flake, root, target, &commit, "current", true)))
-        }
-        BaselineChoice::Named(named) => named_baseline(named, target).map(Some),
+        BaselineChoice::Current => current(BASELINE, target).map(Some),
+        BaselineChoice::Named(named) => named_baseline(BASELINE, named, target).map(Some),
     }
 }
 
-fn named_baseline(named: &str, target: &Target) -> Result<BaselineTarget> {
+/// What a target is switched from. Where nothing is said, the last commit.
+///
+/// # Errors
+/// Usage (exit 2): it is not there.
+pub(crate) fn switch_from(choice: &BaselineChoice, target: &Target) -> Result<BaselineTarget> {
+    match choice {
+        BaselineChoice::Current => current(SWITCH, target),
+        BaselineChoice::Named(named) => named_baseline(SWITCH, named, target),
+        BaselineChoice::Auto | BaselineChoice::Off => named_baseline(SWITCH, "HEAD", target),
+    }
+}
+
+/// The flag that names a configuration to compare with.
+const BASELINE: &str = "--baseline";
+/// The flag that names a configuration to switch from.
+const SWITCH: &str = "--switch";
+
+/// What this NixOS runs, as far as it says which revision that is.
+fn current(flag: &str, target: &Target) -> Result<BaselineTarget> {
+    let revision = running_revision(flag)?;
+    let Some((flake, root)) = repository(target) else { return Err(no_repository(flag, "current", target)) };
+    let commit = git::commit(root, &revision).ok_or_else(|| {
+        Failure::usage(format!("the running system was built from {revision}, which is not in {}", root.display()))
+            .hint(format!("fetch that commit, or name another revision: {flag}=HEAD~1"))
+    })?;
+    Ok(at(flake, root, target, &commit, "current", true))
+}
+
+fn named_baseline(flag: &str, named: &str, target: &Target) -> Result<BaselineTarget> {
     let repository = repository(target);
     if let Some((flake, root)) = repository
         && let Some(commit) = git::commit(root, named)
@@ -87,15 +104,19 @@ fn named_baseline(named: &str, target: &Target) -> Result<BaselineTarget> {
         });
     }
     match repository {
-        Some((_, root)) => Err(Failure::usage(format!("there is no revision {named:?} in {}", root.display()))
-            .hint("--baseline takes a revision (HEAD~1, main), a target (FLAKE#NAME), current, auto or off")),
-        None => Err(no_repository(named, target)),
+        Some((_, root)) => {
+            Err(Failure::usage(format!("there is no revision {named:?} in {}", root.display())).hint(format!(
+                "{flag} takes a revision (HEAD~1, main), a target (FLAKE#NAME){}",
+                if flag == BASELINE { ", current, auto or off" } else { " or current" }
+            )))
+        }
+        None => Err(no_repository(flag, named, target)),
     }
 }
 
-fn no_repository(named: &str, target: &Target) -> Failure {
-    Failure::usage(format!("--baseline {named} is a revision, and {} is in no git repository here", target.resolved()))
-        .hint("name a target to compare with: --baseline FLAKE#NAME")
+fn no_repository(flag: &str, named: &str, target: &Target) -> Failure {
+    Failure::usage(format!("{flag}={named} is a revision, and {} is in no git repository here", target.resolved()))
+        .hint(format!("name a target instead: {flag}=FLAKE#NAME"))
 }
 
 /// The local git work tree that a target is in, whichever of its commits it is.
@@ -132,11 +153,11 @@ fn at(flake: &Flake, root: &Path, target: &Target, commit: &str, named: &str, is
 }
 
 /// The revision that the running NixOS says it was built from (`system.configurationRevision`).
-fn running_revision() -> Result<String> {
+fn running_revision(flag: &str) -> Result<String> {
     let cannot = |why: String| {
-        Failure::usage("--baseline current: it is not known what this system was built from")
+        Failure::usage(format!("{flag}=current: it is not known what this system was built from"))
             .why(why)
-            .hint("set system.configurationRevision = self.rev or null; or name a revision: --baseline HEAD~1")
+            .hint(format!("set system.configurationRevision = self.rev or null; or name a revision: {flag}=HEAD~1"))
     };
     let output = std::process::Command::new("nixos-version").arg("--json").stdin(std::process::Stdio::null()).output();
     let output = output.map_err(|error| cannot(format!("nixos-version cannot be started: {error}")))?;

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use ::nix::unistd::gethostname;
 
 pub use self::baseline::BaselineChoice;
-pub(crate) use self::baseline::{BaselineTarget, baseline};
+pub(crate) use self::baseline::{BaselineTarget, baseline, switch_from};
 use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
 pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
 pub(crate) use self::reference::components;
@@ -259,7 +259,7 @@ fn file(path: &Path, store: &Store) -> Result<Target> {
 }
 
 /// Without symbolic links, by its logical path: `./result` becomes `/nix/store/…`.
-fn canonical(path: &Path, store: &Store) -> PathBuf {
+pub(crate) fn canonical(path: &Path, store: &Store) -> PathBuf {
     let mut path = path.to_owned();
     // A link into a relocated store leads to a place that is not there: follow it step by step.
     for _ in 0..16 {

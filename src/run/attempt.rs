@@ -11,6 +11,7 @@ use super::demo::Demo;
 use super::prepare::Prepared;
 use super::request::{Purpose, memory_mib, placed};
 use super::{Run, boot, check, phase, processors};
+use crate::checks::Plan;
 use crate::desktop::drive::ScreenRecorder;
 use crate::event::Event;
 use crate::failure::{Failure, Result};
@@ -20,6 +21,7 @@ use crate::guest::notify::{self, Notification};
 use crate::machine::{Machine, RunDir, Spec};
 use crate::model::timeouts::Timeouts;
 use crate::model::{CheckId, JailKind, NetworkPolicy, Phase, TransportKind, run_file};
+use crate::report::artifacts::Artifacts;
 use crate::transport::{Transport, VhostUser, VirtioSerial};
 
 /// A transport, and for virtio-serial what has to be connected once QEMU is up.
@@ -62,24 +64,26 @@ impl Run<'_> {
     ) -> Result<Attempt> {
         let run_dir = again.unwrap_or(&prepared.run_dir);
         let mut running = Box::pin(self.start(prepared, run_dir, kind)).await?;
-        let attempt = Box::pin(self.boot_and_probe(prepared, &mut running, again.is_none())).await;
+        let mut attempt = Box::pin(self.boot_and_probe(prepared, &mut running, again.is_none())).await;
+        let mut boots_again = false;
         if let Ok(Attempt::Probed(probed)) = &attempt {
             self.report.painted_to_verdict = probed.painted.map(|painted| painted.elapsed().as_secs_f64());
             match &self.request.purpose {
                 Purpose::Verdict if self.request.arguments.keep => self.keep(&running.guest, run_dir).await,
-                Purpose::Verdict => {}
+                Purpose::Verdict if self.rehearsing.is_some() => {
+                    match Box::pin(self.rehearse_on(prepared, &mut running, probed)).await {
+                        Ok(again) => boots_again = again,
+                        Err(failure) => attempt = Err(failure),
+                    }
+                }
+                Purpose::Verdict => boots_again = self.boots_again(probed),
                 Purpose::Demo(demo) => {
                     let RunningMachine { machine, guest, .. } = &mut running;
                     self.present(demo, machine, guest, &prepared.plan.expectations, &probed.judgement.results).await;
                 }
             }
         }
-        let off = match &attempt {
-            Ok(Attempt::Probed(probed)) if self.boots_again(probed) => {
-                Some(self.power_off(prepared, &mut running).await)
-            }
-            _ => None,
-        };
+        let off = if boots_again { Some(self.power_off(prepared, &mut running).await) } else { None };
         let stopped = phase(&self.events, Phase::Stop, running.machine.stop()).await;
         running.listener.abort();
         if !stopped.orderly {
@@ -133,7 +137,10 @@ impl Run<'_> {
             guest: Guest::new(transport, token),
             notifications,
             listener,
-            recorder: prepared.plan.desktop().map(|_| ScreenRecorder::start(machine.screen().clone())),
+            recorder: self
+                .plans(prepared)
+                .find_map(|plan| plan.desktop())
+                .map(|_| ScreenRecorder::start(machine.screen().clone())),
             machine,
             transport: kind,
             boot_limit,
@@ -157,7 +164,7 @@ impl Run<'_> {
             events: &self.events,
         };
         let mut background = JoinSet::new();
-        let RunningMachine { machine, guest, notifications, .. } = running;
+        let RunningMachine { machine, guest, notifications, .. } = &mut *running;
         let wait = async { Ok(boot.wait(machine, notifications, guest, &mut background).await) };
         let come_up = self.interrupt.guard(wait).await;
         self.events.send(Event::Ended(Phase::Boot, running.began.elapsed()));
@@ -167,22 +174,36 @@ impl Run<'_> {
             boot::ComeUp::Silent(failure) => return Ok(Attempt::Silent(running.transport, failure)),
             come_up => come_up,
         };
+        let probed = self.interrupt.guard(self.probe(prepared, running, self.artifacts.as_ref(), come_up, 0));
+        match phase(&self.events, Phase::Check, probed).await {
+            Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
+            Err(failure) if boot::is_closed(&failure) => Ok(Attempt::Silent(running.transport, failure)),
+            probed => probed.map(Attempt::Probed),
+        }
+    }
+
+    /// Probes what runs, and judges it by the plan of what was prepared, which may be another than it was booted for.
+    pub(super) async fn probe(
+        &self,
+        prepared: &Prepared,
+        running: &mut RunningMachine,
+        artifacts: Option<&Artifacts>,
+        come_up: boot::ComeUp,
+        since_us: u64,
+    ) -> Result<check::Probed> {
         let probe = check::Probe {
             plan: &prepared.plan,
             accel: prepared.accel,
             memory_mib: running.memory_mib,
             no_router: running.no_router,
             events: &self.events,
-            artifacts: self.artifacts.as_ref(),
+            artifacts,
             recorder: running.recorder.as_ref(),
             is_demo: matches!(self.request.purpose, Purpose::Demo(_)),
+            since_us,
         };
-        let probed = self.interrupt.guard(Box::pin(probe.at(&mut running.machine, &running.guest, come_up)));
-        match phase(&self.events, Phase::Check, probed).await {
-            Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
-            Err(failure) if boot::is_closed(&failure) => Ok(Attempt::Silent(running.transport, failure)),
-            probed => probed.map(Attempt::Probed),
-        }
+        // On the heap: what all its steps hold at once is more than a debug build's stack.
+        Box::pin(probe.at(&mut running.machine, &running.guest, come_up)).await
     }
 
     /// What the machine is made of, and how long its boot may take.
@@ -195,7 +216,9 @@ impl Run<'_> {
         // NixOS's default of one is not told apart from a one that was written: more is no less than was asked for.
         let usual = expectations.cores.unwrap_or(1).max(ours);
         spec.cores = machine.cores.map_or(usual, |cores| cores.0);
-        spec.memory_mib = memory_mib(&prepared.settings, expectations);
+        let memory = |prepared: &Prepared| memory_mib(&prepared.settings, &prepared.plan.expectations);
+        let of_target = self.rehearsing.as_ref().map_or(0, |rehearsing| memory(rehearsing.target()));
+        spec.memory_mib = memory(prepared).max(of_target);
         if let Some(host) = &prepared.host_display
             && machine.memory.is_none()
         {
@@ -203,8 +226,9 @@ impl Run<'_> {
         }
         spec.accel = prepared.accel;
         // A demo's sound goes to the user.
-        spec.sound = prepared.plan.audio().is_some() && matches!(self.request.purpose, Purpose::Verdict);
-        spec.microphone = spec.sound && prepared.plan.has(CheckId::AudioMicrophone);
+        spec.sound =
+            self.plans(prepared).any(|plan| plan.audio().is_some()) && matches!(self.request.purpose, Purpose::Verdict);
+        spec.microphone = spec.sound && self.plans(prepared).any(|plan| plan.has(CheckId::AudioMicrophone));
         spec.transport = transport;
         spec.network = machine.network.unwrap_or_default();
         spec.restrict = prepared.jail != JailKind::Namespaces;
@@ -213,6 +237,12 @@ impl Run<'_> {
         spec.extra.extend(self.qemu_options.iter().cloned());
         let limit = machine.timeout.map_or_else(|| Timeouts::of(prepared.accel).boot(), |time| time.0);
         (spec, limit)
+    }
+
+    /// What is to be checked on the machine: of what it boots, and of what it switches to.
+    fn plans<'p>(&'p self, prepared: &'p Prepared) -> impl Iterator<Item = &'p Plan> {
+        let target = self.rehearsing.as_ref().map(|rehearsing| &rehearsing.target().plan);
+        std::iter::once(&prepared.plan).chain(target)
     }
 
     /// `--keep`: leaves the machine up until Ctrl-C.

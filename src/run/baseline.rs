@@ -87,22 +87,8 @@ impl Comparison<'_> {
         self.arguments.baseline.count.unwrap_or(if is_of_change { Count::New } else { Count::All })
     }
 
-    /// The same request, of the baseline.
-    fn request(&self) -> TryArgs {
-        let mut request = TryArgs { target: Some(self.baseline.typed.clone()), ..self.arguments.clone() };
-        request.baseline.choice = Some(BaselineChoice::Off);
-        request.files.artifacts = None;
-        if request.files.config.is_none() {
-            let beside = self.directory.map(|directory| directory.join(CONFIG_FILE));
-            request.files.config = beside.filter(|file| file.is_file());
-        }
-        // The lock and the life are those of the run that is compared; what was tried before is good enough.
-        (request.for_agent, request.keep, request.checks.fresh) = (None, false, false);
-        request
-    }
-
     async fn results(&self, report: &Report) -> Result<BaselineResults> {
-        let request = self.request();
+        let request = request_of(self.arguments, self.baseline, self.directory);
         let mut run = Run::new(Request::verdict(&request), Events::silent(), self.interrupt.clone());
         let step = match self.interrupt.guard(Box::pin(run.prepare())).await {
             Ok(step) => step,
@@ -187,6 +173,20 @@ impl Comparison<'_> {
         report.baseline = Some(baseline);
         checks::verdict(&report.checks).decide(report);
     }
+}
+
+/// The same request, of another configuration: `directory` is where the `nixbox.toml` lies that holds for both.
+pub(super) fn request_of(arguments: &TryArgs, of: &BaselineTarget, directory: Option<&Path>) -> TryArgs {
+    let mut request = TryArgs { target: Some(of.typed.clone()), ..arguments.clone() };
+    request.baseline.choice = Some(BaselineChoice::Off);
+    request.files.artifacts = None;
+    if request.files.config.is_none() {
+        let beside = directory.map(|directory| directory.join(CONFIG_FILE));
+        request.files.config = beside.filter(|file| file.is_file());
+    }
+    // The lock and the life are those of the run that asks; what was tried before is good enough.
+    (request.for_agent, request.keep, request.checks.fresh) = (None, false, false);
+    request
 }
 
 /// A run that booted nothing has nothing to keep.

@@ -48,6 +48,9 @@ pub(super) struct Probe<'a> {
     pub(super) recorder: Option<&'a ScreenRecorder>,
     /// A user sees the machine: its pointer and keys are theirs.
     pub(super) is_demo: bool,
+    /// What is in the journal from before this time, by the guest's monotonic clock in µs, is not judged: the machine was
+    /// switched to another configuration since.
+    pub(super) since_us: u64,
 }
 
 /// What a verdict rests on.
@@ -70,6 +73,8 @@ pub(super) struct Probed {
     pub(super) systemd: Option<String>,
     /// Since when the screen showed the session's steady picture.
     pub(super) painted: Option<Instant>,
+    /// What the checks rest on; `None` where the guest did not come up.
+    pub(super) facts: Option<Box<Facts>>,
 }
 
 impl Probe<'_> {
@@ -118,6 +123,7 @@ impl Probe<'_> {
             observations = look => observations?,
             end = boot::gone(machine, self.accel) => return end.map(Err),
         };
+        let observations = self.since_the_switch(observations);
         let observations = Observations { console: machine.console().tail(CONSOLE_LINES), ..observations };
         let context = Context {
             accelerator: self.accel,
@@ -138,7 +144,17 @@ impl Probe<'_> {
             context: Some(&context),
         });
         let systemd = Some(observations.now().manager.version.clone()).filter(|version| !version.is_empty());
-        Ok(Ok(Probed { judgement: checks::judge(self.plan, &observations, &context), systemd, painted }))
+        let judgement = checks::judge(self.plan, &observations, &context);
+        let facts = Some(Box::new(observations.later.unwrap_or(observations.first)));
+        Ok(Ok(Probed { judgement, systemd, painted, facts }))
+    }
+
+    /// Without what was said before the machine was switched.
+    fn since_the_switch(&self, mut observations: Observations) -> Observations {
+        for facts in [Some(&mut observations.first), observations.later.as_mut()].into_iter().flatten() {
+            facts.journal.retain(|line| line.at_us >= self.since_us);
+        }
+        observations
     }
 
     /// The first observation and its time; a later one follows where something has not settled yet.
@@ -396,7 +412,7 @@ impl Probe<'_> {
         let expectations = &self.plan.expectations;
         self.keep_facts(&Judged { expectations, observations: None, boot_failure: Some(&evidence), context: None });
         let systemd = evidence.facts.as_ref().map(|facts| facts.manager.version.clone());
-        Probed { judgement: checks::judge_boot_failure(self.plan, &evidence), systemd, painted: None }
+        Probed { judgement: checks::judge_boot_failure(self.plan, &evidence), systemd, painted: None, facts: None }
     }
 
     /// What the guest sent through its network cards, but for what it was asked to, and who of it speaks of that.
@@ -447,8 +463,7 @@ impl Probe<'_> {
 
     /// What bounds an observation.
     fn limits(&self) -> Limits {
-        let limits = Limits::default();
-        Limits { patience: self.timeouts().scaled(limits.patience), ..limits }
+        Limits::of(self.accel)
     }
 
     fn timeouts(&self) -> Timeouts {

@@ -11,6 +11,7 @@
 //! * `single_flight`: one boot at a time, however many hooks ask
 //! * `many`: one of several runs at once, whose evaluation and build are shared
 //! * `other_card`: what hangs on the standard graphics card, on another one
+//! * `switch`: a switch from another configuration, and back, rehearsed
 //! * `second_boot`: the disk of a first boot, booted once more
 //! * `demo`: what is different where a user wants to see the machine
 //! * `check`: how a guest is probed and judged
@@ -28,11 +29,13 @@ mod request;
 mod result_cache;
 mod second_boot;
 mod single_flight;
+mod switch;
 
 use std::ffi::OsString;
 use std::time::{Instant, SystemTime};
 
 use attempt::Attempt;
+use check::Probed;
 use demo::Demo;
 use prepare::{Prepared, Step};
 use request::{Purpose, Request};
@@ -90,9 +93,14 @@ impl Outcome {
             by_itself.record(recorded.clone());
         }
         self.report.record(recorded);
+        // What is cached outlives the system that runs now.
+        let tested = (self.report.apply.clone(), self.report.notes.len());
+        apply_here(&mut self.report);
         if let Some(artifacts) = self.artifacts {
             artifacts.finish(&mut self.report);
         }
+        let here = (self.report.apply.clone(), self.report.notes.split_off(tested.1));
+        self.report.apply = tested.0;
         match &mut self.by_itself {
             Some(by_itself) => {
                 by_itself.artifacts.clone_from(&self.report.artifacts);
@@ -101,7 +109,19 @@ impl Outcome {
             }
             None => self.cache.store(&self.report),
         }
+        self.report.apply = here.0;
+        self.report.notes.extend(here.1);
         self.report
+    }
+}
+
+/// Where the system that runs here would refuse to switch to what was tested, the command says so.
+fn apply_here(report: &mut Report) {
+    let (Some(apply), Some(toplevel)) = (&report.apply, &report.target.toplevel) else { return };
+    let refused = crate::diff::refused_here(std::path::Path::new(toplevel));
+    if !refused.is_empty() {
+        report.apply = Some(nix::with_subcommand(apply, "boot"));
+        report.notes.push(format!("a switch would be refused here, a boot is not: {}", refused.join("; ")));
     }
 }
 
@@ -176,6 +196,10 @@ struct Run<'a> {
     is_second_boot: bool,
     /// What it is held against, and what that is compared with.
     baseline: Option<(BaselineTarget, Target, Nix)>,
+    /// What is switched from, where a switch is rehearsed.
+    switch_from: Option<BaselineTarget>,
+    /// The switch that is to be rehearsed on this run's machine.
+    rehearsing: Option<Box<switch::Rehearsing<'a>>>,
 }
 
 impl<'a> Run<'a> {
@@ -190,6 +214,8 @@ impl<'a> Run<'a> {
             second_boot: None,
             is_second_boot: false,
             baseline: None,
+            switch_from: None,
+            rehearsing: None,
             cache: result_cache::RunCache::new(arguments, matches!(request.purpose, Purpose::Demo(_))),
             request,
         }
@@ -239,14 +265,34 @@ impl<'a> Run<'a> {
             Step::Ready(prepared) => prepared,
             Step::Known(known) => return self.known(*known),
         };
+        if let Some(from) = self.switch_from.take() {
+            return Box::pin(self.rehearse(from, prepared)).await;
+        }
+        let (probed, kind) = self.probed(&prepared).await?;
+        let probed = self.unless_hung_by_card(&prepared, probed, kind).await?;
+        let probed = self.with_second_boot(&prepared, probed, kind).await?;
+        if let Some(info) = &mut self.report.machine {
+            info.systemd = probed.systemd;
+        }
+        self.judged(probed.judgement);
+        if self.report.verdict == Verdict::Pass {
+            let Prepared { target, nix, reference, .. } = &*prepared;
+            self.report.apply = prepare::apply(target, nix, reference.as_deref()).await;
+        }
+        Ok(())
+    }
+
+    /// The machine, started until it could be probed, and the transport by which it was. One that QEMU failed, or that came
+    /// up and did not answer, is started again.
+    async fn probed(&mut self, prepared: &Prepared) -> Result<(Probed, TransportKind)> {
         let mut restarts = 0;
         let mut kind = request::transport(&prepared.settings);
         let mut silent: Option<Failure> = None;
-        let probed = loop {
+        loop {
             // A machine that is started again finds nothing of the last one; what was built is held by the first's.
             let again = if restarts > 0 || silent.is_some() { Some(RunDir::create()?) } else { None };
-            match Box::pin(self.attempt(&prepared, again.as_ref(), kind)).await? {
-                Attempt::Probed(probed) => break probed,
+            match Box::pin(self.attempt(prepared, again.as_ref(), kind)).await? {
+                Attempt::Probed(probed) => return Ok((probed, kind)),
                 Attempt::Silent(by, failure) => {
                     // Which of the two was asked for is kept to; and a guest that takes no credentials answers neither.
                     let is_last = by == TransportKind::VirtioSerial || prepared.settings.machine.transport.is_some();
@@ -265,18 +311,7 @@ impl<'a> Run<'a> {
                     self.events.note(format!("started the machine again: {}", failure.what));
                 }
             }
-        };
-        let probed = self.unless_hung_by_card(&prepared, probed, kind).await?;
-        let probed = self.with_second_boot(&prepared, probed, kind).await?;
-        if let Some(info) = &mut self.report.machine {
-            info.systemd = probed.systemd;
         }
-        self.judged(probed.judgement);
-        if self.report.verdict == Verdict::Pass {
-            let Prepared { target, nix, reference, .. } = &*prepared;
-            self.report.apply = prepare::apply(target, nix, reference.as_deref()).await;
-        }
-        Ok(())
     }
 
     /// Says in the report what is tested.

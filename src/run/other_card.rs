@@ -95,7 +95,7 @@ mod tests {
         let mut result = CheckResult::new(CheckId::DesktopCompositor, status.unwrap_or(Status::Skip), "sway runs");
         result.evidence.insert("drm_driver".to_owned(), driver.into());
         let results = status.map(|_| result).into_iter().collect();
-        Probed { judgement: Judgement { results, ..Judgement::default() }, systemd: None, painted: None }
+        Probed { judgement: Judgement { results, ..Judgement::default() }, systemd: None, painted: None, facts: None }
     }
 
     fn told(first: Probed, again: Probed) -> (Status, String) {

@@ -153,7 +153,13 @@ impl Run<'_> {
 
     /// What is named for comparison is looked at before anything that takes time.
     fn choose_baseline(&mut self, target: &Target, nix: &Nix) -> Result<()> {
-        let choice = self.request.arguments.baseline.choice.clone().unwrap_or_default();
+        let arguments = self.request.arguments;
+        if let Some(from) = &arguments.switch.from {
+            self.switch_from = Some(resolve::switch_from(from, target)?);
+            // The checks before the switch are what those after it are held against.
+            return Ok(());
+        }
+        let choice = arguments.baseline.choice.clone().unwrap_or_default();
         self.baseline = resolve::baseline(&choice, target)?.map(|baseline| (baseline, target.clone(), nix.clone()));
         Ok(())
     }

@@ -9,5 +9,5 @@ trap "_status=1 _localstatus=\$?" ERR
 
 @snippets@
 
-ln -sfn "$systemConfig" /run/current-system
+@current@
 exit $_status

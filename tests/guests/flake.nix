@@ -19,8 +19,11 @@
         builtins.mapAttrs (_: g: g // { expect = { inherit set; } // g.expect; }) machines;
       guests =
         machinesOf "guest" ./machines.nix
+        // machinesOf "guest" ./switch.nix
         // machinesOf "audio" ./audio.nix
+        // machinesOf "audio" ./switch-sound.nix
         // machinesOf "desktop" ./desktop.nix
+        // machinesOf "desktop" ./switch-desktop.nix
         // machinesOf "desktop" ./display.nix
         // machinesOf "gnome" ./gnome.nix;
       withMachine = builtins.removeAttrs guests (builtins.filter (n: !(guests.${n} ? machine)) (builtins.attrNames guests));

@@ -117,7 +117,8 @@ let
     description = "Display Manager";
     after = [ "systemd-logind.service" "systemd-user-sessions.service" "acpid.service" ];
     wants = [ "systemd-user-sessions.service" ];
-    unitConfig = { StartLimitIntervalSec = 30; StartLimitBurst = 3; X-RestartIfChanged = false; };
+    unitConfig = { StartLimitIntervalSec = 30; StartLimitBurst = 3; };
+    restartIfChanged = false;
     serviceConfig = { Restart = "always"; RestartSec = "200ms"; SyslogIdentifier = "display-manager"; } // serviceConfig;
   } // extra;
 in
@@ -133,7 +134,7 @@ merge [
         wants = [ "systemd-user-sessions.service" ];
         after = [ "systemd-user-sessions.service" "plymouth-quit-wait.service" "getty@tty1.service" ];
         conflicts = [ "getty@tty1.service" ];
-        unitConfig.X-RestartIfChanged = false;
+        restartIfChanged = false;
         serviceConfig = {
           Type = "idle";
           ExecStart = "${sw}/bin/greetd --config /etc/greetd/config.toml";

@@ -33,6 +33,8 @@ let
       configurationRevision = null;
       nixos = { version = "25.11.test"; release = "25.11"; };
       activationScripts = { };
+      preSwitchChecks = { };
+      switch.inhibitors = { };
     };
     networking = {
       hostName = name;
@@ -147,6 +149,27 @@ let
     "getty.target" = if cfg.virtualisation.graphics then [ "autovt@tty1.service" ] else [ ];
   };
 
+  upstreamOverrides =
+    cfg:
+    let
+      fixed = text: names: listToAttrs (map (name: { inherit name; value = text; }) names);
+      # Restarted, or told to read them again, when these files of /etc change.
+      files = etcFiles cfg { };
+      follow = kind: pattern: "[Unit]\nX-${kind}-Triggers=${triggers (map (n: "${n} ${files.${n}.text or (toString files.${n}.source)}") (filter (n: builtins.match pattern n != null) (attrNames files)))}\n";
+    in
+    fixed "[Service]\nX-RestartIfChanged=false" [
+      "user@.service" "user-runtime-dir@.service" "systemd-user-sessions.service" "systemd-journal-flush.service" "systemd-fsck@.service"
+      "systemd-random-seed.service" "systemd-remount-fs.service" "modprobe@.service"
+    ]
+    // fixed "[Service]\nX-ReloadIfChanged=true" [ "systemd-logind.service" "dbus.service" ]
+    // fixed "[Service]\nX-StopIfChanged=false" [ "systemd-journald.service" ]
+    // fixed "[Unit]\nX-StopOnReconfiguration=true" [ "local-fs.target" "remote-fs.target" ]
+    // {
+      "systemd-sysctl.service" = follow "Restart" "sysctl\\.d/.*";
+      "systemd-modules-load.service" = follow "Restart" "modules-load\\.d/.*";
+      "systemd-networkd.service" = follow "Reload" "systemd/network/.*\\.network" + follow "Restart" "systemd/network(/.*\\.(netdev|link)|d\\.conf)" + "[Service]\nX-StopIfChanged=false\nX-NotSocketActivated=true";
+    };
+
   # Of Debian's user units, those that no option stands for: every user manager has them. What NixOS links only when
   # an option says so is left to that (systemd.upstreamUserUnits).
   optionalUserUnits = "pipewire*|filter-chain*|wireplumber*|pulseaudio*|thunar*";
@@ -165,31 +188,67 @@ let
       listToAttrs (
         map (n: { name = relations.${n}; value = if isList u.${n} then concatStringsSep " " u.${n} else u.${n}; }) (filter (n: u ? ${n}) (attrNames relations))
       )
+      // (if u ? restartTriggers then { X-Restart-Triggers = triggers u.restartTriggers; } else { })
+      // (if u ? reloadTriggers then { X-Reload-Triggers = triggers u.reloadTriggers; } else { })
       // (u.unitConfig or { })
     );
+  # A hash, where NixOS has the path of a file of them.
+  triggers = texts: builtins.hashString "sha256" (lines (map toString texts));
+
+  # Only a switch starts them: what is ordered before sysinit.target goes in order, and tmpfiles rules are applied
+  # (nixos/modules/system/boot/systemd.nix, systemd/tmpfiles.nix).
+  reactivation = cfg: {
+    targets.sysinit-reactivation.description = "Reactivate sysinit units";
+    services.systemd-tmpfiles-resetup = {
+      description = "Re-setup tmpfiles on a system that is already running.";
+      requiredBy = [ "sysinit-reactivation.target" ];
+      after = [ "local-fs.target" "systemd-journald.service" ];
+      before = [ "sysinit-reactivation.target" "shutdown.target" ];
+      conflicts = [ "shutdown.target" ];
+      restartTriggers = cfg.systemd.tmpfiles.rules;
+      unitConfig.DefaultDependencies = false;
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${dist}/usr/bin/systemd-tmpfiles --create --remove --exclude-prefix=/dev";
+        SuccessExitStatus = "DATAERR CANTCREAT";
+      };
+    };
+  };
 
   units =
     cfg:
     let
-      out = builtins.placeholder "out";
-      scriptFile = n: kind: "${out}/bin/${n}-${kind}";
-      putScript = n: kind: text:
-        "mkdir -p $out/bin\n" + here "$out/bin/${n}-${kind}" "#!${sw}/bin/bash\nset -e\n${text}" + "chmod 755 $out/bin/${n}-${kind}\n";
+      # Each a store path of its own, as in NixOS: a service whose script did not change has the same unit as before.
+      scriptFile = n: kind: text:
+        let name = replaceStrings [ "@" ] [ "_" ] "unit-script-${n}-${kind}"; in
+        "${run name { } ("mkdir -p $out/bin\n" + here "$out/bin/${n}-${kind}" "#!${sw}/bin/bash\nset -e\n${text}" + "chmod 755 $out/bin/${n}-${kind}\n")}/bin/${n}-${kind}";
+      # What the switch program goes by (nixos/lib/systemd-lib.nix, serviceToUnit and unitConfig).
+      ifChanged = s:
+        (if s.reloadIfChanged or false then { X-ReloadIfChanged = true; } else if !(s.restartIfChanged or true) then { X-RestartIfChanged = false; } else { })
+        // (if s.stopIfChanged or true then { } else { X-StopIfChanged = false; })
+        // (if s.notSocketActivated or false then { X-NotSocketActivated = true; } else { });
+      execs = {
+        script = { directive = "ExecStart"; kind = "start"; };
+        preStart = { directive = "ExecStartPre"; kind = "pre-start"; };
+        postStart = { directive = "ExecStartPost"; kind = "post-start"; };
+        reload = { directive = "ExecReload"; kind = "reload"; };
+        preStop = { directive = "ExecStop"; kind = "pre-stop"; };
+        postStop = { directive = "ExecStopPost"; kind = "post-stop"; };
+      };
       serviceText = n: s:
         unitSection s
         + section "Service" (
           {
             Environment = [ "\"PATH=${sw}/bin\"" ] ++ attrValuesWith (k: v: "\"${k}=${v}\"") (s.environment or { });
           }
-          // (if s ? script then { ExecStart = scriptFile n "start"; } else { })
-          // (if s ? preStart then { ExecStartPre = scriptFile n "pre-start"; } else { })
+          // ifChanged s
+          // builtins.listToAttrs (map (k: { name = execs.${k}.directive; value = scriptFile n execs.${k}.kind s.${k}; }) (filter (k: s ? ${k}) (attrNames execs)))
           // (s.serviceConfig or { })
         );
       service = serviceOf "system";
       serviceOf = dir: n: s:
-        optional (s ? script) (putScript n "start" s.script)
-        + optional (s ? preStart) (putScript n "pre-start" s.preStart)
-        + putIn dir "${n}.service" s (s.rawText or (serviceText n s))
+        putIn dir "${n}.service" s (s.rawText or (serviceText n s))
         + optional (s ? startAt) (put "${n}.timer" { wantedBy = [ "timers.target" ]; } (section "Unit" { } + section "Timer" { OnCalendar = s.startAt; }));
       put = putIn "system";
       # A unit that a package brings is not replaced in a user manager but changed, by a drop-in, as NixOS's
@@ -229,6 +288,15 @@ let
         ln -s ${cfg.systemd.defaultUnit} $out/system/default.target
         ln -s reboot.target $out/system/ctrl-alt-del.target
       ''
+      # What NixOS says of units that systemd brings (nixos/modules/system/boot/systemd.nix and those beside it).
+      + concatStringsSep "" (attrValuesWith (unit: text: ''
+        if [ -L $out/system/${unit}.d ]; then
+          upstream=$(readlink $out/system/${unit}.d)
+          rm $out/system/${unit}.d
+          mkdir $out/system/${unit}.d
+          ln -s $upstream/* $out/system/${unit}.d/
+        fi
+      '' + here "$out/system/${unit}.d/nixos.conf" text) (upstreamOverrides cfg))
       # agetty's own idea of where login is does not hold here; NixOS passes it too.
       + concatStringsSep "" (
         map (n:
@@ -236,13 +304,14 @@ let
             [Service]
             ExecStart=
             ExecStart=-${dist}/usr/sbin/agetty --login-program ${dist}/usr/bin/login ${optional (cfg.services.getty.autologinUser != null) "--autologin ${cfg.services.getty.autologinUser} "}--noclear --keep-baud %I 115200,38400,9600 $TERM
+            X-RestartIfChanged=false
           '') [ "getty@.service" "serial-getty@.service" "autovt@.service" ]
       )
       + concatStringsSep "" (attrValuesWith (t: us: concatStringsSep "" (map (want t) us)) (upstreamWants cfg))
-      + concatStringsSep "" (attrValuesWith service cfg.systemd.services)
+      + concatStringsSep "" (attrValuesWith service ((reactivation cfg).services // cfg.systemd.services))
       + concatStringsSep "" (attrValuesWith (socketOf "system") cfg.systemd.sockets)
       + concatStringsSep "" (attrValuesWith (timerOf "system") cfg.systemd.timers)
-      + concatStringsSep "" (attrValuesWith (targetOf "system") cfg.systemd.targets)
+      + concatStringsSep "" (attrValuesWith (targetOf "system") ((reactivation cfg).targets // cfg.systemd.targets))
       + concatStringsSep "" (map (u: put "${escape u.where}.mount" u (unitSection u + section "Mount" ({ What = u.what; Where = u.where; } // (if u ? type then { Type = u.type; } else { }) // (u.mountConfig or { })))) cfg.systemd.mounts)
       + concatStringsSep "" (attrValuesWith (serviceOf "user") cfg.systemd.user.services)
       + concatStringsSep "" (attrValuesWith (socketOf "user") cfg.systemd.user.sockets)
@@ -293,7 +362,8 @@ let
       "pam.d/systemd-user".text = pam "";
       "pam.d/passwd".text = pam "";
       "pam.d/other".text = "auth required pam_deny.so\naccount required pam_deny.so\npassword required pam_deny.so\nsession required pam_deny.so";
-      "systemd/system.conf".text = "[Manager]\nManagerEnvironment=PATH=${sw}/bin\nDefaultEnvironment=PATH=${sw}/bin\nKExecWatchdogSec=5min";
+      # A store path of its own, by which the switch program tells whether systemd is to be restarted.
+      "systemd/system.conf".source = run "system.conf" { } (here "$out" "[Manager]\nManagerEnvironment=PATH=${sw}/bin\nDefaultEnvironment=PATH=${sw}/bin\nKExecWatchdogSec=5min");
       "systemd/user.conf".text = "[Manager]\nManagerEnvironment=PATH=${sw}/bin\nDefaultEnvironment=PATH=${sw}/bin";
       "systemd/journald.conf".text = "[Journal]\nStorage=volatile\nRateLimitInterval=30s\nRateLimitBurst=10000\nAudit=no";
       "systemd/logind.conf".text = "[Login]\nKillUserProcesses=no";
@@ -360,23 +430,27 @@ let
       + here "$out/users/passwd" (lines (attrValuesWith (userLine cfg) cfg.users.users))
       + here "$out/users/group" (lines (attrValuesWith (n: _: "${n}:x:${toString (gidOf cfg n)}:${concatStringsSep "," (members n)}") cfg.users.groups))
       + concatStringsSep "" (attrValuesWith shadow cfg.users.users)
+      # As update-users-groups.pl keeps them: which ids a name has had, and which names the configuration declared.
+      + here "$out/users/declarative-users" (concatStringsSep " " (attrNames cfg.users.users))
+      + here "$out/users/declarative-groups" (concatStringsSep " " (attrNames cfg.users.groups))
+      + here "$out/users/uid-map" (builtins.toJSON (mapAttrs (n: _: uidOf cfg n) cfg.users.users))
+      + here "$out/users/gid-map" (builtins.toJSON (mapAttrs (n: _: gidOf cfg n) cfg.users.groups))
+      # Those that no option gives an id.
+      + here "$out/users/auto-users" (concatStringsSep " " (filter (n: cfg.users.users.${n}.uid or null == null) (attrNames cfg.users.users)))
+      + here "$out/users/auto-groups" (concatStringsSep " " (filter (n: cfg.users.groups.${n}.gid or null == null) (attrNames cfg.users.groups)))
     );
 
   # --- toplevel -----------------------------------------------------------------------------------------------------
   snippets =
-    cfg: etcTree:
+    cfg: etcTree: dry:
     let
       homes = filter (n: let u = cfg.users.users.${n}; in u.createHome or (isNormal u)) (attrNames cfg.users.users);
       standard = {
         "00-binsh" = "mkdir -p /bin /usr/bin\nln -sfn ${sw}/bin/bash /bin/sh\nln -sfn ${sw}/bin/env /usr/bin/env";
-        "01-etc" = "echo 'setting up /etc...'\nmkdir -p /etc\nln -sfn ${etcTree}/etc /etc/static\ncp -dR --no-preserve=mode --remove-destination ${etcTree}/links/. /etc/";
+        "01-etc" = substitute ./etc.sh { etc = etcTree; };
         # The store's files are read-only, and so would their copies be; login and passwd want to write.
-        "02-users" = ''
-          install -m 0644 ${etcTree}/users/passwd ${etcTree}/users/group /etc/
-          install -m 0640 -g 318 ${etcTree}/users/shadow /etc/
-          mkdir -p -m 0700 /root
-        ''
-        + concatStringsSep "" (map (n: let u = cfg.users.users.${n}; in "install -d -m 0700 -o ${toString (uidOf cfg n)} -g ${toString (gidOf cfg (u.group or "users"))} ${homeOf n u}\n") homes)
+        "02-users" = substitute ./users.sh { users = "${etcTree}/users"; mutable = if cfg.users.mutableUsers then "1" else ""; }
+        + concatStringsSep "" (map (n: let u = cfg.users.users.${n}; in "install -d -m 0700 -o ${n} -g ${u.group or "users"} ${homeOf n u}\n") homes)
         + concatStringsSep "" (map (n: let file = cfg.users.users.${n}.hashedPasswordFile; in ''
           if [ -e ${file} ]; then
             sed -i "s#^${n}:[^:]*:#${n}:$(cat ${file}):#" /etc/shadow
@@ -396,6 +470,7 @@ let
         "06-hostname" = "echo ${cfg.networking.hostName} > /proc/sys/kernel/hostname";
       };
       custom = cfg.system.activationScripts;
+      supportsDry = v: isAttrs v && v.supportsDryActivation or false;
       wrap = n: text: ''
         #### Activation script snippet ${n}:
         _localstatus=0
@@ -408,7 +483,10 @@ let
       textOf = v: if isAttrs v then v.text else v;
       bare = n: builtins.substring 3 (-1) n;
     in
-    lines (attrValuesWith (n: text: wrap (bare n) text) standard ++ attrValuesWith (n: v: wrap n (textOf v)) custom);
+    if dry then
+      lines (attrValuesWith (n: v: if supportsDry v then wrap n (textOf v) else "#### Activation script snippet ${n} does not support dry activation.") custom)
+    else
+      lines (attrValuesWith (n: text: wrap (bare n) text) standard ++ attrValuesWith (n: v: wrap n (textOf v)) custom);
 
   speedups = [
     # Without hardware virtualisation these save seconds; none changes what the machine does.
@@ -453,6 +531,23 @@ let
         script = run "stage-1.sh" { } (here "$out" (substitute ./stage-1.sh { mounts = mounts cfg "/mnt-root"; }));
       };
 
+  # nixos/modules/system/activation/pre-switch-check.nix.
+  preSwitchChecks = cfg:
+    "#!${sw}/bin/bash\nset -euo pipefail\nexport PATH=${sw}/bin\n"
+    + concatStringsSep "" (attrValuesWith (n: text: ''
+      set +e
+      (
+      set -e
+      ${text}
+      ) >&2
+      _rc=$?
+      set -e
+      if [ "$_rc" -ne 0 ]; then
+        echo "Pre-switch check '${n}' failed" >&2
+        exit 1
+      fi
+    '') (cfg.system.preSwitchChecks // { switchInhibitors = builtins.readFile ./switch-inhibitors.sh; }));
+
   toplevel =
     cfg: fileSystems:
     let
@@ -463,9 +558,9 @@ let
     run "nixos-system-${cfg.system.name}-25.11.test" { } (
       ''
         mkdir -p $out/bin
-        ln -s ${kernel}/vmlinux $out/kernel
+        ln -s ${cfg.nixbox.kernel or kernel}/vmlinux $out/kernel
         ln -s ${cfg.nixbox.initrd or (stage1 cfg etcTree)} $out/initrd
-        ln -s ${kernel} $out/kernel-modules
+        ln -s ${cfg.nixbox.kernel or kernel} $out/kernel-modules
         ln -s ${sw} $out/sw
         ln -s ${etcTree}/etc $out/etc
         ln -s ${dist}/usr $out/systemd
@@ -480,9 +575,12 @@ let
         if bashless then
           "ln -s ${etcTree}/users $out/users\n"
         else
-          here "$out/activate" (substitute ./activate.sh (vars // { snippets = snippets cfg etcTree; }))
+          here "$out/activate" (substitute ./activate.sh (vars // { snippets = snippets cfg etcTree false; current = "ln -sfn \"$systemConfig\" /run/current-system"; }))
+          + here "$out/dry-activate" (substitute ./activate.sh (vars // { snippets = snippets cfg etcTree true; current = ""; }))
+          + here "$out/pre-switch-checks" (preSwitchChecks cfg)
+          + here "$out/switch-inhibitors" (builtins.toJSON cfg.system.switch.inhibitors)
           + here "$out/bin/switch-to-configuration" (substitute ./switch-to-configuration.sh vars)
-          + "chmod 755 $out/activate $out/bin/switch-to-configuration\n"
+          + "chmod 755 $out/activate $out/dry-activate $out/pre-switch-checks $out/bin/switch-to-configuration\n"
       )
       + optional (cfg.nixbox.noInit or false) "rm $out/init\n"
       # As NixOS's system builder does it.

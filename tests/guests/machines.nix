@@ -109,6 +109,53 @@ let
     })
   ];
 
+  # What `nixbox diff` compares (tests/diff.rs, the README): a machine, and what somebody's agent made of it.
+  reviewed =
+    let
+      web = more: {
+        description = "Web application";
+        wantedBy = [ "multi-user.target" ];
+        script = "exec sleep infinity";
+        serviceConfig = { User = "alice"; ProtectSystem = "strict"; } // more;
+      };
+      alice = { isNormalUser = true; uid = 1000; initialPassword = "alice"; description = "Alice"; };
+      sysctl = forward: "net.ipv4.ping_group_range=0 2147483647\nkernel.printk=4 4 1 7\nnet.ipv4.ip_forward=${forward}";
+    in
+    [
+      (guest "reviewed" { slow = true; exit = 0; } {
+        config = {
+          networking.firewall = { enable = true; allowedTCPPorts = [ 22 ]; };
+          users.users = { inherit alice; };
+          environment.etc."sysctl.d/60-nixos.conf".text = sysctl "0";
+          systemd.services = {
+            firewall = firewall [ 22 ];
+            web = web { NoNewPrivileges = true; };
+            metrics = service "Metrics" "exec sleep infinity";
+          };
+        };
+      })
+      (guest "reviewed-changed" { slow = true; exit = 0; } {
+        config = {
+          system.name = "reviewed";
+          networking.hostName = "reviewed";
+          networking.firewall = { enable = true; allowedTCPPorts = [ 22 8080 ]; };
+          users.users.alice = alice // { extraGroups = [ "wheel" ]; };
+          environment.etc = {
+            "sysctl.d/60-nixos.conf".text = sysctl "1";
+            "sudoers".text = "%wheel ALL=(ALL:ALL) NOPASSWD: ALL";
+          };
+          boot.kernelParams = [ "nosmt" ];
+          systemd.tmpfiles.rules = [ "d /var/lib/backup 0777 root root -" ];
+          systemd.services = {
+            firewall = firewall [ 22 8080 ];
+            web = web { };
+            backup = { description = "Nightly backup"; script = "tar -C /home -cf /var/lib/backup/home.tar ."; serviceConfig.Type = "oneshot"; };
+          };
+          systemd.timers.backup = { wantedBy = [ "timers.target" ]; timerConfig = { OnCalendar = "03:00"; Persistent = false; }; };
+        };
+      })
+    ];
+
   # One configuration, several machines: each is chosen by name, and is judged by its own promises.
   specialised = [
     (guest "specialised" { slow = true; exit = 0; } {
@@ -1008,4 +1055,4 @@ let
     }
   ];
 in
-builtins.listToAttrs (healthy ++ specialised ++ traps ++ brokenServices ++ brokenNetwork ++ brokenUsers ++ brokenBoot ++ hostile ++ brokenBuild)
+builtins.listToAttrs (healthy ++ reviewed ++ specialised ++ traps ++ brokenServices ++ brokenNetwork ++ brokenUsers ++ brokenBoot ++ hostile ++ brokenBuild)

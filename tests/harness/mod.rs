@@ -186,9 +186,7 @@ pub(crate) fn complaints_of(wanted: &Value, exit: i64, report: &Value) -> Vec<St
     if !ids("warns").is_subset(&warned) {
         wrong.push(format!("warnings {warned:?} instead of {:?}", ids("warns")));
     }
-    // One word or several.
-    let causes = wanted["cause"].as_array().cloned().unwrap_or_else(|| vec![wanted["cause"].clone()]);
-    for cause in causes.iter().filter_map(Value::as_str) {
+    for cause in one_or_several(&wanted["cause"]) {
         let told = format!("{} {}", report["cause"], report["detail"]);
         let told_by_checks = report["checks"].to_string();
         if !told.contains(cause) && !told_by_checks.contains(cause) {
@@ -198,6 +196,39 @@ pub(crate) fn complaints_of(wanted: &Value, exit: i64, report: &Value) -> Vec<St
     for set_aside in wanted["notTested"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         if !report["not_tested"].to_string().contains(set_aside) {
             wrong.push(format!("{set_aside:?} is not listed under not_tested"));
+        }
+    }
+    wrong.extend(complaints_of_switch(wanted, report));
+    wrong
+}
+
+/// One word or several, as an entry of [`expected`] has them.
+fn one_or_several(value: &Value) -> Vec<&str> {
+    value
+        .as_array()
+        .map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
+}
+
+/// The same of a rehearsed switch: in which phase what fails does, and what is listed as left behind.
+fn complaints_of_switch(wanted: &Value, report: &Value) -> Vec<String> {
+    let checks = || report["checks"].as_array().into_iter().flatten();
+    let mut wrong = Vec::new();
+    if let Some(phase) = wanted["phase"].as_str() {
+        let phases: BTreeSet<_> =
+            checks().filter(|check| check["status"] == "fail").filter_map(|check| check["phase"].as_str()).collect();
+        if !phases.contains(phase) {
+            wrong.push(format!("what fails does in {phases:?} instead of {phase:?}"));
+        }
+    }
+    for left in one_or_several(&wanted["residue"]) {
+        let is_told = checks()
+            .filter(|check| check["id"].as_str().is_some_and(|id| id.starts_with("residue.")))
+            .any(|check| check["status"] != "pass" && check.to_string().contains(left));
+        if !is_told {
+            wrong.push(format!("{left:?} is not listed as left behind"));
         }
     }
     wrong
@@ -236,6 +267,11 @@ impl Nixbox {
         call.args.extend(["--impure", "--baseline", "off", "--format", "json", "--artifacts"].map(OsString::from));
         call.args.push(artifacts.into());
         call
+    }
+
+    /// `nixbox try TARGET --switch=FROM`, otherwise as [`Nixbox::try_`].
+    pub(crate) fn switch(target: impl Into<OsString>, from: &str) -> Self {
+        Self::try_(target).arg(format!("--switch={from}")).patient()
     }
 
     pub(crate) fn arg(mut self, arg: impl Into<OsString>) -> Self {

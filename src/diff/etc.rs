@@ -1,0 +1,359 @@
+//! Files of /etc.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+
+use super::boot::moved;
+use super::context::{Context, is_of_accounts};
+use super::model::{Area, Change, Detail, Grade, Kind};
+use super::mounts::Fstab;
+use super::names::{is_package, name_of, nameless, readable, split};
+use super::security::counted;
+use super::store_files::{Found, tree};
+use super::system::EtcFile;
+
+/// Files of one directory that both have and that are compared one by one.
+const MOST: usize = 2_000;
+
+/// What is said of a file that cannot be compared by lines.
+const NO_TEXT: &str = "no text, and of another size";
+
+/// Where rules on who may do what lie; a directory's name ends with a slash.
+const RULES: [&str; 22] = [
+    "sudoers",
+    "sudoers.d/",
+    "doas.conf",
+    "polkit-1/",
+    "pam.d/",
+    "ssh/",
+    "security/",
+    "login.defs",
+    "apparmor.d/",
+    "audit/",
+    "ssl/",
+    "pki/",
+    "krb5.conf",
+    "securetty",
+    // Who is trusted by nix's daemon is as good as root.
+    "nix/nix.conf",
+    "ld.so.preload",
+    "ld-nix.so.preload",
+    "crontab",
+    "cron.d/",
+    "exports",
+    "hosts.allow",
+    "hosts.deny",
+];
+/// What is in force after the next boot only, or decides what is mounted.
+const BOOT: [&str; 6] = ["fstab", "crypttab", "modprobe.d/", "modules-load.d/", "initrd-release", "lvm/"];
+/// What says which version of NixOS or of a package it is.
+const LABELS: [&str; 8] =
+    ["os-release", "lsb-release", "issue", "nixos-version", "NIXOS", "set-environment", "fonts/", "man_db.conf"];
+
+/// The changes of /etc.
+pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
+    let names: BTreeSet<&String> = context.old.etc.keys().chain(context.new.etc.keys()).collect();
+    let mut all = Vec::new();
+    for name in names.into_iter().filter(|name| !is_of_accounts(name)) {
+        all.extend(entry(context, name, context.old.etc.get(name), context.new.etc.get(name)));
+    }
+    together(all)
+}
+
+/// Files that differ in the same lines, as one change: an option of PAM's is in a dozen of them.
+fn together(changes: Vec<Change>) -> Vec<Change> {
+    let mut groups: Vec<Vec<Change>> = Vec::new();
+    let mut known = HashMap::new();
+    for change in changes {
+        let alike = (change.grade, change.area, change.kind, change.lines.clone());
+        match known.get(&alike).filter(|_| !change.lines.is_empty()) {
+            Some(at) => {
+                let group: &mut Vec<Change> = &mut groups[*at];
+                group.push(change);
+            }
+            None => {
+                known.insert(alike, groups.len());
+                groups.push(vec![change]);
+            }
+        }
+    }
+    let one = |mut group: Vec<Change>| {
+        let names: Vec<String> = group.iter().map(|change| change.subject.clone()).collect();
+        let mut change = group.swap_remove(0);
+        if let [first, rest @ ..] = &names[..]
+            && !rest.is_empty()
+        {
+            change.subject = format!("{first} and {} more", rest.len());
+            change.what = format!("{}, as in {}", change.what, rest.join(", "));
+        }
+        change
+    };
+    groups.into_iter().map(one).collect()
+}
+
+fn entry(context: &Context<'_>, name: &str, old: Option<&EtcFile>, new: Option<&EtcFile>) -> Vec<Change> {
+    match (old, new) {
+        (Some(old), Some(new)) if old == new => Vec::new(),
+        (Some(old), Some(new)) => {
+            let mut all = found(context, name, &old.leads_to, &new.leads_to);
+            if old.mode != new.mode {
+                all.push(mode(name, old.mode.as_deref(), new.mode.as_deref()));
+            }
+            all
+        }
+        (None, Some(new)) => one(context, name, Kind::Added, new),
+        (Some(old), None) => one(context, name, Kind::Removed, old),
+        (None, None) => Vec::new(),
+    }
+}
+
+fn mode(name: &str, old: Option<&str>, new: Option<&str>) -> Change {
+    let shown = |mode: Option<&str>| Some(mode.unwrap_or("a link").to_owned());
+    let detail = Detail { name: "mode and owner".to_owned(), from: shown(old), to: shown(new) };
+    let what = format!("mode and owner {} → {}", old.unwrap_or("a link"), new.unwrap_or("a link"));
+    Change::new(Grade::Security, area(name), Kind::Changed, path_of(name), what).with_details(vec![detail])
+}
+
+fn found(context: &Context<'_>, name: &str, old: &Found, new: &Found) -> Vec<Change> {
+    match (old, new) {
+        (Found::File(before), Found::File(after)) if before != after => file(context, name, before, after),
+        (Found::Directory(before), Found::Directory(after)) if before != after => {
+            directory(context, name, before, after)
+        }
+        (before, after) if before == after => Vec::new(),
+        (before, after) => {
+            let shown = |found: &Found| match found {
+                Found::File(path) | Found::Directory(path) | Found::Elsewhere(path) => {
+                    readable(&path.to_string_lossy())
+                }
+                Found::Missing => "nothing".to_owned(),
+            };
+            if nameless(&shown(before)) == nameless(&shown(after)) {
+                return Vec::new();
+            }
+            let what = format!("leads to {} instead of {}", shown(after), shown(before));
+            vec![Change::new(grade(name), area(name), Kind::Changed, path_of(name), what)]
+        }
+    }
+}
+
+fn file(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<Change> {
+    let (Some(old), Some(new)) = (context.files.text(before), context.files.text(after)) else {
+        let sizes = [before, after].map(|path| context.files.size(path));
+        if sizes[0] == sizes[1] {
+            context.rebuilt(path_of(name));
+            return Vec::new();
+        }
+        return vec![Change::new(grade(name), area(name), Kind::Changed, path_of(name), NO_TEXT)];
+    };
+    if old == new {
+        return Vec::new();
+    }
+    if name == "fstab" {
+        return mounts(&old, &new);
+    }
+    if name.starts_with("sysctl.d/") {
+        return settings(&old, &new);
+    }
+    let mut lines = context.text(&old, &new).lines;
+    let own = lines.len();
+    lines.extend(context.behind(&old, &new).lines);
+    if lines.is_empty() {
+        context.rebuilt(path_of(name));
+        return Vec::new();
+    }
+    let what = match name.strip_prefix("ssh/authorized_keys.d/") {
+        Some(user) => format!("{} of {user}'s keys", counted(&lines)),
+        None if own == 0 => "a file that it names differs".to_owned(),
+        None => counted(&lines[..own]),
+    };
+    let grade = if area(name) == Area::Tmpfiles && lines.iter().any(|line| opens(line)) {
+        Grade::Security
+    } else {
+        grade(name)
+    };
+    vec![Change::new(grade, area(name), Kind::Changed, path_of(name), what).with_lines(lines)]
+}
+
+/// Whether a new line of tmpfiles.d(5) makes what anybody may write to, or a program that lends rights.
+fn opens(line: &str) -> bool {
+    let mode = line.strip_prefix('+').and_then(|line| line.split_whitespace().nth(2));
+    let mode = mode.and_then(|mode| u32::from_str_radix(mode.trim_start_matches(['~', ':']), 8).ok());
+    mode.is_some_and(|mode| mode & 0o6000 != 0 || mode & 0o1002 == 0o002)
+}
+
+/// All files of both directories, by their names in them. Of a package's its version is told instead.
+fn directory(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<Change> {
+    let (from, to) = (before.to_string_lossy(), after.to_string_lossy());
+    if is_package(name_of(&from)) && is_package(name_of(&to)) {
+        if name_of(&from) == name_of(&to) {
+            context.rebuilt(path_of(name));
+            return Vec::new();
+        }
+        let what = format!("{}: {}", split(name_of(&to)).0, moved(&from, &to));
+        return vec![Change::new(Grade::Info, area(name), Kind::Changed, path_of(name), what)];
+    }
+    let (old, new) = (tree(context.files, before, MOST), tree(context.files, after, MOST));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let mut all = Vec::new();
+    let (mut added, mut removed) = (Vec::new(), Vec::new());
+    for inner in names.into_iter().take(MOST) {
+        let whole = format!("{name}/{inner}");
+        match (old.get(inner), new.get(inner)) {
+            (Some(before), Some(after)) => all.extend(found(context, &whole, before, after)),
+            (None, Some(_)) => added.push(inner.as_str()),
+            (Some(_), None) => removed.push(inner.as_str()),
+            (None, None) => {}
+        }
+    }
+    let (opaque, mut all): (Vec<Change>, Vec<Change>) = all.into_iter().partition(|change| change.what == NO_TEXT);
+    if !opaque.is_empty() {
+        let names: Vec<&str> = opaque.iter().map(|change| change.subject.as_str()).collect();
+        let what = format!("no text, and of other sizes: {}", names.join(", "));
+        all.push(Change::new(grade(&format!("{name}/")), area(name), Kind::Changed, path_of(name), what));
+    }
+    for (kind, names, word) in [(Kind::Added, added, "new"), (Kind::Removed, removed, "gone")] {
+        if !names.is_empty() {
+            let what = format!("{} {word}: {}", if names.len() == 1 { "file" } else { "files" }, names.join(", "));
+            all.push(Change::new(grade(&format!("{name}/")), area(&format!("{name}/")), kind, path_of(name), what));
+        }
+    }
+    all
+}
+
+/// A file that only one has.
+fn one(context: &Context<'_>, name: &str, kind: Kind, file: &EtcFile) -> Vec<Change> {
+    let text = match &file.leads_to {
+        Found::File(path) => context.files.text(path),
+        _ => None,
+    };
+    let text = text.map(|text| readable(&text)).unwrap_or_default();
+    if name.starts_with("sysctl.d/") {
+        return if kind == Kind::Added { settings("", &text) } else { settings(&text, "") };
+    }
+    let lines: Vec<String> =
+        text.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("{}{line}", kind.sign())).collect();
+    let what = match (kind, name.strip_prefix("ssh/authorized_keys.d/")) {
+        (Kind::Added, Some(user)) => format!("new: {user} may log in with {}", keys(&lines)),
+        (Kind::Added, None) => "new".to_owned(),
+        _ => "removed".to_owned(),
+    };
+    let mut change = Change::new(grade(name), area(name), kind, path_of(name), what).with_lines(lines);
+    if let Some(mode) = &file.mode {
+        change.details.push(Detail { name: "mode and owner".to_owned(), from: None, to: Some(mode.clone()) });
+    }
+    vec![change]
+}
+
+/// `2 keys`, of signed lines.
+fn keys(lines: &[String]) -> String {
+    match lines.iter().filter(|line| !line.starts_with("+#")).count() {
+        1 => "1 key".to_owned(),
+        count => format!("{count} keys"),
+    }
+}
+
+/// Kernel settings by name (sysctl.d(5)).
+fn settings(old: &str, new: &str) -> Vec<Change> {
+    let parse = |text: &str| -> BTreeMap<String, String> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+        lines
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+            .collect()
+    };
+    let (old, new) = (parse(old), parse(new));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differing = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
+    differing
+        .map(|name| {
+            let (from, to) = (old.get(name), new.get(name));
+            let kind = match (from, to) {
+                (None, _) => Kind::Added,
+                (_, None) => Kind::Removed,
+                _ => Kind::Changed,
+            };
+            let shown = |value: Option<&String>| value.map_or("not set", String::as_str).to_owned();
+            let protects = [
+                "kernel.yama",
+                "restrict",
+                "unprivileged",
+                "kernel.modules_disabled",
+                "forward",
+                "rp_filter",
+                "fs.protected",
+                "suid_dumpable",
+                "bpf",
+                "randomize",
+                "accept_r",
+                "sysrq",
+                "userns",
+            ];
+            let grade = if protects.iter().any(|part| name.contains(part)) { Grade::Security } else { Grade::Service };
+            let detail = Detail { name: name.clone(), from: from.cloned(), to: to.cloned() };
+            let mut what = format!("{} → {}", shown(from), shown(to));
+            if to.is_none() {
+                what.push_str(" (a running kernel keeps it until it is rebooted)");
+            }
+            Change::new(grade, Area::Sysctl, kind, name, what).with_details(vec![detail])
+        })
+        .collect()
+}
+
+/// File systems and swap, by mount point.
+fn mounts(old: &str, new: &str) -> Vec<Change> {
+    let (old, new) = (Fstab::parse(old), Fstab::parse(new));
+    let mut all = Vec::new();
+    let change = |kind, subject: &str, what: String| Change::new(Grade::Boot, Area::Mount, kind, subject, what);
+    let points: BTreeSet<&String> = old.mounts.keys().chain(new.mounts.keys()).collect();
+    for point in points {
+        let shown = |mount: &super::mounts::FileSystem| format!("{} ({}, {})", mount.device, mount.kind, mount.options);
+        all.extend(match (old.mounts.get(point), new.mounts.get(point)) {
+            (None, Some(mount)) => Some(change(Kind::Added, point, format!("new: {}", shown(mount)))),
+            (Some(mount), None) => Some(change(Kind::Removed, point, format!("was {}", shown(mount)))),
+            (Some(before), Some(after)) if before != after => {
+                Some(change(Kind::Changed, point, format!("{} → {}", shown(before), shown(after))))
+            }
+            _ => None,
+        });
+    }
+    all.extend(new.swaps.difference(&old.swaps).map(|device| change(Kind::Added, device, "new swap".to_owned())));
+    all.extend(
+        old.swaps.difference(&new.swaps).map(|device| change(Kind::Removed, device, "no swap any more".to_owned())),
+    );
+    all
+}
+
+fn path_of(name: &str) -> String {
+    format!("/etc/{name}")
+}
+
+fn is_in(name: &str, list: &[&str]) -> bool {
+    list.iter().any(|entry| if entry.ends_with('/') { name.starts_with(entry) } else { name == *entry })
+}
+
+fn grade(name: &str) -> Grade {
+    if is_in(name, &RULES) {
+        Grade::Security
+    } else if is_in(name, &BOOT) {
+        Grade::Boot
+    } else if is_in(name, &LABELS) {
+        Grade::Info
+    } else {
+        Grade::Service
+    }
+}
+
+fn area(name: &str) -> Area {
+    if name.starts_with("ssh/authorized_keys.d/") {
+        Area::Account
+    } else if is_in(name, &RULES) {
+        Area::Rule
+    } else if name.starts_with("tmpfiles.d/") {
+        Area::Tmpfiles
+    } else if is_in(name, &["fstab", "crypttab"]) {
+        Area::Mount
+    } else {
+        Area::Etc
+    }
+}

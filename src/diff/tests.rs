@@ -1,0 +1,361 @@
+use proptest::prelude::*;
+
+use super::made::{MadeStore, MadeSystem};
+use super::*;
+
+/// What differs between two made systems; `LINE` for each: `security + account user eve: new, …`.
+fn told(store: &MadeStore, old: MadeSystem<'_>, new: MadeSystem<'_>) -> Comparison {
+    let files = store.files();
+    let (old, new) = (System::read(&files, &old.path()), System::read(&files, &new.path()));
+    let mut comparison = compared(&files, &old, &new, None);
+    comparison.finish();
+    comparison
+}
+
+fn lines(comparison: &Comparison) -> Vec<String> {
+    comparison
+        .changes
+        .iter()
+        .map(|change| format!("{} {} {}: {}", change.grade.name(), change.kind.sign(), change.subject, change.what))
+        .collect()
+}
+
+fn script(store: &MadeStore, name: &str, text: &str) -> String {
+    let program = format!("{name}-start");
+    let path =
+        store.put(&format!("unit-script-{program}"), &[(&format!("bin/{program}"), &format!("#!/bin/sh\n{text}\n"))]);
+    format!("{path}/bin/{program}")
+}
+
+#[test]
+fn nothing_differs_but_hashes() {
+    let store = MadeStore::new();
+    let make = |nginx: &str| {
+        let package = store.put(&format!("nginx-{nginx}"), &[("bin/nginx", "\u{0}")]);
+        let config = store.file("nginx.conf", "listen 80;\n");
+        let script = script(&store, "a", "true");
+        MadeSystem::new(&store)
+            .unit("nginx.service", &format!("[Service]\nExecStart={package}/bin/nginx -c {config}\nUser=nginx\n"))
+            .unit("a.service", &format!("[Service]\nExecStart={script}\nX-Restart-Triggers={config}\n"))
+            .etc("a.conf", &format!("file {config}\n"))
+            .snippet("etc", &format!("perl {config}"))
+    };
+    let comparison = told(&store, make("1.26"), make("1.27"));
+    assert_eq!(
+        lines(&comparison),
+        [
+            "info = 4 rebuilt: the same but for store paths: /etc/a.conf, a.service, nginx.service (nginx 1.26 → 1.27), snippet etc"
+        ]
+    );
+    // What is told in one line is restarted all the same.
+    assert_eq!(comparison.switch.units.stop, ["a.service", "nginx.service"]);
+    assert_eq!(comparison.switch.command, "switch");
+}
+
+#[test]
+fn what_a_moved_path_hides() {
+    let store = MadeStore::new();
+    let make = |text: &str| {
+        let inner = store.file("inner.sh", text);
+        let script = script(&store, "a", &format!("exec {inner}"));
+        MadeSystem::new(&store).unit("a.service", &format!("[Service]\nExecStart={script}\n"))
+    };
+    let comparison = told(&store, make("curl https://good\n"), make("curl https://evil\n"));
+    assert_eq!(lines(&comparison), ["service ~ a.service: the text of inner.sh changed"]);
+    assert_eq!(comparison.changes[0].lines, ["in inner.sh:", "-curl https://good", "+curl https://evil"]);
+}
+
+#[test]
+fn what_is_dangerous_comes_first() {
+    let store = MadeStore::new();
+    let users = |more: &str, members: &str| {
+        let json = format!(
+            r#"{{"mutableUsers":true,"users":[{{"name":"alice","uid":1000,"group":"users","home":"/home/alice","shell":"/run/current-system/sw/bin/bash","hashedPassword":"$6$secret"}}{more}],
+            "groups":[{{"name":"wheel","gid":1,"members":[{members}]}}]}}"#
+        );
+        format!("perl update-users-groups.pl {}", store.file("users-groups.json", &json))
+    };
+    let wrappers = |more: &str| {
+        let text = format!("chown root:root \"$wrapperDir/sudo\"\nchmod \"u+s,g-s,u+rx\" \"$wrapperDir/sudo\"\n{more}");
+        format!("[Service]\nExecStart={}\n", script(&store, "suid-sgid-wrappers", &text))
+    };
+    let firewall = |ports: &str| {
+        let text: String = ports
+            .split(' ')
+            .map(|port| format!("ip46tables -A nixos-fw -p tcp --dport {port} -j nixos-fw-accept\n"))
+            .collect();
+        let text = text + "ip46tables -A nixos-fw -j nixos-fw-log-refuse";
+        format!(
+            "[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart=@{} firewall-start\nX-ReloadIfChanged=true\n",
+            script(&store, "firewall", &text)
+        )
+    };
+    let old = MadeSystem::new(&store)
+        .snippet("users", &users("", ""))
+        .unit("suid-sgid-wrappers.service", &wrappers(""))
+        .unit("firewall.service", &firewall("22 443"))
+        .unit("web.service", "[Service]\nExecStart=/bin/web\nUser=web\nNoNewPrivileges=true\n")
+        .unit("old.service", "[Service]\nExecStart=/bin/old\n")
+        .etc("sudoers", "root ALL=(ALL:ALL) SETENV: ALL\n")
+        .etc("sysctl.d/60-nixos.conf", "kernel.kptr_restrict=1\nvm.swappiness=10\n")
+        .etc("fstab", "/dev/a / ext4 defaults\n")
+        .file("kernel-params", "quiet");
+    let new = MadeSystem::new(&store)
+        .snippet("users", &users(r#",{"name":"eve","uid":1001,"group":"users","home":"/home/eve","shell":"/bin/sh","hashedPassword":"$6$other"}"#, r#""alice""#))
+        .snippet("extra", "echo pwned")
+        .unit("suid-sgid-wrappers.service", &wrappers("setcap \"cap_setpcap,cap_net_raw+ep\" \"$wrapperDir/ping\"\nchmod u+rx \"$wrapperDir/ping\"\n"))
+        .unit("firewall.service", &firewall("22 8080"))
+        .unit("web.service", "[Service]\nExecStart=/bin/web\nUser=web\n")
+        .unit("new.service", &format!("[Service]\nExecStart={}\n", script(&store, "new", "echo new")))
+        .unit("s.socket", "[Socket]\nListenStream=0.0.0.0:7000\n")
+        .unit("t.timer", "[Timer]\nOnCalendar=daily\n")
+        .user_unit("u.service", "[Service]\nExecStart=/bin/u\n")
+        .etc("sudoers", "root ALL=(ALL:ALL) SETENV: ALL\n%wheel ALL=(ALL:ALL) NOPASSWD: ALL\n")
+        .etc("ssh/authorized_keys.d/alice", "ssh-ed25519 AAAA eve@evil\n")
+        .etc("sysctl.d/60-nixos.conf", "kernel.kptr_restrict=0\nvm.swappiness=60\n")
+        .etc("fstab", "/dev/a / ext4 defaults\n/dev/b /data ext4 nofail\n")
+        .file("kernel-params", "quiet mitigations=off");
+    let comparison = told(&store, old, new);
+    let text = human::render(&comparison, false)
+        + "\n=== full\n"
+        + &human::render(&comparison, true)
+        + "\n=== markdown\n"
+        + &markdown::render(&comparison);
+    assert!(!text.contains("$6$"), "no hash of a password: {text}");
+    insta::assert_snapshot!(text);
+    assert!(comparison.reaches(Grade::Security) && comparison.reaches(Grade::Info));
+}
+
+#[test]
+fn when_a_boot_is_needed() {
+    let store = MadeStore::new();
+    let make = |kernel: &str, bus: &str| {
+        let kernel = store.put(&format!("linux-{kernel}"), &[("bzImage", "k")]);
+        MadeSystem::new(&store)
+            .link("kernel", &format!("{kernel}/bzImage"))
+            .file("switch-inhibitors", &format!(r#"{{"dbus-implementation":"{bus}"}}"#))
+    };
+    let kernel = told(&store, make("6.12.5", "dbus"), make("6.12.6", "dbus"));
+    assert_eq!(
+        (kernel.switch.command.as_str(), kernel.switch.reboot.as_slice()),
+        ("switch", &["kernel 6.12.5 → 6.12.6".to_owned()][..])
+    );
+    let bus = told(&store, make("6.12.5", "dbus"), make("6.12.5", "broker"));
+    assert_eq!(bus.switch.command, "boot");
+    assert_eq!(bus.switch.refused, ["switch inhibitor dbus-implementation: dbus → broker"]);
+    // One that only the new one has holds nothing up.
+    let first = told(&store, MadeSystem::new(&store), make("6.12.5", "broker"));
+    assert_eq!(first.switch.command, "switch");
+    let init =
+        told(&store, MadeSystem::new(&store), MadeSystem::new(&store).file("init-interface-version", "systemd 3"));
+    assert_eq!(init.switch.command, "boot");
+    let files = store.files();
+    let (old, new) = (make("1", "dbus").path(), make("1", "broker").path());
+    assert_eq!(plan::refused_by(&files, &old, &new).len(), 1);
+    assert_eq!(plan::refused_by(&files, &old, &old), Vec::<String>::new());
+}
+
+#[test]
+fn a_hostile_configuration_drives_no_terminal() {
+    let store = MadeStore::new();
+    let evil = "\u{1b}[2J\u{202e}```\n";
+    let new = MadeSystem::new(&store)
+        .unit("a.service", &format!("[Service]\nExecStart=x {evil}\nUser={evil}"))
+        .etc("b", &evil.repeat(50_000))
+        .etc("sudoers", evil)
+        .snippet("s", evil)
+        .file("kernel-params", evil);
+    let comparison = told(&store, MadeSystem::new(&store), new);
+    for text in [human::render(&comparison, true), markdown::render(&comparison)] {
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control()) && !text.contains('\u{202e}'));
+        assert!(text.len() < 100_000, "{}", text.len());
+    }
+    assert!(!markdown::render(&comparison).contains("\n```\n```"));
+}
+
+#[test]
+fn what_is_written_is_what_is_read() {
+    let store = MadeStore::new();
+    let comparison =
+        told(&store, MadeSystem::new(&store), MadeSystem::new(&store).unit("a.timer", "[Timer]\nOnBootSec=1\n"));
+    let text = render(&comparison, DiffFormat::Json, false);
+    assert_eq!(serde_json::from_str::<Comparison>(&text).unwrap(), comparison);
+    assert!(schema().contains("\"SwitchPlan\""));
+}
+
+#[test]
+fn a_version_that_is_no_store_path_is_a_difference() {
+    let store = MadeStore::new();
+    let make = |image: &str| MadeSystem::new(&store).etc("images", &format!("run registry/app-{image}\n"));
+    let comparison = told(&store, make("1.2"), make("1.3"));
+    assert_eq!(comparison.changes[0].lines, ["-run registry/app-1.2", "+run registry/app-1.3"]);
+}
+
+#[test]
+fn a_socket_starts_its_service_again() {
+    let store = MadeStore::new();
+    let make = |level: &str| {
+        MadeSystem::new(&store)
+            .user_unit("s.socket", "[Socket]\nListenStream=%t/s\n")
+            .user_unit("other.service", "[Service]\nExecStart=/bin/x\n")
+            .unit("a.socket", "[Socket]\nListenStream=/run/a\n")
+            .unwanted("a.service", &format!("[Service]\nExecStart=/bin/a --level {level}\n"))
+    };
+    let comparison = told(&store, make("1"), make("2"));
+    assert_eq!(comparison.switch.units.if_running, ["stop until it is asked for: a.service"]);
+    assert_eq!(lines(&comparison), ["service ~ a.service: ExecStart changed"]);
+}
+
+#[test]
+fn a_rule_that_lets_anybody_write() {
+    let store = MadeStore::new();
+    let make = |rules: &str| MadeSystem::new(&store).etc("tmpfiles.d/00-nixos.conf", rules);
+    let old = "d /var/lib/a 0700 root root -\n";
+    for (rule, grade) in [
+        ("d /var/lib/b 0777 root root -\n", "security"),
+        ("f /var/lib/b 4755 root root -\n", "security"),
+        ("d /var/lib/b 1777 root root -\n", "service"),
+        ("d /var/lib/b 0755 root root -\n", "service"),
+        ("L+ /var/lib/b - - - - /x\n", "service"),
+    ] {
+        let comparison = told(&store, make(old), make(&format!("{old}{rule}")));
+        assert_eq!(lines(&comparison), [format!("{grade} ~ /etc/tmpfiles.d/00-nixos.conf: 1 line added")], "{rule}");
+    }
+}
+
+#[test]
+fn a_directory_that_moved_hides_nothing() {
+    let store = MadeStore::new();
+    let make = |alias: &str, version: &str| {
+        let generation = store.put("home-manager-generation", &[("home-files/.bashrc", alias), ("activate", "true\n")]);
+        let package = store.put(&format!("nginx-{version}"), &[("etc/x", version)]);
+        let container = store.put("nixos-system-c-26.11", &[("init", version)]);
+        MadeSystem::new(&store)
+            .unit("home-manager-a.service", &format!("[Service]\nUser=a\nExecStart=/bin/setup {generation}\n"))
+            .unit("n.service", &format!("[Service]\nExecStart={package}/bin/x --config {package}/etc\n"))
+            .etc("nixos-containers/c.conf", &format!("SYSTEM_PATH={container}\n"))
+    };
+    let comparison = told(&store, make("alias ls=ls\n", "1.0"), make("alias ls=evil\n", "1.1"));
+    let said = lines(&comparison);
+    assert_eq!(
+        said[0],
+        "service ~ home-manager-a.service: the text of home-manager-generation/home-files/.bashrc changed"
+    );
+    assert_eq!(said[1], "service ~ /etc/nixos-containers/c.conf: a file that it names differs");
+    assert_eq!(comparison.changes[1].lines, ["~ another system: nixos-system-c-26.11"]);
+    assert_eq!(said[2..], ["info = 1 rebuilt: the same but for store paths: n.service (nginx 1.0 → 1.1)"]);
+}
+
+#[test]
+fn who_is_logged_in_unasked() {
+    let store = MadeStore::new();
+    let make = |more: &str, custom: &str| {
+        MadeSystem::new(&store)
+            .unit("greetd.service", &format!("[Service]\nUser=g\nExecStart=/bin/agetty {more}\n"))
+            .etc("gdm/custom.conf", custom)
+    };
+    let off = "[daemon]\nAutomaticLoginEnable=false\n";
+    let comparison = told(&store, make("x", off), make("--autologin alice", "[daemon]\nAutomaticLoginEnable=true\n"));
+    assert_eq!(comparison.counts.security, 2, "{:?}", lines(&comparison));
+    let back = told(&store, make("--autologin alice y", "[daemon]\n"), make("--autologin alice x", off));
+    assert_eq!(back.counts.security, 0, "{:?}", lines(&back));
+}
+
+#[test]
+fn rules_that_refuse_nothing_are_no_firewall() {
+    let store = MadeStore::new();
+    let make = |policy: &str| {
+        let rules = format!(
+            "table inet x {{\nchain input {{\ntype filter hook input priority 0; policy {policy};\ntcp dport 22 accept\n}}\n}}\n"
+        );
+        let file = store.file("nftables-rules", &rules);
+        MadeSystem::new(&store)
+            .unit("nftables.service", &format!("[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart={file}\n"))
+    };
+    let comparison = told(&store, make("drop"), make("accept"));
+    assert!(lines(&comparison)[0].starts_with("security - firewall: turned off"), "{:?}", lines(&comparison));
+}
+
+#[test]
+fn what_runs_may_be_known() {
+    let store = MadeStore::new();
+    let make = |level: u8| {
+        MadeSystem::new(&store)
+            .unit("a.service", &format!("[Service]\nExecStart=/bin/a {level}\n"))
+            .unwanted("b.service", &format!("[Service]\nExecStart=/bin/b {level}\n"))
+            .path()
+    };
+    let (old, new) = (make(1), make(2));
+    let plan = |active: Option<&[&str]>| {
+        let active = active.map(|units| units.iter().map(|unit| (*unit).to_owned()).collect::<BTreeSet<_>>());
+        switch_plan(store.store(), &old, &new, active.as_ref()).units.stop
+    };
+    assert_eq!(plan(None), ["a.service"]);
+    assert_eq!(plan(Some(&["b.service"])), ["b.service"]);
+    assert_eq!(plan(Some(&[])), Vec::<String>::new());
+}
+
+#[test]
+fn links_in_circles_end() {
+    let store = MadeStore::new();
+    let circle = |_| {
+        let path = store.put("circle", &[("x", "x")]);
+        (0..12).for_each(|link| store.link(&path, &format!("l{link}"), "."));
+        path
+    };
+    let make = |path: String| MadeSystem::new(&store).etc("a", &format!("{path}\n"));
+    let (old, new) = (circle(1), circle(2));
+    let clock = std::time::Instant::now();
+    told(&store, make(old), make(new));
+    assert!(clock.elapsed() < std::time::Duration::from_secs(20), "{:?}", clock.elapsed());
+}
+
+#[test]
+fn directories_of_etc() {
+    let store = MadeStore::new();
+    let make = |version: &str, rule: &str, size: usize| {
+        let zones =
+            store.put(&format!("tzdata-{version}"), &[("share/zoneinfo/a", version), ("share/zoneinfo/b", version)]);
+        let binary = "\u{0}".repeat(size);
+        let rules = store.put("udev-rules", &[("50-a.rules", rule), ("hwdb", &binary), ("same", "same")]);
+        let bus = store.put("dbus-1", &[("system.conf", rule)]);
+        let mut made = MadeSystem::new(&store);
+        for (name, target) in
+            [("zoneinfo", format!("{zones}/share/zoneinfo")), ("udev/rules.d", rules), ("dbus-1", bus)]
+        {
+            made = made.etc_link(name, &target);
+        }
+        made
+    };
+    let comparison = told(&store, make("2026a", "a\n", 1), make("2026b", "b\n", 2));
+    assert_eq!(
+        lines(&comparison),
+        [
+            "service ~ /etc/dbus-1/system.conf and 1 more: 1 line added, 1 removed, as in /etc/udev/rules.d/50-a.rules",
+            "service ~ /etc/udev/rules.d: no text, and of other sizes: /etc/udev/rules.d/hwdb",
+            "info ~ /etc/zoneinfo: tzdata: 2026a → 2026b",
+        ]
+    );
+    let same = told(&store, make("2026a", "a\n", 1), make("2026a", "a\n", 1));
+    assert_eq!(lines(&same), ["info = 2 rebuilt: the same but for store paths: /etc/udev/rules.d/hwdb, /etc/zoneinfo"]);
+}
+
+proptest! {
+    /// Whatever stands in a file, it is read to its end and nothing else happens.
+    #[test]
+    fn any_text_is_read(text in "(/nix/store/|[a-f0-9]{32}|-|\\PC|\n|=|\\[|\\]|\\{|\\}|accept|dport|chain input| ){0,60}") {
+        names::readable(&text);
+        names::nameless(&text);
+        names::split(&text);
+        for range in names::store_paths(&text) {
+            names::whole_path(&text[range.start..]);
+        }
+        unit_file::UnitFile::parse(&text);
+        firewall::Firewall::of(&[text.as_str()]);
+        wrappers::wrappers(&text);
+        accounts::Accounts::from_files(&text, Some(&text), Some(&text));
+        accounts::Accounts::from_json(&text);
+        mounts::Fstab::parse(&text);
+        lines::differences(&text, "");
+    }
+}

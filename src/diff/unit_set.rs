@@ -1,0 +1,235 @@
+//! All units of one scope of a configuration (`etc/systemd/system`, `etc/systemd/user`), and which of them run by
+//! what the configuration says alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::unit_file::UnitFile;
+
+/// The units of one scope, by file name. However they were read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UnitSet {
+    /// Units with a file of their own, drop-ins included.
+    pub(crate) files: BTreeMap<String, UnitFile>,
+    /// Those that are links to `/dev/null`.
+    pub(crate) masked: BTreeSet<String>,
+    /// Other names: alias → unit.
+    pub(crate) aliases: BTreeMap<String, String>,
+    /// Drop-ins of instances (`getty@tty1.service.d`) that have no file of their own, merged.
+    pub(crate) instance_drop_ins: BTreeMap<String, UnitFile>,
+    /// What a unit's `.wants`, `.requires` and `.upholds` directories name.
+    pub(crate) wants: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Whether a unit has a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileState {
+    Present,
+    Masked,
+    Missing,
+}
+
+/// Whether a unit runs, as far as the configuration alone tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Activity {
+    /// The targets that are reached at boot want it.
+    Wanted,
+    /// A socket, timer, path or bus name starts it: it runs or it does not.
+    OnDemand,
+    /// It ran and ended, or nothing starts it.
+    Inactive,
+}
+
+/// A template's instance: its template and its suffix.
+pub(crate) fn template_of(unit: &str) -> Option<String> {
+    let (before, rest) = unit.rsplit_once('@')?;
+    let (instance, kind) = rest.rsplit_once('.')?;
+    (!instance.is_empty()).then(|| format!("{before}@.{kind}"))
+}
+
+impl UnitSet {
+    /// Whether there is a file of exactly this name.
+    pub(crate) fn state(&self, name: &str) -> FileState {
+        let name = self.aliases.get(name).map_or(name, String::as_str);
+        if self.masked.contains(name) {
+            FileState::Masked
+        } else if self.files.contains_key(name) {
+            FileState::Present
+        } else {
+            FileState::Missing
+        }
+    }
+
+    /// A unit as it is in force: an instance has its template's file and its own drop-ins.
+    pub(crate) fn unit(&self, name: &str) -> Option<UnitFile> {
+        let name = self.aliases.get(name).map_or(name, String::as_str);
+        if let Some(unit) = self.files.get(name) {
+            return Some(unit.clone());
+        }
+        let template = template_of(name)?;
+        let template = self.aliases.get(&template).unwrap_or(&template);
+        let mut unit = self.files.get(template)?.clone();
+        if let Some(own) = self.instance_drop_ins.get(name) {
+            overlay(&mut unit, own);
+        }
+        Some(unit)
+    }
+
+    /// What the targets that are reached at boot want, and what is started on demand.
+    pub(crate) fn activities(&self) -> BTreeMap<String, Activity> {
+        let mut found: BTreeMap<String, Activity> = BTreeMap::new();
+        let mut names: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+        for (alias, unit) in &self.aliases {
+            names.entry(unit).or_default().push(alias);
+        }
+        let mut pending: Vec<String> = ROOTS.map(str::to_owned).to_vec();
+        while let Some(name) = pending.pop() {
+            let name = self.aliases.get(&name).cloned().unwrap_or(name);
+            if found.contains_key(&name) || self.masked.contains(&name) {
+                continue;
+            }
+            let known = self.unit(&name);
+            if known.is_none() && !self.wants.contains_key(&name) {
+                continue;
+            }
+            let unit = known.unwrap_or_default();
+            // As systemd's own files say, which some systems have elsewhere.
+            match name.as_str() {
+                "graphical.target" => pending.push("multi-user.target".to_owned()),
+                "multi-user.target" => pending.push("basic.target".to_owned()),
+                _ => {}
+            }
+            found.insert(name.clone(), if ends(&unit) { Activity::Inactive } else { Activity::Wanted });
+            pending.extend(self.wants.get(&name).into_iter().flatten().cloned());
+            // An alias may have a directory of its own.
+            for alias in names.get(name.as_str()).into_iter().flatten() {
+                pending.extend(self.wants.get(*alias).into_iter().flatten().cloned());
+            }
+            for key in ["Wants", "Requires", "BindsTo", "Upholds", "Requisite"] {
+                pending.extend(unit.words("Unit", key).map(str::to_owned));
+            }
+        }
+        self.add_on_demand(&mut found);
+        found
+    }
+
+    fn add_on_demand(&self, found: &mut BTreeMap<String, Activity>) {
+        let mut on_demand: BTreeSet<String> = BTreeSet::new();
+        for (name, unit) in &self.files {
+            if found.get(name).is_none_or(|activity| *activity != Activity::Wanted) {
+                continue;
+            }
+            let Some((base, kind)) = name.rsplit_once('.') else { continue };
+            let (section, key) = match kind {
+                "socket" => ("Socket", "Service"),
+                "timer" => ("Timer", "Unit"),
+                "path" => ("Path", "Unit"),
+                _ => continue,
+            };
+            on_demand.insert(unit.last(section, key).map_or_else(|| format!("{base}.service"), str::to_owned));
+        }
+        on_demand
+            .extend(self.aliases.iter().filter(|(alias, _)| alias.starts_with("dbus-")).map(|(_, unit)| unit.clone()));
+        let by_bus = self.files.iter().filter(|(_, unit)| unit.last("Service", "BusName").is_some());
+        on_demand.extend(by_bus.map(|(name, _)| name.clone()));
+        for name in on_demand {
+            found.entry(name).or_insert(Activity::OnDemand);
+        }
+    }
+
+    /// Those that run by what the configuration says.
+    pub(crate) fn wanted(&self) -> BTreeSet<String> {
+        self.with(Activity::Wanted)
+    }
+
+    /// Those that run or do not.
+    pub(crate) fn on_demand(&self) -> BTreeSet<String> {
+        self.with(Activity::OnDemand)
+    }
+
+    fn with(&self, activity: Activity) -> BTreeSet<String> {
+        self.activities().into_iter().filter(|(_, is)| *is == activity).map(|(name, _)| name).collect()
+    }
+}
+
+/// Where systemd begins: what is booted to, and what every unit needs by default (systemd.special(7)).
+const ROOTS: [&str; 9] = [
+    "default.target",
+    "basic.target",
+    "sysinit.target",
+    "sockets.target",
+    "timers.target",
+    "paths.target",
+    "local-fs.target",
+    "remote-fs.target",
+    "swap.target",
+];
+
+/// Whether a unit is inactive again once it has done its work.
+fn ends(unit: &UnitFile) -> bool {
+    unit.last("Service", "Type") == Some("oneshot") && !unit.bool("Service", "RemainAfterExit", false)
+}
+
+/// Lays the merged drop-ins of an instance over its template. What they set anew is taken as added.
+fn overlay(unit: &mut UnitFile, own: &UnitFile) {
+    for (section, keys) in &own.sections {
+        let into = unit.sections.entry(section.clone()).or_default();
+        for (key, values) in keys {
+            let all = into.entry(key.clone()).or_default();
+            if values.is_empty() {
+                all.clear();
+            }
+            all.extend(values.iter().cloned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_by_what_the_configuration_says() {
+        let mut set = UnitSet::default();
+        let mut put = |name: &str, text: &str| {
+            set.files.insert(name.to_owned(), UnitFile::parse(text));
+        };
+        put("multi-user.target", "[Unit]\nRequires=basic.target\n");
+        put("basic.target", "[Unit]\nWants=sockets.target timers.target\n");
+        put("sockets.target", "");
+        put("timers.target", "");
+        put("a.service", "[Service]\nExecStart=a\n");
+        put("once.service", "[Service]\nType=oneshot\n");
+        put("stays.service", "[Service]\nType=oneshot\nRemainAfterExit=true\n");
+        put("lone.service", "[Service]\nExecStart=x\n");
+        put("s.socket", "[Socket]\nListenStream=1\n");
+        put("s.service", "[Service]\nExecStart=s\n");
+        put("t.timer", "[Timer]\nUnit=other.service\n");
+        put("other.service", "[Service]\nExecStart=o\n");
+        put("g@.service", "[Service]\nExecStart=g %i\n");
+        put("bus.service", "[Service]\nBusName=org.x\n");
+        set.aliases.insert("default.target".to_owned(), "multi-user.target".to_owned());
+        for (target, unit) in [
+            ("multi-user.target", "a.service"),
+            ("multi-user.target", "once.service"),
+            ("multi-user.target", "stays.service"),
+            ("multi-user.target", "g@tty1.service"),
+            ("multi-user.target", "masked.service"),
+            ("sockets.target", "s.socket"),
+            ("timers.target", "t.timer"),
+        ] {
+            set.wants.entry(target.to_owned()).or_default().insert(unit.to_owned());
+        }
+        set.masked.insert("masked.service".to_owned());
+        let wanted = set.wanted();
+        for name in ["a.service", "stays.service", "g@tty1.service", "s.socket", "t.timer", "multi-user.target"] {
+            assert!(wanted.contains(name), "{name}");
+        }
+        for name in ["once.service", "lone.service", "s.service", "masked.service", "g@.service", "default.target"] {
+            assert!(!wanted.contains(name), "{name}");
+        }
+        assert_eq!(set.on_demand().into_iter().collect::<Vec<_>>(), ["bus.service", "other.service", "s.service"]);
+        assert_eq!(template_of("g@tty1.service").as_deref(), Some("g@.service"));
+        assert_eq!(template_of("g@.service"), None);
+        assert_eq!(template_of("a.service"), None);
+    }
+}

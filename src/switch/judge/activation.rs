@@ -1,0 +1,73 @@
+//! Snippets and tmpfiles rules that failed while the switch says that all went well: `switch.activation`.
+
+use super::PhaseChecks;
+use super::words;
+use crate::checks::text::{LINES, clean, journal};
+use crate::model::{CheckId, CheckResult, Status};
+use crate::switch::observation::{SwitchEnd, SwitchRun};
+
+/// The worst priority of a line that is no failure: `warning` (syslog(3)).
+const WARNING: u8 = 4;
+
+pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &PhaseChecks<'_>) -> CheckResult {
+    let id = CheckId::SwitchActivation;
+    match &there.end {
+        SwitchEnd::Exited(2) => return CheckResult::new(id, Status::Skip, "not judged: see switch.outcome"),
+        SwitchEnd::Exited(1 | 11 | 100) => {
+            return CheckResult::new(id, Status::Skip, "not applicable: the switch was refused before the activation");
+        }
+        SwitchEnd::Exited(_) | SwitchEnd::Killed(_) => {}
+        SwitchEnd::Hung { .. } | SwitchEnd::Silent | SwitchEnd::Gone(_) | SwitchEnd::Missing(_) => {
+            return CheckResult::new(id, Status::Skip, "not judged: the switch did not end");
+        }
+    }
+    if let Some(failed) = words::read(&there.output).snippets.into_iter().next() {
+        let said = failed.said.map(|said| format!(": {said}")).unwrap_or_default();
+        return CheckResult::new(
+            id,
+            Status::Fail,
+            format!("activation snippet '{}' failed ({}){said}", failed.name, failed.code),
+        )
+        .detail(tail(there))
+        .hint(format!("the switch itself says nothing of it: mend system.activationScripts.{}", failed.name));
+    }
+    let known = |message: &str| {
+        let fresh = checks.fresh.iter().filter(|result| result.status != Status::Pass);
+        fresh
+            .flat_map(|result| result.findings.iter().map(|found| &found.summary).chain([&result.summary]))
+            .any(|line| line.contains(message))
+    };
+    let rule = there
+        .journal
+        .iter()
+        .find(|line| line.identifier == "systemd-tmpfiles" && line.priority < WARNING && !known(&line.message));
+    if let Some(line) = rule {
+        return CheckResult::new(id, Status::Fail, format!("a tmpfiles rule failed: {}", line.message))
+            .detail([journal(line)])
+            .hint("the switch itself says nothing of it: mend systemd.tmpfiles.rules, or declare the user or directory that it needs");
+    }
+    if let Some(again) = again
+        && let Some(failed) = words::read(&again.output).snippets.into_iter().next()
+    {
+        let said = failed.said.map(|said| format!(": {said}")).unwrap_or_default();
+        return CheckResult::new(
+            id,
+            Status::Fail,
+            format!(
+                "activation snippet '{}' cannot run twice: it failed ({}) at the second switch{said}",
+                failed.name, failed.code
+            ),
+        )
+        .detail(tail(again))
+        .hint(format!(
+            "system.activationScripts.{} runs at each switch and each boot: use ln -sfn, mkdir -p and their like",
+            failed.name
+        ));
+    }
+    let times = if again.is_some() { ", twice" } else { "" };
+    CheckResult::new(id, Status::Pass, format!("no snippet and no tmpfiles rule failed{times}"))
+}
+
+fn tail(run: &SwitchRun) -> impl Iterator<Item = String> {
+    run.output.iter().rev().take(LINES).rev().map(|line| clean(line))
+}

@@ -1,0 +1,43 @@
+//! What a second switch to the same does: `switch.idempotent`.
+
+use super::announced::happened;
+use super::words;
+use crate::checks::text::{LINES, clean, list};
+use crate::model::{CheckId, CheckResult, Status};
+use crate::switch::observation::{SwitchEnd, SwitchRun};
+
+pub(super) fn judge(again: &SwitchRun) -> CheckResult {
+    let id = CheckId::SwitchIdempotent;
+    let tail = || again.output.iter().rev().take(LINES).rev().map(|line| clean(line));
+    match &again.end {
+        SwitchEnd::Exited(0) => {}
+        SwitchEnd::Exited(code) => {
+            let said = words::read(&again.output);
+            let what = match (said.failed.first(), said.snippets.first()) {
+                (_, Some(snippet)) => format!("activation snippet '{}' failed", snippet.name),
+                (Some(unit), None) => format!("{unit} failed"),
+                (None, None) => again.output.last().map_or_else(|| "without a word".to_owned(), |line| clean(line)),
+            };
+            return CheckResult::new(id, Status::Fail, format!("a second switch to the same ends with {code}: {what}"))
+                .detail(tail());
+        }
+        SwitchEnd::Missing(_) => {
+            return CheckResult::new(id, Status::Unknown, "the machine's store does not show the target any more");
+        }
+        SwitchEnd::Killed(_) | SwitchEnd::Hung { .. } | SwitchEnd::Silent | SwitchEnd::Gone(_) => {
+            return CheckResult::new(id, Status::Fail, "a second switch to the same does not come to its end")
+                .detail(tail());
+        }
+    }
+    let happened = happened(again);
+    let touched: Vec<&str> = happened.stopped.iter().chain(&happened.restarted).map(String::as_str).collect();
+    if touched.is_empty() {
+        return CheckResult::new(id, Status::Pass, "a second switch to the same stopped and restarted nothing");
+    }
+    CheckResult::new(
+        id,
+        Status::Warn,
+        format!("each switch stops or restarts {}, though nothing changes", list(&touched)),
+    )
+    .hint("a snippet that asks for it each time, or a unit whose text is never the same")
+}

@@ -1,0 +1,162 @@
+//! What is seen of a switch, as data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::guest::facts::JournalLine;
+use crate::model::MachinePhase;
+
+/// How a run of the switch program ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SwitchEnd {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By a signal, its name or number, not ours: the kernel's, another unit's.
+    Killed(String),
+    /// It did not end in its time, or while the guest did nothing: what it was waiting for, as far as that can be told (the
+    /// command lines below it, the jobs in PID 1's queue), and after how many seconds it was given up.
+    Hung { waiting_for: Vec<String>, seconds: f64 },
+    /// The machine did not answer any more on the way that nixbox came in by, and not on a new one.
+    Silent,
+    /// The machine ended: powered off, panicked. In words.
+    Gone(String),
+    /// There is no switch program there: this path is not in the guest's store.
+    Missing(String),
+}
+
+/// One run of `switch-to-configuration test`, with what was asked before and after it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SwitchRun {
+    /// What the machine is in afterwards: switched or back.
+    pub(crate) phase: MachinePhase,
+    /// Whether the machine was in that configuration already: the run that shows whether a second one changes nothing.
+    pub(crate) is_second: bool,
+    /// The toplevel that was switched to.
+    pub(crate) toplevel: String,
+    /// How it ended.
+    pub(crate) end: SwitchEnd,
+    /// When it began, by the guest's monotonic clock, in µs.
+    pub(crate) began_us: u64,
+    /// How long it took, in seconds.
+    pub(crate) seconds: f64,
+    /// What it wrote to stdout and stderr, the last lines, oldest first.
+    pub(crate) output: Vec<String>,
+    /// What `dry-activate` wrote before it; `None` where it was not run.
+    pub(crate) dry_output: Option<Vec<String>>,
+    /// What PID 1 did to units while it ran, by its journal, in order.
+    pub(crate) jobs: Vec<UnitJob>,
+    /// The journal while it ran: all that PID 1, the switch program, the activation and the units that failed said.
+    pub(crate) journal: Vec<JournalLine>,
+    /// The units in state `failed` after it.
+    pub(crate) failed: Vec<String>,
+    /// The snippet of the activation in which it hung, as far as that can be told.
+    pub(crate) hung_in: Option<String>,
+}
+
+impl SwitchRun {
+    /// One that was not followed to its end: nothing more is known of it.
+    pub(crate) fn without(phase: MachinePhase, toplevel: &str, end: SwitchEnd) -> Self {
+        Self {
+            phase,
+            is_second: false,
+            toplevel: toplevel.to_owned(),
+            end,
+            began_us: 0,
+            seconds: 0.0,
+            output: Vec::new(),
+            dry_output: None,
+            jobs: Vec::new(),
+            journal: Vec::new(),
+            failed: Vec::new(),
+            hung_in: None,
+        }
+    }
+
+    /// Its exit code, where it ended by itself.
+    pub(crate) fn exit(&self) -> Option<i32> {
+        match self.end {
+            SwitchEnd::Exited(code) => Some(code),
+            _ => None,
+        }
+    }
+}
+
+/// A job of PID 1's that ended, by its journal (systemd.journal-fields(7): JOB_TYPE, JOB_RESULT).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UnitJob {
+    /// The unit.
+    pub(crate) unit: String,
+    /// `start`, `stop`, `restart`, `reload`, … as systemd names it.
+    pub(crate) job: String,
+    /// `done`, `failed`, `timeout`, `dependency`, …
+    pub(crate) result: String,
+}
+
+/// What is seen of the users' sessions at one time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sessions {
+    /// Those of users at a seat or with a display (logind's class `user`).
+    pub(crate) sessions: Vec<SessionSeen>,
+    /// The processes of these users, in and out of the sessions.
+    pub(crate) processes: Vec<ProcessSeen>,
+}
+
+/// A user's session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SessionSeen {
+    /// logind's id.
+    pub(crate) id: String,
+    /// Whose.
+    pub(crate) user: String,
+    pub(crate) uid: u32,
+    /// `wayland`, `x11`, `tty`.
+    pub(crate) kind: String,
+    /// `active`, `online`, `closing`.
+    pub(crate) state: String,
+    /// The process that it began with.
+    pub(crate) leader: u32,
+}
+
+/// A process of a user's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProcessSeen {
+    pub(crate) pid: u32,
+    /// When it began, in clock ticks since the boot: a pid alone may have been given again.
+    pub(crate) started: u64,
+    pub(crate) uid: u32,
+    /// Its name, as the kernel has it (`/proc/PID/comm`).
+    pub(crate) name: String,
+    /// The control group: `/user.slice/user-1000.slice/session-2.scope`.
+    pub(crate) cgroup: String,
+}
+
+/// All that a rehearsal has seen, but for the checks of the machine and the records.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Rehearsal {
+    /// The runs of the switch program, in order: to the target, once more, back.
+    pub(crate) runs: Vec<SwitchRun>,
+    /// The sessions before the switch.
+    pub(crate) sessions_before: Option<Sessions>,
+    /// After the switch to the target.
+    pub(crate) sessions_switched: Option<Sessions>,
+    /// After the switch back.
+    pub(crate) sessions_back: Option<Sessions>,
+    /// Whether a sound was heard at the card before the switch (`audio.tone` passed); `None` where none was played.
+    pub(crate) sound_before: Option<bool>,
+    /// Whether one was heard after it.
+    pub(crate) sound_switched: Option<bool>,
+}
+
+impl ProcessSeen {
+    /// Whether it is the same process.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.started == other.started
+    }
+}
+
+impl Rehearsal {
+    /// The first run into a phase.
+    pub(crate) fn run_to(&self, phase: MachinePhase) -> Option<&SwitchRun> {
+        self.runs.iter().find(|run| run.phase == phase && !run.is_second)
+    }
+}

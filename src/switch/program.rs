@@ -1,0 +1,256 @@
+//! The switch program is run in the guest and followed.
+//!
+//! It runs as a unit of its own, as `nixos-rebuild` runs it: what the switch does to the way by which nixbox came in does
+//! not end it. What it writes goes into a file, and how it ended into another, which PID 1 writes.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::observation::{SwitchEnd, SwitchRun, UnitJob};
+use crate::event::Events;
+use crate::guest::facts::JournalLine;
+use crate::guest::shell::Script;
+use crate::guest::{Error, Guest, journal};
+use crate::idle::IdleDetector;
+use crate::model::timeouts::switch::{IDLE_LIMIT, POLL_INTERVAL, SILENT_LIMIT};
+use crate::model::{MachinePhase, UNIT_PREFIX};
+use crate::text::{bounded, quoted};
+
+/// Where it is followed, in the guest.
+const DIRECTORY: &str = "/run/nixbox-switch";
+/// Its unit, but for the prefix.
+const UNIT: &str = "switch.service";
+/// Most lines of its output that are kept: a unit that fails brings ten of its own.
+const LINES: usize = 400;
+/// Most bytes of its output that are read at once.
+const OUTPUT: usize = 1 << 20;
+/// Most bytes of the journal that are read.
+const JOURNAL: usize = 8 << 20;
+/// Most bytes of a line of its output.
+const LINE: usize = 1024;
+
+/// A toplevel's switch program, in a guest.
+pub(crate) struct SwitchProgram<'a> {
+    pub(crate) guest: &'a Guest,
+    /// The toplevel that is switched to, as the guest sees it.
+    pub(crate) toplevel: &'a str,
+    /// How long the guest may take for one answer.
+    pub(crate) patience: Duration,
+    /// How long the program may take.
+    pub(crate) limit: Duration,
+    pub(crate) events: &'a Events,
+}
+
+impl SwitchProgram<'_> {
+    fn path(&self) -> String {
+        quoted(&format!("{}/bin/switch-to-configuration", self.toplevel))
+    }
+
+    /// Whether the guest's store shows it.
+    ///
+    /// # Errors
+    /// The guest could not be asked.
+    pub(crate) async fn is_there(&self) -> Result<bool, Error> {
+        let output =
+            self.guest.shell().ask(&format!("[ -x {} ] && echo there", self.path()), self.patience, 64).await?;
+        Ok(output.stdout.starts_with(b"there"))
+    }
+
+    /// What `dry-activate` writes; `None` where it could not be run to its end.
+    pub(crate) async fn announced(&self) -> Option<Vec<String>> {
+        let mut script = Script::new(format!("exec {} dry-activate 2>&1", self.path()));
+        script.deadline = self.limit;
+        let output = self.guest.shell().run(script).await.ok()?;
+        (output.exit == 0 && !output.timed_out).then(|| lines(&output.stdout))
+    }
+
+    /// Runs `test`, follows it to its end, and reads what happened meanwhile.
+    pub(crate) async fn test(
+        &self,
+        phase: MachinePhase,
+        is_second: bool,
+        dry_output: Option<Vec<String>>,
+    ) -> SwitchRun {
+        let clock = Instant::now();
+        let mut run =
+            SwitchRun { is_second, dry_output, ..SwitchRun::without(phase, self.toplevel, SwitchEnd::Silent) };
+        let Ok((cursor, began_us)) = self.start().await else { return run };
+        run.began_us = began_us;
+        let (end, output) = self.follow(clock).await;
+        (run.end, run.output, run.seconds) = (end, output, clock.elapsed().as_secs_f64());
+        if run.end == SwitchEnd::Silent {
+            return run;
+        }
+        if let Ok((jobs, journal, failed)) = self.meanwhile(&cursor).await {
+            (run.jobs, run.journal, run.failed) = (jobs, journal, failed);
+        }
+        run
+    }
+
+    /// Starts it; returns where the journal was, and the guest's monotonic clock in µs.
+    async fn start(&self) -> Result<(String, u64), Error> {
+        // In a file: how much of a variable's name is left of one in an Exec line differs between versions of systemd.
+        let text = format!(
+            "rm -rf {DIRECTORY}; mkdir -m 700 {DIRECTORY} || exit 1\n\
+             cat >{DIRECTORY}/ended\n\
+             read -r u _ </proc/uptime; echo \"-- uptime: $u\"\n\
+             journalctl -b -q -n 0 --show-cursor\n\
+             exec systemd-run --quiet --collect --no-block --unit={UNIT_PREFIX}{UNIT} --service-type=oneshot \
+             -p TimeoutStartSec=infinity -p StandardOutput=file:{DIRECTORY}/output -p StandardError=inherit \
+             -p ExecStopPost='/bin/sh {DIRECTORY}/ended' {} test",
+            self.path()
+        );
+        let mut script = Script::new(text);
+        script.stdin = format!(
+            "echo \"$SERVICE_RESULT $EXIT_CODE $EXIT_STATUS\" >{DIRECTORY}/new; mv {DIRECTORY}/new {DIRECTORY}/end\n"
+        )
+        .into_bytes();
+        script.deadline = self.patience;
+        let output = self.guest.shell().run(script).await?;
+        if output.exit != 0 {
+            return Err(Error::Lacks(format!("systemd-run: {}", String::from_utf8_lossy(&output.stderr))));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let after = |start: &str| text.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default().to_owned();
+        let uptime: f64 = after("-- uptime: ").parse().unwrap_or_default();
+        Ok((after("-- cursor: "), (uptime * 1e6) as u64))
+    }
+
+    /// Follows it until it has ended, or is given up: how it ended, and what it wrote.
+    async fn follow(&self, began: Instant) -> (SwitchEnd, Vec<String>) {
+        let mut idle = IdleDetector::probed();
+        let mut written: Vec<u8> = Vec::new();
+        let mut answered = Instant::now();
+        loop {
+            match self.poll(written.len()).await {
+                Ok((end, more)) => {
+                    answered = Instant::now();
+                    if let Some(line) = lines(&more).last() {
+                        self.events.doing(format!("switching: {line}"));
+                        idle.reset();
+                    }
+                    written.extend(more);
+                    if let Some(end) = end {
+                        return (end, lines(&written));
+                    }
+                }
+                Err(_) if answered.elapsed() >= SILENT_LIMIT.max(self.patience) => {
+                    return (SwitchEnd::Silent, lines(&written));
+                }
+                Err(_) => self.events.doing("the guest does not answer while it switches: trying again"),
+            }
+            let rested = idle.observe(self.guest.cpu_time(self.patience).await.ok());
+            if rested >= IDLE_LIMIT || began.elapsed() >= self.limit {
+                let waiting_for = self.give_up().await;
+                return (SwitchEnd::Hung { waiting_for, seconds: began.elapsed().as_secs_f64() }, lines(&written));
+            }
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// How it ended, if it has, and what it wrote since so many bytes.
+    async fn poll(&self, known: usize) -> Result<(Option<SwitchEnd>, Vec<u8>), Error> {
+        let text = format!(
+            "if [ -e {DIRECTORY}/end ]; then read -r r <{DIRECTORY}/end; echo \"$r\"; else echo; fi\n\
+             tail -c +{} {DIRECTORY}/output 2>/dev/null || :",
+            known + 1
+        );
+        let output = self.guest.shell().ask(&text, self.patience, OUTPUT).await?;
+        let mut parts = output.stdout.splitn(2, |byte| *byte == b'\n');
+        let state = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+        Ok((end(&state), parts.next().unwrap_or_default().to_vec()))
+    }
+
+    /// Ends it; returns what it was waiting for.
+    async fn give_up(&self) -> Vec<String> {
+        let text = format!(
+            "for p in $(cat /sys/fs/cgroup/system.slice/{UNIT_PREFIX}{UNIT}/cgroup.procs 2>/dev/null); do \
+             tr '\\0' ' ' </proc/$p/cmdline; echo; done\n\
+             systemctl list-jobs --no-legend --plain --no-pager\n\
+             systemctl kill --signal=KILL {UNIT_PREFIX}{UNIT}\n:"
+        );
+        let Ok(output) = self.guest.shell().ask(&text, self.patience, OUTPUT).await else { return Vec::new() };
+        lines(&output.stdout).into_iter().filter(|line| !line.contains(UNIT_PREFIX)).collect()
+    }
+
+    /// The jobs and the journal since a cursor, and the units that are failed now.
+    async fn meanwhile(&self, cursor: &str) -> Result<(Vec<UnitJob>, Vec<JournalLine>, Vec<String>), Error> {
+        let text = format!(
+            "systemctl list-units --state=failed --no-legend --plain --no-pager; echo\n\
+             journalctl -b -q --no-pager -o json --after-cursor={} \
+             --output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_PID,_TRANSPORT,JOB_TYPE,JOB_RESULT",
+            quoted(cursor)
+        );
+        let output = self.guest.shell().ask(&text, self.patience, JOURNAL).await?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (failed, journal) = text.split_once("\n\n").unwrap_or(("", text.trim_start()));
+        let failed = failed.lines().filter_map(|line| line.split_whitespace().next()).map(|unit| bounded(unit, 256));
+        Ok((jobs(journal), journal::parse(journal), failed.collect()))
+    }
+}
+
+/// The last lines of an output.
+fn lines(output: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(output);
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    all[all.len().saturating_sub(LINES)..].iter().map(|line| bounded(line, LINE)).collect()
+}
+
+/// How PID 1 says that it ended (systemd.exec(5), `$SERVICE_RESULT`, `$EXIT_CODE`, `$EXIT_STATUS`); `None`: it runs.
+fn end(state: &str) -> Option<SwitchEnd> {
+    let mut words = state.split_whitespace();
+    let result = words.next()?;
+    match (words.next(), words.next()) {
+        (Some("exited"), Some(code)) => code.parse().ok().map(SwitchEnd::Exited),
+        (Some(_), Some(signal)) => Some(SwitchEnd::Killed(bounded(signal, 64))),
+        _ => Some(SwitchEnd::Killed(bounded(result, 64))),
+    }
+}
+
+/// The jobs that PID 1 says have ended.
+fn jobs(journal: &str) -> Vec<UnitJob> {
+    let job = |line: &str| {
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+        let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str).map(|text| bounded(text, 256));
+        let is_manager = text("_PID").as_deref() == Some("1");
+        is_manager.then_some(UnitJob { unit: text("UNIT")?, job: text("JOB_TYPE")?, result: text("JOB_RESULT")? })
+    };
+    journal.lines().filter_map(job).filter(|job| !job.unit.starts_with(UNIT_PREFIX)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_it_ended() {
+        assert_eq!(end(""), None);
+        assert_eq!(end("success exited 0"), Some(SwitchEnd::Exited(0)));
+        assert_eq!(end("exit-code exited 4"), Some(SwitchEnd::Exited(4)));
+        assert_eq!(end("signal killed TERM"), Some(SwitchEnd::Killed("TERM".to_owned())));
+        assert_eq!(end("oom-kill"), Some(SwitchEnd::Killed("oom-kill".to_owned())));
+    }
+
+    #[test]
+    fn jobs_are_pid_1s() {
+        let journal = concat!(
+            r#"{"_PID":"1","UNIT":"a.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"Stopped A."}"#,
+            "\n",
+            r#"{"_PID":"77","UNIT":"forged.service","JOB_TYPE":"stop","JOB_RESULT":"done","MESSAGE":"x"}"#,
+            "\n",
+            r#"{"_PID":"1","UNIT":"nixbox-switch.service","JOB_TYPE":"start","JOB_RESULT":"done","MESSAGE":"x"}"#,
+            "\n",
+            r#"{"_PID":"1","UNIT":"b.service","MESSAGE":"b.service: Failed"}"#,
+        );
+        let read = jobs(journal);
+        assert_eq!(read, [UnitJob { unit: "a.service".into(), job: "restart".into(), result: "done".into() }]);
+    }
+
+    #[test]
+    fn only_the_last_lines_are_kept() {
+        let many: String = (0..LINES + 5).map(|number| format!("{number}\n\n")).collect();
+        let kept = lines(many.as_bytes());
+        assert_eq!((kept.len(), kept[0].as_str()), (LINES, "5"));
+    }
+}

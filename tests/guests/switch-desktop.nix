@@ -1,0 +1,43 @@
+# Pairs whose machines have a desktop with somebody in it; the form is that of switch.nix.
+{ mkGuest, packages }:
+let
+  inherit (packages) sw;
+  inherit (import ./guest.nix packages) recursiveUpdate;
+  inherit (import ./seat.nix { inherit mkGuest packages; }) screen;
+
+  machine = name: expect: config: {
+    inherit name;
+    value = {
+      expect = { slow = true; } // expect;
+      machine = mkGuest { inherit name; config = recursiveUpdate { networking.hostName = "machine"; } config; };
+    };
+  };
+  # sway, entered without a login.
+  sway = recursiveUpdate screen {
+    programs.sway.enable = true;
+    services.greetd = {
+      enable = true;
+      settings = { initial_session = { command = "sway"; user = "alice"; }; default_session.command = "${sw}/bin/agreety --cmd sway"; };
+    };
+    systemd.user.services.window-log = {
+      description = "Log of the windows that came and went";
+      wantedBy = [ "graphical-session.target" ];
+      partOf = [ "graphical-session.target" ];
+      after = [ "graphical-session.target" ];
+      serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type subscribe --monitor '[\"window\"]'"; Restart = "on-failure"; };
+    };
+  };
+  to = name: expect: config: machine name ({ switchFrom = "switch-sway"; } // expect) (recursiveUpdate sway config);
+  ends = cause: { exit = 1; fails = [ "switch.session-survived" ]; inherit cause; phase = "switched"; };
+in
+builtins.listToAttrs [
+  (machine "switch-sway" { exit = 0; } sway)
+  (to "switch-sway-clean" { exit = 0; } { systemd.user.services.window-log.environment.COLOUR = "green"; })
+  # The greeter's own settings: NixOS leaves what shows a session alone, until somebody thinks better of it (65477, 40218).
+  (to "switch-display-manager" (ends [ "greetd.service" ]) { systemd.services.greetd = { restartIfChanged = true; environment.COLOUR = "green"; }; })
+  (to "trap-switch-display-manager" { exit = 0; } { systemd.services.greetd.environment.COLOUR = "green"; })
+  # 74626, 308925: without the system's bus there is no logind to hold the screen and the keyboard by.
+  (to "switch-bus-stopped" { exit = 1; fails = [ "switch.outcome" "switch.session-survived" ]; cause = [ "dbus" ]; phase = "switched"; } {
+    system.activationScripts.new-bus = "[ -z \"\${NIXOS_ACTION-}\" ] || systemctl stop dbus.socket dbus.service";
+  })
+]
