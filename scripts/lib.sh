@@ -324,6 +324,42 @@ add_to_store() {
     printf '%s' "$path"
 }
 
+# --- coding agents ----------------------------------------------------------------------------------------------
+
+# The agents that tests/agents runs, pinned: a directory, and the package in npm's registry.
+AGENT_PACKAGES="claude-code=@anthropic-ai/claude-code@2.1.332 codex=@openai/codex@0.171.0
+    gemini=@google/gemini-cli@0.61.0 opencode=opencode-ai@1.18.33 copilot=@github/copilot@1.0.102"
+# What some of them run with.
+NODE_LEAST=20
+
+# make_agents DIR: each agent in a directory of its own, with what npm says that it needs. 1.5 GB.
+make_agents() {
+    local dir=$1 package
+    for package in $AGENT_PACKAGES; do
+        say "installing ${package#*=} …"
+        mkdir "$dir/${package%%=*}"
+        # A home of its own, so that nothing of the user's decides what is installed, or is changed by it. Where packages
+        # come from is the user's business.
+        (cd "$dir/${package%%=*}" && npm install --no-audit --no-fund --no-update-notifier --loglevel=error \
+            --cache "$dir/.npm" "${package#*=}" >&2 </dev/null)
+    done
+    rm -rf "$dir/.npm"
+}
+
+# enter_agents: NIXBOX_TEST_AGENTS is where they are; fails, having said why, where they cannot be had.
+enter_agents() {
+    local version
+    version=$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')
+    if ! have npm || [ "${version:-0}" -lt "$NODE_LEAST" ]; then
+        say "the agents need npm and node $NODE_LEAST or later, which this host does not have"
+        return 1
+    fi
+    NIXBOX_TEST_AGENTS=$NIXBOX_CACHE/agents-$(hash_of "$AGENT_PACKAGES" "$version")
+    # In a process of its own, since it ends that.
+    (make_once "$NIXBOX_TEST_AGENTS" make_agents) || return 1
+    export NIXBOX_TEST_AGENTS
+}
+
 # --- all together -----------------------------------------------------------------------------------------------
 
 quote() { printf '%q' "$1"; }

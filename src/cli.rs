@@ -270,6 +270,9 @@ pub struct TryArgs {
     /// A hook's run for the agent with this pid: one boot at a time for a target, and it ends with the agent
     #[arg(long, hide = true, value_name = "PID")]
     pub for_agent: Option<u32>,
+    /// It also ends with stdin, unless a byte came before: then the hook has left, and its agent asks again
+    #[arg(long, hide = true)]
+    pub with_stdin: bool,
 
     /// How the machine is run.
     #[command(flatten)]

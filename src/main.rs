@@ -116,10 +116,15 @@ fn try_(arguments: &TryArgs, run: impl AsyncFnOnce(Events, Interrupt) -> Outcome
     output::check_files(&arguments.report.files)?;
     let runtime = runtime()?;
     let code = runtime.block_on(async {
-        let agent = arguments.for_agent;
+        let (agent, with_stdin) = (arguments.for_agent, arguments.with_stdin);
         let agent_gone = async move {
+            let hook_gone =
+                async { if with_stdin { nixbox::agent::parent_watch::hook_gone().await } else { pending().await } };
             match agent {
-                Some(pid) => nixbox::agent::parent_watch::gone(pid).await,
+                Some(pid) => tokio::select! {
+                    () = nixbox::agent::parent_watch::gone(pid) => {}
+                    () = hook_gone => {}
+                },
                 None => pending().await,
             }
         };

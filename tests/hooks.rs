@@ -37,7 +37,11 @@ const STORIES: &[Story] = &[
     ("a tree that did not change asks nix for nothing", nix_is_not_asked),
     ("a revision in the system is said once", a_revision_in_the_system),
     ("ten hooks at once cost one boot", ten_at_once),
+    ("what is installed twice is said once", installed_twice),
+    ("what was red before blocks nobody", red_before),
+    ("a turn that changed nothing is not tested", nothing_changed),
     ("a newer edit takes an older one's place", a_newer_edit),
+    ("a turn that is stopped ends the run", a_turn_is_stopped),
     ("the end of the agent ends the run", the_agent_ends),
     ("words of a guest's are no instructions", words_of_a_guest),
     ("a project that is no flake is left alone", no_flake),
@@ -152,7 +156,10 @@ impl Answer {
         match self.agent.as_str() {
             "claude-code" | "codex" | "copilot" => {
                 let json = self.json();
-                (json["decision"] == "block").then(|| text(&json["reason"]).unwrap())
+                // A Claude Code that knows feedback goes on with it, and calls it no error.
+                let feedback = &json["hookSpecificOutput"];
+                let feedback = (feedback["hookEventName"] == "Stop").then(|| text(&feedback["additionalContext"]));
+                (json["decision"] == "block").then(|| text(&json["reason"]).unwrap()).or(feedback.flatten())
             }
             "gemini" => {
                 let json = self.json();
@@ -378,12 +385,111 @@ fn ten_at_once() {
     let cache = tempfile::tempdir().unwrap();
     let repository = Repository::with_cache("failed-unit", cache.path().to_owned());
     let payload = repository.payload("claude-code", "Stop", "");
-    let hooks: Vec<Child> = (0..10).map(|_| start(&mut repository.command("claude-code", &[]), &payload)).collect();
+    // Ten sessions: two hooks of one session's event are one.
+    let session = |number: i32| payload.replace("5f0c2a51", &format!("5f0c2a5{number}"));
+    let hooks: Vec<Child> =
+        (0..10).map(|number| start(&mut repository.command("claude-code", &[]), &session(number))).collect();
     for hook in hooks {
         let answer = finish("claude-code", hook);
         assert!(answer.blocks().is_some(), "{}", answer.all());
     }
     assert_eq!(repository.boots(), 1);
+}
+
+fn installed_twice() {
+    let repository = Repository::new("minimal");
+    fs::write(repository.file("configuration.nix"), "{").unwrap();
+    for (event, file) in [("PostToolUse", "configuration.nix"), ("Stop", "")] {
+        let payload = repository.payload("claude-code", event, file);
+        let both = [(); 2].map(|()| start(&mut repository.command("claude-code", &[]), &payload));
+        let said: Vec<Value> = both.map(|hook| finish("claude-code", hook).json()).into();
+        assert_eq!(said.iter().filter(|answer| !answer.is_null()).count(), 1, "{event}: {said:?}");
+    }
+}
+
+/// A user's prompt, for which an agent calls too.
+fn prompt(repository: &Repository) {
+    let payload = repository.payload("claude-code", "Stop", "").replace("\"Stop\"", "\"UserPromptSubmit\"");
+    let answer = repository.hook("claude-code", &[], &payload);
+    assert!(answer.output.status.success() && answer.output.stdout.is_empty(), "{}", answer.all());
+}
+
+fn red_before() {
+    // It did not evaluate before the change either.
+    let repository = Repository::new("minimal");
+    let commit = |text: &str| {
+        fs::write(repository.file("configuration.nix"), text).unwrap();
+        repository.git(&["commit", "--quiet", "--no-verify", "-am", "x"]);
+    };
+    commit("{");
+    fs::write(repository.file("configuration.nix"), "\"minimal\" + (").unwrap();
+    let told = repository.event("claude-code", "Stop", "");
+    assert!(told.blocks().is_none() && told.all().contains("as before this change"), "{}", told.all());
+    // Before this turn it did, whatever the last commit is like.
+    repository.choose("minimal");
+    prompt(&repository);
+    fs::write(repository.file("configuration.nix"), "\"minimal\" + (").unwrap();
+    assert!(repository.event("claude-code", "Stop", "").blocks().is_some());
+    // The user goes on in the broken tree: that is where the next turn began.
+    repository.event("claude-code", "Stop", "");
+    prompt(&repository);
+    fs::write(repository.file("configuration.nix"), "\"minimal\" + ((").unwrap();
+    let told = repository.event("claude-code", "Stop", "");
+    assert!(told.blocks().is_none() && told.all().contains("as before this change"), "{}", told.all());
+    // A unit that failed before is one line.
+    commit("\"failed-unit\"");
+    fs::write(repository.file("configuration.nix"), "\"failed-unit\" # touched\n").unwrap();
+    let told = repository.event("codex", "Stop", "");
+    assert!(told.blocks().is_none() && told.all().contains("backup.service"), "{}", told.all());
+}
+
+fn nothing_changed() {
+    let repository = Repository::new("failed-unit");
+    prompt(&repository);
+    let silent = repository.event("claude-code", "Stop", "");
+    assert!(silent.json().is_null(), "{}", silent.all());
+    // Whatever changed the file: no tool of the agent's has to be seen.
+    fs::write(repository.file("configuration.nix"), "{").unwrap();
+    assert!(repository.event("claude-code", "Stop", "").blocks().is_some());
+}
+
+/// Waits until a machine boots for this repository.
+fn booting(repository: &Repository) {
+    let clock = Instant::now();
+    while processes_under(repository.state.path()).iter().all(|process| !process.contains("qemu-system")) {
+        assert!(clock.elapsed() < Duration::from_secs(120), "it does not boot");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn nothing_is_left(repository: &Repository) {
+    let clock = Instant::now();
+    while !processes_under(repository.state.path()).is_empty() {
+        assert!(clock.elapsed() < Duration::from_secs(30), "{:?}", processes_under(repository.state.path()));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn a_turn_is_stopped() {
+    // The agent goes on, but nobody reads the answer any more; or the hook is killed; or the session's file says so.
+    for way in ["unread", "killed", "aborted"] {
+        let cache = tempfile::tempdir().unwrap();
+        let repository = Repository::with_cache("minimal", cache.path().to_owned());
+        let transcript = repository.state.path().join("rollout.jsonl");
+        fs::write(&transcript, "").unwrap();
+        let payload = serde_json::json!({
+            "hook_event_name": "Stop", "session_id": way, "cwd": repository.path(), "transcript_path": transcript,
+        });
+        let mut hook = start(&mut repository.command("codex", &[]), &payload.to_string());
+        booting(&repository);
+        match way {
+            "unread" => drop(hook.stdout.take()),
+            "killed" => hook.kill().unwrap(),
+            _ => fs::write(&transcript, "{\"payload\":{\"type\":\"turn_aborted\"}}\n").unwrap(),
+        }
+        hook.wait().unwrap();
+        nothing_is_left(&repository);
+    }
 }
 
 fn a_newer_edit() {

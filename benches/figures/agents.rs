@@ -136,9 +136,9 @@ pub(crate) fn cached(runs: usize) -> (Vec<f64>, Vec<f64>) {
 /// How many machines boot for ten hooks at once on the same tree.
 pub(crate) fn ten_at_once() -> f64 {
     let repository = Repository::of("minimal");
-    let payload = json!({ "hook_event_name": "Stop", "cwd": repository.root(), "stop_hook_active": false });
+    let payload = |session: i32| json!({ "hook_event_name": "Stop", "cwd": repository.root(), "session_id": session.to_string() });
     let words = ["--impure", "--target", ".#laptop"];
-    let hooks: Vec<Child> = (0..10).map(|_| repository.hook(&words, &payload)).collect();
+    let hooks: Vec<Child> = (0..10).map(|session| repository.hook(&words, &payload(session))).collect();
     for hook in hooks {
         let output = hook.wait_with_output().expect("its end");
         assert!(String::from_utf8_lossy(&output.stdout).contains("nixbox: pass"), "{output:?}");
@@ -149,4 +149,36 @@ pub(crate) fn ten_at_once() -> f64 {
 
 fn is_boot(run: &Path) -> bool {
     fs::symlink_metadata(run).is_ok_and(|data| data.is_dir()) && run.join("console.log").exists()
+}
+
+/// What tests/agents found.
+pub(crate) struct RealAgents {
+    /// Those whose every story passed.
+    pub(crate) proven: f64,
+    /// Those that went round in circles in one.
+    pub(crate) looped: f64,
+}
+
+/// Runs the stories of the real agents; `None` where they are not there.
+pub(crate) fn real() -> Option<RealAgents> {
+    std::env::var_os("NIXBOX_TEST_AGENTS")?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--locked", "--quiet", "--test", "agents"]).env("NIXBOX_TEST_ALL", "1").stdin(Stdio::null());
+    let output = cargo.output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let results: Vec<(&str, bool)> = said.lines().filter_map(result).collect();
+    let mut agents: Vec<&str> = results.iter().map(|(agent, _)| *agent).collect();
+    agents.dedup();
+    let proven = agents.iter().filter(|agent| results.iter().all(|(name, passed)| name != *agent || *passed)).count();
+    let stories = said.split("\n---- ").filter(|part| part.contains("round in circles"));
+    let mut looped: Vec<&str> = stories.filter_map(|story| story.split(':').next()).collect();
+    looped.dedup();
+    (!results.is_empty()).then_some(RealAgents { proven: proven as f64, looped: looped.len() as f64 })
+}
+
+/// The agent of a line `test AGENT: STORY ... RESULT`, and whether the story passed; what was skipped says nothing.
+fn result(line: &str) -> Option<(&str, bool)> {
+    let (agent, rest) = line.strip_prefix("test ")?.split_once(": ")?;
+    let passed = rest.trim_end().ends_with("... ok");
+    (passed || rest.trim_end().ends_with("FAILED")).then_some((agent, passed))
 }

@@ -52,6 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 struct Figure {
     name: &'static str,
     goal: f64,
+    /// Whether more is better.
+    is_least: bool,
     values: Vec<f64>,
 }
 
@@ -103,7 +105,7 @@ fn main() {
     let runner = PathBuf::from(warm.report["target"]["runner"].as_str().expect("a runner"));
     let accelerator = warm.report["machine"]["accelerator"].as_str().expect("an accelerator").to_owned();
 
-    let figure = |name, goal| Figure { name, goal, values: Vec::new() };
+    let figure = |name, goal| Figure { name, goal, is_least: false, values: Vec::new() };
     let mut cold = figure("cold_over_floor", 1.15);
     let mut verdict = figure("ready_to_verdict_s", 6.0);
     let mut gone = figure("verdict_to_gone_s", 1.0);
@@ -122,6 +124,8 @@ fn main() {
     let mut diff = figure("diff_2000_ms", 2000.0);
     let mut diff_own = figure("diff_2000_own_ms", 200.0);
     let mut ten_at_once = figure("ten_at_once", 1.0);
+    let mut proven = Figure { is_least: true, ..figure("agents_proven", 5.0) };
+    let mut looped = figure("agents_looped", 0.0);
     let mut over_bound = figure("matrix_over_bound", 1.15);
     let mut matrix_rss = figure("matrix_rss_mib", 60.0);
     let mut html = figure("html_mib", 3.0);
@@ -170,6 +174,10 @@ fn main() {
     evaluation.values = agents::evaluation(SHORT_RUNS / 2);
     (cached.values, cached_over_cold.values) = agents::cached(SHORT_RUNS);
     ten_at_once.values = vec![agents::ten_at_once()];
+    if let Some(real) = agents::real() {
+        proven.values = vec![real.proven];
+        looped.values = vec![real.looped];
+    }
     (diff.values, diff_own.values) = comparison::times();
     let matrix = fleet::matrix();
     (over_bound.values, matrix_rss.values) = (vec![matrix.over_bound], vec![matrix.rss_mib]);
@@ -194,7 +202,7 @@ fn main() {
 
     let mut document = Map::new();
     println!("{:24} {:>10} {:>8}", "figure", "median", "goal");
-    let agents = [irrelevant, evaluation, cached, cached_over_cold, ten_at_once];
+    let agents = [irrelevant, evaluation, cached, cached_over_cold, ten_at_once, proven, looped];
     let fleet = [over_bound, matrix_rss, html, sandbox, diff, diff_own];
     let boots = [cold, verdict, gone, noticed, shell, help, rss];
     let desktop = [painted, tone, sound, picture, false_alarms, misses];
@@ -203,7 +211,10 @@ fn main() {
     for figure in all {
         let median = median(figure.values);
         let shown = median.map_or("-".to_owned(), |value| format!("{value:.3}"));
-        let met = median.map_or("?", |value| if value <= figure.goal { "" } else { "  missed" });
+        let met = median.map_or("?", |value| {
+            let is_met = if figure.is_least { value >= figure.goal } else { value <= figure.goal };
+            if is_met { "" } else { "  missed" }
+        });
         println!("{:24} {shown:>10} {:>8}{met}", figure.name, figure.goal);
         document.insert(figure.name.to_owned(), median.map_or(Value::Null, |value| json!(value)));
     }

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use crate::model::{CheckResult, Exit, Report, Stage, Status, Verdict};
+use crate::model::{Change, CheckResult, Exit, Report, Stage, Status, Verdict};
 use crate::report::comparison::{comparison_as, known_failures_as};
 use crate::text::{bounded, clean_line, command_line, seconds};
 
@@ -56,6 +56,9 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
     if let Some(comparison) = comparison_as(report, &name) {
         facts.push(format!("compared with {comparison}"));
     }
+    if let Some(untestable) = newly_untestable(report) {
+        facts.push(untestable);
+    }
     let failed: Vec<&CheckResult> = report.checks.iter().filter(|check| check.is_failure()).collect();
     for check in failed.iter().take(CHECKS) {
         facts.push(fact(check));
@@ -82,8 +85,12 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
         facts.push(format!("about this check: nixbox explain {}", first.id));
     }
     if let Some(directory) = report.artifacts.as_deref() {
-        let shown = root.and_then(|root| directory.strip_prefix(root).ok()).unwrap_or(directory);
-        facts.push(format!("evidence: {} (report.json, logs, screenshots)", clean_line(&shown.to_string_lossy(), 300)));
+        let inside = root.and_then(|root| directory.strip_prefix(root).ok());
+        let shown = clean_line(&inside.unwrap_or(directory).to_string_lossy(), 300);
+        // A cached result may be of another checkout, which has the same configuration.
+        let is_from_elsewhere = root.is_some() && inside.is_none() && report.cached.is_some();
+        let from = if is_from_elsewhere { "; from the run of another checkout" } else { "" };
+        facts.push(format!("evidence: {shown} (report.json, logs, screenshots{from})"));
     }
     if report.verdict != Verdict::Pass
         && let Some(typed) = name(typed)
@@ -111,6 +118,13 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
         quoted.extend(ends(shown, QUOTED_LINES - quoted.len()));
     }
     fenced(&facts.join("\n"), &quoted, nonce)
+}
+
+/// What the change has made that a VM cannot test: the agent can say so to its person.
+fn newly_untestable(report: &Report) -> Option<String> {
+    let new = report.not_tested.iter().filter(|entry| entry.lack.is_of_vm() && entry.change == Some(Change::New));
+    let names: Vec<String> = new.filter_map(|entry| name(&entry.what)).take(CHECKS).collect();
+    (!names.is_empty()).then(|| format!("new with this change, and not testable in a VM: {}; say so", names.join(", ")))
 }
 
 /// The facts with the quoted lines after them, within [`LIMIT`] in all.
@@ -258,6 +272,34 @@ mod tests {
             assert!(words.iter().all(|line| line.starts_with("| ")) && words.len() <= QUOTED_LINES, "{words:?}");
             insta::assert_snapshot!(name, text);
         }
+    }
+
+    #[test]
+    fn evidence_of_another_checkout_is_called_so() {
+        let mut report = examples::fail();
+        report.artifacts = Some("/home/u/other/.nixbox/1".into());
+        let said = |report: &Report| report_message(report, ".#laptop", Some(Path::new("/home/u/nixos")), NONCE);
+        assert!(!said(&report).contains("another checkout"));
+        report.cached = Some(crate::model::Cached::of(&report.started));
+        assert!(
+            said(&report)
+                .contains("evidence: /home/u/other/.nixbox/1 (report.json, logs, screenshots; from the run of")
+        );
+        report.artifacts = Some("/home/u/nixos/.nixbox/1".into());
+        assert!(said(&report).contains("evidence: .nixbox/1 (report.json, logs, screenshots)"));
+    }
+
+    #[test]
+    fn what_a_change_made_untestable_is_told() {
+        let mut report = examples::pass();
+        assert!(!report_message(&report, ".#laptop", None, NONCE).contains("new with this change"));
+        let excuse =
+            crate::model::Excuse::new(crate::model::Lack::State, crate::model::Witness::line("no such device"), "x");
+        let mut entry = crate::model::NotTested::new("gpu.service", excuse);
+        entry.change = Some(Change::New);
+        report.not_tested = vec![entry];
+        let said = report_message(&report, ".#laptop", None, NONCE);
+        assert!(said.contains("new with this change, and not testable in a VM: gpu.service"), "{said}");
     }
 
     #[test]

@@ -4,28 +4,38 @@
 //! **A broken hook or host never blocks an agent; a broken configuration blocks wherever that agent lets a hook
 //! block**, and elsewhere is reported in the strongest way that the agent has.
 //!
-//! * this file: the types that all of them share, and how long each part may take
-//! * `contract`: what each agent sends and how it is answered, as published (pure)
+//! * this file: the types that all of them share
+//! * `table`: what differs between the agents, a row each
+//! * `contract`: what an agent sends and how it is answered (pure)
 //! * `hook`: from a payload to the response
+//! * `trial`: the `nixbox try` that a hook starts
+//! * `commits`: the tree before a turn, the index, what is pushed
+//! * `memory`: what is remembered of a session
 //! * `message`: a report as text for an agent, at most 4 KB (pure)
-//! * `parent_watch`: which process the agent is, and when that ends
+//! * `parent_watch`: which process the agent is, and who still waits for an answer
 //! * `install`: the agents' settings
 //! * `guide`: a page for agents
 
+mod commits;
 pub mod contract;
 pub mod guide;
 pub mod hook;
 pub mod install;
+mod memory;
 pub mod message;
 pub mod parent_watch;
+mod table;
+mod trial;
 
 use std::path::PathBuf;
 
 pub use crate::model::Agent;
 
 /// When a hook is called, which decides what is tested.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum HookEvent {
+    /// The user asks for something: the tree before the turn is remembered.
+    Prompt,
     /// A file was edited: the configuration is evaluated.
     Edit,
     /// The agent wants to end its turn: everything is tested.
@@ -34,12 +44,27 @@ pub enum HookEvent {
     Commit,
     /// git is about to push these commits (full object names): everything is tested, on each.
     Push(Vec<String>),
-    /// Another of the agent's events: nothing is done.
+    /// Another of the agent's events, or one that ends nothing: nothing is done.
+    #[default]
     Other,
 }
 
+/// Which program calls the hook, where it is not the one whose settings name it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Caller {
+    /// The agent itself.
+    #[default]
+    Own,
+    /// A Claude Code that knows feedback at a turn's end, which is no error.
+    OwnWithFeedback,
+    /// Copilot's CLI, with Claude Code's settings.
+    Copilot,
+    /// VS Code.
+    VsCode,
+}
+
 /// A hook's payload, whatever the agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HookRequest {
     /// The event.
     pub event: HookEvent,
@@ -47,8 +72,14 @@ pub struct HookRequest {
     pub directory: Option<PathBuf>,
     /// The files that were edited, where the payload names them; relative ones are below `directory`.
     pub files: Vec<PathBuf>,
-    /// The agent continues because a hook blocked it before (`stop_hook_active` and the like): the same failure must not
-    /// block it again and again.
+    /// The agent's own name of its session.
+    pub session: Option<String>,
+    /// The file in which the agent writes down its session.
+    pub transcript: Option<PathBuf>,
+    /// Who calls.
+    pub caller: Caller,
+    /// The same failure has held up this session before, by our own memory: no agent's flag is to be relied on (that of
+    /// Gemini CLI is false again after any tool).
     pub already_blocked: bool,
 }
 
@@ -61,6 +92,8 @@ pub enum HookVerdict {
     Pass(String),
     /// The configuration is broken, with the cause.
     Fail(String),
+    /// It is broken, and was before the change. Never blocks.
+    Before(String),
     /// A failure of this host, of the hook or of nixbox. Never blocks.
     Unknown(String),
     /// Our deadline was over before the run was: ask again. Never blocks.

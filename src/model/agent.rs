@@ -17,6 +17,16 @@ pub enum Agent {
     Opencode,
     /// GitHub Copilot
     Copilot,
+    /// Qwen Code
+    Qwen,
+    /// Factory's Droid
+    Droid,
+    /// Devin CLI
+    Devin,
+    /// Antigravity CLI
+    Antigravity,
+    /// Kilo CLI
+    Kilo,
     /// Anything that can start a program and read its exit code
     Generic,
     /// git's pre-commit and pre-push

@@ -200,6 +200,8 @@ pub(crate) mod agent {
     pub(crate) const TURN_END_LIMIT: Duration = secs(600);
     /// The same after an edit, where only the evaluation runs.
     pub(crate) const EDIT_LIMIT: Duration = secs(120);
+    /// The same before a turn, where git only writes a tree.
+    pub(crate) const PROMPT_LIMIT: Duration = secs(10);
     /// How much earlier than the agent's time-out ours ends: a time-out of theirs counts as consent.
     pub(crate) const MARGIN: Duration = secs(15);
     /// How long a run may take to end after SIGTERM.
@@ -207,6 +209,12 @@ pub(crate) mod agent {
     /// How often it is checked whether the agent is there: no event of the system's reports the end of a process that is
     /// no child of ours on all systems (a death signal is of the parent's thread, which may end long before it).
     pub(crate) const PARENT_INTERVAL: Duration = millis(500);
+    /// How often it is checked whether anybody still waits for the answer.
+    pub(crate) const READER_INTERVAL: Duration = millis(200);
+    /// How long after an answer the same event may come again from another agent's settings, which are read too.
+    pub(crate) const TWIN_WINDOW: Duration = secs(2);
+    /// How long a session is remembered after its last event.
+    pub(crate) const SESSION_LIMIT: Duration = secs(14 * 24 * 3600);
 }
 
 /// All of a flake's machines.

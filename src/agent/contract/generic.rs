@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 
-use super::{HookEvent, HookReaction, HookRequest, HookResponse};
+use super::HookReaction;
+use crate::agent::{HookEvent, HookRequest, HookResponse};
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let (event, files) = match event {
@@ -19,7 +20,7 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
         }
         Some(other) => bail!("unknown event {other:?}: expected edit or turn-end (the default)"),
     };
-    Ok(HookRequest { event, directory: None, files, already_blocked: false })
+    Ok(HookRequest { event, files, ..HookRequest::default() })
 }
 
 pub(super) fn respond(reaction: HookReaction<'_>) -> HookResponse {

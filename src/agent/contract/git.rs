@@ -3,11 +3,12 @@
 //! `pre-commit` gets nothing on stdin: what is about to be committed is the index. `pre-push` gets a line for each ref,
 //! `<local ref> <local object> <remote ref> <remote object>`; one that is deleted has the local object 0000…. An
 //! exit code other than 0 stops the commit or push, and stderr is shown. The scripts that `hook install` writes ignore
-//! every exit code but 1, so that a missing or broken nixbox blocks nothing.
+//! every answer but exit code 1 with a verdict, so that a missing or broken nixbox blocks nothing.
 
 use anyhow::bail;
 
-use super::{HookEvent, HookReaction, HookRequest, HookResponse};
+use super::HookReaction;
+use crate::agent::{HookEvent, HookRequest, HookResponse};
 
 pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookRequest> {
     let hook_event = match event {
@@ -22,7 +23,7 @@ pub(super) fn read(event: Option<&str>, stdin: &str) -> anyhow::Result<HookReque
             bail!("the git hook is missing: `nixbox hook git pre-commit` or `nixbox hook git pre-push`");
         }
     };
-    Ok(HookRequest { event: hook_event, directory: None, files: Vec::new(), already_blocked: false })
+    Ok(HookRequest { event: hook_event, ..HookRequest::default() })
 }
 
 /// The objects that are about to be pushed, each once. An annotated tag is its own object, not its commit.

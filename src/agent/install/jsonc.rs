@@ -13,10 +13,12 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone)]
 pub(super) struct HookSet {
     /// The agent's name, by which our commands are recognised.
-    pub(super) agent: &'static str,
+    pub(super) agent: String,
     /// `version`, where the agent requires one.
     pub(super) version: Option<u64>,
-    /// Below `hooks`: the event, and the entry of its list.
+    /// The member that holds the events; `None`: the file itself does.
+    pub(super) below: Option<&'static str>,
+    /// The event, and the entry of its list.
     pub(super) hooks: Vec<(&'static str, Value)>,
 }
 
@@ -24,7 +26,10 @@ impl HookSet {
     /// The text of a file that has nothing else.
     pub(super) fn alone(&self) -> String {
         let lists: Map<_, _> = self.hooks.iter().map(|(event, entry)| ((*event).to_owned(), json!([entry]))).collect();
-        let mut root = json!({ "hooks": lists });
+        let mut root = match self.below {
+            Some(below) => json!({ below: lists }),
+            None => Value::Object(lists),
+        };
         if let Some(version) = self.version {
             root["version"] = json!(version);
         }
@@ -37,9 +42,14 @@ impl HookSet {
     /// What is wrong with the text, as a fragment.
     pub(super) fn added(&self, text: &str) -> Result<String, String> {
         let (mark, bare) = without_mark(text);
-        let is_new = member(&parse(bare)?.1, "hooks").is_none();
+        let is_new =
+            self.below.is_some_and(|below| matches!(parse(bare), Ok((_, root)) if member(&root, below).is_none()));
         let mut text = bare.to_owned();
         for (event, entry) in &self.hooks {
+            // What an older nixbox wrote is brought up to date.
+            while let Some(less) = self.without_outdated(&text, event, entry)? {
+                text = less;
+            }
             text = self.with_hook(&text, event, entry)?;
         }
         let (_file, root) = parse(&text)?;
@@ -52,14 +62,18 @@ impl HookSet {
 
     fn with_hook(&self, text: &str, event: &str, entry: &Value) -> Result<String, String> {
         let (_file, root) = parse(text)?;
-        let Some(hooks) = member(&root, "hooks") else {
-            return Ok(with_child(&root.into(), Some("hooks"), &json!({ event: [entry] })));
+        let hooks = match self.below {
+            None => root,
+            Some(below) => match member(&root, below) {
+                Some(hooks) => hooks.object_value().ok_or_else(|| format!("`{below}` is not an object"))?,
+                None => return Ok(with_child(&root.into(), Some(below), &json!({ event: [entry] }))),
+            },
         };
-        let hooks = hooks.object_value().ok_or("`hooks` is not an object")?;
         let Some(list) = member(&hooks, event) else {
             return Ok(with_child(&hooks.into(), Some(event), &json!([entry])));
         };
-        let list = list.array_value().ok_or_else(|| format!("`hooks.{event}` is not an array"))?;
+        let path = self.below.map_or_else(|| event.to_owned(), |below| format!("{below}.{event}"));
+        let list = list.array_value().ok_or_else(|| format!("`{path}` is not an array"))?;
         let is_there = list.elements().iter().flat_map(handlers).any(|handler| self.is_ours(&handler));
         Ok(if is_there { text.to_owned() } else { with_child(&list.into(), None, entry) })
     }
@@ -89,7 +103,10 @@ impl HookSet {
             }
         }
         let (_file, root) = parse(&left)?;
-        let is_versioned = exact && self.version.is_some() && left != text && member(&root, "hooks").is_none();
+        let is_versioned = exact
+            && self.version.is_some()
+            && left != text
+            && self.below.is_none_or(|below| member(&root, below).is_none());
         let version = member(&root, "version").filter(|_| is_versioned);
         Ok(version.and_then(|version| without(&version.into())).unwrap_or(left))
     }
@@ -97,8 +114,7 @@ impl HookSet {
     /// Without one hook of ours, and the entry, list and object that hold nothing else; `None` where there is none.
     fn without_hook(&self, text: &str, event: &str, exact: bool) -> Result<Option<String>, String> {
         let (_file, root) = parse(text)?;
-        let list = member(&root, "hooks").and_then(|hooks| member(&hooks.object_value()?, event)?.array_value());
-        for entry in list.iter().flat_map(CstArray::elements) {
+        for entry in self.list(&root, event).iter().flat_map(CstArray::elements) {
             let handlers = handlers(&entry);
             let Some(handler) = handlers.iter().find(|handler| self.is_ours(handler)) else { continue };
             return Ok(match handlers.len() {
@@ -109,16 +125,49 @@ impl HookSet {
         Ok(None)
     }
 
-    fn is_ours(&self, handler: &CstNode) -> bool {
-        let properties = handler.as_object().map(|handler| handler.properties()).unwrap_or_default();
-        properties.iter().any(|property| {
-            matches!(property.decoded_name().as_deref(), Some("command" | "bash"))
-                && property
-                    .value()
-                    .and_then(|command| command.as_string_lit()?.decoded_value().ok())
-                    .is_some_and(|command| is_ours(&command, self.agent))
+    /// Without an entry that holds nothing but an older command of ours: one without words of the user's.
+    fn without_outdated(&self, text: &str, event: &str, entry: &Value) -> Result<Option<String>, String> {
+        let (_file, root) = parse(text)?;
+        for found in self.list(&root, event).iter().flat_map(CstArray::elements) {
+            let handlers = handlers(&found);
+            let [handler] = handlers.as_slice() else { continue };
+            // One with comments in it is the user's by now.
+            let is_current = serde_json::from_str(&found.to_string()).ok().is_none_or(|value: Value| value == *entry);
+            if self.is_ours(handler) && !is_current && self.is_as_written(handler, event) {
+                return Ok(without(&found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a command is one that some nixbox wrote, with no target or flag that a user added.
+    fn is_as_written(&self, handler: &CstNode, event: &str) -> bool {
+        command(handler).is_some_and(|command| {
+            let words = command.split_once(" hook ").map_or("", |(_, words)| words);
+            let words = words.split_once(" || ").map_or(words, |(words, _)| words);
+            [self.agent.clone(), format!("{} {event}", self.agent)].contains(&words.trim().to_owned())
         })
     }
+
+    /// The list of an event's entries.
+    fn list(&self, root: &CstObject, event: &str) -> Option<CstArray> {
+        let hooks = match self.below {
+            None => root.clone(),
+            Some(below) => member(root, below)?.object_value()?,
+        };
+        member(&hooks, event)?.array_value()
+    }
+
+    fn is_ours(&self, handler: &CstNode) -> bool {
+        command(handler).is_some_and(|command| is_ours(&command, &self.agent))
+    }
+}
+
+/// A handler's shell command.
+fn command(handler: &CstNode) -> Option<String> {
+    let properties = handler.as_object()?.properties();
+    let is_command = |property: &&CstObjectProp| matches!(property.decoded_name().as_deref(), Some("command" | "bash"));
+    properties.iter().find(is_command)?.value()?.as_string_lit()?.decoded_value().ok()
 }
 
 /// Whether a shell command is nixbox's hook for this agent, wherever the program is.
@@ -271,8 +320,9 @@ mod tests {
     fn grouped() -> HookSet {
         let handler = |event| json!({ "type": "command", "command": format!("nixbox hook claude-code {event}") });
         HookSet {
-            agent: "claude-code",
+            agent: "claude-code".to_owned(),
             version: None,
+            below: Some("hooks"),
             hooks: vec![
                 ("Stop", json!({ "hooks": [handler("a")] })),
                 ("PostToolUse", json!({ "matcher": "Edit|Write", "hooks": [handler("b")] })),
@@ -282,7 +332,12 @@ mod tests {
 
     fn flat() -> HookSet {
         let handler = json!({ "command": "'/a b/nixbox' hook cursor", "timeout": 600 });
-        HookSet { agent: "cursor", version: Some(1), hooks: vec![("stop", handler.clone()), ("postToolUse", handler)] }
+        HookSet {
+            agent: "cursor".to_owned(),
+            version: Some(1),
+            below: Some("hooks"),
+            hooks: vec![("stop", handler.clone()), ("postToolUse", handler)],
+        }
     }
 
     /// Adds and removes again; returns what was between.

@@ -1,8 +1,8 @@
 //! `nixbox hook install`: adds the hooks to an agent's settings, and removes them again. Everything else in a file stays
 //! as it is, byte for byte, and the change is shown.
 //!
-//! The place and the format of the settings depend on the agent (sources: [`super::contract`]). Time-outs are written in
-//! its own unit, from [`TURN_END_LIMIT`] and [`EDIT_LIMIT`].
+//! The place and the format of the settings are in the agent's row ([`super::table`]). Every command that is written ends
+//! with an exit code that its agent takes for no verdict, whatever becomes of nixbox: missing, older, newer or broken.
 
 mod file;
 mod jsonc;
@@ -14,16 +14,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use similar::{ChangeTag, TextDiff};
 
 use self::file::TargetFile;
 use self::jsonc::HookSet;
 use super::Agent;
-use super::contract::matcher;
+use super::table::{Row, Shape, Unit, row};
 use crate::cli::InstallArgs;
 use crate::failure::{Failure, Result};
-use crate::model::timeouts::agent::{EDIT_LIMIT, TURN_END_LIMIT};
+use crate::model::timeouts::agent::{EDIT_LIMIT, PROMPT_LIMIT, TURN_END_LIMIT};
 use crate::resolve::git_root;
 use crate::text::quote;
 
@@ -33,8 +33,8 @@ After a change to a NixOS configuration run `nixbox try`: exit code 0 means that
 Fix the reported cause; do not add to [allow] in nixbox.toml or skip checks to make it pass.
 More: `nixbox agent-guide`; about a check: `nixbox explain CHECK-ID`.";
 
-/// opencode's plugin, with placeholders for the program and the time-outs.
-const PLUGIN: &str = include_str!("../contract/opencode.js");
+/// The plugin of opencode's family, with placeholders for the program, the agent and the time-outs.
+const PLUGIN: &str = include_str!("../contract/plugin.js");
 
 /// Modes of new files, before the umask.
 const MODE: u32 = 0o644;
@@ -68,31 +68,33 @@ impl Environment {
     }
 
     /// The file from which an agent reads its hooks, in the project or for the user.
-    fn path(&self, agent: Agent, user: bool) -> Result<PathBuf> {
-        // The variable for the user's directory, its default below the home, the file in it, the file in a project.
-        let (variable, below_home, file, in_project) = match agent {
-            Agent::ClaudeCode => (Some("CLAUDE_CONFIG_DIR"), ".claude", "settings.json", ".claude/settings.json"),
-            Agent::Codex => (Some("CODEX_HOME"), ".codex", "hooks.json", ".codex/hooks.json"),
-            Agent::Gemini => (None, ".gemini", "settings.json", ".gemini/settings.json"),
-            Agent::Cursor => (None, ".cursor", "hooks.json", ".cursor/hooks.json"),
-            Agent::Copilot => (Some("COPILOT_HOME"), ".copilot", "hooks/nixbox.json", ".github/hooks/nixbox.json"),
-            Agent::Opencode => {
-                (Some("XDG_CONFIG_HOME"), ".config", "opencode/plugins/nixbox.js", ".opencode/plugins/nixbox.js")
-            }
-            Agent::Generic | Agent::Git => return Err(Failure::usage("this agent has no settings file")),
-        };
+    fn path(&self, row: &Row, user: bool) -> Result<PathBuf> {
+        let Some(settings) = row.settings else { return Err(Failure::usage("this agent has no settings file")) };
         if !user {
-            return Ok(self.project.join(in_project));
+            return Ok(self.project.join(settings.in_project));
         }
-        let chosen = variable.and_then(self.variables).filter(|directory| !directory.is_empty());
+        let chosen = settings.variable.and_then(self.variables).filter(|directory| !directory.is_empty());
         let directory = match (chosen, &self.home) {
             (Some(directory), _) => PathBuf::from(directory),
-            (None, Some(home)) => home.join(below_home),
+            (None, Some(home)) => home.join(settings.below_home),
             (None, None) => return Err(Failure::host("there is no home directory").hint("set HOME, or use --project")),
         };
-        Ok(directory.join(file))
+        Ok(directory.join(settings.file))
+    }
+
+    /// The program in a file that others share, or in one of this host's.
+    fn program(&self, is_shared: bool) -> &str {
+        if is_shared { NAME } else { &self.program }
+    }
+
+    /// Whether a shell finds this program by its name.
+    fn is_on_path(&self) -> bool {
+        self.program == NAME
     }
 }
+
+/// The program's name.
+const NAME: &str = "nixbox";
 
 /// `nixbox` if a shell finds this program by that name, else its absolute path.
 fn program() -> Result<String> {
@@ -100,9 +102,9 @@ fn program() -> Result<String> {
         .and_then(fs::canonicalize)
         .map_err(|error| Failure::host("the path of this nixbox cannot be determined").because(error))?;
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|directory| directory.join("nixbox")).find(|program| program.is_file());
+    let found = env::split_paths(&path).map(|directory| directory.join(NAME)).find(|program| program.is_file());
     let is_found = found.and_then(|found| fs::canonicalize(found).ok()).is_some_and(|found| found == own);
-    Ok(if is_found { "nixbox".to_owned() } else { own.to_string_lossy().into_owned() })
+    Ok(if is_found { NAME.to_owned() } else { own.to_string_lossy().into_owned() })
 }
 
 /// Adds or removes an agent's hooks. Returns what to show the user.
@@ -116,26 +118,30 @@ pub fn install(arguments: &InstallArgs) -> Result<String> {
 
 fn install_in(arguments: &InstallArgs, environment: &Environment) -> Result<String> {
     let agent = arguments.agent;
-    let program = &environment.program;
+    let row = row(agent);
     let mut output = match agent {
-        Agent::Generic => return Ok(generic(program)),
+        Agent::Generic => return Ok(generic(&environment.program)),
         Agent::Git => git(arguments, environment)?,
         _ => {
-            let file = TargetFile::read(environment.path(agent, arguments.user)?)?;
-            match hook_set(agent, program) {
+            let file = TargetFile::read(environment.path(row, arguments.user)?)?;
+            let program = environment.program(!arguments.user);
+            match hook_set(row, program) {
                 Some(hooks) => settings(arguments, &file, &hooks)?,
-                None => own_file(arguments, &file, &plugin(program), MODE)?,
+                None => own_file(arguments, &file, &plugin(row, program), MODE)?,
             }
         }
     };
     if arguments.uninstall {
         return Ok(output);
     }
-    if program.contains('/') && !arguments.user && agent != Agent::Git {
-        output.push_str("\nthis nixbox is not on PATH, so the hooks contain its path on this host\n");
+    if !environment.is_on_path() && !arguments.user && agent != Agent::Git {
+        output.push_str(
+            "\nthis nixbox is not on PATH: the hooks name it without a path, since others share the file, and do nothing\n\
+             until a shell finds `nixbox`\n",
+        );
     }
-    if let Some(next) = next_steps(agent) {
-        output.push_str(&format!("\n{next}\n"));
+    if !row.needs.is_empty() {
+        output.push_str(&format!("\n{}\n", row.needs));
     }
     output.push_str(&instructions());
     Ok(output)
@@ -145,69 +151,59 @@ fn instructions() -> String {
     format!("\nsuggested lines for AGENTS.md or CLAUDE.md (not written):\n{INSTRUCTIONS}\n")
 }
 
-/// What the user has to do before the hooks run.
-fn next_steps(agent: Agent) -> Option<&'static str> {
-    Some(match agent {
-        Agent::Codex => {
-            "Codex runs hooks only after you have trusted them: start codex, type /hooks, review both, trust them. Hooks in\n\
-             a project also need the project to be trusted. After a change they have to be trusted again."
-        }
-        Agent::Cursor => {
-            "Cursor runs a project's hooks in trusted workspaces only; they are listed under Customize, Hooks."
-        }
-        Agent::Copilot => {
-            "Copilot's cloud agent reads them from the default branch; nix and nixbox have to be installed there."
-        }
-        Agent::Opencode => "opencode loads plugins when it starts.",
-        Agent::ClaudeCode | Agent::Gemini | Agent::Generic | Agent::Git => return None,
-    })
-}
-
 /// The hooks for an agent's settings in JSON; `None` for agents without such settings.
-fn hook_set(agent: Agent, program: &str) -> Option<HookSet> {
-    let (turn_end, edit) = (TURN_END_LIMIT.as_secs(), EDIT_LIMIT.as_secs());
-    let command = |arguments: &str| format!("{} hook {arguments}", quote(program));
-    let claude = |agent: &str, limit: Duration| json!({ "type": "command", "command": command(agent), "timeout": limit.as_secs() });
-    let edits = matcher(agent);
-    Some(match agent {
-        Agent::ClaudeCode => {
-            grouped("claude-code", ["Stop", "PostToolUse"], &edits, |limit| claude("claude-code", limit))
+fn hook_set(row: &Row, program: &str) -> Option<HookSet> {
+    let name = row.name();
+    let command = |event: Option<&str>| {
+        let words = event.map_or_else(|| name.clone(), |event| format!("{name} {event}"));
+        format!("{} hook {words} || {}", quote(program), row.otherwise)
+    };
+    let matcher = row.tools.join("|");
+    let shape = row.settings?.shape;
+    let entry = |event: &str, has_matcher: bool, limit: Duration| match shape {
+        Shape::Grouped { unit, extras, .. } => {
+            let mut handler = Map::new();
+            let mut set = |key: &str, value: Value| handler.insert(key.to_owned(), value);
+            set("type", json!("command"));
+            set("command", json!(command(None)));
+            set("timeout", json!(in_unit(limit, unit)));
+            // What is over at once needs no line on the screen.
+            let shown = |key: &str| row.prompt != Some(event) || key == "name";
+            for (key, value) in extras.iter().filter(|(key, _)| shown(key)) {
+                set(key, json!(value));
+            }
+            if has_matcher { json!({ "matcher": matcher, "hooks": [handler] }) } else { json!({ "hooks": [handler] }) }
         }
-        Agent::Codex => grouped("codex", ["Stop", "PostToolUse"], "apply_patch", |limit| claude("codex", limit)),
-        Agent::Gemini => grouped("gemini", ["AfterAgent", "AfterTool"], &edits, |limit| {
-            let milliseconds = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-            json!({ "name": "nixbox", "type": "command", "command": command("gemini"), "timeout": milliseconds })
+        Shape::Cursor if has_matcher => {
+            json!({ "command": command(None), "timeout": limit.as_secs(), "matcher": matcher })
+        }
+        Shape::Cursor => json!({ "command": command(None), "timeout": limit.as_secs() }),
+        Shape::Copilot if has_matcher => json!({
+            "type": "command", "matcher": matcher, "bash": command(Some(event)), "timeoutSec": limit.as_secs(),
         }),
-        Agent::Cursor => {
-            let stop = json!({ "command": command("cursor"), "timeout": turn_end });
-            let after_edit = json!({ "command": command("cursor"), "timeout": edit, "matcher": edits });
-            HookSet { agent: "cursor", version: Some(1), hooks: vec![("stop", stop), ("postToolUse", after_edit)] }
+        Shape::Copilot => {
+            json!({ "type": "command", "bash": command(Some(event)), "timeoutSec": limit.as_secs() })
         }
-        Agent::Copilot => {
-            let stop = json!({ "type": "command", "bash": command("copilot agentStop"), "timeoutSec": turn_end });
-            let after_edit = json!({
-                "type": "command", "matcher": "create|edit|str_replace_editor|apply_patch",
-                "bash": command("copilot postToolUse"), "timeoutSec": edit,
-            });
-            let hooks = vec![("agentStop", stop), ("postToolUse", after_edit)];
-            HookSet { agent: "copilot", version: Some(1), hooks }
+        Shape::Antigravity | Shape::Plugin => {
+            json!({ "type": "command", "command": command(Some(event)), "timeout": limit.as_secs() })
         }
-        Agent::Opencode | Agent::Generic | Agent::Git => return None,
-    })
+    };
+    let hooks = row.events().into_iter().map(|(event, matcher, limit)| (event, entry(event, matcher, limit))).collect();
+    let (version, below) = match shape {
+        Shape::Plugin => return None,
+        Shape::Grouped { bare: true, .. } => (None, None),
+        Shape::Grouped { .. } => (None, Some("hooks")),
+        Shape::Cursor | Shape::Copilot => (Some(1), Some("hooks")),
+        Shape::Antigravity => (None, Some(NAME)),
+    };
+    Some(HookSet { agent: name, version, below, hooks })
 }
 
-/// Hooks in Claude Code's format: each handler in a group, the one for edits with a matcher.
-fn grouped(
-    agent: &'static str,
-    [turn_end, after_edit]: [&'static str; 2],
-    matcher: &str,
-    handler: impl Fn(Duration) -> Value,
-) -> HookSet {
-    let hooks = vec![
-        (turn_end, json!({ "hooks": [handler(TURN_END_LIMIT)] })),
-        (after_edit, json!({ "matcher": matcher, "hooks": [handler(EDIT_LIMIT)] })),
-    ];
-    HookSet { agent, version: None, hooks }
+fn in_unit(limit: Duration, unit: Unit) -> u64 {
+    match unit {
+        Unit::Seconds => limit.as_secs(),
+        Unit::Milliseconds => u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+    }
 }
 
 /// A settings file in JSON.
@@ -226,12 +222,14 @@ fn settings(arguments: &InstallArgs, file: &TargetFile, hooks: &HookSet) -> Resu
     change(arguments, file, after.as_deref(), MODE)
 }
 
-/// opencode's plugin: a file of its own.
-fn plugin(program: &str) -> String {
-    let milliseconds = |limit: Duration| limit.as_millis().to_string();
+/// A plugin: a file of its own.
+fn plugin(row: &Row, program: &str) -> String {
+    let milliseconds = |limit: Duration| in_unit(limit, Unit::Milliseconds).to_string();
     PLUGIN
         .replace("\"@PROGRAM@\"", &json!(program).to_string())
+        .replace("@AGENT@", &row.name())
         .replace("@TURN_END@", &milliseconds(TURN_END_LIMIT))
+        .replace("@PROMPT@", &milliseconds(PROMPT_LIMIT))
         .replace("@EDIT@", &milliseconds(EDIT_LIMIT))
 }
 
@@ -260,12 +258,12 @@ fn git(arguments: &InstallArgs, environment: &Environment) -> Result<String> {
     if arguments.user {
         return Err(Failure::usage("git has no per-user hooks").hint("run this without --user in each repository"));
     }
-    let directory = hooks_directory(&environment.project)?;
+    let (directory, is_shared) = hooks_directory(&environment.project)?;
     let mut files = Vec::new();
     for name in ["pre-commit", "pre-push"] {
         let file = TargetFile::read(directory.join(name))?;
         if !(arguments.uninstall && is_foreign(&file)) {
-            files.push((file, script(&environment.program, name)));
+            files.push((file, script(environment.program(is_shared), name)));
         }
     }
     // Either both hooks are written or none.
@@ -282,8 +280,8 @@ fn git(arguments: &InstallArgs, environment: &Environment) -> Result<String> {
     Ok(output)
 }
 
-/// The directory of this work tree's hooks.
-fn hooks_directory(project: &Path) -> Result<PathBuf> {
+/// The directory of this work tree's hooks, and whether it is part of the work tree.
+fn hooks_directory(project: &Path) -> Result<(PathBuf, bool)> {
     let query = |words: &[&str]| -> Result<Option<PathBuf>> {
         let output = Command::new("git").arg("-C").arg(project).arg("rev-parse").args(words).output();
         let output = output.map_err(|error| Failure::host("git cannot be started").because(error))?;
@@ -295,24 +293,29 @@ fn hooks_directory(project: &Path) -> Result<PathBuf> {
     };
     // `core.hooksPath` may be a directory for all of the user's repositories.
     let canonical = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if [&common, project].iter().any(|above| canonical(&hooks).starts_with(canonical(above))) {
-        return Ok(hooks);
+    if canonical(&hooks).starts_with(canonical(&common)) {
+        return Ok((hooks, false));
+    }
+    if canonical(&hooks).starts_with(canonical(project)) {
+        return Ok((hooks, true));
     }
     Err(Failure::usage(format!("core.hooksPath is {}, outside this repository", hooks.display()))
         .why("the hooks there run for other repositories too; nothing was changed")
         .hint("call `nixbox hook git pre-commit` and `nixbox hook git pre-push` in the hooks there, or unset core.hooksPath here"))
 }
 
-/// A git hook. Only a broken configuration blocks: neither a missing nixbox nor one that fails does.
+/// A git hook. Only a verdict blocks: neither a missing nixbox nor one that fails does, with whatever exit code.
 fn script(program: &str, hook: &str) -> String {
     let program = quote(program);
     format!(
         "#!/bin/sh\n\
          # {MARKER}git`; the same command with --uninstall removes it.\n\
          command -v {program} >/dev/null || {{ echo 'nixbox not found: not tested' >&2; exit 0; }}\n\
-         {program} hook git {hook}\n\
-         # Any other exit code is a failure of nixbox itself.\n\
-         [ $? -ne 1 ]\n"
+         said=$({program} hook git {hook} 2>&1)\n\
+         code=$?\n\
+         [ -z \"$said\" ] || printf '%s\\n' \"$said\" >&2\n\
+         # Anything else is a failure of nixbox itself.\n\
+         case $code-$said in '1-nixbox: fail'*) exit 1 ;; esac\n"
     )
 }
 

@@ -44,14 +44,23 @@ impl World {
 }
 
 /// The files that agents have below a project, and below a home.
-const FILES: [(Agent, &str, &str); 6] = [
+const FILES: [(Agent, &str, &str); 11] = [
     (Agent::ClaudeCode, ".claude/settings.json", ".claude/settings.json"),
     (Agent::Codex, ".codex/hooks.json", ".codex/hooks.json"),
     (Agent::Gemini, ".gemini/settings.json", ".gemini/settings.json"),
     (Agent::Cursor, ".cursor/hooks.json", ".cursor/hooks.json"),
     (Agent::Copilot, ".github/hooks/nixbox.json", ".copilot/hooks/nixbox.json"),
     (Agent::Opencode, ".opencode/plugins/nixbox.js", ".config/opencode/plugins/nixbox.js"),
+    (Agent::Qwen, ".qwen/settings.json", ".qwen/settings.json"),
+    (Agent::Droid, ".factory/hooks.json", ".factory/hooks.json"),
+    (Agent::Devin, ".devin/config.json", ".config/devin/config.json"),
+    (Agent::Antigravity, ".agents/hooks.json", ".gemini/config/hooks.json"),
+    (Agent::Kilo, ".kilo/plugin/nixbox.js", ".config/kilo/plugin/nixbox.js"),
 ];
+
+fn is_plugin(agent: Agent) -> bool {
+    row(agent).settings.is_some_and(|settings| settings.shape == Shape::Plugin)
+}
 
 fn install(_: &mut InstallArgs) {}
 
@@ -109,14 +118,22 @@ fn time_outs_are_in_each_agents_unit() {
     let claude = parsed(Agent::ClaudeCode, ".claude/settings.json");
     assert_eq!(claude["hooks"]["Stop"][0]["hooks"][0]["timeout"], turn_end);
     assert_eq!(claude["hooks"]["PostToolUse"][0]["hooks"][0]["timeout"], edit);
-    assert_eq!(claude["hooks"]["Stop"][0]["hooks"][0]["command"], "nixbox hook claude-code");
+    assert_eq!(claude["hooks"]["Stop"][0]["hooks"][0]["command"], "nixbox hook claude-code || exit 1");
+    assert_eq!(claude["hooks"]["Stop"][0]["hooks"][0]["statusMessage"], "nixbox tests the configuration");
     let gemini = parsed(Agent::Gemini, ".gemini/settings.json");
     assert_eq!(gemini["hooks"]["AfterAgent"][0]["hooks"][0]["timeout"], turn_end * 1000);
     let cursor = parsed(Agent::Cursor, ".cursor/hooks.json");
     assert_eq!((&cursor["version"], &cursor["hooks"]["stop"][0]["timeout"]), (&json!(1), &json!(turn_end)));
     let copilot = parsed(Agent::Copilot, ".github/hooks/nixbox.json");
     assert_eq!(copilot["hooks"]["postToolUse"][0]["timeoutSec"], edit);
-    assert_eq!(copilot["hooks"]["agentStop"][0]["bash"], "nixbox hook copilot agentStop");
+    assert_eq!(copilot["hooks"]["agentStop"][0]["bash"], "nixbox hook copilot agentStop || exit 1");
+    let qwen = parsed(Agent::Qwen, ".qwen/settings.json");
+    assert_eq!(qwen["hooks"]["Stop"][0]["hooks"][0]["timeout"], turn_end * 1000);
+    // The events are the file's own members.
+    let droid = parsed(Agent::Droid, ".factory/hooks.json");
+    assert_eq!(droid["Stop"][0]["hooks"][0]["command"], "nixbox hook droid || exit 1");
+    let antigravity = parsed(Agent::Antigravity, ".agents/hooks.json");
+    assert_eq!(antigravity["nixbox"]["Stop"][0]["command"], "nixbox hook antigravity Stop || echo '{}'");
     world.run(Agent::Opencode, install).unwrap();
     let plugin = world.text(".opencode/plugins/nixbox.js");
     assert!(plugin.contains("const PROGRAM = \"nixbox\";"), "{plugin}");
@@ -131,8 +148,11 @@ fn the_tools_of_the_matchers_are_those_that_are_read_as_edits() {
         (Agent::Gemini, "AfterTool", true),
         (Agent::Cursor, "postToolUse", false),
         (Agent::Copilot, "postToolUse", false),
+        (Agent::Qwen, "PostToolUse", true),
+        (Agent::Droid, "PostToolUse", true),
+        (Agent::Devin, "PostToolUse", true),
     ] {
-        let hooks = hook_set(agent, "nixbox").unwrap().hooks;
+        let hooks = hook_set(row(agent), "nixbox").unwrap().hooks;
         let (_, entry) = hooks.iter().find(|(name, _)| *name == event).unwrap();
         assert_eq!(entry.get("hooks").is_some(), group);
         for tool in entry["matcher"].as_str().unwrap().split('|') {
@@ -146,16 +166,16 @@ fn the_tools_of_the_matchers_are_those_that_are_read_as_edits() {
 #[test]
 fn everything_else_stays_byte_for_byte() {
     let before = "{\r\n\t// the team's\r\n\t\"permissions\": { \"allow\": [\"Bash(ls:*)\"], },\r\n}\r\n";
-    for (agent, path, _) in FILES.into_iter().filter(|(agent, ..)| *agent != Agent::Opencode) {
+    for (agent, path, _) in FILES.into_iter().filter(|(agent, ..)| !is_plugin(*agent)) {
         let world = World::new().with(path, before);
         let output = world.run(agent, install).unwrap();
         let with = world.text(path);
         assert!(with.contains("the team's") && with.contains(" hook "), "{with}");
-        assert!(output.contains("changed:\n") && output.contains("+ \t\"hooks\": {"), "{output}");
+        assert!(output.contains("changed:\n") && output.contains("+ \t\""), "{output}");
         assert!(!output.contains("the team's"), "only what changes is shown: {output}");
         let output = world.run(agent, uninstall).unwrap();
         assert_eq!(world.text(path), before, "{output}");
-        assert!(output.contains("- \t\"hooks\": {"), "{output}");
+        assert!(output.contains("- \t\""), "{output}");
     }
 }
 
@@ -257,34 +277,109 @@ fn gits_hooks_are_scripts() {
     for name in ["pre-commit", "pre-push"] {
         let path = world.project(".git/hooks").join(name);
         assert!(fs::metadata(&path).unwrap().permissions().mode() & 0o100 != 0);
-        assert!(fs::read_to_string(&path).unwrap().contains(&format!("nixbox hook git {name}\n")));
+        assert!(fs::read_to_string(&path).unwrap().contains(&format!("nixbox hook git {name} ")));
     }
     assert!(world.run(Agent::Git, install).unwrap().contains("nothing to do"));
     world.run(Agent::Git, uninstall).unwrap();
     assert!(!world.project(".git/hooks/pre-commit").exists() && !world.project(".git/hooks/pre-push").exists());
 }
 
-#[test]
-fn gits_scripts_let_through_all_but_one() {
-    let place = tempfile::Builder::new().prefix("nixbox it's ").tempdir().unwrap();
-    let program = place.path().join("nixbox");
-    let hook = place.path().join("hook");
-    let run = |ends: Option<&str>| {
-        match ends {
-            Some(code) => {
-                fs::write(&program, format!("#!/bin/sh\n[ \"$*\" = 'hook git pre-push' ] || exit 1\nexit {code}\n"))
-            }
-            None => fs::remove_file(&program),
-        }
-        .unwrap();
-        if ends.is_some() {
+/// A nixbox that does this, in a place with a blank and a quote in its path.
+struct FakeProgram {
+    _place: tempfile::TempDir,
+    program: PathBuf,
+}
+
+impl FakeProgram {
+    fn new(script: Option<&str>) -> Self {
+        let place = tempfile::Builder::new().prefix("nixbox it's ").tempdir().unwrap();
+        let program = place.path().join("nixbox");
+        if let Some(script) = script {
+            fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        fs::write(&hook, script(&program.to_string_lossy(), "pre-push")).unwrap();
-        Command::new("sh").arg(&hook).arg("origin").output().unwrap().status.code()
+        Self { _place: place, program }
+    }
+}
+
+/// nixboxes that are none: missing, of another version, broken.
+const BROKEN: [Option<&str>; 8] = [
+    None,
+    Some("echo 'error: unrecognized subcommand' >&2; exit 2"),
+    Some("echo 'error: unexpected argument' >&2; exit 5"),
+    Some("exit 1"),
+    Some("echo 'thread main panicked' >&2; exit 101"),
+    Some("kill -9 $$"),
+    Some("kill -SEGV $$"),
+    Some("echo not json; exit 3"),
+];
+
+#[test]
+fn gits_scripts_let_through_all_but_a_verdict() {
+    let run = |script: Option<&str>| {
+        let fake = FakeProgram::new(script);
+        let hook = fake.program.with_file_name("hook");
+        fs::write(&hook, super::script(&fake.program.to_string_lossy(), "pre-push")).unwrap();
+        Command::new("sh").arg(&hook).arg("origin").output().unwrap()
     };
-    assert_eq!(["0", "1", "2", "5", "101"].map(|code| run(Some(code))), [Some(0), Some(1), Some(0), Some(0), Some(0)]);
-    assert_eq!(run(None), Some(0), "a missing program blocks nothing");
+    for broken in BROKEN {
+        assert_eq!(run(broken).status.code(), Some(0), "{broken:?}");
+    }
+    let blocked = run(Some("[ \"$*\" = 'hook git pre-push' ] || exit 0\necho 'nixbox: fail: .#x: it\\s' >&2\nexit 1"));
+    assert_eq!(blocked.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&blocked.stderr), "nixbox: fail: .#x: it\\s\n");
+    assert_eq!(run(Some("echo 'nixbox: pass' >&2; exit 0")).status.code(), Some(0));
+}
+
+/// Every command in a settings file.
+fn commands(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(object) => object
+            .iter()
+            .flat_map(|(key, value)| match (key.as_str(), value) {
+                ("command" | "bash", Value::String(command)) => vec![command.clone()],
+                _ => commands(value),
+            })
+            .collect(),
+        Value::Array(list) => list.iter().flat_map(commands).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn no_command_blocks_without_a_verdict() {
+    for (agent, ..) in FILES.into_iter().filter(|(agent, ..)| !is_plugin(*agent)) {
+        for broken in BROKEN {
+            let fake = FakeProgram::new(broken);
+            let hooks = hook_set(row(agent), &fake.program.to_string_lossy()).unwrap().alone();
+            let commands = commands(&serde_json::from_str(&hooks).unwrap());
+            assert!(!commands.is_empty());
+            for command in commands {
+                let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+                // Every agent takes 0 and 1 for no verdict; these take only 0 for one.
+                let most = if matches!(agent, Agent::Devin | Agent::Antigravity) { 0 } else { 1 };
+                assert!(output.status.code().is_some_and(|code| (0..=most).contains(&code)), "{command}: {output:?}");
+                let said = String::from_utf8_lossy(&output.stdout);
+                assert!(!said.contains("decision") && !said.contains("message"), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_older_command_is_brought_up_to_date() {
+    let before = "{\n  \"hooks\": {\n    \"Stop\": [\n      {\n        \"hooks\": [{ \"type\": \"command\", \"command\": \"nixbox hook claude-code\", \"timeout\": 600 }]\n      }\n    ]\n  }\n}\n";
+    let world = World::new().with(".claude/settings.json", before);
+    world.run(Agent::ClaudeCode, install).unwrap();
+    let settings: Value = serde_json::from_str(&world.text(".claude/settings.json")).unwrap();
+    assert_eq!(settings["hooks"]["Stop"].as_array().unwrap().len(), 1);
+    assert_eq!(settings["hooks"]["Stop"][0]["hooks"][0]["command"], "nixbox hook claude-code || exit 1");
+    // One with words of the user's stays.
+    let own = before.replace("claude-code\"", "claude-code --target .#x\"");
+    let world = World::new().with(".claude/settings.json", &own);
+    world.run(Agent::ClaudeCode, install).unwrap();
+    let settings: Value = serde_json::from_str(&world.text(".claude/settings.json")).unwrap();
+    assert_eq!(settings["hooks"]["Stop"][0]["hooks"][0]["command"], "nixbox hook claude-code --target .#x");
 }
 
 #[test]
@@ -314,15 +409,18 @@ fn gits_own_directory_of_hooks_is_honoured() {
 }
 
 #[test]
-fn a_program_that_path_does_not_have_is_quoted() {
+fn a_shared_file_names_no_path_of_this_host() {
     let mut world = World::new();
     world.environment.program = "/home/it's me/nixbox".to_owned();
     let output = world.run(Agent::ClaudeCode, install).unwrap();
     let settings: Value = serde_json::from_str(&world.text(".claude/settings.json")).unwrap();
-    assert_eq!(settings["hooks"]["Stop"][0]["hooks"][0]["command"], r"'/home/it'\''s me/nixbox' hook claude-code");
+    assert_eq!(settings["hooks"]["Stop"][0]["hooks"][0]["command"], "nixbox hook claude-code || exit 1");
     assert!(output.contains("is not on PATH"), "{output}");
     world.run(Agent::ClaudeCode, uninstall).unwrap();
     assert!(!world.project(".claude/settings.json").exists());
+    // The user's own file does, quoted.
+    let output = world.run(Agent::ClaudeCode, |arguments| arguments.user = true).unwrap();
+    assert!(output.contains(r"'/home/it'\\''s me/nixbox' hook claude-code || exit 1"), "{output}");
 }
 
 /// What `hook install` prints for each agent, with what it writes.
@@ -337,7 +435,7 @@ fn each_agents_output() {
         let is_filled_in =
             |line: &&str| !line.starts_with('+') || line.contains(" PROGRAM =") || line.contains("LIMITS =");
         let output = match agent {
-            Agent::Opencode => output.lines().filter(is_filled_in).collect::<Vec<_>>().join("\n"),
+            Agent::Opencode | Agent::Kilo => output.lines().filter(is_filled_in).collect::<Vec<_>>().join("\n"),
             _ => output,
         };
         insta::assert_snapshot!(format!("{agent:?}"), output);

@@ -1,0 +1,263 @@
+//! The trees that a hook tests beside the work tree: the index, what is pushed, and the one before a turn.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use super::hook::HookTarget;
+use crate::failure::{Failure, Result};
+use crate::model::CONFIG_FILE;
+use crate::resolve::encode;
+
+/// A `nixbox try` that a hook starts.
+#[derive(Debug)]
+pub(super) struct HookRun {
+    pub(super) target: HookTarget,
+    /// Its `nixbox.toml`, where it is not the one beside the flake.
+    pub(super) config: Option<tempfile::NamedTempFile>,
+    /// The target that it is held against, where that is not for `try` to find; `off`: nothing.
+    pub(super) baseline: Option<String>,
+    /// The target before the change, for what `try` holds against nothing: what does not evaluate, build or boot.
+    pub(super) before: Option<String>,
+}
+
+/// git, in the directory where its hook was called: the paths in its environment variables are relative to that.
+pub(super) struct Git {
+    pub(super) directory: PathBuf,
+}
+
+impl Git {
+    /// Runs `git WORDS` with the index that git gave its hook, and returns stdout without the last newline.
+    pub(super) fn run(&self, words: &[&str]) -> Result<String> {
+        let output = self.run_with(words, None, b"")?;
+        Ok(String::from_utf8_lossy(&output).trim_end_matches('\n').to_owned())
+    }
+
+    fn run_with(&self, words: &[&str], index: Option<&Path>, input: &[u8]) -> Result<Vec<u8>> {
+        let mut command = std::process::Command::new("git");
+        command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"]);
+        for role in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{role}_NAME"), "nixbox").env(format!("GIT_{role}_EMAIL"), "nixbox@localhost");
+            command.env(format!("GIT_{role}_DATE"), "1970-01-01T00:00:00Z");
+        }
+        if let Some(index) = index {
+            command.env("GIT_INDEX_FILE", index);
+        }
+        command.args(words).current_dir(&self.directory);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let failed = |error| Failure::host("git cannot be started").because(error);
+        let mut child = command.spawn().map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // One that reads nothing says by its exit code whether that was right.
+            drop(stdin.write_all(input));
+        }
+        let output = child.wait_with_output().map_err(failed)?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::host(format!("git {} failed", words[0])).why(stderr));
+        }
+        Ok(output.stdout)
+    }
+
+    /// The index as a commit: the same for the same tree. Nothing refers to it, so git collects it some day.
+    pub(super) fn index(&self) -> Result<String> {
+        let tree = self.run(&["write-tree"])?;
+        self.run(&["commit-tree", &tree, "-m", "what is about to be committed"])
+    }
+
+    /// The tree of the tracked files as they are in the work tree, which is what nix reads. No filter of the repository's
+    /// settings is run: who may only edit files must not gain a command.
+    ///
+    /// # Errors
+    /// git's, and more changed files than are worth it.
+    pub(super) fn work_tree(&self) -> Result<String> {
+        let mut entries = Vec::new();
+        let without_filters = self.without_filters();
+        let mut words: Vec<&str> = without_filters.iter().flat_map(|setting| ["-c", setting]).collect();
+        words.extend(["diff-files", "-z", "--no-renames"]);
+        let changed = self.run_with(&words, None, b"")?;
+        let mut words = changed.split(|byte| *byte == 0);
+        // :MODE MODE OID OID STATUS\0PATH\0
+        for count in 0.. {
+            let (Some(status), Some(path)) = (words.next().filter(|status| !status.is_empty()), words.next()) else {
+                break;
+            };
+            if count == MOST_CHANGED {
+                return Err(Failure::host(format!("more than {MOST_CHANGED} files have changed")));
+            }
+            let object = status.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
+            let entry = match worktree_file(&self.top()?.join(OsStr::from_bytes(path))) {
+                Some((mode, content)) => {
+                    let object = self.run_with(&["hash-object", "-w", "--no-filters", "--stdin"], None, &content)?;
+                    format!("{mode} {}", String::from_utf8_lossy(&object).trim())
+                }
+                None => format!("0 {}", "0".repeat(object.len())),
+            };
+            entries.extend_from_slice(entry.as_bytes());
+            entries.push(b'\t');
+            entries.extend_from_slice(path);
+            entries.push(0);
+        }
+        let index = self.run(&["rev-parse", "--git-path", "index"])?;
+        let copy = tempfile::NamedTempFile::new().map_err(no_temporary_file)?;
+        std::fs::copy(self.directory.join(index), copy.path()).map_err(no_temporary_file)?;
+        if !entries.is_empty() {
+            self.run_with(&["update-index", "-z", "--index-info"], Some(copy.path()), &entries)?;
+        }
+        let tree = self.run_with(&["write-tree"], Some(copy.path()), b"")?;
+        Ok(String::from_utf8_lossy(&tree).trim().to_owned())
+    }
+
+    /// The settings by which no filter is a program: git runs them to compare a file whose time does not tell.
+    fn without_filters(&self) -> Vec<String> {
+        let named = self.run(&["config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process|required)$"]);
+        // None is an exit code of 1.
+        named.unwrap_or_default().lines().map(|name| format!("{name}=")).collect()
+    }
+
+    fn top(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(self.run(&["rev-parse", "--show-toplevel"])?))
+    }
+
+    /// The work tree as a commit.
+    pub(super) fn snapshot(&self) -> Result<String> {
+        let tree = self.work_tree()?;
+        self.run(&["commit-tree", &tree, "-m", "the tree before the turn"])
+    }
+
+    pub(super) fn commit(&self, named: &str) -> Option<String> {
+        self.run(&["rev-parse", "--verify", "--quiet", &format!("{named}^{{commit}}")]).ok()
+    }
+
+    pub(super) fn tree(&self, commit: &str) -> Option<String> {
+        self.run(&["rev-parse", "--verify", "--quiet", &format!("{commit}^{{tree}}")]).ok()
+    }
+}
+
+/// More changed files are not made a tree of: each takes a call of git.
+const MOST_CHANGED: usize = 200;
+
+/// A file's mode in git and its content; `None` where it is gone, or is nothing that git tracks.
+fn worktree_file(path: &Path) -> Option<(&'static str, Vec<u8>)> {
+    let data = path.symlink_metadata().ok()?;
+    if data.is_symlink() {
+        return Some(("120000", std::fs::read_link(path).ok()?.into_os_string().into_vec()));
+    }
+    let mode = if data.permissions().mode() & 0o100 != 0 { "100755" } else { "100644" };
+    data.is_file().then(|| Some((mode, std::fs::read(path).ok()?))).flatten()
+}
+
+/// The target in a commit of its repository; `None` where it is in none.
+pub(super) fn at_commit(target: &HookTarget, commit: &str) -> Option<String> {
+    let flake = target.flake.as_ref()?;
+    let (directory, root) = (flake.dir.as_deref()?, flake.git_root.as_deref()?);
+    let inside = directory.strip_prefix(root).unwrap_or(Path::new("")).to_string_lossy();
+    let attribute = target.typed.split_once('#').map_or(String::new(), |(_, attribute)| format!("#{attribute}"));
+    let within = if inside.is_empty() { String::new() } else { format!("dir={}&", encode(&inside)) };
+    Some(format!("git+file://{}?{within}rev={commit}{attribute}", encode(&root.to_string_lossy())))
+}
+
+/// The targets in the work tree, held against the tree before the turn where that is known and no commit.
+pub(super) fn in_work_tree(targets: &[HookTarget], before: Option<&str>, git: &Git) -> Vec<HookRun> {
+    let head = git.commit("HEAD");
+    let is_head = |commit: &str| head.as_deref().is_some_and(|head| git.tree(head) == git.tree(commit));
+    let turn = before.filter(|commit| !is_head(commit));
+    let run = |target: &HookTarget| {
+        let at = |commit: &str| at_commit(target, commit);
+        let root = target.flake.as_ref().and_then(|flake| flake.git_root.as_deref());
+        // As `try` does: a tree without changes is held against the commit before.
+        let last = || if root.is_some_and(crate::git::may_differ) { head.clone() } else { git.commit("HEAD~1") };
+        let before = turn.map(str::to_owned).or_else(last);
+        HookRun {
+            baseline: turn.and_then(at),
+            before: before.as_deref().and_then(at),
+            config: None,
+            target: target.clone(),
+        }
+    };
+    targets.iter().map(run).collect()
+}
+
+/// The targets in these commits, instead of in the work tree. A commit without the flake is left out. `is_unborn`: it is
+/// not a commit yet, and follows HEAD.
+pub(super) fn at_commits(
+    targets: &[HookTarget],
+    commits: &[String],
+    git: &Git,
+    is_unborn: bool,
+) -> Result<Vec<HookRun>> {
+    let mut runs = Vec::new();
+    for target in targets {
+        let local = target.flake.as_ref().and_then(|flake| Some((flake.dir.as_deref()?, flake.git_root.as_deref()?)));
+        let Some((directory, root)) = local else {
+            // Not in this repository: a commit here does not change it.
+            continue;
+        };
+        let inside = directory.strip_prefix(root).unwrap_or(Path::new(""));
+        for object in commits {
+            // An annotated tag is pushed as itself; it may not name a commit.
+            let Some(commit) = git.commit(object) else { continue };
+            let file = |name: &str| format!("{commit}:{}", inside.join(name).display());
+            if git.run(&["cat-file", "-e", &file("flake.nix")]).is_err() {
+                continue;
+            }
+            let mut config = None;
+            if let Ok(text) = git.run(&["show", &file(CONFIG_FILE)]) {
+                let mut written = tempfile::Builder::new().suffix(".toml").tempfile().map_err(no_temporary_file)?;
+                std::io::Write::write_all(&mut written, text.as_bytes()).map_err(no_temporary_file)?;
+                config = Some(written);
+            }
+            // What is about to be committed has no parent yet.
+            let parent = git.commit(&format!("{commit}^")).or_else(|| git.commit("HEAD").filter(|_| is_unborn));
+            let before = parent.as_deref().and_then(|parent| at_commit(target, parent));
+            let Some(typed) = at_commit(target, &commit) else { continue };
+            let target = HookTarget { typed, ..target.clone() };
+            let baseline = Some(before.clone().unwrap_or_else(|| "off".to_owned()));
+            runs.push(HookRun { target, config, baseline, before });
+        }
+    }
+    Ok(runs)
+}
+
+fn no_temporary_file(error: std::io::Error) -> Failure {
+    Failure::host("a temporary file cannot be created").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git;
+
+    #[test]
+    fn a_snapshot_is_what_nix_reads() {
+        let place = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(place.path().join(name), text).unwrap();
+        git::run(place.path(), &["init", "-q"]);
+        write("a.nix", "1");
+        git::run(place.path(), &["add", "."]);
+        git::run(place.path(), &["commit", "-q", "-m", "one"]);
+        let git = Git { directory: place.path().to_owned() };
+        let committed = git.tree("HEAD").unwrap();
+        assert_eq!(git.work_tree().unwrap(), committed);
+        write("untracked", "x");
+        assert_eq!(git.work_tree().unwrap(), committed);
+        write("a.nix", "2");
+        let commit = git.snapshot().unwrap();
+        assert_eq!(git.run(&["show", &format!("{commit}:a.nix")]).unwrap(), "2");
+        assert_eq!(git.snapshot().unwrap(), commit, "the same for the same tree");
+        // A program that the repository's settings name is not run.
+        write(".gitattributes", "*.nix filter=own\n");
+        git::run(place.path(), &["config", "filter.own.clean", "touch ran; cat"]);
+        write("a.nix", "3");
+        git.snapshot().unwrap();
+        assert!(!place.path().join("ran").exists());
+        std::fs::remove_file(place.path().join("a.nix")).unwrap();
+        let commit = git.snapshot().unwrap();
+        assert!(git.run(&["cat-file", "-e", &format!("{commit}:a.nix")]).is_err());
+        // The index is as it was.
+        assert_eq!(git.run(&["diff", "--cached", "--name-only"]).unwrap(), "");
+    }
+}
