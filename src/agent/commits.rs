@@ -75,7 +75,7 @@ impl Git {
     /// git's, and more changed files than are worth it.
     pub(super) fn work_tree(&self) -> Result<String> {
         let mut entries = Vec::new();
-        let without_filters = self.without_filters();
+        let without_filters = crate::git::without_filters(&self.directory);
         let mut words: Vec<&str> = without_filters.iter().flat_map(|setting| ["-c", setting]).collect();
         words.extend(["diff-files", "-z", "--no-renames"]);
         let changed = self.run_with(&words, None, b"")?;
@@ -109,13 +109,6 @@ impl Git {
         }
         let tree = self.run_with(&["write-tree"], Some(copy.path()), b"")?;
         Ok(String::from_utf8_lossy(&tree).trim().to_owned())
-    }
-
-    /// The settings by which no filter is a program: git runs them to compare a file whose time does not tell.
-    fn without_filters(&self) -> Vec<String> {
-        let named = self.run(&["config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process|required)$"]);
-        // None is an exit code of 1.
-        named.unwrap_or_default().lines().map(|name| format!("{name}=")).collect()
     }
 
     fn top(&self) -> Result<PathBuf> {

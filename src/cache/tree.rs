@@ -40,7 +40,7 @@ impl Tree {
         }
         let mut clean = true;
         // :MODE MODE OID OID STATUS\0PATH\0
-        let changed = git::output(root, &["diff-files", "-z", "--no-renames"])?;
+        let changed = git::compared(root, &["diff-files", "-z", "--no-renames"])?;
         let mut words = changed.split(|byte| *byte == 0);
         while let (Some(status), Some(path)) = (words.next(), words.next()) {
             if status.is_empty() {

@@ -597,6 +597,12 @@ let
     cfg: top:
     let
       v = cfg.virtualisation;
+      ownStore = cfg.nixbox.ownStore or false;
+      # But for what travels in the image.
+      closure = run "own-store-paths" { exportReferencesGraph = [ "graph" top ]; } ''
+        mkdir $out
+        grep '^/nix/store/' graph | grep -v '\.drv$' | grep -vxF -e ${kernel} -e ${dist} -e ${sw} | sort -u > $out/paths
+      '';
       vars = {
         inherit tools image;
         inherit (cfg.system) name;
@@ -609,8 +615,17 @@ let
         options = concatStringsSep " \\\n    " (
           (if v.graphics then [ "-usb -device usb-tablet,bus=usb-bus.0" "-device virtio-keyboard" ] else [ "-nographic" ]) ++ v.qemu.options
         );
-        storeShare = cfg.nixbox.storeShare or "-virtfs local,path=/nix/store,security_model=none,mount_tag=nix-store";
-        beforeStart = cfg.nixbox.beforeStart or "";
+        storeShare =
+          if ownStore then
+            "-virtfs local,path=\"$TMPDIR\"/own-store,security_model=none,mount_tag=nix-store"
+          else
+            cfg.nixbox.storeShare or "-virtfs local,path=/nix/store,security_model=none,mount_tag=nix-store";
+        # As virtualisation.useNixStoreImage has it: what the system is made of, and nothing else of the host's store.
+        beforeStart =
+          if ownStore then
+            "mkdir \"$TMPDIR\"/own-store\nwhile read -r path; do cp -a \"$path\" \"$TMPDIR\"/own-store/; done < ${closure}/paths\nchmod -R u+w \"$TMPDIR\"/own-store"
+          else
+            cfg.nixbox.beforeStart or "";
       };
     in
     run "nixos-vm" { } (
