@@ -155,7 +155,7 @@ fn fenced(facts: &str, quoted: &[String], nonce: &str) -> String {
 
 /// A check in our words.
 fn fact(check: &CheckResult) -> String {
-    let mut fact = format!("{}: {} (expected: {})", check.id, status(check.status), check.id.row().summary);
+    let mut fact = format!("{}: {} (expected: {})", check.label(), status(check.status), check.id.row().summary);
     let values: Vec<String> = check
         .evidence
         .iter()

@@ -22,7 +22,7 @@ pub struct Results<'a> {
 }
 
 /// Whether two lines tell the same cause.
-fn is_same_cause(one: &str, other: &str) -> bool {
+pub(crate) fn is_same_cause(one: &str, other: &str) -> bool {
     one == other || VOLATILE.replace_all(one, "#") == VOLATILE.replace_all(other, "#")
 }
 

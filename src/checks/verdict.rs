@@ -43,7 +43,8 @@ impl Conclusion {
 /// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is reported. Without
 /// one, an expected check that could not be judged makes it unknown, and so does having tested nothing at all.
 pub fn verdict(results: &[CheckResult]) -> Conclusion {
-    let rank = |result: &&CheckResult| result.id.row().rank;
+    // Of the same in several phases of a switch, the first is the cause.
+    let rank = |result: &&CheckResult| (result.id.row().rank, result.phase);
     let failed = results.iter().filter(|result| result.is_failure()).min_by_key(rank);
     if let Some(lead) = failed {
         let lead = rule_behind(lead, results).unwrap_or(lead);
@@ -143,13 +144,21 @@ fn rule_behind<'a>(lead: &CheckResult, results: &'a [CheckResult]) -> Option<&'a
     names.any(|name| !name.as_str().contains("/tmpfiles.d/") && is_named(name.as_str())).then_some(rule)
 }
 
+/// The cause, with when it showed where a switch was rehearsed.
+fn told(lead: &CheckResult) -> String {
+    match lead.phase {
+        Some(phase) if !lead.summary.contains("switch") => format!("{}: {}", phase.when(), lead.summary),
+        _ => lead.summary.clone(),
+    }
+}
+
 fn decided_by(verdict: Verdict, stage: Stage, exit: Exit, lead: &CheckResult) -> Conclusion {
     Conclusion {
         verdict,
         stage: Some(stage),
         exit,
         decided_by: Some(lead.id),
-        cause: Some(lead.summary.clone()),
+        cause: Some(told(lead)),
         detail: lead.detail.clone(),
         hint: lead.hint.clone(),
     }

@@ -120,17 +120,18 @@ impl Report {
             return;
         }
         for failed in former.checks.iter().filter(|check| check.status == Status::Fail && check.allowed.is_none()) {
-            let known = self.checks.iter_mut().find(|check| check.id == failed.id);
+            let is_same = |check: &CheckResult| (check.id, check.phase) == (failed.id, failed.phase);
+            let known = self.checks.iter_mut().find(|check| is_same(check));
             match known {
                 Some(check) => check.flaky |= check.status != Status::Fail,
                 None => {
                     let summary = format!("passed after it had failed: {}", failed.summary);
                     let mut check = CheckResult::new(failed.id, Status::Pass, summary);
-                    check.flaky = true;
+                    (check.flaky, check.phase) = (true, failed.phase);
                     self.checks.push(check);
                 }
             }
-            self.notes.push(format!("failed before it passed: {}: {}", failed.id, failed.summary));
+            self.notes.push(format!("failed before it passed: {}: {}", failed.label(), failed.summary));
         }
     }
 
@@ -386,6 +387,14 @@ impl CheckResult {
             seconds: 0.0,
             flaky: false,
             allowed: None,
+        }
+    }
+
+    /// Its id, with the phase of a rehearsed switch: `services.failed-units [switched]`. Unique in a report.
+    pub fn label(&self) -> String {
+        match self.phase {
+            Some(phase) => format!("{} [{phase}]", self.id),
+            None => self.id.to_string(),
         }
     }
 

@@ -36,7 +36,8 @@ pub(super) struct Suite {
 /// A check, or the stage that ended a run.
 #[derive(Debug)]
 pub(super) struct Case {
-    /// The check's id (`services.ports`), or the stage's name (`boot`), which has no dot.
+    /// The check's id (`services.ports`), with the phase of a rehearsed switch (`services.ports [back]`); or the stage's
+    /// name (`boot`), which has no dot.
     pub(super) id: String,
     /// Its outcome.
     pub(super) status: CaseStatus,
@@ -189,7 +190,7 @@ impl Case {
         // Elsewhere the lines are a guest's, which may name any file.
         let position = if check.id.kind() == CheckKind::Build { position(&detail) } else { None };
         Self {
-            id: check.id.to_string(),
+            id: check.label(),
             status,
             summary: line(&summary),
             detail,
@@ -236,7 +237,10 @@ pub(super) fn lead(report: &Report) -> Option<&CheckResult> {
     };
     match &report.cause {
         // A cause that is no check's is about what came before the checks: all of them are then "also".
-        Some(cause) => report.checks.iter().filter(decides).find(|check| cause.contains(check.summary.as_str())),
+        Some(cause) => {
+            let is_told = |check: &&CheckResult| cause.contains(check.summary.as_str());
+            report.checks.iter().filter(decides).filter(is_told).min_by_key(|check| check.id.row().rank)
+        }
         None => report.checks.iter().find(decides),
     }
 }

@@ -18,11 +18,11 @@ fn escaped(item: &str) -> Option<String> {
 fn failed(report: &Report, show: Show<'_>, is_meant: impl Fn(&CheckResult, Option<Change>) -> bool) -> Vec<String> {
     let mut items = Vec::new();
     for check in report.checks.iter().filter(|check| check.status == Status::Fail && check.allowed.is_none()) {
-        let own = [(check.id.to_string(), check.change)];
+        let own = [(check.label(), check.change)];
         let found = check.findings.iter().map(|found| (found.item.clone(), found.change));
         let found: Vec<_> = if check.findings.is_empty() { own.to_vec() } else { found.collect() };
         for (item, change) in found {
-            let item = show(&item).unwrap_or_else(|| check.id.to_string());
+            let item = show(&item).unwrap_or_else(|| check.label());
             if is_meant(check, change) && !items.contains(&item) {
                 items.push(item);
             }

@@ -216,7 +216,7 @@ fn check_line(check: &CheckResult) -> Option<(Paint, String)> {
         Status::Warn => (Paint::Doubt, "warning"),
         Status::Pass | Status::Skip => return None,
     };
-    Some((paint, format!("{word}: {}: {}", check.id, escape_line(&check.summary))))
+    Some((paint, format!("{word}: {}: {}", check.label(), escape_line(&check.summary))))
 }
 
 /// Draws on a terminal: one line for each phase that ended, and a live one below.
@@ -262,7 +262,7 @@ impl LiveLine {
 }
 
 fn ended_line(phase: Phase, took: Duration, layout: TextLayout) -> String {
-    layout.paint(Paint::Faint, &format!("  {:<9} {}", phase.label(), seconds(took.as_secs_f64())))
+    layout.paint(Paint::Faint, &format!("  {:<11} {}", phase.label(), seconds(took.as_secs_f64())))
 }
 
 /// Whole lines on a stream, until nobody reads it any more.

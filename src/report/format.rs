@@ -109,6 +109,8 @@ mod tests {
                 ("pass", vec![examples::pass()]),
                 ("fail", vec![examples::fail()]),
                 ("compared", vec![examples::compared()]),
+                ("switched", vec![examples::switched()]),
+                ("switch-failed", vec![examples::switch_failed()]),
                 ("all", examples::all()),
             ] {
                 let text = format.render(&reports, TextLayout { colour: false, width: 80 });

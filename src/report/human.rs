@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::case::{self, head_and_tail, lead};
 use super::comparison::{comparison, known_failures};
+use super::switch;
 use super::text::{Paint, TextLayout, count, cut, wrap};
 use crate::model::{CheckResult, MachineInfo, Report, Stage, Status, Verdict, artifact};
 use crate::text::{escape, escape_line, seconds};
@@ -56,10 +57,12 @@ impl Page {
             seconds(report.seconds),
             case::untestable(report)
         );
+        let what = switch::pass(report).unwrap_or(what);
         let what = known_failures(report).map_or(what.clone(), |known| format!("{what}; {known}"));
         self.headline(report, &what, 2);
         self.lines.push(String::new());
         self.comparison(report);
+        self.switch(report);
         self.checks(report, None);
         self.not_tested(report);
         if let Some(machine) = &report.machine {
@@ -83,7 +86,7 @@ impl Page {
         self.lines.push(String::new());
         let name = escape_line(&report.target.name);
         let (label, of) = match lead {
-            Some(check) => ("check", format!("{} of {name}", check.id)),
+            Some(check) => ("check", format!("{} of {name}", check.label())),
             None => ("target", name),
         };
         let when = match report.stage {
@@ -93,6 +96,7 @@ impl Page {
         self.labelled(label, Paint::Faint, &when, 1);
         self.cached(report);
         self.comparison(report);
+        self.switch(report);
         self.checks(report, lead);
         self.not_tested(report);
         if let Some(machine) = &report.machine {
@@ -104,7 +108,10 @@ impl Page {
             Some(Stage::Check) => &[artifact::JOURNAL, artifact::CONSOLE, artifact::SCREEN],
             Some(Stage::Host) | None => &[artifact::QEMU_LOG, artifact::CONSOLE, artifact::NIX_LOG],
         };
-        self.artifacts(report, files);
+        let phase = lead.and_then(|check| check.phase);
+        let of_phase = |file: &&str| phase.map_or_else(|| (*file).to_owned(), |phase| format!("{phase}/{file}"));
+        let files: Vec<String> = files.iter().map(|file| of_phase(&file)).collect();
+        self.artifacts(report, &files.iter().map(String::as_str).collect::<Vec<_>>());
         if let Some(hint) = report.hint.as_deref().or(lead.and_then(|check| check.hint.as_deref())) {
             self.labelled("hint", Paint::Strong, &escape_line(hint), 3);
         }
@@ -131,11 +138,8 @@ impl Page {
         let others: Vec<&CheckResult> =
             report.checks.iter().filter(|check| !lead.is_some_and(|lead| std::ptr::eq(lead, *check))).collect();
         let of = |is_listed: &dyn Fn(&CheckResult) -> bool| -> Vec<(String, String)> {
-            others
-                .iter()
-                .filter(|check| is_listed(check))
-                .map(|check| (check.id.to_string(), check.summary.clone()))
-                .collect()
+            let listed: Vec<&CheckResult> = others.iter().copied().filter(|check| is_listed(check)).collect();
+            switch::folded(&listed)
         };
         let failed = of(&|check| check.is_failure());
         let label = if lead.is_some() { "also failed" } else { "failed" };
@@ -147,7 +151,7 @@ impl Page {
             .filter(|check| check.status == Status::Fail)
             .filter_map(|check| {
                 let why = check.allowed.as_ref()?;
-                Some((check.id.to_string(), format!("{} (allowed: {why})", check.summary)))
+                Some((check.label(), format!("{} (allowed: {why})", check.summary)))
             })
             .collect();
         self.list("as before", Paint::Doubt, &of(&|check| check.before), 2);
@@ -168,6 +172,13 @@ impl Page {
     fn comparison(&mut self, report: &Report) {
         if let Some(comparison) = comparison(report) {
             self.labelled("baseline", Paint::Faint, &comparison, 2);
+        }
+    }
+
+    /// The switch that was rehearsed.
+    fn switch(&mut self, report: &Report) {
+        if let Some(switch) = switch::line(report) {
+            self.labelled("switch", Paint::Faint, &switch, 2);
         }
     }
 

@@ -129,7 +129,7 @@ impl HostReport {
     /// The cause, in one line; empty for a pass.
     fn cause(&self) -> String {
         let flaky = || {
-            let ids = self.report.checks.iter().filter(|check| check.flaky).map(|check| check.id.name());
+            let ids = self.report.checks.iter().filter(|check| check.flaky).map(|check| check.label());
             format!("{} failed before", ids.collect::<Vec<_>>().join(", "))
         };
         match self.verdict() {

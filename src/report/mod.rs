@@ -28,5 +28,6 @@ mod junit;
 mod markdown;
 pub mod matrix;
 pub mod output;
+mod switch;
 mod tap;
 pub(crate) mod text;

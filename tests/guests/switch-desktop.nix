@@ -29,8 +29,20 @@ let
   };
   to = name: expect: config: machine name ({ switchFrom = "switch-sway"; } // expect) (recursiveUpdate sway config);
   ends = cause: { exit = 1; fails = [ "switch.session-survived" ]; inherit cause; phase = "switched"; };
+  # The store of these holds what they were built of, and no more: what is switched to has to be sent, into tar, since there is
+  # no nix. Of this set, for the sake of tar.
+  own = name: expect: services: {
+    inherit name;
+    value = {
+      expect = { slow = true; } // expect;
+      machine = mkGuest { inherit name; nixbox.ownStore = true; config = { networking.hostName = "machine"; systemd.services = services; }; };
+    };
+  };
+  metrics = { description = "Metrics"; script = "exec sleep infinity"; wantedBy = [ "multi-user.target" ]; };
 in
 builtins.listToAttrs [
+  (own "switch-own-store-base" { exit = 0; } { })
+  (own "switch-own-store" { exit = 0; switchFrom = "switch-own-store-base"; } { inherit metrics; })
   (machine "switch-sway" { exit = 0; } sway)
   (to "switch-sway-clean" { exit = 0; } { systemd.user.services.window-log.environment.COLOUR = "green"; })
   # The greeter's own settings: NixOS leaves what shows a session alone, until somebody thinks better of it (65477, 40218).

@@ -18,16 +18,6 @@ let
     services.pipewire = { enable = true; audio.enable = true; pulse.enable = true; alsa.enable = true; };
     security.rtkit.enable = true;
   };
-  # The store of these holds what they were built of, and no more: what is switched to has to be sent, into tar, since there is
-  # no nix. Of this set, for the sake of tar.
-  own = name: expect: services: {
-    inherit name;
-    value = {
-      expect = { slow = true; } // expect;
-      machine = mkGuest { inherit name; nixbox.ownStore = true; config = { networking.hostName = "machine"; systemd.services = services; }; };
-    };
-  };
-  metrics = { description = "Metrics"; script = "exec sleep infinity"; wantedBy = [ "multi-user.target" ]; };
   once = name: expect: config: {
     inherit name;
     value = {
@@ -62,6 +52,4 @@ builtins.listToAttrs [
   (to "audio" "switch-user-service-stale" { exit = 0; warns = [ "switch.stale" ]; cause = [ "pipewire.service" ]; } (pipewire {
     systemd.user.services.pipewire = { restartIfChanged = false; environment.PIPEWIRE_DEBUG = "2"; };
   }))
-  (own "switch-own-store-base" { exit = 0; } { })
-  (own "switch-own-store" { exit = 0; switchFrom = "switch-own-store-base"; } { inherit metrics; })
 ]
