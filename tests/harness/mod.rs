@@ -204,7 +204,12 @@ pub(crate) fn complaints_of(wanted: &Value, exit: i64, report: &Value) -> Vec<St
 
 /// One word or several, as an entry of [`expected`] has them.
 fn one_or_several(value: &Value) -> Vec<&str> {
-    value.as_array().map_or_else(|| std::slice::from_ref(value), Vec::as_slice).iter().filter_map(Value::as_str).collect()
+    value
+        .as_array()
+        .map_or_else(|| std::slice::from_ref(value), Vec::as_slice)
+        .iter()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// The same of a rehearsed switch: in which phase what fails does, and what is listed as left behind.
