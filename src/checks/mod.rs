@@ -215,8 +215,23 @@ pub(crate) fn of_rehearsal(plan: &Plan, mut results: Vec<CheckResult>) -> Vec<Ch
     if plan.settings.residue == ResidueWeight::Fail {
         results.iter_mut().filter(is_left).for_each(|result| result.status = Status::Fail);
     }
-    results.iter_mut().for_each(|result| make_presentable(plan, result));
+    for result in &mut results {
+        make_presentable(plan, result);
+        // Names of units and snippets, which the guest says, are in these too.
+        result.hint = result.hint.take().map(|hint| text::clean_all(hint.lines()).join("\n"));
+        result.evidence.values_mut().for_each(clean_value);
+    }
     results
+}
+
+/// Makes the texts of evidence fit to be shown.
+fn clean_value(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(said) => *said = text::clean(said),
+        serde_json::Value::Array(values) => values.iter_mut().for_each(clean_value),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(clean_value),
+        _ => {}
+    }
 }
 
 /// The result of a planned check that no judge answered: a defect of nixbox, and never a pass.

@@ -280,14 +280,16 @@ impl<'a> Run<'a> {
         seen.sent = self.send(rehearsing, running).await?;
         let there = self.switch(rehearsing, running, MachinePhase::Switched, false).await?;
         let (goes_on, is_done) = (is_answering(&there.end), there.end == SwitchEnd::Exited(0));
-        let began_us = there.began_us;
+        let (began_us, was_made) = (there.began_us, there.was_made());
         seen.rehearsal.runs.push(there);
-        if !goes_on {
+        // Where nothing was made, the machine is what it was: only the target's own boot is left to be seen.
+        if !goes_on || !was_made {
             rehearsing.seen = seen;
-            return Ok(false);
+            return Ok(goes_on);
         }
         let switched = self.checked(rehearsing, rehearsing.target, running, MachinePhase::Switched, began_us).await?;
         seen.rehearsal.sound_switched = heard(&switched.judgement);
+        self.settled(rehearsing, running, seen.rehearsal.runs.last_mut()).await;
         (seen.rehearsal.sessions_switched, seen.records[1]) =
             beside(&running.guest, &switched, toplevels, patience).await;
         seen.switched = Some(switched.judgement);
@@ -300,11 +302,27 @@ impl<'a> Run<'a> {
         seen.rehearsal.runs.push(back);
         if goes_on {
             let back = self.checked(rehearsing, prepared, running, MachinePhase::Back, began_us).await?;
+            self.settled(rehearsing, running, seen.rehearsal.runs.last_mut()).await;
             (seen.rehearsal.sessions_back, seen.records[2]) = beside(&running.guest, &back, toplevels, patience).await;
             seen.back = Some(back.judgement);
         }
         rehearsing.seen = seen;
         Ok(goes_on)
+    }
+
+    /// Which of the units that failed in a switch have come up since.
+    async fn settled(&self, rehearsing: &Rehearsing<'_>, running: &RunningMachine, run: Option<&mut SwitchRun>) {
+        let Some(run) = run.filter(|run| run.exit() == Some(4)) else { return };
+        let accel = rehearsing.target.accel;
+        let toplevel = run.toplevel.clone();
+        let program = SwitchProgram {
+            guest: &running.guest,
+            toplevel: &toplevel,
+            patience: Limits::of(accel).patience,
+            limit: Timeouts::of(accel).switch(),
+            events: &self.events,
+        };
+        program.settled(run).await;
     }
 
     /// Sends the target to a machine whose store does not show it.

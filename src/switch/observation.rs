@@ -5,6 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::guest::facts::JournalLine;
 use crate::model::MachinePhase;
 
+/// Most lines of the switch program's output that are kept: a unit that fails brings ten of its own.
+pub(crate) const OUTPUT_LINES: usize = 400;
+/// What it says before it first changes something.
+const BEGINS: [&str; 3] =
+    ["stopping the following units: ", "stopping swap device: ", "activating the configuration..."];
+
 /// How a run of the switch program ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,8 +53,17 @@ pub(crate) struct SwitchRun {
     pub(crate) jobs: Vec<UnitJob>,
     /// The journal while it ran: all that PID 1, the switch program, the activation and the units that failed said.
     pub(crate) journal: Vec<JournalLine>,
-    /// The units in state `failed` after it.
+    /// The units in state `failed` after it, once the machine had come to rest.
     pub(crate) failed: Vec<String>,
+    /// Those in state `active` then.
+    #[serde(default)]
+    pub(crate) active: Vec<String>,
+    /// Those that were still to come up then, or to be tried again (`activating`).
+    #[serde(default)]
+    pub(crate) activating: Vec<String>,
+    /// The users' units in state `active` then.
+    #[serde(default)]
+    pub(crate) user_active: Vec<String>,
     /// The snippet of the activation in which it hung, as far as that can be told.
     pub(crate) hung_in: Option<String>,
 }
@@ -68,8 +83,26 @@ impl SwitchRun {
             jobs: Vec::new(),
             journal: Vec::new(),
             failed: Vec::new(),
+            active: Vec::new(),
+            activating: Vec::new(),
+            user_active: Vec::new(),
             hung_in: None,
         }
+    }
+
+    /// Whether anything of the machine was changed: a switch that was refused, or locked out, has touched nothing.
+    pub(crate) fn was_made(&self) -> bool {
+        match self.end {
+            SwitchEnd::Exited(0 | 2 | 4) | SwitchEnd::Silent | SwitchEnd::Gone(_) => true,
+            SwitchEnd::Exited(100) | SwitchEnd::Missing(_) => false,
+            SwitchEnd::Exited(_) | SwitchEnd::Killed(_) | SwitchEnd::Hung { .. } => self.has_begun(),
+        }
+    }
+
+    /// Whether it says that it began to stop units, or to activate; what it said first may be lost.
+    fn has_begun(&self) -> bool {
+        let is_begin = |line: &String| BEGINS.iter().any(|begin| line.trim_start().starts_with(begin));
+        self.output.len() >= OUTPUT_LINES || self.output.iter().any(is_begin)
     }
 
     /// Its exit code, where it ended by itself.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::observation::{SwitchEnd, SwitchRun, UnitJob};
+use super::observation::{OUTPUT_LINES as LINES, SwitchEnd, SwitchRun, UnitJob};
 use crate::event::Events;
 use crate::guest::facts::JournalLine;
 use crate::guest::shell::Script;
@@ -21,8 +21,8 @@ use crate::text::{bounded, quoted};
 const DIRECTORY: &str = "/run/nixbox-switch";
 /// Its unit, but for the prefix.
 const UNIT: &str = "switch.service";
-/// Most lines of its output that are kept: a unit that fails brings ten of its own.
-const LINES: usize = 400;
+/// What stands before the users' units.
+const USERS: &str = "--users";
 /// Most bytes of its output that are read at once.
 const OUTPUT: usize = 1 << 20;
 /// Most bytes of the journal that are read.
@@ -174,12 +174,25 @@ impl SwitchProgram<'_> {
         lines(&output.stdout).into_iter().filter(|line| !line.contains(UNIT_PREFIX)).collect()
     }
 
+    /// Reads the units' states anew, now that the machine has come to rest.
+    pub(crate) async fn settled(&self, run: &mut SwitchRun) {
+        let list = "list-units --state=active,activating,reloading,failed --no-legend --plain --no-pager";
+        let text = format!(
+            "systemctl {list}; echo {USERS}\n\
+             for d in /run/user/[0-9]*; do [ -S $d/systemd/private ] && XDG_RUNTIME_DIR=$d systemctl --user {list}; done 2>/dev/null\n:"
+        );
+        if let Ok(output) = self.guest.shell().ask(&text, self.patience, OUTPUT).await {
+            read_states(&String::from_utf8_lossy(&output.stdout), run);
+        }
+    }
+
     /// The jobs and the journal since a cursor, and the units that are failed now.
     async fn meanwhile(&self, cursor: &str) -> Result<(Vec<UnitJob>, Vec<JournalLine>, Vec<String>), Error> {
         let text = format!(
             "systemctl list-units --state=failed --no-legend --plain --no-pager; echo\n\
              journalctl -b -q --no-pager -o json --after-cursor={} \
-             --output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_PID,_TRANSPORT,JOB_TYPE,JOB_RESULT",
+             --output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_PID,_TRANSPORT,_COMM,USER_UNIT,\
+             _SYSTEMD_USER_UNIT,JOB_TYPE,JOB_RESULT",
             quoted(cursor)
         );
         let output = self.guest.shell().ask(&text, self.patience, JOURNAL).await?;
@@ -187,6 +200,32 @@ impl SwitchProgram<'_> {
         let (failed, journal) = text.split_once("\n\n").unwrap_or(("", text.trim_start()));
         let failed = failed.lines().filter_map(|line| line.split_whitespace().next()).map(|unit| bounded(unit, 256));
         Ok((jobs(journal), journal::parse(journal), failed.collect()))
+    }
+}
+
+/// Reads what is listed after each `--` line: units, and their state in the third column.
+fn read_states(text: &str, run: &mut SwitchRun) {
+    let (mut active, mut activating, mut failed, mut user_active) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut is_users = false;
+    for line in text.lines() {
+        if line == USERS {
+            is_users = true;
+            continue;
+        }
+        let mut columns = line.split_whitespace();
+        let (Some(unit), Some(state)) = (columns.next(), columns.nth(1)) else { continue };
+        let unit = bounded(unit, 256);
+        match (is_users, state) {
+            (true, "active" | "reloading") => user_active.push(unit),
+            (false, "active" | "reloading") => active.push(unit),
+            (false, "activating") => activating.push(unit),
+            (false, "failed") => failed.push(unit),
+            _ => {}
+        }
+    }
+    // A list without any active unit was not answered.
+    if !active.is_empty() {
+        (run.active, run.activating, run.failed, run.user_active) = (active, activating, failed, user_active);
     }
 }
 
@@ -245,6 +284,19 @@ mod tests {
         );
         let read = jobs(journal);
         assert_eq!(read, [UnitJob { unit: "a.service".into(), job: "restart".into(), result: "done".into() }]);
+    }
+
+    #[test]
+    fn states_of_units() {
+        let mut run = SwitchRun::without(MachinePhase::Switched, "/nix/store/x", SwitchEnd::Exited(4));
+        run.failed = vec!["late.service".into()];
+        read_states("", &mut run);
+        assert_eq!(run.failed, ["late.service"], "nothing was answered");
+        let text = "late.service loaded active running Late\nb.service loaded activating auto-restart B\n\
+                    c.service loaded failed failed C\n--users\nd.service loaded active running D\n";
+        read_states(text, &mut run);
+        assert_eq!((run.active[0].as_str(), run.activating[0].as_str()), ("late.service", "b.service"));
+        assert_eq!((run.failed[0].as_str(), run.user_active[0].as_str()), ("c.service", "d.service"));
     }
 
     #[test]

@@ -8,14 +8,16 @@ use crate::switch::observation::{SwitchEnd, SwitchRun};
 
 /// The worst priority of a line that is no failure: `warning` (syslog(3)).
 const WARNING: u8 = 4;
+/// How many characters of a message are compared.
+const COMPARED: usize = 200;
 
 pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &PhaseChecks<'_>) -> CheckResult {
     let id = CheckId::SwitchActivation;
+    if !there.was_made() && matches!(there.end, SwitchEnd::Exited(_)) {
+        return CheckResult::new(id, Status::Skip, "not applicable: the switch was refused before the activation");
+    }
     match &there.end {
         SwitchEnd::Exited(2) => return CheckResult::new(id, Status::Skip, "not judged: see switch.outcome"),
-        SwitchEnd::Exited(1 | 11 | 100) => {
-            return CheckResult::new(id, Status::Skip, "not applicable: the switch was refused before the activation");
-        }
         SwitchEnd::Exited(_) | SwitchEnd::Killed(_) => {}
         SwitchEnd::Hung { .. } | SwitchEnd::Silent | SwitchEnd::Gone(_) | SwitchEnd::Missing(_) => {
             return CheckResult::new(id, Status::Skip, "not judged: the switch did not end");
@@ -31,11 +33,15 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
         .detail(tail(there))
         .hint(format!("the switch itself says nothing of it: mend system.activationScripts.{}", failed.name));
     }
+    // Both are cut, and not in the same place.
     let known = |message: &str| {
+        let message: String = clean(message).chars().take(COMPARED).collect();
         let fresh = checks.fresh.iter().filter(|result| result.status != Status::Pass);
         fresh
-            .flat_map(|result| result.findings.iter().map(|found| &found.summary).chain([&result.summary]))
-            .any(|line| line.contains(message))
+            .flat_map(|result| {
+                result.findings.iter().map(|found| &found.summary).chain([&result.summary]).chain(&result.detail)
+            })
+            .any(|line| clean(line).contains(message.as_str()))
     };
     let rule = there
         .journal

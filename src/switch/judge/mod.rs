@@ -40,14 +40,13 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
     let again = rehearsal.runs.iter().find(|run| run.is_second);
     let not_run = |id, why: &str| CheckResult::new(id, Status::Skip, why);
     let Some(there) = there else {
-        let ids = [CheckId::SwitchOutcome, CheckId::SwitchActivation, CheckId::SwitchSession];
-        return ids.map(|id| CheckResult::new(id, Status::Unknown, "the machine was not switched")).to_vec();
+        return not_switched();
     };
     let mut results = vec![
         outcome::there(there, checks),
         activation::judge(there, again, checks),
         announced::judge(there),
-        session::judge(rehearsal, there),
+        session::there(rehearsal, there),
         match again {
             Some(again) => idempotent::judge(again),
             None => not_run(CheckId::SwitchIdempotent, "not applicable: the first switch did not end with 0"),
@@ -58,6 +57,9 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
     }
     let mut way_back = match back {
         Some(back) => outcome::back(back, checks),
+        None if !there.was_made() => {
+            not_run(CheckId::SwitchWayBack, "not applicable: the switch was not made, so there is no way back")
+        }
         None => CheckResult::new(
             CheckId::SwitchWayBack,
             Status::Skip,
@@ -66,7 +68,30 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
     };
     way_back.phase = Some(MachinePhase::Back);
     results.push(way_back);
+    if let Some(mut session) = back.and_then(|back| session::back(rehearsal, back)) {
+        session.phase = Some(MachinePhase::Back);
+        results.push(session);
+    }
     results
+}
+
+/// All of them, where nothing was tried.
+fn not_switched() -> Vec<CheckResult> {
+    let unknown = |(id, phase)| {
+        let mut result = CheckResult::new(id, Status::Unknown, "the machine was not switched");
+        result.phase = Some(phase);
+        result
+    };
+    [
+        (CheckId::SwitchOutcome, MachinePhase::Switched),
+        (CheckId::SwitchActivation, MachinePhase::Switched),
+        (CheckId::SwitchAnnounced, MachinePhase::Switched),
+        (CheckId::SwitchSession, MachinePhase::Switched),
+        (CheckId::SwitchIdempotent, MachinePhase::Switched),
+        (CheckId::SwitchWayBack, MachinePhase::Back),
+    ]
+    .map(unknown)
+    .to_vec()
 }
 
 /// What the report says of each run of the switch program.

@@ -4,9 +4,11 @@ use super::PhaseChecks;
 use super::announced::happened;
 use super::words::{self, Words};
 use crate::checks::text::{LINES, clean, journal, list, seconds};
-use crate::model::{CheckId, CheckResult, Status, UnitActions};
-use crate::switch::observation::{SwitchEnd, SwitchRun};
+use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX, UnitActions};
+use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
 
+/// Most units that the evidence names.
+const UNITS: usize = 50;
 /// The exit code of a refusal by a pre-switch check, and of what cannot be read.
 const REFUSED: i32 = 1;
 /// That of an activation script that failed, where no unit did.
@@ -41,7 +43,7 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResu
                 .hint(BOOT_INSTEAD)
                 .detail(tail())
         }
-        SwitchEnd::Exited(REFUSED) if words.is_refused => refused(id, run, &words),
+        SwitchEnd::Exited(REFUSED) if words.is_refused && !run.was_made() => refused(id, run, &words),
         SwitchEnd::Exited(_) if words.is_locked => {
             CheckResult::new(id, Status::Unknown, "another switch was going on in the machine (Could not acquire lock)")
                 .detail(tail())
@@ -107,9 +109,16 @@ fn units_failed(
 ) -> CheckResult {
     let was_red = |unit: &String| found(unit, fresh).is_some() && found(unit, after).is_none_or(|(now, _)| now.before);
     let (before, new): (Vec<&String>, Vec<&String>) = words.failed.iter().partition(|unit| was_red(unit));
-    let is_down = |unit: &&&String| found(unit, after).is_some() || run.failed.contains(unit) || after.is_empty();
-    let down: Vec<&String> = new.iter().filter(is_down).copied().collect();
+    let is_down = |unit: &&&String| after.is_empty() || found(unit, after).is_some() || !has_come_up(unit, run, words);
+    let mut down: Vec<&String> = new.iter().filter(is_down).copied().collect();
+    down.sort_by_key(|unit| (rank(unit, run, words), (*unit).clone()));
     let Some(first) = down.first() else {
+        if words.is_activation_failed {
+            return activation_failed(id, run, words);
+        }
+        if let (Some(user), []) = (words.users.first(), words.users_failed.as_slice()) {
+            return user_failed(id, run, user);
+        }
         let up: Vec<&str> = new.iter().map(|unit| unit.as_str()).collect();
         let what = match (up.is_empty(), before.is_empty()) {
             (false, _) => format!("{} failed at first and came up since", list(&up)),
@@ -120,7 +129,7 @@ fn units_failed(
     };
     let (cause, mut detail, hint) = match found(first, after) {
         Some((result, cause)) => (cause, result.detail.clone(), result.hint.clone()),
-        None => (said_of(first, run), lines_of(first, run), None),
+        None => (said_of(first, run, words), lines_of(first, run), None),
     };
     if detail.is_empty() {
         detail = lines_of(first, run);
@@ -128,8 +137,46 @@ fn units_failed(
     let more = if down.len() > 1 { format!(" (and {} more)", down.len() - 1) } else { String::new() };
     let mut result = CheckResult::new(id, Status::Fail, format!("{cause}{more}")).detail(detail);
     result.hint = hint;
-    let units: Vec<String> = down.iter().map(|unit| unit.to_string()).collect();
+    let units: Vec<String> = down.iter().take(UNITS).map(|unit| clean(unit)).collect();
     result.evidence("units", units)
+}
+
+/// Whether a unit that is said to have failed is shown to be up. That it is not in state `failed` shows nothing by itself: a
+/// job that was never queued, or a reload, leaves none there; nor is a user's unit seen among PID 1's.
+fn has_come_up(unit: &String, run: &SwitchRun, words: &Words) -> bool {
+    if words.not_queued.iter().any(|(of, _)| of == unit) {
+        return false;
+    }
+    if words.users_failed.contains(unit) {
+        return run.user_active.contains(unit) && !words.not_reloaded.contains(unit);
+    }
+    if run.failed.contains(unit) || run.activating.contains(unit) {
+        return false;
+    }
+    let last = run.jobs.iter().rev().find(|job| &job.unit == unit);
+    let has_started =
+        last.is_some_and(|job| matches!(job.job.as_str(), "start" | "restart" | "try-restart") && job.result == "done");
+    has_started || run.active.contains(unit) && !words.not_reloaded.contains(unit)
+}
+
+/// The causes before what only depends on them, then in the order in which they failed.
+fn rank(unit: &String, run: &SwitchRun, words: &Words) -> (bool, usize) {
+    let is_own = |job: &UnitJob| matches!(job.result.as_str(), "failed" | "timeout");
+    let failed_at = run.jobs.iter().position(|job| &job.unit == unit && is_own(job));
+    let is_dependent = run.jobs.iter().any(|job| &job.unit == unit && job.result == "dependency");
+    let is_cause = failed_at.is_some()
+        || run.failed.contains(unit)
+        || !is_dependent && (words.users_failed.contains(unit) || words.not_queued.iter().any(|(of, _)| of == unit));
+    (!is_cause, failed_at.unwrap_or(usize::MAX))
+}
+
+/// Exit code 4, and all that is said is whose units could not be switched.
+fn user_failed(id: CheckId, run: &SwitchRun, user: &str) -> CheckResult {
+    let why = run.output.iter().rev().map(|line| line.trim()).find(|line| line.starts_with("Error: "));
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    CheckResult::new(id, Status::Fail, format!("the units of user {} could not be switched{why}", clean(user)))
+        .detail(run.output.iter().rev().take(LINES).rev().map(|line| clean(line)))
+        .hint("what runs in that user's session is still the old one: see journalctl --user there, and log in anew")
 }
 
 /// Exit code 4 without a unit's name: a user's part failed.
@@ -141,10 +188,16 @@ fn unnamed(id: CheckId, run: &SwitchRun) -> CheckResult {
 }
 
 /// What a unit that failed said itself, or PID 1 of it.
-fn said_of(unit: &str, run: &SwitchRun) -> String {
+fn said_of(unit: &str, run: &SwitchRun, words: &Words) -> String {
+    if let Some((_, why)) = words.not_queued.iter().find(|(of, _)| of == unit) {
+        return format!("{unit} failed: systemd took no job for it: {why}");
+    }
     let of_unit = || run.journal.iter().rev().filter(|line| line.unit == unit);
     let said = of_unit().find(|line| line.pid != 1).or_else(|| of_unit().find(|line| line.message.contains("Failed")));
     match said {
+        Some(line) if words.not_reloaded.iter().any(|of| of == unit) => {
+            format!("{unit} could not be reloaded: {}", line.message.lines().next().unwrap_or_default())
+        }
         Some(line) => format!("{unit} failed: {}", line.message.lines().next().unwrap_or_default()),
         None => format!("{unit} failed"),
     }
@@ -186,18 +239,17 @@ fn refused(id: CheckId, run: &SwitchRun, words: &Words) -> CheckResult {
         .detail(tail)
         .hint(BOOT_INSTEAD);
     }
-    // What a check says comes before the words that it failed.
-    let said: Vec<&str> =
-        run.output.iter().map(|line| line.trim()).filter(|line| *line != "Pre-switch checks failed").collect();
-    let named = said.iter().find_map(|line| {
-        let (name, rest) = line.strip_prefix("Pre-switch check '")?.split_once('\'')?;
-        rest.trim_start().starts_with("failed").then_some(name)
-    });
+    // What a check says comes before the words that it failed, and after those of the last one that was content.
+    let failed_at = run.output.iter().position(|line| words::refusing_check(line).is_some());
+    let named = failed_at.and_then(|at| words::refusing_check(&run.output[at]));
+    let said: Vec<&str> = run.output[..failed_at.unwrap_or(run.output.len())].iter().map(|line| line.trim()).collect();
     let last = said
         .iter()
         .rev()
-        .find(|line| !line.is_empty() && !line.starts_with("Pre-switch check '"))
+        .filter(|line| !line.is_empty() && **line != "Pre-switch checks failed")
         .copied()
+        .take_while(|line| !words::is_passed_check(line))
+        .next()
         .unwrap_or("without a word");
     let by = named.map_or_else(|| "a pre-switch check".to_owned(), |name| format!("the pre-switch check {name}"));
     CheckResult::new(id, Status::Fail, format!("{by} refuses the switch: {last}"))
@@ -250,8 +302,11 @@ const CARRIERS: [&str; 6] = [
 
 /// It did not answer any more.
 fn silent(id: CheckId, run: &SwitchRun) -> CheckResult {
-    let stopped = run.jobs.iter().find(|job| job.job == "stop" && CARRIERS.contains(&job.unit.as_str()));
-    let why = stopped.map_or_else(String::new, |job| format!(" after {} was stopped", job.unit));
+    // It could not be asked for the jobs any more: what it said that it stops is all that is known.
+    let said = words::read(&run.output).actions;
+    let is_carrier = |unit: &&String| CARRIERS.contains(&unit.as_str()) || unit.starts_with(UNIT_PREFIX);
+    let stopped = said.stopped.iter().chain(&said.restarted).find(is_carrier);
+    let why = stopped.map_or_else(String::new, |unit| format!(" after {unit} was stopped"));
     CheckResult::new(id, Status::Fail, format!("the machine does not answer any more since it was switched{why}"))
         .detail(run.output.iter().rev().take(LINES).rev().map(|line| clean(line)))
         .hint("its console (console.log) and screen (screen.png) show how far it came")

@@ -11,14 +11,29 @@ const SOUND: [&str; 4] = ["pipewire", "pipewire-pulse", "wireplumber", "pulseaud
 const OWNERS: [&str; 5] =
     ["display-manager.service", "greetd.service", "systemd-logind.service", "dbus.service", "dbus-broker.service"];
 
-pub(super) fn judge(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
+/// What becomes of sessions between two looks.
+struct Between<'a> {
+    before: &'a Sessions,
+    after: &'a Sessions,
+    /// The run between them.
+    run: &'a SwitchRun,
+    /// `the switch`, `the way back`.
+    by: &'static str,
+    /// Whether sound was heard, before and after.
+    sound: (Option<bool>, Option<bool>),
+}
+
+/// At the switch to the target.
+pub(super) fn there(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
     let id = CheckId::SwitchSession;
     let Some(before) = rehearsal.sessions_before.as_ref() else {
         return CheckResult::new(id, Status::Skip, "not judged: logind could not be asked before the switch");
     };
-    let users: Vec<&SessionSeen> = before.sessions.iter().filter(|session| session.state != "closing").collect();
-    if users.is_empty() {
+    if users(before).is_empty() {
         return CheckResult::new(id, Status::Skip, "not applicable: no user was logged in before the switch");
+    }
+    if !there.was_made() {
+        return CheckResult::new(id, Status::Skip, "not applicable: the switch was not made");
     }
     let after = match (&rehearsal.sessions_switched, &there.end) {
         (Some(after), _) => after,
@@ -27,9 +42,30 @@ pub(super) fn judge(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
         }
         (None, _) => return CheckResult::new(id, Status::Unknown, "logind could not be asked after the switch"),
     };
+    let sound = (rehearsal.sound_before, rehearsal.sound_switched);
+    judge(&Between { before, after, run: there, by: "the switch", sound })
+}
+
+/// At the switch back, where somebody was still logged in before it.
+pub(super) fn back(rehearsal: &Rehearsal, back: &SwitchRun) -> Option<CheckResult> {
+    let (before, after) = (rehearsal.sessions_switched.as_ref()?, rehearsal.sessions_back.as_ref()?);
+    let is_judged = back.was_made() && !users(before).is_empty();
+    let sound = (rehearsal.sound_switched, None);
+    is_judged.then(|| judge(&Between { before, after, run: back, by: "the way back", sound }))
+}
+
+/// The sessions that are to live on.
+fn users(sessions: &Sessions) -> Vec<&SessionSeen> {
+    sessions.sessions.iter().filter(|session| session.state != "closing").collect()
+}
+
+fn judge(between: &Between<'_>) -> CheckResult {
+    let id = CheckId::SwitchSession;
+    let Between { before, after, run, by: switch, .. } = *between;
+    let users = users(before);
     let users_names: Vec<&str> = users.iter().map(|session| session.user.as_str()).collect();
     if let Some(lost) = users.iter().find(|session| !lives(session, before, after)) {
-        let by = there
+        let by = run
             .jobs
             .iter()
             .find(|job| matches!(job.job.as_str(), "stop" | "restart") && OWNERS.contains(&job.unit.as_str()));
@@ -39,7 +75,7 @@ pub(super) fn judge(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
         return CheckResult::new(
             id,
             Status::Fail,
-            format!("the session of {} was ended by the switch{by}", clean(&lost.user)),
+            format!("the session of {} was ended by {switch}{by}", clean(&lost.user)),
         )
         .hint("apply it with `nixos-rebuild boot` and reboot, or log out first");
     }
@@ -56,11 +92,11 @@ pub(super) fn judge(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
         return CheckResult::new(
             id,
             Status::Fail,
-            format!("{name} {what} by the switch, and with it what was open in it"),
+            format!("{name} {what} by {switch}, and with it what was open in it"),
         )
         .hint("apply it with `nixos-rebuild boot` and reboot, or log out first");
     }
-    sound(rehearsal, before, after, &users_names).unwrap_or_else(|| {
+    sound(between, &users, &users_names).unwrap_or_else(|| {
         CheckResult::new(
             id,
             Status::Pass,
@@ -69,48 +105,117 @@ pub(super) fn judge(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
     })
 }
 
-/// What became of the sound servers, where that is worth a word.
-fn sound(rehearsal: &Rehearsal, before: &Sessions, after: &Sessions, users: &[&str]) -> Option<CheckResult> {
-    let id = CheckId::SwitchSession;
+/// What became of a sound server that is not there any more.
+#[derive(PartialEq)]
+enum Fate {
+    /// It is there anew.
+    Restarted(String),
+    /// Another one came instead.
+    Replaced(String, String),
+    /// Nothing came, and nothing of that user's does its work.
+    Ended(String),
+    /// What PulseAudio's programs speak to is gone, though sound goes on.
+    NoPulse(String),
+}
+
+/// What became of the users' sound servers that are not there any more.
+fn fates(before: &Sessions, after: &Sessions, users: &[&SessionSeen]) -> Vec<Fate> {
     let is_server = |process: &&ProcessSeen| SOUND.contains(&unwrapped(&process.name));
-    let gone: Vec<&ProcessSeen> = before
-        .processes
-        .iter()
-        .filter(is_server)
-        .filter(|process| !after.processes.iter().any(|now| now.is(process)))
-        .collect();
-    let names: Vec<&str> = gone.iter().map(|process| unwrapped(&process.name)).collect();
-    if rehearsal.sound_before == Some(true) && rehearsal.sound_switched == Some(false) {
-        let what = if names.is_empty() { String::new() } else { format!(": {} was ended", list(&names)) };
+    let is_users = |process: &&ProcessSeen| users.iter().any(|session| session.uid == process.uid);
+    let is_in = |process: &ProcessSeen, seen: &Sessions| seen.processes.iter().any(|other| other.is(process));
+    let mut fates = Vec::new();
+    let servers = before.processes.iter().filter(is_server).filter(is_users);
+    for gone in servers.filter(|process| !is_in(process, after)) {
+        let name = unwrapped(&gone.name);
+        let now: Vec<&ProcessSeen> =
+            after.processes.iter().filter(is_server).filter(|process| process.uid == gone.uid).collect();
+        let has = |server: &str| now.iter().any(|process| unwrapped(&process.name) == server);
+        let had = |server: &str| {
+            before.processes.iter().any(|process| process.uid == gone.uid && unwrapped(&process.name) == server)
+        };
+        let instead = match name {
+            "pulseaudio" => ["pipewire-pulse", "pipewire"].as_slice(),
+            _ => ["pulseaudio"].as_slice(),
+        };
+        let instead = instead.iter().find(|server| has(server) && !had(server));
+        let fate = if has(name) {
+            Fate::Restarted(name.to_owned())
+        } else if let Some(instead) = instead {
+            Fate::Replaced(name.to_owned(), (*instead).to_owned())
+        } else if name == "pipewire-pulse" && has("pipewire") {
+            Fate::NoPulse(name.to_owned())
+        } else {
+            Fate::Ended(name.to_owned())
+        };
+        if !fates.contains(&fate) {
+            fates.push(fate);
+        }
+    }
+    fates
+}
+
+/// What became of the sound servers, where that is worth a word.
+fn sound(between: &Between<'_>, users: &[&SessionSeen], names: &[&str]) -> Option<CheckResult> {
+    let id = CheckId::SwitchSession;
+    let switch = between.by;
+    let fates = fates(between.before, between.after, users);
+    let (mut restarted, mut replaced, mut ended, mut no_pulse) = (Vec::new(), Vec::new(), Vec::new(), None);
+    for fate in &fates {
+        match fate {
+            Fate::Restarted(name) => restarted.push(name.as_str()),
+            Fate::Replaced(name, by) => replaced.push(format!("{name} was replaced by {by}")),
+            Fate::Ended(name) => ended.push(name.as_str()),
+            Fate::NoPulse(name) => no_pulse = Some(name),
+        }
+    }
+    let mut told = replaced;
+    if !restarted.is_empty() {
+        told.push(format!("{} was restarted", list(&restarted)));
+    }
+    if between.sound == (Some(true), Some(false)) {
+        if !ended.is_empty() {
+            told.push(format!("{} was ended", list(&ended)));
+        }
+        let what = if told.is_empty() { String::new() } else { format!(": {}", told.join(", ")) };
         return Some(
-            CheckResult::new(id, Status::Fail, format!("no sound comes out any more since the switch{what}"))
+            CheckResult::new(id, Status::Fail, format!("no sound comes out any more since {switch}{what}"))
                 .hint("systemctl --user restart pipewire wireplumber in the session, or log out and in again, after the switch"),
         );
     }
-    if names.is_empty() {
-        return None;
-    }
-    let has_server = after.processes.iter().any(|process| is_server(&process));
-    if !has_server {
+    if !ended.is_empty() && between.sound.1 != Some(true) {
         return Some(
             CheckResult::new(
                 id,
                 Status::Fail,
-                format!("{} was ended by the switch, and no sound server came instead", list(&names)),
+                format!("{} was ended by {switch}, and no sound server came instead", list(&ended)),
             )
             .hint(
                 "start the new one in the session after the switch, or apply it with `nixos-rebuild boot` and reboot",
             ),
         );
     }
-    let heard = if rehearsal.sound_switched == Some(true) { "; sound is heard before and after it" } else { "" };
+    if let Some(name) = no_pulse {
+        // Its socket may start it again: what was open has no sound in any case.
+        return Some(
+            CheckResult::new(
+                id,
+                Status::Warn,
+                format!("{name} was ended by {switch} and does not run any more: nothing answers PulseAudio's programs"),
+            )
+            .hint("systemctl --user start pipewire-pulse.socket in the session; services.pipewire.pulse.enable = true has it there at each login"),
+        );
+    }
+    if told.is_empty() {
+        return None;
+    }
+    let heard = if between.sound.1 == Some(true) { "; sound is heard before and after it" } else { "" };
     Some(CheckResult::new(
         id,
         Status::Pass,
         format!(
-            "the session of {} lived on; {} was restarted, so programs lose their sound for a moment{heard}",
-            list(users),
-            list(&names)
+            "the session of {} lived on; {}, so programs lose their sound for a moment{heard}",
+            list(names),
+            told.join(", ")
         ),
     ))
 }

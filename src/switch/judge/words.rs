@@ -12,6 +12,14 @@ pub(super) struct Words {
     pub(super) not_restarted: Vec<String>,
     /// Units that had failed at its end, and those whose job failed.
     pub(super) failed: Vec<String>,
+    /// Of these, those that could not be reloaded: they go on with what they had.
+    pub(super) not_reloaded: Vec<String>,
+    /// Of these, those for which PID 1 took no job: why, by their names.
+    pub(super) not_queued: Vec<(String, String)>,
+    /// Of these, the users' units.
+    pub(super) users_failed: Vec<String>,
+    /// Users whose units could not be switched.
+    pub(super) users: Vec<String>,
     /// Snippets of the activation that failed: name, exit code, and the line before, if any.
     pub(super) snippets: Vec<FailedSnippet>,
     /// Pre-switch checks refused, as it says.
@@ -56,12 +64,19 @@ const NOT_RESTARTED: [&str; 3] = [
     "would NOT stop the following changed units: ",
     "NOT restarting the following user units: ",
 ];
-const FAILED: [&str; 2] = ["warning: the following units failed: ", "warning: the following user units failed: "];
+const FAILED: &str = "warning: the following units failed: ";
+const USER_FAILED: &str = "warning: the following user units failed: ";
+/// What stands before the changes that inhibit a switch (switchable-system.nix).
+const INHIBITED: &str = "There are changes to critical components";
+/// What a check says at its end when all is well.
+const PASSED: [&str; 4] = ["done", "ok", "passed", "succeeded"];
 
 /// Reads its lines.
 pub(super) fn read(lines: &[String]) -> Words {
     let mut words = Words::default();
     let mut said: Option<&str> = None;
+    // What may be a change that inhibits, until it is known whose words these are.
+    let (mut changes, mut is_inhibited, mut is_users) = (Vec::new(), false, false);
     for line in lines.iter().map(|line| line.trim()) {
         let after = |starts: &[&str]| starts.iter().find_map(|start| line.strip_prefix(start));
         if let Some(units) = after(&STOPPED) {
@@ -74,10 +89,36 @@ pub(super) fn read(lines: &[String]) -> Words {
             add(&mut words.actions.reloaded, units);
         } else if let Some(units) = after(&NOT_RESTARTED) {
             add(&mut words.not_restarted, units);
-        } else if let Some(units) = after(&FAILED) {
+        } else if let Some(units) = line.strip_prefix(FAILED) {
             add(&mut words.failed, units);
-        } else if let Some(unit) = failed_job(line) {
-            add(&mut words.failed, unit);
+        } else if let Some(units) = line.strip_prefix(USER_FAILED) {
+            add(&mut words.failed, units);
+            add(&mut words.users_failed, units);
+        } else if let Some(job) = failed_job(line) {
+            add(&mut words.failed, job.unit);
+            if job.is_users || is_users {
+                add(&mut words.users_failed, job.unit);
+            }
+            if job.verb == "reload" {
+                add(&mut words.not_reloaded, job.unit);
+            }
+            if let Some(why) = job.why {
+                words.not_queued.push((job.unit.to_owned(), why.to_owned()));
+            }
+        } else if line.starts_with("reloading user units for ") {
+            is_users = true;
+        } else if line.starts_with("restarting sysinit-reactivation.target") {
+            is_users = false;
+        } else if let Some(user) = user_activation(line) {
+            add(&mut words.users, user);
+            is_users = false;
+        } else if line.starts_with(INHIBITED) {
+            (changes, is_inhibited) = (Vec::new(), true);
+        } else if let Some(check) = refusing_check(line) {
+            is_inhibited &= check == "switchInhibitors";
+            if check == "switchInhibitors" {
+                words.inhibitors.append(&mut changes);
+            }
         } else if let Some(snippet) = snippet(line, said) {
             words.snippets.push(snippet);
         } else if line == "Pre-switch checks failed" {
@@ -87,9 +128,12 @@ pub(super) fn read(lines: &[String]) -> Words {
         } else if line == "Failed to run activate script" {
             words.is_activation_failed = true;
         } else if line.split_once(" : ").is_some_and(|(_, change)| change.contains(" -> ")) {
-            words.inhibitors.push(line.to_owned());
+            changes.push(line.to_owned());
         }
         said = Some(line);
+    }
+    if is_inhibited && words.is_refused {
+        words.inhibitors.append(&mut changes);
     }
     words
 }
@@ -103,14 +147,46 @@ fn add(units: &mut Vec<String>, list: &str) {
     }
 }
 
+/// A job that failed.
+struct FailedJob<'a> {
+    verb: &'a str,
+    unit: &'a str,
+    is_users: bool,
+    /// Why PID 1 took none.
+    why: Option<&'a str>,
+}
+
 /// `Failed to start app.service`, with why or without.
-fn failed_job(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("Failed to ")?;
-    let (verb, rest) = rest.split_once(' ')?;
-    let rest = rest.strip_prefix("user unit ").unwrap_or(rest);
-    let unit = rest.split([':', ' ']).next()?;
+fn failed_job(line: &str) -> Option<FailedJob<'_>> {
+    let (verb, rest) = line.strip_prefix("Failed to ")?.split_once(' ')?;
     let is_job = ["start", "stop", "restart", "reload"].contains(&verb);
-    (is_job && unit.contains('.')).then_some(unit)
+    let unit = rest.strip_prefix("user unit ");
+    let is_users = unit.is_some();
+    let rest = unit.unwrap_or(rest);
+    let (unit, why) = match rest.split_once(": ") {
+        Some((unit, why)) => (unit, Some(why)),
+        None => (rest, None),
+    };
+    let unit = unit.split(' ').next()?;
+    (is_job && unit.contains('.')).then_some(FailedJob { verb, unit, is_users, why })
+}
+
+/// `warning: user activation for alice failed`.
+fn user_activation(line: &str) -> Option<&str> {
+    line.strip_prefix("warning: user activation for ")?.strip_suffix(" failed")
+}
+
+/// The name in `Pre-switch check 'disk' failed`.
+pub(super) fn refusing_check(line: &str) -> Option<&str> {
+    let (name, rest) = line.trim().strip_prefix("Pre-switch check '")?.split_once('\'')?;
+    rest.trim_start().starts_with("failed").then_some(name)
+}
+
+/// Whether a check says in this line that it is content.
+pub(super) fn is_passed_check(line: &str) -> bool {
+    let line = line.trim();
+    let last = line.rsplit([' ', '.']).find(|word| !word.is_empty()).unwrap_or_default();
+    line.starts_with("Not checking ") || PASSED.contains(&last.to_lowercase().as_str())
 }
 
 /// `Activation script snippet 'users' failed (1)`, as NixOS's activation-script.nix has it.
@@ -169,7 +245,14 @@ mod tests {
             (words.actions.stopped.len(), words.actions.restarted.as_slice()),
             (1, &["b.service".to_owned()][..])
         );
-        let refused = read(&["dbus-implementation : dbus -> broker", "Pre-switch checks failed"].map(str::to_owned));
+        let refused = read(
+            &[
+                "There are changes to critical components of the system:",
+                "dbus-implementation : dbus -> broker",
+                "Pre-switch checks failed",
+            ]
+            .map(str::to_owned),
+        );
         assert!(refused.is_refused);
         assert_eq!(refused.inhibitors, ["dbus-implementation : dbus -> broker"]);
     }
