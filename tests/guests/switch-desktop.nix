@@ -28,7 +28,7 @@ let
     };
   };
   to = name: expect: config: machine name ({ switchFrom = "switch-sway"; } // expect) (recursiveUpdate sway config);
-  ends = cause: { exit = 1; fails = [ "switch.session-survived" ]; inherit cause; phase = "switched"; };
+  ends = cause: { exit = 1; fails = [ "switch.session-survived" "desktop.session" ]; inherit cause; phase = "switched"; };
   # The store of these holds what they were built of, and no more: what is switched to has to be sent, into tar, since there is
   # no nix. Of this set, for the sake of tar.
   own = name: expect: services: {
