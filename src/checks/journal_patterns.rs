@@ -150,6 +150,10 @@ pub(crate) enum Meaning {
     BootNoise,
     /// The default target is reached.
     CameUp,
+    /// What PID 1 says of every unit that fails: it is not why.
+    SaidByRote,
+    /// A kernel module is not there, in a line of the console with whatever stands before it.
+    ModuleMissing,
     /// What a program said in stage 1, as the journal forwards it to the console: `program`, `words`.
     Forwarded,
     /// What the boot waits for: `unit`, `kind`, `since`, `limit`.
@@ -441,6 +445,18 @@ table! {
         => r"(?i)plymouth|Dependency failed for|See 'systemctl status|journalctl";
     CameUp "systemd" ("257"): "[  OK  ] Reached target multi-user.target - Multi-User System."
         => r"(?i)Reached target (multi-user\.target|graphical\.target|Multi-User System|Graphical Interface)|\] Startup finished in .*\(userspace\)";
+    SaidByRote "systemd" ("257"): "data.mount: Failed with result 'exit-code'." => r"(?i)failed with result";
+    SaidByRote "systemd" ("257"): "Failed to mount data.mount - /data." => r"(?i)^failed to (start|mount|activate)";
+    SaidByRote "systemd" ("257"): "data.mount: Mount process exited, code=exited, status=32/n/a" => r"(?i)process exited";
+    SaidByRote "systemd" ("257"): "Dependency failed for local-fs.target - Local File Systems." => r"(?i)dependency failed";
+    SaidByRote "systemd" ("257"): "local-fs.target: Triggering OnFailure= dependencies." => r"(?i)OnFailure";
+    SaidByRote "systemd": "See 'systemctl status data.mount' for details." => r"(?i)see 'systemctl";
+    SaidByRote "systemd" ("257"): "local-fs.target: Job local-fs.target/start failed with result 'dependency'."
+        => r"(?i)job .* failed";
+    ModuleMissing "kmod" ("34"): "[    2.310113] modprobe[71]: modprobe: FATAL: Module virtio_blk not found in directory /lib/modules/6.12.30"
+        => r"(?i)\bmodule '?[\w-]+'? not found";
+    ModuleMissing "systemd-modules-load": "[    2.310113] systemd-modules-load[70]: Failed to find module 'nosuch'"
+        => r"(?i)failed to (?:find|look up|insert) module";
     Forwarded "systemd-journald" ("257"): "[    5.120113] mount[92]: mount: /sysroot/data: wrong fs type, bad option, bad superblock on /dev/vdb."
         => r"^\[ *\d+\.\d+\] (?P<program>[^\s\[:]+)\[\d+\]: (?P<words>.+)$";
     JobRuns "systemd" ("257"): "(1 of 2) Job x.service/start running (3s / no limit)"

@@ -97,6 +97,21 @@ let
         echo '[ -z "$XDG_VTNR" ] || [ -e /dev/dri/renderD128 ] || exec ${program "labwc" "ln -s ${dist}/usr/libexec/sway/sway $out/bin/labwc\n"}/bin/labwc' > /home/alice/.profile
       '';
     }))
+    # Something starts a login on the terminal of the session. wlroots' fall-back from EGL may be its last line, and is not
+    # why it ended.
+    (guest "sway-getty" { exit = 1; slow = true; fails = [ "services.settled" "desktop.session" ]; cause = [ "getty@tty1.service took tty1" ]; } (on quietSway {
+      systemd.services.rescue-login = {
+        description = "A login on the first terminal";
+        wantedBy = [ "graphical.target" ];
+        after = [ "greetd.service" ];
+        serviceConfig.Type = "oneshot";
+        script = ''
+          until loginctl list-sessions --no-legend | grep -q alice; do sleep 0.5; done
+          sleep 3
+          systemctl start --no-block getty@tty1.service
+        '';
+      };
+    }))
     # Whoever locks the screen does not come in again: PAM knows no such service.
     (guest "sway-locked-out" { exit = 0; slow = true; warns = [ "users.login" ]; cause = [ "swaylock locks the screen and lets nobody in again" "/etc/pam.d/swaylock" ]; } (on quietSway locker))
     (guest "sway-no-user" { exit = 1; slow = true; fails = [ "desktop.session" "services.failed-units" ]; cause = [ "bob is to be logged in automatically, but there is no such user" ]; } (on quietSway {

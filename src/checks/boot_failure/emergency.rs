@@ -20,15 +20,6 @@ const NEAR: usize = 15;
 /// A guest that did nothing for so long (s) had done all it could about a device before the limit ran out.
 const AT_REST: f64 = 10.0;
 
-/// What PID 1 says of every unit that fails: it is not why.
-static BY_ROTE: LazyLock<Regex> = LazyLock::new(|| {
-    text::pattern(
-        r"(?i)Failed with result|^Failed to (start|mount|activate)|process exited|Dependency failed|OnFailure|failed with result|See 'systemctl|Job .* failed",
-    )
-});
-/// A kernel module that is not there.
-static MODULE_MISSING: LazyLock<Regex> =
-    LazyLock::new(|| text::pattern(r"(?i)\bmodule '?[\w-]+'? not found|Failed to (?:find|look up|insert) module"));
 /// PID 1's line on a unit that failed, in either place: `what`.
 static FAILED: LazyLock<Regex> = LazyLock::new(|| {
     text::pattern(r"(?:\[ *FAILED *\] |systemd\[1\]: )Failed to (?:start|mount|activate) (?P<what>.+?)\.?$")
@@ -97,11 +88,12 @@ fn own_words(lines: &[String], trouble: usize) -> Option<(&String, String)> {
     let words = |line: &'_ String| {
         let parts = Meaning::Forwarded.parts_of(line)?;
         let (program, words) = (&parts["program"], parts["words"].trim());
-        let is_why = Meaning::SpeaksOfError.is_in(words) && !(program == "systemd" && BY_ROTE.is_match(words));
+        let is_why = Meaning::SpeaksOfError.is_in(words) && !(program == "systemd" && Meaning::SaidByRote.is_in(words));
         is_why.then(|| words.to_owned())
     };
     if Meaning::DeviceTimedOut.is_in(&lines[trouble]) {
-        let missing = |line: &&String| MODULE_MISSING.is_match(line) && !Meaning::ModuleWithoutHardware.is_in(line);
+        let missing =
+            |line: &&String| Meaning::ModuleMissing.is_in(line) && !Meaning::ModuleWithoutHardware.is_in(line);
         let line = lines[..trouble].iter().find(|line| missing(line) && words(line).is_some())?;
         return Some((line, words(line)?));
     }

@@ -8,7 +8,6 @@ use crate::checks::{Finding, text};
 use crate::desktop::compositors::{self, COMPOSITORS};
 use crate::desktop::expected::autologin_user;
 use crate::desktop::facts::{DesktopState, LoginMethod, WaitEnd};
-use crate::desktop::session_end::EndedSession;
 use crate::desktop::session_files::{SessionType, is_missing_session};
 use crate::guest::logind::Session;
 use crate::model::CheckId;
@@ -62,12 +61,11 @@ impl DesktopView<'_> {
             return Assessment::needs_gpu(line);
         }
         let user = text::clean(self.user);
-        let ended = self.ended_sessions();
-        if let Some(last) = ended.last() {
+        if let Some(session) = self.last_ended() {
+            let last = session.record;
             let lived = text::micros(last.ended_us.unwrap_or_default().saturating_sub(last.began_us));
-            let count = ended.len() as u32;
-            let session = EndedSession { record: last, uid: self.uid(), vts: self.terminals() };
-            let events = session.events(self.facts.journal.iter().chain(&self.view.now.journal));
+            let count = self.ended_sessions().len() as u32;
+            let events = self.outer_events(&session);
             let (cause, why) = (session.cause(&events), self.why(Subject::Session));
             let own = cause.as_ref().map(|_| why.trim_start_matches(": ").to_owned()).filter(|why| !why.is_empty());
             let why = cause.map_or(why, |cause| format!(": {cause}"));

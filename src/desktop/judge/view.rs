@@ -11,6 +11,7 @@ use crate::desktop::display_server::{display_server, drawing_process};
 use crate::desktop::facts::{DesktopFacts, DesktopProcess, DesktopState, InputDevice, InputReaction};
 use crate::desktop::history::{Crash, SessionRecord, crashes, session_records};
 use crate::desktop::journal::{self, Meaning, explains_desktop, first_line, means, names_missing};
+use crate::desktop::session_end::{EndedSession, OuterEvent};
 use crate::guest::facts::{Account, JournalLine};
 use crate::guest::logind::Session;
 use crate::nix::expectations::ExpectedDesktop;
@@ -113,9 +114,15 @@ impl<'a> DesktopView<'a> {
         if self.facts.journal.iter().any(has_begun) {
             return None;
         }
+        // And what somebody else ended says nothing of a GPU: it may well have been drawing.
+        if self.last_ended().is_some_and(|session| session.cause(&self.outer_events(&session)).is_some()) {
+            return None;
+        }
         last_renderer_failure(self.session_lines()).or_else(|| {
-            let outputs = self.facts.terminals.values().chain([&self.facts.rerun_output]);
-            outputs.into_iter().find_map(|lines| last_renderer_failure(lines.iter().map(String::as_str)))
+            let own = self.terminals();
+            let shown = self.facts.terminals.iter().filter(|(vt, _)| own.contains(vt)).map(|(_, lines)| lines);
+            let mut outputs = shown.chain([&self.facts.rerun_output]);
+            outputs.find_map(|lines| last_renderer_failure(lines.iter().map(String::as_str)))
         })
     }
 
@@ -243,6 +250,17 @@ impl<'a> DesktopView<'a> {
     /// The user's sessions that have ended.
     pub(super) fn ended_sessions(&self) -> Vec<&SessionRecord> {
         self.records.iter().filter(|record| record.user == self.user && record.ended_us.is_some()).collect()
+    }
+
+    /// The last of them.
+    pub(super) fn last_ended(&self) -> Option<EndedSession<'_>> {
+        let record = self.ended_sessions().pop()?;
+        Some(EndedSession { record, uid: self.uid(), vts: self.terminals() })
+    }
+
+    /// What happened to a session from outside of it.
+    pub(super) fn outer_events(&self, session: &EndedSession<'_>) -> Vec<OuterEvent<'a>> {
+        session.events(self.facts.journal.iter().chain(&self.view.now.journal))
     }
 
     /// The virtual terminals that the user's session, or the login screen before it, was on.
