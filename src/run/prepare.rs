@@ -183,8 +183,8 @@ impl Run<'_> {
 
     /// What a verdict depends on besides, where a switch is rehearsed.
     fn switch_key(&self) -> Option<String> {
-        let from = self.switch_from.as_ref()?;
-        Some(format!("{} {}", from.typed, self.request.arguments.switch.no_reboot))
+        let revision = self.switch_from.as_ref()?.revision.as_deref()?;
+        Some(format!("{revision} {}", self.request.arguments.switch.no_reboot))
     }
 
     /// What is needed to start a machine of what was built, or the verdict of a former run.

@@ -38,11 +38,8 @@ impl RunCache {
     pub(super) fn new(arguments: &TryArgs, is_demo: bool) -> Self {
         let cache = cache_directory().filter(|_| !is_demo);
         Self {
-            // A verdict of two boots, or of a switch, is none of one boot, nor the other way round.
-            verdicts: cache
-                .as_deref()
-                .filter(|_| arguments.boots < 2 && arguments.switch.from.is_none())
-                .map(ResultCache::new),
+            // A verdict of two boots is none of one, nor the other way round.
+            verdicts: cache.as_deref().filter(|_| arguments.boots < 2).map(ResultCache::new),
             accelerators: cache.as_deref().map(AcceleratorCache::new),
             reads: !arguments.checks.fresh && !arguments.keep,
             no_jail: arguments.machine.no_jail,

@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
         let of_switch = judge::judge(&seen.rehearsal, &PhaseChecks { fresh: &fresh, switched: &switched, back: &back });
         let left = match &seen.records {
             [Some(before), Some(switched), back] => residue::judge(&Records { before, switched, back: back.as_ref() }),
-            _ => Vec::new(),
+            _ => residue::unrecorded(),
         };
         let of_switch = checks::of_rehearsal(&prepared.plan, of_switch.into_iter().chain(left).collect());
         let mut fresh = in_phase(fresh, MachinePhase::Fresh);
@@ -276,8 +276,8 @@ impl<'a> Run<'a> {
         seen.rehearsal.sound_before = heard(&fresh.judgement);
         let toplevels = [rehearsing.from.clone(), rehearsing.to.clone()];
         let toplevels = [toplevels[0].as_str(), toplevels[1].as_str()];
-        (seen.rehearsal.sessions_before, seen.records[0]) = beside(&running.guest, fresh, toplevels, patience).await;
         seen.sent = self.send(rehearsing, running).await?;
+        (seen.rehearsal.sessions_before, seen.records[0]) = beside(&running.guest, fresh, toplevels, patience).await;
         let there = self.switch(rehearsing, running, MachinePhase::Switched, false).await?;
         let (goes_on, is_done) = (is_answering(&there.end), there.end == SwitchEnd::Exited(0));
         let (began_us, was_made) = (there.began_us, there.was_made());

@@ -61,7 +61,10 @@ pub(crate) fn judge(records: &Records<'_>) -> Vec<CheckResult> {
     for result in &mut results {
         result.phase = Some(MachinePhase::Switched);
     }
-    let Some(back) = records.back else { return results };
+    let Some(back) = records.back else {
+        results.extend(after_the_way_back(Status::Skip, "not tested: there was no way back, or no record of it"));
+        return results;
+    };
     let between = Between { before: records.before, back, by: only_in_between(records) };
     let of = |id, findings: Vec<Finding>, none: &str| {
         let mut result = compared(id, Status::Warn, findings, || none.to_owned());
@@ -79,6 +82,37 @@ pub(crate) fn judge(records: &Records<'_>) -> Vec<CheckResult> {
         of(CheckId::ResidueKernel, between.kernel(), "kernel modules and sysctl values are as before"),
     ]);
     results
+}
+
+/// What is judged of the machine after the way back.
+const AFTER: [CheckId; 8] = [
+    CheckId::ResidueUnits,
+    CheckId::ResidueSockets,
+    CheckId::ResidueNetwork,
+    CheckId::ResidueFirewall,
+    CheckId::ResidueUsers,
+    CheckId::ResidueFiles,
+    CheckId::ResidueMounts,
+    CheckId::ResidueKernel,
+];
+
+fn after_the_way_back(status: Status, why: &str) -> impl Iterator<Item = CheckResult> {
+    AFTER.into_iter().map(move |id| {
+        let mut result = CheckResult::new(id, status, why);
+        result.phase = Some(MachinePhase::Back);
+        result
+    })
+}
+
+/// The results where the machine was not switched, or could not be recorded.
+pub(crate) fn unrecorded() -> Vec<CheckResult> {
+    let why = "not tested: the machine was not switched, or could not be recorded";
+    let switched = [CheckId::SwitchStale, CheckId::ResidueOwnership].map(|id| {
+        let mut result = CheckResult::new(id, Status::Skip, why);
+        result.phase = Some(MachinePhase::Switched);
+        result
+    });
+    switched.into_iter().chain(after_the_way_back(Status::Skip, why)).collect()
 }
 
 /// The units that ran only while the machine was switched: what is left is most likely theirs.
