@@ -18,6 +18,7 @@ use super::message::{LIMIT, report_message};
 use super::table::row;
 use super::{HookVerdict, parent_watch};
 use crate::cli::{CheckArgs, HookArgs, TryArgs};
+use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
@@ -178,8 +179,11 @@ fn start(arguments: &HookArgs, run: &HookRun) -> Result<Child> {
     if let Some(config) = &run.config {
         command.arg("--config").arg(config.path());
     }
-    if let Some(baseline) = &run.baseline {
-        command.args(["--baseline", baseline]);
+    match (&run.baseline, rehearses(run)) {
+        (Some(baseline), false) => drop(command.args(["--baseline", baseline])),
+        (Some(before), true) => drop(command.arg(format!("--switch={before}"))),
+        (None, true) => drop(command.arg("--switch")),
+        (None, false) => {}
     }
     command.args(arguments.nix.words(&std::env::current_dir().unwrap_or_default()));
     command.arg("--").arg(&run.target.typed);
@@ -189,6 +193,18 @@ fn start(arguments: &HookArgs, run: &HookRun) -> Result<Child> {
     }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command.spawn().map_err(|error| Failure::host("nixbox cannot be started").because(error))
+}
+
+/// Whether the switch is rehearsed from what was before, as `[hook] switch` of `nixbox.toml` says.
+fn rehearses(run: &HookRun) -> bool {
+    // The run of what was before is held against nothing, and switched from nothing.
+    if run.baseline.as_deref() == Some("off") {
+        return false;
+    }
+    let named = run.config.as_ref().map(|config| config.path());
+    let beside = run.target.flake.as_ref().and_then(|flake| flake.dir.as_deref());
+    // What is wrong with the file is told by the run itself.
+    config::load(named, beside).is_ok_and(|config| config.settings_for("").hook_switch)
 }
 
 async fn read(from: impl AsyncRead + Unpin, most: u64) -> Vec<u8> {

@@ -110,7 +110,7 @@ impl Page {
         };
         let phase = lead.and_then(|check| check.phase);
         let of_phase = |file: &&str| phase.map_or_else(|| (*file).to_owned(), |phase| format!("{phase}/{file}"));
-        let files: Vec<String> = files.iter().map(|file| of_phase(&file)).collect();
+        let files: Vec<String> = files.iter().map(of_phase).collect();
         self.artifacts(report, &files.iter().map(String::as_str).collect::<Vec<_>>());
         if let Some(hint) = report.hint.as_deref().or(lead.and_then(|check| check.hint.as_deref())) {
             self.labelled("hint", Paint::Strong, &escape_line(hint), 3);
