@@ -94,9 +94,14 @@ impl Run<'_> {
         {
             self.events.note(saved);
         }
-        if let Some(off) = off {
-            off?;
-            self.hand_over_disk(run_dir)?;
+        match off {
+            Some(Ok(())) => self.hand_over_disk(run_dir)?,
+            // What was seen of the switch until then is not lost for it.
+            Some(Err(failure)) if self.rehearsing.is_some() && !failure.is_interruption() => {
+                self.not_powered_off = Some(failure);
+            }
+            Some(Err(failure)) => return Err(failure),
+            None => {}
         }
         attempt
     }

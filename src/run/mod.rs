@@ -194,6 +194,8 @@ struct Run<'a> {
     /// The run directory of the second boot, with the first's disk.
     second_boot: Option<RunDir>,
     is_second_boot: bool,
+    /// Why the machine of a rehearsed switch was not powered off for it.
+    not_powered_off: Option<Failure>,
     /// What it is held against, and what that is compared with.
     baseline: Option<(BaselineTarget, Target, Nix)>,
     /// What is switched from, where a switch is rehearsed.
@@ -213,6 +215,7 @@ impl<'a> Run<'a> {
             qemu_options: Vec::new(),
             second_boot: None,
             is_second_boot: false,
+            not_powered_off: None,
             baseline: None,
             switch_from: None,
             rehearsing: None,

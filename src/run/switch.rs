@@ -19,8 +19,8 @@ use crate::guest::{Guest, Limits};
 use crate::machine::RunDir;
 use crate::model::timeouts::Timeouts;
 use crate::model::{
-    CheckId, CheckResult, Count, Exit, MachinePhase, NotTested, Phase, Stage, Status, SwitchReport, TransportKind,
-    Verdict, run_file,
+    Accel, CheckId, CheckResult, Count, Exit, MachinePhase, NotTested, Phase, Stage, Status, SwitchReport,
+    TransportKind, Verdict, run_file,
 };
 use crate::report::artifacts::Artifacts;
 use crate::resolve::BaselineTarget;
@@ -142,9 +142,10 @@ impl<'a> Run<'a> {
             info.systemd = probed.systemd;
             (info.memory_mib, info.cores) = (of.memory_mib, of.cores);
         }
-        let rebooted = match run.second_boot.take() {
-            Some(disk) => self.rebooted(&prepared, disk, directory.as_deref(), kind).await?,
-            None => None,
+        let rebooted = match (run.second_boot.take(), run.not_powered_off.take()) {
+            (Some(disk), _) => Some(self.rebooted(&prepared, disk, directory.as_deref(), kind).await?),
+            (None, Some(why)) => Some(not_booted(&why.what)),
+            (None, None) => None,
         };
         (told.sent_paths, told.sent_bytes) = (seen.sent.map(|sent| sent.paths), seen.sent.map(|sent| sent.bytes));
         told.runs = judge::run_infos(&seen.rehearsal);
@@ -169,7 +170,7 @@ impl<'a> Run<'a> {
         disk: RunDir,
         directory: Option<&Path>,
         kind: TransportKind,
-    ) -> Result<Option<Judgement>> {
+    ) -> Result<Judgement> {
         self.events.doing("booting the target from the same disk");
         let own = directory.and_then(|run| evidence(run, MachinePhase::Rebooted, &self.events));
         let whole = std::mem::replace(&mut self.artifacts, own);
@@ -179,12 +180,11 @@ impl<'a> Run<'a> {
         let booted = loop {
             match Box::pin(self.attempt(prepared, Some(&disk), kind)).await {
                 Ok(Attempt::Crashed(_)) if crashes < RESTARTS => crashes += 1,
-                Ok(Attempt::Probed(probed)) => break Ok(Some(probed.judgement)),
-                Ok(Attempt::Crashed(failure) | Attempt::Silent(_, failure)) => {
-                    self.events.note(format!("not tested after a reboot: {}", failure.what));
-                    break Ok(None);
+                Ok(Attempt::Probed(probed)) => break Ok(probed.judgement),
+                Err(failure) if failure.is_interruption() => break Err(failure),
+                Err(failure) | Ok(Attempt::Crashed(failure) | Attempt::Silent(_, failure)) => {
+                    break Ok(not_booted(&failure.what));
                 }
-                Err(failure) => break Err(failure),
             }
             // Another start has files of its own; what crashed so early has not written to the disk.
             let next = RunDir::create()?;
@@ -313,32 +313,24 @@ impl<'a> Run<'a> {
     /// Which of the units that failed in a switch have come up since.
     async fn settled(&self, rehearsing: &Rehearsing<'_>, running: &RunningMachine, run: Option<&mut SwitchRun>) {
         let Some(run) = run.filter(|run| run.exit() == Some(4)) else { return };
-        let accel = rehearsing.target.accel;
         let toplevel = run.toplevel.clone();
-        let program = SwitchProgram {
-            guest: &running.guest,
-            toplevel: &toplevel,
-            patience: Limits::of(accel).patience,
-            limit: Timeouts::of(accel).switch(),
-            events: &self.events,
-        };
-        program.settled(run).await;
+        self.program(&running.guest, &toplevel, rehearsing.target.accel).settled(run).await;
+    }
+
+    /// The switch program of a toplevel.
+    fn program<'p>(&'p self, guest: &'p Guest, toplevel: &'p str, accel: Accel) -> SwitchProgram<'p> {
+        let (patience, limit) = (Limits::of(accel).patience, Timeouts::of(accel).switch());
+        SwitchProgram { guest, toplevel, patience, limit, events: &self.events }
     }
 
     /// Sends the target to a machine whose store does not show it.
     async fn send(&self, rehearsing: &Rehearsing<'_>, running: &RunningMachine) -> Result<Option<Sent>> {
         let (prepared, guest) = (rehearsing.target, &running.guest);
-        let patience = Limits::of(prepared.accel).patience;
-        let program = SwitchProgram {
-            guest,
-            toplevel: &rehearsing.to,
-            patience,
-            limit: Timeouts::of(prepared.accel).switch(),
-            events: &self.events,
-        };
+        let program = self.program(guest, &rehearsing.to, prepared.accel);
         if program.is_there().await.unwrap_or(true) {
             return Ok(None);
         }
+        let patience = program.patience;
         self.events.doing("sending the target to the machine, whose store does not show it");
         let sender = Sender { guest, nix: &prepared.nix, store: &prepared.built.store, patience, events: &self.events };
         sender.send(&rehearsing.to).await.map(Some)
@@ -358,13 +350,7 @@ impl<'a> Run<'a> {
             _ => (Phase::Switch, &rehearsing.to),
         };
         let RunningMachine { machine, guest, .. } = running;
-        let program = SwitchProgram {
-            guest,
-            toplevel: to_system,
-            patience: Limits::of(accel).patience,
-            limit: Timeouts::of(accel).switch(),
-            events: &self.events,
-        };
+        let program = self.program(guest, to_system, accel);
         let work = async {
             if !program.is_there().await.unwrap_or(true) {
                 return SwitchRun::without(to, to_system, SwitchEnd::Missing(to_system.clone()));
@@ -418,6 +404,12 @@ async fn beside(
     let (sessions, state) = tokio::join!(sessions(guest, patience), machine_state(guest, toplevels, patience));
     let record = probed.facts.as_ref().zip(state.ok()).map(|(facts, state)| Record { facts: (**facts).clone(), state });
     (sessions.ok(), record)
+}
+
+/// What is known of the target's boot from the disk where this host or QEMU kept it from being seen: nothing.
+fn not_booted(why: &str) -> Judgement {
+    let unknown = CheckResult::new(CheckId::BootTarget, Status::Unknown, format!("not seen after a reboot: {why}"));
+    Judgement { results: vec![unknown], ..Judgement::default() }
 }
 
 /// What kept a machine from coming up, if something did.
