@@ -221,7 +221,7 @@ impl<'a> Run<'a> {
         let of_switch = judge::judge(&seen.rehearsal, &PhaseChecks { fresh: &fresh, switched: &switched, back: &back });
         let left = match &seen.records {
             [Some(before), Some(switched), back] => residue::judge(&Records { before, switched, back: back.as_ref() }),
-            _ => residue::unrecorded(),
+            _ => residue::unrecorded(!switched.is_empty()),
         };
         let of_switch = checks::of_rehearsal(&prepared.plan, of_switch.into_iter().chain(left).collect());
         let mut fresh = in_phase(fresh, MachinePhase::Fresh);

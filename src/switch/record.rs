@@ -54,14 +54,14 @@ fn script(toplevels: [&str; 2]) -> String {
     let sysctl = toplevels.map(|toplevel| format!("{}/etc/sysctl.d/*.conf", quoted(toplevel))).join(" ");
     format!(
         "( cd / || exit 1\n\
-         echo nixbox-nft; command -v nft >/dev/null && nft list ruleset 2>/dev/null\n\
+         echo; echo nixbox-nft; command -v nft >/dev/null && nft list ruleset 2>/dev/null\n\
          for i in iptables-save ip6tables-save; do command -v $i >/dev/null && {{ echo \"# $i\"; $i 2>/dev/null; }}; done\n\
          echo nixbox-owners; stat -c '%u %g %n' var/lib/* var/lib/*/* 2>/dev/null\n\
          echo nixbox-linger; ls -1 var/lib/systemd/linger 2>/dev/null\n\
          echo nixbox-entries; stat -c '%F %N' etc/* run/* 2>/dev/null\n\
          echo nixbox-mounts; cat /proc/self/mounts\n\
          echo nixbox-modules; cat /proc/modules 2>/dev/null\n\
-         echo nixbox-sysctl; cat {sysctl} 2>/dev/null | sed -n 's/^[- ]*\\([a-z][A-Za-z0-9_.\\/-]*\\) *=.*/\\1/p' | tr ./ /. | sort -u | sed 's|^|/proc/sys/|' | xargs -r head -v -c 300 2>/dev/null\n\
+         echo nixbox-sysctl; cat {sysctl} 2>/dev/null | sed -n 's/^[- ]*\\([a-z][A-Za-z0-9_.\\/-]*\\) *=.*/\\1/p' | sed '/^[^.]*\\//!y|./|/.|' | sort -u | sed 's|^|/proc/sys/|' | xargs -r head -v -c 300 2>/dev/null\n\
          echo; echo nixbox-exe; stat -c %N proc/[0-9]*/exe 2>/dev/null\n\
          : )"
     )
@@ -83,7 +83,7 @@ pub(crate) async fn machine_state(
 /// Reads what [`script`] printed.
 fn parse(text: &str) -> MachineState {
     let part = |name: &str| {
-        let rest = text.split_once(&format!("nixbox-{name}\n")).map_or("", |(_, rest)| rest);
+        let rest = text.split_once(&format!("\nnixbox-{name}\n")).map_or("", |(_, rest)| rest);
         if rest.starts_with("nixbox-") { "" } else { rest.split_once("\nnixbox-").map_or(rest, |(part, _)| part) }
     };
     let bound = |text: &str| bounded(text, NAME);
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn what_the_guest_printed() {
         let state = parse(concat!(
-            "nixbox-nft\ntable ip nat-lab {\n\tchain post {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n",
+            "\nnixbox-nft\ntable ip nat-lab {\n\tchain post {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n",
             "\t\tip saddr 192.0.2.0/24 counter packets 12 bytes 800 masquerade\n\t}\n\tchain empty {\n\t}\n}\n",
             "# iptables-save\n*filter\n:INPUT ACCEPT [12:800]\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n",
             "nixbox-owners\n390 390 var/lib/mail\n0 0 var/lib/with space\n",

@@ -104,15 +104,19 @@ fn after_the_way_back(status: Status, why: &str) -> impl Iterator<Item = CheckRe
     })
 }
 
-/// The results where the machine was not switched, or could not be recorded.
-pub(crate) fn unrecorded() -> Vec<CheckResult> {
-    let why = "not tested: the machine was not switched, or could not be recorded";
+/// The results where the machine was not switched, or was and could not be recorded.
+pub(crate) fn unrecorded(was_switched: bool) -> Vec<CheckResult> {
+    let (status, why) = if was_switched {
+        (Status::Unknown, "the machine's state could not be read, so nothing tells what is left")
+    } else {
+        (Status::Skip, "not tested: the machine was not switched")
+    };
     let switched = [CheckId::SwitchStale, CheckId::ResidueOwnership].map(|id| {
-        let mut result = CheckResult::new(id, Status::Skip, why);
+        let mut result = CheckResult::new(id, status, why);
         result.phase = Some(MachinePhase::Switched);
         result
     });
-    switched.into_iter().chain(after_the_way_back(Status::Skip, why)).collect()
+    switched.into_iter().chain(after_the_way_back(status, why)).collect()
 }
 
 /// The units that ran only while the machine was switched: what is left is most likely theirs.
@@ -142,8 +146,9 @@ impl Between<'_> {
     /// Something that is left, with who most likely left it.
     fn left(&self, item: &str, summary: String) -> Finding {
         // Who bears the name of what is left comes first.
+        let words = || item.split(|c: char| !c.is_ascii_alphanumeric());
         let stem = |unit: &str| unit.split(['.', '@']).next().unwrap_or_default().to_owned();
-        let named = self.by.iter().find(|unit| stem(unit).len() > 2 && item.contains(&stem(unit)));
+        let named = self.by.iter().find(|unit| words().any(|word| word.len() > 2 && word == stem(unit)));
         let by = match (named, self.by.as_slice()) {
             (Some(unit), _) => format!("; likely left by {unit}"),
             (None, []) => String::new(),
@@ -181,7 +186,8 @@ impl Between<'_> {
 
     fn network(&self) -> Vec<Finding> {
         let (before, back) = (&self.before.facts.network, &self.back.facts.network);
-        let links = back.links.iter().filter(|link| !before.links.contains(link));
+        // A container's end of a pair has another name each time.
+        let links = back.links.iter().filter(|link| !before.links.contains(link) && !link.starts_with("veth"));
         let mut left: Vec<Finding> =
             links.map(|link| self.left(link, format!("the network device {link} stays after the way back"))).collect();
         for (link, addresses) in back.addresses.iter().filter(|(link, _)| before.links.contains(link)) {

@@ -46,7 +46,7 @@ fn what_stays_is_told_with_who_left_it() {
     let before = healthy();
     let (mut switched, mut back) = (healthy(), healthy());
     switched.facts.units.push(unit("lab.service"));
-    back.facts.network.links.push("br-lab".to_owned());
+    back.facts.network.links.extend(["br-lab".to_owned(), "veth1a2b".to_owned()]);
     back.facts.listeners =
         vec![Listener { protocol: Protocol::Tcp, port: 8080, process: "labd".to_owned(), ..Listener::default() }];
     back.facts.units.push(unit("agent.service"));
@@ -106,6 +106,7 @@ fn without_a_record_nothing_passes() {
     let record = Record { facts: Facts::default(), state: MachineState::default() };
     let results = judge(&Records { before: &record, switched: &record, back: None });
     assert_eq!(results.iter().filter(|result| result.status == Status::Skip).count(), AFTER.len());
-    assert!(unrecorded().iter().all(|result| result.status == Status::Skip && result.phase.is_some()));
-    assert_eq!(unrecorded().len(), results.len());
+    assert!(unrecorded(false).iter().all(|result| result.status == Status::Skip && result.phase.is_some()));
+    assert!(unrecorded(true).iter().all(|result| result.status == Status::Unknown));
+    assert_eq!(unrecorded(true).len(), results.len());
 }
