@@ -76,8 +76,8 @@ fn since_head() {
     let units = &comparison["switch"]["units"];
     let list =
         |name: &str| units[name].as_array().unwrap().iter().map(|unit| unit.as_str().unwrap()).collect::<Vec<_>>();
-    assert_eq!(list("stop"), ["firewall.service", "metrics.service", "web.service"]);
-    assert_eq!(list("start"), ["firewall.service", "web.service"]);
+    assert_eq!(list("stop"), ["firewall.service", "metrics.service", "systemd-sysctl.service", "web.service"]);
+    assert_eq!(list("start"), ["firewall.service", "systemd-sysctl.service", "web.service"]);
     assert_eq!(list("started_by_targets"), ["backup.timer"]);
     assert_eq!(comparison["switch"]["command"], "switch");
     assert!(comparison["apply"].as_str().unwrap().starts_with("nixos-rebuild switch --flake"), "{comparison:#}");
