@@ -5,7 +5,7 @@
 mod harness;
 
 use std::fs;
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode};
 use std::sync::LazyLock;
 
 use harness::repository::Repository;
@@ -41,23 +41,6 @@ fn at(guest: &str) -> Repository {
     Repository::with_cache(guest, SHARED.path().join("cache"))
 }
 
-/// `nixbox try .#laptop WORDS`, from a repository.
-fn run(repository: &Repository, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
-    command.args(["try", ".#laptop", "--impure", "--quiet"]).args(words).current_dir(repository.path());
-    command.env("XDG_STATE_HOME", repository.state.path()).env("XDG_CACHE_HOME", &repository.cache);
-    command.env_remove("XDG_RUNTIME_DIR").output().expect("nixbox starts")
-}
-
-/// Its report, whose exit code is the process's.
-fn report(repository: &Repository, words: &[&str]) -> Value {
-    let output = run(repository, &[words, &["--format", "json"]].concat());
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    assert_eq!(report["exit"].as_i64(), output.status.code().map(i64::from));
-    report
-}
-
 fn check<'a>(report: &'a Value, id: &str) -> &'a Value {
     report["checks"].as_array().unwrap().iter().find(|check| check["id"] == id).unwrap_or(&Value::Null)
 }
@@ -65,7 +48,7 @@ fn check<'a>(report: &'a Value, id: &str) -> &'a Value {
 fn red_before() {
     let repository = at("failed-unit");
     repository.choose("failed-unit-as-before");
-    let first = report(&repository, &[]);
+    let first = repository.report(&[]);
     assert_eq!((&first["verdict"], &first["exit"]), (&"pass".into(), &0.into()), "{first:#}");
     let units = check(&first, UNITS);
     assert_eq!((&units["status"], &units["change"], &units["before"]), (&"fail".into(), &"same".into(), &true.into()));
@@ -73,30 +56,30 @@ fn red_before() {
     assert_eq!((&first["baseline"]["count"], &first["baseline"]["booted"]), (&"new".into(), &true.into()));
     assert!(first["apply"].as_str().is_some_and(|apply| apply.contains("nixos-rebuild")), "{first:#}");
     // The second failure on the same baseline boots one machine, not two.
-    let again = report(&repository, &["--fresh"]);
+    let again = repository.report(&["--fresh"]);
     assert_eq!((&again["exit"], &again["baseline"]["booted"]), (&0.into(), &false.into()), "{again:#}");
     // The headline of the pass names it.
-    let text = String::from_utf8(run(&repository, &[]).stdout).unwrap();
+    let text = String::from_utf8(repository.run(&[]).stdout).unwrap();
     let head = text.lines().take(2).collect::<Vec<_>>().join(" ");
     assert!(head.starts_with("pass: ") && head.contains("1 failure that HEAD ("), "{text}");
     assert!(head.contains("backup.service"), "{text}");
     // Who asks for all gets all, and who wants no comparison gets none.
-    let all = report(&repository, &["--count", "all"]);
+    let all = repository.report(&["--count", "all"]);
     assert_eq!((&all["exit"], &check(&all, UNITS)["change"]), (&1.into(), &"same".into()), "{all:#}");
-    let alone = report(&repository, &["--baseline", "off"]);
+    let alone = repository.report(&["--baseline", "off"]);
     assert_eq!((&alone["exit"], &alone["baseline"]), (&1.into(), &Value::Null), "{alone:#}");
 }
 
 fn new_failure() {
     let repository = at("failed-unit");
     repository.choose("failed-unit-and-new");
-    let report = report(&repository, &[]);
+    let report = repository.report(&[]);
     assert_eq!((&report["verdict"], &report["exit"]), (&"fail".into(), &1.into()), "{report:#}");
     assert!(report["cause"].as_str().unwrap().contains("sync.service failed"), "{report:#}");
     let findings = &check(&report, UNITS)["findings"];
     assert_eq!((&findings[0]["item"], &findings[0]["change"]), (&"sync.service".into(), &"new".into()));
     assert_eq!((&findings[1]["item"], &findings[1]["change"]), (&"backup.service".into(), &"same".into()));
-    let text = String::from_utf8(run(&repository, &[]).stdout).unwrap();
+    let text = String::from_utf8(repository.run(&[]).stdout).unwrap();
     assert!(text.contains("new: sync.service; as before: backup.service"), "{text}");
 }
 
@@ -104,10 +87,10 @@ fn clean_tree() {
     let repository = at("failed-unit");
     repository.choose("failed-unit-as-before");
     repository.git(&["commit", "--quiet", "--no-verify", "-am", "two"]);
-    let clean = report(&repository, &[]);
+    let clean = repository.report(&[]);
     assert_eq!((&clean["exit"], &clean["baseline"]["count"]), (&1.into(), &"all".into()), "{clean:#}");
     assert_eq!(check(&clean, UNITS)["change"], "same");
-    let asked = report(&repository, &["--baseline", "HEAD~1"]);
+    let asked = repository.report(&["--baseline", "HEAD~1"]);
     assert_eq!((&asked["exit"], &asked["baseline"]["count"]), (&0.into(), &"new".into()), "{asked:#}");
 }
 
@@ -119,7 +102,7 @@ fn unusable_baseline() {
     fs::write(repository.file("configuration.nix"), "\"failed-unit\" + (\n").unwrap();
     repository.git(&["commit", "--quiet", "--no-verify", "-am", "broken"]);
     repository.choose("failed-unit");
-    let report = report(&repository, &[]);
+    let report = repository.report(&[]);
     assert_eq!((&report["exit"], &report["baseline"]["count"]), (&1.into(), &"all".into()), "{report:#}");
     let why = report["baseline"]["unusable"].as_str().unwrap();
     assert!(why.starts_with("it does not evaluate: "), "{why}");
@@ -129,7 +112,7 @@ fn unusable_baseline() {
 fn no_change() {
     let repository = at("failed-unit");
     fs::write(repository.file("configuration.nix"), "# a comment\n\"failed-unit\"\n").unwrap();
-    let report = report(&repository, &[]);
+    let report = repository.report(&[]);
     assert_eq!((&report["exit"], &report["baseline"]["count"]), (&1.into(), &"all".into()), "{report:#}");
     assert_eq!(report["baseline"]["booted"], false);
 }
@@ -137,7 +120,7 @@ fn no_change() {
 fn mended() {
     let repository = at("failed-unit-and-new");
     repository.choose("failed-unit");
-    let report = report(&repository, &[]);
+    let report = repository.report(&[]);
     assert_eq!(report["exit"], 0, "{report:#}");
     assert_eq!(report["baseline"]["mended"], serde_json::json!(["services.failed-units: sync.service"]));
 }
@@ -164,7 +147,7 @@ fn agent() {
 
 fn wrong_baseline() {
     let repository = at("minimal");
-    let output = run(&repository, &["--baseline", "no-such-branch"]);
+    let output = repository.run(&["--baseline", "no-such-branch"]);
     assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("there is no revision \"no-such-branch\""), "{told}");

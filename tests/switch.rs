@@ -7,7 +7,7 @@ mod harness;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -36,26 +36,6 @@ fn at(guest: &str) -> Repository {
     Repository::with_cache(guest, SHARED.path().join("cache"))
 }
 
-fn command(repository: &Repository, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
-    command.args(["try", ".#laptop", "--impure"]).args(words).current_dir(repository.path());
-    command.env("XDG_STATE_HOME", repository.state.path()).env("XDG_CACHE_HOME", &repository.cache);
-    command.env_remove("XDG_RUNTIME_DIR");
-    command
-}
-
-fn run(repository: &Repository, words: &[&str]) -> Output {
-    command(repository, words).arg("--quiet").output().expect("nixbox starts")
-}
-
-fn report(repository: &Repository, words: &[&str]) -> Value {
-    let output = run(repository, &[words, &["--format", "json"]].concat());
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    assert_eq!(report["exit"].as_i64(), output.status.code().map(i64::from));
-    report
-}
-
 /// The result of a check in a phase.
 fn check<'a>(report: &'a Value, id: &str, phase: &str) -> &'a Value {
     let mut checks = report["checks"].as_array().unwrap().iter();
@@ -65,7 +45,7 @@ fn check<'a>(report: &'a Value, id: &str, phase: &str) -> &'a Value {
 fn last_commit() {
     let repository = at("switch-base");
     repository.choose("switch-restart-fails");
-    let first = report(&repository, &["--switch", "--no-reboot"]);
+    let first = repository.report(&["--switch", "--no-reboot"]);
     assert_eq!((&first["verdict"], &first["exit"]), (&"fail".into(), &1.into()), "{first:#}");
     assert!(first["switch"]["from"].as_str().is_some_and(|from| from.starts_with("HEAD (")), "{:#}", first["switch"]);
     assert!(first["cause"].as_str().is_some_and(|cause| cause.contains("/etc/app.key")), "{}", first["cause"]);
@@ -76,22 +56,22 @@ fn last_commit() {
     assert!(check(&first, "boot.target", "rebooted").is_null(), "--no-reboot");
     // The tree is as it was, and its commit too.
     assert_eq!(repository.git(&["status", "--porcelain"]), "M configuration.nix");
-    let again = report(&repository, &["--switch", "--no-reboot"]);
+    let again = repository.report(&["--switch", "--no-reboot"]);
     assert!(!again["cached"].is_null() && again["exit"] == 1, "{again:#}");
     assert_eq!(check(&again, "switch.outcome", "switched")["summary"], outcome["summary"]);
     // A boot alone is another question, whose answer is not known.
-    let shallow = report(&repository, &["--baseline", "off"]);
+    let shallow = repository.report(&["--baseline", "off"]);
     assert!(shallow["cached"].is_null() && shallow["switch"].is_null(), "{shallow:#}");
 }
 
 fn the_same() {
     let repository = at("switch-base");
-    let report = report(&repository, &["--switch"]);
+    let report = repository.report(&["--switch"]);
     assert_eq!((&report["verdict"], &report["exit"]), (&"pass".into(), &0.into()), "{report:#}");
     assert_eq!(report["switch"]["identical"], true);
     let phases = report["phases"].as_array().unwrap().iter().filter(|phase| phase["phase"] == "boot").count();
     assert_eq!(phases, 0, "{report:#}");
-    let text = String::from_utf8(run(&repository, &["--switch"]).stdout).unwrap();
+    let text = String::from_utf8(repository.run(&["--switch"]).stdout).unwrap();
     assert!(text.contains("nothing differs"), "{text}");
 }
 
@@ -105,7 +85,7 @@ fn usage() {
         &["--switch", "--boots", "2"],
         &["--switch=current"],
     ] {
-        let output = run(&repository, words);
+        let output = repository.run(words);
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -113,7 +93,7 @@ fn usage() {
 fn killed() {
     let repository = at("switch-base");
     repository.choose("switch-clean");
-    let mut child = command(&repository, &["--switch"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = repository.try_command(&["--switch"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let seen = lines.filter(|line| line.starts_with("nixbox: ")).find(|line| line.contains("switch …"));
     assert!(seen.is_some(), "it ended before it switched");

@@ -3,23 +3,12 @@
 let
   inherit (packages) dist sw run;
   inherit (import ./guest.nix packages) recursiveUpdate;
-  inherit (import ./seat.nix { inherit mkGuest packages; }) guest seated on;
+  inherit (import ./seat.nix { inherit mkGuest packages; }) guest seated swayOn on;
 
   alices = command: { inherit command; user = "alice"; };
   agreety = { command = "${sw}/bin/agreety --cmd sway"; };
   # Sway, entered as greetd's settings say.
-  swayBy = settings: recursiveUpdate seated {
-    programs.sway.enable = true;
-    services.greetd = { enable = true; inherit settings; };
-    # As home-manager writes it for a program of the session.
-    systemd.user.services.window-log = {
-      description = "Log of the windows that came and went";
-      wantedBy = [ "graphical-session.target" ];
-      partOf = [ "graphical-session.target" ];
-      after = [ "graphical-session.target" ];
-      serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type subscribe --monitor '[\"window\"]'"; Restart = "on-failure"; };
-    };
-  };
+  swayBy = swayOn seated;
   # Without a login, by this command.
   swayAs = command: swayBy { initial_session = alices command; default_session = agreety; };
   sway = swayAs "sway";

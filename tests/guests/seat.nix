@@ -1,6 +1,7 @@
 # What the machines with a screen have in common, whichever file they are in.
 { mkGuest, packages }:
 let
+  inherit (packages) sw;
   inherit (import ./guest.nix packages) recursiveUpdate;
 in
 rec {
@@ -21,6 +22,18 @@ rec {
   seated = recursiveUpdate screen {
     services.pipewire = { enable = true; audio.enable = true; pulse.enable = true; alsa.enable = true; };
     security.rtkit.enable = true;
+  };
+  # Sway on a machine, with a unit of its session, as home-manager writes one; who enters it is said by greetd's settings.
+  swayOn = machine: settings: recursiveUpdate machine {
+    programs.sway.enable = true;
+    services.greetd = { enable = true; inherit settings; };
+    systemd.user.services.window-log = {
+      description = "Log of the windows that came and went";
+      wantedBy = [ "graphical-session.target" ];
+      partOf = [ "graphical-session.target" ];
+      after = [ "graphical-session.target" ];
+      serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type subscribe --monitor '[\"window\"]'"; Restart = "on-failure"; };
+    };
   };
   # on DESKTOP CONFIG: a machine of that desktop, CONFIG laid over.
   on = desktop: config: { config = recursiveUpdate desktop config; };

@@ -3,7 +3,7 @@
 let
   inherit (packages) sw;
   inherit (import ./guest.nix packages) recursiveUpdate;
-  inherit (import ./seat.nix { inherit mkGuest packages; }) screen;
+  inherit (import ./seat.nix { inherit mkGuest packages; }) screen swayOn;
 
   machine = name: expect: config: {
     inherit name;
@@ -13,19 +13,9 @@ let
     };
   };
   # sway, entered without a login.
-  sway = recursiveUpdate screen {
-    programs.sway.enable = true;
-    services.greetd = {
-      enable = true;
-      settings = { initial_session = { command = "sway"; user = "alice"; }; default_session.command = "${sw}/bin/agreety --cmd sway"; };
-    };
-    systemd.user.services.window-log = {
-      description = "Log of the windows that came and went";
-      wantedBy = [ "graphical-session.target" ];
-      partOf = [ "graphical-session.target" ];
-      after = [ "graphical-session.target" ];
-      serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type subscribe --monitor '[\"window\"]'"; Restart = "on-failure"; };
-    };
+  sway = swayOn screen {
+    initial_session = { command = "sway"; user = "alice"; };
+    default_session.command = "${sw}/bin/agreety --cmd sway";
   };
   to = name: expect: config: machine name ({ switchFrom = "switch-sway"; } // expect) (recursiveUpdate sway config);
   ends = cause: { exit = 1; fails = [ "switch.session-survived" "desktop.session" ]; inherit cause; phase = "switched"; };

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+
+use serde_json::Value;
 
 use super::{guests, processes_under};
 
@@ -36,6 +38,29 @@ impl Repository {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
+    }
+
+    /// `nixbox try .#laptop WORDS`, from the repository, with its own state and cache.
+    pub(crate) fn try_command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
+        command.args(["try", ".#laptop", "--impure"]).args(words).current_dir(self.path());
+        command.env("XDG_STATE_HOME", self.state.path()).env("XDG_CACHE_HOME", &self.cache);
+        command.env_remove("XDG_RUNTIME_DIR");
+        command
+    }
+
+    /// The same, run to its end.
+    pub(crate) fn run(&self, words: &[&str]) -> Output {
+        self.try_command(words).arg("--quiet").output().expect("nixbox starts")
+    }
+
+    /// Its report, whose exit code is the process's.
+    pub(crate) fn report(&self, words: &[&str]) -> Value {
+        let output = self.run(&[words, &["--format", "json"]].concat());
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(report["exit"].as_i64(), output.status.code().map(i64::from));
+        report
     }
 
     pub(crate) fn choose(&self, guest: &str) {
