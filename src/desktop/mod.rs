@@ -30,6 +30,7 @@ mod wait;
 
 pub use facts::DesktopFacts;
 pub(crate) use judge::{excuse, explains_restarts, judge};
+pub(crate) use probe::unwrapped;
 
 /// The target that a graphical session's units belong to (systemd.special(7)).
 const SESSION_TARGET: &str = "graphical-session.target";

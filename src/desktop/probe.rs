@@ -89,7 +89,7 @@ pub(super) async fn lockers(guest: &Guest, patience: Duration) -> Result<(Vec<St
 }
 
 /// Without NixOS's wrapping: `.sway-wrapped` is `sway`; the kernel keeps 15 bytes of a name.
-fn unwrapped(name: &str) -> String {
+pub(crate) fn unwrapped(name: &str) -> String {
     let Some(inner) = name.strip_prefix('.') else { return name.to_owned() };
     let end = (1..="-wrapped".len()).rev().find(|length| inner.ends_with(&"-wrapped"[..*length]));
     inner[..inner.len() - end.unwrap_or(0)].trim_end_matches('_').to_owned()

@@ -398,6 +398,13 @@ impl CheckResult {
         }
     }
 
+    /// Says in which phase of a rehearsed switch it was seen.
+    #[must_use]
+    pub fn in_phase(mut self, phase: MachinePhase) -> Self {
+        self.phase = Some(phase);
+        self
+    }
+
     /// Whether it makes the run fail: a failure that is not allowed, and that was not there before the change.
     pub fn is_failure(&self) -> bool {
         self.status == Status::Fail && self.allowed.is_none() && !self.before

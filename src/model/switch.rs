@@ -126,3 +126,16 @@ impl UnitActions {
         [&self.stopped, &self.started, &self.restarted, &self.reloaded].into_iter().flatten().map(String::as_str)
     }
 }
+
+/// How many of each: `2 restarted, 1 started`.
+impl fmt::Display for UnitActions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stopped, started, restarted, reloaded } = self;
+        let parts = [(restarted, "restarted"), (reloaded, "reloaded"), (started, "started"), (stopped, "stopped")];
+        let told =
+            parts.iter().filter(|(units, _)| !units.is_empty()).map(|(units, what)| format!("{} {what}", units.len()));
+        let told: Vec<String> = told.collect();
+        f.write_str(if told.is_empty() { "no unit was touched" } else { "" })?;
+        f.write_str(&told.join(", "))
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::text::count;
 use crate::checks::difference::is_same_cause;
-use crate::model::{CheckResult, MachinePhase, Report, Status, SwitchRunInfo, UnitActions, Verdict};
+use crate::model::{CheckResult, MachinePhase, Report, Status, SwitchRunInfo, Verdict};
 use crate::text::{escape_line, seconds};
 
 /// What a pass's headline says of it: `laptop works: switched from HEAD (1a2b3c4) and back, 84 checks passed in 41 s`.
@@ -45,20 +45,10 @@ pub(super) fn line(report: &Report) -> Option<String> {
 fn told(run: &SwitchRunInfo) -> String {
     let time = seconds(run.seconds);
     match run.exit {
-        Some(0) => format!("{} in {time}", counted(&run.happened)),
+        Some(0) => format!("{} in {time}", run.happened),
         Some(code) => format!("ended with {code} after {time}"),
         None => format!("did not end, after {time}"),
     }
-}
-
-/// `2 restarted, 1 started`.
-fn counted(actions: &UnitActions) -> String {
-    let UnitActions { stopped, started, restarted, reloaded } = actions;
-    let parts = [(restarted, "restarted"), (reloaded, "reloaded"), (started, "started"), (stopped, "stopped")];
-    let parts =
-        parts.iter().filter(|(units, _)| !units.is_empty()).map(|(units, what)| format!("{} {what}", units.len()));
-    let parts: Vec<String> = parts.collect();
-    if parts.is_empty() { "no unit touched".to_owned() } else { parts.join(", ") }
 }
 
 /// Results by name and line, those of several phases that say the same once: `services.journal [fresh, switched]`.

@@ -179,7 +179,8 @@ impl Run<'_> {
             boot::ComeUp::Silent(failure) => return Ok(Attempt::Silent(running.transport, failure)),
             come_up => come_up,
         };
-        let probed = self.interrupt.guard(self.probe(prepared, running, self.artifacts.as_ref(), come_up, 0));
+        let rehearsed = self.rehearsing.as_ref().map(|_| 0);
+        let probed = self.interrupt.guard(self.probe(prepared, running, self.artifacts.as_ref(), come_up, rehearsed));
         match phase(&self.events, Phase::Check, probed).await {
             Err(failure) if boot::is_lost(&failure) => Ok(Attempt::Crashed(failure)),
             Err(failure) if boot::is_closed(&failure) => Ok(Attempt::Silent(running.transport, failure)),
@@ -194,7 +195,7 @@ impl Run<'_> {
         running: &mut RunningMachine,
         artifacts: Option<&Artifacts>,
         come_up: boot::ComeUp,
-        since_us: u64,
+        rehearsed_since_us: Option<u64>,
     ) -> Result<check::Probed> {
         let probe = check::Probe {
             plan: &prepared.plan,
@@ -205,7 +206,7 @@ impl Run<'_> {
             artifacts,
             recorder: running.recorder.as_ref(),
             is_demo: matches!(self.request.purpose, Purpose::Demo(_)),
-            since_us,
+            rehearsed_since_us,
         };
         // On the heap: what all its steps hold at once is more than a debug build's stack.
         Box::pin(probe.at(&mut running.machine, &running.guest, come_up)).await

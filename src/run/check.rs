@@ -48,9 +48,9 @@ pub(super) struct Probe<'a> {
     pub(super) recorder: Option<&'a ScreenRecorder>,
     /// A user sees the machine: its pointer and keys are theirs.
     pub(super) is_demo: bool,
-    /// What is in the journal from before this time, by the guest's monotonic clock in µs, is not judged: the machine was
-    /// switched to another configuration since.
-    pub(super) since_us: u64,
+    /// On a machine whose switch is rehearsed: since when it runs what is probed, by the guest's monotonic clock in µs. What
+    /// is in the journal from before is not judged, and what was observed is kept for the record.
+    pub(super) rehearsed_since_us: Option<u64>,
 }
 
 /// What a verdict rests on.
@@ -73,7 +73,7 @@ pub(super) struct Probed {
     pub(super) systemd: Option<String>,
     /// Since when the screen showed the session's steady picture.
     pub(super) painted: Option<Instant>,
-    /// What the checks rest on; `None` where the guest did not come up.
+    /// What the checks rest on, where a switch is rehearsed and the guest came up.
     pub(super) facts: Option<Box<Facts>>,
 }
 
@@ -145,14 +145,14 @@ impl Probe<'_> {
         });
         let systemd = Some(observations.now().manager.version.clone()).filter(|version| !version.is_empty());
         let judgement = checks::judge(self.plan, &observations, &context);
-        let facts = Some(Box::new(observations.later.unwrap_or(observations.first)));
+        let facts = self.rehearsed_since_us.map(|_| Box::new(observations.later.unwrap_or(observations.first)));
         Ok(Ok(Probed { judgement, systemd, painted, facts }))
     }
 
     /// Without what was said before the machine was switched.
     fn since_the_switch(&self, mut observations: Observations) -> Observations {
         for facts in [Some(&mut observations.first), observations.later.as_mut()].into_iter().flatten() {
-            facts.journal.retain(|line| line.at_us >= self.since_us);
+            facts.journal.retain(|line| line.at_us >= self.rehearsed_since_us.unwrap_or(0));
         }
         observations
     }

@@ -389,7 +389,7 @@ impl<'a> Run<'a> {
         since_us: u64,
     ) -> Result<Probed> {
         let artifacts = rehearsing.evidence(at, &self.events);
-        let probed = self.probe(of, running, artifacts.as_ref(), ComeUp::Up, since_us);
+        let probed = self.probe(of, running, artifacts.as_ref(), ComeUp::Up, Some(since_us));
         phase(&self.events, Phase::Check, probed).await
     }
 }
@@ -441,9 +441,8 @@ fn is_answering(end: &SwitchEnd) -> bool {
     }
 }
 
-fn in_phase(mut results: Vec<CheckResult>, phase: MachinePhase) -> Vec<CheckResult> {
-    results.iter_mut().for_each(|result| result.phase = Some(phase));
-    results
+fn in_phase(results: Vec<CheckResult>, phase: MachinePhase) -> Vec<CheckResult> {
+    results.into_iter().map(|result| result.in_phase(phase)).collect()
 }
 
 /// The toplevel that a VM boots.

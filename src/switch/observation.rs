@@ -157,7 +157,7 @@ pub(crate) struct ProcessSeen {
     /// When it began, in clock ticks since the boot: a pid alone may have been given again.
     pub(crate) started: u64,
     pub(crate) uid: u32,
-    /// Its name, as the kernel has it (`/proc/PID/comm`).
+    /// Its name, as the kernel has it (`/proc/PID/comm`), without NixOS's wrapping.
     pub(crate) name: String,
     /// The control group: `/user.slice/user-1000.slice/session-2.scope`.
     pub(crate) cgroup: String,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::observation::{ProcessSeen, SessionSeen, Sessions};
+use crate::desktop::unwrapped;
 use crate::guest::{Error, Guest};
 use crate::text::bounded;
 
@@ -57,7 +58,7 @@ fn parse(text: &str) -> Vec<ProcessSeen> {
         // The 22nd field, of which 3 are behind the name (proc_pid_stat(5)).
         let started = rest.split_whitespace().nth(19)?.parse().ok()?;
         let (uid, cgroup) = groups.get(&pid)?.clone();
-        Some(ProcessSeen { pid, started, uid, name: bounded(name, 64), cgroup })
+        Some(ProcessSeen { pid, started, uid, name: unwrapped(&bounded(name, 64)), cgroup })
     };
     stats.lines().filter_map(process).collect()
 }

@@ -1,8 +1,7 @@
 //! Snippets and tmpfiles rules that failed while the switch says that all went well: `switch.activation`.
 
-use super::PhaseChecks;
-use super::words;
-use crate::checks::text::{LINES, clean, journal};
+use super::{PhaseChecks, tail, words};
+use crate::checks::text::{clean, journal};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 
@@ -24,14 +23,9 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
         }
     }
     if let Some(failed) = words::read(&there.output).snippets.into_iter().next() {
-        let said = failed.said.map(|said| format!(": {said}")).unwrap_or_default();
-        return CheckResult::new(
-            id,
-            Status::Fail,
-            format!("activation snippet '{}' failed ({}){said}", failed.name, failed.code),
-        )
-        .detail(tail(there))
-        .hint(format!("the switch itself says nothing of it: mend system.activationScripts.{}", failed.name));
+        return CheckResult::new(id, Status::Fail, failed.to_string())
+            .detail(tail(there))
+            .hint(format!("the switch itself says nothing of it: mend system.activationScripts.{}", failed.name));
     }
     // Both are cut, and not in the same place.
     let known = |message: &str| {
@@ -55,13 +49,14 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
     if let Some(again) = again
         && let Some(failed) = words::read(&again.output).snippets.into_iter().next()
     {
-        let said = failed.said.map(|said| format!(": {said}")).unwrap_or_default();
         return CheckResult::new(
             id,
             Status::Fail,
             format!(
-                "activation snippet '{}' cannot run twice: it failed ({}) at the second switch{said}",
-                failed.name, failed.code
+                "activation snippet '{}' cannot run twice: it failed ({}) at the second switch{}",
+                failed.name,
+                failed.code,
+                failed.words()
             ),
         )
         .detail(tail(again))
@@ -72,8 +67,4 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
     }
     let times = if again.is_some() { ", twice" } else { "" };
     CheckResult::new(id, Status::Pass, format!("no snippet and no tmpfiles rule failed{times}"))
-}
-
-fn tail(run: &SwitchRun) -> impl Iterator<Item = String> {
-    run.output.iter().rev().take(LINES).rev().map(|line| clean(line))
 }

@@ -1,7 +1,7 @@
 //! What the switch did beside what `dry-activate` had said: `switch.announced`.
 
-use super::words;
-use crate::checks::text::{clean, list};
+use super::{units, words};
+use crate::checks::text::list;
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX, UnitActions};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 
@@ -17,8 +17,6 @@ const BY_DESIGN: [&str; 8] = [
     "systemd-hostnamed.service",
     "systemd-localed.service",
 ];
-/// Most units that the evidence names.
-const UNITS: usize = 50;
 /// Kinds of units that nobody starts or stops by name.
 const PASSING: [&str; 5] = [".scope", ".slice", ".device", ".target", ".swap"];
 
@@ -95,5 +93,5 @@ pub(super) fn judge(run: &SwitchRun) -> CheckResult {
     }
     CheckResult::new(id, Status::Warn, format!("stopped or restarted though dry-activate did not say so: {}", list(&unnamed)))
         .hint("what is bound to another unit (PartOf=, BindsTo=, Requires=), or restarted by an activation snippet, is in no plan")
-        .evidence("units", unnamed.iter().take(UNITS).map(|unit| clean(unit)).collect::<Vec<_>>())
+        .evidence("units", units(unnamed.iter().copied()))
 }

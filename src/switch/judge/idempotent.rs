@@ -1,14 +1,13 @@
 //! What a second switch to the same does: `switch.idempotent`.
 
 use super::announced::happened;
-use super::words;
-use crate::checks::text::{LINES, clean, list};
+use super::{last_word, tail, words};
+use crate::checks::text::list;
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 
 pub(super) fn judge(again: &SwitchRun) -> CheckResult {
     let id = CheckId::SwitchIdempotent;
-    let tail = || again.output.iter().rev().take(LINES).rev().map(|line| clean(line));
     match &again.end {
         SwitchEnd::Exited(0) => {}
         SwitchEnd::Exited(code) => {
@@ -16,17 +15,17 @@ pub(super) fn judge(again: &SwitchRun) -> CheckResult {
             let what = match (said.failed.first(), said.snippets.first()) {
                 (_, Some(snippet)) => format!("activation snippet '{}' failed", snippet.name),
                 (Some(unit), None) => format!("{unit} failed"),
-                (None, None) => again.output.last().map_or_else(|| "without a word".to_owned(), |line| clean(line)),
+                (None, None) => last_word(again),
             };
             return CheckResult::new(id, Status::Fail, format!("a second switch to the same ends with {code}: {what}"))
-                .detail(tail());
+                .detail(tail(again));
         }
         SwitchEnd::Missing(_) => {
             return CheckResult::new(id, Status::Unknown, "the machine's store does not show the target any more");
         }
         SwitchEnd::Killed(_) | SwitchEnd::Hung { .. } | SwitchEnd::Silent | SwitchEnd::Gone(_) => {
             return CheckResult::new(id, Status::Fail, "a second switch to the same does not come to its end")
-                .detail(tail());
+                .detail(tail(again));
         }
     }
     let happened = happened(again);

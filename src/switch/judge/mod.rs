@@ -17,10 +17,11 @@ mod tests;
 mod words;
 
 use super::observation::{Rehearsal, SwitchRun};
+use crate::checks::text::{LINES, clean};
 use crate::model::{CheckId, CheckResult, MachinePhase, Status, SwitchRunInfo};
 
-/// Most lines of a run's output that the report holds.
-const OUTPUT: usize = 20;
+/// Most units that the evidence names.
+const UNITS: usize = 50;
 
 /// The checks of the machine in each phase, already held against those before the switch: what was red then does not count
 /// (`CheckResult::before`).
@@ -42,7 +43,7 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
     let Some(there) = there else {
         return not_switched();
     };
-    let mut results = vec![
+    let switched = [
         outcome::there(there, checks),
         activation::judge(there, again, checks),
         announced::judge(there),
@@ -52,36 +53,22 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
             None => not_run(CheckId::SwitchIdempotent, "not applicable: the first switch did not end with 0"),
         },
     ];
-    for result in &mut results {
-        result.phase = Some(MachinePhase::Switched);
-    }
-    let mut way_back = match back {
+    let way_back = match back {
         Some(back) => outcome::back(back, checks),
         None if !there.was_made() => {
             not_run(CheckId::SwitchWayBack, "not applicable: the switch was not made, so there is no way back")
         }
-        None => CheckResult::new(
-            CheckId::SwitchWayBack,
-            Status::Skip,
-            "not tested: there was nothing left to switch back on the machine",
-        ),
+        None => not_run(CheckId::SwitchWayBack, "not tested: there was nothing left to switch back on the machine"),
     };
-    way_back.phase = Some(MachinePhase::Back);
-    results.push(way_back);
-    if let Some(mut session) = back.and_then(|back| session::back(rehearsal, back)) {
-        session.phase = Some(MachinePhase::Back);
-        results.push(session);
-    }
-    results
+    let session = back.and_then(|back| session::back(rehearsal, back));
+    let switched = switched.into_iter().map(|result| result.in_phase(MachinePhase::Switched));
+    let back = std::iter::once(way_back).chain(session).map(|result| result.in_phase(MachinePhase::Back));
+    switched.chain(back).collect()
 }
 
 /// All of them, where nothing was tried.
 fn not_switched() -> Vec<CheckResult> {
-    let unknown = |(id, phase)| {
-        let mut result = CheckResult::new(id, Status::Unknown, "the machine was not switched");
-        result.phase = Some(phase);
-        result
-    };
+    let unknown = |(id, phase)| CheckResult::new(id, Status::Unknown, "the machine was not switched").in_phase(phase);
     [
         (CheckId::SwitchOutcome, MachinePhase::Switched),
         (CheckId::SwitchActivation, MachinePhase::Switched),
@@ -94,19 +81,33 @@ fn not_switched() -> Vec<CheckResult> {
     .to_vec()
 }
 
+/// The last lines that a run wrote, fit to be shown.
+fn tail(run: &SwitchRun) -> impl Iterator<Item = String> {
+    run.output.iter().rev().take(LINES).rev().map(|line| clean(line))
+}
+
+/// The last thing that a run said.
+fn last_word(run: &SwitchRun) -> String {
+    run.output.last().map_or_else(|| "without a word".to_owned(), |line| clean(line.trim()))
+}
+
+/// Units as evidence: not more than are read.
+fn units<'a>(units: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    units.into_iter().take(UNITS).map(clean).collect()
+}
+
 /// What the report says of each run of the switch program.
 pub(crate) fn run_infos(rehearsal: &Rehearsal) -> Vec<SwitchRunInfo> {
     rehearsal.runs.iter().map(run_info).collect()
 }
 
 fn run_info(run: &SwitchRun) -> SwitchRunInfo {
-    let lines = run.output.iter().map(String::as_str);
     SwitchRunInfo {
         phase: run.phase,
         exit: run.exit(),
         seconds: run.seconds,
         announced: run.dry_output.as_ref().map(|lines| words::read(lines).actions),
         happened: announced::happened(run),
-        output: crate::checks::text::clean_all(lines.rev().take(OUTPUT).collect::<Vec<_>>().into_iter().rev()),
+        output: tail(run).collect(),
     }
 }

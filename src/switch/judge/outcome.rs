@@ -1,14 +1,12 @@
 //! How the switch program ended: `switch.outcome`, and `switch.way-back`.
 
-use super::PhaseChecks;
 use super::announced::happened;
 use super::words::{self, Words};
+use super::{PhaseChecks, last_word, tail, units};
 use crate::checks::text::{LINES, clean, journal, list, seconds};
-use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX, UnitActions};
+use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX};
 use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
 
-/// Most units that the evidence names.
-const UNITS: usize = 50;
 /// The exit code of a refusal by a pre-switch check, and of what cannot be read.
 const REFUSED: i32 = 1;
 /// That of an activation script that failed, where no unit did.
@@ -33,7 +31,6 @@ pub(super) fn back(run: &SwitchRun, checks: &PhaseChecks<'_>) -> CheckResult {
 fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResult]) -> CheckResult {
     let words = words::read(&run.output);
     let fail = |summary: String| CheckResult::new(id, Status::Fail, summary);
-    let tail = || run.output.iter().rev().take(LINES).rev().map(|line| clean(line));
     match &run.end {
         SwitchEnd::Exited(0) => CheckResult::new(id, Status::Pass, went_well(run)),
         SwitchEnd::Exited(UNITS_FAILED) => units_failed(id, run, &words, fresh, after),
@@ -41,24 +38,22 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResu
         SwitchEnd::Exited(NEEDS_REBOOT) => {
             fail("the running system cannot switch to it: its init is another one".to_owned())
                 .hint(BOOT_INSTEAD)
-                .detail(tail())
+                .detail(tail(run))
         }
         SwitchEnd::Exited(REFUSED) if words.is_refused && !run.was_made() => refused(id, run, &words),
         SwitchEnd::Exited(_) if words.is_locked => {
             CheckResult::new(id, Status::Unknown, "another switch was going on in the machine (Could not acquire lock)")
-                .detail(tail())
+                .detail(tail(run))
         }
         SwitchEnd::Exited(code) => {
-            let said = run.output.iter().rev().find(|line| !line.trim().is_empty());
-            let said = said.map_or_else(|| "without a word".to_owned(), |line| clean(line.trim()));
-            fail(format!("the switch program ended with {code}: {said}")).detail(tail())
+            fail(format!("the switch program ended with {code}: {}", last_word(run))).detail(tail(run))
         }
         SwitchEnd::Killed(signal) => fail(format!("the switch program was ended by {signal} before it was done"))
-            .detail(tail())
+            .detail(tail(run))
             .hint("see in the journal who killed it: the OOM killer, or a unit that the switch itself stopped"),
         SwitchEnd::Hung { waiting_for, seconds } => hung(id, run, waiting_for, *seconds),
         SwitchEnd::Silent => silent(id, run),
-        SwitchEnd::Gone(how) => fail(format!("the machine did not outlive the switch: {how}")).detail(tail()),
+        SwitchEnd::Gone(how) => fail(format!("the machine did not outlive the switch: {how}")).detail(tail(run)),
         SwitchEnd::Missing(path) => CheckResult::new(
             id,
             Status::Unknown,
@@ -70,19 +65,7 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResu
 
 /// `switched in 12 s: 2 restarted, 1 started`.
 fn went_well(run: &SwitchRun) -> String {
-    format!("switched in {}: {}", seconds(run.seconds), counted(&happened(run)))
-}
-
-/// `2 restarted, 1 started`.
-fn counted(actions: &UnitActions) -> String {
-    let UnitActions { stopped, started, restarted, reloaded } = actions;
-    let parts = [(restarted, "restarted"), (reloaded, "reloaded"), (started, "started"), (stopped, "stopped")];
-    let parts: Vec<String> = parts
-        .iter()
-        .filter(|(units, _)| !units.is_empty())
-        .map(|(units, what)| format!("{} {what}", units.len()))
-        .collect();
-    if parts.is_empty() { "no unit was touched".to_owned() } else { parts.join(", ") }
+    format!("switched in {}: {}", seconds(run.seconds), happened(run))
 }
 
 /// What a check found wrong with a unit: the line, those that show it, and what to do.
@@ -137,8 +120,7 @@ fn units_failed(
     let more = if down.len() > 1 { format!(" (and {} more)", down.len() - 1) } else { String::new() };
     let mut result = CheckResult::new(id, Status::Fail, format!("{cause}{more}")).detail(detail);
     result.hint = hint;
-    let units: Vec<String> = down.iter().take(UNITS).map(|unit| clean(unit)).collect();
-    result.evidence("units", units)
+    result.evidence("units", units(down.iter().map(|unit| unit.as_str())))
 }
 
 /// Whether a unit that is said to have failed is shown to be up. That it is not in state `failed` shows nothing by itself: a
@@ -175,7 +157,7 @@ fn user_failed(id: CheckId, run: &SwitchRun, user: &str) -> CheckResult {
     let why = run.output.iter().rev().map(|line| line.trim()).find(|line| line.starts_with("Error: "));
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     CheckResult::new(id, Status::Fail, format!("the units of user {} could not be switched{why}", clean(user)))
-        .detail(run.output.iter().rev().take(LINES).rev().map(|line| clean(line)))
+        .detail(tail(run))
         .hint("what runs in that user's session is still the old one: see journalctl --user there, and log in anew")
 }
 
@@ -183,8 +165,7 @@ fn user_failed(id: CheckId, run: &SwitchRun, user: &str) -> CheckResult {
 fn unnamed(id: CheckId, run: &SwitchRun) -> CheckResult {
     let said = run.output.iter().find(|line| line.contains("failed") || line.contains("Failed"));
     let said = said.map_or_else(|| "it names none".to_owned(), |line| clean(line));
-    CheckResult::new(id, Status::Fail, format!("the switch program says that units failed: {said}"))
-        .detail(run.output.iter().rev().take(LINES).rev().map(|line| clean(line)))
+    CheckResult::new(id, Status::Fail, format!("the switch program says that units failed: {said}")).detail(tail(run))
 }
 
 /// What a unit that failed said itself, or PID 1 of it.
@@ -211,24 +192,21 @@ fn lines_of(unit: &str, run: &SwitchRun) -> Vec<String> {
 
 /// Exit code 2.
 fn activation_failed(id: CheckId, run: &SwitchRun, words: &Words) -> CheckResult {
-    let tail: Vec<String> = run.output.iter().rev().take(LINES).rev().map(|line| clean(line)).collect();
     let summary = match words.snippets.as_slice() {
         [] => "the activation script failed".to_owned(),
         [one, rest @ ..] => {
-            let said = one.said.as_deref().map(|said| format!(": {said}")).unwrap_or_default();
             let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
-            format!("activation snippet '{}' failed ({}){said}{more}", one.name, one.code)
+            format!("{one}{more}")
         }
     };
     let name = words.snippets.first().map_or("NAME", |snippet| snippet.name.as_str());
-    CheckResult::new(id, Status::Fail, summary).detail(tail).hint(format!(
+    CheckResult::new(id, Status::Fail, summary).detail(tail(run)).hint(format!(
         "system.activationScripts.{name} runs on the machine as it is, at each switch and each boot: let it make what it needs"
     ))
 }
 
 /// A pre-switch check, or an inhibitor, said no.
 fn refused(id: CheckId, run: &SwitchRun, words: &Words) -> CheckResult {
-    let tail: Vec<String> = run.output.iter().rev().take(LINES).rev().map(|line| clean(line)).collect();
     if !words.inhibitors.is_empty() {
         let changed: Vec<&str> = words.inhibitors.iter().map(String::as_str).collect();
         return CheckResult::new(
@@ -236,7 +214,7 @@ fn refused(id: CheckId, run: &SwitchRun, words: &Words) -> CheckResult {
             Status::Fail,
             format!("the switch is inhibited: {} changed; nixos-rebuild boot is needed", list(&changed)),
         )
-        .detail(tail)
+        .detail(tail(run))
         .hint(BOOT_INSTEAD);
     }
     // What a check says comes before the words that it failed, and after those of the last one that was content.
@@ -253,7 +231,7 @@ fn refused(id: CheckId, run: &SwitchRun, words: &Words) -> CheckResult {
         .unwrap_or("without a word");
     let by = named.map_or_else(|| "a pre-switch check".to_owned(), |name| format!("the pre-switch check {name}"));
     CheckResult::new(id, Status::Fail, format!("{by} refuses the switch: {last}"))
-        .detail(tail)
+        .detail(tail(run))
         .hint("do what the check asks for, or change system.preSwitchChecks")
 }
 
@@ -283,7 +261,7 @@ fn hung(id: CheckId, run: &SwitchRun, waiting_for: &[String], after: f64) -> Che
         )
         .hint(format!("give {unit} a TimeoutStartSec=, or a Type= that it fulfils")),
         (None, None) => {
-            let last = run.output.last().map_or_else(|| "without a word".to_owned(), |line| clean(line));
+            let last = last_word(run);
             CheckResult::new(id, Status::Fail, format!("the switch hangs after “{last}”: given up after {after}"))
         }
     };
@@ -308,6 +286,6 @@ fn silent(id: CheckId, run: &SwitchRun) -> CheckResult {
     let stopped = said.stopped.iter().chain(&said.restarted).find(is_carrier);
     let why = stopped.map_or_else(String::new, |unit| format!(" after {unit} was stopped"));
     CheckResult::new(id, Status::Fail, format!("the machine does not answer any more since it was switched{why}"))
-        .detail(run.output.iter().rev().take(LINES).rev().map(|line| clean(line)))
+        .detail(tail(run))
         .hint("its console (console.log) and screen (screen.png) show how far it came")
 }

@@ -120,18 +120,18 @@ enum Fate {
 
 /// What became of the users' sound servers that are not there any more.
 fn fates(before: &Sessions, after: &Sessions, users: &[&SessionSeen]) -> Vec<Fate> {
-    let is_server = |process: &&ProcessSeen| SOUND.contains(&unwrapped(&process.name));
+    let is_server = |process: &&ProcessSeen| SOUND.contains(&process.name.as_str());
     let is_users = |process: &&ProcessSeen| users.iter().any(|session| session.uid == process.uid);
     let is_in = |process: &ProcessSeen, seen: &Sessions| seen.processes.iter().any(|other| other.is(process));
     let mut fates = Vec::new();
     let servers = before.processes.iter().filter(is_server).filter(is_users);
     for gone in servers.filter(|process| !is_in(process, after)) {
-        let name = unwrapped(&gone.name);
+        let name = gone.name.as_str();
         let now: Vec<&ProcessSeen> =
             after.processes.iter().filter(is_server).filter(|process| process.uid == gone.uid).collect();
-        let has = |server: &str| now.iter().any(|process| unwrapped(&process.name) == server);
+        let has = |server: &str| now.iter().any(|process| process.name.as_str() == server);
         let had = |server: &str| {
-            before.processes.iter().any(|process| process.uid == gone.uid && unwrapped(&process.name) == server)
+            before.processes.iter().any(|process| process.uid == gone.uid && process.name.as_str() == server)
         };
         let instead = match name {
             "pulseaudio" => ["pipewire-pulse", "pipewire"].as_slice(),
@@ -229,16 +229,10 @@ fn lives(session: &SessionSeen, before: &Sessions, after: &Sessions) -> bool {
 }
 
 fn is_compositor(name: &str) -> bool {
-    let name = unwrapped(name);
     COMPOSITORS.iter().any(|compositor| {
         compositor.processes.iter().any(|process| {
             // The kernel keeps 15 bytes of a name.
             *process == name || process.len() > 15 && process.get(..15) == Some(name)
         })
     })
-}
-
-/// Without NixOS's wrapping: `.sway-wrapped` is `sway`.
-fn unwrapped(name: &str) -> &str {
-    name.strip_prefix('.').and_then(|name| name.split("-wrap").next()).unwrap_or(name)
 }

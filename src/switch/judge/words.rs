@@ -1,6 +1,8 @@
 //! What the switch program says, as data. The words are those of switch-to-configuration-ng's `do_system_switch` and
 //! `do_user_switch`, which its Perl predecessor said in the same way.
 
+use std::fmt;
+
 use crate::model::UnitActions;
 
 /// What it said.
@@ -41,6 +43,19 @@ pub(super) struct FailedSnippet {
     pub(super) code: String,
     /// What was said before it.
     pub(super) said: Option<String>,
+}
+
+impl FailedSnippet {
+    /// What was said before it, behind a colon; empty where that is nothing.
+    pub(super) fn words(&self) -> String {
+        self.said.as_ref().map_or_else(String::new, |said| format!(": {said}"))
+    }
+}
+
+impl fmt::Display for FailedSnippet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "activation snippet '{}' failed ({}){}", self.name, self.code, self.words())
+    }
 }
 
 /// What introduces a list of units, and whether `WOULD` may stand before it is in the words themselves.

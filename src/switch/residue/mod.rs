@@ -57,19 +57,15 @@ pub(crate) struct Records<'a> {
 
 /// The results of `residue.*` and `switch.stale`, each with its phase.
 pub(crate) fn judge(records: &Records<'_>) -> Vec<CheckResult> {
-    let mut results = vec![stale(records), ownership::judge(records)];
-    for result in &mut results {
-        result.phase = Some(MachinePhase::Switched);
-    }
+    let switched = [stale(records), ownership::judge(records)].map(|result| result.in_phase(MachinePhase::Switched));
+    let mut results = switched.to_vec();
     let Some(back) = records.back else {
         results.extend(after_the_way_back(Status::Skip, "not tested: there was no way back, or no record of it"));
         return results;
     };
     let between = Between { before: records.before, back, by: only_in_between(records) };
     let of = |id, findings: Vec<Finding>, none: &str| {
-        let mut result = compared(id, Status::Warn, findings, || none.to_owned());
-        result.phase = Some(MachinePhase::Back);
-        result
+        compared(id, Status::Warn, findings, || none.to_owned()).in_phase(MachinePhase::Back)
     };
     results.extend([
         of(CheckId::ResidueUnits, between.units(), "the same units are active as before"),
@@ -97,11 +93,7 @@ const AFTER: [CheckId; 8] = [
 ];
 
 fn after_the_way_back(status: Status, why: &str) -> impl Iterator<Item = CheckResult> {
-    AFTER.into_iter().map(move |id| {
-        let mut result = CheckResult::new(id, status, why);
-        result.phase = Some(MachinePhase::Back);
-        result
-    })
+    AFTER.into_iter().map(move |id| CheckResult::new(id, status, why).in_phase(MachinePhase::Back))
 }
 
 /// The results where the machine was not switched, or was and could not be recorded.
@@ -111,11 +103,8 @@ pub(crate) fn unrecorded(was_switched: bool) -> Vec<CheckResult> {
     } else {
         (Status::Skip, "not tested: the machine was not switched")
     };
-    let switched = [CheckId::SwitchStale, CheckId::ResidueOwnership].map(|id| {
-        let mut result = CheckResult::new(id, status, why);
-        result.phase = Some(MachinePhase::Switched);
-        result
-    });
+    let switched = [CheckId::SwitchStale, CheckId::ResidueOwnership]
+        .map(|id| CheckResult::new(id, status, why).in_phase(MachinePhase::Switched));
     switched.into_iter().chain(after_the_way_back(status, why)).collect()
 }
 
