@@ -436,7 +436,7 @@ fn in_words(end: &BootEnd) -> &'static str {
 /// Whether a machine can be asked after its switch ended so.
 fn is_answering(end: &SwitchEnd) -> bool {
     match end {
-        SwitchEnd::Exited(_) | SwitchEnd::Killed(_) | SwitchEnd::Hung { .. } => true,
+        SwitchEnd::Exited(_) | SwitchEnd::Killed(_) | SwitchEnd::Hung { .. } | SwitchEnd::NotStarted(_) => true,
         SwitchEnd::Silent | SwitchEnd::Gone(_) | SwitchEnd::Missing(_) => false,
     }
 }

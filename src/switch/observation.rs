@@ -26,6 +26,8 @@ pub(crate) enum SwitchEnd {
     Silent,
     /// The machine ended: powered off, panicked. In words.
     Gone(String),
+    /// It could not even be started, for this reason: that says nothing of what is switched to.
+    NotStarted(String),
     /// There is no switch program there: this path is not in the guest's store.
     Missing(String),
 }
@@ -94,7 +96,7 @@ impl SwitchRun {
     pub(crate) fn was_made(&self) -> bool {
         match self.end {
             SwitchEnd::Exited(0 | 2 | 4) | SwitchEnd::Silent | SwitchEnd::Gone(_) => true,
-            SwitchEnd::Exited(100) | SwitchEnd::Missing(_) => false,
+            SwitchEnd::Exited(100) | SwitchEnd::NotStarted(_) | SwitchEnd::Missing(_) => false,
             SwitchEnd::Exited(_) | SwitchEnd::Killed(_) | SwitchEnd::Hung { .. } => self.has_begun(),
         }
     }

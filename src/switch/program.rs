@@ -75,8 +75,16 @@ impl SwitchProgram<'_> {
         let clock = Instant::now();
         let mut run =
             SwitchRun { is_second, dry_output, ..SwitchRun::without(phase, self.toplevel, SwitchEnd::Silent) };
-        let Ok((cursor, began_us)) = self.start().await else { return run };
-        run.began_us = began_us;
+        let cursor = match self.start().await {
+            Ok((cursor, began_us)) => {
+                run.began_us = began_us;
+                cursor
+            }
+            Err(error) => {
+                run.end = SwitchEnd::NotStarted(error.to_string());
+                return run;
+            }
+        };
         let (end, output) = self.follow(clock).await;
         (run.end, run.output, run.seconds) = (end, output, clock.elapsed().as_secs_f64());
         if run.end == SwitchEnd::Silent {

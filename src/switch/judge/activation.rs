@@ -18,7 +18,11 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
     match &there.end {
         SwitchEnd::Exited(2) => return CheckResult::new(id, Status::Skip, "not judged: see switch.outcome"),
         SwitchEnd::Exited(_) | SwitchEnd::Killed(_) => {}
-        SwitchEnd::Hung { .. } | SwitchEnd::Silent | SwitchEnd::Gone(_) | SwitchEnd::Missing(_) => {
+        SwitchEnd::Hung { .. }
+        | SwitchEnd::Silent
+        | SwitchEnd::Gone(_)
+        | SwitchEnd::NotStarted(_)
+        | SwitchEnd::Missing(_) => {
             return CheckResult::new(id, Status::Skip, "not judged: the switch did not end");
         }
     }

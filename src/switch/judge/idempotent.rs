@@ -2,7 +2,7 @@
 
 use super::announced::happened;
 use super::{last_word, tail, words};
-use crate::checks::text::list;
+use crate::checks::text::{clean, list};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 
@@ -19,6 +19,14 @@ pub(super) fn judge(again: &SwitchRun) -> CheckResult {
             };
             return CheckResult::new(id, Status::Fail, format!("a second switch to the same ends with {code}: {what}"))
                 .detail(tail(again));
+        }
+        SwitchEnd::NotStarted(why) => {
+            let why = clean(why);
+            return CheckResult::new(
+                id,
+                Status::Unknown,
+                format!("the switch program could not be started once more: {why}"),
+            );
         }
         SwitchEnd::Missing(_) => {
             return CheckResult::new(id, Status::Unknown, "the machine's store does not show the target any more");

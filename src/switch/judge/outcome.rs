@@ -54,6 +54,11 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResu
         SwitchEnd::Hung { waiting_for, seconds } => hung(id, run, waiting_for, *seconds),
         SwitchEnd::Silent => silent(id, run),
         SwitchEnd::Gone(how) => fail(format!("the machine did not outlive the switch: {how}")).detail(tail(run)),
+        SwitchEnd::NotStarted(why) => CheckResult::new(
+            id,
+            Status::Unknown,
+            format!("the switch program could not be started in the machine: {why}"),
+        ),
         SwitchEnd::Missing(path) => CheckResult::new(
             id,
             Status::Unknown,

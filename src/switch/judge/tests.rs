@@ -52,7 +52,7 @@ const ACTIVATING: &str = "activating the configuration...";
 
 #[test]
 fn each_end_of_a_switch() {
-    use SwitchEnd::{Exited, Gone, Hung, Killed, Missing, Silent};
+    use SwitchEnd::{Exited, Gone, Hung, Killed, Missing, NotStarted, Silent};
     let queued = |seconds| Hung { waiting_for: vec!["812 slow.service start running".into()], seconds };
     let table: Vec<(SwitchEnd, &[&str], Status, &str)> = vec![
         (Exited(0), &[ACTIVATING], Status::Pass, "no unit was touched"),
@@ -118,6 +118,12 @@ fn each_end_of_a_switch() {
         ),
         (Gone("the kernel panicked".into()), &[ACTIVATING], Status::Fail, "the kernel panicked"),
         (Missing("/nix/store/x".into()), &[], Status::Unknown, "nothing to switch to"),
+        (
+            NotStarted("the guest has no systemd-run".into()),
+            &[],
+            Status::Unknown,
+            "could not be started in the machine",
+        ),
     ];
     for (end, output, status, part) in table {
         let (told, summary) = outcome(switched(end.clone(), output));
