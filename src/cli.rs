@@ -150,12 +150,12 @@ pub struct CheckArgs {
     pub timeout: Option<Duration>,
 }
 
-/// What a run is held against: `try`.
+/// What a run is held against: `try`, `matrix`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Checks")]
 pub struct BaselineArgs {
     /// What a failure is held against: a revision of the flake's repository, another target, current (what this NixOS
-    /// runs), or off [default: the last commit, for a tree with changes; else the one before]
+    /// runs), or off [default: the last commit, for a tree with changes; else the one before. Of a matrix: off]
     #[arg(long = "baseline", value_name = "REV|TARGET", value_parser = parse_baseline)]
     pub choice: Option<BaselineChoice>,
     /// What the verdict counts: all findings, or those that the baseline had not [default: new, for a tree with changes or
@@ -333,6 +333,9 @@ pub struct MatrixArgs {
     /// Which checks.
     #[command(flatten)]
     pub checks: CheckArgs,
+    /// What each host is held against: the same host of that revision.
+    #[command(flatten)]
+    pub baseline: BaselineArgs,
     /// The switch, of each host from the same host of FROM.
     #[command(flatten)]
     pub switch: SwitchArgs,
@@ -357,6 +360,13 @@ pub struct MatrixArgs {
 const MATRIX_ARTIFACTS: &str = "Where the artifacts are kept, a subdirectory per run, with one per host in it \
                                 [default: .nixbox beside the flake when writable, else the state directory]";
 
+impl BaselineArgs {
+    /// Whether somebody asked what a change broke, rather than what the tree is like.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.choice.as_ref().map_or(self.count.is_some(), |choice| *choice != BaselineChoice::Off)
+    }
+}
+
 impl TryArgs {
     /// With what `--file` names as the target; a directory stands for the default.nix in it.
     #[must_use]
@@ -377,6 +387,7 @@ impl MatrixArgs {
         TryArgs {
             target: Some(target),
             checks: self.checks.clone(),
+            baseline: self.baseline.clone(),
             switch: self.switch.clone(),
             machine: self.machine.clone(),
             files: FileArgs { artifacts: None, ..self.files.clone() },

@@ -5,7 +5,7 @@
 mod harness;
 
 use std::fs;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use harness::repository::Repository;
@@ -92,6 +92,19 @@ fn clean_tree() {
     assert_eq!(check(&clean, UNITS)["change"], "same");
     let asked = repository.report(&["--baseline", "HEAD~1"]);
     assert_eq!((&asked["exit"], &asked["baseline"]["count"]), (&0.into(), &"new".into()), "{asked:#}");
+    // So it is of many machines: what each is like, or, by the same host of another commit, what the change broke.
+    let matrix = |words: &[&str]| {
+        let output = repository.nixbox(&[&["matrix", "--quiet", "--format", "json"], words].concat()).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), report["hosts"][0]["report"].clone())
+    };
+    let (code, report) = matrix(&[]);
+    assert_eq!((code, &report["baseline"]), (Some(1), &Value::Null), "{report:#}");
+    for words in [&["--baseline", "HEAD~1"][..], &["--count", "new"]] {
+        let (code, report) = matrix(words);
+        assert_eq!((code, &report["baseline"]["count"]), (Some(0), &"new".into()), "{words:?}: {report:#}");
+        assert_eq!(report["baseline"]["booted"], false, "{words:?}: {report:#}");
+    }
 }
 
 fn unusable_baseline() {
@@ -128,10 +141,7 @@ fn mended() {
 fn agent() {
     let repository = at("failed-unit");
     let hook = || {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
-        command.args(["hook", "generic", "--impure"]).current_dir(repository.path());
-        command.env("XDG_STATE_HOME", repository.state.path()).env("XDG_CACHE_HOME", &repository.cache);
-        let output = command.env_remove("XDG_RUNTIME_DIR").stdin(std::process::Stdio::null()).output().unwrap();
+        let output = repository.nixbox(&["hook", "generic"]).stdin(std::process::Stdio::null()).output().unwrap();
         let told = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&told).into_owned())
     };
@@ -167,11 +177,8 @@ fn current() {
         let fake = bin.path().join("nixos-version");
         fs::write(&fake, format!("#!/bin/sh\necho '{version}'\n")).unwrap();
         fs::set_permissions(&fake, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
-        command.args(["try", ".#laptop", "--impure", "--quiet", "--baseline", "current", "--format", "json"]);
-        command.current_dir(repository.path()).env("PATH", &path);
-        command.env("XDG_STATE_HOME", repository.state.path()).env("XDG_CACHE_HOME", &repository.cache);
-        command.env_remove("XDG_RUNTIME_DIR").output().unwrap()
+        let words = ["try", ".#laptop", "--quiet", "--baseline", "current", "--format", "json"];
+        repository.nixbox(&words).env("PATH", &path).output().unwrap()
     };
     let output = asked(&format!("{{\"configurationRevision\":\"{head}\"}}"));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -93,7 +93,12 @@ fn usage() {
 fn killed() {
     let repository = at("switch-base");
     repository.choose("switch-clean");
-    let mut child = repository.try_command(&["--switch"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = repository
+        .nixbox(&["try", ".#laptop", "--switch"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let seen = lines.filter(|line| line.starts_with("nixbox: ")).find(|line| line.contains("switch …"));
     assert!(seen.is_some(), "it ended before it switched");

@@ -16,6 +16,7 @@ mod fleet;
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 mod soak;
+mod switch;
 mod verdicts;
 
 use std::fs;
@@ -130,6 +131,9 @@ fn main() {
     let mut matrix_rss = figure("matrix_rss_mib", 60.0);
     let mut html = figure("html_mib", 3.0);
     let mut sandbox = figure("sandbox_over_try", 1.2);
+    let mut switch_over_try = figure("switch_over_try", 1.7);
+    let mut record = figure("record_s", 1.5);
+    let mut send = Figure { is_least: true, ..figure("send_mib_s", 1.0) };
     let mut false_alarms = figure("false_alarms", 0.0);
     let mut misses = figure("misses", 0.0);
     let mut facts_passes = figure("facts_false_passes", 0.0);
@@ -183,6 +187,9 @@ fn main() {
     (over_bound.values, matrix_rss.values) = (vec![matrix.over_bound], vec![matrix.rss_mib]);
     html.values = vec![matrix.html_mib];
     sandbox.values = vec![fleet::sandbox()];
+    let switched = switch::figures();
+    (switch_over_try.values, record.values) = (switched.over_try, switched.record_s);
+    send.values.extend(switched.send_mib_s);
     let [alone, compared] = verdicts::wrong();
     (facts_passes.values, facts_alarms.values) = (vec![alone.passes.into()], vec![alone.alarms.into()]);
     (compared_passes.values, compared_alarms.values) = (vec![compared.passes.into()], vec![compared.alarms.into()]);
@@ -203,7 +210,7 @@ fn main() {
     let mut document = Map::new();
     println!("{:24} {:>10} {:>8}", "figure", "median", "goal");
     let agents = [irrelevant, evaluation, cached, cached_over_cold, ten_at_once, proven, looped];
-    let fleet = [over_bound, matrix_rss, html, sandbox, diff, diff_own];
+    let fleet = [over_bound, matrix_rss, html, sandbox, diff, diff_own, switch_over_try, record, send];
     let boots = [cold, verdict, gone, noticed, shell, help, rss];
     let desktop = [painted, tone, sound, picture, false_alarms, misses];
     let verdicts = [facts_passes, facts_alarms, compared_passes, compared_alarms, extra_boots];

@@ -69,6 +69,12 @@ pub struct SwitchReport {
     /// How many bytes that were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_bytes: Option<u64>,
+    /// How long that took, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_seconds: Option<f64>,
+    /// How long each record of the machine's state took, in seconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub record_seconds: Vec<f64>,
     /// Why it takes a reboot until all of the target is in force: another kernel, another initrd.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reboot: Vec<String>,

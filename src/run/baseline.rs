@@ -77,8 +77,7 @@ impl Comparison<'_> {
 
     /// Somebody asked what the change broke, not what the tree is like.
     fn is_asked(&self) -> bool {
-        let arguments = self.arguments;
-        arguments.for_agent.is_some() || arguments.baseline.choice.is_some() || arguments.baseline.count.is_some()
+        self.arguments.for_agent.is_some() || self.arguments.baseline.is_asked()
     }
 
     /// What the verdict counts, where nobody said.

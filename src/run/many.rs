@@ -118,6 +118,10 @@ pub fn known(
     run.choose_switch(target).ok()?;
     let asked = asked(&run.request, target, &evaluated.expectations).ok()?;
     let mut report = run.recall(target, nix, evaluated, &asked, accel)?;
+    if report.verdict != Verdict::Pass && arguments.baseline.is_asked() {
+        // What it is held against comes after it.
+        return None;
+    }
     if report.verdict == Verdict::Pass {
         report.apply = nix::apply_command_from(target, reference, nix);
     }
@@ -142,7 +146,12 @@ pub async fn try_given(
     run.artifacts = artifacts;
     run.named(&given.target);
     let prepare = async {
-        run.choose_switch(&given.target)?;
+        // Who tests many machines wants to know what they are like, unless he asks what a change broke.
+        if arguments.baseline.is_asked() {
+            run.choose_baseline(&given.target, &given.nix)?;
+        } else {
+            run.choose_switch(&given.target)?;
+        }
         let asked = asked(&run.request, &given.target, &given.built.expectations)?;
         let run_dir = RunDir::create()?;
         run.ready(given, asked, run_dir).await
@@ -151,7 +160,8 @@ pub async fn try_given(
         Ok(step) => run.conclude(step).await,
         Err(failure) => Err(failure),
     };
-    run.outcome(done, clock)
+    let (done, by_itself) = run.held_against_baseline(done).await;
+    Outcome { by_itself, ..run.outcome(done, clock) }
 }
 
 /// The report on a target whose run ended before its machine was started.

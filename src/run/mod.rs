@@ -157,20 +157,11 @@ async fn run(request: Result<Request<'_>>, arguments: &TryArgs, events: Events, 
         Err(failure) => (Request::verdict(arguments), Err(failure)),
     };
     let mut run = Run::new(request, events, interrupt);
-    let mut by_itself = None;
     let done = match made {
-        Ok(()) => match Box::pin(run.go()).await {
-            Ok(()) => {
-                let report = run.report.clone();
-                // A run within a run: on the heap, or the stack would hold both.
-                let compared = Box::pin(run.compare()).await;
-                by_itself = run.report.baseline.is_some().then(|| Box::new(report));
-                compared
-            }
-            Err(failure) => Err(failure),
-        },
+        Ok(()) => Box::pin(run.go()).await,
         Err(failure) => Err(failure),
     };
+    let (done, by_itself) = run.held_against_baseline(done).await;
     if done.is_err() {
         all_ended().await;
     }
@@ -243,7 +234,17 @@ impl<'a> Run<'a> {
         self.conclude(step).await
     }
 
-    /// Holds what it found wrong against the baseline.
+    /// Holds what a run that came to its end found wrong against the baseline; with the report as it is by itself.
+    async fn held_against_baseline(&mut self, done: Result<()>) -> (Result<()>, Option<Box<Report>>) {
+        if done.is_err() {
+            return (done, None);
+        }
+        let report = self.report.clone();
+        // A run within a run: on the heap, or the stack would hold both.
+        let compared = Box::pin(self.compare()).await;
+        (compared, self.report.baseline.is_some().then(|| Box::new(report)))
+    }
+
     async fn compare(&mut self) -> Result<()> {
         let (Purpose::Verdict, Some((baseline, target, nix))) = (&self.request.purpose, self.baseline.take()) else {
             return Ok(());

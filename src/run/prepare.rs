@@ -152,7 +152,7 @@ impl Run<'_> {
     }
 
     /// What is named for comparison is looked at before anything that takes time.
-    fn choose_baseline(&mut self, target: &Target, nix: &Nix) -> Result<()> {
+    pub(super) fn choose_baseline(&mut self, target: &Target, nix: &Nix) -> Result<()> {
         self.choose_switch(target)?;
         if self.switch_from.is_some() {
             // The checks before the switch are what those after it are held against.

@@ -148,6 +148,7 @@ impl<'a> Run<'a> {
             (None, None) => None,
         };
         (told.sent_paths, told.sent_bytes) = (seen.sent.map(|sent| sent.paths), seen.sent.map(|sent| sent.bytes));
+        told.sent_seconds = seen.sent.map(|sent| sent.took.as_secs_f64());
         told.runs = judge::run_infos(&seen.rehearsal);
         let plan = diff::switch_plan(prepared.built.store.clone(), Path::new(&of), Path::new(&to), None);
         told.reboot = plan.reboot;

@@ -6,7 +6,7 @@
 //! (Documentation/filesystems/overlayfs.rst). NixOS mounts the store read-only over itself: nix and we write through a
 //! mount of our own that is not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 
@@ -34,6 +34,8 @@ pub(crate) struct Sent {
     pub(crate) paths: usize,
     /// How many bytes of stream.
     pub(crate) bytes: u64,
+    /// How long it took.
+    pub(crate) took: Duration,
 }
 
 /// Sends store paths to a guest.
@@ -60,8 +62,9 @@ impl Sender<'_> {
             return Ok(Sent::default());
         }
         let format = self.begin().await.map_err(|error| cannot(&error.to_string()))?;
+        let clock = Instant::now();
         let bytes = self.stream(&missing, format).await?;
-        Ok(Sent { paths: missing.len(), bytes })
+        Ok(Sent { paths: missing.len(), bytes, took: clock.elapsed() })
     }
 
     /// Which of these paths the guest does not show, in their order.

@@ -40,18 +40,18 @@ impl Repository {
         self.path().join(name)
     }
 
-    /// `nixbox try .#laptop WORDS`, from the repository, with its own state and cache.
-    pub(crate) fn try_command(&self, words: &[&str]) -> Command {
+    /// `nixbox WORDS`, from the repository, with its own state and cache.
+    pub(crate) fn nixbox(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nixbox"));
-        command.args(["try", ".#laptop", "--impure"]).args(words).current_dir(self.path());
+        command.args(words).arg("--impure").current_dir(self.path());
         command.env("XDG_STATE_HOME", self.state.path()).env("XDG_CACHE_HOME", &self.cache);
         command.env_remove("XDG_RUNTIME_DIR");
         command
     }
 
-    /// The same, run to its end.
+    /// `nixbox try .#laptop WORDS`, run to its end.
     pub(crate) fn run(&self, words: &[&str]) -> Output {
-        self.try_command(words).arg("--quiet").output().expect("nixbox starts")
+        self.nixbox(&[&["try", ".#laptop"], words].concat()).arg("--quiet").output().expect("nixbox starts")
     }
 
     /// Its report, whose exit code is the process's.

@@ -225,9 +225,23 @@ pub(super) fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if cx.context.network != NetworkPolicy::Off {
         return None;
     }
-    let (line, _) = last_reach(cx, unit).filter(|(_, reach)| *reach == Reach::Outside)?;
+    let (line, reach) = last_reach(cx, unit)?;
+    if reach == Reach::Inside {
+        return share_of_others(cx, unit, line);
+    }
     let witness = witness_of(cx, unit, line)?;
     Some(excuse(witness, "needs the outside network, which --network off blocks", line))
+}
+
+/// A mount of another machine's share by its short name, which only the resolver of its own network knows: no server
+/// outside is asked for such a name, so the line is all there is.
+fn share_of_others(cx: &JudgeContext<'_>, unit: &Unit, line: &JournalLine) -> Option<Excuse> {
+    let is_own =
+        |host: &String| cx.plan.expectations.host_name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(host));
+    let is_short = |host: &String| !host.contains(['.', ':']) && !is_own(host);
+    let hosts = hosts_of(&line.message);
+    let is_share = unit.name.ends_with(".mount") && !hosts.is_empty() && hosts.iter().all(is_short);
+    is_share.then(|| by_line(Lack::Outside, "mounts a share of another machine, which --network off blocks", line))
 }
 
 /// What to change where a unit did not reach a host, and the outside has nothing to do with that.

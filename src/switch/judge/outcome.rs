@@ -143,7 +143,9 @@ fn has_come_up(unit: &String, run: &SwitchRun, words: &Words) -> bool {
     let last = run.jobs.iter().rev().find(|job| &job.unit == unit);
     let has_started =
         last.is_some_and(|job| matches!(job.job.as_str(), "start" | "restart" | "try-restart") && job.result == "done");
-    has_started || run.active.contains(unit) && !words.not_reloaded.contains(unit)
+    // A busy mount is active because it could not be unmounted.
+    let stays_up = [".mount", ".swap"].iter().any(|kind| unit.ends_with(kind)) || words.not_reloaded.contains(unit);
+    has_started || run.active.contains(unit) && !stays_up
 }
 
 /// The causes before what only depends on them, then in the order in which they failed.

@@ -161,6 +161,8 @@ fn what_failed_has_to_be_shown_to_be_up() {
     assert_eq!(outcome(again).0, Status::Fail, "to be tried again");
     let reload = active(four(&[ACTIVATING, "Failed to reload nginx.service"]), "nginx.service");
     assert_eq!(outcome(reload).0, Status::Fail, "it runs on with what it had");
+    let busy = active(four(&[ACTIVATING, "Failed to restart data.mount"]), "data.mount");
+    assert_eq!(outcome(busy).0, Status::Fail, "it could not even be unmounted");
     assert_eq!(outcome(jobs(four(users), &[job("bar.service", "start", "done")])).0, Status::Fail, "not PID 1's");
     let (status, said) = outcome(active(four(&["Failed to start a.service: Unit a.service is masked."]), "a.service"));
     assert_eq!(status, Status::Fail);

@@ -29,6 +29,19 @@ fn witness(guest: &Guest) -> Witness {
 }
 
 #[test]
+fn a_share_of_another_machine_is_outside_by_its_short_name() {
+    let share = |words: &str| guest().expected(failed("mnt-nas.mount", 1)).journal(line("mnt-nas.mount", words));
+    for words in [
+        "mount error: could not resolve address for nas: Unknown error",
+        "mount.nfs: Failed to resolve server nas: Name or service not known",
+    ] {
+        share(words).excludes("mnt-nas.mount: mounts a share of another machine");
+    }
+    share("mount error: could not resolve address for box: Unknown error").breaks(FAILED, "mnt-nas.mount");
+    share("mount error(13): Permission denied").breaks(FAILED, "mnt-nas.mount");
+}
+
+#[test]
 fn a_name_without_a_dot_is_not_outside_whoever_says_it() {
     for words in [
         "curl: (6) Could not resolve host: databse",
