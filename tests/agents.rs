@@ -178,6 +178,10 @@ impl Scene {
             command.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
         command.env_clear().env("PATH", path).env("HOME", &self.place.home).env("TERM", "xterm").env("LANG", "C.UTF-8");
         command.env("XDG_CACHE_HOME", SHARED.path().join("cache")).env("XDG_STATE_HOME", self.place.home.join("state"));
+        // Node's cache, Codex's and opencode's files: they are left where they lie, and go with the suite's directory.
+        let temporary = SHARED.path().join("tmp");
+        fs::create_dir_all(&temporary).unwrap();
+        command.env("TMPDIR", temporary);
         for name in ["NIX_CONF_DIR", "NIX_REMOTE"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

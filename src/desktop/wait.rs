@@ -132,8 +132,8 @@ pub(super) fn decide(rules: &WaitRules, seen: &Observation) -> Decision {
         return Decision::ReadProcesses;
     }
     match seen.end(rules) {
-        // Sessions and processes have to be known as they are now.
-        Some(end) if seen.is_complete || seen.is_late => end,
+        // Sessions and processes have to be known as they are now; a guest that has long done nothing will not tell either.
+        Some(end) if seen.is_complete || seen.is_late || seen.idle_for >= IDLE => end,
         _ => Decision::KeepWaiting,
     }
 }
@@ -285,6 +285,11 @@ mod tests {
                 ),
                 ("no display yet", Observation { has_display: false, ..there() }, Decision::KeepWaiting),
                 ("sessions could not be read", Observation { is_complete: false, ..there() }, Decision::KeepWaiting),
+                (
+                    "they cannot be read, and the guest does nothing any more",
+                    Observation { is_complete: false, has_session: false, idle_for: IDLE, ..there() },
+                    Decision::GaveUp(GiveUp::Idle),
+                ),
                 (
                     "they could not be read to the end",
                     Observation { is_complete: false, is_late: true, still_for: Duration::ZERO, ..there() },

@@ -320,7 +320,16 @@ impl Unit {
     }
 }
 
+/// The units of the system's bus: without one of them nothing can ask logind, and most of a desktop stands still.
+pub const SYSTEM_BUS: [&str; 3] = ["dbus.socket", "dbus.service", "dbus-broker.service"];
+
 impl Facts {
+    /// Whether there is a system bus, as far as is known.
+    pub fn has_system_bus(&self) -> bool {
+        let is_up = |name: &&str| self.unit(name).is_some_and(|unit| unit.active_state.is_up());
+        self.units.is_empty() || self.gaps.contains_key("units") || SYSTEM_BUS.iter().any(|name| is_up(name))
+    }
+
     /// The unit with this name.
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)

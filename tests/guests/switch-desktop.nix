@@ -39,7 +39,7 @@ builtins.listToAttrs [
   (to "switch-display-manager" (ends [ "greetd.service" ]) { systemd.services.greetd = { restartIfChanged = true; environment.COLOUR = "green"; }; })
   (to "trap-switch-display-manager" { exit = 0; } { systemd.services.greetd.environment.COLOUR = "green"; })
   # 74626, 308925: without the system's bus there is no logind to hold the screen and the keyboard by.
-  (to "switch-bus-stopped" { exit = 1; fails = [ "switch.outcome" "switch.session-survived" ]; cause = [ "dbus" ]; phase = "switched"; } {
+  (to "switch-bus-stopped" { exit = 1; fails = [ "switch.outcome" "switch.session-survived" "switch.way-back" ]; cause = [ "dbus" "stopped by the switch" ]; phase = "switched"; } {
     system.activationScripts.new-bus = "[ -z \"\${NIXOS_ACTION-}\" ] || systemctl stop dbus.socket dbus.service";
   })
 ]

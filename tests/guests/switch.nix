@@ -138,12 +138,12 @@ let
       system.switch.inhibitors.dbus-implementation = "broker";
     })
     # The data are of its own version now, and the old one refuses them.
-    (on "switch-one-way" (is 1 [ "switch.way-back" ] [ "store.service" "newer than 1" ] // { phase = "back"; }) (only "store" (
+    (on "switch-one-way" (is 1 [ "switch.way-back" "services.failed-units" ] [ "store.service" "newer than 1" ] // { phase = "back"; }) (only "store" (
       service "Keeps its data in a new format" "mkdir -p /var/lib/store\necho 2 > /var/lib/store/version\n${waits}"
     )))
     # It takes the network down before anything else uses it, which at boot is before there is any.
-    (on "switch-stops-network" (is 1 [ "network.address" "switch.way-back" ] [ "ens3" ] // { phase = "switched"; }) (only "rename-links" (
-      oneshot "Gives the links their names" "for link in /sys/class/net/en*; do ip link set \"\${link##*/}\" down; done" // {
+    (on "switch-stops-network" (is 1 [ "network.address" ] [ "ens3" ] // { phase = "switched"; }) (only "rename-links" (
+      oneshot "Gives the links their names" "for link in /sys/class/net/en*; do [ ! -e \"$link\" ] || ip link set \"\${link##*/}\" down; done" // {
         before = [ "systemd-networkd.service" ];
       }
     )))

@@ -1,6 +1,7 @@
 //! How the switch program ended: `switch.outcome`, and `switch.way-back`.
 
 use super::announced::happened;
+use super::session::stopped_bus;
 use super::words::{self, Words};
 use super::{PhaseChecks, last_word, tail, units};
 use crate::checks::text::{LINES, clean, journal, list, seconds};
@@ -30,6 +31,14 @@ pub(super) fn back(run: &SwitchRun, checks: &PhaseChecks<'_>) -> CheckResult {
 
 fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResult]) -> CheckResult {
     let words = words::read(&run.output);
+    if let (Some(bus), Some(code)) = (stopped_bus(run), run.exit().filter(|code| *code != 0)) {
+        let summary =
+            format!("{bus} was stopped by the switch and not started again; the switch program ended with {code}");
+        return CheckResult::new(id, Status::Fail, summary)
+            .detail(tail(run))
+            .hint("nothing may stop the system bus of a running machine: it is what systemctl, logind and the desktop speak by")
+            .evidence("exit", code);
+    }
     let fail = |summary: String| CheckResult::new(id, Status::Fail, summary);
     match &run.end {
         SwitchEnd::Exited(0) => CheckResult::new(id, Status::Pass, went_well(run)),

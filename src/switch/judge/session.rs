@@ -2,6 +2,7 @@
 
 use crate::checks::text::{clean, list};
 use crate::desktop::compositors::COMPOSITORS;
+use crate::guest::facts::SYSTEM_BUS;
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun};
 
@@ -40,10 +41,38 @@ pub(super) fn there(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
         (None, SwitchEnd::Silent | SwitchEnd::Gone(_) | SwitchEnd::Missing(_)) => {
             return CheckResult::new(id, Status::Skip, "not judged: the machine does not answer since it was switched");
         }
-        (None, _) => return CheckResult::new(id, Status::Unknown, "logind could not be asked after the switch"),
+        (None, _) => {
+            return match stopped_bus(there) {
+                Some(bus) => without_bus(id, bus, &users(before)),
+                None => CheckResult::new(id, Status::Unknown, "logind could not be asked after the switch"),
+            };
+        }
     };
     let sound = (rehearsal.sound_before, rehearsal.sound_switched);
     judge(&Between { before, after, run: there, by: "the switch", sound })
+}
+
+/// The system's bus, where the switch stopped it, and nothing started it again.
+pub(super) fn stopped_bus(run: &SwitchRun) -> Option<&str> {
+    let of_bus = || run.jobs.iter().filter(|job| SYSTEM_BUS.contains(&job.unit.as_str()) && job.result == "done");
+    let is_stopped = |unit: &str| of_bus().rev().find(|job| job.unit == unit).is_some_and(|job| job.job == "stop");
+    let is_gone =
+        SYSTEM_BUS.iter().any(|unit| is_stopped(unit)) && !of_bus().next_back().is_some_and(|job| job.job != "stop");
+    // The service, rather than its socket.
+    SYSTEM_BUS.iter().rev().find(|unit| is_gone && is_stopped(unit)).copied()
+}
+
+fn without_bus(id: CheckId, bus: &str, users: &[&SessionSeen]) -> CheckResult {
+    let names: Vec<&str> = users.iter().map(|session| session.user.as_str()).collect();
+    CheckResult::new(
+        id,
+        Status::Fail,
+        format!(
+            "{bus} was stopped by the switch and not started again: the session of {} is cut off from logind",
+            list(&names)
+        ),
+    )
+    .hint("nothing may stop the system bus of a running machine: apply it with `nixos-rebuild boot` and reboot")
 }
 
 /// At the switch back, where somebody was still logged in before it.
