@@ -37,16 +37,16 @@ Examples:
   nixbox hook install codex --user          in your own, for all projects
   nixbox hook install git                   before a commit or push
   nixbox hook install cursor --uninstall    takes it out again
-  nixbox hook generic < /dev/null           what a hook does: 1 for a broken configuration";
+  nixbox hook generic < /dev/null           a hook by hand: exits with 1 for a broken configuration";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
   nixbox diff                               from the running NixOS, elsewhere from HEAD, to the flake here
-  nixbox diff .#laptop                      what is changed of one host since HEAD
+  nixbox diff .#laptop                      one host, from HEAD (on that host: from the running system)
   nixbox diff HEAD~3 .#laptop               since an older commit
   nixbox diff 41 42                         two generations of this system; also current, booted
   nixbox diff ./result-old ./result         two toplevels
-  nixbox diff --fail-on security            1 where it changes who may do what, for CI";
+  nixbox diff --fail-on security            exits with 1 where security changes, for CI";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
@@ -78,14 +78,14 @@ pub enum Command {
     Try(Box<TryArgs>),
     /// Test all configurations of a flake, and their specialisations, many at once
     ///
-    /// They are evaluated and built together, and booted as many at once as memory and processors allow. Ends with 0 where
+    /// They are evaluated and built together, and booted as many at once as memory and processors allow. Exits with 0 where
     /// all pass; with 3, 4 or 1 where one fails (the earliest stage counts); else with 5 where one is unknown.
     #[command(after_help = after_help())]
     Matrix(Box<MatrixArgs>),
     /// Compare two configurations: what changes, and what a switch would do. No VM, no root
     ///
     /// Builds both systems and reads them; nothing of either is executed. What changes is told by how much it matters:
-    /// security, service, boot, info. Units are stopped, started and reloaded by NixOS's own rules. Ends with 0 whatever
+    /// security, service, boot, info. What a switch would stop, start or reload is worked out by NixOS's own rules. Exits with 0 whatever
     /// differs, unless --fail-on says otherwise.
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
@@ -114,7 +114,7 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Show what this host can do, proven, with the fix for what it cannot
     ///
-    /// Ends with 0 when `nixbox try` can work here, with 5 when it cannot.
+    /// Exits with 0 when `nixbox try` can work here, with 5 when it cannot.
     Doctor(DoctorArgs),
     /// Remove what a killed run left on disk, and only that
     Clean(CleanArgs),
@@ -158,7 +158,7 @@ pub struct BaselineArgs {
     /// runs), or off [default: the last commit, for a tree with changes; else the one before. Of a matrix: off]
     #[arg(long = "baseline", value_name = "REV|TARGET", value_parser = parse_baseline)]
     pub choice: Option<BaselineChoice>,
-    /// What the verdict counts: all findings, or those that the baseline had not [default: new, for a tree with changes or
+    /// What the verdict counts: all findings, or those that the baseline did not have [default: new, for a tree with changes or
     /// with --baseline; else all]
     #[arg(long, value_enum, value_name = "WHICH")]
     pub count: Option<Count>,
@@ -192,7 +192,7 @@ pub struct MachineArgs {
     /// How QEMU runs the guest's code [default: auto]
     #[arg(long, value_enum, value_name = "ACCEL")]
     pub accel: Option<AccelChoice>,
-    /// What the guest reaches: nothing, or the outside through the user's own network
+    /// What the guest reaches: nothing, or the outside through the user's own network [default: off]
     #[arg(long, value_enum, value_name = "POLICY")]
     pub network: Option<NetworkPolicy>,
     /// The transport into the guest [default: vhost-user, else virtio-serial]
@@ -218,7 +218,7 @@ pub struct SizeArgs {
 /// Which files are read and written: `try`, `matrix`, `demo`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct FileArgs {
-    /// The configuration of nixbox [default: nixbox.toml beside the flake]
+    /// nixbox's configuration file [default: nixbox.toml beside the flake]
     #[arg(long, value_name = "FILE", help_heading = "Checks")]
     pub config: Option<PathBuf>,
     /// Where the artifacts are kept, a subdirectory per run
@@ -231,7 +231,7 @@ pub struct FileArgs {
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
-    /// A report in a file besides, such as html=report.html, in any of these formats; repeat for more
+    /// Also write a report to a file, such as html=report.html, in any of these formats; repeat for more
     #[arg(long = "report", value_name = "FORMAT=PATH")]
     pub files: Vec<ReportFile>,
     /// No progress on stderr
@@ -314,19 +314,19 @@ pub struct MatrixArgs {
     /// Only the K-th of N parts, for N jobs of a CI service
     #[arg(long, value_name = "K/N", help_heading = "Hosts")]
     pub shard: Option<Shard>,
-    /// Print their names and do nothing else; with --format github or gitlab, for that service's own matrix
+    /// Print the hosts' names and do nothing else; with --format github or gitlab, for that service's own matrix
     #[arg(long, conflicts_with_all = ["max", "retries", "fail_fast", "fail_flaky", "files"], help_heading = "Hosts")]
     pub list: bool,
-    /// Most machines at once [default: as memory and processors allow]
+    /// How many machines run at once, at most [default: as memory and processors allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Hosts")]
     pub max: Option<u32>,
     /// Test a failed host again, up to N times; if it passes then, it is flaky
     #[arg(long, value_name = "N", default_value_t, value_parser = clap::value_parser!(u32).range(..=100), help_heading = "Hosts")]
     pub retries: u32,
-    /// End at the first host that fails
+    /// Stop at the first host that fails
     #[arg(long, help_heading = "Hosts")]
     pub fail_fast: bool,
-    /// End with 1 where a host is flaky
+    /// Exit with 1 where a host is flaky
     #[arg(long, help_heading = "Hosts")]
     pub fail_flaky: bool,
 
@@ -455,7 +455,7 @@ pub struct DiffArgs {
     /// Print all of it: each change, each line of a text, each package
     #[arg(long)]
     pub full: bool,
-    /// End with 1 where something of this grade, or of a more dangerous one, changes
+    /// Exit with 1 where something of this grade, or of a more dangerous one, changes
     #[arg(long, value_enum, value_name = "GRADE")]
     pub fail_on: Option<Grade>,
     /// What goes to stdout
@@ -656,7 +656,7 @@ pub struct CleanArgs {
 /// Arguments of `nixbox schema`.
 #[derive(Debug, Clone, Args)]
 pub struct SchemaArgs {
-    /// Of what
+    /// What to print the schema of
     #[arg(value_enum)]
     pub of: SchemaOf,
 }

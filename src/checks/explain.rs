@@ -34,7 +34,7 @@ fn explained(row: &CheckRow) -> String {
     let indented = |text: &str| text.lines().map(|line| format!("  {line}\n")).collect::<String>();
     let weight = match row.weight {
         Weight::Expected => "",
-        Weight::Advice => "\nIt only advises: where it cannot tell, the run still passes.\n",
+        Weight::Advice => "\nWhere this check cannot tell, the run still passes; where it fails, the run fails.\n",
     };
     format!(
         "{}: {}\n{weight}\nwhat is tested:\n{}usually broken by:\n{}what to do:\n{}",
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn advice_is_reported_as_such() {
-        assert!(explain(Some("boot.taint")).unwrap().contains("only advises"));
-        assert!(!explain(Some("boot.oom")).unwrap().contains("only advises"));
+        assert!(explain(Some("boot.taint")).unwrap().contains("the run still passes"));
+        assert!(!explain(Some("boot.oom")).unwrap().contains("the run still passes"));
     }
 }

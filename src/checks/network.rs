@@ -114,7 +114,7 @@ fn dns(cx: &JudgeContext<'_>, out: &mut Judgement) {
         Some(false) if cx.context.host_resolves == Some(true) => {
             let finding = Finding::new(
                 "resolver",
-                format!("no name resolves by {}, though the host resolves names", text::list(servers)),
+                format!("no name resolves via {}, though this host resolves names", text::list(servers)),
             );
             conclude(cx, id, vec![finding], Vec::new(), String::new)
         }

@@ -1,7 +1,7 @@
 //! Which failures the sandbox explains, by evidence. A name alone excuses nothing, and neither does a crash.
 //!
 //! Each file is about one thing that a VM lacks: `hardware`, network `cards`, `secrets`, `state` and `disks` of the real
-//! machine, the `outside`. `paths` holds what a unit says against what there is.
+//! machine, the `outside`. `paths` compares the paths that a unit names with those that exist.
 
 mod cards;
 pub(super) mod disks;
@@ -58,7 +58,7 @@ pub(crate) fn lack_of(condition: &str) -> Lack {
     }
 }
 
-/// The same for the root of a chain, which need not be loaded (a device).
+/// [`excuse`], for the root of a dependency chain, which need not be a loaded unit (a device).
 pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse> {
     match cx.unit(name) {
         Some(unit) => excuse(cx, unit),
@@ -68,6 +68,7 @@ pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse
 
 /// Crashes, and what systemd itself could not do for the unit, have nothing to do with the sandbox.
 fn is_beyond_excuse(unit: &Unit) -> bool {
+    // CLD_DUMPED (waitid(2)), or CLD_EXITED with a code of systemd's own, 200 to 243 (systemd.exec(5)).
     if matches!(unit.result, UnitResult::CoreDump | UnitResult::OomKill | UnitResult::Watchdog) {
         return true;
     }

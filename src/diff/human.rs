@@ -23,7 +23,7 @@ pub(super) fn render(comparison: &Comparison, full: bool) -> String {
         return finish(&out);
     }
     if comparison.changes.is_empty() {
-        out.push("nothing differs but the systems themselves".to_owned());
+        out.push("no difference was found, though the two are different store paths".to_owned());
     }
     out.push(head(comparison));
     for grade in Grade::ALL {
@@ -173,7 +173,7 @@ pub(super) fn switch(plan: &SwitchPlan, full: bool) -> Vec<String> {
     let mut out = Vec::new();
     let mut add = |lines: Vec<String>, of: &str| {
         if !lines.is_empty() {
-            out.push(format!("a switch{of} would (taking to run what the old configuration starts)"));
+            out.push(format!("a switch{of} would (assuming that what the old configuration starts is running)"));
             out.extend(lines.into_iter().map(|line| if full { line } else { cut(&line) }));
         }
     };

@@ -163,7 +163,7 @@ async fn from_side(
         }
         (None, Some(_)) => "HEAD",
         (None, None) => {
-            return Err(Failure::usage("there is nothing to compare with: this is no NixOS")
+            return Err(Failure::usage("there is nothing to compare with: this host does not run NixOS")
                 .hint("name both: nixbox diff FROM TO"));
         }
     };
@@ -177,7 +177,7 @@ async fn from_side(
     if from.is_none()
         && target.flake().and_then(|flake| flake.git_root.as_deref()).is_some_and(|root| !git::may_differ(root))
     {
-        notes.push("nothing is changed since HEAD; an older one is named: nixbox diff HEAD~1".to_owned());
+        notes.push("nothing has changed since HEAD; to compare with an older commit: nixbox diff HEAD~1".to_owned());
     }
     let target = resolve::resolve(Some(&baseline.typed), nix, events).await?;
     Ok((Named::Target(Box::new(target)), baseline.shown))
@@ -213,8 +213,10 @@ fn runs_here(target: Option<&Target>, to: Option<&str>) -> bool {
 
 fn missing_generation(named: Option<&str>, failure: Failure) -> Failure {
     match named.and_then(|named| generation(named).map(|path| (named, path))) {
-        Some((named, path)) => Failure::usage(format!("there is no {named} here: {} is no system", path.display()))
-            .hint("nixos-rebuild list-generations lists them"),
+        Some((named, path)) => {
+            Failure::usage(format!("there is no {named} here: {} is not a NixOS system", path.display()))
+                .hint("nixos-rebuild list-generations lists them")
+        }
         None => failure,
     }
 }

@@ -103,7 +103,7 @@ impl Scope<'_> {
     fn new_unit(&self, name: &str, unit: &UnitFile) -> (Grade, String) {
         let kind = name.rsplit('.').next().unwrap_or_default();
         match kind {
-            "service" if self.of_users => (Grade::Service, "new, runs as each user".to_owned()),
+            "service" if self.of_users => (Grade::Service, "new, run by each user's manager".to_owned()),
             "service" if is_root(unit) => (Grade::Security, "new, runs as root".to_owned()),
             "service" => {
                 let user = unit.last("Service", "User").unwrap_or("a user of its own");

@@ -80,7 +80,7 @@ pub fn credentials(transport: TransportKind, token: &Token) -> Vec<Credential> {
     all
 }
 
-/// A file that is placed in the guest before any unit reads it.
+/// A file that is placed in the guest before sysinit.target is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedFile {
     /// Its absolute path; directories above it are made.
@@ -94,7 +94,7 @@ pub struct PlacedFile {
 }
 
 /// The credentials that place files: a script, and a unit that runs it when the file systems and the users are there, and
-/// before everything else.
+/// before tmpfiles, sops and sysinit.target.
 pub fn placing(files: &[PlacedFile]) -> Vec<Credential> {
     if files.is_empty() {
         return Vec::new();

@@ -80,7 +80,7 @@ impl Guest {
         {
             return Ok(bus.clone());
         }
-        // First the old one goes, whose port the new one may need.
+        // Drop the old connection first: the new one may need its port.
         *manager = None;
         let bus = self.bus(Which::Manager, patience).await?;
         Ok(manager.insert(bus).clone())

@@ -53,7 +53,7 @@ pub fn parse(message: &[u8]) -> Vec<Notification> {
         .collect()
 }
 
-/// Passes on what PID 1 says for as long as the receiver is held, or the channel lives.
+/// Passes on what PID 1 says until the transport ends.
 ///
 /// PID 1 blocks until its connection is accepted, so this goes on whatever a message says, and even without a receiver:
 /// drop the task only with the machine. To be called before the machine starts.
@@ -70,7 +70,7 @@ pub fn listen(channel: Arc<dyn Transport>) -> (mpsc::UnboundedReceiver<Notificat
     (receiver, task)
 }
 
-/// What a connection brings at once. Never waits for its end: half-closes are not forwarded, and PID 1 waits for ours.
+/// The message of a connection. Never waits for EOF: the transport forwards no half-close, and PID 1 waits for our close.
 async fn message(mut stream: UnixStream) -> Vec<u8> {
     let mut buffer = vec![0; MESSAGE];
     let count = match timeout(NOTIFY_LIMIT, stream.read(&mut buffer)).await {

@@ -218,7 +218,7 @@ fn network_of(files: &BTreeMap<&'static str, &str>) -> Network {
     })
 }
 
-/// The first number of `/proc/uptime`, seconds with two decimals. (It counts suspended time too, which a VM has not.)
+/// The first number of `/proc/uptime`, seconds with two decimals. (It counts suspended time too, which a VM lacks.)
 fn microseconds(uptime: &str) -> Option<u64> {
     let (seconds, rest) = uptime.split_ascii_whitespace().next()?.split_once('.')?;
     Some(seconds.parse::<u64>().ok()?.checked_mul(1_000_000)? + rest.parse::<u64>().ok()?.min(99) * 10_000)

@@ -53,7 +53,7 @@ pub enum Count {
     /// All of them.
     #[default]
     All,
-    /// Those that the baseline had not.
+    /// Those that the baseline did not have.
     New,
 }
 

@@ -106,7 +106,7 @@ pub enum Applies {
 pub enum Weight {
     /// The run could not tell either (exit 5), unless something failed.
     Expected,
-    /// Nothing: it only advises.
+    /// Nothing: the run can still pass. A failure of it counts like any other.
     Advice,
 }
 
@@ -333,7 +333,7 @@ BuildAttribute = "build.attribute" {
     summary: "the target's attribute is there",
     tests: "Whether what was named is in the flake, and is a machine that can be run: what is built for it must hold\n\
                  bin/run-…-vm.",
-    causes: "A host's name with a slip, a host that another branch has, a package or a module instead of a\n\
+    causes: "A typo in a host's name, a host that another branch has, a package or a module instead of a\n\
                  configuration. In a git work tree nix sees tracked files only: a new file that was not added is missing.",
     remedy: "Compare the name with those that the message lists. `git add` new files (a commit is not needed).",
 }
@@ -436,8 +436,8 @@ BootOom = "boot.oom" {
     rank: 16,
     weight: Expected,
     applies: Always,
-    summary: "nothing is killed for want of memory",
-    tests: "Kills for want of memory, by the kernel (the whole machine's, or a unit's own limit) or systemd-oomd.",
+    summary: "nothing is killed for lack of memory",
+    tests: "OOM kills, by the kernel (the whole machine's, or a unit's own limit) or systemd-oomd.",
     causes: "A program that takes more than the VM has, a MemoryMax= that is too low, several large services at once\n\
                  on 1 GiB.",
     remedy: "Give the VM what the machine has: [machine] memory in nixbox.toml, or --memory. A unit's own limit is the\n\
@@ -503,7 +503,7 @@ ServicesFailedUnits = "services.failed-units" {
     summary: "no unit has failed, but for what the sandbox explains",
     tests: "Units in state failed, each with how it ended and its last lines. Of several, the one that others needed\n\
                  is reported, with those behind it. What the sandbox explains by evidence (no way out, hardware and disks\n\
-                 that a VM has not, a missing secret) is listed under `not tested`. A limit of time that ran out while\n\
+                 that a VM lacks, a missing secret) is listed under `not tested`. A limit of time that ran out while\n\
                  an emulated processor was at work is `could not tell`.",
     causes: "A setting that the program refuses, a port or file that is taken, a directory or user that is missing, a\n\
                  database that is not initialised, a path that the unit's own hardening hides.",
@@ -531,8 +531,8 @@ ServicesSettled = "services.settled" {
     rank: 23,
     weight: Expected,
     applies: Always,
-    summary: "what became active is still active a settle time later",
-    tests: "Whether what became active is still so a settle time later ([checks] settle, 3 s). Daemons (notify, forking,\n\
+    summary: "what became active stays active for the settle time",
+    tests: "Whether what became active is still active after the settle time ([checks] settle, 3 s). Daemons (notify, forking,\n\
                  Restart=always) and what nixbox.toml expects have to stay; a simple service that ends with 0 is a warning, and so\n\
                  is one with RemainAfterExit= that was stopped.",
     causes: "A daemon that crashes shortly after its start, that puts itself into the background under Type=simple, or\n\
@@ -603,11 +603,11 @@ ServicesVerify = "services.verify" {
     applies: Always,
     summary: "the configuration's units are as systemd wants them, those that a boot does not start included",
     tests: "systemd-analyze verify over the configuration's own units, also those that timers, sockets, paths or nobody\n\
-                 starts, templates, and every user's: directives that systemd ignores for a slip, programs, users, groups and\n\
+                 starts, templates, and every user's: directives that systemd ignores for a typo, programs, users, groups and\n\
                  files that are not there, targets that do not exist. What packages bring is not judged, nor what is\n\
                  deprecated only; a limit or a protection that is ignored, and a directive of another section, is a warning.\n\
                  Programs and files that only the real machine can have (/var, /home, /opt, secrets) are excluded.",
-    causes: "A slip in serviceConfig (ExecStrat=), a program that its package calls by another name, a path as other\n\
+    causes: "A typo in serviceConfig (ExecStrat=), a program that its package calls by another name, a path as other\n\
                  distributions have it (/usr/bin), a user that was never declared, wantedBy = [ \"multiuser.target\" ].",
     remedy: "Correct what the message names: systemd says nothing when such a unit is started, or first when its timer\n\
                  fires. Name programs by their package: ${lib.getExe pkgs.NAME}.",
@@ -681,7 +681,7 @@ UsersLogin = "users.login" {
     summary: "a user can log in",
     tests: "Whether root or a normal user can log in: a password, an SSH key while sshd runs, or an automatic login. Excluded\n\
                  where passwords come from elsewhere (mutable users without one in the configuration, files, LDAP).",
-    causes: "users.mutableUsers = false without any password or key, a password as it is in hashedPassword, a shell that is\n\
+    causes: "users.mutableUsers = false without any password or key, a plain-text password in hashedPassword, a shell that is\n\
                  not installed.",
     remedy: "Give a user hashedPassword, hashedPasswordFile or openssh.authorizedKeys.keys before you lock yourself out.",
 }
@@ -849,7 +849,7 @@ SwitchActivation = "switch.activation" {
     summary: "every activation snippet and tmpfiles rule went well during the switch",
     tests: "What the activation says while the machine is switched: snippets and tmpfiles rules that fail though the\n\
             switch itself ends with 0, and those that fail when they run a second time.",
-    causes: "A snippet that expects what only a fresh machine has not (ln without -f, mkdir without -p), a path of the\n\
+    causes: "A snippet that works only once, on a fresh machine (ln without -f, mkdir without -p), a path of the\n\
              former configuration.",
     remedy: "Write snippets so that they can run again and again: they run at each switch and each boot.",
 }
@@ -885,10 +885,10 @@ SwitchIdempotent = "switch.idempotent" {
     weight: Expected,
     applies: WithSwitch,
     summary: "a second switch to the same configuration changes nothing",
-    tests: "Whether a second `switch-to-configuration test` to the same configuration ends with 0 and leaves every unit\n\
+    tests: "Whether a second `switch-to-configuration test` to the same configuration ends with 0 and neither stops\n\
             alone.",
-    causes: "Snippets that cannot run twice, a unit that each switch starts again (a oneshot without RemainAfterExit=).",
-    remedy: "Make the snippet safe to run again; give a oneshot that should stay started RemainAfterExit=true.",
+    causes: "Snippets that cannot run twice, snippets that ask for a restart each time, units bound to sysinit-reactivation.target.",
+    remedy: "Make the snippet safe to run again, and let it ask for a restart only when something changed.",
 }
 SwitchWayBack = "switch.way-back" {
     kind: Switch,
@@ -957,7 +957,7 @@ ResidueNetwork = "residue.network" {
     summary: "network devices, addresses and routes are as before after the way back",
     tests: "Devices, addresses and default routes that stay after the way back.",
     causes: "A bridge, VLAN or tunnel that a script makes and nothing removes.",
-    remedy: "Remove it in ExecStop=/postStop, or declare it with systemd.network, which does not remove it either: reboot then.",
+    remedy: "Remove it in ExecStop=/postStop. systemd-networkd does not remove a device that is no longer declared: reboot then.",
 }
 ResidueFirewall = "residue.firewall" {
     kind: Residue,

@@ -44,7 +44,7 @@ pub enum Witness {
         /// The path.
         path: String,
     },
-    /// A path outside of /dev, /sys and the store that a fresh disk has not, and that nothing of the configuration makes.
+    /// A path outside of /dev, /sys and the store that a fresh disk lacks, and that nothing of the configuration makes.
     Path {
         /// The path.
         path: String,

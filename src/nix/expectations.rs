@@ -163,7 +163,7 @@ pub struct ExpectedDisks {
     pub own: BTreeMap<String, String>,
     /// The host's `fileSystems`, in the same way; the VM variant may have kept some of them.
     pub real: BTreeMap<String, String>,
-    /// The host's `boot.initrd.luks.devices` that the VM variant has not.
+    /// The host's `boot.initrd.luks.devices` that the VM variant lacks.
     pub luks: Vec<String>,
     /// `boot.zfs.extraPools`.
     pub pools: Vec<String>,

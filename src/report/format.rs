@@ -84,7 +84,7 @@ impl FromStr for ReportFile {
             return Err(format!("give FORMAT=PATH, such as json=report.json (formats: {})", Format::names()));
         };
         let format = Format::from_str(format, false)
-            .map_err(|_unknown| format!("`{format}` is no format (formats: {})", Format::names()))?;
+            .map_err(|_unknown| format!("`{format}` is not a format (formats: {})", Format::names()))?;
         if path.is_empty() {
             return Err("the path after `=` is missing".to_owned());
         }

@@ -55,7 +55,7 @@ pub(super) struct RunningMachine {
 }
 
 impl Run<'_> {
-    /// Starts the machine, waits for it, probes it, ends it: in the first's run directory, or `again` in another.
+    /// Starts the machine, waits for it, probes it and ends it, in the prepared run directory, or in `again` for a retry.
     pub(super) async fn attempt(
         &mut self,
         prepared: &Prepared,
@@ -217,9 +217,9 @@ impl Run<'_> {
         let machine = &prepared.settings.machine;
         let expectations = &prepared.plan.expectations;
         let mut spec = Spec::new(&prepared.built.runner, run_dir.path());
-        // A desktop on one emulated processor is up before its graphics card's driver is, and falls with what was there.
+        // With one emulated CPU a desktop starts before its graphics driver has loaded, and fails for want of it.
         let ours = if expectations.desktop.is_some() { processors(1) } else { prepared.processors };
-        // NixOS's default of one is not told apart from a one that was written: more is no less than was asked for.
+        // An explicit 1 cannot be told from NixOS's default of 1, so both are raised: nobody gets less than asked for.
         let usual = expectations.cores.unwrap_or(1).max(ours);
         spec.cores = machine.cores.map_or(usual, |cores| cores.0);
         let memory = |prepared: &Prepared| memory_mib(&prepared.settings, &prepared.plan.expectations);
@@ -257,7 +257,7 @@ impl Run<'_> {
         match guest.serve_shell(&socket) {
             Ok(served) => {
                 self.events.note(format!(
-                    "the machine stays up: `socat - UNIX-CONNECT:{}` is a root shell in it; Ctrl-C ends it",
+                    "the machine stays up: `socat - UNIX-CONNECT:{}` in another terminal is a root shell in it; Ctrl-C here ends it",
                     socket.display()
                 ));
                 self.interrupt.orderly().await;

@@ -121,7 +121,10 @@ fn apply_here(report: &mut Report) {
     let refused = crate::diff::refused_here(std::path::Path::new(toplevel));
     if !refused.is_empty() {
         report.apply = Some(nix::with_subcommand(apply, "boot"));
-        report.notes.push(format!("a switch would be refused here, a boot is not: {}", refused.join("; ")));
+        report.notes.push(format!(
+            "`nixos-rebuild switch` would be refused on this host, so the command is `boot`, then reboot: {}",
+            refused.join("; ")
+        ));
     }
 }
 

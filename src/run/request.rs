@@ -138,8 +138,8 @@ pub(super) fn transport(settings: &Settings) -> TransportKind {
     })
 }
 
-/// A machine's memory in MiB: as it was asked for, or configured. NixOS's default is too little for most desktops, and is
-/// not told apart from the same that was written: more is no less than was asked for.
+/// A machine's memory in MiB: as it was asked for, or configured. NixOS's default is too little for most desktops, and
+/// cannot be told from the same value written by the user, so both are raised.
 pub(super) fn memory_mib(settings: &Settings, expectations: &Expectations) -> u64 {
     let configured = expectations.memory_mib.unwrap_or_else(|| Spec::new("", "").memory_mib);
     let usual = if expectations.desktop.is_some() { configured.max(DESKTOP_MIB) } else { configured };
@@ -165,7 +165,7 @@ pub(super) fn placed(settings: &Settings, expectations: &Expectations, events: &
             continue;
         };
         let is_mode =
-            |mode: &&String| !mode.is_empty() && mode.len() < 5 && mode.bytes().all(|byte| byte.is_ascii_digit());
+            |mode: &&String| !mode.is_empty() && mode.len() < 5 && mode.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
         all.push(PlacedFile {
             path: secret.path.clone(),
             text: stand_in.text.0.clone(),

@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
         let plan = diff::switch_plan(prepared.built.store.clone(), Path::new(&of), Path::new(&to), None);
         told.reboot = plan.reboot;
         if !told.reboot.is_empty() {
-            self.events.note(format!("a reboot is needed until all of it is in force: {}", told.reboot.join("; ")));
+            self.events.note(format!("not all of it takes effect before a reboot: {}", told.reboot.join("; ")));
         }
         self.report.switch = Some(told);
         self.conclude_rehearsal(&prepared, fresh, seen, rebooted);

@@ -940,7 +940,7 @@ let
       config.system.activationScripts.migrateState = "echo 'migrate: cannot read the old state'\nfalse";
       nixbox.activatesInInitrd = true;
     })
-    # sec-sops-fails-no-failed-unit: the sandbox has not the machine's key, so this says nothing.
+    # sec-sops-fails-no-failed-unit: the sandbox lacks the machine's key, so this says nothing.
     (guest "trap-secrets" { slow = true; exit = 0; notTested = [ "setupSecrets" ]; } {
       config.system.activationScripts.setupSecrets = ''
         echo "sops-install-secrets: failed to decrypt '/etc/secrets.yaml': no key could decrypt the data"

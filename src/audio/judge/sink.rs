@@ -32,8 +32,10 @@ impl AudioJudge<'_> {
         let (fails, warns) =
             if self.server.profile().has_new_card(self.expected) { (None, finding) } else { (finding, None) };
         let warns = warns.map(|finding| {
-            finding
-                .detail(["a new card is muted; on this machine it was turned up long ago, or is as silent".to_owned()])
+            finding.detail([
+                "a new card starts muted, as the VM's is; on the real machine it was turned up since, or is muted too"
+                    .to_owned(),
+            ])
         });
         conclude(self.view, id, fails.into_iter().collect(), warns.into_iter().collect(), || {
             format!("{}{}", sink.name, gain(sink))

@@ -314,7 +314,7 @@ fn without_evidence_it_is_unknown() {
     }
 }
 
-/// A disk that the host's configuration has and the VM has not says nothing, wherever it shows; one that the VM variant
+/// A disk that the host's configuration has and the VM lacks says nothing, wherever it shows; one that the VM variant
 /// itself asks for does.
 #[test]
 fn a_disk_of_the_real_machine_is_no_failure() {

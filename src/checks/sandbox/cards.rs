@@ -107,7 +107,7 @@ fn address(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let (card, address) = missing
         .flat_map(|(name, addresses)| addresses.iter().map(move |address| (name, address)))
         .find(|(_, address)| named(&line.message, address) || named(exec, address))?;
-    let why = format!("binds to {address}, the address of {card}, which the VM has not: \"{}\"", quoted(line));
+    let why = format!("binds to {address}, the address of {card}, which the VM lacks: \"{}\"", quoted(line));
     Some(Excuse::new(Lack::Hardware, Witness::Card { name: card.clone() }, why))
 }
 

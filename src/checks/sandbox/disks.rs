@@ -37,7 +37,7 @@ pub(super) fn lies_on(plan: &Plan, path: &str) -> Option<Excuse> {
     let missing = disks.real.keys().filter(|place| !disks.own.contains_key(*place)).filter(is_on);
     if let Some(place) = missing.max_by_key(|place| place.len()) {
         let option = format!("fileSystems.{place:?}");
-        let why = format!("lies on {place}, a file system of the real machine ({option}) that the VM variant has not");
+        let why = format!("lies on {place}, a file system of the real machine ({option}) that the VM variant lacks");
         return Some(Excuse::new(Lack::Disk, Witness::option(option), format!("needs {path}, which {why}")));
     }
     let place = disks.persistence.iter().filter(is_on).max_by_key(|place| place.len())?;
@@ -61,7 +61,7 @@ pub(in crate::checks) fn of_device(plan: &Plan, path: &str) -> Option<Excuse> {
     } else {
         return None;
     };
-    let why = format!("{path} is a disk of the real machine ({option}) that the VM has not");
+    let why = format!("{path} is a disk of the real machine ({option}) that the VM lacks");
     Some(Excuse::new(Lack::Disk, Witness::option(option), why))
 }
 
@@ -79,7 +79,7 @@ pub(in crate::checks) fn holds_up(plan: &Plan, path: &str) -> Option<Excuse> {
     // Every VM has a root: without any, they could not be read.
     let is_known = !plan.expectations.disks.own.is_empty();
     (is_disk(&path) && is_known && !is_own).then(|| {
-        let why = format!("{path} is a disk that the VM has not, and the real machine may have");
+        let why = format!("{path} is a disk that the VM lacks, and the real machine may have");
         Excuse::new(Lack::Disk, Witness::Device { path }, why)
     })
 }

@@ -1,4 +1,4 @@
-//! Hardware that a VM has not: a node or knob that a unit misses and that is not there, its device units, a module that
+//! Hardware that a VM lacks: a node or knob that a unit misses and that is not there, its device units, a module that
 //! did not load. A program's words count only where it is about hardware by its name, and they are about hardware, too.
 
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::paths::paths_of;
 use crate::model::{Excuse, Lack, Witness};
 
-/// A kind of hardware that a VM has not, and the words in the names of services that are about it.
+/// A kind of hardware that a VM lacks, and the words in the names of services that are about it.
 const KINDS: [(&str, &str); 18] = [
     (
         "sensors and fans",
@@ -86,7 +86,7 @@ fn modules(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let failed: Vec<_> = lines.iter().filter(|line| Meaning::ModuleNotLoaded.is_in(&line.message)).collect();
     let without_hardware = failed.iter().all(|line| Meaning::ModuleWithoutHardware.is_in(&line.message));
     let line = failed.first().filter(|_| without_hardware)?;
-    Some(by_line(Lack::Hardware, "loads a module for hardware that the sandbox has not", line))
+    Some(by_line(Lack::Hardware, "loads a module for hardware that the sandbox lacks", line))
 }
 
 /// Whether a path is a node or a knob of hardware.
@@ -110,7 +110,7 @@ fn of_path(cx: &JudgeContext<'_>, path: &str, line: &JournalLine) -> Option<Excu
         Presence::Unknown if path == "/dev/kvm" => Witness::line(quoted(line)),
         _ => return None,
     };
-    let why = format!("needs a device that the sandbox has not, {path}: \"{}\"", quoted(line));
+    let why = format!("needs a device that the sandbox lacks, {path}: \"{}\"", quoted(line));
     Some(Excuse::new(lack_of(path), witness, why))
 }
 
@@ -121,7 +121,7 @@ fn of_properties(cx: &JudgeContext<'_>, unit: &Unit, lines: &[&JournalLine]) -> 
         Meaning::SpeaksOfError.is_in(&line.message) || missing.iter().any(|meaning| meaning.is_in(&line.message))
     })?;
     if Meaning::NamesKernelModule.is_in(&line.message) {
-        return Some(by_line(Lack::Hardware, "needs a device that the sandbox has not", line));
+        return Some(by_line(Lack::Hardware, "needs a device that the sandbox lacks", line));
     }
     if !missing.iter().any(|meaning| meaning.is_in(&line.message)) || is_about_configuration(&line.message) {
         return None;
@@ -141,7 +141,7 @@ pub(super) fn by_words(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let (kind, lack, _) = NAMES.iter().find(|(_, _, names)| is_about(names))?;
     let is_fault = |line: &&&JournalLine| !Meaning::ConfigurationWrong.is_in(&line.message);
     let line = lines.iter().rev().take_while(is_fault).find(|line| shows_no_hardware(&line.message))?;
-    Some(by_line(*lack, format_args!("is about {kind}, which the sandbox has not"), line))
+    Some(by_line(*lack, format_args!("is about {kind}, which the sandbox lacks"), line))
 }
 
 /// Whether a line says that hardware is missing, and is not about the configuration.
@@ -175,7 +175,7 @@ pub(super) fn missing_device(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse
         Presence::Unknown => false,
     };
     (is_hardware(&path) && !mistyped).then(|| {
-        let why = format!("{path} is a device that the sandbox has not");
+        let why = format!("{path} is a device that the sandbox lacks");
         Excuse::new(lack_of(&path), Witness::Device { path }, why)
     })
 }

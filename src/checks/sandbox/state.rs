@@ -1,4 +1,4 @@
-//! State of the real machine: paths that a fresh disk has not, and that nothing of the configuration makes.
+//! State of the real machine: paths that a fresh disk lacks, and that nothing of the configuration makes.
 
 use std::sync::LazyLock;
 
@@ -69,7 +69,7 @@ pub(super) fn of_path(
         return Some(excuse);
     }
     let why = format!(
-        "needs {path}, which a fresh disk has not and nothing in the configuration makes: \"{}\" \
+        "needs {path}, which a fresh disk lacks and nothing in the configuration makes: \"{}\" \
          ([file.\"{path}\"] in nixbox.toml supplies it)",
         quoted(line)
     );

@@ -99,7 +99,7 @@ fn secrets_that_only_the_real_machine_has() {
     guest()
         .expected(failed("sops-install-secrets.service", 1))
         .journal(line("sops-install-secrets.service", "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"))
-        .excludes("sops-install-secrets.service: the sandbox has not the real machine's key");
+        .excludes("sops-install-secrets.service: the sandbox lacks the real machine's key");
     guest()
         .expected(failed("app.service", 1))
         .journal(line("app.service", "cat: /run/secrets/app: No such file or directory"))
@@ -174,7 +174,7 @@ fn disks_and_cards_of_the_real_machine() {
         .excludes("backup-disk.service: needs a device");
     let device = "dev-disk-by\\x2duuid-5f1c.device";
     let needs = Unit { broken_requirements: vec![device.into()], ..failed("data.mount", 0) };
-    guest().expected(needs).excludes("/dev/disk/by-uuid/5f1c is a device that the sandbox has not");
+    guest().expected(needs).excludes("/dev/disk/by-uuid/5f1c is a device that the sandbox lacks");
     // The firewall names a card in its own rules only.
     let firewall = || {
         guest()
@@ -361,7 +361,7 @@ fn a_device_that_is_not_there_excuses_whatever_the_name() {
         let fact = PathFact { parent: parent.into(), ..PathFact::default() };
         let judgement = fails(unit, words)
             .facts(|facts| drop(facts.paths.insert(path.to_owned(), fact)))
-            .excludes(&format!("{unit}: needs a device that the sandbox has not, {path}"));
+            .excludes(&format!("{unit}: needs a device that the sandbox lacks, {path}"));
         let witness = Witness::Device { path: path.into() };
         assert_eq!((&judgement.not_tested[0].witness, judgement.not_tested[0].grade), (&witness, Grade::Proven));
     }

@@ -64,7 +64,7 @@ fn the_root_is_reported_and_its_consequences_under_it() {
         .unit(inactive("idle.service"))
         .breaks(CheckId::ServicesPromised, "was never started: nothing in the guest asks for it");
     for (device, why) in [
-        ("dev-ttyUSB0.device", "/dev/ttyUSB0 is a device that the sandbox has not"),
+        ("dev-ttyUSB0.device", "/dev/ttyUSB0 is a device that the sandbox lacks"),
         ("sys-subsystem-net-devices-wlp2s0.device", "wlp2s0 is a card of the real machine"),
     ] {
         guest().expected(needs("app.service", device)).unit(inactive(device)).excludes(why);

@@ -298,7 +298,7 @@ impl Verifier<'_> {
             return;
         }
         if self.may_be_real(program) {
-            let why = format!("runs {program}, which a fresh machine has not");
+            let why = format!("runs {program}, which a fresh machine lacks");
             let witness = Witness::Path { path: program.to_owned() };
             found.excluded.push((unit.to_owned(), Excuse::new(Lack::State, witness, why)));
             return;
@@ -306,7 +306,7 @@ impl Verifier<'_> {
         let is_up = !self.is_user && self.cx.unit(unit).is_some_and(unit::is_active);
         let weight = if is_up || !self.is_started(unit) { Weight::Warns } else { Weight::Fails };
         let hint = if ELSEWHERE.iter().any(|place| program.starts_with(place)) {
-            Some("NixOS has no such directory of programs: name the package's, ${lib.getExe pkgs.NAME}".to_owned())
+            Some("NixOS has no programs in that directory: name the package's own, ${lib.getExe pkgs.NAME}".to_owned())
         } else {
             program.starts_with(STORE_DIR).then(|| "see which programs that package has in its bin".to_owned())
         };

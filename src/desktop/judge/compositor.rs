@@ -78,7 +78,7 @@ impl DesktopView<'_> {
                 let summary = format!("{name} runs but serves no display, {waited} after the boot{}", why());
                 let finding = Finding::new(&process.name, summary).detail(self.evidence());
                 let driver = self.graphics_driver().map(text::clean);
-                // Of a driver's faults a machine with another card has none: the run is repeated with one (run/other_card).
+                // A fault of this card's driver is none of another card's: the run is repeated with one (run/other_card).
                 Assessment::fail(match driver {
                     Some(driver) => finding.evidence("drm_driver", driver),
                     None => finding,
@@ -87,7 +87,10 @@ impl DesktopView<'_> {
             None if is_busy => {
                 Assessment::Unknown(format!("nothing draws in the session of {user} yet, and the guest is still busy"))
             }
-            None => self.compositor_fails("compositor", format!("nothing draws in the session of {user}{}", why())),
+            None => self.compositor_fails(
+                "compositor",
+                format!("no compositor or X server was found in the session of {user}{}", why()),
+            ),
         }
     }
 

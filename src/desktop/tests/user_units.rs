@@ -139,7 +139,7 @@ fn a_unit_that_is_started_again_and_again() {
     let comes_up = Unit { active_state: "active".into(), sub_state: "running".into(), ..restarting("x", 1, 1) };
     assert_eq!(restart_stage(&comes_up), Some((1, comes_up.active_enter_us)));
     assert_eq!((restart_stage(&restarting("x", 1, 1)), restart_stage(&active("x"))), (None, None));
-    // What the VM has not.
+    // What the VM lacks.
     let words = "cannot open /dev/input/event17: No such file or directory";
     said(of(restarting("bar.service", 4, 1)), "bar.service", words).is("units", Status::Pass, "");
 }

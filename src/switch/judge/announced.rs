@@ -92,6 +92,6 @@ pub(super) fn judge(run: &SwitchRun) -> CheckResult {
         );
     }
     CheckResult::new(id, Status::Warn, format!("stopped or restarted though dry-activate did not say so: {}", list(&unnamed)))
-        .hint("what is bound to another unit (PartOf=, BindsTo=, Requires=), or restarted by an activation snippet, is in no plan")
+        .hint("dry-activate does not list what is bound to another unit (PartOf=, BindsTo=, Requires=) or restarted by a snippet")
         .evidence("units", units(unnamed.iter().copied()))
 }

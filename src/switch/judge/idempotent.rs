@@ -46,5 +46,5 @@ pub(super) fn judge(again: &SwitchRun) -> CheckResult {
         Status::Warn,
         format!("each switch stops or restarts {}, though nothing changes", list(&touched)),
     )
-    .hint("a snippet that asks for it each time, or a unit whose text is never the same")
+    .hint("an activation snippet asks for it each time, or the unit is bound to sysinit-reactivation.target")
 }

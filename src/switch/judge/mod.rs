@@ -88,7 +88,7 @@ fn tail(run: &SwitchRun) -> impl Iterator<Item = String> {
 
 /// The last thing that a run said.
 fn last_word(run: &SwitchRun) -> String {
-    run.output.last().map_or_else(|| "without a word".to_owned(), |line| clean(line.trim()))
+    run.output.last().map_or_else(|| "it printed nothing".to_owned(), |line| clean(line.trim()))
 }
 
 /// Units as evidence: not more than are read.

@@ -36,7 +36,7 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResu
             format!("{bus} was stopped by the switch and not started again; the switch program ended with {code}");
         return CheckResult::new(id, Status::Fail, summary)
             .detail(tail(run))
-            .hint("nothing may stop the system bus of a running machine: it is what systemctl, logind and the desktop speak by")
+            .hint("apply it with `nixos-rebuild boot` and reboot: logind and the desktop cannot go on without the system bus")
             .evidence("exit", code);
     }
     let fail = |summary: String| CheckResult::new(id, Status::Fail, summary);
@@ -44,11 +44,12 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResu
         SwitchEnd::Exited(0) => CheckResult::new(id, Status::Pass, went_well(run)),
         SwitchEnd::Exited(UNITS_FAILED) => units_failed(id, run, &words, fresh, after),
         SwitchEnd::Exited(ACTIVATION_FAILED) => activation_failed(id, run, &words),
-        SwitchEnd::Exited(NEEDS_REBOOT) => {
-            fail("the running system cannot switch to it: its init is another one".to_owned())
-                .hint(BOOT_INSTEAD)
-                .detail(tail(run))
-        }
+        SwitchEnd::Exited(NEEDS_REBOOT) => fail(
+            "the running system cannot switch: the new configuration's init is incompatible with the running one"
+                .to_owned(),
+        )
+        .hint(BOOT_INSTEAD)
+        .detail(tail(run)),
         SwitchEnd::Exited(REFUSED) if words.is_refused && !run.was_made() => refused(id, run, &words),
         SwitchEnd::Exited(_) if words.is_locked => {
             CheckResult::new(id, Status::Unknown, "another switch was going on in the machine (Could not acquire lock)")
@@ -228,7 +229,7 @@ fn refused(id: CheckId, run: &SwitchRun, words: &Words) -> CheckResult {
         return CheckResult::new(
             id,
             Status::Fail,
-            format!("the switch is inhibited: {} changed; nixos-rebuild boot is needed", list(&changed)),
+            format!("the switch is inhibited: {} changed (system.switch.inhibitors)", list(&changed)),
         )
         .detail(tail(run))
         .hint(BOOT_INSTEAD);
@@ -244,7 +245,7 @@ fn refused(id: CheckId, run: &SwitchRun, words: &Words) -> CheckResult {
         .copied()
         .take_while(|line| !words::is_passed_check(line))
         .next()
-        .unwrap_or("without a word");
+        .unwrap_or("it gave no reason");
     let by = named.map_or_else(|| "a pre-switch check".to_owned(), |name| format!("the pre-switch check {name}"));
     CheckResult::new(id, Status::Fail, format!("{by} refuses the switch: {last}"))
         .detail(tail(run))
@@ -275,7 +276,10 @@ fn hung(id: CheckId, run: &SwitchRun, waiting_for: &[String], after: f64) -> Che
             Status::Fail,
             format!("the switch hangs: the {kind} job of {unit} does not end; given up after {after}"),
         )
-        .hint(format!("give {unit} a TimeoutStartSec=, or a Type= that it fulfils")),
+        .hint(match kind.as_str() {
+            "stop" => format!("see why {unit} does not stop; TimeoutStopSec= bounds it"),
+            _ => format!("give {unit} a TimeoutStartSec=, or a Type= that it fulfils"),
+        }),
         (None, None) => {
             let last = last_word(run);
             CheckResult::new(id, Status::Fail, format!("the switch hangs after “{last}”: given up after {after}"))

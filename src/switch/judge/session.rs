@@ -72,7 +72,7 @@ fn without_bus(id: CheckId, bus: &str, users: &[&SessionSeen]) -> CheckResult {
             list(&names)
         ),
     )
-    .hint("nothing may stop the system bus of a running machine: apply it with `nixos-rebuild boot` and reboot")
+    .hint("apply it with `nixos-rebuild boot` and reboot: logind and the desktop cannot go on without the system bus")
 }
 
 /// At the switch back, where somebody was still logged in before it.
@@ -121,7 +121,7 @@ fn judge(between: &Between<'_>) -> CheckResult {
         return CheckResult::new(
             id,
             Status::Fail,
-            format!("{name} {what} by {switch}, and with it what was open in it"),
+            format!("{name} {what} by {switch}, which ends what was open in it"),
         )
         .hint("apply it with `nixos-rebuild boot` and reboot, or log out first");
     }

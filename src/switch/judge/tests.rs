@@ -60,7 +60,7 @@ fn each_end_of_a_switch() {
             Exited(1),
             &["Checking switch inhibitors...", " done", "Pre-switch check 'zpool' failed", "Pre-switch checks failed"],
             Status::Fail,
-            "the pre-switch check zpool refuses the switch: without a word",
+            "the pre-switch check zpool refuses the switch: it gave no reason",
         ),
         (
             Exited(1),
@@ -100,8 +100,8 @@ fn each_end_of_a_switch() {
             Status::Fail,
             "activation snippet 'keys' failed (1): no /srv/keys",
         ),
-        (Exited(100), &[], Status::Fail, "its init is another one"),
-        (Exited(101), &[], Status::Fail, "ended with 101: without a word"),
+        (Exited(100), &[], Status::Fail, "init is incompatible"),
+        (Exited(101), &[], Status::Fail, "ended with 101: it printed nothing"),
         (Killed("KILL".into()), &[ACTIVATING], Status::Fail, "ended by KILL"),
         (queued(9.0), &[ACTIVATING], Status::Fail, "the start job of slow.service does not end"),
         (
