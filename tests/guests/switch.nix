@@ -103,7 +103,7 @@ let
       system.activationScripts.unlock-store = "if [ -n \"\${NIXOS_ACTION-}\" ]; then echo 'waiting for the store to be unlocked...'; until [ -e /run/unlocked ]; do sleep 1; done; fi";
     })
     # systemd-tmpfiles says so, and the unit takes it for a success (SuccessExitStatus=DATAERR).
-    (on "switch-tmpfiles-fails" (is 1 [ "switch.activation" ] [ "/var/lib/photos" "photos" ] // { phase = "switched"; }) {
+    (on "switch-tmpfiles-fails" (is 1 [ "switch.activation" "boot.tmpfiles" ] [ "tmpfiles" "photos" ] // { phase = "switched"; }) {
       systemd.tmpfiles.rules = [ "d /var/lib/photos 0750 photos photos -" ];
     })
     # 283769: the lingering user is gone, and what ends the lingering asks for them by name.
