@@ -85,11 +85,6 @@ impl Owner {
     pub(crate) fn is_directory(self) -> bool {
         self.mode & 0o170_000 == 0o040_000
     }
-
-    /// Whether it is a link, which anybody may read.
-    pub(crate) fn is_link(self) -> bool {
-        self.mode & 0o170_000 == 0o120_000
-    }
 }
 
 impl fmt::Display for Owner {

@@ -83,13 +83,16 @@ impl Between<'_> {
             .collect()
     }
 
-    /// Entries of `/var/lib` in one state that are not in the other. What is in a directory is told with it, and what a
-    /// service puts into a directory of its own is its affair.
+    /// Entries of `/var/lib` in one state that are not in the other. What is in a directory is told with it; what a service
+    /// puts into a directory of its own is its affair, and so is what came or went in one that was there all the time while
+    /// the machine was back already.
     fn data<'a>(&'a self, here: &'a MachineState, there: &'a MachineState) -> impl Iterator<Item = &'a String> {
+        let is_new_here = std::ptr::eq(here, &self.back.state);
         let new = here.owners.keys().filter(|path| is_data(path) && !there.owners.contains_key(*path));
-        new.filter(|path| {
+        new.filter(move |path| {
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-            parent == "/var/lib" || there.owners.contains_key(parent)
+            parent == "/var/lib"
+                || there.owners.contains_key(parent) && self.switched.state.owners.contains_key(*path) == is_new_here
         })
         .filter(|path| !self.is_kept_by_unit(path))
     }

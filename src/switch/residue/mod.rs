@@ -54,7 +54,8 @@ pub(crate) fn judge(records: &Records, rehearsal: &Rehearsal, was_switched: bool
             return switched_results.into_iter().chain(all_after(Status::Skip, why)).collect();
         }
     };
-    let between = Between { before, back, from, by: only_in_between(before, switched), stopped: stopped(rehearsal) };
+    let between =
+        Between { before, switched, back, from, by: only_in_between(before, switched), stopped: stopped(rehearsal) };
     let judged =
         ownership::judge(&ownership::Times { before, after: back, from, now: from, since: "after the way back" });
     let of = |id, differences: Differences, none: &str| match differences {
@@ -146,6 +147,7 @@ fn active(record: &Record) -> BTreeSet<&str> {
 /// The machine before the switch and after the way back.
 struct Between<'a> {
     before: &'a Record,
+    switched: &'a Record,
     back: &'a Record,
     /// The units of the configuration that it runs again.
     from: &'a Units,

@@ -87,6 +87,8 @@ struct Rights {
     user: String,
     uid: u32,
     gids: BTreeSet<u32>,
+    /// Whether no mode keeps it from reading (capabilities(7), `CAP_DAC_OVERRIDE`, `CAP_DAC_READ_SEARCH`).
+    reads_all: bool,
 }
 
 /// The services of both configurations that do not run as a user of their own making.
@@ -122,30 +124,35 @@ impl Rights {
         let more = unit.words("Service", "SupplementaryGroups").filter_map(gid);
         let member = facts.groups.values().filter(|group| group.members.contains(&account.name)).map(|group| group.gid);
         let gids = std::iter::once(own).chain(more).chain(member).collect();
-        Some(Self { user: account.name.clone(), uid: account.uid, gids })
+        let is_capable = unit.words("Service", "AmbientCapabilities").any(|word| word.starts_with("CAP_DAC_"));
+        Some(Self { user: account.name.clone(), uid: account.uid, gids, reads_all: account.uid == 0 || is_capable })
     }
 
-    /// Whether they are enough to read a file, or what is in a directory.
+    /// Whether they are enough to read what is in a directory.
     fn can_read(&self, owner: Owner) -> bool {
         let shift = match () {
-            () if self.uid == 0 || owner.is_link() => return true,
+            () if self.reads_all => return true,
             () if owner.uid == self.uid => 6,
             () if self.gids.contains(&owner.gid) => 3,
             () => 0,
         };
-        let needed = if owner.is_directory() { 0o5 } else { 0o4 };
-        owner.mode >> shift & needed == needed
+        owner.mode >> shift & 0o5 == 0o5
     }
 }
 
 impl Reader<'_> {
-    /// That it can no longer read a file of its own.
+    /// That it can no longer read a directory of its own. A file may be meant for another, who hands it on.
     fn locked_out(&self, times: &Times<'_>, path: &str, before: Owner, now: Owner) -> Option<Finding> {
         let name = path.strip_prefix(DATA)?;
         let is_below = |own: &&str| name == *own || name.starts_with(&format!("{own}/"));
         let is_own =
             self.directories.iter().any(|own| is_below(own)) || self.was.uid != 0 && before.uid == self.was.uid;
-        if !is_own || is_dynamic(before, now) || !self.was.can_read(before) || self.is.can_read(now) {
+        if !is_own
+            || !now.is_directory()
+            || is_dynamic(before, now)
+            || !self.was.can_read(before)
+            || self.is.can_read(now)
+        {
             return None;
         }
         let (service, user) = (self.service, &self.is.user);

@@ -304,6 +304,14 @@ fn what_comes_and_goes_by_itself_is_no_residue() {
         })
         .back(|record| record.state.entries.insert("/run/app".to_owned()))
         .passes();
+    // What one of its own services does with its files, while it is back already.
+    let keep = |record: &mut Record| record.state.owners.insert("/var/lib/keep".to_owned(), owner(0, 0o755));
+    let file = |record: &mut Record| record.state.owners.insert("/var/lib/keep/new".to_owned(), owner(0, 0o644));
+    let kept = || Case::new().before(keep).switched(keep).back(keep);
+    kept().back(file).passes();
+    kept().before(file).switched(file).passes();
+    kept().switched(file).back(file).warns(CheckId::ResidueFiles, "/var/lib/keep/new stays");
+    kept().before(file).warns(CheckId::ResidueFiles, "/var/lib/keep/new is gone");
     // A lease's address is another one, and its answers come to a port.
     Case::new()
         .back(|record| {

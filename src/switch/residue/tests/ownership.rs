@@ -42,6 +42,13 @@ fn data_that_a_service_can_no_longer_read_are_a_failure() {
         assert_eq!((status, said.replace("of root (0)", "of 0")), (Status::Fail, expected));
     }
     let judged = |case: Case| case.told(CheckId::ResidueOwnership, SWITCHED);
+    // A file may be handed on by root.
+    let of_root = file_of(Owner { uid: 0, gid: 0, mode: 0o600 });
+    assert_eq!(
+        judged(Case::new().switched(|record| record.state.owners.insert("/var/lib/mail/letters".to_owned(), of_root)))
+            .0,
+        Status::Pass
+    );
     // A directory takes both to be read.
     assert_eq!(judged(Case::new().switched(own(owner(390, 0o600)))).0, Status::Fail);
     assert_eq!(judged(Case::new().switched(own(Owner { mode: 0o040_750, ..other }))).0, Status::Fail);
@@ -54,6 +61,11 @@ fn data_that_a_service_can_no_longer_read_are_a_failure() {
         .switched(own(other))
         .units(1, |units| units.system.files.insert("mail.service".to_owned(), of_root));
     assert_eq!(judged(as_root).0, Status::Pass);
+    let capable = UnitFile::parse("[Service]\nUser=mail\nAmbientCapabilities=CAP_CHOWN CAP_DAC_READ_SEARCH\n");
+    let capable = Case::new()
+        .switched(own(other))
+        .units(1, |units| units.system.files.insert("mail.service".to_owned(), capable));
+    assert_eq!(judged(capable).0, Status::Pass);
     // What it owned counts, though its unit names no directory.
     let nameless = || UnitFile::parse("[Service]\nUser=mail\n");
     let nameless = Case::new()
