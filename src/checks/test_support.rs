@@ -117,6 +117,7 @@ pub(super) fn guest() -> Guest {
             links: vec!["eth0".into()],
             addresses: [("eth0".to_owned(), vec!["10.0.2.15/24".to_owned()])].into(),
             default_routes: vec!["10.0.2.2".into()],
+            routes: Vec::new(),
             nameservers: vec!["10.0.2.3".into()],
             resolves: None,
         },

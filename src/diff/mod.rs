@@ -50,6 +50,7 @@ use self::packages::Closures;
 use self::store_files::{Files, Found, StoreFiles};
 use self::system::System;
 use self::targets::Toplevels;
+use self::unit_set::UnitSet;
 use crate::cli::{DiffArgs, DiffFormat};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
@@ -104,6 +105,22 @@ pub fn switch_plan(store: Store, from: &Path, to: &Path, active: Option<&BTreeSe
     let (old, new) = (System::read(&files, from), System::read(&files, to));
     let context = Context { old: &old, new: &new, files: &files, rebuilt: RefCell::new(BTreeSet::new()) };
     plan::plan(&context, None, active)
+}
+
+/// The units of a configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Units {
+    /// Those of PID 1.
+    pub(crate) system: UnitSet,
+    /// Those of users' managers.
+    pub(crate) user: UnitSet,
+}
+
+/// The units of a toplevel of a store.
+pub(crate) fn units_of(store: Store, toplevel: &Path) -> Units {
+    let files = StoreFiles::new(store);
+    let read = |scope: &str| system::unit_set(&files, &toplevel.join("etc/systemd").join(scope));
+    Units { system: read("system"), user: read("user") }
 }
 
 /// Why this host, running NixOS, would refuse to switch to a toplevel; none where nothing known refuses it, or where this
