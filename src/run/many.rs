@@ -15,9 +15,8 @@ use crate::machine::{RunDir, Traits};
 use crate::model::timeouts::Timeouts;
 use crate::model::{Accel, AccelChoice, JailKind, Report, TransportKind, Verdict};
 use crate::nix::expectations::Expectations;
-use crate::nix::{self, Built, Evaluated, Nix};
+use crate::nix::{self, Built, Evaluated, Nix, Target};
 use crate::report::artifacts::Artifacts;
-use crate::resolve::Target;
 
 /// A machine that needs only to be started.
 #[derive(Debug, Clone)]

@@ -49,9 +49,9 @@ use crate::interrupt::Interrupt;
 use crate::machine::{RunDir, jail};
 use crate::model::timeouts::run::CHILDREN_LIMIT;
 use crate::model::{CheckResult, Exit, Phase, Recorded, Report, Status, TransportKind, Verdict};
-use crate::nix::{self, Nix};
+use crate::nix::{self, Nix, Target};
 use crate::report::artifacts::Artifacts;
-use crate::resolve::{BaselineTarget, Target};
+use crate::resolve::BaselineTarget;
 pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 
 /// How often a machine is started again when QEMU crashed before the guest's first message, or its emulation lost a virtual

@@ -13,10 +13,10 @@ use crate::failure::{Failure, Result};
 use crate::machine::{JailOptions, RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, CheckId, JailKind, MachineInfo, Phase, Report, Verdict, artifact};
 use crate::nix::expectations::Expectations;
-use crate::nix::{self, Built, Nix};
+use crate::nix::{self, Built, Nix, Target};
 use crate::paths::state_directory;
 use crate::report::artifacts::Artifacts;
-use crate::resolve::{self, BaselineChoice, Target};
+use crate::resolve::{self, BaselineChoice};
 
 /// What comes of preparing.
 pub(super) enum Step {

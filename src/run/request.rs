@@ -12,8 +12,8 @@ use crate::failure::{Failure, Result};
 use crate::guest::credentials::PlacedFile;
 use crate::machine::{Spec, find_program, jail};
 use crate::model::{JailKind, NetworkPolicy, TransportKind};
+use crate::nix::Target;
 use crate::nix::expectations::Expectations;
-use crate::resolve::Target;
 use crate::text::nearest;
 
 /// What a run is for.
