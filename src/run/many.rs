@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::request::{Request, ResolvedRequest, memory_mib, transport};
 use super::{Outcome, Run};
+use crate::artifacts::Artifacts;
 use crate::checks;
 use crate::cli::TryArgs;
 use crate::event::Events;
@@ -16,7 +17,6 @@ use crate::model::timeouts::Timeouts;
 use crate::model::{Accel, AccelChoice, JailKind, Report, TransportKind, Verdict};
 use crate::nix::expectations::Expectations;
 use crate::nix::{self, Built, Evaluated, Nix, Target};
-use crate::report::artifacts::Artifacts;
 
 /// A machine that needs only to be started.
 #[derive(Debug, Clone)]

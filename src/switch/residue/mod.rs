@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::judge::announced::is_by_design;
 use super::record::Record;
-use crate::checks::text::list;
-use crate::checks::{Finding, compared};
 use crate::guest::facts::{Password, Unit};
+use crate::judging::text::list;
+use crate::judging::{Finding, compared};
 use crate::model::{ActiveState, CheckId, CheckResult, MachinePhase, Status};
 
 /// The first of the ports that programs get without asking for one (`net.ipv4.ip_local_port_range`).

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Records;
-use crate::checks::{Finding, compared};
+use crate::judging::{Finding, compared};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::record::Record;
 
