@@ -10,19 +10,20 @@ use super::check::Probed;
 use super::prepare::{Prepared, Step};
 use super::request::Request;
 use super::{RESTARTS, Run, boot, phase};
-use crate::checks::{self, BootEnd, Judgement, difference};
+use crate::artifacts::Artifacts;
+use crate::checks::{self, BootEnd, difference};
 use crate::cli::TryArgs;
 use crate::diff;
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
 use crate::guest::{Guest, Limits};
+use crate::judging::Judgement;
 use crate::machine::RunDir;
 use crate::model::timeouts::Timeouts;
 use crate::model::{
     Accel, CheckId, CheckResult, Count, Exit, MachinePhase, NotTested, Phase, Stage, Status, SwitchReport,
     TransportKind, Verdict, run_file,
 };
-use crate::report::artifacts::Artifacts;
 use crate::resolve::BaselineTarget;
 use crate::switch::judge::{self, PhaseChecks};
 use crate::switch::observation::{Rehearsal, Sessions, SwitchEnd, SwitchRun};

@@ -1,7 +1,7 @@
 //! Files, NixOS's wrappers, and mounts.
 
 use super::Between;
-use crate::checks::Finding;
+use crate::judging::Finding;
 use crate::diff::unit_file::UnitFile;
 use crate::switch::record::{MachineState, Owner};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Between;
-use crate::checks::Finding;
-use crate::checks::text::list;
+use crate::judging::Finding;
+use crate::judging::text::list;
 
 impl Between<'_> {
     pub(super) fn kernel(&self) -> Vec<Finding> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Between, Differences, gap};
-use crate::checks::Finding;
-use crate::checks::text::list;
+use crate::judging::Finding;
+use crate::judging::text::list;
 use crate::model::Protocol;
 use crate::switch::record::Record;
 

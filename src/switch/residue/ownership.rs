@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::{directories, is_dynamic};
 use super::gap;
-use crate::checks::{Finding, compared};
+use crate::judging::{Finding, compared};
 use crate::diff::Units;
 use crate::diff::unit_file::UnitFile;
 use crate::model::{CheckId, CheckResult, Status};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{gap, is_active, is_by_design};
-use crate::checks::{Finding, compared};
+use crate::judging::{Finding, compared};
 use crate::diff::Units;
 use crate::guest::facts::Unit;
 use crate::model::{CheckId, CheckResult, LoadState, Status};

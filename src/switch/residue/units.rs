@@ -1,7 +1,7 @@
 //! Units, accounts and groups.
 
 use super::{Between, Differences, gap, is_active, is_by_design};
-use crate::checks::Finding;
+use crate::judging::Finding;
 use crate::guest::facts::{Account, Password, Unit};
 use crate::model::{ActiveState, ServiceType};
 

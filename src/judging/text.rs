@@ -7,7 +7,7 @@ use crate::text::clean_line;
 pub(crate) use crate::text::seconds;
 
 /// Most characters of a line that is shown.
-pub(super) const LINE: usize = 400;
+pub(crate) const LINE: usize = 400;
 /// Most lines of a guest's that one result shows.
 pub(crate) const LINES: usize = 20;
 

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::verify::targets;
-use crate::checks::Selection;
+use super::selection::Selection;
+use super::targets;
 use crate::config::{HttpSettings, ScriptSettings, Settings};
-use crate::desktop::expected::lingering_users;
 use crate::model::{Applies, CheckId, CheckKind, NetworkPolicy, Protocol};
-use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, ExpectedUnit, InferredPort};
+use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, InferredPort};
 
 /// What is to be checked. The fields under "the guest is asked" say what must be gathered; judging takes the rest.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,12 +54,12 @@ impl fmt::Display for ExpectedPort {
 }
 
 /// What `ExpectedPort::by` says of ports from `nixbox.toml`.
-pub(super) const BY_SETTINGS: &str = crate::model::CONFIG_FILE;
+pub(crate) const BY_SETTINGS: &str = crate::model::CONFIG_FILE;
 
 /// Plans the checks. `settings.machine.network` has to hold what is really used, flags included.
 pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Selection) -> Plan {
     let mut units: BTreeSet<String> = settings.units.iter().cloned().collect();
-    units.extend(expectations.units.iter().filter(|(name, unit)| is_wanted(name, unit)).map(|(name, _)| name.clone()));
+    units.extend(expectations.units.iter().filter(|(name, unit)| unit.is_wanted(name)).map(|(name, _)| name.clone()));
     // Whether these exist only the guest knows: packages bring targets, too.
     let targets = expectations.units.values().filter(|unit| unit.enable).flat_map(|unit| &unit.wanted_by);
     units.extend(targets.filter(|name| targets::is_to_be_asked(name)).cloned());
@@ -92,7 +91,7 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
         Applies::WithTimers => !settings.timers.is_empty(),
         Applies::WithConfiguration => expectations.known,
         Applies::WithDisplayManager => desktop.is_some_and(|desktop| desktop.display_manager.is_some()),
-        Applies::WithUserManagers => desktop.is_some() || !lingering_users(expectations).is_empty(),
+        Applies::WithUserManagers => desktop.is_some() || !expectations.lingering_users().is_empty(),
         Applies::WithDesktop => desktop.is_some(),
         Applies::WithAudio => expectations.audio.is_some(),
     };
@@ -142,7 +141,7 @@ impl Plan {
 
     /// Whether the configuration itself has this unit enabled and wanted.
     pub(crate) fn is_own(&self, unit: &str) -> bool {
-        self.expectations.units.get(unit).is_some_and(|expected| is_wanted(unit, expected))
+        self.expectations.units.get(unit).is_some_and(|expected| expected.is_wanted(unit))
     }
 
     /// Whether `nixbox.toml` expects this unit.
@@ -151,13 +150,8 @@ impl Plan {
     }
 }
 
-/// Whether the configuration asks for the unit to be started by something: templates cannot be.
-pub(crate) fn is_wanted(name: &str, unit: &ExpectedUnit) -> bool {
-    unit.enable && !unit.wanted_by.is_empty() && !name.contains("@.")
-}
-
 /// The service that a timer starts unless it says otherwise (systemd.timer(5), `Unit=`).
-pub(super) fn service_of(timer: &str) -> String {
+pub(crate) fn service_of(timer: &str) -> String {
     format!("{}.service", timer.strip_suffix(".timer").unwrap_or(timer))
 }
 
@@ -165,6 +159,7 @@ pub(super) fn service_of(timer: &str) -> String {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::nix::expectations::ExpectedUnit;
     use crate::nix::expectations::ServicePort;
 
     #[test]

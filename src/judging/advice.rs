@@ -6,7 +6,7 @@ use super::{JudgeContext, sandbox, text};
 use crate::guest::facts::Unit;
 
 /// What to do about a failed unit that is not excused.
-pub(super) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     port_in_use(cx, unit).or_else(|| sandbox::advice(cx, unit))
 }
 

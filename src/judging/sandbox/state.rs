@@ -6,10 +6,10 @@ use regex::Regex;
 
 use super::paths::{Presence, is_state, maker, meant, missed, presence, unnamed};
 use super::{by_line, disks, last_lines, quoted, secrets};
-use crate::checks::JudgeContext;
-use crate::checks::journal_patterns::Meaning;
-use crate::checks::text::pattern;
 use crate::guest::facts::{JournalLine, PathFact, Unit};
+use crate::judging::JudgeContext;
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::text::pattern;
 use crate::model::{Excuse, Lack, Witness};
 use crate::nix::STORE_DIR;
 

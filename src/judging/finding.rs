@@ -150,7 +150,7 @@ impl From<Finding> for Found {
 }
 
 /// Shows findings in their order.
-pub(super) fn present(result: &mut CheckResult, mut findings: Vec<Found>) {
+pub(crate) fn present(result: &mut CheckResult, mut findings: Vec<Found>) {
     let count = findings.len();
     result.detail.clear();
     for (index, found) in findings.iter().enumerate() {

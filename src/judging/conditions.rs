@@ -69,7 +69,7 @@ fn condition(written: &str) -> (SkipReason, bool) {
 }
 
 /// Paths that the configuration itself makes, the same in the VM as on the real machine.
-pub(super) fn is_configured_path(path: &str) -> bool {
+pub(crate) fn is_configured_path(path: &str) -> bool {
     const OURS: [&str; 10] = [
         "/etc",
         "/nix/store",

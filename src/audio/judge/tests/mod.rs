@@ -1,6 +1,8 @@
 //! Each rule breaks on facts made for it, and each trap passes.
 
-use super::test_guest::*;
+mod guest;
+
+use self::guest::*;
 use crate::audio::facts::{AudioSessionKind, ServerProcess};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{CheckId, Status};

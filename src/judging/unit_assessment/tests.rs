@@ -4,10 +4,10 @@ use super::{Expectation, UnitAssessment, UnitManager, assess};
 use crate::checks::test_support::{
     NOW, active, by_kernel, by_manager, expected_unit, failed, guest, inactive, line, skipped,
 };
-use crate::checks::{JudgeContext, Selection, plan};
 use crate::config::Settings;
 use crate::guest::facts::{Facts, JournalLine, Service, Unit};
 use crate::guest::user_units::UserManager;
+use crate::judging::{Selection, plan};
 use crate::model::{ActiveState, CheckId, LoadState, SubState, UnitResult};
 
 #[test]
@@ -151,7 +151,7 @@ fn of_alice(bar: Unit, others: Vec<Unit>) -> UnitAssessment {
     let facts = Facts { units: [vec![bar.clone()], others].concat(), now_us: NOW, ..Facts::default() };
     let manager =
         UserManager { uid: 1000, units: facts.units.clone(), environment: vec!["WAYLAND_DISPLAY=wayland-1".into()] };
-    let system = JudgeContext::new(&plan, &guest.observations, &guest.context);
+    let system = guest.observations.judge_context(&plan, &guest.context);
     let declared = expected_unit("graphical-session.target");
     let expected = Expectation { declared: Some(&declared), own: true, demanded: false };
     let user = UnitManager::User { name: "alice", manager: &manager };

@@ -1,8 +1,7 @@
 //! What of the outside a failure shows.
 
 use super::{hosts_of, names, shows_no_outside};
-use crate::checks::test_support::result;
-use crate::checks::test_support::{Guest, active, failed, guest, inactive, line};
+use crate::checks::test_support::{Guest, active, failed, guest, inactive, line, result};
 use crate::guest::facts::Unit;
 use crate::model::{CheckId, Grade, NetworkPolicy, Protocol, Witness};
 use crate::traffic::{Call, Traffic};

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::checks::Plan;
-use crate::checks::text::pattern;
-use crate::checks::unit::unescape_path;
 use crate::guest::facts::Facts;
 use crate::guest::paths::paths_in;
+use crate::judging::Plan;
+use crate::judging::text::pattern;
+use crate::judging::unit::unescape_path;
 use crate::model::{Excuse, Lack, Witness};
 
 /// A device that a file system can be on; a VM's own (`/dev/vda`) are left out.
@@ -47,7 +47,7 @@ pub(super) fn lies_on(plan: &Plan, path: &str) -> Option<Excuse> {
 }
 
 /// Why a device is not there: the real machine's configuration has it, and the VM variant does not ask for one of its own.
-pub(in crate::checks) fn of_device(plan: &Plan, path: &str) -> Option<Excuse> {
+pub(crate) fn of_device(plan: &Plan, path: &str) -> Option<Excuse> {
     let disks = &plan.expectations.disks;
     let path = as_path(path);
     let on = |systems: &std::collections::BTreeMap<String, String>| {
@@ -67,7 +67,7 @@ pub(in crate::checks) fn of_device(plan: &Plan, path: &str) -> Option<Excuse> {
 
 /// The same for what holds up a boot, which need not be declared: that a disk with such a name is not there shows
 /// nothing, unless the VM variant itself asks for it.
-pub(in crate::checks) fn holds_up(plan: &Plan, path: &str) -> Option<Excuse> {
+pub(crate) fn holds_up(plan: &Plan, path: &str) -> Option<Excuse> {
     if !plan.expectations.known {
         return None;
     }
@@ -85,7 +85,7 @@ pub(in crate::checks) fn holds_up(plan: &Plan, path: &str) -> Option<Excuse> {
 }
 
 /// The same for a unit: a device, what is mounted from one, what unlocks or imports one.
-pub(in crate::checks) fn unit_holds_up(plan: &Plan, facts: &Facts, name: &str) -> Option<Excuse> {
+pub(crate) fn unit_holds_up(plan: &Plan, facts: &Facts, name: &str) -> Option<Excuse> {
     if let Some(pool) = name.strip_prefix("zfs-import-").and_then(|rest| rest.strip_suffix(".service")) {
         let is_declared = plan.expectations.disks.pools.iter().any(|known| known == pool);
         return is_declared.then(|| {
@@ -106,13 +106,13 @@ pub(in crate::checks) fn unit_holds_up(plan: &Plan, facts: &Facts, name: &str) -
 }
 
 /// The same for a line, or the name of a job, that names a device by its path or its unit.
-pub(in crate::checks) fn line_holds_up(plan: &Plan, line: &str) -> Option<Excuse> {
+pub(crate) fn line_holds_up(plan: &Plan, line: &str) -> Option<Excuse> {
     let units = line.split_whitespace().filter_map(|word| word.find(".device").map(|end| &word[..end + 7]));
     units.map(unescape_path).chain(paths_in(line)).find_map(|path| holds_up(plan, &path))
 }
 
 /// What to write so that the VM comes up without its disk.
-pub(in crate::checks) fn hint(plan: &Plan, excuse: &Excuse) -> String {
+pub(crate) fn hint(plan: &Plan, excuse: &Excuse) -> String {
     let disks = &plan.expectations.disks;
     let without = match excuse.witness() {
         Witness::Option { option } if option.starts_with("boot.initrd.luks") => {

@@ -1,10 +1,10 @@
 //! What a unit says is missing, held against what there is in the guest.
 
-use crate::checks::conditions::is_configured_path;
-use crate::checks::journal_patterns::Meaning;
-use crate::checks::{JudgeContext, text};
 use crate::guest::facts::{JournalLine, PathFact, Unit};
 use crate::guest::paths::{paths_in, paths_of};
+use crate::judging::conditions::is_configured_path;
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::{JudgeContext, text};
 use crate::text::nearest;
 
 /// What is known of a path.
@@ -108,7 +108,7 @@ pub(super) fn is_state(path: &str) -> bool {
 }
 
 /// What is to be said to a missing path that excuses nothing: which one is there, or what should have made it.
-pub(in crate::checks) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+pub(crate) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     let lines = cx.now.journal_of(&unit.name, super::LAST);
     let named = missed(&lines).into_iter().map(|(path, _)| path).chain(paths_of(unit));
     named.into_iter().find_map(|path| {

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::attributes::join;
+use super::diagnosis::SourceTree;
 use super::filter::ConfigurationName;
-use super::reference::{Flake, join};
-use crate::nix::SourceTree;
+use super::flake::Flake;
 
 /// Which of its virtual machines NixOS makes of a configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{last_lines, quoted};
-use crate::checks::journal_patterns::Meaning;
-use crate::checks::text::pattern;
-use crate::checks::unit::is_active;
-use crate::checks::{JudgeContext, text};
 use crate::guest::facts::{JournalLine, Unit};
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::text::pattern;
+use crate::judging::unit::is_active;
+use crate::judging::{JudgeContext, text};
 use crate::model::{Excuse, Lack, Witness};
 
 pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
@@ -38,7 +38,7 @@ pub(super) fn renamed(cx: &JudgeContext<'_>, interface: &str) -> Excuse {
 }
 
 /// Interfaces that the configuration binds by name and that are cards which the sandbox does not have.
-pub(in crate::checks) fn missing_interfaces(cx: &JudgeContext<'_>) -> Vec<(String, Excuse)> {
+pub(crate) fn missing_interfaces(cx: &JudgeContext<'_>) -> Vec<(String, Excuse)> {
     let from_units = cx.plan.expectations.units.keys().filter_map(|unit| interface_of(unit));
     let mut names: Vec<&str> = cx.plan.expectations.interfaces.iter().map(String::as_str).chain(from_units).collect();
     names.sort_unstable();
@@ -118,7 +118,7 @@ pub(super) fn is_wait_online(name: &str) -> bool {
 }
 
 /// Two managers are on, and the one whose wait unit failed does not run the link: the configuration's fault.
-pub(in crate::checks) fn two_managers(cx: &JudgeContext<'_>, unit: &Unit) -> bool {
+pub(crate) fn two_managers(cx: &JudgeContext<'_>, unit: &Unit) -> bool {
     let runs = |name: &str| cx.unit(name).is_some_and(is_active);
     unit.name.starts_with("systemd-networkd-wait-online")
         && runs("systemd-networkd.service")

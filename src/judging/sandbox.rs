@@ -4,20 +4,19 @@
 //! machine, the `outside`. `paths` compares the paths that a unit names with those that exist.
 
 mod cards;
-pub(super) mod disks;
+pub(crate) mod disks;
 mod hardware;
 mod outside;
 mod paths;
 mod secrets;
 mod state;
 
-pub(super) use self::cards::{missing_interfaces, two_managers};
+pub(crate) use self::cards::{missing_interfaces, two_managers};
 pub(crate) use self::outside::hosts;
-pub(super) use self::outside::{attempts, shows_no_outside, waits_for_outside};
-pub(super) use self::secrets::{is_secret, is_secret_snippet, misses_a_secret};
+pub(crate) use self::outside::{attempts, shows_no_outside, waits_for_outside};
+pub(crate) use self::secrets::{is_secret, is_secret_snippet, misses_a_secret};
 use super::unit::own_lines;
 use super::{JudgeContext, text};
-use crate::desktop;
 use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{Excuse, Lack, UnitResult, Witness};
 
@@ -38,11 +37,11 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         .or_else(|| state::excuse(cx, unit))
         .or_else(|| outside::outside(cx, unit))
         .or_else(|| hardware::by_words(cx, unit))
-        .or_else(|| desktop::excuse(cx, name))
+        .or_else(|| cx.excuses.get(name).cloned())
 }
 
 /// What to do about a unit that is not excused, where it misses something: a path that is nearly right, a host.
-pub(super) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+pub(crate) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     paths::advice(cx, unit).or_else(|| outside::advice(cx, unit))
 }
 

@@ -1,6 +1,6 @@
 //! What a line says of a host that was not reached.
 
-use crate::checks::journal_patterns::Meaning;
+use crate::judging::journal_patterns::Meaning;
 
 /// Words that stand where a host's name may.
 const NO_HOSTS: &[&str] = &[
@@ -93,7 +93,7 @@ pub(super) fn reach(line: &str, is_inside: impl Fn(&str) -> bool, own: Option<&s
 }
 
 /// Whether a line shows that something outside was not reached.
-pub(in crate::checks) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
+pub(crate) fn shows_no_outside(line: &str, host_name: Option<&str>) -> bool {
     reach(line, |host| is_inside(host, host_name), host_name) == Some(Reach::Outside)
 }
 

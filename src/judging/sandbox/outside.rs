@@ -24,7 +24,7 @@ use crate::nix::expectations::Expectations;
 use crate::traffic::Traffic;
 use line::{Reach, hosts_of, is_inside, names, reach};
 
-pub(in crate::checks) use line::shows_no_outside;
+pub(crate) use line::shows_no_outside;
 
 /// NixOS's own, which set what the configuration declares of addresses and routes. Who writes `ip route` into a service of
 /// their own may mean a gateway of the real network, beside an address that is leased there.
@@ -245,7 +245,7 @@ fn share_of_others(cx: &JudgeContext<'_>, unit: &Unit, line: &JournalLine) -> Op
 }
 
 /// What to change where a unit did not reach a host, and the outside has nothing to do with that.
-pub(in crate::checks) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+pub(crate) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     let (line, reach) = last_reach(cx, unit)?;
     let hosts = hosts_of(&line.message);
     match reach {
@@ -286,12 +286,7 @@ fn excuse(witness: Witness, words: &str, line: &JournalLine) -> Excuse {
 }
 
 /// Why a unit whose start does not end may only wait for the outside.
-pub(in crate::checks) fn waits_for_outside(
-    plan: &Plan,
-    facts: &Facts,
-    traffic: Option<&Traffic>,
-    unit: &str,
-) -> Option<Excuse> {
+pub(crate) fn waits_for_outside(plan: &Plan, facts: &Facts, traffic: Option<&Traffic>, unit: &str) -> Option<Excuse> {
     if plan.settings.machine.network.unwrap_or_default() != NetworkPolicy::Off {
         return None;
     }
@@ -322,11 +317,7 @@ pub(crate) fn hosts(expectations: &Expectations, facts: &Facts, traffic: &Traffi
 }
 
 /// What of the outside the guest tried to reach, and which of its units did, as far as their words or command lines tell.
-pub(in crate::checks) fn attempts(
-    expectations: &Expectations,
-    facts: &Facts,
-    traffic: Option<&Traffic>,
-) -> Vec<OutsideAttempt> {
+pub(crate) fn attempts(expectations: &Expectations, facts: &Facts, traffic: Option<&Traffic>) -> Vec<OutsideAttempt> {
     let here = Outside { expectations, facts, traffic };
     let is_service = |unit: &&Unit| unit.service.is_some();
     let clocks = ["systemd-timesyncd.service", "chronyd.service", "ntpd.service", "openntpd.service"];

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::*;
 use crate::audio::facts::{Recording, ServerProcess, ServerState, SoundCard, TonePlayback};
-use crate::checks::Selection;
-use crate::checks::{self, Context, Observations};
+use crate::audio::judge::*;
+use crate::checks::{self, Observations};
 use crate::config::Settings;
 use crate::guest::facts::{Account, Facts, Manager};
+use crate::judging::{Context, Judgement, Selection, plan};
 use crate::machine::RunDelay;
 use crate::model::Accel;
 use crate::nix::expectations::{Expectations, ExpectedUser};
@@ -197,8 +197,8 @@ impl TestGuest {
         self
     }
 
-    pub(super) fn judgement(&self) -> checks::Judgement {
-        let plan = checks::plan(&self.expectations, &Settings::default(), &Selection::default());
+    pub(super) fn judgement(&self) -> Judgement {
+        let plan = plan(&self.expectations, &Settings::default(), &Selection::default());
         let observations =
             Observations { first: self.facts.clone(), sound: Some(self.sound.clone()), ..Observations::default() };
         let context = Context { accelerator: Accel::Tcg, delay: self.delay.clone(), ..Context::default() };

@@ -49,7 +49,7 @@ pub(crate) fn exited_with_success(unit: &Unit) -> bool {
 }
 
 /// Whether the last run of a service ended well, by PID 1's own words, else by what its main process left.
-pub(super) fn ended_cleanly(facts: &Facts, unit: &Unit) -> bool {
+pub(crate) fn ended_cleanly(facts: &Facts, unit: &Unit) -> bool {
     let endings = [Meaning::FailedWithResult, Meaning::Deactivated];
     match last_word(facts, unit, &endings) {
         Some(line) => unit.result.is_success() && Meaning::Deactivated.is_in(&line.message),
@@ -60,7 +60,7 @@ pub(super) fn ended_cleanly(facts: &Facts, unit: &Unit) -> bool {
 
 /// PID 1's word that the unit failed, where it has not said since that it was started again. What is up in spite of it was
 /// read before.
-pub(super) fn failed_since<'a>(facts: &'a Facts, unit: &Unit) -> Option<&'a JournalLine> {
+pub(crate) fn failed_since<'a>(facts: &'a Facts, unit: &Unit) -> Option<&'a JournalLine> {
     let line = last_word(facts, unit, &[Meaning::FailedWithResult, Meaning::Started])?;
     (line.at_us > unit.active_enter_us && Meaning::FailedWithResult.is_in(&line.message)).then_some(line)
 }
@@ -133,7 +133,7 @@ pub(crate) fn root_cause<'a>(facts: &'a Facts, name: &'a str) -> &'a str {
 }
 
 /// Why this unit, which is in state `failed`, is so.
-pub(super) fn failure_cause(cx: &JudgeContext<'_>, name: &str) -> FailureCause {
+pub(crate) fn failure_cause(cx: &JudgeContext<'_>, name: &str) -> FailureCause {
     let Some(unit) = cx.unit(name) else { return FailureCause::Own };
     let root = root_cause(cx.now, name);
     if root != name {
@@ -162,12 +162,12 @@ pub(super) fn failure_cause(cx: &JudgeContext<'_>, name: &str) -> FailureCause {
     FailureCause::Own
 }
 
-pub(super) fn is_tmpfiles(name: &str) -> bool {
+pub(crate) fn is_tmpfiles(name: &str) -> bool {
     name.starts_with("systemd-tmpfiles-")
 }
 
 /// The services that NixOS's firewall modules make, and other distributions' names for them.
-pub(super) fn is_firewall(name: &str) -> bool {
+pub(crate) fn is_firewall(name: &str) -> bool {
     matches!(
         name,
         "firewall.service" | "nftables.service" | "iptables.service" | "ip6tables.service" | "firewalld.service"
@@ -217,7 +217,7 @@ pub(crate) fn manager_line<'a>(facts: &'a Facts, unit: &str, meaning: Meaning) -
 }
 
 /// The units whose jobs PID 1 dropped to break an ordering cycle, with its line about each.
-pub(super) fn dropped_from_cycle(facts: &Facts) -> impl Iterator<Item = (&str, &JournalLine)> {
+pub(crate) fn dropped_from_cycle(facts: &Facts) -> impl Iterator<Item = (&str, &JournalLine)> {
     facts.journal.iter().filter(|line| is_managers(line)).filter_map(|line| {
         let unit = Meaning::DroppedFromCycle.parts_of(&line.message)?.get(1)?;
         Some((unit.as_str(), line))
@@ -225,7 +225,7 @@ pub(super) fn dropped_from_cycle(facts: &Facts) -> impl Iterator<Item = (&str, &
 }
 
 /// Undoes systemd-escape(1) for a path: `dev-disk-by\x2duuid-1` is `/dev/disk/by-uuid/1`.
-pub(super) fn unescape_path(name: &str) -> String {
+pub(crate) fn unescape_path(name: &str) -> String {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let mut bytes = vec![b'/'];
     let mut rest = stem.as_bytes();

@@ -7,12 +7,12 @@ use regex::Regex;
 
 use super::paths::{Presence, meant, missed, presence};
 use super::{by_line, cards, disks, last_lines, quoted};
-use crate::checks::JudgeContext;
-use crate::checks::journal_patterns::Meaning;
-use crate::checks::text::pattern;
-use crate::checks::unit::{is_active, own_lines, unescape_path};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::paths::paths_of;
+use crate::judging::JudgeContext;
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::text::pattern;
+use crate::judging::unit::{is_active, own_lines, unescape_path};
 use crate::model::{Excuse, Lack, Witness};
 
 /// A kind of hardware that a VM lacks, and the words in the names of services that are about it.

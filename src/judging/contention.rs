@@ -16,19 +16,19 @@ const MOST: f64 = 0.6;
 /// The share of a limit's time for which a unit has worked, from which on the limit says nothing under emulation.
 const WORKED: f64 = 0.5;
 /// The hint for a limit that ran out under emulation.
-pub(super) const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
+pub(crate) const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
 /// The hint for a host that is too busy.
-pub(super) const BUSY_HOST: &str = "run it again when this host has less to do, or run fewer VMs at once";
+pub(crate) const BUSY_HOST: &str = "run it again when this host has less to do, or run fewer VMs at once";
 /// systemd's usual limit (`DefaultTimeoutStartSec=`, `DefaultDeviceTimeoutSec=`), where it is not known when it began.
 const USUAL_LIMIT_US: u64 = 90_000_000;
 
 /// Why a limit that ran out between these readings of the guest's clock says nothing, if so.
-pub(super) fn why(delay: &RunDelay, from_us: u64, to_us: u64) -> Option<String> {
+pub(crate) fn why(delay: &RunDelay, from_us: u64, to_us: u64) -> Option<String> {
     words(delay.share(from_us, to_us)?, "that time")
 }
 
 /// The same of the last so many seconds.
-pub(super) fn why_lately(delay: &RunDelay, seconds: f64) -> Option<String> {
+pub(crate) fn why_lately(delay: &RunDelay, seconds: f64) -> Option<String> {
     words(delay.share_of_last(seconds)?, "that time")
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn inconclusive(failure: CheckResult, why: &str, hint: &str) -> Check
 }
 
 /// When the time limit ran that ended this unit, in µs of the guest's clock; `None` where it ended for another reason.
-pub(super) fn limit(facts: &Facts, unit: &Unit) -> Option<(u64, u64)> {
+pub(crate) fn limit(facts: &Facts, unit: &Unit) -> Option<(u64, u64)> {
     let by_manager = matches!(unit.result, UnitResult::Timeout | UnitResult::Watchdog);
     let by_itself =
         || own_lines(&facts.journal, &unit.name).last().is_some_and(|line| Meaning::RanOutOfTime.is_in(&line.message));
@@ -61,18 +61,18 @@ pub(super) fn limit(facts: &Facts, unit: &Unit) -> Option<(u64, u64)> {
 }
 
 /// When systemd's usual limit ran, where it had run out by then.
-pub(super) fn usual(to_us: u64) -> (u64, u64) {
+pub(crate) fn usual(to_us: u64) -> (u64, u64) {
     (to_us.saturating_sub(USUAL_LIMIT_US), to_us)
 }
 
 /// Why the time limit that ended this unit says nothing of a machine that is not emulated: it worked all the time.
 /// An emulated processor is five to ten times slower; who waits or hangs does not work.
-pub(super) fn was_emulated(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+pub(crate) fn was_emulated(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     kept_busy(cx, unit, limit(cx.now, unit)?)
 }
 
 /// The same of a unit that has been running since its last start, in that time.
-pub(super) fn kept_busy(cx: &JudgeContext<'_>, unit: &Unit, (from, to): (u64, u64)) -> Option<String> {
+pub(crate) fn kept_busy(cx: &JudgeContext<'_>, unit: &Unit, (from, to): (u64, u64)) -> Option<String> {
     if !cx.context.accelerator.is_emulated() {
         return None;
     }
@@ -87,7 +87,7 @@ pub(super) fn kept_busy(cx: &JudgeContext<'_>, unit: &Unit, (from, to): (u64, u6
 }
 
 /// Why a limit that ran out says nothing, and what to do about it: this host, else `emulated`.
-pub(super) fn late(
+pub(crate) fn late(
     delay: &RunDelay,
     (from_us, to_us): (u64, u64),
     emulated: impl FnOnce() -> Option<String>,
@@ -97,7 +97,7 @@ pub(super) fn late(
 }
 
 /// Once a unit ran out of time on an overloaded host, what else is missing may be missing because of it.
-pub(super) fn excuse_consequences(cx: &JudgeContext<'_>, out: &mut Judgement) {
+pub(crate) fn excuse_consequences(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let ran_out = cx.failure_causes.keys().find_map(|name| {
         let unit = cx.unit(name)?;
         let (why, hint) = late(&cx.context.delay, limit(cx.now, unit)?, || was_emulated(cx, unit))?;

@@ -7,10 +7,10 @@ use regex::Regex;
 
 use super::paths::{Presence, missed, presence};
 use super::{LAST, by_line, quoted, state};
-use crate::checks::JudgeContext;
-use crate::checks::journal_patterns::Meaning;
-use crate::checks::text::pattern;
 use crate::guest::facts::{JournalLine, PathFact, Unit};
+use crate::judging::JudgeContext;
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::text::pattern;
 use crate::model::{Excuse, Lack, Witness};
 use crate::nix::STORE_DIR;
 use crate::nix::expectations::ExpectedSecret;
@@ -22,17 +22,17 @@ static SECRET_SNIPPET: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^(setupS
 const PLACES: [&str; 4] = ["/run/secrets/", "/run/secrets.d/", "/run/agenix/", "/run/keys/"];
 
 /// Whether a snippet of the activation script sets up secrets that take the real machine's key.
-pub(in crate::checks) fn is_secret_snippet(name: &str) -> bool {
+pub(crate) fn is_secret_snippet(name: &str) -> bool {
     SECRET_SNIPPET.is_match(name)
 }
 
 /// Whether a line misses a secret.
-pub(in crate::checks) fn misses_a_secret(line: &str) -> bool {
+pub(crate) fn misses_a_secret(line: &str) -> bool {
     is_secret(line) && Meaning::IsMissing.is_in(line)
 }
 
 /// Whether a secret's path is in this.
-pub(in crate::checks) fn is_secret(text: &str) -> bool {
+pub(crate) fn is_secret(text: &str) -> bool {
     Meaning::NamesSecret.is_in(text)
 }
 
