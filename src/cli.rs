@@ -8,13 +8,13 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::MemorySize;
-use crate::diff::Grade;
+use crate::diff::{DiffFormat, DiffRequest, Grade};
 use crate::failure::{self, Failure};
 use crate::machine::window::DisplayKind;
 use crate::model::{AccelChoice, Agent, Count, EXIT_CODES, Exit, NetworkPolicy, TransportKind};
-use crate::nix::NixFlags;
+use crate::nix::{NixFlags, Shard};
 use crate::report::format::{Format, ReportFile};
-use crate::resolve::{BaselineChoice, Shard};
+use crate::resolve::BaselineChoice;
 
 /// What `--help` and the manual page show.
 pub const EXAMPLES: &str = "\
@@ -469,16 +469,12 @@ pub struct DiffArgs {
     pub nix: NixFlags,
 }
 
-/// What `nixbox diff` prints.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum DiffFormat {
-    /// For people, on a screen
-    #[default]
-    Human,
-    /// One JSON document (nixbox schema diff)
-    Json,
-    /// For a pull request
-    Markdown,
+impl DiffArgs {
+    /// What is asked for, apart from how it is shown.
+    pub fn request(&self) -> DiffRequest {
+        let Self { from, to, fail_on, nix, .. } = self.clone();
+        DiffRequest { from, to, fail_on, nix }
+    }
 }
 
 /// Arguments of `nixbox demo`.

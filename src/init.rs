@@ -13,8 +13,8 @@ use tempfile::NamedTempFile;
 
 use crate::cli::InitArgs;
 use crate::failure::{Failure, Result};
-use crate::resolve::{git_root, listed};
-use crate::text::{command_line, quote};
+use crate::resolve::git_root;
+use crate::text::{command_line, listed, quote};
 
 /// A file of a template.
 #[derive(Debug, Clone, Copy)]

@@ -43,6 +43,7 @@
 //! * a random number for markers and tokens: `nonce`
 
 pub mod agent;
+pub(crate) mod artifacts;
 pub mod audio;
 pub mod cache;
 pub mod checks;
@@ -61,6 +62,7 @@ pub(crate) mod host;
 mod idle;
 pub mod init;
 pub mod interrupt;
+pub mod judging;
 pub mod machine;
 pub mod manual;
 pub mod model;

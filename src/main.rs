@@ -193,7 +193,7 @@ fn diff(arguments: &DiffArgs) -> Result<u8, Failure> {
             .map_err(|error| Failure::host("no signal handlers could be installed").because(error))?;
         let (events, receiver) = Events::channel();
         let display = ProgressDisplay::start(receiver, Mode::of_stderr(arguments.quiet));
-        let comparison = Box::pin(interrupt.guard(nixbox::diff::run(arguments, &events))).await;
+        let comparison = Box::pin(interrupt.guard(nixbox::diff::run(&arguments.request(), &events))).await;
         drop(events);
         display.finish().await;
         let comparison = comparison?;

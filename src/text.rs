@@ -184,6 +184,21 @@ pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// Names for a user, those nearest to what was typed first, not too many.
+pub(crate) fn listed(typed: &str, names: &[String]) -> String {
+    const MOST: usize = 12;
+    let mut sorted: Vec<(f64, &String)> = names.iter().map(|name| (strsim::jaro_winkler(typed, name), name)).collect();
+    if !typed.is_empty() {
+        sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    }
+    let mut words: Vec<&str> = sorted.iter().take(MOST).map(|(_, name)| name.as_str()).collect();
+    let rest = format!("and {} more", names.len().saturating_sub(MOST));
+    if names.len() > MOST {
+        words.push(&rest);
+    }
+    words.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

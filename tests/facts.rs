@@ -24,7 +24,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use nixbox::checks::difference::{Results, compare};
-use nixbox::checks::{Judgement, verdict};
+use nixbox::checks::verdict;
+use nixbox::judging::Judgement;
 use nixbox::model::{Change, CheckId, Count, Exit, Status, Verdict, Witness};
 use recorded::{Expect, judgement};
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use nixbox::event::{Event, Events};
 use nixbox::failure::{Failure, Result};
 use nixbox::model::{CheckId, Exit};
-use nixbox::nix::{self, Built, Evaluated, Nix, NixFlags};
-use nixbox::resolve::{self, ConfigurationFilter, Target};
+use nixbox::nix::{self, Built, ConfigurationFilter, Evaluated, Nix, NixFlags, Target};
+use nixbox::resolve;
 
 /// What every flake here is made of: a runner in one file, made by a shell.
 const COMMON: &str = r#"

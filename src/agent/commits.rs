@@ -10,7 +10,7 @@ use std::process::Stdio;
 use super::hook::HookTarget;
 use crate::failure::{Failure, Result};
 use crate::model::CONFIG_FILE;
-use crate::resolve::encode;
+use crate::nix::encode;
 
 /// A `nixbox try` that a hook starts.
 #[derive(Debug)]

@@ -23,9 +23,9 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::model::Report;
 use crate::model::timeouts::agent::{EDIT_LIMIT, MARGIN};
-use crate::nix::Nix;
+use crate::nix::{Flake, Nix};
 use crate::nonce::nonce;
-use crate::resolve::{self, Flake, git_root};
+use crate::resolve::{self, git_root};
 use crate::text::{bounded, escape_line};
 
 /// The largest payload that is read, in bytes: an edit's holds the file's text, perhaps twice.

@@ -24,8 +24,8 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::model::timeouts::agent::{MARGIN, TERM_GRACE, TURN_END_LIMIT};
 use crate::model::{CheckId, CheckResult, Exit, Report, Stage, Status, Verdict};
+use crate::nix::Flake;
 use crate::nonce::nonce;
-use crate::resolve::Flake;
 
 /// The largest report that is read from a run, in bytes.
 const REPORT_LIMIT: u64 = 32 << 20;

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::checks::text::pattern;
 use crate::guest::facts::JournalLine;
+use crate::judging::text::pattern;
 
 /// What a line means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::judge::AudioJudge;
 use super::programs::{APLAY, ARECORD, PAPLAY, PARECORD, PW_CAT_PLAY, PW_CAT_RECORD, PW_PLAY, PW_RECORD};
 use super::server::{ServerProfile, SoundServer, SoundServerKind};
 use super::{MOST, json_text, process_id};
-use crate::checks::Finding;
+use crate::judging::Finding;
 use crate::model::ActiveState;
 use crate::nix::expectations::ExpectedAudio;
 

@@ -16,6 +16,7 @@ use super::play::play;
 use super::record::record;
 use super::server::{SoundServer, SoundServerKind};
 use super::session::AudioSession;
+use crate::artifacts::Artifacts;
 use crate::event::Events;
 use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
@@ -23,7 +24,6 @@ use crate::machine::AudioCapture;
 use crate::model::artifact;
 use crate::model::timeouts::audio::{PLAY_LIMIT, SESSION_LIMIT};
 use crate::nix::expectations::{Expectations, ExpectedAudio};
-use crate::report::artifacts::Artifacts;
 use crate::signal::{CaptureAnalysis, Samples, ToneSequence, microphone, spectrogram, tone, wav};
 
 /// A machine whose sound is tested.

@@ -9,7 +9,7 @@ use super::judge::AudioJudge;
 use super::programs::{APLAY, ARECORD, PACAT, PAPLAY, PAREC, PARECORD};
 use super::server::{ServerProfile, SoundServer, SoundServerKind};
 use super::{MOST, json_text, process_id};
-use crate::checks::{Finding, text};
+use crate::judging::{Finding, text};
 use crate::nix::expectations::ExpectedAudio;
 
 /// PulseAudio.

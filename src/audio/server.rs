@@ -8,7 +8,7 @@ use super::facts::ServerState;
 use super::judge::AudioJudge;
 use super::programs::AudioProgram;
 use super::{pipewire, pulseaudio};
-use crate::checks::Finding;
+use crate::judging::Finding;
 use crate::nix::expectations::ExpectedAudio;
 
 /// A sound server: what can be said of it, and what has to be done differently.

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Entries, FileIdentity};
-use crate::checks::Plan;
 use crate::config::Settings;
+use crate::judging::Plan;
 use crate::machine::Traits;
 use crate::model::{Accel, CheckId, Exit, Report, TransportKind};
 use crate::nix::expectations::Expectations;
@@ -133,7 +133,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::checks::Selection;
+    use crate::judging::Selection;
 
     struct TestStore {
         root: tempfile::TempDir,
@@ -156,7 +156,7 @@ mod tests {
     fn plan(only: &[&str], settings: &Settings) -> Plan {
         let only: Vec<String> = only.iter().map(|&id| id.to_owned()).collect();
         let selection = Selection::new(&only, &[], std::iter::empty()).unwrap();
-        crate::checks::plan(&Expectations::default(), settings, &selection)
+        crate::judging::plan(&Expectations::default(), settings, &selection)
     }
 
     fn inputs<'a>(

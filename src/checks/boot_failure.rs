@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::boot::{self, BootState};
-use super::journal_patterns::Meaning;
-use super::sandbox::disks;
-use super::{Judgement, Plan, contention, finish, sandbox, skip_the_rest, text};
+use super::{boot, finish, skip_the_rest};
 use crate::guest::facts::Facts;
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::sandbox::disks;
+use crate::judging::{BootState, Judgement, Plan, boot_state, contention, sandbox, text};
 use crate::machine::RunDelay;
 use crate::model::{Accel, CheckId, CheckResult, Status};
 use crate::traffic::Traffic;
@@ -203,7 +203,7 @@ fn stamp_off(line: &str) -> &str {
 fn from_facts(plan: &Plan, evidence: &BootFailure, out: &mut Judgement) -> Option<CheckResult> {
     let facts = evidence.facts.as_ref()?;
     let seen = (facts, evidence.traffic.as_ref());
-    let state = boot::state(facts);
+    let state = boot_state::state(facts);
     match &state {
         BootState::Emergency(_) => {
             boot::come_up(plan, seen, &state, &evidence.delay, out);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::journal_patterns::Meaning;
-use super::unit::{self, is_failed};
-use super::{Finding, JudgeContext, Judgement, boot, conclude, sandbox, text};
 use crate::guest::facts::JournalLine;
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::unit::{self, is_failed};
+use crate::judging::{Finding, JudgeContext, Judgement, boot_state, conclude, sandbox, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, UnitResult, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
@@ -252,7 +252,7 @@ fn taint(cx: &JudgeContext<'_>) -> CheckResult {
 fn time(cx: &JudgeContext<'_>) -> CheckResult {
     let id = CheckId::BootTime;
     let manager = &cx.now.manager;
-    let reached = boot::default_target(cx.now).map_or(0, |target| target.active_enter_us);
+    let reached = boot_state::default_target(cx.now).map_or(0, |target| target.active_enter_us);
     let us = if manager.finish_us > 0 { manager.finish_us } else { reached };
     if us == 0 {
         let status = if cx.booted() && cx.plan.settings.boot_time.is_some() { Status::Unknown } else { Status::Skip };

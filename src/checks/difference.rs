@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::text::pattern;
+use crate::judging::text::pattern;
 use crate::model::{Change, CheckResult, Count, Found, NotTested, Status};
 
 /// What of a line changes from run to run: process ids, times, hashes of the store, addresses, counters.
@@ -88,7 +88,7 @@ fn lead_with_new(check: &mut CheckResult) {
     }
     check.findings.sort_by_key(|found| found.change != Some(Change::New));
     let findings = std::mem::take(&mut check.findings);
-    super::finding::present(check, findings);
+    crate::judging::finding::present(check, findings);
 }
 
 /// What failed before and does not any more.

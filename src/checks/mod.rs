@@ -7,16 +7,10 @@
 //! ```
 //!
 //! Where does a rule live? (A new check begins with a row in [`crate::model::check`].)
-//! * why a unit failed, and what the root of a chain is: `unit`; how it ended, in words: `unit_ending`
-//! * what an expected unit's state amounts to, the system's or a user's: `unit_assessment`, with `conditions`
-//! * what programs say in the journal, and what it means: `journal_patterns`
-//! * what to do about a unit that failed: `advice`
-//! * what the sandbox explains, and which evidence that takes: `sandbox`; what the outside has to do with it, by what was
-//!   sent: `sandbox::outside`
-//! * what host contention explains: `contention`
+//! * what several checks or features share, the sandbox's excuses among it: [`crate::judging`]
 //! * a check's own judgement: the file named as its id begins, or as it ends (`restart_loop`, `ports`); `boot_health` is
-//!   the rest of `boot.*`; `http` and `timers`, which the guest is asked to run, are in `script`
-//! * how findings become one result: `finding`
+//!   the rest of `boot.*`; `http` and `timers`, which the guest is asked to run, are in `script`; `desktop.*` and `audio.*`
+//!   are judged by [`crate::desktop`] and [`crate::audio`]
 //! * how long a guest is waited for before it is judged: `waiting`
 //! * a guest that did not come up: `boot_failure`
 //! * what several verdicts make together: `verdict`; what a change has to do with it: `difference`
@@ -26,49 +20,30 @@
 //! expected firewall (`network.ports`), a service that was started for `services.timers`. What did not start because
 //! of another unit is listed under that one. A machine that did not come up is judged by `boot.*` alone.
 
-mod advice;
 mod boot;
 mod boot_failure;
 mod boot_health;
-mod conditions;
-pub(crate) mod contention;
-mod context;
 pub mod difference;
 pub mod explain;
-mod finding;
-pub(crate) mod journal_patterns;
 mod network;
-pub mod plan;
 mod ports;
 mod restart_loop;
-pub(crate) mod sandbox;
 mod script;
-mod selection;
 mod services;
 #[cfg(test)]
-mod test_support;
-pub(crate) mod text;
-pub(crate) mod unit;
-pub(crate) mod unit_assessment;
-mod unit_ending;
+pub(crate) mod test_support;
 mod users;
 mod verdict;
 mod verify;
 mod waiting;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub(crate) use boot::LOOP_RESTARTS;
 pub use boot_failure::{BootEnd, BootFailure, has_come_up, has_given_up, judge_boot_failure, lost_processor};
-pub(crate) use context::JudgeContext;
-pub(crate) use finding::{Finding, compared, conclude};
-pub use plan::{ExpectedPort, Plan, plan};
-pub(crate) use sandbox::hosts as hosts_outside;
 pub use script::{is_answered, is_as_expected};
-pub use selection::Selection;
 pub use verdict::{Conclusion, be_strict, untestable, untestable_count, untestable_names, verdict};
 pub use waiting::{is_outdated, lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
 
@@ -76,8 +51,9 @@ use crate::audio::{self, AudioFacts};
 use crate::config::ResidueWeight;
 use crate::desktop::{self, DesktopFacts};
 use crate::guest::facts::Facts;
-use crate::machine::RunDelay;
-use crate::model::{Accel, CheckId, CheckKind, CheckResult, Excuse, NetworkPolicy, NotTested, OutsideAttempt, Status};
+use crate::guest::user_units::UserManager;
+use crate::judging::{Context, JudgeContext, Judgement, MachineSeen, Plan, contention, sandbox, text};
+use crate::model::{CheckId, CheckKind, CheckResult, Status};
 use crate::traffic::Traffic;
 
 /// What was observed of a guest.
@@ -105,66 +81,32 @@ impl Observations {
     pub fn now(&self) -> &Facts {
         self.later.as_ref().unwrap_or(&self.first)
     }
-}
 
-/// How the guest was run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Context {
-    /// Time limits scale with it.
-    pub accelerator: Accel,
-    /// What the guest's network reached.
-    pub network: NetworkPolicy,
-    /// Whether the sandbox's DHCP offers no router (QEMU's `restrict=on`).
-    pub no_router: bool,
-    /// The guest's memory in MiB, where known.
-    pub memory_mib: Option<u64>,
-    /// Whether the host itself could resolve a name; `None` when it was not tried.
-    pub host_resolves: Option<bool>,
-    /// How long the VM waited for the host's CPUs.
-    pub delay: RunDelay,
-}
-
-impl Context {
-    /// What a time limit meant for hardware virtualisation is multiplied by.
-    pub fn scale(&self) -> f64 {
-        self.accelerator.time_scale()
+    /// The managers of users that were looked at.
+    fn user_managers(&self) -> impl Iterator<Item = &UserManager> + Clone {
+        self.desktop.iter().chain(&self.lingering).filter_map(|facts| facts.manager.as_ref())
     }
-}
 
-/// Results, and what is excluded with the evidence for it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Judgement {
-    /// One result for each check that applies, in the order of their ids.
-    pub results: Vec<CheckResult>,
-    /// What failed because of the sandbox, or cannot be tested in it.
-    pub not_tested: Vec<NotTested>,
-    /// What of the outside the guest tried to reach.
-    pub outside: Vec<OutsideAttempt>,
-}
-
-impl Judgement {
-    /// Lists what was not tested, once.
-    pub(crate) fn exclude(&mut self, what: &(impl fmt::Display + ?Sized), excuse: Excuse) {
-        let entry = NotTested::new(text::clean(&what.to_string()), excuse.cleaned(text::clean));
-        if !self.not_tested.iter().any(|known| known.what == entry.what) {
-            self.not_tested.push(entry);
-        }
+    pub(crate) fn judge_context<'a>(&'a self, plan: &'a Plan, context: &'a Context) -> JudgeContext<'a> {
+        let seen =
+            MachineSeen { first: &self.first, now: self.now(), console: &self.console, traffic: self.traffic.as_ref() };
+        JudgeContext::new(plan, seen, context, |cx| desktop::excuses(cx, self.desktop.as_ref()))
     }
 }
 
 /// Judges a guest whose facts could be gathered.
 pub fn judge(plan: &Plan, observations: &Observations, context: &Context) -> Judgement {
-    let cx = JudgeContext::new(plan, observations, context);
+    let cx = observations.judge_context(plan, context);
+    let desktop = observations.desktop.as_ref();
     let mut out =
         Judgement { outside: sandbox::attempts(&plan.expectations, cx.now, cx.traffic), ..Judgement::default() };
     boot::judge(&cx, &mut out);
     if cx.booted() {
-        services::judge(&cx, &mut out);
+        services::judge(&cx, observations, &mut out);
         network::judge(&cx, &mut out);
-        users::judge(&cx, &mut out);
-        desktop::judge(&cx, &mut out);
-        audio::judge::judge(&cx, &mut out);
+        users::judge(&cx, desktop, &mut out);
+        desktop::judge(&cx, desktop, &observations.lingering, &mut out);
+        audio::judge::judge(&cx, observations.sound.as_ref(), &mut out);
         script::judge(&cx, &mut out);
         contention::excuse_consequences(&cx, &mut out);
     } else {

@@ -4,10 +4,10 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::text::pattern;
-use super::unit::{self, FailureCause, is_activating, is_active, is_failed, is_firewall};
-use super::{Finding, JudgeContext, Judgement, conclude, sandbox, text};
 use crate::guest::facts::{Listener, Unit};
+use crate::judging::text::pattern;
+use crate::judging::unit::{self, FailureCause, is_activating, is_active, is_failed, is_firewall};
+use crate::judging::{Finding, JudgeContext, Judgement, conclude, sandbox, text};
 use crate::model::{ActiveState, CheckId, CheckResult, LoadState, NetworkPolicy, Protocol, ServiceType, Status};
 
 /// Services that get or set addresses.

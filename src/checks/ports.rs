@@ -1,9 +1,9 @@
 //! `services.ports`: whether something listens on each expected port.
 
-use super::plan::BY_SETTINGS;
-use super::unit::{self, FailureCause, is_active, is_auto_restart};
-use super::{ExpectedPort, Finding, JudgeContext, Judgement, conclude, sandbox, text};
 use crate::guest::facts::Listener;
+use crate::judging::plan::BY_SETTINGS;
+use crate::judging::unit::{self, FailureCause, is_active, is_auto_restart};
+use crate::judging::{ExpectedPort, Finding, JudgeContext, Judgement, conclude, sandbox, text};
 use crate::model::{CheckId, CheckResult, Excuse, Protocol, Status};
 use crate::nix::expectations::InferredPort;
 

@@ -1,10 +1,10 @@
 //! `services.restart-loop`: services that end and are started again.
 
-use super::journal_patterns::Meaning;
-use super::unit::{self, ended_cleanly, is_activating, is_active, is_auto_restart, is_failed};
-use super::{Finding, JudgeContext, Judgement, advice, conclude, contention, sandbox, text};
-use crate::desktop;
+use crate::desktop::{DesktopFacts, explains_restarts};
 use crate::guest::facts::{Facts, Service, Unit};
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::unit::{self, ended_cleanly, is_activating, is_active, is_auto_restart, is_failed};
+use crate::judging::{Finding, JudgeContext, Judgement, advice, conclude, contention, sandbox, text};
 use crate::model::timeouts::Timeouts;
 use crate::model::{CheckId, ServiceType};
 
@@ -63,12 +63,12 @@ fn restarted_by_others(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Finding> {
     Some(Finding::new(name, summary).detail(unit::tail(cx.now, name, 4)))
 }
 
-pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+pub(super) fn judge(cx: &JudgeContext<'_>, desktop: Option<&DesktopFacts>, out: &mut Judgement) {
     let mut fails = Vec::new();
     let mut warns = Vec::new();
     for unit in &cx.now.units {
         let Some(service) = &unit.service else { continue };
-        let explained = desktop::explains_restarts(cx, &unit.name) || is_from_initrd(cx.now, unit);
+        let explained = explains_restarts(cx, desktop, &unit.name) || is_from_initrd(cx.now, unit);
         if is_failed(unit) || explained {
             continue;
         }

@@ -1,9 +1,9 @@
 //! What the guest was asked to run: `script.*`, `services.http`, `services.timers`.
 
-use super::unit::{self, is_failed};
-use super::{Finding, JudgeContext, Judgement, conclude, contention, plan, sandbox, text};
 use crate::config::{self, HttpSettings, ScriptSettings};
 use crate::guest::facts::{HttpAnswer, ScriptOutcome};
+use crate::judging::unit::{self, is_failed};
+use crate::judging::{Finding, JudgeContext, Judgement, conclude, contention, plan, sandbox, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, NetworkPolicy, Status, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::journal_patterns::Meaning;
-use super::unit::{self, FailureCause, dropped_from_cycle, is_called_for, is_failed, is_refused};
-use super::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
-use super::{
-    Finding, JudgeContext, Judgement, advice, conclude, contention, ports, restart_loop, sandbox, text, verify,
-};
+use super::{Observations, ports, restart_loop, verify};
 use crate::guest::facts::{JournalLine, Unit};
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::unit::{self, FailureCause, dropped_from_cycle, is_called_for, is_failed, is_refused};
+use crate::judging::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
+use crate::judging::{Finding, JudgeContext, Judgement, advice, conclude, contention, sandbox, text};
 use crate::model::{CheckId, LoadState, UnitFileState};
 
-pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+pub(super) fn judge(cx: &JudgeContext<'_>, observations: &Observations, out: &mut Judgement) {
     if cx.gap("units").is_some() {
         for id in [
             CheckId::ServicesFailedUnits,
@@ -26,10 +25,10 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
         failed_units(cx, &assessments, out);
         expected(cx, &assessments, out);
         settled(cx, &assessments, out);
-        restart_loop::judge(cx, out);
+        restart_loop::judge(cx, observations.desktop.as_ref(), out);
     }
     ports::judge(cx, out);
-    verify::judge(cx, out);
+    verify::judge(cx, observations.user_managers(), out);
     journal(cx, out);
 }
 

@@ -1,26 +1,27 @@
 //! A healthy guest to break bit by bit, and what must be said of it: each rule breaks on facts made for it, each trap
 //! passes.
 
-use crate::checks::{Context, Judgement, Observations, Selection, judge, plan};
+use crate::checks::{Observations, judge};
 use crate::config::{Config, Settings};
 use crate::guest::facts::{Account, Facts, Group, JournalLine, Listener, Manager, Network, Password, Service, Unit};
 use crate::guest::unit_files::UnitFiles;
+use crate::judging::{Context, Judgement, Selection, plan};
 use crate::model::{Accel, CheckId, CheckResult, Protocol, Status};
 use crate::nix::expectations::{Expectations, ExpectedUnit, ExpectedUser, ServicePort};
 
 /// A guest, changed bit by bit, and what is said of it.
-pub(super) struct Guest {
-    pub(super) expectations: Expectations,
-    pub(super) toml: String,
-    pub(super) skip: Vec<CheckId>,
-    pub(super) observations: Observations,
-    pub(super) context: Context,
+pub(crate) struct Guest {
+    pub(crate) expectations: Expectations,
+    pub(crate) toml: String,
+    pub(crate) skip: Vec<CheckId>,
+    pub(crate) observations: Observations,
+    pub(crate) context: Context,
 }
 
-pub(super) const NOW: u64 = 60_000_000;
+pub(crate) const NOW: u64 = 60_000_000;
 
 /// A unit that has been active for long.
-pub(super) fn active(name: &str) -> Unit {
+pub(crate) fn active(name: &str) -> Unit {
     Unit {
         name: name.into(),
         load_state: "loaded".into(),
@@ -36,11 +37,11 @@ pub(super) fn active(name: &str) -> Unit {
     }
 }
 
-pub(super) fn inactive(name: &str) -> Unit {
+pub(crate) fn inactive(name: &str) -> Unit {
     Unit { active_state: "inactive".into(), sub_state: "dead".into(), active_enter_us: 0, ..active(name) }
 }
 
-pub(super) fn failed(name: &str, code: i32) -> Unit {
+pub(crate) fn failed(name: &str, code: i32) -> Unit {
     let mut unit = Unit {
         active_state: "failed".into(),
         sub_state: "failed".into(),
@@ -55,7 +56,7 @@ pub(super) fn failed(name: &str, code: i32) -> Unit {
     unit
 }
 
-pub(super) fn line(unit: &str, message: &str) -> JournalLine {
+pub(crate) fn line(unit: &str, message: &str) -> JournalLine {
     JournalLine {
         at_us: 11_000_000,
         priority: 6,
@@ -67,15 +68,15 @@ pub(super) fn line(unit: &str, message: &str) -> JournalLine {
     }
 }
 
-pub(super) fn by_manager(unit: &str, message: &str) -> JournalLine {
+pub(crate) fn by_manager(unit: &str, message: &str) -> JournalLine {
     JournalLine { identifier: "systemd".into(), pid: 1, transport: "journal".into(), ..line(unit, message) }
 }
 
-pub(super) fn by_kernel(message: &str) -> JournalLine {
+pub(crate) fn by_kernel(message: &str) -> JournalLine {
     JournalLine { identifier: "kernel".into(), pid: 0, transport: "kernel".into(), ..line("", message) }
 }
 
-pub(super) fn skipped(name: &str, condition: &str) -> Unit {
+pub(crate) fn skipped(name: &str, condition: &str) -> Unit {
     Unit {
         condition_us: 9_000_000,
         condition_result: false,
@@ -84,12 +85,12 @@ pub(super) fn skipped(name: &str, condition: &str) -> Unit {
     }
 }
 
-pub(super) fn expected_unit(wanted_by: &str) -> ExpectedUnit {
+pub(crate) fn expected_unit(wanted_by: &str) -> ExpectedUnit {
     ExpectedUnit { enable: true, wanted_by: vec![wanted_by.into()], ..ExpectedUnit::default() }
 }
 
 /// A healthy machine.
-pub(super) fn guest() -> Guest {
+pub(crate) fn guest() -> Guest {
     let facts = Facts {
         now_us: NOW,
         manager: Manager {
@@ -117,6 +118,7 @@ pub(super) fn guest() -> Guest {
             links: vec!["eth0".into()],
             addresses: [("eth0".to_owned(), vec!["10.0.2.15/24".to_owned()])].into(),
             default_routes: vec!["10.0.2.2".into()],
+            routes: Vec::new(),
             nameservers: vec!["10.0.2.3".into()],
             resolves: None,
         },
@@ -175,13 +177,13 @@ pub(super) fn guest() -> Guest {
 }
 
 impl Guest {
-    pub(super) fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+    pub(crate) fn facts(mut self, change: impl FnOnce(&mut Facts)) -> Self {
         change(&mut self.observations.first);
         self
     }
 
     /// A second observation, `change`d from the first, 5 s later.
-    pub(super) fn later(mut self, change: impl FnOnce(&mut Facts)) -> Self {
+    pub(crate) fn later(mut self, change: impl FnOnce(&mut Facts)) -> Self {
         let mut facts = self.observations.first.clone();
         facts.now_us += 5_000_000;
         change(&mut facts);
@@ -189,13 +191,13 @@ impl Guest {
         self
     }
 
-    pub(super) fn expecting(mut self, change: impl FnOnce(&mut Expectations)) -> Self {
+    pub(crate) fn expecting(mut self, change: impl FnOnce(&mut Expectations)) -> Self {
         change(&mut self.expectations);
         self
     }
 
     /// Replaces a unit, or adds it.
-    pub(super) fn unit(self, unit: Unit) -> Self {
+    pub(crate) fn unit(self, unit: Unit) -> Self {
         self.facts(|facts| {
             facts.units.retain(|known| known.name != unit.name);
             facts.units.push(unit);
@@ -203,39 +205,39 @@ impl Guest {
     }
 
     /// A unit that the configuration expects.
-    pub(super) fn expected(self, unit: Unit) -> Self {
+    pub(crate) fn expected(self, unit: Unit) -> Self {
         let name = unit.name.clone();
         self.unit(unit).expecting(|expectations| {
             expectations.units.insert(name, expected_unit("multi-user.target"));
         })
     }
 
-    pub(super) fn journal(self, line: JournalLine) -> Self {
+    pub(crate) fn journal(self, line: JournalLine) -> Self {
         self.facts(|facts| facts.journal.push(line))
     }
 
-    pub(super) fn toml(mut self, text: &str) -> Self {
+    pub(crate) fn toml(mut self, text: &str) -> Self {
         self.toml.push_str(text);
         self.toml.push('\n');
         self
     }
 
-    pub(super) fn console(mut self, text: &str) -> Self {
+    pub(crate) fn console(mut self, text: &str) -> Self {
         self.observations.console.extend(text.lines().map(str::to_owned));
         self
     }
 
-    pub(super) fn context(mut self, change: impl FnOnce(&mut Context)) -> Self {
+    pub(crate) fn context(mut self, change: impl FnOnce(&mut Context)) -> Self {
         change(&mut self.context);
         self
     }
 
-    pub(super) fn skipping(mut self, id: CheckId) -> Self {
+    pub(crate) fn skipping(mut self, id: CheckId) -> Self {
         self.skip.push(id);
         self
     }
 
-    pub(super) fn judge(&self) -> Judgement {
+    pub(crate) fn judge(&self) -> Judgement {
         let mut settings: Settings = Config::parse(&self.toml, "nixbox.toml").unwrap().settings_for("box");
         settings.machine.network = Some(self.context.network);
         let scripts = settings.scripts.keys().map(String::as_str);
@@ -244,7 +246,7 @@ impl Guest {
     }
 
     #[track_caller]
-    pub(super) fn expect(&self, fails: &[(CheckId, &str)], excluded: &[&str]) -> Judgement {
+    pub(crate) fn expect(&self, fails: &[(CheckId, &str)], excluded: &[&str]) -> Judgement {
         let judgement = self.judge();
         let mut found: Vec<_> = judgement.results.iter().filter(|result| result.is_failure()).collect();
         found.sort_by_key(|result| result.id.row().rank);
@@ -267,35 +269,35 @@ impl Guest {
 
     /// One failure, with these words in its line.
     #[track_caller]
-    pub(super) fn breaks(&self, id: CheckId, words: &str) -> Judgement {
+    pub(crate) fn breaks(&self, id: CheckId, words: &str) -> Judgement {
         self.expect(&[(id, words)], &[])
     }
 
     #[track_caller]
-    pub(super) fn passes(&self) -> Judgement {
+    pub(crate) fn passes(&self) -> Judgement {
         self.expect(&[], &[])
     }
 
     /// Passes, and this is excluded.
     #[track_caller]
-    pub(super) fn excludes(&self, words: &str) -> Judgement {
+    pub(crate) fn excludes(&self, words: &str) -> Judgement {
         self.expect(&[], &[words])
     }
 }
 
-pub(super) fn result(judgement: &Judgement, id: CheckId) -> &CheckResult {
+pub(crate) fn result(judgement: &Judgement, id: CheckId) -> &CheckResult {
     judgement.results.iter().find(|result| result.id == id).unwrap()
 }
 
-pub(super) fn status(judgement: &Judgement, id: CheckId) -> Status {
+pub(crate) fn status(judgement: &Judgement, id: CheckId) -> Status {
     result(judgement, id).status
 }
 
 /// A host that kept the machine waiting for so many per cent of the time, up to the boot's end and since.
-pub(super) fn waiting(before: u8, since: u8) -> impl FnOnce(&mut Context) {
+pub(crate) fn waiting(before: u8, since: u8) -> impl FnOnce(&mut Context) {
     move |context| context.delay.slices = [vec![before; 2], vec![since; 20]].concat()
 }
 
-pub(super) fn timed_out(name: &str) -> Unit {
+pub(crate) fn timed_out(name: &str) -> Unit {
     Unit { result: "timeout".into(), condition_us: 12_000_000, state_change_us: 50_000_000, ..failed(name, 0) }
 }

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use super::{finish, text};
+use super::finish;
 use crate::checks::test_support::{failed, guest, line, result, status};
-use crate::checks::{
-    BootEnd, BootFailure, Judgement, Observations, Selection, judge_boot_failure, plan, settle_needed, verdict,
-};
+use crate::checks::{BootEnd, BootFailure, Observations, judge_boot_failure, settle_needed, verdict};
 use crate::config::Settings;
 use crate::guest::facts::{Facts, Job, JournalLine, Manager, Service, Unit};
+use crate::judging::{Judgement, Selection, plan, text};
 use crate::machine::RunDelay;
 use crate::model::{Accel, Applies, CheckId, CheckKind, Exit, Status, Verdict};
 use proptest::prelude::*;

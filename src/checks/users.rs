@@ -1,14 +1,17 @@
 //! `users.*`: who can log in, and whether the declared users and groups exist.
 
-use super::unit::is_active;
-use super::{Finding, JudgeContext, Judgement, conclude, text};
-use crate::desktop::lockers;
+use crate::desktop::{DesktopFacts, lockers};
 use crate::guest::facts::{Account, Password};
+use crate::judging::unit::is_active;
+use crate::judging::{Finding, JudgeContext, Judgement, conclude, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
 
-pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+pub(super) fn judge(cx: &JudgeContext<'_>, desktop: Option<&DesktopFacts>, out: &mut Judgement) {
     for (id, judge) in [
-        (CheckId::UsersLogin, login_and_unlock as fn(&JudgeContext<'_>, &mut Judgement) -> CheckResult),
+        (
+            CheckId::UsersLogin,
+            login_and_unlock as fn(&JudgeContext<'_>, Option<&DesktopFacts>, &mut Judgement) -> CheckResult,
+        ),
         (CheckId::UsersDeclared, declared),
     ] {
         let result = match cx.unknown(id, &["accounts"]) {
@@ -16,7 +19,7 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
             None if cx.now.accounts.is_empty() => {
                 CheckResult::new(id, Status::Unknown, "the guest's accounts were not read")
             }
-            None => judge(cx, out),
+            None => judge(cx, desktop, out),
         };
         out.results.push(result);
     }
@@ -44,9 +47,9 @@ fn login_method(cx: &JudgeContext<'_>, account: &Account) -> Option<&'static str
 }
 
 /// Logging in, and back in from a locked screen: a warning beside whatever logging in comes to.
-fn login_and_unlock(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
+fn login_and_unlock(cx: &JudgeContext<'_>, desktop: Option<&DesktopFacts>, out: &mut Judgement) -> CheckResult {
     let login = login(cx, out);
-    let stuck = cx.desktop.map(lockers::dead_ends).unwrap_or_default();
+    let stuck = desktop.map(lockers::dead_ends).unwrap_or_default();
     match login.status {
         _ if stuck.is_empty() => login,
         Status::Pass | Status::Skip => conclude(cx, login.id, Vec::new(), stuck, String::new).detail([login.summary]),
@@ -116,7 +119,7 @@ fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
     conclude(cx, id, vec![finding], Vec::new(), String::new)
 }
 
-fn declared(cx: &JudgeContext<'_>, _: &mut Judgement) -> CheckResult {
+fn declared(cx: &JudgeContext<'_>, _: Option<&DesktopFacts>, _: &mut Judgement) -> CheckResult {
     let id = CheckId::UsersDeclared;
     let expectations = &cx.plan.expectations;
     let mut fails = Vec::new();

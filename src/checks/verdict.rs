@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::text;
+use crate::judging::text;
 use crate::model::{CheckId, CheckResult, Exit, NotTested, Report, Stage, Status, Verdict};
 
 /// A run's answer.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::plan::BY_SETTINGS;
 use super::ports::{listens, listens_at_all, unit_behind};
-use super::unit::{self, is_activating, is_active, is_auto_restart};
-use super::{Plan, network, restart_loop};
+use super::{network, restart_loop};
 use crate::guest::facts::{Facts, Listener, Unit};
 use crate::guest::own_port;
 use crate::guest::watch::UnitChanges;
+use crate::judging::Plan;
+use crate::judging::plan::BY_SETTINGS;
+use crate::judging::unit::{self, is_activating, is_active, is_auto_restart};
 use crate::model::{CheckId, Protocol, SubState};
 
 fn micros(settle: Duration) -> u64 {
@@ -58,7 +59,7 @@ pub fn is_outdated(plan: &Plan, facts: &Facts, changes: &UnitChanges) -> bool {
 /// Whether there is no address or route yet, and something that is likely to get one. There may not even be a card yet:
 /// not every service waits for udev.
 ///
-/// `no_router`: as in [`super::Context`].
+/// `no_router`: as in [`crate::judging::Context`].
 pub fn lease_awaited(facts: &Facts, no_router: bool) -> bool {
     let has_address = facts.network.addresses.values().any(|list| !list.is_empty());
     let managed = network::MANAGERS.iter().any(|name| facts.unit(name).is_some_and(unit::is_active));
@@ -72,7 +73,7 @@ pub fn lease_awaited(facts: &Facts, no_router: bool) -> bool {
 /// boot's end, or half the boot's length (a machine that took its time to boot, on a busy host, takes its time for a
 /// lease). `None`: nothing to wait for.
 ///
-/// `no_router`: as in [`super::Context`].
+/// `no_router`: as in [`crate::judging::Context`].
 pub fn lease_needed(facts: &Facts, no_router: bool) -> Option<Duration> {
     let lease_us = (facts.manager.finish_us / 2).max(10_000_000);
     let left = lease_us.saturating_sub(facts.now_us.saturating_sub(facts.manager.finish_us));

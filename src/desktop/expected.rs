@@ -1,16 +1,13 @@
 //! What the configuration expects of a desktop and of users' managers.
 
-use std::collections::BTreeMap;
-
 use super::display_managers;
-use crate::checks::Plan;
-use crate::checks::plan::is_wanted;
-use crate::checks::text::clean;
-use crate::checks::unit::{is_failed, is_refused};
 use crate::guest::facts::Facts;
 use crate::guest::user_units::PORTAL_UNIT;
+use crate::judging::Plan;
+use crate::judging::text::clean;
+use crate::judging::unit::{is_failed, is_refused};
 use crate::model::CheckId;
-use crate::nix::expectations::{Expectations, ExpectedUnit};
+use crate::nix::expectations::Expectations;
 
 /// Units of a user's manager that are read whether they are loaded or not.
 pub(crate) const ALWAYS_READ: [&str; 3] = [super::SESSION_TARGET, "graphical-session-pre.target", PORTAL_UNIT];
@@ -31,27 +28,4 @@ pub(crate) fn failed_display_manager(plan: &Plan, facts: &Facts) -> Option<&'sta
     let is_reported = plan.has(CheckId::ServicesFailedUnits) || plan.has(CheckId::ServicesPromised);
     let failed = |name: &str| facts.unit(name).is_some_and(|unit| is_failed(unit) || is_refused(unit));
     display_managers::units().find(|name| is_reported && failed(name))
-}
-
-/// The units that are expected of a user's manager: those of the configuration and of home-manager that are wanted by
-/// another unit.
-pub(crate) fn user_units(expectations: &Expectations, user: &str) -> BTreeMap<String, ExpectedUnit> {
-    let of_home = expectations.home_units.get(user).into_iter().flatten();
-    expectations
-        .user_units
-        .iter()
-        .chain(of_home)
-        .filter(|(name, unit)| is_wanted(name, unit))
-        .map(|(name, unit)| (name.clone(), unit.clone()))
-        .collect()
-}
-
-/// Users whose manager runs from the boot on (`linger`) with units expected of it, where there is no desktop.
-pub(crate) fn lingering_users(expectations: &Expectations) -> Vec<&str> {
-    if expectations.desktop.is_some() {
-        return Vec::new();
-    }
-    let users =
-        expectations.users.iter().filter(|(name, user)| user.linger && !user_units(expectations, name).is_empty());
-    users.map(|(name, _)| name.as_str()).collect()
 }

@@ -10,8 +10,8 @@ use regex::{Captures, Regex};
 
 use super::compositors::COMPOSITORS;
 use super::display_managers;
-use crate::checks::text;
 use crate::guest::facts::JournalLine;
+use crate::judging::text;
 
 /// A line that a program writes.
 #[cfg_attr(not(test), expect(dead_code, reason = "the test reads what is there for readers: program, seen, example"))]

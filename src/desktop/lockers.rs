@@ -1,7 +1,7 @@
 //! Programs that lock the screen, and the PAM services by which they let the user in again.
 
-use crate::checks::{Finding, text};
 use crate::desktop::DesktopFacts;
+use crate::judging::{Finding, text};
 
 /// A program that locks the screen. Those that are let in another way are no rows: slock reads the password's hash
 /// itself, and xsecurelock is built for the service `login`, which each machine has.

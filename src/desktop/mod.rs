@@ -29,7 +29,7 @@ mod unit_restarts;
 mod wait;
 
 pub use facts::DesktopFacts;
-pub(crate) use judge::{excuse, explains_restarts, judge};
+pub(crate) use judge::{excuses, explains_restarts, judge};
 pub(crate) use probe::unwrapped;
 
 /// The target that a graphical session's units belong to (systemd.special(7)).

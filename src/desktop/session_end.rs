@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::display_managers;
 use super::history::SessionRecord;
 use super::journal::{Meaning, first_line, means};
-use crate::checks::text;
 use crate::guest::facts::JournalLine;
+use crate::judging::text;
 
 /// So long before a session begins counts what may have been on its terminal already, in µs: a getty that is started
 /// beside a display manager takes the terminal when it gets to it.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::compositors;
-use crate::checks::text;
+use crate::judging::text;
 use crate::nix::expectations::ExpectedDesktop;
 
 /// The display protocol of a session (`XDG_SESSION_TYPE`).

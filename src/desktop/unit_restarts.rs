@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::checks::unit::{is_active, is_auto_restart, keeps_ending};
 use crate::guest::facts::Unit;
+use crate::judging::unit::{is_active, is_auto_restart, keeps_ending};
 use crate::model::ActiveState;
 
 /// How far a restarted unit is: its restarts, and when it became active.

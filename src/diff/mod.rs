@@ -42,6 +42,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use clap::ValueEnum;
+
 use self::context::Context;
 pub use self::model::{
     Area, Change, Comparison, Counts, Detail, Grade, Kind, PackageChange, PackageChanges, Side, SwitchPlan, UnitPlan,
@@ -50,23 +52,48 @@ use self::packages::Closures;
 use self::store_files::{Files, Found, StoreFiles};
 use self::system::System;
 use self::targets::Toplevels;
-use crate::cli::{DiffArgs, DiffFormat};
+use self::unit_set::UnitSet;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::{DIFF_SCHEMA, Exit};
-use crate::nix::{self, Nix, STORE_DIR, Store};
+use crate::nix::{self, Nix, NixFlags, STORE_DIR, Store};
 use crate::report::json;
 
 /// Where the running system is.
 const CURRENT_SYSTEM: &str = "/run/current-system";
 
+/// What is compared.
+#[derive(Debug, Clone, Default)]
+pub struct DiffRequest {
+    /// What to compare with; `None` where it goes by what is compared.
+    pub from: Option<String>,
+    /// What to compare; `None` is the flake here.
+    pub to: Option<String>,
+    /// The grade of a change from which on the exit code is 1.
+    pub fail_on: Option<Grade>,
+    /// nix's own flags.
+    pub nix: NixFlags,
+}
+
+/// What `nixbox diff` prints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people, on a screen
+    #[default]
+    Human,
+    /// One JSON document (nixbox schema diff)
+    Json,
+    /// For a pull request
+    Markdown,
+}
+
 /// Compares what was named.
 ///
 /// # Errors
 /// Usage (exit 2) for what is not there, exit 3 for what does not evaluate or build, exit 5 for what this host cannot do.
-pub async fn run(arguments: &DiffArgs, events: &Events) -> Result<Comparison> {
-    let nix = Nix::new(arguments.nix.clone());
-    let tops = targets::toplevels(arguments, &nix, events).await?;
+pub async fn run(request: &DiffRequest, events: &Events) -> Result<Comparison> {
+    let nix = Nix::new(request.nix.clone());
+    let tops = targets::toplevels(request, &nix, events).await?;
     events.doing("comparing");
     let mut comparison = compare(&tops, &nix).await?;
     comparison.notes.splice(0..0, tops.notes);
@@ -77,7 +104,7 @@ pub async fn run(arguments: &DiffArgs, events: &Events) -> Result<Comparison> {
         comparison.apply = apply.map(|apply| nix::with_subcommand(&apply, &comparison.switch.command));
     }
     comparison.finish();
-    if arguments.fail_on.is_some_and(|grade| comparison.reaches(grade)) {
+    if request.fail_on.is_some_and(|grade| comparison.reaches(grade)) {
         comparison.exit = Exit::CheckFailed.code();
     }
     Ok(comparison)
@@ -104,6 +131,22 @@ pub fn switch_plan(store: Store, from: &Path, to: &Path, active: Option<&BTreeSe
     let (old, new) = (System::read(&files, from), System::read(&files, to));
     let context = Context { old: &old, new: &new, files: &files, rebuilt: RefCell::new(BTreeSet::new()) };
     plan::plan(&context, None, active)
+}
+
+/// The units of a configuration.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Units {
+    /// Those of PID 1.
+    pub(crate) system: UnitSet,
+    /// Those of users' managers.
+    pub(crate) user: UnitSet,
+}
+
+/// The units of a toplevel of a store.
+pub(crate) fn units_of(store: Store, toplevel: &Path) -> Units {
+    let files = StoreFiles::new(store);
+    let read = |scope: &str| system::unit_set(&files, &toplevel.join("etc/systemd").join(scope));
+    Units { system: read("system"), user: read("user") }
 }
 
 /// Why this host, running NixOS, would refuse to switch to a toplevel; none where nothing known refuses it, or where this

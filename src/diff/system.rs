@@ -92,7 +92,7 @@ impl System {
 }
 
 /// The units in a directory.
-fn unit_set(files: &dyn Files, directory: &Path) -> UnitSet {
+pub(super) fn unit_set(files: &dyn Files, directory: &Path) -> UnitSet {
     let mut set = UnitSet::default();
     let Found::Directory(directory) = files.find(directory) else { return set };
     let mut drop_ins: BTreeMap<String, Vec<String>> = BTreeMap::new();

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::DiffArgs;
+use super::DiffRequest;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::git;
 use crate::machine::RunDir;
 use crate::model::CheckId;
-use crate::nix::{self, Nix, Store};
-use crate::resolve::{self, BaselineChoice, Target};
+use crate::nix::{self, Nix, Store, Target};
+use crate::resolve::{self, BaselineChoice};
 
 /// NixOS says by this file that it is NixOS.
 const IS_NIXOS: &str = "/etc/NIXOS";
@@ -35,8 +35,8 @@ enum Named {
 }
 
 /// Finds both, and builds what is not there.
-pub(super) async fn toplevels(arguments: &DiffArgs, nix: &Nix, events: &Events) -> Result<Toplevels> {
-    let (from, to) = order(arguments.from.as_deref(), arguments.to.as_deref(), nix);
+pub(super) async fn toplevels(request: &DiffRequest, nix: &Nix, events: &Events) -> Result<Toplevels> {
+    let (from, to) = order(request.from.as_deref(), request.to.as_deref(), nix);
     let Compared { side: to_side, shown: to_shown, here } = to_side(to, nix, events).await?;
     let mut notes = Vec::new();
     let of_tree = match (&here, &to_side) {

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::prepare::{HostJob, SharedInputs};
+use crate::artifacts::Artifacts;
 use crate::event::Events;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::model::timeouts::fleet::HOST_LIMIT;
 use crate::model::{Exit, Report};
 use crate::nix::Built;
-use crate::report::artifacts::Artifacts;
 use crate::report::board::Board;
 use crate::report::display::ProgressDisplay;
 use crate::report::matrix::HostReport;

@@ -4,9 +4,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::ListFormat;
-use crate::nix::ListedConfiguration;
+use crate::nix::{Flake, ListedConfiguration, Target};
 use crate::report::json::pretty;
-use crate::resolve::{Flake, Target};
 
 /// Most jobs that GitLab allows in one `parallel:matrix`.
 const GITLAB_JOBS: usize = 200;
@@ -78,7 +77,7 @@ fn gitlab(listed: &[ListedHost<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resolve::ConfigurationName;
+    use crate::nix::ConfigurationName;
 
     fn hosts() -> Vec<ListedConfiguration> {
         let named = |host: &str, special: Option<&str>| ListedConfiguration {

@@ -29,6 +29,7 @@ use self::capacity::HostCapacity;
 use self::host::HostTask;
 use self::prepare::{EvaluatedFleet, HostJob, HostRun, SharedInputs};
 use self::queue::{Queue, Queued};
+use crate::artifacts::Artifacts;
 use crate::cache::DurationCache;
 use crate::cli::{ListFormat, MatrixArgs};
 use crate::config;
@@ -37,15 +38,15 @@ use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::machine::RunDir;
 use crate::model::{CheckId, Exit, TransportKind, Verdict, artifact};
-use crate::nix::{self, Built, Nix};
+use crate::nix::{self, Built, ConfigurationFilter, Flake, Nix};
 use crate::paths::{cache_directory, state_directory};
-use crate::report::artifacts::Artifacts;
 use crate::report::board::Board;
 use crate::report::display::{Mode, ProgressDisplay};
 use crate::report::json;
 use crate::report::matrix::{HostReport, Matrix};
-use crate::resolve::{self, ConfigurationFilter, Flake};
+use crate::resolve;
 use crate::run;
+use crate::text::listed;
 
 /// Tests all selected hosts. Always returns a report, which says what went wrong.
 pub async fn run(arguments: &MatrixArgs, mode: Mode, interrupt: Interrupt) -> Matrix {
@@ -111,7 +112,7 @@ fn no_hosts(arguments: &MatrixArgs, flake: &Flake, hosts: &[String]) -> Failure 
     }
     let filter = arguments.filter.join(" ");
     Failure::usage(format!("no configuration of {} matches {filter}", flake.shown()))
-        .hint(format!("there are: {}", resolve::listed(&filter, hosts)))
+        .hint(format!("there are: {}", listed(&filter, hosts)))
 }
 
 /// How a matrix ended.
@@ -408,8 +409,8 @@ fn settle(
 mod tests {
     use super::*;
     use crate::cli::TryArgs;
+    use crate::nix::{ConfigurationName, Target};
     use crate::report::examples;
-    use crate::resolve::{ConfigurationName, Target};
 
     fn running(name: &str) -> RunningHost {
         let flake = Flake::remote("github:a/b");

@@ -9,9 +9,8 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::machine::{RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, Exit, JailKind, Phase, Report};
-use crate::nix::{self, Built, Evaluated, Nix};
+use crate::nix::{self, Built, ConfigurationFilter, ConfigurationName, Evaluated, Flake, Nix, Target};
 use crate::report::matrix::HostReport;
-use crate::resolve::{ConfigurationFilter, ConfigurationName, Flake, Target};
 use crate::run::{self, Needs};
 
 /// One host of the flake.

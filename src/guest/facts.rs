@@ -228,6 +228,10 @@ pub struct Network {
     pub addresses: BTreeMap<String, Vec<String>>,
     /// Default routes: gateway or interface.
     pub default_routes: Vec<String>,
+    /// Other routes of the main table, but for those to the networks that the addresses are in: `192.0.2.0/24 by 10.0.2.2`,
+    /// `198.51.100.0/24 by wg0`, `203.0.113.0/24 to nowhere`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
     /// `nameserver` lines of /etc/resolv.conf.
     pub nameservers: Vec<String>,
     /// Whether a name could be resolved; `None` when it was not tried (`--network off`).

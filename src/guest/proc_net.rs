@@ -121,6 +121,12 @@ pub(super) fn network(tables: Tables<'_>) -> Network {
     for (link, address) in ipv6_addresses(tables.if_inet6) {
         network.addresses.entry(link).or_default().push(address);
     }
+    let own = local_addresses(tables.fib_trie);
+    let is_connected = |route: &Route| route.gateway.is_unspecified() && own.iter().any(|address| route.has(*address));
+    let others = routes.iter().filter(|route| !route.mask.is_unspecified() && !is_connected(route));
+    network.routes = others.map(Route::in_words).chain(ipv6_others(tables.ipv6_route)).collect();
+    network.routes.sort();
+    network.routes.dedup();
     network.default_routes.sort();
     network.default_routes.dedup();
     network
@@ -132,16 +138,31 @@ fn links(dev: &str) -> Vec<String> {
     names.filter(|name| name != "lo").map(|name| bounded(&name, 64)).take(MOST).collect()
 }
 
+/// The flag of a route that leads nowhere (linux/route.h).
+const RTF_REJECT: u32 = 0x0200;
+/// The flag of a route that has a gateway.
+const RTF_GATEWAY: u32 = 0x0002;
+
 struct Route {
     link: String,
     destination: Ipv4Addr,
     gateway: Ipv4Addr,
     mask: Ipv4Addr,
+    is_rejecting: bool,
 }
 
 impl Route {
     fn has(&self, address: Ipv4Addr) -> bool {
         u32::from(address) & u32::from(self.mask) == u32::from(self.destination)
+    }
+
+    fn in_words(&self) -> String {
+        let network = format!("{}/{}", self.destination, u32::from(self.mask).count_ones());
+        match (self.is_rejecting, self.gateway.is_unspecified()) {
+            (true, _) => format!("{network} to nowhere"),
+            (false, true) => format!("{network} by {}", self.link),
+            (false, false) => format!("{network} by {}", self.gateway),
+        }
     }
 }
 
@@ -156,27 +177,47 @@ fn routes(table: &str) -> Vec<Route> {
             destination: address(words.get(1)?)?,
             gateway: address(words.get(2)?)?,
             mask: address(words.get(7)?)?,
+            is_rejecting: u32::from_str_radix(words.get(3)?, 16).ok()? & RTF_REJECT != 0,
         })
     });
     lines.take(MOST).collect()
 }
 
-/// Default routes of `/proc/net/ipv6_route`: destination prefix source prefix next-hop metric refcount use flags link.
-/// The kernel's own unreachable one (RTF_REJECT, on lo) does not count.
-fn ipv6_defaults(table: &str) -> Vec<String> {
-    const RTF_REJECT: u32 = 0x0200;
+/// A line of `/proc/net/ipv6_route`: destination prefix source prefix next-hop metric refcount use flags link.
+struct Route6 {
+    destination: Ipv6Addr,
+    prefix: u8,
+    hop: Ipv6Addr,
+    flags: u32,
+    link: String,
+}
+
+fn ipv6_routes(table: &str) -> impl Iterator<Item = Route6> {
     let lines = table.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (destination, prefix, hop) = (words.first()?, words.get(1)?, words.get(4)?);
-        let (flags, link) = (u32::from_str_radix(words.get(8)?, 16).ok()?, words.get(9)?);
-        let default = *prefix == "00" && address_of_bytes(destination)?.is_unspecified();
-        if !default || flags & RTF_REJECT != 0 || *link == "lo" {
-            return None;
-        }
-        let hop = address_of_bytes(hop)?;
-        Some(if hop.is_unspecified() { bounded(link, 64) } else { hop.to_string() })
+        Some(Route6 {
+            destination: address_of_bytes(words.first()?)?,
+            prefix: u8::from_str_radix(words.get(1)?, 16).ok()?,
+            hop: address_of_bytes(words.get(4)?)?,
+            flags: u32::from_str_radix(words.get(8)?, 16).ok()?,
+            link: bounded(words.get(9)?, 64),
+        })
     });
-    lines.take(MOST).collect()
+    lines.take(MOST)
+}
+
+/// IPv6's default routes. The kernel's own unreachable one (RTF_REJECT, on lo) does not count.
+fn ipv6_defaults(table: &str) -> Vec<String> {
+    let is_default = |route: &Route6| route.prefix == 0 && route.destination.is_unspecified();
+    let leads = |route: &Route6| route.flags & RTF_REJECT == 0 && route.link != "lo";
+    let defaults = ipv6_routes(table).filter(|route| is_default(route) && leads(route));
+    defaults.map(|route| if route.hop.is_unspecified() { route.link } else { route.hop.to_string() }).collect()
+}
+
+/// IPv6's routes by a gateway that are no default ones. The others come with links and addresses.
+fn ipv6_others(table: &str) -> Vec<String> {
+    let others = ipv6_routes(table).filter(|route| route.prefix > 0 && route.flags & RTF_GATEWAY != 0);
+    others.map(|route| format!("{}/{} by {}", route.destination, route.prefix, route.hop)).collect()
 }
 
 /// The guest's own IPv4 addresses: leaves of `/proc/net/fib_trie` that are `/32 host LOCAL`.
@@ -310,7 +351,25 @@ Local:
         assert_eq!(network.addresses["eth0"], ["10.0.2.15/24", "fec0::5054:ff:fe12:3456/64"]);
         assert_eq!(network.addresses.len(), 1);
         assert_eq!(network.default_routes, ["10.0.2.2", "fe80::2"]);
+        assert_eq!(network.routes, ["10.0.2.2/32 by eth0"]);
         assert_eq!(network.nameservers, ["10.0.2.3", "fec0::3"]);
+    }
+
+    #[test]
+    fn routes_that_come_with_no_address() {
+        let route = format!(
+            "{ROUTE}eth0\t000200C0\t0202000A\t0003\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
+             *\t007100CB\t00000000\t0200\t0\t0\t0\t00FFFFFF\t0\t0\t0\n"
+        );
+        let ipv6_route = "20010db8000000000000000000000000 20 00000000000000000000000000000000 00 fe800000000000000000000000000002 00000400 00000001 00000000 00000003     eth0\n";
+        let told = network(Tables { route: &route, ipv6_route, fib_trie: TRIE, ..Tables::default() }).routes;
+        let expected = [
+            "10.0.2.2/32 by eth0",
+            "192.0.2.0/24 by 10.0.2.2",
+            "2001:db8::/32 by fe80::2",
+            "203.0.113.0/24 to nowhere",
+        ];
+        assert_eq!(told, expected);
     }
 
     proptest! {

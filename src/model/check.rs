@@ -909,8 +909,8 @@ SwitchStale = "switch.stale" {
     applies: WithSwitch,
     summary: "every service runs what its unit says after the switch",
     tests: "Whether a service that was active before the switch still has the process that it had then though its ExecStart=\n\
-            has changed.",
-    causes: "X-RestartIfChanged=false (restartIfChanged), a unit that the switch leaves running on purpose.",
+            has changed or the unit is gone. The services of users who linger or are logged in count too.",
+    causes: "X-RestartIfChanged=false (restartIfChanged), X-StopOnRemoval=false, a unit that the switch leaves running on purpose.",
     remedy: "Restart it by hand after the switch, or reboot.",
 }
 ResidueOwnership = "residue.ownership" {
@@ -920,9 +920,11 @@ ResidueOwnership = "residue.ownership" {
     weight: Expected,
     applies: WithSwitch,
     summary: "the data in /var/lib belong to the same users as before the switch",
-    tests: "Whether files and directories below /var/lib have another owner after the switch: an id that went to another user,\n\
-            or a user whose id moved away from the data.",
-    causes: "Ids that are declared anew, a user that was removed and whose id another one was given.",
+    tests: "Whether files and directories below /var/lib are somebody else's after the switch and after the way back: an id\n\
+            that went to another user, a user whose id moved away from the data, an owner or a mode by which a service\n\
+            (its User=) cannot read its own data any more.",
+    causes: "Ids that are declared anew, a user that was removed and whose id another one was given, a tmpfiles rule, a chown\n\
+             or chmod in a script.",
     remedy: "Keep users.users.NAME.uid as it was, or change the owner of what is there.",
 }
 ResidueUnits = "residue.units" {
@@ -931,10 +933,11 @@ ResidueUnits = "residue.units" {
     rank: 64,
     weight: Advice,
     applies: WithSwitch,
-    summary: "no unit is active after the way back that was not before",
-    tests: "Units that are active once the machine was switched to the target and back, and were not before.",
-    causes: "Units that are made at run time (systemd-run), X-StopOnRemoval=false.",
-    remedy: "Let what starts it also stop it (ExecStop=, PartOf=).",
+    summary: "the same units are active after the way back as before",
+    tests: "Units that are active once the machine was switched to the target and back, and were not before; units that were\n\
+            stopped on the way, and that nothing started again.",
+    causes: "Units that are made at run time (systemd-run), X-StopOnRemoval=false; units that somebody started by hand.",
+    remedy: "Let what starts it also stop it (ExecStop=, PartOf=), and let a target want it.",
 }
 ResidueSockets = "residue.sockets" {
     kind: Residue,
@@ -942,9 +945,9 @@ ResidueSockets = "residue.sockets" {
     rank: 65,
     weight: Advice,
     applies: WithSwitch,
-    summary: "nothing listens after the way back that did not before",
-    tests: "Sockets that are listened on after the way back, and were not before; ports that programs get without asking are\n\
-            left out.",
+    summary: "the same ports are listened on after the way back as before",
+    tests: "Ports that are listened on after the way back only, or before only, by another process, or at all addresses where\n\
+            it was one; ports that programs get without asking are left out.",
     causes: "A process that its unit does not end (KillMode=process), a service that stays.",
     remedy: "Let the unit end its processes: KillMode=control-group.",
 }
@@ -955,7 +958,7 @@ ResidueNetwork = "residue.network" {
     weight: Advice,
     applies: WithSwitch,
     summary: "network devices, addresses and routes are as before after the way back",
-    tests: "Devices, addresses and default routes that stay after the way back.",
+    tests: "Devices, addresses, routes and nameservers that stay after the way back, and those that are gone.",
     causes: "A bridge, VLAN or tunnel that a script makes and nothing removes.",
     remedy: "Remove it in ExecStop=/postStop. systemd-networkd does not remove a device that is no longer declared: reboot then.",
 }
@@ -966,7 +969,9 @@ ResidueFirewall = "residue.firewall" {
     weight: Advice,
     applies: WithSwitch,
     summary: "the firewall's rules are as before after the way back",
-    tests: "Rules of nftables and iptables that stay after the way back; chains without a rule are left out.",
+    tests: "Rules of nftables and iptables that stay after the way back, and those that are gone. Chains that nothing leads\n\
+            to do nothing, and are left out; so is what a rule has counted. Where no program of either configuration\n\
+            lists the rules that the kernel may hold, nothing is known of them.",
     causes: "Rules that a script adds, NAT of containers and of virtual machines.",
     remedy: "Remove them in postStop (networking.firewall.extraStopCommands).",
 }
@@ -977,7 +982,7 @@ ResidueUsers = "residue.users" {
     weight: Advice,
     applies: WithSwitch,
     summary: "accounts and groups are as before after the way back",
-    tests: "Accounts and groups that stay, have another id, or lost their password by the switch and the way back.",
+    tests: "Accounts and groups that stay, are gone, have another id, or lost their password by the switch and the way back.",
     causes: "An account that the target does not have comes back locked: its password was set by hand.",
     remedy: "Declare hashedPassword or hashedPasswordFile, so that a removed account comes back with it.",
 }
@@ -987,9 +992,10 @@ ResidueFiles = "residue.files" {
     rank: 69,
     weight: Advice,
     applies: WithSwitch,
-    summary: "nothing new is in /var/lib, /etc and /run after the way back",
-    tests: "Entries of /var/lib (two levels), /etc and /run, and markers of users who linger, that stay and that no configuration\n\
-            owns.",
+    summary: "what no configuration owns in /var/lib, /etc and /run is as before after the way back",
+    tests: "Entries of /var/lib (two levels), /etc and /run, markers of users who linger, and wrappers, that stay, are gone, or\n\
+            have another owner or mode, and that neither the configuration nor a directory of a service of its own accounts\n\
+            for.",
     causes: "State of the target's services, which NixOS keeps; files that scripts write.",
     remedy: "Remove what is not wanted; state that is kept is no harm.",
 }
@@ -1000,7 +1006,7 @@ ResidueMounts = "residue.mounts" {
     weight: Advice,
     applies: WithSwitch,
     summary: "the same is mounted after the way back as before",
-    tests: "File systems that stay mounted after the way back.",
+    tests: "File systems that stay mounted after the way back, are gone, or were replaced by others.",
     causes: "A mount that is in use, or made by a script.",
     remedy: "Unmount it by hand, or reboot.",
 }
@@ -1011,7 +1017,8 @@ ResidueKernel = "residue.kernel" {
     weight: Advice,
     applies: WithSwitch,
     summary: "kernel modules and sysctl values are as before after the way back",
-    tests: "Modules that stay loaded, and values below /proc/sys that the target set and nothing sets back.",
+    tests: "Modules that stay loaded, and values below /proc/sys that the target set and nothing sets back, those of one\n\
+            place together.",
     causes: "boot.kernel.sysctl: NixOS sets values, and forgets those that are not declared any more.",
     remedy: "Set the former value explicitly, or reboot.",
 }}

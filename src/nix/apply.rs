@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::command::Nix;
+use super::flake::Flake;
+use super::target::Target;
 use crate::event::Events;
-use crate::resolve::{Flake, Target};
 use crate::text::command_line;
 
 /// The command that applies exactly what was tested, for a configuration of a flake, a node of its hive, or a system of a

@@ -5,14 +5,16 @@ use std::cell::Cell;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::attributes::attribute_names;
 use super::command::{Nix, NixOutput};
-use super::expectations;
 use super::log::EvaluationPart;
-use super::{Derivation, Evaluated, diagnosis};
+use super::{Derivation, Evaluated, diagnosis, expectations};
+use super::{Target, VmVariant};
+use super::{components, join};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::CheckId;
-use crate::resolve::{Target, VmVariant, choices, components, listed};
+use crate::text::listed;
 
 /// The expressions that are evaluated.
 pub(super) const MACHINE: &str = include_str!("machine.nix");
@@ -236,6 +238,16 @@ pub(super) fn nix_string(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A sentence on what could have been named instead; `None` when that is not known.
+async fn choices(target: &Target, nix: &Nix, events: &Events) -> Option<String> {
+    let flake = target.flake()?;
+    let mut all = attribute_names(flake, "nixosConfigurations", nix, events).await.unwrap_or_default();
+    all.extend(attribute_names(flake, &join(&["packages", &nix.system()]), nix, events).await.unwrap_or_default());
+    let name = target.name();
+    let typed = components(&name).pop().unwrap_or_default();
+    (!all.is_empty()).then(|| format!("there are: {}", listed(&typed, &all)))
 }
 
 fn missing_failure(target: &Target, missing: &MissingAttribute) -> Failure {

@@ -1,5 +1,7 @@
 //! What a configuration expects: the options that checks are derived from, read by one tolerant `nix eval`.
 
+mod wanted;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -10,16 +10,19 @@ use std::path::Path;
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 
+use super::attributes::attribute_names;
 use super::build::{ROOT, built_runner, out_path};
 use super::command::{Nix, NixOutput, OnFailure};
 use super::diagnosis::{self, FailedDerivation};
 use super::evaluate::{EXPECTATIONS, MACHINE, MachineAnswer, TryEval, as_toplevel, evaluate, nix_string};
+use super::filter::{ConfigurationFilter, ConfigurationName};
+use super::flake::Flake;
 use super::log::NixLog;
 use super::store::Store;
+use super::target::Target;
 use super::{Built, Derivation, Evaluated, expectations};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::resolve::{ConfigurationFilter, ConfigurationName, Flake, Target};
 
 /// The expression that asks for many.
 const MANY: &str = include_str!("many.nix");
@@ -78,7 +81,7 @@ pub async fn names(
         return output.parsed();
     }
     // Without the specialisations it is the names of one attribute set.
-    let hosts = crate::resolve::names(flake, "nixosConfigurations", nix, events).await?;
+    let hosts = attribute_names(flake, "nixosConfigurations", nix, events).await?;
     if hosts.is_empty() {
         return Err(diagnosis::evaluation(&output.log, &flake.source(), &flake.shown()).at(nix.log_path()));
     }

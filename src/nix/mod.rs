@@ -6,19 +6,23 @@
 //! for many at once.
 
 mod apply;
+mod attributes;
 mod build;
 mod command;
 mod diagnosis;
 mod evaluate;
 pub mod expectations;
 mod export;
+mod filter;
 mod flags;
+mod flake;
 mod log;
 mod log_file;
 mod many;
 mod path_info;
 mod runner;
 mod store;
+mod target;
 mod toplevel;
 
 use std::path::{Path, PathBuf};
@@ -26,19 +30,24 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use self::apply::{apply_command, apply_command_from, reference, with_subcommand};
+pub(crate) use self::attributes::{attribute_names, components, join};
 pub use self::build::build;
 pub use self::command::{Nix, NixOutput, OnFailure};
 pub use self::diagnosis::SourceTree;
 pub use self::evaluate::evaluate;
 pub(crate) use self::export::ExportFormat;
+pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
 pub use self::flags::NixFlags;
+pub use self::flake::{Flake, encode};
+pub(crate) use self::flake::{local_path, url_of};
 pub use self::many::{ListedConfiguration, MatchedConfigurations, build_many, evaluate_many, names};
 pub use self::path_info::PathInfo;
 pub use self::runner::runner_of;
 pub(crate) use self::runner::{is_runner_name, script_in};
 pub use self::store::{STORE_DIR, Store, store_path_of};
+pub use self::target::{Target, VmVariant};
 pub use self::toplevel::build_toplevel;
-use crate::failure::{Failure, Result};
+use crate::failure::Failure;
 use expectations::Expectations;
 
 /// Something to build.
@@ -88,22 +97,6 @@ pub struct Built {
     pub expectations: Expectations,
     /// Where the store's files are.
     pub store: Store,
-}
-
-/// A list of names that nix printed; none where there is no such output.
-pub(crate) fn names_in(
-    output: &NixOutput,
-    source: &SourceTree,
-    named: &str,
-    log: Option<&Path>,
-) -> Result<Vec<String>> {
-    if output.status.success() {
-        return output.parsed();
-    }
-    if diagnosis::is_absent(&output.log) {
-        return Ok(Vec::new());
-    }
-    Err(diagnosis::evaluation(&output.log, source, named).at(log))
 }
 
 impl Failure {

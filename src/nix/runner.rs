@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::Evaluated;
 use super::command::Nix;
 use super::store::{Store, store_path_of};
+use super::target::Target;
 use crate::failure::{Failure, Result};
-use crate::resolve::Target;
 
 /// The runner's script and the store that it lies in, where it is there already, before anything is built.
 pub fn runner_of(target: &Target, evaluated: &Evaluated, nix: &Nix) -> Option<(PathBuf, Store)> {

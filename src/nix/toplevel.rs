@@ -6,9 +6,9 @@ use super::build::out_path;
 use super::command::{Nix, OnFailure};
 use super::diagnosis;
 use super::evaluate::{as_toplevel, toplevel};
+use super::target::Target;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::resolve::Target;
 
 /// Evaluates and builds `system.build.toplevel` of a target, or the package that it is; `root` holds it.
 ///

@@ -1,4 +1,4 @@
-//! The report: one writer a format, the progress display, and where the artifacts are kept.
+//! The report: one writer a format, and the progress display.
 //!
 //! [`mod@format`] lists the formats; a new one is a file, and a variant there. A new field of the report is one of
 //! [`crate::model::report`]; JSON has it by itself, each other writer only where it is added. Each writer takes the
@@ -9,7 +9,6 @@
 //! What a user sees is in `snapshots/`: `INSTA_UPDATE=always cargo test --lib` accepts a change of it, to be seen in the
 //! diff.
 
-pub(crate) mod artifacts;
 pub(crate) mod board;
 mod case;
 pub(crate) mod comparison;

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use super::reference::{Flake, encode};
-use super::target::Target;
 use crate::failure::{Failure, Result};
 use crate::git;
+use crate::nix::{Flake, Target, encode};
 
 /// What `--baseline` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -174,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::git::run;
-    use crate::resolve::VmVariant;
+    use crate::nix::VmVariant;
 
     fn host(root: &Path, dir: &str) -> Target {
         let flake = Flake::local(&root.join(dir), Some(root.to_owned()));

@@ -1,10 +1,9 @@
 //! What a name means, given the names that a flake has. Pure.
 
-use super::listed;
-use super::reference::{Flake, components};
-use super::target::{Target, VmVariant};
 use crate::failure::Failure;
 use crate::model::CheckId;
+use crate::nix::{Flake, Target, VmVariant, components};
+use crate::text::listed;
 
 /// Outputs of a flake whose name in front makes a path a full one.
 const OUTPUTS: [&str; 6] = ["nixosConfigurations", "packages", "legacyPackages", "checks", "apps", "hydraJobs"];

@@ -1,4 +1,4 @@
-//! What the user named, as a [`Target`].
+//! What the user named, as a [`Target`] of nix.
 //!
 //! `FLAKE#NAME` is a NixOS configuration, else a package; `FLAKE#NAME@SPECIALISATION` is one of its specialisations;
 //! a full attribute path is taken as it is; without a name it is this host's configuration, else the only one, else the
@@ -11,10 +11,8 @@
 
 mod baseline;
 mod choose;
-mod filter;
 mod reference;
 mod shapes;
-mod target;
 
 use std::path::{Path, PathBuf};
 
@@ -23,15 +21,10 @@ use ::nix::unistd::gethostname;
 pub use self::baseline::BaselineChoice;
 pub(crate) use self::baseline::{BaselineTarget, baseline, switch_from};
 use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
-pub use self::filter::{ConfigurationFilter, ConfigurationName, Shard};
-pub(crate) use self::reference::components;
 pub(crate) use self::reference::git_root;
-use self::reference::join;
-pub use self::reference::{Flake, encode};
-pub use self::target::{Target, VmVariant};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::nix::{self, Nix, Store};
+use crate::nix::{self, Flake, Nix, Store, Target, VmVariant, attribute_names, components, join, local_path};
 use crate::text::quote;
 
 /// What was typed, as far as it is known without nix.
@@ -58,7 +51,7 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
         return Ok(target);
     }
     events.doing(format!("reading {}", flake.shown()));
-    let configurations = names(&flake, "nixosConfigurations", nix, events).await?;
+    let configurations = attribute_names(&flake, "nixosConfigurations", nix, events).await?;
     let requested = RequestedName { attribute: attribute.as_deref(), host: &host_name() };
     if let Some(failure) = shapes::by_system(&flake, &configurations, nix, events).await {
         return Err(failure);
@@ -66,7 +59,7 @@ pub async fn resolve(named: Option<&str>, nix: &Nix, events: &Events) -> Result<
     let resolution = match choose(&requested, &configurations, None) {
         Some(resolution) => resolution,
         None => {
-            let packages = names(&flake, &join(&["packages", &nix.system()]), nix, events).await?;
+            let packages = attribute_names(&flake, &join(&["packages", &nix.system()]), nix, events).await?;
             match choose(&requested, &configurations, Some(&packages)) {
                 Some(resolution) => resolution,
                 None => return other(&requested, &flake, &configurations, &packages, nix, events).await,
@@ -161,7 +154,7 @@ fn parse(named: &str, nix: &Nix, events: &Events) -> Result<Parsed> {
     let reference = if reference.is_empty() { "." } else { reference };
 
     if reference::has_scheme(reference) && !here.join(reference).exists() {
-        if let Some((path, _)) = reference::local_path(reference)
+        if let Some((path, _)) = local_path(reference)
             && !path.exists()
         {
             return Err(not_there(&path, named));
@@ -293,37 +286,6 @@ fn not_there(path: &Path, named: &str) -> Failure {
         }
         None => failure.hint("name a flake (FLAKE#NAME), a configuration.nix, or the result of building a VM"),
     }
-}
-
-/// Names for a user, those nearest to what was typed first, not too many.
-pub(crate) fn listed(typed: &str, names: &[String]) -> String {
-    const MOST: usize = 12;
-    let mut sorted: Vec<(f64, &String)> = names.iter().map(|name| (strsim::jaro_winkler(typed, name), name)).collect();
-    if !typed.is_empty() {
-        sorted.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    }
-    let mut words: Vec<&str> = sorted.iter().take(MOST).map(|(_, name)| name.as_str()).collect();
-    let rest = format!("and {} more", names.len().saturating_sub(MOST));
-    if names.len() > MOST {
-        words.push(&rest);
-    }
-    words.join(", ")
-}
-
-/// The names in an output of a flake; none when the flake has no such output.
-pub(crate) async fn names(flake: &Flake, output: &str, nix: &Nix, events: &Events) -> Result<Vec<String>> {
-    let answer = nix.eval(&flake.installable(output), "builtins.attrNames", flake.directory(), events).await?;
-    nix::names_in(&answer, &flake.source(), &flake.shown(), nix.log_path())
-}
-
-/// A sentence on what could have been named instead; `None` when that is not known.
-pub(crate) async fn choices(target: &Target, nix: &Nix, events: &Events) -> Option<String> {
-    let flake = target.flake()?;
-    let mut all = names(flake, "nixosConfigurations", nix, events).await.unwrap_or_default();
-    all.extend(names(flake, &join(&["packages", &nix.system()]), nix, events).await.unwrap_or_default());
-    let name = target.name();
-    let typed = components(&name).pop().unwrap_or_default();
-    (!all.is_empty()).then(|| format!("there are: {}", listed(&typed, &all)))
 }
 
 fn host_name() -> String {

@@ -1,12 +1,10 @@
 //! Flakes of other shapes: a hive of colmena's, configurations sorted by system, and none at all.
 
 use super::choose::RequestedName;
-use super::reference::{Flake, join};
-use super::target::Target;
-use super::{listed, names};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::nix::Nix;
+use crate::nix::{Flake, Nix, Target, attribute_names, join};
+use crate::text::listed;
 
 /// What a hive has beside its nodes.
 const NO_NODES: [&str; 3] = ["meta", "network", "defaults"];
@@ -24,7 +22,7 @@ pub(super) async fn by_system(flake: &Flake, configurations: &[String], nix: &Ni
         return None;
     }
     let system = configurations.iter().find(|name| **name == nix.system()).or(configurations.first())?;
-    let hosts = names(flake, &join(&["nixosConfigurations", system]), nix, events).await.unwrap_or_default();
+    let hosts = attribute_names(flake, &join(&["nixosConfigurations", system]), nix, events).await.unwrap_or_default();
     let host = hosts.first().map_or("NAME", String::as_str);
     let shown = flake.shown();
     Some(
@@ -58,7 +56,7 @@ pub(super) async fn node(
     events: &Events,
 ) -> Result<Option<Target>> {
     for output in [&["colmenaHive", "nodes"][..], &["colmena"]] {
-        let mut nodes = names(flake, &join(output), nix, events).await?;
+        let mut nodes = attribute_names(flake, &join(output), nix, events).await?;
         nodes.retain(|name| !NO_NODES.contains(&name.as_str()));
         if nodes.is_empty() {
             continue;

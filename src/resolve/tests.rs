@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{CheckId, Exit};
-use crate::nix::NixFlags;
+use crate::nix::{ConfigurationFilter, NixFlags, Shard};
+use crate::text::listed;
 
 fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()

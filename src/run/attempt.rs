@@ -11,17 +11,17 @@ use super::demo::Demo;
 use super::prepare::Prepared;
 use super::request::{Purpose, memory_mib, placed};
 use super::{Run, boot, check, phase, processors};
-use crate::checks::Plan;
+use crate::artifacts::Artifacts;
 use crate::desktop::drive::ScreenRecorder;
 use crate::event::Event;
 use crate::failure::{Failure, Result};
 use crate::guest::Guest;
 use crate::guest::credentials::{Token, credentials, placing};
 use crate::guest::notify::{self, Notification};
+use crate::judging::Plan;
 use crate::machine::{Machine, RunDir, Spec};
 use crate::model::timeouts::Timeouts;
 use crate::model::{CheckId, JailKind, NetworkPolicy, Phase, TransportKind, run_file};
-use crate::report::artifacts::Artifacts;
 use crate::transport::{Transport, VhostUser, VirtioSerial};
 
 /// A transport, and for virtio-serial what has to be connected once QEMU is up.

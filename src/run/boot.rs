@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::guest::Guest;
 use crate::guest::notify::Notification;
 use crate::idle::IdleDetector;
+use crate::judging::contention;
 use crate::machine::{Machine, MachineEvent, ShutdownCause, delay, signal_name};
 use crate::model::Accel;
 use crate::model::timeouts::run::{
@@ -309,7 +310,7 @@ impl Silence {
         let (since, line) = self.shown.as_ref()?;
         let silent = since.elapsed();
         // Who does nothing any more has nothing left to say.
-        let is_late = || idle < IDLE_LIMIT && checks::contention::note(&delay.taken(0, Instant::now())).is_some();
+        let is_late = || idle < IDLE_LIMIT && contention::note(&delay.taken(0, Instant::now())).is_some();
         let limit = if is_late() { SILENT_AFTER_TARGET_LATE } else { SILENT_AFTER_TARGET };
         (silent > limit).then(|| closed(&format!("the console shows {line:?}, and none of nixbox's units said a word")))
     }

@@ -7,16 +7,18 @@ use super::look::{self, Look};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::artifacts::Artifacts;
 use crate::audio::AudioProbe;
-use crate::checks::{self, BootEnd, BootFailure, Context, Judgement, Observations, Plan};
+use crate::checks::{self, BootEnd, BootFailure, Observations};
 use crate::desktop::drive::{DesktopDriver, ScreenRecorder, probe_lingering};
-use crate::desktop::expected::{failed_display_manager, lingering_users};
+use crate::desktop::expected::failed_display_manager;
 use crate::event::Events;
 use crate::failure::Result;
 use crate::guest::facts::{Facts, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Accepts, Attempts, Guest, HttpRequest, Limits, ProbeRequest};
 use crate::idle::IdleDetector;
+use crate::judging::{Context, Judgement, Plan, contention, sandbox};
 use crate::machine::{AudioCapture, Machine, PacketDump, Screen};
 use crate::model::timeouts::run::{
     IDLE_LIMIT, JOURNAL_TEXT_LIMIT, LAST_PROBE_LIMIT, LEASE_INTERVAL, LISTENING_INTERVAL, RETRY_PAUSE,
@@ -24,7 +26,6 @@ use crate::model::timeouts::run::{
 use crate::model::timeouts::{Timeouts, config};
 use crate::model::{Accel, CheckId, artifact};
 use crate::nix::expectations::Expectations;
-use crate::report::artifacts::Artifacts;
 use crate::traffic::Traffic;
 
 /// How many of the console's last lines are judged.
@@ -133,7 +134,7 @@ impl Probe<'_> {
             host_resolves: None,
             delay,
         };
-        if let Some(note) = checks::contention::note(&context.delay) {
+        if let Some(note) = contention::note(&context.delay) {
             self.events.note(note);
         }
         let expectations = &self.plan.expectations;
@@ -300,7 +301,7 @@ impl Probe<'_> {
     /// The managers of those who linger, where there is no desktop to look at.
     async fn lingering(&self, guest: &Guest, observations: Observations) -> Observations {
         let mut lingering = Vec::new();
-        for name in lingering_users(&self.plan.expectations) {
+        for name in self.plan.expectations.lingering_users() {
             let account = observations.now().accounts.iter().find(|account| account.name == name);
             if let Some(account) = account.filter(|_| self.plan.has(CheckId::DesktopUnits)) {
                 self.events.doing(format!("probing the units of {name}"));
@@ -422,7 +423,7 @@ impl Probe<'_> {
             traffic.names.retain(|name| name != RESOLVED);
         }
         if let (Some(guest), Some(facts)) = (guest, facts) {
-            let hosts = checks::hosts_outside(&self.plan.expectations, facts, &traffic);
+            let hosts = sandbox::hosts(&self.plan.expectations, facts, &traffic);
             traffic.named_by = guest.naming(&hosts, &facts.units, &self.limits()).await;
         }
         Some(traffic)

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::checks::{self, Plan};
+use crate::checks;
 use crate::guest::facts::Facts;
 use crate::guest::watch::UnitWatch;
 use crate::guest::{Guest, Limits, ProbeRequest};
+use crate::judging::Plan;
 use crate::machine::RunDelay;
 
 /// Most by which a busy host stretches a time that the guest is given.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::request::{Request, ResolvedRequest, memory_mib, transport};
 use super::{Outcome, Run};
+use crate::artifacts::Artifacts;
 use crate::checks;
 use crate::cli::TryArgs;
 use crate::event::Events;
@@ -15,9 +16,7 @@ use crate::machine::{RunDir, Traits};
 use crate::model::timeouts::Timeouts;
 use crate::model::{Accel, AccelChoice, JailKind, Report, TransportKind, Verdict};
 use crate::nix::expectations::Expectations;
-use crate::nix::{self, Built, Evaluated, Nix};
-use crate::report::artifacts::Artifacts;
-use crate::resolve::Target;
+use crate::nix::{self, Built, Evaluated, Nix, Target};
 
 /// A machine that needs only to be started.
 #[derive(Debug, Clone)]

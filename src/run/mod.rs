@@ -40,18 +40,20 @@ use demo::Demo;
 use prepare::{Prepared, Step};
 use request::{Purpose, Request};
 
-use crate::checks::{self, Judgement};
+use crate::artifacts::Artifacts;
+use crate::checks;
 use crate::cli::{DemoArgs, TryArgs};
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
 use crate::host;
 use crate::interrupt::Interrupt;
+use crate::judging::Judgement;
 use crate::machine::{RunDir, jail};
 use crate::model::timeouts::run::CHILDREN_LIMIT;
 use crate::model::{CheckResult, Exit, Phase, Recorded, Report, Status, TransportKind, Verdict};
-use crate::nix::{self, Nix};
-use crate::report::artifacts::Artifacts;
-use crate::resolve::{BaselineTarget, Target};
+use crate::nix::{self, Nix, Target};
+use crate::report::json;
+use crate::resolve::BaselineTarget;
 pub use many::{Given, Needs, ended, jail_for, known, needs, try_given};
 
 /// How often a machine is started again when QEMU crashed before the guest's first message, or its emulation lost a virtual
@@ -97,7 +99,7 @@ impl Outcome {
         let tested = (self.report.apply.clone(), self.report.notes.len());
         apply_here(&mut self.report);
         if let Some(artifacts) = self.artifacts {
-            artifacts.finish(&mut self.report);
+            artifacts.finish(&mut self.report, json::render);
         }
         let here = (self.report.apply.clone(), self.report.notes.split_off(tested.1));
         self.report.apply = tested.0;

@@ -6,8 +6,8 @@ use super::attempt::Attempt;
 use super::check::Probed;
 use super::prepare::Prepared;
 use super::request::Purpose;
-use crate::checks::{self, Judgement};
 use crate::failure::Result;
+use crate::judging::{Judgement, contention};
 use crate::machine::RunDir;
 use crate::model::{CheckId, CheckResult, Status, TransportKind};
 
@@ -80,7 +80,7 @@ fn chosen(first: Probed, mut again: Probed, hung: &str) -> Probed {
 
 fn inconclusive(mut judgement: Judgement, why: &str) -> Judgement {
     let told = |result: CheckResult| match result.id {
-        CheckId::DesktopCompositor => checks::contention::inconclusive(result, why, HINT),
+        CheckId::DesktopCompositor => contention::inconclusive(result, why, HINT),
         _ => result,
     };
     judgement.results = judgement.results.into_iter().map(told).collect();

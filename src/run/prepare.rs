@@ -6,17 +6,17 @@ use super::demo;
 use super::many::Given;
 use super::request::{Purpose, ResolvedRequest, transport};
 use super::{DISK_MIB, Run, phase, processors};
+use crate::artifacts::Artifacts;
 use crate::cache::TestInputs;
-use crate::checks::Plan;
 use crate::config::Settings;
 use crate::failure::{Failure, Result};
+use crate::judging::Plan;
 use crate::machine::{JailOptions, RunDir, accel, jail};
 use crate::model::{Accel, AccelChoice, CheckId, JailKind, MachineInfo, Phase, Report, Verdict, artifact};
 use crate::nix::expectations::Expectations;
-use crate::nix::{self, Built, Nix};
+use crate::nix::{self, Built, Nix, Target};
 use crate::paths::state_directory;
-use crate::report::artifacts::Artifacts;
-use crate::resolve::{self, BaselineChoice, Target};
+use crate::resolve::{self, BaselineChoice};
 
 /// What comes of preparing.
 pub(super) enum Step {

@@ -4,16 +4,16 @@ use std::path::Path;
 
 use super::DESKTOP_MIB;
 use super::demo::Demo;
-use crate::checks::{self, Plan, Selection};
 use crate::cli::TryArgs;
 use crate::config::{self, Config, Settings};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::PlacedFile;
+use crate::judging::{self, Plan, Selection};
 use crate::machine::{Spec, find_program, jail};
 use crate::model::{JailKind, NetworkPolicy, TransportKind};
+use crate::nix::Target;
 use crate::nix::expectations::Expectations;
-use crate::resolve::Target;
 use crate::text::nearest;
 
 /// What a run is for.
@@ -78,7 +78,7 @@ impl<'a> Request<'a> {
         if let Purpose::Demo(_) = self.purpose {
             selection = selection.without(Demo::skipped());
         }
-        let plan = checks::plan(expectations, &settings, &selection);
+        let plan = judging::plan(expectations, &settings, &selection);
         Ok(ResolvedRequest { settings, plan })
     }
 

@@ -6,9 +6,9 @@ use crate::cli::TryArgs;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::model::{Accel, AccelChoice, Cached, Report};
-use crate::nix::{Evaluated, Nix};
+use crate::nix::{Evaluated, Nix, Target};
 use crate::paths::{cache_directory, state_directory};
-use crate::resolve::{self, Target};
+use crate::resolve;
 
 /// The caches, and what this run has to do with them.
 #[derive(Debug)]

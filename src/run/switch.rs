@@ -10,25 +10,26 @@ use super::check::Probed;
 use super::prepare::{Prepared, Step};
 use super::request::Request;
 use super::{RESTARTS, Run, boot, phase};
-use crate::checks::{self, BootEnd, Judgement, difference};
+use crate::artifacts::Artifacts;
+use crate::checks::{self, BootEnd, difference};
 use crate::cli::TryArgs;
 use crate::diff;
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
 use crate::guest::{Guest, Limits};
+use crate::judging::Judgement;
 use crate::machine::RunDir;
 use crate::model::timeouts::Timeouts;
 use crate::model::{
     Accel, CheckId, CheckResult, Count, Exit, MachinePhase, NotTested, Phase, Stage, Status, SwitchReport,
     TransportKind, Verdict, run_file,
 };
-use crate::report::artifacts::Artifacts;
 use crate::resolve::BaselineTarget;
 use crate::switch::judge::{self, PhaseChecks};
 use crate::switch::observation::{Rehearsal, Sessions, SwitchEnd, SwitchRun};
 use crate::switch::program::SwitchProgram;
-use crate::switch::record::{Record, machine_state};
-use crate::switch::residue::{self, Records};
+use crate::switch::record::{Record, Recorded, Records, machine_state};
+use crate::switch::residue;
 use crate::switch::send::{Sender, Sent};
 use crate::switch::sessions::sessions;
 use crate::switch::toplevel;
@@ -51,8 +52,7 @@ pub(super) struct Rehearsing<'a> {
 struct Seen {
     rehearsal: Rehearsal,
     sent: Option<Sent>,
-    /// What the machine had before the switch, after it, and after the way back.
-    records: [Option<Record>; 3],
+    records: Records,
     switched: Option<Judgement>,
     back: Option<Judgement>,
 }
@@ -220,10 +220,7 @@ impl<'a> Run<'a> {
         let rebooted = held(rebooted, MachinePhase::Rebooted);
         let back = held(seen.back, MachinePhase::Back);
         let of_switch = judge::judge(&seen.rehearsal, &PhaseChecks { fresh: &fresh, switched: &switched, back: &back });
-        let left = match &seen.records {
-            [Some(before), Some(switched), back] => residue::judge(&Records { before, switched, back: back.as_ref() }),
-            _ => residue::unrecorded(!switched.is_empty()),
-        };
+        let left = residue::judge(&seen.records, &seen.rehearsal, !switched.is_empty());
         let of_switch = checks::of_rehearsal(&prepared.plan, of_switch.into_iter().chain(left).collect());
         let mut fresh = in_phase(fresh, MachinePhase::Fresh);
         for result in fresh.iter_mut().filter(|result| result.status == Status::Fail) {
@@ -277,8 +274,11 @@ impl<'a> Run<'a> {
         seen.rehearsal.sound_before = heard(&fresh.judgement);
         let toplevels = [rehearsing.from.clone(), rehearsing.to.clone()];
         let toplevels = [toplevels[0].as_str(), toplevels[1].as_str()];
+        seen.records.units =
+            toplevels.map(|toplevel| diff::units_of(rehearsing.target.built.store.clone(), Path::new(toplevel)));
         seen.sent = self.send(rehearsing, running).await?;
-        (seen.rehearsal.sessions_before, seen.records[0]) = beside(&running.guest, fresh, toplevels, patience).await;
+        (seen.rehearsal.sessions_before, seen.records.taken[0]) =
+            beside(&running.guest, fresh, toplevels, patience).await;
         let there = self.switch(rehearsing, running, MachinePhase::Switched, false).await?;
         let (goes_on, is_done) = (is_answering(&there.end), there.end == SwitchEnd::Exited(0));
         let (began_us, was_made) = (there.began_us, there.was_made());
@@ -291,7 +291,7 @@ impl<'a> Run<'a> {
         let switched = self.checked(rehearsing, rehearsing.target, running, MachinePhase::Switched, began_us).await?;
         seen.rehearsal.sound_switched = heard(&switched.judgement);
         self.settled(rehearsing, running, seen.rehearsal.runs.last_mut()).await;
-        (seen.rehearsal.sessions_switched, seen.records[1]) =
+        (seen.rehearsal.sessions_switched, seen.records.taken[1]) =
             beside(&running.guest, &switched, toplevels, patience).await;
         seen.switched = Some(switched.judgement);
         if is_done {
@@ -304,7 +304,8 @@ impl<'a> Run<'a> {
         if goes_on {
             let back = self.checked(rehearsing, prepared, running, MachinePhase::Back, began_us).await?;
             self.settled(rehearsing, running, seen.rehearsal.runs.last_mut()).await;
-            (seen.rehearsal.sessions_back, seen.records[2]) = beside(&running.guest, &back, toplevels, patience).await;
+            (seen.rehearsal.sessions_back, seen.records.taken[2]) =
+                beside(&running.guest, &back, toplevels, patience).await;
             seen.back = Some(back.judgement);
         }
         rehearsing.seen = seen;
@@ -395,16 +396,20 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The sessions and the record of a machine that was just probed.
+/// The sessions and the record of a machine that was just probed, or why there is none.
 async fn beside(
     guest: &Guest,
     probed: &Probed,
     toplevels: [&str; 2],
     patience: Duration,
-) -> (Option<Sessions>, Option<Record>) {
+) -> (Option<Sessions>, Option<Recorded>) {
     let (sessions, state) = tokio::join!(sessions(guest, patience), machine_state(guest, toplevels, patience));
-    let record = probed.facts.as_ref().zip(state.ok()).map(|(facts, state)| Record { facts: (**facts).clone(), state });
-    (sessions.ok(), record)
+    let record = match (probed.facts.as_ref(), state) {
+        (Some(facts), Ok(state)) => Ok(Record { facts: (**facts).clone(), state }),
+        (_, Err(error)) => Err(error.to_string()),
+        (None, _) => Err("it was not there to be checked".to_owned()),
+    };
+    (sessions.ok(), Some(record))
 }
 
 /// What is known of the target's boot from the disk where this host or QEMU kept it from being seen: nothing.

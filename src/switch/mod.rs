@@ -3,6 +3,7 @@
 //! * `observation`: what is seen of one run of the switch program, as data
 //! * `program`: the switch program is run in the guest and followed
 //! * `record`: what a machine has beside its configuration, and `residue`: what of it a switch leaves behind (pure)
+//! * `ruleset`: a firewall's rules, as its programs print them
 //! * `send`: what the guest's store lacks of the target goes there
 //! * `sessions`: whose sessions there are, and their processes
 //! * `toplevel`: which system a VM boots
@@ -15,6 +16,7 @@ pub(crate) mod observation;
 pub(crate) mod program;
 pub(crate) mod record;
 pub(crate) mod residue;
+mod ruleset;
 pub(crate) mod send;
 pub(crate) mod sessions;
 pub(crate) mod toplevel;

@@ -2,10 +2,14 @@
 //! among the facts that the checks rest on; the rest is read here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ruleset::{self, Ruleset};
+use super::sessions::{group, stat};
+use crate::diff::Units;
 use crate::guest::facts::Facts;
 use crate::guest::{Error, Guest};
 use crate::text::{bounded, quoted};
@@ -16,6 +20,20 @@ const ANSWER: usize = 8 << 20;
 const MOST: usize = 5000;
 /// Most bytes of a name.
 const NAME: usize = 512;
+/// What is printed last.
+const END: &str = "nixbox-end\n";
+
+/// A record, or why there is none.
+pub(crate) type Recorded = Result<Record, String>;
+
+/// What was recorded of a machine that was switched.
+#[derive(Default)]
+pub(crate) struct Records {
+    /// Before the switch, after it, and after the way back.
+    pub(crate) taken: [Option<Recorded>; 3],
+    /// The units of what was switched from, and of the target.
+    pub(crate) units: [Units; 2],
+}
 
 /// A machine's state at one time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -30,54 +48,97 @@ pub(crate) struct Record {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct MachineState {
-    /// The firewall's rules, as `nft list ruleset` and `iptables-save` print them, each below the names of its table and
-    /// chain, without counters.
-    pub(crate) rules: BTreeSet<String>,
+    pub(crate) firewall: Ruleset,
     /// Users whose managers are started at boot.
     pub(crate) lingering: BTreeSet<String>,
-    /// Entries of `/var/lib`, two levels: owner and group, by path.
-    pub(crate) owners: BTreeMap<String, (u32, u32)>,
+    /// Entries of `/var/lib`, two levels, and NixOS's wrappers, by path.
+    pub(crate) owners: BTreeMap<String, Owner>,
     /// Entries of `/etc` and `/run` themselves that are no links into the store.
     pub(crate) entries: BTreeSet<String>,
     /// What is mounted where.
     pub(crate) mounts: BTreeMap<String, String>,
+    /// Where something is mounted as it is asked for.
+    pub(crate) automounts: BTreeSet<String>,
     /// The kernel's modules.
     pub(crate) modules: BTreeSet<String>,
     /// Values below `/proc/sys`, of what either configuration sets.
     pub(crate) sysctl: BTreeMap<String, String>,
-    /// The executable of each process.
-    pub(crate) executables: BTreeMap<u32, String>,
+    pub(crate) processes: BTreeMap<u32, Process>,
 }
 
-/// What is asked, for what these toplevels set. One process a part: under TCG a fork costs more than the reading.
+/// Whose a file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// As inode(7) has it: its kind and who may do what with it.
+    pub(crate) mode: u32,
+}
+
+impl Owner {
+    /// Who may do what with it.
+    pub(crate) fn permissions(self) -> u32 {
+        self.mode & 0o7777
+    }
+
+    /// Whether it is a directory.
+    pub(crate) fn is_directory(self) -> bool {
+        self.mode & 0o170_000 == 0o040_000
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} {:04o}", self.uid, self.gid, self.permissions())
+    }
+}
+
+/// A process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Process {
+    /// When it began, in clock ticks since the boot: a pid alone may have been given again.
+    pub(crate) started: u64,
+    /// Empty where it could not be read.
+    pub(crate) executable: String,
+    /// Its user and its control group, where it is a user's.
+    pub(crate) group: Option<(u32, String)>,
+}
+
+/// What is asked, for what these toplevels have and set. One process a part: under TCG a fork costs more than the reading.
 fn script(toplevels: [&str; 2]) -> String {
     let sysctl = toplevels.map(|toplevel| format!("{}/etc/sysctl.d/*.conf", quoted(toplevel))).join(" ");
+    let programs = toplevels.map(|toplevel| format!(":{}/sw/bin", quoted(toplevel))).concat();
+    let firewall = ruleset::SCRIPT;
     format!(
         "( cd / || exit 1\n\
-         echo; echo nixbox-nft; command -v nft >/dev/null && nft list ruleset 2>/dev/null\n\
-         for i in iptables-save ip6tables-save; do command -v $i >/dev/null && {{ echo \"# $i\"; $i 2>/dev/null; }}; done\n\
-         echo nixbox-owners; stat -c '%u %g %n' var/lib/* var/lib/*/* 2>/dev/null\n\
+         echo; echo nixbox-firewall; ( PATH=$PATH{programs}\n{firewall} )\n\
+         echo; echo nixbox-owners; stat -c '%u %g %f %n' var/lib/* var/lib/*/* run/wrappers/bin/* 2>/dev/null\n\
          echo nixbox-linger; ls -1 var/lib/systemd/linger 2>/dev/null\n\
          echo nixbox-entries; stat -c '%F %N' etc/* run/* 2>/dev/null\n\
          echo nixbox-mounts; cat /proc/self/mounts\n\
          echo nixbox-modules; cat /proc/modules 2>/dev/null\n\
          echo nixbox-sysctl; cat {sysctl} 2>/dev/null | sed -n 's/^[- ]*\\([a-z][A-Za-z0-9_.\\/-]*\\) *=.*/\\1/p' | sed '/^[^.]*\\//!y|./|/.|' | sort -u | sed 's|^|/proc/sys/|' | xargs -r head -v -c 300 2>/dev/null\n\
          echo; echo nixbox-exe; stat -c %N proc/[0-9]*/exe 2>/dev/null\n\
-         : )"
+         echo nixbox-stat; head -q -c 500 proc/[0-9]*/stat 2>/dev/null\n\
+         echo; echo nixbox-cgroup; cd proc; grep -H user.slice [0-9]*/cgroup 2>/dev/null\n\
+         echo; echo nixbox-end )"
     )
 }
 
 /// Reads what no check asks for.
 ///
 /// # Errors
-/// The guest could not be asked within `patience`.
+/// The guest could not be asked within `patience`, or did not say all of it.
 pub(crate) async fn machine_state(
     guest: &Guest,
     toplevels: [&str; 2],
     patience: Duration,
 ) -> Result<MachineState, Error> {
     let output = guest.shell().ask(&script(toplevels), patience, ANSWER).await?;
-    Ok(parse(&String::from_utf8_lossy(&output.stdout)))
+    let text = String::from_utf8_lossy(&output.stdout);
+    // What is missing would be taken for what is gone.
+    if text.ends_with(END) { Ok(parse(&text)) } else { Err(Error::Garbled) }
 }
 
 /// Reads what [`script`] printed.
@@ -88,15 +149,18 @@ fn parse(text: &str) -> MachineState {
     };
     let bound = |text: &str| bounded(text, NAME);
     let owner = |line: &str| {
-        let mut words = line.splitn(3, ' ');
-        let ids = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-        Some((format!("/{}", bound(words.next()?)), ids))
+        let mut words = line.splitn(4, ' ');
+        let (uid, gid) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let mode = u32::from_str_radix(words.next()?, 16).ok()?;
+        Some((format!("/{}", bound(words.next()?)), Owner { uid, gid, mode }))
     };
     let mount = |line: &str| {
         let mut words = line.split(' ');
         let (what, place, kind) = (words.next()?, words.next()?, words.next()?);
-        Some((bound(place), bound(&format!("{what} ({kind})"))))
+        Some((bound(place), bound(&format!("{what} ({kind})")), kind == "autofs"))
     };
+    let (automounts, mounts): (Vec<_>, Vec<_>) =
+        part("mounts").lines().filter_map(mount).take(MOST).partition(|(_, _, is_automount)| *is_automount);
     let value = |part: &str| {
         let (path, value) = part.split_once(" <==\n")?;
         let name = path.strip_prefix("/proc/sys/")?.replace(['.', '/'], ".");
@@ -107,15 +171,26 @@ fn parse(text: &str) -> MachineState {
         let pid = link.trim_matches('\'').strip_prefix("proc/")?.split('/').next()?.parse().ok()?;
         Some((pid, bound(to.trim_matches('\''))))
     };
+    let mut processes: BTreeMap<u32, Process> = BTreeMap::new();
+    for (pid, _, started) in part("stat").lines().filter_map(stat).take(MOST) {
+        processes.insert(pid, Process { started, ..Process::default() });
+    }
+    for (pid, executable) in part("exe").lines().filter_map(executable) {
+        processes.entry(pid).and_modify(|process| process.executable = executable);
+    }
+    for (pid, group) in part("cgroup").lines().filter_map(group) {
+        processes.entry(pid).and_modify(|process| process.group = Some(group));
+    }
     MachineState {
-        rules: rules(part("nft")),
+        firewall: Ruleset::parse(part("firewall")),
         owners: part("owners").lines().filter_map(owner).take(MOST).collect(),
         lingering: part("linger").lines().map(bound).take(MOST).collect(),
         entries: part("entries").lines().filter_map(entry).take(MOST).collect(),
-        mounts: part("mounts").lines().filter_map(mount).take(MOST).collect(),
+        mounts: mounts.into_iter().map(|(place, what, _)| (place, what)).collect(),
+        automounts: automounts.into_iter().map(|(place, ..)| place).collect(),
         modules: part("modules").lines().filter_map(|line| line.split(' ').next()).map(bound).take(MOST).collect(),
         sysctl: part("sysctl").split("==> ").filter_map(value).take(MOST).collect(),
-        executables: part("exe").lines().filter_map(executable).take(MOST).collect(),
+        processes,
     }
 }
 
@@ -127,58 +202,6 @@ fn entry(line: &str) -> Option<String> {
     (!is_owned).then(|| format!("/{}", bounded(path, NAME)))
 }
 
-/// The rules of a firewall, each with where it stands, counters and handles left out.
-fn rules(text: &str) -> BTreeSet<String> {
-    let mut rules = BTreeSet::new();
-    // nft's blocks, or the table that iptables-save is at.
-    let mut at: Vec<String> = Vec::new();
-    let mut saved: Option<(String, String)> = None;
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        if let Some(program) = line.strip_prefix("# ip") {
-            if let Some(program) = program.split_whitespace().next().filter(|program| program.ends_with("tables-save"))
-            {
-                let family = if program.starts_with('6') { "ip6tables" } else { "iptables" };
-                saved = Some((family.to_owned(), String::new()));
-            }
-            continue;
-        }
-        if let Some((family, table)) = &mut saved {
-            match (line.strip_prefix('*'), line.starts_with("-A ")) {
-                (Some(name), _) => name.clone_into(table),
-                (None, true) => drop(rules.insert(bounded(&format!("{family} {table}: {line}"), NAME))),
-                (None, false) => {}
-            }
-            continue;
-        }
-        if let Some(block) = line.strip_suffix('{') {
-            at.push(block.trim().to_owned());
-        } else if line == "}" {
-            at.pop();
-        } else if !at.is_empty() && !line.starts_with("comment ") {
-            rules.insert(bounded(&format!("{}: {}", at.join(" "), without_counters(line)), NAME));
-        }
-        if rules.len() >= MOST {
-            break;
-        }
-    }
-    rules
-}
-
-/// A rule of nft's without what it has counted.
-fn without_counters(line: &str) -> String {
-    let mut words = line.split(' ').peekable();
-    let mut kept = Vec::new();
-    while let Some(word) = words.next() {
-        if word == "counter" && words.peek() == Some(&"packets") {
-            words.by_ref().take(4).for_each(drop);
-            kept.push(word);
-        } else {
-            kept.push(word);
-        }
-    }
-    kept.join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,32 +209,49 @@ mod tests {
     #[test]
     fn what_the_guest_printed() {
         let state = parse(concat!(
-            "\nnixbox-nft\ntable ip nat-lab {\n\tchain post {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n",
-            "\t\tip saddr 192.0.2.0/24 counter packets 12 bytes 800 masquerade\n\t}\n\tchain empty {\n\t}\n}\n",
-            "# iptables-save\n*filter\n:INPUT ACCEPT [12:800]\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n",
-            "nixbox-owners\n390 390 var/lib/mail\n0 0 var/lib/with space\n",
+            "\nnixbox-firewall\n#> nft -s list ruleset\ntable ip nat-lab {\n\tchain post {\n",
+            "\t\ttype nat hook postrouting priority srcnat; policy accept;\n\t\tmasquerade\n\t}\n}\n#< 0\n",
+            "\nnixbox-owners\n390 391 41c0 var/lib/mail\n0 0 81a4 var/lib/with space\n0 0 8d49 run/wrappers/bin/sudo\n",
             "nixbox-linger\ncarol\n",
             "nixbox-entries\nsymbolic link 'etc/fstab' -> '/etc/static/fstab'\nregular file 'etc/passwd'\ndirectory 'run/app'\n",
-            "nixbox-mounts\ntmpfs /run tmpfs rw 0 0\nnixbox-modules\nbridge 1 0 - Live 0x0\n",
+            "nixbox-mounts\ntmpfs /run tmpfs rw 0 0\nsystemd-1 /boot autofs rw 0 0\n/dev/vda1 /boot vfat rw 0 0\n",
+            "nixbox-modules\nbridge 1 0 - Live 0x0\n",
             "nixbox-sysctl\n==> /proc/sys/vm/swappiness <==\n60\n\n==> /proc/sys/net/ipv4/ping_group_range <==\n0\t2147483647\n",
             "\nnixbox-exe\n'proc/1/exe' -> '/nix/store/x-systemd/lib/systemd/systemd'\n",
+            "nixbox-stat\n1 (systemd) S 0 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 7 1 1\n",
+            "700 (sleep) S 1 1 1 0 -1 4194560 1 1 1 1 1 1 1 1 20 0 1 0 900 1 1\n",
+            "\nnixbox-cgroup\n700/cgroup:0::/user.slice/user-1001.slice/user@1001.service/app.slice/sync.service\n",
         ));
-        let rules: Vec<&str> = state.rules.iter().map(String::as_str).collect();
-        assert_eq!(
-            rules,
-            [
-                "iptables filter: -A INPUT -i lo -j ACCEPT",
-                "table ip nat-lab chain post: ip saddr 192.0.2.0/24 counter masquerade",
-                "table ip nat-lab chain post: type nat hook postrouting priority srcnat; policy accept;",
-            ]
-        );
-        assert_eq!(state.owners["/var/lib/mail"], (390, 390));
-        assert!(state.owners.contains_key("/var/lib/with space"));
+        let rules: Vec<&str> = state.firewall.rules.iter().map(String::as_str).collect();
+        assert_eq!(rules, ["table ip nat-lab chain post: masquerade"]);
+        let owner = state.owners["/var/lib/mail"];
+        assert_eq!((owner.to_string().as_str(), owner.is_directory()), ("390:391 0700", true));
+        assert!(!state.owners["/var/lib/with space"].is_directory());
+        assert_eq!(state.owners["/run/wrappers/bin/sudo"].permissions(), 0o6511);
         assert_eq!(state.entries.iter().collect::<Vec<_>>(), ["/etc/passwd", "/run/app"]);
         assert!(state.lingering.contains("carol"));
-        assert_eq!(state.mounts["/run"], "tmpfs (tmpfs)");
+        assert_eq!(
+            (state.mounts["/run"].as_str(), state.mounts["/boot"].as_str()),
+            ("tmpfs (tmpfs)", "/dev/vda1 (vfat)")
+        );
+        assert!(state.automounts.contains("/boot"));
         assert_eq!((state.modules.len(), state.sysctl["vm.swappiness"].as_str()), (1, "60"));
         assert_eq!(state.sysctl["net.ipv4.ping_group_range"], "0 2147483647");
-        assert_eq!(state.executables[&1], "/nix/store/x-systemd/lib/systemd/systemd");
+        assert_eq!(state.processes[&1].executable, "/nix/store/x-systemd/lib/systemd/systemd");
+        assert_eq!((state.processes[&1].started, state.processes[&1].group.as_ref()), (7, None));
+        let (uid, group) = state.processes[&700].group.clone().unwrap();
+        assert!(uid == 1001 && group.ends_with("/sync.service"), "{group}");
+    }
+
+    #[test]
+    fn the_script_works_on_this_machine() {
+        let text = script(["/nix/store/a", "/nix/store/b"]);
+        let output = std::process::Command::new("/bin/sh").args(["-c", &text]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.ends_with(END), "{text}");
+        let state = parse(&text);
+        assert!(state.processes.len() > 1 && !state.mounts.is_empty(), "{state:?}");
+        assert!(state.processes.values().any(|process| process.started > 0 && !process.executable.is_empty()));
+        assert!(state.owners.keys().all(|path| path.starts_with("/var/lib/") || path.starts_with("/run/")));
     }
 }

@@ -44,23 +44,29 @@ pub(crate) async fn sessions(guest: &Guest, patience: Duration) -> Result<Sessio
 /// Reads what [`SCRIPT`] printed: the users' processes by their control groups.
 fn parse(text: &str) -> Vec<ProcessSeen> {
     let (stats, groups) = text.split_once("nixbox-cgroup\n").unwrap_or((text, ""));
-    let group = |line: &str| {
-        let (path, group) = line.split_once(':')?;
-        let group = group.rsplit_once(':')?.1;
-        let uid = group.strip_prefix("/user.slice/user-")?.split_once('.')?.0.parse().ok()?;
-        Some((path.split('/').next()?.parse::<u32>().ok()?, (uid, bounded(group, 256))))
-    };
     let groups: std::collections::BTreeMap<u32, (u32, String)> = groups.lines().filter_map(group).collect();
     let process = |line: &str| {
-        let (pid, rest) = line.split_once(" (")?;
-        let (name, rest) = rest.rsplit_once(") ")?;
-        let pid = pid.trim().parse().ok()?;
-        // The 22nd field, of which 3 are behind the name (proc_pid_stat(5)).
-        let started = rest.split_whitespace().nth(19)?.parse().ok()?;
+        let (pid, name, started) = stat(line)?;
         let (uid, cgroup) = groups.get(&pid)?.clone();
         Some(ProcessSeen { pid, started, uid, name: unwrapped(&bounded(name, 64)), cgroup })
     };
     stats.lines().filter_map(process).collect()
+}
+
+/// A process, its name and when it began, of its `/proc/PID/stat` (proc_pid_stat(5)).
+pub(super) fn stat(line: &str) -> Option<(u32, &str, u64)> {
+    let (pid, rest) = line.split_once(" (")?;
+    let (name, rest) = rest.rsplit_once(") ")?;
+    // The 22nd field, of which 3 are behind the name.
+    Some((pid.trim().parse().ok()?, name, rest.split_whitespace().nth(19)?.parse().ok()?))
+}
+
+/// A process, its user and its control group, of `PID/cgroup:0::GROUP`; none where it is no user's.
+pub(super) fn group(line: &str) -> Option<(u32, (u32, String))> {
+    let (path, group) = line.split_once(':')?;
+    let group = group.rsplit_once(':')?.1;
+    let uid = group.strip_prefix("/user.slice/user-")?.split_once('.')?.0.parse().ok()?;
+    Some((path.split('/').next()?.parse::<u32>().ok()?, (uid, bounded(group, 256))))
 }
 
 #[cfg(test)]

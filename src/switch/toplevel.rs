@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::checks::text::pattern;
+use crate::judging::text::pattern;
 
 /// In the kernel's command line, as NixOS's qemu-vm.nix writes it.
 static INIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"\binit=(/nix/store/[0-9a-z]{32}-[0-9A-Za-z+._?=-]+)/init\b"));

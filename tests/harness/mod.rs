@@ -228,6 +228,17 @@ fn complaints_of_switch(wanted: &Value, report: &Value) -> Vec<String> {
             wrong.push(format!("what fails does in {phases:?} instead of {phase:?}"));
         }
     }
+    // What is well leaves nothing behind but what it is there to leave.
+    if wanted["exit"] == 0 && wanted["switchFrom"].is_string() {
+        let is_expected =
+            |id: &str| wanted["warns"].as_array().into_iter().flatten().any(|known| known.as_str() == Some(id));
+        let warned = checks().filter(|check| check["status"] == "warn");
+        let told = warned.filter(|check| {
+            let id = check["id"].as_str().unwrap_or_default();
+            (id.starts_with("residue.") || id.starts_with("switch.")) && !is_expected(id)
+        });
+        wrong.extend(told.map(|check| format!("{} warns: {} {}", check["id"], check["summary"], check["detail"])));
+    }
     for left in one_or_several(&wanted["residue"]) {
         let is_told = checks()
             .filter(|check| check["id"].as_str().is_some_and(|id| id.starts_with("residue.")))

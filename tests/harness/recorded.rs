@@ -7,8 +7,9 @@ mod fixture;
 
 use std::path::Path;
 
-use nixbox::checks::{BootFailure, Context, Judgement, Observations, Selection, judge, judge_boot_failure, plan};
+use nixbox::checks::{BootFailure, Observations, judge, judge_boot_failure};
 use nixbox::config::Config;
+use nixbox::judging::{Context, Judgement, Selection, plan};
 use nixbox::model::CheckId;
 use nixbox::nix::expectations::Expectations;
 use serde::Deserialize;

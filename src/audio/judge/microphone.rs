@@ -4,7 +4,7 @@ use super::arrival::{altered, arrived, attach, is_inaudible, loudest};
 use super::{AudioJudge, node_finding, quiet};
 use crate::audio::facts::{AudioNode, Recording, ServerState};
 use crate::audio::record::RECORDER;
-use crate::checks::{Finding, Judgement, conclude, text};
+use crate::judging::{Finding, Judgement, conclude, text};
 use crate::model::{CheckId, CheckResult, Lack, Status};
 
 const ID: CheckId = CheckId::AudioMicrophone;

@@ -6,8 +6,6 @@ mod realtime;
 mod server;
 mod sink;
 #[cfg(test)]
-mod test_guest;
-#[cfg(test)]
 mod tests;
 mod tone;
 
@@ -16,8 +14,8 @@ pub(super) use arrival::distortion;
 use super::facts::{AudioFacts, AudioNode, AudioSessionKind};
 use super::journal::{AudioJournalMeaning, last};
 use super::server::{SoundServer, SoundServerKind};
-use crate::checks::{Finding, JudgeContext, Judgement, text, unit};
 use crate::guest::facts::{JournalLine, Unit};
+use crate::judging::{Finding, JudgeContext, Judgement, text, unit};
 use crate::model::{
     ActiveState, CheckId, CheckKind, CheckResult, Excuse, Lack, LoadState, Status, SubState, UnitResult, Witness,
 };
@@ -27,9 +25,9 @@ use crate::nix::expectations::ExpectedAudio;
 const LINES: usize = 3;
 
 /// Judges sound, where it is expected.
-pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
+pub(crate) fn judge(view: &JudgeContext<'_>, sound: Option<&Result<AudioFacts, String>>, out: &mut Judgement) {
     let Some(expected) = view.plan.audio() else { return };
-    let facts = match view.sound {
+    let facts = match sound {
         None => return unknown(out, "sound was not probed"),
         Some(Err(why)) => return unknown(out, &format!("sound could not be probed: {}", text::clean(why))),
         Some(Ok(facts)) => facts,

@@ -7,8 +7,8 @@ use regex::Regex;
 use super::AudioJudge;
 use crate::audio::facts::AudioSessionKind;
 use crate::audio::journal::{AudioJournalMeaning, last};
-use crate::checks::text::pattern;
-use crate::checks::{Finding, Judgement, conclude};
+use crate::judging::text::pattern;
+use crate::judging::{Finding, Judgement, conclude};
 use crate::model::{CheckId, CheckResult, Lack, LoadState};
 
 const ID: CheckId = CheckId::AudioRealtime;

@@ -3,8 +3,8 @@
 use super::AudioJudge;
 use crate::audio::facts::AudioSessionKind;
 use crate::audio::journal::{AudioJournalMeaning, means};
-use crate::checks::{Finding, conclude, text};
 use crate::guest::Error;
+use crate::judging::{Finding, conclude, text};
 use crate::model::{CheckId, CheckResult, Status};
 
 impl AudioJudge<'_> {

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{AudioJudge, is_starting, node_finding, quiet};
 use crate::audio::facts::{AudioNode, ServerState};
 use crate::audio::journal::{self, AudioJournalMeaning};
-use crate::checks::{Finding, Judgement, conclude};
+use crate::judging::{Finding, Judgement, conclude};
 use crate::model::{CheckId, CheckResult, Lack};
 
 impl AudioJudge<'_> {

@@ -3,8 +3,8 @@
 use super::AudioJudge;
 use super::arrival::{arrived, attach, wrong};
 use crate::audio::journal::{AudioJournalMeaning, means};
-use crate::checks::{Finding, Judgement, conclude};
 use crate::guest::facts::JournalLine;
+use crate::judging::{Finding, Judgement, conclude};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Witness};
 
 impl AudioJudge<'_> {

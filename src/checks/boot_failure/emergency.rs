@@ -7,10 +7,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::super::journal_patterns::Meaning;
-use super::super::sandbox::disks;
-use super::super::{Plan, boot, contention, text};
+use super::super::boot;
 use super::{ADD_MODULE, BootFailure, after, fail, missing_module, stamp_off};
+use crate::judging::journal_patterns::Meaning;
+use crate::judging::sandbox::disks;
+use crate::judging::{Plan, contention, text};
 use crate::model::{CheckId, CheckResult};
 
 /// How many lines are shown, up to the prompt.

@@ -1,9 +1,10 @@
 //! Consoles, statuses and facts of guests that did not come up, and what is said of them.
 
 use super::*;
-use crate::checks::{Selection, plan, verdict};
+use crate::checks::verdict;
 use crate::config::Settings;
 use crate::guest::facts::{Job, Manager, Unit};
+use crate::judging::{Selection, plan};
 use crate::model::Exit;
 use crate::nix::expectations::Expectations;
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::checks::test_support::{Guest, NOW, active, by_manager, guest, line, result, status, waiting};
-use crate::checks::{Selection, may_recover, plan, settle_needed};
+use crate::checks::{may_recover, settle_needed};
 use crate::config::Settings;
 use crate::guest::facts::{JournalLine, Service, Unit};
+use crate::judging::{Selection, plan};
 use crate::model::{Accel, CheckId, Status};
 
 #[test]

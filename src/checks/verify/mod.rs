@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::directives::{Ignored, ignored, is_active, section_meant};
 use self::targets::Wanted;
 use self::words::{Line, Words};
-use super::plan::service_of;
-use super::{Finding, JudgeContext, Judgement, conclude, sandbox, text, unit};
 use crate::guest::unit_files::{OwnUnits, UnitFiles};
+use crate::guest::user_units::UserManager;
+use crate::judging::plan::service_of;
+use crate::judging::{Finding, JudgeContext, Judgement, conclude, sandbox, text, unit};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
 use crate::nix::STORE_DIR;
 use crate::text::nearest;
@@ -29,13 +30,15 @@ const FILLED: [&str; 8] =
 /// Where NixOS has nothing but `sh` and `env`.
 const ELSEWHERE: [&str; 3] = ["/usr/", "/bin/", "/sbin/"];
 
-pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
+pub(super) fn judge<'a>(cx: &JudgeContext<'_>, managers: impl Iterator<Item = &'a UserManager>, out: &mut Judgement) {
+    let managers: Vec<&UserManager> = managers.collect();
+    let managers = managers.as_slice();
     let mut found = VerifyFindings::default();
     wanted_by(cx, &mut found);
     let missing = cx.gap("unit-files").map(str::to_owned);
     if let Some(files) = &cx.now.unit_files {
-        Verifier { cx, files, units: &files.system, is_user: false }.judge(&mut found);
-        Verifier { cx, files, units: &files.user, is_user: true }.judge(&mut found);
+        Verifier { cx, managers, files, units: &files.system, is_user: false }.judge(&mut found);
+        Verifier { cx, managers, files, units: &files.user, is_user: true }.judge(&mut found);
     }
     for (what, excuse) in found.excluded {
         out.exclude(&what, excuse);
@@ -121,6 +124,7 @@ enum Weight {
 
 struct Verifier<'a> {
     cx: &'a JudgeContext<'a>,
+    managers: &'a [&'a UserManager],
     files: &'a UnitFiles,
     units: &'a OwnUnits,
     is_user: bool,
@@ -220,7 +224,7 @@ impl Verifier<'_> {
     /// Whether systemd refused to load it where something wanted it: reported there.
     fn is_refused(&self, unit: &str) -> bool {
         if self.is_user {
-            return self.managers().any(|manager| manager.unit(unit).is_some_and(unit::is_refused));
+            return self.managers.iter().any(|manager| manager.unit(unit).is_some_and(unit::is_refused));
         }
         self.cx.unit(unit).is_some_and(unit::is_refused)
             && self.cx.is_planned(CheckId::ServicesPromised)
@@ -231,13 +235,9 @@ impl Verifier<'_> {
     fn is_reported(&self, unit: &str) -> bool {
         let failed = |it: &crate::guest::facts::Unit| unit::is_failed(it) || unit::is_auto_restart(it);
         if self.is_user {
-            return self.managers().any(|manager| manager.unit(unit).is_some_and(failed));
+            return self.managers.iter().any(|manager| manager.unit(unit).is_some_and(failed));
         }
         self.cx.unit(unit).is_some_and(failed)
-    }
-
-    fn managers(&self) -> impl Iterator<Item = &crate::guest::user_units::UserManager> {
-        self.cx.desktop.into_iter().chain(self.cx.lingering).filter_map(|facts| facts.manager.as_ref())
     }
 
     /// What a line of systemd's means.

@@ -1,50 +1,11 @@
 //! Units that nothing can start, since the target that is to want them does not exist.
 
 use super::directives::slip;
-use crate::checks::{Finding, JudgeContext, unit};
+use crate::judging::targets::{SYSTEM, stem};
+use crate::judging::{Finding, JudgeContext, unit};
 use crate::model::LoadState;
 use crate::nix::expectations::ExpectedUnit;
 
-/// Targets that systemd brings to every system manager (systemd.special(7)), as NixOS links them.
-const SYSTEM: [&str; 37] = [
-    "basic",
-    "bluetooth",
-    "cryptsetup",
-    "default",
-    "emergency",
-    "exit",
-    "final",
-    "first-boot-complete",
-    "getty",
-    "graphical",
-    "halt",
-    "hibernate",
-    "hybrid-sleep",
-    "initrd",
-    "kexec",
-    "local-fs",
-    "local-fs-pre",
-    "machines",
-    "multi-user",
-    "network",
-    "network-online",
-    "network-pre",
-    "nss-lookup",
-    "nss-user-lookup",
-    "paths",
-    "poweroff",
-    "reboot",
-    "remote-fs",
-    "rescue",
-    "shutdown",
-    "sleep",
-    "sockets",
-    "suspend",
-    "swap",
-    "sysinit",
-    "time-sync",
-    "timers",
-];
 /// Those of every user's manager, and the usual ones of sessions.
 const USER: [&str; 15] = [
     "basic",
@@ -63,16 +24,6 @@ const USER: [&str; 15] = [
     "sway-session",
     "shutdown",
 ];
-
-fn stem(target: &str) -> Option<&str> {
-    target.strip_suffix(".target")
-}
-
-/// Whether the guest is to be asked whether it has this target: what systemd itself brings is there.
-pub(in crate::checks) fn is_to_be_asked(target: &str) -> bool {
-    let is_name = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || ":_.-".contains(c));
-    stem(target).is_some_and(|name| !name.is_empty() && is_name(name) && !SYSTEM.contains(&name))
-}
 
 /// The target that is meant, where this is a slip.
 fn meant<'a>(target: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

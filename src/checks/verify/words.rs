@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::checks::text::pattern;
 use crate::guest::unit_files::{short, unit_of};
+use crate::judging::text::pattern;
 
 /// A line that says what is wrong with a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]

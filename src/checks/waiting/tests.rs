@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::checks::test_support::{Guest, NOW, active, failed, guest, inactive};
-use crate::checks::{Selection, is_outdated, lease_needed, plan, port_awaited, settle_needed};
+use crate::checks::{is_outdated, lease_needed, port_awaited, settle_needed};
 use crate::config::{Config, Settings};
 use crate::guest::facts::Unit;
 use crate::guest::watch::UnitChange;
+use crate::judging::{Selection, plan};
 use crate::model::ActiveState;
 use crate::nix::expectations::Expectations;
 

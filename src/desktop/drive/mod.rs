@@ -23,6 +23,7 @@ use super::display_server::display_server;
 use super::expected::{autologin_user, missing_user};
 use super::facts::{DesktopFacts, DesktopState, LoginMethod, WaitEnd};
 use super::{journal, probe};
+use crate::artifacts::Artifacts;
 use crate::event::Events;
 use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
@@ -30,7 +31,6 @@ use crate::machine::Screen;
 use crate::model::artifact;
 use crate::model::timeouts::desktop::{FAST_INTERVAL, PORTAL_LIMIT, SLOW_INTERVAL};
 use crate::nix::expectations::{Expectations, ExpectedDesktop};
-use crate::report::artifacts::Artifacts;
 use waiting::WaitGoal;
 
 /// What changes less than this share of the screen does not count as moving: a clock, a cursor that blinks.

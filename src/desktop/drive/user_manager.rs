@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::desktop::expected::{self, user_units};
 use crate::desktop::facts::{DesktopFacts, LoginMethod};
-use crate::desktop::probe;
 use crate::desktop::unit_restarts::{is_starting, is_undecided, unsettled};
+use crate::desktop::{expected, probe};
 use crate::guest::facts::{Account, Unit};
 use crate::guest::user_units::UserManager;
 use crate::guest::{Error, Guest};
@@ -34,7 +33,7 @@ pub(super) async fn read_expected<'a>(
     account: &Account,
     patience: Duration,
 ) -> Result<ReadManager<'a>, Error> {
-    let units = user_units(expectations, &account.name).into_keys();
+    let units = expectations.units_of_user(&account.name).into_keys();
     read(guest, account, units.chain(expected::ALWAYS_READ.map(str::to_owned)).collect(), patience).await
 }
 
@@ -81,7 +80,7 @@ pub(crate) async fn probe_lingering(
 ) -> DesktopFacts {
     let login = LoginMethod::NotLoggedIn("no desktop is expected".to_owned());
     let mut facts = DesktopFacts { user: Some(account.name.clone()), login, ..DesktopFacts::default() };
-    let units = user_units(expectations, &account.name).into_keys().collect();
+    let units = expectations.units_of_user(&account.name).into_keys().collect();
     match read(guest, account, units, patience).await {
         Ok(manager) => facts.manager = Some(manager.once(is_starting).await),
         Err(error) => drop(facts.gaps.insert("user-units".to_owned(), error.to_string())),

@@ -2,11 +2,11 @@
 
 use super::view::{DesktopView, Subject};
 use super::{Assessment, RESTARTS};
-use crate::checks::{Finding, text};
 use crate::desktop::compositors;
 use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod, WaitEnd};
 use crate::desktop::history::Crash;
 use crate::desktop::journal::{Meaning, first_line, means};
+use crate::judging::{Finding, text};
 
 impl DesktopView<'_> {
     pub(super) fn compositor(&self) -> Assessment {

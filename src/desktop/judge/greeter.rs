@@ -2,12 +2,12 @@
 
 use super::view::{DesktopView, Subject};
 use super::{Assessment, RESTARTS};
-use crate::checks::{Finding, text};
 use crate::desktop::display_managers::{greets_without_session, has_text_greeter};
 use crate::desktop::expected::autologin_user;
 use crate::desktop::facts::{DesktopState, WaitEnd};
 use crate::desktop::journal::{Meaning, means};
 use crate::guest::logind::Session;
+use crate::judging::{Finding, text};
 
 impl DesktopView<'_> {
     pub(super) fn greeter(&self) -> Assessment {

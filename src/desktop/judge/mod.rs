@@ -15,14 +15,15 @@ mod session;
 mod user_units;
 mod view;
 
-use crate::checks::plan::is_wanted;
-use crate::checks::{Finding, JudgeContext, Judgement, conclude};
+use std::collections::BTreeMap;
+
+use crate::judging::{Finding, JudgeContext, Judgement, conclude};
 use crate::model::{CheckId, CheckKind, CheckResult, Excuse, Lack, Status, Witness};
 use crate::nix::expectations::ExpectedDesktop;
 use view::DesktopView;
 
 use super::display_managers;
-use super::expected::{autologin_user, failed_display_manager, lingering_users, missing_user};
+use super::expected::{autologin_user, failed_display_manager, missing_user};
 use super::facts::{DesktopFacts, DesktopState};
 
 /// How often a session, a greeter or a compositor may begin anew before that is a failure.
@@ -67,9 +68,14 @@ impl Assessment {
 }
 
 /// Judges the desktop, or the units of users who linger where there is none.
-pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
-    exclude_units_of_absent_users(view, out);
-    let Some(expected) = &view.plan.expectations.desktop else { return judge_lingering(view, out) };
+pub(crate) fn judge(
+    view: &JudgeContext<'_>,
+    facts: Option<&DesktopFacts>,
+    lingering: &[DesktopFacts],
+    out: &mut Judgement,
+) {
+    exclude_units_of_absent_users(view, facts, out);
+    let Some(expected) = &view.plan.expectations.desktop else { return judge_lingering(view, lingering, out) };
     if !CheckId::of_kind(CheckKind::Desktop).any(|id| view.is_planned(id)) {
         return;
     }
@@ -91,7 +97,7 @@ pub(crate) fn judge(view: &JudgeContext<'_>, out: &mut Judgement) {
         }
         return;
     }
-    let Some(facts) = view.desktop else { return all(out, Status::Unknown, "the desktop was not probed") };
+    let Some(facts) = facts else { return all(out, Status::Unknown, "the desktop was not probed") };
     judge_desktop(&DesktopView::new(view, expected, facts), out);
 }
 
@@ -139,15 +145,15 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
 }
 
 /// The units of users who linger.
-fn judge_lingering(view: &JudgeContext<'_>, out: &mut Judgement) {
+fn judge_lingering(view: &JudgeContext<'_>, lingering: &[DesktopFacts], out: &mut Judgement) {
     let id = CheckId::DesktopUnits;
     if !view.is_planned(id) {
         return;
     }
     let nothing = ExpectedDesktop::default();
     let (mut fails, mut warns, mut passes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut gap = view.lingering.is_empty().then(|| "no user's units were probed".to_owned());
-    for facts in view.lingering {
+    let mut gap = lingering.is_empty().then(|| "no user's units were probed".to_owned());
+    for facts in lingering {
         let desktop = DesktopView::new(view, &nothing, facts);
         match (desktop.gap(&["user-units", "desktop-journal"]), desktop.units(out)) {
             (None, Assessment::Findings { fails: theirs, warns: also, pass }) => {
@@ -165,13 +171,13 @@ fn judge_lingering(view: &JudgeContext<'_>, out: &mut Judgement) {
 }
 
 /// home-manager's units of users who are not logged in and do not linger start when they log in.
-fn exclude_units_of_absent_users(view: &JudgeContext<'_>, out: &mut Judgement) {
+fn exclude_units_of_absent_users(view: &JudgeContext<'_>, facts: Option<&DesktopFacts>, out: &mut Judgement) {
     let expectations = &view.plan.expectations;
-    let probed = view.desktop.and_then(|facts| facts.user.as_deref());
-    let lingering = lingering_users(expectations);
+    let probed = facts.and_then(|facts| facts.user.as_deref());
+    let lingering = expectations.lingering_users();
     for (name, units) in expectations.home_units.iter().filter(|_| view.plan.selection.has(CheckId::DesktopUnits)) {
         let is_there = probed == Some(name.as_str()) || lingering.contains(&name.as_str());
-        if !is_there && units.iter().any(|(unit, expected)| is_wanted(unit, expected)) {
+        if !is_there && units.iter().any(|(unit, expected)| expected.is_wanted(unit)) {
             let why = format!("they start when {name} logs in, and {name} was not logged in");
             let witness = Witness::state(format!("{name} has no session"));
             out.exclude(&format!("the user units of {name}"), Excuse::new(Lack::Choice, witness, why));
@@ -196,26 +202,29 @@ fn waited(id: CheckId, facts: &DesktopFacts) -> f64 {
 
 /// Whether the desktop's checks explain why a display manager's unit is restarted over and over: it logs a user in
 /// automatically and what it starts crashes, or its login screen needs a GPU.
-pub(crate) fn explains_restarts(view: &JudgeContext<'_>, unit: &str) -> bool {
-    let Some(desktop) = of_display_manager(view, unit) else { return false };
+pub(crate) fn explains_restarts(view: &JudgeContext<'_>, facts: Option<&DesktopFacts>, unit: &str) -> bool {
+    if !display_managers::is_unit(unit) {
+        return false;
+    }
+    let Some(desktop) = expected_desktop(view, facts) else { return false };
     let crashes = || autologin_user(&view.plan.expectations).is_some() && !desktop.compositor_crashes().is_empty();
     let refuses = || desktop.greeter_refusal().is_some() && matches!(desktop.greeter(), Assessment::Skip(_));
     view.is_planned(CheckId::DesktopCompositor) && crashes() || view.is_planned(CheckId::DesktopGreeter) && refuses()
 }
 
-/// Why a display manager that failed does not speak against the configuration: what it started needs a GPU.
-pub(crate) fn excuse(view: &JudgeContext<'_>, unit: &str) -> Option<Excuse> {
-    let line = of_display_manager(view, unit)?.session_refusal()?;
-    Some(needs_gpu(&line, "what it starts needs a GPU, which the VM does not have"))
+/// Why display managers that failed do not speak against the configuration, by unit: what they started needs a GPU.
+pub(crate) fn excuses(view: &JudgeContext<'_>, facts: Option<&DesktopFacts>) -> BTreeMap<&'static str, Excuse> {
+    let line = expected_desktop(view, facts).and_then(|desktop| desktop.session_refusal());
+    let excuse = line.map(|line| needs_gpu(&line, "what it starts needs a GPU, which the VM does not have"));
+    excuse.map(|excuse| display_managers::units().map(|unit| (unit, excuse.clone())).collect()).unwrap_or_default()
 }
 
 fn needs_gpu(line: &str, words: &str) -> Excuse {
     Excuse::new(Lack::Hardware, Witness::line(line), format!("{words}: {line}"))
 }
 
-fn of_display_manager<'a>(view: &'a JudgeContext<'a>, unit: &str) -> Option<DesktopView<'a>> {
-    let (expected, facts) = (view.plan.expectations.desktop.as_ref()?, view.desktop?);
-    display_managers::is_unit(unit).then(|| DesktopView::new(view, expected, facts))
+fn expected_desktop<'a>(view: &'a JudgeContext<'a>, facts: Option<&'a DesktopFacts>) -> Option<DesktopView<'a>> {
+    Some(DesktopView::new(view, view.plan.expectations.desktop.as_ref()?, facts?))
 }
 
 /// The user of the automatic login, where there is no such account.

@@ -2,9 +2,9 @@
 
 use super::Assessment;
 use super::view::{DesktopView, Subject};
-use crate::checks::{Finding, text};
 use crate::desktop::facts::{DesktopState, InputDevice, LoginMethod, TestWindow, WaitEnd};
 use crate::desktop::journal::{lacks_display, reports_error};
+use crate::judging::{Finding, text};
 use crate::signal::PictureAnalysis;
 
 /// A first window that takes longer, with hardware virtualisation, is worth a warning, in seconds: D-Bus waits 25.

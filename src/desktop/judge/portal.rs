@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::view::DesktopView;
-use crate::checks::{Finding, text, unit};
 use crate::desktop::journal::{Meaning, first_line, means, reports_error, reports_trouble};
 use crate::guest::facts::Facts;
 use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, PortalProbe, UserManager};
+use crate::judging::{Finding, text, unit};
 
 /// A portal that takes longer with hardware virtualisation is worth a warning, in seconds: it waits 25 for each backend.
 const SLOW: f64 = 10.0;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use super::view::{DesktopView, Subject};
 use super::{Assessment, NO_USER_HINT};
-use crate::checks::{Finding, text};
 use crate::desktop::compositors::{self, COMPOSITORS};
 use crate::desktop::expected::autologin_user;
 use crate::desktop::facts::{DesktopState, LoginMethod, WaitEnd};
 use crate::desktop::session_files::{SessionType, is_missing_session};
 use crate::guest::logind::Session;
+use crate::judging::{Finding, text};
 use crate::model::CheckId;
 
 impl DesktopView<'_> {

@@ -2,14 +2,13 @@
 
 use super::Assessment;
 use super::view::DesktopView;
-use crate::checks::unit::{self, exited_with_success, is_active, is_failed, keeps_ending};
-use crate::checks::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
-use crate::checks::{Finding, JudgeContext, Judgement, sandbox, text};
 use crate::desktop::SESSION_TARGET;
-use crate::desktop::expected;
 use crate::desktop::facts::LoginMethod;
 use crate::guest::facts::{Facts, Manager, Unit};
 use crate::guest::user_units::{PORTAL_UNIT, UserManager};
+use crate::judging::unit::{self, exited_with_success, is_active, is_failed, keeps_ending};
+use crate::judging::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
+use crate::judging::{Finding, JudgeContext, Judgement, sandbox, text};
 use crate::model::{Excuse, Lack, Witness};
 
 /// A target that became active so much earlier than the session, in µs, is an earlier session's.
@@ -37,7 +36,7 @@ impl DesktopView<'_> {
         let mut warns = Vec::new();
         let mut good = 0;
         let mut waiting: Vec<&str> = Vec::new();
-        let expected = expected::user_units(&self.view.plan.expectations, self.user);
+        let expected = self.view.plan.expectations.units_of_user(self.user);
         for (name, expected) in expected.iter().filter(|(name, _)| !self.is_of_sound(name)) {
             let demands = Expectation { declared: Some(expected), own: true, demanded: false };
             let of_session = expected.wanted_by.iter().any(|target| target.contains("-session"));

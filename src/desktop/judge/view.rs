@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::Assessment;
-use crate::checks::unit::is_active;
-use crate::checks::{JudgeContext, text};
 use crate::desktop::compositors::{self, Compositor, program_of};
 use crate::desktop::display_managers;
 use crate::desktop::display_server::{display_server, drawing_process};
@@ -14,6 +12,8 @@ use crate::desktop::journal::{self, Meaning, explains_desktop, first_line, means
 use crate::desktop::session_end::{EndedSession, OuterEvent};
 use crate::guest::facts::{Account, JournalLine};
 use crate::guest::logind::Session;
+use crate::judging::unit::is_active;
+use crate::judging::{JudgeContext, text};
 use crate::nix::expectations::ExpectedDesktop;
 
 /// Most journal lines that show a cause.

@@ -160,7 +160,7 @@ fn a_display_manager_that_failed_is_told_as_a_unit() {
     let judged = guest.judged();
     let told = |(status, why): &(Status, String)| *status == Status::Skip && why == "greetd.service failed";
     assert!(judged.values().all(told), "{judged:#?}");
-    let plan = checks::plan(&guest.expectations, &Settings::default(), &Selection::default());
+    let plan = judging::plan(&guest.expectations, &Settings::default(), &Selection::default());
     assert_eq!(failed_display_manager(&plan, &guest.facts), Some("greetd.service"));
     guest.facts.units[0].active_state = "active".into();
     assert_eq!(failed_display_manager(&plan, &guest.facts), None);

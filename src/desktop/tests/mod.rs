@@ -13,11 +13,12 @@ use super::facts::{
 };
 use super::journal::explains_missing_session;
 use super::unit_restarts::restart_stage;
-use crate::checks::{self, Context, Judgement, Observations, Selection};
+use crate::checks::{self, Observations};
 use crate::config::Settings;
 use crate::guest::facts::{Account, Facts, JournalLine, Manager, Service, Unit};
 use crate::guest::logind::Session;
 use crate::guest::user_units::{PortalProbe, UserManager};
+use crate::judging::{self, Context, Judgement, Selection};
 use crate::model::{Accel, CheckId, CheckKind, Status};
 use crate::nix::expectations::{DesktopKind, Expectations, ExpectedDesktop, ExpectedUnit, ExpectedUser};
 use crate::signal::{Picture, PictureAnalysis, picture};
@@ -184,7 +185,7 @@ impl DesktopCase {
     }
 
     fn judged(&self) -> BTreeMap<String, (Status, String)> {
-        let plan = checks::plan(&self.expectations, &Settings::default(), &Selection::default());
+        let plan = judging::plan(&self.expectations, &Settings::default(), &Selection::default());
         let observations =
             Observations { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Observations::default() };
         let context = Context { accelerator: Accel::Tcg, ..Context::default() };
@@ -205,7 +206,7 @@ impl DesktopCase {
     }
 
     fn status(&self, id: CheckId) -> Status {
-        let plan = checks::plan(&self.expectations, &Settings::default(), &Selection::default());
+        let plan = judging::plan(&self.expectations, &Settings::default(), &Selection::default());
         let observations =
             Observations { first: self.facts.clone(), desktop: Some(self.seen.clone()), ..Observations::default() };
         let context = Context { accelerator: Accel::Tcg, ..Context::default() };

@@ -187,7 +187,7 @@ fn units_of_who_lingers_without_a_desktop() {
         expectations.users.get_mut("alice").unwrap().linger = linger;
         expectations.home_units =
             [("alice".to_owned(), [("feed.service".to_owned(), expected_unit("default.target"))].into())].into();
-        let plan = checks::plan(&expectations, &Settings::default(), &Selection::default());
+        let plan = judging::plan(&expectations, &Settings::default(), &Selection::default());
         let observations = Observations { first: guest().facts, lingering: seen, ..Observations::default() };
         checks::judge(&plan, &observations, &Context { accelerator: Accel::Tcg, ..Context::default() })
     };

@@ -1,7 +1,7 @@
 //! Snippets and tmpfiles rules that failed while the switch says that all went well: `switch.activation`.
 
 use super::{PhaseChecks, tail, words};
-use crate::checks::text::{clean, journal};
+use crate::judging::text::{clean, journal};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 

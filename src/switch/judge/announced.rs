@@ -1,7 +1,7 @@
 //! What the switch did beside what `dry-activate` had said: `switch.announced`.
 
 use super::{units, words};
-use crate::checks::text::list;
+use crate::judging::text::list;
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX, UnitActions};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 

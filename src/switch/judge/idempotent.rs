@@ -2,7 +2,7 @@
 
 use super::announced::happened;
 use super::{last_word, tail, words};
-use crate::checks::text::{clean, list};
+use crate::judging::text::{clean, list};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 

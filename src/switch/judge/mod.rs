@@ -17,7 +17,7 @@ mod tests;
 mod words;
 
 use super::observation::{Rehearsal, SwitchRun};
-use crate::checks::text::{LINES, clean};
+use crate::judging::text::{LINES, clean};
 use crate::model::{CheckId, CheckResult, MachinePhase, Status, SwitchRunInfo};
 
 /// Most units that the evidence names.

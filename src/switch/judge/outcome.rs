@@ -4,7 +4,7 @@ use super::announced::happened;
 use super::session::stopped_bus;
 use super::words::{self, Words};
 use super::{PhaseChecks, last_word, tail, units};
-use crate::checks::text::{LINES, clean, journal, list, seconds};
+use crate::judging::text::{LINES, clean, journal, list, seconds};
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX};
 use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
 

@@ -1,8 +1,8 @@
 //! What became of the user's session: `switch.session-survived`.
 
-use crate::checks::text::{clean, list};
 use crate::desktop::compositors::COMPOSITORS;
 use crate::guest::facts::SYSTEM_BUS;
+use crate::judging::text::{clean, list};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun};
 

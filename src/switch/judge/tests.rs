@@ -265,7 +265,7 @@ fn the_activation() {
 #[test]
 fn a_rule_that_failed_before_is_known_by_its_cleaned_words() {
     let message = format!("Failed to \u{1b}[1mcreate {}", "x".repeat(500));
-    let before = [CheckResult::new(CheckId::ServicesFailedUnits, Status::Warn, crate::checks::text::clean(&message))];
+    let before = [CheckResult::new(CheckId::ServicesFailedUnits, Status::Warn, crate::judging::text::clean(&message))];
     let mut run = switched(SwitchEnd::Exited(0), &[ACTIVATING]);
     run.journal = vec![line("", "systemd-tmpfiles", 3, &message)];
     let rehearsal = Rehearsal { runs: vec![run], ..Rehearsal::default() };

@@ -1,0 +1,140 @@
+//! Disks of the real machine, by what the configuration says of them: a file system, a LUKS device, a pool, a place of
+//! impermanence's that the VM variant leaves out.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::guest::facts::Facts;
+use crate::guest::paths::paths_in;
+use crate::judging::Plan;
+use crate::judging::text::pattern;
+use crate::judging::unit::unescape_path;
+use crate::model::{Excuse, Lack, Witness};
+
+/// A device that a file system can be on; a VM's own (`/dev/vda`) are left out.
+static DISK: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?:/dev/(?:disk/by-[\w-]+/.+|sd[a-z]+\d*|nvme\d.*|mmcblk\d.*|md\d+|md/.+|mapper/.+|zvol/.+|bcache\d+)|(?:PART)?(?:UUID|LABEL)=.+)$",
+    )
+});
+
+/// Whether a path is a disk's, or a part of one.
+pub(super) fn is_disk(path: &str) -> bool {
+    DISK.is_match(path)
+}
+
+/// `UUID=x` as udev's link, and anything else as it is.
+fn as_path(what: &str) -> String {
+    let label = what.split_once('=').filter(|_| !what.starts_with('/'));
+    label.map_or_else(|| what.to_owned(), |(kind, name)| format!("/dev/disk/by-{}/{name}", kind.to_ascii_lowercase()))
+}
+
+/// Why what lies at this path is not there: the file system that it is on.
+pub(super) fn lies_on(plan: &Plan, path: &str) -> Option<Excuse> {
+    let disks = &plan.expectations.disks;
+    let is_on = |place: &&String| place.len() > 1 && (path == *place || path.starts_with(&format!("{place}/")));
+    let missing = disks.real.keys().filter(|place| !disks.own.contains_key(*place)).filter(is_on);
+    if let Some(place) = missing.max_by_key(|place| place.len()) {
+        let option = format!("fileSystems.{place:?}");
+        let why = format!("lies on {place}, a file system of the real machine ({option}) that the VM variant lacks");
+        return Some(Excuse::new(Lack::Disk, Witness::option(option), format!("needs {path}, which {why}")));
+    }
+    let place = disks.persistence.iter().filter(is_on).max_by_key(|place| place.len())?;
+    let option = format!("environment.persistence.{place:?}");
+    let why = format!("needs {path}, which lies in {place}, where the real machine keeps its state ({option})");
+    Some(Excuse::new(Lack::Disk, Witness::option(option), why))
+}
+
+/// Why a device is not there: the real machine's configuration has it, and the VM variant does not ask for one of its own.
+pub(crate) fn of_device(plan: &Plan, path: &str) -> Option<Excuse> {
+    let disks = &plan.expectations.disks;
+    let path = as_path(path);
+    let on = |systems: &std::collections::BTreeMap<String, String>| {
+        systems.iter().find(|(_, what)| as_path(what) == path).map(|(place, _)| place.clone())
+    };
+    let mapped = path.strip_prefix("/dev/mapper/").unwrap_or_default();
+    let option = if let Some(place) = on(&disks.real) {
+        format!("fileSystems.{place:?}")
+    } else if disks.luks.iter().any(|name| name == mapped) {
+        format!("boot.initrd.luks.devices.{mapped:?}")
+    } else {
+        return None;
+    };
+    let why = format!("{path} is a disk of the real machine ({option}) that the VM lacks");
+    Some(Excuse::new(Lack::Disk, Witness::option(option), why))
+}
+
+/// The same for what holds up a boot, which need not be declared: that a disk with such a name is not there shows
+/// nothing, unless the VM variant itself asks for it.
+pub(crate) fn holds_up(plan: &Plan, path: &str) -> Option<Excuse> {
+    if !plan.expectations.known {
+        return None;
+    }
+    if let Some(excuse) = of_device(plan, path) {
+        return Some(excuse);
+    }
+    let path = as_path(path);
+    let is_own = plan.expectations.disks.own.values().any(|what| as_path(what) == path);
+    // Every VM has a root: without any, they could not be read.
+    let is_known = !plan.expectations.disks.own.is_empty();
+    (is_disk(&path) && is_known && !is_own).then(|| {
+        let why = format!("{path} is a disk that the VM lacks, and the real machine may have");
+        Excuse::new(Lack::Disk, Witness::Device { path }, why)
+    })
+}
+
+/// The same for a unit: a device, what is mounted from one, what unlocks or imports one.
+pub(crate) fn unit_holds_up(plan: &Plan, facts: &Facts, name: &str) -> Option<Excuse> {
+    if let Some(pool) = name.strip_prefix("zfs-import-").and_then(|rest| rest.strip_suffix(".service")) {
+        let is_declared = plan.expectations.disks.pools.iter().any(|known| known == pool);
+        return is_declared.then(|| {
+            let option = format!("boot.zfs.extraPools = [ {pool:?} ]");
+            let why = format!("the pool {pool} is on disks of the real machine");
+            Excuse::new(Lack::Disk, Witness::option(option), why)
+        });
+    }
+    if let Some(path) = name.ends_with(".device").then(|| unescape_path(name)) {
+        return holds_up(plan, &path);
+    }
+    let unit = facts.unit(name)?;
+    let devices =
+        unit.broken_requirements.iter().filter(|name| name.ends_with(".device")).map(|name| unescape_path(name));
+    let is_missing = |path: &String| facts.paths.get(path).is_none_or(|fact| !fact.exists);
+    let what = unit.mount_what.clone().filter(|what| facts.paths.get(&as_path(what)).is_some_and(|fact| !fact.exists));
+    devices.chain(what).filter(is_missing).find_map(|path| holds_up(plan, &path))
+}
+
+/// The same for a line, or the name of a job, that names a device by its path or its unit.
+pub(crate) fn line_holds_up(plan: &Plan, line: &str) -> Option<Excuse> {
+    let units = line.split_whitespace().filter_map(|word| word.find(".device").map(|end| &word[..end + 7]));
+    units.map(unescape_path).chain(paths_in(line)).find_map(|path| holds_up(plan, &path))
+}
+
+/// What to write so that the VM comes up without its disk.
+pub(crate) fn hint(plan: &Plan, excuse: &Excuse) -> String {
+    let disks = &plan.expectations.disks;
+    let without = match excuse.witness() {
+        Witness::Option { option } if option.starts_with("boot.initrd.luks") => {
+            Some("boot.initrd.luks.devices = lib.mkForce { };".to_owned())
+        }
+        Witness::Option { option } if option.starts_with("boot.zfs") => {
+            Some("boot.zfs.extraPools = lib.mkForce [ ];".to_owned())
+        }
+        Witness::Option { option } => option.strip_prefix("fileSystems.").map(|place| {
+            format!("virtualisation.fileSystems.{place} = {{ device = \"tmpfs\"; fsType = \"tmpfs\"; }};")
+        }),
+        _ => None,
+    };
+    let advice = match without {
+        Some(lines) => format!("virtualisation.vmVariant.{lines} lets the VM do without it"),
+        None => "virtualisation.vmVariant.virtualisation.emptyDiskImages = [ 1024 ]; gives it an empty disk, /dev/vdb"
+            .to_owned(),
+    };
+    let disko = if disks.with_disko {
+        "; or try these disks themselves, as disko makes them: config.system.build.vmWithDisko"
+    } else {
+        ""
+    };
+    format!("{advice}{disko}")
+}

@@ -1,0 +1,196 @@
+//! Files, NixOS's wrappers, and mounts.
+
+use super::Between;
+use crate::judging::Finding;
+use crate::diff::unit_file::UnitFile;
+use crate::switch::record::{MachineState, Owner};
+
+/// What comes and goes below `/etc` and `/run` by itself: of systemd, of NixOS, of nixbox, of those who are logged in.
+pub(super) const PASSING: [&str; 32] = [
+    "/etc/.clean",
+    "/etc/.updated",
+    "/etc/.pwd.lock",
+    "/etc/group-",
+    "/etc/gshadow-",
+    "/etc/passwd-",
+    "/etc/shadow-",
+    "/etc/subgid-",
+    "/etc/subuid-",
+    "/etc/adjtime",
+    "/etc/resolv.conf",
+    "/run/agetty.reload",
+    "/run/blkid",
+    "/run/credentials",
+    "/run/current-system",
+    "/run/faillock",
+    "/run/initctl",
+    "/run/keys",
+    "/run/lock",
+    "/run/log",
+    "/run/motd",
+    "/run/mount",
+    "/run/nixos",
+    "/run/nologin",
+    "/run/reboot-required",
+    "/run/sudo",
+    "/run/systemd",
+    "/run/udev",
+    "/run/user",
+    "/run/utmp",
+    "/run/wrappers",
+    "/run/xtables.lock",
+];
+/// What is nixbox's own below `/run`.
+const OURS: &str = "/run/nixbox";
+/// What systemd and NixOS keep in `/var/lib` for themselves.
+const KEPT: [&str; 3] = ["/var/lib/systemd", "/var/lib/nixos", "/var/lib/private"];
+/// Where NixOS's wrappers are.
+const WRAPPERS: &str = "/run/wrappers/bin/";
+/// What is mounted for a time: for a user who is logged in, for a service, for a container.
+const PASSING_MOUNTS: [&str; 6] =
+    ["/run/user/", "/run/credentials/", "/run/netns/", "/run/docker/", "/run/containerd/", "/run/wrappers."];
+
+impl Between<'_> {
+    pub(super) fn files(&self) -> Vec<Finding> {
+        let (before, back) = (&self.before.state, &self.back.state);
+        let stays = |path: &String| self.left(path, format!("{path} stays after the way back"));
+        let is_gone = |path: &String| self.gone(path, format!("{path} is gone after the way back"));
+        let is_passing = |path: &str| PASSING.contains(&path) || path.starts_with(OURS);
+        let entries =
+            back.entries.difference(&before.entries).filter(|path| !is_passing(path) && !self.is_kept_by_unit(path));
+        let gone =
+            before.entries.difference(&back.entries).filter(|path| !is_passing(path) && !self.is_kept_by_unit(path));
+        let linger = back.lingering.difference(&before.lingering).map(|user| {
+            let path = format!("/var/lib/systemd/linger/{user}");
+            let summary = format!("{path} stays after the way back: the manager of {user} is started at each boot");
+            self.left(&path, summary)
+        });
+        let not_lingering = before.lingering.difference(&back.lingering).map(|user| {
+            let path = format!("/var/lib/systemd/linger/{user}");
+            let summary =
+                format!("{path} is gone after the way back: the manager of {user} is not started at boot any more");
+            self.gone(&path, summary)
+        });
+        self.data(back, before)
+            .map(stays)
+            .chain(entries.map(stays))
+            .chain(linger)
+            .chain(self.data(before, back).map(is_gone))
+            .chain(gone.map(is_gone))
+            .chain(not_lingering)
+            .chain(self.owners())
+            .chain(self.wrappers())
+            .collect()
+    }
+
+    /// Entries of `/var/lib` in one state that are not in the other. What is in a directory is told with it; what a service
+    /// puts into a directory of its own is its affair, and so is what came or went in one that was there all the time while
+    /// the machine was back already.
+    fn data<'a>(&'a self, here: &'a MachineState, there: &'a MachineState) -> impl Iterator<Item = &'a String> {
+        let is_new_here = std::ptr::eq(here, &self.back.state);
+        let new = here.owners.keys().filter(|path| is_data(path) && !there.owners.contains_key(*path));
+        new.filter(move |path| {
+            let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            parent == "/var/lib"
+                || there.owners.contains_key(parent) && self.switched.state.owners.contains_key(*path) == is_new_here
+        })
+        .filter(|path| !self.is_kept_by_unit(path))
+    }
+
+    /// Whether a path is, or is in, a directory that a service of the configuration says is its own.
+    fn is_kept_by_unit(&self, path: &str) -> bool {
+        let keys: &[&str] = match path.split('/').nth(1) {
+            Some("var") => &["StateDirectory"],
+            Some("run") => &["RuntimeDirectory"],
+            _ => return false,
+        };
+        let base = if keys == ["StateDirectory"] { "/var/lib/" } else { "/run/" };
+        let Some(name) = path.strip_prefix(base) else { return false };
+        self.from.system.files.values().any(|unit| {
+            keys.iter().any(|key| directories(unit, key).any(|own| own == name || name.starts_with(&format!("{own}/"))))
+        })
+    }
+
+    /// What is somebody else's than before, or has another mode: no failure by itself.
+    fn owners(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = Vec::new();
+        for (path, now) in self.back.state.owners.iter().filter(|(path, _)| is_data(path)) {
+            let known = self.before.state.owners.get(path).filter(|known| *known != now && !is_dynamic(**known, *now));
+            let Some(known) = known else { continue };
+            if !findings.iter().any(|told| path.starts_with(&format!("{}/", told.item))) {
+                findings
+                    .push(self.left(path, format!("{path} is of {now} after the way back, and was of {known} before")));
+            }
+        }
+        findings
+    }
+
+    /// What runs with another's rights.
+    fn wrappers(&self) -> Vec<Finding> {
+        let of = |state: &'_ MachineState| -> Vec<(String, Owner)> {
+            state
+                .owners
+                .iter()
+                .filter_map(|(path, owner)| Some((path.strip_prefix(WRAPPERS)?.to_owned(), *owner)))
+                .collect()
+        };
+        let (before, back) = (of(&self.before.state), of(&self.back.state));
+        let find =
+            |all: &[(String, Owner)], name: &str| all.iter().find(|(known, _)| known == name).map(|(_, owner)| *owner);
+        let now = back.iter().filter_map(|(name, owner)| match find(&before, name) {
+            None => Some(self.left(name, format!("the wrapper {WRAPPERS}{name} ({owner}) stays after the way back"))),
+            Some(known) if known != *owner => Some(self.left(
+                name,
+                format!("the wrapper {WRAPPERS}{name} is {owner} after the way back, and was {known} before"),
+            )),
+            Some(_) => None,
+        });
+        let gone = before.iter().filter(|(name, _)| find(&back, name).is_none());
+        let gone =
+            gone.map(|(name, _)| self.gone(name, format!("the wrapper {WRAPPERS}{name} is gone after the way back")));
+        now.chain(gone).collect()
+    }
+
+    pub(super) fn mounts(&self) -> Vec<Finding> {
+        let (before, back) = (&self.before.state, &self.back.state);
+        let is_passing =
+            |place: &str| PASSING_MOUNTS.iter().any(|passing| place.starts_with(passing)) || place.contains("/overlay");
+        let on_demand = |place: &String| before.automounts.contains(place) || back.automounts.contains(place);
+        let counts = |place: &String| !is_passing(place) && !on_demand(place);
+        let now =
+            back.mounts.iter().filter(|(place, _)| counts(place)).filter_map(|(place, what)| {
+                match before.mounts.get(place) {
+                    None => Some(self.left(place, format!("{what} stays mounted at {place} after the way back"))),
+                    Some(known) if known != what => Some(self.left(
+                        place,
+                        format!("{what} is mounted at {place} after the way back, and {known} was before"),
+                    )),
+                    Some(_) => None,
+                }
+            });
+        let gone = before.mounts.iter().filter(|(place, _)| counts(place) && !back.mounts.contains_key(*place));
+        let gone = gone.map(|(place, what)| {
+            self.gone(place, format!("{what} is not mounted at {place} any more after the way back"))
+        });
+        now.chain(gone).collect()
+    }
+}
+
+/// Whether a path is of the data of services and users.
+fn is_data(path: &str) -> bool {
+    path.starts_with("/var/lib/")
+        && !KEPT.iter().any(|kept| path.strip_prefix(kept).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
+/// The first number of systemd's dynamic users (systemd.exec(5), `DynamicUser=`).
+const DYNAMIC: u32 = 61184;
+
+/// Whether one of the owners is a user that exists while its service runs.
+pub(super) fn is_dynamic(known: Owner, now: Owner) -> bool {
+    [known.uid, now.uid, known.gid, now.gid].iter().any(|id| *id >= DYNAMIC)
+}
+
+/// The directories that a unit's key names (systemd.exec(5), `StateDirectory=`): `a`, `a:link`.
+pub(super) fn directories<'a>(unit: &'a UnitFile, key: &'a str) -> impl Iterator<Item = &'a str> {
+    unit.words("Service", key).map(|name| name.split(':').next().unwrap_or(name))
+}
