@@ -2,7 +2,7 @@
 //! checked, switches to it once more, and back, and is checked again; then the target boots from the same disk.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attempt::{Attempt, RunningMachine};
 use super::boot::ComeUp;
@@ -148,6 +148,7 @@ impl<'a> Run<'a> {
             (None, None) => None,
         };
         (told.sent_paths, told.sent_bytes) = (seen.sent.map(|sent| sent.paths), seen.sent.map(|sent| sent.bytes));
+        told.record_seconds = seen.records.taken.iter().flatten().flatten().map(|record| record.seconds).collect();
         told.sent_seconds = seen.sent.map(|sent| sent.took.as_secs_f64());
         told.runs = judge::run_infos(&seen.rehearsal);
         let plan = diff::switch_plan(prepared.built.store.clone(), Path::new(&of), Path::new(&to), None);
@@ -403,9 +404,13 @@ async fn beside(
     toplevels: [&str; 2],
     patience: Duration,
 ) -> (Option<Sessions>, Option<Recorded>) {
-    let (sessions, state) = tokio::join!(sessions(guest, patience), machine_state(guest, toplevels, patience));
+    let timed = async {
+        let clock = Instant::now();
+        (machine_state(guest, toplevels, patience).await, clock.elapsed().as_secs_f64())
+    };
+    let (sessions, (state, seconds)) = tokio::join!(sessions(guest, patience), timed);
     let record = match (probed.facts.as_ref(), state) {
-        (Some(facts), Ok(state)) => Ok(Record { facts: (**facts).clone(), state }),
+        (Some(facts), Ok(state)) => Ok(Record { facts: (**facts).clone(), state, seconds }),
         (_, Err(error)) => Err(error.to_string()),
         (None, _) => Err("it was not there to be checked".to_owned()),
     };

@@ -42,6 +42,9 @@ pub(crate) struct Record {
     pub(crate) facts: Facts,
     /// What no check asks for.
     pub(crate) state: MachineState,
+    /// How long that took to read, in seconds.
+    #[serde(default)]
+    pub(crate) seconds: f64,
 }
 
 /// What no check asks for.

@@ -1,8 +1,8 @@
 //! Files, NixOS's wrappers, and mounts.
 
 use super::Between;
-use crate::judging::Finding;
 use crate::diff::unit_file::UnitFile;
+use crate::judging::Finding;
 use crate::switch::record::{MachineState, Owner};
 
 /// What comes and goes below `/etc` and `/run` by itself: of systemd, of NixOS, of nixbox, of those who are logged in.

@@ -21,10 +21,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::judge::announced::is_by_design;
 use super::observation::Rehearsal;
 use super::record::{Record, Records};
-use crate::judging::text::{could_not_read, list};
-use crate::judging::{Finding, compared};
 use crate::diff::Units;
 use crate::guest::facts::Unit;
+use crate::judging::text::{could_not_read, list};
+use crate::judging::{Finding, compared};
 use crate::model::{ActiveState, CheckId, CheckResult, MachinePhase, Status};
 
 /// What differs, or why that cannot be told.

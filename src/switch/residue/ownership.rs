@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::{directories, is_dynamic};
 use super::gap;
-use crate::judging::{Finding, compared};
 use crate::diff::Units;
 use crate::diff::unit_file::UnitFile;
+use crate::judging::{Finding, compared};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::record::{Owner, Record};
 

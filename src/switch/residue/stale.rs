@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{gap, is_active, is_by_design};
-use crate::judging::{Finding, compared};
 use crate::diff::Units;
 use crate::guest::facts::Unit;
+use crate::judging::{Finding, compared};
 use crate::model::{CheckId, CheckResult, LoadState, Status};
 use crate::switch::record::{Process, Record};
 

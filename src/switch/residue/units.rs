@@ -1,8 +1,8 @@
 //! Units, accounts and groups.
 
 use super::{Between, Differences, gap, is_active, is_by_design};
-use crate::judging::Finding;
 use crate::guest::facts::{Account, Password, Unit};
+use crate::judging::Finding;
 use crate::model::{ActiveState, ServiceType};
 
 impl Between<'_> {

@@ -167,7 +167,7 @@ fn a_machine_as_before_has_no_residue() {
 #[test]
 fn what_stays_is_told_with_who_left_it() {
     let case = Case::new().switched(|record| record.facts.units.push(unit("lab.service"))).back(|record| {
-        let Record { facts, state } = record;
+        let Record { facts, state, .. } = record;
         facts.network.links.extend(["br-lab".to_owned(), "veth1a2b".to_owned()]);
         facts.network.addresses.get_mut("ens3").unwrap().push("192.0.2.1/24".to_owned());
         facts.network.routes.push("192.0.2.0/24 by 10.0.2.9".to_owned());
