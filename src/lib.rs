@@ -10,10 +10,13 @@
 //! [`run`] strings these together. Every stage emits [`event::Event`]s; displays and reports only consume them.
 //! Nothing but `main` and [`report`] writes to stdout or stderr.
 //!
+//! A room imports only rooms below it, never one that stands on it (`tests/house.rs`): [`model`], then [`guest`] and [`nix`],
+//! then [`judging`], on it the features ([`audio`], [`desktop`], `switch`), then [`checks`], then [`report`] and [`run`].
+//!
 //! Where does a change go?
 //! * a flag, its help: [`cli`]; a key of `nixbox.toml`: [`config`]
 //! * what a name given by the user means: [`resolve`]
-//! * how nix is run and what it answers: [`nix`]; an option from which something is expected: [`nix::expectations`]
+//! * how nix is run and what it answers: [`nix`], a target or a flake as nix is told it among it; an option from which something is expected: [`nix::expectations`]
 //! * a verdict as a derivation, in nix's build sandbox: `nix/check.nix`
 //! * how QEMU is started, contained, controlled and ended: [`machine`], its arguments: [`machine::spec`]; an accelerator:
 //!   [`model::accel`]
@@ -24,11 +27,13 @@
 //! * what a sound or a picture of the guest's holds, as data: [`signal`] (pure: no I/O)
 //! * sound, from what is expected to the verdict, and a new sound server: [`audio`]
 //! * a new check: its row in [`model::check`]; whether what was observed is good or bad: [`checks`] (pure: no I/O)
+//! * what all judges share: the plan, what a unit's state means, what the sandbox explains: [`judging`] (pure: no I/O)
 //! * how the verdict is written, in which format: [`report`]; a field of the report: [`model::report`]
 //! * a switch that is rehearsed, but for the order of things: `switch`
 //! * the order of a run, what it waits for: [`run`]; how long: [`model::timeouts`]; what Ctrl-C does: [`interrupt`]
 //! * `nixbox matrix`: how many of a flake's machines at once, and which next: [`fleet`]
 //! * the results and evaluations of former runs: [`cache`]; where they lie: `paths`
+//! * what a run leaves behind for a user to look at, how much of it, and for how long: `artifacts`
 //! * progress: [`event`]; a failure that ends a run: [`failure`]
 //! * how much memory and how many processors this host has: `host`
 //! * `nixbox doctor`, what this host can do: [`doctor`]; `nixbox clean`, what a killed run left behind: [`clean`]

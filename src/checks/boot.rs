@@ -7,6 +7,7 @@ use regex::Regex;
 use super::boot_health;
 use crate::guest::facts::{Facts, Job, Unit};
 use crate::judging::boot_state::{BootState, default_target};
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::sandbox::disks;
 use crate::judging::unit::{self, dropped_from_cycle, is_activating, is_active, is_failed};

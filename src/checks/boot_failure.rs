@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{boot, finish, skip_the_rest};
 use crate::guest::facts::Facts;
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::sandbox::disks;
 use crate::judging::{BootState, Judgement, Plan, boot_state, contention, sandbox, text};

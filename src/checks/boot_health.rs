@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::guest::facts::JournalLine;
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, is_failed};
 use crate::judging::{Finding, JudgeContext, Judgement, boot_state, conclude, sandbox, text};

@@ -2,6 +2,7 @@
 
 use crate::desktop::{DesktopFacts, explains_restarts};
 use crate::guest::facts::{Facts, Service, Unit};
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, ended_cleanly, is_activating, is_active, is_auto_restart, is_failed};
 use crate::judging::{Finding, JudgeContext, Judgement, advice, conclude, contention, sandbox, text};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Observations, ports, restart_loop, verify};
 use crate::guest::facts::{JournalLine, Unit};
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, FailureCause, dropped_from_cycle, is_called_for, is_failed, is_refused};
 use crate::judging::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};

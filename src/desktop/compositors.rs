@@ -1,8 +1,9 @@
 //! Compositors and window managers: one row each, with all there is to know about it. A new one is a new row; where NixOS
 //! has an option for it, that is in `nix/expectations.nix`, too: without it no session of it is expected.
 
-use super::journal::{JournalPattern, Meaning};
+use super::journal::Meaning;
 use super::session_files::SessionType;
+use crate::judging::journal::Row;
 
 /// A compositor or window manager.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct Compositor {
     /// It paints more than one colour of its own accord: a wallpaper or a panel.
     pub(crate) paints: bool,
     /// What it writes when it does not draw without a GPU; [`super::journal`] has what libraries write.
-    pub(crate) needs_gpu: Option<JournalPattern>,
+    pub(crate) needs_gpu: Option<Row<Meaning>>,
 }
 
 const fn wayland(desktop: &'static str, processes: &'static [&'static str]) -> Compositor {
@@ -39,8 +40,8 @@ const fn x11(desktop: &'static str, processes: &'static [&'static str]) -> Compo
     Compositor { session_type: SessionType::X11, ..wayland(desktop, processes) }
 }
 
-const fn needs_gpu(program: &'static str, example: &'static str, pattern: &'static str) -> Option<JournalPattern> {
-    Some(JournalPattern { program, seen: None, example, pattern, meaning: Meaning::NeedsGpu })
+const fn needs_gpu(program: &'static str, example: &'static str, pattern: &'static str) -> Option<Row<Meaning>> {
+    Some(Row { program, seen: None, example, pattern, meaning: Meaning::NeedsGpu })
 }
 
 /// All that are known.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::compositors;
 use super::display_managers;
-use super::journal::{Meaning, captures, first_line, means};
+use super::journal::{Meaning, first_line};
 use crate::guest::facts::JournalLine;
+use crate::judging::journal::Means as _;
 
 /// Two reports of one crash lie at most this far apart, in µs: the kernel's and systemd-coredump's.
 const SAME_CRASH_US: u64 = 3_000_000;
@@ -31,7 +32,7 @@ impl Crash {
 /// All crashes that these journals report, each once, in order of time.
 pub(crate) fn crashes<'a>(journal: impl Iterator<Item = &'a JournalLine>) -> Vec<Crash> {
     let reporter = |line: &str| {
-        (line.starts_with("Process "), means(Meaning::UnitKilled, line), means(Meaning::KernelCoreDump, line))
+        (line.starts_with("Process "), Meaning::UnitKilled.is_in(line), Meaning::KernelCoreDump.is_in(line))
     };
     let mut all: Vec<Crash> = Vec::new();
     let mut lines: Vec<&JournalLine> = journal.collect();
@@ -55,9 +56,9 @@ pub(crate) fn crashes<'a>(journal: impl Iterator<Item = &'a JournalLine>) -> Vec
 fn crash(line: &JournalLine) -> Option<Crash> {
     let first = first_line(line);
     let is_kernel = line.transport == "kernel";
-    let (program, signal) = if let Some(found) = captures(Meaning::CoreDump, first) {
+    let (program, signal) = if let Some(found) = Meaning::CoreDump.parts_of(first) {
         (found[1].to_owned(), found.get(2).map(|signal| signal.as_str().to_owned()))
-    } else if let Some(found) = captures(Meaning::KernelFault, first).filter(|_| is_kernel) {
+    } else if let Some(found) = Meaning::KernelFault.parts_of(first).filter(|_| is_kernel) {
         let signal = match &found[2] {
             "trap invalid opcode" => "SIGILL",
             "trap divide error" => "SIGFPE",
@@ -65,10 +66,10 @@ fn crash(line: &JournalLine) -> Option<Crash> {
             _ => "SIGSEGV",
         };
         (found[1].to_owned(), Some(signal.to_owned()))
-    } else if let Some(found) = captures(Meaning::KernelCoreDump, first).filter(|_| is_kernel) {
+    } else if let Some(found) = Meaning::KernelCoreDump.parts_of(first).filter(|_| is_kernel) {
         (found[1].to_owned(), None)
     } else {
-        let found = captures(Meaning::UnitKilled, first)?;
+        let found = Meaning::UnitKilled.parts_of(first)?;
         (compositors::process_of_unit(&line.unit)?.to_owned(), Some(format!("SIG{}", &found[1])))
     };
     // NixOS wraps programs: `.sway-wrapped`, of which the kernel keeps 15 bytes.
@@ -97,7 +98,7 @@ impl SessionRecord {
 pub(crate) fn session_records(journal: &[JournalLine], system_journal: &[JournalLine]) -> Vec<SessionRecord> {
     let mut all: BTreeMap<String, SessionRecord> = BTreeMap::new();
     for line in journal.iter().filter(|line| line.unit == "systemd-logind.service") {
-        if let Some(found) = captures(Meaning::SessionBegan, &line.message) {
+        if let Some(found) = Meaning::SessionBegan.parts_of(&line.message) {
             let (id, user) = (&found[1], &found[2]);
             let class = match found.get(3) {
                 Some(class) => class.as_str(),
@@ -112,7 +113,7 @@ pub(crate) fn session_records(journal: &[JournalLine], system_journal: &[Journal
                 ended_us: None,
             };
             all.insert(id.to_owned(), record);
-        } else if let Some(found) = captures(Meaning::SessionEnded, &line.message)
+        } else if let Some(found) = Meaning::SessionEnded.parts_of(&line.message)
             && let Some(record) = all.get_mut(&found[1])
         {
             record.ended_us.get_or_insert(line.at_us);

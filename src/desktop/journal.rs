@@ -3,30 +3,15 @@
 //! A line of a program that is not understood yet is a new row here; what a compositor of its own writes when it needs a
 //! GPU stands in its row of [`super::compositors`].
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 
 use super::compositors::COMPOSITORS;
 use super::display_managers;
 use crate::guest::facts::JournalLine;
+use crate::judging::journal::{Case, Means, Row, Table, rows};
 use crate::judging::text;
-
-/// A line that a program writes.
-#[cfg_attr(not(test), expect(dead_code, reason = "the test reads what is there for readers: program, seen, example"))]
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct JournalPattern {
-    /// Who writes it.
-    pub(crate) program: &'static str,
-    /// The version that was seen to write it, where known.
-    pub(crate) seen: Option<&'static str>,
-    /// A whole line.
-    pub(crate) example: &'static str,
-    /// What is matched, whatever the case.
-    pub(crate) pattern: &'static str,
-    pub(crate) meaning: Meaning,
-}
 
 /// What a line means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,286 +48,94 @@ pub(crate) enum Meaning {
     Noise,
 }
 
-const fn row(
-    meaning: Meaning,
-    program: &'static str,
-    seen: Option<&'static str>,
-    example: &'static str,
-    pattern: &'static str,
-) -> JournalPattern {
-    JournalPattern { program, seen, example, pattern, meaning }
-}
-
-const PATTERNS: &[JournalPattern] = &[
-    row(
-        Meaning::NeedsGpu,
-        "mutter and others",
-        None,
-        "Failed to setup: No GPUs found",
-        r"no (suitable )?(GPUs?|render nodes?|DRM render)( \w+)* (found|available)",
-    ),
-    row(
-        Meaning::NeedsGpu,
-        "any",
-        None,
-        "the display does not support OpenGL 3.3",
-        "does not support (OpenGL|EGL|GLES)",
-    ),
-    row(
-        Meaning::NeedsGpu,
-        "any",
-        None,
-        "this session needs 3D acceleration",
-        "needs? (hardware acceleration|3D acceleration)",
-    ),
-    row(
-        Meaning::RendererFailed,
-        "wlroots",
-        None,
-        "[wlr] [render/egl.c:319] Software rendering detected, please use the WLR_RENDERER_ALLOW_SOFTWARE environment variable to proceed",
-        "software rendering detected|WLR_RENDERER_ALLOW_SOFTWARE",
-    ),
-    row(
-        Meaning::RendererFailed,
-        "wlroots and others",
-        None,
-        "[wlr] Failed to create renderer",
-        r"failed to (create|initiali[sz]e|init) (the |an? )?(\w+ )?(EGL|GLES2?|GL|OpenGL|vulkan|GBM|renderer)",
-    ),
-    row(
-        Meaning::RendererFailed,
-        "wlroots and others",
-        None,
-        "00:00:04.912 [wlr] [render/gles2/renderer.c:499] Could not initialize EGL",
-        r"(could not|couldn't|unable to|cannot) (create|initiali[sz]e) (an? |the )?(\w+ )?(EGL|GL|OpenGL|renderer|GBM)",
-    ),
-    row(
-        Meaning::RendererFailed,
-        "wlroots",
-        None,
-        "[wlr] [EGL] command: eglInitialize, error: EGL_NOT_INITIALIZED (0x3001)",
-        "EGL_NOT_INITIALIZED",
-    ),
-    row(Meaning::RendererFailed, "any", None, "error creating renderer", "error creating renderer"),
-    row(
-        Meaning::CoreDump,
-        "systemd-coredump",
-        None,
-        "Process 801 (.sway-wrapped) of user 1000 dumped core. (SIGSEGV)",
-        r"^Process \d+ \(([^)]+)\) of user \d+ (?:dumped core|terminated abnormally)[^(]*(?:\((SIG\w+)\))?",
-    ),
-    row(
-        Meaning::KernelFault,
-        "Linux",
-        None,
-        "sway[801]: segfault at 0 ip 0 sp 0 error 4",
-        r"^(?:traps: )?([^\[\s]+)\[\d+\]:? (segfault|general protection|trap invalid opcode|trap divide error|trap int3)",
-    ),
-    row(
-        Meaning::KernelCoreDump,
-        "Linux",
-        Some("6.15"),
-        "coredump: 343(sway): |/bin/false pipe failed",
-        r"^coredump: \d+\(([^)]+)\):",
-    ),
-    row(
-        Meaning::UnitKilled,
-        "systemd",
-        None,
-        "niri.service: Main process exited, code=killed, status=11/SEGV",
-        r"Main process exited, code=(?:killed|dumped), status=\d+/(\w+)",
-    ),
-    row(
-        // 257 writes no class: "New session 1 of user alice."
-        Meaning::SessionBegan,
-        "systemd-logind",
-        Some("257"),
-        "New session '1' of user 'alice' with class 'user' and type 'tty'.",
-        r"^New session '?([\w-]+)'? of user '?([\w.-]+?)'?(?: with class '?([\w-]+)'?| and|\.|$)",
-    ),
-    row(
-        Meaning::SessionEnded,
-        "systemd-logind",
-        Some("257"),
-        "Removed session 1.",
-        r"^(?:Removed session|Session) '?([\w-]+)'?(?: logged out|\.)",
-    ),
-    row(Meaning::TargetReached, "systemd", None, "Reached target graphical-session.target", "^Reached target"),
-    row(
-        Meaning::ConfigurationError,
-        "sway",
-        None,
-        "00:00:00.120 [ERROR] [sway/config.c:900] Error on line 3 'bindsymm x': Unknown/invalid command 'bindsymm'",
-        r"\bError on line \d+",
-    ),
-    row(
-        Meaning::ConfigurationError,
-        "sway",
-        None,
-        "[sway/config.c:500] Error(s) loading config!",
-        r"Error\(s\) loading config",
-    ),
-    row(
-        Meaning::ConfigurationError,
-        "Hyprland",
-        None,
-        "Config error in file /home/alice/.config/hypr/hyprland.conf at line 7: config option <decoration:drop_shadow> does not exist.",
-        r"config error (in file|at line)|config option <[^>]*> does not exist",
-    ),
-    row(
-        Meaning::ConfigurationError,
-        "niri and others",
-        None,
-        "error loading config: error parsing",
-        "(error|failed) (loading|parsing|reading|to load|to parse) (the )?(niri |compositor )?config",
-    ),
-    row(Meaning::ConfigurationError, "niri", None, "  × error parsing KDL", "error parsing KDL"),
-    row(
-        // It has no file of its own: its start script calls riverctl, which says this after an unknown command.
-        Meaning::ConfigurationError,
-        "river",
-        None,
-        "usage: riverctl [options] <command>",
-        "^usage: riverctl",
-    ),
-    row(
-        Meaning::ConfigurationError,
-        "i3",
-        None,
-        "11/28/2026 10:01:24 PM - ERROR: CONFIG: Expected one of these tokens: <end>, '#', 'set ', 'bindsym'",
-        "ERROR: CONFIG: ",
-    ),
-    row(
-        Meaning::OutOfMemory,
-        "Linux",
-        None,
-        "Out of memory: Killed process 801 (sway) total-vm:1kB, anon-rss:1kB, UID:1000 pgtables:1kB oom_score_adj:0",
-        "^(Memory cgroup )?out of memory: killed process",
-    ),
-    row(
-        Meaning::OutOfMemory,
-        "systemd",
-        None,
-        "session-1.scope: systemd-oomd killed 12 process(es) in this unit.",
-        "systemd-oomd killed",
-    ),
-    row(
-        Meaning::OutOfMemory,
-        "systemd",
-        Some("257"),
-        "session-1.scope: A process of this unit has been killed by the OOM killer.",
-        "killed by the OOM killer",
-    ),
-    row(
-        Meaning::HungUp,
-        "systemd",
-        Some("257"),
-        "greetd.service: Control process exited, code=killed, status=1/HUP",
-        r"\bstatus=1/HUP|\bSIGHUP\b|\bhang-?up\b|\bhung up\b",
-    ),
-    row(Meaning::ThemeFallback, "SDDM", None, "Fallback to embedded theme", "fallback to embedded theme"),
-    row(
-        Meaning::ThemeFallback,
-        "SDDM",
-        None,
-        "The configured theme \"breeze\" doesn't exist, using the embedded theme instead",
-        "using (the )?(fallback|embedded) theme",
-    ),
-    row(
-        Meaning::ThemeFallback,
-        "SDDM",
-        None,
-        "The current theme cannot be loaded due to the errors below, please select another theme.",
-        "theme cannot be loaded due to",
-    ),
-    row(
-        Meaning::BackendTimeout,
-        "xdg-desktop-portal",
-        None,
-        "Failed to create screenshot proxy: Error calling StartServiceByName for org.freedesktop.impl.portal.desktop.wlr: Timeout was reached",
-        "Timeout was reached",
-    ),
-    row(Meaning::Noise, "nixbox", None, "nixbox-session.service: Failed to reset devices", "^nixbox"),
-    row(
-        Meaning::Noise,
-        "dbus-daemon",
-        None,
-        "dbus-daemon[512]: Activating service name='org.freedesktop.portal.Desktop'",
-        "^dbus-daemon.*Activating",
-    ),
-    row(
-        // It asks who is there, and goes on without an answer.
-        Meaning::Noise,
-        "LightDM",
-        None,
-        "Error getting user list from org.freedesktop.Accounts: GDBus.Error:org.freedesktop.DBus.Error.ServiceUnknown",
-        r"accountsservice|org\.freedesktop\.Accounts|enumerate user data directory",
-    ),
-    row(Meaning::Noise, "gnome-keyring", None, "gkr-pam: unable to locate daemon control file", "gkr-pam"),
-    row(
-        Meaning::Noise,
-        "pam_unix",
-        None,
-        "pam_unix(greetd:session): session opened for user alice(uid=1000) by (uid=0)",
-        "pam_unix.*session",
-    ),
-    row(Meaning::Noise, "any", None, "WARNING: Failed to parse 'auto'", "WARNING: Failed to parse"),
-    row(Meaning::Noise, "X server", None, "Errors from xkbcomp are not fatal to the X server", "xkbcomp"),
-    row(
-        Meaning::Noise,
-        "any, without rtkit",
-        None,
-        "Failed to make thread realtime: Permission denied",
-        "realtime|rtkit",
-    ),
-    row(
-        Meaning::Noise,
-        "desktop shells, without these services",
-        None,
-        "Failed to connect to org.freedesktop.ModemManager1",
-        "colord|geoclue|bluetooth|upower|ModemManager|AT-SPI",
-    ),
-    row(Meaning::Noise, "fontconfig", None, "Fontconfig error: No writable cache directories", "^Fontconfig error"),
-    row(Meaning::Noise, "sway", None, "Could not find config for output Virtual-1", "find config for output"),
-    row(
-        // An atomic commit is denied to the compositor when another session is shown.
-        Meaning::Noise,
-        "wlroots",
-        None,
-        "[wlr] [backend/drm/atomic.c:79] connector Virtual-1: Atomic commit failed: Permission denied",
-        "Page-flip failed|Atomic commit failed: Permission denied|EGL_BAD_PARAMETER",
-    ),
-];
+/// Whatever the case.
+const ROWS: &[Row<Meaning>] = rows! { Meaning;
+    NeedsGpu "mutter and others": "Failed to setup: No GPUs found"
+        => r"no (suitable )?(GPUs?|render nodes?|DRM render)( \w+)* (found|available)";
+    NeedsGpu "any": "the display does not support OpenGL 3.3" => "does not support (OpenGL|EGL|GLES)";
+    NeedsGpu "any": "this session needs 3D acceleration" => "needs? (hardware acceleration|3D acceleration)";
+    RendererFailed "wlroots": "[wlr] [render/egl.c:319] Software rendering detected, please use the WLR_RENDERER_ALLOW_SOFTWARE environment variable to proceed"
+        => "software rendering detected|WLR_RENDERER_ALLOW_SOFTWARE";
+    RendererFailed "wlroots and others": "[wlr] Failed to create renderer"
+        => r"failed to (create|initiali[sz]e|init) (the |an? )?(\w+ )?(EGL|GLES2?|GL|OpenGL|vulkan|GBM|renderer)";
+    RendererFailed "wlroots and others": "00:00:04.912 [wlr] [render/gles2/renderer.c:499] Could not initialize EGL"
+        => r"(could not|couldn't|unable to|cannot) (create|initiali[sz]e) (an? |the )?(\w+ )?(EGL|GL|OpenGL|renderer|GBM)";
+    RendererFailed "wlroots": "[wlr] [EGL] command: eglInitialize, error: EGL_NOT_INITIALIZED (0x3001)"
+        => "EGL_NOT_INITIALIZED";
+    RendererFailed "any": "error creating renderer" => "error creating renderer";
+    CoreDump "systemd-coredump": "Process 801 (.sway-wrapped) of user 1000 dumped core. (SIGSEGV)"
+        => r"^Process \d+ \(([^)]+)\) of user \d+ (?:dumped core|terminated abnormally)[^(]*(?:\((SIG\w+)\))?";
+    KernelFault "Linux": "sway[801]: segfault at 0 ip 0 sp 0 error 4"
+        => r"^(?:traps: )?([^\[\s]+)\[\d+\]:? (segfault|general protection|trap invalid opcode|trap divide error|trap int3)";
+    KernelCoreDump "Linux" ("6.15"): "coredump: 343(sway): |/bin/false pipe failed" => r"^coredump: \d+\(([^)]+)\):";
+    UnitKilled "systemd": "niri.service: Main process exited, code=killed, status=11/SEGV"
+        => r"Main process exited, code=(?:killed|dumped), status=\d+/(\w+)";
+    // 257 writes no class: "New session 1 of user alice."
+    SessionBegan "systemd-logind" ("257"): "New session '1' of user 'alice' with class 'user' and type 'tty'."
+        => r"^New session '?([\w-]+)'? of user '?([\w.-]+?)'?(?: with class '?([\w-]+)'?| and|\.|$)";
+    SessionEnded "systemd-logind" ("257"): "Removed session 1."
+        => r"^(?:Removed session|Session) '?([\w-]+)'?(?: logged out|\.)";
+    TargetReached "systemd": "Reached target graphical-session.target" => "^Reached target";
+    ConfigurationError "sway": "00:00:00.120 [ERROR] [sway/config.c:900] Error on line 3 'bindsymm x': Unknown/invalid command 'bindsymm'"
+        => r"\bError on line \d+";
+    ConfigurationError "sway": "[sway/config.c:500] Error(s) loading config!" => r"Error\(s\) loading config";
+    ConfigurationError "Hyprland": "Config error in file /home/alice/.config/hypr/hyprland.conf at line 7: config option <decoration:drop_shadow> does not exist."
+        => r"config error (in file|at line)|config option <[^>]*> does not exist";
+    ConfigurationError "niri and others": "error loading config: error parsing"
+        => "(error|failed) (loading|parsing|reading|to load|to parse) (the )?(niri |compositor )?config";
+    ConfigurationError "niri": "  × error parsing KDL" => "error parsing KDL";
+    // It has no file of its own: its start script calls riverctl, which says this after an unknown command.
+    ConfigurationError "river": "usage: riverctl [options] <command>" => "^usage: riverctl";
+    ConfigurationError "i3": "11/28/2026 10:01:24 PM - ERROR: CONFIG: Expected one of these tokens: <end>, '#', 'set ', 'bindsym'"
+        => "ERROR: CONFIG: ";
+    OutOfMemory "Linux": "Out of memory: Killed process 801 (sway) total-vm:1kB, anon-rss:1kB, UID:1000 pgtables:1kB oom_score_adj:0"
+        => "^(Memory cgroup )?out of memory: killed process";
+    OutOfMemory "systemd": "session-1.scope: systemd-oomd killed 12 process(es) in this unit." => "systemd-oomd killed";
+    OutOfMemory "systemd" ("257"): "session-1.scope: A process of this unit has been killed by the OOM killer."
+        => "killed by the OOM killer";
+    HungUp "systemd" ("257"): "greetd.service: Control process exited, code=killed, status=1/HUP"
+        => r"\bstatus=1/HUP|\bSIGHUP\b|\bhang-?up\b|\bhung up\b";
+    ThemeFallback "SDDM": "Fallback to embedded theme" => "fallback to embedded theme";
+    ThemeFallback "SDDM": "The configured theme \"breeze\" doesn't exist, using the embedded theme instead"
+        => "using (the )?(fallback|embedded) theme";
+    ThemeFallback "SDDM": "The current theme cannot be loaded due to the errors below, please select another theme."
+        => "theme cannot be loaded due to";
+    BackendTimeout "xdg-desktop-portal": "Failed to create screenshot proxy: Error calling StartServiceByName for org.freedesktop.impl.portal.desktop.wlr: Timeout was reached"
+        => "Timeout was reached";
+    Noise "nixbox": "nixbox-session.service: Failed to reset devices" => "^nixbox";
+    Noise "dbus-daemon": "dbus-daemon[512]: Activating service name='org.freedesktop.portal.Desktop'"
+        => "^dbus-daemon.*Activating";
+    // It asks who is there, and goes on without an answer.
+    Noise "LightDM": "Error getting user list from org.freedesktop.Accounts: GDBus.Error:org.freedesktop.DBus.Error.ServiceUnknown"
+        => r"accountsservice|org\.freedesktop\.Accounts|enumerate user data directory";
+    Noise "gnome-keyring": "gkr-pam: unable to locate daemon control file" => "gkr-pam";
+    Noise "pam_unix": "pam_unix(greetd:session): session opened for user alice(uid=1000) by (uid=0)"
+        => "pam_unix.*session";
+    Noise "any": "WARNING: Failed to parse 'auto'" => "WARNING: Failed to parse";
+    Noise "X server": "Errors from xkbcomp are not fatal to the X server" => "xkbcomp";
+    Noise "any, without rtkit": "Failed to make thread realtime: Permission denied" => "realtime|rtkit";
+    Noise "desktop shells, without these services": "Failed to connect to org.freedesktop.ModemManager1"
+        => "colord|geoclue|bluetooth|upower|ModemManager|AT-SPI";
+    Noise "fontconfig": "Fontconfig error: No writable cache directories" => "^Fontconfig error";
+    Noise "sway": "Could not find config for output Virtual-1" => "find config for output";
+    // An atomic commit is denied to the compositor when another session is shown.
+    Noise "wlroots": "[wlr] [backend/drm/atomic.c:79] connector Virtual-1: Atomic commit failed: Permission denied"
+        => "Page-flip failed|Atomic commit failed: Permission denied|EGL_BAD_PARAMETER";
+};
 
 /// All rows, those of compositors among them.
-fn patterns() -> impl Iterator<Item = &'static JournalPattern> {
-    PATTERNS.iter().chain(COMPOSITORS.iter().filter_map(|known| known.needs_gpu.as_ref()))
+static TABLE: LazyLock<Table<Meaning>> = LazyLock::new(|| {
+    Table::new(Case::Ignored, ROWS.iter().chain(COMPOSITORS.iter().filter_map(|known| known.needs_gpu.as_ref())))
+});
+
+impl Means for Meaning {
+    fn table() -> &'static Table<Self> {
+        &TABLE
+    }
 }
 
 fn compile(pattern: &str) -> Regex {
     text::pattern(&format!("(?i){pattern}"))
-}
-
-static COMPILED: LazyLock<BTreeMap<Meaning, Vec<Regex>>> = LazyLock::new(|| {
-    let mut compiled: BTreeMap<Meaning, Vec<Regex>> = BTreeMap::new();
-    for row in patterns() {
-        compiled.entry(row.meaning).or_default().push(compile(row.pattern));
-    }
-    compiled
-});
-
-fn regexes(meaning: Meaning) -> impl Iterator<Item = &'static Regex> {
-    COMPILED.get(&meaning).into_iter().flatten()
-}
-
-/// Whether a line has this meaning.
-pub(crate) fn means(meaning: Meaning, line: &str) -> bool {
-    regexes(meaning).any(|regex| regex.is_match(line))
-}
-
-/// What a line with this meaning tells, as [`Meaning`] says.
-pub(crate) fn captures(meaning: Meaning, line: &str) -> Option<Captures<'_>> {
-    regexes(meaning).find_map(|regex| regex.captures(line))
 }
 
 /// Words of a line that reports an error, whoever writes it.
@@ -371,7 +164,7 @@ pub(crate) fn reports_error(line: &str) -> bool {
 
 /// Whether a line reports an error that healthy machines do not have.
 pub(crate) fn reports_trouble(line: &str) -> bool {
-    ERROR.is_match(line) && !means(Meaning::Noise, line)
+    ERROR.is_match(line) && !Meaning::Noise.is_in(line)
 }
 
 /// Whether a line names what is missing.
@@ -398,7 +191,7 @@ pub(crate) fn explains_desktop(line: &JournalLine) -> bool {
 /// Whether the journal tells why there is no session.
 pub(crate) fn explains_missing_session(journal: &[JournalLine]) -> bool {
     let crashes = [Meaning::CoreDump, Meaning::KernelFault, Meaning::KernelCoreDump];
-    let crashed = |line: &JournalLine| crashes.iter().any(|meaning| means(*meaning, &line.message));
+    let crashed = |line: &JournalLine| crashes.iter().any(|meaning| meaning.is_in(&line.message));
     journal.iter().any(|line| explains_desktop(line) || crashed(line))
 }
 
@@ -410,30 +203,25 @@ pub(crate) fn first_line(line: &JournalLine) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judging::journal::{OtherMeanings, assert_examples};
 
     #[test]
-    fn each_example_has_its_own_meaning_and_no_other() {
-        for row in patterns() {
-            assert!(compile(row.pattern).is_match(row.example), "{row:?}");
-            for other in patterns().filter(|other| other.meaning != row.meaning) {
-                assert!(!compile(other.pattern).is_match(row.example), "{row:?} is taken for {other:?}");
-            }
-            assert!(!row.program.is_empty() && row.seen.is_none_or(|seen| !seen.is_empty()));
-        }
+    fn examples() {
+        assert_examples::<Meaning>(OtherMeanings::Wrong);
     }
 
     #[test]
     fn sessions_of_older_and_newer_logind() {
-        let began = captures(Meaning::SessionBegan, "New session 3 of user alice.").unwrap();
+        let began = Meaning::SessionBegan.parts_of("New session 3 of user alice.").unwrap();
         assert_eq!((&began[1], &began[2], began.get(3)), ("3", "alice", None));
         let line = "New session 'c1' of user 'greeter' with class 'greeter' and type 'tty'.";
-        let began = captures(Meaning::SessionBegan, line).unwrap();
+        let began = Meaning::SessionBegan.parts_of(line).unwrap();
         assert_eq!((&began[1], &began[2], &began[3]), ("c1", "greeter", "greeter"));
     }
 
     #[test]
     fn words_of_errors() {
-        assert!(!means(Meaning::RendererFailed, "Failed to create wl_surface"));
+        assert!(!Meaning::RendererFailed.is_in("Failed to create wl_surface"));
         assert!(reports_error("sh: line 1: gtkgreet: command not found") && names_missing("gtkgreet: not found"));
         assert!(!reports_trouble("Fontconfig error: No writable cache directories"));
         assert!(lacks_display("cannot open display: :0") && !lacks_display("no monitors available"));

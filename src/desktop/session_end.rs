@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::display_managers;
 use super::history::SessionRecord;
-use super::journal::{Meaning, first_line, means};
+use super::journal::{Meaning, first_line};
 use crate::guest::facts::JournalLine;
+use crate::judging::journal::Means as _;
 use crate::judging::text;
 
 /// So long before a session begins counts what may have been on its terminal already, in µs: a getty that is started
@@ -68,7 +69,7 @@ impl EndedSession<'_> {
         let (unit, message) = (line.unit.as_str(), first_line(line));
         if line.transport == "kernel" {
             let of_user = message.contains(&format!("UID:{} ", self.uid));
-            return (of_user && means(Meaning::OutOfMemory, message))
+            return (of_user && Meaning::OutOfMemory.is_in(message))
                 .then(|| "the kernel killed a process of it, as memory ran out".to_owned());
         }
         let uid = self.uid;
@@ -86,10 +87,10 @@ impl EndedSession<'_> {
         if line.pid == 1 && message.starts_with("Stopping ") {
             return Some(format!("systemd stopped {unit}"));
         }
-        if means(Meaning::OutOfMemory, message) {
+        if Meaning::OutOfMemory.is_in(message) {
             return Some(format!("memory ran out, and a process of {unit} was killed"));
         }
-        means(Meaning::HungUp, message).then(|| "its terminal was hung up".to_owned())
+        Meaning::HungUp.is_in(message).then(|| "its terminal was hung up".to_owned())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What to do about a unit that failed, where the evidence has it.
 
+use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::unit::{is_active, own_lines};
 use super::{JudgeContext, sandbox, text};

@@ -2,6 +2,7 @@
 //! configuration, nor does what comes of it. A guest that hangs waits for nothing of the host's, so its limits count on a
 //! busy host too. The same holds of an emulated processor that a unit kept busy.
 
+use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::unit::own_lines;
 use super::{JudgeContext, Judgement};

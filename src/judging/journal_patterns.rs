@@ -1,17 +1,12 @@
-//! What programs say in the journal and on the console: one table, a row for what one program says. Judges ask by
-//! [`Meaning`].
-//!
-//! A new row: who says it, the version that said it here (where one did), a line as it was said, the pattern, and what
-//! it means. Names of units and interfaces are not in here: they are with the judge who knows them.
+//! What programs say of the system and its services, in the journal and on the console: a row for what one program says.
+//! Judges ask by [`Meaning`]. Names of units and interfaces are not in here: they are with the judge who knows them.
 
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
-use regex::{Captures, Match, Regex};
-
-use super::text::pattern;
+use super::journal::{Case, Means, Row, Table, rows};
 
 /// What a line means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Meaning {
     /// Something goes wrong: the line of a failed unit that is shown.
     SpeaksOfError,
@@ -164,33 +159,7 @@ pub(crate) enum Meaning {
     ProcessorStalled,
 }
 
-/// What one program says.
-#[cfg_attr(not(test), expect(dead_code, reason = "program, version and example are for readers and tests"))]
-struct Row {
-    meaning: Meaning,
-    /// Who says it; `any` where the words are everybody's.
-    program: &'static str,
-    /// The version that said the example here.
-    seen: Option<&'static str>,
-    example: &'static str,
-    pattern: &'static str,
-}
-
-macro_rules! table {
-    (@seen) => { None };
-    (@seen $version:literal) => { Some($version) };
-    ($($meaning:ident $program:literal $(($version:literal))?: $example:literal => $pattern:literal;)+) => {
-        const ROWS: &[Row] = &[$(Row {
-            meaning: Meaning::$meaning,
-            program: $program,
-            seen: table!(@seen $($version)?),
-            example: $example,
-            pattern: $pattern,
-        }),+];
-    };
-}
-
-table! {
+const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
         => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
@@ -467,73 +436,24 @@ table! {
         => r"(?i)(stage-[12]-init: )?(setting up (secrets|\S+)|running activation script|waiting for (device|root|/)|mounting \S+|starting device mapper|checking \S+|decrypting|unlocking|Passphrase for|(cannot|can't) (open|create) /dev/\S+)";
     ProcessorStalled "kernel" ("6.12"): "[  304.13] rcu: \t0-...!: (0 ticks this GP) idle=40b0/0/0x0 softirq=4836/4836 fqs=1 (false positive?)"
         => r"rcu:\W*(?P<cpu>\d+)-\S*: \(.*\bsoftirq=(?P<done>\d+/\d+)";
-}
+};
 
-/// For each meaning, where its first row is: one pattern of all its rows, without their names for parts; compiled when it
-/// is first asked for. A pattern a row took several times the memory.
-static BY_MEANING: [OnceLock<Regex>; ROWS.len()] = [const { OnceLock::new() }; ROWS.len()];
-/// The rows' own patterns, for their parts.
-static BY_ROW: [OnceLock<Regex>; ROWS.len()] = [const { OnceLock::new() }; ROWS.len()];
+static TABLE: LazyLock<Table<Meaning>> = LazyLock::new(|| Table::new(Case::Counts, ROWS));
 
-impl Meaning {
-    fn pattern(self) -> Option<&'static Regex> {
-        let first = ROWS.iter().position(|row| row.meaning == self)?;
-        let compile = || {
-            let rows = ROWS.iter().filter(|row| row.meaning == self).map(|row| format!("(?:{})", row.pattern));
-            pattern(&pattern(r"\(\?P<\w+>").replace_all(&rows.collect::<Vec<_>>().join("|"), "(?:"))
-        };
-        Some(BY_MEANING[first].get_or_init(compile))
-    }
-
-    /// Whether a line means this.
-    pub(crate) fn is_in(self, line: &str) -> bool {
-        self.pattern().is_some_and(|pattern| pattern.is_match(line))
-    }
-
-    /// The parts of a line that means this.
-    pub(crate) fn parts_of(self, line: &str) -> Option<Captures<'_>> {
-        {
-            let rows = ROWS.iter().zip(&BY_ROW).filter(|(row, _)| row.meaning == self);
-            rows.map(|(row, compiled)| compiled.get_or_init(|| pattern(row.pattern))).find_map(|own| own.captures(line))
-        }
-    }
-
-    /// All that one part of a line that means this holds, by any row.
-    pub(crate) fn all_of(self, line: &str, part: &str) -> Vec<String> {
-        let rows = ROWS.iter().zip(&BY_ROW).filter(|(row, _)| row.meaning == self);
-        let all = rows.flat_map(|(row, compiled)| {
-            compiled.get_or_init(|| pattern(row.pattern)).captures_iter(line).filter_map(|parts| parts.name(part))
-        });
-        all.map(|found| found.as_str().to_owned()).collect()
-    }
-
-    /// The words of a line that mean this.
-    pub(crate) fn words_of(self, line: &str) -> Option<Match<'_>> {
-        self.pattern()?.find(line)
-    }
-
-    /// Where the last words of a line begin that mean this.
-    pub(crate) fn last_in(self, line: &str) -> Option<usize> {
-        self.pattern()?.find_iter(line).last().map(|found| found.start())
-    }
-
-    /// A line without the words that mean this.
-    pub(crate) fn removed_from(self, line: &str) -> String {
-        self.pattern().map_or_else(|| line.to_owned(), |pattern| pattern.replace_all(line, "").into_owned())
+impl Means for Meaning {
+    fn table() -> &'static Table<Self> {
+        &TABLE
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judging::journal::{OtherMeanings, assert_examples};
 
     #[test]
-    fn each_example_matches_its_own_row() {
-        for row in ROWS {
-            assert!(pattern(row.pattern).is_match(row.example), "{}: {}", row.program, row.example);
-            assert!(row.meaning.is_in(row.example), "{:?}", row.meaning);
-            assert!(!row.program.is_empty() && row.seen.is_none_or(|version| !version.is_empty()));
-        }
+    fn examples() {
+        assert_examples::<Meaning>(OtherMeanings::Allowed);
     }
 
     #[test]

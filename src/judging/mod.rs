@@ -6,7 +6,8 @@
 //! * what a judge works with, and what it makes of it: `context`; how far the machine came: `boot_state`
 //! * why a unit failed, and what the root of a chain is: `unit`; how it ended, in words: `unit_ending`
 //! * what an expected unit's state amounts to, the system's or a user's: `unit_assessment`, with `conditions`
-//! * what programs say in the journal, and what it means: `journal_patterns`
+//! * what programs say in the journal, and what it means: `journal_patterns`; how a line is held against such rows:
+//!   `journal`
 //! * what to do about a unit that failed: `advice`
 //! * what the sandbox explains, and which evidence that takes: `sandbox`; what the outside has to do with it, by what was
 //!   sent: `sandbox::outside`
@@ -19,6 +20,7 @@ mod conditions;
 pub(crate) mod contention;
 mod context;
 pub(crate) mod finding;
+pub(crate) mod journal;
 pub(crate) mod journal_patterns;
 pub(crate) mod plan;
 pub(crate) mod sandbox;

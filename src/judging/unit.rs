@@ -1,5 +1,6 @@
 //! What a unit's state means, why it failed, which unit is the root of a chain, and what it and PID 1 said.
 
+use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 pub(crate) use super::unit_ending::{describe_failure, signal_name};
 use super::{JudgeContext, plan, sandbox, text};

@@ -3,6 +3,7 @@
 //! It asks one question after the other ([`Judge::SYSTEM`], [`Judge::USER`]); the first that has an answer decides.
 
 use super::conditions::{SkipReason, skip_reason};
+use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::plan::BY_SETTINGS;
 use super::unit::{

@@ -1,5 +1,6 @@
 //! How a failed unit ended, in words.
 
+use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::text;
 use super::unit::{error_line, manager_line};

@@ -2,7 +2,7 @@
 //!
 //! A new check is a row here, and a judgement in `checks/`, `desktop/judge/` or `audio/judge/`. The compiler does not ask
 //! for the judgement: without it, a run that plans the check reports it as `unknown`. It does ask when a new [`Applies`]
-//! holds (`checks/plan.rs`).
+//! holds (`judging/plan.rs`).
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 # What machine.nix answers, of many configurations in one evaluation:
 # { arguments } -> nixosConfigurations -> { hosts = [ NAME ]; total = COUNT; members = [ { host, specialisation, … } ]; }
 #
-# Which match is what src/resolve/filter.rs decides, too: both read the same expressions and count alike.
+# Which match is what src/nix/filter.rs decides, too: both read the same expressions and count alike.
 { machine             # machine.nix
 , expectations            # expectations.nix
 , want ? "all"        # or: names

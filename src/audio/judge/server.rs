@@ -2,8 +2,9 @@
 
 use super::AudioJudge;
 use crate::audio::facts::AudioSessionKind;
-use crate::audio::journal::{AudioJournalMeaning, means};
+use crate::audio::journal::AudioJournalMeaning;
 use crate::guest::Error;
+use crate::judging::journal::Means as _;
 use crate::judging::{Finding, conclude, text};
 use crate::model::{CheckId, CheckResult, Status};
 
@@ -31,7 +32,7 @@ impl AudioJudge<'_> {
     /// A server that runs, and does not answer.
     fn no_answer(&self, why: &str) -> Finding {
         let (user, service) = (&self.facts.user, self.server.profile().service);
-        let denied = self.expected.system_wide && means(why, AudioJournalMeaning::AccessDenied);
+        let denied = self.expected.system_wide && AudioJournalMeaning::AccessDenied.is_in(why);
         let what = if denied {
             format!("{user} may not connect to the system-wide {}", self.server.profile().process)
         } else {

@@ -2,8 +2,9 @@
 
 use super::AudioJudge;
 use super::arrival::{arrived, attach, wrong};
-use crate::audio::journal::{AudioJournalMeaning, means};
+use crate::audio::journal::AudioJournalMeaning;
 use crate::guest::facts::JournalLine;
+use crate::judging::journal::Means as _;
 use crate::judging::{Finding, Judgement, conclude};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Witness};
 
@@ -48,7 +49,7 @@ impl AudioJudge<'_> {
         let clients = self.facts.server.as_ref().map(|server| &server.clients);
         let is_client = |pid| clients.is_some_and(|clients| clients.contains(&pid));
         let is_out =
-            |line: &&JournalLine| means(&line.message, AudioJournalMeaning::ClientRefused) && !is_client(line.pid);
+            |line: &&JournalLine| AudioJournalMeaning::ClientRefused.is_in(&line.message) && !is_client(line.pid);
         let mut units: Vec<&JournalLine> = self.facts.refused.iter().filter(is_out).collect();
         units.dedup_by(|line, before| line.unit == before.unit);
         let finding = |line: &JournalLine| {

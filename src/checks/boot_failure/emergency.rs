@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::super::boot;
 use super::{ADD_MODULE, BootFailure, after, fail, missing_module, stamp_off};
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::sandbox::disks;
 use crate::judging::{Plan, contention, text};

@@ -5,7 +5,8 @@ use super::{Assessment, RESTARTS};
 use crate::desktop::compositors;
 use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod, WaitEnd};
 use crate::desktop::history::Crash;
-use crate::desktop::journal::{Meaning, first_line, means};
+use crate::desktop::journal::{Meaning, first_line};
+use crate::judging::journal::Means as _;
 use crate::judging::{Finding, text};
 
 impl DesktopView<'_> {
@@ -130,6 +131,6 @@ impl DesktopView<'_> {
     fn configuration_error(&self) -> Option<String> {
         let journal = self.facts.journal.iter().filter(|line| line.transport != "kernel").map(first_line);
         let terminals = self.facts.terminals.values().flatten().map(String::as_str);
-        journal.chain(terminals).find(|line| means(Meaning::ConfigurationError, line)).map(text::clean)
+        journal.chain(terminals).find(|line| Meaning::ConfigurationError.is_in(line)).map(text::clean)
     }
 }

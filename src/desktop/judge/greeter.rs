@@ -5,8 +5,9 @@ use super::{Assessment, RESTARTS};
 use crate::desktop::display_managers::{greets_without_session, has_text_greeter};
 use crate::desktop::expected::autologin_user;
 use crate::desktop::facts::{DesktopState, WaitEnd};
-use crate::desktop::journal::{Meaning, means};
+use crate::desktop::journal::Meaning;
 use crate::guest::logind::Session;
+use crate::judging::journal::Means as _;
 use crate::judging::{Finding, text};
 
 impl DesktopView<'_> {
@@ -116,7 +117,7 @@ impl DesktopView<'_> {
         }
         let user = greeters.first().map_or(String::new(), |greeter| format!(", as {}", text::clean(&greeter.user)));
         let pass = format!("{unit} shows a login screen on vt {}{user}, {waited} after the boot", state.vt);
-        let unthemed = self.lines_about(Subject::Greeter).find(|line| means(Meaning::ThemeFallback, line));
+        let unthemed = self.lines_about(Subject::Greeter).find(|line| Meaning::ThemeFallback.is_in(line));
         let warn = unthemed.map(|line| {
             Finding::new("theme", format!("{unit} shows a login screen without its theme: {}", text::clean(line)))
                 .hint("logging in works; the theme is not installed, or is for another version of Qt")

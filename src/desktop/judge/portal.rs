@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::view::DesktopView;
-use crate::desktop::journal::{Meaning, first_line, means, reports_error, reports_trouble};
+use crate::desktop::journal::{Meaning, first_line, reports_error, reports_trouble};
 use crate::guest::facts::Facts;
 use crate::guest::user_units::{PORTAL, PORTAL_SCREEN, PORTAL_UNIT, PortalProbe, UserManager};
+use crate::judging::journal::Means as _;
 use crate::judging::{Finding, text, unit};
 
 /// A portal that takes longer with hardware virtualisation is worth a warning, in seconds: it waits 25 for each backend.
@@ -47,7 +48,7 @@ impl DesktopView<'_> {
     pub(super) fn slow_portal(&self) -> Option<Finding> {
         let seconds = self.answering_portal()?.seconds;
         let mut lines = self.facts.journal.iter().filter(|line| line.unit == PORTAL_UNIT);
-        let waited = lines.find(|line| means(Meaning::BackendTimeout, &line.message)).map(first_line);
+        let waited = lines.find(|line| Meaning::BackendTimeout.is_in(&line.message)).map(first_line);
         if waited.is_none() && (seconds <= SLOW || self.view.context.accelerator.is_emulated()) {
             return None;
         }

@@ -8,10 +8,11 @@ use crate::desktop::display_managers;
 use crate::desktop::display_server::{display_server, drawing_process};
 use crate::desktop::facts::{DesktopFacts, DesktopProcess, DesktopState, InputDevice, InputReaction};
 use crate::desktop::history::{Crash, SessionRecord, crashes, session_records};
-use crate::desktop::journal::{self, Meaning, explains_desktop, first_line, means, names_missing};
+use crate::desktop::journal::{self, Meaning, explains_desktop, first_line, names_missing};
 use crate::desktop::session_end::{EndedSession, OuterEvent};
 use crate::guest::facts::{Account, JournalLine};
 use crate::guest::logind::Session;
+use crate::judging::journal::Means as _;
 use crate::judging::unit::is_active;
 use crate::judging::{JudgeContext, text};
 use crate::nix::expectations::ExpectedDesktop;
@@ -49,13 +50,13 @@ pub(super) enum Subject {
 
 /// The first of these lines that says that a compositor does not draw without a GPU.
 fn refusal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<String> {
-    lines.find(|line| means(Meaning::NeedsGpu, line)).map(text::clean)
+    lines.find(|line| Meaning::NeedsGpu.is_in(line)).map(text::clean)
 }
 
 /// The last error of these lines, where it is only that a way to draw does not work.
 fn last_renderer_failure<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
-    let last = lines.filter(|line| journal::reports_error(line) || means(Meaning::RendererFailed, line)).last()?;
-    means(Meaning::RendererFailed, last).then(|| text::clean(last))
+    let last = lines.filter(|line| journal::reports_error(line) || Meaning::RendererFailed.is_in(line)).last()?;
+    Meaning::RendererFailed.is_in(last).then(|| text::clean(last))
 }
 
 impl<'a> DesktopView<'a> {
@@ -109,7 +110,7 @@ impl<'a> DesktopView<'a> {
         }
         // So did one that has started what its configuration starts, whatever ended it then.
         let has_begun = |line: &JournalLine| {
-            line.unit == crate::desktop::SESSION_TARGET && means(Meaning::TargetReached, &line.message)
+            line.unit == crate::desktop::SESSION_TARGET && Meaning::TargetReached.is_in(&line.message)
         };
         if self.facts.journal.iter().any(has_begun) {
             return None;
@@ -130,7 +131,7 @@ impl<'a> DesktopView<'a> {
     fn session_lines(&self) -> impl Iterator<Item = &'a str> {
         let journal = self.facts.journal.iter();
         journal
-            .filter(|line| line.transport != "kernel" && !means(Meaning::CoreDump, first_line(line)))
+            .filter(|line| line.transport != "kernel" && !Meaning::CoreDump.is_in(first_line(line)))
             .filter(|line| !line.unit.ends_with(".service") || compositors::process_of_unit(&line.unit).is_some())
             .map(first_line)
     }
@@ -206,7 +207,7 @@ impl<'a> DesktopView<'a> {
         let terminals = self.terminal_lines(subject).chain(rerun.map(String::as_str));
         // A compositor that draws has found another way.
         let draws = subject == Subject::Greeter || self.server.is_some();
-        let counts = |line: &&str| !(draws && means(Meaning::RendererFailed, line));
+        let counts = |line: &&str| !(draws && Meaning::RendererFailed.is_in(line));
         let shown = terminals.filter(|line| journal::reports_trouble(line));
         let lines: Vec<&str> = shown.chain(journal).filter(counts).collect();
         let missing = lines.iter().rev().find(|line| names_missing(line));

@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::{last_lines, quoted};
 use crate::guest::facts::{JournalLine, Unit};
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::text::pattern;
 use crate::judging::unit::is_active;

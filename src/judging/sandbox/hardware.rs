@@ -10,6 +10,7 @@ use super::{by_line, cards, disks, last_lines, quoted};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::guest::paths::paths_of;
 use crate::judging::JudgeContext;
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::text::pattern;
 use crate::judging::unit::{is_active, own_lines, unescape_path};

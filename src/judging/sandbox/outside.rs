@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::super::journal::Means as _;
 use super::super::journal_patterns::Meaning;
 use super::super::text::{self, pattern};
 use super::super::unit::{is_active, own_lines};

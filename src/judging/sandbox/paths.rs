@@ -3,6 +3,7 @@
 use crate::guest::facts::{JournalLine, PathFact, Unit};
 use crate::guest::paths::{paths_in, paths_of};
 use crate::judging::conditions::is_configured_path;
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::{JudgeContext, text};
 use crate::text::nearest;

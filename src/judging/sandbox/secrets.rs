@@ -9,6 +9,7 @@ use super::paths::{Presence, missed, presence};
 use super::{LAST, by_line, quoted, state};
 use crate::guest::facts::{JournalLine, PathFact, Unit};
 use crate::judging::JudgeContext;
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::text::pattern;
 use crate::model::{Excuse, Lack, Witness};

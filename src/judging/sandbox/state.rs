@@ -8,6 +8,7 @@ use super::paths::{Presence, is_state, maker, meant, missed, presence, unnamed};
 use super::{by_line, disks, last_lines, quoted, secrets};
 use crate::guest::facts::{JournalLine, PathFact, Unit};
 use crate::judging::JudgeContext;
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::text::pattern;
 use crate::model::{Excuse, Lack, Witness};

@@ -1,5 +1,6 @@
 //! What a line says of a host that was not reached.
 
+use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 
 /// Words that stand where a host's name may.
