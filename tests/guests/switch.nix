@@ -158,7 +158,7 @@ let
 
   # --- what stays behind --------------------------------------------------------------------------------------------
   residue = [
-    (on "switch-bridge-left" (warned [ "residue.network" ] "br-lab") (only "lab" (
+    (on "switch-bridge-left" (warned [ "residue.network" "residue.kernel" ] [ "br-lab" "bridge" ]) (only "lab" (
       oneshot "A network for the lab" "ip link add br-lab type bridge\nip addr add 192.0.2.1/24 dev br-lab\nip link set br-lab up"
     )))
     (on "switch-nat-left" (warned [ "residue.firewall" "residue.kernel" ] [ "nat-lab" "nf_nat" ]) (only "nat" (
