@@ -20,6 +20,8 @@ const ANSWER: usize = 8 << 20;
 const MOST: usize = 5000;
 /// Most bytes of a name.
 const NAME: usize = 512;
+/// How much longer than a lookup it may take: it starts two dozen programs.
+const LOOKUPS: u32 = 3;
 /// What is printed last.
 const END: &str = "nixbox-end\n";
 
@@ -132,13 +134,13 @@ fn script(toplevels: [&str; 2]) -> String {
 /// Reads what no check asks for.
 ///
 /// # Errors
-/// The guest could not be asked within `patience`, or did not say all of it.
+/// The guest could not be asked within [`LOOKUPS`] times `patience`, or did not say all of it.
 pub(crate) async fn machine_state(
     guest: &Guest,
     toplevels: [&str; 2],
     patience: Duration,
 ) -> Result<MachineState, Error> {
-    let output = guest.shell().ask(&script(toplevels), patience, ANSWER).await?;
+    let output = guest.shell().ask(&script(toplevels), patience * LOOKUPS, ANSWER).await?;
     let text = String::from_utf8_lossy(&output.stdout);
     // What is missing would be taken for what is gone.
     if text.ends_with(END) { Ok(parse(&text)) } else { Err(Error::Garbled) }

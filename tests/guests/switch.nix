@@ -158,10 +158,10 @@ let
 
   # --- what stays behind --------------------------------------------------------------------------------------------
   residue = [
-    (on "switch-bridge-left" (warned [ "residue.network" ] "br-lab") (only "lab" (
+    (on "switch-bridge-left" (warned [ "residue.network" "residue.kernel" ] [ "br-lab" "bridge" ]) (only "lab" (
       oneshot "A network for the lab" "ip link add br-lab type bridge\nip addr add 192.0.2.1/24 dev br-lab\nip link set br-lab up"
     )))
-    (on "switch-nat-left" (warned [ "residue.firewall" ] "nat-lab") (only "nat" (
+    (on "switch-nat-left" (warned [ "residue.firewall" "residue.kernel" ] [ "nat-lab" "nf_nat" ]) (only "nat" (
       oneshot "NAT for the lab" "nft -f - <<RULES\ntable ip nat-lab {\n  chain post { type nat hook postrouting priority srcnat; policy accept; ip saddr 192.0.2.0/24 snat to 10.0.2.15; }\n}\nRULES"
     )))
     (on "switch-sysctl-left" (warned [ "residue.kernel" ] "vm.swappiness") { environment.etc."sysctl.d/60-nixos.conf".text = "net.ipv4.ping_group_range=0 2147483647\nkernel.printk=4 4 1 7\nvm.swappiness=7"; })

@@ -145,8 +145,7 @@ impl Reader<'_> {
     fn locked_out(&self, times: &Times<'_>, path: &str, before: Owner, now: Owner) -> Option<Finding> {
         let name = path.strip_prefix(DATA)?;
         let is_below = |own: &&str| name == *own || name.starts_with(&format!("{own}/"));
-        let is_own =
-            self.directories.iter().any(|own| is_below(own)) || self.was.uid != 0 && before.uid == self.was.uid;
+        let is_own = self.directories.iter().any(is_below) || self.was.uid != 0 && before.uid == self.was.uid;
         if !is_own
             || !now.is_directory()
             || is_dynamic(before, now)
