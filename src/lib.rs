@@ -10,7 +10,7 @@
 //! [`run`] strings these together. Every stage emits [`event::Event`]s; displays and reports only consume them.
 //! Nothing but `main` and [`report`] writes to stdout or stderr.
 //!
-//! A room imports only rooms below it, never one that stands on it (`tests/house.rs`): [`model`], then [`guest`] and [`nix`],
+//! A room imports only rooms below it, never one that stands on it (`tests/architecture.rs`): [`model`], then [`guest`] and [`nix`],
 //! then [`judging`], on it the features ([`audio`], [`desktop`], `switch`), then [`checks`], then [`report`] and [`run`].
 //!
 //! Where does a change go?
