@@ -38,7 +38,7 @@ use serde_json::Value;
 
 pub use facts::AudioFacts;
 pub(crate) use probe::AudioProbe;
-pub(crate) use server::units;
+pub(crate) use server::{processes, units};
 
 use crate::text::bounded;
 

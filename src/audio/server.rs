@@ -116,7 +116,7 @@ pub(crate) fn units() -> impl Iterator<Item = &'static str> {
 }
 
 /// The processes of all sound servers.
-pub(super) fn processes() -> impl Iterator<Item = &'static str> {
+pub(crate) fn processes() -> impl Iterator<Item = &'static str> {
     SoundServerKind::ALL.iter().flat_map(|kind| kind.server().profile().processes).copied()
 }
 

@@ -247,9 +247,9 @@ impl Guest {
         match shell {
             Ok(output) => read_files(&String::from_utf8_lossy(&output.stdout), &mut facts),
             Err(error) => {
-                for name in ["listeners", "network", "accounts", "groups", "taint"] {
-                    gaps.insert(name.to_owned(), error.to_string());
-                }
+                // All that is read so is missing, and for this reason.
+                read_files("", &mut facts);
+                facts.gaps.values_mut().for_each(|why| *why = error.to_string());
             }
         }
         let errors =

@@ -886,7 +886,7 @@ SwitchIdempotent = "switch.idempotent" {
     applies: WithSwitch,
     summary: "a second switch to the same configuration changes nothing",
     tests: "Whether a second `switch-to-configuration test` to the same configuration ends with 0 and neither stops\n\
-            alone.",
+            nor restarts a unit.",
     causes: "Snippets that cannot run twice, snippets that ask for a restart each time, units bound to sysinit-reactivation.target.",
     remedy: "Make the snippet safe to run again, and let it ask for a restart only when something changed.",
 }

@@ -217,9 +217,9 @@ pub struct TargetInfo {
 /// How it was run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineInfo {
-    /// `kvm`, `hvf` or `tcg`.
+    /// What executed the guest's instructions.
     pub accelerator: Accel,
-    /// Why not a faster one, when it is `tcg`.
+    /// Why not a faster one, or what of its speed is unproven, where there is something to say.
     pub accelerator_reason: Option<String>,
     /// The transport into the guest.
     pub transport: TransportKind,

@@ -255,15 +255,27 @@ pub(super) fn stage_word(stage: Stage) -> &'static str {
 
 /// How it was run, in one line.
 pub(super) fn describe_machine(machine: &MachineInfo) -> String {
+    // Without `..`, so that a new field is decided on here.
+    let MachineInfo {
+        accelerator,
+        accelerator_reason: _,
+        transport: _,
+        jail,
+        memory_mib,
+        cores,
+        network,
+        systemd,
+        qemu,
+    } = machine;
     let mut parts = vec![
-        machine.accelerator.name().to_owned(),
-        count(machine.cores as usize, "core"),
-        format!("{} MiB", machine.memory_mib),
-        format!("network {}", machine.network.name()),
-        format!("jail {}", machine.jail.name()),
+        accelerator.name().to_owned(),
+        count(*cores as usize, "core"),
+        format!("{memory_mib} MiB"),
+        format!("network {}", network.name()),
+        format!("jail {}", jail.name()),
     ];
-    parts.extend(machine.qemu.iter().map(|version| format!("QEMU {version}")));
-    parts.extend(machine.systemd.iter().map(|version| format!("systemd {version}")));
+    parts.extend(qemu.iter().map(|version| format!("QEMU {version}")));
+    parts.extend(systemd.iter().map(|version| format!("systemd {version}")));
     escape_line(&parts.join(", "))
 }
 

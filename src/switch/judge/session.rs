@@ -6,8 +6,6 @@ use crate::judging::text::{clean, list};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun};
 
-/// Programs that sound goes through.
-const SOUND: [&str; 4] = ["pipewire", "pipewire-pulse", "wireplumber", "pulseaudio"];
 /// Units whose restart ends sessions.
 const OWNERS: [&str; 5] =
     ["display-manager.service", "greetd.service", "systemd-logind.service", "dbus.service", "dbus-broker.service"];
@@ -149,7 +147,7 @@ enum Fate {
 
 /// What became of the users' sound servers that are not there any more.
 fn fates(before: &Sessions, after: &Sessions, users: &[&SessionSeen]) -> Vec<Fate> {
-    let is_server = |process: &&ProcessSeen| SOUND.contains(&process.name.as_str());
+    let is_server = |process: &&ProcessSeen| crate::audio::processes().any(|name| name == process.name);
     let is_users = |process: &&ProcessSeen| users.iter().any(|session| session.uid == process.uid);
     let is_in = |process: &ProcessSeen, seen: &Sessions| seen.processes.iter().any(|other| other.is(process));
     let mut fates = Vec::new();
