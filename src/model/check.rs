@@ -908,8 +908,8 @@ SwitchStale = "switch.stale" {
     weight: Advice,
     applies: WithSwitch,
     summary: "every service runs what its unit says after the switch",
-    tests: "Whether a service that was active before the switch still has the process that it had then though its ExecStart=\n\
-            has changed or the unit is gone. The services of users who linger or are logged in count too.",
+    tests: "Whether a service that was active before the switch still has the process that it had then though its unit has\n\
+            changed or is gone. The services of users who linger or are logged in count too.",
     causes: "X-RestartIfChanged=false (restartIfChanged), X-StopOnRemoval=false, a unit that the switch leaves running on purpose.",
     remedy: "Restart it by hand after the switch, or reboot.",
 }

@@ -28,6 +28,19 @@ fn a_service_that_runs_what_its_unit_no_longer_says() {
     let gone = Unit { load_state: LoadState::NotFound, ..service("app.service", 7, "") };
     let (status, said) = stale(&with(old(), gone));
     assert!(status == Status::Warn && said.contains("though the configuration has no such unit any more"), "{said}");
+    // Its environment is another one; so it is for whoever is restarted at the next boot only, or reloaded.
+    let set = |name: &str, text: &str, which: usize, case: Case| {
+        case.units(which, |units| units.system.files.insert(name.to_owned(), UnitFile::parse(text)))
+    };
+    let environment = |name: &str, more: &str| {
+        let unit = service(name, 7, "x");
+        let case = set(name, &format!("[Service]\nExecStart=x\n{more}"), 0, with(unit.clone(), unit));
+        stale(&set(name, &format!("[Service]\nExecStart=x\nEnvironment=A=b\n{more}"), 1, case))
+    };
+    let (status, said) = environment("app.service", "");
+    assert!(status == Status::Warn && said.contains("app.service runs on as it was before the switch"), "{said}");
+    assert_eq!(environment("app.service", "X-ReloadIfChanged=true\n").0, Status::Pass);
+    assert_eq!(environment("greetd.service", "").0, Status::Pass);
     let by_design = |exec_start| service("systemd-hostnamed.service", 7, exec_start);
     assert_eq!(stale(&with(by_design("a"), by_design("b"))).0, Status::Pass);
 }
@@ -52,6 +65,8 @@ fn a_users_service_that_nobody_is_logged_in_for() {
     assert_eq!(stale(&with(Some("a"), Some("a"))).0, Status::Pass);
     let (status, said) = stale(&with(Some("a"), Some("b")));
     assert!(status == Status::Warn && said.contains("sync.service of carol still runs what it ran before"), "{said}");
+    let (status, said) = stale(&with(Some("a"), Some("a\nEnvironment=A=b")));
+    assert!(status == Status::Warn && said.contains("sync.service of carol runs on as it was"), "{said}");
     let (status, said) = stale(&with(Some("a"), None));
     assert!(status == Status::Warn && said.contains("sync.service of carol runs on after the switch"), "{said}");
     assert_eq!(stale(&with(None, None)).0, Status::Pass, "a unit of the user's own");
