@@ -25,7 +25,7 @@ use crate::diff::Units;
 use crate::guest::facts::Unit;
 use crate::judging::text::{could_not_read, list};
 use crate::judging::{Finding, compared};
-use crate::model::{ActiveState, CheckId, CheckResult, MachinePhase, Status};
+use crate::model::{ActiveState, CheckId, CheckResult, LoadState, MachinePhase, Status};
 
 /// What differs, or why that cannot be told.
 type Differences = Result<Vec<Finding>, String>;
@@ -54,8 +54,14 @@ pub(crate) fn judge(records: &Records, rehearsal: &Rehearsal, was_switched: bool
             return switched_results.into_iter().chain(all_after(Status::Skip, why)).collect();
         }
     };
-    let between =
-        Between { before, switched, back, from, by: only_in_between(before, switched), stopped: stopped(rehearsal) };
+    let between = Between {
+        before,
+        switched,
+        back,
+        from,
+        by: only_in_between([before, switched, back], from),
+        stopped: stopped(rehearsal),
+    };
     let judged =
         ownership::judge(&ownership::Times { before, after: back, from, now: from, since: "after the way back" });
     let of = |id, differences: Differences, none: &str| match differences {
@@ -120,10 +126,18 @@ fn gap(records: [&Record; 2], names: &[&str]) -> Result<(), String> {
 }
 
 /// The units that ran only while the machine was switched: what is left is most likely theirs.
-fn only_in_between(before: &Record, switched: &Record) -> Vec<String> {
+fn only_in_between([before, switched, back]: [&Record; 3], from: &Units) -> Vec<String> {
     let before = active(before);
-    let units = active(switched);
-    units.into_iter().filter(|unit| !before.contains(unit) && !is_by_design(unit)).map(str::to_owned).collect()
+    let wanted = wanted(back, from);
+    let units = active(switched).into_iter().filter(|unit| !before.contains(unit) && !wanted.contains(*unit));
+    units.filter(|unit| !is_by_design(unit)).map(str::to_owned).collect()
+}
+
+/// The units that are meant to be up after the way back, though one may have come late before the switch.
+fn wanted(back: &Record, from: &Units) -> BTreeSet<String> {
+    let loaded = back.facts.units.iter().filter(|unit| unit.load_state == LoadState::Loaded);
+    let wanted = loaded.filter(|unit| !unit.wanted_by.is_empty()).map(|unit| unit.name.clone());
+    from.system.wanted().into_iter().chain(wanted).collect()
 }
 
 /// The units that PID 1 was asked to stop, and not to start since.

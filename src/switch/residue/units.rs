@@ -9,6 +9,7 @@ impl Between<'_> {
     pub(super) fn units(&self) -> Differences {
         gap([self.before, self.back], &["units"])?;
         let before = super::active(self.before);
+        let wanted = super::wanted(self.back, self.from);
         let units = |facts: &'_ [Unit]| {
             facts
                 .iter()
@@ -18,7 +19,7 @@ impl Between<'_> {
         };
         let left = units(&self.back.facts.units)
             .into_iter()
-            .filter(|unit| is_active(unit) && !before.contains(unit.name.as_str()));
+            .filter(|unit| is_active(unit) && !before.contains(unit.name.as_str()) && !wanted.contains(&unit.name));
         let left = left.map(|unit| {
             let from = if unit.fragment_path.contains("/transient/") { ", made at run time," } else { "" };
             self.left(&unit.name, format!("{}{from} is active after the way back, and was not before", unit.name))

@@ -340,6 +340,28 @@ fn units_that_are_not_meant_to_stay_up() {
     };
     let app = service("app.service", 7, "app");
     with(&app, "stop").warns(CheckId::ResidueUnits, "app.service is not active any more");
+    // What is meant to be up was late before the switch.
+    let late = Unit {
+        load_state: LoadState::Loaded,
+        wanted_by: vec!["getty.target".to_owned()],
+        ..unit("getty@ttyS0.service")
+    };
+    let case = |change: &dyn Fn(&mut Record)| {
+        let comes = |record: &mut Record| record.facts.units.push(late.clone());
+        Case::new().switched(comes).back(comes).back(change)
+    };
+    case(&|_| {}).passes();
+    case(&|record| {
+        record.facts.units.retain_mut(|unit| {
+            unit.wanted_by.clear();
+            true
+        })
+    })
+    .warns(CheckId::ResidueUnits, "getty@ttyS0.service is active after the way back");
+    case(&|record| {
+        record.state.entries.insert("/run/app".to_owned());
+    })
+    .warns(CheckId::ResidueFiles, "/run/app stays after the way back\n");
     // It ended by itself, was started again, or failed, which is another check's.
     with(&app, "reload").passes();
     with(&app, "stop").job("app.service", "start").passes();
