@@ -8,10 +8,11 @@ fn failure_of(text: &str) -> Failure {
 }
 
 #[test]
-fn the_readmes_example_is_one() {
-    let readme = include_str!("../../README.md");
-    let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    Config::parse(example, "README.md").unwrap();
+fn the_examples_of_the_documents_are_some() {
+    for text in [include_str!("../../README.md"), include_str!("../../docs/nixbox-toml.md")] {
+        let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        Config::parse(example, "x").unwrap();
+    }
 }
 
 #[test]
