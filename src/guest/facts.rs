@@ -331,7 +331,7 @@ impl Facts {
     /// Whether there is a system bus, as far as is known.
     pub fn has_system_bus(&self) -> bool {
         let is_up = |name: &&str| self.unit(name).is_some_and(|unit| unit.active_state.is_up());
-        self.units.is_empty() || self.gaps.contains_key("units") || SYSTEM_BUS.iter().any(|name| is_up(name))
+        self.units.is_empty() || self.gaps.contains_key("units") || SYSTEM_BUS.iter().any(is_up)
     }
 
     /// The unit with this name.

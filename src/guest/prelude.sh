@@ -14,10 +14,10 @@ tail_() {
  printf '\036%s>%s %s\n' "$n" "$x" "$k"
 }
 quick() {
- k=0
+ set -- "$n" "$z"
  printf '\036%s<' "$n"
  eval "$s" </dev/null 2>"$d/e"
- x=$?
+ x=$? n=$1 z=$2 d=$D k=0
  tail_
 }
 full() {

@@ -160,7 +160,7 @@ impl SwitchProgram<'_> {
     /// How it ended, if it has, and what it wrote since so many bytes.
     async fn poll(&self, known: usize) -> Result<(Option<SwitchEnd>, Vec<u8>), Error> {
         let text = format!(
-            "if [ -e {DIRECTORY}/end ]; then read -r r <{DIRECTORY}/end; echo \"$r\"; else echo; fi\n\
+            "if [ -e {DIRECTORY}/end ]; then read -r ended <{DIRECTORY}/end; echo \"$ended\"; else echo; fi\n\
              tail -c +{} {DIRECTORY}/output 2>/dev/null || :",
             known + 1
         );
@@ -173,8 +173,8 @@ impl SwitchProgram<'_> {
     /// Ends it; returns what it was waiting for.
     async fn give_up(&self) -> Vec<String> {
         let text = format!(
-            "for p in $(cat /sys/fs/cgroup/system.slice/{UNIT_PREFIX}{UNIT}/cgroup.procs 2>/dev/null); do \
-             tr '\\0' ' ' </proc/$p/cmdline; echo; done\n\
+            "for pid in $(cat /sys/fs/cgroup/system.slice/{UNIT_PREFIX}{UNIT}/cgroup.procs 2>/dev/null); do \
+             tr '\\0' ' ' </proc/$pid/cmdline; echo; done\n\
              systemctl list-jobs --no-legend --plain --no-pager\n\
              systemctl kill --signal=KILL {UNIT_PREFIX}{UNIT}\n:"
         );
@@ -187,7 +187,7 @@ impl SwitchProgram<'_> {
         let list = "list-units --state=active,activating,reloading,failed --no-legend --plain --no-pager";
         let text = format!(
             "systemctl {list}; echo {USERS}\n\
-             for d in /run/user/[0-9]*; do [ -S $d/systemd/private ] && XDG_RUNTIME_DIR=$d systemctl --user {list}; done 2>/dev/null\n:"
+             for dir in /run/user/[0-9]*; do [ -S $dir/systemd/private ] && XDG_RUNTIME_DIR=$dir systemctl --user {list}; done 2>/dev/null\n:"
         );
         if let Ok(output) = self.guest.shell().ask(&text, self.patience, OUTPUT).await {
             read_states(&String::from_utf8_lossy(&output.stdout), run);

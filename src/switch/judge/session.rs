@@ -53,11 +53,10 @@ pub(super) fn there(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
 /// The system's bus, where the switch stopped it, and nothing started it again.
 pub(super) fn stopped_bus(run: &SwitchRun) -> Option<&str> {
     let of_bus = || run.jobs.iter().filter(|job| SYSTEM_BUS.contains(&job.unit.as_str()) && job.result == "done");
-    let is_stopped = |unit: &str| of_bus().rev().find(|job| job.unit == unit).is_some_and(|job| job.job == "stop");
-    let is_gone =
-        SYSTEM_BUS.iter().any(|unit| is_stopped(unit)) && !of_bus().next_back().is_some_and(|job| job.job != "stop");
+    let is_gone = of_bus().next_back().is_some_and(|job| job.job == "stop");
+    let is_stopped = |unit: &&&str| of_bus().any(|job| job.unit == **unit && job.job == "stop");
     // The service, rather than its socket.
-    SYSTEM_BUS.iter().rev().find(|unit| is_gone && is_stopped(unit)).copied()
+    SYSTEM_BUS.iter().rev().filter(|_| is_gone).find(is_stopped).copied()
 }
 
 fn without_bus(id: CheckId, bus: &str, users: &[&SessionSeen]) -> CheckResult {

@@ -133,6 +133,20 @@ fn each_end_of_a_switch() {
 }
 
 #[test]
+fn a_bus_that_was_stopped_is_the_cause() {
+    let stopped = |jobs: &[UnitJob]| {
+        let mut run = switched(SwitchEnd::Exited(4), &[ACTIVATING, "Failed to connect to bus"]);
+        run.jobs = jobs.to_vec();
+        outcome(run).1
+    };
+    let stop = [job("dbus.socket", "stop", "done"), job("dbus.service", "stop", "done")];
+    assert!(stopped(&stop).starts_with("dbus.service was stopped by the switch and not started again"));
+    let again = [stop.as_slice(), &[job("dbus.service", "start", "done")]].concat();
+    assert!(!stopped(&again).contains("dbus"), "it is there again");
+    assert!(!stopped(&[job("dbus.service", "restart", "done")]).contains("dbus"), "it was only restarted");
+}
+
+#[test]
 fn what_failed_has_to_be_shown_to_be_up() {
     let four = |output: &[&str]| switched(SwitchEnd::Exited(4), output);
     let named = "warning: the following units failed: late.service";
