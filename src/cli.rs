@@ -85,8 +85,8 @@ pub enum Command {
     /// Compare two configurations: what changes, and what a switch would do. No VM, no root
     ///
     /// Builds both systems and reads them; nothing of either is executed. What changes is told by how much it matters:
-    /// security, service, boot, info. What a switch would stop, start or reload is worked out by NixOS's own rules. Exits with 0 whatever
-    /// differs, unless --fail-on says otherwise.
+    /// security, service, boot, info. What a switch would stop, start or reload is worked out by NixOS's own rules. Exits
+    /// with 0 whatever differs, unless --fail-on says otherwise.
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
     /// Boot the machine for interactive use: with a window, sound and a login that works

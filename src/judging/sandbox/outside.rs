@@ -237,12 +237,14 @@ pub(super) fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
 /// A mount of another machine's share by its short name, which only the resolver of its own network knows: no server
 /// outside is asked for such a name, so the line is all there is.
 fn share_of_others(cx: &JudgeContext<'_>, unit: &Unit, line: &JournalLine) -> Option<Excuse> {
-    let is_own =
-        |host: &String| cx.plan.expectations.host_name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(host));
-    let is_short = |host: &String| !host.contains(['.', ':']) && !is_own(host);
+    let is_short = |host: &String| !host.contains(['.', ':']) && !is_own_name(cx, host);
     let hosts = hosts_of(&line.message);
     let is_share = unit.name.ends_with(".mount") && !hosts.is_empty() && hosts.iter().all(is_short);
     is_share.then(|| by_line(Lack::Outside, "mounts a share of another machine, which --network off blocks", line))
+}
+
+fn is_own_name(cx: &JudgeContext<'_>, host: &str) -> bool {
+    cx.plan.expectations.host_name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(host))
 }
 
 /// What to change where a unit did not reach a host, and the outside has nothing to do with that.
@@ -252,8 +254,7 @@ pub(crate) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     match reach {
         Reach::Inside => {
             let host = hosts.iter().find(|host| !host.contains(['.', ':']))?;
-            let is_own = cx.plan.expectations.host_name.as_ref().is_some_and(|own| own.eq_ignore_ascii_case(host));
-            (!is_own).then(|| {
+            (!is_own_name(cx, host)).then(|| {
                 let host = text::clean(host);
                 format!("is {host} spelt right? another machine's name is written in full, or is in networking.hosts")
             })

@@ -1,7 +1,7 @@
 //! How the switch program ended: `switch.outcome`, and `switch.way-back`.
 
 use super::announced::happened;
-use super::session::stopped_bus;
+use super::session::{WITHOUT_BUS, stopped_bus};
 use super::words::{self, Words};
 use super::{PhaseChecks, last_word, tail, units};
 use crate::judging::text::{LINES, clean, journal, list, seconds};
@@ -34,10 +34,7 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResu
     if let (Some(bus), Some(code)) = (stopped_bus(run), run.exit().filter(|code| *code != 0)) {
         let summary =
             format!("{bus} was stopped by the switch and not started again; the switch program ended with {code}");
-        return CheckResult::new(id, Status::Fail, summary)
-            .detail(tail(run))
-            .hint("apply it with `nixos-rebuild boot` and reboot: logind and the desktop cannot go on without the system bus")
-            .evidence("exit", code);
+        return CheckResult::new(id, Status::Fail, summary).detail(tail(run)).hint(WITHOUT_BUS).evidence("exit", code);
     }
     let fail = |summary: String| CheckResult::new(id, Status::Fail, summary);
     match &run.end {

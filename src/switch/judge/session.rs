@@ -59,6 +59,10 @@ pub(super) fn stopped_bus(run: &SwitchRun) -> Option<&str> {
     SYSTEM_BUS.iter().rev().filter(|_| is_gone).find(is_stopped).copied()
 }
 
+/// What to do about that.
+pub(super) const WITHOUT_BUS: &str =
+    "apply it with `nixos-rebuild boot` and reboot: logind and the desktop cannot go on without the system bus";
+
 fn without_bus(id: CheckId, bus: &str, users: &[&SessionSeen]) -> CheckResult {
     let names: Vec<&str> = users.iter().map(|session| session.user.as_str()).collect();
     CheckResult::new(
@@ -69,7 +73,7 @@ fn without_bus(id: CheckId, bus: &str, users: &[&SessionSeen]) -> CheckResult {
             list(&names)
         ),
     )
-    .hint("apply it with `nixos-rebuild boot` and reboot: logind and the desktop cannot go on without the system bus")
+    .hint(WITHOUT_BUS)
 }
 
 /// At the switch back, where somebody was still logged in before it.
