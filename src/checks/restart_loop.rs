@@ -6,7 +6,6 @@ use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, ended_cleanly, is_activating, is_active, is_auto_restart, is_failed};
 use crate::judging::{Finding, JudgeContext, Judgement, advice, conclude, contention, sandbox, text};
-use crate::model::timeouts::Timeouts;
 use crate::model::{CheckId, ServiceType};
 
 /// The longest `RestartSec=` that is waited for.
@@ -105,14 +104,13 @@ struct Restarts<'a> {
 
 impl<'a> Restarts<'a> {
     fn of(cx: &'a JudgeContext<'a>, unit: &'a Unit, service: &Service) -> Self {
-        let before = cx.first.unit(&unit.name).and_then(|unit| unit.service.as_ref()).map_or(0, |s| s.restarts);
         let waits = is_auto_restart(unit);
         let tries = is_activating(unit) && !waits;
         Self {
             cx,
             unit,
             count: service.restarts,
-            new: service.restarts.saturating_sub(before),
+            new: unit::restarts_since_first(cx, unit),
             waits,
             tries,
             late: if tries && service.restarts > 0 { timed_out_at_start(cx, unit) } else { None },
@@ -126,13 +124,10 @@ impl<'a> Restarts<'a> {
         if self.is_by_design() {
             return false;
         }
-        let settle = Timeouts::of(self.cx.context.accelerator).settle(self.cx.plan.settings.settle);
-        let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
-        let age = self.cx.now.now_us.saturating_sub(self.unit.active_enter_us);
-        let young = !is_active(self.unit) || age < settle_us;
         let never_up = self.tries && self.unit.active_enter_us == 0;
         (self.waits && !self.clean)
-            || (self.count > 1 && young && (self.new > 0 || never_up))
+            || unit::comes_again(self.cx, self.unit)
+            || (self.count > 1 && never_up)
             || (self.waits && self.count >= 3)
             || self.late.is_some()
     }

@@ -5,6 +5,7 @@ use super::journal_patterns::Meaning;
 pub(crate) use super::unit_ending::{describe_failure, signal_name};
 use super::{JudgeContext, plan, sandbox, text};
 use crate::guest::facts::{Facts, JournalLine, Unit};
+use crate::model::timeouts::Timeouts;
 use crate::model::{ActiveState, CheckId, Excuse, LoadState, SubState, UnitResult};
 
 /// Why a unit is in state `failed`.
@@ -85,6 +86,22 @@ fn names(message: &str, name: &str) -> bool {
 pub(crate) fn keeps_ending(unit: &Unit) -> bool {
     let most = if exited_with_success(unit) { 3 } else { 2 };
     is_auto_restart(unit) && unit.service.as_ref().is_some_and(|service| service.restarts >= most)
+}
+
+/// How often a service was started again between the two observations.
+pub(crate) fn restarts_since_first(cx: &JudgeContext<'_>, unit: &Unit) -> u32 {
+    let restarts = |unit: &Unit| unit.service.as_ref().map_or(0, |service| service.restarts);
+    restarts(unit).saturating_sub(cx.first.unit(&unit.name).map_or(0, restarts))
+}
+
+/// Whether it was started again more than once, lately too, and has not stayed up since for as long as is watched: in
+/// a restart loop, though it may be read in a moment when it is active.
+pub(crate) fn comes_again(cx: &JudgeContext<'_>, unit: &Unit) -> bool {
+    let settle = Timeouts::of(cx.context.accelerator).settle(cx.plan.settings.settle);
+    let settle_us = u64::try_from(settle.as_micros()).unwrap_or(u64::MAX);
+    let is_young = !is_active(unit) || cx.now.now_us.saturating_sub(unit.active_enter_us) < settle_us;
+    let often = unit.service.as_ref().is_some_and(|service| service.restarts > 1);
+    often && is_young && restarts_since_first(cx, unit) > 0
 }
 
 /// systemd refused to load it, for something in its text.

@@ -164,6 +164,7 @@ impl<'a> Judge<'a> {
             return None;
         }
         Some(match unit::failed_since(self.facts, unit) {
+            Some(_) if !self.is_user() && unit::comes_again(self.cx, unit) => UnitAssessment::ReportedElsewhere,
             Some(line) => UnitAssessment::Stopped(self.failed_after_all(unit, &line.message)),
             None => UnitAssessment::AsExpected,
         })

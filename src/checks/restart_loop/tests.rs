@@ -37,6 +37,12 @@ fn restart_loops() {
         "exits successfully and is started again: restarted 8 times, 5 of them in the last 5.0 s",
     );
     grow(1, "exit-code").breaks(CheckId::ServicesRestartLoop, "fails and is started again");
+    // Read in a moment when it was up, and failed again before the journal was read: told once.
+    let again = JournalLine {
+        at_us: NOW + 4_700_000,
+        ..by_manager("loop.service", "loop.service: Failed with result 'exit-code'.")
+    };
+    grow(1, "exit-code").journal(again).breaks(CheckId::ServicesRestartLoop, "fails and is started again");
     guest()
         .expected(looping(1, "auto-restart", 1, "exit-code"))
         .breaks(CheckId::ServicesRestartLoop, "fails and is started again (exit code 1");
