@@ -4,6 +4,7 @@ use super::announced::happened;
 use super::session::{WITHOUT_BUS, stopped_bus};
 use super::words::{self, Words};
 use super::{PhaseChecks, last_word, tail, units};
+use crate::guest::facts::SYSTEM_BUS;
 use crate::judging::text::{LINES, clean, journal, list, seconds};
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX};
 use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
@@ -285,21 +286,16 @@ fn hung(id: CheckId, run: &SwitchRun, waiting_for: &[String], after: f64) -> Che
     result.detail(said.into_iter().chain(waiting_for.iter().take(LINES / 2).map(|line| clean(line))))
 }
 
-/// Units that carry everything else: what stops one of them is worth a word.
-const CARRIERS: [&str; 6] = [
-    "display-manager.service",
-    "NetworkManager.service",
-    "systemd-networkd.service",
-    "dhcpcd.service",
-    "dbus.service",
-    "dbus-broker.service",
-];
+/// Units that carry everything else, beside the system bus: what stops one of them is worth a word.
+const CARRIERS: [&str; 4] =
+    ["display-manager.service", "NetworkManager.service", "systemd-networkd.service", "dhcpcd.service"];
 
 /// It did not answer any more.
 fn silent(id: CheckId, run: &SwitchRun) -> CheckResult {
     // It could not be asked for the jobs any more: what it said that it stops is all that is known.
     let said = words::read(&run.output).actions;
-    let is_carrier = |unit: &&String| CARRIERS.contains(&unit.as_str()) || unit.starts_with(UNIT_PREFIX);
+    let carriers = [&CARRIERS[..], &SYSTEM_BUS].concat();
+    let is_carrier = |unit: &&String| carriers.contains(&unit.as_str()) || unit.starts_with(UNIT_PREFIX);
     let stopped = said.stopped.iter().chain(&said.restarted).find(is_carrier);
     let why = stopped.map_or_else(String::new, |unit| format!(" after {unit} was stopped"));
     CheckResult::new(id, Status::Fail, format!("the machine does not answer any more since it was switched{why}"))

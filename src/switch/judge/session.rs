@@ -4,11 +4,10 @@ use crate::desktop::compositors::COMPOSITORS;
 use crate::guest::facts::SYSTEM_BUS;
 use crate::judging::text::{clean, list};
 use crate::model::{CheckId, CheckResult, Status};
-use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun};
+use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun, UnitJob};
 
-/// Units whose restart ends sessions.
-const OWNERS: [&str; 5] =
-    ["display-manager.service", "greetd.service", "systemd-logind.service", "dbus.service", "dbus-broker.service"];
+/// Units whose restart ends sessions, beside the system bus.
+const OWNERS: [&str; 3] = ["display-manager.service", "greetd.service", "systemd-logind.service"];
 
 /// What becomes of sessions between two looks.
 struct Between<'a> {
@@ -95,10 +94,9 @@ fn judge(between: &Between<'_>) -> CheckResult {
     let users = users(before);
     let users_names: Vec<&str> = users.iter().map(|session| session.user.as_str()).collect();
     if let Some(lost) = users.iter().find(|session| !lives(session, before, after)) {
-        let by = run
-            .jobs
-            .iter()
-            .find(|job| matches!(job.job.as_str(), "stop" | "restart") && OWNERS.contains(&job.unit.as_str()));
+        let owners = [&OWNERS[..], &SYSTEM_BUS].concat();
+        let stops = |job: &&UnitJob| matches!(job.job.as_str(), "stop" | "restart");
+        let by = run.jobs.iter().find(|job| stops(job) && owners.contains(&job.unit.as_str()));
         let by = by.map_or_else(String::new, |job| {
             format!(": {} was {}", job.unit, if job.job == "stop" { "stopped" } else { "restarted" })
         });
