@@ -26,10 +26,10 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     boot_health::judge(cx, out);
 }
 
-/// `boot.target` and `boot.emergency`, for a guest whose facts could be gathered.
 /// What was read of a guest, and what it sent, where that is known.
 type Seen<'a> = (&'a Facts, Option<&'a Traffic>);
 
+/// `boot.target` and `boot.emergency`, for a guest whose facts could be gathered.
 pub(super) fn come_up(plan: &Plan, seen: Seen<'_>, boot: &BootState, delay: &RunDelay, out: &mut Judgement) {
     let (facts, _) = seen;
     let target = default_target(facts).map_or("the default target", |unit| unit.name.as_str());
@@ -232,7 +232,20 @@ pub(super) fn stuck(plan: &Plan, seen: Seen<'_>, target: &str) -> CheckResult {
     if let Some(excuse) = disks::unit_holds_up(plan, facts, &job.unit) {
         return lacks_disk(plan, result, &excuse);
     }
+    if let Some(worked) = facts.unit(&job.unit).zip(seconds).and_then(|(unit, seconds)| at_work(unit, seconds)) {
+        let worked = text::micros(worked);
+        let why = format!("it has kept a processor busy for {worked} of that time, and may only need longer");
+        return contention::inconclusive(result, &why, "--timeout gives the boot longer");
+    }
     unless_outside(plan, seen, &job.unit, result)
+}
+
+/// For how long a unit whose job has been running for so many seconds has worked, in µs, where that was most of the
+/// time: a first boot may compute (Diffie-Hellman parameters, a database's migration) what later ones find. Who waits or
+/// hangs does not work.
+fn at_work(unit: &Unit, seconds: f64) -> Option<u64> {
+    let worked = unit.service.as_ref()?.cpu_us?;
+    (worked as f64 >= seconds * 1e6 / 2.0).then_some(worked)
 }
 
 /// The failure of a boot that this unit holds up: unknown, where it misses what `--network off` keeps away.

@@ -4,7 +4,7 @@ use crate::guest::facts::Listener;
 use crate::judging::plan::BY_SETTINGS;
 use crate::judging::unit::{self, FailureCause, is_active, is_auto_restart};
 use crate::judging::{ExpectedPort, Finding, JudgeContext, Judgement, conclude, sandbox, text};
-use crate::model::{CheckId, CheckResult, Excuse, Protocol, Status};
+use crate::model::{CheckId, CheckResult, Excuse, NotTested, Protocol, Status};
 use crate::nix::expectations::InferredPort;
 
 /// The unit that an option's service usually is.
@@ -51,7 +51,7 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let mut failed_units = Vec::new();
     for port in cx.plan.ports.iter().filter(|port| !listens(&cx.now.listeners, port.protocol, port.port)) {
         let unit = unit_behind(&port.by);
-        match silent(cx, port, &unit) {
+        match silent(cx, port, &unit, &out.not_tested) {
             Silent::Excluded(why) => {
                 let words = format!("{unit} {why}");
                 out.exclude(&format!("port {port}"), why.in_words(words));
@@ -120,7 +120,7 @@ fn inferred(cx: &JudgeContext<'_>, port: &InferredPort) -> Option<Finding> {
     )
 }
 
-fn silent(cx: &JudgeContext<'_>, port: &ExpectedPort, unit_name: &str) -> Silent {
+fn silent(cx: &JudgeContext<'_>, port: &ExpectedPort, unit_name: &str, not_tested: &[NotTested]) -> Silent {
     let unit = cx.unit(unit_name);
     if port.by != BY_SETTINGS {
         // It failed, fails again and again, or is up and waits, all because of the sandbox.
@@ -129,7 +129,8 @@ fn silent(cx: &JudgeContext<'_>, port: &ExpectedPort, unit_name: &str) -> Silent
             (Some(FailureCause::Sandbox(why)), _) => Some(why.clone()),
             (_, Some(unit)) if is_auto_restart(unit) => sandbox::excuse(cx, unit),
             (_, Some(unit)) if is_active(unit) => sandbox::waits_for_outside(cx.plan, cx.now, cx.traffic, &unit.name),
-            _ => None,
+            // It was not started, for what the VM lacks.
+            _ => not_tested.iter().find(|entry| entry.what == unit_name).map(NotTested::excuse),
         };
         if let Some(why) = excuse {
             return Silent::Excluded(why);

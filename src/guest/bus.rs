@@ -434,7 +434,7 @@ impl Bus {
 
     /// What a service has; `None` where it cannot be read. More is read of one that does not get up.
     async fn service(&self, service: &KindProxy<'_>, failing: bool) -> Result<Option<Service>, Error> {
-        let (read, exit_status, commands, environment, plain, encrypted, devices, restart_us, cpu_ns) = tokio::try_join!(
+        let (read, exit_status, commands, environment, plain, encrypted, devices, directory, restart_us, cpu_ns) = tokio::try_join!(
             properties!(self, service => Service {
                 kind, remain_after_exit, restart, restarts, main_pid, exit_kind, status_text
             }),
@@ -444,6 +444,7 @@ impl Bus {
             self.get_if(failing, service.load_credential()),
             self.get_if(failing, service.load_credential_encrypted()),
             self.get_if(failing, service.device_allow()),
+            self.get_if(failing, service.working_directory()),
             self.get(service.restart_us()),
             self.get_if(failing, service.cpu_ns().map_ok(Some)),
         )?;
@@ -452,6 +453,7 @@ impl Bus {
             exec_start: commands.first().map(|command: &Command| command.1.join(" ").bounded()).unwrap_or_default(),
             files: files(environment, [plain, encrypted].concat()),
             devices: files(Vec::new(), devices.into_iter().map(|(path, access)| (access, path)).collect()),
+            directory: Some(directory.bounded()).filter(|path| path.starts_with('/')).unwrap_or_default(),
             restart_us,
             // systemd's word for what it has not counted.
             cpu_us: cpu_ns.filter(|ns| *ns != u64::MAX).map(|ns| ns / 1000),

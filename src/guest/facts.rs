@@ -164,6 +164,9 @@ pub struct Service {
     /// Paths of `DeviceAllow`. Asked only of services that are not up.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<String>,
+    /// `WorkingDirectory`, where it has to be there; empty without one. Asked only of services that are not up.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub directory: String,
     /// `RestartUSec`: how long it waits before it is started again.
     pub restart_us: u64,
     /// `CPUUsageNSec`, in µs; `None` where it was not counted. Asked only of services that are not up.

@@ -50,7 +50,8 @@ pub(crate) fn paths_in(line: &str) -> Vec<String> {
 /// The paths that a unit's properties name.
 pub(crate) fn paths_of(unit: &Unit) -> Vec<String> {
     let Some(service) = &unit.service else { return Vec::new() };
-    let own = service.files.iter().chain(&service.devices).cloned();
+    let directory = Some(&service.directory).filter(|path| !path.is_empty());
+    let own = service.files.iter().chain(&service.devices).chain(directory).cloned();
     own.chain(service.exec_start.split_whitespace().skip(1).flat_map(paths_in)).collect()
 }
 

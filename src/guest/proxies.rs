@@ -101,6 +101,8 @@ pub(super) trait Kind {
     #[zbus(property)] fn load_credential_encrypted(&self) -> Result<Vec<(String, String)>>;
     /// Paths or groups of devices, and what is allowed.
     #[zbus(property)] fn device_allow(&self) -> Result<Vec<(String, String)>>;
+    /// Absolute, `~`, or behind a `!` where it may be missing.
+    #[zbus(property)] fn working_directory(&self) -> Result<String>;
     #[zbus(property, name = "RestartUSec")] fn restart_us(&self) -> Result<u64>;
     #[zbus(property, name = "CPUUsageNSec")] fn cpu_ns(&self) -> Result<u64>;
 }

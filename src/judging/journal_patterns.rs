@@ -86,6 +86,8 @@ pub(crate) enum Meaning {
     KeyMissing,
     /// systemd could not read a file that a unit needs. It does not say which.
     FileNotRead,
+    /// systemd could not go into a directory of a unit's, or show it one, before it started the program.
+    DirectoryNotSetUp,
     /// systemd could not decrypt a credential: it takes the key or the TPM of the machine for which it was encrypted.
     CredentialNotDecrypted,
 
@@ -164,6 +166,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
+    FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
+        => r"Failed at step (?:NAMESPACE|CHDIR|MOUNT|USER|GROUP|CREDENTIALS|STATE_DIRECTORY|STDIN|STDOUT) spawning";
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$|\b(exiting|aborting|giving up|terminating|shutting down)[.!]*$";
@@ -322,6 +326,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)failed to (load environment files|set up credentials)";
     FileNotRead "systemd": "mail.service: Failed at step CREDENTIALS spawning /bin/mail: No such file or directory"
         => r"(?i)at step CREDENTIALS";
+    DirectoryNotSetUp "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
+        => r"at step (NAMESPACE|CHDIR) spawning .*: No such file or directory";
     CredentialNotDecrypted "systemd" ("257"): "Failed to determine local credential key: No such file or directory"
         => r"(?i)failed to determine local credential key";
     CredentialNotDecrypted "systemd": "Decryption failed (incorrect key?): error:00000000:lib(0)::reason(0)"

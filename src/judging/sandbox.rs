@@ -18,7 +18,7 @@ pub(crate) use self::secrets::{is_secret, is_secret_snippet, misses_a_secret};
 use super::unit::own_lines;
 use super::{JudgeContext, text};
 use crate::guest::facts::{JournalLine, Unit};
-use crate::model::{Excuse, Lack, UnitResult, Witness};
+use crate::model::{Excuse, Lack, LoadState, UnitResult, Witness};
 
 /// How many of a unit's last own lines can be evidence: an early failure does not explain a later one.
 const LAST: usize = 12;
@@ -28,8 +28,12 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let name = unit.name.as_str();
     let of_files =
         hardware::missing_device(cx, name).or_else(|| secrets::excuse(cx, unit)).or_else(|| state::of_files(cx, unit));
-    if of_files.is_some() || is_beyond_excuse(unit) {
+    if of_files.is_some() {
         return of_files;
+    }
+    if is_beyond_excuse(unit) {
+        // systemd goes into directories before it starts the program.
+        return disks::of_directories(cx, unit);
     }
     cards::excuse(cx, unit)
         // What was observed comes before what was only said.
@@ -59,9 +63,10 @@ pub(crate) fn lack_of(condition: &str) -> Lack {
 
 /// [`excuse`], for the root of a dependency chain, which need not be a loaded unit (a device).
 pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse> {
-    match cx.unit(name) {
+    let is_loaded = |unit: &&Unit| unit.load_state != LoadState::NotFound;
+    match cx.unit(name).filter(is_loaded) {
         Some(unit) => excuse(cx, unit),
-        None => hardware::missing_device(cx, name),
+        None => hardware::missing_device(cx, name).or_else(|| disks::of_mount(cx.plan, name)),
     }
 }
 

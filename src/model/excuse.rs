@@ -196,6 +196,11 @@ impl NotTested {
         Self { what: what.into(), why, lack, grade: witness.grade(), witness, change: None }
     }
 
+    /// The excuse that it was made of.
+    pub fn excuse(&self) -> Excuse {
+        Excuse { lack: self.lack, witness: self.witness.clone(), why: self.why.clone() }
+    }
+
     /// Whether a pass leaves it open: only the real machine can show it, and it was not so before the change.
     pub fn is_open(&self) -> bool {
         self.lack.is_of_vm() && self.change != Some(super::Change::Same)

@@ -55,7 +55,9 @@ pub(super) fn judge(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Op
     }
     let is_trouble = |line: &&String| Meaning::BootTrouble.is_in(line) && !Meaning::BootNoise.is_in(line);
     let of_disk = lines[..at].iter().filter(is_trouble).find_map(|line| disks::line_holds_up(plan, line));
-    if let Some(excuse) = of_disk.filter(|_| own.is_none()) {
+    // What the unit itself says was wrong may be that disk.
+    let by_own = || own.as_ref().and_then(|(_, words)| disks::line_holds_up(plan, words));
+    if let Some(excuse) = if own.is_none() { of_disk } else { by_own() } {
         return Some(boot::lacks_disk(plan, result, &excuse));
     }
     let waited_for = trouble.is_some() && Meaning::BootTimeLimit.is_in(cause);

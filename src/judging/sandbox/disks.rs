@@ -5,11 +5,15 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::guest::facts::Facts;
+use super::LAST;
+use super::paths::{Presence, missed, presence};
+use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::guest::paths::paths_in;
-use crate::judging::Plan;
+use crate::judging::journal::Means as _;
+use crate::judging::journal_patterns::Meaning;
 use crate::judging::text::pattern;
 use crate::judging::unit::unescape_path;
+use crate::judging::{JudgeContext, Plan};
 use crate::model::{Excuse, Lack, Witness};
 
 /// A device that a file system can be on; a VM's own (`/dev/vda`) are left out.
@@ -44,6 +48,31 @@ pub(super) fn lies_on(plan: &Plan, path: &str) -> Option<Excuse> {
     let option = format!("environment.persistence.{place:?}");
     let why = format!("needs {path}, which lies in {place}, where the real machine keeps its state ({option})");
     Some(Excuse::new(Lack::Disk, Witness::option(option), why))
+}
+
+/// Why a directory is not there that systemd was to go into, or to bind, before it started the unit.
+pub(super) fn of_directories(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+    let lines = cx.now.journal_of(&unit.name, LAST);
+    let is_at_step = |line: &&JournalLine| Meaning::DirectoryNotSetUp.is_in(&line.message);
+    let step = *lines.iter().rev().find(|line| is_at_step(line))?;
+    let named = missed(&lines).into_iter().map(|(path, _)| path);
+    // systemd does not say into which directory it could not go.
+    let own = unit.service.as_ref().map(|service| service.directory.clone()).filter(|_| step.message.contains("CHDIR"));
+    let is_missing = |path: &String| matches!(presence(cx, path), Presence::Missing(_));
+    named.chain(own).filter(is_missing).find_map(|path| lies_on(cx.plan, &path))
+}
+
+/// Why there is no such mount unit: the VM variant leaves out the file system of the real machine.
+pub(super) fn of_mount(plan: &Plan, unit: &str) -> Option<Excuse> {
+    let is_mount = unit.ends_with(".mount") || unit.ends_with(".automount");
+    let place = Some(unescape_path(unit)).filter(|_| is_mount)?;
+    let disks = &plan.expectations.disks;
+    let is_left_out = disks.real.contains_key(&place) && !disks.own.contains_key(&place);
+    is_left_out.then(|| {
+        let option = format!("fileSystems.{place:?}");
+        let why = format!("{place} is a file system of the real machine ({option}) that the VM variant lacks");
+        Excuse::new(Lack::Disk, Witness::option(option), why)
+    })
 }
 
 /// Why a device is not there: the real machine's configuration has it, and the VM variant does not ask for one of its own.

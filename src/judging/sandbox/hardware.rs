@@ -101,6 +101,11 @@ fn lack_of(path: &str) -> Lack {
 
 /// A path of hardware that a line misses.
 fn of_path(cx: &JudgeContext<'_>, path: &str, line: &JournalLine) -> Option<Excuse> {
+    if !matches!(presence(cx, path), Presence::Here)
+        && let Some(excuse) = disks::of_device(cx.plan, path)
+    {
+        return Some(excuse);
+    }
     let device = || Some(Witness::Device { path: path.to_owned() });
     let witness = match presence(cx, path) {
         Presence::Missing(fact) if is_hardware(path) && meant(path, fact).is_none_or(is_hardware) => device()?,

@@ -3,10 +3,10 @@
 use super::cards::names_hardware;
 use super::secrets::is_secret;
 use super::{is_secret_snippet, lack_of, misses_a_secret, shows_no_outside};
-use crate::checks::test_support::{Guest, active, by_manager, failed, guest, line, result, skipped, status};
+use crate::checks::test_support::{Guest, active, by_manager, failed, guest, inactive, line, result, skipped, status};
 use crate::guest::facts::{Facts, PathFact, Unit};
-use crate::model::{CheckId, Grade, Lack, NetworkPolicy, Status, Witness};
-use crate::nix::expectations::ExpectedSecret;
+use crate::model::{CheckId, Grade, Lack, NetworkPolicy, Protocol, Status, Witness};
+use crate::nix::expectations::{ExpectedSecret, ServicePort};
 
 #[test]
 fn the_outside_excuses_only_when_it_is_kept_away_and_shown() {
@@ -497,6 +497,66 @@ fn disks_by_the_configuration() {
     on_disk(fails("app.service", "open /keep/x: no such file"))
         .facts(missing(&[("/keep/x", "", &[], &[])]))
         .excludes("/keep");
+}
+
+#[test]
+fn mounts_of_the_real_machine_that_services_require() {
+    let with_disk = |guest: Guest| {
+        guest.expecting(|expectations| {
+            expectations.disks.real.insert("/mnt/media".into(), "/dev/disk/by-label/media".into());
+            let option = "services.jellyfin".to_owned();
+            expectations.service_ports.push(ServicePort { option, protocol: Protocol::Tcp, port: 8096 });
+        })
+    };
+    let needs = |mount: &str| {
+        let jellyfin = Unit { broken_requirements: vec![mount.into()], ..inactive("jellyfin.service") };
+        with_disk(guest().expected(jellyfin)).unit(Unit { load_state: "not-found".into(), ..inactive(mount) })
+    };
+    // The port, too, is nobody's fault.
+    needs("mnt-media.mount").excludes("jellyfin.service: needs mnt-media.mount");
+    needs("mnt-medai.mount").breaks(CheckId::ServicesPromised, "mnt-medai.mount, which is not there");
+}
+
+#[test]
+fn directories_that_systemd_could_not_show_a_unit() {
+    let step = |code, directory: &str, words: &[&str]| {
+        let mut unit = failed("backup.service", code);
+        unit.service.as_mut().unwrap().directory = directory.into();
+        let guest = guest().expected(unit);
+        words.iter().fold(guest, |guest, words| guest.journal(line("backup.service", words)))
+    };
+    let namespace = [
+        "backup.service: Failed to set up mount namespacing: /mnt/storage: No such file or directory",
+        "backup.service: Failed at step NAMESPACE spawning /nix/store/x-backup/bin/backup: No such file or directory",
+    ];
+    let chdir = [
+        "backup.service: Changing to the requested working directory failed: No such file or directory",
+        "backup.service: Failed at step CHDIR spawning /nix/store/x-backup/bin/backup: No such file or directory",
+    ];
+    let gone = || missing(&[("/mnt/storage", "/mnt", &[], &[])]);
+    let real = |guest: Guest| {
+        guest.expecting(|expectations| drop(expectations.disks.real.insert("/mnt/storage".into(), "/dev/sdb1".into())))
+    };
+    real(step(226, "", &namespace)).facts(gone()).excludes("backup.service: needs /mnt/storage, which lies on");
+    real(step(200, "/mnt/storage", &chdir)).facts(gone()).excludes("backup.service: needs /mnt/storage, which lies on");
+    // Nothing has such a disk: the headline names the directory, not the program.
+    step(226, "", &namespace).facts(gone()).breaks(CheckId::ServicesFailedUnits, "mount namespacing: /mnt/storage");
+    real(step(226, "", &namespace)).facts(there("/mnt/storage")).breaks(CheckId::ServicesFailedUnits, "/mnt/storage");
+}
+
+#[test]
+fn devices_of_luks_that_a_service_asks_for() {
+    let rollback = |device: &str| {
+        let words = format!("mount: /mnt: special device {device} does not exist.");
+        fails("rollback.service", &words)
+            .expecting(|expectations| expectations.disks.luks = vec!["cryptroot".into()])
+            .facts(missing(&[
+                ("/dev/mapper/cryptroot", "/dev/mapper", &[], &[]),
+                ("/dev/mapper/other", "/dev/mapper", &[], &[]),
+            ]))
+    };
+    rollback("/dev/mapper/cryptroot").excludes("rollback.service: /dev/mapper/cryptroot is a disk of the real machine");
+    rollback("/dev/mapper/other").breaks(CheckId::ServicesFailedUnits, "/dev/mapper/other");
 }
 
 #[test]
