@@ -167,6 +167,10 @@ pub struct Service {
     /// `WorkingDirectory`, where it has to be there; empty without one. Asked only of services that are not up.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub directory: String,
+    /// Paths outside of the store that its start script names, where NixOS made that of `script`. Asked only of services
+    /// in trouble.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub script_paths: Vec<String>,
     /// `RestartUSec`: how long it waits before it is started again.
     pub restart_us: u64,
     /// `CPUUsageNSec`, in µs; `None` where it was not counted. Asked only of services that are not up.

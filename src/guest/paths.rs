@@ -18,6 +18,10 @@ const LINES: usize = 20;
 const BESIDE: usize = 200;
 /// Most lines that are kept of those that make a missing path.
 const MADE: usize = 20;
+/// Most start scripts that are read, most bytes of each, and most paths that are taken from one.
+const SCRIPTS: usize = 8;
+const SCRIPT: usize = 16 << 10;
+const SCRIPT_PATHS: usize = 16;
 /// Most bytes of the answer.
 const ANSWER: usize = 1 << 20;
 
@@ -63,6 +67,8 @@ fn candidates(facts: &Facts, troubled: &[&str]) -> BTreeSet<String> {
         let last = &lines[lines.len().saturating_sub(LINES)..];
         found.extend(last.iter().flat_map(|line| paths_in(&line.message)));
         found.extend(facts.unit(name).map(paths_of).unwrap_or_default());
+        let service = facts.unit(name).and_then(|unit| unit.service.as_ref());
+        found.extend(service.into_iter().flat_map(|service| service.script_paths.iter().cloned()));
     }
     let worth = |path: &String| path.len() < 512 && !path.starts_with("/proc/") || path.starts_with("/proc/acpi");
     found.into_iter().filter(worth).take(PATHS).collect()
@@ -146,9 +152,41 @@ fn rule_concerns(rule: &str, path: &str) -> bool {
     place == path || below(place, path) || is_deep && below(path, place)
 }
 
+/// The file that NixOS made of a service's `script`.
+fn start_script(unit: &Unit) -> Option<&str> {
+    let program = unit.service.as_ref()?.exec_start.split_whitespace().next()?;
+    (program.starts_with(crate::nix::STORE_DIR) && program.contains("-unit-script-")).then_some(program)
+}
+
+/// What a script's lines name, comments left out, at most so many.
+fn named_in(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for path in text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(paths_in) {
+        if found.len() < SCRIPT_PATHS && !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    found
+}
+
 impl Guest {
+    /// Adds which paths the start scripts of these units name.
+    async fn add_scripts(&self, facts: &mut Facts, troubled: &[&str], limits: &Limits) {
+        let with_script = |unit: &&mut Unit| troubled.contains(&unit.name.as_str()) && start_script(unit).is_some();
+        for unit in facts.units.iter_mut().filter(with_script).take(SCRIPTS) {
+            let Some(script) = start_script(unit) else { continue };
+            let ask = format!("head -c {SCRIPT} {}", quoted(script));
+            // Without an answer there are only the units' own words.
+            let Ok(output) = self.shell().ask(&ask, limits.patience, ANSWER).await else { return };
+            if let Some(service) = &mut unit.service {
+                service.script_paths = named_in(&String::from_utf8_lossy(&output.stdout));
+            }
+        }
+    }
+
     /// Adds which of the paths that these units name are there.
     pub(super) async fn add_paths(&self, facts: &mut Facts, troubled: &[&str], limits: &Limits) {
+        self.add_scripts(facts, troubled, limits).await;
         let paths = candidates(facts, troubled);
         if paths.is_empty() {
             return;
@@ -203,6 +241,20 @@ mod tests {
         assert_eq!(facts[&at("app/conf ig.json")].beside, [at("app/config.json")]);
         assert!(!facts[&at("it's/b")].exists && facts[&at("it's/b")].beside.is_empty());
         assert!(!facts[&at("x*")].exists);
+    }
+
+    #[test]
+    fn what_start_scripts_name() {
+        let script = "#!/nix/store/x-bash/bin/bash\nset -e\n# see /etc/wireguard\n\
+                      wg set \"wg0\" private-key \"/run/secrets/wg\" listen-port 51820\nwg set wg0 private-key /run/secrets/wg\n";
+        assert_eq!(named_in(script), ["/run/secrets/wg"]);
+        let unit = |exec_start: &str| Unit {
+            service: Some(super::super::facts::Service { exec_start: exec_start.into(), ..Default::default() }),
+            ..Unit::default()
+        };
+        let path = "/nix/store/abc-unit-script-wireguard-wg0-start/bin/wireguard-wg0-start";
+        assert_eq!(start_script(&unit(&format!("{path} "))), Some(path));
+        assert_eq!(start_script(&unit("/nix/store/abc-app/bin/app --config /etc/app")), None);
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub(crate) enum Meaning {
     KeyMissing,
     /// systemd could not read a file that a unit needs. It does not say which.
     FileNotRead,
+    /// It asks for another file system than the one that it is on.
+    WrongFileSystem,
     /// systemd could not go into a directory of a unit's, or show it one, before it started the program.
     DirectoryNotSetUp,
     /// systemd could not decrypt a credential: it takes the key or the TPM of the machine for which it was encrypted.
@@ -326,6 +328,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)failed to (load environment files|set up credentials)";
     FileNotRead "systemd": "mail.service: Failed at step CREDENTIALS spawning /bin/mail: No such file or directory"
         => r"(?i)at step CREDENTIALS";
+    WrongFileSystem "dockerd" ("27"): "error initializing graphdriver: prerequisites for driver not satisfied (wrong filesystem?)"
+        => r"(?i)\bwrong file ?system\b|\bnot (?:a|an|on a?) ?(?:btrfs|zfs|xfs|bcachefs) file ?system|dataset does not exist";
     DirectoryNotSetUp "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
         => r"at step (NAMESPACE|CHDIR) spawning .*: No such file or directory";
     CredentialNotDecrypted "systemd" ("257"): "Failed to determine local credential key: No such file or directory"

@@ -39,6 +39,7 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         // What was observed comes before what was only said.
         .or_else(|| hardware::by_paths(cx, unit))
         .or_else(|| state::excuse(cx, unit))
+        .or_else(|| disks::of_type(cx, unit))
         .or_else(|| outside::outside(cx, unit))
         .or_else(|| hardware::by_words(cx, unit))
         .or_else(|| cx.excuses.get(name).cloned())

@@ -351,19 +351,21 @@ let
 
   # --- disks ---
 
-  # The file systems of each, by where they are mounted: what they are on.
-  mountedBy = root:
+  # The file systems of each, by where they are mounted: what they are on, or of which type.
+  fileSystemsBy = key: root:
     let found = within root (pathOf names.fileSystems); in
     mapAttrs
-      (place: _: attempt "" (orElse (text ((attrs (within root (pathOf names.fileSystems ++ [ place ]))).device or null)) ""))
+      (place: _: attempt "" (orElse (text ((attrs (within root (pathOf names.fileSystems ++ [ place ]))).${key} or null)) ""))
       (listToAttrs (map (name: { inherit name; value = null; }) (filter (hasPrefix "/") (attempt [ ] (attrNames (attrs found))))));
   disks =
     let
-      own = mountedBy config;
+      own = fileSystemsBy "device" config;
+      types = root: unique (attrValues (fileSystemsBy "fsType" root));
       namesIn = option: attempt [ ] (attrNames (attrs (within host (pathOf option))));
     in {
       inherit own;
-      real = mountedBy host;
+      real = fileSystemsBy "device" host;
+      types = filter (type: type != "" && !(elem type (types config))) (types host);
       luks = filter (name: !(elem name (attempt [ ] (attrNames (attrs (valueOf names.luks)))))) (namesIn names.luks);
       pools = attempt [ ] (texts (within host (pathOf names.pools)));
       persistence = namesIn names.persistence;

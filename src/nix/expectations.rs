@@ -165,6 +165,8 @@ pub struct ExpectedDisks {
     pub own: BTreeMap<String, String>,
     /// The host's `fileSystems`, in the same way; the VM variant may have kept some of them.
     pub real: BTreeMap<String, String>,
+    /// The types of the host's file systems that the VM variant has none of: `btrfs`, `zfs`.
+    pub types: Vec<String>,
     /// The host's `boot.initrd.luks.devices` that the VM variant lacks.
     pub luks: Vec<String>,
     /// `boot.zfs.extraPools`.

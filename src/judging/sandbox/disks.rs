@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::LAST;
 use super::paths::{Presence, missed, presence};
+use super::{LAST, last_lines, quoted};
 use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::guest::paths::paths_in;
 use crate::judging::journal::Means as _;
@@ -60,6 +60,17 @@ pub(super) fn of_directories(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excus
     let own = unit.service.as_ref().map(|service| service.directory.clone()).filter(|_| step.message.contains("CHDIR"));
     let is_missing = |path: &String| matches!(presence(cx, path), Presence::Missing(_));
     named.chain(own).filter(is_missing).find_map(|path| lies_on(cx.plan, &path))
+}
+
+/// Why a unit is not on the file system that it asks for: only the real machine has one of such a type.
+pub(super) fn of_type(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+    const KEPT: [&str; 4] = ["btrfs", "zfs", "xfs", "bcachefs"];
+    let kind = cx.plan.expectations.disks.types.iter().find(|kind| KEPT.contains(&kind.as_str()))?;
+    let line =
+        last_lines(cx, &unit.name).into_iter().rev().find(|line| Meaning::WrongFileSystem.is_in(&line.message))?;
+    let option = format!("fileSystems.*.fsType = {kind:?}");
+    let why = format!("asks for a {kind} file system, which the real machine has ({option}): \"{}\"", quoted(line));
+    Some(Excuse::new(Lack::Disk, Witness::option(option), why))
 }
 
 /// Why there is no such mount unit: the VM variant leaves out the file system of the real machine.

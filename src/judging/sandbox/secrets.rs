@@ -8,6 +8,7 @@ use regex::Regex;
 use super::paths::{Presence, missed, presence};
 use super::{LAST, by_line, quoted, state};
 use crate::guest::facts::{JournalLine, PathFact, Unit};
+use crate::guest::paths::paths_in;
 use crate::judging::JudgeContext;
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
@@ -70,8 +71,20 @@ pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if let Some(line) = lines.iter().rev().find(|line| Meaning::CredentialNotDecrypted.is_in(&line.message)) {
         return Some(by_line(Lack::Secret, "needs a credential that only the real machine can decrypt", line));
     }
-    let line = lines.iter().rev().find(|line| Meaning::FileNotRead.is_in(&line.message))?;
-    of_files(cx, unit, line)
+    let by_files = lines.iter().rev().find(|line| Meaning::FileNotRead.is_in(&line.message));
+    by_files.and_then(|line| of_files(cx, unit, line)).or_else(|| of_script(cx, unit, &lines))
+}
+
+/// A secret that the unit's start script names and that is not there, where the program says only that a file is not:
+/// wg(8) says no more than "fopen: No such file or directory".
+fn of_script(cx: &JudgeContext<'_>, unit: &Unit, lines: &[&JournalLine]) -> Option<Excuse> {
+    let own: Vec<&JournalLine> = lines.iter().copied().filter(|line| line.pid != 1).collect();
+    let line = *own.iter().rev().find(|line| Meaning::FileMissing.is_in(&line.message))?;
+    if !paths_in(&line.message).is_empty() {
+        return None;
+    }
+    let named = unit.service.iter().flat_map(|service| &service.script_paths);
+    named.filter(|path| matches!(presence(cx, path), Presence::Missing(_))).find_map(|path| of_path(cx, path, line))
 }
 
 /// A path that a line misses.

@@ -111,6 +111,22 @@ fn secrets_that_only_the_real_machine_has() {
 }
 
 #[test]
+fn a_secret_that_only_the_start_script_names() {
+    let wireguard = |words: &str| {
+        let mut unit = failed("wireguard-wg0.service", 1);
+        unit.service.as_mut().unwrap().script_paths = vec!["/run/secrets/wg".into(), "/proc/sys/net/x".into()];
+        guest().expected(unit).journal(line("wireguard-wg0.service", words))
+    };
+    let said = "fopen: No such file or directory";
+    let gone = || missing(&[("/run/secrets/wg", "/run", &[], &[])]);
+    wireguard(said)
+        .facts(gone())
+        .excludes("wireguard-wg0.service: needs a secret that only the real machine has, /run");
+    wireguard(said).facts(there("/run/secrets/wg")).breaks(CheckId::ServicesFailedUnits, "fopen");
+    wireguard("Line unrecognized: `PrivatKey'").facts(gone()).breaks(CheckId::ServicesFailedUnits, "unrecognized");
+}
+
+#[test]
 fn files_that_systemd_could_not_read_and_does_not_name() {
     let words = "app.service: Failed to load environment files: No such file or directory";
     let app = |files: &[&str]| {
@@ -515,6 +531,19 @@ fn mounts_of_the_real_machine_that_services_require() {
     // The port, too, is nobody's fault.
     needs("mnt-media.mount").excludes("jellyfin.service: needs mnt-media.mount");
     needs("mnt-medai.mount").breaks(CheckId::ServicesPromised, "mnt-medai.mount, which is not there");
+}
+
+#[test]
+fn a_file_system_of_a_type_that_only_the_real_machine_has() {
+    let docker = |words: &str, types: &[&str]| {
+        let types = types.iter().map(|&kind| kind.to_owned()).collect();
+        fails("docker.service", words).expecting(|expectations| expectations.disks.types = types)
+    };
+    let wrong = "failed to start daemon: error initializing graphdriver: prerequisites for driver not satisfied (wrong filesystem?): btrfs";
+    docker(wrong, &["btrfs"]).excludes("docker.service: asks for a btrfs file system, which the real machine has");
+    docker(wrong, &["ext4"]).breaks(CheckId::ServicesFailedUnits, "wrong filesystem");
+    let other = "error initializing graphdriver: driver not supported: btrf";
+    docker(other, &["btrfs"]).breaks(CheckId::ServicesFailedUnits, "driver not supported");
 }
 
 #[test]
