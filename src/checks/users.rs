@@ -1,7 +1,7 @@
 //! `users.*`: who can log in, and whether the declared users and groups exist.
 
 use crate::desktop::{DesktopFacts, lockers};
-use crate::guest::facts::{Account, Password};
+use crate::guest::facts::{Account, MissingModule, Password};
 use crate::judging::unit::is_active;
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
@@ -50,11 +50,30 @@ fn login_method(cx: &JudgeContext<'_>, account: &Account) -> Option<&'static str
 fn login_and_unlock(cx: &JudgeContext<'_>, desktop: Option<&DesktopFacts>, out: &mut Judgement) -> CheckResult {
     let login = login(cx, out);
     let stuck = desktop.map(lockers::dead_ends).unwrap_or_default();
+    let broken = broken_services(cx);
     match login.status {
+        _ if !broken.is_empty() => conclude(cx, login.id, broken, stuck, String::new).detail([login.summary]),
         _ if stuck.is_empty() => login,
         Status::Pass | Status::Skip => conclude(cx, login.id, Vec::new(), stuck, String::new).detail([login.summary]),
         _ => login.detail(stuck.into_iter().map(|finding| finding.summary)),
     }
+}
+
+/// PAM's services that let nobody in, since a module without which they do not is not there: one finding each.
+fn broken_services(cx: &JudgeContext<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for MissingModule { service, control, module } in &cx.now.pam_missing {
+        let is_needed = matches!(control.as_str(), "required" | "requisite") || control.contains("default=");
+        // What another result decides goes on without it.
+        let is_ignored = control.contains("default=ignore") || control.contains("default=ok");
+        if is_needed && !is_ignored && !found.iter().any(|finding| finding.item == *service) {
+            let (service, module) = (text::clean(service), text::clean(module));
+            let summary = format!("PAM's service {service} lets nobody in: its module {module} does not exist");
+            let hint = format!("security.pam.services.{service} names it: does the package in it have this module?");
+            found.push(Finding::new(&service, summary).evidence("module", module).hint(hint));
+        }
+    }
+    found
 }
 
 fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {

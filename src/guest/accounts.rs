@@ -1,13 +1,14 @@
 //! Accounts and groups: passwd(5), shadow(5), group(5). The guest's shell looks at each password field itself and says
-//! in one letter what is in it, so that no hash leaves the guest.
+//! in one letter what is in it, so that no hash leaves the guest. And pam.d(5), as far as its modules are not there.
 
 use std::collections::BTreeMap;
 
-use super::facts::{Account, Group, Password};
+use super::facts::{Account, Group, MissingModule, Password};
 use crate::text::bounded;
 
 /// Prints `a NAME PASSWORD UID GID HOME SHELL EXECUTABLE KEY` for each line of passwd, `s NAME PASSWORD` for each of
-/// shadow, `h UID HOME` for each home that is there, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no
+/// shadow, `h UID HOME` for each home that is there, `m SERVICE CONTROL MODULE` for each PAM module that a
+/// service names by its path and that is not there, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no
 /// password matches, `x` see shadow. To be run in a subshell.
 pub(super) const SCRIPT: &str = r#"
 p() {
@@ -32,13 +33,24 @@ done </etc/passwd
  p "$B"
  printf 's\t%s\t%s\n' "$A" "$P"
 done </etc/shadow
+for X in /etc/pam.d/*; do
+ [ -r "$X" ] && while read -r A B C; do
+  case $A in ''|'#'*|-*) continue;; esac
+  case $B in '['*) while :; do case $B in *]*) break;; esac; [ "$C" ] || break; V=${C%% *}; case $C in *' '*) C=${C#* };; *) C=;; esac; B="$B $V"; done;; esac
+  V=${C%% *}
+  case $V in /*) [ -e "$V" ] || printf 'm\t%s\t%s\t%s\n' "${X##*/}" "$B" "$V";; esac
+ done <"$X"
+done
 [ $# = 0 ] || stat -L -c 'h	%u	%n' -- "$@"
 "#;
 
 /// Most accounts and groups that are kept.
 const MOST: usize = 4096;
 
-/// Reads what [`SCRIPT`] printed.
+/// Most PAM modules that are kept.
+const MOST_MODULES: usize = 256;
+
+/// Reads the accounts of what [`SCRIPT`] printed.
 pub(super) fn accounts(lines: &str) -> Vec<Account> {
     let mut accounts: Vec<Account> = Vec::new();
     let mut shadow: BTreeMap<&str, &str> = BTreeMap::new();
@@ -90,6 +102,19 @@ pub(super) fn accounts(lines: &str) -> Vec<Account> {
     accounts
 }
 
+/// Reads the PAM modules that are not there, of what [`SCRIPT`] printed.
+pub(super) fn missing_modules(lines: &str) -> Vec<MissingModule> {
+    let modules = lines.lines().filter_map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
+        ["m", service, control, module] => Some(MissingModule {
+            service: bounded(service, 256),
+            control: bounded(control, 256),
+            module: bounded(module, 1024),
+        }),
+        _ => None,
+    });
+    modules.take(MOST_MODULES).collect()
+}
+
 /// Reads group(5).
 pub(super) fn groups(text: &str) -> BTreeMap<String, Group> {
     let lines = text.lines().filter_map(|line| {
@@ -120,6 +145,31 @@ mod tests {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(!text.contains("HASH"), "{text}");
         accounts(&text)
+    }
+
+    #[test]
+    fn modules_that_are_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().join("pam_here.so").display().to_string();
+        std::fs::write(&here, "").unwrap();
+        std::fs::create_dir(dir.path().join("pam.d")).unwrap();
+        let text = format!(
+            "# Account management.\naccount required /nix/store/x/pam_unix.so # unix (order 10900)\n\
+             auth [success=1 default=ignore] /nix/store/x/pam_gone.so likeauth\nauth required {here}\n\
+             auth required pam_deny.so\n-session optional /nix/store/x/pam_silent.so\nauth include login\n"
+        );
+        std::fs::write(dir.path().join("pam.d/sudo"), text).unwrap();
+        let script = SCRIPT.replace("/etc/pam.d", &dir.path().join("pam.d").display().to_string());
+        let output = Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+        let found = missing_modules(&String::from_utf8(output.stdout).unwrap());
+        let told: Vec<_> = found.iter().map(|it| (&*it.service, &*it.control, &*it.module)).collect();
+        assert_eq!(
+            told,
+            [
+                ("sudo", "required", "/nix/store/x/pam_unix.so"),
+                ("sudo", "[success=1 default=ignore]", "/nix/store/x/pam_gone.so"),
+            ]
+        );
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Facts {
     pub accounts: Vec<Account>,
     /// Group name to gid and members.
     pub groups: BTreeMap<String, Group>,
+    /// Modules that PAM's services name and that are not there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pam_missing: Vec<MissingModule>,
     /// Answers to the HTTP requests that were asked for, by id.
     pub http: BTreeMap<String, HttpAnswer>,
     /// Outcomes of the scripts that were asked for, by id.
@@ -69,6 +72,18 @@ pub struct Manager {
     pub tainted: String,
     /// `Virtualization`, such as `qemu`.
     pub virtualization: String,
+}
+
+/// A module that a service of PAM's names by its path and that is not there (pam.d(5)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MissingModule {
+    /// The service: `sudo`.
+    pub service: String,
+    /// What its result means: `required`, `[success=1 default=ignore]`.
+    pub control: String,
+    /// Its path.
+    pub module: String,
 }
 
 /// A job in PID 1's queue.

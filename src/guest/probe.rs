@@ -179,6 +179,7 @@ fn read_files(text: &str, facts: &mut Facts) {
     facts.listeners = listeners_of(&files, &proc_net::holders(links, &names));
     facts.network = Network { resolves: facts.network.resolves, ..network_of(&files) };
     facts.accounts = accounts::accounts(lines);
+    facts.pam_missing = accounts::missing_modules(lines);
     facts.groups = accounts::groups(file("/etc/group"));
     let mut lacks = |name: &str, missing: bool| {
         if missing {

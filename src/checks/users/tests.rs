@@ -1,9 +1,25 @@
 //! Logins, users and groups.
 
 use crate::checks::test_support::{guest, inactive, status};
-use crate::guest::facts::{Account, Password};
+use crate::guest::facts::{Account, MissingModule, Password};
 use crate::model::{CheckId, Status};
 use crate::nix::expectations::ExpectedUser;
+
+#[test]
+fn a_module_of_pam_that_is_not_there() {
+    let sudo = |control: &str| {
+        let module =
+            MissingModule { service: "sudo".into(), control: control.into(), module: "/nix/store/x/pam_u2f.so".into() };
+        guest().facts(|facts| facts.pam_missing = vec![module])
+    };
+    let words = "PAM's service sudo lets nobody in: its module /nix/store/x/pam_u2f.so does not exist";
+    for control in ["required", "requisite", "[success=1 default=die]"] {
+        sudo(control).breaks(CheckId::UsersLogin, words);
+    }
+    for control in ["sufficient", "optional", "[success=1 default=ignore]"] {
+        sudo(control).passes();
+    }
+}
 
 #[test]
 fn nobody_can_log_in() {
