@@ -83,8 +83,10 @@ pub(crate) fn is_configured_path(path: &str) -> bool {
         "/lib",
     ];
     // Made on the first boot, or by hand: state, though it lies under /etc.
-    const STATE: [&str; 6] = [
+    const STATE: [&str; 7] = [
         "/etc/machine-id",
+        // A person's own checkout, with what is in no repository.
+        "/etc/nixos/",
         "/etc/adjtime",
         "/etc/krb5.keytab",
         "/etc/initrd-release",

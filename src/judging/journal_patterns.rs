@@ -321,7 +321,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"/run/(secrets|agenix|keys)(-for-users|-rendered|\.d)?(/|\b)";
     // Below what is kept on a disk, and named as a secret is.
     NamesSecret "any": "fopen: `/root/wireguard-keys/private': No such file or directory"
-        => r"(?i)(^|[^\w/.])/(root|home|var|srv|mnt|media|data|persist\w*|nix/persist\w*)/[^\s'\x22]*(secret|passw|credential|token|private[._-]?key|api-?key|[._/-]keys?\b|\.pem\b|\.env\b|\bid_(rsa|ed25519|ecdsa)\b)";
+        => r"(?i)(^|[^\w/.])/(root|home|var|srv|mnt|media|data|persist\w*|nix/persist\w*|etc/nixos)/[^\s'\x22]*(secret|passw|credential|token|private[._-]?key|api-?key|[._/-]keys?\b|\.pem\b|\.env\b|\bid_(rsa|ed25519|ecdsa)\b)";
     KeyMissing "sops-nix, agenix": "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"
         => r"(?i)decrypt|identit|ssh_host|\bage\b|\bgpg\b|private key|no key|key ?file|master key|data key|no such file|secret";
     FileNotRead "systemd" ("257"): "app.service: Failed to load environment files: No such file or directory"

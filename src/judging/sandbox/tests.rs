@@ -111,6 +111,17 @@ fn secrets_that_only_the_real_machine_has() {
 }
 
 #[test]
+fn what_lies_beside_the_configuration_by_hand() {
+    let env = |path: &'static str| {
+        fails("wifi.service", &format!("cannot open {path}: No such file or directory")).facts(move |facts| {
+            drop(facts.paths.insert(path.to_owned(), PathFact { parent: "/etc".into(), ..PathFact::default() }))
+        })
+    };
+    env("/etc/nixos/secrets/wifi.env").excludes("wifi.service: needs a secret");
+    env("/etc/wifi.conf").breaks(CheckId::ServicesFailedUnits, "/etc/wifi.conf");
+}
+
+#[test]
 fn a_secret_that_only_the_start_script_names() {
     let wireguard = |words: &str| {
         let mut unit = failed("wireguard-wg0.service", 1);
