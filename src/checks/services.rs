@@ -9,7 +9,7 @@ use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, FailureCause, dropped_from_cycle, is_called_for, is_failed, is_refused};
 use crate::judging::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
 use crate::judging::{Finding, JudgeContext, Judgement, advice, conclude, contention, sandbox, text};
-use crate::model::{CheckId, LoadState, UnitFileState};
+use crate::model::{CheckId, Excuse, Lack, LoadState, UnitFileState, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, observations: &Observations, out: &mut Judgement) {
     if cx.gap("units").is_some() {
@@ -28,9 +28,23 @@ pub(super) fn judge(cx: &JudgeContext<'_>, observations: &Observations, out: &mu
         settled(cx, &assessments, out);
         restart_loop::judge(cx, observations.desktop.as_ref(), out);
     }
+    containers(cx, out);
     ports::judge(cx, out);
     verify::judge(cx, observations.user_managers(), out);
     journal(cx, out);
+}
+
+/// systemd-nspawn says that it is ready whatever becomes of the units inside.
+fn containers(cx: &JudgeContext<'_>, out: &mut Judgement) {
+    for unit in cx.now.units.iter().filter(|unit| unit::is_active(unit)) {
+        let Some(name) = unit.name.strip_prefix("container@").and_then(|name| name.strip_suffix(".service")) else {
+            continue;
+        };
+        let witness = Witness::state(format!("{} is active", unit.name));
+        let why =
+            "runs, and only the machine's own units are looked at ([script.NAME] in nixbox.toml can ask systemctl -M)";
+        out.exclude(&format!("the units in container {name}"), Excuse::new(Lack::Choice, witness, why));
+    }
 }
 
 type Assessments<'a> = BTreeMap<&'a str, UnitAssessment>;

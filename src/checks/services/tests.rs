@@ -6,6 +6,15 @@ use crate::model::{CheckId, Status};
 use crate::nix::expectations::Expectations;
 
 #[test]
+fn what_runs_in_a_container_is_not_looked_at() {
+    let judgement = guest()
+        .unit(active("container@web.service"))
+        .excludes("the units in container web: runs, and only the machine's own units are looked at");
+    assert!(!judgement.not_tested[0].is_open());
+    guest().unit(inactive("container@web.service")).passes();
+}
+
+#[test]
 fn a_failed_unit_says_how_and_why() {
     let nginx = guest()
         .expected(failed("nginx.service", 1))
