@@ -1,15 +1,17 @@
 //! What a second switch to the same does: `switch.idempotent`.
 
 use super::announced::happened;
-use super::{last_word, tail, words};
+use super::{Checked, last_word, outcome, tail, words};
 use crate::judging::text::{clean, list};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 
-pub(super) fn judge(again: &SwitchRun) -> CheckResult {
+/// By the checks after the first one.
+pub(super) fn judge(again: &SwitchRun, after: Checked<'_>) -> CheckResult {
     let id = CheckId::SwitchIdempotent;
     match &again.end {
         SwitchEnd::Exited(0) => {}
+        SwitchEnd::Exited(_) if outcome::is_excused(again, after) => {}
         SwitchEnd::Exited(code) => {
             let said = words::read(&again.output);
             let what = match (said.failed.first(), said.snippets.first()) {

@@ -18,7 +18,8 @@ mod words;
 
 use super::observation::{Rehearsal, SwitchRun};
 use crate::judging::text::{LINES, clean};
-use crate::model::{CheckId, CheckResult, MachinePhase, Status, SwitchRunInfo};
+use crate::model::{CheckId, CheckResult, MachinePhase, NotTested, Status, SwitchRunInfo};
+pub(crate) use outcome::is_excused;
 
 /// Most units that the evidence names.
 const UNITS: usize = 50;
@@ -27,11 +28,26 @@ const UNITS: usize = 50;
 /// (`CheckResult::before`).
 pub(crate) struct PhaseChecks<'a> {
     /// Before the switch.
-    pub(crate) fresh: &'a [CheckResult],
+    pub(crate) fresh: Checked<'a>,
     /// After it.
-    pub(crate) switched: &'a [CheckResult],
+    pub(crate) switched: Checked<'a>,
     /// After the way back.
-    pub(crate) back: &'a [CheckResult],
+    pub(crate) back: Checked<'a>,
+}
+
+/// What the checks of the machine say in a phase.
+#[derive(Clone, Copy)]
+pub(crate) struct Checked<'a> {
+    results: &'a [CheckResult],
+    not_tested: &'a [NotTested],
+    allowed: &'a [&'a str],
+}
+
+impl<'a> Checked<'a> {
+    /// Their results, what they say cannot be tested in a VM, and the units that `nixbox.toml` allows to fail.
+    pub(crate) fn new(results: &'a [CheckResult], not_tested: &'a [NotTested], allowed: &'a [&'a str]) -> Self {
+        Self { results, not_tested, allowed }
+    }
 }
 
 /// The results of the `switch.*` checks, each with its phase.
@@ -49,7 +65,7 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
         announced::judge(there),
         session::there(rehearsal, there),
         match again {
-            Some(again) => idempotent::judge(again),
+            Some(again) => idempotent::judge(again, checks.switched),
             None => not_run(CheckId::SwitchIdempotent, "not applicable: the first switch did not end with 0"),
         },
     ];

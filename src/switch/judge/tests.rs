@@ -2,12 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::{PhaseChecks, judge, run_infos};
+use super::{Checked, PhaseChecks, is_excused, judge, run_infos};
 use crate::guest::facts::JournalLine;
-use crate::model::{CheckId, CheckResult, MachinePhase, Status};
+use crate::model::{CheckId, CheckResult, Excuse, Found, Lack, MachinePhase, NotTested, Status, Witness};
 use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun, UnitJob};
 
-const NO_CHECKS: PhaseChecks<'static> = PhaseChecks { fresh: &[], switched: &[], back: &[] };
+const NONE: Checked<'static> = Checked { results: &[], not_tested: &[], allowed: &[] };
+const NO_CHECKS: PhaseChecks<'static> = PhaseChecks { fresh: NONE, switched: NONE, back: NONE };
 
 fn run(phase: MachinePhase, end: SwitchEnd, output: &[&str]) -> SwitchRun {
     let mut run = SwitchRun::without(phase, "/nix/store/x-nixos-system", end);
@@ -37,7 +38,8 @@ fn line(unit: &str, identifier: &str, priority: u8, message: &str) -> JournalLin
 
 fn one(runs: Vec<SwitchRun>, id: CheckId, phase: MachinePhase) -> CheckResult {
     let well = [CheckResult::new(CheckId::ServicesFailedUnits, Status::Pass, "no unit failed")];
-    let checks = PhaseChecks { fresh: &well, switched: &well, back: &well };
+    let well = Checked::new(&well, &[], &[]);
+    let checks = PhaseChecks { fresh: well, switched: well, back: well };
     let rehearsal = Rehearsal { runs, ..Rehearsal::default() };
     let results = judge(&rehearsal, &checks);
     results.into_iter().find(|result| result.id == id && result.phase == Some(phase)).expect("judged")
@@ -197,6 +199,65 @@ fn what_failed_has_to_be_shown_to_be_up() {
 }
 
 #[test]
+fn what_cannot_work_in_a_vm_is_no_failure_of_the_switch() {
+    let four = |failed: &str| {
+        let named = format!("warning: the following units failed: {failed}");
+        switched(SwitchEnd::Exited(4), &[ACTIVATING, named.as_str()])
+    };
+    let vpn = NotTested::new(
+        "vpn.service",
+        Excuse::new(Lack::Outside, Witness::line("no address"), "needs the outside network: no address"),
+    );
+    let results = |failed: &[&str], allowed: Option<&str>| {
+        let status = if failed.is_empty() { Status::Pass } else { Status::Fail };
+        let mut result = CheckResult::new(CheckId::ServicesFailedUnits, status, "units");
+        let found = |unit: &&str| Found { item: (*unit).into(), summary: format!("{unit} failed"), ..Found::default() };
+        result.findings = failed.iter().map(found).collect();
+        result.allowed = allowed.map(str::to_owned);
+        [result]
+    };
+    let told = |run: SwitchRun, after: Checked<'_>| {
+        let is_excused = is_excused(&run, after);
+        let mut again = run.clone();
+        again.is_second = true;
+        let rehearsal = Rehearsal { runs: vec![run, again], ..Rehearsal::default() };
+        let results = judge(&rehearsal, &PhaseChecks { switched: after, ..NO_CHECKS });
+        let of = |id: CheckId| results.iter().find(|result| result.id == id).expect("judged");
+        let (outcome, again) = (of(CheckId::SwitchOutcome).clone(), of(CheckId::SwitchIdempotent).status);
+        assert_eq!(again == Status::Pass, is_excused, "{outcome:?}");
+        (outcome.status, outcome.summary, outcome.detail)
+    };
+    // Alone, and with one that may fail, by itself or beside another.
+    let (well, not_tested) = (results(&[], None), [vpn]);
+    let (status, said, why) = told(four("vpn.service"), Checked::new(&well, &not_tested, &[]));
+    assert_eq!(
+        (status, said.as_str()),
+        (Status::Pass, "switched in 0 ms, but for vpn.service, which cannot work in this VM")
+    );
+    assert_eq!(why, ["vpn.service: needs the outside network: no address"]);
+    let may = results(&["ddclient.service"], Some("no account"));
+    let (status, said, _) = told(four("ddclient.service, vpn.service"), Checked::new(&may, &not_tested, &[]));
+    assert_eq!(status, Status::Pass);
+    let both = "but for vpn.service, which cannot work in this VM, and ddclient.service, which may fail (nixbox.toml)";
+    assert!(said.ends_with(both), "{said}");
+    let other = results(&["app.service"], None);
+    let partly = Checked::new(&other, &not_tested, &["ddclient.service"]);
+    assert_eq!(told(four("ddclient.service"), partly).0, Status::Pass);
+    // Another one failed besides: that is told, and nothing else.
+    let (status, said, _) = told(four("app.service, ddclient.service, vpn.service"), partly);
+    assert_eq!((status, said.as_str()), (Status::Fail, "app.service failed"));
+    // Nobody says that it cannot work.
+    assert_eq!(told(four("vpn.service"), Checked::new(&well, &[], &[])).0, Status::Fail);
+    // A user's unit of that name is another one, and an activation that failed is no unit's.
+    let users = ["warning: the following user units failed: vpn.service", "warning: user activation for alice failed"];
+    let after = Checked::new(&well, &not_tested, &[]);
+    assert_eq!(told(switched(SwitchEnd::Exited(4), &users), after).0, Status::Fail);
+    let mut activation = four("vpn.service");
+    activation.output.insert(1, "Failed to run activate script".into());
+    assert_eq!(told(activation, after).0, Status::Fail);
+}
+
+#[test]
 fn the_cause_is_named_before_what_depends_on_it() {
     let mut run = switched(
         SwitchEnd::Exited(4),
@@ -283,7 +344,7 @@ fn a_rule_that_failed_before_is_known_by_its_cleaned_words() {
     let mut run = switched(SwitchEnd::Exited(0), &[ACTIVATING]);
     run.journal = vec![line("", "systemd-tmpfiles", 3, &message)];
     let rehearsal = Rehearsal { runs: vec![run], ..Rehearsal::default() };
-    let results = judge(&rehearsal, &PhaseChecks { fresh: &before, switched: &[], back: &[] });
+    let results = judge(&rehearsal, &PhaseChecks { fresh: Checked::new(&before, &[], &[]), ..NO_CHECKS });
     assert_eq!(results[1].status, Status::Pass, "{}", results[1].summary);
 }
 
