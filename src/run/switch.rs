@@ -334,8 +334,9 @@ impl<'a> Run<'a> {
 
     /// The switch program of a toplevel.
     fn program<'p>(&'p self, guest: &'p Guest, toplevel: &'p str, accel: Accel) -> SwitchProgram<'p> {
-        let (patience, limit) = (Limits::of(accel).patience, Timeouts::of(accel).switch());
-        SwitchProgram { guest, toplevel, patience, limit, events: &self.events }
+        let (patience, timeouts) = (Limits::of(accel).patience, Timeouts::of(accel));
+        let (limit, longest) = (timeouts.switch(), timeouts.whole_switch());
+        SwitchProgram { guest, toplevel, patience, limit, longest, events: &self.events }
     }
 
     /// Sends the target to a machine whose store does not show it.
