@@ -104,7 +104,34 @@ fn tail(run: &SwitchRun) -> impl Iterator<Item = String> {
 
 /// The last thing that a run said.
 fn last_word(run: &SwitchRun) -> String {
+    if let Some((error, [])) = error_chain(&run.output) {
+        return error;
+    }
     run.output.last().map_or_else(|| "it printed nothing".to_owned(), |line| clean(line.trim()))
+}
+
+/// What stands before an error that ends the switch program, and before its causes, which are indented, and numbered where
+/// they are several (`anyhow`'s `Debug`).
+const ERROR: &str = "Error: ";
+const CAUSED_BY: &str = "Caused by:";
+
+/// The last such error with its causes, in one line, and what was written after it.
+fn error_chain(lines: &[String]) -> Option<(String, &[String])> {
+    let at = lines.iter().rposition(|line| line.trim_start().starts_with(ERROR))?;
+    let error = lines[at].trim().strip_prefix(ERROR)?;
+    let (causes, rest) = match &lines[at + 1..] {
+        [line, after @ ..] if line.trim() == CAUSED_BY => {
+            after.split_at(after.iter().take_while(|line| line.starts_with(' ')).count())
+        }
+        after => after.split_at(0),
+    };
+    let cause = |line: &String| {
+        let line = line.trim();
+        let numbered = line.split_once(": ").filter(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()));
+        numbered.map_or(line, |(_, cause)| cause).to_owned()
+    };
+    let chain: Vec<String> = std::iter::once(error.to_owned()).chain(causes.iter().map(cause)).collect();
+    Some((clean(&chain.join(": ")), rest))
 }
 
 /// Units as evidence: not more than are read.

@@ -3,7 +3,7 @@
 use super::announced::happened;
 use super::session::{WITHOUT_BUS, stopped_bus};
 use super::words::{self, Words};
-use super::{Checked, PhaseChecks, last_word, tail, units};
+use super::{Checked, PhaseChecks, error_chain, last_word, tail, units};
 use crate::guest::facts::SYSTEM_BUS;
 use crate::judging::text::{LINES, clean, journal, list, seconds};
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX};
@@ -227,8 +227,7 @@ fn rank(unit: &String, run: &SwitchRun, words: &Words) -> (bool, usize) {
 
 /// Exit code 4, and all that is said is whose units could not be switched.
 fn user_failed(id: CheckId, run: &SwitchRun, user: &str) -> CheckResult {
-    let why = run.output.iter().rev().map(|line| line.trim()).find(|line| line.starts_with("Error: "));
-    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    let why = error_chain(&run.output).map_or_else(String::new, |(why, _)| format!(": {why}"));
     CheckResult::new(id, Status::Fail, format!("the units of user {} could not be switched{why}", clean(user)))
         .detail(tail(run))
         .hint("what runs in that user's session is still the old one: see journalctl --user there, and log in anew")

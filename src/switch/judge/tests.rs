@@ -135,6 +135,31 @@ fn each_end_of_a_switch() {
 }
 
 #[test]
+fn an_error_is_told_with_its_causes() {
+    let told = |lines: &[&str]| outcome(switched(SwitchEnd::Exited(1), lines)).1;
+    let reply = "Did not receive a reply. Possible causes include: the remote application did not send a reply";
+    let indented = format!("    {reply}");
+    let said = told(&[ACTIVATING, "Error: Failed to reset failed units", "Caused by:", indented.as_str()]);
+    assert_eq!(said, format!("the switch program ended with 1: Failed to reset failed units: {reply}"));
+    let chain = [
+        ACTIVATING,
+        "Error: Failed to load unit file app.service",
+        "Caused by:",
+        "    0: Failed to open it",
+        "    1: No such file or directory (os error 2)",
+    ];
+    let words = "Failed to load unit file app.service: Failed to open it: No such file or directory (os error 2)";
+    assert_eq!(told(&chain), format!("the switch program ended with 1: {words}"));
+    // Alone, and before another word.
+    assert_eq!(told(&["Error: Failed to open unit file"]), "the switch program ended with 1: Failed to open unit file");
+    let later = [&chain[..], &["warning: error(s) occurred while switching"]].concat();
+    assert!(told(&later).ends_with("1: warning: error(s) occurred while switching"), "{}", told(&later));
+    let of_user = [&chain[1..], &["warning: user activation for alice failed"]].concat();
+    let (_, said) = outcome(switched(SwitchEnd::Exited(4), &of_user));
+    assert_eq!(said, format!("the units of user alice could not be switched: {words}"));
+}
+
+#[test]
 fn a_bus_that_was_stopped_is_the_cause() {
     let stopped = |jobs: &[UnitJob]| {
         let mut run = switched(SwitchEnd::Exited(4), &[ACTIVATING, "Failed to connect to bus"]);
@@ -189,10 +214,7 @@ fn what_failed_has_to_be_shown_to_be_up() {
         "warning: user activation for alice failed",
     ]);
     let (status, said) = outcome(alone);
-    assert_eq!(
-        (status, said.as_str()),
-        (Status::Fail, "the units of user alice could not be switched: Error: No such file")
-    );
+    assert_eq!((status, said.as_str()), (Status::Fail, "the units of user alice could not be switched: No such file"));
     // A failed activation is not hidden by units that came up.
     let both = active(four(&[ACTIVATING, "Failed to run activate script", named]), "late.service");
     assert_eq!(outcome(both).1, "the activation script failed");
