@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::observation::{OUTPUT_LINES as LINES, SwitchEnd, SwitchRun, UnitJob};
+use super::observation::{OUTPUT_LINES as LINES, SwitchEnd, SwitchRun, UnitJob, UserJob};
 use crate::event::Events;
-use crate::guest::facts::JournalLine;
 use crate::guest::shell::Script;
 use crate::guest::{Error, Guest, journal};
 use crate::idle::IdleDetector;
@@ -92,9 +91,8 @@ impl SwitchProgram<'_> {
         if run.end == SwitchEnd::Silent {
             return run;
         }
-        if let Ok((jobs, journal, failed)) = self.meanwhile(&cursor).await {
-            (run.jobs, run.journal, run.failed) = (jobs, journal, failed);
-        }
+        // What could not be read is not there.
+        drop(self.meanwhile(&cursor, &mut run).await);
         run
     }
 
@@ -219,8 +217,8 @@ impl SwitchProgram<'_> {
         }
     }
 
-    /// The jobs and the journal since a cursor, and the units that are failed now.
-    async fn meanwhile(&self, cursor: &str) -> Result<(Vec<UnitJob>, Vec<JournalLine>, Vec<String>), Error> {
+    /// Reads the jobs and the journal since a cursor, and the units that are failed now.
+    async fn meanwhile(&self, cursor: &str, run: &mut SwitchRun) -> Result<(), Error> {
         let text = format!(
             "systemctl list-units --state=failed --no-legend --plain --no-pager; echo\n\
              journalctl -b -q --no-pager -o json --after-cursor={} \
@@ -232,7 +230,10 @@ impl SwitchProgram<'_> {
         let text = String::from_utf8_lossy(&output.stdout);
         let (failed, journal) = text.split_once("\n\n").unwrap_or(("", text.trim_start()));
         let failed = failed.lines().filter_map(|line| line.split_whitespace().next()).map(|unit| bounded(unit, 256));
-        Ok((jobs(journal), journal::parse(journal), failed.collect()))
+        (run.jobs, run.user_jobs) = jobs(journal);
+        run.journal = journal::parse(journal);
+        run.failed = failed.collect();
+        Ok(())
     }
 }
 
@@ -331,15 +332,30 @@ fn end(state: &str) -> Option<SwitchEnd> {
     }
 }
 
-/// The jobs that PID 1 says have ended.
-fn jobs(journal: &str) -> Vec<UnitJob> {
-    let job = |line: &str| {
-        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
-        let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str).map(|text| bounded(text, 256));
-        let is_manager = text("_PID").as_deref() == Some("1");
-        is_manager.then_some(UnitJob { unit: text("UNIT")?, job: text("JOB_TYPE")?, result: text("JOB_RESULT")? })
-    };
-    journal.lines().filter_map(job).filter(|job| !job.unit.starts_with(UNIT_PREFIX)).collect()
+/// The jobs that PID 1 says have ended, and those that users' managers say have.
+fn jobs(journal: &str) -> (Vec<UnitJob>, Vec<UserJob>) {
+    let (mut jobs, mut user_jobs) = (Vec::new(), Vec::new());
+    for (uid, job) in journal.lines().filter_map(ended_job).filter(|(_, job)| !job.unit.starts_with(UNIT_PREFIX)) {
+        match uid {
+            None => jobs.push(job),
+            Some(uid) => user_jobs.push(UserJob { uid, job }),
+        }
+    }
+    (jobs, user_jobs)
+}
+
+/// The job that a line of the journal says has ended, and the user whose manager says so, where it is not PID 1.
+fn ended_job(line: &str) -> Option<(Option<u32>, UnitJob)> {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+    let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str).map(|text| bounded(text, 256));
+    let (job, result) = (text("JOB_TYPE")?, text("JOB_RESULT")?);
+    if text("_PID")? == "1" {
+        return Some((None, UnitJob { unit: text("UNIT")?, job, result }));
+    }
+    // Whatever runs below a user's manager is of the same unit of PID 1's.
+    let manager = text("_SYSTEMD_UNIT").filter(|_| text("_COMM").as_deref() == Some("systemd"))?;
+    let uid = manager.strip_prefix("user@")?.strip_suffix(".service")?.parse().ok()?;
+    Some((Some(uid), UnitJob { unit: text("USER_UNIT")?, job, result }))
 }
 
 #[cfg(test)]
@@ -356,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_pid_1s() {
+    fn jobs_are_those_of_managers() {
         let journal = concat!(
             r#"{"_PID":"1","UNIT":"a.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"Stopped A."}"#,
             "\n",
@@ -365,9 +381,20 @@ mod tests {
             r#"{"_PID":"1","UNIT":"nixbox-switch.service","JOB_TYPE":"start","JOB_RESULT":"done","MESSAGE":"x"}"#,
             "\n",
             r#"{"_PID":"1","UNIT":"b.service","MESSAGE":"b.service: Failed"}"#,
+            "\n",
+            r#"{"_PID":"900","_COMM":"systemd","_SYSTEMD_UNIT":"user@1000.service","_SYSTEMD_USER_UNIT":"init.scope","#,
+            r#""USER_UNIT":"tray.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"Started Tray."}"#,
+            "\n",
+            r#"{"_PID":"901","_COMM":"tray","_SYSTEMD_UNIT":"user@1000.service","_SYSTEMD_USER_UNIT":"tray.service","#,
+            r#""USER_UNIT":"forged.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"x"}"#,
+            "\n",
+            r#"{"_PID":"902","_COMM":"systemd","_SYSTEMD_UNIT":"forged.service","#,
+            r#""USER_UNIT":"forged.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"x"}"#,
         );
-        let read = jobs(journal);
-        assert_eq!(read, [UnitJob { unit: "a.service".into(), job: "restart".into(), result: "done".into() }]);
+        let job = |unit: &str| UnitJob { unit: unit.into(), job: "restart".into(), result: "done".into() };
+        let (read, of_users) = jobs(journal);
+        assert_eq!(read, [job("a.service")]);
+        assert_eq!(of_users, [UserJob { uid: 1000, job: job("tray.service") }]);
     }
 
     #[test]

@@ -63,9 +63,9 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
         outcome::there(there, checks),
         activation::judge(there, again, checks),
         announced::judge(there),
-        session::there(rehearsal, there),
+        session::there(rehearsal, there, again),
         match again {
-            Some(again) => idempotent::judge(again, checks.switched),
+            Some(again) => idempotent::judge(again, rehearsal, checks.switched),
             None => not_run(CheckId::SwitchIdempotent, "not applicable: the first switch did not end with 0"),
         },
     ];

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::{Checked, PhaseChecks, is_excused, judge, run_infos};
 use crate::guest::facts::JournalLine;
 use crate::model::{CheckId, CheckResult, Excuse, Found, Lack, MachinePhase, NotTested, Status, Witness};
-use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun, UnitJob};
+use crate::switch::observation::{
+    ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun, UnitJob, UserJob,
+};
 
 const NONE: Checked<'static> = Checked { results: &[], not_tested: &[], allowed: &[] };
 const NO_CHECKS: PhaseChecks<'static> = PhaseChecks { fresh: NONE, switched: NONE, back: NONE };
@@ -451,6 +453,53 @@ fn the_users_sound() {
     }
     let (status, said) = session(seen(all), seen(all), (Some(true), Some(false)));
     assert!(status == Status::Fail && said.starts_with("no sound comes out any more since the switch"), "{said}");
+}
+
+#[test]
+fn a_users_services_are_followed() {
+    let of = |uid: u32, unit: &str, kind: &str| UserJob { uid, job: job(unit, kind, "done") };
+    let told = |first: &[UserJob], second: &[UserJob], jobs: &[UnitJob]| {
+        let mut there = switched(SwitchEnd::Exited(0), &[ACTIVATING]);
+        let mut again = there.clone();
+        there.user_jobs = first.to_vec();
+        (again.is_second, again.user_jobs, again.jobs) = (true, second.to_vec(), jobs.to_vec());
+        let rehearsal = Rehearsal {
+            runs: vec![there, again],
+            sessions_before: Some(seen(&[])),
+            sessions_switched: Some(seen(&[])),
+            ..Rehearsal::default()
+        };
+        let results = judge(&rehearsal, &NO_CHECKS);
+        let of = |id: CheckId| results.iter().find(|result| result.id == id).expect("judged").clone();
+        (of(CheckId::SwitchSession), of(CheckId::SwitchIdempotent))
+    };
+    // It has changed, and is left alone the next time.
+    let foot = [of(1000, "foot-server.service", "stop"), of(1000, "foot-server.service", "start")];
+    let (session, again) = told(&foot, &[], &[]);
+    assert_eq!((session.status, again.status), (Status::Pass, Status::Pass));
+    assert_eq!(session.detail, ["foot-server.service of alice was restarted: what was open in it is closed"]);
+    // Each time, whatever changes.
+    let (session, again) = told(&foot, &foot, &[]);
+    assert_eq!((session.status, again.status), (Status::Warn, Status::Warn));
+    assert!(session.summary.contains("but each switch restarts foot-server.service of alice"), "{}", session.summary);
+    let summary = "each switch stops or restarts foot-server.service of alice, though nothing changes";
+    assert_eq!(again.summary, summary);
+    assert!(again.hint.is_some_and(|hint| hint.contains("home-manager")));
+    // Who has no session is told by number; what was open in a sound server has words of its own.
+    let (session, again) = told(&[], &[of(1001, "tray.service", "restart")], &[]);
+    assert!(session.detail.is_empty() && again.summary.contains("tray.service of user 1001"), "{again:?}");
+    let sound = [of(1000, "pipewire.service", "restart")];
+    let (session, again) = told(&sound, &sound, &[]);
+    assert_eq!((session.status, again.status), (Status::Pass, Status::Warn));
+    // What comes and goes by itself, only stops, or ends with its manager.
+    for unit in ["default.target", "app.slice", "init.scope", "nixos-activation.service", "nixbox-tone.service"] {
+        let jobs = [of(1000, unit, "restart")];
+        let (session, again) = told(&jobs, &jobs, &[]);
+        assert_eq!((session.status, again.status), (Status::Pass, Status::Pass), "{unit}");
+        assert!(session.detail.is_empty(), "{unit}");
+    }
+    assert_eq!(told(&[], &foot[..1], &[]).1.status, Status::Pass);
+    assert_eq!(told(&[], &foot, &[job("user@1000.service", "stop", "done")]).1.status, Status::Pass);
 }
 
 #[test]
