@@ -37,9 +37,16 @@ impl Timeouts {
         if self.accel.is_emulated() { secs(600) } else { secs(180) }
     }
 
-    /// The longest that a switch may take by default, once it does something all the time.
+    /// The longest that a switch may take by default without a word, once it does something all the time.
     pub(crate) fn switch(self) -> Duration {
         self.scaled(secs(180))
+    }
+
+    /// The longest that it may take at all: one that writes a line now and then, or whose units have limits of hours, ends
+    /// as little as one that is silent. Enough for five units, one after the other, that each wait for two minutes, as
+    /// systemd-networkd-wait-online does for a network that does not come.
+    pub(crate) const fn whole_switch(self) -> Duration {
+        if self.accel.is_emulated() { secs(1800) } else { secs(600) }
     }
 
     /// How much longer than its restart takes a service that failed only once is given.
@@ -181,9 +188,11 @@ pub(crate) mod switch {
 
     /// How often the switch program is looked at: what it writes is shown, and nothing reports it.
     pub(crate) const POLL_INTERVAL: Duration = millis(500);
-    /// How long a guest may do nothing before the switch counts as hung: a job has 90 s by default (systemd-system.conf(5)),
-    /// after which the switch goes on.
-    pub(crate) const IDLE_LIMIT: Duration = secs(100);
+    /// How long a guest may do nothing before the switch counts as hung, where no job runs that has a limit of its own: as
+    /// in a boot, and for its reasons. Below the shortest limit of a switch.
+    pub(crate) const IDLE_LIMIT: Duration = super::run::BOOT_IDLE_LIMIT;
+    /// How much longer than its own limit a job is waited for: PID 1 ends it then, and the switch goes on.
+    pub(crate) const JOB_GRACE: Duration = secs(10);
     /// How long a few MiB may take into the guest's store.
     pub(crate) const CHUNK_LIMIT: Duration = secs(120);
     /// How long the rest of it may take once all was sent.
@@ -373,5 +382,7 @@ mod tests {
         assert!(tcg.settle(config::SETTLE) > config::SETTLE * 2);
         assert_eq!((kvm.lease(), tcg.lease()), (secs(20), secs(100)));
         assert!(run::BOOT_IDLE_LIMIT < kvm.boot(), "a boot that hangs is distinguished from one that is slow");
+        assert!(switch::IDLE_LIMIT < kvm.switch(), "a switch that hangs, too");
+        assert!(kvm.switch() < kvm.whole_switch() && tcg.switch() < tcg.whole_switch());
     }
 }

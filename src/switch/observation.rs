@@ -53,6 +53,9 @@ pub(crate) struct SwitchRun {
     pub(crate) dry_output: Option<Vec<String>>,
     /// What PID 1 did to units while it ran, by its journal, in order.
     pub(crate) jobs: Vec<UnitJob>,
+    /// What the users' managers did to theirs.
+    #[serde(default)]
+    pub(crate) user_jobs: Vec<UserJob>,
     /// The journal while it ran: all that PID 1, the switch program, the activation and the units that failed said.
     pub(crate) journal: Vec<JournalLine>,
     /// The units in state `failed` after it, once the machine had come to rest.
@@ -83,6 +86,7 @@ impl SwitchRun {
             output: Vec::new(),
             dry_output: None,
             jobs: Vec::new(),
+            user_jobs: Vec::new(),
             journal: Vec::new(),
             failed: Vec::new(),
             active: Vec::new(),
@@ -125,6 +129,14 @@ pub(crate) struct UnitJob {
     pub(crate) job: String,
     /// `done`, `failed`, `timeout`, `dependency`, …
     pub(crate) result: String,
+}
+
+/// The same of a user's manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UserJob {
+    /// Whose manager's.
+    pub(crate) uid: u32,
+    pub(crate) job: UnitJob,
 }
 
 /// What is seen of the users' sessions at one time.
@@ -190,6 +202,16 @@ impl ProcessSeen {
 }
 
 impl Rehearsal {
+    /// `tray.service of alice`: a user's unit, with the name of the user where somebody of theirs had a session.
+    pub(crate) fn unit_of(&self, uid: u32, unit: &str) -> String {
+        let seen = [&self.sessions_before, &self.sessions_switched, &self.sessions_back];
+        let mut sessions = seen.into_iter().flatten().flat_map(|seen| &seen.sessions);
+        match sessions.find(|session| session.uid == uid) {
+            Some(session) => format!("{unit} of {}", session.user),
+            None => format!("{unit} of user {uid}"),
+        }
+    }
+
     /// The first run into a phase.
     pub(crate) fn run_to(&self, phase: MachinePhase) -> Option<&SwitchRun> {
         self.runs.iter().find(|run| run.phase == phase && !run.is_second)

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::observation::{OUTPUT_LINES as LINES, SwitchEnd, SwitchRun, UnitJob};
+use super::observation::{OUTPUT_LINES as LINES, SwitchEnd, SwitchRun, UnitJob, UserJob};
 use crate::event::Events;
-use crate::guest::facts::JournalLine;
 use crate::guest::shell::Script;
 use crate::guest::{Error, Guest, journal};
 use crate::idle::IdleDetector;
-use crate::model::timeouts::switch::{IDLE_LIMIT, POLL_INTERVAL, SILENT_LIMIT};
+use crate::model::timeouts::switch::{IDLE_LIMIT, JOB_GRACE, POLL_INTERVAL, SILENT_LIMIT};
 use crate::model::{MachinePhase, UNIT_PREFIX};
 use crate::text::{bounded, quoted};
 
@@ -37,8 +36,10 @@ pub(crate) struct SwitchProgram<'a> {
     pub(crate) toplevel: &'a str,
     /// How long the guest may take for one answer.
     pub(crate) patience: Duration,
-    /// How long the program may take.
+    /// How long the program may take without a word.
     pub(crate) limit: Duration,
+    /// How long it may take in all.
+    pub(crate) longest: Duration,
     pub(crate) events: &'a Events,
 }
 
@@ -90,9 +91,8 @@ impl SwitchProgram<'_> {
         if run.end == SwitchEnd::Silent {
             return run;
         }
-        if let Ok((jobs, journal, failed)) = self.meanwhile(&cursor).await {
-            (run.jobs, run.journal, run.failed) = (jobs, journal, failed);
-        }
+        // What could not be read is not there.
+        drop(self.meanwhile(&cursor, &mut run).await);
         run
     }
 
@@ -129,7 +129,10 @@ impl SwitchProgram<'_> {
     async fn follow(&self, began: Instant) -> (SwitchEnd, Vec<String>) {
         let mut idle = IdleDetector::probed();
         let mut written: Vec<u8> = Vec::new();
-        let mut answered = Instant::now();
+        let (mut answered, mut said) = (Instant::now(), began);
+        // By when the jobs that run have come to an end, where that is known.
+        let mut jobs_end = began;
+        let most = Waited { idle: IDLE_LIMIT, quiet: self.limit, whole: self.longest };
         loop {
             match self.poll(written.len()).await {
                 Ok((end, more)) => {
@@ -137,6 +140,7 @@ impl SwitchProgram<'_> {
                     if let Some(line) = lines(&more).last() {
                         self.events.doing(format!("switching: {line}"));
                         idle.reset();
+                        said = answered;
                     }
                     written.extend(more);
                     if let Some(end) = end {
@@ -149,9 +153,15 @@ impl SwitchProgram<'_> {
                 Err(_) => self.events.doing("the guest does not answer while it switches: trying again"),
             }
             let rested = idle.observe(self.guest.cpu_time(self.patience).await.ok());
-            if rested >= IDLE_LIMIT || began.elapsed() >= self.limit {
-                let waiting_for = self.give_up().await;
-                return (SwitchEnd::Hung { waiting_for, seconds: began.elapsed().as_secs_f64() }, lines(&written));
+            let waited = Waited { idle: rested, quiet: said.elapsed(), whole: began.elapsed() };
+            // Asking for the jobs costs the guest something, so that it is done when all else is over.
+            if gives_up(waited, most, jobs_end.saturating_duration_since(Instant::now())) {
+                let left = self.jobs_left(waited.quiet).await;
+                if gives_up(waited, most, left) {
+                    let waiting_for = self.give_up().await;
+                    return (SwitchEnd::Hung { waiting_for, seconds: began.elapsed().as_secs_f64() }, lines(&written));
+                }
+                jobs_end = Instant::now() + left;
             }
             sleep(POLL_INTERVAL).await;
         }
@@ -168,6 +178,19 @@ impl SwitchProgram<'_> {
         let mut parts = output.stdout.splitn(2, |byte| *byte == b'\n');
         let state = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
         Ok((end(&state), parts.next().unwrap_or_default().to_vec()))
+    }
+
+    /// How long PID 1 may still wait for the jobs that run, by the limits of their units.
+    async fn jobs_left(&self, quiet: Duration) -> Duration {
+        let text = format!(
+            "read -r u _ </proc/uptime; echo \"$u\"\n\
+             systemctl list-jobs --no-legend --plain --no-pager | while read -r _ unit _ state; do\n\
+             [ \"$state\" != running ] || systemctl show --no-pager -p {} -- \"$unit\"; echo\n\
+             done\n:",
+            PROPERTIES.join(",")
+        );
+        let Ok(output) = self.guest.shell().ask(&text, self.patience, OUTPUT).await else { return Duration::ZERO };
+        jobs_left(&String::from_utf8_lossy(&output.stdout), quiet).min(self.longest)
     }
 
     /// Ends it; returns what it was waiting for.
@@ -194,8 +217,8 @@ impl SwitchProgram<'_> {
         }
     }
 
-    /// The jobs and the journal since a cursor, and the units that are failed now.
-    async fn meanwhile(&self, cursor: &str) -> Result<(Vec<UnitJob>, Vec<JournalLine>, Vec<String>), Error> {
+    /// Reads the jobs and the journal since a cursor, and the units that are failed now.
+    async fn meanwhile(&self, cursor: &str, run: &mut SwitchRun) -> Result<(), Error> {
         let text = format!(
             "systemctl list-units --state=failed --no-legend --plain --no-pager; echo\n\
              journalctl -b -q --no-pager -o json --after-cursor={} \
@@ -207,8 +230,62 @@ impl SwitchProgram<'_> {
         let text = String::from_utf8_lossy(&output.stdout);
         let (failed, journal) = text.split_once("\n\n").unwrap_or(("", text.trim_start()));
         let failed = failed.lines().filter_map(|line| line.split_whitespace().next()).map(|unit| bounded(unit, 256));
-        Ok((jobs(journal), journal::parse(journal), failed.collect()))
+        (run.jobs, run.user_jobs) = jobs(journal);
+        run.journal = journal::parse(journal);
+        run.failed = failed.collect();
+        Ok(())
     }
+}
+
+/// For how long a switch has been waited for, or may be at most.
+#[derive(Debug, Clone, Copy)]
+struct Waited {
+    /// While the guest did nothing.
+    idle: Duration,
+    /// Since it wrote its last line.
+    quiet: Duration,
+    /// In all.
+    whole: Duration,
+}
+
+/// Whether a switch is not waited for any longer. A job that has a limit of its own comes to an end, and so does the switch
+/// then: it is waited for while something of such a limit is `left`.
+fn gives_up(waited: Waited, most: Waited, left: Duration) -> bool {
+    let is_long = waited.idle >= most.idle || waited.quiet >= most.quiet;
+    waited.whole >= most.whole || is_long && left.is_zero()
+}
+
+/// What is asked of a unit whose job runs (org.freedesktop.systemd1(5)): services have two limits, mounts and sockets one,
+/// devices one for the job itself.
+const PROPERTIES: [&str; 6] = [
+    "ActiveState",
+    "StateChangeTimestampMonotonic",
+    "TimeoutStartUSec",
+    "TimeoutStopUSec",
+    "TimeoutUSec",
+    "JobRunningTimeoutUSec",
+];
+
+/// How much is left of the longest limit: of an uptime, and the properties of units whose jobs run. What neither comes nor
+/// goes, as a device, has been waited for since the switch program wrote its last line. Zero where no limit is known, or
+/// all are over.
+fn jobs_left(text: &str, quiet: Duration) -> Duration {
+    let (uptime, units) = text.split_once('\n').unwrap_or_default();
+    let now = uptime.trim().parse::<f64>().ok().and_then(|now| Duration::try_from_secs_f64(now).ok());
+    let since = |began: Duration| now.unwrap_or_default().saturating_sub(began);
+    let left = |unit: &str| {
+        let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let limit = |name: &str| humantime::parse_duration(value(name)?).ok();
+        let changed = || value("StateChangeTimestampMonotonic")?.parse::<u64>().ok().map(Duration::from_micros);
+        let (own, waited) = match value("ActiveState")? {
+            "activating" | "reloading" => (limit("TimeoutStartUSec"), since(changed()?)),
+            "deactivating" => (limit("TimeoutStopUSec"), since(changed()?)),
+            _ => (limit("JobRunningTimeoutUSec"), quiet),
+        };
+        let own = own.or_else(|| limit("TimeoutUSec"))?;
+        own.saturating_add(JOB_GRACE).checked_sub(waited)
+    };
+    units.split("\n\n").filter_map(left).max().unwrap_or_default()
 }
 
 /// Reads what is listed after each `--` line: units, and their state in the third column.
@@ -255,15 +332,30 @@ fn end(state: &str) -> Option<SwitchEnd> {
     }
 }
 
-/// The jobs that PID 1 says have ended.
-fn jobs(journal: &str) -> Vec<UnitJob> {
-    let job = |line: &str| {
-        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
-        let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str).map(|text| bounded(text, 256));
-        let is_manager = text("_PID").as_deref() == Some("1");
-        is_manager.then_some(UnitJob { unit: text("UNIT")?, job: text("JOB_TYPE")?, result: text("JOB_RESULT")? })
-    };
-    journal.lines().filter_map(job).filter(|job| !job.unit.starts_with(UNIT_PREFIX)).collect()
+/// The jobs that PID 1 says have ended, and those that users' managers say have.
+fn jobs(journal: &str) -> (Vec<UnitJob>, Vec<UserJob>) {
+    let (mut jobs, mut user_jobs) = (Vec::new(), Vec::new());
+    for (uid, job) in journal.lines().filter_map(ended_job).filter(|(_, job)| !job.unit.starts_with(UNIT_PREFIX)) {
+        match uid {
+            None => jobs.push(job),
+            Some(uid) => user_jobs.push(UserJob { uid, job }),
+        }
+    }
+    (jobs, user_jobs)
+}
+
+/// The job that a line of the journal says has ended, and the user whose manager says so, where it is not PID 1.
+fn ended_job(line: &str) -> Option<(Option<u32>, UnitJob)> {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).ok()?;
+    let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str).map(|text| bounded(text, 256));
+    let (job, result) = (text("JOB_TYPE")?, text("JOB_RESULT")?);
+    if text("_PID")? == "1" {
+        return Some((None, UnitJob { unit: text("UNIT")?, job, result }));
+    }
+    // Whatever runs below a user's manager is of the same unit of PID 1's.
+    let manager = text("_SYSTEMD_UNIT").filter(|_| text("_COMM").as_deref() == Some("systemd"))?;
+    let uid = manager.strip_prefix("user@")?.strip_suffix(".service")?.parse().ok()?;
+    Some((Some(uid), UnitJob { unit: text("USER_UNIT")?, job, result }))
 }
 
 #[cfg(test)]
@@ -280,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_pid_1s() {
+    fn jobs_are_those_of_managers() {
         let journal = concat!(
             r#"{"_PID":"1","UNIT":"a.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"Stopped A."}"#,
             "\n",
@@ -289,9 +381,52 @@ mod tests {
             r#"{"_PID":"1","UNIT":"nixbox-switch.service","JOB_TYPE":"start","JOB_RESULT":"done","MESSAGE":"x"}"#,
             "\n",
             r#"{"_PID":"1","UNIT":"b.service","MESSAGE":"b.service: Failed"}"#,
+            "\n",
+            r#"{"_PID":"900","_COMM":"systemd","_SYSTEMD_UNIT":"user@1000.service","_SYSTEMD_USER_UNIT":"init.scope","#,
+            r#""USER_UNIT":"tray.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"Started Tray."}"#,
+            "\n",
+            r#"{"_PID":"901","_COMM":"tray","_SYSTEMD_UNIT":"user@1000.service","_SYSTEMD_USER_UNIT":"tray.service","#,
+            r#""USER_UNIT":"forged.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"x"}"#,
+            "\n",
+            r#"{"_PID":"902","_COMM":"systemd","_SYSTEMD_UNIT":"forged.service","#,
+            r#""USER_UNIT":"forged.service","JOB_TYPE":"restart","JOB_RESULT":"done","MESSAGE":"x"}"#,
         );
-        let read = jobs(journal);
-        assert_eq!(read, [UnitJob { unit: "a.service".into(), job: "restart".into(), result: "done".into() }]);
+        let job = |unit: &str| UnitJob { unit: unit.into(), job: "restart".into(), result: "done".into() };
+        let (read, of_users) = jobs(journal);
+        assert_eq!(read, [job("a.service")]);
+        assert_eq!(of_users, [UserJob { uid: 1000, job: job("tray.service") }]);
+    }
+
+    #[test]
+    fn who_has_a_limit_of_its_own_is_waited_for() {
+        let seconds = Duration::from_secs;
+        let most = Waited { idle: seconds(150), quiet: seconds(180), whole: seconds(600) };
+        // At 1000 s: a state, since when, and these limits.
+        let job = |state: &str, since: u64, limits: &str| {
+            format!("1000.25\n\nActiveState={state}\nStateChangeTimestampMonotonic={since}000000\n{limits}\n\n")
+        };
+        let starts = |since, limit: &str| job("activating", since, &format!("TimeoutStartUSec={limit}"));
+        let table: &[(&str, String, [u64; 3], bool)] = &[
+            ("at work", String::new(), [0, 100, 300], false),
+            ("no job is known", String::new(), [160, 160, 200], true),
+            ("its limit is not over", starts(830, "3min"), [170, 170, 200], false),
+            ("not even while it works without a word", starts(830, "3min"), [0, 190, 200], false),
+            ("its limit is over", starts(830, "2min"), [170, 170, 200], true),
+            ("PID 1 has a moment to end it", starts(825, "2min 50s"), [175, 175, 200], false),
+            ("it has no limit", starts(830, "infinity"), [170, 170, 200], true),
+            ("it stops", job("deactivating", 830, "TimeoutStartUSec=1s\nTimeoutStopUSec=5min"), [170, 170, 200], false),
+            ("a mount", job("activating", 830, "TimeoutUSec=5min"), [170, 170, 200], false),
+            ("a device", job("inactive", 0, "JobRunningTimeoutUSec=4min"), [170, 170, 200], false),
+            ("one of two", starts(830, "infinity") + &starts(830, "5min"), [170, 170, 200], false),
+            ("for ever", starts(830, "1h"), [0, 50, 600], true),
+            ("no answer", "garbage".to_owned(), [170, 170, 200], true),
+        ];
+        for (what, text, [idle, quiet, whole], ends) in table {
+            let waited = Waited { idle: seconds(*idle), quiet: seconds(*quiet), whole: seconds(*whole) };
+            assert_eq!(gives_up(waited, most, jobs_left(text, waited.quiet)), *ends, "{what}");
+        }
+        let limit = jobs_left(&starts(890, "2min"), Duration::ZERO);
+        assert!(seconds(10) < limit && limit < seconds(10) + JOB_GRACE, "110 of 120 s are over: {limit:?}");
     }
 
     #[test]

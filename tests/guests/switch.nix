@@ -244,6 +244,15 @@ let
 
   # --- healthy, but looking wrong -----------------------------------------------------------------------------------
   stopped = { name = "switch-stopped"; config = recursiveUpdate base.config { systemd.services.by-hand = oneshot "Stops the worker, as one does by hand" "systemctl stop worker.service" // { after = [ "worker.service" ]; }; }; };
+  offline = {
+    name = "switch-offline-vpn";
+    config.systemd.services.vpn = oneshot "VPN tunnel" ''
+      if ! getent hosts vpn.example.org; then
+        echo "RESOLVE: Cannot resolve host address: vpn.example.org:1194 (Temporary failure in name resolution)" >&2
+        exit 1
+      fi
+    '';
+  };
   walled = { name = "switch-walled"; config.systemd.services.firewall = wall; };
   wall = oneshot "Firewall" ''
     nft -f - <<RULES
@@ -260,6 +269,9 @@ let
     (from stopped (is 1 [ "services.settled" ] "worker.service"))
     # All targets are started again, and with them what they want: it was stopped, and nobody says that it will run.
     (overWithout stopped { systemd.services.by-hand = true; } "trap-switch-stopped-by-hand" passes { })
+    # It fails wherever there is no outside: at boot, at each switch, which says 4 therefore, and on the way back.
+    (from offline (passes // { notTested = [ "vpn.service" ]; }))
+    (over offline "trap-switch-offline-vpn" (passes // { notTested = [ "vpn.service" ]; }) { systemd.services.metrics = service "Metrics" waits; })
     (from walled passes)
     (overWithout walled { systemd.services.firewall = true; } "trap-switch-orphan-chains" passes { })
     # 9217, 12170: what it is told, and that it stays as it is.

@@ -34,7 +34,7 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
     // Both are cut, and not in the same place.
     let known = |message: &str| {
         let message: String = clean(message).chars().take(COMPARED).collect();
-        let fresh = checks.fresh.iter().filter(|result| result.status != Status::Pass);
+        let fresh = checks.fresh.results.iter().filter(|result| result.status != Status::Pass);
         fresh
             .flat_map(|result| {
                 result.findings.iter().map(|found| &found.summary).chain([&result.summary]).chain(&result.detail)

@@ -1,9 +1,11 @@
 //! What the switch did beside what `dry-activate` had said: `switch.announced`.
 
+use std::collections::BTreeSet;
+
 use super::{units, words};
 use crate::judging::text::list;
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX, UnitActions};
-use crate::switch::observation::{SwitchEnd, SwitchRun};
+use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
 
 /// What every switch starts again, and `dry-activate` never names: what hangs at sysinit-reactivation.target in nixpkgs, and
 /// what that does by a bus.
@@ -31,8 +33,25 @@ pub(in crate::switch) fn is_by_design(unit: &str) -> bool {
         || unit.starts_with("run-credentials-")
 }
 
-/// What PID 1 did to units, each once: what was stopped and then started was restarted.
+/// What PID 1 did to units, each once.
 pub(super) fn happened(run: &SwitchRun) -> UnitActions {
+    actions(run.jobs.iter())
+}
+
+/// The users' units that were restarted, each with whose it is. Those of a manager that ended meanwhile are left out: its
+/// user logged out, and maybe in again.
+pub(super) fn restarted_of_users(run: &SwitchRun) -> Vec<(u32, String)> {
+    let ended = |uid: u32| {
+        let manager = format!("user@{uid}.service");
+        run.jobs.iter().any(|job| job.unit == manager && matches!(job.job.as_str(), "stop" | "restart"))
+    };
+    let uids: BTreeSet<u32> = run.user_jobs.iter().map(|of| of.uid).filter(|uid| !ended(*uid)).collect();
+    let restarted = |uid: u32| actions(run.user_jobs.iter().filter(|of| of.uid == uid).map(|of| &of.job)).restarted;
+    uids.into_iter().flat_map(|uid| restarted(uid).into_iter().map(move |unit| (uid, unit))).collect()
+}
+
+/// What came of jobs, for each unit once: what was stopped and then started was restarted.
+fn actions<'a>(jobs: impl Iterator<Item = &'a UnitJob>) -> UnitActions {
     let mut actions = UnitActions::default();
     let take = |units: &mut Vec<String>, unit: &str| {
         let before = units.len();
@@ -44,7 +63,7 @@ pub(super) fn happened(run: &SwitchRun) -> UnitActions {
             units.push(unit.to_owned());
         }
     };
-    let shown = run.jobs.iter().filter(|job| !is_by_design(&job.unit) && job.result == "done");
+    let shown = jobs.filter(|job| !is_by_design(&job.unit) && job.result == "done");
     for job in shown {
         let unit = job.unit.as_str();
         match job.job.as_str() {

@@ -18,7 +18,8 @@ mod words;
 
 use super::observation::{Rehearsal, SwitchRun};
 use crate::judging::text::{LINES, clean};
-use crate::model::{CheckId, CheckResult, MachinePhase, Status, SwitchRunInfo};
+use crate::model::{CheckId, CheckResult, MachinePhase, NotTested, Status, SwitchRunInfo};
+pub(crate) use outcome::is_excused;
 
 /// Most units that the evidence names.
 const UNITS: usize = 50;
@@ -27,11 +28,26 @@ const UNITS: usize = 50;
 /// (`CheckResult::before`).
 pub(crate) struct PhaseChecks<'a> {
     /// Before the switch.
-    pub(crate) fresh: &'a [CheckResult],
+    pub(crate) fresh: Checked<'a>,
     /// After it.
-    pub(crate) switched: &'a [CheckResult],
+    pub(crate) switched: Checked<'a>,
     /// After the way back.
-    pub(crate) back: &'a [CheckResult],
+    pub(crate) back: Checked<'a>,
+}
+
+/// What the checks of the machine say in a phase.
+#[derive(Clone, Copy)]
+pub(crate) struct Checked<'a> {
+    results: &'a [CheckResult],
+    not_tested: &'a [NotTested],
+    allowed: &'a [&'a str],
+}
+
+impl<'a> Checked<'a> {
+    /// Their results, what they say cannot be tested in a VM, and the units that `nixbox.toml` allows to fail.
+    pub(crate) fn new(results: &'a [CheckResult], not_tested: &'a [NotTested], allowed: &'a [&'a str]) -> Self {
+        Self { results, not_tested, allowed }
+    }
 }
 
 /// The results of the `switch.*` checks, each with its phase.
@@ -47,9 +63,9 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
         outcome::there(there, checks),
         activation::judge(there, again, checks),
         announced::judge(there),
-        session::there(rehearsal, there),
+        session::there(rehearsal, there, again),
         match again {
-            Some(again) => idempotent::judge(again),
+            Some(again) => idempotent::judge(again, rehearsal, checks.switched),
             None => not_run(CheckId::SwitchIdempotent, "not applicable: the first switch did not end with 0"),
         },
     ];
@@ -88,7 +104,34 @@ fn tail(run: &SwitchRun) -> impl Iterator<Item = String> {
 
 /// The last thing that a run said.
 fn last_word(run: &SwitchRun) -> String {
+    if let Some((error, [])) = error_chain(&run.output) {
+        return error;
+    }
     run.output.last().map_or_else(|| "it printed nothing".to_owned(), |line| clean(line.trim()))
+}
+
+/// What stands before an error that ends the switch program, and before its causes, which are indented, and numbered where
+/// they are several (`anyhow`'s `Debug`).
+const ERROR: &str = "Error: ";
+const CAUSED_BY: &str = "Caused by:";
+
+/// The last such error with its causes, in one line, and what was written after it.
+fn error_chain(lines: &[String]) -> Option<(String, &[String])> {
+    let at = lines.iter().rposition(|line| line.trim_start().starts_with(ERROR))?;
+    let error = lines[at].trim().strip_prefix(ERROR)?;
+    let (causes, rest) = match &lines[at + 1..] {
+        [line, after @ ..] if line.trim() == CAUSED_BY => {
+            after.split_at(after.iter().take_while(|line| line.starts_with(' ')).count())
+        }
+        after => after.split_at(0),
+    };
+    let cause = |line: &String| {
+        let line = line.trim();
+        let numbered = line.split_once(": ").filter(|(number, _)| number.bytes().all(|byte| byte.is_ascii_digit()));
+        numbered.map_or(line, |(_, cause)| cause).to_owned()
+    };
+    let chain: Vec<String> = std::iter::once(error.to_owned()).chain(causes.iter().map(cause)).collect();
+    Some((clean(&chain.join(": ")), rest))
 }
 
 /// Units as evidence: not more than are read.

@@ -3,7 +3,7 @@
 use super::announced::happened;
 use super::session::{WITHOUT_BUS, stopped_bus};
 use super::words::{self, Words};
-use super::{PhaseChecks, last_word, tail, units};
+use super::{Checked, PhaseChecks, error_chain, last_word, tail, units};
 use crate::guest::facts::SYSTEM_BUS;
 use crate::judging::text::{LINES, clean, journal, list, seconds};
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX};
@@ -30,7 +30,7 @@ pub(super) fn back(run: &SwitchRun, checks: &PhaseChecks<'_>) -> CheckResult {
     judge(CheckId::SwitchWayBack, run, checks.fresh, checks.back)
 }
 
-fn judge(id: CheckId, run: &SwitchRun, fresh: &[CheckResult], after: &[CheckResult]) -> CheckResult {
+fn judge(id: CheckId, run: &SwitchRun, fresh: Checked<'_>, after: Checked<'_>) -> CheckResult {
     let words = words::read(&run.output);
     if let (Some(bus), Some(code)) = (stopped_bus(run), run.exit().filter(|code| *code != 0)) {
         let summary =
@@ -95,17 +95,73 @@ fn found<'a>(unit: &str, results: &'a [CheckResult]) -> Option<(&'a CheckResult,
     None
 }
 
+/// Why the switch is not to be blamed for a unit that failed in it.
+enum Excuse<'a> {
+    /// The VM lacks what it needs, as the checks say in these words.
+    Untestable(&'a str),
+    /// `nixbox.toml` allows it.
+    Allowed,
+}
+
+/// Why the switch is not to be blamed for this one, by the checks after it.
+fn excuse<'a>(unit: &str, words: &Words, after: Checked<'a>) -> Option<Excuse<'a>> {
+    // The checks speak of the system's unit of that name.
+    if words.users_failed.iter().any(|of| of == unit) {
+        return None;
+    }
+    let name = clean(unit);
+    if let Some(entry) = after.not_tested.iter().find(|entry| entry.what == name) {
+        return Some(Excuse::Untestable(&entry.why));
+    }
+    let is_allowed = match found(unit, after.results) {
+        Some((result, _)) => result.allowed.is_some(),
+        // What is allowed is no finding where something else is one.
+        None => after.allowed.contains(&unit),
+    };
+    is_allowed.then_some(Excuse::Allowed)
+}
+
+/// Whether all that went wrong in a switch is that such units failed, which they will do each time.
+pub(crate) fn is_excused(run: &SwitchRun, after: Checked<'_>) -> bool {
+    let words = words::read(&run.output);
+    let is_of_units = !words.is_activation_failed && words.users.is_empty() && stopped_bus(run).is_none();
+    run.exit() == Some(UNITS_FAILED)
+        && is_of_units
+        && !words.failed.is_empty()
+        && words.failed.iter().all(|unit| excuse(unit, &words, after).is_some())
+}
+
+/// Such units in words, `, but for vpn.service, which cannot work in this VM`, and lines that say why.
+fn but_for(excused: &[&String], words: &Words, after: Checked<'_>) -> (String, Vec<String>) {
+    let (mut untestable, mut allowed, mut why) = (Vec::new(), Vec::new(), Vec::new());
+    for unit in excused {
+        match excuse(unit, words, after) {
+            Some(Excuse::Untestable(because)) => {
+                untestable.push(unit.as_str());
+                why.push(clean(&format!("{unit}: {because}")));
+            }
+            Some(Excuse::Allowed) => allowed.push(unit.as_str()),
+            None => {}
+        }
+    }
+    let kinds = [(untestable, "cannot work in this VM"), (allowed, "may fail (nixbox.toml)")];
+    let named = kinds.iter().filter(|(units, _)| !units.is_empty());
+    let named: Vec<String> = named.map(|(units, what)| format!("{}, which {what}", list(units))).collect();
+    let words = if named.is_empty() { String::new() } else { format!(", but for {}", named.join(", and ")) };
+    why.truncate(LINES);
+    (words, why)
+}
+
 /// Exit code 4: which units failed in the switch, and are not up since.
-fn units_failed(
-    id: CheckId,
-    run: &SwitchRun,
-    words: &Words,
-    fresh: &[CheckResult],
-    after: &[CheckResult],
-) -> CheckResult {
-    let was_red = |unit: &String| found(unit, fresh).is_some() && found(unit, after).is_none_or(|(now, _)| now.before);
+fn units_failed(id: CheckId, run: &SwitchRun, words: &Words, fresh: Checked<'_>, after: Checked<'_>) -> CheckResult {
+    let checks = after.results;
+    let was_red =
+        |unit: &String| found(unit, fresh.results).is_some() && found(unit, checks).is_none_or(|(now, _)| now.before);
     let (before, new): (Vec<&String>, Vec<&String>) = words.failed.iter().partition(|unit| was_red(unit));
-    let is_down = |unit: &&&String| after.is_empty() || found(unit, after).is_some() || !has_come_up(unit, run, words);
+    let (excused, new): (Vec<&String>, Vec<&String>) =
+        new.into_iter().partition(|unit| excuse(unit, words, after).is_some());
+    let is_down =
+        |unit: &&&String| checks.is_empty() || found(unit, checks).is_some() || !has_come_up(unit, run, words);
     let mut down: Vec<&String> = new.iter().filter(is_down).copied().collect();
     down.sort_by_key(|unit| (rank(unit, run, words), (*unit).clone()));
     let Some(first) = down.first() else {
@@ -115,15 +171,17 @@ fn units_failed(
         if let (Some(user), []) = (words.users.first(), words.users_failed.as_slice()) {
             return user_failed(id, run, user);
         }
-        let up: Vec<&str> = new.iter().map(|unit| unit.as_str()).collect();
-        let what = match (up.is_empty(), before.is_empty()) {
-            (false, _) => format!("{} failed at first and came up since", list(&up)),
-            (true, false) => format!("{} had failed before the switch too", list(&before)),
-            (true, true) => return unnamed(id, run),
+        let (but, why) = but_for(&excused, words, after);
+        let what = match (new.is_empty(), before.is_empty()) {
+            (false, _) => format!(": {} failed at first and came up since", list(&new)),
+            (true, false) => format!(": {} had failed before the switch too", list(&before)),
+            (true, true) if excused.is_empty() => return unnamed(id, run),
+            (true, true) => String::new(),
         };
-        return CheckResult::new(id, Status::Pass, format!("switched in {}: {what}", seconds(run.seconds)));
+        let summary = format!("switched in {}{but}{what}", seconds(run.seconds));
+        return CheckResult::new(id, Status::Pass, summary).detail(why);
     };
-    let (cause, mut detail, hint) = match found(first, after) {
+    let (cause, mut detail, hint) = match found(first, checks) {
         Some((result, cause)) => (cause, result.detail.clone(), result.hint.clone()),
         None => (said_of(first, run, words), lines_of(first, run), None),
     };
@@ -169,8 +227,7 @@ fn rank(unit: &String, run: &SwitchRun, words: &Words) -> (bool, usize) {
 
 /// Exit code 4, and all that is said is whose units could not be switched.
 fn user_failed(id: CheckId, run: &SwitchRun, user: &str) -> CheckResult {
-    let why = run.output.iter().rev().map(|line| line.trim()).find(|line| line.starts_with("Error: "));
-    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    let why = error_chain(&run.output).map_or_else(String::new, |(why, _)| format!(": {why}"));
     CheckResult::new(id, Status::Fail, format!("the units of user {} could not be switched{why}", clean(user)))
         .detail(tail(run))
         .hint("what runs in that user's session is still the old one: see journalctl --user there, and log in anew")

@@ -1,5 +1,8 @@
 //! What became of the user's session: `switch.session-survived`.
 
+use super::UNITS;
+use super::announced::restarted_of_users;
+use super::idempotent::BY_HOME_MANAGER;
 use crate::desktop::compositors::COMPOSITORS;
 use crate::guest::facts::SYSTEM_BUS;
 use crate::judging::text::{clean, list};
@@ -21,8 +24,8 @@ struct Between<'a> {
     sound: (Option<bool>, Option<bool>),
 }
 
-/// At the switch to the target.
-pub(super) fn there(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
+/// At the switch to the target; `again` shows what is restarted though nothing changes.
+pub(super) fn there(rehearsal: &Rehearsal, there: &SwitchRun, again: Option<&SwitchRun>) -> CheckResult {
     let id = CheckId::SwitchSession;
     let Some(before) = rehearsal.sessions_before.as_ref() else {
         return CheckResult::new(id, Status::Skip, "not judged: logind could not be asked before the switch");
@@ -46,7 +49,39 @@ pub(super) fn there(rehearsal: &Rehearsal, there: &SwitchRun) -> CheckResult {
         }
     };
     let sound = (rehearsal.sound_before, rehearsal.sound_switched);
-    judge(&Between { before, after, run: there, by: "the switch", sound })
+    let result = judge(&Between { before, after, run: there, by: "the switch", sound });
+    if result.status == Status::Fail {
+        return result;
+    }
+    let services = |run: &SwitchRun| services_restarted(rehearsal, run, &users(before));
+    with_restarted(result, &services(there), &again.map(services).unwrap_or_default())
+}
+
+/// The services of these users that were restarted, but for sound servers, whose end is told in words of its own.
+fn services_restarted(rehearsal: &Rehearsal, run: &SwitchRun, users: &[&SessionSeen]) -> Vec<String> {
+    let is_sound = |name: &str| crate::audio::processes().any(|server| server == name);
+    let counts = |uid: u32, unit: &str| {
+        unit.strip_suffix(".service").is_some_and(|name| !is_sound(name)) && users.iter().any(|user| user.uid == uid)
+    };
+    let restarted = restarted_of_users(run).into_iter().filter(|(uid, unit)| counts(*uid, unit));
+    restarted.map(|(uid, unit)| rehearsal.unit_of(uid, &unit)).collect()
+}
+
+/// Adds which services were restarted: one that has changed rightly is, so that it is only told; one that is restarted the
+/// next time as well is a warning.
+fn with_restarted(result: CheckResult, first: &[String], again: &[String]) -> CheckResult {
+    let line = |unit: &String| clean(&format!("{unit} was restarted: what was open in it is closed"));
+    let result = result.detail(first.iter().take(UNITS).map(line));
+    let each: Vec<&str> = first.iter().filter(|unit| again.contains(unit)).map(String::as_str).collect();
+    if each.is_empty() || result.status != Status::Pass {
+        return result;
+    }
+    let summary = format!(
+        "{}; but each switch restarts {}, though nothing changes, and closes what is open in it",
+        result.summary,
+        list(&each)
+    );
+    CheckResult { status: Status::Warn, summary, ..result }.hint(BY_HOME_MANAGER)
 }
 
 /// The system's bus, where the switch stopped it, and nothing started it again.

@@ -2,12 +2,15 @@
 
 use proptest::prelude::*;
 
-use super::{PhaseChecks, judge, run_infos};
+use super::{Checked, PhaseChecks, is_excused, judge, run_infos};
 use crate::guest::facts::JournalLine;
-use crate::model::{CheckId, CheckResult, MachinePhase, Status};
-use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun, UnitJob};
+use crate::model::{CheckId, CheckResult, Excuse, Found, Lack, MachinePhase, NotTested, Status, Witness};
+use crate::switch::observation::{
+    ProcessSeen, Rehearsal, SessionSeen, Sessions, SwitchEnd, SwitchRun, UnitJob, UserJob,
+};
 
-const NO_CHECKS: PhaseChecks<'static> = PhaseChecks { fresh: &[], switched: &[], back: &[] };
+const NONE: Checked<'static> = Checked { results: &[], not_tested: &[], allowed: &[] };
+const NO_CHECKS: PhaseChecks<'static> = PhaseChecks { fresh: NONE, switched: NONE, back: NONE };
 
 fn run(phase: MachinePhase, end: SwitchEnd, output: &[&str]) -> SwitchRun {
     let mut run = SwitchRun::without(phase, "/nix/store/x-nixos-system", end);
@@ -37,7 +40,8 @@ fn line(unit: &str, identifier: &str, priority: u8, message: &str) -> JournalLin
 
 fn one(runs: Vec<SwitchRun>, id: CheckId, phase: MachinePhase) -> CheckResult {
     let well = [CheckResult::new(CheckId::ServicesFailedUnits, Status::Pass, "no unit failed")];
-    let checks = PhaseChecks { fresh: &well, switched: &well, back: &well };
+    let well = Checked::new(&well, &[], &[]);
+    let checks = PhaseChecks { fresh: well, switched: well, back: well };
     let rehearsal = Rehearsal { runs, ..Rehearsal::default() };
     let results = judge(&rehearsal, &checks);
     results.into_iter().find(|result| result.id == id && result.phase == Some(phase)).expect("judged")
@@ -133,6 +137,31 @@ fn each_end_of_a_switch() {
 }
 
 #[test]
+fn an_error_is_told_with_its_causes() {
+    let told = |lines: &[&str]| outcome(switched(SwitchEnd::Exited(1), lines)).1;
+    let reply = "Did not receive a reply. Possible causes include: the remote application did not send a reply";
+    let indented = format!("    {reply}");
+    let said = told(&[ACTIVATING, "Error: Failed to reset failed units", "Caused by:", indented.as_str()]);
+    assert_eq!(said, format!("the switch program ended with 1: Failed to reset failed units: {reply}"));
+    let chain = [
+        ACTIVATING,
+        "Error: Failed to load unit file app.service",
+        "Caused by:",
+        "    0: Failed to open it",
+        "    1: No such file or directory (os error 2)",
+    ];
+    let words = "Failed to load unit file app.service: Failed to open it: No such file or directory (os error 2)";
+    assert_eq!(told(&chain), format!("the switch program ended with 1: {words}"));
+    // Alone, and before another word.
+    assert_eq!(told(&["Error: Failed to open unit file"]), "the switch program ended with 1: Failed to open unit file");
+    let later = [&chain[..], &["warning: error(s) occurred while switching"]].concat();
+    assert!(told(&later).ends_with("1: warning: error(s) occurred while switching"), "{}", told(&later));
+    let of_user = [&chain[1..], &["warning: user activation for alice failed"]].concat();
+    let (_, said) = outcome(switched(SwitchEnd::Exited(4), &of_user));
+    assert_eq!(said, format!("the units of user alice could not be switched: {words}"));
+}
+
+#[test]
 fn a_bus_that_was_stopped_is_the_cause() {
     let stopped = |jobs: &[UnitJob]| {
         let mut run = switched(SwitchEnd::Exited(4), &[ACTIVATING, "Failed to connect to bus"]);
@@ -187,13 +216,69 @@ fn what_failed_has_to_be_shown_to_be_up() {
         "warning: user activation for alice failed",
     ]);
     let (status, said) = outcome(alone);
-    assert_eq!(
-        (status, said.as_str()),
-        (Status::Fail, "the units of user alice could not be switched: Error: No such file")
-    );
+    assert_eq!((status, said.as_str()), (Status::Fail, "the units of user alice could not be switched: No such file"));
     // A failed activation is not hidden by units that came up.
     let both = active(four(&[ACTIVATING, "Failed to run activate script", named]), "late.service");
     assert_eq!(outcome(both).1, "the activation script failed");
+}
+
+#[test]
+fn what_cannot_work_in_a_vm_is_no_failure_of_the_switch() {
+    let four = |failed: &str| {
+        let named = format!("warning: the following units failed: {failed}");
+        switched(SwitchEnd::Exited(4), &[ACTIVATING, named.as_str()])
+    };
+    let vpn = NotTested::new(
+        "vpn.service",
+        Excuse::new(Lack::Outside, Witness::line("no address"), "needs the outside network: no address"),
+    );
+    let results = |failed: &[&str], allowed: Option<&str>| {
+        let status = if failed.is_empty() { Status::Pass } else { Status::Fail };
+        let mut result = CheckResult::new(CheckId::ServicesFailedUnits, status, "units");
+        let found = |unit: &&str| Found { item: (*unit).into(), summary: format!("{unit} failed"), ..Found::default() };
+        result.findings = failed.iter().map(found).collect();
+        result.allowed = allowed.map(str::to_owned);
+        [result]
+    };
+    let told = |run: SwitchRun, after: Checked<'_>| {
+        let is_excused = is_excused(&run, after);
+        let mut again = run.clone();
+        again.is_second = true;
+        let rehearsal = Rehearsal { runs: vec![run, again], ..Rehearsal::default() };
+        let results = judge(&rehearsal, &PhaseChecks { switched: after, ..NO_CHECKS });
+        let of = |id: CheckId| results.iter().find(|result| result.id == id).expect("judged");
+        let (outcome, again) = (of(CheckId::SwitchOutcome).clone(), of(CheckId::SwitchIdempotent).status);
+        assert_eq!(again == Status::Pass, is_excused, "{outcome:?}");
+        (outcome.status, outcome.summary, outcome.detail)
+    };
+    // Alone, and with one that may fail, by itself or beside another.
+    let (well, not_tested) = (results(&[], None), [vpn]);
+    let (status, said, why) = told(four("vpn.service"), Checked::new(&well, &not_tested, &[]));
+    assert_eq!(
+        (status, said.as_str()),
+        (Status::Pass, "switched in 0 ms, but for vpn.service, which cannot work in this VM")
+    );
+    assert_eq!(why, ["vpn.service: needs the outside network: no address"]);
+    let may = results(&["ddclient.service"], Some("no account"));
+    let (status, said, _) = told(four("ddclient.service, vpn.service"), Checked::new(&may, &not_tested, &[]));
+    assert_eq!(status, Status::Pass);
+    let both = "but for vpn.service, which cannot work in this VM, and ddclient.service, which may fail (nixbox.toml)";
+    assert!(said.ends_with(both), "{said}");
+    let other = results(&["app.service"], None);
+    let partly = Checked::new(&other, &not_tested, &["ddclient.service"]);
+    assert_eq!(told(four("ddclient.service"), partly).0, Status::Pass);
+    // Another one failed besides: that is told, and nothing else.
+    let (status, said, _) = told(four("app.service, ddclient.service, vpn.service"), partly);
+    assert_eq!((status, said.as_str()), (Status::Fail, "app.service failed"));
+    // Nobody says that it cannot work.
+    assert_eq!(told(four("vpn.service"), Checked::new(&well, &[], &[])).0, Status::Fail);
+    // A user's unit of that name is another one, and an activation that failed is no unit's.
+    let users = ["warning: the following user units failed: vpn.service", "warning: user activation for alice failed"];
+    let after = Checked::new(&well, &not_tested, &[]);
+    assert_eq!(told(switched(SwitchEnd::Exited(4), &users), after).0, Status::Fail);
+    let mut activation = four("vpn.service");
+    activation.output.insert(1, "Failed to run activate script".into());
+    assert_eq!(told(activation, after).0, Status::Fail);
 }
 
 #[test]
@@ -283,7 +368,7 @@ fn a_rule_that_failed_before_is_known_by_its_cleaned_words() {
     let mut run = switched(SwitchEnd::Exited(0), &[ACTIVATING]);
     run.journal = vec![line("", "systemd-tmpfiles", 3, &message)];
     let rehearsal = Rehearsal { runs: vec![run], ..Rehearsal::default() };
-    let results = judge(&rehearsal, &PhaseChecks { fresh: &before, switched: &[], back: &[] });
+    let results = judge(&rehearsal, &PhaseChecks { fresh: Checked::new(&before, &[], &[]), ..NO_CHECKS });
     assert_eq!(results[1].status, Status::Pass, "{}", results[1].summary);
 }
 
@@ -368,6 +453,53 @@ fn the_users_sound() {
     }
     let (status, said) = session(seen(all), seen(all), (Some(true), Some(false)));
     assert!(status == Status::Fail && said.starts_with("no sound comes out any more since the switch"), "{said}");
+}
+
+#[test]
+fn a_users_services_are_followed() {
+    let of = |uid: u32, unit: &str, kind: &str| UserJob { uid, job: job(unit, kind, "done") };
+    let told = |first: &[UserJob], second: &[UserJob], jobs: &[UnitJob]| {
+        let mut there = switched(SwitchEnd::Exited(0), &[ACTIVATING]);
+        let mut again = there.clone();
+        there.user_jobs = first.to_vec();
+        (again.is_second, again.user_jobs, again.jobs) = (true, second.to_vec(), jobs.to_vec());
+        let rehearsal = Rehearsal {
+            runs: vec![there, again],
+            sessions_before: Some(seen(&[])),
+            sessions_switched: Some(seen(&[])),
+            ..Rehearsal::default()
+        };
+        let results = judge(&rehearsal, &NO_CHECKS);
+        let of = |id: CheckId| results.iter().find(|result| result.id == id).expect("judged").clone();
+        (of(CheckId::SwitchSession), of(CheckId::SwitchIdempotent))
+    };
+    // It has changed, and is left alone the next time.
+    let foot = [of(1000, "foot-server.service", "stop"), of(1000, "foot-server.service", "start")];
+    let (session, again) = told(&foot, &[], &[]);
+    assert_eq!((session.status, again.status), (Status::Pass, Status::Pass));
+    assert_eq!(session.detail, ["foot-server.service of alice was restarted: what was open in it is closed"]);
+    // Each time, whatever changes.
+    let (session, again) = told(&foot, &foot, &[]);
+    assert_eq!((session.status, again.status), (Status::Warn, Status::Warn));
+    assert!(session.summary.contains("but each switch restarts foot-server.service of alice"), "{}", session.summary);
+    let summary = "each switch stops or restarts foot-server.service of alice, though nothing changes";
+    assert_eq!(again.summary, summary);
+    assert!(again.hint.is_some_and(|hint| hint.contains("home-manager")));
+    // Who has no session is told by number; what was open in a sound server has words of its own.
+    let (session, again) = told(&[], &[of(1001, "tray.service", "restart")], &[]);
+    assert!(session.detail.is_empty() && again.summary.contains("tray.service of user 1001"), "{again:?}");
+    let sound = [of(1000, "pipewire.service", "restart")];
+    let (session, again) = told(&sound, &sound, &[]);
+    assert_eq!((session.status, again.status), (Status::Pass, Status::Warn));
+    // What comes and goes by itself, only stops, or ends with its manager.
+    for unit in ["default.target", "app.slice", "init.scope", "nixos-activation.service", "nixbox-tone.service"] {
+        let jobs = [of(1000, unit, "restart")];
+        let (session, again) = told(&jobs, &jobs, &[]);
+        assert_eq!((session.status, again.status), (Status::Pass, Status::Pass), "{unit}");
+        assert!(session.detail.is_empty(), "{unit}");
+    }
+    assert_eq!(told(&[], &foot[..1], &[]).1.status, Status::Pass);
+    assert_eq!(told(&[], &foot, &[job("user@1000.service", "stop", "done")]).1.status, Status::Pass);
 }
 
 #[test]

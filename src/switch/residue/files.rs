@@ -49,13 +49,16 @@ const WRAPPERS: &str = "/run/wrappers/bin/";
 /// What is mounted for a time: for a user who is logged in, for a service, for a container.
 const PASSING_MOUNTS: [&str; 6] =
     ["/run/user/", "/run/credentials/", "/run/netns/", "/run/docker/", "/run/containerd/", "/run/wrappers."];
+/// Where NixOS mounts an `/etc` that is an overlay (`system.etc.overlay`): each switch to another one by a name made up
+/// for it, behind a dot.
+const ETC_MOUNTS: [&str; 2] = ["/run/nixos-etc", "/run/nixos-etc-metadata"];
 
 impl Between<'_> {
     pub(super) fn files(&self) -> Vec<Finding> {
         let (before, back) = (&self.before.state, &self.back.state);
         let stays = |path: &String| self.left(path, format!("{path} stays after the way back"));
         let is_gone = |path: &String| self.gone(path, format!("{path} is gone after the way back"));
-        let is_passing = |path: &str| PASSING.contains(&path) || path.starts_with(OURS);
+        let is_passing = |path: &str| PASSING.contains(&path) || path.starts_with(OURS) || is_of_etc(path);
         let entries =
             back.entries.difference(&before.entries).filter(|path| !is_passing(path) && !self.is_kept_by_unit(path));
         let gone =
@@ -153,8 +156,11 @@ impl Between<'_> {
 
     pub(super) fn mounts(&self) -> Vec<Finding> {
         let (before, back) = (&self.before.state, &self.back.state);
-        let is_passing =
-            |place: &str| PASSING_MOUNTS.iter().any(|passing| place.starts_with(passing)) || place.contains("/overlay");
+        let is_passing = |place: &str| {
+            PASSING_MOUNTS.iter().any(|passing| place.starts_with(passing))
+                || place.contains("/overlay")
+                || is_of_etc(place)
+        };
         let on_demand = |place: &String| before.automounts.contains(place) || back.automounts.contains(place);
         let counts = |place: &String| !is_passing(place) && !on_demand(place);
         let now =
@@ -174,6 +180,11 @@ impl Between<'_> {
         });
         now.chain(gone).collect()
     }
+}
+
+/// Whether a path is one of [`ETC_MOUNTS`].
+fn is_of_etc(path: &str) -> bool {
+    ETC_MOUNTS.iter().any(|name| path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// Whether a path is of the data of services and users.

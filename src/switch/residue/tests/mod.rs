@@ -292,6 +292,23 @@ fn what_comes_and_goes_by_itself_is_no_residue() {
         Case::new().back(mount).passes();
         Case::new().before(mount).passes();
     }
+    // Where `/etc` is an overlay, that of the boot is gone after the first switch, and each has another name.
+    let etc = |metadata: &'static str| {
+        move |record: &mut Record| {
+            for (place, what) in [(metadata, "/dev/loop1 (erofs)"), ("/run/nixos-etc.Zp3hYw9kQd", "tmpfs (tmpfs)")] {
+                record.state.mounts.insert(place.to_owned(), what.to_owned());
+                record.state.entries.insert(place.to_owned());
+            }
+        }
+    };
+    let boots = etc("/run/nixos-etc-metadata");
+    Case::new()
+        .before(boots)
+        .switched(etc("/run/nixos-etc-metadata.a1B2c3D4e5"))
+        .back(etc("/run/nixos-etc-metadata.x"))
+        .passes();
+    let own = |record: &mut Record| record.state.entries.insert("/run/nixos-etc-backup".to_owned());
+    Case::new().back(own).warns(CheckId::ResidueFiles, "/run/nixos-etc-backup stays");
     let automount = |record: &mut Record| record.state.automounts.insert("/boot".to_owned());
     let boot = |record: &mut Record| record.state.mounts.insert("/boot".to_owned(), "/dev/vda1 (vfat)".to_owned());
     Case::new().before(automount).before(boot).back(automount).passes();
