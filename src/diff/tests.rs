@@ -207,6 +207,55 @@ fn a_socket_starts_its_service_again() {
 }
 
 #[test]
+fn what_starts_a_unit_besides_the_boot() {
+    let store = MadeStore::new();
+    let plain = "[Service]\nExecStart=/bin/x\n";
+    let make = || {
+        MadeSystem::new(&store)
+            .unit("a.service", "[Unit]\nOnFailure=note@%n.service\n[Service]\nExecStart=/bin/a\nUser=a\n")
+            .unwanted("there.service", plain)
+    };
+    let more = || {
+        make()
+            .unwanted("by-device.service", plain)
+            .unit_link("dev-x.device.wants/by-device.service", "../by-device.service")
+            .unwanted("by-sleep.service", &format!("[Unit]\nRequires=deeper.service\n{plain}User=s\n"))
+            .unit_link("sleep.target.wants/by-sleep.service", "../by-sleep.service")
+            .unit_link("sleep.target.wants/there.service", "../there.service")
+            .unwanted("deeper.service", plain)
+            .unwanted("note@.service", plain)
+            .unwanted("lone.service", plain)
+            .unwanted("with-lone.service", plain)
+            .unit_link("lone.service.wants/with-lone.service", "../with-lone.service")
+            .user_unit_of("graphical-session.target", "u.service", plain)
+    };
+    let added = told(&store, make(), more());
+    assert_eq!(
+        lines(&added),
+        [
+            "security + by-device.service: new, runs as root, with dev-x.device",
+            "security + deeper.service: new, runs as root, with by-sleep.service",
+            "security + note@.service: new, runs as root, on failure of a.service",
+            "service + by-sleep.service: new, runs as s, with sleep.target",
+            "service ~ there.service: is started with sleep.target now",
+            "service + u.service: new, run by each user's manager, with graphical-session.target",
+            "info + 2 units: nothing starts by itself: lone.service, with-lone.service",
+        ]
+    );
+    // What it runs is told as of any other.
+    assert_eq!(added.changes[0].details[0].name, "ExecStart");
+    let removed = told(&store, more(), make());
+    assert_eq!(
+        lines(&removed)[..2],
+        [
+            "service - by-device.service: removed, ran with dev-x.device",
+            "service - by-sleep.service: removed, ran with sleep.target"
+        ]
+    );
+    assert_eq!(removed.counts.info, 1, "{:?}", lines(&removed));
+}
+
+#[test]
 fn a_rule_that_lets_anybody_write() {
     let store = MadeStore::new();
     let make = |rules: &str| MadeSystem::new(&store).etc("tmpfiles.d/00-nixos.conf", rules);
