@@ -207,6 +207,26 @@ fn a_socket_starts_its_service_again() {
 }
 
 #[test]
+fn a_directive_that_is_set_to_nothing() {
+    let store = MadeStore::new();
+    let make = |more: &str| MadeSystem::new(&store).unit("a.service", &format!("[Service]\nExecStart=/bin/a\n{more}"));
+    let (none, some) = ("CapabilityBoundingSet=\n", "CapabilityBoundingSet=CAP_KILL\n");
+    for (old, new, said) in [
+        (none, "", "security ~ a.service: its sandbox is weaker: CapabilityBoundingSet: (empty) → not set"),
+        (none, some, "security ~ a.service: its sandbox is weaker: CapabilityBoundingSet: (empty) → CAP_KILL"),
+        ("", none, "service ~ a.service: CapabilityBoundingSet changed"),
+        (some, none, "service ~ a.service: CapabilityBoundingSet changed"),
+    ] {
+        let comparison = told(&store, make(old), make(new));
+        assert_eq!(lines(&comparison), [said]);
+        let shown = |text: &str| text.trim_end().split_once('=').map(|(_, value)| value.to_owned());
+        let shown = |text: &str| shown(text).map(|value| if value.is_empty() { "(empty)".to_owned() } else { value });
+        let detail = &comparison.changes[0].details[0];
+        assert_eq!((&detail.from, &detail.to), (&shown(old), &shown(new)), "{said}");
+    }
+}
+
+#[test]
 fn what_starts_a_unit_besides_the_boot() {
     let store = MadeStore::new();
     let plain = "[Service]\nExecStart=/bin/x\n";

@@ -7,7 +7,7 @@ use super::model::{Area, Change, Detail, Grade, Kind};
 use super::names::{name_of, nameless, readable, split, store_paths};
 use super::sandbox::{is_root, weaker};
 use super::scripts;
-use super::unit_file::UnitFile;
+use super::unit_file::{EMPTY, UnitFile};
 use super::unit_set::{Start, UnitSet};
 
 /// Keys that say nothing of what a unit does.
@@ -261,20 +261,27 @@ fn differences(before: &UnitFile, after: &UnitFile) -> Vec<Detail> {
             if MEANINGLESS.contains(&key.as_str()) {
                 continue;
             }
-            details.extend(values(key, before.values(section, key), after.values(section, key)));
+            details.extend(values(key, before.get(section, key), after.get(section, key)));
         }
     }
     details
 }
 
-/// One directive's values that differ, paired where one became another.
-fn values(key: &str, before: &[String], after: &[String]) -> Vec<Detail> {
+/// One directive's values that differ, paired where one became another. To be set to nothing is a value, too.
+fn values(key: &str, before: Option<&[String]>, after: Option<&[String]>) -> Vec<Detail> {
+    let empty = |values: Option<&[String]>| values.filter(|values| values.is_empty()).map(|_| EMPTY.to_owned());
+    let (was, is) = (empty(before), empty(after));
+    let is_set_differs = before.is_some() != after.is_some();
+    let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
     let without = |all: &[String], other: &[String]| {
         let others: Vec<String> = other.iter().map(|value| nameless(value)).collect();
         all.iter().filter(|value| !others.contains(&nameless(value))).cloned().collect::<Vec<_>>()
     };
     let (gone, come) = (without(before, after), without(after, before));
     if gone.is_empty() && come.is_empty() {
+        if is_set_differs {
+            return vec![detail(key, was.as_deref(), is.as_deref())];
+        }
         // The same values, in another order or number.
         let same = before.len() == after.len() && before.iter().zip(after).all(|(a, b)| nameless(a) == nameless(b));
         return if same { Vec::new() } else { vec![detail(key, Some("another order"), Some("another order"))] };
@@ -285,8 +292,10 @@ fn values(key: &str, before: &[String], after: &[String]) -> Vec<Detail> {
     let most = gone.len().max(come.len());
     (0..most)
         .map(|at| {
-            let shown = |all: &[String]| all.get(at).map(|value| readable(value));
-            detail(key, shown(&gone).as_deref(), shown(&come).as_deref())
+            let shown = |all: &[String], empty: &Option<String>| {
+                all.get(at).map(|value| readable(value)).or_else(|| empty.clone().filter(|_| at == 0))
+            };
+            detail(key, shown(&gone, &was).as_deref(), shown(&come, &is).as_deref())
         })
         .collect()
 }
