@@ -286,9 +286,28 @@ fn a_rule_that_lets_anybody_write() {
         ("d /var/lib/b 1777 root root -\n", "service"),
         ("d /var/lib/b 0755 root root -\n", "service"),
         ("L+ /var/lib/b - - - - /x\n", "service"),
+        // As systemd.tmpfiles.settings makes them.
+        ("'d' '/srv' '0777' 'user' 'users' '-' \n", "security"),
+        ("'d' '/srv/a b' '0777' 'user' 'users' '-' \n", "security"),
+        ("\"f+\" \"/srv/b\" \"~4755\" - - -\n", "security"),
+        ("d /srv/a\\'b 0777 - - -\n", "security"),
+        ("'d' '/srv/a 0777' '0755' 'user' 'users' '-' \n", "service"),
+        ("'d' '' '0755' 'user' 'users' '-' \n", "service"),
+        ("'d' '/srv\n", "service"),
     ] {
         let comparison = told(&store, make(old), make(&format!("{old}{rule}")));
         assert_eq!(lines(&comparison), [format!("{grade} ~ /etc/tmpfiles.d/00-nixos.conf: 1 line added")], "{rule}");
+        // Each of the settings' names is a file of its own.
+        let file = told(&store, make(old), make(old).etc("tmpfiles.d/10-srv.conf", rule));
+        assert_eq!(lines(&file), [format!("{grade} + /etc/tmpfiles.d/10-srv.conf: new")], "{rule}");
+        let gone = told(&store, make(old).etc("tmpfiles.d/10-srv.conf", rule), make(old));
+        assert_eq!(lines(&gone), ["service - /etc/tmpfiles.d/10-srv.conf: removed"], "{rule}");
+        let linked = |files: &[(&str, &str)]| {
+            let directory = store.put("tmpfiles.d", &[files, &[("a.conf", old)]].concat());
+            MadeSystem::new(&store).etc_link("tmpfiles.d", &directory)
+        };
+        let inner = told(&store, linked(&[]), linked(&[("srv.conf", rule)]));
+        assert_eq!(lines(&inner), [format!("{grade} + /etc/tmpfiles.d: file new: srv.conf")], "{rule}");
     }
 }
 
