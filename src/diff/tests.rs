@@ -156,6 +156,76 @@ fn when_a_boot_is_needed() {
 }
 
 #[test]
+fn an_initrd_is_never_merely_rebuilt() {
+    let store = MadeStore::new();
+    let put = |version: &str| store.put(&format!("linux-{version}"), &[("bzImage", "k")]);
+    let make = |kernel: &str, version: &str| {
+        let initrd = store.put(&format!("initrd-linux-{version}"), &[("initrd", "\u{0}")]);
+        MadeSystem::new(&store).link("kernel", &format!("{kernel}/bzImage")).link("initrd", &format!("{initrd}/initrd"))
+    };
+    let (kernel, again, next) = (put("6.12.5"), put("6.12.5"), put("6.12.6"));
+    let own = told(&store, make(&kernel, "6.12.5"), make(&kernel, "6.12.5"));
+    assert_eq!(
+        lines(&own),
+        ["security ~ initrd: its content differs, and was not read: it may hold SSH keys or emergency access"]
+    );
+    assert_eq!(own.switch.reboot, ["initrd differs"]);
+    let rebuilt = told(&store, make(&kernel, "6.12.5"), make(&again, "6.12.5"));
+    assert_eq!(
+        lines(&rebuilt),
+        ["boot ~ initrd: its content differs, and was not read", "boot = kernel: rebuilt (linux-6.12.5)"]
+    );
+    let moved = told(&store, make(&kernel, "6.12.5"), make(&next, "6.12.6"));
+    assert_eq!(
+        lines(&moved),
+        ["boot ~ initrd: 6.12.5 → 6.12.6; its content was not read", "boot ~ kernel: 6.12.5 → 6.12.6"]
+    );
+}
+
+#[test]
+fn secrets_of_the_initrd() {
+    let store = MadeStore::new();
+    let make = |text: &str| {
+        let tools = store.put("coreutils-9.5", &[("bin/cp", "\u{0}")]);
+        MadeSystem::new(&store).file("append-initrd-secrets", &format!("export PATH={tools}/bin\n{text}"))
+    };
+    let key = "cp -a /etc/ssh/initrd_key \"$tmp/.initrd-secrets/etc/ssh/key\"\n";
+    let comparison = told(&store, make(""), make(key));
+    assert_eq!(lines(&comparison), ["security ~ append-initrd-secrets: 1 line added: it puts secrets into the initrd"]);
+    assert_eq!(comparison.changes[0].lines, [format!("+{}", key.trim_end())]);
+    let same = told(&store, make(key), make(key));
+    assert_eq!(lines(&same), ["info = 1 rebuilt: the same but for store paths: append-initrd-secrets"]);
+    let new = told(&store, MadeSystem::new(&store), make(key));
+    assert_eq!((new.changes[0].grade, new.changes[0].kind), (Grade::Security, Kind::Added));
+    let gone = told(&store, make(key), MadeSystem::new(&store));
+    assert_eq!((gone.changes[0].grade, gone.changes[0].kind), (Grade::Boot, Kind::Removed));
+}
+
+#[test]
+fn parameters_that_protect_or_open_a_shell() {
+    let store = MadeStore::new();
+    let make = |parameters: &str| MadeSystem::new(&store).file("kernel-params", parameters);
+    let protecting = "mitigations=off nospectre_v2 spectre_v2=off spec_store_bypass_disable=on pti=on nopti mds=off \
+        l1tf=full tsx=off tsx_async_abort=off retbleed=off nosmt nosmt=force nokaslr slab_nomerge slub_debug=FZP \
+        page_poison=1 init_on_alloc=0 init-on-free=1 lockdown=integrity module.sig_enforce=1 apparmor=1 selinux=0 \
+        enforcing=0 lsm=landlock security=apparmor audit=0 intel_iommu=on iommu.passthrough=1 nosmap no_hash_pointers \
+        systemd.debug_shell systemd.debug-shell=1 rd.systemd.debug_shell boot.shell_on_fail boot.debug1devices rescue \
+        emergency rd.emergency SYSTEMD_SULOGIN_FORCE=1 systemd.setenv=SYSTEMD_SULOGIN_FORCE=1 single 1 -b \
+        systemd.unit=rescue.target rd.systemd.unit=emergency.target init=/bin/sh";
+    let others = "quiet loglevel=4 root=fstab initcall_debug initrd=x i915.options=1 net.ifnames=0 nohibernate \
+        noresume systemd.show_status=auto audit_backlog_limit=64 boot.panic_on_fail console=tty1 rw tsc=reliable";
+    for (parameters, grade) in [(protecting, Grade::Security), (others, Grade::Boot)] {
+        for parameter in parameters.split_whitespace() {
+            for (old, new, kind) in [("", parameter, Kind::Added), (parameter, "", Kind::Removed)] {
+                let comparison = told(&store, make(old), make(new));
+                let [change] = &comparison.changes[..] else { panic!("{:?}", lines(&comparison)) };
+                assert_eq!((change.grade, change.kind, change.subject.as_str()), (grade, kind, parameter));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_hostile_configuration_drives_no_terminal() {
     let store = MadeStore::new();
     let evil = "\u{1b}[2J\u{202e}```\n";
