@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::context::{Context, is_of_accounts};
+use super::context::Context;
 use super::model::{Area, Change, Grade, Kind};
 use super::names::{name_of, nameless, split};
 use super::security::counted;
@@ -250,11 +250,10 @@ pub(super) fn activation(context: &Context<'_>) -> Vec<Change> {
             (Some(before), Some(after)) if before != after => {
                 let mut lines = context.text(before, after).lines;
                 lines.extend(context.behind(before, after).lines);
-                // Users are told of by name; their file holds hashes.
-                if lines.is_empty() || is_of_accounts(name) {
+                if lines.is_empty() {
                     context.rebuilt(format!("snippet {name}"));
                 } else {
-                    all.push(change(Grade::Service, Kind::Changed, counted(&lines)).with_lines(lines));
+                    all.push(change(Grade::Security, Kind::Changed, counted(&lines)).with_lines(lines));
                 }
             }
             _ => {}

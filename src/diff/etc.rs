@@ -17,6 +17,8 @@ const MOST: usize = 2_000;
 
 /// What is said of a file that cannot be compared by lines.
 const NO_TEXT: &str = "no text, and of another size";
+/// What is said of a file whose name is one of those that hold passwords, and that is not the system's own.
+const NOT_SHOWN: &str = "differs, and is not shown: it may hold passwords";
 
 /// Where rules on who may do what lie; a directory's name ends with a slash.
 const RULES: [&str; 22] = [
@@ -54,7 +56,8 @@ const LABELS: [&str; 8] =
 pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
     let names: BTreeSet<&String> = context.old.etc.keys().chain(context.new.etc.keys()).collect();
     let mut all = Vec::new();
-    for name in names.into_iter().filter(|name| !is_of_accounts(name)) {
+    // The system's own are told of by who is in them.
+    for name in names.into_iter().filter(|name| name.contains('/') || !is_of_accounts(name)) {
         all.extend(entry(context, name, context.old.etc.get(name), context.new.etc.get(name)));
     }
     together(all)
@@ -162,6 +165,9 @@ fn file(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<C
         context.rebuilt(path_of(name));
         return Vec::new();
     }
+    if is_of_accounts(name) {
+        return vec![Change::new(grade(name), area(name), Kind::Changed, path_of(name), NOT_SHOWN)];
+    }
     let what = match name.strip_prefix("ssh/authorized_keys.d/") {
         Some(user) => format!("{} of {user}'s keys", counted(&lines)),
         None if own == 0 => "a file that it names differs".to_owned(),
@@ -262,7 +268,7 @@ fn signed(context: &Context<'_>, kind: Kind, file: &Found) -> Vec<String> {
 
 /// A file that only one has.
 fn one(context: &Context<'_>, name: &str, kind: Kind, file: &EtcFile) -> Vec<Change> {
-    let lines = signed(context, kind, &file.leads_to);
+    let lines = if is_of_accounts(name) { Vec::new() } else { signed(context, kind, &file.leads_to) };
     if name.starts_with("sysctl.d/") {
         let text: String = lines.iter().filter_map(|line| line.get(1..)).map(|line| format!("{line}\n")).collect();
         return if kind == Kind::Added { settings("", &text) } else { settings(&text, "") };

@@ -432,6 +432,38 @@ fn rules_that_refuse_nothing_are_no_firewall() {
     };
     let comparison = told(&store, make("drop"), make("accept"));
     assert!(lines(&comparison)[0].starts_with("security - firewall: turned off"), "{:?}", lines(&comparison));
+    // Turned on, it opens nothing: all was open.
+    let back = told(&store, make("accept"), make("drop"));
+    assert_eq!(lines(&back)[0], "service + firewall: turned on; lets in 22/tcp");
+    assert_eq!((back.counts.security, back.counts.service), (0, 1), "{:?}", lines(&back));
+}
+
+#[test]
+fn files_of_passwords_are_the_systems_own() {
+    let store = MadeStore::new();
+    let make = |text: &str| {
+        let pam = store.put("pam.d", &[("passwd", text)]);
+        MadeSystem::new(&store)
+            .etc("pam.d/passwd", &format!("auth required {text}\n"))
+            .etc("mosquitto/passwd", &format!("eve:$6${text}\n"))
+            .etc("shadow", &format!("root:$6${text}:1::::::\n"))
+            .unit("a.service", &format!("[Service]\nUser=a\nExecStart=/bin/a {pam}\n"))
+            .snippet("group", &format!("echo {text}"))
+    };
+    let comparison = told(&store, make("pam_unix.so"), make("pam_permit.so"));
+    assert_eq!(
+        lines(&comparison),
+        [
+            "security ~ /etc/pam.d/passwd: 1 line added, 1 removed",
+            "security ~ snippet group: 1 line added, 1 removed",
+            "service ~ a.service: the text of pam.d/passwd changed",
+            "service ~ /etc/mosquitto/passwd: differs, and is not shown: it may hold passwords",
+        ]
+    );
+    let new = told(&store, MadeSystem::new(&store), make("pam_unix.so"));
+    for comparison in [comparison, new] {
+        assert!(!human::render(&comparison, true).contains("$6$"), "no hash of a password");
+    }
 }
 
 #[test]
