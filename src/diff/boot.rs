@@ -2,30 +2,77 @@
 
 use std::collections::BTreeSet;
 
-use super::context::{Context, is_of_accounts};
+use super::context::Context;
 use super::model::{Area, Change, Grade, Kind};
 use super::names::{name_of, nameless, split};
 use super::security::counted;
+use super::system::{Boot, SECRETS};
 
-/// Parameters of the kernel's that protect, or stop to.
-const PROTECTING: [&str; 16] = [
+/// How a word begins in the names of the kernel's parameters that protect or stop to, or that decide what runs as root
+/// and who is asked for a password (kernel-parameters.txt, kernel-command-line(7), stage 1 of NixOS). Without `no`.
+const PROTECTING: [&str; 55] = [
+    // Against what processors give away.
     "mitigations",
-    "lsm",
+    "spec",
+    "pti",
+    "kpti",
+    "mds",
+    "l1tf",
+    "l1d_flush",
+    "tsx",
+    "tsa",
+    "mmio_stale",
+    "srbds",
+    "retbleed",
+    "gather_data",
+    "reg_file_data",
+    "indirect_target",
+    "vmscape",
+    "smt",
+    "ssbd",
+    // What guards the kernel's memory.
+    "kaslr",
+    "slab",
+    "slub",
+    "page_poison",
+    "page_alloc",
+    "init_on_",
+    "randomize_kstack",
+    "hash_pointers",
+    "smep",
+    "smap",
+    "cfi",
+    "ibt",
+    "usershstk",
+    "vsyscall",
+    "debugfs",
+    "iommu",
+    // Who may do what.
     "lockdown",
+    "module.sig_enforce",
+    "lsm",
     "apparmor",
     "selinux",
+    "enforcing",
     "security",
-    "audit",
-    "nokaslr",
-    "init_on_alloc",
-    "init_on_free",
-    "module.sig_enforce",
-    "slab_nomerge",
-    "iommu",
-    "nosmep",
-    "nosmap",
-    "init",
+    // Shells, and units that start or do not.
+    "debug_shell",
+    "crash_shell",
+    "shell_on_fail",
+    "debug1",
+    "sulogin",
+    "rescue",
+    "emergency",
+    "systemd.unit",
+    "systemd.run",
+    "systemd.wants",
+    "systemd.mask",
+    "systemd.setenv",
+    "systemd.set_credential",
+    "systemd.import_credentials",
 ];
+/// The same by their whole names.
+const PROTECTING_WHOLE: [&str; 7] = ["audit", "init", "rdinit", "single", "s", "1", "-b"];
 
 /// Kernel, parameters, initrd, systemd, boot loader, specialisations.
 pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
@@ -34,7 +81,6 @@ pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
     let parts = [
         ("kernel", &old.kernel, &new.kernel),
         ("kernel modules", &old.modules, &new.modules),
-        ("initrd", &old.initrd, &new.initrd),
         ("systemd", &old.systemd, &new.systemd),
     ];
     for (name, before, after) in parts {
@@ -45,6 +91,8 @@ pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
         let kind = if same_name { Kind::Rebuilt } else { Kind::Changed };
         all.push(Change::new(Grade::Boot, Area::Boot, kind, name, moved(before, after)));
     }
+    all.extend(initrd(old, new));
+    all.extend(secrets(context));
     all.extend(parameters(&old.parameters, &new.parameters));
     if nameless(&old.loader) != nameless(&new.loader) {
         let what = format!("installed by {} instead of {}", shown(&new.loader), shown(&old.loader));
@@ -82,14 +130,63 @@ pub(super) fn moved(before: &str, after: &str) -> String {
     }
 }
 
+/// The initrd. Nobody opens it, so it is never taken for the same; and where the kernel, its modules and systemd stayed,
+/// it is the configuration that changed it.
+fn initrd(old: &Boot, new: &Boot) -> Option<Change> {
+    if old.initrd == new.initrd {
+        return None;
+    }
+    let parts = [(&old.kernel, &new.kernel), (&old.modules, &new.modules), (&old.systemd, &new.systemd)];
+    let mut what = if name_of(&old.initrd) == name_of(&new.initrd) {
+        "its content differs, and was not read".to_owned()
+    } else {
+        format!("{}; its content was not read", moved(&old.initrd, &new.initrd))
+    };
+    let mut grade = Grade::Boot;
+    if parts.iter().all(|(before, after)| before == after) {
+        what.push_str(": it may hold SSH keys or emergency access");
+        grade = Grade::Security;
+    }
+    Some(Change::new(grade, Area::Boot, Kind::Changed, "initrd", what))
+}
+
+/// The script that puts secrets into the initrd when the boot loader is installed. They are named in it, not held.
+fn secrets(context: &Context<'_>) -> Option<Change> {
+    let (old, new) = (&context.old.boot.secrets, &context.new.boot.secrets);
+    let mut lines = context.text(old, new).lines;
+    lines.extend(context.behind(old, new).lines);
+    if lines.is_empty() {
+        if old != new {
+            context.rebuilt(SECRETS);
+        }
+        return None;
+    }
+    let (grade, kind) = match (old.is_empty(), new.is_empty()) {
+        (true, _) => (Grade::Security, Kind::Added),
+        (false, true) => (Grade::Boot, Kind::Removed),
+        (false, false) => (Grade::Security, Kind::Changed),
+    };
+    let what = format!("{}: it puts secrets into the initrd", counted(&lines));
+    Some(Change::new(grade, Area::Boot, kind, SECRETS, what).with_lines(lines))
+}
+
+/// Whether a parameter is of those that protect, or of those that open a shell.
+fn protects(parameter: &str) -> bool {
+    let key = parameter.split_once('=').map_or(parameter, |(key, _)| key).to_lowercase();
+    // The kernel takes both signs for the same.
+    let name = key.replace('-', "_");
+    let mut words =
+        name.char_indices().filter(|(at, _)| *at == 0 || name[..*at].ends_with(['.', '_'])).map(|(at, _)| &name[at..]);
+    let is_of_family = |word: &str| {
+        let word = word.strip_prefix("no").unwrap_or(word);
+        PROTECTING.iter().any(|family| word.starts_with(family))
+    };
+    PROTECTING_WHOLE.contains(&key.as_str()) || words.any(is_of_family)
+}
+
 fn parameters(old: &[String], new: &[String]) -> Vec<Change> {
     let (before, after): (BTreeSet<&String>, BTreeSet<&String>) = (old.iter().collect(), new.iter().collect());
-    let key = |parameter: &str| parameter.split_once('=').map_or(parameter, |(key, _)| key).to_owned();
-    let grade = |parameter: &str| {
-        let key = key(parameter);
-        let protects = PROTECTING.contains(&key.as_str()) || key.contains("iommu");
-        if protects { Grade::Security } else { Grade::Boot }
-    };
+    let grade = |parameter: &str| if protects(parameter) { Grade::Security } else { Grade::Boot };
     // Where a store path moved within one, nothing did.
     let moved =
         |parameter: &str, others: &BTreeSet<&String>| others.iter().any(|other| nameless(other) == nameless(parameter));
@@ -153,11 +250,10 @@ pub(super) fn activation(context: &Context<'_>) -> Vec<Change> {
             (Some(before), Some(after)) if before != after => {
                 let mut lines = context.text(before, after).lines;
                 lines.extend(context.behind(before, after).lines);
-                // Users are told of by name; their file holds hashes.
-                if lines.is_empty() || is_of_accounts(name) {
+                if lines.is_empty() {
                     context.rebuilt(format!("snippet {name}"));
                 } else {
-                    all.push(change(Grade::Service, Kind::Changed, counted(&lines)).with_lines(lines));
+                    all.push(change(Grade::Security, Kind::Changed, counted(&lines)).with_lines(lines));
                 }
             }
             _ => {}

@@ -117,7 +117,7 @@ impl Context<'_> {
         }
         let (old, new) = (tree(self.files, before, TREE), tree(self.files, after, TREE));
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        for inner in names.into_iter().filter(|inner| !is_of_accounts(inner)) {
+        for inner in names.into_iter().filter(|inner| !is_of_accounts(&format!("{name}/{inner}"))) {
             match (old.get(inner), new.get(inner)) {
                 (Some(Found::File(before)), Some(Found::File(after))) if before != after => {
                     self.add_file(&format!("{name}/{inner}"), before, after, 1, &mut BTreeSet::new(), lines);
@@ -179,9 +179,11 @@ fn shown_name(path: &Path) -> String {
     }
 }
 
-/// Files that hold hashes of passwords, which are compared elsewhere and never shown.
+/// Files that hold hashes of passwords by their names, and are never shown. PAM's services are programs' names: `passwd`
+/// is one.
 pub(crate) fn is_of_accounts(name: &str) -> bool {
-    ["users-groups.json", "userborn.json", "passwd", "passwd-", "shadow", "shadow-", "gshadow", "group"].iter().any(
-        |file| name == *file || name.ends_with(&format!("/{file}")) || (file.ends_with("json") && name.ends_with(file)),
-    )
+    let (directory, file) = name.rsplit_once('/').unwrap_or(("", name));
+    let is_of_pam = directory.rsplit('/').next() == Some("pam.d");
+    let is_known = matches!(file, "passwd" | "passwd-" | "shadow" | "shadow-" | "gshadow" | "gshadow-" | "group");
+    !is_of_pam && (is_known || ["users-groups.json", "userborn.json"].iter().any(|end| file.ends_with(end)))
 }

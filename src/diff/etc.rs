@@ -17,6 +17,8 @@ const MOST: usize = 2_000;
 
 /// What is said of a file that cannot be compared by lines.
 const NO_TEXT: &str = "no text, and of another size";
+/// What is said of a file whose name is one of those that hold passwords, and that is not the system's own.
+const NOT_SHOWN: &str = "differs, and is not shown: it may hold passwords";
 
 /// Where rules on who may do what lie; a directory's name ends with a slash.
 const RULES: [&str; 22] = [
@@ -54,7 +56,8 @@ const LABELS: [&str; 8] =
 pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
     let names: BTreeSet<&String> = context.old.etc.keys().chain(context.new.etc.keys()).collect();
     let mut all = Vec::new();
-    for name in names.into_iter().filter(|name| !is_of_accounts(name)) {
+    // The system's own are told of by who is in them.
+    for name in names.into_iter().filter(|name| name.contains('/') || !is_of_accounts(name)) {
         all.extend(entry(context, name, context.old.etc.get(name), context.new.etc.get(name)));
     }
     together(all)
@@ -162,24 +165,51 @@ fn file(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<C
         context.rebuilt(path_of(name));
         return Vec::new();
     }
+    if is_of_accounts(name) {
+        return vec![Change::new(grade(name), area(name), Kind::Changed, path_of(name), NOT_SHOWN)];
+    }
     let what = match name.strip_prefix("ssh/authorized_keys.d/") {
         Some(user) => format!("{} of {user}'s keys", counted(&lines)),
         None if own == 0 => "a file that it names differs".to_owned(),
         None => counted(&lines[..own]),
     };
-    let grade = if area(name) == Area::Tmpfiles && lines.iter().any(|line| opens(line)) {
-        Grade::Security
-    } else {
-        grade(name)
-    };
-    vec![Change::new(grade, area(name), Kind::Changed, path_of(name), what).with_lines(lines)]
+    vec![Change::new(grade_of(name, &lines), area(name), Kind::Changed, path_of(name), what).with_lines(lines)]
+}
+
+/// The grade of a file's change: what its name says, and its signed lines.
+fn grade_of(name: &str, lines: &[String]) -> Grade {
+    let opens = area(name) == Area::Tmpfiles && lines.iter().any(|line| opens(line));
+    if opens { Grade::Security } else { grade(name) }
 }
 
 /// Whether a new line of tmpfiles.d(5) makes what anybody may write to, or a program that lends rights.
 fn opens(line: &str) -> bool {
-    let mode = line.strip_prefix('+').and_then(|line| line.split_whitespace().nth(2));
+    let mode = line.strip_prefix('+').and_then(|line| words(line).into_iter().nth(2));
     let mode = mode.and_then(|mode| u32::from_str_radix(mode.trim_start_matches(['~', ':']), 8).ok());
     mode.is_some_and(|mode| mode & 0o6000 != 0 || mode & 0o1002 == 0o002)
+}
+
+/// The words of a line of tmpfiles.d(5), which may be in quotes: those of `systemd.tmpfiles.settings` are.
+fn words(line: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let (mut word, mut is_word, mut quote) = (String::new(), false, None);
+    let mut left = line.chars();
+    while let Some(c) = left.next() {
+        match quote {
+            None if c.is_whitespace() => {
+                all.extend(is_word.then(|| std::mem::take(&mut word)));
+                is_word = false;
+                continue;
+            }
+            None if matches!(c, '\'' | '"') => quote = Some(c),
+            Some(end) if c == end => quote = None,
+            _ if c == '\\' => word.extend(left.next()),
+            _ => word.push(c),
+        }
+        is_word = true;
+    }
+    all.extend(is_word.then_some(word));
+    all
 }
 
 /// All files of both directories, by their names in them. Of a package's its version is told instead.
@@ -212,33 +242,43 @@ fn directory(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> 
         let what = format!("no text, and of other sizes: {}", names.join(", "));
         all.push(Change::new(grade(&format!("{name}/")), area(name), Kind::Changed, path_of(name), what));
     }
-    for (kind, names, word) in [(Kind::Added, added, "new"), (Kind::Removed, removed, "gone")] {
-        if !names.is_empty() {
+    for (kind, names, files, word) in [(Kind::Added, added, &new, "new"), (Kind::Removed, removed, &old, "gone")] {
+        let of_one = |inner: &&str| {
+            let lines = files.get(*inner).map(|file| signed(context, kind, file)).unwrap_or_default();
+            grade_of(&format!("{name}/{inner}"), &lines)
+        };
+        // The most dangerous of them.
+        if let Some(grade) = names.iter().map(of_one).min() {
             let what = format!("{} {word}: {}", if names.len() == 1 { "file" } else { "files" }, names.join(", "));
-            all.push(Change::new(grade(&format!("{name}/")), area(&format!("{name}/")), kind, path_of(name), what));
+            all.push(Change::new(grade, area(&format!("{name}/")), kind, path_of(name), what));
         }
     }
     all
 }
 
-/// A file that only one has.
-fn one(context: &Context<'_>, name: &str, kind: Kind, file: &EtcFile) -> Vec<Change> {
-    let text = match &file.leads_to {
+/// The lines of a file that only one has, with their sign.
+fn signed(context: &Context<'_>, kind: Kind, file: &Found) -> Vec<String> {
+    let text = match file {
         Found::File(path) => context.files.text(path),
-        _ => None,
+        Found::Directory(_) | Found::Elsewhere(_) | Found::Missing => None,
     };
     let text = text.map(|text| readable(&text)).unwrap_or_default();
+    text.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("{}{line}", kind.sign())).collect()
+}
+
+/// A file that only one has.
+fn one(context: &Context<'_>, name: &str, kind: Kind, file: &EtcFile) -> Vec<Change> {
+    let lines = if is_of_accounts(name) { Vec::new() } else { signed(context, kind, &file.leads_to) };
     if name.starts_with("sysctl.d/") {
+        let text: String = lines.iter().filter_map(|line| line.get(1..)).map(|line| format!("{line}\n")).collect();
         return if kind == Kind::Added { settings("", &text) } else { settings(&text, "") };
     }
-    let lines: Vec<String> =
-        text.lines().filter(|line| !line.trim().is_empty()).map(|line| format!("{}{line}", kind.sign())).collect();
     let what = match (kind, name.strip_prefix("ssh/authorized_keys.d/")) {
         (Kind::Added, Some(user)) => format!("new: {user} may log in with {}", keys(&lines)),
         (Kind::Added, None) => "new".to_owned(),
         _ => "removed".to_owned(),
     };
-    let mut change = Change::new(grade(name), area(name), kind, path_of(name), what).with_lines(lines);
+    let mut change = Change::new(grade_of(name, &lines), area(name), kind, path_of(name), what).with_lines(lines);
     if let Some(mode) = &file.mode {
         change.details.push(Detail { name: "mode and owner".to_owned(), from: None, to: Some(mode.clone()) });
     }

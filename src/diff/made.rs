@@ -133,8 +133,13 @@ impl<'a> MadeSystem<'a> {
 
     /// A user unit that default.target wants.
     pub(crate) fn user_unit(self, name: &str, text: &str) -> Self {
+        self.user_unit_of("default.target", name, text)
+    }
+
+    /// A user unit that some target wants.
+    pub(crate) fn user_unit_of(self, target: &str, name: &str, text: &str) -> Self {
         let file = self.store.put(&format!("unit-{name}"), &[(name, text)]);
-        self.store.link(&self.user_units, &format!("default.target.wants/{name}"), &format!("../{name}"));
+        self.store.link(&self.user_units, &format!("{target}.wants/{name}"), &format!("../{name}"));
         self.store.link(&self.user_units, name, &format!("{file}/{name}"));
         self
     }

@@ -160,7 +160,10 @@ fn reboot_reasons(old: &Boot, new: &Boot, packages: Option<&PackageChanges>) -> 
         }
     }
     if old.initrd != new.initrd {
-        reasons.push(format!("initrd {}", boot::moved(&old.initrd, &new.initrd)));
+        // Nobody opened it: of the same name it may be any other.
+        let is_named_so = name_of(&old.initrd) == name_of(&new.initrd);
+        let how = if is_named_so { "differs".to_owned() } else { boot::moved(&old.initrd, &new.initrd) };
+        reasons.push(format!("initrd {how}"));
     }
     // PID 1 executes itself again; what it started, and the libraries of the session, do not.
     if old.systemd != new.systemd && name_of(&old.systemd) != name_of(&new.systemd) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::unit_file::UnitFile;
+use super::unit_file::{EMPTY, UnitFile};
 
 /// Settings that are on or off; on is safer.
 const SWITCHES: [&str; 21] = [
@@ -49,14 +49,12 @@ const GIVING: [&str; 7] = [
     "SocketBindAllow",
 ];
 
+/// The limiting list that lets nothing where it is set to nothing; any other is as good as not set then.
+const CAPABILITIES: &str = "CapabilityBoundingSet";
+
 /// Lists that, once set, let only what they name: without one all is let, and more in it is weaker.
-const LIMITING: [&str; 5] = [
-    "CapabilityBoundingSet",
-    "RestrictAddressFamilies",
-    "RestrictNamespaces",
-    "SystemCallArchitectures",
-    "SystemCallFilter",
-];
+const LIMITING: [&str; 5] =
+    [CAPABILITIES, "RestrictAddressFamilies", "RestrictNamespaces", "SystemCallArchitectures", "SystemCallFilter"];
 
 /// Lists that take something: less is weaker.
 const TAKING: [&str; 5] = ["InaccessiblePaths", "ReadOnlyPaths", "IPAddressDeny", "NoExecPaths", "SocketBindDeny"];
@@ -108,34 +106,108 @@ pub(crate) fn weaker(old: &UnitFile, new: &UnitFile) -> Vec<String> {
             tell(key, joined(&before), joined(&after));
         }
     }
+    let listed = |unit: &UnitFile, key: &str| {
+        let values = unit.get("Service", key)?;
+        Some(if values.is_empty() { EMPTY.to_owned() } else { values.join(" ") })
+    };
     for key in LIMITING {
-        let (before, after) = (words(old, key), words(new, key));
-        if allows_more(&before, &after) {
-            tell(key, joined(&before), joined(&after));
+        if !Limit::of(new, key).is_within(&Limit::of(old, key)) {
+            tell(key, listed(old, key), listed(new, key));
         }
     }
     all
 }
 
-/// Whether a list that lets only what it names, or all but what it names (`~`), lets more than before.
-fn allows_more(before: &BTreeSet<String>, after: &BTreeSet<String>) -> bool {
-    let is_off =
-        |words: &BTreeSet<String>| words.is_empty() || words.iter().any(|word| matches!(word.as_str(), "no" | "false"));
-    if is_off(before) || before == after {
-        return false;
+/// What a limiting list lets a service use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Limit {
+    /// All: there is no limit.
+    All,
+    /// These only.
+    Only(Names),
+    /// All but these.
+    AllBut(Names),
+}
+
+/// What the values of a list name together, and what a later one took out of it. A group of system calls holds others:
+/// what is taken out need not be among what is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Names {
+    named: BTreeSet<String>,
+    less: BTreeSet<String>,
+}
+
+impl Limit {
+    /// What a unit's list says.
+    fn of(unit: &UnitFile, key: &str) -> Self {
+        let Some(mut values) = unit.get("Service", key) else { return Self::All };
+        if key == CAPABILITIES {
+            if values.is_empty() {
+                return Self::Only(Names::default());
+            }
+            // All of them again, whatever was said before.
+            values = values.rsplit(|value| value == "~").next().unwrap_or_default();
+        }
+        values.iter().fold(Self::All, |limit, value| limit.with(value))
     }
-    if is_off(after) {
-        return true;
+
+    /// One more value. The first one says whether what is named is let or denied, others add to that or take out of it.
+    fn with(self, value: &str) -> Self {
+        // Capabilities are named in any case.
+        let value = value.to_lowercase();
+        match value.as_str() {
+            // Namespaces are restricted or not, and there may be no address family at all.
+            "yes" | "true" | "on" | "y" | "t" | "1" | "none" => return Self::Only(Names::default()),
+            "no" | "false" | "off" | "n" | "f" | "0" => return Self::All,
+            _ => {}
+        }
+        let (is_denied, words) = value.strip_prefix('~').map_or((false, value.as_str()), |words| (true, words));
+        // What a denied system call returns follows its name.
+        let words: Vec<&str> = words.split_whitespace().filter_map(|word| word.split(':').next()).collect();
+        let mut limit = match self {
+            Self::All if words.is_empty() => Self::All,
+            Self::All if is_denied => Self::AllBut(Names::default()),
+            Self::All => Self::Only(Names::default()),
+            limit => limit,
+        };
+        let adds = is_denied == matches!(limit, Self::AllBut(_));
+        if let Self::Only(names) | Self::AllBut(names) = &mut limit {
+            words.into_iter().for_each(|word| names.say(word, adds));
+        }
+        limit
     }
-    let denied =
-        |words: &BTreeSet<String>| words.iter().filter(|word| word.starts_with('~')).cloned().collect::<BTreeSet<_>>();
-    let allowed =
-        |words: &BTreeSet<String>| words.iter().filter(|word| !word.starts_with('~')).cloned().collect::<BTreeSet<_>>();
-    // After a `~` the words of the same value are denied too: then any change counts that takes one away.
-    if !denied(before).is_empty() {
-        return !before.is_subset(after);
+
+    /// Whether another one lets all that this one lets.
+    fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::All) => true,
+            (_, Self::AllBut(denied)) if denied.named.is_empty() => true,
+            (Self::Only(these), _) if these.named.is_empty() => true,
+            (Self::Only(these), Self::Only(those)) => these.is_within(those),
+            (Self::Only(these), Self::AllBut(denied)) => these.named.is_disjoint(&denied.named),
+            (Self::AllBut(these), Self::AllBut(those)) => those.is_within(these),
+            (Self::All | Self::AllBut(_), _) => false,
+        }
     }
-    !allowed(after).is_subset(&allowed(before))
+}
+
+impl Names {
+    fn say(&mut self, name: &str, adds: bool) {
+        if adds {
+            self.less.remove(name);
+            self.named.insert(name.to_owned());
+            return;
+        }
+        self.named.remove(name);
+        if name.starts_with('@') || self.named.iter().any(|other| other.starts_with('@')) {
+            self.less.insert(name.to_owned());
+        }
+    }
+
+    /// Whether another one names all of these, and takes out no more.
+    fn is_within(&self, other: &Self) -> bool {
+        self.named.is_subset(&other.named) && other.less.is_subset(&self.less)
+    }
 }
 
 /// Whether a service runs as root.
@@ -146,11 +218,48 @@ pub(crate) fn is_root(unit: &UnitFile) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn of(old: &str, new: &str) -> Vec<String> {
         let unit = |text: &str| UnitFile::parse(&format!("[Service]\n{text}"));
         weaker(&unit(old), &unit(new))
+    }
+
+    /// A key's values as lines of a unit.
+    fn lines(key: &str, values: &[String]) -> String {
+        values.iter().map(|value| format!("{key}={value}\n")).collect()
+    }
+
+    /// Whether values let a name, one by one (systemd.exec(5)).
+    fn lets(values: &[String], name: &str) -> bool {
+        let merged = values.iter().fold(None, |so_far: Option<bool>, value| {
+            let (is_denied, names) = value.strip_prefix('~').map_or((false, value.as_str()), |names| (true, names));
+            let is_named = names.split(' ').any(|other| other == name);
+            Some(match (so_far, is_denied) {
+                (None, _) => is_named != is_denied,
+                (Some(is_let), false) => is_let || is_named,
+                (Some(is_let), true) => is_let && !is_named,
+            })
+        });
+        merged.unwrap_or(true)
+    }
+
+    /// Values that name some of three names.
+    fn values() -> impl Strategy<Value = Vec<String>> {
+        prop::collection::vec("~?[abc]( [abc]){0,2}", 0..4)
+    }
+
+    proptest! {
+        /// A list is weaker where it lets a name that it did not let; one is in no list.
+        #[test]
+        fn lists_are_compared_as_what_they_let(old in values(), new in values()) {
+            let lets_more = ["a", "b", "c", "d"].iter().any(|name| lets(&new, name) && !lets(&old, name));
+            for key in [CAPABILITIES, "RestrictNamespaces", "SystemCallFilter"] {
+                prop_assert_eq!(!of(&lines(key, &old), &lines(key, &new)).is_empty(), lets_more);
+            }
+        }
     }
 
     #[test]
@@ -165,7 +274,26 @@ mod tests {
             ("CapabilityBoundingSet=A", "", "CapabilityBoundingSet: A → not set"),
             ("CapabilityBoundingSet=A", "CapabilityBoundingSet=A B", "CapabilityBoundingSet: A → A B"),
             ("", "AmbientCapabilities=CAP_NET_ADMIN", "AmbientCapabilities: not set → CAP_NET_ADMIN"),
-            ("SystemCallFilter=~@mount @swap", "SystemCallFilter=~@mount", "SystemCallFilter: @swap ~@mount → ~@mount"),
+            ("SystemCallFilter=~@mount @swap", "SystemCallFilter=~@mount", "SystemCallFilter: ~@mount @swap → ~@mount"),
+            ("CapabilityBoundingSet=", "", "CapabilityBoundingSet: (empty) → not set"),
+            ("CapabilityBoundingSet=", "CapabilityBoundingSet=A", "CapabilityBoundingSet: (empty) → A"),
+            ("CapabilityBoundingSet=", "CapabilityBoundingSet=~", "CapabilityBoundingSet: (empty) → ~"),
+            (
+                "CapabilityBoundingSet=A",
+                "CapabilityBoundingSet=A\nCapabilityBoundingSet=~",
+                "CapabilityBoundingSet: A → A ~",
+            ),
+            ("CapabilityBoundingSet=A", "CapabilityBoundingSet=~B", "CapabilityBoundingSet: A → ~B"),
+            ("CapabilityBoundingSet=~A", "CapabilityBoundingSet=~B", "CapabilityBoundingSet: ~A → ~B"),
+            ("RestrictNamespaces=true", "RestrictNamespaces=~user", "RestrictNamespaces: true → ~user"),
+            ("RestrictNamespaces=true", "RestrictNamespaces=user", "RestrictNamespaces: true → user"),
+            ("RestrictNamespaces=user", "RestrictNamespaces=no", "RestrictNamespaces: user → no"),
+            ("RestrictNamespaces=yes", "RestrictNamespaces=", "RestrictNamespaces: yes → (empty)"),
+            ("RestrictAddressFamilies=none", "RestrictAddressFamilies=AF_X", "RestrictAddressFamilies: none → AF_X"),
+            ("RestrictAddressFamilies=AF_X", "RestrictAddressFamilies=~AF_Y", "RestrictAddressFamilies: AF_X → ~AF_Y"),
+            ("SystemCallFilter=@a\nSystemCallFilter=~@b", "SystemCallFilter=@a", "SystemCallFilter: @a ~@b → @a"),
+            ("SystemCallFilter=~@a", "SystemCallFilter=~@a\nSystemCallFilter=b", "SystemCallFilter: ~@a → ~@a b"),
+            ("SystemCallFilter=~@mount", "SystemCallFilter=@mount", "SystemCallFilter: ~@mount → @mount"),
             ("InaccessiblePaths=/a", "", "InaccessiblePaths: /a → not set"),
         ] {
             let all = of(old, new);
@@ -184,6 +312,19 @@ mod tests {
             ("DynamicUser=yes", "User=a"),
             ("", "SystemCallFilter=~@mount"),
             ("ProtectHome=true", "ProtectHome=yes"),
+            ("", "CapabilityBoundingSet="),
+            ("CapabilityBoundingSet=A", "CapabilityBoundingSet="),
+            ("CapabilityBoundingSet=~A", "CapabilityBoundingSet=B"),
+            ("CapabilityBoundingSet=CAP_A", "CapabilityBoundingSet=cap_a"),
+            ("CapabilityBoundingSet=~", ""),
+            ("RestrictNamespaces=user", "RestrictNamespaces=yes"),
+            ("RestrictNamespaces=~user", "RestrictNamespaces=~user net"),
+            ("RestrictNamespaces=no", ""),
+            ("RestrictAddressFamilies=AF_X", "RestrictAddressFamilies=none"),
+            ("SystemCallFilter=", ""),
+            ("SystemCallFilter=@a", "SystemCallFilter=@a\nSystemCallFilter=~@b:EPERM"),
+            ("SystemCallFilter=~@a", "SystemCallFilter=~@a:EPERM @b"),
+            ("SystemCallFilter=~@a", "SystemCallFilter=@b"),
         ] {
             assert_eq!(of(old, new), Vec::<String>::new(), "{old} {new}");
         }

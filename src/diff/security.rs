@@ -74,8 +74,17 @@ pub(super) fn firewall(context: &Context<'_>) -> Vec<Change> {
             ));
             return all;
         }
-        (false, true) => all.push(Change::new(Grade::Service, Area::Firewall, Kind::Added, "firewall", "turned on")),
-        _ => {}
+        (false, true) => {
+            // All was open before: what it lets in is no opening.
+            let mut lets_in: Vec<String> = new.open.iter().map(ToString::to_string).collect();
+            lets_in.extend(new.trusted.iter().map(|name| format!("all from {name}")));
+            let lets_in = if lets_in.is_empty() { "no port".to_owned() } else { lets_in.join(", ") };
+            let what = format!("turned on; lets in {lets_in}");
+            all.push(Change::new(Grade::Service, Area::Firewall, Kind::Added, "firewall", what));
+            return all;
+        }
+        (false, false) => return all,
+        (true, true) => {}
     }
     let opened = "open now";
     all.extend(new.open.difference(&old.open).map(|opening| security(Kind::Added, opening.to_string(), opened)));
@@ -86,7 +95,7 @@ pub(super) fn firewall(context: &Context<'_>) -> Vec<Change> {
     all.extend(new.trusted.difference(&old.trusted).map(|name| security(Kind::Added, name.clone(), trusted)));
     all.extend(old.trusted.difference(&new.trusted).map(|name| closed(name.clone(), "not trusted any more")));
     let lines = context.text(&old.rules.join("\n"), &new.rules.join("\n")).lines;
-    if old.is_on && !lines.is_empty() {
+    if !lines.is_empty() {
         let what = format!("other rules: {}", counted(&lines));
         all.push(security(Kind::Changed, "firewall rules".to_owned(), &what).with_lines(lines));
     }

@@ -14,6 +14,9 @@ use super::unit_file::UnitFile;
 use super::unit_set::{UnitSet, template_of};
 use super::wrappers::{Wrapper, wrappers};
 
+/// The script of a toplevel that puts secrets into its initrd (`system/boot/stage-1.nix`).
+pub(crate) const SECRETS: &str = "append-initrd-secrets";
+
 /// A file of /etc.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EtcFile {
@@ -28,6 +31,8 @@ pub(crate) struct Boot {
     pub(crate) kernel: String,
     pub(crate) modules: String,
     pub(crate) initrd: String,
+    /// The script that puts secrets into the initrd; empty where there is none.
+    pub(crate) secrets: String,
     pub(crate) systemd: String,
     pub(crate) parameters: Vec<String>,
     /// The boot loader's installer.
@@ -245,6 +250,7 @@ fn boot(files: &dyn Files, top: &Path, starter: &str) -> Boot {
         kernel: leads_to("kernel"),
         modules: leads_to("kernel-modules"),
         initrd: leads_to("initrd"),
+        secrets: text(SECRETS).trim().to_owned(),
         systemd: leads_to("systemd"),
         parameters: text("kernel-params").split_whitespace().map(str::to_owned).collect(),
         loader: loader.to_owned(),

@@ -156,6 +156,76 @@ fn when_a_boot_is_needed() {
 }
 
 #[test]
+fn an_initrd_is_never_merely_rebuilt() {
+    let store = MadeStore::new();
+    let put = |version: &str| store.put(&format!("linux-{version}"), &[("bzImage", "k")]);
+    let make = |kernel: &str, version: &str| {
+        let initrd = store.put(&format!("initrd-linux-{version}"), &[("initrd", "\u{0}")]);
+        MadeSystem::new(&store).link("kernel", &format!("{kernel}/bzImage")).link("initrd", &format!("{initrd}/initrd"))
+    };
+    let (kernel, again, next) = (put("6.12.5"), put("6.12.5"), put("6.12.6"));
+    let own = told(&store, make(&kernel, "6.12.5"), make(&kernel, "6.12.5"));
+    assert_eq!(
+        lines(&own),
+        ["security ~ initrd: its content differs, and was not read: it may hold SSH keys or emergency access"]
+    );
+    assert_eq!(own.switch.reboot, ["initrd differs"]);
+    let rebuilt = told(&store, make(&kernel, "6.12.5"), make(&again, "6.12.5"));
+    assert_eq!(
+        lines(&rebuilt),
+        ["boot ~ initrd: its content differs, and was not read", "boot = kernel: rebuilt (linux-6.12.5)"]
+    );
+    let moved = told(&store, make(&kernel, "6.12.5"), make(&next, "6.12.6"));
+    assert_eq!(
+        lines(&moved),
+        ["boot ~ initrd: 6.12.5 → 6.12.6; its content was not read", "boot ~ kernel: 6.12.5 → 6.12.6"]
+    );
+}
+
+#[test]
+fn secrets_of_the_initrd() {
+    let store = MadeStore::new();
+    let make = |text: &str| {
+        let tools = store.put("coreutils-9.5", &[("bin/cp", "\u{0}")]);
+        MadeSystem::new(&store).file("append-initrd-secrets", &format!("export PATH={tools}/bin\n{text}"))
+    };
+    let key = "cp -a /etc/ssh/initrd_key \"$tmp/.initrd-secrets/etc/ssh/key\"\n";
+    let comparison = told(&store, make(""), make(key));
+    assert_eq!(lines(&comparison), ["security ~ append-initrd-secrets: 1 line added: it puts secrets into the initrd"]);
+    assert_eq!(comparison.changes[0].lines, [format!("+{}", key.trim_end())]);
+    let same = told(&store, make(key), make(key));
+    assert_eq!(lines(&same), ["info = 1 rebuilt: the same but for store paths: append-initrd-secrets"]);
+    let new = told(&store, MadeSystem::new(&store), make(key));
+    assert_eq!((new.changes[0].grade, new.changes[0].kind), (Grade::Security, Kind::Added));
+    let gone = told(&store, make(key), MadeSystem::new(&store));
+    assert_eq!((gone.changes[0].grade, gone.changes[0].kind), (Grade::Boot, Kind::Removed));
+}
+
+#[test]
+fn parameters_that_protect_or_open_a_shell() {
+    let store = MadeStore::new();
+    let make = |parameters: &str| MadeSystem::new(&store).file("kernel-params", parameters);
+    let protecting = "mitigations=off nospectre_v2 spectre_v2=off spec_store_bypass_disable=on pti=on nopti mds=off \
+        l1tf=full tsx=off tsx_async_abort=off retbleed=off nosmt nosmt=force nokaslr slab_nomerge slub_debug=FZP \
+        page_poison=1 init_on_alloc=0 init-on-free=1 lockdown=integrity module.sig_enforce=1 apparmor=1 selinux=0 \
+        enforcing=0 lsm=landlock security=apparmor audit=0 intel_iommu=on iommu.passthrough=1 nosmap no_hash_pointers \
+        systemd.debug_shell systemd.debug-shell=1 rd.systemd.debug_shell boot.shell_on_fail boot.debug1devices rescue \
+        emergency rd.emergency SYSTEMD_SULOGIN_FORCE=1 systemd.setenv=SYSTEMD_SULOGIN_FORCE=1 single 1 -b \
+        systemd.unit=rescue.target rd.systemd.unit=emergency.target init=/bin/sh";
+    let others = "quiet loglevel=4 root=fstab initcall_debug initrd=x i915.options=1 net.ifnames=0 nohibernate \
+        noresume systemd.show_status=auto audit_backlog_limit=64 boot.panic_on_fail console=tty1 rw tsc=reliable";
+    for (parameters, grade) in [(protecting, Grade::Security), (others, Grade::Boot)] {
+        for parameter in parameters.split_whitespace() {
+            for (old, new, kind) in [("", parameter, Kind::Added), (parameter, "", Kind::Removed)] {
+                let comparison = told(&store, make(old), make(new));
+                let [change] = &comparison.changes[..] else { panic!("{:?}", lines(&comparison)) };
+                assert_eq!((change.grade, change.kind, change.subject.as_str()), (grade, kind, parameter));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_hostile_configuration_drives_no_terminal() {
     let store = MadeStore::new();
     let evil = "\u{1b}[2J\u{202e}```\n";
@@ -207,6 +277,75 @@ fn a_socket_starts_its_service_again() {
 }
 
 #[test]
+fn a_directive_that_is_set_to_nothing() {
+    let store = MadeStore::new();
+    let make = |more: &str| MadeSystem::new(&store).unit("a.service", &format!("[Service]\nExecStart=/bin/a\n{more}"));
+    let (none, some) = ("CapabilityBoundingSet=\n", "CapabilityBoundingSet=CAP_KILL\n");
+    for (old, new, said) in [
+        (none, "", "security ~ a.service: its sandbox is weaker: CapabilityBoundingSet: (empty) → not set"),
+        (none, some, "security ~ a.service: its sandbox is weaker: CapabilityBoundingSet: (empty) → CAP_KILL"),
+        ("", none, "service ~ a.service: CapabilityBoundingSet changed"),
+        (some, none, "service ~ a.service: CapabilityBoundingSet changed"),
+    ] {
+        let comparison = told(&store, make(old), make(new));
+        assert_eq!(lines(&comparison), [said]);
+        let shown = |text: &str| text.trim_end().split_once('=').map(|(_, value)| value.to_owned());
+        let shown = |text: &str| shown(text).map(|value| if value.is_empty() { "(empty)".to_owned() } else { value });
+        let detail = &comparison.changes[0].details[0];
+        assert_eq!((&detail.from, &detail.to), (&shown(old), &shown(new)), "{said}");
+    }
+}
+
+#[test]
+fn what_starts_a_unit_besides_the_boot() {
+    let store = MadeStore::new();
+    let plain = "[Service]\nExecStart=/bin/x\n";
+    let make = || {
+        MadeSystem::new(&store)
+            .unit("a.service", "[Unit]\nOnFailure=note@%n.service\n[Service]\nExecStart=/bin/a\nUser=a\n")
+            .unwanted("there.service", plain)
+    };
+    let more = || {
+        make()
+            .unwanted("by-device.service", plain)
+            .unit_link("dev-x.device.wants/by-device.service", "../by-device.service")
+            .unwanted("by-sleep.service", &format!("[Unit]\nRequires=deeper.service\n{plain}User=s\n"))
+            .unit_link("sleep.target.wants/by-sleep.service", "../by-sleep.service")
+            .unit_link("sleep.target.wants/there.service", "../there.service")
+            .unwanted("deeper.service", plain)
+            .unwanted("note@.service", plain)
+            .unwanted("lone.service", plain)
+            .unwanted("with-lone.service", plain)
+            .unit_link("lone.service.wants/with-lone.service", "../with-lone.service")
+            .user_unit_of("graphical-session.target", "u.service", plain)
+    };
+    let added = told(&store, make(), more());
+    assert_eq!(
+        lines(&added),
+        [
+            "security + by-device.service: new, runs as root, with dev-x.device",
+            "security + deeper.service: new, runs as root, with by-sleep.service",
+            "security + note@.service: new, runs as root, on failure of a.service",
+            "service + by-sleep.service: new, runs as s, with sleep.target",
+            "service ~ there.service: is started with sleep.target now",
+            "service + u.service: new, run by each user's manager, with graphical-session.target",
+            "info + 2 units: nothing starts by itself: lone.service, with-lone.service",
+        ]
+    );
+    // What it runs is told as of any other.
+    assert_eq!(added.changes[0].details[0].name, "ExecStart");
+    let removed = told(&store, more(), make());
+    assert_eq!(
+        lines(&removed)[..2],
+        [
+            "service - by-device.service: removed, ran with dev-x.device",
+            "service - by-sleep.service: removed, ran with sleep.target"
+        ]
+    );
+    assert_eq!(removed.counts.info, 1, "{:?}", lines(&removed));
+}
+
+#[test]
 fn a_rule_that_lets_anybody_write() {
     let store = MadeStore::new();
     let make = |rules: &str| MadeSystem::new(&store).etc("tmpfiles.d/00-nixos.conf", rules);
@@ -217,9 +356,28 @@ fn a_rule_that_lets_anybody_write() {
         ("d /var/lib/b 1777 root root -\n", "service"),
         ("d /var/lib/b 0755 root root -\n", "service"),
         ("L+ /var/lib/b - - - - /x\n", "service"),
+        // As systemd.tmpfiles.settings makes them.
+        ("'d' '/srv' '0777' 'user' 'users' '-' \n", "security"),
+        ("'d' '/srv/a b' '0777' 'user' 'users' '-' \n", "security"),
+        ("\"f+\" \"/srv/b\" \"~4755\" - - -\n", "security"),
+        ("d /srv/a\\'b 0777 - - -\n", "security"),
+        ("'d' '/srv/a 0777' '0755' 'user' 'users' '-' \n", "service"),
+        ("'d' '' '0755' 'user' 'users' '-' \n", "service"),
+        ("'d' '/srv\n", "service"),
     ] {
         let comparison = told(&store, make(old), make(&format!("{old}{rule}")));
         assert_eq!(lines(&comparison), [format!("{grade} ~ /etc/tmpfiles.d/00-nixos.conf: 1 line added")], "{rule}");
+        // Each of the settings' names is a file of its own.
+        let file = told(&store, make(old), make(old).etc("tmpfiles.d/10-srv.conf", rule));
+        assert_eq!(lines(&file), [format!("{grade} + /etc/tmpfiles.d/10-srv.conf: new")], "{rule}");
+        let gone = told(&store, make(old).etc("tmpfiles.d/10-srv.conf", rule), make(old));
+        assert_eq!(lines(&gone), ["service - /etc/tmpfiles.d/10-srv.conf: removed"], "{rule}");
+        let linked = |files: &[(&str, &str)]| {
+            let directory = store.put("tmpfiles.d", &[files, &[("a.conf", old)]].concat());
+            MadeSystem::new(&store).etc_link("tmpfiles.d", &directory)
+        };
+        let inner = told(&store, linked(&[]), linked(&[("srv.conf", rule)]));
+        assert_eq!(lines(&inner), [format!("{grade} + /etc/tmpfiles.d: file new: srv.conf")], "{rule}");
     }
 }
 
@@ -274,6 +432,38 @@ fn rules_that_refuse_nothing_are_no_firewall() {
     };
     let comparison = told(&store, make("drop"), make("accept"));
     assert!(lines(&comparison)[0].starts_with("security - firewall: turned off"), "{:?}", lines(&comparison));
+    // Turned on, it opens nothing: all was open.
+    let back = told(&store, make("accept"), make("drop"));
+    assert_eq!(lines(&back)[0], "service + firewall: turned on; lets in 22/tcp");
+    assert_eq!((back.counts.security, back.counts.service), (0, 1), "{:?}", lines(&back));
+}
+
+#[test]
+fn files_of_passwords_are_the_systems_own() {
+    let store = MadeStore::new();
+    let make = |text: &str| {
+        let pam = store.put("pam.d", &[("passwd", text)]);
+        MadeSystem::new(&store)
+            .etc("pam.d/passwd", &format!("auth required {text}\n"))
+            .etc("mosquitto/passwd", &format!("eve:$6${text}\n"))
+            .etc("shadow", &format!("root:$6${text}:1::::::\n"))
+            .unit("a.service", &format!("[Service]\nUser=a\nExecStart=/bin/a {pam}\n"))
+            .snippet("group", &format!("echo {text}"))
+    };
+    let comparison = told(&store, make("pam_unix.so"), make("pam_permit.so"));
+    assert_eq!(
+        lines(&comparison),
+        [
+            "security ~ /etc/pam.d/passwd: 1 line added, 1 removed",
+            "security ~ snippet group: 1 line added, 1 removed",
+            "service ~ a.service: the text of pam.d/passwd changed",
+            "service ~ /etc/mosquitto/passwd: differs, and is not shown: it may hold passwords",
+        ]
+    );
+    let new = told(&store, MadeSystem::new(&store), make("pam_unix.so"));
+    for comparison in [comparison, new] {
+        assert!(!human::render(&comparison, true).contains("$6$"), "no hash of a password");
+    }
 }
 
 #[test]

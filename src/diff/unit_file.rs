@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// How a key is shown that is set to nothing, which is not the same as one that is not set.
+pub(crate) const EMPTY: &str = "(empty)";
+
 /// The keys of one section.
 pub(crate) type Section = BTreeMap<String, Vec<String>>;
 
@@ -46,9 +49,14 @@ impl UnitFile {
         }
     }
 
+    /// All values of a key, none where it is set to nothing; `None` where it is not set.
+    pub(crate) fn get(&self, section: &str, key: &str) -> Option<&[String]> {
+        self.sections.get(section).and_then(|keys| keys.get(key)).map(Vec::as_slice)
+    }
+
     /// All values of a key; none where it is not set.
     pub(crate) fn values(&self, section: &str, key: &str) -> &[String] {
-        self.sections.get(section).and_then(|keys| keys.get(key)).map_or(&[], Vec::as_slice)
+        self.get(section, key).unwrap_or_default()
     }
 
     /// The last value of a key, which counts where there can be one only.
@@ -108,6 +116,9 @@ mod tests {
         assert!(unit.bool("Service", "RemainAfterExit", false));
         assert!(unit.bool("Service", "X-RestartIfChanged", true));
         assert_eq!(unit.last("Service", "Type"), Some("oneshot"));
+        unit.add("[Service]\nEnvironment=\n");
+        assert_eq!(unit.get("Service", "Environment"), Some(&[][..]));
+        assert_eq!(unit.get("Service", "User"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! All units of one scope of a configuration (`etc/systemd/system`, `etc/systemd/user`), and which of them run by
 //! what the configuration says alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::unit_file::UnitFile;
 
@@ -37,6 +37,15 @@ pub(crate) enum Activity {
     OnDemand,
     /// It ran and ended, or nothing starts it.
     Inactive,
+}
+
+/// What starts a unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// The boot, or whoever asks for it: it has an [`Activity`].
+    Itself,
+    /// Another unit, in words: `with sleep.target`, `on failure of a.service`.
+    Because(String),
 }
 
 /// A template's instance: its template and its suffix.
@@ -77,10 +86,6 @@ impl UnitSet {
     /// What the targets that are reached at boot want, and what is started on demand.
     pub(crate) fn activities(&self) -> BTreeMap<String, Activity> {
         let mut found: BTreeMap<String, Activity> = BTreeMap::new();
-        let mut names: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
-        for (alias, unit) in &self.aliases {
-            names.entry(unit).or_default().push(alias);
-        }
         let mut pending: Vec<String> = ROOTS.map(str::to_owned).to_vec();
         while let Some(name) = pending.pop() {
             let name = self.aliases.get(&name).cloned().unwrap_or(name);
@@ -99,34 +104,60 @@ impl UnitSet {
                 _ => {}
             }
             found.insert(name.clone(), if ends(&unit) { Activity::Inactive } else { Activity::Wanted });
-            pending.extend(self.wants.get(&name).into_iter().flatten().cloned());
-            // An alias may have a directory of its own.
-            for alias in names.get(name.as_str()).into_iter().flatten() {
-                pending.extend(self.wants.get(*alias).into_iter().flatten().cloned());
-            }
-            for key in ["Wants", "Requires", "BindsTo", "Upholds", "Requisite"] {
-                pending.extend(unit.words("Unit", key).map(str::to_owned));
-            }
+            pending.extend(self.pulls(&name, &unit));
         }
         self.add_on_demand(&mut found);
         found
     }
 
-    fn add_on_demand(&self, found: &mut BTreeMap<String, Activity>) {
-        let mut on_demand: BTreeSet<String> = BTreeSet::new();
-        for (name, unit) in &self.files {
-            if found.get(name).is_none_or(|activity| *activity != Activity::Wanted) {
+    /// Every unit that something starts, with what does: the boot, a request, or what is outside of the configuration
+    /// and starts targets and devices, as a session, a suspend and udev do. The rest comes and goes with packages.
+    pub(crate) fn reached(&self) -> BTreeMap<String, Start> {
+        let mut found: BTreeMap<String, Start> =
+            self.activities().into_keys().map(|name| (name, Start::Itself)).collect();
+        let is_outside = |name: &&String| {
+            let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
+            FROM_OUTSIDE.contains(&kind) && !self.masked.contains(name.as_str())
+        };
+        let outside: BTreeSet<&String> = self.files.keys().chain(self.wants.keys()).filter(is_outside).collect();
+        let mut pending: VecDeque<(String, String)> =
+            found.keys().chain(outside).flat_map(|name| self.starts(name)).collect();
+        while let Some((name, because)) = pending.pop_front() {
+            let name = self.aliases.get(&name).cloned().unwrap_or(name);
+            if found.contains_key(&name) || self.masked.contains(&name) || self.unit(&name).is_none() {
                 continue;
             }
-            let Some((base, kind)) = name.rsplit_once('.') else { continue };
-            let (section, key) = match kind {
-                "socket" => ("Socket", "Service"),
-                "timer" => ("Timer", "Unit"),
-                "path" => ("Path", "Unit"),
-                _ => continue,
-            };
-            on_demand.insert(unit.last(section, key).map_or_else(|| format!("{base}.service"), str::to_owned));
+            pending.extend(self.starts(&name));
+            found.insert(name, Start::Because(because));
         }
+        found
+    }
+
+    /// What a unit starts, each with the words for it.
+    fn starts(&self, name: &str) -> Vec<(String, String)> {
+        let unit = self.unit(name).unwrap_or_default();
+        let pulled = self.pulls(name, &unit).into_iter().chain(triggered(name, &unit));
+        let mut all: Vec<(String, String)> = pulled.map(|other| (other, format!("with {name}"))).collect();
+        for (key, words) in [("OnFailure", "on failure of"), ("OnSuccess", "on success of")] {
+            all.extend(unit.words("Unit", key).map(|other| (other.to_owned(), format!("{words} {name}"))));
+        }
+        all
+    }
+
+    /// What is started with a unit: what its directory names, those of its other names, and its file.
+    fn pulls(&self, name: &str, unit: &UnitFile) -> BTreeSet<String> {
+        let aliases = self.aliases.iter().filter(|(_, of)| of.as_str() == name).map(|(alias, _)| alias.as_str());
+        let directories = aliases.chain([name]).filter_map(|name| self.wants.get(name));
+        let mut all: BTreeSet<String> = directories.flatten().cloned().collect();
+        for key in ["Wants", "Requires", "BindsTo", "Upholds", "Requisite"] {
+            all.extend(unit.words("Unit", key).map(str::to_owned));
+        }
+        all
+    }
+
+    fn add_on_demand(&self, found: &mut BTreeMap<String, Activity>) {
+        let wanted = self.files.iter().filter(|(name, _)| found.get(*name) == Some(&Activity::Wanted));
+        let mut on_demand: BTreeSet<String> = wanted.filter_map(|(name, unit)| triggered(name, unit)).collect();
         on_demand
             .extend(self.aliases.iter().filter(|(alias, _)| alias.starts_with("dbus-")).map(|(_, unit)| unit.clone()));
         let by_bus = self.files.iter().filter(|(_, unit)| unit.last("Service", "BusName").is_some());
@@ -163,6 +194,22 @@ const ROOTS: [&str; 9] = [
     "remote-fs.target",
     "swap.target",
 ];
+
+/// Kinds of units that are started from outside of the configuration's units: by a session, a suspend, a device that
+/// appears, a line of fstab(5).
+const FROM_OUTSIDE: [&str; 7] = ["target", "device", "mount", "automount", "swap", "slice", "scope"];
+
+/// The unit that a socket, a timer or a path starts.
+fn triggered(name: &str, unit: &UnitFile) -> Option<String> {
+    let (base, kind) = name.rsplit_once('.')?;
+    let (section, key) = match kind {
+        "socket" => ("Socket", "Service"),
+        "timer" => ("Timer", "Unit"),
+        "path" => ("Path", "Unit"),
+        _ => return None,
+    };
+    Some(unit.last(section, key).map_or_else(|| format!("{base}.service"), str::to_owned))
+}
 
 /// Whether a unit is inactive again once it has done its work.
 fn ends(unit: &UnitFile) -> bool {
@@ -231,5 +278,53 @@ mod tests {
         assert_eq!(template_of("g@tty1.service").as_deref(), Some("g@.service"));
         assert_eq!(template_of("g@.service"), None);
         assert_eq!(template_of("a.service"), None);
+    }
+
+    #[test]
+    fn what_is_outside_starts_targets_and_devices() {
+        let mut set = UnitSet::default();
+        let mut put = |name: &str, text: &str| {
+            set.files.insert(name.to_owned(), UnitFile::parse(text));
+        };
+        put("multi-user.target", "[Unit]\nWants=a.service\n");
+        put("a.service", "[Unit]\nOnFailure=note@%n.service masked.service\nOnSuccess=next.service\n");
+        put("note@.service", "[Service]\nExecStart=n %i\n");
+        put("next.service", "[Service]\nExecStart=n\n");
+        put("sleep.target", "[Unit]\nRequires=sleeps.service\n");
+        put("sleeps.service", "[Unit]\nWants=deeper.service\n");
+        put("deeper.service", "[Service]\nExecStart=d\n");
+        put("usb.timer", "[Timer]\nUnit=usb-job.service\n");
+        put("usb-job.service", "[Service]\nExecStart=u\n");
+        put("lone.service", "[Unit]\nWants=with-lone.service\n");
+        put("with-lone.service", "[Service]\nExecStart=w\n");
+        put("masked.service", "[Service]\nExecStart=m\n");
+        put("of-masked.service", "[Service]\nExecStart=m\n");
+        set.aliases.insert("default.target".to_owned(), "multi-user.target".to_owned());
+        set.masked.extend(["masked.service".to_owned(), "masked.target".to_owned()]);
+        for (holder, unit) in [
+            ("dev-usb.device", "usb.timer"),
+            ("lone.service", "with-lone.service"),
+            ("masked.target", "of-masked.service"),
+            ("sleep.target", "nowhere.service"),
+        ] {
+            set.wants.entry(holder.to_owned()).or_default().insert(unit.to_owned());
+        }
+        let told = |(name, start): (String, Start)| match start {
+            Start::Itself => format!("{name} itself"),
+            Start::Because(words) => format!("{name} {words}"),
+        };
+        assert_eq!(
+            set.reached().into_iter().map(told).collect::<Vec<_>>(),
+            [
+                "a.service itself",
+                "deeper.service with sleeps.service",
+                "multi-user.target itself",
+                "next.service on success of a.service",
+                "note@%n.service on failure of a.service",
+                "sleeps.service with sleep.target",
+                "usb-job.service with usb.timer",
+                "usb.timer with dev-usb.device",
+            ]
+        );
     }
 }

@@ -7,8 +7,8 @@ use super::model::{Area, Change, Detail, Grade, Kind};
 use super::names::{name_of, nameless, readable, split, store_paths};
 use super::sandbox::{is_root, weaker};
 use super::scripts;
-use super::unit_file::UnitFile;
-use super::unit_set::{Activity, UnitSet};
+use super::unit_file::{EMPTY, UnitFile};
+use super::unit_set::{Start, UnitSet};
 
 /// Keys that say nothing of what a unit does.
 const MEANINGLESS: [&str; 6] =
@@ -25,20 +25,28 @@ pub(super) fn changes(context: &Context<'_>, of_users: bool) -> Vec<Change> {
         true => (&context.old.user_units, &context.new.user_units),
     };
     let scope = Scope { context, area: if of_users { Area::UserUnit } else { Area::Unit }, of_users };
-    let (was, is) = (old.activities(), new.activities());
+    let (was, is) = (old.reached(), new.reached());
     let names: BTreeSet<&String> = old.files.keys().chain(new.files.keys()).collect();
     let mut all = Vec::new();
     let mut unused: BTreeMap<Kind, Vec<&str>> = BTreeMap::new();
     for name in names {
         match (old.files.get(name), new.files.get(name)) {
-            (None, Some(unit)) if is_reached(name, new, &is) => all.push(scope.added(name, unit)),
-            (Some(_), None) if is_reached(name, old, &was) => {
-                let what = if new.masked.contains(name) { "masked" } else { "removed" };
-                all.push(Change::new(Grade::Service, scope.area, Kind::Removed, name, what));
-            }
-            // What is there and nothing starts comes and goes with packages.
-            (None, Some(_)) => unused.entry(Kind::Added).or_default().push(name),
-            (Some(_), None) => unused.entry(Kind::Removed).or_default().push(name),
+            (None, Some(unit)) => match start(name, &is) {
+                Some(start) => all.push(scope.added(name, unit, start)),
+                // What is there and nothing starts comes and goes with packages.
+                None => unused.entry(Kind::Added).or_default().push(name),
+            },
+            (Some(_), None) => match start(name, &was) {
+                Some(start) => {
+                    let what = if new.masked.contains(name) { "masked" } else { "removed" };
+                    let what = match start {
+                        Start::Itself => what.to_owned(),
+                        Start::Because(words) => format!("{what}, ran {words}"),
+                    };
+                    all.push(Change::new(Grade::Service, scope.area, Kind::Removed, name, what));
+                }
+                None => unused.entry(Kind::Removed).or_default().push(name),
+            },
             (Some(before), Some(after)) if before != after => all.extend(scope.changed(name, before, after)),
             (Some(_), Some(_)) | (None, None) => {}
         }
@@ -53,7 +61,7 @@ pub(super) fn changes(context: &Context<'_>, of_users: bool) -> Vec<Change> {
             what,
         ));
     }
-    all.extend(enabled(&scope, old, new));
+    all.extend(enabled(&scope, (old, &was), (new, &is)));
     all
 }
 
@@ -63,31 +71,43 @@ struct Scope<'a> {
     of_users: bool,
 }
 
-/// Whether something starts a unit: a target, a socket, a timer, an instance.
-fn is_reached(name: &str, set: &UnitSet, activities: &BTreeMap<String, Activity>) -> bool {
-    activities.contains_key(name)
-        || name.strip_suffix(".service").and_then(|base| base.strip_suffix('@')).is_some_and(|base| {
-            activities.contains_key(&format!("{base}.socket"))
-                || activities.keys().any(|other| other.starts_with(&format!("{base}@")) && set.files.contains_key(name))
-        })
+/// All that something starts, with what does.
+type Reached = BTreeMap<String, Start>;
+
+/// What starts a unit: a template's instances, and its socket, start it.
+fn start<'a>(name: &str, reached: &'a Reached) -> Option<&'a Start> {
+    let of_template = || {
+        let (base, kind) = name.rsplit_once('.')?;
+        let base = base.strip_suffix('@')?;
+        let is_instance =
+            |other: &str| other.strip_prefix(base).is_some_and(|rest| rest.starts_with('@') && rest.ends_with(kind));
+        let instance = || reached.iter().find(|(other, _)| is_instance(other)).map(|(_, start)| start);
+        reached.get(&format!("{base}.socket")).filter(|_| kind == "service").or_else(instance)
+    };
+    reached.get(name).or_else(of_template)
 }
 
-/// Units that are in both, and started by themselves in one only.
-fn enabled(scope: &Scope<'_>, old: &UnitSet, new: &UnitSet) -> Vec<Change> {
-    let (was, is) = (old.activities(), new.activities());
+/// Units that are in both, and started by something else, or by nothing, in one of them.
+fn enabled(scope: &Scope<'_>, (old, was): (&UnitSet, &Reached), (new, is): (&UnitSet, &Reached)) -> Vec<Change> {
     let mut all = Vec::new();
-    for name in old.files.keys().filter(|name| new.files.contains_key(*name) && !name.ends_with(".target")) {
-        let (before, after) = (was.contains_key(name), is.contains_key(name));
-        if before != after && !name.contains('@') {
-            let what = if after { "is started by itself now" } else { "is not started by itself any more" };
-            all.push(Change::new(Grade::Service, scope.area, Kind::Changed, name, what));
-        }
+    let is_meant = |name: &&String| new.files.contains_key(*name) && !name.ends_with(".target") && !name.contains('@');
+    for name in old.files.keys().filter(is_meant) {
+        let what = match (was.get(name), is.get(name)) {
+            (Some(Start::Itself), Some(Start::Itself))
+            | (Some(Start::Because(_)), Some(Start::Because(_)))
+            | (None, None) => continue,
+            (_, Some(Start::Itself)) => "is started by itself now".to_owned(),
+            (_, Some(Start::Because(words))) => format!("is started {words} now"),
+            (Some(Start::Itself), None) => "is not started by itself any more".to_owned(),
+            (Some(Start::Because(words)), None) => format!("is not started {words} any more"),
+        };
+        all.push(Change::new(Grade::Service, scope.area, Kind::Changed, name, what));
     }
     all
 }
 
 impl Scope<'_> {
-    fn added(&self, name: &str, unit: &UnitFile) -> Change {
+    fn added(&self, name: &str, unit: &UnitFile, start: &Start) -> Change {
         let mut details = Vec::new();
         let sections = ["Service", "Socket", "Timer", "Mount", "Path"];
         for (section, keys) in unit.sections.iter().filter(|(section, _)| sections.contains(&section.as_str())) {
@@ -95,7 +115,10 @@ impl Scope<'_> {
                 details.extend(values.iter().map(|value| detail(key, None, Some(&readable(value)))));
             }
         }
-        let (grade, what) = self.new_unit(name, unit);
+        let (grade, mut what) = self.new_unit(name, unit);
+        if let Start::Because(words) = start {
+            what.push_str(&format!(", {words}"));
+        }
         let lines = if name.ends_with(".service") { self.script(unit) } else { Vec::new() };
         Change::new(grade, self.area, Kind::Added, name, what).with_details(details).with_lines(lines)
     }
@@ -238,20 +261,27 @@ fn differences(before: &UnitFile, after: &UnitFile) -> Vec<Detail> {
             if MEANINGLESS.contains(&key.as_str()) {
                 continue;
             }
-            details.extend(values(key, before.values(section, key), after.values(section, key)));
+            details.extend(values(key, before.get(section, key), after.get(section, key)));
         }
     }
     details
 }
 
-/// One directive's values that differ, paired where one became another.
-fn values(key: &str, before: &[String], after: &[String]) -> Vec<Detail> {
+/// One directive's values that differ, paired where one became another. To be set to nothing is a value, too.
+fn values(key: &str, before: Option<&[String]>, after: Option<&[String]>) -> Vec<Detail> {
+    let empty = |values: Option<&[String]>| values.filter(|values| values.is_empty()).map(|_| EMPTY.to_owned());
+    let (was, is) = (empty(before), empty(after));
+    let is_set_differs = before.is_some() != after.is_some();
+    let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
     let without = |all: &[String], other: &[String]| {
         let others: Vec<String> = other.iter().map(|value| nameless(value)).collect();
         all.iter().filter(|value| !others.contains(&nameless(value))).cloned().collect::<Vec<_>>()
     };
     let (gone, come) = (without(before, after), without(after, before));
     if gone.is_empty() && come.is_empty() {
+        if is_set_differs {
+            return vec![detail(key, was.as_deref(), is.as_deref())];
+        }
         // The same values, in another order or number.
         let same = before.len() == after.len() && before.iter().zip(after).all(|(a, b)| nameless(a) == nameless(b));
         return if same { Vec::new() } else { vec![detail(key, Some("another order"), Some("another order"))] };
@@ -262,8 +292,10 @@ fn values(key: &str, before: &[String], after: &[String]) -> Vec<Detail> {
     let most = gone.len().max(come.len());
     (0..most)
         .map(|at| {
-            let shown = |all: &[String]| all.get(at).map(|value| readable(value));
-            detail(key, shown(&gone).as_deref(), shown(&come).as_deref())
+            let shown = |all: &[String], empty: &Option<String>| {
+                all.get(at).map(|value| readable(value)).or_else(|| empty.clone().filter(|_| at == 0))
+            };
+            detail(key, shown(&gone, &was).as_deref(), shown(&come, &is).as_deref())
         })
         .collect()
 }
