@@ -27,8 +27,12 @@ patterns! {
     BUILDER_FAILED = r"builder for '([^']+\.drv)' (failed[^;\n]*)";
     CANNOT_BUILD = r"Cannot build '([^']+\.drv)'\.\s*\n\s*Reason: ([^\n]+)";
     HASH_MISMATCH = r"hash mismatch in (?:fixed-output|content-addressed|.*?) ?derivation '([^']+\.drv)'";
-    WRONG_SYSTEM = r"a '([^']+)' with features \{[^}]*\} is required to build '([^']+\.drv)', but I am a '([^']+)'";
-    WRONG_SYSTEM_NEW = r"(?s)Cannot build '([^']+\.drv)'.*?required system or feature not available.*?Required system: '([^']+)'";
+    // What nix says of a derivation that it does not try: up to 2.29 in one line, then in a list, from 2.34 in several.
+    WRONG_SYSTEM = r"a '([^']+)'(?: with features \{([^}]*)\})? is required to build '([^']+\.drv)', but I am a '([^']+)'(?: with features \{([^}]*)\})?";
+    REQUIRED_SYSTEM = r"Required system: '([^']+)'(?: with features \{([^}]*)\})?";
+    CURRENT_SYSTEM = r"Current system: '([^']+)'(?: with features \{([^}]*)\})?";
+    REQUIRED_FEATURES = r"Required features: \{([^}]*)\}";
+    AVAILABLE_FEATURES = r"Available features: \{([^}]*)\}";
     ANY_DRV = r"(/nix/store/[0-9a-z]{32}-[^'\s]+\.drv)";
     DEPENDENCY = r"\d+ dependenc(?:y|ies)(?: of derivation '[^']+')? failed";
     MISSING_FILE = r"(?:path|file) '([^']+)' does not exist|getting status of '([^']+)': No such file|opening file '([^']+)': No such file";

@@ -292,6 +292,64 @@ fn builds_that_this_host_cannot_do() {
     assert!(failure.what.contains("sparc64-netbsd"), "{failure}");
 }
 
+/// What nix does not even try says nothing of what is to be built: of all versions, and for each of its reasons.
+#[test]
+fn builds_that_nix_does_not_try_here() {
+    let drv = "/nix/store/1y2fkff977rxd61b2s8ggky0gczb9v5p-NetworkManager.conf.drv";
+    for (error, what, hint) in [
+        (
+            "error: build of 'DRV^*' failed: Cannot build 'DRV'.\n       Reason: platform mismatch\n       Required system: 'aarch64-linux'\n       Current system: 'x86_64-linux'",
+            "NetworkManager.conf is for aarch64-linux, which this host cannot build",
+            "binfmt",
+        ),
+        (
+            "error: Cannot build 'DRV'.\n       Reason: local builds are disabled (max-jobs = 0)\n       Hint: set 'max-jobs' to a non-zero value to enable local builds, or configure remote builders via 'builders'\n       Reason: platform mismatch\n       Required system: 'aarch64-linux'\n       Current system: 'x86_64-linux'",
+            "NetworkManager.conf is for aarch64-linux, which this host cannot build",
+            "binfmt",
+        ),
+        (
+            "error: Cannot build 'DRV'.\n       Reason: local builds are disabled (max-jobs = 0)\n       Hint: set 'max-jobs' to a non-zero value to enable local builds, or configure remote builders via 'builders'",
+            "nix does not build NetworkManager.conf here: local builds are disabled (max-jobs = 0)",
+            "max-jobs",
+        ),
+        (
+            "error: Cannot build 'DRV'.\n       Reason: missing system features\n       Required features: {big-parallel, gccarch-znver5}\n       Available features: {benchmark, big-parallel, gccarch-x86-64-v3, kvm, nixos-test}",
+            "NetworkManager.conf: needs the system feature gccarch-znver5, which this host does not offer",
+            "system-features",
+        ),
+        (
+            "error: Cannot build 'DRV'.\n       Reason: required system or feature not available\n       Required system: 'x86_64-linux' with features {kvm, nixos-test}\n       Current system: 'x86_64-linux' with features {benchmark}",
+            "NetworkManager.conf: needs the system features kvm, nixos-test, which this host does not offer",
+            "system-features",
+        ),
+        (
+            "error: a 'x86_64-linux' with features {gccarch-skylake} is required to build 'DRV', but I am a 'x86_64-linux' with features {benchmark, kvm}",
+            "NetworkManager.conf: needs the system feature gccarch-skylake, which this host does not offer",
+            "system-features",
+        ),
+        (
+            "error: a 'x86_64-linux' with features {gccarch-skylake} is required to build 'DRV', but I am a 'x86_64-linux'",
+            "NetworkManager.conf: needs the system feature gccarch-skylake, which this host does not offer",
+            "system-features",
+        ),
+        (
+            "error: a 'aarch64-linux' is required to build 'DRV', but I am a 'x86_64-linux'",
+            "NetworkManager.conf is for aarch64-linux, which this host cannot build",
+            "binfmt",
+        ),
+    ] {
+        let log = said_log(&error.replace("DRV", drv));
+        let failure = derivation(&log, &SourceTree::default(), "demo", None);
+        assert_eq!((failure.exit, failure.check, failure.what.as_str()), (Exit::Unknown, None, what), "{error}");
+        let advice = failure.hint.unwrap();
+        assert!(advice.contains(hint) && advice.contains("binfmt") == (hint == "binfmt"), "{error}: {advice}");
+        // Built during an evaluation it is the host's as well.
+        assert_eq!(evaluation(&log, &SourceTree::default(), "demo").exit, Exit::Unknown, "{error}");
+    }
+    let dependency = format!("error: Cannot build '{drv}'.\n       Reason: 2 dependencies failed.");
+    assert!(failed_derivations(&said_log(&dependency)).is_empty());
+}
+
 #[test]
 fn only_what_has_a_hash_is_denied_a_network_that_it_had() {
     let directory = tempfile::tempdir().unwrap();
