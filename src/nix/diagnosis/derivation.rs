@@ -1,6 +1,7 @@
 //! Errors of a build.
 
 use super::excerpt::{ErrorParts, core, readable};
+use super::fetch::{self, Answer, answer_of_log};
 use super::headline::{cause, failing_line, headline, short, whole, with_what_follows};
 use super::host::host_problem;
 use super::nixpkgs::conflict;
@@ -206,17 +207,20 @@ impl FailedDerivation {
                 "most often memory ran out: the kernel's log says so (`journalctl -k`); fewer builds at once need less (--option max-jobs 1)",
             );
         }
-        // A download that failed for want of a network, as against one whose URL is wrong.
-        let needs_network = is(&NETWORK, &logged);
+        // A download that failed on the way, as against one whose URL is wrong.
         let fetches = is_fetcher(&self.drv).unwrap_or_else(|| {
-            logged.contains("curl: (") || logged.contains("trying http") || logged.contains("unable to access '")
+            ["curl: (", "trying http", "unable to access '", "unable to download '"]
+                .iter()
+                .any(|at| logged.contains(at))
         });
-        if fetches && needs_network {
-            let line = tail.iter().rev().find(|line| is(&NETWORK, line)).copied().unwrap_or_default();
-            return Failure::host(headline(&format!("could not fetch {name}"), line.trim(), None))
+        let failed = answer_of_log(&tail).filter(|(answer, _)| fetches && *answer != Answer::Absent);
+        if let Some((answer, line)) = failed {
+            let cause = short(&source.map(line), source);
+            return Failure::host(headline(&format!("could not fetch {name}"), &cause, None))
                 .why(why)
-                .hint("is the network up?");
+                .hint(fetch::hint(answer, line).unwrap_or("is the network up?"));
         }
+        let needs_network = !fetches && is(&NETWORK, &logged);
         if let Some(refusal) = conflict(&logged) {
             let failure = Failure::check(CheckId::BuildDerivation, whole(name, &refusal.what)).why(why);
             return Failure { hint: refusal.hint, ..failure };

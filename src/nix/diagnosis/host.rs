@@ -1,15 +1,14 @@
-//! What this host cannot do, and what could not be fetched: never a reason to blame the configuration.
+//! What this host cannot do: never a reason to blame the configuration.
 
 use super::excerpt::ErrorParts;
+use super::fetch::unfetched;
 use super::headline::{LENGTH, headline};
 use super::patterns::{
-    DAEMON, DISK, FETCHES, INTERRUPTED, LANGUAGE, MEMORY, NETWORK, OWNER, PERMISSION, Pattern, READ_ONLY, SANDBOX,
-    UNREACHED, find, is,
+    DAEMON, DISK, DOWNLOAD, GIT_ENDED, INTERRUPTED, LANGUAGE, MEMORY, NETWORK, OWNER, PERMISSION, Pattern, READ_ONLY,
+    SANDBOX, is,
 };
 use crate::failure::Failure;
 use crate::text::clean_line;
-
-const NETWORK_HINT: &str = "is the network up? `--offline` uses only what is here already";
 
 /// What nix says, what that means, and the advice; the first that fits.
 static PROBLEMS: [(&Pattern, &str, &str); 6] = [
@@ -42,30 +41,17 @@ pub(super) fn host_problem(error: &str, said: &str) -> Option<Failure> {
     if let Some((_, what, hint)) = PROBLEMS.iter().find(|(pattern, ..)| is(pattern, &text)) {
         return Some(Failure::host(*what).hint(*hint));
     }
-    let fetches = first.contains("unable to download") || first.contains("fetch") || is(&NETWORK, first);
-    if fetches && is(&NETWORK, &text) {
+    let fetches = first.contains("fetch") || is(&NETWORK, first);
+    if is(&DOWNLOAD, first) || (fetches && is(&NETWORK, &text)) {
         return Some(unfetched(&parts, &text));
     }
     if first.starts_with("executing 'git'") {
         let failure = Failure::host("git cannot be started, which nix needs to read a flake in a git repository");
         return Some(failure.hint("install git"));
     }
-    if first.contains("program 'git' failed") {
+    if is(&GIT_ENDED, first) {
         let cause = said.lines().rev().find(|line| line.starts_with("fatal:")).unwrap_or(first);
         return Some(Failure::host(headline("git", cause, None)));
     }
     is(&PERMISSION, first).then(|| Failure::host(clean_line(first, LENGTH)))
-}
-
-/// What could not be fetched for want of a network, and which of these lines says why.
-pub(super) fn unfetched(parts: &ErrorParts, said: &str) -> Failure {
-    let line = said.lines().find(|line| is(&NETWORK, line)).unwrap_or_default().trim();
-    let input = parts.traces.iter().rev().find_map(|(doing, _)| find(&FETCHES, doing));
-    let reached = find(&UNREACHED, line);
-    let why = reached.as_ref().map_or(line, |found| found.get(2).map_or("", |why| why.as_str()));
-    let what = match input.as_ref().or(reached.as_ref()) {
-        Some(found) => headline(&format!("could not fetch {}", &found[1]), why, None),
-        None => clean_line(line, LENGTH),
-    };
-    Failure::host(what).hint(NETWORK_HINT)
 }

@@ -41,7 +41,16 @@ patterns! {
     ATTRIBUTE = r"does not provide attribute|attribute '[^']*' in selection path|'[^']*' is not an attribute set in selection path";
     FEATURE = r"experimental (?:Nix )?feature '([^']+)' is disabled";
     NO_FLAKE = r"cannot find flake 'flake:|input '[^']*' is unsupported|is not a valid URL|is not a valid flake reference|could not find a flake\.nix|does not contain a '[^']*flake\.nix'";
-    NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|\btimed out\b|timeout was reached|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:403|429|5\d\d)|could not read from remote repository|unable to access '";
+    NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|\btimed out\b|timeout was reached|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:40[1378]|429|5\d\d)|could not read from remote repository|unable to access '";
+    // How nix, git and curl begin to say what came of a request.
+    DOWNLOAD = r"unable to (?:download|access) '|curl: \(\d+\) ";
+    HTTP_STATUS = r"(?:HTTP error|returned error:) (\d{3})\b";
+    // A server's word that it has no such thing, where that is no number of HTTP's.
+    ABSENT = r"couldn't find remote ref|Remote branch \S+ not found in upstream|\bnot our ref [0-9a-f]|repository '[^']*' not found|Remote file not found \(78\)|curl: \(78\) ";
+    DENIED = r"Authentication failed for '|could not read (?:Username|Password) for '|Permission denied \(publickey";
+    CERTIFICATES = r"\((?:60|77)\)|SSL CA cert";
+    GIT_ENDED = r"program ['\x22]git['\x22] failed";
+    GIT_FETCH = r"Failed to fetch git repository";
     DISK = r"No space left on device|Disk quota exceeded|database or disk is full";
     DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|daemon .*(?:connection|EOF)";
     READ_ONLY = r"Read-only file system";
@@ -69,7 +78,7 @@ patterns! {
     LOG_ERROR = r"(?i:(?:^|[\s(:])(?:fatal |internal compiler )?error(?:\[\w+\])?: )|CMake Error|^(?i:fatal|panic): |^[\w.]*(?:Error|Exception): |\*\*\* |npm (?:ERR!|error) |: (?:command )?not found$|No such file or directory|Permission denied|undefined reference to|panicked at|\bsyntax error$|^FAILED |^E  +|hunks? FAILED";
     LOG_TROUBLE = r"(?i)\b(?:cannot|can't|could ?n[o']t|unable to|failed|failure|missing|invalid|not found|no such|denied|unknown|unexpected|conflict|undefined|abort(?:ed|ing))\b";
     // What says no more than that something before it failed.
-    LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status";
+    LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status|cannot download .* from any mirror";
     // nixpkgs' check-meta.nix, of today and before.
     REFUSED = r"(?:Refusing to evaluate package '([^']+)'|Package ['‘]([^'’]+)['’] in .*)";
     UNFREE = r"has an unfree license \(['‘]([^'’]+)['’]\)";

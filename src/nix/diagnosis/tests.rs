@@ -156,6 +156,156 @@ fn what_the_host_cannot_do() {
     assert_eq!(evaluated(&said("error: unable to download 'https://x/y.tar.gz': HTTP error 404")).exit, Exit::Build);
 }
 
+/// (what git said past the protocol, nix's message, exit, what is said first, a word of the advice)
+const FETCHES: [(&str, &str, Exit, &str, &str); 14] = [
+    (
+        "",
+        "error:\n       … while fetching the input 'github:NixOS/nixpkgs/nixpkgs-unstable'\n\n       error: unable to download 'https://api.github.com/repos/NixOS/nixpkgs/commits/nixpkgs-unstable': HTTP error 401\n\n       response body:\n\n       {\n         \"message\": \"Bad credentials\",\n         \"status\": \"401\"\n       }",
+        Exit::Unknown,
+        "could not fetch github:NixOS/nixpkgs/nixpkgs-unstable: HTTP error 401",
+        "access-tokens",
+    ),
+    (
+        "",
+        "error: unable to download 'https://api.github.com/repos/a/b/commits/master': HTTP error 403",
+        Exit::Unknown,
+        "could not fetch https://api.github.com/repos/a/b/commits/master: HTTP error 403",
+        "netrc",
+    ),
+    (
+        "",
+        "error: unable to download 'https://cache.nixos.org/gwxwlbb8fs84afdr00j3psymx7n3c8px.narinfo': Problem with the SSL CA cert (path? access rights?) (77)",
+        Exit::Unknown,
+        "Problem with the SSL CA cert (path? access rights?) (77)",
+        "NIX_SSL_CERT_FILE",
+    ),
+    (
+        "",
+        "error: unable to download 'https://x/y': HTTP error 200 (curl error: Stream error in the HTTP/2 framing layer)",
+        Exit::Unknown,
+        "could not fetch https://x/y: HTTP error 200",
+        "network",
+    ),
+    (
+        "",
+        "error: unable to download 'https://x/y': HTTP error 502",
+        Exit::Unknown,
+        "could not fetch https://x/y",
+        "network",
+    ),
+    (
+        "",
+        "error: unable to download 'https://x/y': HTTP error 408",
+        Exit::Unknown,
+        "could not fetch https://x/y",
+        "network",
+    ),
+    (
+        "",
+        "error: unable to download 'https://x/y.tar.gz': HTTP error 404\n\n       response body:\n\n       <html>the connection timed out</html>",
+        Exit::Build,
+        "demo: could not fetch https://x/y.tar.gz: HTTP error 404",
+        "",
+    ),
+    (
+        "",
+        "error:\n       … while fetching the input 'github:a/private'\n\n       error: unable to download 'https://api.github.com/repos/a/private/commits/HEAD': HTTP error 404",
+        Exit::Build,
+        "demo: could not fetch github:a/private: HTTP error 404",
+        "private",
+    ),
+    (
+        "fatal: couldn't find remote ref refs/tags/0.0.9+dev",
+        "error:\n       … while calling the 'derivationStrict' builtin\n\n       error: program 'git' failed with exit code 128",
+        Exit::Build,
+        "demo: couldn't find remote ref refs/tags/0.0.9+dev",
+        "",
+    ),
+    (
+        "fatal: couldn't find remote ref refs/heads/2.32.4",
+        "error:\n       … while fetching the input 'git+https://git@github.com/NixOS/nix?ref=2.32.4'\n\n       error: Failed to fetch git repository 'https://git@github.com/NixOS/nix'",
+        Exit::Build,
+        "demo: could not fetch git+https://git@github.com/NixOS/nix?ref=2.32.4: couldn't find remote ref refs/heads/2.32.4",
+        "",
+    ),
+    (
+        "",
+        "error: Failed to fetch git repository https://git@github.com/NixOS/nix : fatal: couldn't find remote ref refs/heads/2.32.4",
+        Exit::Build,
+        "demo: couldn't find remote ref refs/heads/2.32.4",
+        "",
+    ),
+    (
+        "fatal: unable to access 'https://example.org/x/': Could not resolve host: example.org",
+        "error: Failed to fetch git repository 'https://example.org/x'",
+        Exit::Unknown,
+        "could not fetch https://example.org/x/: Could not resolve host: example.org",
+        "network",
+    ),
+    (
+        "fatal: could not read Username for 'https://github.com': terminal prompts disabled",
+        "error:\n       … while fetching the input 'git+https://github.com/a/b'\n\n       error: Failed to fetch git repository 'https://github.com/a/b'",
+        Exit::Unknown,
+        "could not fetch git+https://github.com/a/b: could not read Username for 'https://github.com': terminal prompts disabled",
+        "token",
+    ),
+    (
+        "fatal: unable to write new index file",
+        "error: program 'git' failed with exit code 128",
+        Exit::Unknown,
+        "git: fatal: unable to write new index file",
+        "",
+    ),
+];
+
+#[test]
+fn only_what_a_server_says_is_not_there_is_the_flake_s() {
+    for (stray, error, exit, what, advice) in FETCHES {
+        let failure = evaluated(&format!("{stray}\n{}", said(error)));
+        let check = (exit == Exit::Build).then_some(CheckId::BuildEval);
+        assert_eq!((failure.exit, failure.check), (exit, check), "{error}: {failure}");
+        assert!(failure.what.starts_with(what), "{error}: {failure}");
+        let hint = failure.hint.unwrap_or_default();
+        assert!(hint.contains(advice) && hint.is_empty() == advice.is_empty(), "{error}: {hint}");
+    }
+}
+
+#[test]
+fn what_a_builder_could_not_fetch() {
+    let trying = "trying https://example.org/x.tar.gz\n  % Total    % Received % Xferd\n";
+    let mirrors = "error: cannot download x.tar.gz from any mirror";
+    for (line, exit, what, advice) in [
+        (
+            "curl: (22) The requested URL returned error: 404",
+            Exit::Build,
+            "system-path: curl: (22) The requested URL returned error: 404",
+            "nix log",
+        ),
+        (
+            "curl: (22) The requested URL returned error: 502",
+            Exit::Unknown,
+            "could not fetch system-path: curl: (22) The requested URL returned error: 502",
+            "network",
+        ),
+        (
+            "curl: (22) The requested URL returned error: 401",
+            Exit::Unknown,
+            "could not fetch system-path: curl: (22) The requested URL returned error: 401",
+            "netrc",
+        ),
+        (
+            "curl: (77) error setting certificate file: /nix/store/h8qhspg7pml84z8s4ghrhmx6m77rs161-nss-cacert-3.104/etc/ssl/certs/ca-bundle.crt",
+            Exit::Unknown,
+            "could not fetch system-path: curl: (77) error setting certificate file: nss-cacert-3.104/etc/ssl/certs/ca-bundle.crt",
+            "NIX_SSL_CERT_FILE",
+        ),
+    ] {
+        let failure = built(&format!("{trying}{line}\n{mirrors}"));
+        assert_eq!((failure.exit, failure.what.as_str()), (exit, what), "{failure}");
+        assert!(failure.hint.unwrap().contains(advice), "{line}");
+    }
+}
+
 #[test]
 fn a_configuration_s_own_words_are_no_trouble_of_the_host_s() {
     for text in [
