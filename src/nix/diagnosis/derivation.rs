@@ -202,7 +202,9 @@ impl FailedDerivation {
                 .why(why)
                 .hint("free some space (`nix store gc`)");
         }
-        if how.contains("signal 9") || is(&KILLED, &tail[tail.len().saturating_sub(LOG_LINES)..].join("\n")) {
+        // 137: a shell says so of a child that was.
+        let is_killed = how.contains("signal 9") || how.ends_with("exit code 137");
+        if is_killed || is(&KILLED, &tail[tail.len().saturating_sub(LOG_LINES)..].join("\n")) {
             return Failure::host(format!("the builder of {name} was killed")).why(why).hint(
                 "most often memory ran out: the kernel's log says so (`journalctl -k`); fewer builds at once need less (--option max-jobs 1)",
             );

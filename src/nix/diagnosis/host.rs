@@ -4,23 +4,33 @@ use super::excerpt::ErrorParts;
 use super::fetch::unfetched;
 use super::headline::{LENGTH, headline};
 use super::patterns::{
-    DAEMON, DISK, DOWNLOAD, GIT_ENDED, INTERRUPTED, LANGUAGE, MEMORY, NETWORK, OWNER, PERMISSION, Pattern, READ_ONLY,
-    SANDBOX, is,
+    DAEMON, DATABASE, DISK, DOWNLOAD, FILES, GIT_ENDED, INTERRUPTED, LANGUAGE, MEMORY, NETWORK, OWNER, PERMISSION,
+    Pattern, READ_ONLY, SANDBOX, is,
 };
 use crate::failure::Failure;
 use crate::text::clean_line;
 
 /// What nix says, what that means, and the advice; the first that fits.
-static PROBLEMS: [(&Pattern, &str, &str); 6] = [
+static PROBLEMS: [(&Pattern, &str, &str); 8] = [
     (&DISK, "the disk is full", "free some space (`nix store gc` removes what nothing needs any more)"),
     (
         &DAEMON,
         "the nix daemon does not answer",
         "start it (`systemctl start nix-daemon.socket`), and look at `nix store ping` and the daemon's journal",
     ),
+    (
+        &DATABASE,
+        "nix cannot use its database",
+        "one below ~/.cache/nix may be removed; the store's own is checked by `nix-store --verify`",
+    ),
     (&READ_ONLY, "nix cannot write to its store", "is /nix/store mounted read-only without a nix daemon?"),
     (&SANDBOX, "nix cannot set up its build sandbox here", "see `sandbox` in nix.conf(5)"),
     (&MEMORY, "out of memory", "close something, or add swap"),
+    (
+        &FILES,
+        "nix cannot use a file of this host",
+        "the kernel's log names a disk that fails (`journalctl -k`); `ulimit -n` limits open files",
+    ),
     (
         &OWNER,
         "git does not trust the repository, since another user owns it",

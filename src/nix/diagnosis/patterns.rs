@@ -52,7 +52,10 @@ patterns! {
     GIT_ENDED = r"program ['\x22]git['\x22] failed";
     GIT_FETCH = r"Failed to fetch git repository";
     DISK = r"No space left on device|Disk quota exceeded|database or disk is full";
-    DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|daemon .*(?:connection|EOF)";
+    DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|daemon .*(?:connection|EOF)|^(?:sized: |[^\n]*': )?unexpected (?:end-of-file|EOF)\b";
+    // A query may have many lines; the file is named at the end. What is said of SQLite elsewhere is a configuration's.
+    DATABASE = r"executing SQLite (?:query|statement) '|cannot open SQLite database|SQLite database '[^']*' is busy|\(in '(?:[^']*\.sqlite|\(in-memory\))'\)";
+    FILES = r": (?:Too many open files|Input/output error)";
     READ_ONLY = r"Read-only file system";
     PERMISSION = r"Permission denied|Operation not permitted|user '[^']*' is not allowed to|not privileged|lacks? a signature by a trusted key";
     SANDBOX = r"kernel namespaces that are required for sandboxing|setting up a private mount namespace|cannot (?:create|set up) .*namespace|unable to start build process";
@@ -67,7 +70,7 @@ patterns! {
     CYCLE = r"cycle detected in build of '([^']+\.drv)'";
     REFERS = r"^output '([^']+)' is not allowed to refer to(?: the following paths:)?\s*(\S*)";
     // What the kernel's killer leaves in a log when it took a compiler and not the builder.
-    KILLED = r"Killed signal terminated program|signal: 9, SIGKILL|virtual memory exhausted|LLVM ERROR: out of memory|Cannot allocate memory";
+    KILLED = r"Killed signal terminated program|signal: 9, SIGKILL|signal 9 \[Killed|virtual memory exhausted|LLVM ERROR: out of memory|Cannot allocate memory";
     DEFINED_IN = r"^\s*- In [`'‘]([^'’]+)['’]";
     OPTION = r"the option [`'‘]([^'’]+)['’]";
     UNPROVIDED = r"(?:does not provide attribute .*|in selection path )'([^']+)'";

@@ -143,6 +143,17 @@ fn what_the_host_cannot_do() {
         "error: executing 'git': No such file or directory",
         "error: repository path '/home/user/demo' is not owned by current user",
         "error: Cannot allocate memory",
+        "error: executing SQLite query 'select present, namePart from NARs where cache = 61 and hashPart = 'zzgqhanslw4zr4g38kdhqpndlwj0j74h' and ((present = 0 and timestamp > 1688533570) or (present = 1 and timestamp > 1685941570))': database disk image is malformed, database disk image is malformed (in '/root/.cache/nix/binary-cache-v6.sqlite')",
+        "error: executing SQLite statement 'pragma synchronous = normal': unable to open database file, unable to open database file (in '/nix/var/nix/db/db.sqlite')",
+        "error: creating statement '\n       insert or replace into Realisations (drvPath)\n       ': SQL logic error (in '/nix/var/nix/db/db.sqlite')",
+        "error: cannot open SQLite database '/nix/var/nix/db/db.sqlite': unable to open database file",
+        "error: cannot open SQLite database \"/nix/var/nix/db/db.sqlite\": unable to open database file",
+        "error: SQLite database '/nix/var/nix/db/db.sqlite' is busy",
+        "error: unexpected end-of-file",
+        "error: cannot open connection to remote store 'daemon': unexpected end-of-file",
+        "error: unexpected EOF reading a line",
+        "error: opening file '/home/u/flake.nix': Too many open files",
+        "error: reading from file: Input/output error",
         "error: this system does not support the kernel namespaces that are required for sandboxing; use '--no-sandbox' to disable sandboxing",
     ] {
         let failure = evaluated(&said(text));
@@ -313,6 +324,8 @@ fn a_configuration_s_own_words_are_no_trouble_of_the_host_s() {
         "error: The option `services.x.timeout' does not exist. Definition values:",
         "error: The option `boot.loader.timeout' has conflicting definition values:",
         "error: attribute 'timeout' missing",
+        "error: services.x: SQLite cannot be shared, see Too many open files",
+        "error: while parsing TOML: unexpected EOF",
         "error: undefined variable 'timeout'",
         "error: the string 'x' is not allowed to refer to a store path (such as '/nix/store/a')",
         "error: Package ‘fetch-timeout-1.0’ in /x.nix:1 has an unfree license (‘unfree’), refusing to evaluate.",
@@ -433,8 +446,19 @@ fn builds_that_this_host_cannot_do() {
         Exit::Unknown
     );
     // The kernel takes the compiler, mostly, and the builder's shell lives on to say so.
-    for line in ["g++: fatal error: Killed signal terminated program cc1plus", "(signal: 9, SIGKILL: kill)"] {
+    for line in [
+        "g++: fatal error: Killed signal terminated program cc1plus",
+        "(signal: 9, SIGKILL: kill)",
+        "collect2: error: ld terminated with signal 9 [Killed]",
+        "collect2: fatal error: ld terminated with signal 9 [Killed: 9]",
+    ] {
         assert_eq!(built(failed, line).exit, Exit::Unknown, "{line}");
+    }
+    for error in [
+        "error: builder for 'DRV' failed with exit code 137",
+        "error: Cannot build 'DRV'.\n       Reason: builder failed with exit code 137.\n       Output paths:\n         /nix/store/x",
+    ] {
+        assert_eq!(built(error, "setup: line 1315:  3888 Killed                  ./Setup build").exit, Exit::Unknown);
     }
     let new = "error: Cannot build 'DRV'.\n       Reason: required system or feature not available\n       Required system: 'sparc64-netbsd' with features {}\n       Current system: 'x86_64-linux' with features {kvm}";
     let failure = built(new, "");
