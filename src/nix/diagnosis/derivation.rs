@@ -2,7 +2,7 @@
 
 use super::excerpt::{ErrorParts, core, readable};
 use super::fetch::{self, Answer, answer_of_log};
-use super::headline::{cause, failing_line, headline, short, whole, with_what_follows};
+use super::headline::{cause, failing_line, headline, headline_of_log, short, whole, with_what_follows};
 use super::host::host_problem;
 use super::nixpkgs::conflict;
 use super::patterns::{
@@ -233,12 +233,13 @@ impl FailedDerivation {
             (None, None) => how.to_owned(),
         };
         let hint = self.whole_log();
-        let cause = headline(name, &short(&source.map(&cause), source), None);
-        Failure::check(CheckId::BuildDerivation, cause).why(why).hint(if needs_network {
-            format!("{hint} (builds have no network: only what has a hash is fetched)")
-        } else {
-            hint
-        })
+        Failure::check(CheckId::BuildDerivation, headline_of_log(name, &cause, source)).why(why).hint(
+            if needs_network {
+                format!("{hint} (builds have no network: only what has a hash is fetched)")
+            } else {
+                hint
+            },
+        )
     }
 
     fn tail<'l>(&self, log: &'l NixLog) -> Vec<&'l str> {

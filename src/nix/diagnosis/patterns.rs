@@ -77,6 +77,8 @@ patterns! {
     UNREACHED = r"unable to (?:download|access) '([^']+)': (.+)$";
     FETCHES = r"(?:fetching the input|updating the flake input) '([^']+)'";
     IN_STORE = r"(?:/[^\s'`\x22«»]*)?/nix/store/[0-9a-z]{32}-(?:source(/))?";
+    // A program of the store that says something, from its name on.
+    PROGRAM = r"^(?:/[^\s:]*)?/nix/store/[0-9a-z]{32}-[^\s:/]+/(?:s?bin|libexec)/(?:[^\s:/]+/)*([^\s:/]+: )";
     // How programs begin the line that says why they failed, first those that say nothing else by it.
     LOG_ERROR = r"(?i:(?:^|[\s(:])(?:fatal |internal compiler )?error(?:\[\w+\])?: )|CMake Error|^(?i:fatal|panic): |^[\w.]*(?:Error|Exception): |\*\*\* |npm (?:ERR!|error) |: (?:command )?not found$|No such file or directory|Permission denied|undefined reference to|panicked at|\bsyntax error$|^FAILED |^E  +|hunks? FAILED";
     LOG_TROUBLE = r"(?i)\b(?:cannot|can't|could ?n[o']t|unable to|failed|failure|missing|invalid|not found|no such|denied|unknown|unexpected|conflict|undefined|abort(?:ed|ing))\b";
