@@ -2,7 +2,8 @@
 
 use super::excerpt::ErrorParts;
 use super::patterns::{
-    COMPILER_ERROR, DEFINED_IN, IN_STORE, LOG_CONSEQUENCE, LOG_ERROR, LOG_TROUBLE, OPTION, PROGRAM, Pattern, find, is,
+    COMPILER_ERROR, DEFINED_IN, IN_STORE, LOG_CONSEQUENCE, LOG_ERROR, LOG_PLACE, LOG_TROUBLE, LOG_WARNING, OPTION,
+    PROGRAM, Pattern, find, is,
 };
 use super::source_tree::SourceTree;
 use crate::text::clean_line;
@@ -131,13 +132,20 @@ pub(super) fn with_what_follows(line: &str, log: &[&str]) -> String {
 }
 
 /// The line of a builder's log that says why it failed: the last that reads like an error, and not like what follows
-/// from one. Of a compiler's errors it is the first in that file, since others may follow from it.
+/// from one. Of a compiler's errors it is the first in that file, since others may follow from it. A checker's sum names
+/// no line of a file: it is the error right above that does.
 pub(super) fn failing_line<'t>(log: &[&'t str]) -> Option<&'t str> {
-    let last = |pattern: &Pattern| log.iter().rev().find(|line| is(pattern, line) && !is(&LOG_CONSEQUENCE, line));
-    let line = last(&LOG_ERROR).or_else(|| last(&LOG_TROUBLE))?;
+    const ABOVE: usize = 2;
+    let says = |pattern: &Pattern, line: &str| is(pattern, line) && !is(&LOG_CONSEQUENCE, line);
+    let last = |pattern: &'static Pattern| Some((pattern, log.iter().rposition(|line| says(pattern, line))?));
+    let (pattern, at) = last(&LOG_ERROR).or_else(|| last(&LOG_TROUBLE))?;
+    let has_place = |line: &str| is(&LOG_PLACE, line);
+    let names_place = |line: &&str| has_place(line) && says(pattern, line) && !is(&LOG_WARNING, line);
+    let above = || log[at.saturating_sub(ABOVE)..at].iter().rev().copied().find(names_place);
+    let line = if has_place(log[at]) { log[at] } else { above().unwrap_or(log[at]) };
     let file = |line: &'t str| find(&COMPILER_ERROR, line).and_then(|found| found.get(1)).map(|file| file.as_str());
     let first = file(line).and_then(|of| log.iter().find(|other| file(other) == Some(of)));
-    Some(first.unwrap_or(line).trim())
+    Some(first.copied().unwrap_or(line).trim())
 }
 
 #[cfg(test)]
@@ -264,6 +272,23 @@ mod tests {
             ),
             ("unpacking\npatching file a.c\n1 out of 1 hunks FAILED -- saving rejects to file a.c.rej", Some(2)),
             ("setting up\nthe key is missing\ncleaning up", Some(1)),
+            (
+                "Verifying udev rules using udevadm verify...\n/nix/store/9j69iixcmzbar5zi2bzsgmhb343f00dd-udev-rules/49-brother-mfp-brscan5-1.0.2-2.rules:17 Invalid key 'SYSFS'.\n/nix/store/9j69iixcmzbar5zi2bzsgmhb343f00dd-udev-rules/49-brother-mfp-brscan5-1.0.2-2.rules: udev rules check failed.\n\n1 udev rules files have been checked.",
+                Some(1),
+            ),
+            (
+                "error: /tmp/logrotate.conf:36 unknown user 'nginx'\nerror: found error in \"/var/log/nginx/access.log\"",
+                Some(0),
+            ),
+            ("error: in line 3: unknown key\n  key = 1\nerror: the file is not valid", Some(0)),
+            // What a line above only warns of, or says of a server, is something else.
+            ("a.c:3:1: warning: unknown pragma\n./configure: cannot go on", Some(1)),
+            ("cannot reach http://localhost:8080 yet\nunknown key 'x'", Some(1)),
+            ("a.c:3: unknown key\n1\n2\ncannot go on", Some(3)),
+            (
+                "trying https://example.org/x.tar.gz\ncurl: (22) The requested URL returned error: 404\nerror: cannot download x.tar.gz from any mirror",
+                Some(1),
+            ),
             ("line 1\nline 2", None),
             ("", None),
         ] {

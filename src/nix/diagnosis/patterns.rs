@@ -84,6 +84,9 @@ patterns! {
     LOG_TROUBLE = r"(?i)\b(?:cannot|can't|could ?n[o']t|unable to|failed|failure|missing|invalid|not found|no such|denied|unknown|unexpected|conflict|undefined|abort(?:ed|ing))\b";
     // What says no more than that something before it failed.
     LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status|cannot download .* from any mirror";
+    // A file and the line in it; no time, and no port.
+    LOG_PLACE = r"(?:^|[\s'\x22(])[^\s:'\x22(]*[/.][^\s:'\x22]*[A-Za-z][^\s:'\x22]*:\d+\b|\bline \d+\b";
+    LOG_WARNING = r"(?i)\bwarn(?:ing)?\b";
     // nixpkgs' check-meta.nix, of today and before.
     REFUSED = r"(?:Refusing to evaluate package '([^']+)'|Package ['‘]([^'’]+)['’] in .*)";
     UNFREE = r"has an unfree license \(['‘]([^'’]+)['’]\)";
