@@ -39,7 +39,7 @@ patterns! {
     NOT_TRACKED = r"Path '([^']+)' in the repository .* is not tracked by Git";
     NO_FLAKE_IN = r"source tree referenced by '([^']+)' does not contain a '/?([^']*flake\.nix)'";
     ATTRIBUTE = r"does not provide attribute|attribute '[^']*' in selection path|'[^']*' is not an attribute set in selection path";
-    FEATURE = r"experimental (?:Nix )?feature '([^']+)' is disabled";
+    FEATURE = r"experimental (?:Nix |Lix )?feature '([^']+)' is disabled";
     NO_FLAKE = r"cannot find flake 'flake:|input '[^']*' is unsupported|is not a valid URL|is not a valid flake reference|could not find a flake\.nix|does not contain a '[^']*flake\.nix'";
     NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|\btimed out\b|timeout was reached|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:40[1378]|429|5\d\d)|could not read from remote repository|unable to access '";
     // How nix, git and curl begin to say what came of a request.

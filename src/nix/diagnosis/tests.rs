@@ -370,6 +370,10 @@ fn advice_where_there_is_one() {
     let hint = |text: &str| evaluated(&said(text)).hint.unwrap_or_default();
     assert!(hint("error: experimental Nix feature 'pipe-operators' is disabled; add '…'").contains("pipe-operators"));
     assert!(
+        hint("error: experimental Lix feature 'flake-self-attrs' is disabled; use '--extra-experimental-features flake-self-attrs' to override")
+            .ends_with("extra-experimental-features flake-self-attrs")
+    );
+    assert!(
         hint(
             "error: access to absolute path '/etc/x' is forbidden in pure evaluation mode (use '--impure' to override)"
         )
