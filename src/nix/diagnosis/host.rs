@@ -5,13 +5,13 @@ use super::fetch::unfetched;
 use super::headline::{LENGTH, headline};
 use super::patterns::{
     DAEMON, DATABASE, DISK, DOWNLOAD, FILES, GIT_ENDED, INTERRUPTED, LANGUAGE, MEMORY, NETWORK, OWNER, PERMISSION,
-    Pattern, READ_ONLY, SANDBOX, is,
+    Pattern, READ_ONLY, SANDBOX, SHALLOW, is,
 };
 use crate::failure::Failure;
 use crate::text::clean_line;
 
 /// What nix says, what that means, and the advice; the first that fits.
-static PROBLEMS: [(&Pattern, &str, &str); 8] = [
+static PROBLEMS: [(&Pattern, &str, &str); 9] = [
     (&DISK, "the disk is full", "free some space (`nix store gc` removes what nothing needs any more)"),
     (
         &DAEMON,
@@ -35,6 +35,11 @@ static PROBLEMS: [(&Pattern, &str, &str); 8] = [
         &OWNER,
         "git does not trust the repository, since another user owns it",
         "git config --global --add safe.directory DIRECTORY",
+    ),
+    (
+        &SHALLOW,
+        "nix needs the history of a git repository, of which this is a shallow clone",
+        "git fetch --unshallow (in CI: `fetch-depth: 0`), or name it as `git+file://…?shallow=1`",
     ),
 ];
 

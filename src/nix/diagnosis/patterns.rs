@@ -61,6 +61,7 @@ patterns! {
     SANDBOX = r"kernel namespaces that are required for sandboxing|setting up a private mount namespace|cannot (?:create|set up) .*namespace|unable to start build process";
     MEMORY = r"(?i)out of memory|cannot allocate memory|std::bad_alloc";
     OWNER = r"is not owned by (?:the )?current user|dubious ownership";
+    SHALLOW = r"is a shallow Git repository|may be due to an incomplete repository history";
     SEARCH_PATH = r"file '([^']+)' was not found in the Nix search path";
     PURE = r"in pure eval(?:uation)? mode|is forbidden in pure";
     UNFETCHED = r"while fetching the input|Git reference|unable to download|(?i)cannot fetch|failed to fetch|not cached";

@@ -154,6 +154,10 @@ fn what_the_host_cannot_do() {
         "error: unexpected EOF reading a line",
         "error: opening file '/home/u/flake.nix': Too many open files",
         "error: reading from file: Input/output error",
+        "error: '/x' is a shallow Git repository, but a non-shallow repository is needed",
+        "error: '/x' is a shallow Git repository, but shallow repositories are only allowed when `shallow = true;` is specified",
+        "error:\n       … while evaluating the attribute 'revCount'\n\n       error: '/x' is a shallow Git repository, so 'revCount' is not available",
+        "error:\n       … while fetching the input 'git+file:///x'\n\n       error: Failed to retrieve the parent of Git commit 'c9d560db9507bf4ff655e39dcca048318dc26262': object not found. This may be due to an incomplete repository history. To resolve this, either enable the shallow parameter in your flake URL (?shallow=1) or add set the shallow parameter to true in builtins.fetchGit, or fetch the complete history for this branch.",
         "error: this system does not support the kernel namespaces that are required for sandboxing; use '--no-sandbox' to disable sandboxing",
     ] {
         let failure = evaluated(&said(text));
