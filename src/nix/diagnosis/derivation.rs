@@ -1,12 +1,13 @@
 //! Errors of a build.
 
 use super::excerpt::{ErrorParts, core, readable};
-use super::headline::{cause, failing_line, headline, short, whole, with_what_follows};
+use super::fetch::{self, Answer, answer_of_log};
+use super::headline::{cause, failing_line, headline, headline_of_log, short, whole, with_what_follows};
 use super::host::host_problem;
 use super::nixpkgs::conflict;
 use super::patterns::{
-    ANY_DRV, BUILDER_FAILED, CANNOT_BUILD, CYCLE, DEPENDENCY, DISK, HASH_MISMATCH, KILLED, NETWORK, REFERS,
-    WRONG_SYSTEM, WRONG_SYSTEM_NEW, find, is,
+    ANY_DRV, AVAILABLE_FEATURES, BUILDER_FAILED, CANNOT_BUILD, CURRENT_SYSTEM, CYCLE, DEPENDENCY, DISK, HASH_MISMATCH,
+    KILLED, NETWORK, Pattern, REFERS, REQUIRED_FEATURES, REQUIRED_SYSTEM, WRONG_SYSTEM, find, is,
 };
 use super::source_tree::SourceTree;
 use super::{first_error, past_the_protocol};
@@ -31,6 +32,10 @@ pub(in crate::nix) struct FailedDerivation {
 enum BuildError {
     /// It is for this system, which is not the host's.
     WrongSystem(String),
+    /// It needs these features of a system, which the host does not offer.
+    MissingFeatures(Vec<String>),
+    /// nix does not build it here for this reason, in its words.
+    Refused(String),
     HashMismatch,
     /// Its outputs refer to each other.
     OutputCycle,
@@ -53,9 +58,9 @@ pub(in crate::nix) fn failed_derivations(log: &NixLog) -> Vec<FailedDerivation> 
 fn failed_derivation(error: &str) -> Option<FailedDerivation> {
     let of = |drv: &str, how| Some(FailedDerivation { drv: drv.to_owned(), how });
     if let Some(found) = find(&WRONG_SYSTEM, error) {
-        of(&found[2], BuildError::WrongSystem(found[1].to_owned()))
-    } else if let Some(found) = find(&WRONG_SYSTEM_NEW, error) {
-        of(&found[1], BuildError::WrongSystem(found[2].to_owned()))
+        let group = |at: usize| found.get(at).map(|group| group.as_str());
+        let refused = BuildError::refused(group(1), group(4), group(2), group(5), "it is for another system");
+        of(&found[3], refused)
     } else if let Some(found) = find(&HASH_MISMATCH, error) {
         of(&found[1], BuildError::HashMismatch)
     } else if let Some(found) = find(&CYCLE, error) {
@@ -65,13 +70,50 @@ fn failed_derivation(error: &str) -> Option<FailedDerivation> {
     } else if let Some(found) = find(&BUILDER_FAILED, error) {
         of(&found[1], BuildError::Builder(found[2].trim().to_owned()))
     } else if let Some(found) = find(&CANNOT_BUILD, error) {
-        // One wording for all versions.
-        let how = found[2].trim().trim_end_matches('.');
-        of(&found[1], BuildError::Builder(how.strip_prefix("builder ").unwrap_or(how).to_owned()))
+        let reason = found[2].trim().trim_end_matches('.');
+        match reason.strip_prefix("builder ") {
+            // One wording for all versions.
+            Some(how) => of(&found[1], BuildError::Builder(how.to_owned())),
+            // Only a builder that ran says something of what it built.
+            None => of(&found[1], BuildError::listed(error, reason)),
+        }
     } else if error.contains("timed out") || error.contains("silent") {
         find(&ANY_DRV, error).and_then(|found| of(&found[1], BuildError::TimedOut))
     } else {
         None
+    }
+}
+
+impl BuildError {
+    /// What nix lacks to build something here, by what is required and what there is; `reason` where that says nothing.
+    fn refused(
+        system: Option<&str>,
+        current: Option<&str>,
+        features: Option<&str>,
+        available: Option<&str>,
+        reason: &str,
+    ) -> Self {
+        let listed = |features: Option<&str>| {
+            let names = features.unwrap_or_default().split(',').map(|name| name.trim().to_owned());
+            names.filter(|name| !name.is_empty()).collect::<Vec<String>>()
+        };
+        if let Some(system) = system.filter(|system| current != Some(*system)) {
+            return Self::WrongSystem(system.to_owned());
+        }
+        let available = listed(available);
+        let mut missing = listed(features);
+        missing.retain(|name| !available.contains(name));
+        if missing.is_empty() { Self::Refused(reason.to_owned()) } else { Self::MissingFeatures(missing) }
+    }
+
+    /// The same of a message that lists it below its first reason.
+    fn listed(error: &str, reason: &str) -> Self {
+        let group = |pattern: &Pattern, at: usize| {
+            find(pattern, error).and_then(|found| found.get(at)).map(|group| group.as_str())
+        };
+        let features = group(&REQUIRED_FEATURES, 1).or_else(|| group(&REQUIRED_SYSTEM, 2));
+        let available = group(&AVAILABLE_FEATURES, 1).or_else(|| group(&CURRENT_SYSTEM, 2));
+        Self::refused(group(&REQUIRED_SYSTEM, 1), group(&CURRENT_SYSTEM, 1), features, available, reason)
     }
 }
 
@@ -123,6 +165,18 @@ impl FailedDerivation {
                     .why(source.map(&message.join("\n")))
                     .hint("build it on such a machine (`builders` in nix.conf(5)), or with binfmt emulation")
             }
+            BuildError::MissingFeatures(features) => {
+                let word = if features.len() == 1 { "feature" } else { "features" };
+                let needed = format!("needs the system {word} {}, which this host does not offer", features.join(", "));
+                Failure::host(headline(&name, &needed, None))
+                    .why(source.map(&message.join("\n")))
+                    .hint("see `system-features` in nix.conf(5) where this host has it, else `builders`")
+            }
+            BuildError::Refused(reason) => {
+                Failure::host(headline(&format!("nix does not build {name} here"), reason, None))
+                    .why(source.map(&message.join("\n")))
+                    .hint("see `max-jobs` and `builders` in nix.conf(5)")
+            }
             BuildError::HashMismatch => {
                 let got = message.iter().find_map(|line| line.trim().strip_prefix("got:")).unwrap_or_default().trim();
                 refused(&format!("hash mismatch: got {got}"))
@@ -148,22 +202,27 @@ impl FailedDerivation {
                 .why(why)
                 .hint("free some space (`nix store gc`)");
         }
-        if how.contains("signal 9") || is(&KILLED, &tail[tail.len().saturating_sub(LOG_LINES)..].join("\n")) {
+        // 137: a shell says so of a child that was.
+        let is_killed = how.contains("signal 9") || how.ends_with("exit code 137");
+        if is_killed || is(&KILLED, &tail[tail.len().saturating_sub(LOG_LINES)..].join("\n")) {
             return Failure::host(format!("the builder of {name} was killed")).why(why).hint(
                 "most often memory ran out: the kernel's log says so (`journalctl -k`); fewer builds at once need less (--option max-jobs 1)",
             );
         }
-        // A download that failed for want of a network, as against one whose URL is wrong.
-        let needs_network = is(&NETWORK, &logged);
+        // A download that failed on the way, as against one whose URL is wrong.
         let fetches = is_fetcher(&self.drv).unwrap_or_else(|| {
-            logged.contains("curl: (") || logged.contains("trying http") || logged.contains("unable to access '")
+            ["curl: (", "trying http", "unable to access '", "unable to download '"]
+                .iter()
+                .any(|at| logged.contains(at))
         });
-        if fetches && needs_network {
-            let line = tail.iter().rev().find(|line| is(&NETWORK, line)).copied().unwrap_or_default();
-            return Failure::host(headline(&format!("could not fetch {name}"), line.trim(), None))
+        let failed = answer_of_log(&tail).filter(|(answer, _)| fetches && *answer != Answer::Absent);
+        if let Some((answer, line)) = failed {
+            let cause = short(&source.map(line), source);
+            return Failure::host(headline(&format!("could not fetch {name}"), &cause, None))
                 .why(why)
-                .hint("is the network up?");
+                .hint(fetch::hint(answer, line).unwrap_or("is the network up?"));
         }
+        let needs_network = !fetches && is(&NETWORK, &logged);
         if let Some(refusal) = conflict(&logged) {
             let failure = Failure::check(CheckId::BuildDerivation, whole(name, &refusal.what)).why(why);
             return Failure { hint: refusal.hint, ..failure };
@@ -174,12 +233,13 @@ impl FailedDerivation {
             (None, None) => how.to_owned(),
         };
         let hint = self.whole_log();
-        let cause = headline(name, &short(&source.map(&cause), source), None);
-        Failure::check(CheckId::BuildDerivation, cause).why(why).hint(if needs_network {
-            format!("{hint} (builds have no network: only what has a hash is fetched)")
-        } else {
-            hint
-        })
+        Failure::check(CheckId::BuildDerivation, headline_of_log(name, &cause, source)).why(why).hint(
+            if needs_network {
+                format!("{hint} (builds have no network: only what has a hash is fetched)")
+            } else {
+                hint
+            },
+        )
     }
 
     fn tail<'l>(&self, log: &'l NixLog) -> Vec<&'l str> {

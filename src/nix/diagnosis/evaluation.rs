@@ -2,11 +2,12 @@
 
 use super::derivation::{derivation, failed_derivations};
 use super::excerpt::{ErrorParts, core};
+use super::fetch::{absent, unfetched};
 use super::headline;
-use super::host::{host_problem, unfetched};
+use super::host::host_problem;
 use super::nixpkgs::{refusal, suggestion, without_suggestion};
 use super::patterns::{
-    ATTRIBUTE, FEATURE, FETCHES, NETWORK, NO_FLAKE, PURE, SEARCH_PATH, UNFETCHED, UNPROVIDED, find, is,
+    ATTRIBUTE, FEATURE, FETCHES, GIT_FETCH, NETWORK, NO_FLAKE, PURE, SEARCH_PATH, UNFETCHED, UNPROVIDED, find, is,
 };
 use super::source_tree::SourceTree;
 use super::{first_error, past_the_protocol};
@@ -32,6 +33,9 @@ pub(in crate::nix) fn evaluation(log: &NixLog, source: &SourceTree, named: &str)
         return derivation(log, source, named, None);
     }
     let said = past_the_protocol(log);
+    if let Some(failure) = absent(named, &parts, &said) {
+        return failure.why([why, said].join("\n").trim_end());
+    }
     if let Some(failure) = host_problem(&error, &said) {
         // What git and ssh say does not come by the protocol, and is the better half of it.
         return failure.why([why, said].join("\n").trim_end());
@@ -47,7 +51,8 @@ pub(in crate::nix) fn evaluation(log: &NixLog, source: &SourceTree, named: &str)
         }
         // git fails first, with a line of its own; nix then misses what git should have brought.
         let all = [said.as_str(), &log.warnings.join("\n")].join("\n");
-        if is(&NETWORK, &all) {
+        if is(&NETWORK, &all) || is(&GIT_FETCH, &core) {
+            let all = [core, all].join("\n");
             return unfetched(&parts, &all).why([why, said].join("\n").trim_end());
         }
     }

@@ -2,7 +2,8 @@
 
 use super::excerpt::ErrorParts;
 use super::patterns::{
-    COMPILER_ERROR, DEFINED_IN, IN_STORE, LOG_CONSEQUENCE, LOG_ERROR, LOG_TROUBLE, OPTION, Pattern, find, is,
+    COMPILER_ERROR, DEFINED_IN, IN_STORE, LOG_CONSEQUENCE, LOG_ERROR, LOG_PLACE, LOG_TROUBLE, LOG_WARNING, OPTION,
+    PROGRAM, Pattern, find, is,
 };
 use super::source_tree::SourceTree;
 use crate::text::clean_line;
@@ -27,6 +28,13 @@ fn fitting(name: &str, cause: &str, place: Option<&str>, length: usize) -> Strin
     [named(&placed), placed, named(cause)].into_iter().find(fits).unwrap_or_else(|| clean_line(cause, length))
 }
 
+/// `NAME: LINE` of a builder's log, whole as far as a sentence goes: what is wrong often stands at its end. Where in the
+/// store the program lies that says it is left out.
+pub(super) fn headline_of_log(name: &str, line: &str, source: &SourceTree) -> String {
+    let said = find(&PROGRAM, line).and_then(|found| found.get(1)).map_or(line, |program| &line[program.start()..]);
+    fitting(name, &short(&source.map(said), source), None, SENTENCE)
+}
+
 /// `NAME: CAUSE`, or the cause alone where that is long; never cut.
 pub(super) fn whole(name: &str, cause: &str) -> String {
     let named = format!("{name}: {cause}");
@@ -37,8 +45,9 @@ pub(super) fn whole(name: &str, cause: &str) -> String {
 pub(super) fn evaluation(name: &str, parts: &ErrorParts, source: &SourceTree) -> String {
     let (cause, place) = (cause(parts, source), place(parts, source));
     // What the module system says is one sentence, however long the names in it are: half of it helps nobody.
-    let is_sentence =
-        parts.message.iter().any(|line| is_assertion(line) || line.starts_with("A definition for option"));
+    let begins = ["The option ", "A definition for option "];
+    let is_sentence = |line: &String| is_assertion(line) || begins.iter().any(|words| line.starts_with(words));
+    let is_sentence = parts.message.iter().any(is_sentence);
     fitting(name, &cause, place.as_deref(), if is_sentence { SENTENCE } else { LENGTH })
 }
 
@@ -123,13 +132,20 @@ pub(super) fn with_what_follows(line: &str, log: &[&str]) -> String {
 }
 
 /// The line of a builder's log that says why it failed: the last that reads like an error, and not like what follows
-/// from one. Of a compiler's errors it is the first in that file, since others may follow from it.
+/// from one. Of a compiler's errors it is the first in that file, since others may follow from it. A checker's sum names
+/// no line of a file: it is the error right above that does.
 pub(super) fn failing_line<'t>(log: &[&'t str]) -> Option<&'t str> {
-    let last = |pattern: &Pattern| log.iter().rev().find(|line| is(pattern, line) && !is(&LOG_CONSEQUENCE, line));
-    let line = last(&LOG_ERROR).or_else(|| last(&LOG_TROUBLE))?;
+    const ABOVE: usize = 2;
+    let says = |pattern: &Pattern, line: &str| is(pattern, line) && !is(&LOG_CONSEQUENCE, line);
+    let last = |pattern: &'static Pattern| Some((pattern, log.iter().rposition(|line| says(pattern, line))?));
+    let (pattern, at) = last(&LOG_ERROR).or_else(|| last(&LOG_TROUBLE))?;
+    let has_place = |line: &str| is(&LOG_PLACE, line);
+    let names_place = |line: &&str| has_place(line) && says(pattern, line) && !is(&LOG_WARNING, line);
+    let above = || log[at.saturating_sub(ABOVE)..at].iter().rev().copied().find(names_place);
+    let line = if has_place(log[at]) { log[at] } else { above().unwrap_or(log[at]) };
     let file = |line: &'t str| find(&COMPILER_ERROR, line).and_then(|found| found.get(1)).map(|file| file.as_str());
     let first = file(line).and_then(|of| log.iter().find(|other| file(other) == Some(of)));
-    Some(first.unwrap_or(line).trim())
+    Some(first.copied().unwrap_or(line).trim())
 }
 
 #[cfg(test)]
@@ -175,6 +191,10 @@ mod tests {
                 format!("error:\n       … while evaluating the option `services.nginx.enable':\n\n       … while evaluating definitions from `/home/u/nixos/web.nix':\n\n       error: infinite recursion encountered\n       at {input}/lib/modules.nix:1:2:"),
                 "demo: infinite recursion encountered (option services.nginx.enable, web.nix)",
             ),
+            (
+                format!("error: The option `home-manager.users.fabian.programs.pi-coding-agent.enable' in `{input}/modules/programs/pi-coding-agent.nix' is already declared in `/home/u/nixos/home.nix'."),
+                "demo: The option `home-manager.users.fabian.programs.pi-coding-agent.enable' in `…/modules/programs/pi-coding-agent.nix' is already declared in `home.nix'",
+            ),
             ("error: undefined variable 'pkgz'\n       at /home/u/nixos/a.nix:3:5:".to_owned(), "demo: undefined variable 'pkgz' (a.nix:3:5)"),
             (
                 "error: evaluation aborted with the following error message: 'on purpose'".to_owned(),
@@ -191,6 +211,32 @@ mod tests {
             ),
         ] {
             assert_eq!(evaluation("demo", &ErrorParts::of(&error), &source), headline, "{error}");
+        }
+    }
+
+    /// The whole of a line, and the program without its place.
+    #[test]
+    fn headlines_of_logs() {
+        let store = "/nix/store/1w1fshal6qlx8pzlsxwcfzyk0p3ji4fs";
+        let long = "long ".repeat(60);
+        for (line, expected) in [
+            (
+                format!("{store}-sops-install-secrets-0.0.1/bin/sops-install-secrets: manifest is not valid: secret users/kreyren/hashed-password in {store}-x.sops is not valid: the key 'users' cannot be found"),
+                "manifest.json: sops-install-secrets: manifest is not valid: secret users/kreyren/hashed-password in x.sops is not valid: the key 'users' cannot be found".to_owned(),
+            ),
+            (
+                format!("/chroot{store}-git-2.50/libexec/git-core/git: no such thing"),
+                "manifest.json: git: no such thing".to_owned(),
+            ),
+            // A file is not a program.
+            (
+                format!("{store}-udev-rules/49-x.rules: udev rules check failed."),
+                "manifest.json: udev-rules/49-x.rules: udev rules check failed.".to_owned(),
+            ),
+            (format!("x: {store}-a/bin/b: not found"), "manifest.json: x: a/bin/b: not found".to_owned()),
+            (long.clone(), format!("{}…", &long[..SENTENCE - 1])),
+        ] {
+            assert_eq!(headline_of_log("manifest.json", &line, &SourceTree::default()), expected);
         }
     }
 
@@ -226,6 +272,23 @@ mod tests {
             ),
             ("unpacking\npatching file a.c\n1 out of 1 hunks FAILED -- saving rejects to file a.c.rej", Some(2)),
             ("setting up\nthe key is missing\ncleaning up", Some(1)),
+            (
+                "Verifying udev rules using udevadm verify...\n/nix/store/9j69iixcmzbar5zi2bzsgmhb343f00dd-udev-rules/49-brother-mfp-brscan5-1.0.2-2.rules:17 Invalid key 'SYSFS'.\n/nix/store/9j69iixcmzbar5zi2bzsgmhb343f00dd-udev-rules/49-brother-mfp-brscan5-1.0.2-2.rules: udev rules check failed.\n\n1 udev rules files have been checked.",
+                Some(1),
+            ),
+            (
+                "error: /tmp/logrotate.conf:36 unknown user 'nginx'\nerror: found error in \"/var/log/nginx/access.log\"",
+                Some(0),
+            ),
+            ("error: in line 3: unknown key\n  key = 1\nerror: the file is not valid", Some(0)),
+            // What a line above only warns of, or says of a server, is something else.
+            ("a.c:3:1: warning: unknown pragma\n./configure: cannot go on", Some(1)),
+            ("cannot reach http://localhost:8080 yet\nunknown key 'x'", Some(1)),
+            ("a.c:3: unknown key\n1\n2\ncannot go on", Some(3)),
+            (
+                "trying https://example.org/x.tar.gz\ncurl: (22) The requested URL returned error: 404\nerror: cannot download x.tar.gz from any mirror",
+                Some(1),
+            ),
             ("line 1\nline 2", None),
             ("", None),
         ] {

@@ -1,31 +1,45 @@
-//! What this host cannot do, and what could not be fetched: never a reason to blame the configuration.
+//! What this host cannot do: never a reason to blame the configuration.
 
 use super::excerpt::ErrorParts;
+use super::fetch::unfetched;
 use super::headline::{LENGTH, headline};
 use super::patterns::{
-    DAEMON, DISK, FETCHES, INTERRUPTED, LANGUAGE, MEMORY, NETWORK, OWNER, PERMISSION, Pattern, READ_ONLY, SANDBOX,
-    UNREACHED, find, is,
+    DAEMON, DATABASE, DISK, DOWNLOAD, FILES, GIT_ENDED, INTERRUPTED, LANGUAGE, MEMORY, NETWORK, OWNER, PERMISSION,
+    Pattern, READ_ONLY, SANDBOX, SHALLOW, is,
 };
 use crate::failure::Failure;
 use crate::text::clean_line;
 
-const NETWORK_HINT: &str = "is the network up? `--offline` uses only what is here already";
-
 /// What nix says, what that means, and the advice; the first that fits.
-static PROBLEMS: [(&Pattern, &str, &str); 6] = [
+static PROBLEMS: [(&Pattern, &str, &str); 9] = [
     (&DISK, "the disk is full", "free some space (`nix store gc` removes what nothing needs any more)"),
     (
         &DAEMON,
         "the nix daemon does not answer",
         "start it (`systemctl start nix-daemon.socket`), and look at `nix store ping` and the daemon's journal",
     ),
+    (
+        &DATABASE,
+        "nix cannot use its database",
+        "one below ~/.cache/nix may be removed; the store's own is checked by `nix-store --verify`",
+    ),
     (&READ_ONLY, "nix cannot write to its store", "is /nix/store mounted read-only without a nix daemon?"),
     (&SANDBOX, "nix cannot set up its build sandbox here", "see `sandbox` in nix.conf(5)"),
     (&MEMORY, "out of memory", "close something, or add swap"),
     (
+        &FILES,
+        "nix cannot use a file of this host",
+        "the kernel's log names a disk that fails (`journalctl -k`); `ulimit -n` limits open files",
+    ),
+    (
         &OWNER,
         "git does not trust the repository, since another user owns it",
         "git config --global --add safe.directory DIRECTORY",
+    ),
+    (
+        &SHALLOW,
+        "nix needs the history of a git repository, of which this is a shallow clone",
+        "git fetch --unshallow (in CI: `fetch-depth: 0`), or name it as `git+file://…?shallow=1`",
     ),
 ];
 
@@ -42,30 +56,17 @@ pub(super) fn host_problem(error: &str, said: &str) -> Option<Failure> {
     if let Some((_, what, hint)) = PROBLEMS.iter().find(|(pattern, ..)| is(pattern, &text)) {
         return Some(Failure::host(*what).hint(*hint));
     }
-    let fetches = first.contains("unable to download") || first.contains("fetch") || is(&NETWORK, first);
-    if fetches && is(&NETWORK, &text) {
+    let fetches = first.contains("fetch") || is(&NETWORK, first);
+    if is(&DOWNLOAD, first) || (fetches && is(&NETWORK, &text)) {
         return Some(unfetched(&parts, &text));
     }
     if first.starts_with("executing 'git'") {
         let failure = Failure::host("git cannot be started, which nix needs to read a flake in a git repository");
         return Some(failure.hint("install git"));
     }
-    if first.contains("program 'git' failed") {
+    if is(&GIT_ENDED, first) {
         let cause = said.lines().rev().find(|line| line.starts_with("fatal:")).unwrap_or(first);
         return Some(Failure::host(headline("git", cause, None)));
     }
     is(&PERMISSION, first).then(|| Failure::host(clean_line(first, LENGTH)))
-}
-
-/// What could not be fetched for want of a network, and which of these lines says why.
-pub(super) fn unfetched(parts: &ErrorParts, said: &str) -> Failure {
-    let line = said.lines().find(|line| is(&NETWORK, line)).unwrap_or_default().trim();
-    let input = parts.traces.iter().rev().find_map(|(doing, _)| find(&FETCHES, doing));
-    let reached = find(&UNREACHED, line);
-    let why = reached.as_ref().map_or(line, |found| found.get(2).map_or("", |why| why.as_str()));
-    let what = match input.as_ref().or(reached.as_ref()) {
-        Some(found) => headline(&format!("could not fetch {}", &found[1]), why, None),
-        None => clean_line(line, LENGTH),
-    };
-    Failure::host(what).hint(NETWORK_HINT)
 }

@@ -6,6 +6,7 @@
 mod derivation;
 mod evaluation;
 mod excerpt;
+mod fetch;
 mod headline;
 mod host;
 mod nixpkgs;

@@ -27,24 +27,41 @@ patterns! {
     BUILDER_FAILED = r"builder for '([^']+\.drv)' (failed[^;\n]*)";
     CANNOT_BUILD = r"Cannot build '([^']+\.drv)'\.\s*\n\s*Reason: ([^\n]+)";
     HASH_MISMATCH = r"hash mismatch in (?:fixed-output|content-addressed|.*?) ?derivation '([^']+\.drv)'";
-    WRONG_SYSTEM = r"a '([^']+)' with features \{[^}]*\} is required to build '([^']+\.drv)', but I am a '([^']+)'";
-    WRONG_SYSTEM_NEW = r"(?s)Cannot build '([^']+\.drv)'.*?required system or feature not available.*?Required system: '([^']+)'";
+    // What nix says of a derivation that it does not try: up to 2.29 in one line, then in a list, from 2.34 in several.
+    WRONG_SYSTEM = r"a '([^']+)'(?: with features \{([^}]*)\})? is required to build '([^']+\.drv)', but I am a '([^']+)'(?: with features \{([^}]*)\})?";
+    REQUIRED_SYSTEM = r"Required system: '([^']+)'(?: with features \{([^}]*)\})?";
+    CURRENT_SYSTEM = r"Current system: '([^']+)'(?: with features \{([^}]*)\})?";
+    REQUIRED_FEATURES = r"Required features: \{([^}]*)\}";
+    AVAILABLE_FEATURES = r"Available features: \{([^}]*)\}";
     ANY_DRV = r"(/nix/store/[0-9a-z]{32}-[^'\s]+\.drv)";
     DEPENDENCY = r"\d+ dependenc(?:y|ies)(?: of derivation '[^']+')? failed";
     MISSING_FILE = r"(?:path|file) '([^']+)' does not exist|getting status of '([^']+)': No such file|opening file '([^']+)': No such file";
     NOT_TRACKED = r"Path '([^']+)' in the repository .* is not tracked by Git";
     NO_FLAKE_IN = r"source tree referenced by '([^']+)' does not contain a '/?([^']*flake\.nix)'";
     ATTRIBUTE = r"does not provide attribute|attribute '[^']*' in selection path|'[^']*' is not an attribute set in selection path";
-    FEATURE = r"experimental (?:Nix )?feature '([^']+)' is disabled";
+    FEATURE = r"experimental (?:Nix |Lix )?feature '([^']+)' is disabled";
     NO_FLAKE = r"cannot find flake 'flake:|input '[^']*' is unsupported|is not a valid URL|is not a valid flake reference|could not find a flake\.nix|does not contain a '[^']*flake\.nix'";
-    NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|\btimed out\b|timeout was reached|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:403|429|5\d\d)|could not read from remote repository|unable to access '";
+    NETWORK = r"(?i)could(?:n't| not) resolve|failed to connect|couldn't connect|connection (?:refused|reset|timed out)|network is unreachable|temporary failure in name resolution|\btimed out\b|timeout was reached|ssl (?:connect|peer|certificate)|\bcurl error\b|HTTP error (?:40[1378]|429|5\d\d)|could not read from remote repository|unable to access '";
+    // How nix, git and curl begin to say what came of a request.
+    DOWNLOAD = r"unable to (?:download|access) '|curl: \(\d+\) ";
+    HTTP_STATUS = r"(?:HTTP error|returned error:) (\d{3})\b";
+    // A server's word that it has no such thing, where that is no number of HTTP's.
+    ABSENT = r"couldn't find remote ref|Remote branch \S+ not found in upstream|\bnot our ref [0-9a-f]|repository '[^']*' not found|Remote file not found \(78\)|curl: \(78\) ";
+    DENIED = r"Authentication failed for '|could not read (?:Username|Password) for '|Permission denied \(publickey";
+    CERTIFICATES = r"\((?:60|77)\)|SSL CA cert";
+    GIT_ENDED = r"program ['\x22]git['\x22] failed";
+    GIT_FETCH = r"Failed to fetch git repository";
     DISK = r"No space left on device|Disk quota exceeded|database or disk is full";
-    DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|daemon .*(?:connection|EOF)";
+    DAEMON = r"cannot '?connect'? to (?:socket|daemon)|Nix daemon disconnected|daemon .*(?:connection|EOF)|^(?:sized: |[^\n]*': )?unexpected (?:end-of-file|EOF)\b";
+    // A query may have many lines; the file is named at the end. What is said of SQLite elsewhere is a configuration's.
+    DATABASE = r"executing SQLite (?:query|statement) '|cannot open SQLite database|SQLite database '[^']*' is busy|\(in '(?:[^']*\.sqlite|\(in-memory\))'\)";
+    FILES = r": (?:Too many open files|Input/output error)";
     READ_ONLY = r"Read-only file system";
     PERMISSION = r"Permission denied|Operation not permitted|user '[^']*' is not allowed to|not privileged|lacks? a signature by a trusted key";
     SANDBOX = r"kernel namespaces that are required for sandboxing|setting up a private mount namespace|cannot (?:create|set up) .*namespace|unable to start build process";
     MEMORY = r"(?i)out of memory|cannot allocate memory|std::bad_alloc";
     OWNER = r"is not owned by (?:the )?current user|dubious ownership";
+    SHALLOW = r"is a shallow Git repository|may be due to an incomplete repository history";
     SEARCH_PATH = r"file '([^']+)' was not found in the Nix search path";
     PURE = r"in pure eval(?:uation)? mode|is forbidden in pure";
     UNFETCHED = r"while fetching the input|Git reference|unable to download|(?i)cannot fetch|failed to fetch|not cached";
@@ -54,18 +71,23 @@ patterns! {
     CYCLE = r"cycle detected in build of '([^']+\.drv)'";
     REFERS = r"^output '([^']+)' is not allowed to refer to(?: the following paths:)?\s*(\S*)";
     // What the kernel's killer leaves in a log when it took a compiler and not the builder.
-    KILLED = r"Killed signal terminated program|signal: 9, SIGKILL|virtual memory exhausted|LLVM ERROR: out of memory|Cannot allocate memory";
+    KILLED = r"Killed signal terminated program|signal: 9, SIGKILL|signal 9 \[Killed|virtual memory exhausted|LLVM ERROR: out of memory|Cannot allocate memory";
     DEFINED_IN = r"^\s*- In [`'‘]([^'’]+)['’]";
     OPTION = r"the option [`'‘]([^'’]+)['’]";
     UNPROVIDED = r"(?:does not provide attribute .*|in selection path )'([^']+)'";
     UNREACHED = r"unable to (?:download|access) '([^']+)': (.+)$";
     FETCHES = r"(?:fetching the input|updating the flake input) '([^']+)'";
     IN_STORE = r"(?:/[^\s'`\x22«»]*)?/nix/store/[0-9a-z]{32}-(?:source(/))?";
+    // A program of the store that says something, from its name on.
+    PROGRAM = r"^(?:/[^\s:]*)?/nix/store/[0-9a-z]{32}-[^\s:/]+/(?:s?bin|libexec)/(?:[^\s:/]+/)*([^\s:/]+: )";
     // How programs begin the line that says why they failed, first those that say nothing else by it.
     LOG_ERROR = r"(?i:(?:^|[\s(:])(?:fatal |internal compiler )?error(?:\[\w+\])?: )|CMake Error|^(?i:fatal|panic): |^[\w.]*(?:Error|Exception): |\*\*\* |npm (?:ERR!|error) |: (?:command )?not found$|No such file or directory|Permission denied|undefined reference to|panicked at|\bsyntax error$|^FAILED |^E  +|hunks? FAILED";
     LOG_TROUBLE = r"(?i)\b(?:cannot|can't|could ?n[o']t|unable to|failed|failure|missing|invalid|not found|no such|denied|unknown|unexpected|conflict|undefined|abort(?:ed|ing))\b";
     // What says no more than that something before it failed.
-    LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status";
+    LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status|cannot download .* from any mirror";
+    // A file and the line in it; no time, and no port.
+    LOG_PLACE = r"(?:^|[\s'\x22(])[^\s:'\x22(]*[/.][^\s:'\x22]*[A-Za-z][^\s:'\x22]*:\d+\b|\bline \d+\b";
+    LOG_WARNING = r"(?i)\bwarn(?:ing)?\b";
     // nixpkgs' check-meta.nix, of today and before.
     REFUSED = r"(?:Refusing to evaluate package '([^']+)'|Package ['‘]([^'’]+)['’] in .*)";
     UNFREE = r"has an unfree license \(['‘]([^'’]+)['’]\)";

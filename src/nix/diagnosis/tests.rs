@@ -143,6 +143,21 @@ fn what_the_host_cannot_do() {
         "error: executing 'git': No such file or directory",
         "error: repository path '/home/user/demo' is not owned by current user",
         "error: Cannot allocate memory",
+        "error: executing SQLite query 'select present, namePart from NARs where cache = 61 and hashPart = 'zzgqhanslw4zr4g38kdhqpndlwj0j74h' and ((present = 0 and timestamp > 1688533570) or (present = 1 and timestamp > 1685941570))': database disk image is malformed, database disk image is malformed (in '/root/.cache/nix/binary-cache-v6.sqlite')",
+        "error: executing SQLite statement 'pragma synchronous = normal': unable to open database file, unable to open database file (in '/nix/var/nix/db/db.sqlite')",
+        "error: creating statement '\n       insert or replace into Realisations (drvPath)\n       ': SQL logic error (in '/nix/var/nix/db/db.sqlite')",
+        "error: cannot open SQLite database '/nix/var/nix/db/db.sqlite': unable to open database file",
+        "error: cannot open SQLite database \"/nix/var/nix/db/db.sqlite\": unable to open database file",
+        "error: SQLite database '/nix/var/nix/db/db.sqlite' is busy",
+        "error: unexpected end-of-file",
+        "error: cannot open connection to remote store 'daemon': unexpected end-of-file",
+        "error: unexpected EOF reading a line",
+        "error: opening file '/home/u/flake.nix': Too many open files",
+        "error: reading from file: Input/output error",
+        "error: '/x' is a shallow Git repository, but a non-shallow repository is needed",
+        "error: '/x' is a shallow Git repository, but shallow repositories are only allowed when `shallow = true;` is specified",
+        "error:\n       … while evaluating the attribute 'revCount'\n\n       error: '/x' is a shallow Git repository, so 'revCount' is not available",
+        "error:\n       … while fetching the input 'git+file:///x'\n\n       error: Failed to retrieve the parent of Git commit 'c9d560db9507bf4ff655e39dcca048318dc26262': object not found. This may be due to an incomplete repository history. To resolve this, either enable the shallow parameter in your flake URL (?shallow=1) or add set the shallow parameter to true in builtins.fetchGit, or fetch the complete history for this branch.",
         "error: this system does not support the kernel namespaces that are required for sandboxing; use '--no-sandbox' to disable sandboxing",
     ] {
         let failure = evaluated(&said(text));
@@ -156,6 +171,156 @@ fn what_the_host_cannot_do() {
     assert_eq!(evaluated(&said("error: unable to download 'https://x/y.tar.gz': HTTP error 404")).exit, Exit::Build);
 }
 
+/// (what git said past the protocol, nix's message, exit, what is said first, a word of the advice)
+const FETCHES: [(&str, &str, Exit, &str, &str); 14] = [
+    (
+        "",
+        "error:\n       … while fetching the input 'github:NixOS/nixpkgs/nixpkgs-unstable'\n\n       error: unable to download 'https://api.github.com/repos/NixOS/nixpkgs/commits/nixpkgs-unstable': HTTP error 401\n\n       response body:\n\n       {\n         \"message\": \"Bad credentials\",\n         \"status\": \"401\"\n       }",
+        Exit::Unknown,
+        "could not fetch github:NixOS/nixpkgs/nixpkgs-unstable: HTTP error 401",
+        "access-tokens",
+    ),
+    (
+        "",
+        "error: unable to download 'https://api.github.com/repos/a/b/commits/master': HTTP error 403",
+        Exit::Unknown,
+        "could not fetch https://api.github.com/repos/a/b/commits/master: HTTP error 403",
+        "netrc",
+    ),
+    (
+        "",
+        "error: unable to download 'https://cache.nixos.org/gwxwlbb8fs84afdr00j3psymx7n3c8px.narinfo': Problem with the SSL CA cert (path? access rights?) (77)",
+        Exit::Unknown,
+        "Problem with the SSL CA cert (path? access rights?) (77)",
+        "NIX_SSL_CERT_FILE",
+    ),
+    (
+        "",
+        "error: unable to download 'https://x/y': HTTP error 200 (curl error: Stream error in the HTTP/2 framing layer)",
+        Exit::Unknown,
+        "could not fetch https://x/y: HTTP error 200",
+        "network",
+    ),
+    (
+        "",
+        "error: unable to download 'https://x/y': HTTP error 502",
+        Exit::Unknown,
+        "could not fetch https://x/y",
+        "network",
+    ),
+    (
+        "",
+        "error: unable to download 'https://x/y': HTTP error 408",
+        Exit::Unknown,
+        "could not fetch https://x/y",
+        "network",
+    ),
+    (
+        "",
+        "error: unable to download 'https://x/y.tar.gz': HTTP error 404\n\n       response body:\n\n       <html>the connection timed out</html>",
+        Exit::Build,
+        "demo: could not fetch https://x/y.tar.gz: HTTP error 404",
+        "",
+    ),
+    (
+        "",
+        "error:\n       … while fetching the input 'github:a/private'\n\n       error: unable to download 'https://api.github.com/repos/a/private/commits/HEAD': HTTP error 404",
+        Exit::Build,
+        "demo: could not fetch github:a/private: HTTP error 404",
+        "private",
+    ),
+    (
+        "fatal: couldn't find remote ref refs/tags/0.0.9+dev",
+        "error:\n       … while calling the 'derivationStrict' builtin\n\n       error: program 'git' failed with exit code 128",
+        Exit::Build,
+        "demo: couldn't find remote ref refs/tags/0.0.9+dev",
+        "",
+    ),
+    (
+        "fatal: couldn't find remote ref refs/heads/2.32.4",
+        "error:\n       … while fetching the input 'git+https://git@github.com/NixOS/nix?ref=2.32.4'\n\n       error: Failed to fetch git repository 'https://git@github.com/NixOS/nix'",
+        Exit::Build,
+        "demo: could not fetch git+https://git@github.com/NixOS/nix?ref=2.32.4: couldn't find remote ref refs/heads/2.32.4",
+        "",
+    ),
+    (
+        "",
+        "error: Failed to fetch git repository https://git@github.com/NixOS/nix : fatal: couldn't find remote ref refs/heads/2.32.4",
+        Exit::Build,
+        "demo: couldn't find remote ref refs/heads/2.32.4",
+        "",
+    ),
+    (
+        "fatal: unable to access 'https://example.org/x/': Could not resolve host: example.org",
+        "error: Failed to fetch git repository 'https://example.org/x'",
+        Exit::Unknown,
+        "could not fetch https://example.org/x/: Could not resolve host: example.org",
+        "network",
+    ),
+    (
+        "fatal: could not read Username for 'https://github.com': terminal prompts disabled",
+        "error:\n       … while fetching the input 'git+https://github.com/a/b'\n\n       error: Failed to fetch git repository 'https://github.com/a/b'",
+        Exit::Unknown,
+        "could not fetch git+https://github.com/a/b: could not read Username for 'https://github.com': terminal prompts disabled",
+        "token",
+    ),
+    (
+        "fatal: unable to write new index file",
+        "error: program 'git' failed with exit code 128",
+        Exit::Unknown,
+        "git: fatal: unable to write new index file",
+        "",
+    ),
+];
+
+#[test]
+fn only_what_a_server_says_is_not_there_is_the_flake_s() {
+    for (stray, error, exit, what, advice) in FETCHES {
+        let failure = evaluated(&format!("{stray}\n{}", said(error)));
+        let check = (exit == Exit::Build).then_some(CheckId::BuildEval);
+        assert_eq!((failure.exit, failure.check), (exit, check), "{error}: {failure}");
+        assert!(failure.what.starts_with(what), "{error}: {failure}");
+        let hint = failure.hint.unwrap_or_default();
+        assert!(hint.contains(advice) && hint.is_empty() == advice.is_empty(), "{error}: {hint}");
+    }
+}
+
+#[test]
+fn what_a_builder_could_not_fetch() {
+    let trying = "trying https://example.org/x.tar.gz\n  % Total    % Received % Xferd\n";
+    let mirrors = "error: cannot download x.tar.gz from any mirror";
+    for (line, exit, what, advice) in [
+        (
+            "curl: (22) The requested URL returned error: 404",
+            Exit::Build,
+            "system-path: curl: (22) The requested URL returned error: 404",
+            "nix log",
+        ),
+        (
+            "curl: (22) The requested URL returned error: 502",
+            Exit::Unknown,
+            "could not fetch system-path: curl: (22) The requested URL returned error: 502",
+            "network",
+        ),
+        (
+            "curl: (22) The requested URL returned error: 401",
+            Exit::Unknown,
+            "could not fetch system-path: curl: (22) The requested URL returned error: 401",
+            "netrc",
+        ),
+        (
+            "curl: (77) error setting certificate file: /nix/store/h8qhspg7pml84z8s4ghrhmx6m77rs161-nss-cacert-3.104/etc/ssl/certs/ca-bundle.crt",
+            Exit::Unknown,
+            "could not fetch system-path: curl: (77) error setting certificate file: nss-cacert-3.104/etc/ssl/certs/ca-bundle.crt",
+            "NIX_SSL_CERT_FILE",
+        ),
+    ] {
+        let failure = built(&format!("{trying}{line}\n{mirrors}"));
+        assert_eq!((failure.exit, failure.what.as_str()), (exit, what), "{failure}");
+        assert!(failure.hint.unwrap().contains(advice), "{line}");
+    }
+}
+
 #[test]
 fn a_configuration_s_own_words_are_no_trouble_of_the_host_s() {
     for text in [
@@ -163,6 +328,8 @@ fn a_configuration_s_own_words_are_no_trouble_of_the_host_s() {
         "error: The option `services.x.timeout' does not exist. Definition values:",
         "error: The option `boot.loader.timeout' has conflicting definition values:",
         "error: attribute 'timeout' missing",
+        "error: services.x: SQLite cannot be shared, see Too many open files",
+        "error: while parsing TOML: unexpected EOF",
         "error: undefined variable 'timeout'",
         "error: the string 'x' is not allowed to refer to a store path (such as '/nix/store/a')",
         "error: Package ‘fetch-timeout-1.0’ in /x.nix:1 has an unfree license (‘unfree’), refusing to evaluate.",
@@ -206,6 +373,10 @@ fn words_in_a_trace_or_a_throw_decide_nothing() {
 fn advice_where_there_is_one() {
     let hint = |text: &str| evaluated(&said(text)).hint.unwrap_or_default();
     assert!(hint("error: experimental Nix feature 'pipe-operators' is disabled; add '…'").contains("pipe-operators"));
+    assert!(
+        hint("error: experimental Lix feature 'flake-self-attrs' is disabled; use '--extra-experimental-features flake-self-attrs' to override")
+            .ends_with("extra-experimental-features flake-self-attrs")
+    );
     assert!(
         hint(
             "error: access to absolute path '/etc/x' is forbidden in pure evaluation mode (use '--impure' to override)"
@@ -283,13 +454,82 @@ fn builds_that_this_host_cannot_do() {
         Exit::Unknown
     );
     // The kernel takes the compiler, mostly, and the builder's shell lives on to say so.
-    for line in ["g++: fatal error: Killed signal terminated program cc1plus", "(signal: 9, SIGKILL: kill)"] {
+    for line in [
+        "g++: fatal error: Killed signal terminated program cc1plus",
+        "(signal: 9, SIGKILL: kill)",
+        "collect2: error: ld terminated with signal 9 [Killed]",
+        "collect2: fatal error: ld terminated with signal 9 [Killed: 9]",
+    ] {
         assert_eq!(built(failed, line).exit, Exit::Unknown, "{line}");
+    }
+    for error in [
+        "error: builder for 'DRV' failed with exit code 137",
+        "error: Cannot build 'DRV'.\n       Reason: builder failed with exit code 137.\n       Output paths:\n         /nix/store/x",
+    ] {
+        assert_eq!(built(error, "setup: line 1315:  3888 Killed                  ./Setup build").exit, Exit::Unknown);
     }
     let new = "error: Cannot build 'DRV'.\n       Reason: required system or feature not available\n       Required system: 'sparc64-netbsd' with features {}\n       Current system: 'x86_64-linux' with features {kvm}";
     let failure = built(new, "");
     assert_eq!(failure.exit, Exit::Unknown);
     assert!(failure.what.contains("sparc64-netbsd"), "{failure}");
+}
+
+/// What nix does not even try says nothing of what is to be built: of all versions, and for each of its reasons.
+#[test]
+fn builds_that_nix_does_not_try_here() {
+    let drv = "/nix/store/1y2fkff977rxd61b2s8ggky0gczb9v5p-NetworkManager.conf.drv";
+    for (error, what, hint) in [
+        (
+            "error: build of 'DRV^*' failed: Cannot build 'DRV'.\n       Reason: platform mismatch\n       Required system: 'aarch64-linux'\n       Current system: 'x86_64-linux'",
+            "NetworkManager.conf is for aarch64-linux, which this host cannot build",
+            "binfmt",
+        ),
+        (
+            "error: Cannot build 'DRV'.\n       Reason: local builds are disabled (max-jobs = 0)\n       Hint: set 'max-jobs' to a non-zero value to enable local builds, or configure remote builders via 'builders'\n       Reason: platform mismatch\n       Required system: 'aarch64-linux'\n       Current system: 'x86_64-linux'",
+            "NetworkManager.conf is for aarch64-linux, which this host cannot build",
+            "binfmt",
+        ),
+        (
+            "error: Cannot build 'DRV'.\n       Reason: local builds are disabled (max-jobs = 0)\n       Hint: set 'max-jobs' to a non-zero value to enable local builds, or configure remote builders via 'builders'",
+            "nix does not build NetworkManager.conf here: local builds are disabled (max-jobs = 0)",
+            "max-jobs",
+        ),
+        (
+            "error: Cannot build 'DRV'.\n       Reason: missing system features\n       Required features: {big-parallel, gccarch-znver5}\n       Available features: {benchmark, big-parallel, gccarch-x86-64-v3, kvm, nixos-test}",
+            "NetworkManager.conf: needs the system feature gccarch-znver5, which this host does not offer",
+            "system-features",
+        ),
+        (
+            "error: Cannot build 'DRV'.\n       Reason: required system or feature not available\n       Required system: 'x86_64-linux' with features {kvm, nixos-test}\n       Current system: 'x86_64-linux' with features {benchmark}",
+            "NetworkManager.conf: needs the system features kvm, nixos-test, which this host does not offer",
+            "system-features",
+        ),
+        (
+            "error: a 'x86_64-linux' with features {gccarch-skylake} is required to build 'DRV', but I am a 'x86_64-linux' with features {benchmark, kvm}",
+            "NetworkManager.conf: needs the system feature gccarch-skylake, which this host does not offer",
+            "system-features",
+        ),
+        (
+            "error: a 'x86_64-linux' with features {gccarch-skylake} is required to build 'DRV', but I am a 'x86_64-linux'",
+            "NetworkManager.conf: needs the system feature gccarch-skylake, which this host does not offer",
+            "system-features",
+        ),
+        (
+            "error: a 'aarch64-linux' is required to build 'DRV', but I am a 'x86_64-linux'",
+            "NetworkManager.conf is for aarch64-linux, which this host cannot build",
+            "binfmt",
+        ),
+    ] {
+        let log = said_log(&error.replace("DRV", drv));
+        let failure = derivation(&log, &SourceTree::default(), "demo", None);
+        assert_eq!((failure.exit, failure.check, failure.what.as_str()), (Exit::Unknown, None, what), "{error}");
+        let advice = failure.hint.unwrap();
+        assert!(advice.contains(hint) && advice.contains("binfmt") == (hint == "binfmt"), "{error}: {advice}");
+        // Built during an evaluation it is the host's as well.
+        assert_eq!(evaluation(&log, &SourceTree::default(), "demo").exit, Exit::Unknown, "{error}");
+    }
+    let dependency = format!("error: Cannot build '{drv}'.\n       Reason: 2 dependencies failed.");
+    assert!(failed_derivations(&said_log(&dependency)).is_empty());
 }
 
 #[test]
