@@ -243,7 +243,7 @@ async fn after_an_edit(
         let run = try_arguments(arguments, &target.typed);
         let evaluated = crate::run::evaluate(&run, Events::silent(), interrupt.clone());
         outcomes.push(match tokio::time::timeout_at(deadline, evaluated).await {
-            Ok(report) => outcome_of(&report, target)?,
+            Ok(report) => outcome_of(&report, target, None)?,
             Err(_) => HookVerdict::Pending(format!(
                 "nixbox: evaluating {} takes longer than {} s; the verdict comes at the end of the turn\n",
                 target.typed,

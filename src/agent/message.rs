@@ -25,6 +25,17 @@ const NAME: usize = 96;
 /// The message on a report. `root` is the directory that paths are shown relative to, `typed` the target as it was named,
 /// `nonce` a number that was random.
 pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: &str) -> String {
+    compared_message(report, typed, root, None, nonce)
+}
+
+/// The same of a run that a hook had compared; `incomparable` says in our words why that could not be.
+pub(super) fn compared_message(
+    report: &Report,
+    typed: &str,
+    root: Option<&Path>,
+    incomparable: Option<&str>,
+    nonce: &str,
+) -> String {
     let mut facts = Vec::new();
     let exit = report.exit;
     let target = name(typed).unwrap_or_else(|| "the target".to_owned());
@@ -55,6 +66,9 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
     }
     if let Some(comparison) = comparison_as(report, &name) {
         facts.push(format!("compared with {comparison}"));
+    }
+    if let Some(incomparable) = incomparable.filter(|_| report.verdict == Verdict::Fail) {
+        facts.push(incomparable.to_owned());
     }
     if let Some(untestable) = newly_untestable(report) {
         facts.push(untestable);
