@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::hook::HookTarget;
+use super::targets::HookTarget;
 use crate::failure::{Failure, Result};
 use crate::model::CONFIG_FILE;
 use crate::resolve;
@@ -154,7 +154,7 @@ pub(super) fn at_commit(target: &HookTarget, commit: &str) -> Option<String> {
 }
 
 /// Why a commit is held against nothing, where it follows one that is not in this clone. The first commit of all follows
-/// none: there is nothing to be said of that.
+/// none: that needs no word.
 fn incomparable(root: &Path, commit: &str) -> Option<String> {
     crate::git::lacks_parent(root, commit).then(|| {
         format!(

@@ -13,9 +13,9 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::commits::HookRun;
-use super::hook::HookTarget;
 use super::message::{LIMIT, compared_message};
 use super::table::row;
+use super::targets::HookTarget;
 use super::{HookVerdict, parent_watch};
 use crate::cli::{CheckArgs, HookArgs, TryArgs};
 use crate::config;
