@@ -153,8 +153,8 @@ pub(super) fn at_commit(target: &HookTarget, commit: &str) -> Option<String> {
     Some(format!("{}{attribute}", resolve::at_commit(flake, root, commit)))
 }
 
-/// Why a commit is held against nothing, where it follows one that is not in this clone. The first commit of all follows
-/// none: that needs no word.
+/// Why a commit is held against nothing, where it follows one that is not in this clone. The first commit of all
+/// follows none: that needs no word.
 fn incomparable(root: &Path, commit: &str) -> Option<String> {
     crate::git::lacks_parent(root, commit).then(|| {
         format!(

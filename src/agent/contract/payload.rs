@@ -118,8 +118,8 @@ impl Payload {
     }
 }
 
-/// Whether a background task is one that the agent does not wait for, and that may run as long as its session: a server, a
-/// journal that is followed.
+/// Whether a background task is one that the agent does not wait for, and that may run as long as its session: a
+/// server, a journal that is followed.
 fn is_endless(task: &Value) -> bool {
     task.get("type").and_then(Value::as_str).is_some_and(|kind| ENDLESS_TASKS.contains(&kind))
 }
