@@ -44,9 +44,39 @@ pub(crate) fn commit(root: &Path, revision: &str) -> Option<String> {
     (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(text)
 }
 
+/// Whether the history ends before its first commit, as in a clone with a depth.
+pub(crate) fn is_shallow(root: &Path) -> bool {
+    output(root, &["rev-parse", "--is-shallow-repository"]).is_some_and(|answer| answer.starts_with(b"true"))
+}
+
+/// Whether a commit names a parent that is not here, as the last one of a shallow clone does.
+pub(crate) fn lacks_parent(root: &Path, of: &str) -> bool {
+    let text = output(root, &["cat-file", "commit", of]).unwrap_or_default();
+    // An empty line ends the header.
+    let mut header = text.split(|byte| *byte == b'\n').take_while(|line| !line.is_empty());
+    header.any(|line| line.starts_with(b"parent ")) && commit(root, &format!("{of}^")).is_none()
+}
+
 /// Whether tracked files may differ from the last commit: a file that was only touched counts.
 pub(crate) fn may_differ(root: &Path) -> bool {
     compared(root, &["diff-index", "--name-only", "-z", "HEAD", "--"]).is_none_or(|files| !files.is_empty())
+}
+
+/// A repository of two commits with these files, and a clone of it that ends before its last commit.
+#[cfg(test)]
+pub(crate) fn shallow_clone(place: &Path, files: &[&str]) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (origin, clone) = (place.join("origin"), place.join("clone"));
+    for file in files {
+        let file = origin.join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "").unwrap();
+    }
+    run(&origin, &["init", "--quiet"]);
+    run(&origin, &["add", "."]);
+    run(&origin, &["commit", "--quiet", "-m", "one"]);
+    run(&origin, &["commit", "--quiet", "--allow-empty", "-m", "two"]);
+    run(place, &["clone", "--quiet", "--depth", "1", &format!("file://{}", origin.display()), "clone"]);
+    (origin, clone)
 }
 
 /// git for tests, with an author: it has to succeed.
@@ -76,5 +106,19 @@ mod tests {
         assert!(may_differ(root));
         assert!(compared(root, &["diff-files", "-z", "--no-renames"]).is_some_and(|changed| !changed.is_empty()));
         assert!(!root.join("ran").exists());
+    }
+
+    #[test]
+    fn where_a_shallow_clone_ends() {
+        let place = tempfile::tempdir().unwrap();
+        let (origin, clone) = shallow_clone(place.path(), &["a.nix"]);
+        let head = commit(&origin, "HEAD").unwrap();
+        assert!(is_shallow(&clone) && lacks_parent(&clone, &head));
+        assert!(!is_shallow(&origin) && !lacks_parent(&origin, &head));
+        // The first commit has none at all.
+        assert!(!lacks_parent(&origin, &commit(&origin, "HEAD~1").unwrap()));
+        run(&clone, &["commit", "--quiet", "--allow-empty", "-m", "three"]);
+        assert!(!lacks_parent(&clone, &commit(&clone, "HEAD").unwrap()));
+        assert!(!is_shallow(place.path()));
     }
 }

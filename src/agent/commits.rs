@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::hook::HookTarget;
+use super::targets::HookTarget;
 use crate::failure::{Failure, Result};
 use crate::model::CONFIG_FILE;
-use crate::nix::encode;
+use crate::resolve;
 
 /// A `nixbox try` that a hook starts.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct HookRun {
     pub(super) baseline: Option<String>,
     /// The target before the change, for what `try` holds against nothing: what does not evaluate, build or boot.
     pub(super) before: Option<String>,
+    /// Why there is nothing to hold it against, where that is for its reader to know.
+    pub(super) incomparable: Option<String>,
 }
 
 /// git, in the directory where its hook was called: the paths in its environment variables are relative to that.
@@ -146,11 +148,21 @@ fn worktree_file(path: &Path) -> Option<(&'static str, Vec<u8>)> {
 /// The target in a commit of its repository; `None` where it is in none.
 pub(super) fn at_commit(target: &HookTarget, commit: &str) -> Option<String> {
     let flake = target.flake.as_ref()?;
-    let (directory, root) = (flake.dir.as_deref()?, flake.git_root.as_deref()?);
-    let inside = directory.strip_prefix(root).unwrap_or(Path::new("")).to_string_lossy();
+    let root = flake.git_root.as_deref()?;
     let attribute = target.typed.split_once('#').map_or(String::new(), |(_, attribute)| format!("#{attribute}"));
-    let within = if inside.is_empty() { String::new() } else { format!("dir={}&", encode(&inside)) };
-    Some(format!("git+file://{}?{within}rev={commit}{attribute}", encode(&root.to_string_lossy())))
+    Some(format!("{}{attribute}", resolve::at_commit(flake, root, commit)))
+}
+
+/// Why a commit is held against nothing, where it follows one that is not in this clone. The first commit of all
+/// follows none: that needs no word.
+fn incomparable(root: &Path, commit: &str) -> Option<String> {
+    crate::git::lacks_parent(root, commit).then(|| {
+        format!(
+            "nothing to compare with: the commit before {} is not in this shallow clone, so all that fails counts; \
+             `git fetch --deepen=1` brings it",
+            &commit[..commit.len().min(7)]
+        )
+    })
 }
 
 /// The targets in the work tree, held against the tree before the turn where that is known and no commit.
@@ -164,9 +176,14 @@ pub(super) fn in_work_tree(targets: &[HookTarget], before: Option<&str>, git: &G
         // As `try` does: a tree without changes is held against the commit before.
         let last = || if root.is_some_and(crate::git::may_differ) { head.clone() } else { git.commit("HEAD~1") };
         let before = turn.map(str::to_owned).or_else(last);
+        let incomparable = match (&before, root, &head) {
+            (None, Some(root), Some(head)) => incomparable(root, head),
+            _ => None,
+        };
         HookRun {
             baseline: turn.and_then(at),
             before: before.as_deref().and_then(at),
+            incomparable,
             config: None,
             target: target.clone(),
         }
@@ -205,11 +222,12 @@ pub(super) fn at_commits(
             }
             // What is about to be committed has no parent yet.
             let parent = git.commit(&format!("{commit}^")).or_else(|| git.commit("HEAD").filter(|_| is_unborn));
+            let incomparable = if parent.is_none() { incomparable(root, &commit) } else { None };
             let before = parent.as_deref().and_then(|parent| at_commit(target, parent));
             let Some(typed) = at_commit(target, &commit) else { continue };
             let target = HookTarget { typed, ..target.clone() };
             let baseline = Some(before.clone().unwrap_or_else(|| "off".to_owned()));
-            runs.push(HookRun { target, config, baseline, before });
+            runs.push(HookRun { target, config, baseline, before, incomparable });
         }
     }
     Ok(runs)
@@ -223,6 +241,7 @@ fn no_temporary_file(error: std::io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::git;
+    use crate::nix::Flake;
 
     #[test]
     fn a_snapshot_is_what_nix_reads() {
@@ -252,5 +271,39 @@ mod tests {
         assert!(git.run(&["cat-file", "-e", &format!("{commit}:a.nix")]).is_err());
         // The index is as it was.
         assert_eq!(git.run(&["diff", "--cached", "--name-only"]).unwrap(), "");
+    }
+
+    #[test]
+    fn the_last_commit_of_a_shallow_clone_is_held_against_nothing_and_says_so() {
+        let place = tempfile::tempdir().unwrap();
+        let (origin, clone) = git::shallow_clone(place.path(), &["flake.nix"]);
+        let runs = |root: &Path, commit: &str| {
+            let flake = Some(Flake::local(root, Some(root.to_owned())));
+            let targets = [HookTarget { typed: ".#x".to_owned(), is_named: true, flake }];
+            let git = Git { directory: root.to_owned() };
+            let pushed = at_commits(&targets, &[git.commit(commit).unwrap()], &git, false).unwrap().remove(0);
+            (pushed, in_work_tree(&targets, None, &git).remove(0))
+        };
+        let head = git::commit(&clone, "HEAD").unwrap();
+        let (pushed, here) = runs(&clone, "HEAD");
+        let url = format!("git+file://{}?shallow=1&rev=", clone.display());
+        assert_eq!(pushed.target.typed, format!("{url}{head}#x"));
+        for run in [&pushed, &here] {
+            assert_eq!(run.before, None);
+            let said = run.incomparable.as_deref().unwrap();
+            assert!(said.contains(&head[..7]) && said.contains("shallow clone"), "{said}");
+        }
+        assert_eq!(pushed.baseline.as_deref(), Some("off"));
+        // What follows it is held against it.
+        git::run(&clone, &["commit", "--quiet", "--allow-empty", "-m", "three"]);
+        let (pushed, here) = runs(&clone, "HEAD");
+        let before = format!("{url}{head}#x");
+        assert_eq!(pushed.baseline.as_deref(), Some(before.as_str()));
+        for run in [&pushed, &here] {
+            assert_eq!((run.before.as_deref(), &run.incomparable), (Some(before.as_str()), &None));
+        }
+        // The first commit of all.
+        let (first, _) = runs(&origin, "HEAD~1");
+        assert_eq!((first.before, first.incomparable), (None, None));
     }
 }

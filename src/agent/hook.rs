@@ -13,19 +13,19 @@ use super::commits::{Git, at_commits, in_work_tree};
 use super::memory::{Memory, is_remembered};
 use super::message::{LIMIT, report_message};
 use super::table::row;
+use super::targets::{HookTarget, has_target, targets};
 use super::trial::{HookOutcome, outcome_of, test_all, try_arguments, worst};
 use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict, contract, parent_watch};
 use crate::cache::is_read;
 use crate::cli::HookArgs;
-use crate::config;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::interrupt::Interrupt;
 use crate::model::Report;
 use crate::model::timeouts::agent::{EDIT_LIMIT, MARGIN};
-use crate::nix::{Flake, Nix};
+use crate::nix::Nix;
 use crate::nonce::nonce;
-use crate::resolve::{self, git_root};
+use crate::resolve::git_root;
 use crate::text::{bounded, escape_line};
 
 /// The largest payload that is read, in bytes: an edit's holds the file's text, perhaps twice.
@@ -75,7 +75,7 @@ async fn answer(
     let root = git_root(&here).unwrap_or(here);
     let is_remembered = is_remembered(arguments.agent, &request.event);
     let git = Git { directory: root.clone() };
-    // What is no project of a machine's costs nothing.
+    // What is no project of a machine's costs a question to git at most.
     let needs_tree = matches!(request.event, HookEvent::Prompt | HookEvent::TurnEnd);
     let has_target = needs_tree && has_target(arguments);
     let tree = (has_target && request.event == HookEvent::TurnEnd).then(|| git.work_tree().ok()).flatten();
@@ -113,12 +113,6 @@ async fn answer(
         }
     }
     outcome.verdict
-}
-
-/// Whether there may be something to test here.
-fn has_target(arguments: &HookArgs) -> bool {
-    let flake = || resolve::local_flake(".", &Nix::new(arguments.nix.clone()));
-    !arguments.target.is_empty() || flake().is_some_and(|flake| flake.dir.is_some())
 }
 
 /// A failure of the hook itself, as a report: it may quote untrusted text.
@@ -187,41 +181,6 @@ fn is_in(target: &HookTarget, git: &Git) -> bool {
     root.is_some_and(|root| Some(root) == git_root(&git.directory).as_deref())
 }
 
-/// A target that a hook tests.
-#[derive(Debug, Clone)]
-pub(super) struct HookTarget {
-    /// As an argument of `nixbox try`.
-    pub(super) typed: String,
-    /// Whether a flag or `nixbox.toml` names it. The default target need not exist.
-    pub(super) is_named: bool,
-    /// The local flake that it is in.
-    pub(super) flake: Option<Flake>,
-}
-
-/// The targets: those of the flags, else of `nixbox.toml`, else the one of a bare `nixbox try`. None where there is no
-/// flake here and none was named.
-fn targets(arguments: &HookArgs, nix: &Nix) -> Result<Vec<HookTarget>> {
-    let target = |typed: &str, is_named, nix: &Nix| {
-        let flake = resolve::local_flake(typed, nix);
-        HookTarget { typed: typed.to_owned(), is_named, flake }
-    };
-    if !arguments.target.is_empty() {
-        return Ok(arguments.target.iter().map(|typed| target(typed, true, nix)).collect());
-    }
-    let bare = target(".", false, nix);
-    let Some(directory) = bare.flake.as_ref().and_then(|flake| flake.dir.clone()) else { return Ok(Vec::new()) };
-    let named = config::load(None, Some(&directory))?.settings_for("").hook_targets;
-    if named.is_empty() {
-        return Ok(vec![bare]);
-    }
-    // They are relative to the file's directory, wherever the agent works.
-    std::env::set_current_dir(&directory).map_err(|error| {
-        Failure::host(format!("cannot change to the directory {}", directory.display())).because(error)
-    })?;
-    let nix = Nix::new(arguments.nix.clone());
-    Ok(named.iter().map(|typed| target(typed, true, &nix)).collect())
-}
-
 /// Evaluates the targets that read one of the edited files.
 async fn after_an_edit(
     arguments: &HookArgs,
@@ -243,7 +202,7 @@ async fn after_an_edit(
         let run = try_arguments(arguments, &target.typed);
         let evaluated = crate::run::evaluate(&run, Events::silent(), interrupt.clone());
         outcomes.push(match tokio::time::timeout_at(deadline, evaluated).await {
-            Ok(report) => outcome_of(&report, target)?,
+            Ok(report) => outcome_of(&report, target, None)?,
             Err(_) => HookVerdict::Pending(format!(
                 "nixbox: evaluating {} takes longer than {} s; the verdict comes at the end of the turn\n",
                 target.typed,

@@ -25,6 +25,17 @@ const NAME: usize = 96;
 /// The message on a report. `root` is the directory that paths are shown relative to, `typed` the target as it was named,
 /// `nonce` a number that was random.
 pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: &str) -> String {
+    compared_message(report, typed, root, None, nonce)
+}
+
+/// The same of a run that a hook had compared; `incomparable` says in our words why that could not be.
+pub(super) fn compared_message(
+    report: &Report,
+    typed: &str,
+    root: Option<&Path>,
+    incomparable: Option<&str>,
+    nonce: &str,
+) -> String {
     let mut facts = Vec::new();
     let exit = report.exit;
     let target = name(typed).unwrap_or_else(|| "the target".to_owned());
@@ -56,6 +67,9 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
     if let Some(comparison) = comparison_as(report, &name) {
         facts.push(format!("compared with {comparison}"));
     }
+    if let Some(incomparable) = incomparable.filter(|_| report.verdict == Verdict::Fail) {
+        facts.push(incomparable.to_owned());
+    }
     if let Some(untestable) = newly_untestable(report) {
         facts.push(untestable);
     }
@@ -72,7 +86,8 @@ pub fn report_message(report: &Report, typed: &str, root: Option<&Path>, nonce: 
     }
     let texts = [report.cause.as_deref(), report.detail.as_deref()];
     if report.verdict == Verdict::Fail
-        && let Some(place) = texts.into_iter().flatten().find_map(|text| place(text, root))
+        && let Some(place) =
+            texts.into_iter().flatten().find_map(|text| place(text, root)).and_then(|place| name(&place))
     {
         facts.push(format!("place: {place}"));
     }
@@ -198,18 +213,45 @@ fn name(text: &str) -> Option<String> {
     (!text.is_empty() && text.len() <= NAME && text.chars().all(is_name)).then(|| text.to_owned())
 }
 
-/// The first `FILE.nix:LINE` of a text, relative to `root`.
+/// The first `FILE.nix:LINE` of a text, relative to `root`. It may have spaces in it, which no name has.
 fn place(text: &str, root: Option<&Path>) -> Option<String> {
-    text.split(|c: char| c.is_whitespace() || "'\"`()«»,".contains(c)).find_map(|word| {
-        let (file, rest) = word.split_once(".nix:")?;
-        let line: String = rest.chars().take_while(|c| c.is_ascii_digit()).collect();
-        if line.is_empty() || file.contains("/nix/store/") {
-            return None;
-        }
-        let file = format!("{file}.nix");
-        let shown = root.and_then(|root| Path::new(&file).strip_prefix(root).ok()?.to_str()).unwrap_or(&file);
-        name(&format!("{shown}:{line}"))
+    text.lines().find_map(|line| {
+        line.match_indices(".nix:").find_map(|(at, end)| {
+            let after = at + end.len();
+            let number: String = line[after..].chars().take_while(char::is_ascii_digit).collect();
+            if number.is_empty() {
+                return None;
+            }
+            // Without the colon.
+            let file = path_at_end(&line[..after - 1]).filter(|file| !file.contains("/nix/store/"))?;
+            let inside = root.and_then(|root| Path::new(file).strip_prefix(root).ok()?.to_str());
+            Some(format!("{}:{number}", inside.unwrap_or(file)))
+        })
     })
+}
+
+/// The path that a line ends with, with its spaces; `None` where it is an input's (`«github:a/b»/x.nix`). nix has a
+/// line of its own for a place; else it is quoted or in parentheses. Among words an absolute path goes to the end, any
+/// other is one word.
+fn path_at_end(line: &str) -> Option<&str> {
+    let is_mark = |c: char| "'\"`()«»,".contains(c);
+    let begun = line.trim_start();
+    if let Some(path) = begun.strip_prefix("at ").or_else(|| begun.strip_prefix("from ")) {
+        return (!path.starts_with('«')).then_some(path);
+    }
+    let (mark, rest) = match line.char_indices().rfind(|(_, c)| is_mark(*c)) {
+        Some((at, mark)) => (Some(mark), &line[at + mark.len_utf8()..]),
+        None => (None, line),
+    };
+    if mark == Some('»') && rest.starts_with('/') {
+        return None;
+    }
+    let words = rest.trim_start();
+    if mark.is_some() && words.len() == rest.len() {
+        return Some(words);
+    }
+    let absolute = words.rfind(" /").map(|at| at + 1).or(words.starts_with('/').then_some(0));
+    absolute.map(|at| &words[at..]).or_else(|| words.rsplit(char::is_whitespace).next())
 }
 
 fn lines(text: &str) -> impl Iterator<Item = String> {
@@ -317,6 +359,36 @@ mod tests {
         report.detail = Some("at /nix/store/abc-source/lib/modules.nix:12:5:\nat ./a.nix:3:1".to_owned());
         let text = report_message(&report, ".#a", None, NONCE);
         assert!(text.contains("place: ./a.nix:3\n"), "{text}");
+        report.detail = Some("at /home/u/my dots/hosts/a.nix:12:5:\n".to_owned());
+        let text = report_message(&report, ".#a", Some(Path::new("/home/u/my dots")), NONCE);
+        assert!(text.contains("place: hosts/a.nix:12\n"), "{text}");
+        // A name with spaces could be a sentence, and half of it leads nowhere.
+        report.detail = Some("at /home/u/my-dots/my hosts/a.nix:12:5:\nfrom /home/u/my-dots/flake.nix:9:3".to_owned());
+        let text = report_message(&report, ".#a", Some(Path::new("/home/u/my-dots")), NONCE);
+        assert!(!text.contains("place: "), "{text}");
+    }
+
+    #[test]
+    fn a_place_is_whole() {
+        for (text, found) in [
+            ("at /home/u/my dots/hosts/a.nix:12:5:", "hosts/a.nix:12"),
+            ("  at /home/u/my dots/my hosts/a.nix:12:5", "my hosts/a.nix:12"),
+            ("  from /home/u/my dots/flake.nix:9:3 (from call site)", "flake.nix:9"),
+            ("a: undefined variable 'x' (my hosts/a.nix:3:5)", "my hosts/a.nix:3"),
+            ("a: undefined variable 'x' (option y, hosts/a.nix:3:5)", "hosts/a.nix:3"),
+            ("in `/home/u/my dots/a.nix:3'", "a.nix:3"),
+            ("at /home/u/my dots/it's (new), mine/a.nix:3:5:", "it's (new), mine/a.nix:3"),
+            ("error: cannot read /home/u/my dots/b c/a.nix:3", "b c/a.nix:3"),
+            ("see /mnt/a b/c.nix:3", "/mnt/a b/c.nix:3"),
+            ("/mnt/home/u/my dots/c.nix:3", "/mnt/home/u/my dots/c.nix:3"),
+            ("error: syntax error in hosts/a.nix:7", "hosts/a.nix:7"),
+            ("at /nix/store/abc-source/lib/modules.nix:12:5:\nat ./a.nix:3:1", "./a.nix:3"),
+            ("at «github:a/b»/lib/modules.nix:12:5:\nat a.nix:3:1", "a.nix:3"),
+            ("a.nix: b.nix:x c.nix:4", "c.nix:4"),
+        ] {
+            assert_eq!(place(text, Some(Path::new("/home/u/my dots"))).as_deref(), Some(found), "{text}");
+        }
+        assert_eq!(place("no.nix here, nor at a.nix:", None), None);
     }
 
     #[test]

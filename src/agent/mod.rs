@@ -8,6 +8,7 @@
 //! * `table`: what differs between the agents, a row each
 //! * `contract`: what an agent sends and how it is answered (pure)
 //! * `hook`: from a payload to the response
+//! * `targets`: what is tested
 //! * `trial`: the `nixbox try` that a hook starts
 //! * `commits`: the tree before a turn, the index, what is pushed
 //! * `memory`: what is remembered of a session
@@ -25,6 +26,7 @@ mod memory;
 pub mod message;
 pub mod parent_watch;
 mod table;
+mod targets;
 mod trial;
 
 use std::path::PathBuf;

@@ -13,9 +13,9 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::commits::HookRun;
-use super::hook::HookTarget;
-use super::message::{LIMIT, report_message};
+use super::message::{LIMIT, compared_message};
 use super::table::row;
+use super::targets::HookTarget;
 use super::{HookVerdict, parent_watch};
 use crate::cli::{CheckArgs, HookArgs, TryArgs};
 use crate::config;
@@ -37,11 +37,13 @@ pub(super) struct HookOutcome {
     pub(super) failure_key: String,
     /// How far a failed run came.
     stage: Option<Stage>,
+    /// Whether what was named is not there.
+    is_missing: bool,
 }
 
 impl From<HookVerdict> for HookOutcome {
     fn from(verdict: HookVerdict) -> Self {
-        Self { verdict, failure_key: String::new(), stage: None }
+        Self { verdict, failure_key: String::new(), stage: None, is_missing: false }
     }
 }
 
@@ -81,18 +83,20 @@ async fn was_red_before(
         _ => None,
     };
     let (Some(now), Some(before)) = (rank(outcome.stage), &run.before) else { return Ok(false) };
+    // What was not there yet was not red.
+    let is_red = |has_failed: bool, is_missing: bool| has_failed && (outcome.is_missing || !is_missing);
     if outcome.stage == Some(Stage::Evaluate) {
         let arguments = try_arguments(arguments, before);
         let evaluated = Box::pin(crate::run::evaluate(&arguments, Events::silent(), interrupt.clone()));
         let report = tokio::time::timeout_at(deadline, evaluated).await;
-        return Ok(report.is_ok_and(|report| report.verdict == Verdict::Fail));
+        return Ok(report.is_ok_and(|report| is_red(report.verdict == Verdict::Fail, is_missing(&report))));
     }
     let target = HookTarget { typed: before.clone(), is_named: true, flake: run.target.flake.clone() };
-    let config = None;
-    let old = HookRun { target, config, baseline: Some("off".to_owned()), before: None };
+    let baseline = Some("off".to_owned());
+    let old = HookRun { target, config: None, baseline, before: None, incomparable: None };
     let old = test_one(arguments, &old, deadline, interrupt).await?;
-    let is_failure = matches!(old.verdict, HookVerdict::Fail(_));
-    Ok(is_failure && rank(old.stage).is_some_and(|stage| stage <= now))
+    let is_red = is_red(matches!(old.verdict, HookVerdict::Fail(_)), old.is_missing);
+    Ok(is_red && rank(old.stage).is_some_and(|stage| stage <= now))
 }
 
 /// A failure that was there before the change: one line.
@@ -154,7 +158,7 @@ async fn test_one(
             {
                 "the tree before".clone_into(&mut baseline.name);
             }
-            outcome_of(&report, &run.target)
+            outcome_of(&report, &run.target, run.incomparable.as_deref())
         }
         Err(_) => {
             let stderr = crate::text::plain(&String::from_utf8_lossy(&stderr), LIMIT / 2);
@@ -237,18 +241,24 @@ pub(super) fn try_arguments(arguments: &HookArgs, typed: &str) -> TryArgs {
     }
 }
 
-/// What a report means for an agent.
-pub(super) fn outcome_of(report: &Report, target: &HookTarget) -> Result<HookOutcome> {
+/// Whether a run failed because what was named is not there.
+fn is_missing(report: &Report) -> bool {
     let attribute = |check: &CheckResult| check.id == CheckId::BuildAttribute && check.status == Status::Fail;
+    report.checks.iter().any(attribute)
+}
+
+/// What a report means for an agent. `incomparable`: why it was held against nothing.
+pub(super) fn outcome_of(report: &Report, target: &HookTarget, incomparable: Option<&str>) -> Result<HookOutcome> {
+    let is_missing = is_missing(report);
     // A flake without a machine, which no flag and no file names.
-    let has_none = !target.is_named && report.target.resolved.is_empty() && report.checks.iter().any(attribute);
+    let has_none = !target.is_named && report.target.resolved.is_empty() && is_missing;
     if has_none && !target.flake.as_ref().is_some_and(Flake::speaks_of_machines) {
         return Ok(HookVerdict::NotApplicable.into());
     }
     let nonce = nonce().map_err(|error| Failure::host("no random numbers on this host").because(error))?;
     let stage = report.stage;
     let root = target.flake.as_ref().and_then(|flake| flake.git_root.as_deref().or(flake.dir.as_deref()));
-    let text = report_message(report, &target.typed, root, &nonce);
+    let text = compared_message(report, &target.typed, root, incomparable, &nonce);
     let verdict = match report.verdict {
         Verdict::Pass => HookVerdict::Pass(text),
         // Either this edit removed its machines, or it is a library for them.
@@ -263,14 +273,14 @@ pub(super) fn outcome_of(report: &Report, target: &HookTarget) -> Result<HookOut
     let is_typed = report.stage == Some(Stage::Check);
     let cause = report.cause.as_deref().filter(|_| !is_typed).unwrap_or_default();
     let cause: String = cause.chars().filter(|c| !c.is_ascii_digit()).collect();
-    Ok(HookOutcome { verdict, failure_key: format!("{} {facts:?} {cause}", target.typed), stage })
+    Ok(HookOutcome { verdict, failure_key: format!("{} {facts:?} {cause}", target.typed), stage, is_missing })
 }
 
 /// The worst of several verdicts, with the texts of all that are as bad, as far as there is room.
 pub(super) fn worst(outcomes: Vec<HookOutcome>) -> HookOutcome {
     let failure_key = outcomes.iter().map(|outcome| outcome.failure_key.as_str()).collect::<Vec<_>>().join("\n");
     let verdict = worst_verdict(outcomes.into_iter().map(|outcome| outcome.verdict).collect());
-    HookOutcome { verdict, failure_key, stage: None }
+    HookOutcome { verdict, failure_key, stage: None, is_missing: false }
 }
 
 fn worst_verdict(verdicts: Vec<HookVerdict>) -> HookVerdict {
@@ -319,6 +329,21 @@ fn worst_verdict(verdicts: Vec<HookVerdict>) -> HookVerdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::examples;
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_is_broken() {
+        let target = HookTarget { typed: ".#a".to_owned(), is_named: true, flake: None };
+        let outcome = |report: &Report| outcome_of(report, &target, Some("nothing to compare with: x")).unwrap();
+        let mut report = examples::build_fail();
+        let broken = outcome(&report);
+        let HookVerdict::Fail(text) = &broken.verdict else { panic!("{broken:?}") };
+        assert!(text.contains("\nnothing to compare with: x\n") && !broken.is_missing, "{text}");
+        report.checks = vec![CheckResult::new(CheckId::BuildAttribute, Status::Fail, "the flake has no attribute a")];
+        assert!(outcome(&report).is_missing);
+        let HookVerdict::Pass(text) = outcome(&examples::pass()).verdict else { panic!() };
+        assert!(!text.contains("nothing to compare with"), "{text}");
+    }
 
     #[test]
     fn the_worst_is_reported() {

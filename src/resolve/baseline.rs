@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::reference::at_commit;
 use crate::failure::{Failure, Result};
 use crate::git;
-use crate::nix::{Flake, Target, encode};
+use crate::nix::{Flake, Target};
 
 /// What `--baseline` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -136,15 +137,10 @@ fn automatic(target: &Target) -> Option<BaselineTarget> {
 
 /// The same configuration in another commit.
 fn at(flake: &Flake, root: &Path, target: &Target, commit: &str, named: &str, is_of_change: bool) -> BaselineTarget {
-    let inside = flake.dir.as_deref().and_then(|dir| dir.strip_prefix(root).ok()).unwrap_or(Path::new(""));
-    let within = match inside.to_string_lossy() {
-        inside if inside.is_empty() => String::new(),
-        inside => format!("dir={}&", encode(&inside)),
-    };
     let resolved = target.resolved();
     let attribute = resolved.rsplit_once('#').map_or("", |(_, attribute)| attribute);
     BaselineTarget {
-        typed: format!("git+file://{}?{within}rev={commit}#{attribute}", encode(&root.to_string_lossy())),
+        typed: format!("{}#{attribute}", at_commit(flake, root, commit)),
         revision: Some(commit.to_owned()),
         shown: format!("{named} ({})", &commit[..commit.len().min(7)]),
         is_of_change,

@@ -21,7 +21,7 @@ use ::nix::unistd::gethostname;
 pub use self::baseline::BaselineChoice;
 pub(crate) use self::baseline::{BaselineTarget, baseline, switch_from};
 use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
-pub(crate) use self::reference::git_root;
+pub(crate) use self::reference::{at_commit, git_root};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::nix::{self, Flake, Nix, Store, Target, VmVariant, attribute_names, components, join, local_path};

@@ -2,13 +2,46 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::nix::url_of;
+use crate::git;
+use crate::nix::{Flake, encode, url_of};
+
+/// What a flake's query says of one commit, or of where the flake is in it.
+const OF_ONE_COMMIT: [&str; 6] = ["dir", "rev", "ref", "narHash", "lastModified", "revCount"];
+/// Without this nix refuses a repository whose history ends early. To a path it adds that by itself.
+const SHALLOW: &str = "shallow=1";
 
 /// The URL that nix makes of a directory with a query behind it: `.?submodules=1`, `/etc/nixos?dir=hosts`.
 pub(super) fn with_query(directory: &Path, query: &str) -> String {
     let dir = search_up(directory).unwrap_or_else(|| directory.to_owned());
-    let url = url_of(&dir, git_root(&dir).as_deref());
+    let root = git_root(&dir);
+    let url = url_of(&dir, root.as_deref());
+    let shallow = !query.contains("shallow=") && root.is_some_and(|root| git::is_shallow(&root));
+    let pairs = [query, if shallow { SHALLOW } else { "" }].into_iter().filter(|pair| !pair.is_empty());
+    let query = pairs.collect::<Vec<_>>().join("&");
     format!("{url}{}{query}", if url.contains('?') { '&' } else { '?' })
+}
+
+/// The URL of a flake in a commit of the repository at `root`, which it is in. What else its own query says, as
+/// `submodules=1`, is part of it.
+pub(crate) fn at_commit(flake: &Flake, root: &Path, commit: &str) -> String {
+    let inside = flake.dir.as_deref().and_then(|dir| dir.strip_prefix(root).ok()).unwrap_or(Path::new(""));
+    let is_shallow = git::is_shallow(root);
+    let is_kept = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let is_said_anew = OF_ONE_COMMIT.contains(&name) || is_shallow && name == "shallow";
+        !pair.is_empty() && !is_said_anew
+    };
+    let mut pairs = Vec::new();
+    if inside != Path::new("") {
+        pairs.push(format!("dir={}", encode(&inside.to_string_lossy())));
+    }
+    let own = flake.reference.split_once('?').map_or("", |(_, query)| query);
+    pairs.extend(own.split('&').filter(is_kept).map(str::to_owned));
+    if is_shallow {
+        pairs.push(SHALLOW.to_owned());
+    }
+    pairs.push(format!("rev={commit}"));
+    format!("git+file://{}?{}", encode(&root.to_string_lossy()), pairs.join("&"))
 }
 
 /// Whether it begins like a URL (RFC 3986, scheme), as `github:` and `git+file:` do.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::git;
 use crate::model::{CheckId, Exit};
 use crate::nix::{ConfigurationFilter, NixFlags, Shard};
 use crate::text::listed;
@@ -274,6 +275,42 @@ fn a_directory_may_have_a_query() {
     assert_eq!(flake.reference, format!("path:{}?dir=sub", dir.display()));
     assert_eq!((flake.dir, attribute.as_deref()), (Some(dir.join("sub")), Some("x")));
     assert_eq!(parsed(&format!("{}/nowhere?dir=sub#x", dir.display())).unwrap_err().exit, Exit::Usage);
+}
+
+#[test]
+fn a_commit_is_named_with_the_flake_s_own_query() {
+    let top = tempfile::tempdir().unwrap();
+    let (origin, clone) = git::shallow_clone(&top.path().canonicalize().unwrap(), &["flake.nix", "hosts/flake.nix"]);
+    let flake = |typed: &str| match parsed(typed) {
+        Ok(Parsed::Flake { flake, .. }) => flake,
+        other => panic!("{typed}: {other:?}"),
+    };
+    let at = |typed: &str| {
+        let flake = flake(typed);
+        at_commit(&flake, flake.git_root.as_deref().unwrap(), "0123")
+    };
+    let (path, url) = (origin.display(), format!("git+file://{}", origin.display()));
+    for (typed, named) in [
+        (format!("{path}#x"), format!("{url}?rev=0123")),
+        (format!("{path}/hosts#x"), format!("{url}?dir=hosts&rev=0123")),
+        (format!("{path}?submodules=1#x"), format!("{url}?submodules=1&rev=0123")),
+        (format!("{path}/hosts?submodules=1"), format!("{url}?dir=hosts&submodules=1&rev=0123")),
+        (format!("{url}?submodules=1&dir=hosts&narHash=x#y"), format!("{url}?dir=hosts&submodules=1&rev=0123")),
+        (format!("{url}?shallow=1"), format!("{url}?shallow=1&rev=0123")),
+    ] {
+        assert_eq!(at(&typed), named, "{typed}");
+    }
+    // nix refuses a shallow clone without a word on that.
+    let (path, url) = (clone.display(), format!("git+file://{}", clone.display()));
+    for (typed, named) in [
+        (format!("{path}/hosts#x"), format!("{url}?dir=hosts&shallow=1&rev=0123")),
+        (format!("{path}?submodules=1#x"), format!("{url}?submodules=1&shallow=1&rev=0123")),
+        (format!("{path}?shallow=1"), format!("{url}?shallow=1&rev=0123")),
+    ] {
+        assert_eq!(at(&typed), named, "{typed}");
+    }
+    assert_eq!(flake(&format!("{path}?submodules=1")).reference, format!("{url}?submodules=1&shallow=1"));
+    assert_eq!(flake(&format!("{path}?shallow=1")).reference, format!("{url}?shallow=1"));
 }
 
 #[test]

@@ -15,6 +15,9 @@ const EDITS: [&str; 5] = ["PostToolUse", "postToolUse", "AfterTool", "afterFileE
 const PROMPTS: [&str; 5] =
     ["UserPromptSubmit", "BeforeAgent", "beforeSubmitPrompt", "userPromptSubmitted", "chat.message"];
 
+/// The types of Claude Code's background tasks that may never end. The others are agents' work: `subagent`, `workflow`.
+const ENDLESS_TASKS: [&str; 2] = ["shell", "monitor"];
+
 /// The tools that edit files, whoever has them: VS Code ignores matchers and calls for each.
 pub(super) const TOOLS: [&str; 22] = [
     "Edit",
@@ -81,9 +84,9 @@ impl Payload {
 
     /// The turn is not over: it is paused, was stopped by its user, or only planned.
     fn is_no_end(&self) -> bool {
-        let tasks = self.object.get("background_tasks").and_then(Value::as_array);
+        let mut tasks = self.object.get("background_tasks").and_then(Value::as_array).into_iter().flatten();
         self.text(&["permission_mode", "permissionMode"]) == Some("plan")
-            || tasks.is_some_and(|tasks| !tasks.is_empty())
+            || tasks.any(|task| !is_endless(task))
             || self.object.get("fullyIdle") == Some(&Value::Bool(false))
             || self.text(&["status"]).is_some_and(|status| status != "completed")
     }
@@ -113,6 +116,12 @@ impl Payload {
             Caller::Own
         }
     }
+}
+
+/// Whether a background task is one that the agent does not wait for, and that may run as long as its session: a
+/// server, a journal that is followed.
+fn is_endless(task: &Value) -> bool {
+    task.get("type").and_then(Value::as_str).is_some_and(|kind| ENDLESS_TASKS.contains(&kind))
 }
 
 /// Reads the payload of an agent that sends JSON. `variable` reads the environment, for payloads without a directory.

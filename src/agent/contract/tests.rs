@@ -239,11 +239,25 @@ fn what_is_no_end_of_a_turn_is_not_tested() {
     for more in [
         r#""permission_mode":"plan""#,
         r#""background_tasks":[{"id":"b1"}]"#,
+        r#""background_tasks":[{"id":"a1","type":"subagent"}]"#,
+        r#""background_tasks":[{"id":"b1","type":"shell"},{"id":"w1","type":"workflow"}]"#,
         r#""status":"aborted""#,
         r#""fullyIdle":false"#,
     ] {
         let stdin = format!(r#"{{"hook_event_name":"Stop","cwd":"/",{more}}}"#);
         assert_eq!(read(Agent::ClaudeCode, None, &stdin).unwrap().event, HookEvent::Other, "{more}");
+    }
+}
+
+#[test]
+fn what_may_never_end_holds_back_no_end_of_a_turn() {
+    for tasks in [
+        "[]",
+        r#"[{"id":"b1","type":"shell","status":"running","command":"npm run dev"}]"#,
+        r#"[{"id":"b1","type":"shell"},{"id":"m1","type":"monitor"}]"#,
+    ] {
+        let stdin = format!(r#"{{"hook_event_name":"Stop","cwd":"/","background_tasks":{tasks}}}"#);
+        assert_eq!(read(Agent::ClaudeCode, None, &stdin).unwrap().event, HookEvent::TurnEnd, "{tasks}");
     }
 }
 
