@@ -11,7 +11,7 @@ use super::compositors::COMPOSITORS;
 use super::display_managers;
 use crate::guest::facts::JournalLine;
 use crate::judging::journal::{Case, Means, Row, Table, rows};
-use crate::judging::text;
+use crate::judging::{journal_patterns, text};
 
 /// What a line means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,6 +112,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     Noise "pam_unix": "pam_unix(greetd:session): session opened for user alice(uid=1000) by (uid=0)"
         => "pam_unix.*session";
     Noise "any": "WARNING: Failed to parse 'auto'" => "WARNING: Failed to parse";
+    Noise "pciutils, in a compositor that names the card": "pcilib: Error reading /sys/bus/pci/devices/0000:00:08.3/label: Operation not permitted"
+        => "^pcilib: Error reading";
     Noise "X server": "Errors from xkbcomp are not fatal to the X server" => "xkbcomp";
     Noise "any, without rtkit": "Failed to make thread realtime: Permission denied" => "realtime|rtkit";
     Noise "desktop shells, without these services": "Failed to connect to org.freedesktop.ModemManager1"
@@ -147,7 +149,7 @@ static ERROR: LazyLock<Regex> = LazyLock::new(|| {
 /// Of these, those of a line that names what is missing.
 static MISSING: LazyLock<Regex> = LazyLock::new(|| {
     compile(
-        r"not found|no such|does not exist|not provided|not installed|denied|unknown (user|command)|without creating a session|failed to execute",
+        r"not found|no such|does not exist|not provided|not installed|denied|not permitted|unknown (user|command)|without creating a session|failed to execute",
     )
 });
 /// Words of a program that cannot use its display.
@@ -170,6 +172,11 @@ pub(crate) fn reports_trouble(line: &str) -> bool {
 /// Whether a line names what is missing.
 pub(crate) fn names_missing(line: &str) -> bool {
     MISSING.is_match(line)
+}
+
+/// Whether a line tells of what an error before it has left.
+pub(crate) fn follows_from_error(line: &str) -> bool {
+    journal_patterns::Meaning::FollowsFromError.is_in(line)
 }
 
 /// Whether a program says that it cannot use its display.

@@ -164,6 +164,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
+    FollowsFromError "GLib, by the journal's own fields": "GLib-GObject: g_object_set: assertion 'G_IS_OBJECT (object)' failed"
+        => r": assertion '.*' failed$";
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$|\b(exiting|aborting|giving up|terminating|shutting down)[.!]*$";

@@ -8,7 +8,7 @@ use crate::desktop::display_managers;
 use crate::desktop::display_server::{display_server, drawing_process};
 use crate::desktop::facts::{DesktopFacts, DesktopProcess, DesktopState, InputDevice, InputReaction};
 use crate::desktop::history::{Crash, SessionRecord, crashes, session_records};
-use crate::desktop::journal::{self, Meaning, explains_desktop, first_line, names_missing};
+use crate::desktop::journal::{self, Meaning, explains_desktop, first_line, follows_from_error, names_missing};
 use crate::desktop::session_end::{EndedSession, OuterEvent};
 use crate::guest::facts::{Account, JournalLine};
 use crate::guest::logind::Session;
@@ -200,7 +200,8 @@ impl<'a> DesktopView<'a> {
     }
 
     /// `: LINE` with the line that tells why something is not there, or nothing: the display manager's and the users', not
-    /// the kernel's, or one on a terminal. The last line counts, and before it one that names what is missing.
+    /// the kernel's, or one on a terminal. The last line counts, and before it one that names what is missing; what only
+    /// follows from an error counts where there is nothing else.
     pub(super) fn why(&self, subject: Subject) -> String {
         let journal = self.journal_about(subject).filter(|line| explains_desktop(line)).map(first_line);
         let rerun = (subject == Subject::Session).then_some(&self.facts.rerun_output).into_iter().flatten();
@@ -210,6 +211,8 @@ impl<'a> DesktopView<'a> {
         let counts = |line: &&str| !(draws && Meaning::RendererFailed.is_in(line));
         let shown = terminals.filter(|line| journal::reports_trouble(line));
         let lines: Vec<&str> = shown.chain(journal).filter(counts).collect();
+        let causes: Vec<&str> = lines.iter().copied().filter(|line| !follows_from_error(line)).collect();
+        let lines = if causes.is_empty() { lines } else { causes };
         let missing = lines.iter().rev().find(|line| names_missing(line));
         missing.or(lines.last()).map(|line| format!(": {}", text::clean(line))).unwrap_or_default()
     }

@@ -103,6 +103,23 @@ fn greeters() {
 }
 
 #[test]
+fn what_follows_from_an_error_is_no_cause() {
+    // NixOS/nixpkgs#463561
+    let follows = "GLib-GObject: g_object_set: assertion 'G_IS_OBJECT (object)' failed";
+    let mut gdm = guest().at_greeter();
+    gdm.greeter().sessions.clear();
+    gdm.greeter().end = WaitEnd::Idle;
+    gdm.seen.journal.push(line("display-manager.service", 19_000_001, follows));
+    gdm.fails("greeter", "there is no login screen: GLib-GObject: g_object_set: assertion");
+    let cause = "Gdm: GdmLaunchEnvironment: Failed to set owner of /var/empty: Operation not permitted";
+    gdm.seen.journal.insert(1, line("display-manager.service", 19_000_000, cause));
+    gdm.fails("greeter", "there is no login screen: Gdm: GdmLaunchEnvironment: Failed to set owner of /var/empty");
+    // It names what is missing, though another error comes after it.
+    gdm.seen.journal.push(line("display-manager.service", 19_000_002, "Gdm: error: the display has failed"));
+    gdm.fails("greeter", "Failed to set owner of /var/empty: Operation not permitted");
+}
+
+#[test]
 fn what_is_said_elsewhere_is_no_reason() {
     let said =
         |guest: &mut DesktopCase, unit: &str, at: u64, words: &str| guest.seen.journal.push(line(unit, at, words));
