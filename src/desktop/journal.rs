@@ -20,6 +20,9 @@ pub(crate) enum Meaning {
     NeedsGpu,
     /// A way to draw does not work here; the next one is tried. It was the last only where nothing else went wrong later.
     RendererFailed,
+    /// A driver of Mesa's is there and cannot be loaded: it is of another build than what loads it. One that is not there
+    /// is another matter: what looks for it goes on to the next.
+    DriverNotLoaded,
     /// A process crashed: (program, signal). systemd-coredump's; the signal is appended when the journal is read.
     CoreDump,
     /// A process crashed: (program, trap).
@@ -63,6 +66,11 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     RendererFailed "wlroots": "[wlr] [EGL] command: eglInitialize, error: EGL_NOT_INITIALIZED (0x3001)"
         => "EGL_NOT_INITIALIZED";
     RendererFailed "any": "error creating renderer" => "error creating renderer";
+    // hyprwm/Hyprland#2044, hyprwm/Hyprland#6967
+    DriverNotLoaded "Mesa": "MESA-LOADER: failed to open radeonsi: /nix/store/x-glibc-2.37/lib/libc.so.6: version `GLIBC_2.38' not found (required by /run/opengl-driver/lib/dri/radeonsi_dri.so) (search paths /run/opengl-driver/lib/dri, suffix _dri)"
+        => r"MESA-LOADER: failed to open.*(version \S+ not found|undefined symbol)";
+    DriverNotLoaded "Mesa": "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')"
+        => "DRI driver not from this Mesa build";
     CoreDump "systemd-coredump": "Process 801 (.sway-wrapped) of user 1000 dumped core. (SIGSEGV)"
         => r"^Process \d+ \(([^)]+)\) of user \d+ (?:dumped core|terminated abnormally)[^(]*(?:\((SIG\w+)\))?";
     KernelFault "Linux": "sway[801]: segfault at 0 ip 0 sp 0 error 4"
@@ -143,13 +151,13 @@ fn compile(pattern: &str) -> Regex {
 /// Words of a line that reports an error, whoever writes it.
 static ERROR: LazyLock<Regex> = LazyLock::new(|| {
     compile(
-        r"without creating a session|failed|error|fatal|cannot|can't|could not|couldn't|unable|no such|not found|denied|invalid|crash|abort|does not exist|unknown user|no session|not installed",
+        r"without creating a session|failed|error|fatal|cannot|can't|could not|couldn't|unable|no such|not found|denied|invalid|crash|abort|does not exist|unknown user|no session|not installed|not from this Mesa build",
     )
 });
 /// Of these, those of a line that names what is missing.
 static MISSING: LazyLock<Regex> = LazyLock::new(|| {
     compile(
-        r"not found|no such|does not exist|not provided|not installed|denied|not permitted|unknown (user|command)|without creating a session|failed to execute",
+        r"not found|no such|does not exist|not provided|not installed|denied|not permitted|undefined symbol|not from this Mesa build|unknown (user|command)|without creating a session|failed to execute",
     )
 });
 /// Words of a program that cannot use its display.
@@ -231,6 +239,12 @@ mod tests {
         assert!(!Meaning::RendererFailed.is_in("Failed to create wl_surface"));
         assert!(reports_error("sh: line 1: gtkgreet: command not found") && names_missing("gtkgreet: not found"));
         assert!(!reports_trouble("Fontconfig error: No writable cache directories"));
+        // Of hardware that is not there, and of what falls back to another one.
+        let absent = "MESA-LOADER: failed to open zink: /run/opengl-driver/lib/dri/zink_dri.so: cannot open shared object \
+            file: No such file or directory (search paths /run/opengl-driver/lib/dri, suffix _dri)";
+        let symbol = "MESA-LOADER: failed to open iris: /usr/lib/dri/iris_dri.so: undefined symbol: LLVMInitialize";
+        assert!(!Meaning::DriverNotLoaded.is_in(absent) && Meaning::DriverNotLoaded.is_in(symbol));
+        assert!(reports_trouble("DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')"));
         assert!(lacks_display("cannot open display: :0") && !lacks_display("no monitors available"));
     }
 }

@@ -53,6 +53,19 @@ fn refusal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<String> {
     lines.find(|line| Meaning::NeedsGpu.is_in(line)).map(text::clean)
 }
 
+/// The same, unless one of these lines says that a driver cannot be loaded: a GPU would not mend that.
+fn refusal_of_sound_driver<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+    let lines: Vec<&str> = lines.collect();
+    let is_faulty = lines.iter().any(|line| Meaning::DriverNotLoaded.is_in(line));
+    refusal(lines.into_iter()).filter(|_| !is_faulty)
+}
+
+/// Whether the session itself wrote a line of the journal, or the compositor's unit where it is one of the user's.
+fn is_of_session(line: &JournalLine) -> bool {
+    let is_own = !line.unit.ends_with(".service") || compositors::process_of_unit(&line.unit).is_some();
+    is_own && line.transport != "kernel" && !Meaning::CoreDump.is_in(first_line(line))
+}
+
 /// The last error of these lines, where it is only that a way to draw does not work.
 fn last_renderer_failure<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     let last = lines.filter(|line| journal::reports_error(line) || Meaning::RendererFailed.is_in(line)).last()?;
@@ -99,6 +112,9 @@ impl<'a> DesktopView<'a> {
 
     /// The line by which the session's compositor says that it does not draw here.
     fn refuses(&self) -> Option<String> {
+        if self.driver_fault().is_some() {
+            return None;
+        }
         if let Some(line) = refusal(self.all_lines()) {
             return Some(line);
         }
@@ -129,11 +145,16 @@ impl<'a> DesktopView<'a> {
 
     /// The journal's lines of the session itself, and of the compositor's unit where it is one of the user's.
     fn session_lines(&self) -> impl Iterator<Item = &'a str> {
-        let journal = self.facts.journal.iter();
-        journal
-            .filter(|line| line.transport != "kernel" && !Meaning::CoreDump.is_in(first_line(line)))
-            .filter(|line| !line.unit.ends_with(".service") || compositors::process_of_unit(&line.unit).is_some())
-            .map(first_line)
+        self.facts.journal.iter().filter(|line| is_of_session(line)).map(first_line)
+    }
+
+    /// The line by which a graphics driver of the session says that it cannot be loaded. It could not with a GPU either.
+    pub(super) fn driver_fault(&self) -> Option<String> {
+        let journal = self.journal_about(Subject::Session).filter(|line| is_of_session(line)).map(first_line);
+        let terminals = self.facts.terminals.iter().filter(|(vt, _)| !self.is_greeters(**vt));
+        let shown = terminals.flat_map(|(_, lines)| lines).chain(&self.facts.rerun_output).map(String::as_str);
+        let mut lines = journal.chain(shown);
+        lines.find(|line| Meaning::DriverNotLoaded.is_in(line)).map(text::clean)
     }
 
     /// As [`Self::refuses`], of a compositor that stays and serves its display without a screen to show it on (niri).
@@ -149,13 +170,13 @@ impl<'a> DesktopView<'a> {
 
     /// The line by which what a display manager starts says that it does not draw without a GPU.
     pub(super) fn session_refusal(&self) -> Option<String> {
-        refusal(self.session_lines().chain(self.terminal_lines(Subject::Session)))
+        refusal_of_sound_driver(self.session_lines().chain(self.terminal_lines(Subject::Session)))
     }
 
     /// The same of what should draw the login screen.
     pub(super) fn greeter_refusal(&self) -> Option<String> {
         self.facts.greeter.as_ref()?;
-        refusal(self.lines_about(Subject::Greeter))
+        refusal_of_sound_driver(self.lines_about(Subject::Greeter))
     }
 
     /// The lines about it, in the journal and on the terminals.
@@ -180,13 +201,15 @@ impl<'a> DesktopView<'a> {
 
     /// The lines on the terminals that may be about it.
     fn terminal_lines(&self, subject: Subject) -> impl Iterator<Item = &'a str> {
-        let greeter = self.facts.greeter.as_ref();
-        let is_greeters = move |vt: u32| {
-            greeter.is_some_and(|state| state.vt == vt || state.sessions.iter().any(|session| session.vt == vt))
-        };
         let terminals = self.facts.terminals.iter();
-        let terminals = terminals.filter(move |(vt, _)| subject == Subject::Session || is_greeters(**vt));
+        let terminals = terminals.filter(move |(vt, _)| subject == Subject::Session || self.is_greeters(**vt));
         terminals.flat_map(|(_, lines)| lines).map(String::as_str)
+    }
+
+    /// Whether the login screen was on this terminal, or the one that was shown then.
+    fn is_greeters(&self, vt: u32) -> bool {
+        let greeter = self.facts.greeter.as_ref();
+        greeter.is_some_and(|state| state.vt == vt || state.sessions.iter().any(|session| session.vt == vt))
     }
 
     pub(super) fn reaction(&self, input: InputDevice) -> Option<&'a InputReaction> {

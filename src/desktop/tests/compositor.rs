@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Of a driver that is of another build than what loads it.
+const OTHER_BUILD: &str = "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')";
+
 #[test]
 fn a_crash_is_told_once() {
     let mut guest = guest();
@@ -55,6 +58,51 @@ fn a_refusal_of_software_rendering_is_not_tested() {
 }
 
 #[test]
+fn a_driver_of_another_build_is_no_want_of_a_gpu() {
+    let glibc = "MESA-LOADER: failed to open dri: /nix/store/x-glibc-2.37/lib/libc.so.6: version `GLIBC_2.38' not found \
+        (required by /run/opengl-driver/lib/gbm/dri_gbm.so) (search paths /run/opengl-driver/lib/gbm, suffix _gbm)";
+    let absent =
+        "MESA-LOADER: failed to open zink: /run/opengl-driver/lib/dri/zink_dri.so: cannot open shared object file";
+    let aborted = |unit: &str, words: &str| {
+        let mut guest = guest();
+        guest.state().sessions.clear();
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Idle;
+        guest.seen.manager = None;
+        let greeter = "New session 'c1' of user 'greeter' with class 'greeter' and type 'tty'.";
+        guest.seen.journal.insert(0, line("systemd-logind.service", 10_000_000, greeter));
+        guest.seen.journal.push(line(unit, 22_000_000, words));
+        guest.seen.journal.push(line("session-1.scope", 22_000_001, "[wlr] Failed to create renderer"));
+        guest.seen.journal.push(line("session-1.scope", 22_000_002, "CRIT ]: CBackend::create() failed!"));
+        guest.seen.journal.push(line("", 22_000_003, "Process 801 (Hyprland) of user 1000 dumped core. (SIGABRT)"));
+        guest
+    };
+    for words in [glibc, OTHER_BUILD] {
+        aborted("session-1.scope", words).fails("compositor", &format!("Hyprland crashed once (SIGABRT): {words}"));
+    }
+    // Where it ends by itself, the session's check says so.
+    let mut ended = aborted("session-1.scope", glibc);
+    ended.seen.journal.pop();
+    ended.seen.journal.push(line("systemd-logind.service", 22_000_004, "Removed session 1."));
+    ended.fails("session", "the session of alice ended after 2.0 s: MESA-LOADER: failed to open dri");
+    // Hardware's driver that is not there, an application's, and the login screen's.
+    for (unit, words) in
+        [("session-1.scope", absent), ("firefox.service", OTHER_BUILD), ("session-c1.scope", OTHER_BUILD)]
+    {
+        let judged = aborted(unit, words).judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{unit} {words}: {judged:#?}");
+    }
+
+    let mut draws = guest();
+    draws.seen.journal.push(line("session-1.scope", 22_000_000, OTHER_BUILD));
+    draws.is(
+        "compositor",
+        Status::Warn,
+        "a graphics driver cannot be loaded while sway runs: libEGL fatal: DRI driver",
+    );
+}
+
+#[test]
 fn who_stays_without_a_screen_refused_too() {
     let words = "WARN niri::backend::tty: error adding device: software EGL renderers are skipped";
     let bare = |unit: &str, words: &str| {
@@ -79,6 +127,10 @@ fn who_stays_without_a_screen_refused_too() {
     let mut shows = bare("session-1.scope", words);
     shows.state().picture = Some(colourful());
     shows.fails("picture", "no window of foot appears");
+    // A driver that no card mends.
+    let mut broken = bare("niri.service", words);
+    broken.seen.journal.push(line("niri.service", 21_999_999, OTHER_BUILD));
+    broken.fails("picture", "one flat colour (black)");
     let mut fell = bare("session-1.scope", words);
     fell.seen.journal.push(line("", 22_000_001, "Process 801 (sway) of user 1000 dumped core. (SIGSEGV)"));
     fell.fails("compositor", "SIGSEGV");

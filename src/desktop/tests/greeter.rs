@@ -41,6 +41,17 @@ fn a_login_screen_that_is_not_drawn_in_a_vm() {
     };
     assert_eq!(failed(words), Status::Pass);
     assert_eq!(failed("error: greeter exited without creating a session"), Status::Fail);
+
+    // Of a driver that cannot be loaded, with a GPU or without.
+    let mut broken = greeter(words);
+    let driver = "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')";
+    broken.seen.journal.push(line("session-c1.scope", 13_400_000, driver));
+    broken.is("greeter", Status::Fail, "exited 3 times without a login: libEGL fatal: DRI driver not from this Mesa");
+    assert_ne!(broken.restart_loop(), Status::Pass);
+    broken.facts.units[0].active_state = "failed".into();
+    broken.facts.units[0].result = "start-limit-hit".into();
+    broken.seen.greeter = None;
+    assert_eq!(broken.failed_units(), Status::Fail);
 }
 
 #[test]
