@@ -122,6 +122,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     Noise "any": "WARNING: Failed to parse 'auto'" => "WARNING: Failed to parse";
     Noise "pciutils, in a compositor that names the card": "pcilib: Error reading /sys/bus/pci/devices/0000:00:08.3/label: Operation not permitted"
         => "^pcilib: Error reading";
+    Noise "xrdb, by the wrapper of a Wayland session": "xrdb: Can't open display ''" => "^xrdb: Can't open display ''$";
     Noise "X server": "Errors from xkbcomp are not fatal to the X server" => "xkbcomp";
     Noise "any, without rtkit": "Failed to make thread realtime: Permission denied" => "realtime|rtkit";
     Noise "desktop shells, without these services": "Failed to connect to org.freedesktop.ModemManager1"

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 
 use super::DesktopDriver;
+use crate::desktop::display_managers::wraps_wayland;
 use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod};
 use crate::desktop::session_files::{self, SessionFile, SessionType};
 use crate::guest::facts::Account;
@@ -49,7 +50,10 @@ impl DesktopDriver<'_> {
                 let server = processes.find(|process| process.x11_display().is_some());
                 x11_command(&session.exec, vt, server, self.desktop.session_wrapper.as_deref())
             }
-            SessionType::Wayland => format!("exec {}", session.exec),
+            SessionType::Wayland => {
+                let wrapper = self.desktop.session_wrapper.as_deref().filter(|_| wraps_wayland(self.desktop));
+                wayland_command(&session.exec, wrapper)
+            }
         };
         let start = SessionStart { account, session: &session, vt, command: &command, output: "journal" };
         self.start_session(&start).await?;
@@ -182,6 +186,15 @@ fn free_terminal(state: Option<&DesktopState>) -> u32 {
     (8..=12).find(|vt| !vts.contains(vt)).unwrap_or(8)
 }
 
+/// Starts a Wayland session, by the wrapper that the display manager would start it by, where it has one.
+fn wayland_command(exec: &str, wrapper: Option<&str>) -> String {
+    match wrapper.map(quoted) {
+        // The display manager may have been told to do without it, which leaves it out of the system.
+        Some(wrapper) => format!("if [ -x {wrapper} ]; then exec {wrapper} {exec}; fi\nexec {exec}"),
+        None => format!("exec {exec}"),
+    }
+}
+
 /// Starts an X server on this terminal and the session in it, as `startx` would: with the settings of the display
 /// manager's own server, where one was found, and by the wrapper that a display manager would start it by, which starts
 /// what belongs to a graphical session.
@@ -227,5 +240,12 @@ mod tests {
         assert!(x11_command("twm", 9, None, None).contains("vt9"));
         let wrapped = x11_command("twm -q", 9, None, Some("/nix/store/x-xsession-wrapper"));
         assert!(wrapped.contains("then '/nix/store/x-xsession-wrapper' twm -q; else twm -q; fi\ns=$?"), "{wrapped}");
+    }
+
+    #[test]
+    fn a_wayland_session_is_started_by_the_display_managers_wrapper() {
+        assert_eq!(wayland_command("sway --debug", None), "exec sway --debug");
+        let wrapped = wayland_command("sway --debug", Some("/nix/store/x-xsession-wrapper"));
+        assert!(wrapped.contains("exec '/nix/store/x-xsession-wrapper' sway --debug; fi\nexec sway"), "{wrapped}");
     }
 }
