@@ -46,6 +46,13 @@ pub struct DesktopFacts {
     pub gaps: BTreeMap<String, String>,
 }
 
+impl DesktopFacts {
+    /// The user who was logged in, by the configuration or by nixbox.
+    pub fn logged_in(&self) -> Option<&str> {
+        self.user.as_deref().filter(|_| !matches!(self.login, LoginMethod::NotLoggedIn(_)))
+    }
+}
+
 /// How a user was logged in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -228,5 +235,14 @@ mod tests {
         {
             assert_eq!(serde_json::from_str::<LoginMethod>(text).unwrap(), login);
         }
+    }
+
+    #[test]
+    fn who_could_not_be_logged_in_was_not() {
+        let of =
+            |user: Option<&str>, login| DesktopFacts { user: user.map(str::to_owned), login, ..Default::default() };
+        assert_eq!(of(Some("alice"), LoginMethod::Autologin).logged_in(), Some("alice"));
+        assert_eq!(of(Some("alice"), LoginMethod::NotLoggedIn("no session".into())).logged_in(), None);
+        assert_eq!(of(None, LoginMethod::Autologin).logged_in(), None);
     }
 }
