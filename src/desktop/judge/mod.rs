@@ -25,6 +25,7 @@ use view::DesktopView;
 use super::display_managers;
 use super::expected::{autologin_user, failed_display_manager, missing_user};
 use super::facts::{DesktopFacts, DesktopState};
+use super::session_end::{GETTYS, is_getty};
 
 /// How often a session, a greeter or a compositor may begin anew before that is a failure.
 const RESTARTS: usize = 3;
@@ -201,22 +202,38 @@ fn waited(id: CheckId, facts: &DesktopFacts) -> f64 {
 }
 
 /// Whether the desktop's checks explain why a display manager's unit is restarted over and over: it logs a user in
-/// automatically and what it starts crashes, or its login screen needs a GPU.
+/// automatically and what it starts crashes, or its login screen needs a GPU. Or a getty's, whose login starts what
+/// crashes, or needs a GPU.
 pub(crate) fn explains_restarts(view: &JudgeContext<'_>, facts: Option<&DesktopFacts>, unit: &str) -> bool {
-    if !display_managers::is_unit(unit) {
+    let is_getty = is_getty(unit);
+    if !is_getty && !display_managers::is_unit(unit) {
         return false;
     }
     let Some(desktop) = expected_desktop(view, facts) else { return false };
-    let crashes = || autologin_user(&view.plan.expectations).is_some() && !desktop.compositor_crashes().is_empty();
+    let has_crashed = !desktop.compositor_crashes().is_empty();
+    if is_getty {
+        let ends = desktop.refusal.is_some() || has_crashed && desktop.compositor().fails();
+        return view.is_planned(CheckId::DesktopCompositor) && ends && desktop.is_users_getty(unit);
+    }
+    let crashes = || autologin_user(&view.plan.expectations).is_some() && has_crashed;
     let refuses = || desktop.greeter_refusal().is_some() && matches!(desktop.greeter(), Assessment::Skip(_));
     view.is_planned(CheckId::DesktopCompositor) && crashes() || view.is_planned(CheckId::DesktopGreeter) && refuses()
 }
 
-/// Why display managers that failed do not speak against the configuration, by unit: what they started needs a GPU.
+/// Why display managers and gettys that failed do not speak against the configuration, by unit: what they started needs
+/// a GPU.
 pub(crate) fn excuses(view: &JudgeContext<'_>, facts: Option<&DesktopFacts>) -> BTreeMap<&'static str, Excuse> {
-    let line = expected_desktop(view, facts).and_then(|desktop| desktop.session_refusal());
-    let excuse = line.map(|line| needs_gpu(&line, "what it starts needs a GPU, which the VM does not have"));
-    excuse.map(|excuse| display_managers::units().map(|unit| (unit, excuse.clone())).collect()).unwrap_or_default()
+    let mut excuses = BTreeMap::new();
+    let Some(desktop) = expected_desktop(view, facts) else { return excuses };
+    let excuse = |line: &str| needs_gpu(line, "what it starts needs a GPU, which the VM does not have");
+    if let Some(line) = desktop.session_refusal() {
+        excuses.extend(display_managers::units().map(|unit| (unit, excuse(&line))));
+    }
+    if let Some(line) = &desktop.refusal {
+        let gettys = GETTYS.into_iter().filter(|unit| desktop.is_users_getty(unit));
+        excuses.extend(gettys.map(|unit| (unit, excuse(line))));
+    }
+    excuses
 }
 
 fn needs_gpu(line: &str, words: &str) -> Excuse {

@@ -9,7 +9,7 @@ use crate::desktop::display_server::{display_server, drawing_process};
 use crate::desktop::facts::{DesktopFacts, DesktopProcess, DesktopState, InputDevice, InputReaction};
 use crate::desktop::history::{Crash, SessionRecord, crashes, session_records};
 use crate::desktop::journal::{self, Meaning, explains_desktop, first_line, follows_from_error, names_missing};
-use crate::desktop::session_end::{EndedSession, OuterEvent};
+use crate::desktop::session_end::{EndedSession, OuterEvent, terminal_of};
 use crate::guest::facts::{Account, JournalLine};
 use crate::guest::logind::Session;
 use crate::judging::journal::Means as _;
@@ -296,6 +296,15 @@ impl<'a> DesktopView<'a> {
         let seated = states().flat_map(|state| &state.sessions).filter(|session| session.is_seated());
         let shown = states().map(|state| state.vt);
         seated.map(|session| session.vt).chain(shown).filter(|vt| *vt > 0).collect()
+    }
+
+    /// Whether the user's sessions begin and end with this getty's unit: it is on a terminal of theirs, or logs the user
+    /// in by itself.
+    pub(super) fn is_users_getty(&self, unit: &str) -> bool {
+        let by_itself = self.view.plan.expectations.autologin_user.as_deref() == Some(self.user);
+        let logs_in = by_itself && self.expected.display_manager.is_none();
+        let is_theirs = terminal_of(unit).is_some_and(|vt| logs_in || self.terminals().contains(&vt));
+        is_theirs && self.ended_sessions().len() > 1
     }
 
     /// The name of what draws the session.

@@ -58,6 +58,69 @@ fn a_refusal_of_software_rendering_is_not_tested() {
 }
 
 #[test]
+fn a_login_shell_that_starts_it_again_and_again() {
+    // services.getty.autologinUser and `exec Hyprland`, without a display manager.
+    let crash = "Process 801 (Hyprland) of user 1000 dumped core. (SIGABRT)";
+    let of = |vt: u32, words: &[&str]| {
+        let mut guest = guest();
+        let expected = guest.expected();
+        (expected.display_manager, expected.autologin_user, expected.command) = (None, None, None);
+        guest.expectations.autologin_user = Some("alice".into());
+        guest.seen.login = LoginMethod::LoggedIn { session: "hyprland".into(), how: "by test".into() };
+        // One that was begun just now, behind the terminal that is shown.
+        guest.state().sessions = vec![Session { active: false, ..session("9", "alice", 1000, "user") }];
+        guest.state().vt = vt;
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Loop;
+        guest.seen.manager = None;
+        for n in 0..3 {
+            let began = format!("New session '{}' of user 'alice' with class 'user' and type 'tty'.", n + 1);
+            guest.seen.journal.push(line("systemd-logind.service", 20_000_000 + n * 3_000_000, &began));
+            let ended = format!("Removed session {}.", n + 1);
+            guest.seen.journal.push(line("systemd-logind.service", 22_000_000 + n * 3_000_000, &ended));
+        }
+        let said = words.iter().map(|words| line("session-1.scope", 21_000_000, words));
+        guest.seen.journal.extend(said);
+        let service =
+            Service { restarts: 5, restart: "always".into(), exit_kind: 1, kind: "idle".into(), ..Service::default() };
+        guest.facts.units.push(Unit {
+            active_state: "activating".into(),
+            sub_state: "auto-restart".into(),
+            service: Some(service),
+            ..active("getty@tty1.service")
+        });
+        guest
+    };
+    let failed = |mut guest: DesktopCase| {
+        let getty = guest.facts.units.last_mut().unwrap();
+        (getty.active_state, getty.sub_state) = ("failed".into(), "failed".into());
+        getty.result = "start-limit-hit".into();
+        guest.failed_units()
+    };
+    let refused = ["CRIT ]: m_pAqBackend was null! ... CBackend::create() failed!", crash];
+    let mut unseen = of(8, &refused);
+    unseen.state().sessions.clear();
+    for guest in [of(1, &refused), of(8, &refused), unseen] {
+        let judged = guest.judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{judged:#?}");
+        assert_eq!(guest.restart_loop(), Status::Pass);
+        assert_eq!(failed(guest), Status::Pass);
+    }
+    // What crashes is told as that.
+    let crashed = of(1, &[crash]);
+    crashed.is("compositor", Status::Fail, "Hyprland crashed once (SIGABRT)");
+    assert_eq!(crashed.restart_loop(), Status::Pass);
+    // Nothing, or another user's login, on another terminal: a loop of its own.
+    assert_ne!(of(1, &[]).restart_loop(), Status::Pass);
+    assert_eq!(failed(of(1, &[])), Status::Fail);
+    let mut other = of(8, &refused);
+    other.expectations.autologin_user = Some("bob".into());
+    other.state().sessions.clear();
+    assert_ne!(other.restart_loop(), Status::Pass);
+    assert_eq!(failed(other), Status::Fail);
+}
+
+#[test]
 fn a_driver_of_another_build_is_no_want_of_a_gpu() {
     let glibc = "MESA-LOADER: failed to open dri: /nix/store/x-glibc-2.37/lib/libc.so.6: version `GLIBC_2.38' not found \
         (required by /run/opengl-driver/lib/gbm/dri_gbm.so) (search paths /run/opengl-driver/lib/gbm, suffix _gbm)";
