@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::compositors::COMPOSITORS;
+use super::compositors::{self, COMPOSITORS, Compositor};
 use super::display_managers;
 use crate::guest::facts::JournalLine;
 use crate::judging::journal::{Case, Means, Row, Table, rows};
@@ -208,7 +208,22 @@ pub(crate) fn explains_desktop(line: &JournalLine) -> bool {
 pub(crate) fn explains_missing_session(journal: &[JournalLine]) -> bool {
     let crashes = [Meaning::CoreDump, Meaning::KernelFault, Meaning::KernelCoreDump];
     let crashed = |line: &JournalLine| crashes.iter().any(|meaning| meaning.is_in(&line.message));
-    journal.iter().any(|line| explains_desktop(line) || crashed(line))
+    let tells = |line: &JournalLine| explains_desktop(line) || crashed(line);
+    journal.iter().any(|line| !is_abort_without_gpu(line) && tells(line))
+}
+
+/// Whether a line reports that a compositor aborted which does so where it has no GPU, too: what it said before that
+/// tells which it is.
+fn is_abort_without_gpu(line: &JournalLine) -> bool {
+    let Some(found) = Meaning::CoreDump.parts_of(first_line(line)) else { return false };
+    let needs_gpu = |known: &Compositor| known.needs_gpu.is_some();
+    found.get(2).is_some_and(|signal| signal.as_str() == "SIGABRT")
+        && compositors::of_program(program_of_crash(&found[1])).is_some_and(needs_gpu)
+}
+
+/// The program of a process that crashed, without NixOS's wrapping: `.Hyprland-wrapp`, of which the kernel keeps 15 bytes.
+pub(crate) fn program_of_crash(name: &str) -> &str {
+    name.trim_start_matches('.').split("-wrap").next().unwrap_or_default()
 }
 
 /// The first line of a message.
@@ -233,6 +248,20 @@ mod tests {
         let line = "New session 'c1' of user 'greeter' with class 'greeter' and type 'tty'.";
         let began = Meaning::SessionBegan.parts_of(line).unwrap();
         assert_eq!((&began[1], &began[2], &began[3]), ("c1", "greeter", "greeter"));
+    }
+
+    #[test]
+    fn an_abort_alone_does_not_tell_why() {
+        let told = |message: &str| {
+            let unit = "systemd-coredump@0-812-0.service".to_owned();
+            explains_missing_session(&[JournalLine { unit, message: message.to_owned(), ..JournalLine::default() }])
+        };
+        let dump =
+            |program: &str, signal: &str| format!("Process 801 ({program}) of user 1000 dumped core. ({signal})");
+        for program in ["Hyprland", ".Hyprland-wrapp", "niri"] {
+            assert!(!told(&dump(program, "SIGABRT")) && told(&dump(program, "SIGSEGV")), "{program}");
+        }
+        assert!(told(&dump("sway", "SIGABRT")) && told("Process 801 (Hyprland) of user 1000 dumped core."));
     }
 
     #[test]

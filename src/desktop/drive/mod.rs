@@ -217,7 +217,8 @@ impl DesktopDriver<'_> {
         }
     }
 
-    /// The user of an automatic login whose session ended, where nothing that was read tells why.
+    /// The user of an automatic login whose session ended, where nothing that was read tells why: it may have gone to
+    /// `/dev/null`.
     fn ended_without_reason(&self, facts: &DesktopFacts) -> Option<&Account> {
         let state = facts.session.as_ref().filter(|_| facts.login == LoginMethod::Autologin && !self.attended)?;
         let account = self.account(facts.user.as_deref()?)?;

@@ -271,7 +271,10 @@ impl<'a> DesktopView<'a> {
                 || matches!(crash.program.as_str(), "Xorg" | "X")
                 || !command.is_empty() && crash.program == command
         };
-        self.crashes.iter().filter(is_compositors).collect()
+        // What was started once more crashed for nixbox.
+        let was_rerun = !self.facts.rerun_output.is_empty();
+        let until = self.state.map(|state| state.now_us).filter(|now_us| was_rerun && *now_us > 0).unwrap_or(u64::MAX);
+        self.crashes.iter().filter(is_compositors).filter(|crash| crash.at_us <= until).collect()
     }
 
     /// The user's sessions that have ended.
