@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Assessment;
 use crate::desktop::compositors::{self, Compositor, program_of};
-use crate::desktop::display_managers;
+use crate::desktop::display_managers::{self, wraps_wayland};
 use crate::desktop::display_server::{display_server, drawing_process};
 use crate::desktop::facts::{DesktopFacts, DesktopProcess, DesktopState, InputDevice, InputReaction};
 use crate::desktop::history::{Crash, SessionRecord, crashes, session_records};
@@ -124,11 +124,12 @@ impl<'a> DesktopView<'a> {
         if self.compositor_crashes().iter().any(is_fault) {
             return None;
         }
-        // So did one that has started what its configuration starts, whatever ended it then.
+        // So did one that has started what its configuration starts, whatever ended it then: not where the display
+        // manager's wrapper starts that before it.
         let has_begun = |line: &JournalLine| {
             line.unit == crate::desktop::SESSION_TARGET && Meaning::TargetReached.is_in(&line.message)
         };
-        if self.facts.journal.iter().any(has_begun) {
+        if !wraps_wayland(self.expected) && self.facts.journal.iter().any(has_begun) {
             return None;
         }
         // And what somebody else ended says nothing of a GPU: it may well have been drawing.

@@ -218,6 +218,29 @@ fn a_compositor_that_is_a_unit_of_the_users_refuses_as_others_do() {
 }
 
 #[test]
+fn what_the_wrapper_started_says_nothing_of_the_compositor() {
+    let of = |display_manager: &str| {
+        let mut guest = guest();
+        let expected = guest.expected();
+        (expected.display_manager, expected.command) = (Some(display_manager.into()), None);
+        guest.state().sessions.clear();
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Idle;
+        guest.seen.manager = None;
+        guest.seen.journal.push(line(
+            "graphical-session.target",
+            21_000_000,
+            "Reached target graphical-session.target",
+        ));
+        guest.seen.journal.push(line("session-1.scope", 22_000_000, "[wlr] Failed to create renderer"));
+        guest
+    };
+    let judged = of("lightdm").judged();
+    assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{judged:#?}");
+    of("gdm").fails("session", "there is no session of alice: [wlr] Failed to create renderer");
+}
+
+#[test]
 fn compositors_that_do_not_draw() {
     let mut stopped = guest();
     stopped.state().processes[0].state = "T".into();
