@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal::first_line;
 use crate::guest::facts::JournalLine;
 use crate::guest::logind::Session;
 use crate::guest::user_units::{PortalProbe, UserManager};
@@ -34,6 +35,9 @@ pub struct DesktopFacts {
     /// The output of the session's command when it was run a second time, where the first had left no error.
     #[serde(rename = "said_again")]
     pub rerun_output: Vec<String>,
+    /// The paths of the graphics cards, by each of their names: asked only where one could not be opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cards: Vec<String>,
     /// How the screen reacted to input.
     pub reactions: Vec<InputReaction>,
     /// A window that was opened.
@@ -50,6 +54,12 @@ impl DesktopFacts {
     /// The user who was logged in, by the configuration or by nixbox.
     pub fn logged_in(&self) -> Option<&str> {
         self.user.as_deref().filter(|_| !matches!(self.login, LoginMethod::NotLoggedIn(_)))
+    }
+
+    /// All lines of the journal and on the terminals, the newest last.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        let terminals = self.terminals.values().flatten().chain(&self.rerun_output).map(String::as_str);
+        self.journal.iter().map(first_line).chain(terminals)
     }
 }
 

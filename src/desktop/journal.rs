@@ -23,6 +23,10 @@ pub(crate) enum Meaning {
     /// A driver of Mesa's is there and cannot be loaded: it is of another build than what loads it. One that is not there
     /// is another matter: what looks for it goes on to the next.
     DriverNotLoaded,
+    /// A graphics card that a compositor was told to take could not be opened: (path).
+    CardNotOpened,
+    /// None could: a compositor does not draw.
+    NoCardOpened,
     /// A process crashed: (program, signal). systemd-coredump's; the signal is appended when the journal is read.
     CoreDump,
     /// A process crashed: (program, trap).
@@ -71,6 +75,11 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"MESA-LOADER: failed to open.*(version \S+ not found|undefined symbol)";
     DriverNotLoaded "Mesa": "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')"
         => "DRI driver not from this Mesa build";
+    // swaywm/sway#7240
+    CardNotOpened "wlroots": "00:00:00.013 [ERROR] [wlr] [backend/session/session.c:504] Unable to open /dev/dri/card1 as DRM device"
+        => r"Unable to open (\S+) as DRM device";
+    NoCardOpened "wlroots": "00:00:00.014 [ERROR] [wlr] [backend/backend.c:245] Found 0 GPUs, cannot create backend"
+        => r"\bFound 0 GPUs\b";
     CoreDump "systemd-coredump": "Process 801 (.sway-wrapped) of user 1000 dumped core. (SIGSEGV)"
         => r"^Process \d+ \(([^)]+)\) of user \d+ (?:dumped core|terminated abnormally)[^(]*(?:\((SIG\w+)\))?";
     KernelFault "Linux": "sway[801]: segfault at 0 ip 0 sp 0 error 4"

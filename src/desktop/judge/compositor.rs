@@ -20,8 +20,8 @@ impl DesktopView<'_> {
         if let Some(unknown) = self.unknown(&["processes"]) {
             return unknown;
         }
-        if let (Some(line), None) = (&self.refusal, self.server) {
-            return Assessment::needs_gpu(line);
+        if let (Some(refusal), None) = (&self.refusal, self.server) {
+            return Assessment::refused(refusal);
         }
         let crashes = self.compositor_crashes();
         if let Some(last) = crashes.last() {
@@ -107,8 +107,8 @@ impl DesktopView<'_> {
             let summary = format!("{name} runs, after {ended} earlier sessions of {user} ended{why}");
             return self.compositor_fails(&server.name, summary);
         }
-        if let Some(line) = &self.refusal {
-            return Assessment::needs_gpu(line);
+        if let Some(refusal) = &self.refusal {
+            return Assessment::refused(refusal);
         }
         let lived = text::micros(state.now_us.saturating_sub(server.since_us));
         let display = server.wayland_display().map(str::to_owned).or_else(|| server.x11_display());

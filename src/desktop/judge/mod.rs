@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use crate::judging::{Finding, JudgeContext, Judgement, conclude};
 use crate::model::{CheckId, CheckKind, CheckResult, Excuse, Lack, Status, Witness};
 use crate::nix::expectations::ExpectedDesktop;
-use view::DesktopView;
+use view::{DesktopView, Refusal};
 
 use super::display_managers;
 use super::expected::{autologin_user, failed_display_manager, missing_user};
@@ -47,8 +47,8 @@ impl Assessment {
         Self::Findings { fails: Vec::new(), warns: Vec::new(), pass: line }
     }
 
-    fn needs_gpu(line: &str) -> Self {
-        Self::Skip(format!("not tested: needs a GPU: {line}"))
+    fn refused(refusal: &Refusal) -> Self {
+        Self::Skip(format!("not tested: needs {}", refusal.needs()))
     }
 
     fn see(id: CheckId) -> Self {
@@ -115,14 +115,11 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
     };
     let unless_caused = |assessment: Assessment| match (cause, &desktop.refusal) {
         (Some(id), _) => Assessment::see(id),
-        (None, Some(line)) => Assessment::needs_gpu(line),
+        (None, Some(refusal)) => Assessment::refused(refusal),
         (None, None) => assessment,
     };
-    if let Some(line) = &desktop.refusal {
-        out.exclude(
-            &format!("the session of {}", desktop.user),
-            needs_gpu(line, "its compositor needs a GPU, which the VM does not have"),
-        );
+    if let Some(refusal) = &desktop.refusal {
+        out.exclude(&format!("the session of {}", desktop.user), refusal.excuse("its compositor"));
     }
     let compositor = if no_session && !compositor_fails { unless_caused(compositor) } else { compositor };
     let picture = unless_caused(desktop.picture());
@@ -130,8 +127,8 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
     let is_gone = desktop.server.is_none() && (cause.is_some() || desktop.refusal.is_some());
     let units = if is_gone { unless_caused(Assessment::Skip(String::new())) } else { desktop.units(out) };
     let greeter = desktop.greeter();
-    if let (Assessment::Skip(_), Some(line)) = (&greeter, desktop.greeter_refusal()) {
-        out.exclude("the login screen", needs_gpu(&line, "it needs a GPU, which the VM does not have"));
+    if let (Assessment::Skip(_), Some(refusal)) = (&greeter, desktop.greeter_refusal()) {
+        out.exclude("the login screen", refusal.excuse("it"));
     }
     let assessments = [
         (CheckId::DesktopGreeter, greeter),
@@ -221,23 +218,19 @@ pub(crate) fn explains_restarts(view: &JudgeContext<'_>, facts: Option<&DesktopF
 }
 
 /// Why display managers and gettys that failed do not speak against the configuration, by unit: what they started needs
-/// a GPU.
+/// a GPU, or another one.
 pub(crate) fn excuses(view: &JudgeContext<'_>, facts: Option<&DesktopFacts>) -> BTreeMap<&'static str, Excuse> {
     let mut excuses = BTreeMap::new();
     let Some(desktop) = expected_desktop(view, facts) else { return excuses };
-    let excuse = |line: &str| needs_gpu(line, "what it starts needs a GPU, which the VM does not have");
-    if let Some(line) = desktop.session_refusal() {
-        excuses.extend(display_managers::units().map(|unit| (unit, excuse(&line))));
+    let excuse = |refusal: &Refusal| refusal.excuse("what it starts");
+    if let Some(refusal) = desktop.session_refusal() {
+        excuses.extend(display_managers::units().map(|unit| (unit, excuse(&refusal))));
     }
-    if let Some(line) = &desktop.refusal {
+    if let Some(refusal) = &desktop.refusal {
         let gettys = GETTYS.into_iter().filter(|unit| desktop.is_users_getty(unit));
-        excuses.extend(gettys.map(|unit| (unit, excuse(line))));
+        excuses.extend(gettys.map(|unit| (unit, excuse(refusal))));
     }
     excuses
-}
-
-fn needs_gpu(line: &str, words: &str) -> Excuse {
-    Excuse::new(Lack::Hardware, Witness::line(line), format!("{words}: {line}"))
 }
 
 fn expected_desktop<'a>(view: &'a JudgeContext<'a>, facts: Option<&'a DesktopFacts>) -> Option<DesktopView<'a>> {

@@ -23,8 +23,8 @@ impl DesktopView<'_> {
         let Some(state) = self.state else { return Assessment::Unknown("the session was not probed".to_owned()) };
         let newest = self.own_sessions.iter().max_by_key(|session| (session.active, session.since_us));
         let Some(session) = newest else { return self.no_session(state, compositor_fails) };
-        if let (Some(line), None) = (&self.refusal, self.server) {
-            return Assessment::needs_gpu(line);
+        if let (Some(refusal), None) = (&self.refusal, self.server) {
+            return Assessment::refused(refusal);
         }
         let user = text::clean(self.user);
         if !session.active {
@@ -57,8 +57,8 @@ impl DesktopView<'_> {
         if compositor_fails {
             return Assessment::see(CheckId::DesktopCompositor);
         }
-        if let Some(line) = &self.refusal {
-            return Assessment::needs_gpu(line);
+        if let Some(refusal) = &self.refusal {
+            return Assessment::refused(refusal);
         }
         let user = text::clean(self.user);
         if let Some(session) = self.last_ended() {

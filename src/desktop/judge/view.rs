@@ -15,6 +15,7 @@ use crate::guest::logind::Session;
 use crate::judging::journal::Means as _;
 use crate::judging::unit::is_active;
 use crate::judging::{JudgeContext, text};
+use crate::model::{Excuse, Lack, Witness};
 use crate::nix::expectations::ExpectedDesktop;
 
 /// Most journal lines that show a cause.
@@ -37,8 +38,8 @@ pub(super) struct DesktopView<'a> {
     pub(super) drawing: Option<(&'a DesktopProcess, Option<&'static Compositor>)>,
     pub(super) crashes: Vec<Crash>,
     pub(super) records: Vec<SessionRecord>,
-    /// The line by which the session's compositor says that it does not draw without a GPU.
-    pub(super) refusal: Option<String>,
+    /// Why the session's compositor does not draw here.
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// Of what it is asked why it is not there.
@@ -48,13 +49,54 @@ pub(super) enum Subject {
     Session,
 }
 
+/// Why what should draw does not: the VM lacks what it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The line by which it says so.
+    line: String,
+    /// The path of the graphics card that it was told to take, where only that is not there.
+    card: Option<String>,
+}
+
+impl Refusal {
+    fn needs_gpu(line: &str) -> Self {
+        Self { line: text::clean(line), card: None }
+    }
+
+    /// What it needs, and the line that says so: `a GPU: failed to initialize any GPU`.
+    pub(super) fn needs(&self) -> String {
+        format!("{}: {}", self.card.as_deref().unwrap_or("a GPU"), self.line)
+    }
+
+    /// Why this, `its compositor`, says nothing against the configuration.
+    pub(super) fn excuse(&self, what: &str) -> Excuse {
+        let Self { line, card } = self;
+        let needs = card.as_deref().unwrap_or("a GPU");
+        let why = format!("{what} needs {needs}, which the VM does not have: {line}");
+        let witness = match card {
+            Some(path) => Witness::Device { path: path.clone() },
+            None => Witness::line(line.as_str()),
+        };
+        Excuse::new(Lack::Hardware, witness, why)
+    }
+}
+
+/// Whether a path names a graphics card that may be on the real machine. `WLR_DRM_DEVICES` is a list, which is split at
+/// the colons in a path below `by-path`, and a node to render with alone shows nothing.
+fn names_card(path: &str) -> bool {
+    path.strip_prefix("/dev/dri/").is_some_and(|name| match name.strip_prefix("by-path/") {
+        Some(name) => name.ends_with("-card"),
+        None => !name.is_empty() && !name.contains('/') && !name.starts_with("renderD"),
+    })
+}
+
 /// The first of these lines that says that a compositor does not draw without a GPU.
-fn refusal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<String> {
-    lines.find(|line| Meaning::NeedsGpu.is_in(line)).map(text::clean)
+fn refusal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Refusal> {
+    lines.find(|line| Meaning::NeedsGpu.is_in(line)).map(Refusal::needs_gpu)
 }
 
 /// The same, unless one of these lines says that a driver cannot be loaded: a GPU would not mend that.
-fn refusal_of_sound_driver<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+fn refusal_of_sound_driver<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Refusal> {
     let lines: Vec<&str> = lines.collect();
     let is_faulty = lines.iter().any(|line| Meaning::DriverNotLoaded.is_in(line));
     refusal(lines.into_iter()).filter(|_| !is_faulty)
@@ -67,9 +109,9 @@ fn is_of_session(line: &JournalLine) -> bool {
 }
 
 /// The last error of these lines, where it is only that a way to draw does not work.
-fn last_renderer_failure<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+fn last_renderer_failure<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Refusal> {
     let last = lines.filter(|line| journal::reports_error(line) || Meaning::RendererFailed.is_in(line)).last()?;
-    Meaning::RendererFailed.is_in(last).then(|| text::clean(last))
+    Meaning::RendererFailed.is_in(last).then(|| Refusal::needs_gpu(last))
 }
 
 impl<'a> DesktopView<'a> {
@@ -103,20 +145,13 @@ impl<'a> DesktopView<'a> {
         desktop
     }
 
-    /// All lines of the journal and on the terminals, the newest last.
-    pub(super) fn all_lines(&self) -> impl Iterator<Item = &'a str> {
-        let facts = self.facts;
-        let terminals = facts.terminals.values().flatten().chain(&facts.rerun_output).map(String::as_str);
-        facts.journal.iter().map(first_line).chain(terminals)
-    }
-
-    /// The line by which the session's compositor says that it does not draw here.
-    fn refuses(&self) -> Option<String> {
+    /// Why the session's compositor does not draw here.
+    fn refuses(&self) -> Option<Refusal> {
         if self.driver_fault().is_some() {
             return None;
         }
-        if let Some(line) = refusal(self.all_lines()) {
-            return Some(line);
+        if let Some(refusal) = refusal(self.facts.lines()).or_else(|| self.missing_card(self.own_lines())) {
+            return Some(refusal);
         }
         // One that ran into a fault got past that.
         let faults = ["SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE"];
@@ -149,17 +184,34 @@ impl<'a> DesktopView<'a> {
         self.facts.journal.iter().filter(|line| is_of_session(line)).map(first_line)
     }
 
-    /// The line by which a graphics driver of the session says that it cannot be loaded. It could not with a GPU either.
-    pub(super) fn driver_fault(&self) -> Option<String> {
+    /// The same and what is on the terminals, without what is the login screen's.
+    fn own_lines(&self) -> impl Iterator<Item = &'a str> {
         let journal = self.journal_about(Subject::Session).filter(|line| is_of_session(line)).map(first_line);
         let terminals = self.facts.terminals.iter().filter(|(vt, _)| !self.is_greeters(**vt));
         let shown = terminals.flat_map(|(_, lines)| lines).chain(&self.facts.rerun_output).map(String::as_str);
-        let mut lines = journal.chain(shown);
-        lines.find(|line| Meaning::DriverNotLoaded.is_in(line)).map(text::clean)
+        journal.chain(shown)
+    }
+
+    /// The line by which a graphics driver of the session says that it cannot be loaded. It could not with a GPU either.
+    pub(super) fn driver_fault(&self) -> Option<String> {
+        self.own_lines().find(|line| Meaning::DriverNotLoaded.is_in(line)).map(text::clean)
+    }
+
+    /// Why what wrote these lines does not draw, where the guest has none of the cards that it was told to take, and
+    /// another one: without any card, something else is wrong.
+    fn missing_card<'b>(&self, lines: impl Iterator<Item = &'b str>) -> Option<Refusal> {
+        let has_another = self.facts.cards.iter().any(|path| path.starts_with("/dev/dri/card"));
+        let lines: Vec<&str> = if has_another { lines.collect() } else { Vec::new() };
+        let paths =
+            || lines.iter().filter_map(|line| Some((line, Meaning::CardNotOpened.parts_of(line)?.get(1)?.as_str())));
+        let is_missing = |path: &str| names_card(path) && !self.facts.cards.iter().any(|card| card == path);
+        let is_last = lines.iter().any(|line| Meaning::NoCardOpened.is_in(line));
+        let (line, path) = paths().next().filter(|_| is_last && paths().all(|(_, path)| is_missing(path)))?;
+        Some(Refusal { line: text::clean(line), card: Some(path.to_owned()) })
     }
 
     /// As [`Self::refuses`], of a compositor that stays and serves its display without a screen to show it on (niri).
-    fn runs_without_a_screen(&self) -> Option<String> {
+    fn runs_without_a_screen(&self) -> Option<Refusal> {
         let picture = self.state?.picture.as_ref()?;
         let is_bare = picture.is_console || picture.is_flat;
         let has_window = self.facts.window.as_ref().is_some_and(|window| window.appeared);
@@ -169,15 +221,17 @@ impl<'a> DesktopView<'a> {
         self.session_refusal()
     }
 
-    /// The line by which what a display manager starts says that it does not draw without a GPU.
-    pub(super) fn session_refusal(&self) -> Option<String> {
-        refusal_of_sound_driver(self.session_lines().chain(self.terminal_lines(Subject::Session)))
+    /// Why what a display manager starts does not draw here.
+    pub(super) fn session_refusal(&self) -> Option<Refusal> {
+        let lines = || self.session_lines().chain(self.terminal_lines(Subject::Session));
+        refusal_of_sound_driver(lines()).or_else(|| self.missing_card(lines()))
     }
 
     /// The same of what should draw the login screen.
-    pub(super) fn greeter_refusal(&self) -> Option<String> {
+    pub(super) fn greeter_refusal(&self) -> Option<Refusal> {
         self.facts.greeter.as_ref()?;
-        refusal_of_sound_driver(self.lines_about(Subject::Greeter))
+        let lines = || self.lines_about(Subject::Greeter);
+        refusal_of_sound_driver(lines()).or_else(|| self.missing_card(lines()))
     }
 
     /// The lines about it, in the journal and on the terminals.

@@ -1,6 +1,7 @@
 //! The compositor and its picture.
 
 use super::*;
+use crate::model::Witness;
 
 /// Of a driver that is of another build than what loads it.
 const OTHER_BUILD: &str = "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')";
@@ -215,6 +216,52 @@ fn a_compositor_that_is_a_unit_of_the_users_refuses_as_others_do() {
         assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{unit}: {judged:#?}");
     }
     refused("swaybg.service").fails("session", "there is no session of alice");
+}
+
+#[test]
+fn a_card_that_only_the_real_machine_has() {
+    let open =
+        |path: &str| format!("[ERROR] [wlr] [backend/session/session.c:504] Unable to open {path} as DRM device");
+    let of = |path: &str, cards: &[&str]| {
+        let mut guest = guest();
+        guest.state().sessions.clear();
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Idle;
+        guest.seen.manager = None;
+        let none = "[ERROR] [wlr] [backend/backend.c:245] Found 0 GPUs, cannot create backend";
+        let last = "[ERROR] [sway/server.c:270] Unable to create backend";
+        guest.seen.terminals.insert(1, vec![open(path), none.into(), last.into()]);
+        guest.seen.cards = cards.iter().map(|card| (*card).to_owned()).collect();
+        guest
+    };
+    let here = ["/dev/dri/card0", "/dev/dri/renderD128", "/dev/dri/by-path/pci-0000:00:02.0-card"];
+    for path in ["/dev/dri/card1", "/dev/dri/nvidia", "/dev/dri/by-path/platform-gpu-card"] {
+        let guest = of(path, &here);
+        let judged = guest.judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{judged:#?}");
+        guest.is("compositor", Status::Skip, &format!("not tested: needs {path}: [ERROR]"));
+        let plan = judging::plan(&guest.expectations, &Settings::default(), &Selection::default());
+        let seen = Observations { first: guest.facts, desktop: Some(guest.seen), ..Observations::default() };
+        let entries =
+            checks::judge(&plan, &seen, &Context { accelerator: Accel::Tcg, ..Context::default() }).not_tested;
+        assert!(entries.iter().any(|entry| entry.witness == Witness::Device { path: path.into() }), "{entries:?}");
+    }
+    // It is there, or no card is, and what is wrong on each machine: a path that was split, a node that shows nothing.
+    for (path, cards) in
+        [("/dev/dri/card0", &here[..]), ("/dev/dri/card0", &here[..0]), ("/dev/dri/card1", &here[1..2])]
+    {
+        of(path, cards).fails("session", "there is no session of alice: [ERROR]");
+    }
+    for path in ["/dev/dri/by-path/pci-0000", "00.0-card", "/dev/dri/renderD129"] {
+        of(path, &here).fails("session", "there is no session of alice: [ERROR]");
+    }
+    // Another one was opened, and of two one is there.
+    let mut another = of("/dev/dri/card1", &here);
+    another.seen.terminals.insert(1, vec![open("/dev/dri/card1"), "Error on line 3: Unknown command 'x'".into()]);
+    another.fails("session", "Error on line 3");
+    let mut both = of("/dev/dri/card1", &here);
+    both.seen.terminals.entry(1).or_default().insert(0, open("/dev/dri/card0"));
+    both.fails("session", "there is no session of alice: [ERROR]");
 }
 
 #[test]
