@@ -23,7 +23,7 @@ use crate::guest::facts::{Account, Facts};
 use crate::machine::AudioCapture;
 use crate::model::artifact;
 use crate::model::timeouts::audio::{PLAY_LIMIT, SESSION_LIMIT};
-use crate::nix::expectations::{Expectations, ExpectedAudio};
+use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedUser};
 use crate::signal::{CaptureAnalysis, Samples, ToneSequence, microphone, spectrogram, tone, wav};
 
 /// A machine whose sound is tested.
@@ -37,6 +37,8 @@ pub(crate) struct AudioProbe<'a> {
     /// What of the machine's sound is captured.
     pub(crate) connected: &'a AudioCapture,
     pub(crate) facts: &'a Facts,
+    /// Who is logged in on the desktop, where one was probed.
+    pub(crate) logged_in: Option<&'a str>,
     /// Where QEMU writes what comes out of the card.
     pub(crate) capture: &'a Path,
     pub(crate) scale: f64,
@@ -47,7 +49,8 @@ pub(crate) struct AudioProbe<'a> {
 impl AudioProbe<'_> {
     /// Plays, records, and what else there is to know. The error: why nothing could be probed.
     pub(crate) async fn run(&self, guest: &Guest) -> Result<AudioFacts, String> {
-        let user = self.user().ok_or("the configuration has no normal user in whose session sound could be tested")?;
+        let user = tested_user(self.expectations, &self.facts.accounts, self.logged_in)
+            .ok_or("the configuration has no normal user in whose session sound could be tested")?;
         let patience = SESSION_LIMIT.mul_f64(self.scale);
         self.events.doing(format!("opening a session of {}", user.name));
         let session = AudioSession::open(guest, user, patience).await.map_err(|error| error.to_string())?;
@@ -62,17 +65,6 @@ impl AudioProbe<'_> {
         let lingers = self.expectations.users.get(&user.name).is_some_and(|user| user.linger);
         session.close(guest, lingers, patience).await;
         Ok(facts)
-    }
-
-    /// The user whose sound is tested: who is logged in by the configuration, else who lingers, else a normal user.
-    fn user(&self) -> Option<&Account> {
-        let account = |name: &str| self.facts.accounts.iter().find(|account| account.name == name);
-        let normal = || self.expectations.users.iter().filter(|(_, user)| user.normal);
-        let desktop = self.expectations.desktop.as_ref().and_then(|desktop| desktop.autologin_user.as_deref());
-        let named = desktop.or(self.expectations.autologin_user.as_deref()).and_then(account);
-        let lingering = || normal().filter(|(_, user)| user.linger).find_map(|(name, _)| account(name));
-        let any = || normal().find_map(|(name, _)| account(name));
-        named.or_else(lingering).or_else(any).filter(|account| account.uid != 0)
     }
 
     /// The evidence: what was captured, cut to where the tones are, and its picture.
@@ -91,6 +83,26 @@ impl AudioProbe<'_> {
             self.events.note(format!("the sound card's capture could not be kept: {error}"));
         }
     }
+}
+
+/// The user whose sound is tested: who is logged in on the desktop, which has the seat, else who the configuration logs
+/// in, else who lingers, else a normal user; of several the first by number, as on the desktop.
+fn tested_user<'a>(
+    expectations: &Expectations,
+    accounts: &'a [Account],
+    logged_in: Option<&str>,
+) -> Option<&'a Account> {
+    let account = |name: &str| accounts.iter().find(|account| account.name == name);
+    let desktop = expectations.desktop.as_ref().and_then(|desktop| desktop.autologin_user.as_deref());
+    let named = desktop.or(expectations.autologin_user.as_deref());
+    let first = |is_meant: fn(&ExpectedUser) -> bool| {
+        let is_it = |account: &&Account| {
+            expectations.users.get(&account.name).is_some_and(|user| user.normal && is_meant(user))
+        };
+        accounts.iter().filter(is_it).min_by_key(|account| account.uid)
+    };
+    let known = logged_in.and_then(account).or_else(|| named.and_then(account));
+    known.or_else(|| first(|user| user.linger)).or_else(|| first(|_| true)).filter(|account| account.uid != 0)
 }
 
 /// Does it once more where what arrived is wrong: a busy host, or what was done beside, spoils one attempt, what is broken
@@ -222,5 +234,36 @@ impl RunningTest<'_> {
         }
         let analysis = captured.map(|(_, analysis)| analysis);
         Ok(TonePlayback { analysis, took: clock.elapsed().as_secs_f64(), ..played })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nix::expectations::ExpectedDesktop;
+
+    #[test]
+    fn sound_is_tested_for_who_has_the_seat() {
+        let user = |linger| ExpectedUser { normal: true, linger, ..ExpectedUser::default() };
+        let users = [("alice".to_owned(), user(false)), ("bob".to_owned(), user(false))];
+        let users = Expectations { users: users.into(), ..Expectations::default() };
+        let account = |name: &str, uid| Account { name: name.to_owned(), uid, ..Account::default() };
+        let accounts = [account("root", 0), account("alice", 1001), account("bob", 1000)];
+        let tested = |expectations: &Expectations, logged_in: Option<&str>| {
+            tested_user(expectations, &accounts, logged_in).map(|account| account.name.clone())
+        };
+        // The desktop logs in the lowest number, and so does sound alone.
+        assert_eq!(tested(&users, None).as_deref(), Some("bob"));
+        assert_eq!(tested(&users, Some("alice")).as_deref(), Some("alice"));
+        assert_eq!(tested(&users, Some("nobody")).as_deref(), Some("bob"));
+        let mut lingering = users.clone();
+        lingering.users.insert("alice".to_owned(), user(true));
+        assert_eq!(tested(&lingering, None).as_deref(), Some("alice"));
+        let desktop = ExpectedDesktop { autologin_user: Some("alice".to_owned()), ..ExpectedDesktop::default() };
+        let named = Expectations { desktop: Some(desktop), ..users.clone() };
+        assert_eq!(tested(&named, None).as_deref(), Some("alice"));
+        assert_eq!(tested(&named, Some("bob")).as_deref(), Some("bob"));
+        let root = Expectations { autologin_user: Some("root".to_owned()), ..users };
+        assert_eq!((tested(&root, None), tested(&Expectations::default(), None)), (None, None));
     }
 }

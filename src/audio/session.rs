@@ -15,8 +15,6 @@ use crate::model::SESSION_UNIT;
 use crate::model::timeouts::audio::SESSION_INTERVAL;
 use crate::text::{bounded, quoted};
 
-/// The virtual terminal of a session that is opened for the test: display managers and gettys use the first seven.
-const VT: u32 = 8;
 /// Most bytes of what a script prints: a server's description, a recording.
 const OUTPUT: usize = 8 << 20;
 
@@ -52,7 +50,7 @@ impl AudioSession {
             let main = sessions.into_iter().find(|session| session.id == main && !session.is_seated());
             return Ok(Self { off_seat: main.map(|session| session.tty), ..session(AudioSessionKind::Own) });
         }
-        if root(guest, login_script(&user.name), patience).await?.exit == 0 {
+        if root(guest, login_script(&user.name, free_terminal(&sessions)), patience).await?.exit == 0 {
             if activated(&mut logind, user.uid, deadline).await? {
                 return Ok(session(AudioSessionKind::Made));
             }
@@ -113,12 +111,18 @@ async fn root(guest: &Guest, text: String, deadline: Duration) -> Result<Output,
     guest.shell().run(script).await
 }
 
+/// A virtual terminal that no session has: display managers and gettys use the first seven, and the session that was
+/// opened to probe a desktop stays on the next.
+fn free_terminal(sessions: &[Session]) -> u32 {
+    (8..=12).find(|vt| sessions.iter().all(|session| session.vt != *vt)).unwrap_or(8)
+}
+
 /// Starts what the user would have after a login at a console: PAM opens the session, logind gives the devices. No
 /// password is asked for, as root starts it.
-fn login_script(user: &str) -> String {
+fn login_script(user: &str, vt: u32) -> String {
     format!(
-        "[ -e /dev/tty{VT} ] && systemd-run --quiet --collect --unit={SESSION_UNIT} -p User={user} -p PAMName=login \
-         -p TTYPath=/dev/tty{VT} -p StandardInput=tty-fail -p StandardOutput=journal -p StandardError=journal \
+        "[ -e /dev/tty{vt} ] && systemd-run --quiet --collect --unit={SESSION_UNIT} -p User={user} -p PAMName=login \
+         -p TTYPath=/dev/tty{vt} -p StandardInput=tty-fail -p StandardOutput=journal -p StandardError=journal \
          -p TTYReset=yes -p TTYVTDisallocate=yes -p WorkingDirectory=~ --setenv=XDG_SESSION_CLASS=user \
          \"$(command -v sleep)\" infinity",
         user = quoted(user)
@@ -185,6 +189,17 @@ fn decide(observation: &SeatObservation) -> SeatStep {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_is_taken_that_the_desktop_left() {
+        let on = |vts: &[u32]| {
+            let sessions: Vec<_> = vts.iter().map(|vt| Session { vt: *vt, ..Session::default() }).collect();
+            free_terminal(&sessions)
+        };
+        assert_eq!((on(&[]), on(&[0, 1, 7]), on(&[1, 8])), (8, 8, 9));
+        assert_eq!(on(&[8, 9, 10, 11, 12]), 8);
+        assert!(login_script("alice", 9).contains("-p TTYPath=/dev/tty9 "));
+    }
 
     #[test]
     fn a_session_is_used_when_the_seat_shows_it() {

@@ -15,6 +15,9 @@ pub(crate) struct DisplayManager {
     text: TextGreeter,
     /// The greeter has no session of logind's: it runs as the service itself.
     greets_without_session: bool,
+    /// It starts Wayland sessions by NixOS's wrapper, too, as all do X sessions: the list in `nix/expectations.nix` says
+    /// the same.
+    wraps_wayland: bool,
 }
 
 /// When a greeter is text on a terminal.
@@ -34,11 +37,18 @@ const fn graphical(
     units: &'static [&'static str],
     greeter_users: &'static [&'static str],
 ) -> DisplayManager {
-    DisplayManager { name, units, greeter_users, text: TextGreeter::Never, greets_without_session: false }
+    DisplayManager {
+        name,
+        units,
+        greeter_users,
+        text: TextGreeter::Never,
+        greets_without_session: false,
+        wraps_wayland: false,
+    }
 }
 
 const fn text(name: &'static str, units: &'static [&'static str]) -> DisplayManager {
-    DisplayManager { name, units, greeter_users: &[], text: TextGreeter::Always, greets_without_session: true }
+    DisplayManager { text: TextGreeter::Always, greets_without_session: true, ..graphical(name, units, &[]) }
 }
 
 const DISPLAY_MANAGERS: &[DisplayManager] = &[
@@ -48,8 +58,8 @@ const DISPLAY_MANAGERS: &[DisplayManager] = &[
     },
     graphical("gdm", &["gdm.service"], &["gdm", "gdm-greeter"]),
     graphical("sddm", &["sddm.service"], &["sddm"]),
-    graphical("lightdm", &["lightdm.service"], &["lightdm"]),
-    text("ly", &["ly.service", "ly@tty1.service"]),
+    DisplayManager { wraps_wayland: true, ..graphical("lightdm", &["lightdm.service"], &["lightdm"]) },
+    DisplayManager { wraps_wayland: true, ..text("ly", &["ly.service", "ly@tty1.service"]) },
     text("lemurs", &["lemurs.service"]),
     graphical("plasma-login-manager", &["plasmalogin.service"], &[]),
     graphical("cosmic-greeter", &["cosmic-greeter.service", "cosmic-greeter-daemon.service"], &["cosmic-greeter"]),
@@ -90,6 +100,11 @@ pub(crate) fn greets_without_session(desktop: &ExpectedDesktop) -> bool {
     of(desktop).is_some_and(|known| known.greets_without_session)
 }
 
+/// Whether Wayland sessions are started by the session wrapper, too.
+pub(crate) fn wraps_wayland(desktop: &ExpectedDesktop) -> bool {
+    of(desktop).is_some_and(|known| known.wraps_wayland)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +122,14 @@ mod tests {
         assert!(!greets_without_session(&desktop("greetd", "agreety")) && !has_text_greeter(&desktop("unknown", "")));
         assert_eq!(units().next(), Some(UNIT));
         assert!(is_unit("ly@tty1.service") && !is_unit("sshd.service"));
+        assert!(wraps_wayland(&desktop("ly", "")) && !wraps_wayland(&desktop("gdm", "")));
+    }
+
+    #[test]
+    fn the_expectations_have_the_wrapper_of_who_wraps() {
+        let wrapping = DISPLAY_MANAGERS.iter().filter(|known| known.wraps_wayland);
+        let names: Vec<String> = wrapping.map(|known| format!("\"{}\"", known.name)).collect();
+        let list = format!("elem displayManager [ {} ]", names.join(" "));
+        assert!(include_str!("../nix/expectations.nix").contains(&list), "{list}");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::journal::first_line;
 use crate::guest::facts::JournalLine;
 use crate::guest::logind::Session;
 use crate::guest::user_units::{PortalProbe, UserManager};
@@ -34,6 +35,9 @@ pub struct DesktopFacts {
     /// The output of the session's command when it was run a second time, where the first had left no error.
     #[serde(rename = "said_again")]
     pub rerun_output: Vec<String>,
+    /// The paths of the graphics cards, by each of their names: asked only where one could not be opened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cards: Vec<String>,
     /// How the screen reacted to input.
     pub reactions: Vec<InputReaction>,
     /// A window that was opened.
@@ -44,6 +48,19 @@ pub struct DesktopFacts {
     pub pam_services: Vec<String>,
     /// What could not be gathered, and why.
     pub gaps: BTreeMap<String, String>,
+}
+
+impl DesktopFacts {
+    /// The user who was logged in, by the configuration or by nixbox.
+    pub fn logged_in(&self) -> Option<&str> {
+        self.user.as_deref().filter(|_| !matches!(self.login, LoginMethod::NotLoggedIn(_)))
+    }
+
+    /// All lines of the journal and on the terminals, the newest last.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        let terminals = self.terminals.values().flatten().chain(&self.rerun_output).map(String::as_str);
+        self.journal.iter().map(first_line).chain(terminals)
+    }
 }
 
 /// How a user was logged in.
@@ -228,5 +245,14 @@ mod tests {
         {
             assert_eq!(serde_json::from_str::<LoginMethod>(text).unwrap(), login);
         }
+    }
+
+    #[test]
+    fn who_could_not_be_logged_in_was_not() {
+        let of =
+            |user: Option<&str>, login| DesktopFacts { user: user.map(str::to_owned), login, ..Default::default() };
+        assert_eq!(of(Some("alice"), LoginMethod::Autologin).logged_in(), Some("alice"));
+        assert_eq!(of(Some("alice"), LoginMethod::NotLoggedIn("no session".into())).logged_in(), None);
+        assert_eq!(of(None, LoginMethod::Autologin).logged_in(), None);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::compositors;
 use super::display_managers;
-use super::journal::{Meaning, first_line};
+use super::journal::{Meaning, first_line, program_of_crash};
 use crate::guest::facts::JournalLine;
 use crate::judging::journal::Means as _;
 
@@ -72,8 +72,7 @@ fn crash(line: &JournalLine) -> Option<Crash> {
         let found = Meaning::UnitKilled.parts_of(first)?;
         (compositors::process_of_unit(&line.unit)?.to_owned(), Some(format!("SIG{}", &found[1])))
     };
-    // NixOS wraps programs: `.sway-wrapped`, of which the kernel keeps 15 bytes.
-    let program = program.trim_start_matches('.').split("-wrap").next().unwrap_or_default().to_owned();
+    let program = program_of_crash(&program).to_owned();
     Some(Crash { program, signal, at_us: line.at_us, line: first.to_owned() })
 }
 

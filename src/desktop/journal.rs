@@ -7,11 +7,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::compositors::COMPOSITORS;
+use super::compositors::{self, COMPOSITORS, Compositor};
 use super::display_managers;
 use crate::guest::facts::JournalLine;
 use crate::judging::journal::{Case, Means, Row, Table, rows};
-use crate::judging::text;
+use crate::judging::{journal_patterns, text};
 
 /// What a line means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,13 @@ pub(crate) enum Meaning {
     NeedsGpu,
     /// A way to draw does not work here; the next one is tried. It was the last only where nothing else went wrong later.
     RendererFailed,
+    /// A driver of Mesa's is there and cannot be loaded: it is of another build than what loads it. One that is not there
+    /// is another matter: what looks for it goes on to the next.
+    DriverNotLoaded,
+    /// A graphics card that a compositor was told to take could not be opened: (path).
+    CardNotOpened,
+    /// None could: a compositor does not draw.
+    NoCardOpened,
     /// A process crashed: (program, signal). systemd-coredump's; the signal is appended when the journal is read.
     CoreDump,
     /// A process crashed: (program, trap).
@@ -63,6 +70,16 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     RendererFailed "wlroots": "[wlr] [EGL] command: eglInitialize, error: EGL_NOT_INITIALIZED (0x3001)"
         => "EGL_NOT_INITIALIZED";
     RendererFailed "any": "error creating renderer" => "error creating renderer";
+    // hyprwm/Hyprland#2044, hyprwm/Hyprland#6967
+    DriverNotLoaded "Mesa": "MESA-LOADER: failed to open radeonsi: /nix/store/x-glibc-2.37/lib/libc.so.6: version `GLIBC_2.38' not found (required by /run/opengl-driver/lib/dri/radeonsi_dri.so) (search paths /run/opengl-driver/lib/dri, suffix _dri)"
+        => r"MESA-LOADER: failed to open.*(version \S+ not found|undefined symbol)";
+    DriverNotLoaded "Mesa": "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')"
+        => "DRI driver not from this Mesa build";
+    // swaywm/sway#7240
+    CardNotOpened "wlroots": "00:00:00.013 [ERROR] [wlr] [backend/session/session.c:504] Unable to open /dev/dri/card1 as DRM device"
+        => r"Unable to open (\S+) as DRM device";
+    NoCardOpened "wlroots": "00:00:00.014 [ERROR] [wlr] [backend/backend.c:245] Found 0 GPUs, cannot create backend"
+        => r"\bFound 0 GPUs\b";
     CoreDump "systemd-coredump": "Process 801 (.sway-wrapped) of user 1000 dumped core. (SIGSEGV)"
         => r"^Process \d+ \(([^)]+)\) of user \d+ (?:dumped core|terminated abnormally)[^(]*(?:\((SIG\w+)\))?";
     KernelFault "Linux": "sway[801]: segfault at 0 ip 0 sp 0 error 4"
@@ -112,6 +129,9 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     Noise "pam_unix": "pam_unix(greetd:session): session opened for user alice(uid=1000) by (uid=0)"
         => "pam_unix.*session";
     Noise "any": "WARNING: Failed to parse 'auto'" => "WARNING: Failed to parse";
+    Noise "pciutils, in a compositor that names the card": "pcilib: Error reading /sys/bus/pci/devices/0000:00:08.3/label: Operation not permitted"
+        => "^pcilib: Error reading";
+    Noise "xrdb, by the wrapper of a Wayland session": "xrdb: Can't open display ''" => "^xrdb: Can't open display ''$";
     Noise "X server": "Errors from xkbcomp are not fatal to the X server" => "xkbcomp";
     Noise "any, without rtkit": "Failed to make thread realtime: Permission denied" => "realtime|rtkit";
     Noise "desktop shells, without these services": "Failed to connect to org.freedesktop.ModemManager1"
@@ -141,13 +161,13 @@ fn compile(pattern: &str) -> Regex {
 /// Words of a line that reports an error, whoever writes it.
 static ERROR: LazyLock<Regex> = LazyLock::new(|| {
     compile(
-        r"without creating a session|failed|error|fatal|cannot|can't|could not|couldn't|unable|no such|not found|denied|invalid|crash|abort|does not exist|unknown user|no session|not installed",
+        r"without creating a session|failed|error|fatal|cannot|can't|could not|couldn't|unable|no such|not found|denied|invalid|crash|abort|does not exist|unknown user|no session|not installed|not from this Mesa build",
     )
 });
 /// Of these, those of a line that names what is missing.
 static MISSING: LazyLock<Regex> = LazyLock::new(|| {
     compile(
-        r"not found|no such|does not exist|not provided|not installed|denied|unknown (user|command)|without creating a session|failed to execute",
+        r"not found|no such|does not exist|not provided|not installed|denied|not permitted|undefined symbol|not from this Mesa build|unknown (user|command)|without creating a session|failed to execute",
     )
 });
 /// Words of a program that cannot use its display.
@@ -172,6 +192,11 @@ pub(crate) fn names_missing(line: &str) -> bool {
     MISSING.is_match(line)
 }
 
+/// Whether a line tells of what an error before it has left.
+pub(crate) fn follows_from_error(line: &str) -> bool {
+    journal_patterns::Meaning::FollowsFromError.is_in(line)
+}
+
 /// Whether a program says that it cannot use its display.
 pub(crate) fn lacks_display(line: &str) -> bool {
     NO_DISPLAY.is_match(line)
@@ -192,7 +217,22 @@ pub(crate) fn explains_desktop(line: &JournalLine) -> bool {
 pub(crate) fn explains_missing_session(journal: &[JournalLine]) -> bool {
     let crashes = [Meaning::CoreDump, Meaning::KernelFault, Meaning::KernelCoreDump];
     let crashed = |line: &JournalLine| crashes.iter().any(|meaning| meaning.is_in(&line.message));
-    journal.iter().any(|line| explains_desktop(line) || crashed(line))
+    let tells = |line: &JournalLine| explains_desktop(line) || crashed(line);
+    journal.iter().any(|line| !is_abort_without_gpu(line) && tells(line))
+}
+
+/// Whether a line reports that a compositor aborted which does so where it has no GPU, too: what it said before that
+/// tells which it is.
+fn is_abort_without_gpu(line: &JournalLine) -> bool {
+    let Some(found) = Meaning::CoreDump.parts_of(first_line(line)) else { return false };
+    let needs_gpu = |known: &Compositor| known.needs_gpu.is_some();
+    found.get(2).is_some_and(|signal| signal.as_str() == "SIGABRT")
+        && compositors::of_program(program_of_crash(&found[1])).is_some_and(needs_gpu)
+}
+
+/// The program of a process that crashed, without NixOS's wrapping: `.Hyprland-wrapp`, of which the kernel keeps 15 bytes.
+pub(crate) fn program_of_crash(name: &str) -> &str {
+    name.trim_start_matches('.').split("-wrap").next().unwrap_or_default()
 }
 
 /// The first line of a message.
@@ -220,10 +260,30 @@ mod tests {
     }
 
     #[test]
+    fn an_abort_alone_does_not_tell_why() {
+        let told = |message: &str| {
+            let unit = "systemd-coredump@0-812-0.service".to_owned();
+            explains_missing_session(&[JournalLine { unit, message: message.to_owned(), ..JournalLine::default() }])
+        };
+        let dump =
+            |program: &str, signal: &str| format!("Process 801 ({program}) of user 1000 dumped core. ({signal})");
+        for program in ["Hyprland", ".Hyprland-wrapp", "niri"] {
+            assert!(!told(&dump(program, "SIGABRT")) && told(&dump(program, "SIGSEGV")), "{program}");
+        }
+        assert!(told(&dump("sway", "SIGABRT")) && told("Process 801 (Hyprland) of user 1000 dumped core."));
+    }
+
+    #[test]
     fn words_of_errors() {
         assert!(!Meaning::RendererFailed.is_in("Failed to create wl_surface"));
         assert!(reports_error("sh: line 1: gtkgreet: command not found") && names_missing("gtkgreet: not found"));
         assert!(!reports_trouble("Fontconfig error: No writable cache directories"));
+        // Of hardware that is not there, and of what falls back to another one.
+        let absent = "MESA-LOADER: failed to open zink: /run/opengl-driver/lib/dri/zink_dri.so: cannot open shared object \
+            file: No such file or directory (search paths /run/opengl-driver/lib/dri, suffix _dri)";
+        let symbol = "MESA-LOADER: failed to open iris: /usr/lib/dri/iris_dri.so: undefined symbol: LLVMInitialize";
+        assert!(!Meaning::DriverNotLoaded.is_in(absent) && Meaning::DriverNotLoaded.is_in(symbol));
+        assert!(reports_trouble("DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')"));
         assert!(lacks_display("cannot open display: :0") && !lacks_display("no monitors available"));
     }
 }

@@ -16,6 +16,8 @@ const MAX_PROCESSES: usize = 400;
 const ANSWER: usize = 8 << 20;
 /// Most lines of the journal that are read.
 const JOURNAL_LINES: usize = 4000;
+/// Most names of graphics cards that are kept.
+const MAX_CARDS: usize = 64;
 /// Most lines of a terminal that are kept.
 const TERMINAL_LINES: usize = 20;
 
@@ -79,6 +81,15 @@ pub(super) async fn terminal_text(guest: &Guest, vt: u32, patience: Duration) ->
     Ok(terminal(&output.stdout))
 }
 
+/// Reads the paths of the graphics cards, by each of their names.
+///
+/// # Errors
+/// The guest could not be asked within `patience`.
+pub(super) async fn cards(guest: &Guest, patience: Duration) -> Result<Vec<String>, Error> {
+    let output = guest.shell().ask(CARDS, patience, 1 << 16).await?;
+    Ok(paths(&String::from_utf8_lossy(&output.stdout)))
+}
+
 /// Reads which lockers are installed, and the names of the PAM services.
 ///
 /// # Errors
@@ -86,6 +97,15 @@ pub(super) async fn terminal_text(guest: &Guest, vt: u32, patience: Duration) ->
 pub(super) async fn lockers(guest: &Guest, patience: Duration) -> Result<(Vec<String>, Vec<String>), Error> {
     let output = guest.shell().ask(&lockers::script(), patience, 1 << 17).await?;
     Ok(lockers::parse(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Prints what there is below `/dev/dri`. It forks nothing.
+const CARDS: &str =
+    "for card in /dev/dri/* /dev/dri/by-path/*; do [ -c \"$card\" ] && printf '%s\\n' \"$card\"; done; :";
+
+/// The lines of a script that prints paths.
+fn paths(text: &str) -> Vec<String> {
+    text.lines().filter(|line| line.starts_with('/')).take(MAX_CARDS).map(|line| bounded(line, 256)).collect()
 }
 
 /// Without NixOS's wrapping: `.sway-wrapped` is `sway`; the kernel keeps 15 bytes of a name.
@@ -283,6 +303,15 @@ mod tests {
     fn the_script_works_on_this_machine() {
         let output = std::process::Command::new("/bin/sh").args(["-c", &script()]).output().unwrap();
         assert!(parse(&String::from_utf8_lossy(&output.stdout)).now_us > 0);
+    }
+
+    #[test]
+    fn cards_are_read_on_this_machine() {
+        let output = std::process::Command::new("/bin/sh").args(["-c", CARDS]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let found = paths(&String::from_utf8_lossy(&output.stdout));
+        assert!(found.iter().all(|path| path.starts_with("/dev/dri/") && !path.contains('*')), "{found:?}");
+        assert_eq!(paths("/dev/dri/card0\nsh: no\n/dev/dri/renderD128\n"), ["/dev/dri/card0", "/dev/dri/renderD128"]);
     }
 
     #[test]

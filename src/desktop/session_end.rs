@@ -94,13 +94,29 @@ impl EndedSession<'_> {
     }
 }
 
+/// Units that put a login on the terminals that have one.
+pub(super) const GETTYS: [&str; 12] = [
+    "getty@tty1.service",
+    "getty@tty2.service",
+    "getty@tty3.service",
+    "getty@tty4.service",
+    "getty@tty5.service",
+    "getty@tty6.service",
+    "autovt@tty1.service",
+    "autovt@tty2.service",
+    "autovt@tty3.service",
+    "autovt@tty4.service",
+    "autovt@tty5.service",
+    "autovt@tty6.service",
+];
+
 /// Whether a unit puts a login on a virtual terminal.
-fn is_getty(unit: &str) -> bool {
+pub(super) fn is_getty(unit: &str) -> bool {
     terminal_of(unit).is_some()
 }
 
 /// The terminal of a unit that puts a login on one: 1 for `getty@tty1.service`.
-fn terminal_of(unit: &str) -> Option<u32> {
+pub(super) fn terminal_of(unit: &str) -> Option<u32> {
     let (kind, instance) = unit.strip_suffix(".service")?.split_once('@')?;
     ["getty", "autovt", "kmsconvt"].contains(&kind).then(|| instance.strip_prefix("tty")?.parse().ok())?
 }
@@ -148,6 +164,12 @@ mod tests {
         // So is the end of a display manager once its session is over.
         assert_eq!(told(&[stop(42_000_000)]), (0, None));
         assert_eq!(told(&[line("nginx.service", 39_000_000, "Stopping nginx.service...")]), (0, None));
+    }
+
+    #[test]
+    fn gettys_have_terminals() {
+        assert!(GETTYS.into_iter().all(is_getty) && !is_getty("serial-getty@ttyS0.service"));
+        assert_eq!((terminal_of("autovt@tty6.service"), terminal_of("getty@.service")), (Some(6), None));
     }
 
     #[test]

@@ -41,17 +41,34 @@ pub(crate) struct SessionFile {
     pub(crate) desktop_names: String,
 }
 
+/// Greeters of greetd that are told by an option what they start. What runs them may have one of the same name, and
+/// mean its configuration: `sway -c greeter.conf`.
+const GREETERS: [&str; 4] = ["tuigreet", "agreety", "gtkgreet", "wlgreet"];
+
 /// The session that greetd's own greeter is configured to start: `agreety --cmd sway`.
 pub(crate) fn greeter_session(desktop: &ExpectedDesktop) -> Option<SessionFile> {
     let words: Vec<&str> = desktop.greeter_command.as_deref()?.split_ascii_whitespace().collect();
-    let at = words.iter().position(|word| matches!(*word, "--cmd" | "-c" | "--command"))?;
+    let greeter = words.iter().position(|word| is_greeter(word))?;
+    let arguments = &words[greeter + 1..];
+    let rest = arguments.iter().enumerate().find_map(|(at, word)| {
+        let after = arguments[at + 1..].join(" ");
+        match word.split_once('=') {
+            Some(("--cmd" | "--command", value)) => Some(format!("{value} {after}")),
+            _ => matches!(*word, "--cmd" | "-c" | "--command").then_some(after),
+        }
+    })?;
     // With its arguments only where they are quoted as one.
-    let command = words[at + 1..].join(" ");
-    let command = match command.chars().next()? {
-        quote @ ('"' | '\'') => command[1..].split(quote).next().unwrap_or_default().to_owned(),
-        _ => words.get(at + 1).copied().unwrap_or_default().to_owned(),
+    let command = match rest.chars().next()? {
+        quote @ ('"' | '\'') => rest[1..].split(quote).next().unwrap_or_default(),
+        _ => rest.split(' ').next().unwrap_or_default().trim_end_matches(['"', '\'']),
     };
-    (!command.is_empty()).then(|| session_of(command))
+    (!command.is_empty()).then(|| session_of(command.to_owned()))
+}
+
+/// Whether a word of a command line is the program of a greeter, which may begin what is quoted for a shell.
+fn is_greeter(word: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    GREETERS.contains(&name.trim_start_matches(['"', '\'']))
 }
 
 /// The session that greetd starts by automatic login.
@@ -161,5 +178,34 @@ mod tests {
         assert_eq!(greeter_session(&greetd("/x/bin/agreety --cmd sway")).unwrap().exec, "sway");
         assert_eq!(greeter_session(&greetd("tuigreet --time --cmd 'dbus-run-session sway'")).unwrap().name, "sway");
         assert_eq!(greeter_session(&greetd("regreet")), None);
+    }
+
+    #[test]
+    fn only_a_greeters_own_option_names_a_session() {
+        let exec = |command: &str| {
+            let greetd = ExpectedDesktop { greeter_command: Some(command.into()), ..ExpectedDesktop::default() };
+            greeter_session(&greetd).map(|session| session.exec)
+        };
+        for command in [
+            "sway -c /etc/greetd/compose.conf",
+            "Hyprland -c /etc/greetd/hyprland.conf",
+            "cage -s -- regreet -c /etc/greetd/regreet.toml",
+            "sway -c /etc/greetd/tuigreet.conf",
+            "tuigreet --time",
+            "tuigreet --cmd",
+            "",
+        ] {
+            assert_eq!(exec(command), None, "{command}");
+        }
+        for command in [
+            "cage -s -- gtkgreet -c sway",
+            "/nix/store/x/bin/tuigreet --cmd=sway",
+            "sh -c 'tuigreet --cmd sway'",
+            "sway -c /etc/greetd/sway.conf -- /x/bin/wlgreet --command sway",
+        ] {
+            assert_eq!(exec(command).as_deref(), Some("sway"), "{command}");
+        }
+        assert_eq!(exec("tuigreet --cmd='dbus-run-session sway' --time").as_deref(), Some("dbus-run-session sway"));
+        assert_eq!(exec("agreety --cmd \"niri --session\"").as_deref(), Some("niri --session"));
     }
 }

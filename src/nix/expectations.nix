@@ -771,10 +771,13 @@ let
       greeter_command = if greeterIsUser then null else greetd "default_session" "command";
       default_session = read text names.defaultSession;
       sessions_dir = read (data: text (data.desktops.outPath or null)) names.sessions;
-      # What a display manager starts X sessions by. Without a desktop that may have one it is part of no system.
+      # What a display manager starts X sessions by, and some Wayland sessions, too (src/desktop/display_managers.rs). Where
+      # none does it is part of no system.
       session_wrapper =
-        let wrapper = data: let found = data.wrapper or null; in text (if isAttrs found then found.outPath or null else found);
-        in if any (kind: kind.type != "wayland") desktops then read wrapper names.sessions else null;
+        let
+          wrapper = data: let found = data.wrapper or null; in text (if isAttrs found then found.outPath or null else found);
+          wrapsWayland = elem displayManager [ "lightdm" "ly" ];
+        in if wrapsWayland || any (kind: kind.type != "wayland") desktops then read wrapper names.sessions else null;
       inherit desktops;
       portal = yes names.portal;
       xwayland = read bool names.xwayland;

@@ -233,7 +233,8 @@ pub struct ExpectedDesktop {
     pub default_session: Option<String>,
     /// The store path whose `share` holds the session files that the display manager offers.
     pub sessions_dir: Option<String>,
-    /// The store path of the script by which a display manager starts X sessions, before their own command.
+    /// The store path of the script by which a display manager starts X sessions, and some Wayland sessions, too, before
+    /// their own command.
     pub session_wrapper: Option<String>,
     /// The desktops that are enabled.
     pub desktops: Vec<DesktopKind>,

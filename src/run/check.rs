@@ -327,6 +327,7 @@ impl Probe<'_> {
             records: self.plan.has(CheckId::AudioMicrophone),
             connected,
             facts: observations.now(),
+            logged_in: observations.desktop.as_ref().and_then(|desktop| desktop.logged_in()),
             capture,
             scale: self.accel.time_scale(),
             events: self.events,

@@ -1,14 +1,18 @@
 //! Logging a user in without the greeter.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use tokio::time::Instant;
 
 use super::DesktopDriver;
+use crate::desktop::display_managers::wraps_wayland;
 use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod};
 use crate::desktop::session_files::{self, SessionFile, SessionType};
 use crate::guest::facts::Account;
 use crate::guest::shell::Script;
+use crate::judging::text;
 use crate::model::UNIT_PREFIX;
 use crate::model::timeouts::desktop::{REGISTRATION_LIMIT, SESSION_LIMIT, SESSIONS_INTERVAL};
 use crate::text::{bounded, quoted};
@@ -49,7 +53,10 @@ impl DesktopDriver<'_> {
                 let server = processes.find(|process| process.x11_display().is_some());
                 x11_command(&session.exec, vt, server, self.desktop.session_wrapper.as_deref())
             }
-            SessionType::Wayland => format!("exec {}", session.exec),
+            SessionType::Wayland => {
+                let wrapper = self.desktop.session_wrapper.as_deref().filter(|_| wraps_wayland(self.desktop));
+                wayland_command(&session.exec, wrapper)
+            }
         };
         let start = SessionStart { account, session: &session, vt, command: &command, output: "journal" };
         self.start_session(&start).await?;
@@ -81,7 +88,7 @@ impl DesktopDriver<'_> {
         self.events.doing(format!("starting {} once more", session.name));
         let vt = free_terminal(Some(state));
         let (unit, log) = (format!("{UNIT_PREFIX}{LOGIN_UNIT}"), format!("/run/{UNIT_PREFIX}session.log"));
-        let (command, output) = (format!("exec {}", session.exec), format!("file:{log}"));
+        let (command, output) = (format!("exec {}", without_redirections(&session.exec)), format!("file:{log}"));
         let start = SessionStart { account, session: &session, vt, command: &command, output: &output };
         if self.start_session(&start).await.is_err() {
             return Vec::new();
@@ -176,10 +183,28 @@ impl SessionStart<'_> {
     }
 }
 
+/// Redirections at the end of a command line, outside of quotes and brackets.
+static REDIRECTIONS: LazyLock<Regex> =
+    LazyLock::new(|| text::pattern(r#"(?:(?:\s*&>>?|\s[12]>>?&?|\s*>>?&?)\s*[^\s'"()&|;<>]+)+\s*$"#));
+
+/// A command line whose output goes where it is read, and not where it says.
+fn without_redirections(command: &str) -> &str {
+    REDIRECTIONS.find(command).map_or(command, |found| &command[..found.start()])
+}
+
 /// A virtual terminal that no session has.
 fn free_terminal(state: Option<&DesktopState>) -> u32 {
     let vts: BTreeSet<u32> = state.into_iter().flat_map(|state| &state.sessions).map(|session| session.vt).collect();
     (8..=12).find(|vt| !vts.contains(vt)).unwrap_or(8)
+}
+
+/// Starts a Wayland session, by the wrapper that the display manager would start it by, where it has one.
+fn wayland_command(exec: &str, wrapper: Option<&str>) -> String {
+    match wrapper.map(quoted) {
+        // The display manager may have been told to do without it, which leaves it out of the system.
+        Some(wrapper) => format!("if [ -x {wrapper} ]; then exec {wrapper} {exec}; fi\nexec {exec}"),
+        None => format!("exec {exec}"),
+    }
 }
 
 /// Starts an X server on this terminal and the session in it, as `startx` would: with the settings of the display
@@ -227,5 +252,33 @@ mod tests {
         assert!(x11_command("twm", 9, None, None).contains("vt9"));
         let wrapped = x11_command("twm -q", 9, None, Some("/nix/store/x-xsession-wrapper"));
         assert!(wrapped.contains("then '/nix/store/x-xsession-wrapper' twm -q; else twm -q; fi\ns=$?"), "{wrapped}");
+    }
+
+    #[test]
+    fn what_is_run_again_says_it_to_us() {
+        for command in [
+            "Hyprland &> /dev/null",
+            "Hyprland >/dev/null 2>&1",
+            "Hyprland &>>/tmp/hypr.log",
+            "Hyprland > /tmp/hypr.log 2> /dev/null ",
+            "Hyprland >& /dev/null",
+            "Hyprland 2>/dev/null",
+            "Hyprland",
+        ] {
+            assert_eq!(without_redirections(command), "Hyprland", "{command}");
+        }
+        for command in
+            ["sh -c 'Hyprland &> /dev/null'", "(Hyprland > /dev/null)", "Hyprland > /tmp/a | cat", "sway -c a"]
+        {
+            assert_eq!(without_redirections(command), command);
+        }
+        assert_eq!(without_redirections("/x/sway1>/dev/null"), "/x/sway1");
+    }
+
+    #[test]
+    fn a_wayland_session_is_started_by_the_display_managers_wrapper() {
+        assert_eq!(wayland_command("sway --debug", None), "exec sway --debug");
+        let wrapped = wayland_command("sway --debug", Some("/nix/store/x-xsession-wrapper"));
+        assert!(wrapped.contains("exec '/nix/store/x-xsession-wrapper' sway --debug; fi\nexec sway"), "{wrapped}");
     }
 }

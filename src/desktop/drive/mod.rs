@@ -27,6 +27,7 @@ use crate::artifacts::Artifacts;
 use crate::event::Events;
 use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
+use crate::judging::journal::Means as _;
 use crate::machine::Screen;
 use crate::model::artifact;
 use crate::model::timeouts::desktop::{FAST_INTERVAL, PORTAL_LIMIT, SLOW_INTERVAL};
@@ -80,6 +81,7 @@ impl DesktopDriver<'_> {
         {
             facts.rerun_output = self.rerun_session(account, state).await;
         }
+        self.read_cards(&mut facts).await;
         (facts, painted)
     }
 
@@ -87,6 +89,7 @@ impl DesktopDriver<'_> {
     pub(crate) async fn probe_journals(&self) -> DesktopFacts {
         let mut facts = DesktopFacts::default();
         self.read_journals(&mut facts).await;
+        self.read_cards(&mut facts).await;
         facts
     }
 
@@ -217,13 +220,25 @@ impl DesktopDriver<'_> {
         }
     }
 
-    /// The user of an automatic login whose session ended, where nothing that was read tells why.
+    /// The user of an automatic login whose session ended, where nothing that was read tells why: it may have gone to
+    /// `/dev/null`.
     fn ended_without_reason(&self, facts: &DesktopFacts) -> Option<&Account> {
         let state = facts.session.as_ref().filter(|_| facts.login == LoginMethod::Autologin && !self.attended)?;
         let account = self.account(facts.user.as_deref()?)?;
         let has_session = state.sessions.iter().any(|session| session.is_seated() && session.uid == account.uid);
         let is_over = matches!(state.end, WaitEnd::Idle | WaitEnd::Loop) && !has_session;
         (is_over && !journal::explains_missing_session(&facts.journal)).then_some(account)
+    }
+
+    /// The graphics cards, where a compositor could not open one.
+    async fn read_cards(&self, facts: &mut DesktopFacts) {
+        if !facts.lines().any(|line| journal::Meaning::CardNotOpened.is_in(line)) {
+            return;
+        }
+        match probe::cards(self.guest, self.patience).await {
+            Ok(cards) => facts.cards = cards,
+            Err(error) => drop(facts.gaps.insert("cards".to_owned(), error.to_string())),
+        }
     }
 
     /// The journal, and the text on the terminals.

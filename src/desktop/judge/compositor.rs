@@ -9,6 +9,9 @@ use crate::desktop::journal::{Meaning, first_line};
 use crate::judging::journal::Means as _;
 use crate::judging::{Finding, text};
 
+const DRIVER_HINT: &str =
+    "what draws is of another nixpkgs than the graphics drivers: inputs.NAME.inputs.nixpkgs.follows = \"nixpkgs\";";
+
 impl DesktopView<'_> {
     pub(super) fn compositor(&self) -> Assessment {
         let Some(state) = self.state.filter(|_| !matches!(self.facts.login, LoginMethod::NotLoggedIn(_))) else {
@@ -17,8 +20,8 @@ impl DesktopView<'_> {
         if let Some(unknown) = self.unknown(&["processes"]) {
             return unknown;
         }
-        if let (Some(line), None) = (&self.refusal, self.server) {
-            return Assessment::needs_gpu(line);
+        if let (Some(refusal), None) = (&self.refusal, self.server) {
+            return Assessment::refused(refusal);
         }
         let crashes = self.compositor_crashes();
         if let Some(last) = crashes.last() {
@@ -46,13 +49,14 @@ impl DesktopView<'_> {
         let is_back = self.server.is_some_and(|server| server.since_us > last.at_us);
         let after = if is_back { ", and was restarted" } else { "" };
         let times = text::times(count as u32);
-        let summary = format!("{} crashed {times} ({}){after}", text::clean(&last.program), last.how());
-        Assessment::fail(
-            Finding::new(&last.program, summary)
-                .detail(std::iter::once(text::clean(&last.line)).chain(self.evidence()))
-                .evidence("signal", last.how())
-                .evidence("times", count),
-        )
+        let driver = self.driver_fault().filter(|_| self.server.is_none());
+        let why = driver.as_ref().map(|line| format!(": {line}")).unwrap_or_default();
+        let summary = format!("{} crashed {times} ({}){after}{why}", text::clean(&last.program), last.how());
+        let finding = Finding::new(&last.program, summary)
+            .detail(std::iter::once(text::clean(&last.line)).chain(self.evidence()))
+            .evidence("signal", last.how())
+            .evidence("times", count);
+        Assessment::fail(if driver.is_some() { finding.hint(DRIVER_HINT) } else { finding })
     }
 
     /// There is no display: `process` may be what should serve it.
@@ -103,8 +107,8 @@ impl DesktopView<'_> {
             let summary = format!("{name} runs, after {ended} earlier sessions of {user} ended{why}");
             return self.compositor_fails(&server.name, summary);
         }
-        if let Some(line) = &self.refusal {
-            return Assessment::needs_gpu(line);
+        if let Some(refusal) = &self.refusal {
+            return Assessment::refused(refusal);
         }
         let lived = text::micros(state.now_us.saturating_sub(server.since_us));
         let display = server.wayland_display().map(str::to_owned).or_else(|| server.x11_display());
@@ -114,10 +118,14 @@ impl DesktopView<'_> {
             count => format!("; an earlier session ended {}", text::times(count as u32)),
         };
         let pass = format!("{name} has been drawing on {display} for {lived}{earlier}");
-        let warn = self.configuration_error().map(|line| {
+        let driver = self.driver_fault().map(|line| {
+            Finding::new("driver", format!("a graphics driver cannot be loaded while {name} runs: {line}"))
+                .hint(DRIVER_HINT)
+        });
+        let configuration = self.configuration_error().map(|line| {
             Finding::new(&server.name, format!("{name} rejects part of its configuration: {}", line.trim()))
         });
-        Assessment::Findings { fails: Vec::new(), warns: warn.into_iter().collect(), pass }
+        Assessment::Findings { fails: Vec::new(), warns: driver.into_iter().chain(configuration).collect(), pass }
     }
 
     /// The kernel's driver of the graphics card.

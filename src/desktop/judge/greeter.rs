@@ -36,10 +36,10 @@ impl DesktopView<'_> {
         Assessment::fail(finding.evidence("unit", self.display_manager_unit()))
     }
 
-    /// A login screen that is not drawn: not tested where it needs a GPU.
+    /// A login screen that is not drawn: not tested where it needs a GPU, or another one.
     fn greeter_not_drawn(&self, summary: &str) -> Assessment {
         match self.greeter_refusal() {
-            Some(line) => Assessment::needs_gpu(&line),
+            Some(refusal) => Assessment::refused(&refusal),
             None => self.greeter_fails(format!("{summary}{}", self.why(Subject::Greeter))),
         }
     }

@@ -20,11 +20,12 @@ use std::collections::BTreeMap;
 use crate::judging::{Finding, JudgeContext, Judgement, conclude};
 use crate::model::{CheckId, CheckKind, CheckResult, Excuse, Lack, Status, Witness};
 use crate::nix::expectations::ExpectedDesktop;
-use view::DesktopView;
+use view::{DesktopView, Refusal};
 
 use super::display_managers;
 use super::expected::{autologin_user, failed_display_manager, missing_user};
 use super::facts::{DesktopFacts, DesktopState};
+use super::session_end::{GETTYS, is_getty};
 
 /// How often a session, a greeter or a compositor may begin anew before that is a failure.
 const RESTARTS: usize = 3;
@@ -46,8 +47,8 @@ impl Assessment {
         Self::Findings { fails: Vec::new(), warns: Vec::new(), pass: line }
     }
 
-    fn needs_gpu(line: &str) -> Self {
-        Self::Skip(format!("not tested: needs a GPU: {line}"))
+    fn refused(refusal: &Refusal) -> Self {
+        Self::Skip(format!("not tested: needs {}", refusal.needs()))
     }
 
     fn see(id: CheckId) -> Self {
@@ -114,14 +115,11 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
     };
     let unless_caused = |assessment: Assessment| match (cause, &desktop.refusal) {
         (Some(id), _) => Assessment::see(id),
-        (None, Some(line)) => Assessment::needs_gpu(line),
+        (None, Some(refusal)) => Assessment::refused(refusal),
         (None, None) => assessment,
     };
-    if let Some(line) = &desktop.refusal {
-        out.exclude(
-            &format!("the session of {}", desktop.user),
-            needs_gpu(line, "its compositor needs a GPU, which the VM does not have"),
-        );
+    if let Some(refusal) = &desktop.refusal {
+        out.exclude(&format!("the session of {}", desktop.user), refusal.excuse("its compositor"));
     }
     let compositor = if no_session && !compositor_fails { unless_caused(compositor) } else { compositor };
     let picture = unless_caused(desktop.picture());
@@ -129,8 +127,8 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
     let is_gone = desktop.server.is_none() && (cause.is_some() || desktop.refusal.is_some());
     let units = if is_gone { unless_caused(Assessment::Skip(String::new())) } else { desktop.units(out) };
     let greeter = desktop.greeter();
-    if let (Assessment::Skip(_), Some(line)) = (&greeter, desktop.greeter_refusal()) {
-        out.exclude("the login screen", needs_gpu(&line, "it needs a GPU, which the VM does not have"));
+    if let (Assessment::Skip(_), Some(refusal)) = (&greeter, desktop.greeter_refusal()) {
+        out.exclude("the login screen", refusal.excuse("it"));
     }
     let assessments = [
         (CheckId::DesktopGreeter, greeter),
@@ -201,26 +199,38 @@ fn waited(id: CheckId, facts: &DesktopFacts) -> f64 {
 }
 
 /// Whether the desktop's checks explain why a display manager's unit is restarted over and over: it logs a user in
-/// automatically and what it starts crashes, or its login screen needs a GPU.
+/// automatically and what it starts crashes, or its login screen needs a GPU. Or a getty's, whose login starts what
+/// crashes, or needs a GPU.
 pub(crate) fn explains_restarts(view: &JudgeContext<'_>, facts: Option<&DesktopFacts>, unit: &str) -> bool {
-    if !display_managers::is_unit(unit) {
+    let is_getty = is_getty(unit);
+    if !is_getty && !display_managers::is_unit(unit) {
         return false;
     }
     let Some(desktop) = expected_desktop(view, facts) else { return false };
-    let crashes = || autologin_user(&view.plan.expectations).is_some() && !desktop.compositor_crashes().is_empty();
+    let has_crashed = !desktop.compositor_crashes().is_empty();
+    if is_getty {
+        let ends = desktop.refusal.is_some() || has_crashed && desktop.compositor().fails();
+        return view.is_planned(CheckId::DesktopCompositor) && ends && desktop.is_users_getty(unit);
+    }
+    let crashes = || autologin_user(&view.plan.expectations).is_some() && has_crashed;
     let refuses = || desktop.greeter_refusal().is_some() && matches!(desktop.greeter(), Assessment::Skip(_));
     view.is_planned(CheckId::DesktopCompositor) && crashes() || view.is_planned(CheckId::DesktopGreeter) && refuses()
 }
 
-/// Why display managers that failed do not speak against the configuration, by unit: what they started needs a GPU.
+/// Why display managers and gettys that failed do not speak against the configuration, by unit: what they started needs
+/// a GPU, or another one.
 pub(crate) fn excuses(view: &JudgeContext<'_>, facts: Option<&DesktopFacts>) -> BTreeMap<&'static str, Excuse> {
-    let line = expected_desktop(view, facts).and_then(|desktop| desktop.session_refusal());
-    let excuse = line.map(|line| needs_gpu(&line, "what it starts needs a GPU, which the VM does not have"));
-    excuse.map(|excuse| display_managers::units().map(|unit| (unit, excuse.clone())).collect()).unwrap_or_default()
-}
-
-fn needs_gpu(line: &str, words: &str) -> Excuse {
-    Excuse::new(Lack::Hardware, Witness::line(line), format!("{words}: {line}"))
+    let mut excuses = BTreeMap::new();
+    let Some(desktop) = expected_desktop(view, facts) else { return excuses };
+    let excuse = |refusal: &Refusal| refusal.excuse("what it starts");
+    if let Some(refusal) = desktop.session_refusal() {
+        excuses.extend(display_managers::units().map(|unit| (unit, excuse(&refusal))));
+    }
+    if let Some(refusal) = &desktop.refusal {
+        let gettys = GETTYS.into_iter().filter(|unit| desktop.is_users_getty(unit));
+        excuses.extend(gettys.map(|unit| (unit, excuse(refusal))));
+    }
+    excuses
 }
 
 fn expected_desktop<'a>(view: &'a JudgeContext<'a>, facts: Option<&'a DesktopFacts>) -> Option<DesktopView<'a>> {

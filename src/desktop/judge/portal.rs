@@ -97,7 +97,7 @@ impl DesktopView<'_> {
         if state.processes.iter().any(|process| process.x11_display().is_some() && process.uid == server.uid) {
             return None;
         }
-        let line = self.all_lines().find(|line| line.contains("Xwayland") && reports_error(line));
+        let line = self.facts.lines().find(|line| line.contains("Xwayland") && reports_error(line));
         let line = line.map(|line| format!(": {}", text::clean(line))).unwrap_or_default();
         Some(Finding::new("xwayland", format!("programs.xwayland is enabled, but there is no X display{line}")))
     }

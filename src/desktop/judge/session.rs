@@ -23,17 +23,17 @@ impl DesktopView<'_> {
         let Some(state) = self.state else { return Assessment::Unknown("the session was not probed".to_owned()) };
         let newest = self.own_sessions.iter().max_by_key(|session| (session.active, session.since_us));
         let Some(session) = newest else { return self.no_session(state, compositor_fails) };
+        if let (Some(refusal), None) = (&self.refusal, self.server) {
+            return Assessment::refused(refusal);
+        }
         let user = text::clean(self.user);
         if !session.active {
             let (vt, shown) = (session.vt, state.vt);
             return self.session_fails(format!("the session of {user} is on vt {vt}, but vt {shown} is shown"));
         }
         if self.server.is_none() {
-            return match (&self.refusal, compositor_fails) {
-                (Some(line), _) => Assessment::needs_gpu(line),
-                (None, true) => Assessment::see(CheckId::DesktopCompositor),
-                (None, false) => Assessment::Unknown(format!("the session of {user} has no display yet")),
-            };
+            let no_display = || Assessment::Unknown(format!("the session of {user} has no display yet"));
+            return if compositor_fails { Assessment::see(CheckId::DesktopCompositor) } else { no_display() };
         }
         self.session_kind(session)
     }
@@ -57,8 +57,8 @@ impl DesktopView<'_> {
         if compositor_fails {
             return Assessment::see(CheckId::DesktopCompositor);
         }
-        if let Some(line) = &self.refusal {
-            return Assessment::needs_gpu(line);
+        if let Some(refusal) = &self.refusal {
+            return Assessment::refused(refusal);
         }
         let user = text::clean(self.user);
         if let Some(session) = self.last_ended() {

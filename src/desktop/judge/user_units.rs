@@ -3,6 +3,7 @@
 use super::Assessment;
 use super::view::DesktopView;
 use crate::desktop::SESSION_TARGET;
+use crate::desktop::display_managers::wraps_wayland;
 use crate::desktop::facts::LoginMethod;
 use crate::guest::facts::{Facts, Manager, Unit};
 use crate::guest::user_units::{PORTAL_UNIT, UserManager};
@@ -114,7 +115,7 @@ impl DesktopView<'_> {
     /// The session target is not active, and these units wait for it.
     fn target_not_active(&self, waiting: &str, fails: &mut Vec<Finding>, out: &mut Judgement) {
         if self.lacks_session_wrapper() {
-            let why = "X sessions are started by the display manager's wrapper, which is not known here";
+            let why = "the session is started by the display manager's wrapper, which is not known here";
             let witness = Witness::state(format!("{SESSION_TARGET} is not active"));
             let why = format!("{why}: {waiting} were not started");
             out.exclude(SESSION_TARGET, Excuse::new(Lack::Choice, witness, why));
@@ -131,10 +132,14 @@ impl DesktopView<'_> {
         self.state.is_none() && self.view.plan.audio().is_some() && crate::audio::units().any(|name| name == unit)
     }
 
-    /// Whether nixbox started an X session by its own command alone, without the display manager's wrapper.
+    /// Whether nixbox started a session by its own command alone that the display manager starts by its wrapper: each
+    /// does so with X sessions, some with all.
     fn lacks_session_wrapper(&self) -> bool {
-        let is_x11 = self.server.is_some() && self.is_without_wayland();
-        is_x11 && matches!(self.facts.login, LoginMethod::LoggedIn { .. }) && self.expected.session_wrapper.is_none()
+        let is_wrapped = self.is_without_wayland() || wraps_wayland(self.expected);
+        self.server.is_some()
+            && is_wrapped
+            && matches!(self.facts.login, LoginMethod::LoggedIn { .. })
+            && self.expected.session_wrapper.is_none()
     }
 
     /// Crashes of anything but the compositor, until the session was probed: later ones may be of what that opened.

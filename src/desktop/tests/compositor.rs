@@ -1,6 +1,10 @@
 //! The compositor and its picture.
 
 use super::*;
+use crate::model::Witness;
+
+/// Of a driver that is of another build than what loads it.
+const OTHER_BUILD: &str = "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')";
 
 #[test]
 fn a_crash_is_told_once() {
@@ -55,6 +59,114 @@ fn a_refusal_of_software_rendering_is_not_tested() {
 }
 
 #[test]
+fn a_login_shell_that_starts_it_again_and_again() {
+    // services.getty.autologinUser and `exec Hyprland`, without a display manager.
+    let crash = "Process 801 (Hyprland) of user 1000 dumped core. (SIGABRT)";
+    let of = |vt: u32, words: &[&str]| {
+        let mut guest = guest();
+        let expected = guest.expected();
+        (expected.display_manager, expected.autologin_user, expected.command) = (None, None, None);
+        guest.expectations.autologin_user = Some("alice".into());
+        guest.seen.login = LoginMethod::LoggedIn { session: "hyprland".into(), how: "by test".into() };
+        // One that was begun just now, behind the terminal that is shown.
+        guest.state().sessions = vec![Session { active: false, ..session("9", "alice", 1000, "user") }];
+        guest.state().vt = vt;
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Loop;
+        guest.seen.manager = None;
+        for n in 0..3 {
+            let began = format!("New session '{}' of user 'alice' with class 'user' and type 'tty'.", n + 1);
+            guest.seen.journal.push(line("systemd-logind.service", 20_000_000 + n * 3_000_000, &began));
+            let ended = format!("Removed session {}.", n + 1);
+            guest.seen.journal.push(line("systemd-logind.service", 22_000_000 + n * 3_000_000, &ended));
+        }
+        let said = words.iter().map(|words| line("session-1.scope", 21_000_000, words));
+        guest.seen.journal.extend(said);
+        let service =
+            Service { restarts: 5, restart: "always".into(), exit_kind: 1, kind: "idle".into(), ..Service::default() };
+        guest.facts.units.push(Unit {
+            active_state: "activating".into(),
+            sub_state: "auto-restart".into(),
+            service: Some(service),
+            ..active("getty@tty1.service")
+        });
+        guest
+    };
+    let failed = |mut guest: DesktopCase| {
+        let getty = guest.facts.units.last_mut().unwrap();
+        (getty.active_state, getty.sub_state) = ("failed".into(), "failed".into());
+        getty.result = "start-limit-hit".into();
+        guest.failed_units()
+    };
+    let refused = ["CRIT ]: m_pAqBackend was null! ... CBackend::create() failed!", crash];
+    let mut unseen = of(8, &refused);
+    unseen.state().sessions.clear();
+    for guest in [of(1, &refused), of(8, &refused), unseen] {
+        let judged = guest.judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{judged:#?}");
+        assert_eq!(guest.restart_loop(), Status::Pass);
+        assert_eq!(failed(guest), Status::Pass);
+    }
+    // What crashes is told as that.
+    let crashed = of(1, &[crash]);
+    crashed.is("compositor", Status::Fail, "Hyprland crashed once (SIGABRT)");
+    assert_eq!(crashed.restart_loop(), Status::Pass);
+    // Nothing, or another user's login, on another terminal: a loop of its own.
+    assert_ne!(of(1, &[]).restart_loop(), Status::Pass);
+    assert_eq!(failed(of(1, &[])), Status::Fail);
+    let mut other = of(8, &refused);
+    other.expectations.autologin_user = Some("bob".into());
+    other.state().sessions.clear();
+    assert_ne!(other.restart_loop(), Status::Pass);
+    assert_eq!(failed(other), Status::Fail);
+}
+
+#[test]
+fn a_driver_of_another_build_is_no_want_of_a_gpu() {
+    let glibc = "MESA-LOADER: failed to open dri: /nix/store/x-glibc-2.37/lib/libc.so.6: version `GLIBC_2.38' not found \
+        (required by /run/opengl-driver/lib/gbm/dri_gbm.so) (search paths /run/opengl-driver/lib/gbm, suffix _gbm)";
+    let absent =
+        "MESA-LOADER: failed to open zink: /run/opengl-driver/lib/dri/zink_dri.so: cannot open shared object file";
+    let aborted = |unit: &str, words: &str| {
+        let mut guest = guest();
+        guest.state().sessions.clear();
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Idle;
+        guest.seen.manager = None;
+        let greeter = "New session 'c1' of user 'greeter' with class 'greeter' and type 'tty'.";
+        guest.seen.journal.insert(0, line("systemd-logind.service", 10_000_000, greeter));
+        guest.seen.journal.push(line(unit, 22_000_000, words));
+        guest.seen.journal.push(line("session-1.scope", 22_000_001, "[wlr] Failed to create renderer"));
+        guest.seen.journal.push(line("session-1.scope", 22_000_002, "CRIT ]: CBackend::create() failed!"));
+        guest.seen.journal.push(line("", 22_000_003, "Process 801 (Hyprland) of user 1000 dumped core. (SIGABRT)"));
+        guest
+    };
+    for words in [glibc, OTHER_BUILD] {
+        aborted("session-1.scope", words).fails("compositor", &format!("Hyprland crashed once (SIGABRT): {words}"));
+    }
+    // Where it ends by itself, the session's check says so.
+    let mut ended = aborted("session-1.scope", glibc);
+    ended.seen.journal.pop();
+    ended.seen.journal.push(line("systemd-logind.service", 22_000_004, "Removed session 1."));
+    ended.fails("session", "the session of alice ended after 2.0 s: MESA-LOADER: failed to open dri");
+    // Hardware's driver that is not there, an application's, and the login screen's.
+    for (unit, words) in
+        [("session-1.scope", absent), ("firefox.service", OTHER_BUILD), ("session-c1.scope", OTHER_BUILD)]
+    {
+        let judged = aborted(unit, words).judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{unit} {words}: {judged:#?}");
+    }
+
+    let mut draws = guest();
+    draws.seen.journal.push(line("session-1.scope", 22_000_000, OTHER_BUILD));
+    draws.is(
+        "compositor",
+        Status::Warn,
+        "a graphics driver cannot be loaded while sway runs: libEGL fatal: DRI driver",
+    );
+}
+
+#[test]
 fn who_stays_without_a_screen_refused_too() {
     let words = "WARN niri::backend::tty: error adding device: software EGL renderers are skipped";
     let bare = |unit: &str, words: &str| {
@@ -79,6 +191,10 @@ fn who_stays_without_a_screen_refused_too() {
     let mut shows = bare("session-1.scope", words);
     shows.state().picture = Some(colourful());
     shows.fails("picture", "no window of foot appears");
+    // A driver that no card mends.
+    let mut broken = bare("niri.service", words);
+    broken.seen.journal.push(line("niri.service", 21_999_999, OTHER_BUILD));
+    broken.fails("picture", "one flat colour (black)");
     let mut fell = bare("session-1.scope", words);
     fell.seen.journal.push(line("", 22_000_001, "Process 801 (sway) of user 1000 dumped core. (SIGSEGV)"));
     fell.fails("compositor", "SIGSEGV");
@@ -100,6 +216,75 @@ fn a_compositor_that_is_a_unit_of_the_users_refuses_as_others_do() {
         assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{unit}: {judged:#?}");
     }
     refused("swaybg.service").fails("session", "there is no session of alice");
+}
+
+#[test]
+fn a_card_that_only_the_real_machine_has() {
+    let open =
+        |path: &str| format!("[ERROR] [wlr] [backend/session/session.c:504] Unable to open {path} as DRM device");
+    let of = |path: &str, cards: &[&str]| {
+        let mut guest = guest();
+        guest.state().sessions.clear();
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Idle;
+        guest.seen.manager = None;
+        let none = "[ERROR] [wlr] [backend/backend.c:245] Found 0 GPUs, cannot create backend";
+        let last = "[ERROR] [sway/server.c:270] Unable to create backend";
+        guest.seen.terminals.insert(1, vec![open(path), none.into(), last.into()]);
+        guest.seen.cards = cards.iter().map(|card| (*card).to_owned()).collect();
+        guest
+    };
+    let here = ["/dev/dri/card0", "/dev/dri/renderD128", "/dev/dri/by-path/pci-0000:00:02.0-card"];
+    for path in ["/dev/dri/card1", "/dev/dri/nvidia", "/dev/dri/by-path/platform-gpu-card"] {
+        let guest = of(path, &here);
+        let judged = guest.judged();
+        assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{judged:#?}");
+        guest.is("compositor", Status::Skip, &format!("not tested: needs {path}: [ERROR]"));
+        let plan = judging::plan(&guest.expectations, &Settings::default(), &Selection::default());
+        let seen = Observations { first: guest.facts, desktop: Some(guest.seen), ..Observations::default() };
+        let entries =
+            checks::judge(&plan, &seen, &Context { accelerator: Accel::Tcg, ..Context::default() }).not_tested;
+        assert!(entries.iter().any(|entry| entry.witness == Witness::Device { path: path.into() }), "{entries:?}");
+    }
+    // It is there, or no card is, and what is wrong on each machine: a path that was split, a node that shows nothing.
+    for (path, cards) in
+        [("/dev/dri/card0", &here[..]), ("/dev/dri/card0", &here[..0]), ("/dev/dri/card1", &here[1..2])]
+    {
+        of(path, cards).fails("session", "there is no session of alice: [ERROR]");
+    }
+    for path in ["/dev/dri/by-path/pci-0000", "00.0-card", "/dev/dri/renderD129"] {
+        of(path, &here).fails("session", "there is no session of alice: [ERROR]");
+    }
+    // Another one was opened, and of two one is there.
+    let mut another = of("/dev/dri/card1", &here);
+    another.seen.terminals.insert(1, vec![open("/dev/dri/card1"), "Error on line 3: Unknown command 'x'".into()]);
+    another.fails("session", "Error on line 3");
+    let mut both = of("/dev/dri/card1", &here);
+    both.seen.terminals.entry(1).or_default().insert(0, open("/dev/dri/card0"));
+    both.fails("session", "there is no session of alice: [ERROR]");
+}
+
+#[test]
+fn what_the_wrapper_started_says_nothing_of_the_compositor() {
+    let of = |display_manager: &str| {
+        let mut guest = guest();
+        let expected = guest.expected();
+        (expected.display_manager, expected.command) = (Some(display_manager.into()), None);
+        guest.state().sessions.clear();
+        guest.state().processes.clear();
+        guest.state().end = WaitEnd::Idle;
+        guest.seen.manager = None;
+        guest.seen.journal.push(line(
+            "graphical-session.target",
+            21_000_000,
+            "Reached target graphical-session.target",
+        ));
+        guest.seen.journal.push(line("session-1.scope", 22_000_000, "[wlr] Failed to create renderer"));
+        guest
+    };
+    let judged = of("lightdm").judged();
+    assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{judged:#?}");
+    of("gdm").fails("session", "there is no session of alice: [wlr] Failed to create renderer");
 }
 
 #[test]

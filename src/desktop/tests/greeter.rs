@@ -41,6 +41,17 @@ fn a_login_screen_that_is_not_drawn_in_a_vm() {
     };
     assert_eq!(failed(words), Status::Pass);
     assert_eq!(failed("error: greeter exited without creating a session"), Status::Fail);
+
+    // Of a driver that cannot be loaded, with a GPU or without.
+    let mut broken = greeter(words);
+    let driver = "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')";
+    broken.seen.journal.push(line("session-c1.scope", 13_400_000, driver));
+    broken.is("greeter", Status::Fail, "exited 3 times without a login: libEGL fatal: DRI driver not from this Mesa");
+    assert_ne!(broken.restart_loop(), Status::Pass);
+    broken.facts.units[0].active_state = "failed".into();
+    broken.facts.units[0].result = "start-limit-hit".into();
+    broken.seen.greeter = None;
+    assert_eq!(broken.failed_units(), Status::Fail);
 }
 
 #[test]
@@ -100,6 +111,23 @@ fn greeters() {
     flat.greeter().picture = Some(black());
     flat.greeter().end = WaitEnd::Idle;
     flat.fails("greeter", "one flat colour (black)");
+}
+
+#[test]
+fn what_follows_from_an_error_is_no_cause() {
+    // NixOS/nixpkgs#463561
+    let follows = "GLib-GObject: g_object_set: assertion 'G_IS_OBJECT (object)' failed";
+    let mut gdm = guest().at_greeter();
+    gdm.greeter().sessions.clear();
+    gdm.greeter().end = WaitEnd::Idle;
+    gdm.seen.journal.push(line("display-manager.service", 19_000_001, follows));
+    gdm.fails("greeter", "there is no login screen: GLib-GObject: g_object_set: assertion");
+    let cause = "Gdm: GdmLaunchEnvironment: Failed to set owner of /var/empty: Operation not permitted";
+    gdm.seen.journal.insert(1, line("display-manager.service", 19_000_000, cause));
+    gdm.fails("greeter", "there is no login screen: Gdm: GdmLaunchEnvironment: Failed to set owner of /var/empty");
+    // It names what is missing, though another error comes after it.
+    gdm.seen.journal.push(line("display-manager.service", 19_000_002, "Gdm: error: the display has failed"));
+    gdm.fails("greeter", "Failed to set owner of /var/empty: Operation not permitted");
 }
 
 #[test]

@@ -24,6 +24,28 @@ fn what_a_session_says_when_started_again_counts() {
 }
 
 #[test]
+fn what_an_abort_said_to_nobody_is_asked_again() {
+    // command = "Hyprland &> /dev/null"
+    let crash = "Process 801 (Hyprland) of user 1000 dumped core. (SIGABRT)";
+    let mut silent = guest();
+    silent.state().sessions = vec![session("3", "greeter", 994, "greeter")];
+    silent.state().processes.clear();
+    silent.state().end = WaitEnd::Idle;
+    silent.seen.manager = None;
+    silent.seen.journal.push(line("", 22_000_000, crash));
+    silent.seen.journal.push(line("systemd-logind.service", 22_000_001, "Removed session 1."));
+    assert!(!explains_missing_session(&silent.seen.journal));
+    silent.fails("compositor", "Hyprland crashed once (SIGABRT)");
+    // It crashes again, for nixbox.
+    silent.facts.journal.push(line("", NOW + 1, crash));
+    silent.seen.rerun_output = vec!["LOG ]: Welcome to Hyprland!".into()];
+    silent.fails("compositor", "Hyprland crashed once (SIGABRT)");
+    silent.seen.rerun_output.push("CRIT ]: m_pAqBackend was null! ... CBackend::create() failed!".into());
+    let judged = silent.judged();
+    assert!(judged.values().all(|(status, _)| *status == Status::Skip), "{judged:#?}");
+}
+
+#[test]
 fn a_dump_that_nobody_takes_is_a_crash_and_managers_are_no_sessions() {
     let mut guest = guest();
     guest.state().sessions.clear();

@@ -29,6 +29,22 @@ fn units_of_the_user() {
     target.expected().session_wrapper = Some("/nix/store/x".into());
     target.is("units", Status::Fail, "graphical-session.target is not active");
 
+    // Some display managers wrap Wayland sessions, too.
+    let wayland = |display_manager: &str, wrapper: Option<&str>| {
+        let mut guest = guest();
+        let manager = guest.seen.manager.as_mut().unwrap();
+        manager.units[0].active_state = "inactive".into();
+        manager.units[1].active_state = "inactive".into();
+        guest.seen.login = LoginMethod::LoggedIn { session: "sway".into(), how: "by test".into() };
+        guest.expected().display_manager = Some(display_manager.into());
+        guest.expected().session_wrapper = wrapper.map(str::to_owned);
+        guest
+    };
+    wayland("ly", None).is("units", Status::Pass, "");
+    for (display_manager, wrapper) in [("ly", Some("/nix/store/x")), ("gdm", None)] {
+        wayland(display_manager, wrapper).is("units", Status::Fail, "graphical-session.target is not active");
+    }
+
     let mut skipped = guest();
     let unit = &mut skipped.seen.manager.as_mut().unwrap().units[1];
     unit.active_state = "inactive".into();
