@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::capture::{drained, length};
 use super::card::master_is_off;
-use super::facts::{AudioFacts, AudioNode, Recording, TonePlayback};
+use super::facts::{AudioFacts, AudioNode, AudioSessionKind, Recording, TonePlayback};
 use super::judge::distortion;
 use super::observe::{observe, query};
 use super::play::play;
@@ -39,6 +39,8 @@ pub(crate) struct AudioProbe<'a> {
     pub(crate) facts: &'a Facts,
     /// Who is logged in on the desktop, where one was probed.
     pub(crate) logged_in: Option<&'a str>,
+    /// Whether a session that is made for it stays, as a person's would through a switch.
+    pub(crate) stays: bool,
     /// Where QEMU writes what comes out of the card.
     pub(crate) capture: &'a Path,
     pub(crate) scale: f64,
@@ -62,6 +64,9 @@ impl AudioProbe<'_> {
         let running = RunningTest { probe: self, guest, session: &session, server };
         running.exercise(patience, &mut facts).await;
         running.observe_again(patience, &mut facts).await;
+        if self.stays && session.kind == AudioSessionKind::Made {
+            return Ok(facts);
+        }
         let lingers = self.expectations.users.get(&user.name).is_some_and(|user| user.linger);
         session.close(guest, lingers, patience).await;
         Ok(facts)

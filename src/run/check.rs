@@ -210,6 +210,10 @@ impl Probe<'_> {
 
     /// Observes again what failed, died or was restarted since it was last looked at.
     async fn last_look(&self, look: &Look<'_>, mut observations: Observations) -> Observations {
+        if self.rehearsed_since_us.is_some() {
+            // The record is of the machine as the probes leave it: they start what is started on demand.
+            observations.later = Some(self.observe_again(look, &observations.first).await);
+        }
         for _ in 0..LAST_LOOKS {
             if !look.is_outdated(self.plan, observations.now()) {
                 break;
@@ -327,6 +331,7 @@ impl Probe<'_> {
             records: self.plan.has(CheckId::AudioMicrophone),
             connected,
             facts: observations.now(),
+            stays: self.rehearsed_since_us.is_some(),
             logged_in: observations.desktop.as_ref().and_then(|desktop| desktop.logged_in()),
             capture,
             scale: self.accel.time_scale(),
