@@ -58,12 +58,17 @@ struct Figure {
     values: Vec<f64>,
 }
 
-const USAGE: &str = "usage: scripts/bench [--json FILE] [--soak[=BOOTS]] [--broken[=BOOTS]]";
+const USAGE: &str = "usage: scripts/bench [--json FILE] [--only PART] [--soak[=BOOTS]] [--broken[=BOOTS]]";
+
+/// What can be measured by itself: all of it takes most of an hour.
+const PARTS: [&str; 6] = ["boots", "agents", "fleet", "switch", "verdicts", "desktop"];
 
 /// What was asked for. The inner number: how many boots at most.
 #[derive(Default)]
 struct Options {
     json: Option<PathBuf>,
+    /// One of [`PARTS`].
+    only: Option<String>,
     soak: Option<Option<usize>>,
     broken: Option<Option<usize>>,
 }
@@ -78,6 +83,9 @@ fn options() -> Option<Options> {
         };
         match (name, value) {
             ("--json", None) => options.json = Some(arguments.next()?.into()),
+            ("--only", None) => {
+                options.only = Some(arguments.next().filter(|part| PARTS.contains(&part.as_str()))?);
+            }
             ("--soak", boots) => options.soak = Some(boots),
             ("--broken", boots) => options.broken = Some(boots),
             _ => return None,
@@ -142,7 +150,8 @@ fn main() {
     let mut compared_alarms = figure("compared_false_alarms", 0.0);
     let mut extra_boots = figure("baseline_extra_boots", 1.0);
 
-    for run in 1..=RUNS {
+    let measures = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
+    for run in (1..=RUNS).filter(|_| measures("boots")) {
         let floor = bare_boot(&runner, &accelerator);
         let whole = try_(&guest, &[]);
         assert_eq!(whole.code, 0, "{:#}", whole.report);
@@ -166,44 +175,55 @@ fn main() {
         );
         noticed.values.push(crash(&guest));
     }
-    shell.values = shell_round_trips(&runner);
-    for _ in 0..SHORT_RUNS {
+    if measures("boots") {
+        shell.values = shell_round_trips(&runner);
+    }
+    for _ in (0..SHORT_RUNS).filter(|_| measures("boots")) {
         let clock = Instant::now();
         let status = nixbox().arg("--help").stdout(Stdio::null()).status().expect("nixbox --help");
         assert!(status.success());
         help.values.push(clock.elapsed().as_secs_f64() * 1000.0);
     }
 
-    irrelevant.values = agents::irrelevant(SHORT_RUNS);
-    evaluation.values = agents::evaluation(SHORT_RUNS / 2);
-    (cached.values, cached_over_cold.values) = agents::cached(SHORT_RUNS);
-    ten_at_once.values = vec![agents::ten_at_once()];
-    if let Some(real) = agents::real() {
-        proven.values = vec![real.proven];
-        looped.values = vec![real.looped];
+    if measures("agents") {
+        irrelevant.values = agents::irrelevant(SHORT_RUNS);
+        evaluation.values = agents::evaluation(SHORT_RUNS / 2);
+        (cached.values, cached_over_cold.values) = agents::cached(SHORT_RUNS);
+        ten_at_once.values = vec![agents::ten_at_once()];
+        if let Some(real) = agents::real() {
+            proven.values = vec![real.proven];
+            looped.values = vec![real.looped];
+        }
     }
-    (diff.values, diff_own.values) = comparison::times();
-    let matrix = fleet::matrix();
-    (over_bound.values, matrix_rss.values) = (vec![matrix.over_bound], vec![matrix.rss_mib]);
-    html.values = vec![matrix.html_mib];
-    sandbox.values = vec![fleet::sandbox()];
-    let switched = switch::figures();
-    (switch_over_try.values, record.values) = (switched.over_try, switched.record_s);
-    send.values.extend(switched.send_mib_s);
-    let [alone, compared] = verdicts::wrong();
-    (facts_passes.values, facts_alarms.values) = (vec![alone.passes.into()], vec![alone.alarms.into()]);
-    (compared_passes.values, compared_alarms.values) = (vec![compared.passes.into()], vec![compared.alarms.into()]);
-    extra_boots.values = vec![verdicts::extra_boots()];
-
-    let desktop = try_(&harness::guest("sway"), &[]);
-    if desktop.code != 0 {
-        // What was measured holds all the same; what was not stays open.
-        eprintln!("sway does not pass: {}", desktop.report["cause"]);
+    if measures("fleet") {
+        (diff.values, diff_own.values) = comparison::times();
+        let matrix = fleet::matrix();
+        (over_bound.values, matrix_rss.values) = (vec![matrix.over_bound], vec![matrix.rss_mib]);
+        html.values = vec![matrix.html_mib];
+        sandbox.values = vec![fleet::sandbox()];
     }
-    painted.values.extend(desktop.report["painted_to_verdict"].as_f64());
-    tone.values.extend(tone_seconds(&desktop.report));
-    sound.values = analyse_wav();
-    picture.values = analyse_4k();
+    if measures("switch") {
+        let switched = switch::figures();
+        (switch_over_try.values, record.values) = (switched.over_try, switched.record_s);
+        send.values.extend(switched.send_mib_s);
+    }
+    if measures("verdicts") {
+        let [alone, compared] = verdicts::wrong();
+        (facts_passes.values, facts_alarms.values) = (vec![alone.passes.into()], vec![alone.alarms.into()]);
+        (compared_passes.values, compared_alarms.values) = (vec![compared.passes.into()], vec![compared.alarms.into()]);
+        extra_boots.values = vec![verdicts::extra_boots()];
+    }
+    if measures("desktop") {
+        let desktop = try_(&harness::guest("sway"), &[]);
+        if desktop.code != 0 {
+            // What was measured holds all the same; what was not stays open.
+            eprintln!("sway does not pass: {}", desktop.report["cause"]);
+        }
+        painted.values.extend(desktop.report["painted_to_verdict"].as_f64());
+        tone.values.extend(tone_seconds(&desktop.report));
+        sound.values = analyse_wav();
+        picture.values = analyse_4k();
+    }
     false_alarms.values.extend(log.false_alarms());
     misses.values.extend(log.misses());
 
@@ -215,7 +235,8 @@ fn main() {
     let desktop = [painted, tone, sound, picture, false_alarms, misses];
     let verdicts = [facts_passes, facts_alarms, compared_passes, compared_alarms, extra_boots];
     let all = boots.into_iter().chain(agents).chain(fleet).chain(desktop).chain(verdicts);
-    for figure in all {
+    // Of one part, only what was measured.
+    for figure in all.filter(|figure| options.only.is_none() || !figure.values.is_empty()) {
         let median = median(figure.values);
         let shown = median.map_or("-".to_owned(), |value| format!("{value:.3}"));
         let met = median.map_or("?", |value| {

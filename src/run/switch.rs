@@ -441,9 +441,16 @@ fn boot_failure(judgement: &Judgement) -> Option<&CheckResult> {
     judgement.results.iter().find(|result| result.is_failure() && result.id.stage() == Stage::Boot)
 }
 
-/// Whether a sound that was played was heard; `None` where none was.
+/// Whether a sound that was played was heard, or could not even be played for want of a server or a sink; `None` where
+/// none was to be.
 fn heard(judgement: &Judgement) -> Option<bool> {
     let tone = judgement.results.iter().find(|result| result.id == CheckId::AudioTone)?;
+    let is_in_the_way = |result: &CheckResult| {
+        matches!(result.id, CheckId::AudioServer | CheckId::AudioSink) && result.status == Status::Fail
+    };
+    if tone.status == Status::Skip && judgement.results.iter().any(is_in_the_way) {
+        return Some(false);
+    }
     matches!(tone.status, Status::Pass | Status::Fail).then_some(tone.status == Status::Pass)
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct MachineState {
     pub(crate) lingering: BTreeSet<String>,
     /// Entries of `/var/lib`, two levels, and NixOS's wrappers, by path.
     pub(crate) owners: BTreeMap<String, Owner>,
-    /// Entries of `/etc` and `/run` themselves that are no links into the store.
+    /// Entries of `/etc` and `/run` themselves that are no links into the store, nor directories of `/etc` without a file.
     pub(crate) entries: BTreeSet<String>,
     /// What is mounted where.
     pub(crate) mounts: BTreeMap<String, String>,
@@ -121,6 +121,7 @@ fn script(toplevels: [&str; 2]) -> String {
          echo; echo nixbox-owners; stat -c '%u %g %f %n' var/lib/* var/lib/*/* run/wrappers/bin/* 2>/dev/null\n\
          echo nixbox-linger; ls -1 var/lib/systemd/linger 2>/dev/null\n\
          echo nixbox-entries; stat -c '%F %N' etc/* run/* 2>/dev/null\n\
+         echo nixbox-filled; find etc -mindepth 2 ! -type d 2>/dev/null | cut -d/ -f1-2 | sort -u\n\
          echo nixbox-mounts; cat /proc/self/mounts\n\
          echo nixbox-modules; cat /proc/modules 2>/dev/null\n\
          echo nixbox-sysctl; cat {sysctl} 2>/dev/null | sed -n 's/^[- ]*\\([a-z][A-Za-z0-9_.\\/-]*\\) *=.*/\\1/p' | sed '/^[^.]*\\//!y|./|/.|' | sort -u | sed 's|^|/proc/sys/|' | xargs -r head -v -c 300 2>/dev/null\n\
@@ -186,11 +187,12 @@ fn parse(text: &str) -> MachineState {
     for (pid, group) in part("cgroup").lines().filter_map(group) {
         processes.entry(pid).and_modify(|process| process.group = Some(group));
     }
+    let filled: BTreeSet<&str> = part("filled").lines().collect();
     MachineState {
         firewall: Ruleset::parse(part("firewall")),
         owners: part("owners").lines().filter_map(owner).take(MOST).collect(),
         lingering: part("linger").lines().map(bound).take(MOST).collect(),
-        entries: part("entries").lines().filter_map(entry).take(MOST).collect(),
+        entries: part("entries").lines().filter_map(|line| entry(line, &filled)).take(MOST).collect(),
         mounts: mounts.into_iter().map(|(place, what, _)| (place, what)).collect(),
         automounts: automounts.into_iter().map(|(place, ..)| place).collect(),
         modules: part("modules").lines().filter_map(|line| line.split(' ').next()).map(bound).take(MOST).collect(),
@@ -199,12 +201,14 @@ fn parse(text: &str) -> MachineState {
     }
 }
 
-/// An entry that is no link into the store: `symbolic link 'etc/fstab' -> '/etc/static/fstab'` is one.
-fn entry(line: &str) -> Option<String> {
+/// An entry that is no link into the store: `symbolic link 'etc/fstab' -> '/etc/static/fstab'` is one. NixOS leaves the
+/// directories of links that it removes, so one below `/etc` counts only where there is a file in it (if that is known).
+fn entry(line: &str, filled: &BTreeSet<&str>) -> Option<String> {
     let (kind, name) = line.split_once(" '")?;
     let (path, target) = name.split_once('\'')?;
     let is_owned = kind.ends_with("link") && (target.contains("/etc/static") || target.contains("/nix/store/"));
-    (!is_owned).then(|| format!("/{}", bounded(path, NAME)))
+    let is_hollow = kind == "directory" && path.starts_with("etc/") && !filled.is_empty() && !filled.contains(path);
+    (!is_owned && !is_hollow).then(|| format!("/{}", bounded(path, NAME)))
 }
 
 #[cfg(test)]
@@ -218,7 +222,8 @@ mod tests {
             "\t\ttype nat hook postrouting priority srcnat; policy accept;\n\t\tmasquerade\n\t}\n}\n#< 0\n",
             "\nnixbox-owners\n390 391 41c0 var/lib/mail\n0 0 81a4 var/lib/with space\n0 0 8d49 run/wrappers/bin/sudo\n",
             "nixbox-linger\ncarol\n",
-            "nixbox-entries\nsymbolic link 'etc/fstab' -> '/etc/static/fstab'\nregular file 'etc/passwd'\ndirectory 'run/app'\n",
+            "nixbox-entries\nsymbolic link 'etc/fstab' -> '/etc/static/fstab'\nregular file 'etc/passwd'\ndirectory 'run/app'\n\
+             directory 'etc/alsa'\ndirectory 'etc/ssh'\nnixbox-filled\netc/ssh\n",
             "nixbox-mounts\ntmpfs /run tmpfs rw 0 0\nsystemd-1 /boot autofs rw 0 0\n/dev/vda1 /boot vfat rw 0 0\n",
             "nixbox-modules\nbridge 1 0 - Live 0x0\n",
             "nixbox-sysctl\n==> /proc/sys/vm/swappiness <==\n60\n\n==> /proc/sys/net/ipv4/ping_group_range <==\n0\t2147483647\n",
@@ -233,7 +238,7 @@ mod tests {
         assert_eq!((owner.to_string().as_str(), owner.is_directory()), ("390:391 0700", true));
         assert!(!state.owners["/var/lib/with space"].is_directory());
         assert_eq!(state.owners["/run/wrappers/bin/sudo"].permissions(), 0o6511);
-        assert_eq!(state.entries.iter().collect::<Vec<_>>(), ["/etc/passwd", "/run/app"]);
+        assert_eq!(state.entries.iter().collect::<Vec<_>>(), ["/etc/passwd", "/etc/ssh", "/run/app"]);
         assert!(state.lingering.contains("carol"));
         assert_eq!(
             (state.mounts["/run"].as_str(), state.mounts["/boot"].as_str()),

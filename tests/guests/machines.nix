@@ -451,6 +451,7 @@ let
         "nvidia-persistenced.service" "/dev/nvidia*" "solaar.service" "/dev/hidraw*" "mqtt-bridge.service" "/dev/zwave"
         "cloudflared.service" "/var/lib/cloudflared/6ff42ae2.json" "tailscaled-autoconnect.service" "/var/lib/tailscale/authkey"
         "photos.service" "fileSystems" "web-lan.service" "enp3s0" "db-client.service" "sops.secrets" "settings.service"
+        "jellyfin.service" "photos.mount" "rest-server.service" "/photos/backup" "wireguard-wg0.service" "/run/secrets/wg"
       ];
     } {
       config = {
@@ -475,6 +476,13 @@ let
           '';
           db-client = service "Client of the database" "cat /run/secrets/db/password";
           settings = service "Application" "exec sleep infinity" // { serviceConfig.EnvironmentFile = "/var/lib/app/settings"; };
+          jellyfin = service "Films" "exec sleep infinity" // { requires = [ "photos.mount" ]; after = [ "photos.mount" ]; };
+          rest-server = service "Backups" "exec sleep infinity" // { serviceConfig.ReadWritePaths = "/photos/backup"; };
+          # wg(8) says no more.
+          wireguard-wg0 = oneshot "WireGuard tunnel" ''
+            private_key=/run/secrets/wg
+            [ -e "$private_key" ] || { echo "fopen: No such file or directory" >&2; exit 1; }
+          '';
         };
       };
     })
@@ -850,6 +858,10 @@ let
         users.root = { initialPassword = null; hashedPassword = "!"; };
         users.alice = { isNormalUser = true; uid = 1000; };
       };
+    })
+    # nixpkgs#108313
+    (guest "pam-module-missing" { slow = true; exit = 1; fails = [ "users.login" ]; cause = [ "sudo" "pam_u2f.so" ]; } {
+      config.environment.etc."pam.d/sudo".text = "auth required /nix/store/00000000000000000000000000000000-pam_u2f/lib/security/pam_u2f.so cue\nauth include login\n";
     })
     (guest "user-missing" { exit = 1; fails = [ "users.declared" ]; cause = "bob"; } {
       config = {

@@ -45,7 +45,7 @@ builtins.listToAttrs [
   (to "audio" "switch-pipewire-restarts" { exit = 0; } (pipewire { systemd.user.services.pipewire.environment.PIPEWIRE_DEBUG = "2"; }))
   # It may start once in a session, which is enough until its unit changes. The switch says 0: only the socket was started.
   (once "switch-sound" { exit = 0; } { })
-  (once "switch-pipewire-killed" { switchFrom = "switch-sound"; exit = 1; fails = [ "switch.session-survived" "audio.server" "audio.sink" ]; cause = [ "pipewire.service" "pipewire-session" ]; phase = "switched"; } {
+  (once "switch-pipewire-killed" { switchFrom = "switch-sound"; exit = 1; fails = [ "switch.session-survived" "audio.server" ]; cause = [ "pipewire.service" "pipewire-session" ]; phase = "switched"; } {
     systemd.user.services.pipewire.environment.PIPEWIRE_DEBUG = "2";
   })
   # It goes on with what it was started with, as its unit says.

@@ -217,6 +217,10 @@ fn fates(before: &Sessions, after: &Sessions, users: &[&SessionSeen]) -> Vec<Fat
     fates
 }
 
+const fn was(of: &[&str]) -> &'static str {
+    if of.len() == 1 { "was" } else { "were" }
+}
+
 /// What became of the sound servers, where that is worth a word.
 fn sound(between: &Between<'_>, users: &[&SessionSeen], names: &[&str]) -> Option<CheckResult> {
     let id = CheckId::SwitchSession;
@@ -233,11 +237,11 @@ fn sound(between: &Between<'_>, users: &[&SessionSeen], names: &[&str]) -> Optio
     }
     let mut told = replaced;
     if !restarted.is_empty() {
-        told.push(format!("{} was restarted", list(&restarted)));
+        told.push(format!("{} {} restarted", list(&restarted), was(&restarted)));
     }
     if between.sound == (Some(true), Some(false)) {
         if !ended.is_empty() {
-            told.push(format!("{} was ended", list(&ended)));
+            told.push(format!("{} {} ended", list(&ended), was(&ended)));
         }
         let what = if told.is_empty() { String::new() } else { format!(": {}", told.join(", ")) };
         return Some(
@@ -250,7 +254,7 @@ fn sound(between: &Between<'_>, users: &[&SessionSeen], names: &[&str]) -> Optio
             CheckResult::new(
                 id,
                 Status::Fail,
-                format!("{} was ended by {switch}, and no sound server came instead", list(&ended)),
+                format!("{} {} ended by {switch}, and no sound server came instead", list(&ended), was(&ended)),
             )
             .hint(
                 "start the new one in the session after the switch, or apply it with `nixos-rebuild boot` and reboot",
