@@ -211,7 +211,7 @@ let
     (overWithout lingering { systemd.user.services.tray = true; } "switch-user-service-removed" passes { })
     # Whose unit says that it is to live on.
     (overWithout lingering { systemd.user.services.sync = true; } "switch-user-service-left" { exit = 0; warns = [ "switch.stale" ]; cause = [ "sync.service" ]; } { })
-    (over lingering "switch-user-restart-fails" (is 1 [ "switch.outcome" ] [ "tray.service" "carol" ] // { phase = "switched"; }) {
+    (over lingering "switch-user-restart-fails" (is 1 [ "switch.outcome" "desktop.units" ] [ "tray.service" "carol" ] // { phase = "switched"; }) {
       systemd.user.services.tray = { serviceConfig.Type = "oneshot"; script = "echo 'no such tray' >&2; exit 1"; };
     })
   ];
