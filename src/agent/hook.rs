@@ -191,7 +191,13 @@ async fn after_an_edit(
 ) -> Result<HookOutcome> {
     let deadline = Instant::now() + (EDIT_LIMIT - MARGIN);
     let mut outcomes = Vec::new();
-    for target in targets {
+    // Those that the files are in, else all: the turn's end tests all.
+    let holds = |target: &&HookTarget| {
+        let directory = target.flake.as_ref().and_then(|flake| flake.dir.as_deref());
+        directory.is_some_and(|dir| request.files.iter().any(|file| nix.here().join(file).starts_with(dir)))
+    };
+    let is_near = targets.iter().any(|target| holds(&target));
+    for target in targets.iter().filter(|target| !is_near || target.is_named || holds(target)) {
         let directory = target.flake.as_ref().and_then(|flake| flake.dir.as_deref().map(|dir| (flake, dir)));
         if let Some((flake, directory)) = directory {
             let read = |file: &PathBuf| is_read(&nix.here().join(file), flake.git_root.as_deref(), directory);

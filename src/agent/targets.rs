@@ -96,14 +96,15 @@ fn find(here: &Path, nix: &Nix) -> Result<Found> {
     {
         return Ok(named);
     }
-    if !own.as_ref().is_some_and(Flake::speaks_of_machines)
-        && let Some(root) = git_root(here)
+    let root = git_root(here);
+    if let Some(root) = root.as_deref().filter(|root| directory != Some(*root))
+        && let Some(named) = Found::named_in(root)?
     {
-        if directory != Some(root.as_path())
-            && let Some(named) = Found::named_in(&root)?
-        {
-            return Ok(named);
-        }
+        return Ok(named);
+    }
+    if !own.as_ref().is_some_and(Flake::speaks_of_machines)
+        && let Some(root) = root
+    {
         let names = elsewhere(&root, directory)?;
         if !names.is_empty() {
             return Ok(Found { directory: root, names });

@@ -135,7 +135,8 @@ async fn end_made(guest: &Guest, patience: Duration) {
 
 /// The user's own session at the seat.
 fn at_seat(sessions: &[Session], uid: u32) -> Option<&Session> {
-    sessions.iter().find(|session| session.uid == uid && session.is_seated() && session.class == "user")
+    let own = sessions.iter().filter(|session| session.uid == uid && session.is_seated() && session.class == "user");
+    own.max_by_key(|session| session.active)
 }
 
 /// Waits until the seat shows the user's session.

@@ -244,7 +244,8 @@ pub(super) fn stuck(plan: &Plan, seen: Seen<'_>, target: &str) -> CheckResult {
 /// time: a first boot may compute (Diffie-Hellman parameters, a database's migration) what later ones find. Who waits or
 /// hangs does not work.
 fn at_work(unit: &Unit, seconds: f64) -> Option<u64> {
-    let worked = unit.service.as_ref()?.cpu_us?;
+    let service = unit.service.as_ref().filter(|service| service.kind == ServiceType::Oneshot)?;
+    let worked = service.cpu_us?;
     (worked as f64 >= seconds * 1e6 / 2.0).then_some(worked)
 }
 

@@ -10,7 +10,7 @@ use super::system::{Boot, SECRETS};
 
 /// How a word begins in the names of the kernel's parameters that protect or stop to, or that decide what runs as root
 /// and who is asked for a password (kernel-parameters.txt, kernel-command-line(7), stage 1 of NixOS). Without `no`.
-const PROTECTING: [&str; 55] = [
+const PROTECTING: [&str; 60] = [
     // Against what processors give away.
     "mitigations",
     "spec",
@@ -46,6 +46,11 @@ const PROTECTING: [&str; 55] = [
     "usershstk",
     "vsyscall",
     "debugfs",
+    "rodata",
+    "hardened_usercopy",
+    "ima_",
+    "evm",
+    "systemd.verity",
     "iommu",
     // Who may do what.
     "lockdown",

@@ -56,9 +56,7 @@ impl Context<'_> {
         let mut used = BTreeSet::new();
         for path in scripts::paths(new) {
             let key = nameless(&path.to_string_lossy());
-            if is_of_accounts(&key) {
-                continue;
-            }
+            let is_hidden = is_of_accounts(&key);
             // The first of that name that has no partner yet.
             let partner =
                 olds.iter().enumerate().find(|(at, old)| !used.contains(at) && nameless(&old.to_string_lossy()) == key);
@@ -74,6 +72,13 @@ impl Context<'_> {
             match (before, after) {
                 (Found::File(before), Found::File(after)) if seen.insert(after.clone()) => {
                     let name = shown_name(&path);
+                    if is_hidden {
+                        if self.files.text(&before) != self.files.text(&after) {
+                            lines.push(format!("in {name}:"));
+                            lines.push("~ differs, and is not shown: it may hold passwords".to_owned());
+                        }
+                        continue;
+                    }
                     self.add_file(&name, &before, &after, depth, seen, lines);
                 }
                 (Found::Directory(before), Found::Directory(after)) if seen.insert(after.clone()) => {

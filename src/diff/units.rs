@@ -61,6 +61,13 @@ pub(super) fn changes(context: &Context<'_>, of_users: bool) -> Vec<Change> {
             what,
         ));
     }
+    let instances: BTreeSet<&String> = old.instance_drop_ins.keys().chain(new.instance_drop_ins.keys()).collect();
+    for name in instances {
+        if old.instance_drop_ins.get(name) != new.instance_drop_ins.get(name) {
+            let unit = |set: &UnitSet| set.unit(name).unwrap_or_default();
+            all.extend(scope.changed(name, &unit(old), &unit(new)));
+        }
+    }
     all.extend(enabled(&scope, (old, &was), (new, &is)));
     all
 }

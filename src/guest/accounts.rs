@@ -35,7 +35,7 @@ done </etc/passwd
 done </etc/shadow
 for X in /etc/pam.d/*; do
  [ -r "$X" ] && while read -r A B C; do
-  case $A in ''|'#'*|-*) continue;; esac
+  case $A in ''|'#'*|-*|password) continue;; esac
   case $B in '['*) while :; do case $B in *]*) break;; esac; [ "$C" ] || break; V=${C%% *}; case $C in *' '*) C=${C#* };; *) C=;; esac; B="$B $V"; done;; esac
   V=${C%% *}
   case $V in /*) [ -e "$V" ] || printf 'm\t%s\t%s\t%s\n' "${X##*/}" "$B" "$V";; esac
@@ -156,7 +156,8 @@ mod tests {
         let text = format!(
             "# Account management.\naccount required /nix/store/x/pam_unix.so # unix (order 10900)\n\
              auth [success=1 default=ignore] /nix/store/x/pam_gone.so likeauth\nauth required {here}\n\
-             auth required pam_deny.so\n-session optional /nix/store/x/pam_silent.so\nauth include login\n"
+             auth required pam_deny.so\n-session optional /nix/store/x/pam_silent.so\n\
+             password required /nix/store/x/pam_pwquality.so\nauth include login\n"
         );
         std::fs::write(dir.path().join("pam.d/sudo"), text).unwrap();
         let script = SCRIPT.replace("/etc/pam.d", &dir.path().join("pam.d").display().to_string());

@@ -212,14 +212,14 @@ impl Probe<'_> {
     async fn last_look(&self, look: &Look<'_>, mut observations: Observations) -> Observations {
         if self.rehearsed_since_us.is_some() {
             // The record is of the machine as the probes leave it: they start what is started on demand.
-            observations.later = Some(self.observe_again(look, &observations.first).await);
+            observations.later = Some(self.observe_again(look, observations.now()).await);
         }
         for _ in 0..LAST_LOOKS {
             if !look.is_outdated(self.plan, observations.now()) {
                 break;
             }
             self.events.doing("looking again at what has changed meanwhile");
-            let latest = self.observe_again(look, &observations.first).await;
+            let latest = self.observe_again(look, observations.now()).await;
             observations.later = self.settle(look, &observations.first, Some(latest)).await;
         }
         observations

@@ -280,6 +280,8 @@ impl<'a> Run<'a> {
         let patience = Limits::of(prepared.accel).patience;
         let mut seen = Seen::default();
         seen.rehearsal.sound_before = heard(&fresh.judgement);
+        let is_without_sound = |of: &Prepared| of.plan.expectations.known && of.plan.expectations.audio.is_none();
+        seen.rehearsal.without_sound = [is_without_sound(rehearsing.target), is_without_sound(prepared)];
         let toplevels = [rehearsing.from.clone(), rehearsing.to.clone()];
         let toplevels = [toplevels[0].as_str(), toplevels[1].as_str()];
         seen.records.units =

@@ -192,6 +192,9 @@ pub(crate) struct Rehearsal {
     pub(crate) sound_before: Option<bool>,
     /// Whether one was heard after it.
     pub(crate) sound_switched: Option<bool>,
+    /// Whether the target, and what is switched from, are to have no sound at all.
+    #[serde(default)]
+    pub(crate) without_sound: [bool; 2],
 }
 
 impl ProcessSeen {

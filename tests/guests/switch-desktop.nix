@@ -17,6 +17,8 @@ let
     initial_session = { command = "sway"; user = "alice"; };
     default_session.command = "${sw}/bin/agreety --cmd sway";
   };
+  # The same behind a login screen: nobody is there until somebody logs in, and stays through the switch.
+  greeter = swayOn screen { default_session.command = "${sw}/bin/agreety --cmd sway"; };
   to = name: expect: config: machine name ({ switchFrom = "switch-sway"; } // expect) (recursiveUpdate sway config);
   ends = cause: { exit = 1; fails = [ "switch.session-survived" "desktop.session" ]; inherit cause; phase = "switched"; };
   # The store of these holds what they were built of, and no more: what is switched to has to be sent, into tar, since there is
@@ -35,6 +37,8 @@ builtins.listToAttrs [
   (own "switch-own-store" { exit = 0; switchFrom = "switch-own-store-base"; } { inherit metrics; })
   (machine "switch-sway" { exit = 0; } sway)
   (to "switch-sway-clean" { exit = 0; } { systemd.user.services.window-log.environment.COLOUR = "green"; })
+  (machine "switch-greeter-base" { exit = 0; } greeter)
+  (machine "switch-greeter" { exit = 0; switchFrom = "switch-greeter-base"; } (recursiveUpdate greeter { systemd.user.services.window-log.environment.COLOUR = "green"; }))
   # The greeter's own settings: NixOS leaves what shows a session alone, until somebody thinks better of it (65477, 40218).
   (to "switch-display-manager" (ends [ "greetd.service" ]) { systemd.services.greetd = { restartIfChanged = true; environment.COLOUR = "green"; }; })
   (to "trap-switch-display-manager" { exit = 0; } { systemd.services.greetd.environment.COLOUR = "green"; })

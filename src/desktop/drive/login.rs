@@ -11,6 +11,7 @@ use crate::desktop::display_managers::wraps_wayland;
 use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod};
 use crate::desktop::session_files::{self, SessionFile, SessionType};
 use crate::guest::facts::Account;
+use crate::guest::logind::Session;
 use crate::guest::shell::Script;
 use crate::judging::text;
 use crate::model::UNIT_PREFIX;
@@ -19,6 +20,8 @@ use crate::text::{bounded, quoted};
 
 /// The transient unit that nixbox logs in by, after [`UNIT_PREFIX`].
 const LOGIN_UNIT: &str = "session.service";
+/// The first virtual terminal that is nobody's: display managers and gettys use seven.
+const FIRST_VT: u32 = 8;
 /// Most lines of a session's output that are kept.
 const OUTPUT_LINES: usize = 20;
 
@@ -66,6 +69,26 @@ impl DesktopDriver<'_> {
             session.name, account.name
         );
         Ok(LoginMethod::LoggedIn { session: session.name, how })
+    }
+
+    /// The session that was opened so before a switch, and that lives on: the screen is the greeter's meanwhile.
+    pub(super) async fn session_of_before(&self, account: &Account) -> Option<Session> {
+        let logind = self.guest.logind(self.patience).await.ok()?;
+        let sessions = logind.sessions().await.ok()?;
+        let is_ours = |session: &&Session| session.vt >= FIRST_VT && !session.desktop.is_empty();
+        let mut own = sessions.iter().filter(|session| session.uid == account.uid && session.class == "user");
+        let session = own.find(is_ours)?.clone();
+        if let Some(greeter) = sessions.iter().find(|session| session.is_greeter() && session.is_seated()) {
+            let _judged = logind.activate(&greeter.id).await;
+        }
+        Some(session)
+    }
+
+    /// Has the seat show that session once more.
+    pub(super) async fn shown_again(&self, account: &Account, session: Session) -> LoginMethod {
+        self.show_session(account, session.vt).await;
+        let how = format!("the session of {} on tty{} was opened before the switch", account.name, session.vt);
+        LoginMethod::LoggedIn { session: session.desktop, how }
     }
 
     async fn start_session(&self, start: &SessionStart<'_>) -> Result<(), String> {
@@ -195,7 +218,7 @@ fn without_redirections(command: &str) -> &str {
 /// A virtual terminal that no session has.
 fn free_terminal(state: Option<&DesktopState>) -> u32 {
     let vts: BTreeSet<u32> = state.into_iter().flat_map(|state| &state.sessions).map(|session| session.vt).collect();
-    (8..=12).find(|vt| !vts.contains(vt)).unwrap_or(8)
+    (FIRST_VT..=12).find(|vt| !vts.contains(vt)).unwrap_or(FIRST_VT)
 }
 
 /// Starts a Wayland session, by the wrapper that the display manager would start it by, where it has one.

@@ -118,6 +118,10 @@ impl DesktopDriver<'_> {
     }
 
     async fn log_in_after_greeter(&self, facts: &mut DesktopFacts) {
+        let earlier = match self.user_to_log_in().filter(|_| !self.attended) {
+            Some(account) => self.session_of_before(account).await,
+            None => None,
+        };
         if self.desktop.display_manager.is_some() {
             self.events.doing("waiting for the login screen");
             facts.greeter = Some(self.wait(WaitGoal::Greeter, &mut facts.gaps).await);
@@ -139,7 +143,11 @@ impl DesktopDriver<'_> {
         };
         facts.user = Some(account.name.clone());
         self.events.doing(format!("logging in as {}", account.name));
-        match self.log_in(account, facts.greeter.as_ref()).await {
+        let login = match earlier {
+            Some(session) => Ok(self.shown_again(account, session).await),
+            None => self.log_in(account, facts.greeter.as_ref()).await,
+        };
+        match login {
             Err(why) => facts.login = LoginMethod::NotLoggedIn(why),
             Ok(login) => {
                 facts.login = login;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::paths::{Presence, missed, presence};
+use super::paths::{Presence, maker, meant, missed, presence};
 use super::{LAST, last_lines, quoted};
 use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::guest::paths::paths_in;
@@ -58,16 +58,21 @@ pub(super) fn of_directories(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excus
     let named = missed(&lines).into_iter().map(|(path, _)| path);
     // systemd does not say into which directory it could not go.
     let own = unit.service.as_ref().map(|service| service.directory.clone()).filter(|_| step.message.contains("CHDIR"));
-    let is_missing = |path: &String| matches!(presence(cx, path), Presence::Missing(_));
+    let is_missing = |path: &String| match presence(cx, path) {
+        Presence::Missing(fact) => meant(path, fact).is_none() && maker(path, fact, true).is_none(),
+        Presence::Here | Presence::Unknown => false,
+    };
     named.chain(own).filter(is_missing).find_map(|path| lies_on(cx.plan, &path))
 }
 
 /// Why a unit is not on the file system that it asks for: only the real machine has one of such a type.
 pub(super) fn of_type(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     const KEPT: [&str; 4] = ["btrfs", "zfs", "xfs", "bcachefs"];
-    let kind = cx.plan.expectations.disks.types.iter().find(|kind| KEPT.contains(&kind.as_str()))?;
     let line =
         last_lines(cx, &unit.name).into_iter().rev().find(|line| Meaning::WrongFileSystem.is_in(&line.message))?;
+    let named = KEPT.iter().find(|kind| line.message.to_ascii_lowercase().contains(**kind));
+    let is_asked_for = |kind: &str| KEPT.contains(&kind) && named.is_none_or(|named| *named == kind);
+    let kind = cx.plan.expectations.disks.types.iter().find(|kind| is_asked_for(kind))?;
     let option = format!("fileSystems.*.fsType = {kind:?}");
     let why = format!("asks for a {kind} file system, which the real machine has ({option}): \"{}\"", quoted(line));
     Some(Excuse::new(Lack::Disk, Witness::option(option), why))

@@ -134,6 +134,16 @@ fn a_secret_that_only_the_start_script_names() {
         .facts(gone())
         .excludes("wireguard-wg0.service: needs a secret that only the real machine has, /run");
     wireguard(said).facts(there("/run/secrets/wg")).breaks(CheckId::ServicesFailedUnits, "fopen");
+    // What systemd could not do for it is no word of wg's.
+    let mut step = failed("wireguard-wg0.service", 226);
+    step.service.as_mut().unwrap().script_paths = vec!["/run/secrets/wg".into()];
+    let words =
+        "wireguard-wg0.service: Failed at step NAMESPACE spawning /nix/store/x/bin/y: No such file or directory";
+    guest()
+        .expected(step)
+        .journal(line("wireguard-wg0.service", words))
+        .facts(gone())
+        .breaks(CheckId::ServicesFailedUnits, "NAMESPACE");
     wireguard("Line unrecognized: `PrivatKey'").facts(gone()).breaks(CheckId::ServicesFailedUnits, "unrecognized");
 }
 
@@ -556,6 +566,7 @@ fn a_file_system_of_a_type_that_only_the_real_machine_has() {
     };
     let wrong = "failed to start daemon: error initializing graphdriver: prerequisites for driver not satisfied (wrong filesystem?): btrfs";
     docker(wrong, &["btrfs"]).excludes("docker.service: asks for a btrfs file system, which the real machine has");
+    docker(wrong, &["xfs"]).breaks(CheckId::ServicesFailedUnits, "wrong filesystem");
     docker(wrong, &["ext4"]).breaks(CheckId::ServicesFailedUnits, "wrong filesystem");
     let other = "error initializing graphdriver: driver not supported: btrf";
     docker(other, &["btrfs"]).breaks(CheckId::ServicesFailedUnits, "driver not supported");
@@ -583,6 +594,9 @@ fn directories_that_systemd_could_not_show_a_unit() {
     };
     real(step(226, "", &namespace)).facts(gone()).excludes("backup.service: needs /mnt/storage, which lies on");
     real(step(200, "/mnt/storage", &chdir)).facts(gone()).excludes("backup.service: needs /mnt/storage, which lies on");
+    // A directory that is nearly right is the configuration's.
+    let near = missing(&[("/mnt/storage", "/mnt", &["/mnt/storages"], &[])]);
+    real(step(226, "", &namespace)).facts(near).breaks(CheckId::ServicesFailedUnits, "/mnt/storage");
     // Nothing has such a disk: the headline names the directory, not the program.
     step(226, "", &namespace).facts(gone()).breaks(CheckId::ServicesFailedUnits, "mount namespacing: /mnt/storage");
     real(step(226, "", &namespace)).facts(there("/mnt/storage")).breaks(CheckId::ServicesFailedUnits, "/mnt/storage");

@@ -52,10 +52,17 @@ pub(super) fn answer(line: &str) -> Option<Answer> {
 pub(super) fn answer_of_log<'l>(log: &[&'l str]) -> Option<(Answer, &'l str)> {
     // So fetchurl of nixpkgs begins with a URL.
     let begins = |line: &str| line.starts_with("trying ") || line.starts_with("error checking the existence of ");
-    let answers: Vec<(Answer, &'l str)> = log
+    // A builder has no token: what is denied to it is denied to everybody, and some stores deny what they do not have.
+    let of_builder = |answer| if answer == Answer::Denied { Answer::Absent } else { answer };
+    let tried: Vec<Option<(Answer, &'l str)>> = log
         .chunk_by(|_, next| !begins(next))
-        .filter_map(|lines| lines.iter().rev().find_map(|line| Some((answer(line)?, *line))))
+        .map(|lines| lines.iter().rev().find_map(|line| Some((of_builder(answer(line)?), *line))))
         .collect();
+    // The last URL was fetched: what failed came after it.
+    if tried.len() > 1 && tried.last() == Some(&None) {
+        return None;
+    }
+    let answers: Vec<(Answer, &'l str)> = tried.into_iter().flatten().collect();
     answers.iter().rev().find(|(answer, _)| *answer != Answer::Absent).or(answers.last()).copied()
 }
 
@@ -71,7 +78,7 @@ pub(super) fn absent(named: &str, parts: &ErrorParts, said: &str) -> Option<Fail
     let mut lines = std::iter::once(first.as_str()).chain(said.lines().filter(|_| is_git));
     let line = lines.find(|line| answer(line) == Some(Answer::Absent))?;
     let failure = Failure::check(CheckId::BuildEval, headline(named, &told(parts, line), None));
-    Some(if line.contains("://api.github.com/") {
+    Some(if ["://api.github.com/", "://github.com/"].iter().any(|at| line.contains(at)) {
         failure.hint("GitHub says so of a private repository, too, without a token: see `access-tokens` in nix.conf(5)")
     } else {
         failure
@@ -89,7 +96,9 @@ pub(super) fn unfetched(parts: &ErrorParts, said: &str) -> Failure {
 
 /// What to look at, where that is known better than that there may be no network.
 pub(super) fn hint(answer: Answer, line: &str) -> Option<&'static str> {
-    if answer == Answer::Denied {
+    if line.contains("(publickey") {
+        Some("ssh has no key that the server takes: is it loaded (`ssh-add -l`)?")
+    } else if answer == Answer::Denied {
         Some("a token or password is missing or has expired: see `access-tokens` and `netrc-file` in nix.conf(5)")
     } else if is(&CERTIFICATES, line) {
         Some("is the file of certificates there? See NIX_SSL_CERT_FILE, and `ssl-cert-file` in nix.conf(5)")

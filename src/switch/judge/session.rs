@@ -22,6 +22,8 @@ struct Between<'a> {
     by: &'static str,
     /// Whether sound was heard, before and after.
     sound: (Option<bool>, Option<bool>),
+    /// Whether there is to be none after it.
+    without_sound: bool,
 }
 
 /// At the switch to the target; `again` shows what is restarted though nothing changes.
@@ -49,7 +51,8 @@ pub(super) fn there(rehearsal: &Rehearsal, there: &SwitchRun, again: Option<&Swi
         }
     };
     let sound = (rehearsal.sound_before, rehearsal.sound_switched);
-    let result = judge(&Between { before, after, run: there, by: "the switch", sound });
+    let without_sound = rehearsal.without_sound[0];
+    let result = judge(&Between { before, after, run: there, by: "the switch", sound, without_sound });
     if result.status == Status::Fail {
         return result;
     }
@@ -115,7 +118,8 @@ pub(super) fn back(rehearsal: &Rehearsal, back: &SwitchRun) -> Option<CheckResul
     let (before, after) = (rehearsal.sessions_switched.as_ref()?, rehearsal.sessions_back.as_ref()?);
     let is_judged = back.was_made() && !users(before).is_empty();
     let sound = (rehearsal.sound_switched, None);
-    is_judged.then(|| judge(&Between { before, after, run: back, by: "the way back", sound }))
+    let without_sound = rehearsal.without_sound[1];
+    is_judged.then(|| judge(&Between { before, after, run: back, by: "the way back", sound, without_sound }))
 }
 
 /// The sessions that are to live on.
@@ -249,7 +253,7 @@ fn sound(between: &Between<'_>, users: &[&SessionSeen], names: &[&str]) -> Optio
                 .hint("systemctl --user restart pipewire wireplumber in the session, or log out and in again, after the switch"),
         );
     }
-    if !ended.is_empty() && between.sound.1 != Some(true) {
+    if !ended.is_empty() && !between.without_sound && between.sound.1 != Some(true) {
         return Some(
             CheckResult::new(
                 id,

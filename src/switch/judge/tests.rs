@@ -429,6 +429,7 @@ fn session(before: Sessions, after: Sessions, sound: (Option<bool>, Option<bool>
         sessions_back: None,
         sound_before: sound.0,
         sound_switched: sound.1,
+        without_sound: [false; 2],
     };
     let told =
         judge(&rehearsal, &NO_CHECKS).into_iter().find(|result| result.id == CheckId::SwitchSession).expect("judged");
