@@ -57,6 +57,10 @@ impl Context<'_> {
         for path in scripts::paths(new) {
             let key = nameless(&path.to_string_lossy());
             let is_hidden = is_of_accounts(&key);
+            // Those of all accounts are told account by account.
+            if is_hidden && key.ends_with(".json") {
+                continue;
+            }
             // The first of that name that has no partner yet.
             let partner =
                 olds.iter().enumerate().find(|(at, old)| !used.contains(at) && nameless(&old.to_string_lossy()) == key);

@@ -52,11 +52,15 @@ pub(super) fn answer(line: &str) -> Option<Answer> {
 pub(super) fn answer_of_log<'l>(log: &[&'l str]) -> Option<(Answer, &'l str)> {
     // So fetchurl of nixpkgs begins with a URL.
     let begins = |line: &str| line.starts_with("trying ") || line.starts_with("error checking the existence of ");
-    // A builder has no token: what is denied to it is denied to everybody, and some stores deny what they do not have.
-    let of_builder = |answer| if answer == Answer::Denied { Answer::Absent } else { answer };
+    // Some stores answer 403 for what they do not have, and a mistyped version is the flake's.
+    let of_builder = |line: &str| {
+        let answer = answer(line)?;
+        let is_forbidden = find(&HTTP_STATUS, line).is_some_and(|found| &found[1] == "403");
+        Some(if is_forbidden { Answer::Absent } else { answer })
+    };
     let tried: Vec<Option<(Answer, &'l str)>> = log
         .chunk_by(|_, next| !begins(next))
-        .map(|lines| lines.iter().rev().find_map(|line| Some((of_builder(answer(line)?), *line))))
+        .map(|lines| lines.iter().rev().find_map(|line| Some((of_builder(line)?, *line))))
         .collect();
     // The last URL was fetched: what failed came after it.
     if tried.len() > 1 && tried.last() == Some(&None) {

@@ -297,6 +297,12 @@ fn what_a_builder_could_not_fetch() {
             "nix log",
         ),
         (
+            "curl: (22) The requested URL returned error: 403",
+            Exit::Build,
+            "system-path: curl: (22) The requested URL returned error: 403",
+            "nix log",
+        ),
+        (
             "curl: (22) The requested URL returned error: 502",
             Exit::Unknown,
             "could not fetch system-path: curl: (22) The requested URL returned error: 502",
@@ -319,6 +325,11 @@ fn what_a_builder_could_not_fetch() {
         assert_eq!((failure.exit, failure.what.as_str()), (exit, what), "{failure}");
         assert!(failure.hint.unwrap().contains(advice), "{line}");
     }
+    // The second URL was fetched: what failed came after it.
+    let bad = "curl: (22) The requested URL returned error: 502";
+    let fetched = format!("{trying}{bad}\n{trying}error: zip file must contain a single file or directory.");
+    let failure = built(&fetched);
+    assert_eq!(failure.exit, Exit::Build, "{failure}");
 }
 
 #[test]
