@@ -56,9 +56,7 @@ impl Context<'_> {
         let mut used = BTreeSet::new();
         for path in scripts::paths(new) {
             let key = nameless(&path.to_string_lossy());
-            let is_hidden = is_of_accounts(&key);
-            // Those of all accounts are told account by account.
-            if is_hidden && key.ends_with(".json") {
+            if is_of_accounts(&key) {
                 continue;
             }
             // The first of that name that has no partner yet.
@@ -76,13 +74,6 @@ impl Context<'_> {
             match (before, after) {
                 (Found::File(before), Found::File(after)) if seen.insert(after.clone()) => {
                     let name = shown_name(&path);
-                    if is_hidden {
-                        if self.files.text(&before) != self.files.text(&after) {
-                            lines.push(format!("in {name}:"));
-                            lines.push("~ differs, and is not shown: it may hold passwords".to_owned());
-                        }
-                        continue;
-                    }
                     self.add_file(&name, &before, &after, depth, seen, lines);
                 }
                 (Found::Directory(before), Found::Directory(after)) if seen.insert(after.clone()) => {

@@ -458,6 +458,7 @@ let
         networking.interfaces.enp3s0.ipv4.addresses = [ { address = "192.168.1.10"; prefixLength = 24; } ];
         fileSystems."/photos" = { device = "/dev/disk/by-label/photos"; fsType = "ext4"; };
         sops.secrets."db/password" = { path = "/run/secrets/db/password"; owner = "root"; mode = "0400"; };
+        sops.secrets.wg = { path = "/run/secrets/wg"; owner = "root"; mode = "0400"; };
         systemd.services = {
           nvidia-persistenced = service "NVIDIA persistence daemon" ''
             echo "Failed to query NVIDIA devices. Please ensure that the NVIDIA device files (/dev/nvidia*) exist, and that user 0 has read and write permissions on those files." >&2
