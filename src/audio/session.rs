@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::facts::AudioSessionKind;
 use crate::guest::facts::Account;
-use crate::guest::logind::{Logind, Session};
+use crate::guest::logind::{Logind, Session, free_terminal};
 use crate::guest::shell::{Output, Script};
 use crate::guest::{Error, Guest};
 use crate::model::SESSION_UNIT;
@@ -109,12 +109,6 @@ async fn root(guest: &Guest, text: String, deadline: Duration) -> Result<Output,
     let mut script = Script::new(text);
     script.deadline = deadline;
     guest.shell().run(script).await
-}
-
-/// A virtual terminal that no session has: display managers and gettys use the first seven, and the session that was
-/// opened to probe a desktop stays on the next.
-fn free_terminal(sessions: &[Session]) -> u32 {
-    (8..=12).find(|vt| sessions.iter().all(|session| session.vt != *vt)).unwrap_or(8)
 }
 
 /// Starts what the user would have after a login at a console: PAM opens the session, logind gives the devices. No

@@ -27,8 +27,8 @@ pub use self::types::{
     Pattern, PortSpec, Reason, Retries, SecretName, Time, TimerName, UnitName, Url, compile,
 };
 use crate::failure::{self, Failure};
-use crate::model;
 use crate::model::timeouts::config as timeouts;
+use crate::model::{self, CheckId};
 use crate::text::nearest;
 
 /// What was read from `nixbox.toml`, or nothing at all where there is none.
@@ -234,6 +234,17 @@ impl Config {
 }
 
 impl Settings {
+    /// Why this item of this check may fail.
+    pub fn allowed(&self, id: CheckId, item: &str) -> Option<&str> {
+        self.allow.get(&format!("{id}:{item}")).map(String::as_str)
+    }
+
+    /// The items of this check that may fail.
+    pub fn allowed_items(&self, id: CheckId) -> impl Iterator<Item = &str> {
+        let check = format!("{id}:");
+        self.allow.keys().filter_map(move |key| key.strip_prefix(check.as_str()))
+    }
+
     /// Applies a table on top of what is there.
     fn overlay(&mut self, table: HostTable) {
         let HostTable { machine, checks, units, ports, timers, http, script, file, secret, allow, switch, hook } =

@@ -1,5 +1,6 @@
 //! Sessions and seats, as logind tells them (org.freedesktop.login1(5)).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -54,6 +55,15 @@ pub struct Session {
     pub scope: String,
     /// When it began.
     pub since_us: u64,
+}
+
+/// The first virtual terminal that is nobody's: display managers and gettys use seven.
+pub const FIRST_VT: u32 = 8;
+
+/// A virtual terminal that none of these sessions has.
+pub fn free_terminal<'a>(sessions: impl IntoIterator<Item = &'a Session>) -> u32 {
+    let vts: BTreeSet<u32> = sessions.into_iter().map(|session| session.vt).collect();
+    (FIRST_VT..=12).find(|vt| !vts.contains(vt)).unwrap_or(FIRST_VT)
 }
 
 impl Session {

@@ -169,17 +169,30 @@ fn named_in(text: &str) -> Vec<String> {
     found
 }
 
+/// What each of the scripts names that `head -v` printed, by its path.
+fn scripts_in(text: &str) -> BTreeMap<String, Vec<String>> {
+    let parts = text.split("==> ").filter_map(|part| part.split_once(" <==\n"));
+    parts.map(|(script, text)| (script.to_owned(), named_in(text))).collect()
+}
+
 impl Guest {
     /// Adds which paths the start scripts of these units name.
     async fn add_scripts(&self, facts: &mut Facts, troubled: &[&str], limits: &Limits) {
-        let with_script = |unit: &&mut Unit| troubled.contains(&unit.name.as_str()) && start_script(unit).is_some();
-        for unit in facts.units.iter_mut().filter(with_script).take(SCRIPTS) {
-            let Some(script) = start_script(unit) else { continue };
-            let ask = format!("head -c {SCRIPT} {}", quoted(script));
-            // Without an answer there are only the units' own words.
-            let Ok(output) = self.shell().ask(&ask, limits.patience, ANSWER).await else { return };
-            if let Some(service) = &mut unit.service {
-                service.script_paths = named_in(&String::from_utf8_lossy(&output.stdout));
+        let in_trouble = |unit: &&Unit| troubled.contains(&unit.name.as_str());
+        let scripts: BTreeSet<&str> =
+            facts.units.iter().filter(in_trouble).filter_map(start_script).take(SCRIPTS).collect();
+        if scripts.is_empty() {
+            return;
+        }
+        let names: Vec<String> = scripts.into_iter().map(quoted).collect();
+        let ask = format!("head -v -c {SCRIPT} {}", names.join(" "));
+        // Without an answer there are only the units' own words.
+        let Ok(output) = self.shell().ask(&ask, limits.patience, ANSWER).await else { return };
+        let named = scripts_in(&String::from_utf8_lossy(&output.stdout));
+        for unit in facts.units.iter_mut().filter(|unit| troubled.contains(&unit.name.as_str())) {
+            let found = start_script(unit).and_then(|script| named.get(script)).cloned();
+            if let Some((service, found)) = unit.service.as_mut().zip(found) {
+                service.script_paths = found;
             }
         }
     }
@@ -248,6 +261,12 @@ mod tests {
         let script = "#!/nix/store/x-bash/bin/bash\nset -e\n# see /etc/wireguard\n\
                       wg set \"wg0\" private-key \"/run/secrets/wg\" listen-port 51820\nwg set wg0 private-key /run/secrets/wg\n";
         assert_eq!(named_in(script), ["/run/secrets/wg"]);
+        let printed = format!("==> /nix/store/a <==\n{script}\n==> /nix/store/b <==\ncat /etc/b\n");
+        let both = scripts_in(&printed);
+        assert_eq!(
+            (&both["/nix/store/a"][..], &both["/nix/store/b"][..]),
+            (&["/run/secrets/wg".to_owned()][..], &["/etc/b".to_owned()][..])
+        );
         let unit = |exec_start: &str| Unit {
             service: Some(super::super::facts::Service { exec_start: exec_start.into(), ..Default::default() }),
             ..Unit::default()

@@ -158,7 +158,7 @@ impl<'a> JudgeContext<'a> {
 
     /// Why `nixbox.toml` allows this item of this check to fail.
     pub(crate) fn allowed(&self, id: CheckId, item: &str) -> Option<&'a str> {
-        self.plan.settings.allow.get(&format!("{id}:{item}")).map(String::as_str)
+        self.plan.settings.allowed(id, item)
     }
 
     pub(crate) fn unit(&self, name: &str) -> Option<&'a Unit> {

@@ -35,7 +35,8 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         // systemd goes into directories before it starts the program.
         return disks::of_directories(cx, unit);
     }
-    cards::excuse(cx, unit)
+    secrets::of_script(cx, unit)
+        .or_else(|| cards::excuse(cx, unit))
         // What was observed comes before what was only said.
         .or_else(|| hardware::by_paths(cx, unit))
         .or_else(|| state::excuse(cx, unit))

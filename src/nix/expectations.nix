@@ -360,12 +360,12 @@ let
   disks =
     let
       own = fileSystemsBy "device" config;
-      types = root: unique (attrValues (fileSystemsBy "fsType" root));
+      typesOf = root: unique (attrValues (fileSystemsBy "fsType" root));
       namesIn = option: attempt [ ] (attrNames (attrs (within host (pathOf option))));
     in {
       inherit own;
       real = fileSystemsBy "device" host;
-      types = filter (type: type != "" && !(elem type (types config))) (types host);
+      types = filter (type: type != "" && !(elem type (typesOf config))) (typesOf host);
       luks = filter (name: !(elem name (attempt [ ] (attrNames (attrs (valueOf names.luks)))))) (namesIn names.luks);
       pools = attempt [ ] (texts (within host (pathOf names.pools)));
       persistence = namesIn names.persistence;

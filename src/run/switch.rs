@@ -13,7 +13,6 @@ use super::{RESTARTS, Run, boot, phase};
 use crate::artifacts::Artifacts;
 use crate::checks::{self, BootEnd, difference};
 use crate::cli::TryArgs;
-use crate::config::Settings;
 use crate::diff;
 use crate::event::{Event, Events};
 use crate::failure::{Failure, Result};
@@ -221,7 +220,7 @@ impl<'a> Run<'a> {
         let (switched, switched_not_tested) = held(seen.switched, MachinePhase::Switched);
         let (rebooted, _) = held(rebooted, MachinePhase::Rebooted);
         let (back, back_not_tested) = held(seen.back, MachinePhase::Back);
-        let allowed = allowed_units(&prepared.plan.settings);
+        let allowed: Vec<&str> = prepared.plan.settings.allowed_items(CheckId::ServicesFailedUnits).collect();
         let phases = PhaseChecks {
             fresh: Checked::new(&fresh, &fresh_not_tested, &allowed),
             switched: Checked::new(&switched, &switched_not_tested, &allowed),
@@ -304,7 +303,8 @@ impl<'a> Run<'a> {
         (seen.rehearsal.sessions_switched, seen.records.taken[1]) =
             beside(&running.guest, &switched, toplevels, patience).await;
         // What cannot work in this VM keeps the switch program from saying 0 each time.
-        let allowed = allowed_units(&rehearsing.target.plan.settings);
+        let allowed = rehearsing.target.plan.settings.allowed_items(CheckId::ServicesFailedUnits);
+        let allowed: Vec<&str> = allowed.collect();
         let after = Checked::new(&switched.judgement.results, &switched.judgement.not_tested, &allowed);
         let is_done = |run: &SwitchRun| run.exit() == Some(0) || judge::is_excused(run, after);
         let is_done = seen.rehearsal.runs.last().is_some_and(is_done);
@@ -472,12 +472,6 @@ fn is_answering(end: &SwitchEnd) -> bool {
         SwitchEnd::Exited(_) | SwitchEnd::Killed(_) | SwitchEnd::Hung { .. } | SwitchEnd::NotStarted(_) => true,
         SwitchEnd::Silent | SwitchEnd::Gone(_) | SwitchEnd::Missing(_) => false,
     }
-}
-
-/// The units that `nixbox.toml` allows to fail.
-fn allowed_units(settings: &Settings) -> Vec<&str> {
-    let check = CheckId::ServicesFailedUnits.to_string();
-    settings.allow.keys().filter_map(|key| key.strip_prefix(check.as_str())?.strip_prefix(':')).collect()
 }
 
 fn in_phase(results: Vec<CheckResult>, phase: MachinePhase) -> Vec<CheckResult> {

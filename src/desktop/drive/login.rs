@@ -1,6 +1,5 @@
 //! Logging a user in without the greeter.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -11,7 +10,7 @@ use crate::desktop::display_managers::wraps_wayland;
 use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod};
 use crate::desktop::session_files::{self, SessionFile, SessionType};
 use crate::guest::facts::Account;
-use crate::guest::logind::Session;
+use crate::guest::logind::{FIRST_VT, Session, free_terminal};
 use crate::guest::shell::Script;
 use crate::judging::text;
 use crate::model::UNIT_PREFIX;
@@ -20,8 +19,6 @@ use crate::text::{bounded, quoted};
 
 /// The transient unit that nixbox logs in by, after [`UNIT_PREFIX`].
 const LOGIN_UNIT: &str = "session.service";
-/// The first virtual terminal that is nobody's: display managers and gettys use seven.
-const FIRST_VT: u32 = 8;
 /// Most lines of a session's output that are kept.
 const OUTPUT_LINES: usize = 20;
 
@@ -49,7 +46,7 @@ impl DesktopDriver<'_> {
     ) -> Result<LoginMethod, String> {
         let offered = self.offered_sessions().await?;
         let session = session_files::choose(self.desktop, &offered)?;
-        let vt = free_terminal(greeter);
+        let vt = free_terminal(greeter.into_iter().flat_map(|state| &state.sessions));
         let command = match session.session_type {
             SessionType::X11 => {
                 let mut processes = greeter.into_iter().flat_map(|state| &state.processes);
@@ -109,7 +106,7 @@ impl DesktopDriver<'_> {
     pub(super) async fn rerun_session(&self, account: &Account, state: &DesktopState) -> Vec<String> {
         let Some(session) = session_files::initial_session(self.desktop) else { return Vec::new() };
         self.events.doing(format!("starting {} once more", session.name));
-        let vt = free_terminal(Some(state));
+        let vt = free_terminal(&state.sessions);
         let (unit, log) = (format!("{UNIT_PREFIX}{LOGIN_UNIT}"), format!("/run/{UNIT_PREFIX}session.log"));
         let (command, output) = (format!("exec {}", without_redirections(&session.exec)), format!("file:{log}"));
         let start = SessionStart { account, session: &session, vt, command: &command, output: &output };
@@ -213,12 +210,6 @@ static REDIRECTIONS: LazyLock<Regex> =
 /// A command line whose output goes where it is read, and not where it says.
 fn without_redirections(command: &str) -> &str {
     REDIRECTIONS.find(command).map_or(command, |found| &command[..found.start()])
-}
-
-/// A virtual terminal that no session has.
-fn free_terminal(state: Option<&DesktopState>) -> u32 {
-    let vts: BTreeSet<u32> = state.into_iter().flat_map(|state| &state.sessions).map(|session| session.vt).collect();
-    (FIRST_VT..=12).find(|vt| !vts.contains(vt)).unwrap_or(FIRST_VT)
 }
 
 /// Starts a Wayland session, by the wrapper that the display manager would start it by, where it has one.

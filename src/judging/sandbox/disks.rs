@@ -34,12 +34,17 @@ fn as_path(what: &str) -> String {
     label.map_or_else(|| what.to_owned(), |(kind, name)| format!("/dev/disk/by-{}/{name}", kind.to_ascii_lowercase()))
 }
 
+/// Where the real machine has file systems that the VM variant leaves out.
+fn left_out(plan: &Plan) -> impl Iterator<Item = &String> {
+    let disks = &plan.expectations.disks;
+    disks.real.keys().filter(|place| !disks.own.contains_key(*place))
+}
+
 /// Why what lies at this path is not there: the file system that it is on.
 pub(super) fn lies_on(plan: &Plan, path: &str) -> Option<Excuse> {
     let disks = &plan.expectations.disks;
     let is_on = |place: &&String| place.len() > 1 && (path == *place || path.starts_with(&format!("{place}/")));
-    let missing = disks.real.keys().filter(|place| !disks.own.contains_key(*place)).filter(is_on);
-    if let Some(place) = missing.max_by_key(|place| place.len()) {
+    if let Some(place) = left_out(plan).filter(is_on).max_by_key(|place| place.len()) {
         let option = format!("fileSystems.{place:?}");
         let why = format!("lies on {place}, a file system of the real machine ({option}) that the VM variant lacks");
         return Some(Excuse::new(Lack::Disk, Witness::option(option), format!("needs {path}, which {why}")));
@@ -82,9 +87,7 @@ pub(super) fn of_type(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
 pub(super) fn of_mount(plan: &Plan, unit: &str) -> Option<Excuse> {
     let is_mount = unit.ends_with(".mount") || unit.ends_with(".automount");
     let place = Some(unescape_path(unit)).filter(|_| is_mount)?;
-    let disks = &plan.expectations.disks;
-    let is_left_out = disks.real.contains_key(&place) && !disks.own.contains_key(&place);
-    is_left_out.then(|| {
+    left_out(plan).any(|known| *known == place).then(|| {
         let option = format!("fileSystems.{place:?}");
         let why = format!("{place} is a file system of the real machine ({option}) that the VM variant lacks");
         Excuse::new(Lack::Disk, Witness::option(option), why)

@@ -71,15 +71,14 @@ pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if let Some(line) = lines.iter().rev().find(|line| Meaning::CredentialNotDecrypted.is_in(&line.message)) {
         return Some(by_line(Lack::Secret, "needs a credential that only the real machine can decrypt", line));
     }
-    let by_files = lines.iter().rev().find(|line| Meaning::FileNotRead.is_in(&line.message));
-    by_files
-        .and_then(|line| of_files(cx, unit, line))
-        .or_else(|| of_script(cx, unit, &lines).filter(|_| !super::is_beyond_excuse(unit)))
+    let line = lines.iter().rev().find(|line| Meaning::FileNotRead.is_in(&line.message))?;
+    of_files(cx, unit, line)
 }
 
 /// A secret that the unit's start script names and that is not there, where the program says only that a file is not:
 /// wg(8) says no more than "fopen: No such file or directory".
-fn of_script(cx: &JudgeContext<'_>, unit: &Unit, lines: &[&JournalLine]) -> Option<Excuse> {
+pub(super) fn of_script(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+    let lines = cx.now.journal_of(&unit.name, LAST);
     let own = lines.iter().rev().copied().filter(|line| line.pid != 1);
     let mut own = own.take_while(|line| !Meaning::ConfigurationWrong.is_in(&line.message));
     let line = own.find(|line| Meaning::FileMissing.is_in(&line.message))?;
