@@ -11,11 +11,10 @@ use super::facts::{AudioFacts, ServerState};
 use super::journal::mentions_refusal;
 use super::server::{self, SoundServer};
 use super::session::AudioSession;
-use crate::guest::facts::{JournalLine, Unit};
+use crate::guest::facts::JournalLine;
 use crate::guest::{Error, Guest, journal};
 use crate::idle::IdleDetector;
 use crate::model::timeouts::audio::{ANSWER_LIMIT, REST, REST_INTERVAL, REST_LIMIT, SINK_INTERVAL, SINK_LIMIT};
-use crate::model::{ActiveState, SubState};
 use crate::nix::expectations::ExpectedAudio;
 use crate::text::bounded;
 
@@ -119,18 +118,11 @@ pub(super) async fn query(
 async fn session_started(guest: &Guest, session: &AudioSession, patience: Duration) {
     let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
-        let manager = guest.user_manager((session.uid, session.gid), &BTreeSet::new(), patience).await;
-        if manager.is_ok_and(|manager| has_started(&manager.units)) {
+        if guest.user_manager_has_started((session.uid, session.gid), patience).await.is_ok_and(|started| started) {
             return;
         }
         sleep(SINK_INTERVAL).await;
     }
-}
-
-/// Whether a user's manager with these units has started all of them.
-fn has_started(units: &[Unit]) -> bool {
-    let starts = |unit: &Unit| unit.active_state == ActiveState::Activating && unit.sub_state != SubState::AutoRestart;
-    !units.is_empty() && !units.iter().any(starts)
 }
 
 /// Whether the server answers and has made no sink of a card that is there.
@@ -224,18 +216,5 @@ mod tests {
             let observation = SinkObservation { answers, has_sink, has_card, timed_out };
             assert_eq!(decide(&observation), *step, "{answers} {has_sink} {has_card} {timed_out}");
         }
-    }
-
-    #[test]
-    fn a_session_has_started_when_nothing_in_it_starts() {
-        let unit =
-            |active: &str, sub: &str| Unit { active_state: active.into(), sub_state: sub.into(), ..Unit::default() };
-        assert!(!has_started(&[]));
-        assert!(has_started(&[
-            unit("active", "running"),
-            unit("activating", "auto-restart"),
-            unit("failed", "failed")
-        ]));
-        assert!(!has_started(&[unit("active", "running"), unit("activating", "start")]));
     }
 }

@@ -18,8 +18,9 @@ const LINES: usize = 20;
 const BESIDE: usize = 200;
 /// Most lines that are kept of those that make a missing path.
 const MADE: usize = 20;
-/// Most start scripts that are read, most bytes of each, and most paths that are taken from one.
-const SCRIPTS: usize = 8;
+/// Most start scripts that are read, most bytes of each (all of them fit into an answer), and most paths that are taken
+/// from one.
+const SCRIPTS: usize = 48;
 const SCRIPT: usize = 16 << 10;
 const SCRIPT_PATHS: usize = 16;
 /// Most bytes of the answer.

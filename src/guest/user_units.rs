@@ -14,6 +14,7 @@ use super::bus::{Bounded, Bus, Which};
 use super::facts::Unit;
 use super::{Error, Guest};
 use crate::model::timeouts::guest::USER_MANAGER_INTERVAL;
+use crate::model::{ActiveState, SubState};
 use crate::text::bounded;
 
 /// The name under which applications find a portal.
@@ -96,6 +97,16 @@ impl Guest {
         Ok(UserManager { uid, units: units?, environment })
     }
 
+    /// Whether a user's manager has started all that it starts by itself.
+    ///
+    /// # Errors
+    /// There is none, or it does not answer within `patience`.
+    pub async fn user_manager_has_started(&self, (uid, gid): (u32, u32), patience: Duration) -> Result<bool, Error> {
+        let bus = self.bus(Which::User(uid, gid), patience).await?;
+        let (units, jobs) = tokio::join!(bus.states(), bus.jobs());
+        Ok(has_started(&units?, jobs?.len()))
+    }
+
     /// Asks the desktop portal on a user's session bus for a property, as an application would: it is started for it.
     ///
     /// # Errors
@@ -172,6 +183,14 @@ impl Guest {
     }
 }
 
+/// Whether a manager with these units and so many jobs in its queue has started all of them. One that waits for its next restart holds
+/// up the queue for as long as it is tried.
+fn has_started(units: &[Unit], jobs: usize) -> bool {
+    let waits = |unit: &Unit| matches!(unit.sub_state, SubState::AutoRestart | SubState::AutoRestartQueued);
+    let starts = |unit: &Unit| unit.active_state == ActiveState::Activating && !waits(unit);
+    !units.is_empty() && !units.iter().any(starts) && (jobs == 0 || units.iter().any(waits))
+}
+
 /// The parts that a portal which answers does not have.
 async fn unserved(bus: &Bus, portal: &PropertiesProxy<'_>) -> Vec<String> {
     let version = |part| async move {
@@ -198,6 +217,19 @@ fn is_startup(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manager_has_started_when_nothing_starts_or_is_queued() {
+        let unit =
+            |active: &str, sub: &str| Unit { active_state: active.into(), sub_state: sub.into(), ..Unit::default() };
+        let (runs, waits) = (unit("active", "running"), unit("activating", "auto-restart"));
+        assert!(!has_started(&[], 0));
+        assert!(has_started(&[runs.clone(), waits.clone(), unit("failed", "failed")], 0));
+        assert!(!has_started(&[runs.clone(), unit("activating", "start")], 0));
+        // What is queued has no state yet.
+        assert!(!has_started(&[runs.clone(), unit("inactive", "dead")], 2));
+        assert!(has_started(&[runs, waits], 2));
+    }
 
     #[test]
     fn an_interface_that_nobody_serves() {
