@@ -610,6 +610,41 @@ async fn what_does_not_evaluate() {
 }
 
 #[tokio::test]
+async fn what_only_the_vm_variant_breaks() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"let assertion = "\nFailed assertions:\n- you need to have at least one btrfs file system"; in { nixosConfigurations = {
+        variant = machine { vm = throw assertion; };
+        conflict = machine { vm = throw "The option `services.timesyncd.enable' has conflicting definition values:"; };
+        both = machine { vm = throw assertion; toplevel = throw assertion; };
+        other = machine { vm = throw "boom"; };
+    }; }"#;
+    let flake = Flake::new("x", true, outputs);
+    for (attribute, exit, words) in [
+        (
+            "variant",
+            Exit::Unknown,
+            "variant evaluates, but its VM variant does not: failed assertion: you need to have",
+        ),
+        ("conflict", Exit::Unknown, "conflict evaluates, but its VM variant does not: "),
+        ("both", Exit::Build, "both: failed assertion: you need to have at least one btrfs file system"),
+        ("other", Exit::Build, "other: boom"),
+    ] {
+        let outcome = flake.run(attribute).await;
+        assert_eq!(outcome.evaluations(), if attribute == "other" { 1 } else { 2 }, "{attribute}");
+        let failure = outcome.failure();
+        assert_eq!((failure.exit, failure.check), (exit, Some(CheckId::BuildEval)), "{failure}");
+        assert!(failure.what.starts_with(words), "{failure}");
+        assert_eq!(
+            failure.hint.unwrap_or_default().contains("virtualisation.vmVariant"),
+            exit == Exit::Unknown,
+            "{attribute}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_hosts_own_system_is_told_apart() {
     if !has_nix() {
         return;
@@ -854,7 +889,7 @@ async fn expectations_are_read_and_never_fail() {
     assert_eq!(expectations.autologin_user.as_deref(), Some("alice"));
     assert!(expectations.unread.contains_key("systemd.sockets"), "{:?}", expectations.unread);
     assert!(expectations.unread.contains_key("networking.firewall.allowedUDPPorts"));
-    let bound = ["eno1", "enp3s0", "eno2", "enp6s0", "enp0s31f6", "wlp2s0", "enx001122aabbcc"];
+    let bound = ["eno1", "enp3s0", "eno2", "enp6s0", "enp0s31f6 en*", "wlp2s0", "enx001122aabbcc"];
     assert_eq!(expectations.interfaces, bound);
     assert_eq!(
         (expectations.domain.as_deref(), expectations.addresses.values().flatten().collect::<Vec<_>>()),

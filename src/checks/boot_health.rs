@@ -111,14 +111,14 @@ fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
         if fails.iter().any(|finding| finding.item == name) || excluded.contains(&name) {
             continue;
         }
-        if sandbox::is_secret_snippet(&name) {
+        let before = &lines[index.saturating_sub(4)..index];
+        if sandbox::is_secret_snippet(&name) || before.last().is_some_and(|line| sandbox::misses_a_secret(line)) {
             let why = format!("the sandbox lacks the real machine's key: \"{line}\"");
             out.exclude(&format!("secrets ({name})"), Excuse::new(Lack::Secret, Witness::line(*line), why));
             excluded.push(name);
             continue;
         }
         let code = found.name("code").map_or("", |part| part.as_str());
-        let before = &lines[index.saturating_sub(4)..index];
         let words = before.iter().rev().find(|line| line.contains("stage-2-init") || line.contains("activat"));
         let said = before.last().or(words).filter(|line| !line.trim().is_empty());
         // Of stage 1's journal on the console the words alone.

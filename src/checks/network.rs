@@ -4,7 +4,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::guest::facts::{Listener, Unit};
+use crate::guest::facts::{Facts, Listener, Unit};
+use crate::judging::journal::Means as _;
+use crate::judging::journal_patterns::Meaning;
 use crate::judging::text::pattern;
 use crate::judging::unit::{self, FailureCause, is_activating, is_active, is_failed, is_firewall};
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, sandbox, text};
@@ -258,6 +260,12 @@ fn is_stopped(unit: &Unit) -> bool {
     unit.active_state == ActiveState::Inactive && unit.active_exit_us > 0
 }
 
+/// Whether the last that PID 1 tells of a unit's reloads is that one failed.
+fn failed_to_reload(facts: &Facts, unit: &str) -> bool {
+    let last = unit::manager_line(facts, unit, Meaning::ReloadEnded);
+    last.and_then(|line| Meaning::ReloadEnded.parts_of(&line.message)?.name("failed")).is_some()
+}
+
 fn ports(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::NetworkPorts;
     let expectations = &cx.plan.expectations;
@@ -280,6 +288,17 @@ fn ports(cx: &JudgeContext<'_>, out: &mut Judgement) {
                             "the firewall is not active, every port is open: {name} failed: {}",
                             unit::describe_failure(cx.now, unit)
                         ),
+                    )
+                    .detail(unit::tail(cx.now, name, 8))
+                    .evidence("unit", text::clean(name)),
+                );
+            } else if is_active(unit) && failed_to_reload(cx.now, name) {
+                // NixOS's script takes its rules away then, and the unit stays as it was.
+                let said = unit::error_line(&cx.now.journal, name).map_or_else(String::new, |line| format!(": {line}"));
+                fails.push(
+                    Finding::new(
+                        name,
+                        format!("the firewall is not active, every port is open: {name} could not be reloaded{said}"),
                     )
                     .detail(unit::tail(cx.now, name, 8))
                     .evidence("unit", text::clean(name)),

@@ -32,6 +32,10 @@ pub(crate) enum Meaning {
     /// What could not be resolved is no host, but a user, a path, a symbol, …
     NotAboutHosts,
     /// Which resolver a program of Go asked, and how: one of this machine's own that cannot answer does not show that
+    /// Something could not be resolved, which may be anything.
+    ResolvesAnything,
+    /// The words of whoever looks up names of hosts.
+    NamesNameService,
     /// the outside is missed.
     NamesResolver,
     /// No link leads to a gateway: nothing outside was asked.
@@ -74,6 +78,10 @@ pub(crate) enum Meaning {
     IsMissing,
     /// It is there, and access is denied, as it would be on the real machine.
     IsDenied,
+    /// Memory was asked for, and refused.
+    MemoryRefused,
+    /// How much was asked for: `mib`, `bytes`, or `heap` with its `unit`.
+    AsksForMemory,
     /// A kernel module could not be loaded.
     ModuleNotLoaded,
     /// The same, since its hardware is not there, or this processor cannot do it. NixOS's own generator writes kvm-intel
@@ -101,6 +109,12 @@ pub(crate) enum Meaning {
     RefusedToLoad,
     /// An assertion of a unit did not hold.
     AssertionFailed,
+    /// A process of a unit's ended: `status`, an exit code or a signal's number.
+    ProcessExited,
+    /// A unit was reloaded, or could not be: `failed`.
+    ReloadEnded,
+    /// PID 1 starts a unit again that ended.
+    Restarts,
     /// PID 1 starts a unit.
     Starting,
     /// PID 1 started a unit, or begins to.
@@ -165,7 +179,7 @@ pub(crate) enum Meaning {
 
 const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
-        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception";
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
@@ -175,6 +189,21 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$|\b(exiting|aborting|giving up|terminating|shutting down)[.!]*$";
+    FollowsFromError "openvpn, tor, haproxy, wg-quick, named": "Options error: Please correct these errors."
+        => r"(?i)please correct these errors|\b(exiting|aborting)\b.{0,3}due to .*error\)?[.!]*$|see (the )?(warnings?|errors?|messages?) above|errors?(\(s\))? found (in|at)\b|\bpars(e|ing) error[.!]*$";
+    FollowsFromError "php-fpm, nextcloud, fail2ban, unbound, httpd": "ERROR: FPM initialization failed"
+        => r"(?i)\binitiali[sz]ation failed[.!]*$|^\W*update failed[.!]*$|\bconfiguration of \w+ failed[.!]*$|: (could not|unable to) open (ports|logs)[.!]*$|\bstopping[.!]*$";
+    FollowsFromError "SQLAlchemy, Keycloak, npm": "(Background on this error at: http://sqlalche.me/e/e3q8)"
+        => r"(?i)background on this error at|for (more|further) (details|information)\b|complete log of this run";
+    FollowsFromError "PostgreSQL, gunicorn": "LOG:  aborting startup due to startup process failure"
+        => r"(^|[\s\[])(INFO|LOG|DEBUG|NOTICE)[\]:]";
+    FollowsFromError "MariaDB": "[ERROR] Unknown/unsupported storage engine: InnoDB"
+        => r"Plugin '.*' (init function returned error|registration as)|Unknown/unsupported storage engine";
+    FollowsFromError "any": "error Command failed with exit code 1."
+        => r"(?i)failed with exit (status|code) \d+|returned non-zero exit status";
+    // Frames of a stack, marks in it, and fields of an object that is printed.
+    FollowsFromError "Node.js, .NET, Rust, Python": "    at emitErrorNT (node:net:1844:8)"
+        => r#"^\s+(at \S.*(\)|:\d+|:line \d+)|at \S+|\d+: \S+::.*|File ".*", line \d+.*|--- End of .*|['\w]+: .*,)$"#;
     AddressInUse "nginx": "[emerg] 258#258: bind() to 0.0.0.0:80 failed (98: Address already in use)"
         => r"(?i)(?:.*[:\s](?P<port>[0-9]{2,5})\b)?.*(address already in use|address in use|EADDRINUSE)(?:.*[:\s](?P<late>[0-9]{2,5})\b)?";
     RanOutOfTime "any": "Error: timeout exceeded waiting for the database"
@@ -196,7 +225,9 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)getaddrinfo|\b(EAI_AGAIN|ENOTFOUND|ENETUNREACH)\b";
     HostNotReached "Java": "java.net.UnknownHostException: repo.example.com" => r"(?i)UnknownHostException";
     HostNotReached "kernel": "connect to 1.2.3.4:443: Network is unreachable"
-        => r"(?i)(network|host) (is )?unreachable|no route to host";
+        => r"(?i)(network|host) (is )?(unreachable|down)\b|no route to host";
+    HostNotReached "huggingface_hub": "Please check your internet connection and try again."
+        => r"(?i)check your (internet|network) connection|\bno (internet|network) (connection|access)|outgoing traffic has been disabled";
     HostNotReached "ping": "ping: unknown host example.org" => r"(?i)unknown host";
     HostNotReached "ntpdate": "can't find host pool.ntp.org" => r"(?i)can't find host";
     HostNotReached "nginx": "host not found in upstream \"api.example.org\"" => r"(?i)host(name)? not found";
@@ -254,6 +285,12 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)\blocalhost\b|\b127\.\d|\[?::1\]?|unix:|\.sock\b";
     NotAboutHosts "systemd-tmpfiles": "Failed to resolve user 'app': No such process"
         => r"(?i)(resolve|lookup|look up|unknown) (the )?(user|group|path|symlink|unit|specifier|symbol|option|module|library)";
+    NotAboutHosts "glibc": "getaddrinfo failed: Servname not supported for ai_socktype"
+        => r"(?i)servname not supported|address family for hostname not supported";
+    ResolvesAnything "any": "Could not resolve keysym XF86LeftUp"
+        => r"(?i)(could ?n[o']t|cannot|can't|unable to|failed to) (resolve|lookup|look up)\b|getaddrinfo";
+    NamesNameService "any": "curl: (6) Couldn't resolve host name"
+        => r"(?i)\b(host ?names?|hosts?|names?|address(es)?|dns|servers?|domains?)\b";
     NamesResolver "Go": "lookup api.example.com on [::1]:53: read udp [::1]:41232->[::1]:53: read: connection refused"
         => r"(?i)\bon \S+:53\b|\b(read|write|dial) (udp|tcp) \S+:53\b";
     GatewayNotReached "iproute2": "RTNETLINK answers: Network is unreachable"
@@ -277,6 +314,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     HardwareGone "mdadm": "nothing to monitor" => r"(?i)\bnothing to monitor\b";
     HardwareGone "btrfs": "ERROR: not a btrfs filesystem: /" => r"(?i)\bnot (an? )?(btrfs|zfs|bcachefs)\b";
     HardwareGone "zfs": "cannot open 'tank/data': dataset does not exist" => r"(?i)\bdataset does not exist\b|\bno such pool\b";
+    HardwareGone "any": "OSError: [Errno 5] Input/output error" => r"(?i)\binput/output error\b|\bEIO\b";
     HardwareGone "btrbk": "open failed path /dev/mapper/tank" => r"(?i)\bopen failed path /dev/";
     HardwareMissing "thermald": "Unsupported cpu model or platform" => r"(?i)\bnot supported\b|\bunsupported\b|\bdoes not support\b";
     HardwareMissing "smartd": "In the system's table of devices NO devices found to scan"
@@ -284,11 +322,12 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     HardwareMissing "batsignal": "No battery" => r"(?i)\bno (such )?([\w-]+ ){0,2}[\w-]+\b";
     HardwareMissing "mbpfan": "Could not detect any fans"
         => r"(?i)\b(could not|cannot|can't|unable to|failed to) (find|detect|open|access|probe|query|read|claim|communicate|initiali[sz]e)\b";
+    HardwareMissing "fancontrol": "Device path of hwmon3 has changed" => r"(?i)\bdevice (path|name) of \S+ has changed\b";
     HardwareMissing "any": "reader not present" => r"(?i)\bnot (found|detected|present|available|loaded)\b";
     NamesHardware "any": "NVML: no supported GPU"
         => r"(?i)\b(devices?|sensors?|adapters?|controllers?|batter(y|ies)|gpus?|graphics|zones?|disks?|drives?|modems?|hardware|readers?|receivers?|fans?|hwmon\d*|cpus?|processors?|arrays?|cameras?|tuners?|keyboards?|touchpads?|mice|tpm2?|backlights?|usb|pci|hci|radios?|scanners?|printers?|nvml|nvidia|amdgpu|rapl|msr|dimms?|fingerprint|bluetooth|nl80211|thunderbolt|ipmi|pools?)\b";
     NamesKernelModule "qemu": "qemu-system-x86_64: Could not access KVM kernel module: No such file or directory"
-        => r"\bKVM kernel module: No such";
+        => r"(?i)\bKVM kernel module: No such|\bfailed to initiali[sz]e kvm: No such";
     AboutConfiguration "any": "/etc/thermald.xml: cannot open"
         => r"(?i)/etc/|/nix/store/|\b(config\w*|options?|directives?|address|users?|groups?|files?|filenames?|pars(e|er|ing)|syntax|keys?|keywords?|arguments?|flags?|permissions?|permitted|sockets?|d-bus|dbus|ports?|passwords?|certificates?|plugins?|rules?|librar(y|ies)|licen[sc]es?|line \d+|hosts?|hostnames?|database|urls?|executable|commands?|listen\w*|profiles?|templates?|token)\b";
     ConfigurationWrong "any": "config.yml:3: unknown option 'devcie'"
@@ -308,9 +347,14 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"/sys/(class/(power_supply|backlight|leds|hwmon|thermal|drm|bluetooth|powercap|rfkill|ieee80211|platform-profile|firmware-attributes|typec|nvme)|devices/(pci|platform|system|LNX|pnp|virtual/(thermal|powercap|dmi))|block/(sd[a-z]|nvme\d|mmcblk)|bus|module|firmware)/|/proc/acpi/";
     NamesFileSystem "mount": "mount: /backup: can't find UUID=5f1c-22aa." => r"\b(PART)?(UUID|LABEL)=[\w-]+";
     IsMissing "any": "cat: /run/secrets/app: No such file or directory"
-        => r"(?i)no such (file|device)|not found|does not exist|doesn't exist|(cannot|can't|could not|unable to|failed to) (open|find|access)|ENOENT|ENODEV|ENXIO|missing|(cannot|can't|could not|unable to|failed to) (read|stat|load|query)|\bno (\S+ ){1,4}(found|detected|available|present)\b";
+        => r"(?i)no such (file|device)|not found|does not exist|doesn't exist|(cannot|can't|could not|unable to|failed to) (open|find|access)|\berror (opening|reading|loading)\b|ENOENT|ENODEV|ENXIO|missing|(cannot|can't|could not|unable to|failed to) (read|stat|load|query)|\bno (\S+ ){1,4}(found|detected|available|present)\b";
     IsDenied "any": "cannot open /sys/class/power_supply/BAT0/status: Permission denied"
         => r"(?i)denied|not permitted|read-only";
+    MemoryRefused "postgres": "FATAL:  could not map anonymous shared memory: Cannot allocate memory"
+        => r"(?i)cannot allocate memory|insufficient memory|\bout of memory\b|not enough (space|memory)|could not (reserve|map) \S*( \S+){0,4} (memory|heap|heap space)";
+    AsksForMemory "java": "Native memory allocation (mmap) failed to map 2147483648 bytes." => r"\b(?P<bytes>\d{8,15}) bytes\b";
+    AsksForMemory "java": "/nix/store/x-jdk/bin/java -Xmx2048M -jar server.jar" => r"-Xm[sx](?P<heap>\d{1,9})(?P<unit>[kKmMgG])\b";
+    AsksForMemory "any": "could not reserve 4096 MiB" => r"\b(?P<mib>\d{3,9}) ?(?:MB|MiB)\b";
     ModuleNotLoaded "systemd-modules-load": "Failed to find module 'nosuch'" => r"(?i)^Failed to (?:insert|find|look up) ";
     ModuleNotLoaded "kmod" ("34"): "modprobe: FATAL: Module virtio_blk not found in directory /lib/modules/6.12.30"
         => r"(?i)modprobe: (?:FATAL: )?Module \S+ not found";
@@ -352,6 +396,10 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     RefusedToLoad "systemd" ("257"): "/etc/systemd/system/relative.service:6: Neither a valid executable name nor an absolute path: bin/daemon"
         => r"(?i)not absolute|refusing|bad unit file|neither a valid|lacks|missing|invalid|unit configuration|unknown|executable";
     AssertionFailed "systemd": "app.service: Starting requested but asserts failed." => r"(?i)assert(ion)?s? failed";
+    ProcessExited "systemd" ("257"): "hedgedoc.service: Control process exited, code=exited, status=226/NAMESPACE"
+        => r": (?:Main|Control) process exited, code=\w+, status=(?P<status>\d+)";
+    Restarts "systemd" ("257"): "web.service: Scheduled restart job, restart counter is at 1." => r": Scheduled restart job";
+    ReloadEnded "systemd" ("257"): "Reload failed for Firewall." => r"^(?:(?P<failed>Reload failed) for|Reloaded) ";
     Starting "systemd" ("257"): "Starting silent.service - Silent..." => r"^Starting ";
     Started "systemd" ("257"): "Started web.service - Web." => r"^(Start(ing|ed)|Finished|Listening on|Mount(ing|ed)) ";
     FailedWithResult "systemd" ("257"): "web.service: Failed with result 'exit-code'." => r": Failed with result '(?P<result>[\w-]+)'";

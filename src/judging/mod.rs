@@ -19,6 +19,7 @@ pub(crate) mod boot_state;
 mod conditions;
 pub(crate) mod contention;
 mod context;
+mod error_line;
 pub(crate) mod finding;
 pub(crate) mod journal;
 pub(crate) mod journal_patterns;

@@ -16,6 +16,7 @@ pub(crate) use self::outside::hosts;
 pub(crate) use self::outside::{attempts, shows_no_outside, waits_for_outside};
 pub(crate) use self::secrets::{is_secret, is_secret_snippet, misses_a_secret};
 use super::unit::own_lines;
+use super::unit_ending::control_exit;
 use super::{JudgeContext, text};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{Excuse, Lack, LoadState, UnitResult, Witness};
@@ -31,7 +32,7 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if of_files.is_some() {
         return of_files;
     }
-    if is_beyond_excuse(unit) {
+    if is_beyond_excuse(cx, unit) {
         // systemd goes into directories before it starts the program.
         return disks::of_directories(cx, unit);
     }
@@ -39,6 +40,7 @@ pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         .or_else(|| cards::excuse(cx, unit))
         // What was observed comes before what was only said.
         .or_else(|| hardware::by_paths(cx, unit))
+        .or_else(|| hardware::of_memory(cx, unit))
         .or_else(|| state::excuse(cx, unit))
         .or_else(|| disks::of_type(cx, unit))
         .or_else(|| outside::outside(cx, unit))
@@ -73,14 +75,16 @@ pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse
 }
 
 /// Crashes, and what systemd itself could not do for the unit, have nothing to do with the sandbox.
-fn is_beyond_excuse(unit: &Unit) -> bool {
+fn is_beyond_excuse(cx: &JudgeContext<'_>, unit: &Unit) -> bool {
     // CLD_DUMPED (waitid(2)), or CLD_EXITED with a code of systemd's own, 200 to 243 (systemd.exec(5)).
     if matches!(unit.result, UnitResult::CoreDump | UnitResult::OomKill | UnitResult::Watchdog) {
         return true;
     }
-    unit.service.as_ref().is_some_and(|service| {
-        service.exit_kind == 3 || (service.exit_kind == 1 && (200..=243).contains(&service.exit_status))
-    })
+    let is_systemds = |status: i32| (200..=243).contains(&status);
+    unit.service
+        .as_ref()
+        .is_some_and(|service| service.exit_kind == 3 || (service.exit_kind == 1 && is_systemds(service.exit_status)))
+        || control_exit(cx.now, unit).is_some_and(is_systemds)
 }
 
 fn last_lines<'a>(cx: &JudgeContext<'a>, unit: &str) -> Vec<&'a JournalLine> {

@@ -1,5 +1,6 @@
 //! What a unit's state means, why it failed, which unit is the root of a chain, and what it and PID 1 said.
 
+pub(crate) use super::error_line::error_line;
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 pub(crate) use super::unit_ending::{describe_failure, signal_name};
@@ -206,21 +207,6 @@ pub(crate) fn tail(facts: &Facts, unit: &str, most: usize) -> Vec<String> {
     facts.journal_of(unit, most).into_iter().map(text::journal).collect()
 }
 
-/// The line of the unit's own that says most: the last that speaks of an error and does not follow from another, else the
-/// last.
-pub(crate) fn error_line<'a>(journal: &'a [JournalLine], unit: &str) -> Option<&'a str> {
-    let own = own_lines(journal, unit);
-    let speaks = |line: &&&JournalLine| Meaning::SpeaksOfError.is_in(&line.message);
-    let follows = |line: &&&JournalLine| Meaning::FollowsFromError.is_in(&line.message);
-    let line = own
-        .iter()
-        .rev()
-        .find(|line| speaks(line) && !follows(line))
-        .or_else(|| own.iter().find(speaks))
-        .or(own.last())?;
-    line.message.lines().next()
-}
-
 /// Whether PID 1 wrote it. Until the journal runs, PID 1 writes to the kernel's log, which keeps no pid. Root could
 /// write there under the same name; a configuration has no reason to.
 fn is_managers(line: &JournalLine) -> bool {
@@ -269,25 +255,6 @@ pub(crate) fn unescape_path(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_error_of_a_chain_is_told() {
-        let journal: Vec<JournalLine> = [
-            "starting",
-            "Could not open /etc/app.conf: Permission denied",
-            "(app:12): GLib-GIO-CRITICAL **: 12:00:00.000: g_key_file_get_string: assertion 'key_file != NULL' failed",
-            "(app:12): GLib-GObject-WARNING **: 12:00:00.001: invalid (NULL) pointer instance",
-        ]
-        .map(|message| JournalLine {
-            message: message.into(),
-            unit: "app.service".into(),
-            pid: 12,
-            ..JournalLine::default()
-        })
-        .into();
-        assert_eq!(error_line(&journal, "app.service"), Some("Could not open /etc/app.conf: Permission denied"));
-        assert_eq!(error_line(&journal[2..], "app.service"), Some(journal[2].message.as_str()));
-    }
 
     #[test]
     fn paths_of_devices() {

@@ -9,7 +9,7 @@ use crate::model::{ServiceType, UnitResult};
 
 /// How a failed unit ended, in words: `exit code 1, 2.0 s after it became active: bind() failed`.
 pub(crate) fn describe_failure(facts: &Facts, unit: &Unit) -> String {
-    let mut words = how(unit);
+    let mut words = how(facts, unit);
     if let Some(service) = &unit.service {
         let lived = unit.active_exit_us.saturating_sub(unit.active_enter_us);
         if service.kind != ServiceType::Oneshot && unit.active_enter_us > 0 && lived >= 500_000 {
@@ -20,7 +20,7 @@ pub(crate) fn describe_failure(facts: &Facts, unit: &Unit) -> String {
         }
     }
     // What systemd itself could not do, the unit has no words for.
-    let by_manager = || manager_line(facts, &unit.name, Meaning::NotSetUp).map(|line| line.message.as_str());
+    let by_manager = || manager_line(facts, &unit.name, Meaning::NotSetUp).map(|line| line.message.clone());
     let said = error_line(&facts.journal, &unit.name)
         .or_else(|| by_manager().filter(|_| unit.result == UnitResult::Resources));
     let Some(said) = said else { return words };
@@ -34,7 +34,14 @@ pub(crate) fn describe_failure(facts: &Facts, unit: &Unit) -> String {
     }
 }
 
-fn how(unit: &Unit) -> String {
+/// The exit code of a command that PID 1 runs before or after a unit's program, where the program never ran.
+pub(crate) fn control_exit(facts: &Facts, unit: &Unit) -> Option<i32> {
+    unit.service.as_ref().filter(|service| service.exit_kind == 0)?;
+    let line = manager_line(facts, &unit.name, Meaning::ProcessExited)?;
+    Meaning::ProcessExited.parts_of(&line.message)?["status"].parse().ok()
+}
+
+fn how(facts: &Facts, unit: &Unit) -> String {
     if unit.mount_where.is_some() || unit.name.ends_with(".mount") {
         let what = unit.mount_what.as_deref().unwrap_or("?");
         let place = unit.mount_where.as_deref().unwrap_or("?");
@@ -50,11 +57,14 @@ fn how(unit: &Unit) -> String {
             (_, _, UnitResult::Protocol) => return "did not report that it is ready, as its type demands".to_owned(),
             (_, _, UnitResult::Resources) => return "systemd could not set it up".to_owned(),
             (_, _, UnitResult::OomKill) => return "killed by the OOM killer".to_owned(),
-            (1, status, _) if status != 0 => return exit_words(status, &service.exec_start),
+            (1, status, _) if status != 0 => return exit_words(facts, unit, status, &service.exec_start),
             (2, signal, _) => return format!("killed by {}", signal_name(signal)),
             (3, signal, _) => return format!("dumped core on {}", signal_name(signal)),
             (_, _, UnitResult::StartLimitHit) => return "started too often in a short time".to_owned(),
             _ => {}
+        }
+        if let (UnitResult::ExitCode, Some(status)) = (&unit.result, control_exit(facts, unit)) {
+            return exit_words(facts, unit, status, "a command beside its program");
         }
     }
     match &unit.result {
@@ -65,15 +75,26 @@ fn how(unit: &Unit) -> String {
 }
 
 /// An exit code in words; those from 200 on are systemd's own (systemd.exec(5), "Process exit codes").
-fn exit_words(status: i32, exec: &str) -> String {
-    let program = exec.split_whitespace().next().unwrap_or("its program");
+fn exit_words(facts: &Facts, unit: &Unit, status: i32, exec: &str) -> String {
+    let program = if exec.starts_with('/') { exec.split_whitespace().next().unwrap_or_default() } else { exec };
+    let program = if program.is_empty() { "its program" } else { program };
+    let lines = facts.unit_files.as_ref().and_then(|files| files.system.lines.get(&unit.name));
+    let set = |key: &str| {
+        let line = lines?.iter().rev().find(|(known, _)| known == key)?;
+        Some(format!(" {}", line.1)).filter(|value| value.len() > 1)
+    };
+    let set = |key: &str| set(key).unwrap_or_default();
     let meaning = match status {
         126 => "a command could not be executed",
         127 => "a command was not found",
-        200 => "its working directory does not exist",
+        200 => {
+            let directory = unit.service.as_ref().map_or("", |service| service.directory.as_str());
+            return format!("exit code 200: its working directory {directory}").trim_end().to_owned()
+                + " does not exist";
+        }
         203 => return format!("exit code 203: {program} could not be executed"),
-        216 => "its group does not exist",
-        217 => "its user does not exist",
+        216 => return format!("exit code 216: its group{} does not exist", set("Group")),
+        217 => return format!("exit code 217: its user{} does not exist", set("User")),
         218 => "its capabilities could not be set",
         226 => "its mount namespace could not be set up",
         228 => "its system call filter could not be set",
@@ -111,10 +132,17 @@ mod tests {
     fn names_of_signals_and_exit_codes() {
         assert_eq!(signal_name(11), "SIGSEGV");
         assert_eq!(signal_name(0), "signal 0");
-        assert_eq!(
-            exit_words(203, "/nix/store/x/bin/y --z"),
-            "exit code 203: /nix/store/x/bin/y could not be executed"
-        );
-        assert!(exit_words(159, "").contains("SIGSYS"));
+        let mut facts = Facts::default();
+        let mut unit = Unit { name: "tunnel.service".into(), ..Unit::default() };
+        let words = |facts: &Facts, unit: &Unit, status| exit_words(facts, unit, status, "/nix/store/x/bin/y --z");
+        assert_eq!(words(&facts, &unit, 203), "exit code 203: /nix/store/x/bin/y could not be executed");
+        assert!(words(&facts, &unit, 159).contains("SIGSYS"));
+        assert_eq!(words(&facts, &unit, 217), "exit code 217: its user does not exist");
+        assert_eq!(words(&facts, &unit, 200), "exit code 200: its working directory does not exist");
+        let lines = [("tunnel.service".to_owned(), vec![("User".to_owned(), "plex-tunnel".to_owned())])];
+        facts.unit_files.get_or_insert_default().system.lines.extend(lines);
+        unit.service.get_or_insert_default().directory = "/srv/tunnel".into();
+        assert_eq!(words(&facts, &unit, 217), "exit code 217: its user plex-tunnel does not exist");
+        assert_eq!(words(&facts, &unit, 200), "exit code 200: its working directory /srv/tunnel does not exist");
     }
 }

@@ -13,7 +13,7 @@ use super::{Target, VmVariant};
 use super::{components, join};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::model::CheckId;
+use crate::model::{CheckId, Exit};
 use crate::text::listed;
 
 /// The expressions that are evaluated.
@@ -161,8 +161,24 @@ impl Evaluator<'_> {
                 let answer = self.ask("build").await?.map_err(|output| self.failure(&output))?;
                 self.whole(answer)
             }
-            Some(EvaluationPart::Runner) | None => Err(failure),
+            Some(EvaluationPart::Runner) | None => Err(self.of_variant(failure).await?),
         }
+    }
+
+    /// The failure of a runner. Settings that only the VM has may break a module's assertion, or conflict with one of the
+    /// configuration's own: the host's own system has none of them, and tells.
+    async fn of_variant(&self, failure: Failure) -> Result<Failure> {
+        let why = failure.why.as_deref().unwrap_or_default();
+        let is_of_settings = ["Failed assertions:", "conflicting definition values"].iter().any(|it| why.contains(it));
+        if !is_of_settings || !self.ask("toplevel").await?.is_ok_and(|answer| answer.toplevel.is_some()) {
+            return Ok(failure);
+        }
+        let name = self.target.name();
+        let what = failure.what.strip_prefix(&format!("{name}: ")).unwrap_or(&failure.what);
+        let what = format!("{name} evaluates, but its VM variant does not: {what}");
+        let hint = "set in virtualisation.vmVariant what the VM needs, with lib.mkForce where it overrides: it changes the \
+                    VM alone";
+        Ok(Failure { exit: Exit::Unknown, what, ..failure }.hint(hint))
     }
 }
 

@@ -7,7 +7,7 @@
 config: host:
 let
   inherit (builtins)
-    any attrNames attrValues concatLists concatMap deepSeq elem elemAt filter foldl' fromJSON genList head isAttrs
+    all any attrNames attrValues concatLists concatMap deepSeq elem elemAt filter foldl' fromJSON genList head isAttrs
     isBool isInt isList isString length listToAttrs map mapAttrs match split substring tail toString tryEval
     unsafeDiscardStringContext;
 
@@ -24,6 +24,8 @@ let
     bonds = [ "networking.bonds" ];
     vlans = [ "networking.vlans" ];
     gateway = [ "networking.defaultGateway" ];
+    wireguard = [ "networking.wireguard.interfaces" ];
+    wgQuick = [ "networking.wg-quick.interfaces" ];
     networkd = {
       enable = [ "systemd.network.enable" ];
       networks = [ "systemd.network.networks" ];
@@ -298,11 +300,12 @@ let
   # What each of a set of sets names in a field.
   membersIn = field: option:
     concatMap (name: attempt [ ] (words ((at (pathOf option ++ [ name ])).${field} or null))) (setsIn (pathOf option));
-  # What networkd matches. A pattern is met by the VM's card, or by none. A card that is meant by its address goes by the
-  # name that udev would give it for that; an address of QEMU's kind is the VM's own.
+  # What networkd matches: the names and patterns of a network, of which any may be met, are one. A card that is meant by
+  # its address goes by the name that udev would give it for that; an address of QEMU's kind is the VM's own.
   networkdInterfaces =
     let
-      isName = word: match "[A-Za-z0-9_.-]+" word != null;
+      isName = word: match "[][A-Za-z0-9_.*?-]+" word != null;
+      together = found: if found != [ ] && all isName found then [ (builtins.concatStringsSep " " found) ] else [ ];
       lower = builtins.replaceStrings [ "A" "B" "C" "D" "E" "F" ] [ "a" "b" "c" "d" "e" "f" ];
       byAddress = word:
         let bytes = match "(..)[:-](..)[:-](..)[:-](..)[:-](..)[:-](..)" word;
@@ -313,7 +316,7 @@ let
           network = at (pathOf names.networkd.networks ++ [ name ]);
           by = key: words ((network.matchConfig or { }).${key} or null);
         in
-        filter isName (by "Name" ++ words (network.name or null))
+        concatMap together [ (by "Name") (words (network.name or null)) ]
         ++ texts (map byAddress (by "MACAddress" ++ by "PermanentMACAddress"));
     in
     if yes names.networkd.enable then concatMap (name: attempt [ ] (matched name)) (setsIn (pathOf names.networkd.networks))
@@ -347,7 +350,11 @@ let
         in map (interface: { name = interface; value = map plain own; }) (if matched == [ ] then [ name ] else matched);
       networkd = if yes names.networkd.enable
         then concatMap (name: attempt [ ] (ofNetwork name)) (setsIn (pathOf names.networkd.networks)) else [ ];
-    in listToAttrs (filter (each: each.value != [ ]) (networkd ++ scripted));
+      tunnels = field: option: map
+        (name: { inherit name; value = attempt [ ] (map plain (words ((at (pathOf option ++ [ name ])).${field} or null))); })
+        (setsIn (pathOf option));
+    in listToAttrs (filter (each: each.value != [ ])
+      (tunnels "ips" names.wireguard ++ tunnels "address" names.wgQuick ++ networkd ++ scripted));
 
   # --- disks ---
 

@@ -116,7 +116,7 @@ impl<'a> AudioJudge<'a> {
             Some(unit) if unit.load_state != LoadState::Loaded => format!("could not be loaded ({})", unit.load_state),
             Some(unit) if unit.active_state == ActiveState::Failed => {
                 let cause = last(self.journal(), name, AudioJournalMeaning::StartFailure);
-                match cause.or_else(|| unit::error_line(self.journal(), name)) {
+                match cause.map(str::to_owned).or_else(|| unit::error_line(self.journal(), name)) {
                     Some(line) => format!("has failed ({}): {}", unit.result, line.trim()),
                     None => format!("has failed ({})", unit.result),
                 }

@@ -1,6 +1,6 @@
 //! Addresses, names, the firewall.
 
-use crate::checks::test_support::{Guest, NOW, active, failed, guest, inactive, line, result, status};
+use crate::checks::test_support::{Guest, NOW, active, by_manager, failed, guest, inactive, line, result, status};
 use crate::guest::facts::{Listener, Service, Unit};
 use crate::model::{Accel, CheckId, NetworkPolicy, Protocol, Status};
 use crate::nix::expectations::{Expectations, ExpectedUnit};
@@ -137,4 +137,19 @@ fn a_firewall_that_is_not_up() {
     let judgement = guest().expected(stopped("set-up.service")).passes();
     assert_eq!(status(&judgement, CheckId::ServicesSettled), Status::Warn);
     assert!(result(&judgement, CheckId::ServicesSettled).summary.contains("set-up.service was stopped, 2.0 s after"));
+}
+
+#[test]
+fn a_firewall_that_could_not_be_reloaded_is_not_active() {
+    let reloads = |words: &[&str]| {
+        let guest = guest().expecting(|expected| expected.firewall = Some(true)).expected(active("firewall.service"));
+        let rule =
+            "iptables v1.8.10 (nf_tables):  RULE_APPEND failed (No such file or directory): rule in chain nixos-fw";
+        let guest = guest.journal(line("firewall.service", rule));
+        words.iter().fold(guest, |guest, words| guest.journal(by_manager("firewall.service", words)))
+    };
+    reloads(&["Reload failed for Firewall."])
+        .breaks(CheckId::NetworkPorts, "every port is open: firewall.service could not be reloaded: iptables v1.8.10");
+    reloads(&["Reload failed for Firewall.", "Reloaded Firewall."]).passes();
+    reloads(&[]).passes();
 }

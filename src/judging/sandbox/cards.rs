@@ -1,10 +1,11 @@
 //! A network card that the configuration names, and that no VM has: what is bound to it, to its address, or waits for it.
 
+use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::{last_lines, quoted};
+use super::{hardware, last_lines, quoted, secrets};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
@@ -26,9 +27,23 @@ pub(super) fn names_hardware(interface: &str) -> bool {
     CARD.is_match(interface)
 }
 
-/// Whether it is a card by its name, and the sandbox has none of that name.
+/// Whether it is a card by its name, and the VM has none of that name. Of what networkd matches all names and patterns
+/// are given, and any of them may be met.
 fn is_missing_card(cx: &JudgeContext<'_>, name: &str) -> bool {
-    names_hardware(name) && !cx.now.network.links.iter().any(|link| link == name)
+    let is_met = |word: &str| {
+        let start = word.split(['*', '?', '[']).next().unwrap_or_default();
+        cx.now.network.links.iter().any(|link| link == word || start != word && link.starts_with(start))
+    };
+    let is_card = |word: &str| {
+        names_hardware(word)
+            || ["en", "wl", "ww", "eth"].iter().any(|kind| word.strip_prefix(kind).is_some_and(is_rest))
+    };
+    name.split_whitespace().any(is_card) && !name.split_whitespace().any(is_met)
+}
+
+/// Whether what follows the kind of a card is a pattern: `*`, `p*`, `[ospx]*`.
+fn is_rest(rest: &str) -> bool {
+    rest.contains(['*', '?', '[']) && rest.len() < 12
 }
 
 pub(super) fn renamed(cx: &JudgeContext<'_>, interface: &str) -> Excuse {
@@ -77,12 +92,35 @@ fn interface(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         let card = words.rev().find(|word| is_missing_card(cx, word))?;
         Some(with_line(&renamed(cx, card), line))
     });
+    let bound = bound.or_else(|| {
+        let line = lines.iter().rev().find(|line| Meaning::InterfaceMissing.is_in(&line.message))?;
+        let mut words = line.message.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
+        let (name, why) = words.find_map(|word| Some((word, unmade(cx, word)?)))?;
+        let why = why.clone().in_words(format!("{name} is not there: {why}"));
+        Some(with_line(&why, line))
+    });
     bound.or_else(|| {
         // The gateway lies behind a card that is not there; the kernel names neither.
         let line = lines.iter().rev().find(|line| Meaning::GatewayNotReached.is_in(&line.message))?;
         let (_, why) = missing.first()?;
         Some(with_line(why, line))
     })
+}
+
+/// Why an interface was not made that a unit of NixOS makes: of a card that is not there, with a key that is a secret.
+fn unmade(cx: &JudgeContext<'_>, interface: &str) -> Option<Excuse> {
+    if interface.is_empty() || cx.now.network.links.iter().any(|link| link == interface) {
+        return None;
+    }
+    let makers = [
+        format!("{interface}-netdev.service"),
+        format!("wireguard-{interface}.service"),
+        format!("wg-quick-{interface}.service"),
+    ];
+    let maker = makers.iter().find_map(|name| cx.unit(name)).filter(|maker| !is_active(maker))?;
+    // Not all that could excuse it: its own interface is what is asked for.
+    let cards = || maker.broken_requirements.iter().find_map(|root| hardware::missing_device(cx, root));
+    secrets::excuse(cx, maker).or_else(|| secrets::of_script(cx, maker)).or_else(cards)
 }
 
 /// A card that is not there, and the line that misses it.
@@ -105,11 +143,25 @@ fn address(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         })
     };
     let missing = cx.plan.expectations.addresses.iter().filter(|(name, _)| !cx.now.network.links.contains(name));
-    let (card, address) = missing
+    let declared = missing
         .flat_map(|(name, addresses)| addresses.iter().map(move |address| (name, address)))
-        .find(|(_, address)| named(&line.message, address) || named(exec, address))?;
+        .find(|(_, address)| named(&line.message, address) || named(exec, address));
+    let Some((card, address)) = declared else { return of_tailscale(cx, line) };
     let why = format!("binds to {address}, the address of {card}, which the VM lacks: \"{}\"", quoted(line));
     Some(Excuse::new(Lack::Hardware, Witness::Card { name: card.clone() }, why))
+}
+
+/// Tailscale gives a machine its address (of 100.64.0.0/10, RFC 6598) when it has logged in.
+fn of_tailscale(cx: &JudgeContext<'_>, line: &JournalLine) -> Option<Excuse> {
+    let is_shared = |word: &str| {
+        let bytes = word.parse::<Ipv4Addr>().ok().map(|address| address.octets());
+        bytes.is_some_and(|bytes| bytes[0] == 100 && (64..128).contains(&bytes[1]))
+    };
+    let is_on = cx.plan.expectations.units.contains_key("tailscaled.service");
+    let mut words = line.message.split(|c: char| !c.is_ascii_digit() && c != '.');
+    let address = words.find(|word| is_on && is_shared(word.trim_end_matches('.')))?;
+    let why = format!("binds to {address}, which Tailscale gives the real machine: \"{}\"", quoted(line));
+    Some(Excuse::new(Lack::Outside, Witness::line(quoted(line)), why))
 }
 
 // --- waiting for the network ---

@@ -78,6 +78,35 @@ pub(super) fn by_paths(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         .or_else(|| of_properties(cx, unit, &lines))
 }
 
+/// More memory than the VM has, asked for at once.
+pub(super) fn of_memory(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+    let has = cx.context.memory_mib?;
+    let lines = last_lines(cx, &unit.name);
+    let line = lines.iter().rev().find(|line| Meaning::MemoryRefused.is_in(&line.message))?;
+    let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
+    let texts = lines.iter().map(|line| line.message.as_str()).chain([exec]);
+    let asked = texts.filter_map(asked_mib).max().filter(|asked| *asked > has)?;
+    let state = format!("asks for {asked} MiB of memory at once; the VM has {has}");
+    let why = format!("{state} ([machine] memory in nixbox.toml gives it more): \"{}\"", quoted(line));
+    Some(Excuse::new(Lack::Hardware, Witness::state(state), why))
+}
+
+/// How much memory a text asks for, in MiB.
+fn asked_mib(text: &str) -> Option<u64> {
+    let parts = Meaning::AsksForMemory.parts_of(text)?;
+    let number = |name| parts.name(name).and_then(|part| part.as_str().parse::<u64>().ok());
+    let heap = || {
+        let unit = parts.name("unit")?.as_str();
+        let size = number("heap")?;
+        Some(match unit {
+            "k" | "K" => size >> 10,
+            "g" | "G" => size << 10,
+            _ => size,
+        })
+    };
+    number("mib").or_else(|| number("bytes").map(|bytes| bytes >> 20)).or_else(heap)
+}
+
 /// Modules whose hardware is not there, where none is missing for another reason.
 fn modules(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if unit.name != "systemd-modules-load.service" {

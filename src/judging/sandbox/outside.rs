@@ -203,9 +203,16 @@ fn last_reach<'a>(cx: &JudgeContext<'a>, unit: &Unit) -> Option<(&'a JournalLine
         |line: &str| goes_out && Meaning::ConnectionTimedOut.is_in(line) && !Meaning::NamesLocalHost.is_in(line);
     let declared = SETS_NETWORK.is_match(&unit.name);
     let is_routing = |line: &str| declared && Meaning::GatewayNotReached.is_in(line);
+    // Whatever the words: an error about what was really tried.
+    let names_tried = |line: &str| {
+        Meaning::SpeaksOfError.is_in(line)
+            && !Meaning::ConfigurationWrong.is_in(line)
+            && here.named_in([line]).is_some()
+    };
     lines.iter().rev().find_map(|line| {
         let text = line.message.as_str();
-        let reach = here.reach(text).or_else(|| timed_out(text).then_some(Reach::Outside));
+        let is_outside = || timed_out(text) || names_tried(text);
+        let reach = here.reach(text).or_else(|| is_outside().then_some(Reach::Outside));
         Some((*line, reach.filter(|_| !is_routing(text))?))
     })
 }
@@ -226,12 +233,25 @@ pub(super) fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     if cx.context.network != NetworkPolicy::Off {
         return None;
     }
-    let (line, reach) = last_reach(cx, unit)?;
+    let Some((line, reach)) = last_reach(cx, unit) else { return in_silence(cx, unit) };
     if reach == Reach::Inside {
         return share_of_others(cx, unit, line);
     }
     let witness = witness_of(cx, unit, line)?;
     Some(excuse(witness, "needs the outside network, which --network off blocks", line))
+}
+
+/// A script that tried to reach a host which it alone names, and ended without a word of why: `curl -s`.
+fn in_silence(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+    let here = Outside::of(cx);
+    let said = last_lines(cx, &unit.name);
+    if said.iter().any(|line| line.pid != 1 && Meaning::SpeaksOfError.is_in(&line.message)) {
+        return None;
+    }
+    let Tried { to, .. } = here.tried().into_iter().find(|tried| here.speaks_of(&unit.name, &tried.host))?;
+    let why =
+        format!("needs the outside network, which --network off blocks: it tried {to}, and failed without a word");
+    Some(Excuse::new(Lack::Outside, Witness::Packet { to }, why))
 }
 
 /// A mount of another machine's share by its short name, which only the resolver of its own network knows: no server

@@ -28,10 +28,16 @@ pub(super) fn presence<'a>(cx: &JudgeContext<'a>, path: &str) -> Presence<'a> {
 /// The paths that these lines of a unit say are missing, the last said first. A complaint about the configuration that
 /// comes later is what the unit failed for.
 pub(super) fn missed<'a>(lines: &[&'a JournalLine]) -> Vec<(String, &'a JournalLine)> {
-    let is_fault = |line: &&&JournalLine| !Meaning::ConfigurationWrong.is_in(&line.message);
+    let is_fault = |line: &&JournalLine| Meaning::ConfigurationWrong.is_in(&line.message);
+    let from = lines.iter().rposition(is_fault).map_or(0, |at| at + 1);
+    ever_missed(&lines[from..])
+}
+
+/// The same, whatever was complained of later: what reads a file through a pipe then complains that it is empty.
+pub(super) fn ever_missed<'a>(lines: &[&'a JournalLine]) -> Vec<(String, &'a JournalLine)> {
     let is_missed =
         |line: &&&JournalLine| Meaning::IsMissing.is_in(&line.message) && !Meaning::IsDenied.is_in(&line.message);
-    let lines = lines.iter().rev().take_while(is_fault).filter(is_missed);
+    let lines = lines.iter().rev().filter(is_missed);
     lines.flat_map(|line| paths_in(&line.message).into_iter().map(|path| (path, *line))).collect()
 }
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::paths::{Presence, missed, presence};
+use super::paths::{Presence, ever_missed, presence};
 use super::{LAST, by_line, quoted, state};
 use crate::guest::facts::{JournalLine, PathFact, Unit};
 use crate::guest::paths::paths_in;
@@ -64,7 +64,7 @@ pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         let line = lines.iter().rev().find(|line| line.pid != 1 && Meaning::KeyMissing.is_in(&line.message))?;
         return Some(by_line(Lack::Secret, "the sandbox lacks the real machine's key", line));
     }
-    let named = missed(&lines).into_iter().find_map(|(path, line)| of_path(cx, &path, line));
+    let named = ever_missed(&lines).into_iter().find_map(|(path, line)| of_path(cx, &path, line));
     if named.is_some() {
         return named;
     }

@@ -63,11 +63,11 @@ pub(super) fn of_path(
     if !is_state(path) || meant(path, fact).is_some() || maker(path, fact, is_given).is_some() {
         return None;
     }
-    if makes_it(path, fact, &line.message) {
-        return None;
-    }
     if let Some(excuse) = disks::lies_on(cx.plan, path) {
         return Some(excuse);
+    }
+    if makes_it(path, fact, &line.message) {
+        return None;
     }
     let why = format!(
         "needs {path}, which a fresh disk lacks and nothing in the configuration makes: \"{}\" \

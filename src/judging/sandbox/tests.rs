@@ -72,6 +72,7 @@ fn hardware_excuses_by_kind_and_words() {
     modules(&["Failed to insert module 'x': Key was rejected by service"]).breaks(CheckId::ServicesFailedUnits, "Key");
     let machine = |words: &str| guest().expected(failed("vm.service", 1)).journal(line("vm.service", words));
     machine("qemu-system-x86_64: Could not access KVM kernel module: No such file or directory").excludes("vm.service");
+    machine("qemu-system-x86_64: failed to initialize kvm: No such file or directory").excludes("vm.service");
     machine("Could not access KVM kernel module: Permission denied").breaks(CheckId::ServicesFailedUnits, "Permission");
     // The same words of a service that is not about hardware.
     guest()
@@ -266,6 +267,7 @@ fn the_outside_by_words() {
     ] {
         assert!(shows_no_outside(line, Some("box")), "{line}");
     }
+    assert!(shows_no_outside("Please check your internet connection and try again.", None));
     for line in [
         "Failed to resolve user 'app': No such process",
         "could not resolve host: localhost",
@@ -531,6 +533,10 @@ fn disks_by_the_configuration() {
         .facts(missing(&[("/data/app/index", "", &[], &[])]))
         .excludes("app.service: needs /data/app/index, which lies on /data");
     assert_eq!(judgement.not_tested[0].lack, Lack::Disk);
+    // Its directory is made by nobody either, for want of the disk.
+    on_disk(fails("app.service", "mkdir: cannot create directory '/data/app': No such file or directory"))
+        .facts(missing(&[("/data/app", "", &[], &[])]))
+        .excludes("app.service: needs /data/app, which lies on /data");
     on_disk(fails("app.service", "open /keep/x: no such file"))
         .facts(missing(&[("/keep/x", "", &[], &[])]))
         .excludes("/keep");
@@ -594,6 +600,22 @@ fn directories_that_systemd_could_not_show_a_unit() {
     };
     real(step(226, "", &namespace)).facts(gone()).excludes("backup.service: needs /mnt/storage, which lies on");
     real(step(200, "/mnt/storage", &chdir)).facts(gone()).excludes("backup.service: needs /mnt/storage, which lies on");
+    // The same of a command before the program.
+    let mut before = failed("hedgedoc.service", 0);
+    before.service.as_mut().unwrap().exit_kind = 0;
+    let uploads = "/var/lib/hedgedoc/uploads";
+    guest()
+        .expected(before)
+        .journal(by_manager(
+            "hedgedoc.service",
+            &format!("hedgedoc.service: Failed to set up mount namespacing: {uploads}: No such file or directory"),
+        ))
+        .journal(by_manager(
+            "hedgedoc.service",
+            "hedgedoc.service: Control process exited, code=exited, status=226/NAMESPACE",
+        ))
+        .facts(missing(&[("/var/lib/hedgedoc/uploads", "/var/lib/hedgedoc", &[], &[])]))
+        .breaks(CheckId::ServicesFailedUnits, "its mount namespace could not be set up");
     // A directory that is nearly right is the configuration's.
     let near = missing(&[("/mnt/storage", "/mnt", &["/mnt/storages"], &[])]);
     real(step(226, "", &namespace)).facts(near).breaks(CheckId::ServicesFailedUnits, "/mnt/storage");
@@ -630,6 +652,66 @@ fn an_address_of_a_card_that_is_not_here() {
     web("192.168.1.10").excludes("web.service: binds to 192.168.1.10, the address of enp3s0");
     web("192.168.1.100").breaks(CheckId::ServicesFailedUnits, "192.168.1.100");
     web("192.168.7.1").breaks(CheckId::ServicesFailedUnits, "192.168.7.1");
+    let logged_in = |address: &str| web(address).expected(active("tailscaled.service"));
+    logged_in("100.101.102.103").excludes("web.service: binds to 100.101.102.103, which Tailscale gives");
+    logged_in("100.1.2.3").breaks(CheckId::ServicesFailedUnits, "100.1.2.3");
+    web("100.101.102.103").breaks(CheckId::ServicesFailedUnits, "100.101.102.103");
+}
+
+#[test]
+fn interfaces_by_pattern_and_those_made_of_a_missing_card() {
+    let cut = |names: &str| {
+        guest().expecting(|expectations| expectations.interfaces = vec![names.to_owned()]).facts(|facts| {
+            facts.network.addresses.clear();
+            facts.network.default_routes.clear();
+        })
+    };
+    for names in ["en*", "enp*", "wlp2s0 en*", "en[ospx]*"] {
+        cut(names).excludes(&format!("{names} is a"));
+    }
+    for names in ["br*", "en* eth*", "eth0", "*"] {
+        cut(names).breaks(CheckId::NetworkAddress, "eth0 has no address");
+    }
+    let router = |root: &str| {
+        let bridge = Unit { broken_requirements: vec![root.into()], ..inactive("br0-netdev.service") };
+        fails("dnsmasq.service", "dnsmasq: unknown interface br0").unit(bridge)
+    };
+    router("sys-subsystem-net-devices-enp2s0.device").excludes("dnsmasq.service: br0 is not there: enp2s0 is a");
+    router("gone.service").breaks(CheckId::ServicesFailedUnits, "unknown interface br0");
+    fails("dnsmasq.service", "dnsmasq: unknown interface br0").breaks(CheckId::ServicesFailedUnits, "br0");
+}
+
+#[test]
+fn more_memory_than_the_vm_has() {
+    let minecraft = |lines: &[&str], mib| {
+        let mut guest = guest().expected(failed("minecraft-server.service", 1));
+        for words in lines {
+            guest = guest.journal(line("minecraft-server.service", words));
+        }
+        guest.context(move |context| context.memory_mib = Some(mib))
+    };
+    let java = [
+        "# There is insufficient memory for the Java Runtime Environment to continue.",
+        "# Native memory allocation (mmap) failed to map 2147483648 bytes. Error detail: committing reserved memory.",
+    ];
+    minecraft(&java, 1024).excludes("minecraft-server.service: asks for 2048 MiB of memory at once; the VM has 1024");
+    minecraft(&java, 8192).breaks(CheckId::ServicesFailedUnits, "memory");
+    minecraft(&["FATAL:  could not map anonymous shared memory: Cannot allocate memory"], 1024)
+        .breaks(CheckId::ServicesFailedUnits, "Cannot allocate memory");
+}
+
+#[test]
+fn a_secret_that_is_read_through_a_pipe() {
+    let tunnel = |lines: &[&str]| {
+        let tunnel = guest().expected(failed("wg-quick-wg0.service", 1));
+        lines.iter().fold(tunnel, |guest, words| guest.journal(line("wg-quick-wg0.service", words)))
+    };
+    let (cat, wg) = ("cat: /run/secrets/wg: No such file or directory", "Invalid length key in key file");
+    tunnel(&[cat, wg])
+        .facts(missing(&[("/run/secrets/wg", "/run", &[], &[])]))
+        .excludes("wg-quick-wg0.service: needs a secret");
+    tunnel(&[wg]).breaks(CheckId::ServicesFailedUnits, "Invalid length");
+    tunnel(&[cat, wg]).facts(there("/run/secrets/wg")).breaks(CheckId::ServicesFailedUnits, "Invalid length");
 }
 
 #[test]

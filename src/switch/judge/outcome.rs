@@ -4,8 +4,9 @@ use super::announced::happened;
 use super::session::{WITHOUT_BUS, stopped_bus};
 use super::words::{self, Words};
 use super::{Checked, PhaseChecks, error_chain, last_word, tail, units};
-use crate::guest::facts::SYSTEM_BUS;
+use crate::guest::facts::{JournalLine, SYSTEM_BUS};
 use crate::judging::text::{LINES, clean, journal, list, seconds};
+use crate::judging::unit::error_line;
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX};
 use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
 
@@ -240,18 +241,20 @@ fn unnamed(id: CheckId, run: &SwitchRun) -> CheckResult {
     CheckResult::new(id, Status::Fail, format!("the switch program says that units failed: {said}")).detail(tail(run))
 }
 
+fn first_line(line: &JournalLine) -> String {
+    line.message.lines().next().unwrap_or_default().to_owned()
+}
+
 /// What a unit that failed said itself, or PID 1 of it.
 fn said_of(unit: &str, run: &SwitchRun, words: &Words) -> String {
     if let Some((_, why)) = words.not_queued.iter().find(|(of, _)| of == unit) {
         return format!("{unit} failed: systemd took no job for it: {why}");
     }
-    let of_unit = || run.journal.iter().rev().filter(|line| line.unit == unit);
-    let said = of_unit().find(|line| line.pid != 1).or_else(|| of_unit().find(|line| line.message.contains("Failed")));
+    let by_manager = || run.journal.iter().rev().find(|line| line.unit == unit && line.message.contains("Failed"));
+    let said = error_line(&run.journal, unit).or_else(|| by_manager().map(first_line));
     match said {
-        Some(line) if words.not_reloaded.iter().any(|of| of == unit) => {
-            format!("{unit} could not be reloaded: {}", line.message.lines().next().unwrap_or_default())
-        }
-        Some(line) => format!("{unit} failed: {}", line.message.lines().next().unwrap_or_default()),
+        Some(said) if words.not_reloaded.iter().any(|of| of == unit) => format!("{unit} could not be reloaded: {said}"),
+        Some(said) => format!("{unit} failed: {said}"),
         None => format!("{unit} failed"),
     }
 }

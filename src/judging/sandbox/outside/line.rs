@@ -89,6 +89,10 @@ pub(super) fn reach(line: &str, is_inside: impl Fn(&str) -> bool, own: Option<&s
     if !hosts.is_empty() {
         return Some(if hosts.iter().all(|host| is_inside(host)) { Reach::Inside } else { Reach::Outside });
     }
+    // Symbols, placeholders and users are looked up as well.
+    if Meaning::ResolvesAnything.is_in(line) && !Meaning::NamesNameService.is_in(line) {
+        return None;
+    }
     let itself = own.is_some_and(|name| name.len() > 2 && line.contains(&format!(" {name}")));
     Some(if itself { Reach::Inside } else { Reach::Outside })
 }

@@ -94,6 +94,19 @@ fn a_name_without_a_dot_is_not_outside_whoever_says_it() {
 }
 
 #[test]
+fn what_is_resolved_need_not_be_a_host() {
+    for words in [
+        "httpd.c:1841 getaddrinfo failed: Servname not supported for ai_socktype",
+        "> Warning:          Could not resolve keysym XF86LeftUp",
+        "java.lang.IllegalArgumentException: Could not resolve placeholder 'app.url' in value \"${app.url}\"",
+        "could not look up effective user ID 71: user does not exist",
+    ] {
+        assert!(!shows_no_outside(words, Some("box")), "{words}");
+        app(words, asked(&["pool.ntp.org"])).breaks(FAILED, "app.service");
+    }
+}
+
+#[test]
 fn the_machine_itself_is_not_outside() {
     let says = |words: &str| guest().expected(failed("app.service", 1)).journal(line("app.service", words));
     says("connect to 10.0.2.15 port 5432 failed: No route to host").breaks(FAILED, "10.0.2.15");
@@ -127,6 +140,24 @@ fn what_was_asked_for_is_a_witness() {
     assert_eq!(witness(&app(timed_out, called)), packet("1.2.3.4:443"));
     let near = Traffic { neighbours: vec!["192.168.1.5".parse().unwrap()], is_whole: true, ..Traffic::default() };
     assert_eq!(witness(&app("connect to 192.168.1.5:80: No route to host", near)), packet("192.168.1.5"));
+}
+
+#[test]
+fn an_error_about_what_was_tried_needs_no_known_words() {
+    let call = Call { address: "192.168.1.20".parse().unwrap(), port: 631, protocol: Protocol::Tcp };
+    let called = Traffic { calls: vec![call], is_whole: true, ..Traffic::default() };
+    let words = r#"lpadmin: Unable to connect to "192.168.1.20:631": Operation now in progress"#;
+    assert_eq!(witness(&app(words, called.clone())), Witness::Packet { to: "192.168.1.20:631".into() });
+    app(words, asked(&[])).breaks(FAILED, "Unable to connect");
+    app("config.yml:3: unknown option 'prot' of 192.168.1.20", called).breaks(FAILED, "unknown option");
+    // A script that says nothing.
+    let mut quiet = guest().expected(failed("app.service", 6));
+    let mut traffic = asked(&["ddns.example.org"]);
+    quiet.observations.traffic = Some(traffic.clone());
+    quiet.breaks(FAILED, "app.service");
+    traffic.named_by.insert("ddns.example.org".into(), ["app.service".to_owned()].into());
+    quiet.observations.traffic = Some(traffic);
+    assert_eq!(witness(&quiet), Witness::Packet { to: "ddns.example.org".into() });
 }
 
 #[test]

@@ -1,0 +1,202 @@
+//! Which of a unit's own lines says why it failed.
+
+use super::journal::Means as _;
+use super::journal_patterns::Meaning;
+use super::unit::own_lines;
+use crate::guest::facts::JournalLine;
+use crate::text::bounded;
+
+/// Most lines that are added to one which only announces them.
+const MOST: usize = 3;
+/// Most characters of the whole.
+const LIMIT: usize = 400;
+
+/// The line of the unit's own that says most: the last that speaks of an error, does not follow from another, and is not
+/// of the commands that clean up behind the program; else the last.
+pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> {
+    let own = own_lines(journal, unit);
+    let cleaning = of_cleaning(journal, unit);
+    let speaks = |line: &&&JournalLine| Meaning::SpeaksOfError.is_in(&line.message);
+    let tells = |line: &&&JournalLine| speaks(line) && !Meaning::FollowsFromError.is_in(&line.message);
+    let is_programs = |line: &&&JournalLine| !cleaning.iter().any(|other| std::ptr::eq(*other, **line));
+    let line = own
+        .iter()
+        .rev()
+        .find(|line| tells(line) && is_programs(line))
+        .or_else(|| own.iter().rev().find(tells))
+        .or_else(|| own.iter().find(speaks))
+        .or(own.last())?;
+    let at = own.iter().position(|other| std::ptr::eq(*other, *line))?;
+    Some(with_announced(line, &own[at + 1..]))
+}
+
+/// The first line of a message; with the lines after it, where it only announces them.
+fn with_announced(line: &JournalLine, later: &[&JournalLine]) -> String {
+    let first = line.message.lines().next().unwrap_or_default().trim_end();
+    let is_block = first.trim().starts_with("***") && first.ends_with("***");
+    let most = if is_block { MOST } else { usize::from(first.ends_with(':')) };
+    let beyond = line.message.lines().skip(1).chain(later.iter().filter_map(|line| line.message.lines().next()));
+    let said = beyond.map(str::trim).filter(|line| !line.is_empty() && !Meaning::FollowsFromError.is_in(line));
+    said.take(most).fold(first.to_owned(), |all, line| bounded(&format!("{all} {line}"), LIMIT.max(first.len())))
+}
+
+/// The unit's own lines that came after PID 1 saw its program end, by processes that had said nothing before: what
+/// `ExecStopPost=` and the like write. A last line of the program's own may come as late.
+fn of_cleaning<'a>(journal: &'a [JournalLine], unit: &str) -> Vec<&'a JournalLine> {
+    let mut cleaning = Vec::new();
+    let (mut before, mut has_ended) = (Vec::new(), false);
+    for line in journal.iter().filter(|line| line.unit == unit) {
+        if line.pid != 1 && line.identifier != "systemd" {
+            match has_ended && !before.contains(&line.pid) {
+                true => cleaning.push(line),
+                false => before.push(line.pid),
+            }
+        } else if Meaning::ProcessExited.is_in(&line.message) {
+            has_ended = true;
+        } else if Meaning::Starting.is_in(&line.message) || Meaning::Restarts.is_in(&line.message) {
+            (before, has_ended) = (Vec::new(), false);
+        }
+    }
+    cleaning
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of_app(pid: u32, message: &str) -> JournalLine {
+        JournalLine { message: message.into(), unit: "app.service".into(), pid, ..JournalLine::default() }
+    }
+
+    fn of_lines(lines: &[&str]) -> Option<String> {
+        let journal: Vec<JournalLine> = lines.iter().map(|line| of_app(12, line)).collect();
+        error_line(&journal, "app.service")
+    }
+
+    #[test]
+    fn the_first_error_of_a_chain_is_told() {
+        let chain = [
+            "starting",
+            "Could not open /etc/app.conf: Permission denied",
+            "(app:12): GLib-GIO-CRITICAL **: 12:00:00.000: g_key_file_get_string: assertion 'key_file != NULL' failed",
+            "(app:12): GLib-GObject-WARNING **: 12:00:00.001: invalid (NULL) pointer instance",
+        ];
+        assert_eq!(of_lines(&chain).as_deref(), Some(chain[1]));
+        assert_eq!(of_lines(&chain[2..]).as_deref(), Some(chain[2]));
+    }
+
+    #[test]
+    fn a_closing_formula_is_not_the_cause() {
+        for [cause, closing] in [
+            [
+                "Options error: --secret fails with 'static.key': No such file or directory",
+                "Options error: Please correct these errors.",
+            ],
+            ["Cannot load certificate file server.crt", "Exiting due to fatal error"],
+            [
+                "[warn] Failed to parse/validate config: BridgeRelay is 1, ORPort is not set. This is an invalid combination.",
+                "[err] Reading config failed--see warnings above.",
+            ],
+            ["Exception: Updates between multiple major versions and downgrades are unsupported.", "Update failed"],
+            ["ERROR: [pool wifiadmin] cannot get uid for user 'admin'", "ERROR: FPM initialization failed"],
+            [
+                "ERROR   Failed during configuration: Have not found any log file for nginx-http-auth jail",
+                "ERROR   Async configuration of server failed",
+            ],
+            ["Line unrecognized: `PresharedKey=XXXXX'", "Configuration parsing error"],
+            ["/etc/bind/named.conf:16: open: /etc/bind/rndc-key: file not found", "exiting (due to fatal error)"],
+            [
+                "Error: Unknown configuration variable \"mysql_host\".",
+                "Error found at /etc/mosquitto/mosquitto.conf:17.",
+            ],
+            [
+                "error: can't bind socket: Address already in use for 127.0.0.1 port 8953",
+                "fatal error: could not open ports",
+            ],
+            [
+                "[ALERT] (2705) : parsing [/etc/haproxy/haproxy.cfg:92]: Missing LF on last line, file might have been truncated.",
+                "[ALERT] (2705) : Fatal errors found in configuration.",
+            ],
+            [
+                "(13)Permission denied: AH00072: make_sock: could not bind to address [::]:80",
+                "AH00015: Unable to open logs",
+            ],
+            [
+                "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no such table: server",
+                "(Background on this error at: http://sqlalche.me/e/e3q8)",
+            ],
+            [
+                "ERROR: Strict hostname resolution configured but no hostname setting provided",
+                "ERROR [main] For more details run the same command passing the '--verbose' option.",
+            ],
+            [
+                "FATAL:  could not open file \"/nix/store/x-postgresql.conf\": Permission denied",
+                "LOG:  aborting startup due to startup process failure",
+            ],
+            [
+                "ModuleNotFoundError: No module named 'vikreya'",
+                "[2019-12-29 02:17:45 +0000] [12929] [INFO] Reason: Worker failed to boot.",
+            ],
+            [
+                "[ERROR] InnoDB: Upgrade after a crash is not supported. The redo log was created with MariaDB 10.3.27.",
+                "[ERROR] Unknown/unsupported storage engine: InnoDB",
+            ],
+            [
+                "loadkeys: Unable to open file: us: No such file or directory",
+                "/nix/store/x-kbd-2.6.4/bin/loadkeys failed with exit status 1.",
+            ],
+            ["Error: Cannot find module 'throng'", "error Command failed with exit code 1."],
+        ] {
+            assert_eq!(of_lines(&[cause, closing]).as_deref(), Some(cause));
+            // Where it is all that was said, it is told.
+            assert_eq!(of_lines(&[closing]).as_deref(), Some(closing));
+        }
+    }
+
+    #[test]
+    fn a_frame_or_a_field_is_not_the_cause() {
+        for frame in [
+            "    at emitErrorNT (node:net:1844:8)",
+            "   at Jellyfin.Server.Program.StartError() in /src/Program.cs:line 12",
+            "   --- End of inner exception stack trace ---",
+            "   3: core::panicking::panic_fmt",
+            "  File \"/nix/store/x/lib/error.py\", line 3, in raise_error",
+            "  severity: 'FATAL',",
+        ] {
+            let cause = "Error: listen EADDRINUSE: address already in use :::8081";
+            assert_eq!(of_lines(&[cause, frame]).as_deref(), Some(cause), "{frame}");
+        }
+    }
+
+    #[test]
+    fn what_is_announced_is_told_with_it() {
+        let panic = ["thread 'main' panicked at src/main.rs:18:10:", "called `Option::unwrap()` on a `None` value"];
+        assert_eq!(of_lines(&panic), Some(panic.join(" ")));
+        let redis = [
+            "*** FATAL CONFIG FILE ERROR (Redis 6.2.6) ***",
+            "Reading the configuration file, at line 2",
+            ">>> 'service-install \"redis.conf\"'",
+            "Bad directive or wrong number of arguments",
+        ];
+        assert_eq!(of_lines(&redis), Some(redis.join(" ")));
+        assert_eq!(of_lines(&["cannot open: gone", "bye"]).as_deref(), Some("cannot open: gone"));
+        assert_eq!(of_lines(&["failed:\n  no such key\n  more"]).as_deref(), Some("failed: no such key"));
+    }
+
+    #[test]
+    fn what_cleans_up_does_not_say_why() {
+        let cause = "invalid argument \"bad.sysctl.option\" for \"--sysctl\" flag: it is not whitelisted";
+        let ended = of_app(1, "app.service: Main process exited, code=exited, status=125/n/a");
+        let journal = [of_app(12, cause), ended.clone(), of_app(20, "Error: No such container: test")];
+        assert_eq!(error_line(&journal, "app.service").as_deref(), Some(cause));
+        // The program's last line may be written down after PID 1's.
+        let late = [of_app(12, "starting"), ended.clone(), of_app(12, cause)];
+        assert_eq!(error_line(&late, "app.service").as_deref(), Some(cause));
+        let by_child = [of_app(12, "starting"), ended.clone(), of_app(13, cause)];
+        assert_eq!(error_line(&by_child, "app.service").as_deref(), Some(cause));
+        // Another start is another program.
+        let again = of_app(1, "app.service: Scheduled restart job, restart counter is at 1.");
+        let next = [of_app(12, "Error: busy"), ended, again, of_app(30, "Error: gone")];
+        assert_eq!(error_line(&next, "app.service").as_deref(), Some("Error: gone"));
+    }
+}
