@@ -31,6 +31,8 @@ pub struct Context {
     pub host_resolves: Option<bool>,
     /// How long the VM waited for the host's CPUs.
     pub delay: RunDelay,
+    /// When the machine began to be switched, in µs of its own clock: what failed earlier is not the switch's doing.
+    pub switched_us: Option<u64>,
 }
 
 impl Context {

@@ -133,6 +133,7 @@ impl Probe<'_> {
             memory_mib: Some(self.memory_mib),
             host_resolves: None,
             delay,
+            switched_us: self.rehearsed_since_us,
         };
         if let Some(note) = contention::note(&context.delay) {
             self.events.note(note);

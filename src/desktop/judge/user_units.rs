@@ -33,8 +33,7 @@ impl DesktopView<'_> {
         };
         let of_user = self.view.of_user_manager(&facts);
         let dead_portal = self.dead_portal(manager, &facts);
-        let mut fails = self.failed_units(&of_user, manager, dead_portal.is_some(), out);
-        let mut warns = Vec::new();
+        let (mut fails, mut warns) = self.failed_units(&of_user, manager, dead_portal.is_some(), out);
         let mut good = 0;
         let mut waiting: Vec<&str> = Vec::new();
         let expected = self.view.plan.expectations.units_of_user(self.user);
@@ -79,16 +78,19 @@ impl DesktopView<'_> {
         format!("no unit of {} failed, {units} in order{target}{portal}", self.user)
     }
 
-    /// Units that failed or keep ending, whether they are expected or not.
+    /// Units that failed or keep ending, whether they are expected or not; and those that failed before the switch.
     fn failed_units(
         &self,
         of_user: &JudgeContext<'_>,
         manager: &UserManager,
         is_portal_dead: bool,
         out: &mut Judgement,
-    ) -> Vec<Finding> {
+    ) -> (Vec<Finding>, Vec<Finding>) {
         let facts = of_user.now;
-        let mut fails = Vec::new();
+        let (mut fails, mut warns) = (Vec::new(), Vec::new());
+        let is_earlier = |unit: &Unit| {
+            is_failed(unit) && of_user.context.switched_us.is_some_and(|us| (1..us).contains(&unit.state_change_us))
+        };
         for failed in manager.units.iter().filter(|unit| is_failed(unit) || keeps_ending(unit)) {
             let name = failed.name.as_str();
             // The dead portal's finding has its unit.
@@ -97,6 +99,11 @@ impl DesktopView<'_> {
             }
             if let Some(why) = sandbox::excuse(of_user, failed) {
                 out.exclude(name, why);
+                continue;
+            }
+            if is_earlier(failed) {
+                let summary = format!("{name} of {} had failed before the switch", self.user);
+                warns.push(Finding::new(name, summary).evidence("unit", text::clean(name)));
                 continue;
             }
             let how = match (is_failed(failed), exited_with_success(failed)) {
@@ -109,7 +116,7 @@ impl DesktopView<'_> {
             let finding = Finding::new(name, format!("{name} of {} {how}", self.user));
             fails.push(finding.detail(unit::tail(facts, name, 8)).evidence("unit", text::clean(name)));
         }
-        fails
+        (fails, warns)
     }
 
     /// The session target is not active, and these units wait for it.
