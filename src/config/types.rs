@@ -1,5 +1,6 @@
 //! The values that `nixbox.toml` holds, each checked when it is read and described in the JSON schema.
 
+use std::path::Path;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -7,7 +8,7 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::did_you_mean;
-use crate::model::{CheckId, Protocol, is_script_name};
+use crate::model::{CheckId, Protocol, STORE_DIR, is_script_name};
 use crate::text::nearest;
 
 /// The most retries that a file may ask for.
@@ -317,7 +318,7 @@ text!(
     |text| {
         let parts = || text.split('/').skip(1);
         let is_absolute = text.starts_with('/') && parts().all(|part| !matches!(part, "" | "." | ".."));
-        let is_kernels = ["/nix/store/", "/proc/", "/sys/", "/dev/"].iter().any(|start| text.starts_with(start));
+        let is_kernels = [STORE_DIR, "/proc", "/sys", "/dev"].iter().any(|start| Path::new(&text).starts_with(start));
         if !is_absolute || text.contains(['\n', '\0']) {
             Err(format!("{text:?} is not an absolute path of a file"))
         } else if is_kernels {

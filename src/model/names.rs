@@ -126,6 +126,9 @@ pub const UNIT_PREFIX: &str = "nixbox-";
 /// The session that is opened to test sound where no user has one at the seat.
 pub const SESSION_UNIT: &str = "nixbox-sound";
 
+/// The store's logical directory. Other ones exist, but nothing of nixpkgs' binary caches works with them.
+pub const STORE_DIR: &str = "/nix/store";
+
 /// The configuration beside a flake.
 pub const CONFIG_FILE: &str = "nixbox.toml";
 /// The artifacts' directory beside a flake.
