@@ -203,12 +203,10 @@ impl Bus {
     /// As every call.
     pub async fn manager(&self) -> Result<Manager, Error> {
         let systemd = &self.systemd;
-        let (manager, target) = tokio::join!(
-            properties!(self, systemd => Manager {
-                version, state, kernel_us, userspace_us, finish_us, tainted, virtualization
-            }),
-            async { self.within("Get", self.load("default.target").await?.name()).await },
-        );
+        let (manager, target) =
+            tokio::join!(properties!(self, systemd => Manager { version, state, userspace_us, finish_us }), async {
+                self.within("Get", self.load("default.target").await?.name()).await
+            },);
         // A default.target that is not there is an error answer, and no reason to know nothing.
         Ok(Manager { default_target: target.unwrap_or_default().bounded(), ..manager? })
     }
@@ -436,7 +434,7 @@ impl Bus {
     async fn service(&self, service: &KindProxy<'_>, failing: bool) -> Result<Option<Service>, Error> {
         let (read, exit_status, commands, environment, plain, encrypted, devices, directory, restart_us, cpu_ns) = tokio::try_join!(
             properties!(self, service => Service {
-                kind, remain_after_exit, restart, restarts, main_pid, exit_kind, status_text
+                kind, remain_after_exit, restart, restarts, main_pid, exit_kind
             }),
             self.get(service.exit_status().map_ok(Some)),
             self.get(service.exec_start()),

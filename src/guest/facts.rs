@@ -62,16 +62,10 @@ pub struct Manager {
     pub state: String,
     /// The unit that `default.target` is.
     pub default_target: String,
-    /// When the kernel, the initrd (0 without one that tells), userspace and the boot's end were reached. 0: not yet.
-    pub kernel_us: u64,
     /// `UserspaceTimestampMonotonic`.
     pub userspace_us: u64,
     /// `FinishTimestampMonotonic`; 0 while the boot is going on.
     pub finish_us: u64,
-    /// `Tainted`, words joined by `:`.
-    pub tainted: String,
-    /// `Virtualization`, such as `qemu`.
-    pub virtualization: String,
 }
 
 /// A module that a service of PAM's names by its path and that is not there (pam.d(5)).
@@ -169,8 +163,6 @@ pub struct Service {
     pub exit_kind: i32,
     /// `ExecMainStatus`: an exit code or a signal, by `exit_kind`.
     pub exit_status: i32,
-    /// `StatusText`.
-    pub status_text: String,
     /// The first `ExecStart`'s command line.
     pub exec_start: String,
     /// Files without which systemd does not start it: `EnvironmentFiles`, those with a dash left out, `LoadCredential`,
