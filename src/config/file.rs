@@ -79,7 +79,7 @@ pub(super) struct HostTable {
     pub(super) hook: HookTable,
 }
 
-/// How the machine is run. Flags win over these.
+/// How the machine is run. Flags override these.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MachineSettings {
@@ -131,7 +131,7 @@ pub(super) struct SwitchTable {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResidueWeight {
-    /// It is told.
+    /// A warning is reported.
     #[default]
     Warn,
     /// The run fails.
