@@ -17,7 +17,7 @@ use super::credentials::Token;
 use super::facts::{Job, Manager, Service, Unit};
 use super::proxies::{Command, Condition, JobRemoved, KindProxy, StartupFinished, SystemdProxy, UnitProxy};
 use super::{Error, greeting, relabel};
-use crate::model::{ActiveState, JobState, LoadState, SubState, UNIT_PREFIX, port};
+use crate::model::{ActiveState, JobState, LoadState, UNIT_PREFIX, port};
 use crate::text::bounded;
 use crate::transport::Transport;
 
@@ -492,9 +492,8 @@ impl Bus {
         let units = self.states().await?;
         let running = self.jobs().await?.into_iter().map(|(job, _)| job).filter(|job| job.state == JobState::Running);
         let running: Vec<String> = running.map(|job| job.unit).collect();
-        let waits = |unit: &&Unit| matches!(unit.sub_state, SubState::AutoRestart | SubState::AutoRestartQueued);
         let names = if running.is_empty() {
-            units.iter().filter(waits).map(|unit| unit.name.clone()).collect()
+            units.iter().filter(|unit| unit.is_auto_restart()).map(|unit| unit.name.clone()).collect()
         } else {
             running
         };

@@ -336,6 +336,16 @@ impl Unit {
             && self.active_state == ActiveState::Inactive
             && [self.condition_us, self.active_enter_us, self.inactive_enter_us] == [0; 3]
     }
+
+    /// Whether it ended, and waits to be started again.
+    pub fn is_auto_restart(&self) -> bool {
+        matches!(self.sub_state, SubState::AutoRestart | SubState::AutoRestartQueued)
+    }
+
+    /// Whether it is on its way up, and not between two attempts.
+    pub fn is_coming_up(&self) -> bool {
+        self.active_state == ActiveState::Activating && !self.is_auto_restart()
+    }
 }
 
 /// The units of the system's bus: without one of them nothing can ask logind, and most of a desktop stands still.
