@@ -2,12 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::MemorySize;
+use crate::config::{Cores, MemorySize, Time};
 use crate::diff::{DiffFormat, DiffRequest, Grade};
 use crate::failure::{self, Failure};
 use crate::machine::window::DisplayKind;
@@ -25,9 +24,9 @@ Examples:
   nixbox try ./result                 a built VM: a directory with bin/run-*-vm, or that script
   nixbox try .#laptop --format json   one JSON document on stdout, progress on stderr
   nixbox diff                         what the changes here would change, and what a switch would do
-  nixbox matrix                       all configurations of the flake here, with their specialisations
+  nixbox matrix                       all hosts of the flake here, with their specialisations
   nixbox demo .#laptop                the same machine for you: a window, sound, a login
-  nixbox init gnome                   a flake to begin with, here
+  nixbox init gnome                   a flake to start from, written here
   nixbox hook install claude-code     a coding agent learns when it broke the configuration
   nixbox doctor                       what this host can do, with the fix for what it cannot";
 
@@ -36,21 +35,21 @@ Examples:
   nixbox hook install claude-code           in this project's settings, with the change shown
   nixbox hook install codex --user          in your own, for all projects
   nixbox hook install git                   before a commit or push
-  nixbox hook install cursor --uninstall    takes it out again
+  nixbox hook install cursor --uninstall    removes it again
   nixbox hook generic < /dev/null           a hook by hand: exits with 1 for a broken configuration";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
-  nixbox diff                               from the running NixOS, elsewhere from HEAD, to the flake here
-  nixbox diff .#laptop                      one host, from HEAD (on that host: from the running system)
+  nixbox diff                               from the running NixOS (else HEAD) to the flake here
+  nixbox diff .#laptop                      one host, from HEAD (on that host: the running system)
   nixbox diff HEAD~3 .#laptop               since an older commit
   nixbox diff 41 42                         two generations of this system; also current, booted
   nixbox diff ./result-old ./result         two toplevels
-  nixbox diff --fail-on security            exits with 1 where security changes, for CI";
+  nixbox diff --fail-on security            exits with 1 if security changes, for CI";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
-  nixbox explain                            all ids, a line each
+  nixbox explain                            all ids, one per line
   nixbox explain services.failed-units      what it tests, what usually breaks it, what to do";
 
 /// `EXIT_CODES` and `EXAMPLES`, joined when help is printed and at no other time.
@@ -73,54 +72,55 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Build, boot, check and report
+    /// Build, boot and check a configuration, and report the verdict
     #[command(after_help = after_help())]
     Try(Box<TryArgs>),
     /// Test all configurations of a flake, and their specialisations, many at once
     ///
-    /// They are evaluated and built together, and booted as many at once as memory and processors allow. Exits with 0 where
-    /// all pass; with 3, 4 or 1 where one fails (the earliest stage counts); else with 5 where one is unknown.
+    /// They are evaluated and built together; as many are booted at once as memory and CPUs allow. Exits with 0 if all
+    /// pass; with 3, 4 or 1 if one fails (the earliest stage counts); else with 5 if one is unknown.
     #[command(after_help = after_help())]
     Matrix(Box<MatrixArgs>),
     /// Compare two configurations: what changes, and what a switch would do. No VM, no root
     ///
-    /// Builds both systems and reads them; nothing of either is executed. What changes is told by how much it matters:
-    /// security, service, boot, info. What a switch would stop, start or reload is worked out by NixOS's own rules. Exits
-    /// with 0 whatever differs, unless --fail-on says otherwise.
+    /// Builds both systems and reads them; nothing of either is executed. Changes are sorted by severity (security,
+    /// service, boot, info); what a switch would do is worked out by NixOS's own rules. Exits with 0 whatever differs,
+    /// unless --fail-on says otherwise.
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Box<DiffArgs>),
     /// Boot the machine for interactive use: with a window, sound and a login that works
     ///
     /// Nothing is added to the configuration, and no directory of yours is shared. The checks of `nixbox try` run
-    /// meanwhile, and their verdict is reported. Closing the window, or Ctrl-C, ends it, and everything is thrown away.
+    /// meanwhile, and their verdict is reported. Closing the window or pressing Ctrl-C ends the machine; its disk is
+    /// thrown away, unless --save keeps it.
     #[command(after_help = after_help())]
     Demo(Box<DemoArgs>),
-    /// Write a flake to begin with: a machine with a desktop, a server, sound
+    /// Write a flake to start from: a machine with a desktop, a server, or sound
     ///
-    /// Without a name it asks, or lists what there is. It overwrites nothing and runs no git. `existing` prints the
-    /// lines for a flake that is there already: nixbox init existing > vm.nix
+    /// Without a name it asks for one, or lists the templates. It overwrites nothing and does not run git. `existing`
+    /// prints the lines to add to an existing flake: nixbox init existing > vm.nix
     #[command(after_help = after_help())]
     Init(InitArgs),
-    /// What a coding agent's hook calls: reports to the agent whether the configuration still works
+    /// Called by a coding agent's hook: tells the agent whether the configuration still works
     ///
-    /// Reads the hook's payload from stdin and answers in the agent's protocol. A broken configuration blocks the agent
-    /// where it lets a hook do that. A broken hook or host never does.
+    /// Reads the hook's payload from stdin and answers in the agent's protocol. A broken configuration blocks the
+    /// agent, if it lets hooks do that; a broken hook or host never does.
     #[command(after_help = HOOK_EXAMPLES)]
     Hook(Box<HookCommand>),
-    /// Print one page on nixbox for coding agents
+    /// Print a one-page guide to nixbox for coding agents
     AgentGuide,
     /// Explain a check: what it tests, what usually breaks it, what to do
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
-    /// Show what this host can do, proven, with the fix for what it cannot
+    /// Test what this host can do, and show the fix for what it cannot
     ///
-    /// Exits with 0 when `nixbox try` can work here, with 5 when it cannot.
+    /// Exits with 0 if `nixbox try` can work here, with 5 if it cannot.
     Doctor(DoctorArgs),
-    /// Remove what a killed run left on disk, and only that
+    /// Remove what killed runs left on disk, and nothing else
     Clean(CleanArgs),
     /// Print a JSON schema
     Schema(SchemaArgs),
-    /// Print a shell's completion script
+    /// Print a shell completion script
     Completions(CompletionsArgs),
     /// Print the manual page: nixbox man | man -l -
     Man,
@@ -130,36 +130,37 @@ pub enum Command {
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Checks")]
 pub struct CheckArgs {
-    /// Run only these checks: an id (services.failed-units) or a kind (services); repeat, or separate by commas
+    /// Run only these checks: an id (services.failed-units) or a kind (services); separate several by commas, or repeat
+    /// the flag
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub only: Vec<String>,
-    /// Leave these checks out
+    /// Skip these checks, named as for --only
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub skip: Vec<String>,
-    /// Leave out the host's own toplevel, which is otherwise built beside the VM
+    /// Do not build the host's own toplevel, which is otherwise built in addition to the VM
     #[arg(long)]
     pub vm_only: bool,
-    /// A pass that leaves out what no VM can show (hardware, state, secrets of the real machine) is "could not tell"
+    /// Exit with 5 instead of 0 if something could not be tested in a VM (hardware, state, secrets of the real machine)
     #[arg(long)]
     pub strict: bool,
-    /// Ignore the verdict of a former run on which nothing has changed
+    /// Run even if a cached verdict is still valid
     #[arg(long)]
     pub fresh: bool,
-    /// How long boot and checks of a machine may take: 90, 90s, 10m [default: by accelerator]
-    #[arg(long, value_name = "DURATION", value_parser = parse_timeout, help_heading = "Machine")]
-    pub timeout: Option<Duration>,
+    /// How long the boot may take: 90, 90s, 10m [default: 3m, emulated 10m]
+    #[arg(long, value_name = "DURATION", value_parser = Time::parse_boot_limit, help_heading = "Machine")]
+    pub timeout: Option<Time>,
 }
 
 /// What a run is held against: `try`, `matrix`.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Checks")]
 pub struct BaselineArgs {
-    /// What a failure is held against: a revision of the flake's repository, another target, current (what this NixOS
-    /// runs), or off [default: the last commit, for a tree with changes; else the one before. Of a matrix: off]
+    /// Compare failures with: a revision of the flake's repository, another target, current (what this NixOS runs), or
+    /// off [default: the last commit for a tree with changes, else the one before; for a matrix: off]
     #[arg(long = "baseline", value_name = "REV|TARGET", value_parser = parse_baseline)]
     pub choice: Option<BaselineChoice>,
-    /// What the verdict counts: all findings, or those that the baseline did not have [default: new, for a tree with changes or
-    /// with --baseline; else all]
+    /// Which findings the verdict counts: all, or those that the baseline did not have [default: new for a tree with
+    /// changes or with --baseline, else all]
     #[arg(long, value_enum, value_name = "WHICH")]
     pub count: Option<Count>,
 }
@@ -168,9 +169,9 @@ pub struct BaselineArgs {
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Switch")]
 pub struct SwitchArgs {
-    /// Rehearse the switch: boot FROM, switch to the target inside, check, switch back, check, and boot the target from the
-    /// same disk. FROM is a revision of the flake's repository, another target, or current (what this NixOS runs)
-    /// [default: HEAD]
+    /// Rehearse the switch: boot FROM, switch to the target in the VM, check, switch back, check, and boot the target
+    /// from the same disk. FROM is a revision of the flake's repository, another target, or current (what this NixOS
+    /// runs) [default: HEAD]
     #[arg(
         long = "switch",
         value_name = "FROM",
@@ -180,7 +181,7 @@ pub struct SwitchArgs {
         value_parser = parse_baseline
     )]
     pub from: Option<BaselineChoice>,
-    /// Do not boot the target from the disk that the switch has left
+    /// Skip the last boot, of the target from the same disk
     #[arg(long, requires = "from")]
     pub no_reboot: bool,
 }
@@ -189,16 +190,16 @@ pub struct SwitchArgs {
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
-    /// How QEMU runs the guest's code [default: auto]
+    /// QEMU accelerator [default: auto]
     #[arg(long, value_enum, value_name = "ACCEL")]
     pub accel: Option<AccelChoice>,
-    /// What the guest reaches: nothing, or the outside through the user's own network [default: off]
+    /// Network access of the guest: none, or QEMU's user networking [default: off]
     #[arg(long, value_enum, value_name = "POLICY")]
     pub network: Option<NetworkPolicy>,
-    /// The transport into the guest [default: vhost-user, else virtio-serial]
+    /// Transport into the guest [default: vhost-user, else virtio-serial]
     #[arg(long, value_enum, value_name = "TRANSPORT")]
     pub transport: Option<TransportKind>,
-    /// Run the flake's runner without a jail. It is code from the flake, run as you
+    /// Run the flake's runner without a jail: it is code from the flake, and runs with your privileges
     #[arg(long)]
     pub no_jail: bool,
 }
@@ -207,12 +208,12 @@ pub struct MachineArgs {
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Machine")]
 pub struct SizeArgs {
-    /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, with a desktop at least 2G]
+    /// The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, at least 2G with a desktop]
     #[arg(long, value_name = "SIZE", value_parser = MemorySize::parse)]
     pub memory: Option<MemorySize>,
-    /// The guest's virtual CPUs [default: as configured, but at least 2 where the host has them]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
-    pub cores: Option<u32>,
+    /// The guest's virtual CPUs [default: as configured, but at least 2 if the host has them]
+    #[arg(long, value_name = "N", value_parser = Cores::parse)]
+    pub cores: Option<Cores>,
 }
 
 /// Which files are read and written: `try`, `matrix`, `demo`.
@@ -221,8 +222,8 @@ pub struct FileArgs {
     /// nixbox's configuration file [default: nixbox.toml beside the flake]
     #[arg(long, value_name = "FILE", help_heading = "Checks")]
     pub config: Option<PathBuf>,
-    /// Where the artifacts are kept, a subdirectory per run
-    /// [default: .nixbox beside the flake when writable, else the state directory]
+    /// Directory for the artifacts, with a subdirectory per run [default: .nixbox beside the flake if writable, else
+    /// the state directory]
     #[arg(long, value_name = "DIR", help_heading = "Report")]
     pub artifacts: Option<PathBuf>,
 }
@@ -231,7 +232,7 @@ pub struct FileArgs {
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 #[command(next_help_heading = "Report")]
 pub struct ReportArgs {
-    /// Also write a report to a file, such as html=report.html, in any of these formats; repeat for more
+    /// Also write a report to a file, in any of these formats, such as html=report.html; can be repeated
     #[arg(long = "report", value_name = "FORMAT=PATH")]
     pub files: Vec<ReportFile>,
     /// No progress on stderr
@@ -243,9 +244,11 @@ pub struct ReportArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct TryArgs {
     /// What to test: FLAKE#NAME, FLAKE#NAME@SPECIALISATION, a full attribute path, FILE.nix#ATTR, a store path or
-    /// directory with bin/run-*-vm, that script, or a configuration.nix [default: the flake here, this host's name]
+    /// directory with bin/run-*-vm, that script, or a configuration.nix [default: this host's configuration, from the
+    /// flake here]
     pub target: Option<String>,
-    /// A file that is no flake (npins, niv, a hive): TARGET is the attribute of a NixOS system in it, as in FILE.nix#ATTR
+    /// A file that is not a flake (npins, niv, a hive); TARGET is the attribute of a NixOS system in it, as in
+    /// FILE.nix#ATTR
     #[arg(long, value_name = "FILE", requires = "target")]
     pub file: Option<PathBuf>,
 
@@ -258,13 +261,14 @@ pub struct TryArgs {
     /// The switch.
     #[command(flatten)]
     pub switch: SwitchArgs,
-    /// What the configuration expects, as JSON: for a runner that was built elsewhere (lib.check of nixbox's flake)
+    /// JSON file with what the configuration expects, for a runner that was built elsewhere (by lib.check of nixbox's
+    /// flake)
     #[arg(long, alias = "promises", value_name = "FILE", help_heading = "Checks")]
     pub expectations: Option<PathBuf>,
-    /// What a runner is called in the report, and in nixbox.toml: [host.NAME] [default: as in run-NAME-vm, and no table]
+    /// Name of a runner in the report and for its [host.NAME] table [default: NAME of run-NAME-vm, without a table]
     #[arg(long, value_name = "NAME", help_heading = "Checks")]
     pub name: Option<String>,
-    /// List the ids of all checks with a line each, and do nothing else
+    /// List all checks, one per line, and exit
     #[arg(long, help_heading = "Checks")]
     pub list_checks: bool,
     /// A hook's run for the agent with this pid: one boot at a time for a target, and it ends with the agent
@@ -280,14 +284,15 @@ pub struct TryArgs {
     /// How large it is.
     #[command(flatten)]
     pub size: SizeArgs,
-    /// How often the machine is booted, 1 or 2: after a pass it is powered off, and its disk is booted and judged again
+    /// How often to boot the machine, 1 or 2: with 2 it is powered off after a pass, and its disk is booted and checked
+    /// again
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2), conflicts_with_all = ["keep", "from"], help_heading = "Machine")]
     pub boots: u8,
-    /// Leave the VM up after the verdict and print how to reach it, until Ctrl-C
+    /// Keep the VM running after the verdict, until Ctrl-C, and print how to reach it
     #[arg(long, conflicts_with = "from", help_heading = "Machine")]
     pub keep: bool,
 
-    /// What goes to stdout
+    /// Format of what is printed on stdout
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Report")]
     pub format: Format,
     /// What is reported besides.
@@ -305,19 +310,19 @@ pub struct TryArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(mut_arg("artifacts", |arg| arg.help(MATRIX_ARTIFACTS)))]
 pub struct MatrixArgs {
-    /// The flake, by directory or URL [default: the flake here]
+    /// The flake: a directory or a URL [default: the flake here]
     pub flake: Option<String>,
 
-    /// Only those with such a name, HOST or HOST@SPECIALISATION; * is any text, ? any character; repeat for more
+    /// Only hosts with a matching name, HOST or HOST@SPECIALISATION; * is any text, ? any character; can be repeated
     #[arg(long, value_name = "GLOB", help_heading = "Hosts")]
     pub filter: Vec<String>,
-    /// Only the K-th of N parts, for N jobs of a CI service
+    /// Only the K-th of N parts of the hosts, for N jobs of a CI service
     #[arg(long, value_name = "K/N", help_heading = "Hosts")]
     pub shard: Option<Shard>,
-    /// Print the hosts' names and do nothing else; with --format github or gitlab, for that service's own matrix
+    /// Print the hosts' names and exit; with --format github or gitlab, for that service's own matrix
     #[arg(long, conflicts_with_all = ["max", "retries", "fail_fast", "fail_flaky", "files"], help_heading = "Hosts")]
     pub list: bool,
-    /// How many machines run at once, at most [default: as memory and processors allow]
+    /// Maximum number of machines that run at once [default: as memory and CPUs allow]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Hosts")]
     pub max: Option<u32>,
     /// Test a failed host again, up to N times; if it passes then, it is flaky
@@ -326,7 +331,7 @@ pub struct MatrixArgs {
     /// Stop at the first host that fails
     #[arg(long, help_heading = "Hosts")]
     pub fail_fast: bool,
-    /// Exit with 1 where a host is flaky
+    /// Exit with 1 if a host is flaky
     #[arg(long, help_heading = "Hosts")]
     pub fail_flaky: bool,
 
@@ -343,7 +348,7 @@ pub struct MatrixArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
 
-    /// What goes to stdout; gitlab with --list only, which has human, json and github too
+    /// Format of what is printed on stdout; --list takes human, json, github or gitlab, a report all but gitlab
     #[arg(long, value_name = "FORMAT", default_value = "human", value_parser = matrix_formats(), help_heading = "Report")]
     pub format: String,
     /// What is reported besides.
@@ -357,8 +362,8 @@ pub struct MatrixArgs {
     pub nix: NixFlags,
 }
 
-const MATRIX_ARTIFACTS: &str = "Where the artifacts are kept, a subdirectory per run, with one per host in it \
-                                [default: .nixbox beside the flake when writable, else the state directory]";
+const MATRIX_ARTIFACTS: &str = "Directory for the artifacts, with a subdirectory per run and in it one per host \
+                                [default: .nixbox beside the flake if writable, else the state directory]";
 
 impl BaselineArgs {
     /// Whether somebody asked what a change broke, rather than what the tree is like.
@@ -445,20 +450,20 @@ fn matrix_formats() -> PossibleValuesParser {
 /// Arguments of `nixbox diff`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DiffArgs {
-    /// What to compare with: a revision of the flake's repository, a target as for `nixbox try`, a toplevel, a generation
-    /// (42), current, booted [default: the running system on NixOS where it is the same host, else HEAD]
+    /// What to compare with: a revision of the flake's repository, a target as for `nixbox try`, a toplevel, a
+    /// generation (42), current, booted [default: the running NixOS if it is the same host, else HEAD]
     pub from: Option<String>,
-    /// What to compare, named in the same way; one name alone that is no revision, generation or toplevel is this one
-    /// [default: the flake here, this host's name]
+    /// What to compare, named in the same way; a single argument that is not a revision, generation or toplevel is this
+    /// one [default: this host's configuration, from the flake here]
     pub to: Option<String>,
 
-    /// Print all of it: each change, each line of a text, each package
+    /// Print everything: each change, each line of a text, each package
     #[arg(long)]
     pub full: bool,
-    /// Exit with 1 where something of this grade, or of a more dangerous one, changes
+    /// Exit with 1 if something of this grade, or of a more severe one, changes
     #[arg(long, value_enum, value_name = "GRADE")]
     pub fail_on: Option<Grade>,
-    /// What goes to stdout
+    /// Format of what is printed on stdout
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Report")]
     pub format: DiffFormat,
     /// No progress on stderr
@@ -481,16 +486,16 @@ impl DiffArgs {
 #[derive(Debug, Clone, Args)]
 #[command(
     mut_arg("memory", |arg| arg.help(DEMO_MEMORY)),
-    mut_arg("network", |arg| arg.help("What the guest reaches [default: user, the outside through your own network]")),
+    mut_arg("network", |arg| arg.help("Network access of the guest: none, or QEMU's user networking [default: user]")),
 )]
 pub struct DemoArgs {
-    /// What to show, named as for `nixbox try` [default: the flake here, this host's name]
+    /// What to show, named as for `nixbox try` [default: this host's configuration, from the flake here]
     pub target: Option<String>,
 
-    /// Where the picture goes [default: a window where this host can show one, else VNC]
+    /// Where to show the screen [default: a window if this host can show one, else VNC]
     #[arg(long, value_enum, value_name = "DISPLAY", help_heading = "Machine")]
     pub display: Option<DisplayKind>,
-    /// Keep the machine's disk in this file, and begin with it where it is there
+    /// Keep the machine's disk in this file, and start from it if it exists
     #[arg(long, value_name = "PATH", help_heading = "Machine")]
     pub save: Option<PathBuf>,
     /// How the machine is run.
@@ -508,7 +513,7 @@ pub struct DemoArgs {
 }
 
 const DEMO_MEMORY: &str =
-    "The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, or 4G where the host has twice that]";
+    "The guest's memory: 2G, 1536M, or a number of MiB [default: as configured, or 4G if the host has twice that]";
 
 impl DemoArgs {
     /// The run that the demo is made of.
@@ -529,9 +534,9 @@ impl DemoArgs {
 /// Arguments of `nixbox init`.
 #[derive(Debug, Clone, Args)]
 pub struct InitArgs {
-    /// Which: gnome, plasma, hyprland, sway, xfce, server, audio, existing
+    /// Template: gnome, plasma, hyprland, sway, xfce, server, audio, existing
     pub template: Option<String>,
-    /// Where to; made where it is missing
+    /// Directory to write to; created if missing
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
 }
@@ -561,18 +566,19 @@ impl HookCommand {
 /// A call by an agent's hook: `nixbox hook AGENT`.
 #[derive(Debug, Clone, Args)]
 pub struct HookArgs {
-    /// Whose hook calls
+    /// Agent whose hook calls
     #[arg(value_enum)]
     pub agent: Agent,
-    /// When, for agents whose payload does not say so: pre-commit, pre-push, agentStop, edit
+    /// Event, for agents whose payload does not name it: pre-commit, pre-push, agentStop, edit
     pub event: Option<String>,
-    /// What to test, named as for `nixbox try`; repeat for more [default: those of nixbox.toml, else this host]
+    /// What to test, named as for `nixbox try`; can be repeated [default: the hook's targets in nixbox.toml, else what
+    /// a bare `nixbox try` finds, else the repository's flakes]
     #[arg(long, value_name = "TARGET")]
     pub target: Vec<String>,
-    /// Run the flake's runner without a jail. It is code from the flake, run as you
+    /// Run the flake's runner without a jail: it is code from the flake, and runs with your privileges
     #[arg(long)]
     pub no_jail: bool,
-    /// Ignore cached verdicts
+    /// Run even if a cached verdict is still valid
     #[arg(long)]
     pub fresh: bool,
     /// nix's own flags, from [`HookCommand`].
@@ -596,9 +602,9 @@ pub fn hook_usage_exit(agent: Agent) -> u8 {
 /// What `nixbox hook` does instead of a call.
 #[derive(Debug, Clone, Subcommand)]
 pub enum HookAction {
-    /// Add the hooks to an agent's settings, or take them out
+    /// Add the hooks to an agent's settings, or remove them
     ///
-    /// Everything else in a file stays as it is. What was changed is shown.
+    /// Everything else in the file stays as it is, and the change is shown.
     #[command(after_help = HOOK_EXAMPLES)]
     Install(InstallArgs),
 }
@@ -606,7 +612,7 @@ pub enum HookAction {
 /// Arguments of `nixbox hook install`.
 #[derive(Debug, Clone, Args)]
 pub struct InstallArgs {
-    /// Whose settings
+    /// Agent whose settings are changed
     #[arg(value_enum)]
     pub agent: Agent,
     /// In this project's settings (the default)
@@ -615,10 +621,10 @@ pub struct InstallArgs {
     /// In your own settings, for all projects
     #[arg(long)]
     pub user: bool,
-    /// Take the hooks out again
+    /// Remove the hooks
     #[arg(long)]
     pub uninstall: bool,
-    /// Show the change, write nothing
+    /// Show the change, but write nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -626,7 +632,7 @@ pub struct InstallArgs {
 /// Arguments of `nixbox explain`.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
-    /// The check's id, as in a report [default: lists them]
+    /// The check's id, as in a report [default: list all ids]
     pub check: Option<String>,
 }
 
@@ -636,7 +642,7 @@ pub struct DoctorArgs {
     /// Print a transcript to paste into a bug report: versions, timings, exact errors; no user name, no home directory
     #[arg(long)]
     pub prove: bool,
-    /// What goes to stdout
+    /// Format of what is printed on stdout
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: DoctorFormat,
 }
@@ -644,7 +650,7 @@ pub struct DoctorArgs {
 /// Arguments of `nixbox clean`.
 #[derive(Debug, Clone, Args)]
 pub struct CleanArgs {
-    /// Say what would be removed, remove nothing
+    /// Show what would be removed, but remove nothing
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -673,7 +679,7 @@ pub enum SchemaOf {
 /// Arguments of `nixbox completions`.
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
-    /// For which shell
+    /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
 }
@@ -692,24 +698,10 @@ fn parse_baseline(written: &str) -> Result<BaselineChoice, std::convert::Infalli
     Ok(BaselineChoice::parse(written))
 }
 
-/// A duration (`90s`, `10m`, `1h 30m`) or a bare number of seconds.
-fn parse_timeout(text: &str) -> Result<Duration, String> {
-    let duration = match text.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|_error| "not a duration: give seconds (90), or a number with s, m or h (10m)".to_owned())?,
-    };
-    if duration < Duration::from_secs(1) {
-        return Err("too short: at least 1 s".to_owned());
-    }
-    if duration > Duration::from_secs(7 * 24 * 3600) {
-        return Err("too long: at most 7 days".to_owned());
-    }
-    Ok(duration)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::CommandFactory;
 
     use super::*;
@@ -858,7 +850,10 @@ mod tests {
         assert_eq!(arguments.name.as_deref(), Some("laptop@hyprland"));
         assert_eq!(arguments.machine.accel, Some(AccelChoice::Tcg));
         assert_eq!(arguments.size.memory, Some(MemorySize(2048)));
-        assert_eq!(arguments.checks.timeout, Some(Duration::from_secs(600)));
+        assert_eq!(
+            (arguments.size.cores, arguments.checks.timeout),
+            (Some(Cores(3)), Some(Time(Duration::from_secs(600))))
+        );
         assert_eq!(arguments.machine.network, Some(NetworkPolicy::User));
         assert_eq!(arguments.machine.transport, Some(TransportKind::VirtioSerial));
         assert_eq!(
@@ -974,15 +969,6 @@ mod tests {
             (arguments.nix.option_value("cores"), arguments.nix.include.as_slice()),
             (Some("1"), &["nixpkgs=/x".to_owned()][..])
         );
-    }
-
-    #[test]
-    fn durations() {
-        assert_eq!(parse_timeout("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_timeout("1h 30m"), Ok(Duration::from_secs(5400)));
-        for text in ["", "0", "0s", "soon", "-5", "100days", "10ms"] {
-            assert!(parse_timeout(text).is_err(), "{text}");
-        }
     }
 
     #[test]

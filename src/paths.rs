@@ -1,6 +1,7 @@
-//! Where nixbox keeps files of its own, as the XDG base directory specification has it.
+//! Where nixbox keeps files of its own, as the XDG base directory specification has it, and how one is replaced.
 
-use std::path::PathBuf;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy as _;
 use etcetera::base_strategy::Xdg;
@@ -13,4 +14,13 @@ pub(crate) fn state_directory() -> Option<PathBuf> {
 /// For what a run can do without: `$XDG_CACHE_HOME/nixbox`. `None` without a home directory.
 pub(crate) fn cache_directory() -> Option<PathBuf> {
     Some(Xdg::new().ok()?.cache_dir().join("nixbox"))
+}
+
+/// Writes a file as a whole or not at all: until then, and for who reads it meanwhile, it is what it was.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let mut beside = tempfile::NamedTempFile::new_in(directory)?;
+    beside.write_all(content)?;
+    beside.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }

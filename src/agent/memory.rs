@@ -13,7 +13,7 @@ use super::{Agent, HookEvent, HookRequest, parent_watch};
 use crate::cache::digest;
 use crate::machine::identity::ProcessIdentity;
 use crate::model::timeouts::agent::{SESSION_LIMIT, TWIN_WINDOW};
-use crate::paths::state_directory;
+use crate::paths::{replace_file, state_directory};
 
 /// How many different failures hold an agent up before the next pass. Not all agents have a limit of their own.
 const MOST_CAUSES: usize = 8;
@@ -120,9 +120,7 @@ impl Memory {
         let mut session = self.read();
         let changed = change(&mut session);
         let text = serde_json::to_vec(&session).ok()?;
-        let mut beside = tempfile::NamedTempFile::new_in(self.file.parent()?).ok()?;
-        std::io::Write::write_all(&mut beside, &text).ok()?;
-        beside.persist(&self.file).ok()?;
+        replace_file(&self.file, &text).ok()?;
         Some(changed)
     }
 

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use crate::model::{Change, CheckResult, Exit, Report, Stage, Status, Verdict};
+use crate::model::{Change, CheckResult, Exit, Report, STORE_DIR, Stage, Status, Verdict};
 use crate::report::comparison::{comparison_as, known_failures_as};
 use crate::text::{bounded, clean_line, command_line, seconds};
 
@@ -223,7 +223,7 @@ fn place(text: &str, root: Option<&Path>) -> Option<String> {
                 return None;
             }
             // Without the colon.
-            let file = path_at_end(&line[..after - 1]).filter(|file| !file.contains("/nix/store/"))?;
+            let file = path_at_end(&line[..after - 1]).filter(|file| !file.contains(STORE_DIR))?;
             let inside = root.and_then(|root| Path::new(file).strip_prefix(root).ok()?.to_str());
             Some(format!("{}:{number}", inside.unwrap_or(file)))
         })

@@ -32,6 +32,7 @@ pub use self::evaluation::{CachedEvaluation, EvaluationCache};
 pub use self::result::{ResultCache, ResultKey, TestInputs};
 pub use self::tree::{Tree, is_read};
 use crate::model::CACHE_SCHEMA;
+use crate::paths::replace_file;
 
 /// How many entries of one kind are kept.
 const KEPT: usize = 256;
@@ -79,9 +80,7 @@ impl Entries {
 
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let text = serde_json::to_vec(&Entry { schema: CACHE_SCHEMA, key: key.to_owned(), value })?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-        io::Write::write_all(&mut file, &text)?;
-        file.persist(self.file(key)).map_err(|error| error.error)?;
+        replace_file(&self.file(key), &text)?;
         self.prune();
         Ok(())
     }

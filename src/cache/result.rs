@@ -13,9 +13,9 @@ use super::{Entries, FileIdentity};
 use crate::config::Settings;
 use crate::judging::Plan;
 use crate::machine::Traits;
-use crate::model::{Accel, CheckId, Exit, Report, TransportKind};
+use crate::model::{Accel, CheckId, Exit, Report, STORE_DIR, TransportKind};
+use crate::nix::Store;
 use crate::nix::expectations::Expectations;
-use crate::nix::{STORE_DIR, Store};
 
 /// Everything that a verdict depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,7 +34,7 @@ fn explained(row: &CheckRow) -> String {
     let indented = |text: &str| text.lines().map(|line| format!("  {line}\n")).collect::<String>();
     let weight = match row.weight {
         Weight::Expected => "",
-        Weight::Advice => "\nWhere this check cannot tell, the run still passes; where it fails, the run fails.\n",
+        Weight::Advice => "\nWhere this check cannot tell, the run still passes.\n",
     };
     format!(
         "{}: {}\n{weight}\nwhat is tested:\n{}usually broken by:\n{}what to do:\n{}",

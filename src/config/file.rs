@@ -21,7 +21,7 @@ pub(super) struct ConfigFile {
     pub(super) schema: Option<String>,
     /// How the machine is run.
     pub(super) machine: MachineSettings,
-    /// What is expected, and how long things may take.
+    /// How long things may take.
     pub(super) checks: Checks,
     /// Units that must be active, besides those that the configuration expects.
     pub(super) units: Vec<UnitName>,
@@ -54,7 +54,7 @@ pub(super) struct ConfigFile {
 pub(super) struct HostTable {
     /// How the machine is run.
     pub(super) machine: MachineSettings,
-    /// What is expected, and how long things may take.
+    /// How long things may take.
     pub(super) checks: Checks,
     /// Units that must be active, besides those that the configuration expects.
     pub(super) units: Vec<UnitName>,
@@ -79,7 +79,7 @@ pub(super) struct HostTable {
     pub(super) hook: HookTable,
 }
 
-/// How the machine is run. Flags win over these.
+/// How the machine is run. Flags override these.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MachineSettings {
@@ -89,7 +89,8 @@ pub struct MachineSettings {
     pub cores: Option<Cores>,
     /// Whether the guest reaches the outside.
     pub network: Option<NetworkPolicy>,
-    /// How long the boot may take in all: `"10min"`. As it is, not scaled.
+    /// How long the boot may take in all, at least 1 s: `"10min"`. As it is, not scaled. Default: 3min, emulated 10min.
+    #[serde(deserialize_with = "Time::boot_limit")]
     pub timeout: Option<Time>,
     /// The accelerator.
     pub accel: Option<AccelChoice>,
@@ -97,7 +98,7 @@ pub struct MachineSettings {
     pub transport: Option<TransportKind>,
 }
 
-/// What is expected, and how long things may take.
+/// How long things may take.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Checks {
@@ -105,19 +106,14 @@ pub(super) struct Checks {
     pub(super) settle: Option<Time>,
     /// The longest boot that is accepted on hardware virtualisation (scaled elsewhere). Default: any.
     pub(super) boot_time: Option<Time>,
-    /// Units that must be active, besides those that the configuration expects.
-    pub(super) units: Vec<UnitName>,
-    /// Ports on which something must be listening: `80`, `"53/udp"`.
-    pub(super) ports: Vec<PortSpec>,
-    /// Timers whose services are run once.
-    pub(super) timers: Vec<TimerName>,
 }
 
 /// What an agent's hook does.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct HookTable {
-    /// The targets to try after an edit; default: this host's.
+    /// Targets that hooks evaluate after an edit and try at a turn's end; default: what a bare `nixbox try` finds, else
+    /// the repository's flakes.
     pub(super) targets: Vec<String>,
     /// Whether the switch from the last commit is rehearsed at a turn's end, instead of a boot alone. Default: false.
     pub(super) switch: Option<bool>,
@@ -135,7 +131,7 @@ pub(super) struct SwitchTable {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResidueWeight {
-    /// It is told.
+    /// A warning is reported.
     #[default]
     Warn,
     /// The run fails.

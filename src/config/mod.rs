@@ -113,23 +113,46 @@ fn did_you_mean(name: Option<&str>) -> String {
     name.map_or_else(String::new, |name| format!(", did you mean {name:?}?"))
 }
 
+/// What to use instead of a key that is deliberately not in this file.
+#[derive(Debug, Clone, Copy)]
+enum Instead {
+    /// A flag, since what it allows is the user's to allow.
+    Flag(&'static str),
+    /// A flag, since each run may want something else.
+    PerRun(&'static str),
+    /// An option of the configuration.
+    Configuration(&'static str),
+}
+
+impl Instead {
+    fn hint(self) -> String {
+        match self {
+            Self::Flag(flag) => format!(
+                "use {flag} instead: a file in the repository must not loosen the isolation of the repository's own code"
+            ),
+            Self::PerRun(flag) => format!("use {flag} on the command line: this is chosen per run"),
+            Self::Configuration(option) => format!("set {option} in the configuration"),
+        }
+    }
+}
+
 /// Keys that a user may expect here and that are deliberately not in this file, with what to use instead.
-const FLAGS_ONLY: [(&str, &str); 15] = [
-    ("jail", "--no-jail"),
-    ("no-jail", "--no-jail"),
-    ("sandbox", "--no-jail"),
-    ("impure", "--impure"),
-    ("offline", "--offline"),
-    ("option", "--option"),
-    ("options", "--option"),
-    ("override-input", "--override-input"),
-    ("accept-flake-config", "nix's own setting"),
-    ("nix", "nix's own flags"),
-    ("nix-flags", "nix's own flags"),
-    ("qemu-options", "the configuration's virtualisation.qemu.options"),
-    ("boots", "--boots"),
-    ("keep", "--keep"),
-    ("artifacts", "--artifacts"),
+const NO_KEYS: [(&str, Instead); 15] = [
+    ("jail", Instead::Flag("--no-jail")),
+    ("no-jail", Instead::Flag("--no-jail")),
+    ("sandbox", Instead::Flag("--no-jail")),
+    ("impure", Instead::Flag("--impure")),
+    ("offline", Instead::Flag("--offline")),
+    ("option", Instead::Flag("--option NAME VALUE")),
+    ("options", Instead::Flag("--option NAME VALUE")),
+    ("override-input", Instead::Flag("--override-input INPUT FLAKE")),
+    ("accept-flake-config", Instead::Flag("--accept-flake-config")),
+    ("nix", Instead::Flag("--option NAME VALUE, --impure, …")),
+    ("nix-flags", Instead::Flag("--option NAME VALUE, --impure, …")),
+    ("qemu-options", Instead::Configuration("virtualisation.vmVariant.virtualisation.qemu.options")),
+    ("boots", Instead::PerRun("--boots")),
+    ("keep", Instead::PerRun("--keep")),
+    ("artifacts", Instead::PerRun("--artifacts")),
 ];
 
 /// Reads `nixbox.toml`: the one that was named, or the one beside the flake, or none.
@@ -260,9 +283,9 @@ impl Settings {
             self.settle = settle.0;
         }
         self.boot_time = checks.boot_time.map(|time| time.0).or(self.boot_time);
-        add(&mut self.units, checks.units.into_iter().chain(units).map(|unit| unit.0));
-        add(&mut self.ports, checks.ports.into_iter().chain(ports));
-        add(&mut self.timers, checks.timers.into_iter().chain(timers).map(|timer| timer.0));
+        add(&mut self.units, units.into_iter().map(|unit| unit.0));
+        add(&mut self.ports, ports);
+        add(&mut self.timers, timers.into_iter().map(|timer| timer.0));
         self.http.extend(http.into_iter().map(|(id, http)| (id.0, http)));
         self.scripts.extend(script.into_iter().map(|(id, script)| (id.0, script)));
         self.files.extend(file.into_iter().map(|(path, file)| (path.0, file)));
@@ -291,24 +314,38 @@ fn line_of(text: &str, span: std::ops::Range<usize>, message: &str) -> usize {
     text[..start + within].matches('\n').count() + 1
 }
 
-/// A parser's message as a usage error; for an unknown key it suggests the nearest known one.
+/// A parser's message (serde's `de::Error`) as a usage error.
 fn explain(message: &str, place: &str) -> Failure {
-    let Some(rest) = message.strip_prefix("unknown field `") else {
-        return Failure::usage(format!("{place}: {}", message.trim().replace('\n', " ").replace('`', "\"")));
-    };
-    let mut quoted = rest.split('`').step_by(2);
-    let unknown = quoted.next().unwrap_or_default();
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let named = quoted.next().unwrap_or_default();
     let known: Vec<&str> = quoted.filter(|name| !name.is_empty() && *name != "$schema").collect();
-    let failure = Failure::usage(format!(
-        "{place}: unknown key {unknown:?}{}",
-        did_you_mean(nearest(unknown, known.iter().copied()))
-    ));
-    if let Some((_, flag)) = FLAGS_ONLY.iter().find(|(key, _)| *key == unknown) {
-        return Failure::usage(format!("{place}: {unknown:?} is not allowed in nixbox.toml")).hint(format!(
-            "use {flag} instead: a file in the repository must not loosen the isolation of the repository's own code"
-        ));
+    match message.split_once(" `").map(|(what, _)| what) {
+        Some("unknown field") => unknown_key(named, &known, place),
+        Some("unknown variant") => {
+            let values: Vec<String> = known.iter().map(|value| format!("{value:?}")).collect();
+            Failure::usage(format!("{place}: {named:?} is not a value here: write {}", either(&values)))
+        }
+        Some("missing field") => Failure::usage(format!("{place}: {named:?} is missing in this table")),
+        _ => Failure::usage(format!("{place}: {}", message.trim().replace('\n', " ").replace('`', "\""))),
     }
+}
+
+/// A key that is not known, with what to use instead, or the nearest that is.
+fn unknown_key(key: &str, known: &[&str], place: &str) -> Failure {
+    if let Some((_, instead)) = NO_KEYS.iter().find(|(name, _)| *name == key) {
+        return Failure::usage(format!("{place}: {key:?} is not allowed in nixbox.toml")).hint(instead.hint());
+    }
+    let failure =
+        Failure::usage(format!("{place}: unknown key {key:?}{}", did_you_mean(nearest(key, known.iter().copied()))));
     if known.is_empty() { failure } else { failure.hint(format!("known keys here: {}", known.join(", "))) }
+}
+
+/// `a, b or c`.
+fn either(values: &[String]) -> String {
+    match values.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => values.concat(),
+    }
 }
 
 #[cfg(test)]

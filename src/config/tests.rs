@@ -32,6 +32,7 @@ fn a_host_overrides_and_extends() {
     let config = Config::parse(
         r#"
             units = ["sshd"]
+            ports = [22]
             [machine]
             memory = "2GiB"
             cores = 2
@@ -39,7 +40,6 @@ fn a_host_overrides_and_extends() {
             [checks]
             settle = "5s"
             boot-time = "60s"
-            ports = [22]
             [script.hello]
             run = "echo hello"
             equals = "hello"
@@ -53,11 +53,12 @@ fn a_host_overrides_and_extends() {
             [host.web]
             ports = ["53/udp", 22]
             timers = ["backup"]
+            units = ["nginx.service", "a.socket"]
             [host.web.machine]
             memory = 4096
             network = "user"
             [host.web.checks]
-            units = ["nginx.service", "a.socket"]
+            settle = 4
             [host.web.script.hello]
             run = "echo web"
             exit = 3
@@ -72,7 +73,7 @@ fn a_host_overrides_and_extends() {
     assert_eq!(web.machine.memory, Some(MemorySize(4096)));
     assert_eq!(web.machine.cores, Some(Cores(2)));
     assert_eq!(web.machine.network, Some(NetworkPolicy::User));
-    assert_eq!(web.settle, Duration::from_secs(5));
+    assert_eq!((web.settle, config.settings_for("other").settle), (Duration::from_secs(4), Duration::from_secs(5)));
     assert_eq!(web.boot_time, Some(Duration::from_secs(60)));
     assert_eq!(web.units, ["sshd.service", "nginx.service", "a.socket"]);
     assert_eq!(web.ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["22/tcp", "53/udp"]);
@@ -110,7 +111,9 @@ fn bad_values_are_named_with_their_line() {
         "[machine]\nmemory = 1\n",
         "[machine]\ncores = 0\n",
         "[machine]\nnetwork = \"on\"\n",
-        "[checks]\nports = [\n  80,\n  70000,\n]\n",
+        "[machine]\ntimeout = \"0s\"\n",
+        "[machine]\naccel = \"xen\"\n",
+        "ports = [\n  80,\n  70000,\n]\n",
         "ports = [\"53/icmp\"]\n",
         "[script.a]\nrun = \"x\"\nregex = \"(\"\n",
         "[script.a]\nrun = \" \"\n",
@@ -133,7 +136,12 @@ fn bad_values_are_named_with_their_line() {
         "[script.a]\nrun = \"x\"\nexit = 256\n",
         "[script.a]\nrun = \"x\"\nuser = \"a b\"\n",
         "[http.a]\nurl = \"http://a\"\nmethod = \"FETCH\"\n",
-        "[checks]\nsettle = \"30h\"\n",
+        "[checks]\nsettle = \"8days\"\n",
+        "[checks]\nports = [80]\n",
+        "accept-flake-config = true\n",
+        "[nix]\nimpure = true\n",
+        "[machine]\nqemu-options = [\"-s\"]\n",
+        "[machine]\nboots = 2\n",
     ];
     let all: String = texts.map(|text| format!("{text}=> {}\n\n", failure_of(text))).concat();
     insta::assert_snapshot!("messages", all);
@@ -147,6 +155,33 @@ fn sizes() {
     }
     assert!(MemorySize::parse("banana").is_err());
     assert!(MemorySize::parse("-1").is_err());
+}
+
+#[test]
+fn durations_of_flags_and_of_files_are_read_alike() {
+    for (text, seconds) in [("90", 90), (" 90s ", 90), ("10m", 600), ("1h 30m", 5400), ("7days", 604_800)] {
+        let time = Time(Duration::from_secs(seconds));
+        assert_eq!((Time::parse(text), Time::parse_boot_limit(text)), (Ok(time), Ok(time)), "{text}");
+    }
+    for text in ["", "soon", "-5", "1.5", "8days", "99999999999999999999"] {
+        assert!(Time::parse(text).is_err() && Time::parse_boot_limit(text).is_err(), "{text}");
+    }
+    for text in ["0", "0s", "10ms"] {
+        assert!(Time::parse(text).is_ok() && Time::parse_boot_limit(text).is_err(), "{text}");
+    }
+    let timeout = |text: &str| Config::parse(text, "x").unwrap().settings_for("").machine.timeout;
+    assert_eq!(timeout("[machine]\ntimeout = 90\n"), Some(Time(Duration::from_secs(90))));
+    assert_eq!(timeout("[machine]\n"), None);
+}
+
+#[test]
+fn numbers_of_processors() {
+    for (text, cores) in [("1", 1), ("3", 3), ("256", 256)] {
+        assert_eq!(Cores::parse(text), Ok(Cores(cores)));
+    }
+    for text in ["0", "257", "-1", "two", ""] {
+        assert_eq!(Cores::parse(text), Err("must be from 1 to 256".to_owned()), "{text}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The values that `nixbox.toml` holds, each checked when it is read and described in the JSON schema.
 
+use std::path::Path;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -7,11 +8,17 @@ use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::did_you_mean;
-use crate::model::{CheckId, Protocol, is_script_name};
+use crate::model::{CheckId, Protocol, STORE_DIR, is_script_name};
 use crate::text::nearest;
 
 /// The most retries that a file may ask for.
 const MOST_RETRIES: u32 = 100;
+/// The most virtual CPUs of a guest.
+const MOST_CORES: u32 = 256;
+/// The longest time that can be given.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The shortest that a boot may be given.
+const SHORTEST_BOOT: Duration = Duration::from_secs(1);
 
 /// A port and its protocol: written `80`, `"80/tcp"` or `"53/udp"`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +60,7 @@ impl Serialize for PortSpec {
     }
 }
 
-/// A number or a text: what TOML allows for sizes and ports.
+/// A number or a text: what TOML allows for sizes, times and ports.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "a number or a string")]
 enum NumberOrText {
@@ -142,21 +149,45 @@ impl JsonSchema for MemorySize {
     }
 }
 
-/// A span of time: `"3s"`, `"1min 30s"`, `"500ms"`.
+/// A span of time: `"3s"`, `"1min 30s"`, `"500ms"`, or a number of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time(pub Duration);
 
 impl Time {
-    /// Reads humantime's spelling.
+    /// Reads humantime's spelling, or a number of seconds.
     ///
     /// # Errors
     /// What is wrong with it, as a fragment.
     pub fn parse(text: &str) -> Result<Self, String> {
-        match humantime::parse_duration(text) {
-            Ok(time) if time <= Duration::from_secs(24 * 3600) => Ok(Self(time)),
-            Ok(_) => Err(format!("{text:?} is longer than a day")),
-            Err(_) => Err(format!("{text:?} is not a duration, such as \"3s\", \"500ms\" or \"1min 30s\"")),
+        let text = text.trim();
+        let time = match text.parse::<u64>() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => humantime::parse_duration(text).map_err(|_| {
+                format!("{text:?} is not a duration: a number of seconds, or a time such as \"500ms\" or \"1h 30m\"")
+            })?,
+        };
+        if time > LONGEST {
+            return Err(format!("{text:?} is too long: at most 7 days"));
         }
+        Ok(Self(time))
+    }
+
+    /// Reads how long a boot may take.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a fragment.
+    pub fn parse_boot_limit(text: &str) -> Result<Self, String> {
+        let limit = Self::parse(text)?;
+        if limit.0 < SHORTEST_BOOT {
+            return Err(format!("{:?} is too short: at least 1 s", text.trim()));
+        }
+        Ok(limit)
+    }
+
+    /// The same, as the value of a key.
+    pub(super) fn boot_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
+        let text = NumberOrText::deserialize(deserializer)?.into_text();
+        Self::parse_boot_limit(&text).map(Some).map_err(de::Error::custom)
     }
 }
 
@@ -317,7 +348,7 @@ text!(
     |text| {
         let parts = || text.split('/').skip(1);
         let is_absolute = text.starts_with('/') && parts().all(|part| !matches!(part, "" | "." | ".."));
-        let is_kernels = ["/nix/store/", "/proc/", "/sys/", "/dev/"].iter().any(|start| text.starts_with(start));
+        let is_kernels = [STORE_DIR, "/proc", "/sys", "/dev"].iter().any(|start| Path::new(&text).starts_with(start));
         if !is_absolute || text.contains(['\n', '\0']) {
             Err(format!("{text:?} is not an absolute path of a file"))
         } else if is_kernels {
@@ -392,13 +423,19 @@ macro_rules! number {
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
         pub struct $name(pub $kind);
 
+        impl $name {
+            fn checked(number: i64) -> Result<Self, String> {
+                match <$kind>::try_from(number) {
+                    Ok(value) if ($low..=$high).contains(&value) => Ok(Self(value)),
+                    _ => Err(format!("must be from {} to {}", $low, $high)),
+                }
+            }
+        }
+
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let number = i64::deserialize(deserializer)?;
-                match <$kind>::try_from(number) {
-                    Ok(value) if ($low..=$high).contains(&value) => Ok(Self(value)),
-                    _ => Err(de::Error::custom(format!("{} must be from {} to {}, not {number}", $what, $low, $high))),
-                }
+                Self::checked(number).map_err(|why| de::Error::custom(format!("{} {why}, not {number}", $what)))
             }
         }
 
@@ -424,16 +461,27 @@ number!(
 );
 number!(
     /// A number of virtual CPUs.
-    Cores, u32, 1, 512, "cores"
+    Cores, u32, 1, MOST_CORES, "cores"
 );
 number!(
     /// A process's exit code.
     ExitCode, i32, 0, 255, "exit"
 );
 
+impl Cores {
+    /// Reads a number of them.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a fragment.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        // What is no number is not in the range either.
+        Self::checked(text.trim().parse().unwrap_or(0))
+    }
+}
+
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+        Self::parse(&NumberOrText::deserialize(deserializer)?.into_text()).map_err(de::Error::custom)
     }
 }
 
@@ -443,7 +491,10 @@ impl JsonSchema for Time {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "A span of time: \"3s\", \"500ms\", \"1min 30s\"." })
+        json_schema!({
+            "description": "A span of time: a number of seconds, or \"3s\", \"500ms\", \"1min 30s\".",
+            "anyOf": [{ "type": "integer", "minimum": 0 }, { "type": "string" }],
+        })
     }
 }
 

@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 
 use crate::guest::facts::Unit;
 use crate::judging::unit::{is_active, is_auto_restart, keeps_ending};
-use crate::model::ActiveState;
 
 /// How far a restarted unit is: its restarts, and when it became active.
 pub(crate) type RestartStage = (u32, u64);
 
 /// Whether it is still open what becomes of a unit that a manager starts at the boot.
 pub(crate) fn is_starting(unit: &Unit) -> bool {
-    is_undecided(unit) || unit.active_state == ActiveState::Activating && !is_auto_restart(unit)
+    is_undecided(unit) || unit.is_coming_up()
 }
 
 /// Whether it is still open what becomes of a unit that ended and is about to be restarted.
@@ -24,8 +23,7 @@ pub(crate) fn is_undecided(unit: &Unit) -> bool {
 /// How far a unit is that was restarted and is up or coming up. One that has not moved since the last time stays.
 pub(crate) fn restart_stage(unit: &Unit) -> Option<RestartStage> {
     let restarts = unit.service.as_ref().map_or(0, |service| service.restarts);
-    let comes_up = is_active(unit) || unit.active_state == ActiveState::Activating && !is_auto_restart(unit);
-    (restarts > 0 && comes_up).then_some((restarts, unit.active_enter_us))
+    (restarts > 0 && (is_active(unit) || unit.is_coming_up())).then_some((restarts, unit.active_enter_us))
 }
 
 /// The units that have not settled yet, given those that had not the last time.

@@ -13,7 +13,7 @@ use crate::host;
 use crate::machine::accel::{self, ProbeResult};
 use crate::machine::jail;
 use crate::model::timeouts::doctor::{BUILD_LIMIT, COMMAND_LIMIT};
-use crate::model::{Accel, JailKind};
+use crate::model::{Accel, JailKind, STORE_DIR};
 use crate::text::{command_line, escape_line, seconds};
 
 /// Most that is read of a command's output, in bytes.
@@ -150,7 +150,7 @@ async fn read(stream: Option<impl tokio::io::AsyncRead + Unpin>) -> String {
 /// Free bytes, for this user, where the VM's disk, the artifacts and the builds go.
 fn disks() -> Vec<(PathBuf, u64)> {
     let state = crate::paths::state_directory();
-    let places = [Some(std::env::temp_dir()), state, Some(PathBuf::from("/nix/store"))];
+    let places = [Some(std::env::temp_dir()), state, Some(PathBuf::from(STORE_DIR))];
     let mut disks: Vec<(PathBuf, u64)> = Vec::new();
     let mut devices = Vec::new();
     for place in places.into_iter().flatten() {

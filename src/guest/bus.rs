@@ -17,7 +17,7 @@ use super::credentials::Token;
 use super::facts::{Job, Manager, Service, Unit};
 use super::proxies::{Command, Condition, JobRemoved, KindProxy, StartupFinished, SystemdProxy, UnitProxy};
 use super::{Error, greeting, relabel};
-use crate::model::{ActiveState, JobState, LoadState, SubState, UNIT_PREFIX, port};
+use crate::model::{ActiveState, JobState, LoadState, UNIT_PREFIX, port};
 use crate::text::bounded;
 use crate::transport::Transport;
 
@@ -203,12 +203,10 @@ impl Bus {
     /// As every call.
     pub async fn manager(&self) -> Result<Manager, Error> {
         let systemd = &self.systemd;
-        let (manager, target) = tokio::join!(
-            properties!(self, systemd => Manager {
-                version, state, kernel_us, userspace_us, finish_us, tainted, virtualization
-            }),
-            async { self.within("Get", self.load("default.target").await?.name()).await },
-        );
+        let (manager, target) =
+            tokio::join!(properties!(self, systemd => Manager { version, state, userspace_us, finish_us }), async {
+                self.within("Get", self.load("default.target").await?.name()).await
+            },);
         // A default.target that is not there is an error answer, and no reason to know nothing.
         Ok(Manager { default_target: target.unwrap_or_default().bounded(), ..manager? })
     }
@@ -436,7 +434,7 @@ impl Bus {
     async fn service(&self, service: &KindProxy<'_>, failing: bool) -> Result<Option<Service>, Error> {
         let (read, exit_status, commands, environment, plain, encrypted, devices, directory, restart_us, cpu_ns) = tokio::try_join!(
             properties!(self, service => Service {
-                kind, remain_after_exit, restart, restarts, main_pid, exit_kind, status_text
+                kind, remain_after_exit, restart, restarts, main_pid, exit_kind
             }),
             self.get(service.exit_status().map_ok(Some)),
             self.get(service.exec_start()),
@@ -494,9 +492,8 @@ impl Bus {
         let units = self.states().await?;
         let running = self.jobs().await?.into_iter().map(|(job, _)| job).filter(|job| job.state == JobState::Running);
         let running: Vec<String> = running.map(|job| job.unit).collect();
-        let waits = |unit: &&Unit| matches!(unit.sub_state, SubState::AutoRestart | SubState::AutoRestartQueued);
         let names = if running.is_empty() {
-            units.iter().filter(waits).map(|unit| unit.name.clone()).collect()
+            units.iter().filter(|unit| unit.is_auto_restart()).map(|unit| unit.name.clone()).collect()
         } else {
             running
         };

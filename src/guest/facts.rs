@@ -62,16 +62,10 @@ pub struct Manager {
     pub state: String,
     /// The unit that `default.target` is.
     pub default_target: String,
-    /// When the kernel, the initrd (0 without one that tells), userspace and the boot's end were reached. 0: not yet.
-    pub kernel_us: u64,
     /// `UserspaceTimestampMonotonic`.
     pub userspace_us: u64,
     /// `FinishTimestampMonotonic`; 0 while the boot is going on.
     pub finish_us: u64,
-    /// `Tainted`, words joined by `:`.
-    pub tainted: String,
-    /// `Virtualization`, such as `qemu`.
-    pub virtualization: String,
 }
 
 /// A module that a service of PAM's names by its path and that is not there (pam.d(5)).
@@ -169,8 +163,6 @@ pub struct Service {
     pub exit_kind: i32,
     /// `ExecMainStatus`: an exit code or a signal, by `exit_kind`.
     pub exit_status: i32,
-    /// `StatusText`.
-    pub status_text: String,
     /// The first `ExecStart`'s command line.
     pub exec_start: String,
     /// Files without which systemd does not start it: `EnvironmentFiles`, those with a dash left out, `LoadCredential`,
@@ -343,6 +335,16 @@ impl Unit {
         self.load_state == LoadState::Loaded
             && self.active_state == ActiveState::Inactive
             && [self.condition_us, self.active_enter_us, self.inactive_enter_us] == [0; 3]
+    }
+
+    /// Whether it ended, and waits to be started again.
+    pub fn is_auto_restart(&self) -> bool {
+        matches!(self.sub_state, SubState::AutoRestart | SubState::AutoRestartQueued)
+    }
+
+    /// Whether it is on its way up, and not between two attempts.
+    pub fn is_coming_up(&self) -> bool {
+        self.active_state == ActiveState::Activating && !self.is_auto_restart()
     }
 }
 

@@ -17,8 +17,6 @@ pub struct HttpRequest {
     pub url: String,
     /// `GET`, `POST`, …
     pub method: String,
-    /// Header lines, `Name: value`.
-    pub headers: Vec<String>,
     /// How long one attempt may take.
     pub deadline: Duration,
     /// How many bytes of the body are kept.
@@ -28,13 +26,7 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// A plain GET within 10 s of which 64 KiB are kept.
     pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            method: "GET".to_owned(),
-            headers: Vec::new(),
-            deadline: Duration::from_secs(10),
-            body_limit: 64 << 10,
-        }
+        Self { url: url.into(), method: "GET".to_owned(), deadline: Duration::from_secs(10), body_limit: 64 << 10 }
     }
 }
 
@@ -43,27 +35,24 @@ const MARK: &str = "nixbox-http ";
 
 /// The script that makes a request, written for the guest's `/bin/sh`.
 pub(super) fn script(request: &HttpRequest) -> Result<Script, Error> {
-    let HttpRequest { url, method, headers, .. } = request;
-    let odd = |text: &str| text.chars().any(char::is_control);
-    if odd(url) || url.contains(char::is_whitespace) || headers.iter().any(|header| odd(header)) {
-        return Err(Error::Unaskable(format!("{url:?} or its headers hold characters that a request cannot have")));
+    let HttpRequest { url, method, .. } = request;
+    if url.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err(Error::Unaskable(format!("{url:?} holds characters that a request cannot have")));
     }
     if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Err(Error::Unaskable(format!("{method:?} is no HTTP method")));
     }
     let seconds = request.deadline.as_secs().max(1);
     let method_option = if method == "HEAD" { "--head".to_owned() } else { format!("-X {method}") };
-    let curl_headers: String = headers.iter().map(|header| format!(" -H {}", quoted(header))).collect();
     let mut text = format!(
-        "if command -v curl >/dev/null; then\n exec curl -q -sS --max-time {seconds} {method_option}{curl_headers} \
+        "if command -v curl >/dev/null; then\n exec curl -q -sS --max-time {seconds} {method_option} \
          -w '%{{stderr}}\\n{MARK}%{{http_code}}\\n' -- {}\nfi\n",
         quoted(url)
     );
     match Plain::parse(url) {
         Some(plain) => {
-            let mut bytes = format!("{method} {} HTTP/1.0\r\nHost: {}\r\n", plain.path, plain.authority);
-            headers.iter().for_each(|header| bytes.push_str(&format!("{header}\r\n")));
-            bytes.push_str("Connection: close\r\n\r\n");
+            let bytes =
+                format!("{method} {} HTTP/1.0\r\nHost: {}\r\nConnection: close\r\n\r\n", plain.path, plain.authority);
             text.push_str(&format!(
                 "host={} port={} request={}\n\
                  if command -v bash >/dev/null; then\n \
@@ -219,8 +208,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 418 Teapot\r\n\r\nshort and stout").unwrap();
             String::from_utf8(asked).unwrap()
         });
-        let mut request = HttpRequest::new(url);
-        request.headers.push("X-From: nixbox's".to_owned());
+        let request = HttpRequest::new(url);
         let bin = tempfile::tempdir().unwrap();
         for tool in ["bash", "cat"] {
             std::os::unix::fs::symlink(format!("/bin/{tool}"), bin.path().join(tool)).unwrap();
@@ -231,6 +219,6 @@ mod tests {
         assert_eq!((answer.status, answer.body.as_str()), (418, "short and stout"), "{answer:?}");
         let asked = server.join().unwrap();
         assert!(asked.starts_with("GET /it's?x=%20 HTTP/1.0\r\nHost: 127.0.0.1:"), "{asked}");
-        assert!(asked.contains("\r\nX-From: nixbox's\r\n"));
+        assert!(asked.ends_with("\r\nConnection: close\r\n\r\n"), "{asked}");
     }
 }

@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::facts::{Facts, PathFact, Unit};
 use super::{Guest, Limits};
+use crate::model::STORE_DIR;
 use crate::text::{bounded, quoted};
 
 /// Most paths that are asked about.
@@ -41,7 +42,7 @@ pub(crate) fn paths_in(line: &str) -> Vec<String> {
     // The character before a path may be the one after the last: each is searched for from there.
     while let Some(path) = PATH.as_ref().and_then(|pattern| pattern.captures(rest)).and_then(|found| found.get(1)) {
         let text = path.as_str().trim_end_matches(['.', '!', '?', '…', '/', ']', '}', '\\']);
-        if text.len() > 1 && !text.starts_with(crate::nix::STORE_DIR) && !found.iter().any(|known| known == text) {
+        if text.len() > 1 && !text.starts_with(STORE_DIR) && !found.iter().any(|known| known == text) {
             found.push(text.to_owned());
         }
         rest = &rest[path.end()..];
@@ -156,7 +157,7 @@ fn rule_concerns(rule: &str, path: &str) -> bool {
 /// The file that NixOS made of a service's `script`.
 fn start_script(unit: &Unit) -> Option<&str> {
     let program = unit.service.as_ref()?.exec_start.split_whitespace().next()?;
-    (program.starts_with(crate::nix::STORE_DIR) && program.contains("-unit-script-")).then_some(program)
+    (program.starts_with(STORE_DIR) && program.contains("-unit-script-")).then_some(program)
 }
 
 /// What a script's lines name, comments left out, at most so many.

@@ -39,11 +39,8 @@ pub(super) trait Systemd {
     #[zbus(property)] fn environment(&self) -> Result<Vec<String>>;
     #[zbus(property)] fn version(&self) -> Result<String>;
     #[zbus(property, name = "SystemState")] fn state(&self) -> Result<String>;
-    #[zbus(property, name = "KernelTimestampMonotonic")] fn kernel_us(&self) -> Result<u64>;
     #[zbus(property, name = "UserspaceTimestampMonotonic")] fn userspace_us(&self) -> Result<u64>;
     #[zbus(property, name = "FinishTimestampMonotonic")] fn finish_us(&self) -> Result<u64>;
-    #[zbus(property)] fn tainted(&self) -> Result<String>;
-    #[zbus(property)] fn virtualization(&self) -> Result<String>;
 }
 
 #[rustfmt::skip]
@@ -92,7 +89,6 @@ pub(super) trait Kind {
     #[zbus(property, name = "MainPID")] fn main_pid(&self) -> Result<u32>;
     #[zbus(property, name = "ExecMainCode")] fn exit_kind(&self) -> Result<i32>;
     #[zbus(property, name = "ExecMainStatus")] fn exit_status(&self) -> Result<i32>;
-    #[zbus(property)] fn status_text(&self) -> Result<String>;
     #[zbus(property)] fn exec_start(&self) -> Result<Vec<Command>>;
     /// Paths, and whether they may be missing.
     #[zbus(property)] fn environment_files(&self) -> Result<Vec<(String, bool)>>;

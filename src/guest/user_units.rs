@@ -14,7 +14,6 @@ use super::bus::{Bounded, Bus, Which};
 use super::facts::Unit;
 use super::{Error, Guest};
 use crate::model::timeouts::guest::USER_MANAGER_INTERVAL;
-use crate::model::{ActiveState, SubState};
 use crate::text::bounded;
 
 /// The name under which applications find a portal.
@@ -186,9 +185,8 @@ impl Guest {
 /// Whether a manager with these units and so many jobs in its queue has started all of them. One that waits for its next restart holds
 /// up the queue for as long as it is tried.
 fn has_started(units: &[Unit], jobs: usize) -> bool {
-    let waits = |unit: &Unit| matches!(unit.sub_state, SubState::AutoRestart | SubState::AutoRestartQueued);
-    let starts = |unit: &Unit| unit.active_state == ActiveState::Activating && !waits(unit);
-    !units.is_empty() && !units.iter().any(starts) && (jobs == 0 || units.iter().any(waits))
+    let waits = || units.iter().any(Unit::is_auto_restart);
+    !units.is_empty() && !units.iter().any(Unit::is_coming_up) && (jobs == 0 || waits())
 }
 
 /// The parts that a portal which answers does not have.

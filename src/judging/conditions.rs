@@ -1,5 +1,7 @@
 //! What a condition that did not hold means (systemd.unit(5), "Conditions and Asserts").
 
+use crate::model::STORE_DIR;
+
 /// Why a unit that is wanted was skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SkipReason {
@@ -72,7 +74,7 @@ fn condition(written: &str) -> (SkipReason, bool) {
 pub(crate) fn is_configured_path(path: &str) -> bool {
     const OURS: [&str; 10] = [
         "/etc",
-        "/nix/store",
+        STORE_DIR,
         "/run/current-system",
         "/run/booted-system",
         "/run/wrappers",

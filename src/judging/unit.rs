@@ -7,7 +7,7 @@ pub(crate) use super::unit_ending::{describe_failure, signal_name};
 use super::{JudgeContext, plan, sandbox, text};
 use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::model::timeouts::Timeouts;
-use crate::model::{ActiveState, CheckId, Excuse, LoadState, SubState, UnitResult};
+use crate::model::{ActiveState, CheckId, Excuse, LoadState, UnitResult};
 
 /// Why a unit is in state `failed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) fn is_activating(unit: &Unit) -> bool {
 
 /// Whether it ended, and waits to be started again.
 pub(crate) fn is_auto_restart(unit: &Unit) -> bool {
-    matches!(unit.sub_state, SubState::AutoRestart | SubState::AutoRestartQueued)
+    unit.is_auto_restart()
 }
 
 /// Whether it was there and ended with success, or is a oneshot that did its work.

@@ -32,7 +32,7 @@ use crate::model::timeouts::machine::{
     CONSOLE_LINE_INTERVAL, DISK_INTERVAL, QEMU_QUIT_LIMIT, QEMU_START_LIMIT, QMP_CLOSED_GRACE, QMP_COMMAND_LIMIT,
     VSOCK_DAEMON_GRACE, VSOCK_DAEMON_START_LIMIT,
 };
-use crate::model::{NetworkPolicy, TransportKind, artifact, run_file};
+use crate::model::{NetworkPolicy, STORE_DIR, TransportKind, artifact, run_file};
 
 pub mod accel;
 pub mod console;
@@ -381,17 +381,14 @@ impl Machine {
     }
 }
 
-/// Where a store is for its users, wherever its files are.
-const STORE: &str = "/nix/store";
-
 /// The script behind links: its name in the jail, and where it is on the host.
 ///
 /// In a relocated store links name `/nix/store`, which is elsewhere on the host, so they are followed one by one.
 fn locate_runner(runner: &Path, store: &Path) -> failure::Result<(PathBuf, PathBuf)> {
     let missing =
         |error: std::io::Error| Failure::host(format!("the runner {} does not exist", runner.display())).because(error);
-    let store = if store == Path::new(STORE) { store.to_owned() } else { store.canonicalize().map_err(missing)? };
-    let on_host = |path: &Path| match path.strip_prefix(STORE) {
+    let store = if store == Path::new(STORE_DIR) { store.to_owned() } else { store.canonicalize().map_err(missing)? };
+    let on_host = |path: &Path| match path.strip_prefix(STORE_DIR) {
         Ok(rest) => store.join(rest),
         Err(_) => path.to_owned(),
     };
@@ -410,11 +407,11 @@ fn locate_runner(runner: &Path, store: &Path) -> failure::Result<(PathBuf, PathB
         }
         at.push(&component);
         let there = on_host(&at);
-        if !at.starts_with(STORE) && Path::new(STORE).starts_with(&at) {
+        if !at.starts_with(STORE_DIR) && Path::new(STORE_DIR).starts_with(&at) {
             // On the way into the store: it need not be there on the host.
             continue;
         }
-        if !std::fs::symlink_metadata(&there).map_err(missing)?.is_symlink() || at == Path::new(STORE) {
+        if !std::fs::symlink_metadata(&there).map_err(missing)?.is_symlink() || at == Path::new(STORE_DIR) {
             continue;
         }
         links += 1;
@@ -459,13 +456,13 @@ fn check_space(run_dir: &Path) -> failure::Result<()> {
 
 fn store_mount(jail: &JailOptions) -> Option<BindMount> {
     let source = jail.store.canonicalize().ok()?;
-    Some(BindMount { source, target: PathBuf::from(STORE) })
+    Some(BindMount { source, target: PathBuf::from(STORE_DIR) })
 }
 
 /// The bind mount of a path at its own place; `None` where the system's directories hold it, which are mounted already.
 fn mount_of(path: &Path) -> Option<BindMount> {
     let source = path.canonicalize().ok()?;
-    let known = ["/usr", "/bin", "/sbin", "/lib", "/lib64", STORE].iter().any(|dir| source.starts_with(dir));
+    let known = ["/usr", "/bin", "/sbin", "/lib", "/lib64", STORE_DIR].iter().any(|dir| source.starts_with(dir));
     (!known).then(|| BindMount { source, target: path.to_owned() })
 }
 

@@ -12,7 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::sound_card::{self, RunnerCard};
-use crate::model::{Accel, Credential, GUEST_CID, NetworkPolicy, TransportKind, VirtioPort, credential, run_file};
+use crate::model::{
+    Accel, Credential, GUEST_CID, NetworkPolicy, STORE_DIR, TransportKind, VirtioPort, credential, run_file,
+};
 
 /// What a runner's script says about the QEMU it starts. Read from its text, which is a guess where the script is
 /// unusual; wrong guesses make QEMU refuse to start, which is reported with its output.
@@ -306,7 +308,7 @@ pub fn openings<S: AsRef<str>>(command_line: &[S], run_dir: &Path) -> Vec<String
             "-virtfs" | "-fsdev" | "--virtfs" | "--fsdev" => {
                 let Some(path) = field(value, "path") else { continue };
                 let at = Path::new(&path);
-                if at != Path::new("/nix/store") && !at.starts_with(run_dir) {
+                if at != Path::new(STORE_DIR) && !at.starts_with(run_dir) {
                     openings.push(format!("shares {path} of the host (as far as it is mounted in the jail)"));
                 }
             }

@@ -19,11 +19,11 @@ const LINES: usize = 400;
 /// Where the picture goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DisplayKind {
-    /// A window of GTK's
+    /// A GTK window
     Gtk,
-    /// A window of SDL's
+    /// An SDL window
     Sdl,
-    /// A window of macOS'
+    /// A macOS window
     Cocoa,
     /// A VNC server on a Unix socket
     Vnc,

@@ -73,7 +73,7 @@ macro_rules! accelerators {
 
 accelerators! {
     /// Linux' hardware virtualisation.
-    Kvm = "Linux' KVM, or an error." {
+    Kvm = "KVM (Linux), or an error." {
         name: "kvm",
         system: Some("linux"),
         device: Some("/dev/kvm"),
@@ -81,15 +81,15 @@ accelerators! {
         overhead_mib: 0,
     }
     /// macOS' hardware virtualisation.
-    Hvf = "macOS' Hypervisor framework, or an error." {
+    Hvf = "The Hypervisor framework (macOS), or an error." {
         name: "hvf",
         system: Some("macos"),
         device: None,
         time_scale: 1.0,
         overhead_mib: 0,
     }
-    /// QEMU's translator: works everywhere, roughly ten times slower.
-    Tcg = "QEMU's translator." {
+    /// TCG, QEMU's software emulation: works everywhere, roughly ten times slower.
+    Tcg = "TCG, QEMU's software emulation." {
         name: "tcg",
         system: None,
         device: None,

@@ -17,7 +17,8 @@ pub enum Exit {
     Build = 3,
     /// The guest did not come up, with evidence from the guest.
     Boot = 4,
-    /// Could not tell: this host, QEMU, the disk, a deadline without evidence, a guest too old to look into.
+    /// Could not tell: a problem of this host or QEMU, a full disk, a deadline without evidence, a guest with systemd older
+    /// than 256, or (`--strict`) something a VM cannot show.
     Unknown = 5,
     /// Interrupted (128 + SIGINT).
     Interrupted = 130,
@@ -35,10 +36,12 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0    all that was tested passed
   1    a check failed
-  2    usage: flags, values, nixbox.toml, a flake or path that is not there
+  2    usage: flags, values, nixbox.toml, a flake or path that is not there, several targets and
+       none chosen
   3    the target's attribute is missing, evaluation or build failed
   4    the guest did not come up (panic, emergency mode, power-off, a job that is stuck)
-  5    could not tell: this host, QEMU, the disk, a guest too old to look into
+  5    could not tell: a problem of this host or QEMU, a full disk, a guest with systemd older
+       than 256, or (--strict) something a VM cannot show
   130  interrupted";
 
 /// The version of the JSON report (`schema` in `report.json`).
@@ -126,6 +129,9 @@ pub const UNIT_PREFIX: &str = "nixbox-";
 /// The session that is opened to test sound where no user has one at the seat.
 pub const SESSION_UNIT: &str = "nixbox-sound";
 
+/// The store's logical directory. Other ones exist, but nothing of nixpkgs' binary caches works with them.
+pub const STORE_DIR: &str = "/nix/store";
+
 /// The configuration beside a flake.
 pub const CONFIG_FILE: &str = "nixbox.toml";
 /// The artifacts' directory beside a flake.
@@ -193,3 +199,31 @@ pub mod run_file {
 pub const ARTIFACTS_LIMIT: u64 = 20 << 20;
 /// How many runs' artifacts are kept.
 pub const ARTIFACTS_KEPT: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of [`EXIT_CODES`], those of several lines in one.
+    fn exit_codes() -> Vec<(u8, String)> {
+        let mut rows: Vec<(u8, String)> = Vec::new();
+        for line in EXIT_CODES.lines().skip(1) {
+            match line.trim().split_once("  ") {
+                Some((code, text)) => rows.push((code.parse().unwrap(), text.trim().to_owned())),
+                None => rows.last_mut().unwrap().1.push_str(&format!(" {}", line.trim())),
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn the_readme_has_the_same_exit_codes() {
+        let readme = include_str!("../../README.md");
+        let table = readme.split("| code | meaning |").nth(1).unwrap();
+        let row = |line: &str| {
+            let (code, text) = line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
+            Some((code.parse::<u8>().ok()?, text.replace('`', "")))
+        };
+        assert_eq!(table.lines().skip(2).map_while(row).collect::<Vec<_>>(), exit_codes());
+    }
+}

@@ -6,12 +6,12 @@ use super::command::{Nix, NixOutput, OnFailure};
 use super::evaluate::as_toplevel;
 use super::expectations::Expectations;
 use super::runner::script_in;
-use super::store::{STORE_DIR, Store, store_path_of};
+use super::store::{Store, store_path_of};
 use super::target::Target;
 use super::{Built, Derivation, Evaluated, diagnosis};
 use crate::event::Events;
 use crate::failure::{Failure, Result};
-use crate::model::CheckId;
+use crate::model::{CheckId, STORE_DIR};
 
 /// The name of the first root in the run directory; further ones have a number appended.
 pub(super) const ROOT: &str = "gc-runner";

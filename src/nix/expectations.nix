@@ -73,11 +73,7 @@ let
     memory = [ "virtualisation.memorySize" ];
     cores = [ "virtualisation.cores" ];
     disk = [ "virtualisation.diskSize" ];
-    graphics = [ "virtualisation.graphics" ];
-    revision = [ "system.configurationRevision" ];
-    systemdStage1 = [ "boot.initrd.systemd.enable" ];
     nixosInit = [ "system.nixos-init.enable" ];
-    plymouth = [ "boot.plymouth.enable" ];
 
     openssh = {
       enable = [ "services.openssh.enable" ];
@@ -788,7 +784,6 @@ let
       inherit desktops;
       portal = yes names.portal;
       xwayland = read bool names.xwayland;
-      plymouth = yes names.plymouth;
     };
 
   # --- sound ---
@@ -877,9 +872,6 @@ in
   memory_mib = read int names.memory;
   cores = read int names.cores;
   disk_mib = read int names.disk;
-  graphics = read bool names.graphics;
-  revision = read text names.revision;
-  systemd_stage_1 = read bool names.systemdStage1;
   nixos_init = read bool names.nixosInit;
   autologin_user = orElse (read text names.consoleLogin)
     (if yes names.autoLogin.enable then read text names.autoLogin.user else null);

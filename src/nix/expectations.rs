@@ -56,12 +56,6 @@ pub struct Expectations {
     pub cores: Option<u32>,
     /// `virtualisation.diskSize` of the VM variant, MiB.
     pub disk_mib: Option<u64>,
-    /// `virtualisation.graphics` of the VM variant.
-    pub graphics: Option<bool>,
-    /// `system.configurationRevision`.
-    pub revision: Option<String>,
-    /// `boot.initrd.systemd.enable`.
-    pub systemd_stage_1: Option<bool>,
     /// `system.nixos-init.enable`: there is no activation script.
     pub nixos_init: Option<bool>,
     /// `services.getty.autologinUser` or the display manager's.
@@ -242,8 +236,6 @@ pub struct ExpectedDesktop {
     pub portal: bool,
     /// `programs.xwayland.enable`.
     pub xwayland: Option<bool>,
-    /// `boot.plymouth.enable`.
-    pub plymouth: bool,
 }
 
 /// A desktop, or a compositor or window manager that stands for one.

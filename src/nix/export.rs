@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use tokio::process::ChildStdout;
 
 use super::command::{Nix, NixProcess};
-use super::store::{STORE_DIR, Store};
+use super::store::Store;
 use crate::failure::{Failure, Result};
+use crate::model::STORE_DIR;
 
 /// How store paths are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,10 +44,11 @@ pub use self::many::{ListedConfiguration, MatchedConfigurations, build_many, eva
 pub use self::path_info::PathInfo;
 pub use self::runner::runner_of;
 pub(crate) use self::runner::{is_runner_name, script_in};
-pub use self::store::{STORE_DIR, Store, store_path_of};
+pub use self::store::{Store, store_path_of};
 pub use self::target::{Target, VmVariant};
 pub use self::toplevel::build_toplevel;
 use crate::failure::Failure;
+pub use crate::model::STORE_DIR;
 use expectations::Expectations;
 
 /// Something to build.

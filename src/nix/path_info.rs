@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 
 use super::command::Nix;
-use super::store::STORE_DIR;
+use crate::model::STORE_DIR;
 
 /// A valid path's size and what it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,9 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::command::Nix;
-
-/// The logical store directory. Other ones exist, but nothing of nixpkgs' binary caches works with them.
-pub const STORE_DIR: &str = "/nix/store";
+use crate::model::STORE_DIR;
 
 /// A store, and where its files are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

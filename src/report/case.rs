@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::text::{Paint, count};
-use crate::model::{CheckKind, CheckResult, Exit, OutsideAttempt, Report, Stage, Status, Verdict};
+use crate::model::{CheckKind, CheckResult, Exit, OutsideAttempt, Report, STORE_DIR, Stage, Status, Verdict};
 use crate::text::{bounded, escape, escape_line};
 
 /// Most bytes of a line.
@@ -385,7 +385,7 @@ fn position(lines: &[String]) -> Option<SourcePosition> {
     let pattern = POSITION.as_ref()?;
     lines.iter().filter_map(|line| pattern.captures(line)).find_map(|found| {
         let (line, column) = (found[2].parse().ok()?, found[3].parse().ok()?);
-        (!found[1].contains("/nix/store/")).then(|| SourcePosition { file: found[1].to_owned(), line, column })
+        (!found[1].contains(STORE_DIR)).then(|| SourcePosition { file: found[1].to_owned(), line, column })
     })
 }
 

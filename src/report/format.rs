@@ -14,20 +14,20 @@ use crate::model::Report;
 /// What a report is written in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Format {
-    /// For people: fits a screen
+    /// For people, on a screen
     #[default]
     Human,
     /// One JSON document (`nixbox schema report`)
     Json,
-    /// JUnit's XML, which most CI services show: a suite a machine, a case a check
+    /// JUnit XML, which most CI services show: one suite per machine, one case per check
     Junit,
     /// The Test Anything Protocol, version 14
     Tap,
-    /// Annotations of GitHub Actions; on stdout, the job's summary is written too ($GITHUB_STEP_SUMMARY)
+    /// Annotations for GitHub Actions; on stdout, the job summary is written as well ($GITHUB_STEP_SUMMARY)
     Github,
-    /// GitHub's Markdown, as that summary is
+    /// GitHub Markdown, as in that summary
     Markdown,
-    /// One page that needs nothing else, with the pictures and the logs
+    /// One self-contained page, with the pictures and the logs
     Html,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::boot::{self, ComeUp, NotUp};
-use super::look::{self, Look};
+use super::observer::{self, Observer};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ const CONSOLE_LINES: usize = 400;
 /// Most of the journal's text that is kept, in bytes.
 const JOURNAL_LIMIT: usize = 8 << 20;
 /// How often the guest is observed again at the end, where something has changed since it last was.
-const LAST_LOOKS: u32 = 2;
+const LAST_OBSERVATIONS: u32 = 2;
 /// A name that is resolved to see whether names are. IANA keeps it (RFC 2606).
 const RESOLVED: &str = "example.org";
 
@@ -105,23 +105,23 @@ impl Probe<'_> {
         let (screen, capture, connected) = (machine.screen().clone(), machine.sound_file(), machine.audio().clone());
         let (delay, packets) = (machine.delay().clone(), machine.packets().clone());
         let settle = self.timeouts().settle(self.plan.settings.settle);
-        let settle = look::stretched(settle, &delay.taken(0, Instant::now()));
+        let settle = observer::stretched(settle, &delay.taken(0, Instant::now()));
         // Each step on the heap: what all of them hold at once is more than a debug build's stack.
-        let look = async {
+        let observing = async {
             guest.warm(self.limits().patience).await.map_err(|error| boot::closed(&error))?;
-            let look = Box::pin(Look::begin(guest, self.limits(), settle)).await;
-            let (observations, seen_at) = Box::pin(self.observe(&look)).await;
+            let observer = Box::pin(Observer::begin(guest, self.limits(), settle)).await;
+            let (observations, seen_at) = Box::pin(self.observe(&observer)).await;
             let now_us = observations.first.now_us;
-            let (observations, painted) = Box::pin(self.desktop(&look, observations, screen)).await;
+            let (observations, painted) = Box::pin(self.desktop(&observer, observations, screen)).await;
             let observations = Box::pin(self.lingering(guest, observations)).await;
-            let observations = Box::pin(self.sound(&look, observations, &capture, &connected)).await;
-            let observations = Box::pin(self.last_look(&look, observations)).await;
+            let observations = Box::pin(self.sound(&observer, observations, &capture, &connected)).await;
+            let observations = Box::pin(self.last_observation(&observer, observations)).await;
             let traffic = Box::pin(self.traffic(&packets, Some(guest), Some(observations.now()))).await;
             let observations = Observations { traffic, ..observations };
             Ok((observations, painted, delay.taken(now_us, seen_at)))
         };
         let (observations, painted, delay) = tokio::select! {
-            observations = look => observations?,
+            observations = observing => observations?,
             end = boot::gone(machine, self.accel) => return end.map(Err),
         };
         let observations = self.since_the_switch(observations);
@@ -160,23 +160,23 @@ impl Probe<'_> {
     }
 
     /// The first observation and its time; a later one follows where something has not settled yet.
-    async fn observe(&self, look: &Look<'_>) -> (Observations, Instant) {
+    async fn observe(&self, observer: &Observer<'_>) -> (Observations, Instant) {
         self.events.doing("looking at units, journal, network, users");
-        let guest = look.guest;
+        let guest = observer.guest;
         let wanted = self.wanted();
         self.ports(guest).await;
         let seen_at = Instant::now();
-        let first = look.observe(&wanted).await;
+        let first = observer.observe(&wanted).await;
         let leased = checks::lease_needed(&first, self.no_router).map(|wait| Instant::now() + wait);
-        let mut later = self.settle(look, &first, None).await;
+        let mut later = self.settle(observer, &first, None).await;
         if let Some(leased) = leased {
             let facts = later.take().unwrap_or_else(|| first.clone());
             later = Some(self.lease(guest, facts, leased).await);
         }
         if let Some(facts) = &mut later
-            && checks::may_recover(&first, look.settle)
+            && checks::may_recover(&first, observer.settle)
         {
-            self.ask_again(look, &wanted, facts).await;
+            self.ask_again(observer, &wanted, facts).await;
         }
         if leased.is_some()
             && let Some(facts) = &mut later
@@ -189,39 +189,39 @@ impl Probe<'_> {
 
     /// Observes the guest again, from the `latest` observation (or the first) on, until what just started has settled, or
     /// for as long as that takes at most.
-    async fn settle(&self, look: &Look<'_>, first: &Facts, latest: Option<Facts>) -> Option<Facts> {
+    async fn settle(&self, observer: &Observer<'_>, first: &Facts, latest: Option<Facts>) -> Option<Facts> {
         let mut latest = latest;
         // No longer than the latest observation asks for now: what is restarted for ever never settles.
         let now = Instant::now();
-        let needed = checks::settle_needed(self.plan, latest.as_ref().unwrap_or(first), look.settle);
+        let needed = checks::settle_needed(self.plan, latest.as_ref().unwrap_or(first), observer.settle);
         let settled = needed.map(|wait| now + wait);
         let recovered = settled.map(|settled| settled + self.timeouts().second_try());
         let before = |end: Option<Instant>| end.is_some_and(|end| Instant::now() < end);
         loop {
             let facts = latest.as_ref().unwrap_or(first);
-            let settles = || before(settled) || before(recovered) && checks::may_recover(facts, look.settle);
-            let Some(wait) = checks::settle_needed(self.plan, facts, look.settle).filter(|_| settles()) else {
+            let settles = || before(settled) || before(recovered) && checks::may_recover(facts, observer.settle);
+            let Some(wait) = checks::settle_needed(self.plan, facts, observer.settle).filter(|_| settles()) else {
                 return latest;
             };
             self.events.doing(format!("waiting {:.1} s until what just started has settled", wait.as_secs_f64()));
             tokio::time::sleep(wait).await;
-            latest = Some(self.observe_again(look, first).await);
+            latest = Some(self.observe_again(observer, first).await);
         }
     }
 
     /// Observes again what failed, died or was restarted since it was last looked at.
-    async fn last_look(&self, look: &Look<'_>, mut observations: Observations) -> Observations {
+    async fn last_observation(&self, observer: &Observer<'_>, mut observations: Observations) -> Observations {
         if self.rehearsed_since_us.is_some() {
             // The record is of the machine as the probes leave it: they start what is started on demand.
-            observations.later = Some(self.observe_again(look, observations.now()).await);
+            observations.later = Some(self.observe_again(observer, observations.now()).await);
         }
-        for _ in 0..LAST_LOOKS {
-            if !look.is_outdated(self.plan, observations.now()) {
+        for _ in 0..LAST_OBSERVATIONS {
+            if !observer.is_outdated(self.plan, observations.now()) {
                 break;
             }
             self.events.doing("looking again at what has changed meanwhile");
-            let latest = self.observe_again(look, observations.now()).await;
-            observations.later = self.settle(look, &observations.first, Some(latest)).await;
+            let latest = self.observe_again(observer, observations.now()).await;
+            observations.later = self.settle(observer, &observations.first, Some(latest)).await;
         }
         observations
     }
@@ -275,13 +275,13 @@ impl Probe<'_> {
     /// Since when it was painted, too.
     async fn desktop(
         &self,
-        look: &Look<'_>,
+        observer: &Observer<'_>,
         observations: Observations,
         screen: Screen,
     ) -> (Observations, Option<Instant>) {
         let (Some(desktop), Some(recorder)) = (self.plan.desktop(), self.recorder) else { return (observations, None) };
         let driver = DesktopDriver {
-            guest: look.guest,
+            guest: observer.guest,
             expectations: &self.plan.expectations,
             desktop,
             facts: observations.now(),
@@ -299,7 +299,7 @@ impl Probe<'_> {
             return (Observations { desktop: Some(journals), ..observations }, None);
         }
         let (seen, painted) = driver.probe().await;
-        let later = self.observe_again(look, &observations.first).await;
+        let later = self.observe_again(observer, &observations.first).await;
         (Observations { desktop: Some(seen), later: Some(later), ..observations }, painted)
     }
 
@@ -319,7 +319,7 @@ impl Probe<'_> {
     /// Sound, where it is expected.
     async fn sound(
         &self,
-        look: &Look<'_>,
+        observer: &Observer<'_>,
         observations: Observations,
         capture: &std::path::Path,
         connected: &AudioCapture,
@@ -339,10 +339,10 @@ impl Probe<'_> {
             events: self.events,
             artifacts: self.artifacts,
         };
-        let sound = probe.run(look.guest).await;
+        let sound = probe.run(observer.guest).await;
         // A system-wide server is started by its first client.
         let later = if expected.system_wide {
-            Some(self.observe_again(look, &observations.first).await)
+            Some(self.observe_again(observer, &observations.first).await)
         } else {
             observations.later
         };
@@ -350,11 +350,11 @@ impl Probe<'_> {
     }
 
     /// Observes again what may have changed by itself.
-    async fn observe_again(&self, look: &Look<'_>, first: &Facts) -> Facts {
+    async fn observe_again(&self, observer: &Observer<'_>, first: &Facts) -> Facts {
         // What was asked for once (requests, scripts, timers) is not done again.
         let units = self.plan.units.iter().cloned().collect();
         let again = ProbeRequest { units, system_bus: true, ..ProbeRequest::default() };
-        let later = look.observe(&again).await;
+        let later = observer.observe(&again).await;
         let network = Network { resolves: first.network.resolves, ..later.network };
         let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
         let mut later = Facts { network, http, scripts, timers, unit_files: first.unit_files.clone(), ..later };
@@ -364,17 +364,17 @@ impl Probe<'_> {
 
     /// Asks once more what was asked between two tries of a service, and got no good answer: that is no answer of who is
     /// up by now.
-    async fn ask_again(&self, look: &Look<'_>, wanted: &ProbeRequest, facts: &mut Facts) {
+    async fn ask_again(&self, observer: &Observer<'_>, wanted: &ProbeRequest, facts: &mut Facts) {
         let (mut http, mut scripts) = (wanted.http.clone(), wanted.scripts.clone());
         http.retain(|id, request| facts.http.get(id).is_some_and(|answer| !request.is_good(answer)));
         scripts.retain(|id, script| facts.scripts.get(id).is_some_and(|outcome| !script.is_good(outcome)));
         if http.is_empty() && scripts.is_empty() {
             return;
         }
-        self.ports(look.guest).await;
+        self.ports(observer.guest).await;
         let again =
             ProbeRequest { http, scripts, units: wanted.units.clone(), system_bus: true, ..ProbeRequest::default() };
-        let mut later = look.observe(&again).await;
+        let mut later = observer.observe(&again).await;
         for (id, answer) in &facts.http {
             later.http.entry(id.clone()).or_insert_with(|| answer.clone());
         }
@@ -390,22 +390,22 @@ impl Probe<'_> {
     async fn judge_boot_failure(&self, machine: &Machine, guest: &Guest, not_up: NotUp) -> Probed {
         let NotUp { end, status, seconds, idle, may_answer } = not_up;
         // After a panic or a power-off the guest cannot answer.
-        let look = match end {
+        let seen = match end {
             BootEnd::Deadline if may_answer => {
                 // Each step on the heap: what all of them hold at once is more than a debug build's stack.
-                let look = async {
+                let observing = async {
                     guest.warm(LAST_PROBE_LIMIT).await.ok()?;
                     let seen_at = Instant::now();
                     let wanted = ProbeRequest { units: self.wanted().units, ..ProbeRequest::default() };
                     Some((guest.observe(&wanted, &self.limits()).await, seen_at))
                 };
-                tokio::time::timeout(LAST_PROBE_LIMIT * 2, look).await.ok().flatten()
+                tokio::time::timeout(LAST_PROBE_LIMIT * 2, observing).await.ok().flatten()
             }
             _ => None,
         };
-        let (now_us, seen_at) = look.as_ref().map_or((0, Instant::now()), |(facts, at)| (facts.now_us, *at));
+        let (now_us, seen_at) = seen.as_ref().map_or((0, Instant::now()), |(facts, at)| (facts.now_us, *at));
         let delay = machine.delay().taken(now_us, seen_at);
-        let facts = look.map(|(facts, _)| facts);
+        let facts = seen.map(|(facts, _)| facts);
         let evidence = BootFailure {
             end,
             console_tail: machine.console().tail(CONSOLE_LINES),

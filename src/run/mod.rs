@@ -15,14 +15,15 @@
 //! * `second_boot`: the disk of a first boot, booted once more
 //! * `demo`: what is different where a user wants to see the machine
 //! * `check`: how a guest is probed and judged
+//! * `observer`: a guest that is observed, and listened to until the verdict
 
 mod attempt;
 mod baseline;
 mod boot;
 mod check;
 mod demo;
-mod look;
 mod many;
+mod observer;
 mod other_card;
 mod prepare;
 mod request;

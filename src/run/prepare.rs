@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::failure::{Failure, Result};
 use crate::judging::Plan;
 use crate::machine::{JailOptions, RunDir, accel, jail};
-use crate::model::{Accel, AccelChoice, CheckId, JailKind, MachineInfo, Phase, Report, Verdict, artifact};
+use crate::model::{Accel, AccelChoice, CheckId, JailKind, MachineInfo, Phase, Report, STORE_DIR, Verdict, artifact};
 use crate::nix::expectations::Expectations;
 use crate::nix::{self, Built, Nix, Target};
 use crate::paths::state_directory;
@@ -48,7 +48,7 @@ impl Prepared {
     pub(super) fn jail_options(&self) -> JailOptions {
         JailOptions {
             kind: self.jail,
-            store: self.built.store.physical(std::path::Path::new(nix::STORE_DIR)),
+            store: self.built.store.physical(std::path::Path::new(STORE_DIR)),
             disk_limit: (self.plan.expectations.disk_mib.unwrap_or(DISK_MIB) + 1024) << 20,
             ..JailOptions::default()
         }

@@ -90,13 +90,13 @@ impl<'a> Request<'a> {
         let machine = &mut settings.machine;
         machine.accel = arguments.machine.accel.or(machine.accel);
         machine.memory = arguments.size.memory.or(machine.memory);
-        machine.cores = arguments.size.cores.map(config::Cores).or(machine.cores);
+        machine.cores = arguments.size.cores.or(machine.cores);
         let usual = match self.purpose {
             Purpose::Verdict => None,
             Purpose::Demo(_) => Some(NetworkPolicy::User),
         };
         machine.network = arguments.machine.network.or(machine.network).or(usual);
-        machine.timeout = arguments.checks.timeout.map(config::Time).or(machine.timeout);
+        machine.timeout = arguments.checks.timeout.or(machine.timeout);
         machine.transport = arguments.machine.transport.or(machine.transport);
         settings
     }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::digest;
 use crate::machine::identity::ProcessIdentity;
+use crate::paths::replace_file;
 
 /// The right to boot; released when dropped.
 #[derive(Debug)]
@@ -115,11 +116,7 @@ impl LockFiles {
     }
 
     fn write_newest(&self, claim: &Claim) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(&serde_json::to_vec(claim)?)?;
-        file.persist(self.path.with_extension("want")).map_err(|error| error.error)?;
-        Ok(())
+        replace_file(&self.path.with_extension("want"), &serde_json::to_vec(claim)?)
     }
 
     fn newest(&self) -> Option<Claim> {

@@ -12,6 +12,7 @@ use super::sessions::{group, stat};
 use crate::diff::Units;
 use crate::guest::facts::Facts;
 use crate::guest::{Error, Guest};
+use crate::model::STORE_DIR;
 use crate::text::{bounded, quoted};
 
 /// Most bytes that the guest's shell answers.
@@ -206,7 +207,7 @@ fn parse(text: &str) -> MachineState {
 fn entry(line: &str, filled: &BTreeSet<&str>) -> Option<String> {
     let (kind, name) = line.split_once(" '")?;
     let (path, target) = name.split_once('\'')?;
-    let is_owned = kind.ends_with("link") && (target.contains("/etc/static") || target.contains("/nix/store/"));
+    let is_owned = kind.ends_with("link") && (target.contains("/etc/static") || target.contains(STORE_DIR));
     let is_hollow = kind == "directory" && path.starts_with("etc/") && !filled.is_empty() && !filled.contains(path);
     (!is_owned && !is_hollow).then(|| format!("/{}", bounded(path, NAME)))
 }

@@ -34,12 +34,12 @@ let
 in
 {
   # --- healthy ---
-  minimal = machine (plain { }) { expects.systemd_stage_1 = true; };
+  minimal = machine (plain { }) { };
   networkd = machine (plain {
     networking.useNetworkd = true;
     networking.nftables.enable = true;
   }) { };
-  scripted-stage-1 = machine (plain { boot.initrd.systemd.enable = false; }) { expects.systemd_stage_1 = false; };
+  scripted-stage-1 = machine (plain { boot.initrd.systemd.enable = false; }) { };
   bashless = machine (plain (
     { modulesPath, ... }:
     {

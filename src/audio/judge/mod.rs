@@ -17,7 +17,7 @@ use super::server::{SoundServer, SoundServerKind};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::judging::{Finding, JudgeContext, Judgement, text, unit};
 use crate::model::{
-    ActiveState, CheckId, CheckKind, CheckResult, Excuse, Lack, LoadState, Status, SubState, UnitResult, Witness,
+    ActiveState, CheckId, CheckKind, CheckResult, Excuse, Lack, LoadState, Status, UnitResult, Witness,
 };
 use crate::nix::expectations::ExpectedAudio;
 
@@ -141,14 +141,9 @@ impl<'a> AudioJudge<'a> {
         }
         // What is still starting, and what a time limit ended, comes up on a host that is less busy.
         let ran_out = |unit: &Unit| matches!(unit.result, UnitResult::Timeout | UnitResult::Watchdog);
-        let is_late = self.unit(name).is_some_and(|unit| is_starting(unit) || ran_out(unit));
+        let is_late = self.unit(name).is_some_and(|unit| unit.is_coming_up() || ran_out(unit));
         Some(finding.evidence("unit", name).time_limit(is_late.then(|| self.view.since_boot())))
     }
-}
-
-/// Whether a unit is on its way up, and not between two attempts.
-fn is_starting(unit: &Unit) -> bool {
-    unit.active_state == ActiveState::Activating && unit.sub_state != SubState::AutoRestart
 }
 
 /// Something that is said of a sink or a source.

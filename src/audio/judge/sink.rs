@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{AudioJudge, is_starting, node_finding, quiet};
+use super::{AudioJudge, node_finding, quiet};
 use crate::audio::facts::{AudioNode, ServerState};
 use crate::audio::journal::{self, AudioJournalMeaning};
 use crate::judging::{Finding, Judgement, conclude};
@@ -73,7 +73,7 @@ impl AudioJudge<'_> {
             let why = refused.map(|line| format!(": {line}")).unwrap_or_default();
             (format!("{card} is off: its active profile is “off”, so it has no sink{why}"), refused.is_none())
         } else if let Some(manager) = manager.filter(|_| state.cards.is_empty()) {
-            let may_come = self.unit(manager).is_some_and(is_starting);
+            let may_come = self.unit(manager).is_some_and(|unit| unit.is_coming_up());
             (format!("no sink: without a session manager ({manager}), cards get no sinks"), may_come)
         } else if let Some(line) = refused {
             is_final(format!("no sink: {line}"))

@@ -62,7 +62,7 @@ fn limits_of_all_kinds_say_nothing_on_a_busy_host() {
     let script = guest().toml("[script.s]\nrun = \"true\"").facts(|facts| {
         facts.scripts.insert("s".into(), late.clone());
     });
-    let timer = guest().toml("[checks]\ntimers = [\"b.timer\"]").facts(|facts| {
+    let timer = guest().toml("timers = [\"b.timer\"]").facts(|facts| {
         facts.timers.insert("b.timer".into(), late.clone());
     });
     let slow = guest().expected(starting).facts(|facts| facts.now_us = 900_000_000);

@@ -13,8 +13,7 @@ use crate::judging::JudgeContext;
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::text::pattern;
-use crate::model::{Excuse, Lack, Witness};
-use crate::nix::STORE_DIR;
+use crate::model::{Excuse, Lack, STORE_DIR, Witness};
 use crate::nix::expectations::ExpectedSecret;
 use crate::text::nearest;
 

@@ -11,8 +11,7 @@ use crate::judging::JudgeContext;
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::text::pattern;
-use crate::model::{Excuse, Lack, Witness};
-use crate::nix::STORE_DIR;
+use crate::model::{Excuse, Lack, STORE_DIR, Witness};
 
 /// What a program makes by itself, so that it lacks the directory, not the file.
 static OWN_FILE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\.(log|pid|lock|lck|sock|socket|tmp|journal)$"));

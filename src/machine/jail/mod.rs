@@ -30,8 +30,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-use crate::model::JailKind;
 use crate::model::timeouts::machine::{JAIL_END_LIMIT, JAIL_PROBE_LIMIT};
+use crate::model::{JailKind, STORE_DIR};
 
 #[cfg(target_os = "linux")]
 mod landlocked;
@@ -62,7 +62,7 @@ impl Default for JailOptions {
         Self {
             kind: JailKind::Namespaces,
             launcher: launcher(),
-            store: PathBuf::from("/nix/store"),
+            store: PathBuf::from(STORE_DIR),
             read_only: Vec::new(),
             disk_limit: 2 << 30,
         }

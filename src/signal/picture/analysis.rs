@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rect::{BoundingBox, Rect};
-use super::{Picture, Rgb, TOLERANCE, console, is_near};
+use super::{Picture, Rgb, console, is_near};
 
 /// Colours are counted up to this many.
 const MAX_COLOURS: u32 = 4096;
@@ -36,23 +36,19 @@ pub struct PictureAnalysis {
     pub dominant_share: f64,
     /// Mean luminance (ITU-R BT.601), 0 black to 255 white.
     pub luminance: f64,
-    /// Share of pixels without colour: red, green and blue nearly the same.
-    pub grey_share: f64,
     /// One colour but for noise and a mouse pointer. A console with nothing but its cursor is a console and not flat.
     pub is_flat: bool,
     /// A text console: few colours, mostly black, what is not black lies in a grid of character cells as Linux's
     /// framebuffer console and VGA text mode draw them; a lone cursor counts too.
     pub is_console: bool,
-    /// Share of pixels that differ clearly from their left or upper neighbour: 0 flat, 0.02 a plain dialogue, 0.1 a
-    /// page of text.
-    pub edge_share: f64,
     /// The smallest rectangle with all pixels that are not of the dominant colour; `None` if there are none.
     pub content: Option<Rect>,
     /// Height in pixels of the bar along the upper edge: rows that are mostly of one colour, which is not the dominant
     /// one. `None` if there is none, or it is higher than an eighth of the picture.
     pub top_bar: Option<u32>,
-    /// `edge_share` of each cell of a grid of 16 columns and 9 rows, row by row. A page with one message in its middle
-    /// has nothing in the outer cells; a greeter has a clock in the first row.
+    /// The share of pixels that differ clearly from their left or upper neighbour, of each cell of a grid of 16 columns
+    /// and 9 rows, row by row. A page with one message in its middle has nothing in the outer cells; a greeter has a
+    /// clock in the first row.
     pub detail: Vec<f64>,
 }
 
@@ -75,10 +71,8 @@ pub fn analyse(picture: &Picture) -> PictureAnalysis {
         dominant_colour: colours.dominant,
         dominant_share,
         luminance: texture.luminance as f64 / pixels,
-        grey_share: texture.grey as f64 / pixels,
         is_flat: !is_console && 1.0 - dominant_share <= MAX_FLAT_CONTENT,
         is_console,
-        edge_share: texture.edges.iter().sum::<u64>() as f64 / pixels,
         content: backdrop.content,
         top_bar: top_bar(picture, colours.dominant),
         detail: texture
@@ -104,29 +98,25 @@ fn cell_sizes(picture: &Picture) -> impl Iterator<Item = f64> {
     })
 }
 
-/// Sums over all pixels: light, colourfulness, edges.
+/// Sums over all pixels: light, edges.
 struct Texture {
     luminance: u64,
     brightest: u8,
-    grey: u64,
     /// Number of pixels on an edge, for each cell of [`GRID`].
     edges: Vec<u64>,
 }
 
 impl Texture {
     fn of(picture: &Picture) -> Self {
-        let mut this = Self { luminance: 0, brightest: 0, grey: 0, edges: vec![0; GRID.0 * GRID.1] };
+        let mut this = Self { luminance: 0, brightest: 0, edges: vec![0; GRID.0 * GRID.1] };
         let width = picture.width() as usize;
         let (mut row, mut above, mut edge) = (vec![0u8; width], vec![0u8; width], vec![0u8; width]);
         let mut y = 0;
         for line in 0..GRID.1 {
             for pixels in picture.rows().skip(y).take(cell_range(line, GRID.1, picture.height()).len()) {
-                let mut grey = 0;
                 for (luma, [r, g, b]) in row.iter_mut().zip(pixels) {
                     *luma = ((77 * u32::from(*r) + 150 * u32::from(*g) + 29 * u32::from(*b)) >> 8) as u8;
-                    grey += u32::from((*r).max(*g).max(*b) - (*r).min(*g).min(*b) <= TOLERANCE);
                 }
-                this.grey += u64::from(grey);
                 this.luminance += row.iter().map(|luma| u64::from(*luma)).sum::<u64>();
                 this.brightest = row.iter().fold(this.brightest, |most, luma| most.max(*luma));
                 if y == 0 {
@@ -248,7 +238,7 @@ mod tests {
             let shown = Canvas::of(640, 400, colour).analysis();
             assert!(shown.is_flat && !shown.is_console);
             assert_eq!((shown.distinct_colours, shown.dominant_colour, shown.dominant_share), (1, colour, 1.0));
-            assert_eq!((shown.edge_share, shown.content, shown.top_bar), (0.0, None, None));
+            assert_eq!((shown.content, shown.top_bar), (None, None));
             assert_eq!(shown.detail, [0.0; 144]);
         }
     }
@@ -327,8 +317,8 @@ mod tests {
         }
         let shown = screen.analysis();
         assert!(!shown.is_flat && !shown.is_console);
-        assert_eq!((shown.distinct_colours, shown.edge_share), (MAX_COLOURS, 0.0));
-        assert!(shown.grey_share < 0.01);
+        assert_eq!(shown.distinct_colours, MAX_COLOURS);
+        assert_eq!(shown.detail, [0.0; 144]);
     }
 
     #[test]
@@ -336,7 +326,7 @@ mod tests {
         let message = |screen: Canvas| screen.fill(280, 130, 80, 60, [120; 3]).fill(230, 220, 180, 12, [50; 3]);
         let whale = message(Canvas::of(640, 400, [250; 3])).analysis();
         assert!(!whale.is_flat && !whale.is_console);
-        assert!(whale.luminance > 200.0 && whale.grey_share == 1.0 && whale.dominant_share > 0.95);
+        assert!(whale.luminance > 200.0 && whale.dominant_share > 0.95);
         assert_eq!((whale.top_bar, whale.content), (None, Some(Rect { x: 230, y: 130, width: 180, height: 102 })));
         assert!(whale.detail[..32].iter().all(|cell| *cell == 0.0));
         let greeter = message(Canvas::of(640, 400, [50; 3])).fill(300, 6, 40, 10, [255; 3]).analysis();
@@ -353,9 +343,8 @@ mod tests {
             screen.pixels.iter_mut().for_each(|pixel| *pixel = [(next() % colours) as u8, 7, (next() % colours) as u8]);
             let picture = screen.picture();
             let shown = analyse(&picture);
-            let shares = [shown.dominant_share, shown.grey_share, shown.edge_share];
-            prop_assert!(shares.iter().chain(&shown.detail).all(|share| (0.0..=1.0).contains(share)), "{shown:?}");
-            prop_assert!(shown.dominant_share > 0.0 && !(shown.is_flat && shown.is_console));
+            prop_assert!(shown.detail.iter().all(|share| (0.0..=1.0).contains(share)), "{shown:?}");
+            prop_assert!(shown.dominant_share > 0.0 && shown.dominant_share <= 1.0 && !(shown.is_flat && shown.is_console));
             prop_assert_eq!(shown.detail.len(), GRID.0 * GRID.1);
             prop_assert!((0.0..=255.0).contains(&shown.luminance));
             let mut all = picture.pixels().to_vec();

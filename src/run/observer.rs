@@ -1,4 +1,4 @@
-//! What keeps an observation true until the verdict: PID 1 is listened to from the first look to the last.
+//! What keeps an observation true until the verdict: PID 1 is listened to from the first observation to the last.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::machine::RunDelay;
 const MOST_STRETCH: f64 = 4.0;
 
 /// A guest that is observed and listened to.
-pub(super) struct Look<'a> {
+pub(super) struct Observer<'a> {
     pub(super) guest: &'a Guest,
     /// How long a unit has to stay active to have settled, in time of this host's.
     pub(super) settle: Duration,
@@ -22,7 +22,7 @@ pub(super) struct Look<'a> {
     watch: Option<UnitWatch>,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Observer<'a> {
     /// Begins to listen.
     pub(super) async fn begin(guest: &'a Guest, limits: Limits, settle: Duration) -> Self {
         let watch = guest.watch_units(limits.patience).await.ok();
