@@ -6,16 +6,26 @@ use crate::model::{Accel, CheckId, Status};
 
 #[test]
 fn oom_kills() {
-    guest()
-        .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
-        .journal(by_kernel(
-            "oom-kill:constraint=CONSTRAINT_NONE,task_memcg=/system.slice/eater.service,task=eater,pid=99,uid=0",
-        ))
-        .journal(by_kernel(
-            "Out of memory: Killed process 99 (eater) total-vm:900000kB, anon-rss:512000kB, file-rss:0kB",
-        ))
-        .context(|context| context.memory_mib = Some(1024))
-        .breaks(CheckId::BootOom, "eater of eater.service was killed by the OOM killer, holding 500 MiB");
+    let eater = |mib, scope: &str| {
+        let in_group =
+            "oom-kill:constraint=CONSTRAINT_NONE,task_memcg=/system.slice/eater.service,task=eater,pid=99,uid=0";
+        let words = format!("{scope}: Killed process 99 (eater) total-vm:900000kB, anon-rss:512000kB, file-rss:0kB");
+        guest()
+            .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
+            .journal(by_kernel(in_group))
+            .journal(by_kernel(&words))
+            .context(move |context| context.memory_mib = Some(mib))
+    };
+    let killed = "eater of eater.service was killed by the OOM killer, holding 500 MiB";
+    eater(4096, "Out of memory").breaks(CheckId::BootOom, killed);
+    let limit = "eater of eater.service was killed by the OOM killer at the memory limit of its unit";
+    eater(1024, "Memory cgroup out of memory").breaks(CheckId::BootOom, limit);
+    // Nobody chose how much the VM has.
+    let unchosen = eater(1024, "Out of memory").judge();
+    let result = result(&unchosen, CheckId::BootOom);
+    assert_eq!(result.status, Status::Unknown);
+    assert!(result.summary.starts_with(killed) && result.summary.contains("1024 MiB"), "{}", result.summary);
+    eater(1024, "Out of memory").toml("[machine]\nmemory = \"1G\"").breaks(CheckId::BootOom, killed);
     guest()
         .unit(Unit { result: "oom-kill".into(), ..failed("eater.service", 0) })
         .breaks(CheckId::BootOom, "eater.service");
