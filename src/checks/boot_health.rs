@@ -112,7 +112,7 @@ fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
             continue;
         }
         if sandbox::is_secret_snippet(&name) {
-            let why = format!("the sandbox lacks the real machine's key: \"{line}\"");
+            let why = format!("the VM does not have the real machine's decryption key: \"{line}\"");
             out.exclude(&format!("secrets ({name})"), Excuse::new(Lack::Secret, Witness::line(*line), why));
             excluded.push(name);
             continue;

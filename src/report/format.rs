@@ -19,13 +19,13 @@ pub enum Format {
     Human,
     /// One JSON document (`nixbox schema report`)
     Json,
-    /// JUnit's XML, which most CI services show: a suite a machine, a case a check
+    /// JUnit's XML for most CI services: one suite per machine, one case per check
     Junit,
     /// The Test Anything Protocol, version 14
     Tap,
     /// Annotations of GitHub Actions; on stdout, the job's summary is written too ($GITHUB_STEP_SUMMARY)
     Github,
-    /// GitHub's Markdown, as that summary is
+    /// GitHub's Markdown, like that summary
     Markdown,
     /// One page that needs nothing else, with the pictures and the logs
     Html,

@@ -160,7 +160,7 @@ impl Probe<'_> {
 
     /// The first observation and its time; a later one follows where something has not settled yet.
     async fn observe(&self, look: &Look<'_>) -> (Observations, Instant) {
-        self.events.doing("looking at units, journal, network, users");
+        self.events.doing("checking units, journal, network, users");
         let guest = look.guest;
         let wanted = self.wanted();
         self.ports(guest).await;
@@ -218,7 +218,7 @@ impl Probe<'_> {
             if !look.is_outdated(self.plan, observations.now()) {
                 break;
             }
-            self.events.doing("looking again at what has changed meanwhile");
+            self.events.doing("checking again what has changed meanwhile");
             let latest = self.observe_again(look, observations.now()).await;
             observations.later = self.settle(look, &observations.first, Some(latest)).await;
         }
@@ -265,7 +265,7 @@ impl Probe<'_> {
             {
                 return;
             }
-            self.events.doing("waiting until the expected ports are listened on");
+            self.events.doing("waiting for the expected ports");
             tokio::time::sleep(LISTENING_INTERVAL).await;
         }
     }
