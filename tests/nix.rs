@@ -1382,7 +1382,7 @@ async fn flakes_of_other_shapes() {
     assert_eq!(built.expectations.host_name.as_deref(), Some("web"), "{:?}", built.expectations);
     assert_eq!(nix::apply_command(&target, &nix(&[])).await.as_deref(), Some("colmena apply --on web"));
     let failure = flake.run("weeb").await.failure();
-    assert_eq!(failure.what, format!("{} is a hive of colmena's with no node weeb", flake.dir.display()));
+    assert_eq!(failure.what, format!("{} is a colmena hive with no node weeb", flake.dir.display()));
     assert!(failure.hint.unwrap().ends_with("#NODE: web, db"), "the nearest first");
 
     let evaluated = Flake::new("x", true, "{ colmenaHive.nodes.web = machine { }; }");

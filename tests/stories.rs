@@ -251,7 +251,9 @@ fn demo() {
         assert_eq!(outcome.code(), 0, "{round}: {}\n{}", outcome.stdout(), outcome.stderr());
         assert!(outcome.stdout().starts_with("pass: graphical works"), "{}", outcome.stdout());
         let told = outcome.stderr();
-        for line in ["vncviewer", "it works: ", "log in as root: the password is nixbox", "the disk is kept in"] {
+        for line in
+            ["vncviewer", "it works: ", "log in as root; the password in this VM is nixbox", "the disk is kept in"]
+        {
             assert!(told.contains(line), "{round}: {line:?} is not told: {told}");
         }
         assert_eq!(fs::read(&disk).expect("the disk was kept")[..4], *b"QFI\xfb");

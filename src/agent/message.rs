@@ -57,9 +57,12 @@ pub(super) fn compared_message(
         (Verdict::Unknown, _) if exit == Exit::Usage.code() => {
             format!("nixbox: could not tell: {target} was not tested, because of a usage error (exit {exit})")
         }
-        (Verdict::Unknown, _) => {
-            format!("nixbox: could not tell: a problem of this host, not of the configuration (exit {exit})")
+        (Verdict::Unknown, Some(Stage::Host)) => {
+            format!("nixbox: could not tell: {target} was not tested, because of this host (exit {exit})")
         }
+        (Verdict::Unknown, _) => format!(
+            "nixbox: could not tell whether {target} works (exit {exit}); nothing shows that the configuration is broken"
+        ),
     });
     if let Some(cached) = &report.cached {
         facts.push(format!("cached result: {} old, and nothing that it depends on has changed", seconds(cached.age)));
@@ -135,11 +138,11 @@ pub(super) fn compared_message(
     fenced(&facts.join("\n"), &quoted, nonce)
 }
 
-/// What the change has made that a VM cannot test: the agent can say so to its person.
+/// What the change has added that a VM cannot test: the agent can tell its user.
 fn newly_untestable(report: &Report) -> Option<String> {
     let new = report.not_tested.iter().filter(|entry| entry.lack.is_of_vm() && entry.change == Some(Change::New));
     let names: Vec<String> = new.filter_map(|entry| name(&entry.what)).take(CHECKS).collect();
-    (!names.is_empty()).then(|| format!("new with this change, and not testable in a VM: {}; say so", names.join(", ")))
+    (!names.is_empty()).then(|| format!("your change added what a VM cannot test: {}; tell the user", names.join(", ")))
 }
 
 /// The facts with the quoted lines after them, within [`LIMIT`] in all.
@@ -334,14 +337,14 @@ mod tests {
     #[test]
     fn what_a_change_made_untestable_is_told() {
         let mut report = examples::pass();
-        assert!(!report_message(&report, ".#laptop", None, NONCE).contains("new with this change"));
+        assert!(!report_message(&report, ".#laptop", None, NONCE).contains("your change added"));
         let excuse =
             crate::model::Excuse::new(crate::model::Lack::State, crate::model::Witness::line("no such device"), "x");
         let mut entry = crate::model::NotTested::new("gpu.service", excuse);
         entry.change = Some(Change::New);
         report.not_tested = vec![entry];
         let said = report_message(&report, ".#laptop", None, NONCE);
-        assert!(said.contains("new with this change, and not testable in a VM: gpu.service"), "{said}");
+        assert!(said.contains("your change added what a VM cannot test: gpu.service; tell the user"), "{said}");
     }
 
     #[test]

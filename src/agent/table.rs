@@ -191,7 +191,7 @@ const GEMINI: Row = Row {
     }),
     project: Some("GEMINI_PROJECT_DIR"),
     seen: "0.61.0",
-    needs: "Gemini CLI leaves a project's hooks out until the folder is trusted (/permissions, or its question at the start),\n\
+    needs: "Gemini CLI ignores a project's hooks until the folder is trusted (/permissions, or its question at the start),\n\
             and warns once of a new one.",
     ..CLAUDE_CODE
 };
@@ -216,7 +216,7 @@ const CURSOR: Row = Row {
     project: Some("CURSOR_PROJECT_DIR"),
     seen: "its documentation only",
     needs: "Cursor runs a project's hooks in trusted workspaces only; they are listed under Customize, Hooks. It reads\n\
-            .claude/settings.json too: one of both is enough.",
+            .claude/settings.json too: one of the two is enough.",
     ..CLAUDE_CODE
 };
 
@@ -262,8 +262,8 @@ const COPILOT: Row = Row {
     }),
     project: None,
     seen: "CLI 1.0.102; VS Code: its documentation only",
-    needs: "Copilot's CLI leaves a project's hooks out until the folder is trusted, and reads .claude/settings.json too: one\n\
-            of both is enough. Its cloud agent reads them from the default branch; nix and nixbox have to be there.",
+    needs: "Copilot's CLI ignores a project's hooks until the folder is trusted, and reads .claude/settings.json too: one\n\
+            of the two is enough. Its cloud agent reads them from the default branch; nix and nixbox have to be there.",
     ..CLAUDE_CODE
 };
 
@@ -321,7 +321,7 @@ const DEVIN: Row = Row {
     project: Some("DEVIN_PROJECT_DIR"),
     otherwise: "exit 0",
     seen: "its documentation only",
-    needs: "Devin reads .claude/settings.json too: one of both is enough. /hooks lists what it has loaded.",
+    needs: "Devin reads .claude/settings.json too: one of the two is enough. /hooks lists what it has loaded.",
     ..CLAUDE_CODE
 };
 

@@ -84,7 +84,8 @@ impl SoundServer for PipeWire {
         let mut fails = Vec::new();
         for (name, value) in expected.properties.iter().filter(|(name, _)| name.starts_with("clock.")) {
             if let Some(effective) = state.settings.get(name) {
-                let what = format!("{name} = {value} is declared and not read: {name} is {effective}");
+                let what =
+                    format!("{name} = {value} is declared, but PipeWire does not read it: {name} is {effective}");
                 let right = format!("PipeWire calls it {CLOCK}{}", name.trim_start_matches("clock."));
                 fails.push(Finding::new(name, what).hint(right));
             }
@@ -93,7 +94,7 @@ impl SoundServer for PipeWire {
             (expected.properties.get("default.clock.rate"), state.settings.get("clock.rate"))
             && declared != effective
         {
-            let what = format!("default.clock.rate = {declared} is declared, and {effective} in effect");
+            let what = format!("default.clock.rate = {declared} is declared, but {effective} is in effect");
             let hint = "in `context.properties` of services.pipewire.extraConfig.pipewire.NAME, in quotes: without them \
                         default.clock.rate is a set in sets, which PipeWire does not read";
             fails.push(Finding::new("default.clock.rate", what).hint(hint));
@@ -103,7 +104,7 @@ impl SoundServer for PipeWire {
             && numbers(declared).count() > 0
             && !numbers(declared).any(|rate| numbers(effective).any(|other| other == rate))
         {
-            let what = format!("default.clock.allowed-rates = {declared} is declared, and {effective} in effect");
+            let what = format!("default.clock.allowed-rates = {declared} is declared, but {effective} is in effect");
             fails.push(Finding::new("default.clock.allowed-rates", what));
         }
         fails
@@ -127,7 +128,7 @@ fn beside(judge: &AudioJudge<'_>) -> Option<Finding> {
     let has_failed = facts.unit(PULSEAUDIO)?.active_state == ActiveState::Failed;
     (has_failed || runs("pulseaudio")).then(|| {
         let state = if has_failed { "has failed" } else { "runs" };
-        let what = format!("{PULSEAUDIO} {state}, where PipeWire is to serve PulseAudio's clients");
+        let what = format!("{PULSEAUDIO} {state}, though PipeWire is meant to serve PulseAudio clients");
         Finding::new(PULSEAUDIO, what).detail(judge.last_lines(PULSEAUDIO))
     })
 }

@@ -58,7 +58,7 @@ fn unused_sink(judge: &AudioJudge<'_>) -> Option<Finding> {
     let sinks = &judge.expected.unused_sinks;
     let first = sinks.first()?;
     let what = format!(
-        "PulseAudio serves the session, and PipeWire, whose configuration makes the sink {}, has no part in sound",
+        "PulseAudio serves the session; PipeWire, whose configuration creates the sink {}, is not used for sound",
         text::list(sinks)
     );
     Some(Finding::new(first, what).hint("services.pulseaudio.enable = false, services.pipewire.pulse.enable = true"))

@@ -187,14 +187,20 @@ fn looping(facts: &Facts) -> Option<&Unit> {
 
 fn held_by_loop(facts: &Facts, target: &str, unit: &Unit) -> CheckResult {
     let name = &unit.name;
-    let how = if unit::ended_cleanly(facts, unit) { "ends well" } else { "fails" };
-    let ending = unit::describe_failure(facts, unit);
-    let summary = format!("{target} is not reached: it waits for {name}, which {how} and is started again ({ending})");
+    let how = if unit::ended_cleanly(facts, unit) { "exits successfully" } else { "fails" };
+    let times = text::times(unit.service.as_ref().map_or(0, |service| service.restarts));
+    let ending = unit::describe_ending(facts, unit).map_or_else(String::new, |ending| format!(": {ending}"));
+    let summary = format!(
+        "{target} is not reached: it waits for {name}, which {how} and is restarted again and again ({times}){ending}"
+    );
     CheckResult::new(CheckId::BootTarget, Status::Fail, text::clean(&summary))
         .evidence("unit", text::clean(name))
         .evidence("restarts", unit.service.as_ref().map(|service| service.restarts))
         .detail(unit::tail(facts, name, 8))
-        .hint("StartLimitBurst= and StartLimitIntervalSec= give it up after some tries; RestartSec= gives others their turn")
+        .hint(
+            "StartLimitBurst= and StartLimitIntervalSec= make systemd give up after some tries; a longer RestartSec= lets \
+             other units start",
+        )
 }
 
 pub(super) fn stuck(plan: &Plan, seen: Seen<'_>, target: &str) -> CheckResult {
@@ -234,7 +240,7 @@ pub(super) fn stuck(plan: &Plan, seen: Seen<'_>, target: &str) -> CheckResult {
     }
     if let Some(worked) = facts.unit(&job.unit).zip(seconds).and_then(|(unit, seconds)| at_work(unit, seconds)) {
         let worked = text::micros(worked);
-        let why = format!("it has kept a processor busy for {worked} of that time, and may only need longer");
+        let why = format!("it kept a CPU busy for {worked} of that time, and may just need longer");
         return contention::inconclusive(result, &why, "--timeout gives the boot longer");
     }
     unless_outside(plan, seen, &job.unit, result)

@@ -337,7 +337,7 @@ fn span(text: &str) -> Option<f64> {
 
 fn cannot_tell(lines: &[String], evidence: &BootFailure) -> CheckResult {
     let why = match &evidence.end {
-        BootEnd::Deadline => format!("the guest was not up after {}, and it does not show why", after(evidence)),
+        BootEnd::Deadline => format!("the guest was not up after {}, and nothing shows why", after(evidence)),
         BootEnd::QemuDied(how) => format!("QEMU ended after {}: {how}", after(evidence)),
         BootEnd::Reset => format!("the machine was reset after {} without any output of the guest", after(evidence)),
         BootEnd::Panicked | BootEnd::PoweredOff => format!("the guest ended after {}", after(evidence)),

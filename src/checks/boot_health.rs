@@ -131,7 +131,7 @@ fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
         }
         let before = &lines[index.saturating_sub(4)..index];
         if sandbox::is_secret_snippet(&name) || before.last().is_some_and(|line| sandbox::misses_a_secret(line)) {
-            let why = format!("the sandbox lacks the real machine's key: \"{line}\"");
+            let why = format!("the VM does not have the real machine's decryption key: \"{line}\"");
             out.exclude(&format!("secrets ({name})"), Excuse::new(Lack::Secret, Witness::line(*line), why));
             excluded.push(name);
             continue;

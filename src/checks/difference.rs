@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn another_cause_is_told_and_does_not_count() {
-        let before = [failed(CheckId::ServicesRestartLoop, &[("a.service", "a is restarted over and over")])];
+        let before = [failed(CheckId::ServicesRestartLoop, &[("a.service", "a is restarted again and again")])];
         let (now, _) = held_against(vec![failed(UNITS, &[("a.service", "a failed: no such file")])], &before);
         assert_eq!((now[0].change, now[0].is_failure()), (Some(Change::OtherCause), false));
         let before = [failed(UNITS, &[("a.service", "a failed: no such user")])];

@@ -50,7 +50,7 @@ fn address(cx: &JudgeContext<'_>, out: &mut Judgement) -> bool {
     let skip = |why: String| CheckResult::new(id, Status::Skip, text::clean(&why));
     let bound = sandbox::missing_interfaces(cx);
     let result = if network.links.is_empty() {
-        skip("not applicable: the guest has no network card".to_owned())
+        skip("not applicable: the guest has no network interface".to_owned())
     } else if let Some((_, why)) = bound.first() {
         skip(format!("not applicable: {why}"))
     } else if !is_managed(cx) {
@@ -78,14 +78,16 @@ fn route(cx: &JudgeContext<'_>, has_address: bool, out: &mut Judgement) {
     let result = match routes.first() {
         Some(route) => CheckResult::new(id, Status::Pass, text::clean(&format!("default route {route}"))),
         None if !has_address => CheckResult::new(id, Status::Skip, "not applicable: there is no address"),
-        None if cx.context.no_router => {
-            CheckResult::new(id, Status::Skip, "not applicable: the sandbox lets nothing out, and so offers no router")
-        }
+        None if cx.context.no_router => CheckResult::new(
+            id,
+            Status::Skip,
+            "not applicable: without network namespaces the VM gets no default gateway (--network off)",
+        ),
         None => match sandbox::missing_interfaces(cx).first() {
             Some((_, why)) => CheckResult::new(id, Status::Skip, text::clean(&format!("not applicable: {why}"))),
             None => {
                 let finding = Finding::new("route", "there is an address, but no default route")
-                    .hint("the sandbox offers one by DHCP; a static set-up needs networking.defaultGateway");
+                    .hint("the VM's network offers one by DHCP; a static setup needs networking.defaultGateway");
                 conclude(cx, id, vec![finding], Vec::new(), String::new)
             }
         },
@@ -124,7 +126,7 @@ fn dns(cx: &JudgeContext<'_>, out: &mut Judgement) {
             CheckResult::new(id, Status::Unknown, "no name resolves, which may be due to this host's network")
         }
         None if cx.context.network == NetworkPolicy::Off => {
-            CheckResult::new(id, Status::Skip, "not applicable: --network off lets nothing out")
+            CheckResult::new(id, Status::Skip, "not applicable: the VM has no outside network (--network off)")
         }
         None => CheckResult::new(id, Status::Skip, "not tried"),
     };
@@ -166,7 +168,7 @@ fn without_resolver(cx: &JudgeContext<'_>) -> (String, &'static str) {
     }
     (
         format!("{NO_SERVER}, and none runs in the guest"),
-        "the sandbox offers one by DHCP; a static set-up needs networking.nameservers",
+        "the VM's network offers one by DHCP; a static setup needs networking.nameservers",
     )
 }
 

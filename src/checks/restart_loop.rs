@@ -59,7 +59,7 @@ fn restarted_by_others(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Finding> {
     if !is_active(unit) || !cx.plan.units.contains(name) || failed.at_us <= cx.now.manager.userspace_us {
         return None;
     }
-    let summary = format!("{name} failed, and is up since it was started again by something else");
+    let summary = format!("{name} failed, and is up only because something other than Restart= started it again");
     Some(Finding::new(name, summary).detail(unit::tail(cx.now, name, 4)))
 }
 
@@ -145,7 +145,7 @@ impl<'a> Restarts<'a> {
         let name = &self.unit.name;
         if self.count > 1 && self.is_by_design() {
             let times = text::times(self.count);
-            let summary = format!("{name} exits successfully and is started again, {times} so far");
+            let summary = format!("{name} exits successfully and is restarted, {times} so far");
             return Some(Finding::new(name, summary).hint("a timer runs a job again and again without Restart="));
         }
         if self.count > 0 && (self.tries || is_active(self.unit)) {
@@ -154,33 +154,39 @@ impl<'a> Restarts<'a> {
             let finding = Finding::new(name, format!("{name} was restarted {times} {and}"));
             return Some(finding.detail(unit::tail(self.cx.now, name, 4)));
         }
-        let ended = || Finding::new(name, format!("{name} exited successfully and will be started again"));
+        let ended = || Finding::new(name, format!("{name} exited successfully and will be restarted"));
         self.waits.then(ended)
+    }
+
+    /// How often it is restarted, in words.
+    fn pace(&self) -> String {
+        let span = self.cx.now.now_us.saturating_sub(self.cx.first.now_us);
+        let lately = (self.new > 0 && span > 0).then(|| text::micros(span));
+        match (self.count, lately) {
+            (0, _) => "is about to be restarted".to_owned(),
+            (1, None) => "was restarted once".to_owned(),
+            (1, Some(span)) => format!("was restarted once in the last {span}"),
+            (many, None) => format!("is restarted again and again ({many} times)"),
+            (many, Some(span)) => {
+                format!("is restarted again and again ({many} times, {} of them in the last {span})", self.new)
+            }
+        }
     }
 
     fn finding(&self) -> Finding {
         let (cx, unit, name) = (self.cx, self.unit, &self.unit.name);
-        let span = cx.now.now_us.saturating_sub(cx.first.now_us);
-        let pace = if self.new > 0 && span > 0 {
-            format!(", {} of them in the last {}", self.new, text::micros(span))
-        } else {
-            String::new()
-        };
-        let ending = || unit::describe_failure(cx.now, unit);
         let how = if self.clean {
-            "exits successfully and is started again".to_owned()
+            "exits successfully"
         } else if self.late.is_some() {
-            format!("timed out while starting, never came up, and is started again ({})", ending())
+            "timed out while starting, never came up,"
         } else {
-            format!("fails and is started again ({})", ending())
+            "fails"
         };
-        let times = match self.count {
-            0 => "about to be restarted".to_owned(),
-            many => format!("restarted {}", text::times(many)),
-        };
+        let ending = if self.clean { None } else { unit::describe_ending(cx.now, unit) };
+        let ending = ending.map_or_else(String::new, |ending| format!(": {ending}"));
         // The last try is all that is known of how much it works.
         let emulated = self.late.and_then(|_| contention::kept_busy(cx, unit, (unit.condition_us, cx.now.now_us)));
-        let finding = Finding::new(name, format!("{name} {how}: {times}{pace}"));
+        let finding = Finding::new(name, format!("{name} {how} and {}{ending}", self.pace()));
         let finding = match advice::of(cx, unit) {
             Some(advice) => finding.hint(advice),
             None => finding,

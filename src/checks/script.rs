@@ -1,10 +1,11 @@
 //! What the guest was asked to run: `script.*`, `services.http`, `services.timers`.
 
 use crate::config::{self, HttpSettings, ScriptSettings};
-use crate::guest::facts::{HttpAnswer, ScriptOutcome};
+use crate::guest::facts::{HttpAnswer, JournalLine, ScriptOutcome};
 use crate::judging::unit::{self, is_failed};
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, contention, plan, sandbox, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, NetworkPolicy, Status, Witness};
+use crate::nix::STORE_DIR;
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     http(cx, out);
@@ -214,11 +215,14 @@ fn timers(cx: &JudgeContext<'_>, out: &mut Judgement) {
             continue;
         }
         let how = match (unit.filter(|_| failed), &outcome.error) {
-            (Some(unit), _) => unit::describe_failure(cx.now, unit),
-            (None, Some(error)) => error.clone(),
+            (Some(unit), _) => format!(", failed: {}", unit::describe_failure(cx.now, unit)),
+            (None, Some(error)) => match error.strip_prefix(name).and_then(|rest| rest.strip_prefix(" failed: ")) {
+                Some(result) => format!(", failed: {}", describe_run(name, result, outcome)),
+                None => format!(": {error}"),
+            },
             (None, None) => {
                 let said = outcome.stderr.trim().lines().last().map_or_else(String::new, |line| format!(": {line}"));
-                format!("could not be started, exit code {}{said}", outcome.exit)
+                format!(": could not be started, exit code {}{said}", outcome.exit)
             }
         };
         let mut lines = unit::tail(cx.now, name, 8);
@@ -228,7 +232,7 @@ fn timers(cx: &JudgeContext<'_>, out: &mut Judgement) {
         let late = outcome.error.as_deref().is_some_and(is_late).then(|| cx.since_boot());
         let limit = unit.filter(|_| failed).and_then(|unit| contention::limit(cx.now, unit)).or(late);
         fails.push(
-            Finding::new(timer, format!("{name}, run once for {timer}: {how}"))
+            Finding::new(timer, format!("{name}, run once for {timer}{how}"))
                 .detail(lines)
                 .evidence("timer", text::clean(timer))
                 .evidence("exit", outcome.exit)
@@ -242,6 +246,38 @@ fn timers(cx: &JudgeContext<'_>, out: &mut Judgement) {
         None => conclude(cx, id, fails, Vec::new(), || format!("the services of all {well} timers succeeded")),
     };
     out.results.push(result);
+}
+
+/// How a service that was run ended, by its result and its lines in the journal:
+/// `exit code 159: …/logrotate-start: line 3: Bad system call`.
+fn describe_run(name: &str, result: &str, outcome: &ScriptOutcome) -> String {
+    // A signal is told as a shell would.
+    let words = match (result, outcome.exit) {
+        ("exit-code", code) if code != 0 => format!("exit code {code}"),
+        ("signal", code) if code > 128 => format!("killed by {}", unit::signal_name(code - 128)),
+        ("core-dump", code) if code > 128 => format!("dumped core on {}", unit::signal_name(code - 128)),
+        ("timeout", _) => "timed out".to_owned(),
+        _ => format!("result {result}"),
+    };
+    // PID 1's lines name the unit.
+    let own = outcome.stdout.lines().filter(|line| !line.contains(name));
+    let own: Vec<JournalLine> = own
+        .map(|line| JournalLine { unit: name.to_owned(), message: line.to_owned(), ..JournalLine::default() })
+        .collect();
+    match unit::error_line(&own, name) {
+        Some(line) => format!("{words}: {}", without_directory(line)),
+        None => words,
+    }
+}
+
+/// A line that begins with a program of the store without its directory, its words with one space between.
+fn without_directory(line: &str) -> String {
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (first, rest) = line.split_at(line.find(' ').unwrap_or(line.len()));
+    match first.rsplit_once('/') {
+        Some((directory, program)) if directory.starts_with(STORE_DIR) => format!("…/{program}{rest}"),
+        _ => line,
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ fn containers(cx: &JudgeContext<'_>, out: &mut Judgement) {
         };
         let witness = Witness::state(format!("{} is active", unit.name));
         let why =
-            "runs, and only the machine's own units are looked at ([script.NAME] in nixbox.toml can ask systemctl -M)";
+            "runs, but only the machine's own units are checked ([script.NAME] in nixbox.toml can ask systemctl -M)";
         out.exclude(&format!("the units in container {name}"), Excuse::new(Lack::Choice, witness, why));
     }
 }

@@ -68,8 +68,9 @@ fn broken_services(cx: &JudgeContext<'_>) -> Vec<Finding> {
         let is_ignored = control.contains("default=ignore") || control.contains("default=ok");
         if is_needed && !is_ignored && !found.iter().any(|finding| finding.item == *service) {
             let (service, module) = (text::clean(service), text::clean(module));
-            let summary = format!("PAM's service {service} lets nobody in: its module {module} does not exist");
-            let hint = format!("security.pam.services.{service} names it: does the package in it have this module?");
+            let summary = format!("the PAM service {service} lets nobody in: its module {module} does not exist");
+            let hint =
+                format!("see security.pam.services.{service}: does the package that it names contain this module?");
             found.push(Finding::new(&service, summary).evidence("module", module).hint(hint));
         }
     }
@@ -98,7 +99,7 @@ fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
         return exclude(out, Lack::Outside, witness, &format!("accounts come from elsewhere ({service})"));
     }
     if expectations.allow_no_password_login == Some(true) {
-        let why = "the configuration allows that nobody can log in (users.allowNoPasswordLogin)";
+        let why = "the configuration permits a machine that nobody can log in to (users.allowNoPasswordLogin)";
         return exclude(out, Lack::Choice, Witness::option("users.allowNoPasswordLogin"), why);
     }
     if let Some((name, file)) =
@@ -119,7 +120,7 @@ fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
             format!("nobody can log in: the configuration sets a password for {name}, which is not a valid hash"),
         )
         .evidence("locked", vec![name])
-        .hint("hashedPassword takes what mkpasswd prints; a password as it is goes into initialPassword");
+        .hint("hashedPassword takes the output of mkpasswd; a plain-text password goes into initialPassword");
         return conclude(cx, id, vec![finding], Vec::new(), String::new);
     }
     if expectations.mutable_users != Some(false) {
@@ -153,14 +154,14 @@ fn declared(cx: &JudgeContext<'_>, _: Option<&DesktopFacts>, _: &mut Judgement) 
             && uid != account.uid
         {
             // NixOS keeps the number that a user already has, on purpose.
-            warns.push(Finding::new(name, format!("user {name} has uid {}, declared is {uid}", account.uid)));
+            warns.push(Finding::new(name, format!("user {name} has uid {}, but {uid} is declared", account.uid)));
         }
         if expected.has_password
             && expected.password_file.is_none()
             && expectations.mutable_users == Some(false)
             && account.password == Password::Locked
         {
-            fails.push(Finding::new(name, format!("user {name} has a declared password and is locked in the guest")));
+            fails.push(Finding::new(name, format!("user {name} has a declared password, but is locked in the guest")));
         }
         if groups_known {
             for group in &expected.extra_groups {
@@ -170,7 +171,7 @@ fn declared(cx: &JudgeContext<'_>, _: Option<&DesktopFacts>, _: &mut Judgement) 
                     // NixOS ignores groups that are not declared.
                     None if !expectations.groups.contains_key(group) => warns.push(Finding::new(
                         name,
-                        format!("user {name} is to be in group {group}, which is not declared"),
+                        format!("user {name} should be in group {group}, which is not declared"),
                     )),
                     // Reported below.
                     None => {}
@@ -200,7 +201,8 @@ fn declared(cx: &JudgeContext<'_>, _: Option<&DesktopFacts>, _: &mut Judgement) 
             match (cx.now.groups.get(name), gid) {
                 (None, _) => fails.push(Finding::new(name, format!("declared group {name} does not exist"))),
                 (Some(found), Some(gid)) if found.gid != *gid => {
-                    warns.push(Finding::new(name, format!("group {name} has gid {}, declared is {gid}", found.gid)));
+                    warns
+                        .push(Finding::new(name, format!("group {name} has gid {}, but {gid} is declared", found.gid)));
                 }
                 _ => {}
             }

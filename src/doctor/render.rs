@@ -28,7 +28,7 @@ pub(super) fn render(diagnosis: &Diagnosis, style: TextLayout) -> String {
     lines.push(String::new());
     lines.push(match diagnosis.able {
         true => style.paint(Paint::Good, "nixbox try can work here"),
-        false => style.paint(Paint::Bad, "nixbox try cannot work here until what failed is fixed"),
+        false => style.paint(Paint::Bad, "nixbox try cannot work here until the failures above are fixed"),
     });
     if !diagnosis.transcript.is_empty() {
         lines.extend([String::new(), "transcript:".to_owned()]);

@@ -134,7 +134,7 @@ impl Guest {
             // The bus waits two minutes for a service whose unit has failed long since.
             () = self.unit_failed((uid, gid), PORTAL_UNIT, patience) => {
                 let seconds = clock.elapsed().as_secs_f64();
-                let error = Some(format!("its unit, {PORTAL_UNIT}, failed"));
+                let error = Some(format!("{PORTAL_UNIT} failed"));
                 return Ok(PortalProbe { known, seconds, error, ..PortalProbe::default() });
             }
         };

@@ -17,7 +17,7 @@ const MOST: f64 = 0.6;
 /// The share of a limit's time for which a unit has worked, from which on the limit says nothing under emulation.
 const WORKED: f64 = 0.5;
 /// The hint for a limit that ran out under emulation.
-pub(crate) const EMULATED: &str = "a host with KVM shows it; or give it more time in the VM variant (TimeoutStartSec=)";
+pub(crate) const EMULATED: &str = "a host with KVM can tell; or give it more time in the VM variant (TimeoutStartSec=)";
 /// The hint for a host that is too busy.
 pub(crate) const BUSY_HOST: &str = "run it again when this host has less to do, or run fewer VMs at once";
 /// systemd's usual limit (`DefaultTimeoutStartSec=`, `DefaultDeviceTimeoutSec=`), where it is not known when it began.
@@ -105,7 +105,7 @@ pub(crate) fn excuse_consequences(cx: &JudgeContext<'_>, out: &mut Judgement) {
         Some((*name, why, hint))
     });
     let Some((unit, why, hint)) = ran_out else { return };
-    let why = format!("it may come of {unit}, which ran out of time: {why}");
+    let why = format!("this may be a consequence of {unit}, which timed out: {why}");
     let is_cause = |id: CheckId| id.kind() == CheckKind::Boot || id == CheckId::ServicesFailedUnits;
     let excused = |result: CheckResult| match result.status {
         Status::Fail if !is_cause(result.id) => inconclusive(result, &why, hint),

@@ -3,7 +3,7 @@
 pub(crate) use super::error_line::error_line;
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
-pub(crate) use super::unit_ending::{describe_failure, signal_name};
+pub(crate) use super::unit_ending::{describe_ending, describe_failure, signal_name};
 use super::{JudgeContext, plan, sandbox, text};
 use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::model::timeouts::Timeouts;

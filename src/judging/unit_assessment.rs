@@ -285,11 +285,11 @@ impl<'a> Judge<'a> {
         }
         let named = text::list(&unit.failed_conditions);
         if self.expected.demanded {
-            return self.not_active(format!("{} but was skipped: {named} did not hold", self.is_expected()));
+            return self.not_active(format!("{} but was skipped: {named} was not met", self.is_expected()));
         }
         if let UnitManager::User { manager, .. } = self.manager {
             if let Some(now) = variable_now(manager, &unit.failed_conditions) {
-                let summary = format!("{} was skipped: {named} did not hold{now}", self.subject());
+                let summary = format!("{} was skipped: {named} was not met{now}", self.subject());
                 return Some(UnitAssessment::NotActive(self.finding(summary).evidence("condition", named)));
             }
             // What every user's manager has may be meant for some of them.
@@ -301,7 +301,7 @@ impl<'a> Judge<'a> {
         Some(match skip_reason(&unit.failed_conditions) {
             SkipReason::ByDesign => UnitAssessment::AsExpected,
             SkipReason::MachineSpecific(condition) => {
-                let why = format!("skipped: {condition} did not hold in the VM; the real machine may differ");
+                let why = format!("skipped: {condition} was not met in the VM; the real machine may differ");
                 UnitAssessment::Excluded(Excuse::new(
                     sandbox::lack_of(&condition),
                     Witness::Condition { condition },
@@ -310,12 +310,12 @@ impl<'a> Judge<'a> {
             }
             // Only the configuration's own units: a distribution's come with conditions for every case.
             SkipReason::Contradiction(condition) if self.expected.own => UnitAssessment::NotActive(
-                self.finding(format!("{} but was skipped: {condition} does not hold", self.is_expected()))
+                self.finding(format!("{} but was skipped: {condition} was not met", self.is_expected()))
                     .evidence("condition", text::clean(&condition))
-                    .hint("the VM does not differ from the real machine in this: the unit would be skipped there too"),
+                    .hint("the VM is like the real machine in this respect: the unit would be skipped there too"),
             ),
             SkipReason::Contradiction(condition) => {
-                let why = format!("skipped: {condition} did not hold");
+                let why = format!("skipped: {condition} was not met");
                 UnitAssessment::Excluded(Excuse::new(Lack::Choice, Witness::Condition { condition }, why))
             }
         })
@@ -358,7 +358,7 @@ impl<'a> Judge<'a> {
         let lived = unit.active_exit_us.max(unit.inactive_enter_us).saturating_sub(unit.active_enter_us);
         let after = text::micros(lived);
         let Some(service) = &unit.service else {
-            let summary = format!("{name} was active for {after} and is not any more");
+            let summary = format!("{name} was active for {after} and no longer is");
             return if self.expected.demanded || !name.ends_with(".target") {
                 let finding = Finding::new(name, summary).detail(unit::tail(self.facts, name, 6));
                 UnitAssessment::Stopped(finding)
@@ -383,7 +383,7 @@ impl<'a> Judge<'a> {
             let hint = "find what stops it: Conflicts=, BindsTo= or PartOf=, or a systemctl stop";
             UnitAssessment::Doubtful(finding.hint(hint))
         } else {
-            let hint = "Type=oneshot says that it is meant to end; units = [...] in nixbox.toml that it is not";
+            let hint = "set Type=oneshot if it is meant to end; name it in `units` of nixbox.toml if it is not";
             UnitAssessment::Doubtful(finding.hint(hint))
         }
     }
@@ -400,11 +400,11 @@ impl<'a> Judge<'a> {
         let why = if self.is_user() {
             "was never started"
         } else if unit.condition_us > 0 {
-            "was tried and never became active"
+            "was started, but never became active"
         } else if self.has_active_target(unit) || self.expected.demanded {
             "was never started"
         } else {
-            "was never started: nothing in the guest asks for it"
+            "was never started: nothing in the guest wants it"
         };
         self.not_active(format!("{} and {why}", self.is_expected()))
     }

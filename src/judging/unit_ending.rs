@@ -7,31 +7,47 @@ use super::unit::{error_line, manager_line};
 use crate::guest::facts::{Facts, Unit};
 use crate::model::{ServiceType, UnitResult};
 
-/// How a failed unit ended, in words: `exit code 1, 2.0 s after it became active: bind() failed`.
+/// How a failed unit ended, in words: `exit code 1, 2.0 s after it became active, restarted 3 times: bind() failed`.
 pub(crate) fn describe_failure(facts: &Facts, unit: &Unit) -> String {
-    let mut words = how(facts, unit);
-    if let Some(service) = &unit.service {
-        let lived = unit.active_exit_us.saturating_sub(unit.active_enter_us);
-        if service.kind != ServiceType::Oneshot && unit.active_enter_us > 0 && lived >= 500_000 {
-            words = format!("{words}, {} after it became active", text::micros(lived));
-        }
-        if service.restarts > 0 {
-            words = format!("{words}, restarted {}", text::times(service.restarts));
-        }
+    let restarts = unit.service.as_ref().map_or(0, |service| service.restarts);
+    let restarted = (restarts > 0).then(|| format!("restarted {}", text::times(restarts)));
+    let how = how(facts, unit).unwrap_or_else(|| "failed".to_owned());
+    let words: Vec<String> = [Some(how), lifetime(unit), restarted].into_iter().flatten().collect();
+    let words = words.join(", ");
+    match reason(facts, unit) {
+        Some(reason) => format!("{words}: {reason}"),
+        None => words,
     }
+}
+
+/// The same where it is said already that it fails and is restarted; `None` where no more than that is known.
+pub(crate) fn describe_ending(facts: &Facts, unit: &Unit) -> Option<String> {
+    let words: Vec<String> = [how(facts, unit), lifetime(unit)].into_iter().flatten().collect();
+    let words = (!words.is_empty()).then(|| words.join(", "));
+    let parts: Vec<String> = [words, reason(facts, unit)].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(": "))
+}
+
+/// How long a service was up that ended.
+fn lifetime(unit: &Unit) -> Option<String> {
+    let service = unit.service.as_ref()?;
+    let lived = unit.active_exit_us.saturating_sub(unit.active_enter_us);
+    let is_told = service.kind != ServiceType::Oneshot && unit.active_enter_us > 0 && lived >= 500_000;
+    is_told.then(|| format!("{} after it became active", text::micros(lived)))
+}
+
+/// The line that says why.
+fn reason(facts: &Facts, unit: &Unit) -> Option<String> {
     // What systemd itself could not do, the unit has no words for.
     let by_manager = || manager_line(facts, &unit.name, Meaning::NotSetUp).map(|line| line.message.clone());
     let said = error_line(&facts.journal, &unit.name)
-        .or_else(|| by_manager().filter(|_| unit.result == UnitResult::Resources));
-    let Some(said) = said else { return words };
+        .or_else(|| by_manager().filter(|_| unit.result == UnitResult::Resources))?;
     let said = said.trim();
     let said = said.strip_prefix(unit.name.as_str()).map_or(said, |rest| rest.trim_start_matches(": "));
-    match unit.service.as_ref().map(|service| service.files.as_slice()) {
-        Some(files @ [_, ..]) if Meaning::FileNotRead.is_in(said) => {
-            format!("{words}: {said} ({})", files.join(" or "))
-        }
-        _ => format!("{words}: {said}"),
-    }
+    Some(match unit.service.as_ref().map(|service| service.files.as_slice()) {
+        Some(files @ [_, ..]) if Meaning::FileNotRead.is_in(said) => format!("{said} ({})", files.join(" or ")),
+        _ => said.to_owned(),
+    })
 }
 
 /// The exit code of a command that PID 1 runs before or after a unit's program, where the program never ran.
@@ -41,36 +57,41 @@ pub(crate) fn control_exit(facts: &Facts, unit: &Unit) -> Option<i32> {
     Meaning::ProcessExited.parts_of(&line.message)?["status"].parse().ok()
 }
 
-fn how(facts: &Facts, unit: &Unit) -> String {
+/// How it ended; `None` where it is only known that it failed.
+fn how(facts: &Facts, unit: &Unit) -> Option<String> {
     if unit.mount_where.is_some() || unit.name.ends_with(".mount") {
         let what = unit.mount_what.as_deref().unwrap_or("?");
         let place = unit.mount_where.as_deref().unwrap_or("?");
-        return format!("{what} could not be mounted on {place}");
+        return Some(format!("{what} could not be mounted on {place}"));
     }
     if unit.is_untried() {
-        return if unit.name.ends_with(".device") { "did not appear" } else { "was never started" }.to_owned();
+        let how = if unit.name.ends_with(".device") { "did not appear" } else { "was never started" };
+        return Some(how.to_owned());
     }
     if let Some(service) = &unit.service {
-        match (service.exit_kind, service.exit_status, &unit.result) {
-            (_, _, UnitResult::Timeout) => return "timed out".to_owned(),
-            (_, _, UnitResult::Watchdog) => return "its watchdog timed out".to_owned(),
-            (_, _, UnitResult::Protocol) => return "did not report that it is ready, as its type demands".to_owned(),
-            (_, _, UnitResult::Resources) => return "systemd could not set it up".to_owned(),
-            (_, _, UnitResult::OomKill) => return "killed by the OOM killer".to_owned(),
-            (1, status, _) if status != 0 => return exit_words(facts, unit, status, &service.exec_start),
-            (2, signal, _) => return format!("killed by {}", signal_name(signal)),
-            (3, signal, _) => return format!("dumped core on {}", signal_name(signal)),
-            (_, _, UnitResult::StartLimitHit) => return "started too often in a short time".to_owned(),
-            _ => {}
+        let how = match (service.exit_kind, service.exit_status, &unit.result) {
+            (_, _, UnitResult::Timeout) => Some("timed out".to_owned()),
+            (_, _, UnitResult::Watchdog) => Some("its watchdog timed out".to_owned()),
+            (_, _, UnitResult::Protocol) => Some("did not report that it is ready, as its Type= requires".to_owned()),
+            (_, _, UnitResult::Resources) => Some("systemd could not set it up".to_owned()),
+            (_, _, UnitResult::OomKill) => Some("killed by the OOM killer".to_owned()),
+            (1, status, _) if status != 0 => Some(exit_words(facts, unit, status, &service.exec_start)),
+            (2, signal, _) => Some(format!("killed by {}", signal_name(signal))),
+            (3, signal, _) => Some(format!("dumped core on {}", signal_name(signal))),
+            (_, _, UnitResult::StartLimitHit) => Some("started too often in a short time".to_owned()),
+            _ => None,
+        };
+        if how.is_some() {
+            return how;
         }
         if let (UnitResult::ExitCode, Some(status)) = (&unit.result, control_exit(facts, unit)) {
-            return exit_words(facts, unit, status, "a command beside its program");
+            return Some(exit_words(facts, unit, status, "a command beside its program"));
         }
     }
     match &unit.result {
-        result if result.is_success() => "failed".to_owned(),
-        UnitResult::Dependency => "a unit that it needs did not start".to_owned(),
-        result => format!("result {result}"),
+        result if result.is_success() => None,
+        UnitResult::Dependency => Some("a unit that it needs did not start".to_owned()),
+        result => Some(format!("result {result}")),
     }
 }
 

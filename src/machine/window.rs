@@ -149,7 +149,7 @@ pub fn choose(
             return Err(format!("the runner's QEMU has no {} display (it has: {all}, vnc)", choice.name()));
         }
         if !session.has_window(choice) {
-            return Err(format!("this session can show no {} window", choice.name()));
+            return Err(format!("this session cannot show a {} window", choice.name()));
         }
     }
     let order = [DisplayKind::Cocoa, DisplayKind::Gtk, DisplayKind::Sdl, DisplayKind::Vnc];
@@ -412,7 +412,7 @@ mod tests {
         let why =
             choose(&HostSession::default(), &features(&["gtk"], &[]), Some(DisplayKind::Gtk), None, Path::new("/r"))
                 .unwrap_err();
-        assert!(why.contains("can show no gtk window"), "{why}");
+        assert!(why.contains("cannot show a gtk window"), "{why}");
     }
 
     #[test]

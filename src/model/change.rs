@@ -13,7 +13,7 @@ pub enum Change {
     Same,
     /// The baseline had it too, for another cause.
     OtherCause,
-    /// The baseline had it not.
+    /// The baseline did not have it.
     New,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::New => "new",
-            Self::Same => "was so before",
+            Self::Same => "as before",
             Self::OtherCause => "failed before for another cause",
         })
     }
@@ -57,7 +57,7 @@ pub enum Count {
     New,
 }
 
-/// What a run was held against.
+/// What a run was compared with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Baseline {
     /// What it is, for people: `HEAD (1a2b3c4)`.

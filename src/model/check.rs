@@ -151,7 +151,7 @@ macro_rules! checks {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum CheckId {
             $(#[doc = $summary] $variant,)*
-            /// The script of `nixbox.toml` with this name ends as it should.
+            /// The script of `nixbox.toml` with this name ends as expected.
             Script(ScriptName),
         }
 
@@ -214,7 +214,7 @@ const SCRIPT: &CheckRow = &CheckRow {
     rank: 32,
     weight: Weight::Expected,
     applies: Applies::WithScript,
-    summary: "a script of nixbox.toml ends as it should",
+    summary: "a script of nixbox.toml ends as expected",
     tests: "[script.NAME] of nixbox.toml, run inside the machine: its exit code, and what it wrote to stdout. One that\n\
             does not end within its deadline fails.",
     causes: "A service that is not ready yet, a program that is not in the machine's path, another user's rights.",
@@ -330,8 +330,8 @@ BuildAttribute = "build.attribute" {
     rank: 0,
     weight: Expected,
     applies: BeforeTheMachine,
-    summary: "the target's attribute is there",
-    tests: "Whether what was named is in the flake, and is a machine that can be run: what is built for it must hold\n\
+    summary: "the target's attribute exists",
+    tests: "Whether what was named is in the flake, and is a machine that can be run: what is built for it must contain\n\
                  bin/run-…-vm.",
     causes: "A typo in a host's name, a host that another branch has, a package or a module instead of a\n\
                  configuration. In a git work tree nix sees tracked files only: a new file that was not added is missing.",
@@ -347,9 +347,9 @@ BuildEval = "build.eval" {
     tests: "Whether nix evaluates the configuration: syntax, options that exist, types, assertions of modules.",
     causes: "A missing semicolon or bracket, an option that was renamed or removed, a value of the wrong type, two\n\
                  modules that set the same option, an assertion that asks for a second option. An input that could not\n\
-                 be fetched is this host's matter (exit 5), not this check's.",
+                 be fetched is a problem of this host (exit 5), not a failure of this check.",
     remedy: "Read the message from its end: the last `at FILE:LINE` that is yours is where to look. An assertion says\n\
-                 itself what it misses.",
+                 itself what is missing.",
 }
 BuildDerivation = "build.derivation" {
     kind: Build,
@@ -362,7 +362,7 @@ BuildDerivation = "build.derivation" {
                  its log; nix's whole log is nix.log beside the report.",
     causes: "A package that does not compile at this version, a patch that no longer applies, a hash that is not the\n\
                  file's, a generated file that its own checker refuses (a unit's, nginx's, a shell script's).",
-    remedy: "Mend what the log's last lines name; with a hash, take the one that nix says it got. A package that\n\
+    remedy: "Fix what the log's last lines name; with a hash, take the one that nix says it got. A package that\n\
                  is broken upstream can be left out, overridden, or taken from another nixpkgs.",
 }
 BuildToplevel = "build.toplevel" {
@@ -376,7 +376,7 @@ BuildToplevel = "build.toplevel" {
                  replaces some of it: file systems, boot loader, drivers. Left out by --vm-only.",
     causes: "File systems or a boot loader that are not declared, an option in hardware-configuration.nix, a driver or\n\
                  firmware that does not build, what only `virtualisation.vmVariant` sets.",
-    remedy: "Mend it as for build.eval or build.derivation: the VM runs without it, `nixos-rebuild switch` does not.",
+    remedy: "Fix it as for build.eval or build.derivation: the VM runs without it, `nixos-rebuild switch` does not.",
 }
 BootTarget = "boot.target" {
     kind: Boot,
@@ -385,9 +385,9 @@ BootTarget = "boot.target" {
     weight: Expected,
     applies: Always,
     summary: "the default target is reached, no job is stuck",
-    tests: "Whether the default target is reached and no job is left. A boot that takes long fails only with a job\n\
-                 that held it up by itself: at least 10 s, and a quarter of all the time. Else it is `could not tell`,\n\
-                 and so it is where that job's unit may only wait for the outside, which --network off blocks.",
+    tests: "Whether the default target is reached and no job is left. A slow boot fails only if one job held it up by\n\
+                 itself: for at least 10 s, and a quarter of the whole time. Otherwise it is `could not tell`, and so it is\n\
+                 where that job's unit may only be waiting for the outside, which --network off blocks.",
     causes: "A oneshot that waits for something that never comes, a device or mount that is waited for, a dependency\n\
                  cycle from which systemd dropped a job, an init that is missing, an activation script that hangs.",
     remedy: "Look at the job that is named and its last lines; `waiting for it` lists the other jobs. TimeoutStartSec=\n\
@@ -416,7 +416,7 @@ BootPanic = "boot.panic" {
     tests: "Whether the kernel panicked, as QEMU or the console reports, with the cause where the lines before it name one.",
     causes: "A root file system that cannot be mounted, an init that is missing, is not executable or ended, a kernel\n\
                  parameter or module that it does not survive, too little memory in stage 1.",
-    remedy: "console.log beside the report has every line. Take back what changed of boot.*, the kernel or its modules.",
+    remedy: "console.log beside the report has every line. Undo what changed in boot.*, the kernel or its modules.",
 }
 BootPoweroff = "boot.poweroff" {
     kind: Boot,
@@ -451,7 +451,8 @@ BootActivation = "boot.activation" {
     applies: Always,
     summary: "no snippet of the activation script failed",
     tests: "Snippets of the activation script that failed, in the journal and on the console, and the units that run\n\
-                 it where stage 1 is systemd. Snippets that set up secrets (sops, agenix) are excluded: their key is not here.",
+                 it where stage 1 is systemd. Snippets that set up secrets (sops, agenix) are excluded: the VM does not have\n\
+                 their key.",
     causes: "A command in system.activationScripts that ends with an error, a path that is not there on a fresh disk,\n\
                  a user or group that comes later.",
     remedy: "The lines before the failure are shown. Let the snippet make what it needs (mkdir -p), or turn it into a\n\
@@ -479,7 +480,7 @@ BootTaint = "boot.taint" {
     summary: "the kernel is not tainted",
     tests: "The kernel's taint flags that are worth a look: an oops, a warning, a lock-up, a forced module. Others\n\
                  (modules from outside the tree, unsigned ones) are mentioned only.",
-    causes: "A module that misbehaves, a bug of the kernel's, rarely QEMU's devices.",
+    causes: "A module that misbehaves, a kernel bug, rarely QEMU's devices.",
     remedy: "It is a warning. The kernel's line is shown; try another kernel (boot.kernelPackages) to see whether that is it.",
 }
 BootTime = "boot.time" {
@@ -491,7 +492,7 @@ BootTime = "boot.time" {
     summary: "the boot takes no longer than [checks] boot-time",
     tests: "How long the boot took from the kernel's start; it fails only above [checks] boot-time of nixbox.toml, which\n\
                  is five times as long under TCG.",
-    causes: "A unit that waits for the network or a device, a oneshot in the way of the target.",
+    causes: "A unit that waits for the network or a device, a oneshot that the target waits for.",
     remedy: "`systemd-analyze critical-chain` in the machine (nixbox try --keep) shows what was waited for.",
 }
 ServicesFailedUnits = "services.failed-units" {
@@ -500,11 +501,11 @@ ServicesFailedUnits = "services.failed-units" {
     rank: 21,
     weight: Expected,
     applies: Always,
-    summary: "no unit has failed, but for what the sandbox explains",
-    tests: "Units in state failed, each with how it ended and its last lines. Of several, the one that others needed\n\
-                 is reported, with those behind it. What the sandbox explains by evidence (no way out, hardware and disks\n\
-                 that a VM lacks, a missing secret) is listed under `not tested`. A limit of time that ran out while\n\
-                 an emulated processor was at work is `could not tell`.",
+    summary: "no unit has failed (failures that only the VM causes are excluded)",
+    tests: "Units in state failed, each with how it ended and its last lines. Of several, the one that the others need\n\
+                 is reported, with those that depend on it. What only the VM causes, as evidence shows (no outside network,\n\
+                 hardware and disks that a VM does not have, a missing secret), is listed under `not tested`. A time limit\n\
+                 that ran out while an emulated processor was at work is `could not tell`.",
     causes: "A setting that the program refuses, a port or file that is taken, a directory or user that is missing, a\n\
                  database that is not initialised, a path that the unit's own hardening hides.",
     remedy: "Read the unit's lines; most programs name the setting. nginx, sshd and the like have an option that checks\n\
@@ -516,12 +517,12 @@ ServicesPromised = "services.promised" {
     rank: 20,
     weight: Expected,
     applies: Always,
-    summary: "each expected unit is loaded, not masked, and started or rightly not",
+    summary: "every expected unit is loaded, not masked, and active (or inactive by design)",
     tests: "Each unit that the configuration enables and wants, or that `units` in nixbox.toml expects: known to the\n\
-                 guest's systemd, loaded, not masked, started, or rightly not (its condition, its trigger, a oneshot). And each\n\
-                 unit that systemd dropped to break an ordering cycle.",
+                 guest's systemd, loaded, not masked, active, or inactive by design (its condition, its trigger, a oneshot).\n\
+                 Also each unit that systemd dropped to break an ordering cycle.",
     causes: "A line that systemd refuses to load (a relative path, an unknown section), a unit that nothing wants, a\n\
-                 condition on a path that the configuration itself does not make, an ordering cycle, a mask.",
+                 condition on a path that the configuration itself does not create, an ordering cycle, a mask.",
     remedy: "A unit that is refused never shows as failed: the message names the line. Without wantedBy a service is\n\
                  never started.",
 }
@@ -537,7 +538,7 @@ ServicesSettled = "services.settled" {
                  is one with RemainAfterExit= that was stopped.",
     causes: "A daemon that crashes shortly after its start, that puts itself into the background under Type=simple, or\n\
                  loses what it is connected to.",
-    remedy: "Its last lines say why it ended. Type=forking or a flag for the foreground, if it left by itself;\n\
+    remedy: "Its last lines say why it ended. Type=forking or a foreground flag, if it put itself into the background;\n\
                  Type=oneshot, if it is meant to end.",
 }
 ServicesRestartLoop = "services.restart-loop" {
@@ -547,13 +548,14 @@ ServicesRestartLoop = "services.restart-loop" {
     weight: Expected,
     applies: Always,
     summary: "no service is in a restart loop",
-    tests: "Services that systemd starts again and again, counted between two observations, or that run out of time at their start\n\
+    tests: "Services that systemd starts again and again, counted between two observations, or that time out while starting\n\
                  and are started again. One that failed once is waited for (RestartSec= of 30 s at most, and as long again): one\n\
-                 that gets up at its second try is a warning.",
+                 that succeeds at its second try is a warning.",
     causes: "A program that fails at once under Restart=always or on-failure: a wrong setting, a port that is taken, a\n\
-                 missing file. One that exits successfully and is started for ever, or never says that it is ready\n\
+                 missing file. One that exits successfully and is restarted forever, or never says that it is ready\n\
                  (Type=notify, a PIDFile= that is never written).",
-    remedy: "Mend what its lines name. A program that does its work and ends is Type=oneshot, with a timer if it is run again.",
+    remedy: "Fix what its lines name. A program that does its work and exits should be Type=oneshot, with a timer if it has\n\
+                 to run again.",
 }
 ServicesPorts = "services.ports" {
     kind: Services,
@@ -577,9 +579,9 @@ ServicesHttp = "services.http" {
     rank: 31,
     weight: Expected,
     applies: WithHttp,
-    summary: "the HTTP requests of nixbox.toml are answered as they should be",
-    tests: "The requests [http.NAME] of nixbox.toml, made inside the machine: the status (200 to 399 unless it says),\n\
-                 and what the body contains or matches.",
+    summary: "the HTTP requests of nixbox.toml are answered as expected",
+    tests: "The requests [http.NAME] of nixbox.toml, made inside the machine: the status (200 to 399 by default), and\n\
+                 what the body contains or matches.",
     causes: "A service that is not up yet, another virtual host that answers, a redirect to https, an address outside\n\
                  (which --network off blocks, and which is excluded).",
     remedy: "The body's first lines are shown. Give slow starters `retries` and `deadline`; ask for localhost.",
@@ -590,9 +592,9 @@ ServicesTimers = "services.timers" {
     rank: 33,
     weight: Expected,
     applies: WithTimers,
-    summary: "the services of the timers named in nixbox.toml run well",
-    tests: "The services of the timers that `timers` in nixbox.toml names, each run once: it has to end well.",
-    causes: "A backup without its target, a secret that is not there, a script that was never run before.",
+    summary: "the services of the timers named in nixbox.toml succeed",
+    tests: "The services of the timers that `timers` in nixbox.toml names, each run once: it has to succeed.",
+    causes: "A backup whose target is missing, a secret that is not there, a script that was never run before.",
     remedy: "Its lines are shown. What needs the outside is excluded where its lines show that.",
 }
 ServicesVerify = "services.verify" {
@@ -601,16 +603,16 @@ ServicesVerify = "services.verify" {
     rank: 34,
     weight: Advice,
     applies: Always,
-    summary: "the configuration's units are as systemd wants them, those that a boot does not start included",
-    tests: "systemd-analyze verify over the configuration's own units, also those that timers, sockets, paths or nobody\n\
-                 starts, templates, and every user's: directives that systemd ignores for a typo, programs, users, groups and\n\
-                 files that are not there, targets that do not exist. What packages bring is not judged, nor what is\n\
-                 deprecated only; a limit or a protection that is ignored, and a directive of another section, is a warning.\n\
+    summary: "systemd-analyze verify accepts the configuration's units, also those that boot does not start",
+    tests: "systemd-analyze verify over the configuration's own units, also those that only a timer, socket or path starts,\n\
+                 or nothing does, templates, and every user's: directives that systemd ignores for a typo, programs, users, groups\n\
+                 and files that are not there, targets that do not exist. What packages bring is not judged, nor what is only\n\
+                 deprecated; a limit or a protection that is ignored, and a directive of another section, is a warning.\n\
                  Programs and files that only the real machine can have (/var, /home, /opt, secrets) are excluded.",
     causes: "A typo in serviceConfig (ExecStrat=), a program that its package calls by another name, a path as other\n\
                  distributions have it (/usr/bin), a user that was never declared, wantedBy = [ \"multiuser.target\" ].",
-    remedy: "Correct what the message names: systemd says nothing when such a unit is started, or first when its timer\n\
-                 fires. Name programs by their package: ${lib.getExe pkgs.NAME}.",
+    remedy: "Correct what the message names: systemd says nothing about such a unit, or only when its timer fires. Name\n\
+                 programs by their package: ${lib.getExe pkgs.NAME}.",
 }
 ServicesJournal = "services.journal" {
     kind: Services,
@@ -618,10 +620,10 @@ ServicesJournal = "services.journal" {
     rank: 61,
     weight: Advice,
     applies: Always,
-    summary: "errors in the journal (a warning at most)",
-    tests: "Lines of priority err and above, but for the kernel's, PID 1's and what other checks reported already.",
+    summary: "no errors in the journal (a warning at most)",
+    tests: "Lines of priority err and above, except the kernel's, PID 1's and what other checks already reported.",
     causes: "Programs that complain about hardware or files that they can do without.",
-    remedy: "It is a warning at most. Worth a look when something works only half.",
+    remedy: "It is a warning at most. Worth a look when something works only partly.",
 }
 NetworkAddress = "network.address" {
     kind: Network,
@@ -629,11 +631,11 @@ NetworkAddress = "network.address" {
     rank: 26,
     weight: Expected,
     applies: Always,
-    summary: "a network card has an address",
-    tests: "Whether a network card has an address. Cards that the configuration binds by the name of real hardware are\n\
-                 excluded: the VM's card has another name.",
-    causes: "DHCP that is off everywhere, a match on a card's name or MAC, two managers at once.",
-    remedy: "`networking.useDHCP`, or a match that also fits the machine's other cards. Look at the manager's lines.",
+    summary: "a network interface has an address",
+    tests: "Whether a network interface has an address. Interfaces that the configuration calls by the real hardware's name\n\
+                 are excluded: the VM's has another name.",
+    causes: "DHCP that is off everywhere, a match on an interface's name or MAC address, two managers at once.",
+    remedy: "`networking.useDHCP`, or a match that also fits the machine's other interfaces. Look at the manager's lines.",
 }
 NetworkRoute = "network.route" {
     kind: Network,
@@ -642,7 +644,8 @@ NetworkRoute = "network.route" {
     weight: Expected,
     applies: Always,
     summary: "there is a default route",
-    tests: "Whether there is a default route. With --network off the sandbox offers none: then it is not tested.",
+    tests: "Whether there is a default route. Without network namespaces the VM gets none with --network off: then it is\n\
+                 not tested.",
     causes: "A static address without a gateway.",
     remedy: "networking.defaultGateway, or DHCP.",
 }
@@ -652,9 +655,9 @@ NetworkPorts = "network.ports" {
     rank: 18,
     weight: Expected,
     applies: Always,
-    summary: "the expected firewall is up; what listens towards the outside",
+    summary: "the expected firewall is up; what listens beyond loopback is listed",
     tests: "Whether the firewall that the configuration expects is up, did not fail and was not stopped, and what listens\n\
-                 towards the outside.",
+                 beyond loopback.",
     causes: "An extra rule in networking.firewall.extraCommands or a ruleset of nftables that does not parse: then the\n\
                  whole firewall is down, and every port is open.",
     remedy: "Correct the rule that the unit's lines name.",
@@ -665,10 +668,10 @@ NetworkDns = "network.dns" {
     rank: 28,
     weight: Advice,
     applies: Always,
-    summary: "a name server is configured and listens; names resolve, where the policy allows it",
-    tests: "Whether there is a name server: one in /etc/resolv.conf, or on this machine; where only\n\
-                 this machine is named (127.0.0.1), whether a process listens there. With --network user a name of the outside\n\
-                 is resolved too, and it fails only where this host can resolve it.",
+    summary: "a name server is configured and listens; names resolve, if --network allows it",
+    tests: "Whether there is a name server: one in /etc/resolv.conf, or on this machine; where only this machine is named\n\
+                 (127.0.0.1), whether a process listens there. With --network user an outside name is resolved too, which fails\n\
+                 only if this host can resolve it.",
     causes: "A static set-up without networking.nameservers, resolvconf that is off, a resolver that failed.",
     remedy: "networking.nameservers, or services.resolved.enable.",
 }
@@ -691,8 +694,8 @@ UsersDeclared = "users.declared" {
     rank: 25,
     weight: Expected,
     applies: WithConfiguration,
-    summary: "declared users, groups, homes and shells are there",
-    tests: "Whether each declared user and group is there, with its groups, its home and a shell that runs.",
+    summary: "declared users, groups, homes and shells exist",
+    tests: "Whether each declared user and group exists, with its groups, its home and a shell that runs.",
     causes: "A group that no module declares, a shell without its programs.NAME.enable, a home below a path that is\n\
                  not there.",
     remedy: "Declare the group (users.groups.NAME = { }), enable the shell's program.",
@@ -704,11 +707,11 @@ DesktopGreeter = "desktop.greeter" {
     weight: Expected,
     applies: WithDisplayManager,
     summary: "the expected display manager shows a login",
-    tests: "Whether the expected display manager shows a login screen: its session, what draws it, and the picture,\n\
-                 which must be no console and not one flat colour. One that needs a GPU is not tested, since the VM has\n\
+    tests: "Whether the expected display manager shows a login screen: its session, its compositor or X server, and the\n\
+                 picture, which must not be a console or one flat colour. One that needs a GPU is not tested, since the VM has\n\
                  none; one without its theme is a warning.",
     causes: "A greeter that crashes, its theme or session that is missing, GNOME's “Oh no!”, a greetd command that ends.",
-    remedy: "greeter.png shows it, and the message quotes its lines. Take back the theme, or the greeter's own settings.",
+    remedy: "greeter.png shows it, and the message quotes its lines. Undo changes to the theme or to the greeter's own settings.",
 }
 DesktopSession = "desktop.session" {
     kind: Desktop,
@@ -717,7 +720,7 @@ DesktopSession = "desktop.session" {
     weight: Expected,
     applies: WithDesktop,
     summary: "the user's graphical session is active, of the expected type and desktop",
-    tests: "Whether the user's graphical session is active on its seat, of the expected desktop and kind (Wayland or\n\
+    tests: "Whether the user's graphical session is active on its seat, of the expected desktop and type (Wayland or\n\
                  X11). The configuration logs a user in, or nixbox does.",
     causes: "An automatic login for a user who does not exist, a default session whose file is not there, a session that\n\
                  ends at once, a fallback to another desktop.",
@@ -730,9 +733,9 @@ DesktopCompositor = "desktop.compositor" {
     rank: 19,
     weight: Expected,
     applies: WithDesktop,
-    summary: "what draws the session lives, and was not restarted",
-    tests: "Whether what draws the session lives, serves a display, and did not crash or restart. One that needs a GPU is\n\
-                 not tested, since the VM has none. One that rejects a part of its configuration is a warning.",
+    summary: "the compositor (or X server) runs and did not crash or restart",
+    tests: "Whether the compositor (or X server) runs, serves a display, and did not crash or restart. One that needs a GPU\n\
+                 is not tested, since the VM has none. One that rejects a part of its configuration is a warning.",
     causes: "A crash (with its signal), a configuration file that it refuses, a wrapper that ends, a plugin of another\n\
                  version.",
     remedy: "The message quotes its last lines and its core dump's. Start it with its own defaults to see whether it is its\n\
@@ -745,7 +748,7 @@ DesktopUnits = "desktop.units" {
     weight: Expected,
     applies: WithUserManagers,
     summary: "the user's units, session target and portals are as expected",
-    tests: "The user's own units: none failed or is restarted over and over, those that the configuration or\n\
+    tests: "The user's own units: none failed or is restarted again and again, those that the configuration or\n\
                  home-manager expects are started, the graphical session's target is active, the portal answers. Where there\n\
                  is no desktop: the units of users who linger.",
     causes: "A compositor that never starts graphical-session.target, a portal without a backend for this desktop, a\n\
@@ -759,8 +762,8 @@ DesktopPicture = "desktop.picture" {
     weight: Expected,
     applies: WithDesktop,
     summary: "the screen shows a steady picture that reacts to input",
-    tests: "The screen itself: steady, no console, not plain where the desktop paints, and it reacts to a moved pointer,\n\
-                 a key, a window of a program that is installed.",
+    tests: "The screen itself: steady, not a console, not one flat colour where the desktop draws something, and it reacts\n\
+                 to a moved pointer, a key, and a window of an installed program.",
     causes: "A session that hangs, a shell or panel that never comes up, programs that find no display.",
     remedy: "session.png and boot.gif beside the report show it. Look at desktop.units next: panels are units.",
 }
@@ -773,10 +776,10 @@ AudioServer = "audio.server" {
     summary: "the expected sound server answers in the user's session, with its session manager",
     tests: "Whether the expected sound server runs and answers in the user's session: PipeWire with its session\n\
                  manager and its PulseAudio socket, or PulseAudio.",
-    causes: "PipeWire and PulseAudio at once, WirePlumber that is off or fails at its configuration, a user unit that is\n\
+    causes: "PipeWire and PulseAudio at once, WirePlumber that is off or rejects its configuration, a user unit that is\n\
                  masked.",
-    remedy: "Enable one of services.pipewire and services.pulseaudio. A fragment of configuration that the server refuses\n\
-                 is named in its lines.",
+    remedy: "Enable one of services.pipewire and services.pulseaudio. A configuration fragment that the server refuses is\n\
+                 named in its lines.",
 }
 AudioSink = "audio.sink" {
     kind: Audio,
@@ -786,9 +789,9 @@ AudioSink = "audio.sink" {
     applies: WithAudio,
     summary: "there is a sink that leads to a card, neither muted nor at volume 0",
     tests: "Whether there is a sink that leads to the machine's card, neither muted nor at volume 0.",
-    causes: "Only a dummy output, for want of a session manager or of permission for /dev/snd; a card whose profile is\n\
+    causes: "Only a dummy output, because there is no session manager or no permission for /dev/snd; a card whose profile is\n\
                  off; a second server that holds the card.",
-    remedy: "Start the session manager, let no other program take the card, see which users may open /dev/snd.",
+    remedy: "Start the session manager, let no other program take the card, check which users may open /dev/snd.",
 }
 AudioTone = "audio.tone" {
     kind: Audio,
@@ -796,12 +799,12 @@ AudioTone = "audio.tone" {
     rank: 42,
     weight: Expected,
     applies: WithAudio,
-    summary: "tones that are played arrive at the card: pitch, order, sides, length",
-    tests: "Six tones that are played by what is installed there, captured on the card's host side: each pitch, the order,\n\
-                 left and right, the length. It fails, too, for programs that the server refused before it was up.",
-    causes: "A rate that is misdeclared (everything is off by one factor), a channel map that swaps or drops one, a filter\n\
-                 that swallows all.",
-    remedy: "audio.wav and spectrogram.png beside the report let you hear and see it. Take back rates, remaps, filters.",
+    summary: "played tones arrive at the card with the right pitch, order, channel and length",
+    tests: "Six tones, played by what is installed in the guest and captured on the host's side of the card: pitch, order,\n\
+                 left and right, length. It also fails for programs that the server refused before it was up.",
+    causes: "A sample rate that is configured wrong (everything is off by the same factor), a channel map that swaps or drops\n\
+                 a channel, a filter that swallows everything.",
+    remedy: "audio.wav and spectrogram.png beside the report let you hear and see it. Undo changes to rates, remaps, filters.",
 }
 AudioMicrophone = "audio.microphone" {
     kind: Audio,
@@ -812,7 +815,7 @@ AudioMicrophone = "audio.microphone" {
     summary: "what the host plays into the card is recorded in the user's session",
     tests: "Tones that the host plays into the card, recorded in the user's session and found again.",
     causes: "A profile without input, a source that is muted (a warning), a filter or echo canceller that swallows it.",
-    remedy: "Choose a duplex profile; take back what stands between the card and the source.",
+    remedy: "Choose a duplex profile; remove what stands between the card and the source.",
 }
 AudioRealtime = "audio.realtime" {
     kind: Audio,
@@ -832,9 +835,9 @@ SwitchOutcome = "switch.outcome" {
     rank: 15,
     weight: Expected,
     applies: WithSwitch,
-    summary: "switch-to-configuration test ends with 0",
+    summary: "switch-to-configuration test exits with 0",
     tests: "How `switch-to-configuration test` ends on the machine that runs the former configuration: its exit code, a\n\
-            pre-switch check or an inhibitor that refuses, a switch that hangs, a machine that does not answer after it.",
+            pre-switch check or an inhibitor that refuses, a switch that hangs, a machine that no longer answers.",
     causes: "A unit that cannot be restarted, an activation snippet that fails or waits, a switch that stops the network\n\
              or the display manager under the user, a change that only a reboot can make.",
     remedy: "The message names the unit or the snippet. Where the switch is refused, or a reboot is needed, use\n\
@@ -846,9 +849,9 @@ SwitchActivation = "switch.activation" {
     rank: 17,
     weight: Expected,
     applies: WithSwitch,
-    summary: "every activation snippet and tmpfiles rule went well during the switch",
+    summary: "every activation snippet and tmpfiles rule succeeded during the switch",
     tests: "What the activation says while the machine is switched: snippets and tmpfiles rules that fail though the\n\
-            switch itself ends with 0, and those that fail when they run a second time.",
+            switch itself exits with 0, and those that fail when they run a second time.",
     causes: "A snippet that works only once, on a fresh machine (ln without -f, mkdir without -p), a path of the\n\
              former configuration.",
     remedy: "Write snippets so that they can run again and again: they run at each switch and each boot.",
@@ -861,9 +864,9 @@ SwitchSession = "switch.session-survived" {
     applies: WithSwitch,
     summary: "the user's session, compositor and sound server outlive the switch",
     tests: "Whether the sessions that were there before the switch are there after it, with the same leader, the same\n\
-            compositor and a sound server: what is open in front of the user stays open.",
-    causes: "A display manager that is restarted, a changed unit of the user's manager, two sound servers that are\n\
-             exchanged under the session.",
+            compositor and a sound server: what the user has open stays open.",
+    causes: "A display manager that is restarted, a changed unit of the user's manager, a sound server that is replaced\n\
+             by another one under the session.",
     remedy: "Apply the change with `nixos-rebuild boot` and reboot, or log out first.",
 }
 SwitchAnnounced = "switch.announced" {
@@ -876,7 +879,7 @@ SwitchAnnounced = "switch.announced" {
     tests: "Whether units were stopped, started, restarted or reloaded during the switch that `dry-activate` had not\n\
             named, by PID 1's own journal.",
     causes: "Units that are bound to others (Requires=, PartOf=, BindsTo=), restarts that activation snippets ask for.",
-    remedy: "Nothing has to be done; dry-activate alone does not tell all that a switch does.",
+    remedy: "Nothing needs to be done: dry-activate does not list everything that a switch does.",
 }
 SwitchIdempotent = "switch.idempotent" {
     kind: Switch,
@@ -885,7 +888,7 @@ SwitchIdempotent = "switch.idempotent" {
     weight: Expected,
     applies: WithSwitch,
     summary: "a second switch to the same configuration changes nothing",
-    tests: "Whether a second `switch-to-configuration test` to the same configuration ends with 0 and neither stops\n\
+    tests: "Whether a second `switch-to-configuration test` to the same configuration exits with 0 and neither stops\n\
             nor restarts a unit.",
     causes: "Snippets that cannot run twice, snippets that ask for a restart each time, units bound to sysinit-reactivation.target.",
     remedy: "Make the snippet safe to run again, and let it ask for a restart only when something changed.",
@@ -896,7 +899,7 @@ SwitchWayBack = "switch.way-back" {
     rank: 45,
     weight: Expected,
     applies: WithSwitch,
-    summary: "the machine can be switched back, and works then as before",
+    summary: "the machine can be switched back, and then works as before",
     tests: "How `switch-to-configuration test` of the former configuration ends on the switched machine.",
     causes: "State that the new configuration has moved on (a database's format), units that cannot be stopped.",
     remedy: "Keep a way back that does not need a switch: the former generation in the boot menu, a backup of the data.",
@@ -920,11 +923,10 @@ ResidueOwnership = "residue.ownership" {
     weight: Expected,
     applies: WithSwitch,
     summary: "the data in /var/lib belong to the same users as before the switch",
-    tests: "Whether files and directories below /var/lib are somebody else's after the switch and after the way back: an id\n\
-            that went to another user, a user whose id moved away from the data, an owner or a mode by which a service\n\
+    tests: "Whether files and directories below /var/lib belong to someone else after the switch or after switching back: an\n\
+            id that went to another user, a user whose id moved away from the data, an owner or a mode by which a service\n\
             (its User=) cannot read its own data any more.",
-    causes: "Ids that are declared anew, a user that was removed and whose id another one was given, a tmpfiles rule, a chown\n\
-             or chmod in a script.",
+    causes: "Newly declared ids, a removed user whose id was given to another one, a tmpfiles rule, a chown or chmod in a script.",
     remedy: "Keep users.users.NAME.uid as it was, or change the owner of what is there.",
 }
 ResidueUnits = "residue.units" {
@@ -933,10 +935,10 @@ ResidueUnits = "residue.units" {
     rank: 64,
     weight: Advice,
     applies: WithSwitch,
-    summary: "the same units are active after the way back as before",
+    summary: "the same units are active after switching back as before",
     tests: "Units that are active once the machine was switched to the target and back, and were not before; units that were\n\
             stopped on the way, and that nothing started again.",
-    causes: "Units that are made at run time (systemd-run), X-StopOnRemoval=false; units that somebody started by hand.",
+    causes: "Units that are made at run time (systemd-run), X-StopOnRemoval=false; units that were started by hand.",
     remedy: "Let what starts it also stop it (ExecStop=, PartOf=), and let a target want it.",
 }
 ResidueSockets = "residue.sockets" {
@@ -945,10 +947,10 @@ ResidueSockets = "residue.sockets" {
     rank: 65,
     weight: Advice,
     applies: WithSwitch,
-    summary: "the same ports are listened on after the way back as before",
-    tests: "Ports that are listened on after the way back only, or before only, by another process, or at all addresses where\n\
-            it was one; ports that programs get without asking are left out.",
-    causes: "A process that its unit does not end (KillMode=process), a service that stays.",
+    summary: "the same ports are listened on after switching back as before",
+    tests: "Ports that are listened on only after switching back, or only before, by another process, or at all addresses\n\
+            where it was one; ephemeral ports are left out.",
+    causes: "A process that its unit does not end (KillMode=process), a service that is still running.",
     remedy: "Let the unit end its processes: KillMode=control-group.",
 }
 ResidueNetwork = "residue.network" {
@@ -957,9 +959,9 @@ ResidueNetwork = "residue.network" {
     rank: 66,
     weight: Advice,
     applies: WithSwitch,
-    summary: "network devices, addresses and routes are as before after the way back",
-    tests: "Devices, addresses, routes and nameservers that stay after the way back, and those that are gone.",
-    causes: "A bridge, VLAN or tunnel that a script makes and nothing removes.",
+    summary: "network devices, addresses and routes after switching back are as before",
+    tests: "Devices, addresses, routes and nameservers that are still there after switching back, and those that are gone.",
+    causes: "A bridge, VLAN or tunnel that a script creates and nothing removes.",
     remedy: "Remove it in ExecStop=/postStop. systemd-networkd does not remove a device that is no longer declared: reboot then.",
 }
 ResidueFirewall = "residue.firewall" {
@@ -968,9 +970,9 @@ ResidueFirewall = "residue.firewall" {
     rank: 67,
     weight: Advice,
     applies: WithSwitch,
-    summary: "the firewall's rules are as before after the way back",
-    tests: "Rules of nftables and iptables that stay after the way back, and those that are gone. Chains that nothing leads\n\
-            to do nothing, and are left out; so is what a rule has counted. Where no program of either configuration\n\
+    summary: "the firewall's rules after switching back are as before",
+    tests: "Rules of nftables and iptables that are still there after switching back, and those that are gone. Chains that\n\
+            nothing jumps to have no effect and are left out, and so are counters. Where no program of either configuration\n\
             lists the rules that the kernel may hold, nothing is known of them.",
     causes: "Rules that a script adds, NAT of containers and of virtual machines.",
     remedy: "Remove them in postStop (networking.firewall.extraStopCommands).",
@@ -981,8 +983,9 @@ ResidueUsers = "residue.users" {
     rank: 68,
     weight: Advice,
     applies: WithSwitch,
-    summary: "accounts and groups are as before after the way back",
-    tests: "Accounts and groups that stay, are gone, have another id, or lost their password by the switch and the way back.",
+    summary: "accounts and groups after switching back are as before",
+    tests: "Accounts and groups that are still there, are gone, have another id, or lost their password after switching there\n\
+                 and back.",
     causes: "An account that the target does not have comes back locked: its password was set by hand.",
     remedy: "Declare hashedPassword or hashedPasswordFile, so that a removed account comes back with it.",
 }
@@ -992,12 +995,12 @@ ResidueFiles = "residue.files" {
     rank: 69,
     weight: Advice,
     applies: WithSwitch,
-    summary: "what no configuration owns in /var/lib, /etc and /run is as before after the way back",
-    tests: "Entries of /var/lib (two levels), /etc and /run, markers of users who linger, and wrappers, that stay, are gone, or\n\
-            have another owner or mode, and that neither the configuration nor a directory of a service of its own accounts\n\
+    summary: "what no configuration owns in /var/lib, /etc and /run is as before after switching back",
+    tests: "Entries of /var/lib (two levels), /etc and /run, markers of users who linger, and wrappers, that are still there,\n\
+            are gone, or have another owner or mode, and that neither the configuration nor a service's own directory accounts\n\
             for.",
     causes: "State of the target's services, which NixOS keeps; files that scripts write.",
-    remedy: "Remove what is not wanted; state that is kept is no harm.",
+    remedy: "Remove what is not wanted; state that is kept does no harm.",
 }
 ResidueMounts = "residue.mounts" {
     kind: Residue,
@@ -1005,8 +1008,8 @@ ResidueMounts = "residue.mounts" {
     rank: 70,
     weight: Advice,
     applies: WithSwitch,
-    summary: "the same is mounted after the way back as before",
-    tests: "File systems that stay mounted after the way back, are gone, or were replaced by others.",
+    summary: "the same file systems are mounted after switching back as before",
+    tests: "File systems that are still mounted after switching back, are gone, or were replaced by others.",
     causes: "A mount that is in use, or made by a script.",
     remedy: "Unmount it by hand, or reboot.",
 }
@@ -1016,10 +1019,10 @@ ResidueKernel = "residue.kernel" {
     rank: 71,
     weight: Advice,
     applies: WithSwitch,
-    summary: "kernel modules and sysctl values are as before after the way back",
-    tests: "Modules that stay loaded, and values below /proc/sys that the target set and nothing sets back, those of one\n\
-            place together.",
-    causes: "boot.kernel.sysctl: NixOS sets values, and forgets those that are not declared any more.",
+    summary: "kernel modules and sysctl values after switching back are as before",
+    tests: "Modules that are still loaded, and values below /proc/sys that the target set and nothing sets back; those of one\n\
+            directory are reported together.",
+    causes: "boot.kernel.sysctl: NixOS sets values, and does not reset those that are no longer declared.",
     remedy: "Set the former value explicitly, or reboot.",
 }}
 

@@ -54,7 +54,7 @@ pub enum Witness {
         /// Its name.
         name: String,
     },
-    /// A condition of a unit that did not hold.
+    /// A condition of a unit that was not met.
     Condition {
         /// As systemd writes it: `ConditionPathExists=/dev/kvm`.
         condition: String,

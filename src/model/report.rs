@@ -45,7 +45,7 @@ pub struct Report {
     pub painted_to_verdict: Option<f64>,
     /// Each check with its verdict.
     pub checks: Vec<CheckResult>,
-    /// What this was held against, where something failed or was not testable and there was something to compare with.
+    /// What this was compared with, where something failed or was not testable and there was something to compare with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
     /// The switch that was rehearsed (`--switch`).

@@ -38,7 +38,7 @@ impl MachinePhase {
         match self {
             Self::Fresh => "before the switch",
             Self::Switched => "after the switch",
-            Self::Back => "after the switch back",
+            Self::Back => "after switching back",
             Self::Rebooted => "after a reboot",
         }
     }

@@ -361,7 +361,7 @@ fn note_of(text: &str) -> Option<String> {
         }
         if warning.starts_with(IS_UNLOCKED) {
             return Some(
-                "flake.lock does not name every input: they were looked up anew, and may differ next time \
+                "flake.lock does not lock every input: the others were looked up now and may differ next time \
                  (`nix flake lock` writes it)"
                     .to_owned(),
             );

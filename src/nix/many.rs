@@ -141,7 +141,7 @@ pub async fn evaluate_many(
         }
         // Where the names cannot be evaluated either, it is the whole flake that fails.
         let MatchedConfigurations { hosts, total, members } = names(flake, filter, false, nix, events).await?;
-        events.note("something in a configuration ends nix's evaluation as a whole: each was evaluated by itself");
+        events.note("something in one configuration aborts nix's whole evaluation: each was evaluated separately");
         (hosts, total, members.into_iter().map(|one| (one.name, None)).collect())
     };
     let asked = answered.into_iter().map(|(name, evaluated)| async move {

@@ -50,7 +50,7 @@ pub(crate) fn known_failures_as(report: &Report, show: Show<'_>) -> Option<Strin
     (!items.is_empty()).then(|| format!("{} that {name} has too: {}", count(items.len(), "failure"), named(&items)))
 }
 
-/// The comparison in one line: `HEAD (1a2b3c4): new: b.service; as before: a.service; mended: c.service`.
+/// The comparison in one line: `HEAD (1a2b3c4): new: b.service; as before: a.service; fixed: c.service`.
 pub(crate) fn comparison(report: &Report) -> Option<String> {
     comparison_as(report, &escaped)
 }
@@ -68,7 +68,7 @@ pub(crate) fn comparison_as(report: &Report, show: Show<'_>) -> Option<String> {
         ("failed before for another cause", of(Change::OtherCause)),
         ("as before", of(Change::Same)),
         ("newly not testable in a VM", untested.collect()),
-        ("mended", mended.filter_map(show).collect()),
+        ("fixed", mended.filter_map(show).collect()),
     ];
     let parts: Vec<String> = parts
         .iter()
@@ -93,7 +93,7 @@ mod tests {
         );
         assert_eq!(
             comparison(&report).as_deref(),
-            Some("HEAD (1a2b3c4): as before: nginx.service, 80/tcp; mended: old.service"),
+            Some("HEAD (1a2b3c4): as before: nginx.service, 80/tcp; fixed: old.service"),
         );
         assert_eq!(comparison(&examples::fail()), None);
     }

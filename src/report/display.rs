@@ -332,7 +332,7 @@ impl<W: Write> PlainLog<W> {
         let took = seconds(now.saturating_duration_since(since).as_secs_f64());
         let doing = self.progress.line();
         let doing = if doing.is_empty() { String::new() } else { format!(": {doing}") };
-        self.line(&format!("still at {} after {took}{doing}", phase.label()), now);
+        self.line(&format!("{}: still running after {took}{doing}", phase.label()), now);
     }
 
     fn line(&mut self, text: &str, now: Instant) {

@@ -76,7 +76,7 @@ pub(crate) fn switched() -> Report {
         CheckId::ResidueNetwork,
         MachinePhase::Back,
         Status::Warn,
-        "the network device br-lab stays after the way back; likely left by lab.service",
+        "the network device br-lab is still there after switching back; probably left by lab.service",
     ));
     report.checks = checks;
     report

@@ -13,7 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::case::{self, Case, CaseStatus, Suite, line};
 use super::comparison::comparison;
 use super::evidence::{EmbeddedPicture, Evidence, LogExcerpt};
-use super::human::{describe_machine, stage_word};
+use super::human::{describe_machine, ended};
 use super::text::count;
 use crate::model::{Report, artifact};
 use crate::text::{escape, seconds};
@@ -129,8 +129,8 @@ fn machine(number: usize, report: &Report, machines: usize) -> Markup {
                 h2 #{ "h" (number) } { (suite.name) }
                 (badge(status, case::verdict_word(report.verdict)))
                 span.duration {
-                    @if let Some(stage) = report.stage { (stage_word(stage)) ", " }
-                    (seconds(suite.seconds))
+                    @if let Some(stage) = report.stage { (ended(stage, suite.seconds)) }
+                    @else { (seconds(suite.seconds)) }
                 }
             }
             (cause(report, &suite))

@@ -90,7 +90,7 @@ impl Page {
             None => ("target", name),
         };
         let when = match report.stage {
-            Some(stage) => format!("{of}, {} after {}", stage_word(stage), seconds(report.seconds)),
+            Some(stage) => format!("{of}, {}", ended(stage, report.seconds)),
             None => format!("{of}, after {}", seconds(report.seconds)),
         };
         self.labelled(label, Paint::Faint, &when, 1);
@@ -242,15 +242,16 @@ impl Page {
     }
 }
 
-/// At which stage, in words.
-pub(super) fn stage_word(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Evaluate => "at evaluation",
-        Stage::Build => "at build",
-        Stage::Boot => "at boot",
-        Stage::Check => "at check",
-        Stage::Host => "on this host",
-    }
+/// At which stage a run ended, and when: `while checking, after 26 s`.
+pub(super) fn ended(stage: Stage, time: f64) -> String {
+    let how = match stage {
+        Stage::Evaluate => "while evaluating,",
+        Stage::Build => "while building,",
+        Stage::Boot => "while booting,",
+        Stage::Check => "while checking,",
+        Stage::Host => "stopped by a problem on this host",
+    };
+    format!("{how} after {}", seconds(time))
 }
 
 /// How it was run, in one line.

@@ -259,7 +259,7 @@ pub fn schema() -> String {
 /// Most notes in the table.
 const NOTES: usize = 5;
 
-/// The table: the verdict, a line a host with the worst first, notes and artifacts.
+/// The table: the verdict, one line per host with the worst first, notes and artifacts.
 fn table(matrix: &Matrix, layout: TextLayout) -> String {
     let word = case::headline_word(matrix.verdict, matrix.exit);
     let mut lines = layout.headline(word, &headline(matrix), 4);
@@ -279,7 +279,7 @@ fn table(matrix: &Matrix, layout: TextLayout) -> String {
     lines.join("\n")
 }
 
-/// A line a host, the worst first.
+/// One line per host, the worst first.
 fn rows(hosts: &[HostReport], layout: TextLayout) -> Vec<String> {
     let mut hosts: Vec<&HostReport> = hosts.iter().collect();
     hosts.sort_by_key(|host| host.verdict());
@@ -310,7 +310,7 @@ fn footer(matrix: &Matrix, layout: TextLayout) -> Vec<String> {
     }
     if let Some(directory) = &matrix.artifacts {
         let directory = escape_line(&directory.display().to_string());
-        lines.push(format!("see: {directory}: {}, a directory a host", artifact::MATRIX));
+        lines.push(format!("see: {directory}: {}, one directory per host", artifact::MATRIX));
     }
     if let Some(hint) = &matrix.hint {
         lines.extend(wrap(&format!("hint: {}", escape_line(hint)), layout.width, 3));
@@ -332,7 +332,7 @@ fn headline(matrix: &Matrix) -> String {
         }
     }
     if flaky > 0 {
-        parts.push(format!("{flaky} of them only when tried again"));
+        parts.push(format!("{flaky} flaky (passed on retry)"));
     }
     let shard = matrix.shard.as_ref().map(|shard| format!(" in shard {shard}")).unwrap_or_default();
     if parts.is_empty() {

@@ -30,10 +30,10 @@ pub(super) fn line(report: &Report) -> Option<String> {
         parts.push(format!("from {}: {}", escape_line(&switch.from), told(there)));
     }
     if let Some(back) = of(MachinePhase::Back) {
-        let word = if back.exit == Some(0) { "back" } else { "the way back" };
+        let word = if back.exit == Some(0) { "back" } else { "switching back" };
         parts.push(format!("{word}: {}", told(back)));
     } else if report.verdict != Verdict::Pass {
-        parts.push("it was not switched back".to_owned());
+        parts.push("not switched back".to_owned());
     }
     if let (Some(paths), Some(bytes)) = (switch.sent_paths, switch.sent_bytes) {
         parts.push(format!("{} sent ({} MiB)", count(paths, "store path"), bytes >> 20));
@@ -46,8 +46,8 @@ fn told(run: &SwitchRunInfo) -> String {
     let time = seconds(run.seconds);
     match run.exit {
         Some(0) => format!("{} in {time}", run.happened),
-        Some(code) => format!("ended with {code} after {time}"),
-        None => format!("did not end, after {time}"),
+        Some(code) => format!("switch-to-configuration exited with {code} after {time}"),
+        None => format!("switch-to-configuration did not finish within {time}"),
     }
 }
 

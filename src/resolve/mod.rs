@@ -242,7 +242,7 @@ fn file(path: &Path, store: &Store) -> Result<Target> {
             .hint(format!("name it: {}", quote(&format!("{directory}#NAME")))));
     }
     if name == "hive.nix" {
-        return Err(Failure::usage(format!("{} is a hive, of which one machine can be tried", path.display()))
+        return Err(Failure::usage(format!("{} is a hive: name one of its machines", path.display()))
             .hint(format!("name it: {}", quote(&format!("{}#NODE", path.display())))));
     }
     if name.ends_with(".nix") {

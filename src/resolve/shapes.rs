@@ -10,8 +10,8 @@ use crate::text::listed;
 const NO_NODES: [&str; 3] = ["meta", "network", "defaults"];
 /// Outputs that read like machines and are none.
 const OTHERS: [(&str, &str); 4] = [
-    ("homeConfigurations", "home-manager's configurations are of a user, not of a machine"),
-    ("darwinConfigurations", "nix-darwin's configurations are of macOS, which cannot be booted here"),
+    ("homeConfigurations", "home-manager configurations are for users, not for machines"),
+    ("darwinConfigurations", "nix-darwin configurations are for macOS, which cannot be booted here"),
     ("nixosModules", "a module is tried as part of a nixosConfigurations.NAME that imports it"),
     ("deploy", "deploy-rs deploys nixosConfigurations: the flake needs them as an output of its own"),
 ];
@@ -27,7 +27,7 @@ pub(super) async fn by_system(flake: &Flake, configurations: &[String], nix: &Ni
     let shown = flake.shown();
     Some(
         Failure::usage(format!(
-            "{shown} has its nixosConfigurations by system ({system}), and NixOS wants them by host"
+            "{shown} has its nixosConfigurations by system ({system}), but NixOS expects them by host"
         ))
         .why(format!("it has: {}", listed("", &hosts)))
         .hint(format!(
@@ -71,7 +71,7 @@ pub(super) async fn node(
         let Some(node) = wanted else {
             let typed = requested.attribute.unwrap_or_default();
             let what = if typed.is_empty() { "several nodes".to_owned() } else { format!("no node {typed}") };
-            return Err(Failure::usage(format!("{shown} is a hive of colmena's with {what}"))
+            return Err(Failure::usage(format!("{shown} is a colmena hive with {what}"))
                 .hint(format!("name one as {shown}#NODE: {}", listed(typed, &nodes))));
         };
         return Ok(Some(Target::Attribute { flake: flake.clone(), path: join(&[output, &[node.as_str()]].concat()) }));

@@ -91,7 +91,7 @@ pub(super) fn end_by(event: MachineEvent) -> Option<Result<BootEnd, Failure>> {
         MachineEvent::IoError { no_space: true } => {
             Err(Failure::host("this host's disk is full: the guest could not write").hint("free some space"))
         }
-        MachineEvent::LinkLost => Err(Failure::host("QEMU does not answer any more")),
+        MachineEvent::LinkLost => Err(Failure::host("QEMU no longer answers")),
         MachineEvent::IoError { no_space: false }
         | MachineEvent::Paused
         | MachineEvent::Resumed
@@ -123,10 +123,10 @@ pub(super) async fn gone(machine: &mut Machine, accel: Accel) -> Result<BootEnd,
 /// its processors; what is emulated shows nothing of that.)
 fn lost_processor(console: &[String], accel: Accel) -> Option<Failure> {
     let line = checks::lost_processor(console).filter(|_| accel.is_emulated())?;
-    Some(Failure::host(LOST).why(plain(line, 200)).hint("try again: this happens by chance on busy hosts"))
+    Some(Failure::host(LOST).why(plain(line, 200)).hint("try again: this happens occasionally on busy hosts"))
 }
 
-const LOST: &str = "a processor of the machine stands still: QEMU's emulation has lost it";
+const LOST: &str = "one of the VM's CPUs has stopped: QEMU's emulation lost it";
 
 /// Whether this is the failure of a machine that lost a processor, which is worth another try.
 pub(super) fn is_lost(failure: &Failure) -> bool {
@@ -177,7 +177,7 @@ impl Boot<'_> {
             let Ok(by) = guest.boot_held_by(checks::LOOP_RESTARTS, HELD_LIMIT).await else { continue };
             held = if by.is_some() { held + 1 } else { 0 };
             if let Some(unit) = by.filter(|_| held >= LOOP_READINGS) {
-                self.events.note(format!("the boot does not end, since {unit} is started again and again"));
+                self.events.note(format!("the boot does not end, since {unit} is restarted again and again"));
                 return;
             }
         }
@@ -312,7 +312,8 @@ impl Silence {
         // Who does nothing any more has nothing left to say.
         let is_late = || idle < IDLE_LIMIT && contention::note(&delay.taken(0, Instant::now())).is_some();
         let limit = if is_late() { SILENT_AFTER_TARGET_LATE } else { SILENT_AFTER_TARGET };
-        (silent > limit).then(|| closed(&format!("the console shows {line:?}, and none of nixbox's units said a word")))
+        (silent > limit)
+            .then(|| closed(&format!("the console shows {line:?}, but none of nixbox's units wrote anything")))
     }
 }
 

@@ -161,7 +161,7 @@ impl Probe<'_> {
 
     /// The first observation and its time; a later one follows where something has not settled yet.
     async fn observe(&self, observer: &Observer<'_>) -> (Observations, Instant) {
-        self.events.doing("looking at units, journal, network, users");
+        self.events.doing("checking units, journal, network, users");
         let guest = observer.guest;
         let wanted = self.wanted();
         self.ports(guest).await;
@@ -219,7 +219,7 @@ impl Probe<'_> {
             if !observer.is_outdated(self.plan, observations.now()) {
                 break;
             }
-            self.events.doing("looking again at what has changed meanwhile");
+            self.events.doing("checking again what has changed meanwhile");
             let latest = self.observe_again(observer, observations.now()).await;
             observations.later = self.settle(observer, &observations.first, Some(latest)).await;
         }
@@ -266,7 +266,7 @@ impl Probe<'_> {
             {
                 return;
             }
-            self.events.doing("waiting until the expected ports are listened on");
+            self.events.doing("waiting for the expected ports");
             tokio::time::sleep(LISTENING_INTERVAL).await;
         }
     }

@@ -175,7 +175,8 @@ fn verdict_line(results: &[CheckResult]) -> String {
 /// how to log in.
 async fn set_password(guest: &Guest, expectations: &Expectations) -> String {
     let user = login_user(expectations);
-    let logged_in = if expectations.autologin_user.is_some() { ", who is logged in already" } else { "" };
+    let is_automatic = expectations.autologin_user.is_some();
+    let log_in = if is_automatic { format!("{user} is logged in") } else { format!("log in as {user}") };
     // Through PAM, else (it may have no rules for chpasswd) straight into the shadow file.
     let text =
         "read -r line; say() { printf '%s\\n' \"$line\"; }; say | chpasswd 2>/dev/null || say | chpasswd -c SHA512";
@@ -184,13 +185,14 @@ async fn set_password(guest: &Guest, expectations: &Expectations) -> String {
     script.deadline = DEMO_COMMAND_LIMIT;
     match guest.shell().run(script).await {
         Ok(output) if output.exit == 0 => {
-            format!("log in as {user}{logged_in}: the password is {PASSWORD}, in this machine only")
+            format!("{log_in}; the password in this VM is {PASSWORD}")
         }
         Ok(output) => {
             let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            format!("no password could be set for {user}{logged_in}: {why}; log in as your configuration says")
+            let other = if is_automatic { "" } else { "; use a login of your configuration" };
+            format!("{log_in}; no password could be set: {why}{other}")
         }
-        Err(error) => format!("no password could be set for {user}{logged_in}: {error}"),
+        Err(error) => format!("{log_in}; no password could be set: {error}"),
     }
 }
 

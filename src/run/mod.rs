@@ -310,7 +310,7 @@ impl<'a> Run<'a> {
                         return Err(silent.unwrap_or(failure));
                     }
                     self.events.note(format!(
-                        "started the machine again, with virtio-serial instead of {}: it came up and did not answer",
+                        "started the machine again, with virtio-serial instead of {}: it came up but did not answer",
                         by.name()
                     ));
                     (kind, silent) = (TransportKind::VirtioSerial, Some(failure));

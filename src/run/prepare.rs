@@ -169,8 +169,8 @@ impl Run<'_> {
         let arguments = self.request.arguments;
         let Some(from) = &arguments.switch.from else { return Ok(()) };
         if arguments.baseline.choice.as_ref().is_some_and(|choice| *choice != BaselineChoice::Off) {
-            return Err(Failure::usage("--switch and --baseline name a configuration each: one of them is enough")
-                .hint("what is switched from is what the target is held against"));
+            return Err(Failure::usage("--switch and --baseline both name a configuration: give only one of them")
+                .hint("the target is compared with what it is switched from"));
         }
         let from = resolve::switch_from(from, target)?;
         if from.revision.is_none() {

@@ -114,7 +114,9 @@ impl<'a> Request<'a> {
         if probe.kind == JailKind::None && self.arguments.for_agent.is_some() {
             return Err(Failure::host("this host has no jail for the flake's runner, which an agent may have written")
                 .why(probe.reason.unwrap_or_default())
-                .hint("`nixbox doctor` says what is missing; --no-jail in the hook's own settings goes without"));
+                .hint(
+                    "`nixbox doctor` says what is missing; --no-jail in the hook's own settings runs it without one",
+                ));
         }
         if probe.kind != JailKind::Namespaces {
             let reason = probe.reason.unwrap_or_default();

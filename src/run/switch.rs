@@ -154,7 +154,7 @@ impl<'a> Run<'a> {
         let plan = diff::switch_plan(prepared.built.store.clone(), Path::new(&of), Path::new(&to), None);
         told.reboot = plan.reboot;
         if !told.reboot.is_empty() {
-            self.events.note(format!("not all of it takes effect before a reboot: {}", told.reboot.join("; ")));
+            self.events.note(format!("some of it takes effect only after a reboot: {}", told.reboot.join("; ")));
         }
         self.report.switch = Some(told);
         self.conclude_rehearsal(&prepared, fresh, seen, rebooted);
@@ -349,7 +349,7 @@ impl<'a> Run<'a> {
             return Ok(None);
         }
         let patience = program.patience;
-        self.events.doing("sending the target to the machine, whose store does not show it");
+        self.events.doing("sending the target to the machine, whose store does not have it");
         let sender = Sender { guest, nix: &prepared.nix, store: &prepared.built.store, patience, events: &self.events };
         sender.send(&rehearsing.to).await.map(Some)
     }
@@ -427,14 +427,14 @@ async fn beside(
     let record = match (probed.facts.as_ref(), state) {
         (Some(facts), Ok(state)) => Ok(Record { facts: (**facts).clone(), state, seconds }),
         (_, Err(error)) => Err(error.to_string()),
-        (None, _) => Err("it was not there to be checked".to_owned()),
+        (None, _) => Err("the machine was gone before it could be checked".to_owned()),
     };
     (sessions.ok(), Some(record))
 }
 
 /// What is known of the target's boot from the disk where this host or QEMU kept it from being seen: nothing.
 fn not_booted(why: &str) -> Judgement {
-    let unknown = CheckResult::new(CheckId::BootTarget, Status::Unknown, format!("not seen after a reboot: {why}"));
+    let unknown = CheckResult::new(CheckId::BootTarget, Status::Unknown, format!("not checked after a reboot: {why}"));
     Judgement { results: vec![unknown], ..Judgement::default() }
 }
 

@@ -1,4 +1,4 @@
-//! What a machine has beside what its configuration says: recorded before a switch, after it and after the way back. Most is
+//! What a machine has beside what its configuration says: recorded before a switch, after it and after switching back. Most is
 //! among the facts that the checks rest on; the rest is read here.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ pub(crate) type Recorded = Result<Record, String>;
 /// What was recorded of a machine that was switched.
 #[derive(Default)]
 pub(crate) struct Records {
-    /// Before the switch, after it, and after the way back.
+    /// Before the switch, after it, and after switching back.
     pub(crate) taken: [Option<Recorded>; 3],
     /// The units of what was switched from, and of the target.
     pub(crate) units: [Units; 2],

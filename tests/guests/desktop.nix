@@ -121,7 +121,7 @@ let
       systemd.user.services.window-log.serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type windows"; Restart = "no"; };
     }))
     # systemd never gives up on it: it waits for too long in between.
-    (guest "sway-unit-restarts" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice keeps failing and is restarted" ]; } (on quietSway {
+    (guest "sway-unit-restarts" { exit = 1; slow = true; fails = [ "desktop.units" ]; cause = [ "window-log.service of alice fails and is restarted again and again" ]; } (on quietSway {
       systemd.user.services.window-log.serviceConfig = { ExecStart = "${sw}/bin/swaymsg --type windows"; Restart = "always"; RestartSec = 5; };
     }))
     # nix-community/home-manager#5407: the variable comes after the target.

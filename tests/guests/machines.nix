@@ -653,14 +653,14 @@ let
       };
     })
     # It never comes as far as its program, and is told as what fails.
-    (guest "fails-before-its-program" { slow = true; exit = 1; fails = [ "services.restart-loop" ]; cause = [ "client.service fails and is started again" ]; } (only "client" (
+    (guest "fails-before-its-program" { slow = true; exit = 1; fails = [ "services.restart-loop" ]; cause = [ "client.service fails and is restarted again and again" ]; } (only "client" (
       service "Fails in its ExecStartPre=" "exec sleep infinity" // {
         serviceConfig = { ExecStartPre = "${sw}/bin/false"; Restart = "always"; RestartSec = "2s"; };
         unitConfig.StartLimitIntervalSec = 0;
       }
     )))
     # There is a job in PID 1's queue at all times: the target is never reached, and PID 1 never says that it is ready.
-    (guest "restart-loops-hold-boot" { slow = true; exit = 4; fails = [ "boot.target" ]; cause = [ "it waits for flapping-" "fails and is started again" "no such configuration" ]; } {
+    (guest "restart-loops-hold-boot" { slow = true; exit = 4; fails = [ "boot.target" ]; cause = [ "it waits for flapping-" "fails and is restarted again and again" "no such configuration" ]; } {
       config.systemd.services = builtins.listToAttrs (map (number: {
         name = "flapping-${toString number}";
         value = service "Fails, and is started again" "sleep ${toString number}; echo 'no such configuration' >&2; exit 1" // {
@@ -704,7 +704,7 @@ let
     })
     # The kernel's words when QEMU's emulation has lost a processor, which cannot be done to order: nobody's configuration.
     # Whoever writes them there in the kernel's name gets no better an answer.
-    (guest "lost-processor" { slow = true; exit = 5; cause = "a processor of the machine stands still"; } (only "rcu" (
+    (guest "lost-processor" { slow = true; exit = 5; cause = "CPUs has stopped: QEMU's emulation lost it"; } (only "rcu" (
       oneshot "Says what the kernel says of a processor that stands still" "for n in 1 2; do printf '<3>rcu: \\t0-...!: (0 ticks this GP) idle=40b0/0/0x0 softirq=4836/4836 fqs=1\n' > /dev/kmsg; sleep 1; done"
     )))
     # systemd refuses the unit, so it is not even among the failed (svc-bad-unit-never-listed).
@@ -781,7 +781,7 @@ let
     })
     # The job of a timer that does not fire in a test: its program is where another distribution has it, its user was
     # never declared, one of its directives has a slip.
-    (guest "timer-job-broken" { exit = 1; fails = [ "services.verify" ]; cause = [ "backup.timer" "/usr/bin/restic" "systemd ignores EnvironmentFiles=" "User=reporter, and there is no such user" "/etc/mirror.env" ]; } {
+    (guest "timer-job-broken" { exit = 1; fails = [ "services.verify" ]; cause = [ "backup.timer" "/usr/bin/restic" "systemd ignores EnvironmentFiles=" "User=reporter, but there is no such user" "/etc/mirror.env" ]; } {
       config.systemd = {
         services = {
           backup = { serviceConfig = { Type = "oneshot"; ExecStart = "/usr/bin/restic backup /srv"; }; startAt = "monthly"; };

@@ -29,7 +29,8 @@ use crate::text::quote;
 
 /// Lines for a file of instructions for agents.
 const INSTRUCTIONS: &str = "\
-After a change to a NixOS configuration run `nixbox try`: exit code 0 means that the machine still works, 1, 3 and 4 that it does not.
+After a change to a NixOS configuration run `nixbox try`. Exit code 0: the machine still works; 1, 3, 4: the configuration
+is broken; 2: wrong arguments or nixbox.toml; 5: could not be tested, do not change the configuration because of it.
 Fix the reported cause; do not add to [allow] in nixbox.toml or skip checks to make it pass.
 More: `nixbox agent-guide`; about a check: `nixbox explain CHECK-ID`.";
 
@@ -310,7 +311,8 @@ fn script(program: &str, hook: &str) -> String {
     format!(
         "#!/bin/sh\n\
          # {MARKER}git`; the same command with --uninstall removes it.\n\
-         command -v {program} >/dev/null || {{ echo 'nixbox not found: not tested' >&2; exit 0; }}\n\
+         command -v {program} >/dev/null || {{ \
+         echo 'nixbox is not on PATH: the configuration was not tested, and nothing is blocked' >&2; exit 0; }}\n\
          said=$({program} hook git {hook} 2>&1)\n\
          code=$?\n\
          [ -z \"$said\" ] || printf '%s\\n' \"$said\" >&2\n\

@@ -4,6 +4,7 @@ use crate::audio::facts::TonePlayback;
 use crate::model::{CheckResult, Status};
 use crate::signal::CaptureAnalysis;
 use crate::signal::tone::{Layout, Playback, TONE_S};
+use crate::text::quote;
 
 /// How far a pitch may be off. A misdeclared rate is off by 8 % at least (44.1 for 48 kHz). Of 84 plays and recordings of
 /// sound that was not to be found fault with (TCG, two machines at once on two cores; 41 of them with both ways of the card
@@ -15,6 +16,9 @@ const PITCH: f64 = 0.01;
 /// card's ring skips what was in it. That shortens the tones where it happens, each otherwise (one was 65 % of its length);
 /// what plays too fast shortens all alike.
 const LENGTH: f64 = 0.02;
+/// What makes all tones too fast or too slow by the same factor.
+const RATE_WRONG: &str = "a sample rate is configured wrong (default.clock.rate or audio.rate of the sink; \
+                          PulseAudio: default-sample-rate)";
 /// Beyond this a wrong pitch is reported as a wrong speed.
 const SPEED: f64 = 0.2;
 /// The share of the sequence that may be missing. A guest that is emulated on a busy host loses some (of the 84 of [`PITCH`]
@@ -69,11 +73,11 @@ fn notes(analysis: &CaptureAnalysis, first: Option<&str>) -> Vec<String> {
         if !it.dropouts.is_empty() {
             let times = it.dropouts.iter().take(NAMED).map(|dropout| format!("{:.2}", dropout.start_s));
             let (count, times) = (it.dropouts.len(), times.collect::<Vec<_>>().join(", "));
-            notes.push(format!("{count} dropouts (at {times} s): host contention makes them too"));
+            notes.push(format!("{count} dropouts (at {times} s): host contention can cause them too"));
         }
         let lost = 1.0 - it.length_ratio_without_dropouts;
         if lost > LENGTH {
-            notes.push(format!("{:.1} % of the sound were skipped: host contention makes that too", lost * 100.0));
+            notes.push(format!("{:.1} % of the sound was skipped: host contention can cause that too", lost * 100.0));
         }
     }
     let clipped = analysis.left.clipped_samples + analysis.right.clipped_samples;
@@ -86,7 +90,7 @@ fn notes(analysis: &CaptureAnalysis, first: Option<&str>) -> Vec<String> {
 /// What is wrong with what was captured, the likeliest cause first. `off`: the card's own switches that are.
 pub(super) fn wrong(tone: &TonePlayback, off: &[String]) -> Vec<String> {
     let Some(analysis) = &tone.analysis else {
-        return vec![format!("{} played, and nothing came out of the card", tone.player)];
+        return vec![format!("{} played, but nothing came out of the card", tone.player)];
     };
     match &analysis.playback {
         Some(it) => altered(analysis, it),
@@ -102,11 +106,11 @@ pub(super) fn altered(analysis: &CaptureAnalysis, it: &Playback) -> Vec<String> 
         wrong.push(format!("{lost} of {} tones did not arrive", it.tones.len()));
     }
     if wrong.is_empty() && !it.in_order {
-        wrong.push("the tones arrived in another order".to_owned());
+        wrong.push("the tones arrived in the wrong order".to_owned());
     }
     let evenly = tone_ratio(it);
     if wrong.is_empty() && it.dropouts.is_empty() && (evenly - 1.0).abs() > LENGTH {
-        wrong.push(format!("it took {:.1} % of its time, at the right pitch", evenly * 100.0));
+        wrong.push(format!("it took {:.1} % of the right time, at the right pitch", evenly * 100.0));
     }
     wrong
 }
@@ -123,10 +127,10 @@ fn pitch(it: &Playback) -> Option<String> {
     if off <= 2.0 * it.pitch_spread {
         None
     } else if off > SPEED {
-        Some(format!("it plays at {speed:.2} times the right speed: the sample rate is declared wrong"))
+        Some(format!("it plays at {speed:.2} times the right speed: {RATE_WRONG}"))
     } else if off > PITCH {
         let percent = (speed - 1.0) * 100.0;
-        Some(format!("the pitch is off by {percent:+.1} %: the sample rate is declared wrong"))
+        Some(format!("the pitch is off by {percent:+.1} %: {RATE_WRONG}"))
     } else {
         None
     }
@@ -168,9 +172,17 @@ fn no_tones(analysis: &CaptureAnalysis, off: &[String]) -> String {
     match off {
         _ if !is_inaudible(analysis) => {
             let loudest = loudest(analysis);
-            format!("something came out of the card ({loudest:.0} dBFS), and none of the tones is in it")
+            format!("something came out of the card ({loudest:.0} dBFS), but none of the tones is in it")
         }
         [] => "only silence came out of the card".to_owned(),
-        names => format!("only silence came out of the card: its own switch {} is off", names.join(", ")),
+        [one] => format!(
+            "only silence came out of the card: its mixer control {one} is muted (amixer sset {} unmute)",
+            quote(one)
+        ),
+        [first, ..] => format!(
+            "only silence came out of the card: its mixer controls {} are muted (amixer sset {} unmute)",
+            off.join(", "),
+            quote(first)
+        ),
     }
 }

@@ -38,7 +38,7 @@ impl AudioJudge<'_> {
         if !facts.card.driven {
             Some("no sound card to record from".to_owned())
         } else if let Some(why) = &facts.no_microphone {
-            Some(format!("the sandbox has no microphone: {}", text::clean(why)))
+            Some(format!("the VM has no microphone: {}", text::clean(why)))
         } else if !facts.card.records {
             Some("the card does not record".to_owned())
         } else {
@@ -49,7 +49,8 @@ impl AudioJudge<'_> {
     fn no_source(&self, state: &ServerState) -> CheckResult {
         let profiles: Vec<String> =
             state.cards.iter().map(|(card, profile)| format!("{card} has the profile {profile}")).collect();
-        let fail = Finding::new("source", "the card records, and the server has no source of it").detail(profiles);
+        let fail =
+            Finding::new("source", "the card can record, but the sound server has no source for it").detail(profiles);
         conclude(self.view, ID, vec![fail], Vec::new(), String::new)
     }
 
@@ -76,7 +77,7 @@ impl AudioJudge<'_> {
                 None if is_inaudible(analysis) => {
                     vec![format!("gives only silence, though tones are played into the card ({recorder})")]
                 }
-                None => vec![format!("gives sound ({:.0} dBFS), and none of the tones is in it", loudest(analysis))],
+                None => vec![format!("gives sound ({:.0} dBFS), but none of the tones is in it", loudest(analysis))],
                 Some(it) => altered(analysis, it).into_iter().map(|what| format!("gives sound, but {what}")).collect(),
             },
         };

@@ -62,7 +62,7 @@ impl AudioJudge<'_> {
         }
         let terminal = self.facts.off_seat.as_deref().filter(|terminal| SERIAL.is_match(terminal))?;
         Some(format!(
-            "{user} logged in on the sandbox's serial console ({terminal}) first, and rtkit serves only users with a \
+            "{user} logged in on the VM's serial console ({terminal}) first, and rtkit serves only users with a \
              session at the seat"
         ))
     }

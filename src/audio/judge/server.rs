@@ -36,7 +36,7 @@ impl AudioJudge<'_> {
         let what = if denied {
             format!("{user} may not connect to the system-wide {}", self.server.profile().process)
         } else {
-            format!("{service} runs and does not answer {user}")
+            format!("{service} runs, but does not answer {user}")
         };
         let limit = (!denied).then(|| self.view.since_boot());
         Finding::new(service, what).detail([why.to_owned()]).detail(self.last_lines(service)).time_limit(limit)

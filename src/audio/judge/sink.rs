@@ -17,9 +17,9 @@ impl AudioJudge<'_> {
         }
         if !facts.card.driven {
             let why = if facts.card.present {
-                "the guest's kernel has no driver for the sandbox's sound card"
+                "the guest's kernel has no driver for the VM's sound card"
             } else {
-                "the sandbox has no sound card"
+                "the VM has no sound card"
             };
             return self.exclude(out, id, Lack::Hardware, why);
         }
@@ -33,7 +33,7 @@ impl AudioJudge<'_> {
             if self.server.profile().has_new_card(self.expected) { (None, finding) } else { (finding, None) };
         let warns = warns.map(|finding| {
             finding.detail([
-                "a new card starts muted, as the VM's is; on the real machine it was turned up since, or is muted too"
+                "a new card starts muted, like the VM's; on the real machine it has been turned up since, or is muted too"
                     .to_owned(),
             ])
         });

@@ -63,7 +63,7 @@ fn a_stuck_job_and_a_target_that_is_not_reached() {
     let judgement = stuck(Some(35_000_000)).judge();
     assert_eq!(status(&judgement, CheckId::BootTarget), Status::Unknown);
     let told = &result(&judgement, CheckId::BootTarget).summary;
-    assert!(told.contains("kept a processor busy for 35 s of that time"), "{told}");
+    assert!(told.contains("kept a CPU busy for 35 s of that time"), "{told}");
     let judgement = stuck(Some(1_000_000))
         .breaks(CheckId::BootTarget, "migrate.service has been running for 40 s; its last line: waiting for the moon");
     assert_eq!(result(&judgement, CheckId::BootTarget).evidence["job"], "migrate.service");
@@ -127,7 +127,7 @@ fn what_loops_holds_up_a_boot() {
     };
     held(9, "flapping.service").breaks(
         CheckId::BootTarget,
-        "multi-user.target is not reached: it waits for flapping.service, which fails and is started again",
+        "multi-user.target is not reached: it waits for flapping.service, which fails and is restarted again and again",
     );
     held(9, "flapping.service").breaks(CheckId::BootTarget, "no such configuration");
     // It has only been tried once more, or something else holds up the boot.

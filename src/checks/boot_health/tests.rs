@@ -54,7 +54,7 @@ fn what_fails_quietly() {
         .breaks(CheckId::BootActivation, "thing");
     guest()
         .console("cannot read ssh key '/etc/ssh/ssh_host_rsa_key'\nActivation script snippet 'setupSecrets' failed (1)")
-        .excludes("secrets (setupSecrets): the sandbox lacks the real machine's key");
+        .excludes("secrets (setupSecrets): the VM does not have the real machine's decryption key");
     let tmpfiles = |priority, message: &str| JournalLine {
         identifier: "systemd-tmpfiles".into(),
         priority,

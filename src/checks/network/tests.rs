@@ -16,7 +16,8 @@ fn addresses_and_routes() {
     cut(guest()).breaks(CheckId::NetworkAddress, "eth0 has no address; systemd-networkd.service is active");
     // The real machine's card has another name than the sandbox's.
     let bound = || guest().expecting(|expectations| expectations.interfaces = vec!["enp0s31f6".into(), "wg0".into()]);
-    cut(bound()).excludes("interface enp0s31f6: enp0s31f6 is a card of the real machine; the sandbox's is eth0");
+    cut(bound())
+        .excludes("interface enp0s31f6: enp0s31f6 is a network interface of the real machine; the VM's is eth0");
     bound().excludes("interface enp0s31f6");
     cut(guest()).unit(inactive("systemd-networkd.service")).passes();
     cut(bound().unit(failed("network-addresses-enp0s31f6.service", 1))).excludes("network-addresses-enp0s31f6.service");

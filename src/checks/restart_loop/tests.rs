@@ -34,18 +34,18 @@ fn restart_loops() {
     };
     grow(0, "success").breaks(
         CheckId::ServicesRestartLoop,
-        "exits successfully and is started again: restarted 8 times, 5 of them in the last 5.0 s",
+        "exits successfully and is restarted again and again (8 times, 5 of them in the last 5.0 s)",
     );
-    grow(1, "exit-code").breaks(CheckId::ServicesRestartLoop, "fails and is started again");
+    grow(1, "exit-code").breaks(CheckId::ServicesRestartLoop, "fails and is restarted again and again");
     // Read in a moment when it was up, and failed again before the journal was read: told once.
     let again = JournalLine {
         at_us: NOW + 4_700_000,
         ..by_manager("loop.service", "loop.service: Failed with result 'exit-code'.")
     };
-    grow(1, "exit-code").journal(again).breaks(CheckId::ServicesRestartLoop, "fails and is started again");
+    grow(1, "exit-code").journal(again).breaks(CheckId::ServicesRestartLoop, "fails and is restarted again");
     guest()
         .expected(looping(1, "auto-restart", 1, "exit-code"))
-        .breaks(CheckId::ServicesRestartLoop, "fails and is started again (exit code 1");
+        .breaks(CheckId::ServicesRestartLoop, "fails and was restarted once: exit code 1");
     // A restart that helped, and a pause of somebody who uses Restart= as a timer.
     let mut settled = looping(2, "running", 0, "success");
     settled.active_enter_us = 20_000_000;
@@ -113,10 +113,10 @@ fn what_fails_once_has_a_second_try() {
     warned(then(waits(0), up()), "app.service was restarted once before it stayed up");
     warned(guest().expected(up()), "restarted once before it stayed up");
     warned(then(waits(0), starts(1)), "app.service was restarted once and is still starting");
-    then(waits(0), waits(1)).breaks(CheckId::ServicesRestartLoop, "fails and is started again (exit code 1");
-    then(waits(0), waits(0)).breaks(CheckId::ServicesRestartLoop, "about to be restarted");
-    then(starts(1), starts(2)).breaks(CheckId::ServicesRestartLoop, "app.service fails and is started again");
-    guest().expected(starts(2)).breaks(CheckId::ServicesRestartLoop, "restarted 2 times");
+    then(waits(0), waits(1)).breaks(CheckId::ServicesRestartLoop, "was restarted once in the last 5.0 s: exit code 1");
+    then(waits(0), waits(0)).breaks(CheckId::ServicesRestartLoop, "fails and is about to be restarted: exit code 1");
+    then(starts(1), starts(2)).breaks(CheckId::ServicesRestartLoop, "app.service fails and is restarted again");
+    guest().expected(starts(2)).breaks(CheckId::ServicesRestartLoop, "restarted again and again (2 times)");
 }
 
 #[test]
@@ -175,13 +175,13 @@ fn what_never_ran_did_not_end_well() {
         }),
         ..active("client.service")
     };
-    guest().expected(client(0)).breaks(CheckId::ServicesRestartLoop, "client.service fails and is started again");
+    guest().expected(client(0)).breaks(CheckId::ServicesRestartLoop, "client.service fails and is restarted again");
     // Its main process once ran, and PID 1 knows better.
     guest()
         .expected(client(1))
         .journal(by_manager("client.service", "client.service: Failed with result 'exit-code'."))
         .journal(by_manager("client.service", "client.service: Scheduled restart job, restart counter is at 4."))
-        .breaks(CheckId::ServicesRestartLoop, "client.service fails and is started again");
+        .breaks(CheckId::ServicesRestartLoop, "client.service fails and is restarted again");
 }
 
 #[test]

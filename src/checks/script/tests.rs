@@ -44,8 +44,26 @@ fn timers_run_once() {
     let mut crash = failed("logrotate.service", 0);
     crash.result = "core-dump".into();
     crash.service = Some(Service { exit_kind: 3, exit_status: 31, ..Service::default() });
-    run(1, crash)
-        .breaks(CheckId::ServicesTimers, "logrotate.service, run once for logrotate.timer: dumped core on SIGSYS");
+    run(1, crash).breaks(
+        CheckId::ServicesTimers,
+        "logrotate.service, run once for logrotate.timer, failed: dumped core on SIGSYS",
+    );
+    // It is probed before it is run.
+    let ran = |exit, error: &str| {
+        let stdout = "Starting logrotate.service - Rotate log files...\n\
+                      /nix/store/x-unit/bin/logrotate-start: line 3:   273 Bad system call   chown\n\
+                      logrotate.service: Main process exited, code=exited, status=159/n/a\n";
+        run(0, Unit { wanted_by: Vec::new(), ..inactive("logrotate.service") }).facts(|facts| {
+            let outcome = facts.timers.get_mut("logrotate.timer").unwrap();
+            (outcome.exit, outcome.error, outcome.stdout) = (exit, Some(error.into()), stdout.into());
+        })
+    };
+    ran(159, "logrotate.service failed: exit-code").breaks(
+        CheckId::ServicesTimers,
+        "logrotate.timer, failed: exit code 159: …/logrotate-start: line 3: 273 Bad system call chown",
+    );
+    ran(137, "logrotate.service failed: signal").breaks(CheckId::ServicesTimers, "failed: killed by SIGKILL: …/logro");
+    ran(-1, "there is no logrotate.timer").breaks(CheckId::ServicesTimers, "for logrotate.timer: there is no logro");
     run(1, failed("logrotate.service", 1))
         .journal(line("logrotate.service", "curl: Could not resolve host: example.org"))
         .excludes("logrotate.service");

@@ -9,7 +9,7 @@ use crate::nix::expectations::Expectations;
 fn what_runs_in_a_container_is_not_looked_at() {
     let judgement = guest()
         .unit(active("container@web.service"))
-        .excludes("the units in container web: runs, and only the machine's own units are looked at");
+        .excludes("the units in container web: runs, but only the machine's own units are checked");
     assert!(!judgement.not_tested[0].is_open());
     guest().unit(inactive("container@web.service")).passes();
 }
@@ -71,10 +71,10 @@ fn the_root_is_reported_and_its_consequences_under_it() {
     guest()
         .expected(nobody_asks)
         .unit(inactive("idle.service"))
-        .breaks(CheckId::ServicesPromised, "was never started: nothing in the guest asks for it");
+        .breaks(CheckId::ServicesPromised, "was never started: nothing in the guest wants it");
     for (device, why) in [
-        ("dev-ttyUSB0.device", "/dev/ttyUSB0 is a device that the sandbox lacks"),
-        ("sys-subsystem-net-devices-wlp2s0.device", "wlp2s0 is a card of the real machine"),
+        ("dev-ttyUSB0.device", "/dev/ttyUSB0 is a device that the VM does not have"),
+        ("sys-subsystem-net-devices-wlp2s0.device", "wlp2s0 is a network interface of the real machine"),
     ] {
         guest().expected(needs("app.service", device)).unit(inactive(device)).excludes(why);
     }

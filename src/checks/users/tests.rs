@@ -12,7 +12,7 @@ fn a_module_of_pam_that_is_not_there() {
             MissingModule { service: "sudo".into(), control: control.into(), module: "/nix/store/x/pam_u2f.so".into() };
         guest().facts(|facts| facts.pam_missing = vec![module])
     };
-    let words = "PAM's service sudo lets nobody in: its module /nix/store/x/pam_u2f.so does not exist";
+    let words = "the PAM service sudo lets nobody in: its module /nix/store/x/pam_u2f.so does not exist";
     for control in ["required", "requisite", "[success=1 default=die]"] {
         sudo(control).breaks(CheckId::UsersLogin, words);
     }

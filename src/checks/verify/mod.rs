@@ -49,13 +49,13 @@ pub(super) fn judge<'a>(cx: &JudgeContext<'_>, managers: impl Iterator<Item = &'
         (None, Some(why)) if nothing => {
             CheckResult::new(ID, Status::Unknown, text::clean(&text::could_not_read("unit files", &why)))
         }
-        (None, None) if nothing => CheckResult::new(ID, Status::Skip, "the unit files were not looked at"),
+        (None, None) if nothing => CheckResult::new(ID, Status::Skip, "the unit files were not verified"),
         (files, _) => {
             let count = files.as_ref().map_or(0, |files| files.system.units() + files.user.units());
             conclude(cx, ID, found.fails, found.warns, || match count {
                 0 => "the configuration has no units of its own".to_owned(),
-                1 => "systemd has no objection to the configuration's unit".to_owned(),
-                many => format!("systemd has no objection to the {many} units of the configuration"),
+                1 => "systemd-analyze verify accepts the configuration's unit".to_owned(),
+                many => format!("systemd-analyze verify accepts the {many} units of the configuration"),
             })
         }
     };
@@ -258,7 +258,7 @@ impl Verifier<'_> {
                 Ignored::Elsewhere(belongs) => Some((
                     Weight::Warns,
                     format!("systemd ignores {key}= in [{section}]"),
-                    Some(format!("it belongs into [{belongs}]")),
+                    Some(format!("it belongs in [{belongs}]")),
                 )),
                 Ignored::Unknown => Some((Weight::Warns, format!("systemd does not know {key}= in [{section}]"), None)),
             },
@@ -298,7 +298,7 @@ impl Verifier<'_> {
             return;
         }
         if self.may_be_real(program) {
-            let why = format!("runs {program}, which a fresh machine lacks");
+            let why = format!("runs {program}, which a fresh machine does not have");
             let witness = Witness::Path { path: program.to_owned() };
             found.excluded.push((unit.to_owned(), Excuse::new(Lack::State, witness, why)));
             return;
@@ -308,7 +308,7 @@ impl Verifier<'_> {
         let hint = if ELSEWHERE.iter().any(|place| program.starts_with(place)) {
             Some("NixOS has no programs in that directory: name the package's own, ${lib.getExe pkgs.NAME}".to_owned())
         } else {
-            program.starts_with(STORE_DIR).then(|| "see which programs that package has in its bin".to_owned())
+            program.starts_with(STORE_DIR).then(|| "see which programs are in that package's bin directory".to_owned())
         };
         wrong.push((weight, format!("its program {program} cannot be started: {why}"), hint));
     }
@@ -348,7 +348,7 @@ impl Verifier<'_> {
             let near = nearest(name, known).map(|near| format!(", or did you mean {near}?")).unwrap_or_default();
             let option = if is_user { "users.users" } else { "users.groups" };
             let hint = format!("declare {option}.{name}{near}");
-            wrong.push((weight, format!("{key}={name}, and there is no such {kind}"), Some(hint)));
+            wrong.push((weight, format!("{key}={name}, but there is no such {kind}"), Some(hint)));
         }
     }
 

@@ -37,9 +37,9 @@ fn jobs_that_a_boot_does_not_start() {
         "job.timer: Timer unit lacks value setting. Refusing.",
     ];
     job(&timer, &[]).breaks(ID, "job.timer: Failed to parse calendar specification, ignoring: fooly");
-    let judgement = job(&[], &[("User", "alcie")]).breaks(ID, "User=alcie, and there is no such user");
+    let judgement = job(&[], &[("User", "alcie")]).breaks(ID, "User=alcie, but there is no such user");
     assert!(result(&judgement, ID).hint.as_ref().unwrap().ends_with("or did you mean alice?"));
-    job(&[], &[("Group", "wheels")]).breaks(ID, "Group=wheels, and there is no such group");
+    job(&[], &[("Group", "wheels")]).breaks(ID, "Group=wheels, but there is no such group");
     let missing = |path: &str| {
         let path = path.to_owned();
         job(&[], &[("EnvironmentFile", &path)])

@@ -1,4 +1,4 @@
-//! `desktop.compositor`: what draws the session lives, serves a display, and was not restarted.
+//! `desktop.compositor`: the compositor runs, serves a display, and was not restarted.
 
 use super::view::{DesktopView, Subject};
 use super::{Assessment, RESTARTS};
@@ -9,8 +9,7 @@ use crate::desktop::journal::{Meaning, first_line};
 use crate::judging::journal::Means as _;
 use crate::judging::{Finding, text};
 
-const DRIVER_HINT: &str =
-    "what draws is of another nixpkgs than the graphics drivers: inputs.NAME.inputs.nixpkgs.follows = \"nixpkgs\";";
+const DRIVER_HINT: &str = "the compositor comes from another nixpkgs than the graphics drivers: inputs.NAME.inputs.nixpkgs.follows = \"nixpkgs\";";
 
 impl DesktopView<'_> {
     pub(super) fn compositor(&self) -> Assessment {

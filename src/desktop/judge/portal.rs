@@ -20,22 +20,29 @@ impl DesktopView<'_> {
     /// A portal that does not answer.
     pub(super) fn dead_portal(&self, manager: &UserManager, facts: &Facts) -> Option<Finding> {
         let portal = self.facts.portal.as_ref().filter(|portal| !portal.answered)?;
-        let state = manager.unit(PORTAL_UNIT).and_then(|unit| match unit.active_state.as_str() {
-            "failed" => Some(format!(": {} failed: {}", unit.name, unit::describe_failure(facts, unit))),
-            // A request starts it, and this may be the state before that.
-            "inactive" => None,
-            state => Some(format!(" ({} is {state})", unit.name)),
-        });
         let why = match (&portal.error, portal.known) {
             (_, false) => "nothing owns that name on the session bus, and no service can be activated for it",
             (Some(error), true) => error.as_str(),
             (None, true) => "no answer",
         };
-        let summary = format!("{PORTAL} does not answer: {}{}", text::clean(why), state.unwrap_or_default());
+        let why = match manager.unit(PORTAL_UNIT).map(|unit| (unit, unit.active_state.as_str())) {
+            Some((unit, "failed")) => {
+                let failed = format!("{PORTAL_UNIT} failed: {}", unit::describe_failure(facts, unit));
+                // Once is enough where the error is that it failed.
+                if why.contains(PORTAL_UNIT) { failed } else { format!("{}: {failed}", text::clean(why)) }
+            }
+            // A request starts it, and this may be the state before that.
+            None | Some((_, "inactive")) => text::clean(why),
+            Some((_, state)) => format!("{} ({PORTAL_UNIT} is {state})", text::clean(why)),
+        };
+        let summary = format!("{PORTAL} does not answer: {why}");
         Some(
             Finding::new("portal", summary)
                 .detail(unit::tail(facts, PORTAL_UNIT, 6))
-                .hint("each application waits for it for up to 25 s before it shows a window")
+                .hint(
+                    "each application waits for it for up to 25 s before it shows a window; journalctl --user -u \
+                     xdg-desktop-portal in the guest (--keep) says why",
+                )
                 .time_limit(portal.known.then(|| self.view.since_boot())),
         )
     }

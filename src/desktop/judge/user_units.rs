@@ -108,9 +108,12 @@ impl DesktopView<'_> {
             }
             let how = match (is_failed(failed), exited_with_success(failed)) {
                 (true, _) => format!("failed: {}", unit::describe_failure(facts, failed)),
-                (false, true) => "exits with success and is restarted over and over".to_owned(),
-                (false, false) => {
-                    format!("keeps failing and is restarted: {}", unit::describe_failure(facts, failed))
+                (false, is_success) => {
+                    let times = text::times(failed.service.as_ref().map_or(0, |service| service.restarts));
+                    let how = if is_success { "exits successfully" } else { "fails" };
+                    let ending = unit::describe_ending(facts, failed).filter(|_| !is_success);
+                    let ending = ending.map_or_else(String::new, |ending| format!(": {ending}"));
+                    format!("{how} and is restarted again and again ({times}){ending}")
                 }
             };
             let finding = Finding::new(name, format!("{name} of {} {how}", self.user));
@@ -129,7 +132,7 @@ impl DesktopView<'_> {
         } else if self.server.is_some() {
             let name = self.drawing_name();
             let summary = format!("{SESSION_TARGET} is not active while {name} runs: {waiting} were not started");
-            let hint = "the compositor's module, or home-manager's systemd.enable, has to start it";
+            let hint = "enable the compositor's NixOS module (programs.NAME.enable), or wayland.windowManager.NAME.systemd.enable in home-manager: they start it";
             fails.insert(0, Finding::new(SESSION_TARGET, summary).hint(hint));
         }
     }
@@ -185,7 +188,7 @@ impl DesktopView<'_> {
             Finding::new(&stale.name, summary)
                 .evidence("active_since_s", stale.active_enter_us as f64 / 1e6)
                 .evidence("session_since_s", session.since_us as f64 / 1e6)
-                .hint("stop the target when the compositor ends"),
+                .hint(format!("run systemctl --user stop {} when the compositor exits", stale.name)),
         )
     }
 }

@@ -50,7 +50,7 @@ fn units_of_the_user() {
     unit.active_state = "inactive".into();
     unit.condition_us = 24_000_000;
     unit.failed_conditions = vec!["ConditionEnvironment=WAYLAND_DISPLAY".into()];
-    skipped.fails("units", "skipped: ConditionEnvironment=WAYLAND_DISPLAY did not hold; it is wayland-1 now");
+    skipped.fails("units", "skipped: ConditionEnvironment=WAYLAND_DISPLAY was not met; it is wayland-1 now");
 
     let mut stale = guest();
     stale.seen.manager.as_mut().unwrap().units[0].active_enter_us = 10_000_000;
@@ -74,6 +74,8 @@ fn units_of_the_user() {
     });
     portal.fails("units", "does not answer: no answer within 125 s: xdg-desktop-portal.service failed");
     assert!(!portal.judged()["units"].1.contains("xdg-desktop-portal.service of alice"));
+    portal.seen.portal.as_mut().unwrap().error = Some("xdg-desktop-portal.service failed".into());
+    portal.fails("units", "Desktop does not answer: xdg-desktop-portal.service failed: ");
 
     let mut slow = guest();
     slow.seen.portal = Some(PortalProbe { known: true, answered: true, seconds: 36.0, ..PortalProbe::default() });
@@ -140,13 +142,13 @@ fn a_unit_that_is_started_again_and_again() {
     };
     said(of(restarting("bar.service", 2, 1)), "bar.service", "error: no such theme").fails(
         "units",
-        "bar.service of alice keeps failing and is restarted: exit code 1, restarted 2 times: error: no such theme",
+        "bar.service of alice fails and is restarted again and again (2 times): exit code 1: error: no such theme",
     );
     // Expected or not.
     let mut other = guest();
     other.seen.manager.as_mut().unwrap().units.push(restarting("dropbox.service", 2, 1));
-    other.fails("units", "dropbox.service of alice keeps failing");
-    of(restarting("bar.service", 3, 0)).fails("units", "exits with success and is restarted over and over");
+    other.fails("units", "dropbox.service of alice fails and is restarted again and again");
+    of(restarting("bar.service", 3, 0)).fails("units", "exits successfully and is restarted again and again (3 times)");
     // It may come up yet, and here it did.
     of(restarting("bar.service", 1, 1)).is("units", Status::Warn, "is about to be restarted: exit code 1");
     let service = Some(Service { restarts: 1, ..Service::default() });

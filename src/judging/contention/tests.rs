@@ -28,7 +28,9 @@ fn what_comes_of_it_is_not_known_either_and_what_does_not_is() {
     let judgement = no_route.passes();
     assert_eq!(status(&judgement, CheckId::NetworkRoute), Status::Unknown);
     assert!(
-        result(&judgement, CheckId::NetworkRoute).summary.contains("it may come of db.service, which ran out of time")
+        result(&judgement, CheckId::NetworkRoute)
+            .summary
+            .contains("this may be a consequence of db.service, which timed out")
     );
     let other = late().expected(failed("web.service", 1));
     let judgement = other.breaks(CheckId::ServicesFailedUnits, "web.service failed: exit code 1");

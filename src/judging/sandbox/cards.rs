@@ -49,7 +49,7 @@ fn is_rest(rest: &str) -> bool {
 pub(super) fn renamed(cx: &JudgeContext<'_>, interface: &str) -> Excuse {
     let cards = &cx.now.network.links;
     let here = if cards.is_empty() { "none".to_owned() } else { text::list(cards) };
-    let why = format!("{interface} is a card of the real machine; the sandbox's is {here}");
+    let why = format!("{interface} is a network interface of the real machine; the VM's is {here}");
     Excuse::new(Lack::Hardware, Witness::Card { name: interface.to_owned() }, why)
 }
 
@@ -147,7 +147,7 @@ fn address(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         .flat_map(|(name, addresses)| addresses.iter().map(move |address| (name, address)))
         .find(|(_, address)| named(&line.message, address) || named(exec, address));
     let Some((card, address)) = declared else { return of_tailscale(cx, line) };
-    let why = format!("binds to {address}, the address of {card}, which the VM lacks: \"{}\"", quoted(line));
+    let why = format!("binds to {address}, the address of {card}, which the VM does not have: \"{}\"", quoted(line));
     Some(Excuse::new(Lack::Hardware, Witness::Card { name: card.clone() }, why))
 }
 

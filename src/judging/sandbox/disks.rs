@@ -46,7 +46,8 @@ pub(super) fn lies_on(plan: &Plan, path: &str) -> Option<Excuse> {
     let is_on = |place: &&String| place.len() > 1 && (path == *place || path.starts_with(&format!("{place}/")));
     if let Some(place) = left_out(plan).filter(is_on).max_by_key(|place| place.len()) {
         let option = format!("fileSystems.{place:?}");
-        let why = format!("lies on {place}, a file system of the real machine ({option}) that the VM variant lacks");
+        let why =
+            format!("lies on {place}, a file system of the real machine ({option}) that the VM variant does not have");
         return Some(Excuse::new(Lack::Disk, Witness::option(option), format!("needs {path}, which {why}")));
     }
     let place = disks.persistence.iter().filter(is_on).max_by_key(|place| place.len())?;
@@ -89,7 +90,7 @@ pub(super) fn of_mount(plan: &Plan, unit: &str) -> Option<Excuse> {
     let place = Some(unescape_path(unit)).filter(|_| is_mount)?;
     left_out(plan).any(|known| *known == place).then(|| {
         let option = format!("fileSystems.{place:?}");
-        let why = format!("{place} is a file system of the real machine ({option}) that the VM variant lacks");
+        let why = format!("{place} is a file system of the real machine ({option}) that the VM variant does not have");
         Excuse::new(Lack::Disk, Witness::option(option), why)
     })
 }
@@ -109,7 +110,7 @@ pub(crate) fn of_device(plan: &Plan, path: &str) -> Option<Excuse> {
     } else {
         return None;
     };
-    let why = format!("{path} is a disk of the real machine ({option}) that the VM lacks");
+    let why = format!("{path} is a disk of the real machine ({option}) that the VM does not have");
     Some(Excuse::new(Lack::Disk, Witness::option(option), why))
 }
 
@@ -127,7 +128,7 @@ pub(crate) fn holds_up(plan: &Plan, path: &str) -> Option<Excuse> {
     // Every VM has a root: without any, they could not be read.
     let is_known = !plan.expectations.disks.own.is_empty();
     (is_disk(&path) && is_known && !is_own).then(|| {
-        let why = format!("{path} is a disk that the VM lacks, and the real machine may have");
+        let why = format!("{path} is a disk that the VM does not have, and the real machine may have");
         Excuse::new(Lack::Disk, Witness::Device { path }, why)
     })
 }

@@ -116,7 +116,7 @@ fn modules(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let failed: Vec<_> = lines.iter().filter(|line| Meaning::ModuleNotLoaded.is_in(&line.message)).collect();
     let without_hardware = failed.iter().all(|line| Meaning::ModuleWithoutHardware.is_in(&line.message));
     let line = failed.first().filter(|_| without_hardware)?;
-    Some(by_line(Lack::Hardware, "loads a module for hardware that the sandbox lacks", line))
+    Some(by_line(Lack::Hardware, "loads a module for hardware that the VM does not have", line))
 }
 
 /// Whether a path is a node or a knob of hardware.
@@ -145,7 +145,7 @@ fn of_path(cx: &JudgeContext<'_>, path: &str, line: &JournalLine) -> Option<Excu
         Presence::Unknown if path == "/dev/kvm" => Witness::line(quoted(line)),
         _ => return None,
     };
-    let why = format!("needs a device that the sandbox lacks, {path}: \"{}\"", quoted(line));
+    let why = format!("needs a device that the VM does not have, {path}: \"{}\"", quoted(line));
     Some(Excuse::new(lack_of(path), witness, why))
 }
 
@@ -156,7 +156,7 @@ fn of_properties(cx: &JudgeContext<'_>, unit: &Unit, lines: &[&JournalLine]) -> 
         Meaning::SpeaksOfError.is_in(&line.message) || missing.iter().any(|meaning| meaning.is_in(&line.message))
     })?;
     if Meaning::NamesKernelModule.is_in(&line.message) {
-        return Some(by_line(Lack::Hardware, "needs a device that the sandbox lacks", line));
+        return Some(by_line(Lack::Hardware, "needs a device that the VM does not have", line));
     }
     if !missing.iter().any(|meaning| meaning.is_in(&line.message)) || is_about_configuration(&line.message) {
         return None;
@@ -176,7 +176,7 @@ pub(super) fn by_words(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let (kind, lack, _) = NAMES.iter().find(|(_, _, names)| is_about(names))?;
     let is_fault = |line: &&&JournalLine| !Meaning::ConfigurationWrong.is_in(&line.message);
     let line = lines.iter().rev().take_while(is_fault).find(|line| shows_no_hardware(&line.message))?;
-    Some(by_line(*lack, format_args!("is about {kind}, which the sandbox lacks"), line))
+    Some(by_line(*lack, format_args!("needs {kind}, which the VM does not have"), line))
 }
 
 /// Whether a line says that hardware is missing, and is not about the configuration.
@@ -210,7 +210,7 @@ pub(super) fn missing_device(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse
         Presence::Unknown => false,
     };
     (is_hardware(&path) && !mistyped).then(|| {
-        let why = format!("{path} is a device that the sandbox lacks");
+        let why = format!("{path} is a device that the VM does not have");
         Excuse::new(lack_of(&path), Witness::Device { path }, why)
     })
 }

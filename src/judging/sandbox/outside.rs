@@ -276,15 +276,14 @@ pub(crate) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
             let host = hosts.iter().find(|host| !host.contains(['.', ':']))?;
             (!is_own_name(cx, host)).then(|| {
                 let host = text::clean(host);
-                format!("is {host} spelt right? another machine's name is written in full, or is in networking.hosts")
+                format!("check the spelling of {host}; a name without a dot resolves only if it is in networking.hosts")
             })
         }
         Reach::Outside if cx.context.network == NetworkPolicy::Off && witness_of(cx, unit, line).is_none() => {
-            let what = hosts.first().map_or_else(|| "nothing".to_owned(), |host| text::clean(host));
-            let not = if hosts.is_empty() { "" } else { "not " };
+            let what = hosts.first().map_or_else(String::new, |host| format!(" for {}", text::clean(host)));
             Some(format!(
-                "{what} was {not}asked for at the network card, though the machine was online: the configuration keeps the \
-                 unit from it (PrivateNetwork=, IPAddressDeny=, RestrictAddressFamilies=, a firewall, a resolver)"
+                "no request{what} left the VM, though its network was up: the configuration blocks it (PrivateNetwork=, \
+                 IPAddressDeny=, RestrictAddressFamilies=, a firewall, a resolver)"
             ))
         }
         Reach::Outside => None,

@@ -124,7 +124,7 @@ pub(crate) fn advice(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
             return Some(format!("{path} is not there; {meant} is"));
         }
         if let Some(declared) = super::secrets::meant(cx, &path) {
-            return Some(format!("{path} is no secret of the configuration's; {declared} is"));
+            return Some(format!("{path} is not a secret of this configuration; {declared} is"));
         }
         let maker = maker(&path, fact, false)?;
         Some(format!("{path} is not there, though the configuration has: {}", text::clean(maker)))

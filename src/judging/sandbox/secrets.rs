@@ -61,7 +61,7 @@ pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let lines = cx.now.journal_of(&unit.name, LAST);
     if SECRET_UNIT.is_match(&unit.name) {
         let line = lines.iter().rev().find(|line| line.pid != 1 && Meaning::KeyMissing.is_in(&line.message))?;
-        return Some(by_line(Lack::Secret, "the sandbox lacks the real machine's key", line));
+        return Some(by_line(Lack::Secret, "the VM does not have the real machine's decryption key", line));
     }
     let named = ever_missed(&lines).into_iter().find_map(|(path, line)| of_path(cx, &path, line));
     if named.is_some() {

@@ -69,7 +69,7 @@ pub(super) fn of_path(
         return None;
     }
     let why = format!(
-        "needs {path}, which a fresh disk lacks and nothing in the configuration makes: \"{}\" \
+        "needs {path}, which is not on a fresh disk and which nothing in the configuration creates: \"{}\" \
          ([file.\"{path}\"] in nixbox.toml supplies it)",
         quoted(line)
     );

@@ -100,7 +100,7 @@ fn secrets_that_only_the_real_machine_has() {
     guest()
         .expected(failed("sops-install-secrets.service", 1))
         .journal(line("sops-install-secrets.service", "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"))
-        .excludes("sops-install-secrets.service: the sandbox lacks the real machine's key");
+        .excludes("sops-install-secrets.service: the VM does not have the real machine's decryption key");
     guest()
         .expected(failed("app.service", 1))
         .journal(line("app.service", "cat: /run/secrets/app: No such file or directory"))
@@ -205,14 +205,14 @@ fn disks_and_cards_of_the_real_machine() {
     guest()
         .expected(failed("zfs-import-tank.service", 1))
         .journal(line("zfs-import-tank.service", "cannot import 'tank': no such pool available"))
-        .excludes("zfs-import-tank.service: is about disks of the real machine");
+        .excludes("zfs-import-tank.service: needs disks of the real machine");
     guest()
         .expected(failed("backup-disk.service", 32))
         .journal(line("backup-disk.service", "mount: /backup: can't find UUID=5f1c-22aa."))
         .excludes("backup-disk.service: needs a device");
     let device = "dev-disk-by\\x2duuid-5f1c.device";
     let needs = Unit { broken_requirements: vec![device.into()], ..failed("data.mount", 0) };
-    guest().expected(needs).excludes("/dev/disk/by-uuid/5f1c is a device that the sandbox lacks");
+    guest().expected(needs).excludes("/dev/disk/by-uuid/5f1c is a device that the VM does not have");
     // The firewall names a card in its own rules only.
     let firewall = || {
         guest()
@@ -222,7 +222,7 @@ fn disks_and_cards_of_the_real_machine() {
     };
     let judgement = firewall()
         .journal(line("nftables.service", "    iif \"enp3s0\" accept"))
-        .excludes("enp3s0 is a card of the real machine; the sandbox's is eth0");
+        .excludes("enp3s0 is a network interface of the real machine; the VM's is eth0");
     assert_eq!(status(&judgement, CheckId::NetworkPorts), Status::Skip);
     firewall()
         .journal(line("nftables.service", "    iif \"br-lan\" accept"))
@@ -236,7 +236,7 @@ fn disks_and_cards_of_the_real_machine() {
         gateway(words).breaks(CheckId::ServicesFailedUnits, words);
         gateway(words)
             .expecting(|expectations| expectations.interfaces = vec!["enp0s31f6".into()])
-            .excludes("network-setup.service: enp0s31f6 is a card of the real machine");
+            .excludes("network-setup.service: enp0s31f6 is a network interface of the real machine");
     }
     // Somebody's own route may lead by a gateway of the real network.
     guest()
@@ -400,7 +400,7 @@ fn a_device_that_is_not_there_excuses_whatever_the_name() {
         let fact = PathFact { parent: parent.into(), ..PathFact::default() };
         let judgement = fails(unit, words)
             .facts(|facts| drop(facts.paths.insert(path.to_owned(), fact)))
-            .excludes(&format!("{unit}: needs a device that the sandbox lacks, {path}"));
+            .excludes(&format!("{unit}: needs a device that the VM does not have, {path}"));
         let witness = Witness::Device { path: path.into() };
         assert_eq!((&judgement.not_tested[0].witness, judgement.not_tested[0].grade), (&witness, Grade::Proven));
     }

@@ -106,7 +106,7 @@ fn rightly_inactive() {
 fn wrong_conditions_and_right_ones() {
     let skip = |condition: &str| guest().expected(skipped("app.service", condition));
     skip("ConditionPathExists=/etc/no-such.conf")
-        .breaks(CheckId::ServicesPromised, "was skipped: ConditionPathExists=/etc/no-such.conf does not hold");
+        .breaks(CheckId::ServicesPromised, "was skipped: ConditionPathExists=/etc/no-such.conf was not met");
     skip("ConditionUser=nobody").breaks(CheckId::ServicesPromised, "ConditionUser=nobody");
     for condition in
         ["ConditionVirtualization=no", "ConditionPathExists=/dev/kvm", "ConditionPathExists=/var/lib/app/data"]
@@ -196,13 +196,11 @@ fn units_of_a_user() {
 fn conditions_of_a_users_units() {
     let of = |condition: &str| of_alice(skipped("bar.service", condition), Vec::new());
     let wayland = of("ConditionEnvironment=WAYLAND_DISPLAY");
-    assert!(words(&wayland).contains("did not hold; it is wayland-1 now, and was imported too late"), "{wayland:?}");
+    assert!(words(&wayland).contains("was not met; it is wayland-1 now, and was imported too late"), "{wayland:?}");
     assert!(words(&of("ConditionEnvironment=DISPLAY")).contains("it is not set in the user's systemd"));
     assert!(matches!(of("ConditionUser=root"), UnitAssessment::AsExpected));
     assert!(matches!(of("ConditionPathExists=/dev/kvm"), UnitAssessment::Excluded(_)));
-    assert!(
-        words(&of("ConditionPathExists=/etc/bar.conf")).contains("ConditionPathExists=/etc/bar.conf does not hold")
-    );
+    assert!(words(&of("ConditionPathExists=/etc/bar.conf")).contains("ConditionPathExists=/etc/bar.conf was not met"));
 }
 
 #[test]

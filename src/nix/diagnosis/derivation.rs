@@ -206,7 +206,7 @@ impl FailedDerivation {
         let is_killed = how.contains("signal 9") || how.ends_with("exit code 137");
         if is_killed || is(&KILLED, &tail[tail.len().saturating_sub(LOG_LINES)..].join("\n")) {
             return Failure::host(format!("the builder of {name} was killed")).why(why).hint(
-                "most often memory ran out: the kernel's log says so (`journalctl -k`); fewer builds at once need less (--option max-jobs 1)",
+                "most often the host ran out of memory: see the kernel's log (`journalctl -k`); fewer builds at once need less (--option max-jobs 1)",
             );
         }
         // A download that failed on the way, as against one whose URL is wrong.

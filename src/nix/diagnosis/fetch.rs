@@ -83,7 +83,9 @@ pub(super) fn absent(named: &str, parts: &ErrorParts, said: &str) -> Option<Fail
     let line = lines.find(|line| answer(line) == Some(Answer::Absent))?;
     let failure = Failure::check(CheckId::BuildEval, headline(named, &told(parts, line), None));
     Some(if ["://api.github.com/", "://github.com/"].iter().any(|at| line.contains(at)) {
-        failure.hint("GitHub says so of a private repository, too, without a token: see `access-tokens` in nix.conf(5)")
+        failure.hint(
+            "GitHub also says this of a private repository if it gets no token: see `access-tokens` in nix.conf(5)",
+        )
     } else {
         failure
     })
@@ -101,11 +103,11 @@ pub(super) fn unfetched(parts: &ErrorParts, said: &str) -> Failure {
 /// What to look at, where that is known better than that there may be no network.
 pub(super) fn hint(answer: Answer, line: &str) -> Option<&'static str> {
     if line.contains("(publickey") {
-        Some("ssh has no key that the server takes: is it loaded (`ssh-add -l`)?")
+        Some("ssh has no key that the server accepts: is it loaded (`ssh-add -l`)?")
     } else if answer == Answer::Denied {
         Some("a token or password is missing or has expired: see `access-tokens` and `netrc-file` in nix.conf(5)")
     } else if is(&CERTIFICATES, line) {
-        Some("is the file of certificates there? See NIX_SSL_CERT_FILE, and `ssl-cert-file` in nix.conf(5)")
+        Some("does the certificate file exist? See NIX_SSL_CERT_FILE, and `ssl-cert-file` in nix.conf(5)")
     } else {
         None
     }

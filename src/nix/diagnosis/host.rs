@@ -21,7 +21,7 @@ static PROBLEMS: [(&Pattern, &str, &str); 9] = [
     (
         &DATABASE,
         "nix cannot use its database",
-        "one below ~/.cache/nix may be removed; the store's own is checked by `nix-store --verify`",
+        "a database below ~/.cache/nix may be removed; `nix-store --verify` checks the store's own",
     ),
     (&READ_ONLY, "nix cannot write to its store", "is /nix/store mounted read-only without a nix daemon?"),
     (&SANDBOX, "nix cannot set up its build sandbox here", "see `sandbox` in nix.conf(5)"),
@@ -29,7 +29,7 @@ static PROBLEMS: [(&Pattern, &str, &str); 9] = [
     (
         &FILES,
         "nix cannot use a file of this host",
-        "the kernel's log names a disk that fails (`journalctl -k`); `ulimit -n` limits open files",
+        "the kernel's log (`journalctl -k`) names a failing disk; `ulimit -n` limits open files",
     ),
     (
         &OWNER,

@@ -23,13 +23,13 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
         | SwitchEnd::Gone(_)
         | SwitchEnd::NotStarted(_)
         | SwitchEnd::Missing(_) => {
-            return CheckResult::new(id, Status::Skip, "not judged: the switch did not end");
+            return CheckResult::new(id, Status::Skip, "not judged: the switch did not finish");
         }
     }
     if let Some(failed) = words::read(&there.output).snippets.into_iter().next() {
         return CheckResult::new(id, Status::Fail, failed.to_string())
             .detail(tail(there))
-            .hint(format!("the switch itself says nothing of it: mend system.activationScripts.{}", failed.name));
+            .hint(format!("the switch itself does not report it: fix system.activationScripts.{}", failed.name));
     }
     // Both are cut, and not in the same place.
     let known = |message: &str| {
@@ -48,7 +48,7 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
     if let Some(line) = rule {
         return CheckResult::new(id, Status::Fail, format!("a tmpfiles rule failed: {}", line.message))
             .detail([journal(line)])
-            .hint("the switch itself says nothing of it: mend systemd.tmpfiles.rules, or declare the user or directory that it needs");
+            .hint("the switch itself does not report it: fix systemd.tmpfiles.rules, or declare the user or directory that it needs");
     }
     if let Some(again) = again
         && let Some(failed) = words::read(&again.output).snippets.into_iter().next()

@@ -96,7 +96,7 @@ pub(super) fn judge(run: &SwitchRun) -> CheckResult {
         return CheckResult::new(id, Status::Skip, "not applicable: the switch was not made");
     }
     let Some(announced) = run.dry_output.as_ref().map(|lines| words::read(lines)) else {
-        return CheckResult::new(id, Status::Skip, "not judged: dry-activate could not be run to its end");
+        return CheckResult::new(id, Status::Skip, "not judged: dry-activate did not finish");
     };
     let happened = happened(run);
     // What was to be stopped and is started again by its socket or a target is restarted; only who is touched counts.

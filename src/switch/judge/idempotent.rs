@@ -23,22 +23,26 @@ pub(super) fn judge(again: &SwitchRun, rehearsal: &Rehearsal, after: Checked<'_>
                 (Some(unit), None) => format!("{unit} failed"),
                 (None, None) => last_word(again),
             };
-            return CheckResult::new(id, Status::Fail, format!("a second switch to the same ends with {code}: {what}"))
-                .detail(tail(again));
+            return CheckResult::new(
+                id,
+                Status::Fail,
+                format!("a second switch to the same configuration exits with {code}: {what}"),
+            )
+            .detail(tail(again));
         }
         SwitchEnd::NotStarted(why) => {
             let why = clean(why);
             return CheckResult::new(
                 id,
                 Status::Unknown,
-                format!("the switch program could not be started once more: {why}"),
+                format!("the switch program could not be started a second time: {why}"),
             );
         }
         SwitchEnd::Missing(_) => {
-            return CheckResult::new(id, Status::Unknown, "the machine's store does not show the target any more");
+            return CheckResult::new(id, Status::Unknown, "the machine's store no longer has the target");
         }
         SwitchEnd::Killed(_) | SwitchEnd::Hung { .. } | SwitchEnd::Silent | SwitchEnd::Gone(_) => {
-            return CheckResult::new(id, Status::Fail, "a second switch to the same does not come to its end")
+            return CheckResult::new(id, Status::Fail, "a second switch to the same configuration does not finish")
                 .detail(tail(again));
         }
     }
@@ -48,7 +52,11 @@ pub(super) fn judge(again: &SwitchRun, rehearsal: &Rehearsal, after: Checked<'_>
     let touched = happened.stopped.iter().chain(&happened.restarted).chain(&of_users);
     let touched: Vec<&str> = touched.map(String::as_str).collect();
     if touched.is_empty() {
-        return CheckResult::new(id, Status::Pass, "a second switch to the same stopped and restarted nothing");
+        return CheckResult::new(
+            id,
+            Status::Pass,
+            "a second switch to the same configuration stopped and restarted nothing",
+        );
     }
     let hint = if touched.len() == of_users.len() {
         BY_HOME_MANAGER

@@ -31,7 +31,7 @@ pub(crate) struct PhaseChecks<'a> {
     pub(crate) fresh: Checked<'a>,
     /// After it.
     pub(crate) switched: Checked<'a>,
-    /// After the way back.
+    /// After switching back.
     pub(crate) back: Checked<'a>,
 }
 
@@ -66,15 +66,16 @@ pub(crate) fn judge(rehearsal: &Rehearsal, checks: &PhaseChecks<'_>) -> Vec<Chec
         session::there(rehearsal, there, again),
         match again {
             Some(again) => idempotent::judge(again, rehearsal, checks.switched),
-            None => not_run(CheckId::SwitchIdempotent, "not applicable: the first switch did not end with 0"),
+            None => not_run(CheckId::SwitchIdempotent, "not applicable: the first switch did not exit with 0"),
         },
     ];
     let way_back = match back {
         Some(back) => outcome::back(back, checks),
-        None if !there.was_made() => {
-            not_run(CheckId::SwitchWayBack, "not applicable: the switch was not made, so there is no way back")
-        }
-        None => not_run(CheckId::SwitchWayBack, "not tested: there was nothing left to switch back on the machine"),
+        None if !there.was_made() => not_run(
+            CheckId::SwitchWayBack,
+            "not applicable: the switch was not made, so there is nothing to switch back",
+        ),
+        None => not_run(CheckId::SwitchWayBack, "not tested: the machine could no longer be switched back"),
     };
     let session = back.and_then(|back| session::back(rehearsal, back));
     let switched = switched.into_iter().map(|result| result.in_phase(MachinePhase::Switched));

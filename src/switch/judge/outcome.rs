@@ -34,8 +34,9 @@ pub(super) fn back(run: &SwitchRun, checks: &PhaseChecks<'_>) -> CheckResult {
 fn judge(id: CheckId, run: &SwitchRun, fresh: Checked<'_>, after: Checked<'_>) -> CheckResult {
     let words = words::read(&run.output);
     if let (Some(bus), Some(code)) = (stopped_bus(run), run.exit().filter(|code| *code != 0)) {
-        let summary =
-            format!("{bus} was stopped by the switch and not started again; the switch program ended with {code}");
+        let summary = format!(
+            "{bus} was stopped by the switch and not started again; switch-to-configuration exited with {code}"
+        );
         return CheckResult::new(id, Status::Fail, summary).detail(tail(run)).hint(WITHOUT_BUS).evidence("exit", code);
     }
     let fail = |summary: String| CheckResult::new(id, Status::Fail, summary);
@@ -50,19 +51,21 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: Checked<'_>, after: Checked<'_>) -
         .hint(BOOT_INSTEAD)
         .detail(tail(run)),
         SwitchEnd::Exited(REFUSED) if words.is_refused && !run.was_made() => refused(id, run, &words),
-        SwitchEnd::Exited(_) if words.is_locked => {
-            CheckResult::new(id, Status::Unknown, "another switch was going on in the machine (Could not acquire lock)")
-                .detail(tail(run))
-        }
+        SwitchEnd::Exited(_) if words.is_locked => CheckResult::new(
+            id,
+            Status::Unknown,
+            "another switch was in progress in the machine (Could not acquire lock)",
+        )
+        .detail(tail(run)),
         SwitchEnd::Exited(code) => {
-            fail(format!("the switch program ended with {code}: {}", last_word(run))).detail(tail(run))
+            fail(format!("switch-to-configuration exited with {code}: {}", last_word(run))).detail(tail(run))
         }
-        SwitchEnd::Killed(signal) => fail(format!("the switch program was ended by {signal} before it was done"))
+        SwitchEnd::Killed(signal) => fail(format!("switch-to-configuration was killed ({signal}) before it finished"))
             .detail(tail(run))
-            .hint("see in the journal who killed it: the OOM killer, or a unit that the switch itself stopped"),
+            .hint("the journal says who killed it: the OOM killer, or a unit that the switch itself stopped"),
         SwitchEnd::Hung { waiting_for, seconds } => hung(id, run, waiting_for, *seconds),
         SwitchEnd::Silent => silent(id, run),
-        SwitchEnd::Gone(how) => fail(format!("the machine did not outlive the switch: {how}")).detail(tail(run)),
+        SwitchEnd::Gone(how) => fail(format!("the machine did not survive the switch: {how}")).detail(tail(run)),
         SwitchEnd::NotStarted(why) => CheckResult::new(
             id,
             Status::Unknown,
@@ -71,7 +74,7 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: Checked<'_>, after: Checked<'_>) -
         SwitchEnd::Missing(path) => CheckResult::new(
             id,
             Status::Unknown,
-            format!("the machine's store does not show {path}: there was nothing to switch to"),
+            format!("the machine's store does not have {path}: there was nothing to switch to"),
         ),
     }
     .evidence("exit", run.exit())
@@ -148,7 +151,7 @@ fn but_for(excused: &[&String], words: &Words, after: Checked<'_>) -> (String, V
     let kinds = [(untestable, "cannot work in this VM"), (allowed, "may fail (nixbox.toml)")];
     let named = kinds.iter().filter(|(units, _)| !units.is_empty());
     let named: Vec<String> = named.map(|(units, what)| format!("{}, which {what}", list(units))).collect();
-    let words = if named.is_empty() { String::new() } else { format!(", but for {}", named.join(", and ")) };
+    let words = if named.is_empty() { String::new() } else { format!(", except for {}", named.join(", and ")) };
     why.truncate(LINES);
     (words, why)
 }
@@ -231,14 +234,15 @@ fn user_failed(id: CheckId, run: &SwitchRun, user: &str) -> CheckResult {
     let why = error_chain(&run.output).map_or_else(String::new, |(why, _)| format!(": {why}"));
     CheckResult::new(id, Status::Fail, format!("the units of user {} could not be switched{why}", clean(user)))
         .detail(tail(run))
-        .hint("what runs in that user's session is still the old one: see journalctl --user there, and log in anew")
+        .hint("what runs in that user's session is still the old one: see journalctl --user there, and log in again")
 }
 
 /// Exit code 4 without a unit's name: a user's part failed.
 fn unnamed(id: CheckId, run: &SwitchRun) -> CheckResult {
     let said = run.output.iter().find(|line| line.contains("failed") || line.contains("Failed"));
     let said = said.map_or_else(|| "it names none".to_owned(), |line| clean(line));
-    CheckResult::new(id, Status::Fail, format!("the switch program says that units failed: {said}")).detail(tail(run))
+    CheckResult::new(id, Status::Fail, format!("switch-to-configuration reports failed units: {said}"))
+        .detail(tail(run))
 }
 
 fn first_line(line: &JournalLine) -> String {
@@ -248,7 +252,7 @@ fn first_line(line: &JournalLine) -> String {
 /// What a unit that failed said itself, or PID 1 of it.
 fn said_of(unit: &str, run: &SwitchRun, words: &Words) -> String {
     if let Some((_, why)) = words.not_queued.iter().find(|(of, _)| of == unit) {
-        return format!("{unit} failed: systemd took no job for it: {why}");
+        return format!("{unit} failed: systemd did not accept a job for it: {why}");
     }
     let by_manager = || run.journal.iter().rev().find(|line| line.unit == unit && line.message.contains("Failed"));
     let said = error_line(&run.journal, unit).or_else(|| by_manager().map(first_line));
@@ -276,7 +280,7 @@ fn activation_failed(id: CheckId, run: &SwitchRun, words: &Words) -> CheckResult
     };
     let name = words.snippets.first().map_or("NAME", |snippet| snippet.name.as_str());
     CheckResult::new(id, Status::Fail, summary).detail(tail(run)).hint(format!(
-        "system.activationScripts.{name} runs on the machine as it is, at each switch and each boot: let it make what it needs"
+        "system.activationScripts.{name} runs on the machine as it is, at each switch and each boot: let it create what it needs"
     ))
 }
 
@@ -327,7 +331,7 @@ fn hung(id: CheckId, run: &SwitchRun, waiting_for: &[String], after: f64) -> Che
             format!("the switch hangs in the activation snippet '{snippet}': given up after {after}"),
         )
         .hint(format!(
-            "system.activationScripts.{snippet} waits for something that does not come: no switch ends before it does"
+            "system.activationScripts.{snippet} waits for something that never comes: no switch ends before it does"
         )),
         (None, Some((unit, kind))) => CheckResult::new(
             id,
@@ -336,7 +340,7 @@ fn hung(id: CheckId, run: &SwitchRun, waiting_for: &[String], after: f64) -> Che
         )
         .hint(match kind.as_str() {
             "stop" => format!("see why {unit} does not stop; TimeoutStopSec= bounds it"),
-            _ => format!("give {unit} a TimeoutStartSec=, or a Type= that it fulfils"),
+            _ => format!("give {unit} a TimeoutStartSec=, or a Type= that fits it"),
         }),
         (None, None) => {
             let last = last_word(run);
@@ -358,7 +362,7 @@ fn silent(id: CheckId, run: &SwitchRun) -> CheckResult {
     let is_carrier = |unit: &&String| carriers.contains(&unit.as_str()) || unit.starts_with(UNIT_PREFIX);
     let stopped = said.stopped.iter().chain(&said.restarted).find(is_carrier);
     let why = stopped.map_or_else(String::new, |unit| format!(" after {unit} was stopped"));
-    CheckResult::new(id, Status::Fail, format!("the machine does not answer any more since it was switched{why}"))
+    CheckResult::new(id, Status::Fail, format!("the machine no longer answers since it was switched{why}"))
         .detail(tail(run))
-        .hint("its console (console.log) and screen (screen.png) show how far it came")
+        .hint("its console (console.log) and screen (screen.png) show how far it got")
 }

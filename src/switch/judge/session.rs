@@ -18,7 +18,7 @@ struct Between<'a> {
     after: &'a Sessions,
     /// The run between them.
     run: &'a SwitchRun,
-    /// `the switch`, `the way back`.
+    /// `the switch`, `switching back`.
     by: &'static str,
     /// Whether sound was heard, before and after.
     sound: (Option<bool>, Option<bool>),
@@ -119,7 +119,7 @@ pub(super) fn back(rehearsal: &Rehearsal, back: &SwitchRun) -> Option<CheckResul
     let is_judged = back.was_made() && !users(before).is_empty();
     let sound = (rehearsal.sound_switched, None);
     let without_sound = rehearsal.without_sound[1];
-    is_judged.then(|| judge(&Between { before, after, run: back, by: "the way back", sound, without_sound }))
+    is_judged.then(|| judge(&Between { before, after, run: back, by: "switching back", sound, without_sound }))
 }
 
 /// The sessions that are to live on.
@@ -167,7 +167,7 @@ fn judge(between: &Between<'_>) -> CheckResult {
         CheckResult::new(
             id,
             Status::Pass,
-            format!("the session of {} lived on, with its compositor and its sound", list(&users_names)),
+            format!("the session of {} survived, with its compositor and its sound", list(&users_names)),
         )
     })
 }
@@ -248,17 +248,16 @@ fn sound(between: &Between<'_>, users: &[&SessionSeen], names: &[&str]) -> Optio
             told.push(format!("{} {} ended", list(&ended), was(&ended)));
         }
         let what = if told.is_empty() { String::new() } else { format!(": {}", told.join(", ")) };
-        return Some(
-            CheckResult::new(id, Status::Fail, format!("no sound comes out any more since {switch}{what}"))
-                .hint("systemctl --user restart pipewire wireplumber in the session, or log out and in again, after the switch"),
-        );
+        return Some(CheckResult::new(id, Status::Fail, format!("no sound comes out since {switch}{what}")).hint(
+            "systemctl --user restart pipewire wireplumber in the session, or log out and in again, after the switch",
+        ));
     }
     if !ended.is_empty() && !between.without_sound && between.sound.1 != Some(true) {
         return Some(
             CheckResult::new(
                 id,
                 Status::Fail,
-                format!("{} {} ended by {switch}, and no sound server came instead", list(&ended), was(&ended)),
+                format!("{} {} ended by {switch}, and no other sound server took over", list(&ended), was(&ended)),
             )
             .hint(
                 "start the new one in the session after the switch, or apply it with `nixos-rebuild boot` and reboot",
@@ -271,7 +270,7 @@ fn sound(between: &Between<'_>, users: &[&SessionSeen], names: &[&str]) -> Optio
             CheckResult::new(
                 id,
                 Status::Warn,
-                format!("{name} was ended by {switch} and does not run any more: nothing answers PulseAudio's programs"),
+                format!("{name} was ended by {switch} and no longer runs: nothing answers programs that use PulseAudio"),
             )
             .hint("systemctl --user start pipewire-pulse.socket in the session; services.pipewire.pulse.enable = true has it there at each login"),
         );
@@ -284,7 +283,7 @@ fn sound(between: &Between<'_>, users: &[&SessionSeen], names: &[&str]) -> Optio
         id,
         Status::Pass,
         format!(
-            "the session of {} lived on; {}, so programs lose their sound for a moment{heard}",
+            "the session of {} survived; {}, so programs lose their sound for a moment{heard}",
             list(names),
             told.join(", ")
         ),

@@ -91,8 +91,8 @@ fn each_end_of_a_switch() {
             Status::Fail,
             "the pre-switch check routes refuses the switch: route : eth0 -> wlan0",
         ),
-        (Exited(1), &["Could not acquire lock"], Status::Unknown, "another switch was going on"),
-        (Exited(1), &[ACTIVATING, "Unable to list users with logind: timeout"], Status::Fail, "ended with 1: Unable"),
+        (Exited(1), &["Could not acquire lock"], Status::Unknown, "another switch was in progress"),
+        (Exited(1), &[ACTIVATING, "Unable to list users with logind: timeout"], Status::Fail, "exited with 1: Unable"),
         (
             Exited(2),
             &[
@@ -105,14 +105,14 @@ fn each_end_of_a_switch() {
             "activation snippet 'keys' failed (1): no /srv/keys",
         ),
         (Exited(100), &[], Status::Fail, "init is incompatible"),
-        (Exited(101), &[], Status::Fail, "ended with 101: it printed nothing"),
-        (Killed("KILL".into()), &[ACTIVATING], Status::Fail, "ended by KILL"),
+        (Exited(101), &[], Status::Fail, "exited with 101: it printed nothing"),
+        (Killed("KILL".into()), &[ACTIVATING], Status::Fail, "was killed (KILL)"),
         (queued(9.0), &[ACTIVATING], Status::Fail, "the start job of slow.service does not end"),
         (
             Silent,
             &["stopping the following units: app.service, systemd-networkd.service"],
             Status::Fail,
-            "does not answer any more since it was switched after systemd-networkd.service was stopped",
+            "no longer answers since it was switched after systemd-networkd.service was stopped",
         ),
         (
             Silent,
@@ -142,7 +142,7 @@ fn an_error_is_told_with_its_causes() {
     let reply = "Did not receive a reply. Possible causes include: the remote application did not send a reply";
     let indented = format!("    {reply}");
     let said = told(&[ACTIVATING, "Error: Failed to reset failed units", "Caused by:", indented.as_str()]);
-    assert_eq!(said, format!("the switch program ended with 1: Failed to reset failed units: {reply}"));
+    assert_eq!(said, format!("switch-to-configuration exited with 1: Failed to reset failed units: {reply}"));
     let chain = [
         ACTIVATING,
         "Error: Failed to load unit file app.service",
@@ -151,9 +151,12 @@ fn an_error_is_told_with_its_causes() {
         "    1: No such file or directory (os error 2)",
     ];
     let words = "Failed to load unit file app.service: Failed to open it: No such file or directory (os error 2)";
-    assert_eq!(told(&chain), format!("the switch program ended with 1: {words}"));
+    assert_eq!(told(&chain), format!("switch-to-configuration exited with 1: {words}"));
     // Alone, and before another word.
-    assert_eq!(told(&["Error: Failed to open unit file"]), "the switch program ended with 1: Failed to open unit file");
+    assert_eq!(
+        told(&["Error: Failed to open unit file"]),
+        "switch-to-configuration exited with 1: Failed to open unit file"
+    );
     let later = [&chain[..], &["warning: error(s) occurred while switching"]].concat();
     assert!(told(&later).ends_with("1: warning: error(s) occurred while switching"), "{}", told(&later));
     let of_user = [&chain[1..], &["warning: user activation for alice failed"]].concat();
@@ -209,7 +212,10 @@ fn what_failed_has_to_be_shown_to_be_up() {
     assert_eq!(outcome(jobs(four(users), &[job("bar.service", "start", "done")])).0, Status::Fail, "not PID 1's");
     let (status, said) = outcome(active(four(&["Failed to start a.service: Unit a.service is masked."]), "a.service"));
     assert_eq!(status, Status::Fail);
-    assert!(said.contains("a.service failed: systemd took no job for it: Unit a.service is masked."), "{said}");
+    assert!(
+        said.contains("a.service failed: systemd did not accept a job for it: Unit a.service is masked."),
+        "{said}"
+    );
     let alone = four(&[
         "reloading user units for alice...",
         "Error: No such file",
@@ -256,13 +262,14 @@ fn what_cannot_work_in_a_vm_is_no_failure_of_the_switch() {
     let (status, said, why) = told(four("vpn.service"), Checked::new(&well, &not_tested, &[]));
     assert_eq!(
         (status, said.as_str()),
-        (Status::Pass, "switched in 0 ms, but for vpn.service, which cannot work in this VM")
+        (Status::Pass, "switched in 0 ms, except for vpn.service, which cannot work in this VM")
     );
     assert_eq!(why, ["vpn.service: needs the outside network: no address"]);
     let may = results(&["ddclient.service"], Some("no account"));
     let (status, said, _) = told(four("ddclient.service, vpn.service"), Checked::new(&may, &not_tested, &[]));
     assert_eq!(status, Status::Pass);
-    let both = "but for vpn.service, which cannot work in this VM, and ddclient.service, which may fail (nixbox.toml)";
+    let both =
+        "except for vpn.service, which cannot work in this VM, and ddclient.service, which may fail (nixbox.toml)";
     assert!(said.ends_with(both), "{said}");
     let other = results(&["app.service"], None);
     let partly = Checked::new(&other, &not_tested, &["ddclient.service"]);
@@ -441,19 +448,24 @@ fn the_users_sound() {
     type Processes = &'static [(u32, u32, &'static str)];
     let all: Processes = &[(600, 1000, "pipewire"), (601, 1000, "pipewire-pulse"), (602, 1000, "wireplumber")];
     let table: &[(Processes, Processes, Status, &str)] = &[
-        (all, all, Status::Pass, "lived on, with its compositor and its sound"),
+        (all, all, Status::Pass, "survived, with its compositor and its sound"),
         (&[(600, 1000, "pipewire")], &[(700, 1000, "pipewire")], Status::Pass, "pipewire was restarted"),
         (&[(590, 1000, "pulseaudio")], all, Status::Pass, "pulseaudio was replaced by pipewire-pulse"),
-        (&[(590, 1000, "pulseaudio")], &[(700, 1001, "pipewire")], Status::Fail, "no sound server came instead"),
-        (all, &[(600, 1000, "pipewire"), (602, 1000, "wireplumber")], Status::Warn, "nothing answers PulseAudio's"),
-        (all, &[], Status::Fail, "no sound server came instead"),
+        (&[(590, 1000, "pulseaudio")], &[(700, 1001, "pipewire")], Status::Fail, "no other sound server took over"),
+        (
+            all,
+            &[(600, 1000, "pipewire"), (602, 1000, "wireplumber")],
+            Status::Warn,
+            "nothing answers programs that use PulseAudio",
+        ),
+        (all, &[], Status::Fail, "no other sound server took over"),
     ];
     for (before, after, status, part) in table {
         let (told, summary) = session(seen(before), seen(after), (None, None));
         assert!(told == *status && summary.contains(part), "{before:?} {after:?}: {told:?} {summary}");
     }
     let (status, said) = session(seen(all), seen(all), (Some(true), Some(false)));
-    assert!(status == Status::Fail && said.starts_with("no sound comes out any more since the switch"), "{said}");
+    assert!(status == Status::Fail && said.starts_with("no sound comes out since the switch"), "{said}");
 }
 
 #[test]
@@ -521,7 +533,7 @@ fn the_session_is_judged_on_the_way_back_too() {
     let told: Vec<_> = results.iter().filter(|result| result.id == CheckId::SwitchSession).collect();
     assert_eq!((told[0].status, told[0].phase), (Status::Pass, Some(MachinePhase::Switched)));
     assert_eq!((told[1].status, told[1].phase), (Status::Fail, Some(MachinePhase::Back)));
-    assert_eq!(told[1].summary, "the session of alice was ended by the way back: greetd.service was restarted");
+    assert_eq!(told[1].summary, "the session of alice was ended by switching back: greetd.service was restarted");
 }
 
 proptest! {

@@ -56,8 +56,8 @@ const ETC_MOUNTS: [&str; 2] = ["/run/nixos-etc", "/run/nixos-etc-metadata"];
 impl Between<'_> {
     pub(super) fn files(&self) -> Vec<Finding> {
         let (before, back) = (&self.before.state, &self.back.state);
-        let stays = |path: &String| self.left(path, format!("{path} stays after the way back"));
-        let is_gone = |path: &String| self.gone(path, format!("{path} is gone after the way back"));
+        let stays = |path: &String| self.left(path, format!("{path} is still there after switching back"));
+        let is_gone = |path: &String| self.gone(path, format!("{path} is gone after switching back"));
         let is_passing = |path: &str| PASSING.contains(&path) || path.starts_with(OURS) || is_of_etc(path);
         let entries =
             back.entries.difference(&before.entries).filter(|path| !is_passing(path) && !self.is_kept_by_unit(path));
@@ -65,13 +65,14 @@ impl Between<'_> {
             before.entries.difference(&back.entries).filter(|path| !is_passing(path) && !self.is_kept_by_unit(path));
         let linger = back.lingering.difference(&before.lingering).map(|user| {
             let path = format!("/var/lib/systemd/linger/{user}");
-            let summary = format!("{path} stays after the way back: the manager of {user} is started at each boot");
+            let summary =
+                format!("{path} is still there after switching back: the manager of {user} is started at each boot");
             self.left(&path, summary)
         });
         let not_lingering = before.lingering.difference(&back.lingering).map(|user| {
             let path = format!("/var/lib/systemd/linger/{user}");
             let summary =
-                format!("{path} is gone after the way back: the manager of {user} is not started at boot any more");
+                format!("{path} is gone after switching back: the manager of {user} is no longer started at boot");
             self.gone(&path, summary)
         });
         self.data(back, before)
@@ -121,8 +122,10 @@ impl Between<'_> {
             let known = self.before.state.owners.get(path).filter(|known| *known != now && !is_dynamic(**known, *now));
             let Some(known) = known else { continue };
             if !findings.iter().any(|told| path.starts_with(&format!("{}/", told.item))) {
-                findings
-                    .push(self.left(path, format!("{path} is of {now} after the way back, and was of {known} before")));
+                findings.push(self.left(
+                    path,
+                    format!("{path} has the owner and mode {now} after switching back, and had {known} before"),
+                ));
             }
         }
         findings
@@ -141,16 +144,18 @@ impl Between<'_> {
         let find =
             |all: &[(String, Owner)], name: &str| all.iter().find(|(known, _)| known == name).map(|(_, owner)| *owner);
         let now = back.iter().filter_map(|(name, owner)| match find(&before, name) {
-            None => Some(self.left(name, format!("the wrapper {WRAPPERS}{name} ({owner}) stays after the way back"))),
+            None => Some(
+                self.left(name, format!("the wrapper {WRAPPERS}{name} ({owner}) is still there after switching back")),
+            ),
             Some(known) if known != *owner => Some(self.left(
                 name,
-                format!("the wrapper {WRAPPERS}{name} is {owner} after the way back, and was {known} before"),
+                format!("the wrapper {WRAPPERS}{name} is {owner} after switching back, and was {known} before"),
             )),
             Some(_) => None,
         });
         let gone = before.iter().filter(|(name, _)| find(&back, name).is_none());
         let gone =
-            gone.map(|(name, _)| self.gone(name, format!("the wrapper {WRAPPERS}{name} is gone after the way back")));
+            gone.map(|(name, _)| self.gone(name, format!("the wrapper {WRAPPERS}{name} is gone after switching back")));
         now.chain(gone).collect()
     }
 
@@ -166,17 +171,17 @@ impl Between<'_> {
         let now =
             back.mounts.iter().filter(|(place, _)| counts(place)).filter_map(|(place, what)| {
                 match before.mounts.get(place) {
-                    None => Some(self.left(place, format!("{what} stays mounted at {place} after the way back"))),
+                    None => Some(self.left(place, format!("{what} is still mounted at {place} after switching back"))),
                     Some(known) if known != what => Some(self.left(
                         place,
-                        format!("{what} is mounted at {place} after the way back, and {known} was before"),
+                        format!("{what} is mounted at {place} after switching back, and {known} was before"),
                     )),
                     Some(_) => None,
                 }
             });
         let gone = before.mounts.iter().filter(|(place, _)| counts(place) && !back.mounts.contains_key(*place));
         let gone = gone.map(|(place, what)| {
-            self.gone(place, format!("{what} is not mounted at {place} any more after the way back"))
+            self.gone(place, format!("{what} is no longer mounted at {place} after switching back"))
         });
         now.chain(gone).collect()
     }

@@ -23,7 +23,7 @@ impl Between<'_> {
         let told = places.into_iter().map(|(place, values)| match values.as_slice() {
             [(name, value, known)] => self.left(
                 name,
-                format!("{name} is {value} after the way back, and was {known} before: nothing sets it back"),
+                format!("{name} is {value} after switching back, and was {known} before: nothing resets it"),
             ),
             _ => {
                 let each = values.iter().map(|(name, value, known)| format!("{name} is {value}, and was {known}"));
@@ -32,7 +32,7 @@ impl Between<'_> {
                 self.left(
                     place,
                     format!(
-                        "{} values below {place} are others after the way back ({}): nothing sets them back",
+                        "{} values below {place} are different after switching back ({}): nothing resets them",
                         values.len(),
                         list(&names)
                     ),
@@ -49,11 +49,13 @@ impl Between<'_> {
         let new: Vec<&str> = new.map(String::as_str).collect();
         match new.as_slice() {
             [] => None,
-            [module] => Some(self.left(module, format!("the kernel module {module} stays loaded after the way back"))),
+            [module] => {
+                Some(self.left(module, format!("the kernel module {module} is still loaded after switching back")))
+            }
             [first, ..] => Some(
                 self.left(
                     first,
-                    format!("{} kernel modules stay loaded after the way back: {}", new.len(), list(&new)),
+                    format!("{} kernel modules are still loaded after switching back: {}", new.len(), list(&new)),
                 )
                 .detail((new.len() > 3).then(|| new.join(", "))),
             ),

@@ -50,7 +50,7 @@ pub(crate) fn judge(records: &Records, rehearsal: &Rehearsal, was_switched: bool
             return switched_results.into_iter().chain(all_after(Status::Unknown, &unread(why))).collect();
         }
         None => {
-            let why = "not tested: there was no way back";
+            let why = "not tested: it was not switched back";
             return switched_results.into_iter().chain(all_after(Status::Skip, why)).collect();
         }
     };
@@ -63,7 +63,7 @@ pub(crate) fn judge(records: &Records, rehearsal: &Rehearsal, was_switched: bool
         stopped: stopped(rehearsal),
     };
     let judged =
-        ownership::judge(&ownership::Times { before, after: back, from, now: from, since: "after the way back" });
+        ownership::judge(&ownership::Times { before, after: back, from, now: from, since: "after switching back" });
     let of = |id, differences: Differences, none: &str| match differences {
         Ok(findings) => compared(id, Status::Warn, findings, || none.to_owned()),
         Err(why) => CheckResult::new(id, Status::Unknown, why),
@@ -80,14 +80,14 @@ pub(crate) fn judge(records: &Records, rehearsal: &Rehearsal, was_switched: bool
             Ok(between.files()),
             "what no configuration owns in /var/lib, /etc and /run is as before",
         ),
-        of(CheckId::ResidueMounts, Ok(between.mounts()), "the same is mounted as before"),
+        of(CheckId::ResidueMounts, Ok(between.mounts()), "the same file systems are mounted as before"),
         of(CheckId::ResidueKernel, Ok(between.kernel()), "kernel modules and sysctl values are as before"),
     ];
     let after = after.into_iter().map(|result| result.in_phase(MachinePhase::Back));
     switched_results.into_iter().chain(after).collect()
 }
 
-/// What is judged of the machine after the way back.
+/// What is judged of the machine after switching back.
 const AFTER: [CheckId; 9] = [
     CheckId::ResidueOwnership,
     CheckId::ResidueUnits,
@@ -100,7 +100,7 @@ const AFTER: [CheckId; 9] = [
     CheckId::ResidueKernel,
 ];
 
-/// Nothing is known of the machine after the way back.
+/// Nothing is known of the machine after switching back.
 fn all_after(status: Status, why: &str) -> impl Iterator<Item = CheckResult> {
     AFTER.into_iter().map(move |id| CheckResult::new(id, status, why).in_phase(MachinePhase::Back))
 }
@@ -133,7 +133,7 @@ fn only_in_between([before, switched, back]: [&Record; 3], from: &Units) -> Vec<
     units.filter(|unit| !is_by_design(unit)).map(str::to_owned).collect()
 }
 
-/// The units that are meant to be up after the way back, though one may have come late before the switch.
+/// The units that are meant to be up after switching back, though one may have come late before the switch.
 fn wanted(back: &Record, from: &Units) -> BTreeSet<String> {
     let loaded = back.facts.units.iter().filter(|unit| unit.load_state == LoadState::Loaded);
     let wanted = loaded.filter(|unit| !unit.wanted_by.is_empty()).map(|unit| unit.name.clone());
@@ -158,7 +158,7 @@ fn active(record: &Record) -> BTreeSet<&str> {
     record.facts.units.iter().filter(|unit| is_active(unit)).map(|unit| unit.name.as_str()).collect()
 }
 
-/// The machine before the switch and after the way back.
+/// The machine before the switch and after switching back.
 struct Between<'a> {
     before: &'a Record,
     switched: &'a Record,
@@ -174,16 +174,16 @@ impl Between<'_> {
     /// Something that is left, with who most likely left it.
     fn left(&self, item: &str, summary: String) -> Finding {
         let by = match (self.named_after(item), self.by.as_slice()) {
-            (Some(unit), _) => format!("; likely left by {unit}"),
+            (Some(unit), _) => format!("; probably left by {unit}"),
             (None, []) => String::new(),
-            (None, units) => format!("; likely left by {}, which ran in the target only", list(units)),
+            (None, units) => format!("; probably left by {}, which ran only in the target", list(units)),
         };
         Finding::new(item, format!("{summary}{by}"))
     }
 
     /// Something that is gone, with who took it away, where a name tells.
     fn gone(&self, item: &str, summary: String) -> Finding {
-        let by = self.named_after(item).map_or_else(String::new, |unit| format!("; {unit} likely took it away"));
+        let by = self.named_after(item).map_or_else(String::new, |unit| format!("; probably removed by {unit}"));
         Finding::new(item, format!("{summary}{by}"))
     }
 

@@ -60,20 +60,20 @@ impl Between<'_> {
         for (key, now) in &back {
             let (port, who) = (name(key), now.who());
             let Some(known) = before.get(key) else {
-                findings.push(self.left(&port, format!("{who} listens on {port} after the way back")));
+                findings.push(self.left(&port, format!("{who} still listens on {port} after switching back")));
                 continue;
             };
             if known.is_known() && now.is_known() && known.processes.is_disjoint(&now.processes) {
                 findings.push(self.left(
                     &port,
-                    format!("{who} listens on {port} after the way back, where {} did before", known.who()),
+                    format!("{who} listens on {port} after switching back, where {} did before", known.who()),
                 ));
             } else if now.is_everywhere() && !known.is_everywhere() {
                 let addresses: Vec<&str> = known.addresses.iter().copied().collect();
                 findings.push(self.left(
                     &port,
                     format!(
-                        "{who} listens on {port} at all addresses after the way back, and only at {} before",
+                        "{who} listens on {port} at all addresses after switching back, and only at {} before",
                         list(&addresses)
                     ),
                 ));
@@ -82,7 +82,10 @@ impl Between<'_> {
         let gone = before.iter().filter(|(key, _)| !back.contains_key(*key));
         findings.extend(gone.map(|(key, known)| {
             let port = name(key);
-            self.gone(&port, format!("nothing listens on {port} after the way back, where {} did before", known.who()))
+            self.gone(
+                &port,
+                format!("nothing listens on {port} after switching back, where {} did before", known.who()),
+            )
         }));
         Ok(findings)
     }
@@ -94,10 +97,10 @@ impl Between<'_> {
         let named = |link: &&String| !link.starts_with("veth");
         let mut findings = Vec::new();
         for link in back.links.iter().filter(named).filter(|link| !before.links.contains(link)) {
-            findings.push(self.left(link, format!("the network device {link} stays after the way back")));
+            findings.push(self.left(link, format!("the network device {link} is still there after switching back")));
         }
         for link in before.links.iter().filter(named).filter(|link| !back.links.contains(link)) {
-            findings.push(self.gone(link, format!("the network device {link} is gone after the way back")));
+            findings.push(self.gone(link, format!("the network device {link} is gone after switching back")));
         }
         for link in back.links.iter().filter(|link| before.links.contains(link)) {
             self.add_addresses(link, &mut findings);
@@ -111,28 +114,34 @@ impl Between<'_> {
         let (now, known) = (&back.default_routes, &before.default_routes);
         if now.len() > known.len() {
             let new = without(now, known).into_iter();
-            findings.extend(new.map(|by| self.left(by, format!("a default route by {by} stays after the way back"))));
+            findings.extend(
+                new.map(|by| self.left(by, format!("a default route by {by} is still there after switching back"))),
+            );
         }
         if now.len() < known.len() {
             let lost = without(known, now).into_iter();
-            findings
-                .extend(lost.map(|by| self.gone(by, format!("the default route by {by} is gone after the way back"))));
+            findings.extend(
+                lost.map(|by| self.gone(by, format!("the default route by {by} is gone after switching back"))),
+            );
         }
         let new = without(&back.routes, &before.routes).into_iter().filter(|route| !is_by_device(route));
-        findings.extend(new.map(|route| self.left(route, format!("the route {route} stays after the way back"))));
+        findings.extend(
+            new.map(|route| self.left(route, format!("the route {route} is still there after switching back"))),
+        );
         let lost = without(&before.routes, &back.routes).into_iter().filter(|route| !is_by_device(route));
-        findings.extend(lost.map(|route| self.gone(route, format!("the route {route} is gone after the way back"))));
+        findings.extend(lost.map(|route| self.gone(route, format!("the route {route} is gone after switching back"))));
         for server in without(&back.nameservers, &before.nameservers) {
             findings.push(self.left(
                 server,
-                format!(
-                    "{server} answers for names (nameserver in /etc/resolv.conf) after the way back, and did not before"
-                ),
+                format!("the nameserver {server} is in /etc/resolv.conf after switching back, and was not before"),
             ));
         }
         for server in without(&before.nameservers, &back.nameservers) {
             findings.push(
-                self.gone(server, format!("the nameserver {server} is gone from /etc/resolv.conf after the way back")),
+                self.gone(
+                    server,
+                    format!("the nameserver {server} is gone from /etc/resolv.conf after switching back"),
+                ),
             );
         }
         Ok(findings)
@@ -146,13 +155,13 @@ impl Between<'_> {
         if now.len() > known.len() {
             let new = without(now, known).into_iter();
             findings.extend(new.map(|address| {
-                self.left(address, format!("the address {address} stays on {link} after the way back"))
+                self.left(address, format!("the address {address} is still on {link} after switching back"))
             }));
         }
         if now.len() < known.len() {
             let lost = without(known, now).into_iter();
             findings.extend(lost.map(|address| {
-                self.gone(address, format!("the address {address} is gone from {link} after the way back"))
+                self.gone(address, format!("the address {address} is gone from {link} after switching back"))
             }));
         }
     }
@@ -166,8 +175,8 @@ impl Between<'_> {
             return Err(why.clone());
         }
         let words = [
-            (&back.rules, &before.rules, true, "rules stay in the firewall after the way back, in"),
-            (&before.rules, &back.rules, false, "rules are gone from the firewall after the way back, in"),
+            (&back.rules, &before.rules, true, "rules are still in the firewall after switching back, in"),
+            (&before.rules, &back.rules, false, "rules are gone from the firewall after switching back, in"),
         ];
         let mut findings = Vec::new();
         for (these, those, is_left, words) in words {

@@ -94,7 +94,7 @@ fn finding(item: &str, name: &str, change: Change, executable: &str) -> Finding 
     let why = match change {
         Change::Program => "still runs what it ran before the switch, though its ExecStart= has changed",
         Change::Setting => "runs on as it was before the switch, though its unit has changed",
-        Change::Gone => "runs on after the switch, though the configuration has no such unit any more",
+        Change::Gone => "runs on after the switch, though the configuration no longer has such a unit",
     };
     Finding::new(item, format!("{name} {why}: {executable}"))
 }

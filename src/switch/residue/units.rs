@@ -22,14 +22,14 @@ impl Between<'_> {
             .filter(|unit| is_active(unit) && !before.contains(unit.name.as_str()) && !wanted.contains(&unit.name));
         let left = left.map(|unit| {
             let from = if unit.fragment_path.contains("/transient/") { ", made at run time," } else { "" };
-            self.left(&unit.name, format!("{}{from} is active after the way back, and was not before", unit.name))
+            self.left(&unit.name, format!("{}{from} is active after switching back, and was not before", unit.name))
         });
         let gone = units(&self.before.facts.units).into_iter().filter(|unit| self.was_taken_down(unit));
         let gone = gone.map(|unit| {
             Finding::new(
                 &unit.name,
                 format!(
-                    "{} is not active any more after the way back: it was stopped, and nothing started it again",
+                    "{} is no longer active after switching back: it was stopped, and nothing started it again",
                     unit.name
                 ),
             )
@@ -55,17 +55,19 @@ impl Between<'_> {
         for account in &back.accounts {
             let name = &account.name;
             match before.accounts.iter().find(|known| known.name == *name) {
-                None => findings.push(self.left(name, format!("the account {name} stays after the way back"))),
+                None => {
+                    findings.push(self.left(name, format!("the account {name} is still there after switching back")))
+                }
                 Some(known) => findings.extend(changed(known, account).map(|summary| self.left(name, summary))),
             }
         }
         for (name, group) in &back.groups {
             match before.groups.get(name) {
-                None => findings.push(self.left(name, format!("the group {name} stays after the way back"))),
+                None => findings.push(self.left(name, format!("the group {name} is still there after switching back"))),
                 Some(known) if known.gid != group.gid => findings.push(self.left(
                     name,
                     format!(
-                        "the group {name} has the id {} after the way back, and had {} before",
+                        "the group {name} has the id {} after switching back, and had {} before",
                         group.gid, known.gid
                     ),
                 )),
@@ -74,11 +76,12 @@ impl Between<'_> {
         }
         let accounts = before.accounts.iter().filter(|known| !back.accounts.iter().any(|now| now.name == known.name));
         findings.extend(
-            accounts
-                .map(|known| self.gone(&known.name, format!("the account {} is gone after the way back", known.name))),
+            accounts.map(|known| {
+                self.gone(&known.name, format!("the account {} is gone after switching back", known.name))
+            }),
         );
         let groups = before.groups.keys().filter(|name| !back.groups.contains_key(*name));
-        findings.extend(groups.map(|name| self.gone(name, format!("the group {name} is gone after the way back"))));
+        findings.extend(groups.map(|name| self.gone(name, format!("the group {name} is gone after switching back"))));
         Ok(findings)
     }
 }
@@ -87,9 +90,9 @@ impl Between<'_> {
 fn changed(known: &Account, now: &Account) -> Option<String> {
     let name = &now.name;
     if known.uid != now.uid {
-        Some(format!("{name} has the id {} after the way back, and had {} before", now.uid, known.uid))
+        Some(format!("{name} has the id {} after switching back, and had {} before", now.uid, known.uid))
     } else if known.password == Password::Set && now.password != Password::Set {
-        Some(format!("the password of {name} is gone after the way back: the account is locked"))
+        Some(format!("the password of {name} is gone after switching back: the account is locked"))
     } else {
         None
     }

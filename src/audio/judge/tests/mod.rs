@@ -61,7 +61,7 @@ fn servers_that_do_not_serve_fail_with_their_unit() {
     let mut silent = guest();
     silent.sound().server = None;
     silent.sound().no_answer = Some("no answer within 6 s".into());
-    silent.fails(&["server"], "runs and does not answer alice");
+    silent.fails(&["server"], "runs, but does not answer alice");
 
     let mut denied = guest();
     denied.expected().system_wide = true;
@@ -105,14 +105,14 @@ fn two_servers_are_named() {
     both.is("server", Status::Pass, "");
     let mut beside = guest();
     beside.sound().units.push(unit("pulseaudio.service", "failed"));
-    beside.fails(&["server"], "pulseaudio.service has failed, where PipeWire is to serve");
+    beside.fails(&["server"], "pulseaudio.service has failed, though PipeWire is meant to serve");
 }
 
 #[test]
 fn pipewire_that_is_for_screens_only_has_no_part_in_sound() {
     let mut sink = pulse(true);
     sink.expected().unused_sinks = vec!["combined".into()];
-    sink.fails(&["server"], "PipeWire, whose configuration makes the sink combined, has no part in sound");
+    sink.fails(&["server"], "PipeWire, whose configuration creates the sink combined, is not used for sound");
     let mut both = pulse(true);
     let server = both.sound().processes[0].clone();
     both.sound().processes.push(ServerProcess { name: "pipewire".into(), pid: 77, has_card: false, ..server.clone() });
@@ -256,7 +256,7 @@ fn tones_that_arrive_otherwise_are_named_so() {
 
     let mut off = guest().playing(quiet, quiet);
     off.sound().card.off = vec!["Master".into()];
-    off.fails(&["tone"], "its own switch Master is off");
+    off.fails(&["tone"], "its mixer control Master is muted (amixer sset Master unmute)");
     let mut nothing = guest();
     nothing.sound().tone.as_mut().unwrap().analysis = None;
     nothing.fails(&["tone"], "nothing came out of the card");
@@ -274,13 +274,13 @@ fn a_hosts_hiccups_are_a_note() {
         let at = |seconds: f64| (seconds * f64::from(RATE)) as usize;
         [&values[..at(1.1)], &values[at(1.35)..]].concat()
     };
-    guest().playing(skipped, skipped).is("tone", Status::Pass, "of the sound were skipped");
+    guest().playing(skipped, skipped).is("tone", Status::Pass, "of the sound was skipped");
     // Pieces of each are gone: the pitches that are left differ by chance.
     let mut scattered = guest();
     let analysis = scattered.sound().tone.as_mut().unwrap().analysis.as_mut().unwrap();
     let playback = analysis.playback.as_mut().unwrap();
     (playback.pitch_ratio, playback.pitch_spread, playback.length_ratio_without_dropouts) = (1.0133, 0.03, 0.61);
-    scattered.is("tone", Status::Pass, "39.0 % of the sound were skipped");
+    scattered.is("tone", Status::Pass, "39.0 % of the sound was skipped");
     scattered.sound().tone.as_mut().unwrap().first_attempt = Some("the right channel is silent".into());
     scattered.is("tone", Status::Pass, "at the first attempt the right channel is silent");
     // Every tone shorter at the right pitch is no hiccup.
@@ -290,7 +290,9 @@ fn a_hosts_hiccups_are_a_note() {
     }
     let sent = tone::render(&short, RATE);
     let (left, right) = (sent.left().to_vec(), sent.right().to_vec());
-    guest().playing(move |_| left.clone(), move |_| right.clone()).fails(&["tone"], "of its time, at the right pitch");
+    guest()
+        .playing(move |_| left.clone(), move |_| right.clone())
+        .fails(&["tone"], "of the right time, at the right pitch");
     // Quiet is how a user may have it: WirePlumber begins at 0.4.
     let soft = |values: &[f64]| values.iter().map(|value| value * 0.05).collect();
     guest().playing(soft, soft).is("tone", Status::Pass, "6 tones played by pw-play");
@@ -328,7 +330,7 @@ fn a_microphone_gives_its_tones_or_it_is_said_why_not() {
         let at = |seconds: f64| (seconds * f64::from(RATE)) as usize;
         [&values[..at(0.1)], &values[at(0.3)..at(0.7)], &values[at(0.745)..at(1.2)], &values[at(1.236)..]].concat()
     };
-    guest().recorded(late, late).is("microphone", Status::Pass, "of the sound were skipped");
+    guest().recorded(late, late).is("microphone", Status::Pass, "of the sound was skipped");
     let mut nothing = guest();
     nothing.sound().recording.as_mut().unwrap().analysis = None;
     nothing.fails(&["microphone"], "pw-record recorded 600000 bytes");
@@ -361,9 +363,9 @@ fn scheduling_and_settings_are_compared_with_what_is_expected() {
     slow.sound().processes[0].realtime = false;
     slow.facts.units[0].active_state = "inactive".into();
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
-    // Who was logged in on the sandbox's serial console first; any other terminal is the configuration's own.
+    // Who was logged in on the VM's serial console first; any other terminal is the configuration's own.
     slow.sound().off_seat = Some("ttyS0".into());
-    slow.is_excluded("realtime", "logged in on the sandbox's serial console (ttyS0) first");
+    slow.is_excluded("realtime", "logged in on the VM's serial console (ttyS0) first");
     slow.sound().off_seat = Some("pts/0".into());
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
     // A session manager's realtime thread is not the server's; another user's server is not this one.
@@ -378,8 +380,9 @@ fn scheduling_and_settings_are_compared_with_what_is_expected() {
         guest.expected().properties.insert(key.into(), value.into());
         guest
     };
-    declared("clock.quantum", "2048").fails(&["realtime"], "clock.quantum = 2048 is declared and not read");
-    declared("default.clock.rate", "96000").fails(&["realtime"], "96000 is declared, and 48000 in effect");
+    declared("clock.quantum", "2048")
+        .fails(&["realtime"], "clock.quantum = 2048 is declared, but PipeWire does not read it");
+    declared("default.clock.rate", "96000").fails(&["realtime"], "96000 is declared, but 48000 is in effect");
     let rates = |declared_rates: &str, effective: &str| {
         let mut guest = declared("default.clock.allowed-rates", declared_rates);
         guest.server().settings.insert("clock.allowed-rates".into(), effective.into());

@@ -138,7 +138,7 @@ impl Case {
         (result.status, format!("{}\n{}", result.summary, result.detail.join("\n")))
     }
 
-    /// Asserts that a check warns of this, after the way back.
+    /// Asserts that a check warns of this, after switching back.
     #[track_caller]
     fn warns(&self, id: CheckId, words: &str) {
         let (status, said) = self.told(id, MachinePhase::Back);
@@ -188,20 +188,23 @@ fn what_stays_is_told_with_who_left_it() {
         state.owners.insert("/run/wrappers/bin/lab".to_owned(), owner(0, 0o4511));
     });
     let expected = [
-        (CheckId::ResidueNetwork, "the network device br-lab stays after the way back; likely left by lab.service"),
-        (CheckId::ResidueNetwork, "the address 192.0.2.1/24 stays on ens3"),
-        (CheckId::ResidueNetwork, "the route 192.0.2.0/24 by 10.0.2.9 stays"),
-        (CheckId::ResidueNetwork, "192.0.2.53 answers for names"),
-        (CheckId::ResidueSockets, "labd listens on 8080/tcp after the way back"),
-        (CheckId::ResidueUnits, "agent.service is active after the way back, and was not before"),
-        (CheckId::ResidueKernel, "vm.swappiness is 7 after the way back, and was 60 before"),
-        (CheckId::ResidueFirewall, "in table ip nat-lab chain post: masquerade; likely left by lab.service"),
-        (CheckId::ResidueFiles, "/var/lib/systemd/linger/carol stays"),
-        (CheckId::ResidueFiles, "/etc/lab.key stays after the way back; likely left by lab.service"),
-        (CheckId::ResidueFiles, "the wrapper /run/wrappers/bin/lab (0:0 4511) stays"),
-        (CheckId::ResidueMounts, "tmpfs (tmpfs) stays mounted at /srv"),
-        (CheckId::ResidueUsers, "the account lab stays"),
-        (CheckId::ResidueUsers, "the group mail has the id 391 after the way back, and had 390 before"),
+        (
+            CheckId::ResidueNetwork,
+            "the network device br-lab is still there after switching back; probably left by lab.service",
+        ),
+        (CheckId::ResidueNetwork, "the address 192.0.2.1/24 is still on ens3"),
+        (CheckId::ResidueNetwork, "the route 192.0.2.0/24 by 10.0.2.9 is still there"),
+        (CheckId::ResidueNetwork, "the nameserver 192.0.2.53 is in /etc/resolv.conf after"),
+        (CheckId::ResidueSockets, "labd still listens on 8080/tcp after switching back"),
+        (CheckId::ResidueUnits, "agent.service is active after switching back, and was not before"),
+        (CheckId::ResidueKernel, "vm.swappiness is 7 after switching back, and was 60 before"),
+        (CheckId::ResidueFirewall, "in table ip nat-lab chain post: masquerade; probably left by lab.service"),
+        (CheckId::ResidueFiles, "/var/lib/systemd/linger/carol is still there"),
+        (CheckId::ResidueFiles, "/etc/lab.key is still there after switching back; probably left by lab.service"),
+        (CheckId::ResidueFiles, "the wrapper /run/wrappers/bin/lab (0:0 4511) is still there"),
+        (CheckId::ResidueMounts, "tmpfs (tmpfs) is still mounted at /srv"),
+        (CheckId::ResidueUsers, "the account lab is still there"),
+        (CheckId::ResidueUsers, "the group mail has the id 391 after switching back, and had 390 before"),
     ];
     for (id, words) in expected {
         case.warns(id, words);
@@ -228,23 +231,23 @@ fn what_is_gone_is_told_too() {
     let expected = [
         (
             CheckId::ResidueUnits,
-            "sshd.service is not active any more after the way back: it was stopped, and nothing started it",
+            "sshd.service is no longer active after switching back: it was stopped, and nothing started it",
         ),
-        (CheckId::ResidueSockets, "nothing listens on 25/tcp after the way back, where mailer did before"),
+        (CheckId::ResidueSockets, "nothing listens on 25/tcp after switching back, where mailer did before"),
         (CheckId::ResidueNetwork, "the address 10.0.2.15/24 is gone from ens3"),
         (CheckId::ResidueNetwork, "the default route by 10.0.2.2 is gone"),
         (CheckId::ResidueNetwork, "the route 198.51.100.0/24 by 10.0.2.2 is gone"),
         (CheckId::ResidueNetwork, "the nameserver 10.0.2.3 is gone"),
         (
             CheckId::ResidueFirewall,
-            "rules are gone from the firewall after the way back, in table inet nixos-fw chain input: tcp",
+            "rules are gone from the firewall after switching back, in table inet nixos-fw chain input: tcp",
         ),
         (CheckId::ResidueUsers, "the account carol is gone"),
         (CheckId::ResidueUsers, "the group mail is gone"),
-        (CheckId::ResidueFiles, "/var/lib/mail is gone after the way back"),
+        (CheckId::ResidueFiles, "/var/lib/mail is gone after switching back"),
         (CheckId::ResidueFiles, "/etc/machine-id is gone"),
         (CheckId::ResidueFiles, "the wrapper /run/wrappers/bin/sudo is gone"),
-        (CheckId::ResidueMounts, "tmpfs (tmpfs) is not mounted at /data any more"),
+        (CheckId::ResidueMounts, "tmpfs (tmpfs) is no longer mounted at /data"),
     ];
     // Of its own directory the service says what is in it.
     let case = case.units(0, |units| units.system.files.clear());
@@ -257,25 +260,25 @@ fn what_is_gone_is_told_too() {
 fn what_is_another_is_told() {
     Case::new()
         .back(|record| record.facts.listeners[1] = listener(25, "relay", "127.0.0.1"))
-        .warns(CheckId::ResidueSockets, "relay listens on 25/tcp after the way back, where mailer did before");
+        .warns(CheckId::ResidueSockets, "relay listens on 25/tcp after switching back, where mailer did before");
     Case::new().back(|record| record.facts.listeners[1] = listener(25, "mailer", "::")).warns(
         CheckId::ResidueSockets,
-        "mailer listens on 25/tcp at all addresses after the way back, and only at 127.0.0.1",
+        "mailer listens on 25/tcp at all addresses after switching back, and only at 127.0.0.1",
     );
     // PID 1 has the port until its service is asked for.
     Case::new().back(|record| record.facts.listeners[1] = listener(25, "systemd", "127.0.0.1")).passes();
     Case::new().back(|record| record.state.mounts.insert("/data".to_owned(), "none (ramfs)".to_owned())).warns(
         CheckId::ResidueMounts,
-        "none (ramfs) is mounted at /data after the way back, and tmpfs (tmpfs) was before",
+        "none (ramfs) is mounted at /data after switching back, and tmpfs (tmpfs) was before",
     );
     Case::new().back(|record| record.state.owners.insert("/var/lib/mail".to_owned(), owner(390, 0o750))).warns(
         CheckId::ResidueFiles,
-        "/var/lib/mail is of 390:390 0750 after the way back, and was of 390:390 0700 before",
+        "/var/lib/mail has the owner and mode 390:390 0750 after switching back, and had 390:390 0700 before",
     );
     let wrapper = Owner { uid: 0, gid: 0, mode: 0o106_511 };
     Case::new().back(|record| record.state.owners.insert("/run/wrappers/bin/sudo".to_owned(), wrapper)).warns(
         CheckId::ResidueFiles,
-        "the wrapper /run/wrappers/bin/sudo is 0:0 6511 after the way back, and was 0:0 4511",
+        "the wrapper /run/wrappers/bin/sudo is 0:0 6511 after switching back, and was 0:0 4511",
     );
 }
 
@@ -286,7 +289,7 @@ fn what_comes_and_goes_by_itself_is_no_residue() {
         Case::new().before(|record| record.state.entries.insert(path.to_owned())).passes();
     }
     let is_residue = Case::new().back(|record| record.state.entries.insert("/run/app".to_owned()));
-    is_residue.warns(CheckId::ResidueFiles, "/run/app stays");
+    is_residue.warns(CheckId::ResidueFiles, "/run/app is still there");
     for place in ["/run/user/1000", "/run/credentials/a.service", "/var/lib/docker/overlay2/x/merged"] {
         let mount = |record: &mut Record| record.state.mounts.insert(place.to_owned(), "tmpfs (tmpfs)".to_owned());
         Case::new().back(mount).passes();
@@ -308,7 +311,7 @@ fn what_comes_and_goes_by_itself_is_no_residue() {
         .back(etc("/run/nixos-etc-metadata.x"))
         .passes();
     let own = |record: &mut Record| record.state.entries.insert("/run/nixos-etc-backup".to_owned());
-    Case::new().back(own).warns(CheckId::ResidueFiles, "/run/nixos-etc-backup stays");
+    Case::new().back(own).warns(CheckId::ResidueFiles, "/run/nixos-etc-backup is still there");
     let automount = |record: &mut Record| record.state.automounts.insert("/boot".to_owned());
     let boot = |record: &mut Record| record.state.mounts.insert("/boot".to_owned(), "/dev/vda1 (vfat)".to_owned());
     Case::new().before(automount).before(boot).back(automount).passes();
@@ -327,7 +330,7 @@ fn what_comes_and_goes_by_itself_is_no_residue() {
     let kept = || Case::new().before(keep).switched(keep).back(keep);
     kept().back(file).passes();
     kept().before(file).switched(file).passes();
-    kept().switched(file).back(file).warns(CheckId::ResidueFiles, "/var/lib/keep/new stays");
+    kept().switched(file).back(file).warns(CheckId::ResidueFiles, "/var/lib/keep/new is still there");
     kept().before(file).warns(CheckId::ResidueFiles, "/var/lib/keep/new is gone");
     // A lease's address is another one, and its answers come to a port.
     Case::new()
@@ -356,7 +359,7 @@ fn units_that_are_not_meant_to_stay_up() {
         Case::new().job(&unit.name, job).before(|record| record.facts.units.push(unit.clone()))
     };
     let app = service("app.service", 7, "app");
-    with(&app, "stop").warns(CheckId::ResidueUnits, "app.service is not active any more");
+    with(&app, "stop").warns(CheckId::ResidueUnits, "app.service is no longer active");
     // What is meant to be up was late before the switch.
     let late = Unit {
         load_state: LoadState::Loaded,
@@ -374,11 +377,11 @@ fn units_that_are_not_meant_to_stay_up() {
             true
         })
     })
-    .warns(CheckId::ResidueUnits, "getty@ttyS0.service is active after the way back");
+    .warns(CheckId::ResidueUnits, "getty@ttyS0.service is active after switching back");
     case(&|record| {
         record.state.entries.insert("/run/app".to_owned());
     })
-    .warns(CheckId::ResidueFiles, "/run/app stays after the way back\n");
+    .warns(CheckId::ResidueFiles, "/run/app is still there after switching back\n");
     // It ended by itself, was started again, or failed, which is another check's.
     with(&app, "reload").passes();
     with(&app, "stop").job("app.service", "start").passes();
@@ -392,7 +395,7 @@ fn units_that_are_not_meant_to_stay_up() {
     by_bus.service.as_mut().unwrap().kind = ServiceType::Dbus;
     with(&by_bus, "stop").passes();
     by_bus.wanted_by = vec!["multi-user.target".to_owned()];
-    with(&by_bus, "stop").warns(CheckId::ResidueUnits, "app.service is not active any more");
+    with(&by_bus, "stop").warns(CheckId::ResidueUnits, "app.service is no longer active");
 }
 
 #[test]
@@ -429,16 +432,22 @@ fn what_the_kernel_keeps_is_told_together() {
         record.state.sysctl.insert("vm.dirty_ratio".to_owned(), "40".to_owned());
         record.state.modules.extend(["bridge", "llc", "stp", "veth"].map(str::to_owned));
     });
-    case.warns(CheckId::ResidueKernel, "2 values below vm are others after the way back (dirty_ratio and swappiness)");
+    case.warns(
+        CheckId::ResidueKernel,
+        "2 values below vm are different after switching back (dirty_ratio and swappiness)",
+    );
     case.warns(CheckId::ResidueKernel, "vm.swappiness is 7, and was 60");
-    case.warns(CheckId::ResidueKernel, "4 kernel modules stay loaded after the way back: bridge, llc and 2 more");
+    case.warns(
+        CheckId::ResidueKernel,
+        "4 kernel modules are still loaded after switching back: bridge, llc and 2 more",
+    );
     case.warns(CheckId::ResidueKernel, "bridge, llc, stp, veth");
     let results = case.judged();
     let kernel = results.iter().find(|result| result.id == CheckId::ResidueKernel).unwrap();
     assert_eq!(kernel.findings.len(), 2);
     Case::new()
         .back(|record| record.state.modules.insert("bridge".to_owned()))
-        .warns(CheckId::ResidueKernel, "the kernel module bridge stays loaded");
+        .warns(CheckId::ResidueKernel, "the kernel module bridge is still loaded");
     // What has been unloaded is loaded again when it is needed.
     Case::new().before(|record| record.state.modules.insert("bridge".to_owned())).passes();
 }

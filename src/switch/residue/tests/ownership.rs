@@ -17,11 +17,11 @@ fn data_of_another_user_are_a_failure() {
             && said.contains("mail has the id 391 since the switch, and /var/lib/mail is still owned by 390"),
         "{said}"
     );
-    // So it is where it stays so after the way back.
+    // So it is where it stays so after switching back.
     let case = Case::new().back(reused());
     assert_eq!(case.told(CheckId::ResidueOwnership, SWITCHED).0, Status::Pass);
     let (status, said) = case.told(CheckId::ResidueOwnership, MachinePhase::Back);
-    assert!(status == Status::Fail && said.contains("/var/lib/mail belongs to news after the way back"), "{said}");
+    assert!(status == Status::Fail && said.contains("/var/lib/mail belongs to news after switching back"), "{said}");
     // Who is gone leaves data of nobody's, which is no harm.
     let removed = Case::new().switched(accounts(vec![account("root", 0)]));
     assert_eq!(removed.told(CheckId::ResidueOwnership, SWITCHED).0, Status::Pass);
@@ -31,7 +31,7 @@ fn data_of_another_user_are_a_failure() {
 fn data_that_a_service_can_no_longer_read_are_a_failure() {
     let other = Owner { uid: 0, gid: 0, mode: 0o040_700 };
     let own = |owner: Owner| move |record: &mut Record| record.state.owners.insert("/var/lib/mail".to_owned(), owner);
-    for (time, words) in [(1, "since the switch"), (2, "after the way back")] {
+    for (time, words) in [(1, "since the switch"), (2, "after switching back")] {
         let case = Case::new().at(time, own(other));
         let phase = if time == 1 { SWITCHED } else { MachinePhase::Back };
         let (status, said) = case.told(CheckId::ResidueOwnership, phase);

@@ -27,7 +27,7 @@ fn a_service_that_runs_what_its_unit_no_longer_says() {
     assert_eq!(stale(&untimed).0, Status::Warn, "its time is not known");
     let gone = Unit { load_state: LoadState::NotFound, ..service("app.service", 7, "") };
     let (status, said) = stale(&with(old(), gone));
-    assert!(status == Status::Warn && said.contains("though the configuration has no such unit any more"), "{said}");
+    assert!(status == Status::Warn && said.contains("though the configuration no longer has such a unit"), "{said}");
     // Its environment is another one; so it is for whoever is restarted at the next boot only, or reloaded.
     let set = |name: &str, text: &str, which: usize, case: Case| {
         case.units(which, |units| units.system.files.insert(name.to_owned(), UnitFile::parse(text)))
