@@ -265,7 +265,7 @@ fn describe_run(name: &str, result: &str, outcome: &ScriptOutcome) -> String {
         .map(|line| JournalLine { unit: name.to_owned(), message: line.to_owned(), ..JournalLine::default() })
         .collect();
     match unit::error_line(&own, name) {
-        Some(line) => format!("{words}: {}", without_directory(line)),
+        Some(line) => format!("{words}: {}", without_directory(&line)),
         None => words,
     }
 }
