@@ -1,5 +1,5 @@
 //! Untrusted text (of a guest, a runner, nix, a flake) made fit to be kept and shown: bounded, without terminal
-//! sequences, escaped, quoted for a shell. And times for people. Pure.
+//! sequences, escaped, quoted for a shell, a unit's name. And times for people. Pure.
 //!
 //! What is kept is bounded and without sequences (`plain`, `clean_line`); what is shown goes through [`escape`]
 //! besides, whatever was done to it before.
@@ -159,6 +159,24 @@ pub(crate) fn command_line<S: AsRef<str>>(words: impl IntoIterator<Item = S>) ->
     words.into_iter().map(|word| quote(word.as_ref())).collect::<Vec<_>>().join(" ")
 }
 
+/// A path as the name of its unit (systemd-escape(1), `--path`).
+pub(crate) fn escape_path(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.is_empty() {
+        return "-".to_owned();
+    }
+    let mut out = String::new();
+    for (at, byte) in parts.join("/").bytes().enumerate() {
+        match byte {
+            b'/' => out.push('-'),
+            b'.' if at > 0 => out.push('.'),
+            b'_' | b':' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
+            other => out.push_str(&format!("\\x{other:02x}")),
+        }
+    }
+    out
+}
+
 /// Seconds in a unit that fits: `35 ms`, `0.4 s`, `41 s`, `2 min 5 s`, `1 h 3 min`.
 pub fn seconds(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
@@ -258,6 +276,19 @@ mod tests {
         assert_eq!(quote("#x"), "'#x'");
         assert_eq!(quoted("x"), "'x'");
         assert_eq!(command_line(["nix", "eval", "a b"]), "nix eval 'a b'");
+    }
+
+    #[test]
+    fn paths_as_systemd_names_units() {
+        for (path, name) in [
+            ("/", "-"),
+            ("/mnt/my-disk/", r"mnt-my\x2ddisk"),
+            ("/.hidden/a b", r"\x2ehidden-a\x20b"),
+            ("/.a/b.c", r"\x2ea-b.c"),
+            ("/./a/./b", "a-b"),
+        ] {
+            assert_eq!(escape_path(path), name);
+        }
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub(crate) struct User {
     pub(crate) home: String,
     pub(crate) shell: String,
     pub(crate) password: Password,
+    /// Whether the password is one for a new account only.
+    pub(crate) is_initial: bool,
+    /// All else that JSON declares, by its key; nothing for null. What is about passwords is left out.
+    pub(crate) more: BTreeMap<String, Option<String>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +70,7 @@ impl Accounts {
         let value: Value = serde_json::from_str(text).ok()?;
         let mut accounts = Self { mutable: value["mutableUsers"].as_bool(), ..Self::default() };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let written = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         for user in value["users"].as_array()? {
             let kinds = ["hashedPassword", "password", "initialHashedPassword", "initialPassword"];
             let declared = kinds.iter().find_map(|kind| user[*kind].as_str().map(|said| (*kind, said)));
@@ -76,12 +81,16 @@ impl Accounts {
                 (Some((kind, said)), None) => Password::Set(kind.to_owned(), said.to_owned()),
                 (None, None) => Password::Undeclared,
             };
+            let is_initial = declared.is_some_and(|(kind, _)| kind.starts_with("initial"));
+            let more = user.as_object().into_iter().flatten().filter(|(key, _)| is_more(key));
             let made = User {
                 uid: user["uid"].as_u64(),
                 group: text(&user["group"]),
                 home: text(&user["home"]),
                 shell: text(&user["shell"]),
+                is_initial: is_initial && !matches!(password, Password::File(_)),
                 password,
+                more: more.map(|(key, value)| (key.clone(), (!value.is_null()).then(|| written(value)))).collect(),
             };
             accounts.users.insert(text(&user["name"]), made);
         }
@@ -117,7 +126,8 @@ impl Accounts {
                 Some(hash) => Password::Set("hash".to_owned(), hash.to_owned()),
             };
             let group = group.unwrap_or_else(|| gid.map(|gid: u64| gid.to_string()).unwrap_or_default());
-            let user = User { uid: uid.parse().ok(), group, home: home.clone(), shell: shell.clone(), password };
+            let (home, shell) = (home.clone(), shell.clone());
+            let user = User { uid: uid.parse().ok(), group, home, shell, password, ..User::default() };
             accounts.users.insert(name.clone(), user);
         }
         accounts
@@ -128,6 +138,17 @@ impl Accounts {
         let of = self.groups.iter().filter(|(_, group)| group.members.contains(user));
         of.map(|(name, _)| name.clone()).collect()
     }
+
+    /// All groups of a user.
+    pub(crate) fn all_groups_of(&self, user: &str) -> BTreeSet<String> {
+        let own = self.users.get(user).map(|user| user.group.clone());
+        self.groups_of(user).into_iter().chain(own).collect()
+    }
+}
+
+/// Whether a key of a user's JSON is none of those that are read by their names.
+fn is_more(key: &str) -> bool {
+    !["name", "uid", "group", "home", "shell"].contains(&key) && !key.to_lowercase().contains("password")
 }
 
 #[cfg(test)]
@@ -137,7 +158,7 @@ mod tests {
     #[test]
     fn both_forms_say_the_same() {
         let json = r#"{"mutableUsers":true,"users":[
-            {"name":"alice","uid":1000,"group":"users","home":"/home/alice","shell":"/run/current-system/sw/bin/bash","hashedPassword":"$y$x"},
+            {"name":"alice","uid":1000,"group":"users","home":"/home/alice","shell":"/run/current-system/sw/bin/bash","hashedPassword":"$y$x","homeMode":"700","createHome":true,"expires":null},
             {"name":"nobody","uid":null,"group":"nogroup","home":"/var/empty","shell":"/run/current-system/sw/bin/nologin","hashedPassword":"!"},
             {"name":"f","group":"users","home":"/","shell":"/bin/sh","hashedPasswordFile":"/run/secret"},
             {"name":"e","group":"users","home":"/","shell":"/bin/sh","initialHashedPassword":""}],
@@ -147,9 +168,13 @@ mod tests {
         let alice = &accounts.users["alice"];
         assert!(alice.has_shell() && alice.password.opens());
         assert_eq!(accounts.groups_of("alice"), BTreeSet::from(["wheel".to_owned()]));
+        assert_eq!(accounts.all_groups_of("alice"), BTreeSet::from(["users".to_owned(), "wheel".to_owned()]));
+        let more: Vec<_> = alice.more.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+        assert_eq!(more, [("createHome", Some("true")), ("expires", None), ("homeMode", Some("700"))]);
         assert!(!accounts.users["nobody"].has_shell() && accounts.users["nobody"].password == Password::Locked);
         assert_eq!(accounts.users["f"].password, Password::File("/run/secret".to_owned()));
         assert_eq!(accounts.users["e"].password, Password::Empty);
+        assert!(accounts.users["e"].is_initial && !alice.is_initial && !accounts.users["f"].is_initial);
         let files = Accounts::from_files(
             "alice:x:1000:100:A:/home/alice:/run/current-system/sw/bin/bash\nbroken\nb:x:1:9::/:/sbin/nologin\n",
             Some("wheel:x:1:alice\nusers:x:100:\n"),

@@ -10,7 +10,7 @@ use super::mounts::Fstab;
 use super::names::{is_package, name_of, nameless, readable, split};
 use super::security::counted;
 use super::store_files::{Found, tree};
-use super::system::EtcFile;
+use super::system::{EtcFile, PACKAGED_RULES};
 
 /// Files of one directory that both have and that are compared one by one.
 const MOST: usize = 2_000;
@@ -21,7 +21,7 @@ const NO_TEXT: &str = "no text, and of another size";
 const NOT_SHOWN: &str = "differs, and is not shown: it may hold passwords";
 
 /// Where rules on who may do what lie; a directory's name ends with a slash.
-const RULES: [&str; 22] = [
+const RULES: [&str; 26] = [
     "sudoers",
     "sudoers.d/",
     "doas.conf",
@@ -38,6 +38,8 @@ const RULES: [&str; 22] = [
     "securetty",
     // Who is trusted by nix's daemon is as good as root.
     "nix/nix.conf",
+    "nix/nix.custom.conf",
+    "nix/machines",
     "ld.so.preload",
     "ld-nix.so.preload",
     "crontab",
@@ -45,6 +47,8 @@ const RULES: [&str; 22] = [
     "exports",
     "hosts.allow",
     "hosts.deny",
+    "firewalld/",
+    PACKAGED_RULES,
 ];
 /// What is in force after the next boot only, or decides what is mounted.
 const BOOT: [&str; 6] = ["fstab", "crypttab", "modprobe.d/", "modules-load.d/", "initrd-release", "lvm/"];
@@ -52,15 +56,61 @@ const BOOT: [&str; 6] = ["fstab", "crypttab", "modprobe.d/", "modules-load.d/", 
 const LABELS: [&str; 8] =
     ["os-release", "lsb-release", "issue", "nixos-version", "NIXOS", "set-environment", "fonts/", "man_db.conf"];
 
-/// The changes of /etc.
+/// The parts of the names of kernel settings that protect (sysctl.d(5), the kernel's admin-guide/sysctl).
+const PROTECTING: [&str; 24] = [
+    "kernel.yama",
+    "restrict",
+    "unprivileged",
+    "kernel.modules_disabled",
+    "kernel.modprobe",
+    "forward",
+    "rp_filter",
+    "fs.protected",
+    "suid_dumpable",
+    "core_pattern",
+    "bpf",
+    "randomize",
+    "accept_",
+    "redirects",
+    "martians",
+    "syncookies",
+    "sysrq",
+    "userns",
+    "user_namespaces",
+    "kexec",
+    "perf_event_paranoid",
+    "io_uring",
+    "ftrace",
+    "ldisc",
+    "mmap_",
+];
+
+/// The changes of /etc, and of the rules that packages bring.
 pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
-    let names: BTreeSet<&String> = context.old.etc.keys().chain(context.new.etc.keys()).collect();
-    let mut all = Vec::new();
+    let (old, new) = (context.old, context.new);
     // The system's own are told of by who is in them.
-    for name in names.into_iter().filter(|name| name.contains('/') || !is_of_accounts(name)) {
-        all.extend(entry(context, name, context.old.etc.get(name), context.new.etc.get(name)));
-    }
+    let is_told = |name: &str| name.contains('/') || !is_of_accounts(name);
+    let mut all = between(context, &old.etc, &new.etc, is_told);
+    all.extend(between(context, &old.packaged_rules, &new.packaged_rules, |_| true));
     together(all)
+}
+
+/// Whether files of /etc differ by more than store paths, those with such names.
+pub(super) fn differs(context: &Context<'_>, is_meant: impl Fn(&str) -> bool) -> bool {
+    let changes = between(context, &context.old.etc, &context.new.etc, is_meant);
+    changes.iter().any(|change| change.grade != Grade::Info)
+}
+
+/// The changes of files, those with such names.
+fn between(
+    context: &Context<'_>,
+    old: &BTreeMap<String, EtcFile>,
+    new: &BTreeMap<String, EtcFile>,
+    is_meant: impl Fn(&str) -> bool,
+) -> Vec<Change> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let meant = names.into_iter().filter(|name| is_meant(name));
+    meant.flat_map(|name| entry(context, name, old.get(name), new.get(name))).collect()
 }
 
 /// Files that differ in the same lines, as one change: an option of PAM's is in a dozen of them.
@@ -314,22 +364,8 @@ fn settings(old: &str, new: &str) -> Vec<Change> {
                 _ => Kind::Changed,
             };
             let shown = |value: Option<&String>| value.map_or("not set", String::as_str).to_owned();
-            let protects = [
-                "kernel.yama",
-                "restrict",
-                "unprivileged",
-                "kernel.modules_disabled",
-                "forward",
-                "rp_filter",
-                "fs.protected",
-                "suid_dumpable",
-                "bpf",
-                "randomize",
-                "accept_r",
-                "sysrq",
-                "userns",
-            ];
-            let grade = if protects.iter().any(|part| name.contains(part)) { Grade::Security } else { Grade::Service };
+            let grade =
+                if PROTECTING.iter().any(|part| name.contains(part)) { Grade::Security } else { Grade::Service };
             let detail = Detail { name: name.clone(), from: from.cloned(), to: to.cloned() };
             let mut what = format!("{} → {}", shown(from), shown(to));
             if to.is_none() {
@@ -365,11 +401,16 @@ fn mounts(old: &str, new: &str) -> Vec<Change> {
 }
 
 fn path_of(name: &str) -> String {
-    format!("/etc/{name}")
+    if name.starts_with('/') { name.to_owned() } else { format!("/etc/{name}") }
 }
 
+/// Whether a file is in a list, where a directory stands for all in it and, as a link, for itself.
 fn is_in(name: &str, list: &[&str]) -> bool {
-    list.iter().any(|entry| if entry.ends_with('/') { name.starts_with(entry) } else { name == *entry })
+    let is_of = |entry: &&str| match entry.strip_suffix('/') {
+        Some(directory) => name == directory || name.starts_with(entry),
+        None => name == *entry,
+    };
+    list.iter().any(is_of)
 }
 
 fn grade(name: &str) -> Grade {

@@ -15,6 +15,15 @@ pub(crate) struct Opening {
     pub(crate) interface: Option<String>,
 }
 
+impl Opening {
+    /// Whether it lets in all that another one does.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let is_within = self.ports.0 <= other.ports.0 && other.ports.1 <= self.ports.1;
+        let is_of_interface = self.interface.is_none() || self.interface == other.interface;
+        self.protocol == other.protocol && is_within && is_of_interface
+    }
+}
+
 impl fmt::Display for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, last) = self.ports;
@@ -31,6 +40,8 @@ impl fmt::Display for Opening {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Firewall {
     pub(crate) is_on: bool,
+    /// Whether it is firewalld, whose zones say what is let in.
+    pub(crate) is_firewalld: bool,
     pub(crate) open: BTreeSet<Opening>,
     /// Interfaces from which all is let in.
     pub(crate) trusted: BTreeSet<String>,
@@ -64,6 +75,12 @@ impl Firewall {
             }
         }
         firewall
+    }
+
+    /// Whether it lets in all that an opening does.
+    pub(crate) fn lets_in(&self, opening: &Opening) -> bool {
+        let is_trusted = opening.interface.as_ref().is_some_and(|interface| self.trusted.contains(interface));
+        is_trusted || self.open.iter().any(|own| own.covers(opening))
     }
 
     /// A line of iptables(8) that lets something in whoever sends it.

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use super::human;
 use super::model::{Change, Comparison, Grade};
 use super::packages::told;
+use crate::report::markdown::{code, fence};
+use crate::text::escape_line;
 
 /// Lines of a text in a change's fold.
 const LINES: usize = 40;
@@ -34,12 +36,8 @@ pub(super) fn render(comparison: &Comparison) -> String {
         }
         out.push('\n');
     }
-    out.push_str("#### the switch\n\n```\n");
-    for line in human::switch(&comparison.switch, true) {
-        out.push_str(&fenced(&line));
-        out.push('\n');
-    }
-    out.push_str("```\n");
+    out.push_str("#### the switch\n\n");
+    out.push_str(&fence("", &human::switch(&comparison.switch, true)));
     if let Some(packages) = &comparison.packages {
         let all: Vec<String> = [&packages.down, &packages.up, &packages.added, &packages.removed]
             .into_iter()
@@ -47,16 +45,15 @@ pub(super) fn render(comparison: &Comparison) -> String {
             .map(told)
             .collect();
         if !all.is_empty() {
-            let _infallible = write!(out, "\n<details><summary>{} packages</summary>\n\n```\n", all.len());
-            all.iter().for_each(|line| out.push_str(&format!("{}\n", fenced(line))));
-            out.push_str("```\n\n</details>\n");
+            let (number, block) = (all.len(), fence("", &all));
+            let _infallible = write!(out, "\n<details><summary>{number} packages</summary>\n\n{block}\n</details>\n");
         }
     }
     for note in &comparison.notes {
         let _infallible = write!(out, "\n> {}\n", code(note));
     }
     if let Some(apply) = &comparison.apply {
-        let _infallible = write!(out, "\nApply: {}\n", code(apply));
+        let _infallible = write!(out, "\nApply: {}\n", code(&escape_line(apply)));
     }
     out
 }
@@ -71,27 +68,11 @@ fn add(change: &Change, out: &mut String) {
         };
     }
     if !change.lines.is_empty() {
-        out.push_str("\n  ```diff\n");
-        for line in change.lines.iter().take(LINES) {
-            let _infallible = writeln!(out, "  {}", fenced(line));
-        }
+        let mut lines: Vec<String> = change.lines.iter().take(LINES).cloned().collect();
         if change.lines.len() > LINES {
-            let _infallible = writeln!(out, "  … and {} lines more", change.lines.len() - LINES);
+            lines.push(format!("… and {} lines more", change.lines.len() - LINES));
         }
-        out.push_str("  ```\n");
+        out.push('\n');
+        fence("diff", &lines).lines().for_each(|line| out.push_str(&format!("  {line}\n")));
     }
-}
-
-/// Text as code, which nothing in it ends.
-fn code(text: &str) -> String {
-    let text = text.replace(['\n', '\r'], " ");
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or_default();
-    let fence = "`".repeat(longest + 1);
-    let space = if longest > 0 || text.is_empty() { " " } else { "" };
-    format!("{fence}{space}{text}{space}{fence}")
-}
-
-/// A line in a fence, which does not end it.
-fn fenced(line: &str) -> String {
-    line.replace("```", "'''").replace(['\n', '\r'], " ")
 }

@@ -13,6 +13,7 @@
 
 mod accounts;
 mod boot;
+mod containers;
 mod context;
 mod etc;
 mod firewall;

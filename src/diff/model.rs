@@ -200,7 +200,7 @@ pub struct UnitPlan {
     pub restart: Vec<String>,
     /// Reloaded.
     pub reload: Vec<String>,
-    /// Changed, and left alone since they say so: the old program goes on.
+    /// Changed, and left alone, since they say so or are sockets: what was started goes on.
     pub skip: Vec<String>,
     /// New, and started with the targets that want them.
     pub started_by_targets: Vec<String>,

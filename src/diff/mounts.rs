@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::text::escape_path;
+
 /// A line of fstab(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileSystem {
@@ -77,24 +79,6 @@ pub(crate) fn mount_changes(old: &Fstab, new: &Fstab) -> MountChanges {
     changes
 }
 
-/// A path as the name of its unit (systemd-escape(1), `--path`).
-fn escape_path(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    if parts.is_empty() {
-        return "-".to_owned();
-    }
-    let mut out = String::new();
-    for (at, byte) in parts.join("/").bytes().enumerate() {
-        match byte {
-            b'/' => out.push('-'),
-            b'.' if at > 0 => out.push('.'),
-            b'_' | b':' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => out.push(char::from(byte)),
-            other => out.push_str(&format!("\\x{other:02x}")),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +102,5 @@ mod tests {
         assert_eq!(changes.start, set(&["new.mount"]));
         assert_eq!(changes.swap_off, set(&["/dev/t"]));
         assert_eq!(mount_changes(&old, &old), MountChanges::default());
-        assert_eq!(escape_path("/.a/b.c"), "\\x2ea-b.c");
     }
 }

@@ -7,11 +7,11 @@ use super::context::Context;
 use super::model::{PackageChange, PackageChanges, SwitchPlan, UnitPlan};
 use super::mounts::{Fstab, mount_changes};
 use super::names::name_of;
-use super::store_files::Files;
-use super::switch_rules::{UnitChanges, unit_changes};
+use super::store_files::{Files, Found};
+use super::switch_rules::{UnitChanges, propagate, unit_changes};
 use super::system::{Boot, System};
 use super::unit_set::{Activity, FileState, UnitSet};
-use super::{boot, names};
+use super::{boot, etc, names};
 
 /// The whole of it.
 pub(super) fn plan(
@@ -33,7 +33,8 @@ pub(super) fn plan(
     add(&mut units.skip, &mounts.skip);
     add(&mut units.started_by_targets, &mounts.start);
     let refused = refusals(old, new);
-    let reboot = reboot_reasons(&old.boot, &new.boot, packages);
+    let mut reboot = reboot_reasons(&old.boot, &new.boot, packages);
+    reboot.extend(settings_of_boot(context));
     let cannot_take_effect = reboot.iter().any(|reason| reason.starts_with("init ") || reason.starts_with("nvidia"));
     let is_boot = !refused.is_empty() || cannot_take_effect;
     SwitchPlan {
@@ -56,11 +57,15 @@ fn fstab(files: &dyn Files, system: &System) -> Fstab {
 /// What is done to units: to those that are active, where that is known, else to what the old targets want.
 fn unit_plan(old: &UnitSet, new: &UnitSet, active: Option<&BTreeSet<String>>) -> UnitPlan {
     let wanted = active.cloned().unwrap_or_else(|| old.wanted());
-    let changes = unit_changes(old, new, &wanted);
-    let on_demand = if active.is_some() { BTreeSet::new() } else { old.on_demand() };
+    let done = |active: &BTreeSet<String>| propagate(unit_changes(old, new, active), old, new, active);
+    let changes = done(&wanted);
+    let on_demand: BTreeSet<String> = match active {
+        Some(_) => BTreeSet::new(),
+        None => old.on_demand().into_iter().chain(old.from_outside()).collect(),
+    };
     // A socket that is active decides on a service that may be.
     let both: BTreeSet<String> = wanted.union(&on_demand).cloned().collect();
-    let perhaps = unit_changes(old, new, &both);
+    let perhaps = done(&both);
     let list = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>();
     let shown = |set: &BTreeSet<String>| set.difference(&changes.targets).cloned().collect::<Vec<_>>();
     let fresh = new.wanted();
@@ -170,6 +175,37 @@ fn reboot_reasons(old: &Boot, new: &Boot, packages: Option<&PackageChanges>) -> 
         reasons.push(format!("systemd {}", boot::moved(&old.systemd, &new.systemd)));
     }
     reasons
+}
+
+/// What is read when the machine, a device or a module starts only.
+fn settings_of_boot(context: &Context<'_>) -> Vec<String> {
+    let udev = |name: &str| {
+        name.starts_with("udev/rules.d") || name.starts_with("systemd/network/") && name.ends_with(".link")
+    };
+    let modules = |name: &str| name.starts_with("modprobe.d");
+    let mut reasons = Vec::from_iter(host_name(context));
+    if etc::differs(context, udev) {
+        reasons.push("udev rules and .link files: for devices that appear later".to_owned());
+    }
+    if etc::differs(context, modules) {
+        reasons.push("module options: when the module is loaded again".to_owned());
+    }
+    reasons
+}
+
+/// The host's name, which PID 1 reads when it starts, unless the activation sets it.
+fn host_name(context: &Context<'_>) -> Option<String> {
+    let name = |system: &System| match &system.etc.get("hostname")?.leads_to {
+        Found::File(path) => context.files.text(path).map(|text| text.trim().to_owned()),
+        Found::Directory(_) | Found::Elsewhere(_) | Found::Missing => None,
+    };
+    let (old, new) = (name(context.old)?, name(context.new)?);
+    let sets = |line: &str| {
+        let program = line.split_whitespace().next().and_then(|word| word.rsplit('/').next()).unwrap_or_default();
+        matches!(program, "hostname" | "hostnamectl") || line.contains("kernel/hostname")
+    };
+    let is_set = context.new.snippets.values().any(|text| text.lines().any(sets));
+    (old != new && !is_set).then(|| format!("the host name stays {old}"))
 }
 
 /// NVIDIA's driver, whose module and libraries must be of one version.

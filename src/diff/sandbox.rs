@@ -59,6 +59,12 @@ const LIMITING: [&str; 5] =
 /// Lists that take something: less is weaker.
 const TAKING: [&str; 5] = ["InaccessiblePaths", "ReadOnlyPaths", "IPAddressDeny", "NoExecPaths", "SocketBindDeny"];
 
+/// What may stand before a program in a service's command (systemd.service(5)).
+const PREFIXES: &str = "@-:+!|";
+
+/// A service's commands beside the main one.
+const EXECUTED: [&str; 5] = ["ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost"];
+
 /// In which respects a service may do more than before; each as `NoNewPrivileges: yes → not set`.
 pub(crate) fn weaker(old: &UnitFile, new: &UnitFile) -> Vec<String> {
     let mut all = Vec::new();
@@ -68,8 +74,12 @@ pub(crate) fn weaker(old: &UnitFile, new: &UnitFile) -> Vec<String> {
             |value: Option<String>| value.filter(|value| !value.is_empty()).unwrap_or_else(|| "not set".to_owned());
         all.push(format!("{key}: {} → {}", shown(from), shown(to)));
     };
-    if !is_root(old) && is_root(new) {
-        tell("User", last(old, "User").or_else(|| Some("dynamic".to_owned())), Some("root".to_owned()));
+    if !is_root(old) {
+        let were_roots = as_root(old);
+        let roots = if is_root(new) { BTreeSet::from(["User"]) } else { as_root(new) };
+        for key in roots.difference(&were_roots) {
+            tell(key, last(old, "User").or_else(|| Some("dynamic".to_owned())), Some("root".to_owned()));
+        }
     }
     for key in SWITCHES {
         let is_on = |unit: &UnitFile| {
@@ -216,6 +226,19 @@ pub(crate) fn is_root(unit: &UnitFile) -> bool {
     matches!(user, "root" | "0") && !unit.bool("Service", "DynamicUser", false)
 }
 
+/// The keys of a service's commands that root runs whatever `User=` says: with `+`, `!` or `!!` before the program, or all
+/// but the main one (`PermissionsStartOnly=`).
+pub(crate) fn as_root(unit: &UnitFile) -> BTreeSet<&str> {
+    let is_start_only = unit.bool("Service", "PermissionsStartOnly", false);
+    let is_elevated =
+        |command: &String| command.chars().take_while(|c| PREFIXES.contains(*c)).any(|c| "+!".contains(c));
+    let keys = unit.sections.get("Service").into_iter().flatten().filter(|(key, _)| key.starts_with("Exec"));
+    let elevated = keys.filter(|(key, commands)| {
+        is_start_only && !commands.is_empty() && EXECUTED.contains(&key.as_str()) || commands.iter().any(is_elevated)
+    });
+    elevated.map(|(key, _)| key.as_str()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -271,6 +294,10 @@ mod tests {
             ("ProtectHome=true", "ProtectHome=read-only", "ProtectHome: true → read-only"),
             ("User=a", "", "User: a → root"),
             ("DynamicUser=yes", "", "User: dynamic → root"),
+            ("User=a\nExecStartPre=/x", "User=a\nExecStartPre=-+/x", "ExecStartPre: a → root"),
+            ("User=a\nExecStart=/x", "User=a\nExecStart=!!/x", "ExecStart: a → root"),
+            ("DynamicUser=yes", "DynamicUser=yes\nExecStopPost=@!/x x", "ExecStopPost: dynamic → root"),
+            ("User=a\nExecStop=/x", "User=a\nExecStop=/x\nPermissionsStartOnly=true", "ExecStop: a → root"),
             ("CapabilityBoundingSet=A", "", "CapabilityBoundingSet: A → not set"),
             ("CapabilityBoundingSet=A", "CapabilityBoundingSet=A B", "CapabilityBoundingSet: A → A B"),
             ("", "AmbientCapabilities=CAP_NET_ADMIN", "AmbientCapabilities: not set → CAP_NET_ADMIN"),
@@ -307,6 +334,11 @@ mod tests {
             ("", "NoNewPrivileges=true"),
             ("ProtectSystem=full", "ProtectSystem=strict"),
             ("", "User=a"),
+            ("User=a\nExecStartPre=+/x", "User=a\nExecStartPre=!/y"),
+            ("User=a\nExecStartPre=/x", "User=a\nExecStartPre=-@/x +y!"),
+            ("User=a\nExecStart=/x", "User=a\nExecStart=/x\nPermissionsStartOnly=true"),
+            ("ExecStartPre=/x", "ExecStartPre=+/x"),
+            ("ExecStartPre=/x", "User=a\nExecStartPre=+/x"),
             ("CapabilityBoundingSet=A B", "CapabilityBoundingSet=A"),
             ("", "CapabilityBoundingSet=A"),
             ("DynamicUser=yes", "User=a"),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::accounts::{Accounts, Password, User};
+use super::accounts::{Accounts, Group, Password, User};
 use super::context::Context;
+use super::firewall::{Firewall, Opening};
 use super::model::{Area, Change, Detail, Grade, Kind};
 
 /// Groups that let their members become root, or read what only root should (NixOS manual, "User Management").
@@ -76,21 +77,25 @@ pub(super) fn firewall(context: &Context<'_>) -> Vec<Change> {
         }
         (false, true) => {
             // All was open before: what it lets in is no opening.
-            let mut lets_in: Vec<String> = new.open.iter().map(ToString::to_string).collect();
-            lets_in.extend(new.trusted.iter().map(|name| format!("all from {name}")));
-            let lets_in = if lets_in.is_empty() { "no port".to_owned() } else { lets_in.join(", ") };
-            let what = format!("turned on; lets in {lets_in}");
+            let what = format!("turned on; {}", lets_in(new));
             all.push(Change::new(Grade::Service, Area::Firewall, Kind::Added, "firewall", what));
+            return all;
+        }
+        (true, true) if old.is_firewalld != new.is_firewalld => {
+            let whose = if new.is_firewalld { "firewalld's now" } else { "NixOS's own now, no more firewalld's" };
+            let what = format!("{whose}; {}", lets_in(new));
+            all.push(security(Kind::Changed, "firewall".to_owned(), &what));
             return all;
         }
         (false, false) => return all,
         (true, true) => {}
     }
-    let opened = "open now";
-    all.extend(new.open.difference(&old.open).map(|opening| security(Kind::Added, opening.to_string(), opened)));
+    let opened = new.open.iter().filter(|opening| !old.lets_in(opening));
+    all.extend(opened.map(|opening| security(Kind::Added, opening.to_string(), "open now")));
     let closed =
         |subject: String, what: &str| Change::new(Grade::Service, Area::Firewall, Kind::Removed, subject, what);
-    all.extend(old.open.difference(&new.open).map(|opening| closed(opening.to_string(), "closed now")));
+    let gone = old.open.iter().filter(|opening| !new.lets_in(opening));
+    all.extend(gone.map(|opening| closed(opening.to_string(), &closing(opening, new))));
     let trusted = "trusted now: all that comes from it is let in";
     all.extend(new.trusted.difference(&old.trusted).map(|name| security(Kind::Added, name.clone(), trusted)));
     all.extend(old.trusted.difference(&new.trusted).map(|name| closed(name.clone(), "not trusted any more")));
@@ -100,6 +105,22 @@ pub(super) fn firewall(context: &Context<'_>) -> Vec<Change> {
         all.push(security(Kind::Changed, "firewall rules".to_owned(), &what).with_lines(lines));
     }
     all
+}
+
+/// What a firewall lets in, in words.
+fn lets_in(firewall: &Firewall) -> String {
+    if firewall.is_firewalld {
+        return "its zones say what it lets in".to_owned();
+    }
+    let mut all: Vec<String> = firewall.open.iter().map(ToString::to_string).collect();
+    all.extend(firewall.trusted.iter().map(|name| format!("all from {name}")));
+    format!("lets in {}", if all.is_empty() { "no port".to_owned() } else { all.join(", ") })
+}
+
+/// What became of an opening that is not let in as a whole any more.
+fn closing(opening: &Opening, new: &Firewall) -> String {
+    let left: Vec<String> = new.open.iter().filter(|other| opening.covers(other)).map(ToString::to_string).collect();
+    if left.is_empty() { "closed now".to_owned() } else { format!("narrowed: only {} now", left.join(", ")) }
 }
 
 /// `+2 −1 lines`.
@@ -170,8 +191,8 @@ pub(super) fn accounts(context: &Context<'_>) -> Vec<Change> {
 }
 
 fn new_user(name: &str, user: &User, accounts: &Accounts) -> Change {
-    let groups = accounts.groups_of(name);
-    let powerful: Vec<&str> = groups.iter().map(String::as_str).filter(|group| POWERFUL.contains(group)).collect();
+    let (groups, all_groups) = (accounts.groups_of(name), accounts.all_groups_of(name));
+    let powerful: Vec<&str> = all_groups.iter().map(String::as_str).filter(|group| POWERFUL.contains(group)).collect();
     let may_log_in = user.has_shell() && user.password.opens();
     let grade = if may_log_in || user.has_shell() || !powerful.is_empty() || user.uid == Some(0) {
         Grade::Security
@@ -206,51 +227,96 @@ fn new_user(name: &str, user: &User, accounts: &Accounts) -> Change {
 }
 
 fn changed_user(name: &str, before: &User, after: &User, old: &Accounts, new: &Accounts) -> Option<Change> {
-    let uid = |user: &User| user.uid.map(|uid| uid.to_string());
-    let (from, to) = (uid(before), uid(after));
     // A shell is a store path at times; which version of it is no matter of who may log in.
     let shell = |user: &User| super::names::nameless(&user.shell);
     let (shell_before, shell_after) = (shell(before), shell(after));
     let mut details = fields(&[
-        ("uid", from.as_ref(), to.as_ref()),
         ("group", Some(&before.group), Some(&after.group)),
         ("home", Some(&before.home), Some(&after.home)),
         ("shell", Some(&shell_before), Some(&shell_after)),
     ]);
-    let mut what: Vec<String> = details.iter().map(|detail| detail.name.clone()).collect();
-    let mut grade =
-        if shell_before != shell_after && after.has_shell() || from != to { Grade::Security } else { Grade::Service };
+    details.extend(more(before, after));
+    let mut is_security = shell_before != shell_after && after.has_shell() || details.iter().any(lets_more);
+    let mut what: Vec<String> = details.iter().map(told).collect();
+    if let Some(words) = declared_id("uid", "an account", before.uid, after.uid) {
+        is_security = true;
+        what.insert(0, words);
+        let uid = |user: &User| user.uid.map(|uid| uid.to_string());
+        details.insert(0, Detail { name: "uid".to_owned(), from: uid(before), to: uid(after) });
+    }
     if before.password != after.password {
-        grade = Grade::Security;
-        what.push(password(&before.password, &after.password).to_owned());
+        let stays = stays(before, after, new);
+        is_security |= stays.is_none();
+        what.push(stays.unwrap_or_else(|| password(&before.password, &after.password).to_owned()));
     }
     let (groups_before, groups_after) = (old.groups_of(name), new.groups_of(name));
     let joined: Vec<&String> = groups_after.difference(&groups_before).collect();
     let left: Vec<&String> = groups_before.difference(&groups_after).collect();
+    let listed = |groups: &[&String]| groups.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ");
     if !joined.is_empty() {
-        let is_powerful = joined.iter().any(|group| POWERFUL.contains(&group.as_str()));
-        grade = if is_powerful { Grade::Security } else { grade };
-        what.push(format!("joins {}", joined.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ")));
+        what.push(format!("joins {}", listed(&joined)));
     }
     if !left.is_empty() {
-        what.push(format!("leaves {}", left.iter().map(|group| group.as_str()).collect::<Vec<_>>().join(", ")));
+        what.push(format!("leaves {}", listed(&left)));
     }
-    if what.is_empty() {
+    // By which way somebody is in such a group makes no difference.
+    let (all_before, all_after) = (old.all_groups_of(name), new.all_groups_of(name));
+    is_security |= all_after.difference(&all_before).any(|group| POWERFUL.contains(&group.as_str()));
+    let grade = if is_security { Grade::Security } else { Grade::Service };
+    let change = || Change::new(grade, Area::Account, Kind::Changed, format!("user {name}"), what.join("; "));
+    (!what.is_empty()).then(|| change().with_details(details))
+}
+
+/// A part of a declaration that differs, in words.
+fn told(detail: &Detail) -> String {
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+    format!("{} {} → {}", detail.name, shown(&detail.from), shown(&detail.to))
+}
+
+/// What else differs of what is declared. A key that only one of them knows is another version's of NixOS.
+fn more(before: &User, after: &User) -> Vec<Detail> {
+    let both = before.more.iter().filter_map(|(key, from)| Some((key, from, after.more.get(key)?)));
+    let differing = both.filter(|(_, from, to)| from != to);
+    differing.map(|(key, from, to)| Detail { name: key.clone(), from: from.clone(), to: to.clone() }).collect()
+}
+
+/// Whether others may do more in a home, or an account goes on for longer.
+fn lets_more(detail: &Detail) -> bool {
+    let (from, to) = (detail.from.as_deref(), detail.to.as_deref());
+    let mode = |text: Option<&str>| text.and_then(|text| u32::from_str_radix(text, 8).ok()).unwrap_or_default();
+    match detail.name.as_str() {
+        "homeMode" => mode(to) & !mode(from) & 0o077 != 0,
+        "expires" => from.is_some_and(|from| to.is_none_or(|to| to > from)),
+        _ => false,
+    }
+}
+
+/// What another declared id is to what is there and has one: nothing (update-users-groups.pl, userborn).
+fn declared_id(kind: &str, whose: &str, from: Option<u64>, to: Option<u64>) -> Option<String> {
+    match (from, to) {
+        (Some(from), Some(to)) if from != to => {
+            Some(format!("{kind} {from} → {to} is declared: {whose} that is there keeps {from}"))
+        }
+        (None, Some(to)) => Some(format!("{kind} {to} is declared: {whose} that is there keeps its own")),
+        (Some(from), None) => Some(format!("no {kind} is declared any more: {whose} that is there keeps {from}")),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+/// The words for another declared password that changes nothing for who is there; `None` where it does
+/// (update-users-groups.pl, userborn).
+fn stays(before: &User, after: &User, accounts: &Accounts) -> Option<String> {
+    let is_mutable = accounts.mutable == Some(true);
+    if !is_mutable && !(before.is_initial && after.is_initial) {
         return None;
     }
-    if from != to
-        && let (Some(from), Some(to)) = (&from, &to)
-    {
-        // What lies on the disk goes by number.
-        details.push(Detail {
-            name: "files of the old uid".to_owned(),
-            from: Some(from.clone()),
-            to: Some(format!("stay with {from}, not {to}")),
-        });
-    }
-    Some(
-        Change::new(grade, Area::Account, Kind::Changed, format!("user {name}"), what.join("; ")).with_details(details),
-    )
+    let declared = match (&before.password, &after.password) {
+        (Password::Undeclared, _) => "a password is declared",
+        (_, Password::Undeclared) => "no password is declared any more",
+        _ => "another password is declared",
+    };
+    let why = if is_mutable { "users.mutableUsers" } else { "an initial one is for a new account" };
+    Some(format!("{declared}: the one on the machine stays ({why})"))
 }
 
 fn password(before: &Password, after: &Password) -> &'static str {
@@ -266,19 +332,30 @@ fn password(before: &Password, after: &Password) -> &'static str {
 
 fn groups(old: &Accounts, new: &Accounts) -> Vec<Change> {
     let names: BTreeSet<&String> = old.groups.keys().chain(new.groups.keys()).collect();
-    let mut all = Vec::new();
-    for name in names {
-        let subject = format!("group {name}");
-        match (old.groups.get(name), new.groups.get(name)) {
-            (None, Some(_)) => all.push(Change::new(Grade::Service, Area::Account, Kind::Added, subject, "new")),
-            (Some(_), None) => all.push(Change::new(Grade::Service, Area::Account, Kind::Removed, subject, "removed")),
-            (Some(before), Some(after)) if before.gid != after.gid => {
-                let gid = |gid: Option<u64>| gid.map_or_else(|| "any".to_owned(), |gid| gid.to_string());
-                let what = format!("gid {} → {}: files of the old one stay with it", gid(before.gid), gid(after.gid));
-                all.push(Change::new(Grade::Security, Area::Account, Kind::Changed, subject, what));
-            }
-            _ => {}
+    names.into_iter().filter_map(|name| group(name, old, new)).collect()
+}
+
+fn group(name: &str, old: &Accounts, new: &Accounts) -> Option<Change> {
+    let (before, after) = (old.groups.get(name), new.groups.get(name));
+    let (kind, mut what) = match (before, after) {
+        (None, _) => (Kind::Added, vec!["new".to_owned()]),
+        (_, None) => (Kind::Removed, vec!["removed".to_owned()]),
+        (Some(before), Some(after)) => {
+            (Kind::Changed, declared_id("gid", "a group", before.gid, after.gid).into_iter().collect())
         }
+    };
+    let is_id = kind == Kind::Changed && !what.is_empty();
+    // Who is declared is told of by their own name.
+    let members = |group: Option<&Group>| group.map(|group| group.members.clone()).unwrap_or_default();
+    let joined: Vec<String> = members(after).difference(&members(before)).cloned().collect();
+    let strangers: Vec<String> = joined.into_iter().filter(|member| !new.users.contains_key(member)).collect();
+    match &strangers[..] {
+        [] => {}
+        [one] => what.push(format!("{one} joins, who is not declared here")),
+        several => what.push(format!("{} join, who are not declared here", several.join(", "))),
     }
-    all
+    let is_security = is_id || !strangers.is_empty() && POWERFUL.contains(&name);
+    let grade = if is_security { Grade::Security } else { Grade::Service };
+    let change = || Change::new(grade, Area::Account, kind, format!("group {name}"), what.join("; "));
+    (!what.is_empty()).then(change)
 }

@@ -16,7 +16,7 @@ pub(crate) struct UnitChanges {
     pub(crate) start: BTreeSet<String>,
     pub(crate) restart: BTreeSet<String>,
     pub(crate) reload: BTreeSet<String>,
-    /// Changed, and left alone since the unit says so.
+    /// Changed, and left alone: the unit says so, or it is a socket, which goes on as it was made.
     pub(crate) skip: BTreeSet<String>,
     /// Targets that every switch starts again: never told of.
     pub(crate) targets: BTreeSet<String>,
@@ -79,7 +79,53 @@ pub(crate) fn unit_changes(old: &UnitSet, new: &UnitSet, active: &BTreeSet<Strin
     // A unit that is restarted for another's sake is not reloaded besides.
     let restarted = |unit: &String| changes.restart.contains(unit) || changes.stop.contains(unit);
     changes.reload = changes.reload.iter().filter(|unit| !restarted(unit)).cloned().collect();
+    // A socket may be stopped with its service.
+    changes.skip.retain(|unit| !changes.stop.contains(unit));
     changes
+}
+
+/// What systemd does besides: what needs a unit, or is part of it, is stopped and restarted with it (systemd.unit(5)). What
+/// was stopped so is started again with the targets that want it.
+pub(crate) fn propagate(
+    mut changes: UnitChanges,
+    old: &UnitSet,
+    new: &UnitSet,
+    active: &BTreeSet<String>,
+) -> UnitChanges {
+    // Units are stopped by what was loaded before, and restarted by what is loaded then.
+    let mut stopped = dependents(old, active, &changes.stop);
+    stopped.retain(|unit| !changes.restart.contains(unit));
+    changes.start.extend(stopped.intersection(&new.wanted()).cloned());
+    changes.stop.extend(stopped);
+    let restarted = dependents(new, active, &changes.restart);
+    changes.restart.extend(restarted.into_iter().filter(|unit| !changes.stop.contains(unit)));
+    let UnitChanges { stop, restart, reload, skip, .. } = &mut changes;
+    for left in [reload, skip] {
+        left.retain(|unit| !stop.contains(unit) && !restart.contains(unit));
+    }
+    changes
+}
+
+/// The active units that need one of these or are part of one, be it by way of others. Targets, which every switch starts
+/// again, are left out.
+fn dependents(set: &UnitSet, active: &BTreeSet<String>, of: &BTreeSet<String>) -> BTreeSet<String> {
+    let needed = |name: &String| {
+        let unit = set.unit(name).unwrap_or_default();
+        let names = ["Requires", "BindsTo", "PartOf"].into_iter().flat_map(|key| unit.words("Unit", key));
+        names.map(|name| set.aliases.get(name).map_or(name, String::as_str).to_owned()).collect::<Vec<_>>()
+    };
+    let needed: Vec<(&String, Vec<String>)> = active.iter().map(|name| (name, needed(name))).collect();
+    let mut all = of.clone();
+    loop {
+        let is_dependent = |(name, needed): &&(&String, Vec<String>)| {
+            !all.contains(*name) && needed.iter().any(|other| all.contains(other))
+        };
+        let more: Vec<String> = needed.iter().filter(is_dependent).map(|(name, _)| (*name).clone()).collect();
+        if more.is_empty() {
+            return all.difference(of).filter(|unit| !unit.ends_with(".target")).cloned().collect();
+        }
+        all.extend(more);
+    }
 }
 
 /// Whether a unit is no more: its file, or what made an instance of a template's NixOS's own.
@@ -115,7 +161,11 @@ fn modified(
     active: &BTreeSet<String>,
     changes: &mut UnitChanges,
 ) {
-    if cannot_be_restarted(unit) || unit.ends_with(".socket") {
+    if cannot_be_restarted(unit) {
+        return;
+    }
+    if unit.ends_with(".socket") {
+        changes.skip.insert(unit.to_owned());
         return;
     }
     if unit.ends_with(".mount") {

@@ -9,13 +9,18 @@ use super::accounts::Accounts;
 use super::firewall::Firewall;
 use super::names::{store_paths, whole_path};
 use super::scripts;
-use super::store_files::{Files, Found};
+use super::store_files::{Files, Found, tree};
 use super::unit_file::UnitFile;
 use super::unit_set::{UnitSet, template_of};
 use super::wrappers::{Wrapper, wrappers};
 
 /// The script of a toplevel that puts secrets into its initrd (`system/boot/stage-1.nix`).
 pub(crate) const SECRETS: &str = "append-initrd-secrets";
+
+/// Where polkit reads the rules that packages bring, besides /etc.
+pub(crate) const PACKAGED_RULES: &str = "/run/current-system/sw/share/polkit-1/rules.d/";
+/// Files of them.
+const MOST_RULES: usize = 500;
 
 /// A file of /etc.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +56,8 @@ pub(crate) struct System {
     pub(crate) units: UnitSet,
     pub(crate) user_units: UnitSet,
     pub(crate) etc: BTreeMap<String, EtcFile>,
+    /// The rules in [`PACKAGED_RULES`], by their whole paths.
+    pub(crate) packaged_rules: BTreeMap<String, EtcFile>,
     pub(crate) snippets: BTreeMap<String, String>,
     pub(crate) accounts: Accounts,
     pub(crate) wrappers: BTreeMap<String, Wrapper>,
@@ -80,6 +87,7 @@ impl System {
             version: text("nixos-version"),
             user_units: unit_set(files, &top.join("etc/systemd/user")),
             etc: etc(files, &top.join("etc")),
+            packaged_rules: packaged_rules(files, top),
             accounts: accounts(files, top, &snippets, &units),
             wrappers: made_wrappers(files, &snippets, &units),
             firewall: firewall(files, &units),
@@ -167,6 +175,15 @@ fn etc(files: &dyn Files, directory: &Path) -> BTreeMap<String, EtcFile> {
     }
     side_files(files, &mut all);
     all
+}
+
+/// polkit's rules among what is installed.
+fn packaged_rules(files: &dyn Files, top: &Path) -> BTreeMap<String, EtcFile> {
+    let Found::Directory(directory) = files.find(&top.join("sw/share/polkit-1/rules.d")) else {
+        return BTreeMap::new();
+    };
+    let all = tree(files, &directory, MOST_RULES).into_iter();
+    all.map(|(name, leads_to)| (format!("{PACKAGED_RULES}{name}"), EtcFile { leads_to, mode: None })).collect()
 }
 
 /// `x.mode`, `x.uid` and `x.gid` are how `x` is copied.
@@ -302,17 +319,13 @@ fn made_wrappers(files: &dyn Files, snippets: &BTreeMap<String, String>, units: 
 }
 
 fn firewall(files: &dyn Files, units: &UnitSet) -> Firewall {
-    let mut texts = Vec::new();
-    let mut is_on = false;
-    for name in ["firewall.service", "nftables.service"] {
-        let Some(unit) = units.files.get(name).filter(|_| units.wants.values().any(|names| names.contains(name)))
-        else {
-            continue;
-        };
-        is_on = true;
-        texts.extend(scripts::of_start(files, unit));
+    let wanted = |name: &str| units.files.get(name).filter(|_| units.wants.values().any(|names| names.contains(name)));
+    let own = ["firewall.service", "nftables.service"].into_iter().filter_map(wanted);
+    let firewall = Firewall::of(&own.flat_map(|unit| scripts::of_start(files, unit)).collect::<Vec<_>>());
+    match wanted("firewalld.service") {
+        Some(_) => Firewall { is_on: true, is_firewalld: true, ..firewall },
+        None => firewall,
     }
-    if is_on { Firewall::of(&texts) } else { Firewall::default() }
 }
 
 #[cfg(test)]

@@ -115,7 +115,8 @@ fn what_is_dangerous_comes_first() {
         .etc("sysctl.d/60-nixos.conf", "kernel.kptr_restrict=0\nvm.swappiness=60\n")
         .etc("fstab", "/dev/a / ext4 defaults\n/dev/b /data ext4 nofail\n")
         .file("kernel-params", "quiet mitigations=off");
-    let comparison = told(&store, old, new);
+    let mut comparison = told(&store, old, new);
+    (comparison.from.named, comparison.to.named) = ("old".into(), "new".into());
     let text = human::render(&comparison, false)
         + "\n=== full\n"
         + &human::render(&comparison, true)

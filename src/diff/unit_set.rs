@@ -137,7 +137,7 @@ impl UnitSet {
     fn starts(&self, name: &str) -> Vec<(String, String)> {
         let unit = self.unit(name).unwrap_or_default();
         let pulled = self.pulls(name, &unit).into_iter().chain(triggered(name, &unit));
-        let mut all: Vec<(String, String)> = pulled.map(|other| (other, format!("with {name}"))).collect();
+        let mut all: Vec<(String, String)> = pulled.map(|other| (other, format!("{WITH}{name}"))).collect();
         for (key, words) in [("OnFailure", "on failure of"), ("OnSuccess", "on success of")] {
             all.extend(unit.words("Unit", key).map(|other| (other.to_owned(), format!("{words} {name}"))));
         }
@@ -177,6 +177,23 @@ impl UnitSet {
         self.with(Activity::OnDemand)
     }
 
+    /// Services that run or do not since a session, a suspend, a device starts them, and that go on then. A target that can
+    /// be isolated is another state of the whole machine.
+    pub(crate) fn from_outside(&self) -> BTreeSet<String> {
+        let is_state =
+            |holder: &str| self.unit(holder).is_some_and(|target| target.bool("Unit", "AllowIsolate", false));
+        let reached = self.reached().into_iter().filter(|(_, start)| match start {
+            Start::Itself => false,
+            Start::Because(words) => words.strip_prefix(WITH).is_some_and(|holder| !is_state(holder)),
+        });
+        let of_session = |unit: &UnitFile| {
+            ["BindsTo", "Before"].iter().any(|key| unit.words("Unit", key).any(|other| other == SESSION))
+        };
+        let bound = self.files.iter().filter(|(_, unit)| of_session(unit)).map(|(name, _)| name.clone());
+        let goes_on = |name: &String| name.ends_with(".service") && self.unit(name).is_some_and(|unit| !ends(&unit));
+        reached.map(|(name, _)| name).chain(bound).filter(goes_on).collect()
+    }
+
     fn with(&self, activity: Activity) -> BTreeSet<String> {
         self.activities().into_iter().filter(|(_, is)| *is == activity).map(|(name, _)| name).collect()
     }
@@ -198,6 +215,12 @@ const ROOTS: [&str; 9] = [
 /// Kinds of units that are started from outside of the configuration's units: by a session, a suspend, a device that
 /// appears, a line of fstab(5).
 const FROM_OUTSIDE: [&str; 7] = ["target", "device", "mount", "automount", "swap", "slice", "scope"];
+
+/// What stands before the unit that another one is started with.
+const WITH: &str = "with ";
+
+/// What a graphical session binds itself to (systemd.special(7)).
+const SESSION: &str = "graphical-session.target";
 
 /// The unit that a socket, a timer or a path starts.
 fn triggered(name: &str, unit: &UnitFile) -> Option<String> {
@@ -326,5 +349,24 @@ mod tests {
                 "usb.timer with dev-usb.device",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_outside_may_have_started() {
+        let mut set = UnitSet::default();
+        let mut put = |name: &str, text: &str| {
+            set.files.insert(name.to_owned(), UnitFile::parse(text));
+        };
+        put("graphical-session.target", "[Unit]\nWants=bar.service once.service\n");
+        put("bar.service", "[Unit]\nOnFailure=note.service\n[Service]\nExecStart=b\n");
+        put("once.service", "[Service]\nType=oneshot\n");
+        put("note.service", "[Service]\nExecStart=n\n");
+        put("niri.service", "[Unit]\nBindsTo=graphical-session.target\n");
+        put("sway.service", "[Unit]\nBefore=graphical-session.target\n");
+        put("rescue.target", "[Unit]\nRequires=rescue.service\nAllowIsolate=yes\n");
+        put("rescue.service", "[Service]\nExecStart=r\n");
+        put("usb.timer", "[Timer]\nOnBootSec=1\n");
+        put("lone.service", "[Service]\nExecStart=l\n");
+        assert_eq!(set.from_outside().into_iter().collect::<Vec<_>>(), ["bar.service", "niri.service", "sway.service"]);
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::containers::Grants;
 use super::context::Context;
 use super::model::{Area, Change, Detail, Grade, Kind};
 use super::names::{name_of, nameless, readable, split, store_paths};
-use super::sandbox::{is_root, weaker};
+use super::sandbox::{as_root, is_root, weaker};
 use super::scripts;
 use super::unit_file::{EMPTY, UnitFile};
 use super::unit_set::{Start, UnitSet};
@@ -99,7 +100,7 @@ fn enabled(scope: &Scope<'_>, (old, was): (&UnitSet, &Reached), (new, is): (&Uni
     let mut all = Vec::new();
     let is_meant = |name: &&String| new.files.contains_key(*name) && !name.ends_with(".target") && !name.contains('@');
     for name in old.files.keys().filter(is_meant) {
-        let what = match (was.get(name), is.get(name)) {
+        let mut what = match (was.get(name), is.get(name)) {
             (Some(Start::Itself), Some(Start::Itself))
             | (Some(Start::Because(_)), Some(Start::Because(_)))
             | (None, None) => continue,
@@ -108,9 +109,32 @@ fn enabled(scope: &Scope<'_>, (old, was): (&UnitSet, &Reached), (new, is): (&Uni
             (Some(Start::Itself), None) => "is not started by itself any more".to_owned(),
             (Some(Start::Because(words)), None) => format!("is not started {words} any more"),
         };
-        all.push(Change::new(Grade::Service, scope.area, Kind::Changed, name, what));
+        let mut grade = Grade::Service;
+        // What nothing started is as good as new.
+        if let (None, Some(unit)) = (was.get(name), new.files.get(name)) {
+            let made = scope.new_unit(name, unit);
+            grade = made.grade;
+            what = made.after(&what);
+        }
+        all.push(Change::new(grade, scope.area, Kind::Changed, name, what));
     }
     all
+}
+
+/// What a unit is that was not there, or that nothing started.
+struct NewUnit {
+    grade: Grade,
+    /// `new`, `new socket`, `new timer daily`.
+    what: String,
+    /// What there is to know of it: `runs as root`.
+    does: Vec<String>,
+}
+
+impl NewUnit {
+    /// What it does after other words.
+    fn after(&self, words: &str) -> String {
+        self.does.iter().fold(words.to_owned(), |words, does| format!("{words}, {does}"))
+    }
 }
 
 impl Scope<'_> {
@@ -122,27 +146,33 @@ impl Scope<'_> {
                 details.extend(values.iter().map(|value| detail(key, None, Some(&readable(value)))));
             }
         }
-        let (grade, mut what) = self.new_unit(name, unit);
+        let new = self.new_unit(name, unit);
+        let mut what = new.after(&new.what);
         if let Start::Because(words) = start {
             what.push_str(&format!(", {words}"));
         }
         let lines = if name.ends_with(".service") { self.script(unit) } else { Vec::new() };
-        Change::new(grade, self.area, Kind::Added, name, what).with_details(details).with_lines(lines)
+        Change::new(new.grade, self.area, Kind::Added, name, what).with_details(details).with_lines(lines)
     }
 
-    fn new_unit(&self, name: &str, unit: &UnitFile) -> (Grade, String) {
+    fn new_unit(&self, name: &str, unit: &UnitFile) -> NewUnit {
         let kind = name.rsplit('.').next().unwrap_or_default();
+        let other = |what: String| NewUnit { grade: Grade::Service, what, does: Vec::new() };
         match kind {
-            "service" if self.of_users => (Grade::Service, "new, run by each user's manager".to_owned()),
-            "service" if is_root(unit) => (Grade::Security, "new, runs as root".to_owned()),
             "service" => {
-                let user = unit.last("Service", "User").unwrap_or("a user of its own");
-                (Grade::Service, format!("new, runs as {user}"))
+                let (mut grade, runs) = self.runs(unit);
+                let mut does = vec![runs];
+                let grants = self.grants(unit).beyond(&Grants::default());
+                if !grants.is_empty() {
+                    grade = Grade::Security;
+                }
+                does.extend(grants);
+                NewUnit { grade, what: "new".to_owned(), does }
             }
             "socket" => {
-                let on_network = listens(unit);
-                let grade = if on_network.is_empty() { Grade::Service } else { Grade::Security };
-                (grade, listening(&on_network))
+                let listening = listening(&listens(unit));
+                let grade = if listening.is_none() { Grade::Service } else { Grade::Security };
+                NewUnit { grade, what: "new socket".to_owned(), does: listening.into_iter().collect() }
             }
             "timer" => {
                 let when: Vec<&String> = unit
@@ -154,10 +184,34 @@ impl Scope<'_> {
                     .flat_map(|(_, values)| values)
                     .collect();
                 let when = when.iter().map(|when| when.as_str()).collect::<Vec<_>>().join(", ");
-                (Grade::Service, format!("new timer {when}").trim_end().to_owned())
+                other(format!("new timer {when}").trim_end().to_owned())
             }
-            _ => (Grade::Service, format!("new {kind}")),
+            _ => other(format!("new {kind}")),
         }
+    }
+
+    /// Whose rights a new service has.
+    fn runs(&self, unit: &UnitFile) -> (Grade, String) {
+        if self.of_users {
+            return (Grade::Service, "run by each user's manager".to_owned());
+        }
+        if is_root(unit) {
+            return (Grade::Security, "runs as root".to_owned());
+        }
+        let user = unit.last("Service", "User").unwrap_or("a user of its own");
+        let roots: Vec<&str> = as_root(unit).into_iter().collect();
+        if roots.is_empty() {
+            return (Grade::Service, format!("runs as {user}"));
+        }
+        (Grade::Security, format!("runs as {user}, and {} as root", roots.join(", ")))
+    }
+
+    /// What a service's containers are given.
+    fn grants(&self, unit: &UnitFile) -> Grants {
+        let behind = scripts::of_unit(self.context.files, unit);
+        let keys = unit.sections.get("Service").into_iter().flatten().filter(|(key, _)| key.starts_with("Exec"));
+        let own = keys.flat_map(|(_, values)| values.iter().map(String::as_str));
+        Grants::of(&own.chain(behind.iter().map(|text| &**text)).collect::<Vec<&str>>())
     }
 
     /// The scripts of nixpkgs' own making that a new service runs.
@@ -184,10 +238,16 @@ impl Scope<'_> {
             return Vec::new();
         }
         let exposed = listens(after).difference(&listens(before)).cloned().collect::<BTreeSet<_>>();
-        let (grade, what) = if !weaker.is_empty() {
-            (Grade::Security, format!("its sandbox is weaker: {}", weaker.join("; ")))
-        } else if !exposed.is_empty() {
-            (Grade::Security, listening(&exposed).replace("new socket", "now"))
+        let mut dangers = Vec::new();
+        if !weaker.is_empty() {
+            dangers.push(format!("its sandbox is weaker: {}", weaker.join("; ")));
+        }
+        dangers.extend(listening(&exposed).map(|listens| format!("now, {listens}")));
+        if name.ends_with(".service") {
+            dangers.extend(self.grants(after).beyond(&self.grants(before)));
+        }
+        let (grade, what) = if !dangers.is_empty() {
+            (Grade::Security, dangers.join("; "))
         } else if (lines.is_empty() && details.iter().all(|detail| matches!(detail.name.as_str(), "After" | "Before")))
             || (details.is_empty() && TOLD_BY_PARTS.contains(&name))
         {
@@ -245,11 +305,9 @@ fn listens(unit: &UnitFile) -> BTreeSet<String> {
     all.filter(|address| !is_local(address)).cloned().collect()
 }
 
-fn listening(addresses: &BTreeSet<String>) -> String {
-    if addresses.is_empty() {
-        return "new socket".to_owned();
-    }
-    format!("new socket, listens on the network: {}", addresses.iter().cloned().collect::<Vec<_>>().join(", "))
+fn listening(addresses: &BTreeSet<String>) -> Option<String> {
+    let all: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    (!all.is_empty()).then(|| format!("listens on the network: {}", all.join(", ")))
 }
 
 fn detail(name: &str, from: Option<&str>, to: Option<&str>) -> Detail {

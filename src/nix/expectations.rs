@@ -13,6 +13,7 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 
 use crate::model::Protocol;
+use crate::text::escape_path;
 
 /// What a configuration expects. Every field is optional in the configuration; what is missing is empty or `None`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -347,24 +348,6 @@ fn mount_units(mounts: Value) -> BTreeMap<String, ExpectedUnit> {
     mounts.into_iter().map(|mount| (format!("{}.mount", escape_path(&mount.r#where)), mount.unit)).collect()
 }
 
-/// systemd-escape(1) `--path`.
-fn escape_path(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.is_empty() {
-        return "-".to_owned();
-    }
-    let mut out = String::new();
-    for (index, byte) in parts.join("/").bytes().enumerate() {
-        match byte {
-            b'/' => out.push('-'),
-            b'.' if index == 0 => out.push_str("\\x2e"),
-            byte if byte.is_ascii_alphanumeric() || b":_.".contains(&byte) => out.push(char::from(byte)),
-            byte => out.push_str(&format!("\\x{byte:02x}")),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -373,11 +356,8 @@ mod tests {
 
     #[test]
     fn mount_units_have_systemds_names() {
-        assert_eq!(escape_path("/"), "-");
-        assert_eq!(escape_path("/mnt/my-disk/"), r"mnt-my\x2ddisk");
-        assert_eq!(escape_path("/.hidden/a b"), r"\x2ehidden-a\x20b");
-        let units = mount_units(serde_json::json!([{ "where": "/data", "wanted_by": ["multi-user.target"] }]));
-        assert_eq!(units["data.mount"].wanted_by, ["multi-user.target"]);
+        let units = mount_units(serde_json::json!([{ "where": "/my-data", "wanted_by": ["multi-user.target"] }]));
+        assert_eq!(units[r"my\x2ddata.mount"].wanted_by, ["multi-user.target"]);
     }
 
     /// A field that expectations.nix does not answer would be empty for every configuration.

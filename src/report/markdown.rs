@@ -62,7 +62,7 @@ fn section(report: &Report) -> String {
     for case in suite.worst_first() {
         let word = if case.flaky { format!("{} (flaky)", case.status.word()) } else { case.status.word().to_owned() };
         let word = if case.status.prevents_pass() { format!("**{word}**") } else { word };
-        out.push_str(&format!("| {} | {word} | {} |\n", code(&case.id), text(&case.summary)));
+        out.push_str(&format!("| {} | {word} | {} |\n", cell(&case.id), text(&case.summary)));
     }
     out.push_str("\n</details>\n\n");
     if !suite.not_tested.is_empty() {
@@ -145,21 +145,25 @@ fn text(line: &str) -> String {
     out
 }
 
-/// One line of others' in a code span, which may stand in a table.
-fn code(line: &str) -> String {
+/// One line of others' in a code span.
+pub(crate) fn code(line: &str) -> String {
     let ticks = "`".repeat(longest_run(line, '`') + 1);
-    let text = line.replace('|', "\\|");
-    let at_ends = |c| text.starts_with(c) || text.ends_with(c);
-    match text.as_str() {
-        "" => text,
+    let at_ends = |c| line.starts_with(c) || line.ends_with(c);
+    match line {
+        "" => String::new(),
         // A space on both sides is taken off again, and keeps a backtick at an end from the ones around it.
-        _ if at_ends('`') || at_ends(' ') => format!("{ticks} {text} {ticks}"),
-        _ => format!("{ticks}{text}{ticks}"),
+        _ if at_ends('`') || at_ends(' ') => format!("{ticks} {line} {ticks}"),
+        _ => format!("{ticks}{line}{ticks}"),
     }
 }
 
+/// [`code`] in a table, where a bar ends the cell, in a code span too.
+fn cell(line: &str) -> String {
+    code(line).replace('|', "\\|")
+}
+
 /// Lines of others' in a block that they cannot end.
-fn fence(language: &str, lines: &[String]) -> String {
+pub(crate) fn fence(language: &str, lines: &[String]) -> String {
     let most = lines.iter().map(|line| longest_run(line, '`')).max().unwrap_or(0);
     let ticks = "`".repeat((most + 1).max(3));
     format!("{ticks}{language}\n{}\n{ticks}\n", lines.join("\n"))
@@ -273,7 +277,8 @@ pub(super) mod tests {
         assert_eq!(text("a|b <script> [x](http://y) *z*"), "a\\|b &lt;script&gt; \\[x\\](http\\://y) \\*z\\*");
         assert_eq!(text("www.x @you #1"), "www\\.x &#64;you &#35;1");
         assert_eq!((text("- a"), text("12. a"), text("2.1 s")), ("\\- a".into(), "12\\. a".into(), "2\\.1 s".into()));
-        assert_eq!((code("a``b`|"), code("`"), code("a")), ("```a``b`\\|```".into(), "`` ` ``".into(), "`a`".into()));
+        assert_eq!((code("a``b`|"), code("`"), code("a")), ("```a``b`|```".into(), "`` ` ``".into(), "`a`".into()));
+        assert_eq!((cell("a|b"), code("")), ("`a\\|b`".into(), String::new()));
         assert_eq!(fence("text", &["````".to_owned()]), "`````text\n````\n`````\n");
     }
 

@@ -24,7 +24,7 @@ pub mod html;
 mod human;
 pub mod json;
 mod junit;
-mod markdown;
+pub(crate) mod markdown;
 pub mod matrix;
 pub mod output;
 mod switch;

@@ -85,8 +85,45 @@ fn sockets_are_started_instead_of_their_service() {
         ),
         "stop: a.service x.socket y.socket; start: x.socket y.socket"
     );
-    // A socket itself is never restarted.
-    assert_eq!(changes(&[("a.socket", socket)], &[("a.socket", "[Socket]\nListenStream=2\n")]), "");
+    // A socket itself is never restarted, and is stopped with its service only.
+    let other = "[Socket]\nListenStream=2\n";
+    assert_eq!(changes(&[("a.socket", socket)], &[("a.socket", other)]), "skip: a.socket");
+    assert_eq!(changes(&old, &[("a.service", &changed("")), ("a.socket", other)]), both);
+}
+
+#[test]
+fn what_needs_a_unit_goes_with_it() {
+    let of = |old: &[(&str, &str)], new: &[(&str, &str)]| {
+        let (old, new) = (set(old), set(new));
+        let active = old.files.keys().cloned().collect();
+        told(&propagate(unit_changes(&old, &new, &active), &old, &new, &active))
+    };
+    let wants = |units: &str| format!("[Unit]\nWants={units}\n");
+    let (both, one) = (wants("a.service b.service c.service"), wants("a.service"));
+    for key in ["Requires", "BindsTo", "PartOf"] {
+        let part = |more: &str| format!("[Unit]\n{key}=a.service\n[Service]\nExecStart=b\n{more}");
+        let (b, of_b) = (part(""), format!("[Unit]\n{key}=x.target b.service\n"));
+        let old = [("a.service", OLD), ("b.service", &b), ("c.service", &of_b), ("basic.target", &both)];
+        let new = |a: &str, b: &str, target: &str| {
+            of(&old, &[("a.service", a), ("b.service", b), ("c.service", &of_b), ("basic.target", target)])
+        };
+        let all = "stop: a.service b.service c.service; start: a.service b.service c.service";
+        assert_eq!(new(OLD, &b, &both), "", "{key}");
+        assert_eq!(new(&changed(""), &b, &both), all, "{key}");
+        // Nothing wants the others any more.
+        let unwanted = "stop: a.service b.service c.service; start: a.service";
+        assert_eq!(new(&changed(""), &b, &one), unwanted, "{key}");
+        let restarts = changed("X-StopIfChanged=false\n");
+        assert_eq!(new(&restarts, &b, &both), "restart: a.service b.service c.service", "{key}");
+        // Their own words count where they are not stopped.
+        for left in ["X-RestartIfChanged=false\n", "X-ReloadIfChanged=true\n"] {
+            assert_eq!(new(&changed(""), &part(left), &both), all, "{key} {left}");
+        }
+        let gone = of(&old, &[("b.service", &b), ("c.service", &of_b), ("basic.target", &both)]);
+        assert_eq!(gone, "stop: a.service b.service c.service; start: b.service c.service", "{key}");
+    }
+    let wanting = [("a.service", OLD), ("b.service", &*one)];
+    assert_eq!(of(&wanting, &[("a.service", &changed("")), ("b.service", &one)]), "stop: a.service; start: a.service");
 }
 
 #[test]
