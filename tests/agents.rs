@@ -333,7 +333,10 @@ impl Running<'_> {
         let mut quiet = (0, Instant::now());
         while child.try_wait().unwrap().is_none() {
             let asked = self.scene.server.read().len();
-            if asked != quiet.0 || processes_under(&self.scene.place.home).iter().any(|line| line.contains("nixbox")) {
+            // The agents themselves may lie below a directory of that name.
+            let is_nixbox =
+                |line: &String| line.split_whitespace().any(|word| word == "nixbox" || word.ends_with("/nixbox"));
+            if asked != quiet.0 || processes_under(&self.scene.place.home).iter().any(is_nixbox) {
                 quiet = (asked, Instant::now());
             }
             // A server has come to the end when nothing happens any more.

@@ -57,7 +57,7 @@ const LABELS: [&str; 8] =
     ["os-release", "lsb-release", "issue", "nixos-version", "NIXOS", "set-environment", "fonts/", "man_db.conf"];
 
 /// The parts of the names of kernel settings that protect (sysctl.d(5), the kernel's admin-guide/sysctl).
-const PROTECTING: [&str; 24] = [
+const PROTECTING: [&str; 25] = [
     "kernel.yama",
     "restrict",
     "unprivileged",
