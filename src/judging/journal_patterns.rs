@@ -14,6 +14,8 @@ pub(crate) enum Meaning {
     FollowsFromError,
     /// A port is another program's: `port`, or `late` where it stands at the end.
     AddressInUse,
+    /// It is about a connection to another machine.
+    SpeaksOfConnection,
     /// A limit of time of the program's own ran out.
     RanOutOfTime,
 
@@ -206,6 +208,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r#"^\s+(at \S.*(\)|:\d+|:line \d+)|at \S+|\d+: \S+::.*|File ".*", line \d+.*|--- End of .*|['\w]+: .*,)$"#;
     AddressInUse "nginx": "[emerg] 258#258: bind() to 0.0.0.0:80 failed (98: Address already in use)"
         => r"(?i)(?:.*[:\s](?P<port>[0-9]{2,5})\b)?.*(address already in use|address in use|EADDRINUSE)(?:.*[:\s](?P<late>[0-9]{2,5})\b)?";
+    SpeaksOfConnection "lpadmin": "lpadmin: Unable to connect to \"192.168.1.20:631\": Operation now in progress"
+        => r"(?i)\b(connect\w*|reach\w*|fetch\w*|download\w*|upload\w*|request\w*|unreachable|timed? ?out|handshake|dial|sync\w*|GET|POST)\b";
     RanOutOfTime "any": "Error: timeout exceeded waiting for the database"
         => r"(?i)\btimed? ?out|\btimeout (was )?(reached|exceeded|expired)|deadline exceeded|took too long";
 

@@ -203,9 +203,10 @@ fn last_reach<'a>(cx: &JudgeContext<'a>, unit: &Unit) -> Option<(&'a JournalLine
         |line: &str| goes_out && Meaning::ConnectionTimedOut.is_in(line) && !Meaning::NamesLocalHost.is_in(line);
     let declared = SETS_NETWORK.is_match(&unit.name);
     let is_routing = |line: &str| declared && Meaning::GatewayNotReached.is_in(line);
-    // Whatever the words: an error about what was really tried.
+    // Whatever the words: an error of a connection to what was really tried.
     let names_tried = |line: &str| {
         Meaning::SpeaksOfError.is_in(line)
+            && Meaning::SpeaksOfConnection.is_in(line)
             && !Meaning::ConfigurationWrong.is_in(line)
             && here.named_in([line]).is_some()
     };
@@ -245,7 +246,7 @@ pub(super) fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
 fn in_silence(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let here = Outside::of(cx);
     let said = last_lines(cx, &unit.name);
-    if said.iter().any(|line| line.pid != 1 && Meaning::SpeaksOfError.is_in(&line.message)) {
+    if said.iter().any(|line| line.pid != 1) {
         return None;
     }
     let Tried { to, .. } = here.tried().into_iter().find(|tried| here.speaks_of(&unit.name, &tried.host))?;

@@ -151,7 +151,8 @@ fn an_error_about_what_was_tried_needs_no_known_words() {
     let words = r#"lpadmin: Unable to connect to "192.168.1.20:631": Operation now in progress"#;
     assert_eq!(witness(&app(words, called.clone())), Witness::Packet { to: "192.168.1.20:631".into() });
     app(words, asked(&[])).breaks(FAILED, "Unable to connect");
-    app("config.yml:3: unknown option 'prot' of 192.168.1.20", called).breaks(FAILED, "unknown option");
+    app("config.yml:3: unknown option 'prot' of 192.168.1.20", called.clone()).breaks(FAILED, "unknown option");
+    app("cannot load /etc/peers/192.168.1.20: bad magic", called).breaks(FAILED, "bad magic");
     // A script that says nothing.
     let mut quiet = guest().expected(failed("app.service", 6));
     let mut traffic = asked(&["ddns.example.org"]);
