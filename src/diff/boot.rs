@@ -79,6 +79,11 @@ const PROTECTING: [&str; 60] = [
 /// The same by their whole names.
 const PROTECTING_WHOLE: [&str; 7] = ["audit", "init", "rdinit", "single", "s", "1", "-b"];
 
+/// How the installers of boot loaders say that whoever sits at the machine may edit a line of the menu.
+const EDITOR: [&str; 4] = ["EDITOR = \"1\"", "editor_enabled: yes", "editor yes", "\"enableEditor\":true"];
+/// What GRUB's installer says of who may.
+const MENU_USERS: [&str; 3] = ["name=\"users\"", "superusers", "assword"];
+
 /// Kernel, parameters, initrd, systemd, boot loader, specialisations.
 pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
     let (old, new) = (&context.old.boot, &context.new.boot);
@@ -105,9 +110,10 @@ pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
     } else if old.loader != new.loader {
         let lines = context.behind(&old.loader, &new.loader).lines;
         if !lines.is_empty() {
-            all.push(
-                Change::new(Grade::Boot, Area::Boot, Kind::Changed, "boot loader", counted(&lines)).with_lines(lines),
-            );
+            let opened = opened(&lines);
+            let grade = if opened.is_some() { Grade::Security } else { Grade::Boot };
+            let what: Vec<String> = opened.map(str::to_owned).into_iter().chain([counted(&lines)]).collect();
+            all.push(Change::new(grade, Area::Boot, Kind::Changed, "boot loader", what.join("; ")).with_lines(lines));
         }
     }
     all.extend(specialisations(context));
@@ -116,6 +122,20 @@ pub(super) fn changes(context: &Context<'_>) -> Vec<Change> {
         all.push(Change::new(Grade::Info, Area::Boot, Kind::Changed, "NixOS", what));
     }
     all
+}
+
+/// What lets whoever sits at the machine edit what is booted, by the installer's lines that differ: systemd-boot's and
+/// Limine's editor, the users of GRUB's menu.
+fn opened(lines: &[String]) -> Option<&'static str> {
+    let count = |sign: char, words: &[&str]| {
+        let says = |line: &&String| line.starts_with(sign) && words.iter().any(|word| line.contains(word));
+        lines.iter().filter(says).count()
+    };
+    let balance = |words: &[&str]| count('+', words).cmp(&count('-', words));
+    if balance(&EDITOR).is_gt() {
+        return Some("its editor is turned on");
+    }
+    balance(&MENU_USERS).is_lt().then_some("a user or a password of its menu is gone")
 }
 
 fn shown(text: &str) -> String {

@@ -74,7 +74,7 @@ fn bare(word: &str) -> &str {
 fn is_published(mapping: &str) -> bool {
     let ports = mapping.split('/').next().unwrap_or_default();
     let Some((outer, inner)) = ports.rsplit_once(':') else { return false };
-    let (address, outer) = outer.rsplit_once(':').map_or(("", outer), |(address, port)| (address, port));
+    let (address, outer) = outer.rsplit_once(':').unwrap_or(("", outer));
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let is_loopback = address.starts_with("127.") || address == "[::1]";
     // Of an address any port is one that is free.

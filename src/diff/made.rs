@@ -93,6 +93,12 @@ impl<'a> MadeSystem<'a> {
         self
     }
 
+    /// The program that switches to it.
+    pub(crate) fn starter(self, text: &str) -> Self {
+        fs::create_dir_all(self.store.physical(&self.top).join("bin")).unwrap();
+        self.file("bin/switch-to-configuration", text)
+    }
+
     /// A link at the toplevel itself.
     pub(crate) fn link(self, name: &str, target: &str) -> Self {
         self.store.link(&self.top, name, target);

@@ -183,7 +183,7 @@ fn settings_of_boot(context: &Context<'_>) -> Vec<String> {
         name.starts_with("udev/rules.d") || name.starts_with("systemd/network/") && name.ends_with(".link")
     };
     let modules = |name: &str| name.starts_with("modprobe.d");
-    let mut reasons = Vec::from_iter(host_name(context));
+    let mut reasons: Vec<String> = host_name(context).into_iter().collect();
     if etc::differs(context, udev) {
         reasons.push("udev rules and .link files: for devices that appear later".to_owned());
     }

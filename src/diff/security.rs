@@ -82,7 +82,7 @@ pub(super) fn firewall(context: &Context<'_>) -> Vec<Change> {
             return all;
         }
         (true, true) if old.is_firewalld != new.is_firewalld => {
-            let whose = if new.is_firewalld { "firewalld's now" } else { "NixOS's own now, no more firewalld's" };
+            let whose = if new.is_firewalld { "firewalld's now" } else { "NixOS's own now, no longer firewalld's" };
             let what = format!("{whose}; {}", lets_in(new));
             all.push(security(Kind::Changed, "firewall".to_owned(), &what));
             return all;
@@ -307,7 +307,8 @@ fn declared_id(kind: &str, whose: &str, from: Option<u64>, to: Option<u64>) -> O
 /// (update-users-groups.pl, userborn).
 fn stays(before: &User, after: &User, accounts: &Accounts) -> Option<String> {
     let is_mutable = accounts.mutable == Some(true);
-    if !is_mutable && !(before.is_initial && after.is_initial) {
+    let is_kept = is_mutable || before.is_initial && after.is_initial;
+    if !is_kept {
         return None;
     }
     let declared = match (&before.password, &after.password) {

@@ -327,8 +327,8 @@ fn what_starts_a_unit_besides_the_boot() {
             "security + by-device.service: new, runs as root, with dev-x.device",
             "security + deeper.service: new, runs as root, with by-sleep.service",
             "security + note@.service: new, runs as root, on failure of a.service",
+            "security ~ there.service: is started with sleep.target now, runs as root",
             "service + by-sleep.service: new, runs as s, with sleep.target",
-            "service ~ there.service: is started with sleep.target now",
             "service + u.service: new, run by each user's manager, with graphical-session.target",
             "info + 2 units: nothing starts by itself: lone.service, with-lone.service",
         ]
@@ -531,6 +531,308 @@ fn directories_of_etc() {
     assert_eq!(lines(&same), ["info = 2 rebuilt: the same but for store paths: /etc/udev/rules.d/hwdb, /etc/zoneinfo"]);
 }
 
+#[test]
+fn what_a_session_or_a_suspend_started_may_be_running() {
+    let store = MadeStore::new();
+    let make = |level: u8| {
+        let text = |program: &str| format!("[Service]\nExecStart=/bin/{program} {level}\n");
+        MadeSystem::new(&store)
+            .unwanted("awake.service", &text("awake"))
+            .unit_link("sleep.target.wants/awake.service", "../awake.service")
+            .unwanted("lone.service", &text("lone"))
+            .user_unit_of("graphical-session.target", "bar.service", &text("bar"))
+            .user_unit_of("graphical-session.target", "once.service", &format!("{}Type=oneshot\n", text("once")))
+    };
+    let comparison = told(&store, make(1), make(2));
+    assert_eq!(comparison.switch.units.if_running, ["restart awake.service"]);
+    assert_eq!(comparison.switch.user_units.if_running, ["restart bar.service"]);
+}
+
+#[test]
+fn what_needs_a_unit_is_in_the_plan() {
+    let store = MadeStore::new();
+    let make = |level: u8| {
+        MadeSystem::new(&store)
+            .unit("a.service", &format!("[Service]\nExecStart=/bin/a {level}\n"))
+            .unit("b.service", "[Unit]\nBindsTo=a.service\n[Service]\nExecStart=/bin/b\n")
+            .unit("c.service", "[Service]\nExecStart=/bin/c\n")
+    };
+    let units = told(&store, make(1), make(2)).switch.units;
+    assert_eq!(units.stop, ["a.service", "b.service"]);
+    assert_eq!(units.start, ["a.service", "b.service"]);
+}
+
+/// A system with such users and groups, in JSON.
+fn with_accounts<'a>(store: &'a MadeStore, is_mutable: bool, users: &str, groups: &str) -> MadeSystem<'a> {
+    let json = format!(r#"{{"mutableUsers":{is_mutable},"users":[{users}],"groups":[{groups}]}}"#);
+    let file = store.file("users-groups.json", &json);
+    MadeSystem::new(store).snippet("users", &format!("perl update-users-groups.pl {file}"))
+}
+
+#[test]
+fn what_another_declaration_does_to_an_account() {
+    let store = MadeStore::new();
+    let stays = "the one on the machine stays";
+    for (is_mutable, old, new, said) in [
+        (
+            true,
+            r#""uid":1000"#,
+            r#""uid":1001"#,
+            "security ~ user a: uid 1000 → 1001 is declared: an account that is there keeps 1000",
+        ),
+        (
+            true,
+            r#""uid":null"#,
+            r#""uid":1001"#,
+            "security ~ user a: uid 1001 is declared: an account that is there keeps its own",
+        ),
+        (
+            true,
+            r#""hashedPassword":"$6$a""#,
+            r#""hashedPassword":"$6$b""#,
+            &format!("service ~ user a: another password is declared: {stays} (users.mutableUsers)"),
+        ),
+        (
+            true,
+            r#""hashedPassword":"!""#,
+            r#""hashedPassword":"""#,
+            &format!("service ~ user a: another password is declared: {stays} (users.mutableUsers)"),
+        ),
+        (
+            true,
+            r#""hashedPassword":"$6$a""#,
+            r#""hashedPassword":null"#,
+            &format!("service ~ user a: no password is declared any more: {stays} (users.mutableUsers)"),
+        ),
+        (false, r#""hashedPassword":"$6$a""#, r#""hashedPassword":"$6$b""#, "security ~ user a: another password"),
+        (false, r#""hashedPassword":"$6$a""#, r#""hashedPassword":"""#, "security ~ user a: the password is empty now"),
+        (
+            false,
+            r#""initialPassword":"a""#,
+            r#""initialPassword":"b""#,
+            &format!("service ~ user a: another password is declared: {stays} (an initial one is for a new account)"),
+        ),
+        (false, r#""homeMode":"700""#, r#""homeMode":"755""#, "security ~ user a: homeMode 700 → 755"),
+        (false, r#""homeMode":"755""#, r#""homeMode":"700""#, "service ~ user a: homeMode 755 → 700"),
+        (false, r#""expires":"2026-01-01""#, r#""expires":null"#, "security ~ user a: expires 2026-01-01 → not set"),
+        (
+            false,
+            r#""expires":"2026-01-01""#,
+            r#""expires":"2025-12-31""#,
+            "service ~ user a: expires 2026-01-01 → 2025-12-31",
+        ),
+        (false, r#""group":"users""#, r#""group":"docker""#, "security ~ user a: group users → docker"),
+        (false, r#""group":"users""#, r#""group":"audio""#, "service ~ user a: group users → audio"),
+        // A key of one version of NixOS only.
+        (
+            false,
+            r#""group":"users""#,
+            r#""group":"users","createHome":true"#,
+            "info = 1 rebuilt: the same but for store paths: snippet users",
+        ),
+    ] {
+        let make = |part: &str| {
+            let user = format!(r#"{{"name":"a","home":"/home/a","shell":"/bin/sh",{part}}}"#);
+            with_accounts(&store, is_mutable, &user, "")
+        };
+        let comparison = told(&store, make(old), make(new));
+        assert_eq!(lines(&comparison)[0], said);
+        assert!(!human::render(&comparison, true).contains("$6$"), "no hash of a password");
+    }
+}
+
+#[test]
+fn who_is_in_a_powerful_group() {
+    let store = MadeStore::new();
+    let group = |name: &str, gid: u8, members: &str| {
+        with_accounts(&store, true, "", &format!(r#"{{"name":"{name}","gid":{gid},"members":[{members}]}}"#))
+    };
+    for (name, gid, said) in [
+        ("docker", 1, "security ~ group docker: bob joins, who is not declared here"),
+        ("audio", 1, "service ~ group audio: bob joins, who is not declared here"),
+        (
+            "audio",
+            2,
+            "security ~ group audio: gid 1 → 2 is declared: a group that is there keeps 1; bob joins, who is not declared here",
+        ),
+    ] {
+        let comparison = told(&store, group(name, 1, ""), group(name, gid, r#""bob""#));
+        assert_eq!(lines(&comparison)[0], said);
+    }
+    let user = r#"{"name":"b","group":"docker","home":"/","shell":"/bin/nologin"}"#;
+    let new = told(&store, with_accounts(&store, true, "", ""), with_accounts(&store, true, user, ""));
+    assert_eq!(lines(&new)[0], "security + user b: new, without a login; in docker");
+}
+
+#[test]
+fn what_a_container_is_given() {
+    let store = MadeStore::new();
+    let make = |text: &str| {
+        let script = script(&store, "a", text);
+        MadeSystem::new(&store).unit("a.service", &format!("[Service]\nUser=a\nExecStart={script}\n"))
+    };
+    let changed = "service ~ a.service: the text of a-start changed";
+    for (old, new, said) in [
+        (
+            "docker run -p 127.0.0.1:5432:5432 x",
+            "docker run -p 5432:5432 x",
+            "security ~ a.service: publishes 5432:5432, past the firewall",
+        ),
+        ("docker run -p 80:80 x", "docker run -p 80:80 --privileged x", "security ~ a.service: runs with --privileged"),
+        ("docker run -p 80:80 x", "docker run -p 127.0.0.1:80:80 x", changed),
+        ("true", "mkdir -p /a", changed),
+        ("true", "ssh -p 22 h", changed),
+    ] {
+        assert_eq!(lines(&told(&store, make(old), make(new)))[0], said, "{new}");
+    }
+    let new = told(&store, MadeSystem::new(&store), make("docker run -p 80:80 --privileged x"));
+    let said = "security + a.service: new, runs as a, publishes 80:80, past the firewall, runs with --privileged";
+    assert_eq!(lines(&new)[0], said);
+}
+
+#[test]
+fn a_command_that_root_runs() {
+    let store = MadeStore::new();
+    let service = "[Service]\nUser=a\nExecStart=/bin/a\nExecStartPre=-+/bin/b\n";
+    let new = told(&store, MadeSystem::new(&store), MadeSystem::new(&store).unit("a.service", service));
+    assert_eq!(lines(&new), ["security + a.service: new, runs as a, and ExecStartPre as root"]);
+}
+
+/// A system with these lines of iptables in its firewall.
+fn with_firewall<'a>(store: &'a MadeStore, rule: &str) -> MadeSystem<'a> {
+    let text =
+        format!("ip46tables -A nixos-fw {rule} -j nixos-fw-accept\nip46tables -A nixos-fw -j nixos-fw-log-refuse");
+    let script = script(store, "firewall", &text);
+    let unit = format!("[Service]\nType=oneshot\nRemainAfterExit=true\nExecStart=@{script} firewall-start\n");
+    MadeSystem::new(store).unit("firewall.service", &unit)
+}
+
+#[test]
+fn what_was_let_in_is_no_opening() {
+    let store = MadeStore::new();
+    for (old, new, security, said) in [
+        (
+            "-p tcp --dport 22",
+            "-p tcp --dport 22 -i tailscale0",
+            0,
+            "service - 22/tcp: narrowed: only 22/tcp on tailscale0 now",
+        ),
+        ("-p tcp --dport 8000:8010", "-p tcp --dport 8005", 0, "service - 8000-8010/tcp: narrowed: only 8005/tcp now"),
+        ("-i wg0", "-p tcp --dport 22 -i wg0", 0, "service - wg0: not trusted any more"),
+        ("-p tcp --dport 22 -i wg0", "-p tcp --dport 22", 1, "security + 22/tcp: open now"),
+        ("-p tcp --dport 22", "-p udp --dport 22", 1, "security + 22/udp: open now"),
+    ] {
+        let comparison = told(&store, with_firewall(&store, old), with_firewall(&store, new));
+        assert_eq!((comparison.counts.security, lines(&comparison)[0].as_str()), (security, said), "{old} {new}");
+    }
+}
+
+#[test]
+fn a_firewall_of_firewalld() {
+    let store = MadeStore::new();
+    let firewalld = || MadeSystem::new(&store).unit("firewalld.service", "[Service]\nExecStart=/bin/firewalld\n");
+    let own = || with_firewall(&store, "-p tcp --dport 22");
+    for (old, new, said) in [
+        (own(), firewalld(), "security ~ firewall: firewalld's now; its zones say what it lets in"),
+        (firewalld(), own(), "security ~ firewall: NixOS's own now, no longer firewalld's; lets in 22/tcp"),
+        (MadeSystem::new(&store), firewalld(), "service + firewall: turned on; its zones say what it lets in"),
+    ] {
+        let comparison = told(&store, old, new);
+        assert!(lines(&comparison).contains(&said.to_owned()), "{:?}", lines(&comparison));
+    }
+}
+
+#[test]
+fn rules_wherever_they_lie() {
+    let store = MadeStore::new();
+    let of_etc = |name: &str| MadeSystem::new(&store).etc(name, "x\n");
+    for name in ["nix/nix.custom.conf", "nix/machines", "firewalld/zones/public.xml"] {
+        let comparison = told(&store, MadeSystem::new(&store), of_etc(name));
+        assert_eq!(lines(&comparison), [format!("security + /etc/{name}: new")]);
+    }
+    let profiles = store.put("apparmor.d", &[("bin.x", "x")]);
+    let linked = told(&store, MadeSystem::new(&store), MadeSystem::new(&store).etc_link("apparmor.d", &profiles));
+    assert_eq!(lines(&linked), ["security + /etc/apparmor.d: new"]);
+    let packages = |files: &[(&str, &str)]| MadeSystem::new(&store).link("sw", &store.put("system-path", files));
+    let rule = |text: &'static str| packages(&[("share/polkit-1/rules.d/50-x.rules", text)]);
+    let path = "/run/current-system/sw/share/polkit-1/rules.d/50-x.rules";
+    let new = told(&store, packages(&[("bin/x", "x")]), rule("yes\n"));
+    assert_eq!(lines(&new), [format!("security + {path}: new")]);
+    assert_eq!(new.changes[0].area, Area::Rule);
+    let changed = told(&store, rule("no\n"), rule("no\nyes\n"));
+    assert_eq!(lines(&changed), [format!("security ~ {path}: 1 line added")]);
+}
+
+#[test]
+fn settings_of_the_kernel_that_protect() {
+    let store = MadeStore::new();
+    let make = |text: &str| MadeSystem::new(&store).etc("sysctl.d/60-nixos.conf", text);
+    let protecting = "kernel.kexec_load_disabled kernel.perf_event_paranoid kernel.io_uring_disabled \
+        user.max_user_namespaces kernel.core_pattern kernel.modprobe kernel.ftrace_enabled dev.tty.ldisc_autoload \
+        vm.mmap_min_addr net.ipv4.conf.all.send_redirects net.ipv4.conf.all.log_martians net.ipv4.tcp_syncookies \
+        net.ipv4.conf.all.accept_source_route net.ipv6.conf.all.accept_ra kernel.kptr_restrict";
+    let others = "vm.swappiness vm.max_map_count fs.inotify.max_user_watches net.core.rmem_max kernel.printk";
+    for (names, grade) in [(protecting, "security"), (others, "service")] {
+        for name in names.split_whitespace() {
+            let comparison = told(&store, make(""), make(&format!("{name}=1\n")));
+            assert_eq!(lines(&comparison), [format!("{grade} + {name}: not set → 1")]);
+        }
+    }
+}
+
+#[test]
+fn what_is_read_at_the_next_start_only() {
+    let store = MadeStore::new();
+    let make = |name: &str, snippet: &str| {
+        MadeSystem::new(&store).plain("hostname", &format!("{name}\n")).snippet("name", snippet)
+    };
+    for (snippet, reboot) in [
+        ("true", &["the host name stays old".to_owned()][..]),
+        ("hostname \"$(</etc/hostname)\"", &[]),
+        ("echo new >/proc/sys/kernel/hostname", &[]),
+    ] {
+        let switch = told(&store, make("old", snippet), make("new", snippet)).switch;
+        assert_eq!((switch.reboot.as_slice(), switch.command.as_str()), (reboot, "switch"), "{snippet}");
+    }
+    let made = |text: &str| {
+        let link = store.put("kmod-1.0", &[("bin/modprobe", "\u{0}")]);
+        MadeSystem::new(&store)
+            .etc("udev/rules.d/50-a.rules", text)
+            .etc("modprobe.d/a.conf", text)
+            .etc("modprobe.d/moved.conf", &format!("install x {link}/bin/modprobe\n"))
+    };
+    let (udev, modules) = (
+        "udev rules and .link files: for devices that appear later",
+        "module options: when the module is loaded again",
+    );
+    let switch = told(&store, made("a\n"), made("b\n")).switch;
+    assert_eq!((switch.reboot, switch.command), (vec![udev.to_owned(), modules.to_owned()], "switch".to_owned()));
+    assert_eq!(told(&store, made("a\n"), made("a\n")).switch.reboot, Vec::<String>::new());
+}
+
+#[test]
+fn who_may_edit_what_is_booted() {
+    let store = MadeStore::new();
+    let make = |text: &str| {
+        let loader = store.file("systemd-boot", text);
+        MadeSystem::new(&store).starter(&format!("export INSTALL_BOOTLOADER='{loader}'\n"))
+    };
+    let (off, on) = ("EDITOR = \"\" == \"1\"\n", "EDITOR = \"1\" == \"1\"\n");
+    for (old, new, said) in [
+        (off, on, "security ~ boot loader: its editor is turned on; 1 line added, 1 removed"),
+        (on, off, "boot ~ boot loader: 1 line added, 1 removed"),
+        ("x", "x\neditor_enabled: yes\n", "security ~ boot loader: its editor is turned on; 1 line added"),
+        (
+            "x\n<attr name=\"hashedPassword\">\n",
+            "x\n",
+            "security ~ boot loader: a user or a password of its menu is gone; 1 line removed",
+        ),
+        ("timeout 1\n", "timeout 2\n", "boot ~ boot loader: 1 line added, 1 removed"),
+    ] {
+        assert_eq!(lines(&told(&store, make(old), make(new))), [said], "{old} {new}");
+    }
+}
+
 proptest! {
     /// Whatever stands in a file, it is read to its end and nothing else happens.
     #[test]
@@ -544,6 +846,7 @@ proptest! {
         unit_file::UnitFile::parse(&text);
         firewall::Firewall::of(&[text.as_str()]);
         wrappers::wrappers(&text);
+        containers::Grants::of(&[text.as_str()]);
         accounts::Accounts::from_files(&text, Some(&text), Some(&text));
         accounts::Accounts::from_json(&text);
         mounts::Fstab::parse(&text);

@@ -850,8 +850,8 @@ SwitchActivation = "switch.activation" {
     weight: Expected,
     applies: WithSwitch,
     summary: "every activation snippet and tmpfiles rule succeeded during the switch",
-    tests: "What the activation says while the machine is switched: snippets and tmpfiles rules that fail though the\n\
-            switch itself exits with 0, and those that fail when they run a second time.",
+    tests: "What the activation says while the machine is switched: snippets, files of /etc and tmpfiles rules that\n\
+            fail though the switch itself exits with 0, and snippets that fail when they run a second time.",
     causes: "A snippet that works only once, on a fresh machine (ln without -f, mkdir without -p), a path of the\n\
              former configuration.",
     remedy: "Write snippets so that they can run again and again: they run at each switch and each boot.",

@@ -32,18 +32,12 @@ fn a_toplevel_in_nixos_form() {
         .snippet("etc", "echo etc")
         .file("kernel-params", "quiet  loglevel=4")
         .file("switch-inhibitors", r#"{"dbus-implementation":"broker"}"#)
-        .file("bin-switch", "")
+        .starter(&format!(
+            "export PRE_SWITCH_CHECK='{checks}/bin/pre-switch-checks'\nexport INSTALL_BOOTLOADER='/x/install-grub.sh'\n"
+        ))
         .link("kernel", &format!("{kernel}/bzImage"));
     store.put("unused", &[]);
     let top = made.path();
-    std::fs::create_dir(store.files_root().join(top.strip_prefix("/").unwrap()).join("bin")).unwrap();
-    std::fs::write(
-        store.files_root().join(top.strip_prefix("/").unwrap()).join("bin/switch-to-configuration"),
-        format!(
-            "export PRE_SWITCH_CHECK='{checks}/bin/pre-switch-checks'\nexport INSTALL_BOOTLOADER='/x/install-grub.sh'\n"
-        ),
-    )
-    .unwrap();
     let system = System::read(&store.files(), &top);
     assert_eq!(system.wrappers["sudo"].lends(), "setuid root");
     assert!(system.firewall.is_on && system.firewall.open.len() == 1);

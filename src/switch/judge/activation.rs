@@ -1,4 +1,4 @@
-//! Snippets and tmpfiles rules that failed while the switch says that all went well: `switch.activation`.
+//! Snippets, files of /etc and tmpfiles rules that failed while the switch says that all went well: `switch.activation`.
 
 use super::{PhaseChecks, tail, words};
 use crate::judging::text::{clean, journal};
@@ -41,6 +41,16 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
             })
             .any(|line| clean(line).contains(message.as_str()))
     };
+    let not_replaced = words::read(&there.output).not_replaced;
+    let mut fresh = not_replaced.iter().filter(|(_, said)| !known(said)).map(|(path, _)| path);
+    if let Some(path) = fresh.next() {
+        let (path, rest) = (clean(path), fresh.count());
+        let more = if rest > 0 { format!(" (and {rest} more)") } else { String::new() };
+        let summary = format!("{path} is not what the configuration says: it could not be replaced{more}");
+        return CheckResult::new(id, Status::Fail, summary).detail(tail(there)).hint(format!(
+            "the switch itself does not report it: see what stands at {path} on the machine, and remove it"
+        ));
+    }
     let rule = there
         .journal
         .iter()

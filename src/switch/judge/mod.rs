@@ -2,7 +2,7 @@
 //!
 //! * `words`: what the switch program says, as data
 //! * `outcome`: how it ended, there and back
-//! * `activation`: snippets and tmpfiles rules that failed
+//! * `activation`: snippets, files of /etc and tmpfiles rules that failed
 //! * `announced`: what it did beside what `dry-activate` said
 //! * `session`: what became of the user's session
 //! * `idempotent`: what a second run did

@@ -361,6 +361,14 @@ fn the_activation() {
         activation(vec![rule]),
         (Status::Fail, "a tmpfiles rule failed: Failed to resolve user 'photos'".into())
     );
+    for (kind, path, more) in [("symlink", "/etc/hosts", ""), ("target", "/etc/a b", " (and 1 more)")] {
+        let line = format!("could not create {kind} {path} at /nix/store/x-setup-etc.pl line 131.");
+        let other = "could not create symlink /etc/other at x line 1.";
+        let lines = [ACTIVATING, "setting up /etc...", line.as_str(), other];
+        let run = switched(SwitchEnd::Exited(0), if more.is_empty() { &lines[..3] } else { &lines });
+        let said = format!("{path} is not what the configuration says: it could not be replaced{more}");
+        assert_eq!(activation(vec![run]), (Status::Fail, said));
+    }
     let refused = switched(SwitchEnd::Exited(1), &["Pre-switch checks failed"]);
     assert!(activation(vec![refused]).1.contains("refused before the activation"));
     let died =
@@ -374,6 +382,13 @@ fn a_rule_that_failed_before_is_known_by_its_cleaned_words() {
     let before = [CheckResult::new(CheckId::ServicesFailedUnits, Status::Warn, crate::judging::text::clean(&message))];
     let mut run = switched(SwitchEnd::Exited(0), &[ACTIVATING]);
     run.journal = vec![line("", "systemd-tmpfiles", 3, &message)];
+    let rehearsal = Rehearsal { runs: vec![run], ..Rehearsal::default() };
+    let results = judge(&rehearsal, &PhaseChecks { fresh: Checked::new(&before, &[], &[]), ..NO_CHECKS });
+    assert_eq!(results[1].status, Status::Pass, "{}", results[1].summary);
+    // So is a file of /etc.
+    let said = "could not create symlink /etc/hosts";
+    let before = [CheckResult::new(CheckId::BootActivation, Status::Warn, format!("{said} at x line 1."))];
+    let run = switched(SwitchEnd::Exited(0), &[ACTIVATING, &format!("{said} at y line 2.")]);
     let rehearsal = Rehearsal { runs: vec![run], ..Rehearsal::default() };
     let results = judge(&rehearsal, &PhaseChecks { fresh: Checked::new(&before, &[], &[]), ..NO_CHECKS });
     assert_eq!(results[1].status, Status::Pass, "{}", results[1].summary);
@@ -546,7 +561,7 @@ proptest! {
         texts in prop::collection::vec(
             prop_oneof![
                 ".*",
-                "(Failed to (start|reload)|warning: user activation for|Pre-switch check '|Activation script snippet ').{0,20}",
+                "(Failed to (start|reload)|warning: user activation for|Pre-switch check '|Activation script snippet '|could not create symlink /etc/).{0,20}",
                 "(There are changes to critical components|Pre-switch checks failed|activating the configuration...| : -> |done)",
             ],
             0..12,

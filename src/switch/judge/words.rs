@@ -24,6 +24,8 @@ pub(super) struct Words {
     pub(super) users: Vec<String>,
     /// Snippets of the activation that failed: name, exit code, and the line before, if any.
     pub(super) snippets: Vec<FailedSnippet>,
+    /// Files of /etc that could not be replaced: which, and what is said of each.
+    pub(super) not_replaced: Vec<(String, String)>,
     /// Pre-switch checks refused, as it says.
     pub(super) is_refused: bool,
     /// Inhibitors did: what changed, `NAME : OLD -> NEW`.
@@ -136,6 +138,8 @@ pub(super) fn read(lines: &[String]) -> Words {
             }
         } else if let Some(snippet) = snippet(line, said) {
             words.snippets.push(snippet);
+        } else if let Some(not_replaced) = not_replaced(line) {
+            words.not_replaced.push(not_replaced);
         } else if line == "Pre-switch checks failed" {
             words.is_refused = true;
         } else if line == "Could not acquire lock" {
@@ -184,6 +188,14 @@ fn failed_job(line: &str) -> Option<FailedJob<'_>> {
     };
     let unit = unit.split(' ').next()?;
     (is_job && unit.contains('.')).then_some(FailedJob { verb, unit, is_users, why })
+}
+
+/// The file in `could not create symlink /etc/hosts at …/setup-etc.pl line 131.`, and what is said before the place.
+fn not_replaced(line: &str) -> Option<(String, String)> {
+    let (said, _) = line.split_once(" at ").unwrap_or((line, ""));
+    let path =
+        ["could not create symlink ", "could not create target "].iter().find_map(|words| said.strip_prefix(words));
+    path.filter(|path| path.starts_with("/etc/")).map(|path| (path.to_owned(), said.to_owned()))
 }
 
 /// `warning: user activation for alice failed`.
