@@ -21,11 +21,6 @@ impl MadeStore {
         Self { directory, count: AtomicU32::new(0) }
     }
 
-    /// Where its files are.
-    pub(crate) fn files_root(&self) -> PathBuf {
-        self.directory.path().to_owned()
-    }
-
     pub(crate) fn store(&self) -> Store {
         Store { root: Some(self.directory.path().to_owned()) }
     }

@@ -338,5 +338,24 @@ impl Comparison {
 }
 
 fn clean(text: &mut String) {
-    *text = text::clean_line(text, TEXT);
+    *text = text::clean_line(&without_hashes(text), TEXT);
+}
+
+/// How hashes of passwords begin (crypt(5), GRUB's).
+const HASHES: [&str; 9] = ["$y$", "$gy$", "$7$", "$6$", "$5$", "$2b$", "$2a$", "$argon2", "grub.pbkdf2."];
+/// Fewer characters are no hash.
+const LEAST: usize = 20;
+
+/// A text that shows no hash of a password, whatever file it is from.
+fn without_hashes(text: &str) -> String {
+    let is_end = |c: char| c.is_whitespace() || "\"'<>:;)".contains(c);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = HASHES.iter().filter_map(|start| rest.find(start)).min() {
+        let end = rest[at..].find(is_end).map_or(rest.len(), |length| at + length);
+        out.push_str(&rest[..at]);
+        out.push_str(if end - at < LEAST { &rest[at..end] } else { "(a password's hash)" });
+        rest = &rest[end..];
+    }
+    out + rest
 }

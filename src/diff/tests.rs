@@ -227,6 +227,20 @@ fn parameters_that_protect_or_open_a_shell() {
 }
 
 #[test]
+fn no_hash_of_a_password_is_shown() {
+    let store = MadeStore::new();
+    let make =
+        |hash: &str| MadeSystem::new(&store).etc("grub.cfg", &format!("password_pbkdf2 root {hash}\nrun $5$1\n"));
+    let comparison = told(&store, make("none"), make("grub.pbkdf2.sha512.10000.ABCDEF0123456789"));
+    assert_eq!(
+        comparison.changes[0].lines,
+        ["-password_pbkdf2 root none", "+password_pbkdf2 root (a password's hash)"]
+    );
+    let crypt = told(&store, make("x"), make("'$y$j9T$abcdefghijklmnopqrst$uvwxyz'"));
+    assert_eq!(crypt.changes[0].lines[1], "+password_pbkdf2 root '(a password's hash)'");
+}
+
+#[test]
 fn a_hostile_configuration_drives_no_terminal() {
     let store = MadeStore::new();
     let evil = "\u{1b}[2J\u{202e}```\n";
