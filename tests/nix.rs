@@ -1404,7 +1404,7 @@ async fn flakes_of_other_shapes() {
     let failure = home.run("").await.failure();
     assert_eq!(failure.check, Some(CheckId::BuildAttribute));
     let hint = failure.hint.unwrap();
-    assert!(hint.starts_with("it has: devShells, homeConfigurations; home-manager's"), "{hint}");
+    assert!(hint.starts_with("it has: devShells, homeConfigurations; home-manager configurations"), "{hint}");
 }
 
 #[tokio::test]
