@@ -61,7 +61,7 @@ fn unit_plan(old: &UnitSet, new: &UnitSet, active: Option<&BTreeSet<String>>) ->
     let changes = done(&wanted);
     let on_demand: BTreeSet<String> = match active {
         Some(_) => BTreeSet::new(),
-        None => old.on_demand().into_iter().chain(old.from_outside()).collect(),
+        None => old.on_demand().into_iter().chain(old.started_from_outside()).collect(),
     };
     // A socket that is active decides on a service that may be.
     let both: BTreeSet<String> = wanted.union(&on_demand).cloned().collect();

@@ -179,7 +179,7 @@ impl UnitSet {
 
     /// Services that run or do not since a session, a suspend, a device starts them, and that go on then. A target that can
     /// be isolated is another state of the whole machine.
-    pub(crate) fn from_outside(&self) -> BTreeSet<String> {
+    pub(crate) fn started_from_outside(&self) -> BTreeSet<String> {
         let is_state =
             |holder: &str| self.unit(holder).is_some_and(|target| target.bool("Unit", "AllowIsolate", false));
         let reached = self.reached().into_iter().filter(|(_, start)| match start {
@@ -367,6 +367,9 @@ mod tests {
         put("rescue.service", "[Service]\nExecStart=r\n");
         put("usb.timer", "[Timer]\nOnBootSec=1\n");
         put("lone.service", "[Service]\nExecStart=l\n");
-        assert_eq!(set.from_outside().into_iter().collect::<Vec<_>>(), ["bar.service", "niri.service", "sway.service"]);
+        assert_eq!(
+            set.started_from_outside().into_iter().collect::<Vec<_>>(),
+            ["bar.service", "niri.service", "sway.service"]
+        );
     }
 }
