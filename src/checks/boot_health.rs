@@ -7,6 +7,7 @@ use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, is_failed};
 use crate::judging::{Finding, JudgeContext, Judgement, boot_state, conclude, sandbox, text};
+use crate::machine::spec::DEFAULT_MEMORY_MIB;
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, UnitResult, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
@@ -42,24 +43,21 @@ fn oom(cx: &JudgeContext<'_>) -> CheckResult {
     let mut known = BTreeSet::new();
     fails.retain(|finding| known.insert(finding.item.clone()));
     if let (Some(first), true) = (fails.first(), is_for_our_memory(cx)) {
-        let summary = format!("{}: the VM has the {DEFAULT_MIB} MiB that NixOS gives to VMs", first.summary);
+        let summary = format!("{}: the VM has the {DEFAULT_MEMORY_MIB} MiB that NixOS gives to VMs", first.summary);
         return CheckResult::new(id, Status::Unknown, summary).hint(memory_hint(cx)).detail(first.detail.clone());
     }
     conclude(cx, id, fails, Vec::new(), || "nothing was killed by the OOM killer".to_owned())
 }
 
-/// What `qemu-vm.nix` gives to a VM of which nobody says how much it is to have, in MiB.
-const DEFAULT_MIB: u64 = 1024;
-
 /// Whether the whole VM was short of memory, and nobody chose how much it has: the real machine may have plenty.
 fn is_for_our_memory(cx: &JudgeContext<'_>) -> bool {
     let is_chosen = cx.plan.settings.machine.memory.is_some()
-        || cx.plan.expectations.memory_mib.is_some_and(|mib| mib > DEFAULT_MIB);
+        || cx.plan.expectations.memory_mib.is_some_and(|mib| mib > DEFAULT_MEMORY_MIB);
     let lines = cx.now.journal.iter().filter(|line| is_kernels(line));
     let scopes: Vec<bool> = lines
         .filter_map(|line| Some(Meaning::KilledByKernel.parts_of(&line.message)?["scope"].starts_with("Memory")))
         .collect();
-    !is_chosen && cx.context.memory_mib == Some(DEFAULT_MIB) && !scopes.is_empty() && !scopes.contains(&true)
+    !is_chosen && cx.context.memory_mib == Some(DEFAULT_MEMORY_MIB) && !scopes.is_empty() && !scopes.contains(&true)
 }
 
 /// What a line shows that the OOM killer killed, if it does.

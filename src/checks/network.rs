@@ -268,6 +268,22 @@ fn failed_to_reload(facts: &Facts, unit: &str) -> bool {
     last.and_then(|line| Meaning::ReloadEnded.parts_of(&line.message)?.name("failed")).is_some()
 }
 
+/// How a firewall's unit came to let everything in, and what to do about it; `None` where it does not.
+fn firewall_down(cx: &JudgeContext<'_>, unit: &Unit) -> Option<(String, Option<&'static str>)> {
+    let name = unit.name.as_str();
+    let is_reported = matches!(cx.failure_causes.get(name), Some(FailureCause::ReportedBy(CheckId::NetworkPorts)));
+    if is_reported {
+        return Some((format!("failed: {}", unit::describe_failure(cx.now, unit)), None));
+    }
+    if is_active(unit) && failed_to_reload(cx.now, name) {
+        // NixOS's script takes its rules away then, and the unit stays as it was.
+        let said = unit::error_line(&cx.now.journal, name).map_or_else(String::new, |line| format!(": {line}"));
+        return Some((format!("could not be reloaded{said}"), None));
+    }
+    let hint = "find what stops it: another unit's Conflicts=, or a systemctl stop";
+    (cx.plan.is_own(name) && is_stopped(unit)).then(|| ("was stopped".to_owned(), Some(hint)))
+}
+
 fn ports(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let id = CheckId::NetworkPorts;
     let expectations = &cx.plan.expectations;
@@ -281,37 +297,11 @@ fn ports(cx: &JudgeContext<'_>, out: &mut Judgement) {
     if expectations.firewall == Some(true) {
         for unit in cx.now.units.iter().filter(|unit| is_firewall(&unit.name)) {
             let name = unit.name.as_str();
-            let failed = matches!(cx.failure_causes.get(name), Some(FailureCause::ReportedBy(CheckId::NetworkPorts)));
-            if failed {
-                fails.push(
-                    Finding::new(
-                        name,
-                        format!(
-                            "the firewall is not active, every port is open: {name} failed: {}",
-                            unit::describe_failure(cx.now, unit)
-                        ),
-                    )
-                    .detail(unit::tail(cx.now, name, 8))
-                    .evidence("unit", text::clean(name)),
-                );
-            } else if is_active(unit) && failed_to_reload(cx.now, name) {
-                // NixOS's script takes its rules away then, and the unit stays as it was.
-                let said = unit::error_line(&cx.now.journal, name).map_or_else(String::new, |line| format!(": {line}"));
-                fails.push(
-                    Finding::new(
-                        name,
-                        format!("the firewall is not active, every port is open: {name} could not be reloaded{said}"),
-                    )
-                    .detail(unit::tail(cx.now, name, 8))
-                    .evidence("unit", text::clean(name)),
-                );
-            } else if cx.plan.is_own(name) && is_stopped(unit) {
-                fails.push(
-                    Finding::new(name, format!("the firewall is not active, every port is open: {name} was stopped"))
-                        .detail(unit::tail(cx.now, name, 8))
-                        .evidence("unit", text::clean(name))
-                        .hint("find what stops it: another unit's Conflicts=, or a systemctl stop"),
-                );
+            if let Some((how, hint)) = firewall_down(cx, unit) {
+                let summary = format!("the firewall is not active, every port is open: {name} {how}");
+                let finding = Finding::new(name, summary).detail(unit::tail(cx.now, name, 8));
+                let finding = finding.evidence("unit", text::clean(name));
+                fails.push(if let Some(hint) = hint { finding.hint(hint) } else { finding });
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Which of a unit's own lines says why it failed.
 
+use std::collections::BTreeSet;
+
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::unit::own_lines;
@@ -18,7 +20,7 @@ pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> 
     let cleaning = of_cleaning(journal, unit);
     let speaks = |line: &&&JournalLine| Meaning::SpeaksOfError.is_in(&line.message);
     let tells = |line: &&&JournalLine| speaks(line) && !Meaning::FollowsFromError.is_in(&line.message);
-    let is_programs = |line: &&&JournalLine| !cleaning.iter().any(|other| std::ptr::eq(*other, **line));
+    let is_programs = |line: &&&JournalLine| !cleaning.contains(&std::ptr::from_ref(**line));
     let line = own
         .iter()
         .rev()
@@ -42,19 +44,20 @@ fn with_announced(line: &JournalLine, later: &[&JournalLine]) -> String {
 
 /// The unit's own lines that came after PID 1 saw its program end, by processes that had said nothing before: what
 /// `ExecStopPost=` and the like write. A last line of the program's own may come as late.
-fn of_cleaning<'a>(journal: &'a [JournalLine], unit: &str) -> Vec<&'a JournalLine> {
-    let mut cleaning = Vec::new();
-    let (mut before, mut has_ended) = (Vec::new(), false);
+fn of_cleaning(journal: &[JournalLine], unit: &str) -> BTreeSet<*const JournalLine> {
+    let mut cleaning = BTreeSet::new();
+    let (mut before, mut has_ended) = (BTreeSet::new(), false);
     for line in journal.iter().filter(|line| line.unit == unit) {
         if line.pid != 1 && line.identifier != "systemd" {
-            match has_ended && !before.contains(&line.pid) {
-                true => cleaning.push(line),
-                false => before.push(line.pid),
+            if has_ended && !before.contains(&line.pid) {
+                cleaning.insert(std::ptr::from_ref(line));
+            } else {
+                before.insert(line.pid);
             }
         } else if Meaning::ProcessExited.is_in(&line.message) {
             has_ended = true;
         } else if Meaning::Starting.is_in(&line.message) || Meaning::Restarts.is_in(&line.message) {
-            (before, has_ended) = (Vec::new(), false);
+            (before, has_ended) = (BTreeSet::new(), false);
         }
     }
     cleaning

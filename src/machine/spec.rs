@@ -82,6 +82,9 @@ fn memory_mib(value: &str) -> Option<u64> {
     }
 }
 
+/// What `qemu-vm.nix` gives to a VM of which nobody says how much memory it is to have, in MiB.
+pub const DEFAULT_MEMORY_MIB: u64 = 1024;
+
 /// A machine to start.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -134,7 +137,7 @@ impl Spec {
             runner: runner.into(),
             traits: Traits::default(),
             run_dir: run_dir.into(),
-            memory_mib: 1024,
+            memory_mib: DEFAULT_MEMORY_MIB,
             cores: 1,
             accel: Accel::default(),
             transport: TransportKind::VhostUser,

@@ -10,7 +10,8 @@ use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::guest::credentials::PlacedFile;
 use crate::judging::{self, Plan, Selection};
-use crate::machine::{Spec, find_program, jail};
+use crate::machine::spec::DEFAULT_MEMORY_MIB;
+use crate::machine::{find_program, jail};
 use crate::model::{JailKind, NetworkPolicy, TransportKind};
 use crate::nix::Target;
 use crate::nix::expectations::Expectations;
@@ -143,7 +144,7 @@ pub(super) fn transport(settings: &Settings) -> TransportKind {
 /// A machine's memory in MiB: as it was asked for, or configured. NixOS's default is too little for most desktops, and
 /// cannot be told from the same value written by the user, so both are raised.
 pub(super) fn memory_mib(settings: &Settings, expectations: &Expectations) -> u64 {
-    let configured = expectations.memory_mib.unwrap_or_else(|| Spec::new("", "").memory_mib);
+    let configured = expectations.memory_mib.unwrap_or(DEFAULT_MEMORY_MIB);
     let usual = if expectations.desktop.is_some() { configured.max(DESKTOP_MIB) } else { configured };
     settings.machine.memory.map_or(usual, |memory| memory.0)
 }

@@ -81,19 +81,20 @@ fn interface(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         return Some(renamed(cx, name));
     }
     let lines = last_lines(cx, &unit.name);
+    let misses = lines.iter().rev().find(|line| Meaning::InterfaceMissing.is_in(&line.message));
     let bound = missing.iter().find_map(|(name, why)| {
         let line = lines.iter().rev().find(|line| line.message.contains(name))?;
         Some(with_line(why, line))
     });
     let bound = bound.or_else(|| {
         // One that is named nowhere but in the service's own configuration; nft shows it in the line after.
-        let line = lines.iter().rev().find(|line| Meaning::InterfaceMissing.is_in(&line.message))?;
+        let line = *misses?;
         let words = lines.iter().flat_map(|line| line.message.split(|c: char| !c.is_ascii_alphanumeric()));
         let card = words.rev().find(|word| is_missing_card(cx, word))?;
         Some(with_line(&renamed(cx, card), line))
     });
     let bound = bound.or_else(|| {
-        let line = lines.iter().rev().find(|line| Meaning::InterfaceMissing.is_in(&line.message))?;
+        let line = *misses?;
         let mut words = line.message.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
         let (name, why) = words.find_map(|word| Some((word, unmade(cx, word)?)))?;
         let why = why.clone().in_words(format!("{name} is not there: {why}"));
