@@ -288,6 +288,10 @@ pub struct TryArgs {
     /// again
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2), conflicts_with_all = ["keep", "from"], help_heading = "Machine")]
     pub boots: u8,
+    /// Boot with the disks that disko makes (system.build.vmWithDisko), not with the VM's own: they are formatted, mounted
+    /// and unlocked as on the real machine
+    #[arg(long, conflicts_with_all = ["boots", "from"], help_heading = "Machine")]
+    pub disks: bool,
     /// Keep the VM running after the verdict, until Ctrl-C, and print how to reach it
     #[arg(long, conflicts_with = "from", help_heading = "Machine")]
     pub keep: bool,

@@ -278,6 +278,7 @@ async fn all_ways_to_name_it() {
         ("vms.shallow", "there are: "),
         (&format!("packages.{system}.runnre"), "there are: runner, "),
         ("nixosConfigurations.demo.config.system.build.nope", "there are: "),
+        ("nixosConfigurations.demo.config.system.build.vmWithDisko", "import disko's module"),
     ] {
         let failure = flake.run(attribute).await.failure();
         assert_eq!(

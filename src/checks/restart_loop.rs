@@ -56,6 +56,12 @@ fn is_from_initrd(facts: &Facts, unit: &Unit) -> bool {
 fn restarted_by_others(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Finding> {
     let name = &unit.name;
     let failed = unit::manager_line(cx.now, name, Meaning::FailedWithResult).filter(|line| line.unit == *name)?;
+    // Many end with a code of their own when they are told to: who restarted them had them stopped.
+    let mut since =
+        cx.now.journal.iter().filter(|line| line.pid == 1 && line.unit == *name && line.at_us > failed.at_us);
+    if since.next().is_some_and(|line| Meaning::Stopped.is_in(&line.message)) {
+        return None;
+    }
     if !is_active(unit) || !cx.plan.units.contains(name) || failed.at_us <= cx.now.manager.userspace_us {
         return None;
     }

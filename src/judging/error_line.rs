@@ -1,9 +1,13 @@
 //! Which of a unit's own lines says why it failed.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
+use super::text::pattern;
 use super::unit::own_lines;
 use crate::guest::facts::JournalLine;
 use crate::text::bounded;
@@ -12,6 +16,11 @@ use crate::text::bounded;
 const MOST: usize = 3;
 /// Most characters of the whole.
 const LIMIT: usize = 400;
+/// How long a parser takes at most to tell all that it did not understand, in µs.
+const PARSING_US: u64 = 1_000_000;
+
+/// A place in a file: `/etc/nftables.conf:12:3`.
+static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?<file>/[^\s:\[\]()]+):\d+"));
 
 /// The line of the unit's own that says most: the last that speaks of an error, does not follow from another, and is not
 /// of the commands that clean up behind the program; else the last.
@@ -28,6 +37,13 @@ pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> 
         .or_else(|| own.iter().rev().find(tells))
         .or_else(|| own.iter().find(speaks))
         .or(own.last())?;
+    // A parser goes on after what it did not understand, and then understands the rest no better.
+    let file_of = |line: &JournalLine| PLACE.captures(&line.message).map(|place| place["file"].to_owned());
+    let is_of_one_parse = |other: &&&JournalLine| {
+        other.pid == line.pid && other.at_us + PARSING_US >= line.at_us && file_of(other) == file_of(line)
+    };
+    let has_place = file_of(line).is_some();
+    let line = own.iter().filter(|_| has_place).filter(tells).find(is_of_one_parse).unwrap_or(line);
     let at = own.iter().position(|other| std::ptr::eq(*other, *line))?;
     Some(with_announced(line, &own[at + 1..]))
 }
@@ -184,6 +200,22 @@ mod tests {
         assert_eq!(of_lines(&redis), Some(redis.join(" ")));
         assert_eq!(of_lines(&["cannot open: gone", "bye"]).as_deref(), Some("cannot open: gone"));
         assert_eq!(of_lines(&["failed:\n  no such key\n  more"]).as_deref(), Some("failed: no such key"));
+    }
+
+    #[test]
+    fn a_parser_stumbles_over_the_rest() {
+        let nft = [
+            "/dev/stdin:1:44-48: Error: syntax error, unexpected string, expecting accept or drop or '$'",
+            "table inet nixos-fw { chain input { policy dropp; } }",
+            "/dev/stdin:1:53-53: Error: syntax error, unexpected '}', expecting newline or semicolon",
+            "/dev/stdin:2:1-1: Error: syntax error, unexpected end of file",
+        ];
+        assert_eq!(of_lines(&nft).as_deref(), Some(nft[0]));
+        let others = ["/etc/a.conf:3: error: no such key", "/etc/b.conf:4: error: no such value"];
+        assert_eq!(of_lines(&others).as_deref(), Some(others[1]), "of another file");
+        let earlier = JournalLine { at_us: 0, ..of_app(12, others[0]) };
+        let later = JournalLine { at_us: 5_000_000, ..of_app(12, "/etc/a.conf:9: error: no such value") };
+        assert_eq!(error_line(&[earlier, later.clone()], "app.service"), Some(later.message), "of another time");
     }
 
     #[test]

@@ -125,6 +125,8 @@ pub(crate) enum Meaning {
     FailedWithResult,
     /// A unit ended well.
     Deactivated,
+    /// A unit has ended as it was told to.
+    Stopped,
     /// A unit was not up in time.
     StartTimedOut,
     /// A device did not appear in time.
@@ -407,6 +409,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     Starting "systemd" ("257"): "Starting silent.service - Silent..." => r"^Starting ";
     Started "systemd" ("257"): "Started web.service - Web." => r"^(Start(ing|ed)|Finished|Listening on|Mount(ing|ed)) ";
     FailedWithResult "systemd" ("257"): "web.service: Failed with result 'exit-code'." => r": Failed with result '(?P<result>[\w-]+)'";
+    Stopped "systemd" ("257"): "Stopped web.service - Web." => r"^Stopped ";
     Deactivated "systemd" ("257"): "poll.service: Deactivated successfully." => r": Deactivated successfully";
     StartTimedOut "systemd" ("257"): "silent.service: start operation timed out. Terminating."
         => r": start operation timed out";

@@ -9,6 +9,7 @@
 //! * [`sound_card`]: the sound card, and the backend that captures what it plays
 //! * [`delay`]: how long the machine waits for this host's processors
 //! * `packet_dump`: what the guest's network cards send
+//! * `runner_script`: the runner's text, which says what QEMU it starts
 //! * [`rundir`]: where a run's files lie
 //! * [`window`]: the display and the sound of a demo
 //!
@@ -43,6 +44,7 @@ mod packet_dump;
 pub mod process;
 pub mod qmp;
 pub mod rundir;
+mod runner_script;
 pub mod screen;
 pub mod sound_card;
 pub mod spec;
@@ -166,8 +168,8 @@ impl Machine {
         events: &Events,
         artifacts: Option<&Path>,
     ) -> failure::Result<Self> {
-        let (runner, script) = locate_runner(&spec.runner, &jail.store)?;
-        spec.traits = read_traits(&script)?;
+        let (runner, script) = runner_script::locate(&spec.runner, &jail.store)?;
+        spec.traits = runner_script::read_traits(&script, &jail.store)?;
         if spec.traits.own_memory_backend
             && let Some(memory) = spec.traits.memory_mib
         {
@@ -379,64 +381,6 @@ impl Machine {
         drop(self.console.write(&artifacts.join(artifact::CONSOLE)));
         drop(self.runner.output().write(&artifacts.join(artifact::QEMU_LOG)));
     }
-}
-
-/// The script behind links: its name in the jail, and where it is on the host.
-///
-/// In a relocated store links name `/nix/store`, which is elsewhere on the host, so they are followed one by one.
-fn locate_runner(runner: &Path, store: &Path) -> failure::Result<(PathBuf, PathBuf)> {
-    let missing =
-        |error: std::io::Error| Failure::host(format!("the runner {} does not exist", runner.display())).because(error);
-    let store = if store == Path::new(STORE_DIR) { store.to_owned() } else { store.canonicalize().map_err(missing)? };
-    let on_host = |path: &Path| match path.strip_prefix(STORE_DIR) {
-        Ok(rest) => store.join(rest),
-        Err(_) => path.to_owned(),
-    };
-    let mut todo: Vec<OsString> = std::path::absolute(runner)
-        .map_err(missing)?
-        .components()
-        .rev()
-        .map(|component| component.as_os_str().to_owned())
-        .collect();
-    let mut at = PathBuf::new();
-    let mut links = 0;
-    while let Some(component) = todo.pop() {
-        if component == ".." {
-            at.pop();
-            continue;
-        }
-        at.push(&component);
-        let there = on_host(&at);
-        if !at.starts_with(STORE_DIR) && Path::new(STORE_DIR).starts_with(&at) {
-            // On the way into the store: it need not be there on the host.
-            continue;
-        }
-        if !std::fs::symlink_metadata(&there).map_err(missing)?.is_symlink() || at == Path::new(STORE_DIR) {
-            continue;
-        }
-        links += 1;
-        if links > 40 {
-            return Err(missing(std::io::Error::other("too many levels of symbolic links")));
-        }
-        at.pop();
-        let target = std::fs::read_link(&there).map_err(missing)?;
-        todo.extend(target.components().rev().map(|component| component.as_os_str().to_owned()));
-    }
-    let script = on_host(&at);
-    Ok((at, script))
-}
-
-/// Most of a runner's script that is read, in bytes.
-const SCRIPT_LIMIT: u64 = 1 << 20;
-
-fn read_traits(runner: &Path) -> failure::Result<Traits> {
-    use std::io::Read as _;
-
-    let mut text = Vec::new();
-    std::fs::File::open(runner)
-        .and_then(|file| file.take(SCRIPT_LIMIT).read_to_end(&mut text))
-        .map_err(|error| Failure::host(format!("the runner {} cannot be read", runner.display())).because(error))?;
-    Ok(Traits::scan(&String::from_utf8_lossy(&text)))
 }
 
 fn run_dir_failure(run_dir: &Path, error: std::io::Error) -> Failure {
@@ -679,28 +623,6 @@ mod tests {
         assert_eq!(described(Some(3), None), "it ended with exit code 3");
         assert_eq!(described(None, Some(9)), "it was killed by SIGKILL");
         assert_eq!(with_tail("a", &["b".to_owned()]), "a, after printing\nb");
-    }
-
-    #[test]
-    fn a_runner_is_found_behind_the_links_of_a_relocated_store() {
-        let root = tempfile::tempdir().unwrap();
-        let store = root.path().join("nix/store");
-        std::fs::create_dir_all(store.join("b-script/bin")).unwrap();
-        std::fs::create_dir_all(store.join("a-vm")).unwrap();
-        std::fs::write(store.join("b-script/bin/run"), "-m 7").unwrap();
-        std::os::unix::fs::symlink("/nix/store/b-script/bin", store.join("a-vm/bin")).unwrap();
-        std::os::unix::fs::symlink("run", store.join("b-script/bin/run-x-vm")).unwrap();
-        let result = root.path().join("result");
-        std::os::unix::fs::symlink("/nix/store/a-vm", &result).unwrap();
-        for runner in [Path::new("/nix/store/a-vm/bin/run-x-vm"), &result.join("bin/run-x-vm")] {
-            let (runner, script) = locate_runner(runner, &store).unwrap();
-            assert_eq!(runner, Path::new("/nix/store/b-script/bin/run"));
-            assert_eq!(script, store.canonicalize().unwrap().join("b-script/bin/run"));
-            assert_eq!(read_traits(&script).unwrap().memory_mib, Some(7));
-        }
-        std::os::unix::fs::symlink("loop", root.path().join("loop")).unwrap();
-        assert!(locate_runner(&root.path().join("loop"), &store).is_err());
-        assert!(locate_runner(Path::new("/nix/store/c/bin/run"), &store).is_err());
     }
 
     #[tokio::test]

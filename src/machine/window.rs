@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use super::jail::{JailOptions, LaunchRequest};
 use super::process::{self, JailedProcess, ProgramExit};
-use super::{locate_runner, mount_of, read_traits, store_mount};
+use super::{mount_of, runner_script, store_mount};
 use crate::model::run_file;
 use crate::model::timeouts::machine::{GPU_PROBE_LIMIT, QEMU_HELP_LIMIT};
 
@@ -306,8 +306,8 @@ pub async fn probe_gpu(runner: &Path, session: &HostSession, jail: &JailOptions)
 
 /// The QEMU that the runner's script names.
 fn qemu_of(runner: &Path, jail: &JailOptions) -> Option<PathBuf> {
-    let (_, script) = locate_runner(runner, &jail.store).ok()?;
-    read_traits(&script).ok()?.qemu
+    let (_, script) = runner_script::locate(runner, &jail.store).ok()?;
+    runner_script::read_traits(&script, &jail.store).ok()?.qemu
 }
 
 fn launch_request(qemu: &Path, arguments: &[&str], jail: &JailOptions, devices: Vec<PathBuf>) -> LaunchRequest {

@@ -275,8 +275,13 @@ fn missing_failure(target: &Target, missing: &MissingAttribute) -> Failure {
                 Target::Host { output, .. } => *output,
                 _ => VmVariant::default(),
             };
-            return absent(format!("{name} has no `system.build.{}`", output.attribute()))
-                .hint("import <nixpkgs/nixos/modules/virtualisation/build-vm.nix>, which NixOS does by itself");
+            let import = match output {
+                VmVariant::Vm | VmVariant::VmWithBootLoader => {
+                    "import <nixpkgs/nixos/modules/virtualisation/build-vm.nix>, which NixOS does by itself"
+                }
+                VmVariant::VmWithDisko => "import disko's module, or leave --disks out: the VM has a plain disk then",
+            };
+            return absent(format!("{name} has no `system.build.{}`", output.attribute())).hint(import);
         }
         (MissingKind::Derivation, _) => {
             return absent(format!("{name} is neither a NixOS system nor a package"))

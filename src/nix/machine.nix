@@ -7,7 +7,7 @@
 { expectations            # expectations.nix
 , name ? null         # of the configuration
 , specialisation ? null
-, output ? "vm"       # or vmWithBootLoader
+, output ? "vm"       # or vmWithBootLoader, or vmWithDisko
 , want ? "all"        # or "build", without the expectations: where reading those failed; or "toplevel", without a VM
 , vmOnly ? false
 }:
@@ -33,7 +33,7 @@ let
   isMachine = (found ? config || specialisation != null) && config ? system.build;
 
   # The variant is what boots; a configuration without one (not made by NixOS's modules) speaks for itself.
-  variantName = if output == "vm" then "vmVariant" else "vmVariantWithBootLoader";
+  variantName = { vm = "vmVariant"; vmWithBootLoader = "vmVariantWithBootLoader"; vmWithDisko = "vmVariantWithDisko"; }.${output};
   variant = config.virtualisation.${variantName} or config;
 
   runner = if isMachine then drv (path ++ [ output ]) config.system.build.${output} else drv [ ] found;
@@ -44,7 +44,9 @@ let
     else if outer ? system.build.toplevel then drv (own ++ build ++ [ "toplevel" ]) outer.system.build.toplevel
     else if !(config.system.build ? toplevel) then null
     else drv (path ++ [ "toplevel" ]) config.system.build.toplevel;
-  expected = if isMachine then told (expectations variant config) else null;
+  # disko's VM leaves none of the real machine's disks out.
+  real = if output == "vmWithDisko" then { } else config;
+  expected = if isMachine then told (expectations variant real) else null;
 
   # An option that NixOS no longer has is there to say so where it is set, and throws where it is read: hidden, and
   # without all that an option is described by.

@@ -45,9 +45,9 @@ pub(crate) fn script_in(directory: &Path, store: &Store) -> Result<Option<PathBu
     }
 }
 
-/// `run-NAME-vm`.
+/// `run-NAME-vm`, or disko's, which makes its disks and starts one (lib/interactive-vm.nix of disko).
 pub(crate) fn is_runner_name(name: &str) -> bool {
-    name.starts_with("run-") && name.ends_with("-vm")
+    name.starts_with("run-") && name.ends_with("-vm") || name == "disko-vm"
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn only_runners_are_runners() {
-        assert!(is_runner_name("run-nixos-vm"));
+        assert!(is_runner_name("run-nixos-vm") && is_runner_name("disko-vm"));
         assert!(!is_runner_name("run-nixos"));
         let directory = tempfile::tempdir().unwrap();
         let store = Store::default();

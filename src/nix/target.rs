@@ -6,6 +6,7 @@ use super::attributes::join;
 use super::diagnosis::SourceTree;
 use super::filter::ConfigurationName;
 use super::flake::Flake;
+use crate::failure::{Failure, Result};
 
 /// Which of its virtual machines NixOS makes of a configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum VmVariant {
     Vm,
     /// `system.build.vmWithBootLoader`: boots from a disk.
     VmWithBootLoader,
+    /// `system.build.vmWithDisko`: with the disks that disko makes.
+    VmWithDisko,
 }
 
 /// What is tested.
@@ -58,12 +61,20 @@ pub enum Target {
 }
 
 impl VmVariant {
+    const ALL: [Self; 3] = [Self::Vm, Self::VmWithBootLoader, Self::VmWithDisko];
+
     /// The attribute of `config.system.build`.
     pub(crate) fn attribute(self) -> &'static str {
         match self {
             VmVariant::Vm => "vm",
             VmVariant::VmWithBootLoader => "vmWithBootLoader",
+            VmVariant::VmWithDisko => "vmWithDisko",
         }
+    }
+
+    /// The variant of an attribute of `config.system.build`.
+    pub(crate) fn of_attribute(attribute: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|variant| variant.attribute() == attribute)
     }
 }
 
@@ -72,6 +83,21 @@ impl Target {
     pub fn of(flake: &Flake, name: &ConfigurationName) -> Self {
         let ConfigurationName { host, specialisation } = name.clone();
         Self::Host { flake: flake.clone(), name: host, specialisation, output: VmVariant::default() }
+    }
+
+    /// With the disks that disko makes.
+    ///
+    /// # Errors
+    /// Usage: only a configuration of a flake can be asked for them.
+    pub(crate) fn with_disks(self) -> Result<Self> {
+        match self {
+            Self::Host { flake, name, specialisation, .. } => {
+                Ok(Self::Host { flake, name, specialisation, output: VmVariant::VmWithDisko })
+            }
+            other => Err(Failure::usage(format!("--disks does not go with {}", other.name()))
+                .why("disko's VM is looked for in a configuration of a flake: nixosConfigurations.NAME")
+                .hint("leave --disks out, or name what its system.build.vmWithDisko was built to: ./result")),
+        }
     }
 
     /// A short name: the configuration's, the attribute path, the file.

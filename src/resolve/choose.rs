@@ -35,8 +35,8 @@ fn machine_below<'a>(path: &[&'a str]) -> Option<(Option<&'a str>, VmVariant)> {
         path => (None, path),
     };
     match path {
-        [] | ["system", "build", "vm"] => Some((special, VmVariant::Vm)),
-        ["system", "build", "vmWithBootLoader"] => Some((special, VmVariant::VmWithBootLoader)),
+        [] => Some((special, VmVariant::default())),
+        ["system", "build", attribute] => VmVariant::of_attribute(attribute).map(|variant| (special, variant)),
         _ => None,
     }
 }

@@ -112,6 +112,7 @@ fn full_paths_need_no_asking() {
     is_host(r#"nixosConfigurations.a.config.specialisation."s.t".configuration"#, "a", Some("s.t"), VmVariant::Vm);
     is_host(r#"nixosConfigurations."a.b".config.system.build.vm"#, "a.b", None, VmVariant::Vm);
     is_host("nixosConfigurations.a.config.system.build.vmWithBootLoader", "a", None, VmVariant::VmWithBootLoader);
+    is_host("nixosConfigurations.a.config.system.build.vmWithDisko", "a", None, VmVariant::VmWithDisko);
     is_host(
         "nixosConfigurations.a.config.specialisation.s.configuration.system.build.vm",
         "a",

@@ -233,11 +233,20 @@ impl Run<'_> {
 
     /// What the user named; or what that most likely means, which is then a guess.
     async fn target(&self, nix: &Nix) -> Result<(Target, bool)> {
-        let typed = self.request.arguments.target.as_deref();
-        match resolve::guess(typed, nix) {
-            Some(guess) => Ok((guess, true)),
-            None => Ok((resolve::resolve(typed, nix, &self.events).await?, false)),
+        match resolve::guess(self.request.arguments.target.as_deref(), nix) {
+            Some(guess) => Ok((self.with_disks(guess)?, true)),
+            None => Ok((self.resolved(nix).await?, false)),
         }
+    }
+
+    async fn resolved(&self, nix: &Nix) -> Result<Target> {
+        let typed = self.request.arguments.target.as_deref();
+        self.with_disks(resolve::resolve(typed, nix, &self.events).await?)
+    }
+
+    /// With the disks that were asked for.
+    fn with_disks(&self, target: Target) -> Result<Target> {
+        if self.request.arguments.disks { target.with_disks() } else { Ok(target) }
     }
 
     /// Evaluates a target. A guess that was none becomes what the user named.
@@ -245,7 +254,7 @@ impl Run<'_> {
         let vm_only = self.request.arguments.checks.vm_only;
         match nix::evaluate(&target, nix, vm_only, &self.events).await {
             Err(failure) if is_guess && failure.check == Some(CheckId::BuildAttribute) => {
-                let resolved = resolve::resolve(self.request.arguments.target.as_deref(), nix, &self.events).await?;
+                let resolved = self.resolved(nix).await?;
                 if resolved == target {
                     return Err(failure);
                 }

@@ -61,7 +61,9 @@ impl RunCache {
         let typed = arguments.target.as_deref().unwrap_or(".");
         let flake = resolve::local_flake(typed, nix)?;
         let (root, dir) = (flake.git_root.as_deref()?, flake.dir.as_deref()?);
-        let evaluations = EvaluationCache::new(&cache_directory()?, root, dir, typed, arguments.checks.vm_only, nix)?;
+        let disks = if arguments.disks { " with its disks" } else { "" };
+        let (directory, name) = (cache_directory()?, format!("{typed}{disks}"));
+        let evaluations = EvaluationCache::new(&directory, root, dir, &name, arguments.checks.vm_only, nix)?;
         let tree = evaluations.tree()?;
         Some(TreeSnapshot { evaluations, tree })
     }

@@ -635,6 +635,26 @@ let
     )
     // { meta.mainProgram = "run-${cfg.system.name}-vm"; };
 
+  # disko's own VM (lib/interactive-vm.nix of disko): a script that makes an overlay of each disk's image and starts the
+  # runner. Each of these disks holds one file system, by whose label it is mounted; the root stays the VM's.
+  diskoVm = disks: vm:
+    let
+      images = run "disko-images" { } (lines (map (name: "${tools}/bin/qemu-img create -f raw ${name}.raw 64M\n${tools}/bin/mkfs.ext4 -L ${name} ${name}.raw\nmkdir -p $out\n${tools}/bin/qemu-img convert -f raw -O qcow2 ${name}.raw $out/${name}.qcow2") disks));
+      overlay = name: "qemu-img create -f qcow2 -b ${images}/${name}.qcow2 -F qcow2 \"$tmp\"/${name}.qcow2";
+    in
+    run "disko-vm" { } (
+      here "$out/bin/disko-vm" ''
+        #!${tools}/bin/bash
+        set -efux
+        PATH=${tools}/bin
+        export tmp=$(mktemp -d)
+        trap 'rm -rf "$tmp"' EXIT
+        ${lines (map overlay disks)}
+        set +f
+        ${vm}/bin/run-*-vm "$@"''
+      + "chmod 755 $out/bin/disko-vm\n"
+    );
+
   # Each reads a description and gives what is laid under it: what options of it mean. Lists are joined, so that two
   # modules can both add units.
   modules = [ (import ./sound.nix { inherit dist sw; }) (import ./graphical.nix { inherit dist sw run here; }) (import ./bashless.nix { inherit dist; }) ];
@@ -696,10 +716,19 @@ rec {
         system.build = { toplevel = vmTop; vm = runner vmConfig vmTop; };
       };
       visible = c: removeAttrs c [ "nixbox" ];
+      disks = nixbox.disko or [ ];
+      onDisks = recursiveUpdate vmConfig {
+        virtualisation.qemu.options = vmConfig.virtualisation.qemu.options ++ map (name: "-drive file=\"$tmp\"/${name}.qcow2,if=virtio,werror=report") disks;
+        fileSystems = vmFileSystems vmConfig // listToAttrs (map (name: { name = "/${name}"; value = { device = "/dev/disk/by-label/${name}"; fsType = "ext4"; } // (nixbox.diskoMount or { }); }) disks);
+      };
+      withDisko = if disks == [ ] then { } else {
+        system.build.vmWithDisko = diskoVm disks (runner onDisks (toplevel onDisks onDisks.fileSystems));
+        virtualisation.vmVariantWithDisko = visible onDisks;
+      };
     in
     {
       config = visible (
-        recursiveUpdate hostConfig {
+        recursiveUpdate (recursiveUpdate hostConfig withDisko) {
           fileSystems = hostFileSystems hostConfig;
           system.build = {
             toplevel = checkAssertions hostConfig (toplevel hostConfig (hostFileSystems hostConfig));

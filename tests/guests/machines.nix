@@ -270,6 +270,13 @@ let
     '';
   };
 
+  # What it needs lies on a disk that only disko's VM has.
+  onDisks = mount: {
+    config.fileSystems."/persist" = { device = "/dev/disk/by-label/persist"; fsType = "ext4"; };
+    config.systemd.services.album = service "Album" "mountpoint /persist\ncd /persist\necho 1 > album" // { serviceConfig.WorkingDirectory = "/persist"; };
+    nixbox = { disko = [ "persist" ]; diskoMount = mount; };
+  };
+
   # --- healthy, but looking wrong ---------------------------------------------------------------------------------
   traps = [
     # A unit whose condition does not hold is not a failure (trap-condition-is-not-failure); one that is disabled is
@@ -943,6 +950,10 @@ let
       config.fileSystems."/persist" = { device = "/dev/disk/by-label/persist"; fsType = "ext4"; };
       vm.virtualisation.fileSystems."/persist" = { device = "/dev/disk/by-label/persist"; fsType = "ext4"; options = [ "x-systemd.device-timeout=5s" ]; };
     })
+    # With the disks that disko makes nothing is left out, and so nothing is excused.
+    (guest "disks" { slow = true; args = [ "--disks" ]; exit = 0; } (onDisks { }))
+    (guest "disks-without" { slow = true; exit = 0; notTested = [ "album.service" ]; cause = [ "/persist" ]; } (onDisks { }))
+    (guest "disks-wrong-type" { slow = true; args = [ "--disks" ]; exit = 4; fails = [ "boot.emergency" ]; cause = [ "persist.mount" ]; } (onDisks { fsType = "xfs"; }))
     # No unit fails, only a line says so.
     (guest "activation-fails" { exit = 1; fails = [ "boot.activation" ]; cause = "migrateState"; } {
       config.system.activationScripts.migrateState = "echo 'migrate: cannot read the old state'\nfalse";

@@ -187,6 +187,13 @@ let
       system.activationScripts.zz-ids = "[ -z \"\${NIXOS_ACTION-}\" ] || { systemctl stop mail.service; usermod -u 391 mail; }";
     })
   ];
+  # What somebody has put there by hand lies where the new entry is to be.
+  byHand = { name = "switch-etc-by-hand"; config.systemd.services.lab = oneshot "Keeps its notes in /etc" "mkdir -p /etc/lab.conf && date > /etc/lab.conf/notes"; };
+  inTheWay = [
+    (from byHand passes)
+    # setup-etc.pl says so, and the switch says that all went well.
+    (over byHand "switch-etc-in-the-way" (is 1 [ "switch.activation" ] [ "/etc/lab.conf" ] // { phase = "switched"; }) { environment.etc."lab.conf".text = "colour = blue"; })
+  ];
   # Bob's password was set by hand, where NixOS keeps it.
   person = {
     name = "switch-account";
@@ -242,6 +249,17 @@ let
     (overWithout dead { virtualisation.fileSystems = true; } "switch-from-dead" { exit = 5; cause = [ "switch-dead" "broken before" ]; } { })
   ];
 
+  # --- a firewall ---------------------------------------------------------------------------------------------------
+  # NixOS's own reloads itself, and takes its rules away where that fails; the unit stays active.
+  firewalls = [
+    (over walled "switch-firewall-reload-fails" (is 1 [ "network.ports" ] [ "firewall.service" "dropp" ] // { phase = "switched"; }) {
+      systemd.services.firewall = {
+        reload = "echo 'table inet nixos-fw { chain input { policy dropp; } }' | nft -f - || { nft flush ruleset; exit 1; }";
+        reloadIfChanged = true;
+      };
+    })
+  ];
+
   # --- healthy, but looking wrong -----------------------------------------------------------------------------------
   stopped = { name = "switch-stopped"; config = recursiveUpdate base.config { systemd.services.by-hand = oneshot "Stops the worker, as one does by hand" "systemctl stop worker.service" // { after = [ "worker.service" ]; }; }; };
   offline = {
@@ -253,7 +271,7 @@ let
       fi
     '';
   };
-  walled = { name = "switch-walled"; config.systemd.services.firewall = wall; };
+  walled = { name = "switch-walled"; config = { networking.firewall.enable = true; systemd.services.firewall = wall; }; };
   wall = oneshot "Firewall" ''
     nft -f - <<RULES
     table inet nixos-fw {
@@ -273,7 +291,7 @@ let
     (from offline (passes // { notTested = [ "vpn.service" ]; }))
     (over offline "trap-switch-offline-vpn" (passes // { notTested = [ "vpn.service" ]; }) { systemd.services.metrics = service "Metrics" waits; })
     (from walled passes)
-    (overWithout walled { systemd.services.firewall = true; } "trap-switch-orphan-chains" passes { })
+    (overWithout walled { systemd.services.firewall = true; networking = true; } "trap-switch-orphan-chains" passes { })
     # 9217, 12170: what it is told, and that it stays as it is.
     (on "trap-switch-id-warning" passes { users.users.mail.uid = 392; users.groups.mail.gid = 392; })
     # It says 4, since at its end the unit waits to be started again; then it is up.
@@ -286,4 +304,4 @@ let
     (on "trap-switch-reloads" passes (only "app" { reload = "true"; reloadTriggers = [ "colour = red" ]; }))
   ];
 in
-builtins.listToAttrs (healthy ++ outcomes ++ residue ++ [ (from person passes) ] ++ users ++ mounts ++ before ++ traps)
+builtins.listToAttrs (healthy ++ outcomes ++ residue ++ inTheWay ++ firewalls ++ [ (from person passes) ] ++ users ++ mounts ++ before ++ traps)

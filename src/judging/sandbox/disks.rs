@@ -180,10 +180,6 @@ pub(crate) fn hint(plan: &Plan, excuse: &Excuse) -> String {
         None => "virtualisation.vmVariant.virtualisation.emptyDiskImages = [ 1024 ]; gives it an empty disk, /dev/vdb"
             .to_owned(),
     };
-    let disko = if disks.with_disko {
-        "; or try these disks themselves, as disko makes them: config.system.build.vmWithDisko"
-    } else {
-        ""
-    };
+    let disko = if disks.with_disko { "; or boot with these disks, as disko makes them: --disks" } else { "" };
     format!("{advice}{disko}")
 }
