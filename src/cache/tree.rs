@@ -31,8 +31,7 @@ impl Tree {
         // TAG MODE OID STAGE\tPATH
         let listed = git::output(root, &["ls-files", "--stage", "-v", "-z"])?;
         for line in listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
-            // git does not check this file (assume-unchanged, skip-worktree), but nix reads it.
-            if line[0].is_ascii_lowercase() || line[0] == b'S' {
+            if git::is_unchecked(line[0]) {
                 return None;
             }
             let tab = line.iter().position(|byte| *byte == b'\t')?;
