@@ -74,6 +74,18 @@ pub(crate) fn may_differ(root: &Path) -> bool {
     compared(root, &["diff-index", "--name-only", "-z", "HEAD", "--"]).is_none_or(|files| !files.is_empty())
 }
 
+/// A file's mode in git and its content; `None` where it is gone, or is nothing that git tracks.
+pub(crate) fn file_of_work_tree(path: &Path) -> Option<(&'static str, Vec<u8>)> {
+    use std::os::unix::ffi::OsStringExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let data = path.symlink_metadata().ok()?;
+    if data.is_symlink() {
+        return Some(("120000", std::fs::read_link(path).ok()?.into_os_string().into_vec()));
+    }
+    let mode = if data.permissions().mode() & 0o100 != 0 { "100755" } else { "100644" };
+    data.is_file().then(|| Some((mode, std::fs::read(path).ok()?))).flatten()
+}
+
 /// A repository of two commits with these files, and a clone of it that ends before its last commit.
 #[cfg(test)]
 pub(crate) fn shallow_clone(place: &Path, files: &[&str]) -> (std::path::PathBuf, std::path::PathBuf) {

@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -101,7 +100,7 @@ impl Git {
                 return Err(Failure::host("a submodule has changed"));
             }
             let object = parts.next().unwrap_or_default();
-            let entry = match worktree_file(&top.join(OsStr::from_bytes(path))) {
+            let entry = match crate::git::file_of_work_tree(&top.join(OsStr::from_bytes(path))) {
                 Some((mode, content)) => {
                     let object = self.run_with(&["hash-object", "-w", "--no-filters", "--stdin"], None, &content)?;
                     format!("{mode} {}", String::from_utf8_lossy(&object).trim())
@@ -141,16 +140,6 @@ impl Git {
 const MOST_CHANGED: usize = 200;
 /// git's mode of a submodule.
 const SUBMODULE: &[u8] = b"160000";
-
-/// A file's mode in git and its content; `None` where it is gone, or is nothing that git tracks.
-fn worktree_file(path: &Path) -> Option<(&'static str, Vec<u8>)> {
-    let data = path.symlink_metadata().ok()?;
-    if data.is_symlink() {
-        return Some(("120000", std::fs::read_link(path).ok()?.into_os_string().into_vec()));
-    }
-    let mode = if data.permissions().mode() & 0o100 != 0 { "100755" } else { "100644" };
-    data.is_file().then(|| Some((mode, std::fs::read(path).ok()?))).flatten()
-}
 
 /// The target in a commit of its repository; `None` where it is in none.
 pub(super) fn at_commit(target: &HookTarget, commit: &str) -> Option<String> {

@@ -297,8 +297,8 @@ pub(super) fn outcome_of(report: &Report, target: &HookTarget, incomparable: Opt
 
 /// Several machines, none of which is this host's: who asks by hand names one, a hook's are named in a file.
 fn told_where_to_choose(report: &Report) -> Report {
-    let by_hand = report.hint.as_deref().map_or_else(String::new, |hint| format!("; by hand, {hint}"));
-    let hint = format!("name what hooks test in nixbox.toml beside the flake: [hook] targets = [\".#NAME\"]{by_hand}");
+    let choices = report.hint.as_deref().map_or_else(String::new, |hint| format!("; {hint}"));
+    let hint = format!("name what hooks test in nixbox.toml beside the flake: [hook] targets = [\".#NAME\"]{choices}");
     Report { hint: Some(hint), ..report.clone() }
 }
 
@@ -384,7 +384,7 @@ mod tests {
             }
         };
         let told =
-            "hint: name what hooks test in nixbox.toml beside the flake: [hook] targets = [\".#NAME\"]; by hand, name";
+            "hint: name what hooks test in nixbox.toml beside the flake: [hook] targets = [\".#NAME\"]; name one";
         assert!(said(false).contains(told), "{}", said(false));
         assert!(!said(true).contains("[hook]") && said(true).contains("hint: name one as /x#NAME: laptop, nas"));
     }
