@@ -89,9 +89,15 @@ async fn answer(
         return HookVerdict::NotApplicable;
     }
     // After an edit the other hook's run is ours too; runs at a turn's end find each other by themselves.
-    let _turn = match memory.as_ref().filter(|_| request.event == HookEvent::Edit) {
-        Some(memory) => memory.take_turn().await,
-        None => None,
+    let turn = async {
+        match memory.as_ref().filter(|_| request.event == HookEvent::Edit) {
+            Some(memory) => Ok(memory.take_turn().await),
+            None => Ok(None),
+        }
+    };
+    let _turn = match interrupt.guard(turn).await {
+        Ok(turn) => turn,
+        Err(interrupted) => return HookVerdict::Unknown(failed(&interrupted)),
     };
     if memory.as_ref().is_some_and(Memory::is_answered) {
         return HookVerdict::NotApplicable;
