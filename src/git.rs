@@ -3,14 +3,26 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// What git tells the programs that it starts (hooks, `git rebase --exec`) of its repository and index. Whoever asks about a
+/// directory must not be answered about those.
+pub(crate) const OF_A_CALLER: [&str; 6] =
+    ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"];
+
 /// git, started so that it only reads.
 pub(crate) fn command(root: &Path) -> Command {
     let mut command = Command::new("git");
     command.args(["--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]);
     command.arg("-C").arg(root).stdin(Stdio::null()).stderr(Stdio::null());
-    // In a git hook these are about another index than the work tree's.
-    command.env_remove("GIT_INDEX_FILE").env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
+    for name in OF_A_CALLER {
+        command.env_remove(name);
+    }
     command
+}
+
+/// Whether a file with this tag of `git ls-files -v` is one whose changes git does not look for (assume-unchanged,
+/// skip-worktree). nix reads it all the same.
+pub(crate) fn is_unchecked(tag: u8) -> bool {
+    tag.is_ascii_lowercase() || tag == b'S'
 }
 
 /// git's stdout; `None` where it fails, or where there is no git.
@@ -60,6 +72,18 @@ pub(crate) fn lacks_parent(root: &Path, of: &str) -> bool {
 /// Whether tracked files may differ from the last commit: a file that was only touched counts.
 pub(crate) fn may_differ(root: &Path) -> bool {
     compared(root, &["diff-index", "--name-only", "-z", "HEAD", "--"]).is_none_or(|files| !files.is_empty())
+}
+
+/// A file's mode in git and its content; `None` where it is gone, or is nothing that git tracks.
+pub(crate) fn file_of_work_tree(path: &Path) -> Option<(&'static str, Vec<u8>)> {
+    use std::os::unix::ffi::OsStringExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let data = path.symlink_metadata().ok()?;
+    if data.is_symlink() {
+        return Some(("120000", std::fs::read_link(path).ok()?.into_os_string().into_vec()));
+    }
+    let mode = if data.permissions().mode() & 0o100 != 0 { "100755" } else { "100644" };
+    data.is_file().then(|| Some((mode, std::fs::read(path).ok()?))).flatten()
 }
 
 /// A repository of two commits with these files, and a clone of it that ends before its last commit.

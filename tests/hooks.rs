@@ -46,6 +46,8 @@ const STORIES: &[Story] = &[
     ("words of a guest's are no instructions", words_of_a_guest),
     ("a project that is no flake is left alone", no_flake),
     ("what is no payload blocks nothing", no_payload),
+    ("a stdin that stays open holds up nobody", stdin_stays_open),
+    ("what cannot be remembered is shown and blocks nobody", nothing_is_remembered),
 ];
 
 fn main() -> std::process::ExitCode {
@@ -451,6 +453,13 @@ fn nothing_changed() {
     // Whatever changed the file: no tool of the agent's has to be seen.
     fs::write(repository.file("configuration.nix"), "{").unwrap();
     assert!(repository.event("claude-code", "Stop", "").blocks().is_some());
+    // An agent that does not say when a turn begins: the next one begins where the last has ended.
+    let stop = || repository.event("cursor", "stop", "");
+    assert!(stop().blocks().is_some());
+    let again = stop();
+    assert!(again.blocks().is_none() && again.all().contains("does not evaluate"), "{}", again.all());
+    let silent = stop();
+    assert!(silent.blocks().is_none() && !silent.all().contains("does not evaluate"), "{}", silent.all());
 }
 
 /// Waits until a machine boots for this repository.
@@ -498,11 +507,7 @@ fn a_newer_edit() {
     let payload = repository.payload("claude-code", "Stop", "");
     let older = start(&mut repository.command("claude-code", &[]), &payload);
     // It boots when it holds the lock.
-    let clock = Instant::now();
-    while processes_under(repository.state.path()).iter().all(|process| !process.contains("qemu-system")) {
-        assert!(clock.elapsed() < Duration::from_secs(120), "it does not boot");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    booting(&repository);
     repository.choose("minimal");
     let newer = repository.event("claude-code", "Stop", "");
     assert!(newer.blocks().is_none() && newer.all().contains("nixbox: pass"), "{}", newer.all());
@@ -526,18 +531,10 @@ fn the_agent_ends() {
     agent.arg(format!("{}; true", words.join(" "))).arg(&payload).current_dir(repository.path());
     agent.envs(hook.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut agent = agent.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("python3");
-    let clock = Instant::now();
-    while processes_under(repository.state.path()).iter().all(|process| !process.contains("qemu-system")) {
-        assert!(clock.elapsed() < Duration::from_secs(120), "it does not boot");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    booting(&repository);
     kill(Pid::from_raw(i32::try_from(agent.id()).unwrap()), Signal::SIGKILL).unwrap();
     agent.wait().unwrap();
-    let clock = Instant::now();
-    while !processes_under(repository.state.path()).is_empty() {
-        assert!(clock.elapsed() < Duration::from_secs(30), "{:?}", processes_under(repository.state.path()));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    nothing_is_left(&repository);
 }
 
 fn words_of_a_guest() {
@@ -586,4 +583,36 @@ fn no_payload() {
             }
         }
     }
+}
+
+fn stdin_stays_open() {
+    let repository = Repository::new("minimal");
+    fs::write(repository.file("configuration.nix"), "{").unwrap();
+    for (agent, event) in [("claude-code", "Stop"), ("codex", "Stop"), ("generic", "")] {
+        let mut hook = repository.command(agent, &[]).spawn().unwrap();
+        let mut stdin = hook.stdin.take().unwrap();
+        stdin.write_all(repository.payload(agent, event, "").as_bytes()).unwrap();
+        let answer = finish(agent, hook);
+        drop(stdin);
+        assert!(answer.blocks().is_some(), "{agent}: {}", answer.all());
+    }
+    // One that waits ends when it is told to.
+    let mut hook = repository.command("codex", &[]).spawn().unwrap();
+    let stdin = hook.stdin.take();
+    std::thread::sleep(Duration::from_millis(300));
+    let clock = Instant::now();
+    kill(Pid::from_raw(i32::try_from(hook.id()).unwrap()), Signal::SIGTERM).unwrap();
+    let answer = finish("codex", hook);
+    drop(stdin);
+    assert!(answer.blocks().is_none() && clock.elapsed() < Duration::from_secs(3), "{}", answer.all());
+}
+
+fn nothing_is_remembered() {
+    let repository = Repository::new("minimal");
+    fs::write(repository.file("configuration.nix"), "{").unwrap();
+    let payload = repository.payload("gemini", "AfterAgent", "");
+    // Not even root may write there.
+    let mut command = repository.command("gemini", &[]);
+    let shown = finish("gemini", start(command.env("XDG_STATE_HOME", "/proc/self"), &payload));
+    assert!(shown.blocks().is_none() && shown.all().contains("does not evaluate"), "{}", shown.all());
 }

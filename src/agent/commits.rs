@@ -2,8 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write as _;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -74,8 +73,14 @@ impl Git {
     /// settings is run: who may only edit files must not gain a command.
     ///
     /// # Errors
-    /// git's, and more changed files than are worth it.
+    /// git's, more changed files than are worth it, and what is no matter of these files alone: a submodule that has
+    /// changed, and files that git takes for unchanged.
     pub(super) fn work_tree(&self) -> Result<String> {
+        let listed = self.run_with(&["ls-files", "-v", "-z", "--", ":/"], None, b"")?;
+        if listed.split(|byte| *byte == 0).filter_map(<[u8]>::first).any(|tag| crate::git::is_unchecked(*tag)) {
+            return Err(Failure::host("git does not look for changes of some files"));
+        }
+        let top = resolve::git_root(&self.directory).unwrap_or_else(|| self.directory.clone());
         let mut entries = Vec::new();
         let without_filters = crate::git::without_filters(&self.directory);
         let mut words: Vec<&str> = without_filters.iter().flat_map(|setting| ["-c", setting]).collect();
@@ -90,8 +95,12 @@ impl Git {
             if count == MOST_CHANGED {
                 return Err(Failure::host(format!("more than {MOST_CHANGED} files have changed")));
             }
-            let object = status.split(|byte| *byte == b' ').nth(2).unwrap_or_default();
-            let entry = match worktree_file(&self.top()?.join(OsStr::from_bytes(path))) {
+            let mut parts = status.split(|byte| *byte == b' ');
+            if parts.by_ref().take(2).any(|mode| mode.ends_with(SUBMODULE)) {
+                return Err(Failure::host("a submodule has changed"));
+            }
+            let object = parts.next().unwrap_or_default();
+            let entry = match crate::git::file_of_work_tree(&top.join(OsStr::from_bytes(path))) {
                 Some((mode, content)) => {
                     let object = self.run_with(&["hash-object", "-w", "--no-filters", "--stdin"], None, &content)?;
                     format!("{mode} {}", String::from_utf8_lossy(&object).trim())
@@ -113,14 +122,9 @@ impl Git {
         Ok(String::from_utf8_lossy(&tree).trim().to_owned())
     }
 
-    fn top(&self) -> Result<PathBuf> {
-        Ok(PathBuf::from(self.run(&["rev-parse", "--show-toplevel"])?))
-    }
-
-    /// The work tree as a commit.
-    pub(super) fn snapshot(&self) -> Result<String> {
-        let tree = self.work_tree()?;
-        self.run(&["commit-tree", &tree, "-m", "the tree before the turn"])
+    /// A tree as a commit: the same for the same tree.
+    pub(super) fn snapshot(&self, tree: &str) -> Result<String> {
+        self.run(&["commit-tree", tree, "-m", "the tree before the turn"])
     }
 
     pub(super) fn commit(&self, named: &str) -> Option<String> {
@@ -134,16 +138,8 @@ impl Git {
 
 /// More changed files are not made a tree of: each takes a call of git.
 const MOST_CHANGED: usize = 200;
-
-/// A file's mode in git and its content; `None` where it is gone, or is nothing that git tracks.
-fn worktree_file(path: &Path) -> Option<(&'static str, Vec<u8>)> {
-    let data = path.symlink_metadata().ok()?;
-    if data.is_symlink() {
-        return Some(("120000", std::fs::read_link(path).ok()?.into_os_string().into_vec()));
-    }
-    let mode = if data.permissions().mode() & 0o100 != 0 { "100755" } else { "100644" };
-    data.is_file().then(|| Some((mode, std::fs::read(path).ok()?))).flatten()
-}
+/// git's mode of a submodule.
+const SUBMODULE: &[u8] = b"160000";
 
 /// The target in a commit of its repository; `None` where it is in none.
 pub(super) fn at_commit(target: &HookTarget, commit: &str) -> Option<String> {
@@ -168,8 +164,9 @@ fn incomparable(root: &Path, commit: &str) -> Option<String> {
 /// The targets in the work tree, held against the tree before the turn where that is known and no commit.
 pub(super) fn in_work_tree(targets: &[HookTarget], before: Option<&str>, git: &Git) -> Vec<HookRun> {
     let head = git.commit("HEAD");
-    let is_head = |commit: &str| head.as_deref().is_some_and(|head| git.tree(head) == git.tree(commit));
-    let turn = before.filter(|commit| !is_head(commit));
+    let tree_of_head = head.as_deref().and_then(|head| git.tree(head));
+    // No branch holds it, so it may be collected by now.
+    let turn = before.filter(|commit| git.tree(commit).is_some_and(|tree| Some(tree) != tree_of_head));
     let run = |target: &HookTarget| {
         let at = |commit: &str| at_commit(target, commit);
         let root = target.flake.as_ref().and_then(|flake| flake.git_root.as_deref());
@@ -257,20 +254,74 @@ mod tests {
         write("untracked", "x");
         assert_eq!(git.work_tree().unwrap(), committed);
         write("a.nix", "2");
-        let commit = git.snapshot().unwrap();
+        let snapshot = || git.snapshot(&git.work_tree().unwrap()).unwrap();
+        let commit = snapshot();
         assert_eq!(git.run(&["show", &format!("{commit}:a.nix")]).unwrap(), "2");
-        assert_eq!(git.snapshot().unwrap(), commit, "the same for the same tree");
+        assert_eq!(snapshot(), commit, "the same for the same tree");
         // A program that the repository's settings name is not run.
         write(".gitattributes", "*.nix filter=own\n");
         git::run(place.path(), &["config", "filter.own.clean", "touch ran; cat"]);
         write("a.nix", "3");
-        git.snapshot().unwrap();
+        snapshot();
         assert!(!place.path().join("ran").exists());
         std::fs::remove_file(place.path().join("a.nix")).unwrap();
-        let commit = git.snapshot().unwrap();
+        let commit = snapshot();
         assert!(git.run(&["cat-file", "-e", &format!("{commit}:a.nix")]).is_err());
         // The index is as it was.
         assert_eq!(git.run(&["diff", "--cached", "--name-only"]).unwrap(), "");
+    }
+
+    #[test]
+    fn a_tree_that_git_does_not_see_whole_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("own");
+        std::fs::create_dir_all(root.join("below")).unwrap();
+        std::fs::write(root.join("a.nix"), "1").unwrap();
+        git::run(&root, &["init", "-q"]);
+        git::run(&root, &["add", "."]);
+        git::run(&root, &["commit", "-q", "-m", "one"]);
+        let git = Git { directory: root.join("below") };
+        let committed = git.work_tree().unwrap();
+        std::fs::write(root.join("a.nix"), "2").unwrap();
+        assert_ne!(git.work_tree().unwrap(), committed, "also from below the root");
+        for (flag, back) in [("--assume-unchanged", "--no-assume-unchanged"), ("--skip-worktree", "--no-skip-worktree")]
+        {
+            git::run(&root, &["update-index", flag, "a.nix"]);
+            assert!(git.work_tree().is_err(), "{flag}");
+            git::run(&root, &["update-index", back, "a.nix"]);
+        }
+        let other = place.path().join("other");
+        std::fs::create_dir(&other).unwrap();
+        git::run(&other, &["init", "-q"]);
+        git::run(&other, &["commit", "-q", "--allow-empty", "-m", "one"]);
+        let (url, allowed) = (other.to_string_lossy(), "protocol.file.allow=always");
+        git::run(&root, &["-c", allowed, "submodule", "--quiet", "add", &url, "sub"]);
+        assert!(git.work_tree().is_ok());
+        git::run(&root.join("sub"), &["commit", "-q", "--allow-empty", "-m", "two"]);
+        assert!(git.work_tree().is_err());
+    }
+
+    #[test]
+    fn a_turn_is_held_against_the_tree_before_it_as_long_as_that_is_there() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path();
+        std::fs::write(root.join("flake.nix"), "1").unwrap();
+        git::run(root, &["init", "-q"]);
+        git::run(root, &["add", "."]);
+        git::run(root, &["commit", "-q", "-m", "one"]);
+        let git = Git { directory: root.to_owned() };
+        std::fs::write(root.join("flake.nix"), "2").unwrap();
+        let before = git.snapshot(&git.work_tree().unwrap()).unwrap();
+        let head = git.commit("HEAD").unwrap();
+        let flake = Some(Flake::local(root, Some(root.to_owned())));
+        let targets = [HookTarget { typed: ".#x".to_owned(), is_named: true, flake }];
+        let run = |before: &str| in_work_tree(&targets, Some(before), &git).remove(0);
+        assert!(run(&before).baseline.is_some_and(|baseline| baseline.contains(&before)));
+        for gone in ["1234567890123456789012345678901234567890", head.as_str()] {
+            let run = run(gone);
+            assert_eq!(run.baseline, None);
+            assert!(run.before.is_some_and(|before| before.contains(&head)));
+        }
     }
 
     #[test]

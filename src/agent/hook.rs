@@ -3,7 +3,6 @@
 //! After an edit the configuration is evaluated, in this process. At a turn's end, and before a commit or a push,
 //! `nixbox try` runs as a process of its own ([`super::trial`]).
 
-use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -15,7 +14,7 @@ use super::message::{LIMIT, report_message};
 use super::table::row;
 use super::targets::{HookTarget, has_target, targets};
 use super::trial::{HookOutcome, outcome_of, test_all, try_arguments, worst};
-use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict, contract, parent_watch};
+use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict, contract, parent_watch, stdin};
 use crate::cache::is_read;
 use crate::cli::HookArgs;
 use crate::event::Events;
@@ -28,23 +27,25 @@ use crate::nonce::nonce;
 use crate::resolve::git_root;
 use crate::text::{bounded, escape_line};
 
-/// The largest payload that is read, in bytes: an edit's holds the file's text, perhaps twice.
-const PAYLOAD_LIMIT: u64 = 64 << 20;
-
 /// Answers one call of a hook. Whatever goes wrong is in the response, which then does not block.
 pub async fn run(arguments: &HookArgs, interrupt: &Interrupt) -> HookResponse {
     let since = SystemTime::now();
     let agent = arguments.agent;
-    let payload = match payload() {
-        Ok(payload) => payload,
-        Err(error) => return cannot_tell(agent, &format!("the payload on stdin cannot be read: {error}")),
+    let event = arguments.event.as_deref();
+    let payload = async {
+        let read = if contract::has_payload(agent, event) { stdin::payload().await } else { Ok(String::new()) };
+        read.map_err(|error| Failure::host("the payload on stdin cannot be read").because(error))
     };
-    let mut request = match contract::read(agent, arguments.event.as_deref(), &payload) {
+    let payload = match interrupt.guard(payload).await {
+        Ok(payload) => payload,
+        Err(failure) => return cannot_tell(agent, &failure.to_string()),
+    };
+    let mut request = match contract::read(agent, event, &payload) {
         Ok(request) => request,
         Err(error) => return cannot_tell(agent, &format!("{error:#}")),
     };
     let is_remembered = is_remembered(agent, &request.event);
-    let transcript = request.transcript.clone().filter(|_| row(agent).is_daemon);
+    let transcript = request.transcript.clone().filter(|_| row(agent).ends_runs);
     let verdict = tokio::select! {
         verdict = answer(arguments, &mut request, since, interrupt) => verdict,
         // A turn that its user has stopped, or a session that has ended: whoever waits no longer needs no run.
@@ -83,12 +84,21 @@ async fn answer(
     let memory = is_remembered.then(memory).flatten();
     if request.event == HookEvent::Prompt {
         if let Some(memory) = memory.as_ref().filter(|_| has_target) {
-            memory.begin_turn(|| git.snapshot().ok());
+            memory.begin_turn(|| git.snapshot(&git.work_tree().ok()?).ok());
         }
         return HookVerdict::NotApplicable;
     }
     // After an edit the other hook's run is ours too; runs at a turn's end find each other by themselves.
-    let _turn = memory.as_ref().filter(|_| request.event == HookEvent::Edit).and_then(Memory::take_turn);
+    let turn = async {
+        match memory.as_ref().filter(|_| request.event == HookEvent::Edit) {
+            Some(memory) => Ok(memory.take_turn().await),
+            None => Ok(None),
+        }
+    };
+    let _turn = match interrupt.guard(turn).await {
+        Ok(turn) => turn,
+        Err(interrupted) => return HookVerdict::Unknown(failed(&interrupted)),
+    };
     if memory.as_ref().is_some_and(Memory::is_answered) {
         return HookVerdict::NotApplicable;
     }
@@ -97,19 +107,31 @@ async fn answer(
         Err(failure) => HookVerdict::Unknown(failed(&failure)).into(),
     };
     let is_silent = outcome.verdict == HookVerdict::NotApplicable;
-    let Some(memory) = memory else { return outcome.verdict };
+    let Some(memory) = memory else {
+        // A failure that cannot be remembered must not block for ever.
+        request.already_blocked = is_remembered;
+        return outcome.verdict;
+    };
     if !is_silent && !memory.answer() {
         return HookVerdict::NotApplicable;
     }
     if request.event == HookEvent::TurnEnd {
         // An agent that fixed one thing and broke another is not done: only the same failure is let through.
         match &outcome.verdict {
-            HookVerdict::Fail(_) => request.already_blocked = memory.has_blocked(&outcome.failure_key),
+            HookVerdict::Fail(_) => {
+                // A stranger that a hook has held up before was known by another name then, and may change it again.
+                let is_renamed = memory.is_new && request.was_continued;
+                request.already_blocked = memory.has_blocked(&outcome.failure_key) || is_renamed;
+            }
             HookVerdict::Pass(_) => memory.end_turn(true, false),
             HookVerdict::Pending(_) => memory.end_turn(false, true),
             HookVerdict::Before(_) | HookVerdict::Unknown(_) | HookVerdict::NotApplicable => {
                 memory.end_turn(false, false);
             }
+        }
+        if row(arguments.agent).prompt.is_none() {
+            // Nobody tells when the next turn begins: it does where this one has ended.
+            memory.begin_turn(|| git.snapshot(tree.as_deref()?).ok());
         }
     }
     outcome.verdict
@@ -130,17 +152,6 @@ fn cannot_tell(agent: Agent, why: &str) -> HookResponse {
     let request = HookRequest { event: HookEvent::TurnEnd, ..HookRequest::default() };
     let text = format!("nixbox: could not tell (nothing is blocked): {}\n", escape_line(why));
     contract::respond(agent, &request, &HookVerdict::Unknown(bounded(&text, LIMIT)))
-}
-
-/// All of stdin; nothing where that is a terminal.
-fn payload() -> std::io::Result<String> {
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        return Ok(String::new());
-    }
-    let mut bytes = Vec::new();
-    stdin.lock().take(PAYLOAD_LIMIT).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Tests what the request is about.

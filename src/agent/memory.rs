@@ -52,6 +52,12 @@ pub(super) struct Memory {
     by: String,
     /// When this call began.
     since: u64,
+    /// Nothing is remembered of the session.
+    pub(super) is_new: bool,
+}
+
+fn locked(file: File) -> Option<Flock<File>> {
+    Flock::lock(file, FlockArg::LockExclusive).ok()
 }
 
 fn milliseconds(time: SystemTime) -> u64 {
@@ -90,33 +96,35 @@ impl Memory {
         // Not the agent: two of its hooks may be named differently, and sessions have names that are random.
         let file = directory.join(digest(format!("{session} {}", root.display()).as_bytes()));
         let event = format!("{:?} {:?}", request.event, request.files);
-        Some(Self { file, event: digest(event.as_bytes()), by: format!("{agent:?}"), since: milliseconds(since) })
+        let (event, is_new) = (digest(event.as_bytes()), !file.exists());
+        Some(Self { file, event, by: format!("{agent:?}"), since: milliseconds(since), is_new })
     }
 
     /// Waits for another hook of the same event, which holds this until it has answered.
-    pub(super) fn take_turn(&self) -> Option<Flock<File>> {
-        self.locked(&format!("{}.lock", &self.event))
+    pub(super) async fn take_turn(&self) -> Option<Flock<File>> {
+        let file = self.lock_file(&format!("{}.lock", &self.event))?;
+        // flock(2) blocks a thread of its own: who waits here still ends when it is asked to.
+        tokio::task::spawn_blocking(move || locked(file)).await.ok()?
     }
 
-    fn locked(&self, suffix: &str) -> Option<Flock<File>> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.file.with_extension(suffix));
-        Flock::lock(file.ok()?, FlockArg::LockExclusive).ok()
+    fn lock_file(&self, suffix: &str) -> Option<File> {
+        let path = self.file.with_extension(suffix);
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).ok()
     }
 
     fn read(&self) -> Session {
         let text = fs::read(&self.file).unwrap_or_default();
         // One of another version, or a corrupt one, is none.
-        serde_json::from_slice(&text).unwrap_or_default()
+        let mut session: Session = serde_json::from_slice(&text).unwrap_or_default();
+        // The clock was set back since: what was answered then is no answer to what is asked now.
+        let now = milliseconds(SystemTime::now());
+        session.told.retain(|told| told.at <= now);
+        session
     }
 
     /// Changes what is remembered; `None` where that cannot be written.
     fn change<T>(&self, change: impl FnOnce(&mut Session) -> T) -> Option<T> {
-        let _lock = self.locked("lock")?;
+        let _lock = locked(self.lock_file("lock")?)?;
         let mut session = self.read();
         let changed = change(&mut session);
         let text = serde_json::to_vec(&session).ok()?;
@@ -180,9 +188,11 @@ impl Memory {
         self.forget_old();
     }
 
-    /// A turn begins, in a tree that `commit` makes a commit of. One that goes on keeps the tree that it began with.
+    /// A turn begins, in a tree that `commit` makes a commit of. One that goes on, or whose verdict is still to come, keeps
+    /// the tree that it began with: what it broke has not been told to anybody yet.
     pub(super) fn begin_turn(&self, commit: impl FnOnce() -> Option<String>) {
-        if self.read().is_open {
+        let session = self.read();
+        if session.is_open || session.is_pending {
             return;
         }
         let before = commit();
@@ -274,9 +284,40 @@ mod tests {
         assert!(!call().has_blocked("cause"));
         call().begin_turn(|| Some("third".to_owned()));
         assert_eq!(call().turn().0.as_deref(), Some("first"));
+        // What has no verdict yet is not what the next turn begins with.
         call().end_turn(false, true);
         call().begin_turn(|| Some("fourth".to_owned()));
-        assert_eq!(call().turn(), (Some("fourth".to_owned()), true));
+        assert_eq!(call().turn(), (Some("first".to_owned()), true));
+        call().end_turn(false, false);
+        call().begin_turn(|| Some("fifth".to_owned()));
+        assert_eq!(call().turn(), (Some("fifth".to_owned()), false));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_silences_nothing() {
+        let place = Place::new();
+        let call = || place.call(Agent::Codex, "a", HookEvent::TurnEnd, SystemTime::now());
+        assert!(call().is_new && call().answer() && !call().is_new);
+        let memory = call();
+        let text = fs::read_to_string(&memory.file).unwrap();
+        let (before, after) = text.split_once("\"at\":").unwrap();
+        let digits = after.find(|c: char| !c.is_ascii_digit()).unwrap();
+        // An hour from now, as it was when the clock was wrong.
+        let then = milliseconds(SystemTime::now() + Duration::from_secs(3600));
+        fs::write(&memory.file, format!("{before}\"at\":{then}{}", &after[digits..])).unwrap();
+        assert!(!memory.is_answered() && memory.answer());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_twin_can_be_stopped() {
+        let place = Place::new();
+        let call = || place.call(Agent::Codex, "a", HookEvent::Edit, SystemTime::now());
+        let first = call().take_turn().await;
+        assert!(first.is_some());
+        let second = call();
+        assert!(tokio::time::timeout(Duration::from_millis(50), second.take_turn()).await.is_err());
+        drop(first);
+        assert!(second.take_turn().await.is_some());
     }
 
     #[test]

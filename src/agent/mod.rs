@@ -8,6 +8,7 @@
 //! * `table`: what differs between the agents, a row each
 //! * `contract`: what an agent sends and how it is answered (pure)
 //! * `hook`: from a payload to the response
+//! * `stdin`: how a payload is read, whether or not stdin is closed
 //! * `targets`: what is tested
 //! * `trial`: the `nixbox try` that a hook starts
 //! * `commits`: the tree before a turn, the index, what is pushed
@@ -25,6 +26,7 @@ pub mod install;
 mod memory;
 pub mod message;
 pub mod parent_watch;
+mod stdin;
 mod table;
 mod targets;
 mod trial;
@@ -80,6 +82,8 @@ pub struct HookRequest {
     pub transcript: Option<PathBuf>,
     /// Who calls.
     pub caller: Caller,
+    /// The agent says that a hook has made it continue in this turn. Only believed of a session of which nothing is known.
+    pub was_continued: bool,
     /// The same failure has held up this session before, by our own memory: no agent's flag is to be relied on (that of
     /// Gemini CLI is false again after any tool).
     pub already_blocked: bool,

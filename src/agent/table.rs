@@ -104,8 +104,8 @@ pub(super) struct Row {
     /// What the written command ends with where nixbox fails or is not there: an exit code that this agent takes for no
     /// verdict.
     pub(super) otherwise: &'static str,
-    /// Its process outlives its sessions, so that no run is left to go on by itself.
-    pub(super) is_daemon: bool,
+    /// No run is left to go on by itself: the agent's process outlives its sessions, or nobody asks for the verdict again.
+    pub(super) ends_runs: bool,
     /// The version with which it was seen to work, or what was not seen.
     pub(super) seen: &'static str,
     /// What it needs before it calls a hook.
@@ -143,7 +143,7 @@ const CLAUDE_CODE: Row = Row {
     }),
     project: Some("CLAUDE_PROJECT_DIR"),
     otherwise: "exit 1",
-    is_daemon: false,
+    ends_runs: false,
     seen: "2.1.332",
     needs: "Claude Code runs a project's hooks only in a folder that you have trusted: start claude there once and accept\n\
             its question. Copilot's CLI, VS Code, Cursor and Devin read this file too: do not install their own beside it.",
@@ -165,7 +165,7 @@ const CODEX: Row = Row {
         shape: grouped(Unit::Seconds, WITH_STATUS),
     }),
     project: None,
-    is_daemon: true,
+    ends_runs: true,
     seen: "0.171.0",
     needs: "Codex runs hooks only after you have trusted them: start codex, type /hooks, review each, trust it. Hooks in a\n\
             project also need the project to be trusted. After a change they have to be trusted again. Its hooks run in a\n\
@@ -378,7 +378,7 @@ const GENERIC: Row = Row {
 };
 
 /// githooks(5): see `contract/git.rs`.
-const GIT: Row = Row { agent: Agent::Git, family: Family::Git, seen: "git 2.39 and later", ..GENERIC };
+const GIT: Row = Row { agent: Agent::Git, family: Family::Git, ends_runs: true, seen: "git 2.39 and later", ..GENERIC };
 
 /// In the order of the command line's list.
 pub(super) const ROWS: [Row; 13] =

@@ -53,10 +53,8 @@ pub(super) async fn test_all(arguments: &HookArgs, runs: Vec<HookRun>, interrupt
     let mut outcomes = Vec::new();
     for run in runs {
         let mut outcome = test_one(arguments, &run, deadline, interrupt).await?;
-        if matches!(outcome.verdict, HookVerdict::Fail(_))
-            && was_red_before(arguments, &run, &outcome, deadline, interrupt).await?
-        {
-            outcome = before(outcome);
+        if matches!(outcome.verdict, HookVerdict::Fail(_)) {
+            outcome = held_against_before(arguments, &run, outcome, deadline, interrupt).await?;
         }
         let is_over = matches!(outcome.verdict, HookVerdict::Fail(_) | HookVerdict::Pending(_));
         outcomes.push(outcome);
@@ -67,44 +65,62 @@ pub(super) async fn test_all(arguments: &HookArgs, runs: Vec<HookRun>, interrupt
     Ok(worst(outcomes))
 }
 
-/// Whether the configuration did not come as far before the change either: `try` holds only failed checks against a
+/// A failure in the light of how far the configuration came before the change: `try` holds only failed checks against a
 /// baseline.
-async fn was_red_before(
+async fn held_against_before(
     arguments: &HookArgs,
     run: &HookRun,
-    outcome: &HookOutcome,
+    outcome: HookOutcome,
     deadline: Instant,
     interrupt: &Interrupt,
-) -> Result<bool> {
+) -> Result<HookOutcome> {
     let rank = |stage| match stage {
         Some(Stage::Evaluate) => Some(0),
         Some(Stage::Build) => Some(1),
         Some(Stage::Boot) => Some(2),
         _ => None,
     };
-    let (Some(now), Some(before)) = (rank(outcome.stage), &run.before) else { return Ok(false) };
+    let (Some(now), Some(before)) = (rank(outcome.stage), &run.before) else { return Ok(outcome) };
     // What was not there yet was not red.
     let is_red = |has_failed: bool, is_missing: bool| has_failed && (outcome.is_missing || !is_missing);
-    if outcome.stage == Some(Stage::Evaluate) {
+    let was_red = if outcome.stage == Some(Stage::Evaluate) {
         let arguments = try_arguments(arguments, before);
         let evaluated = Box::pin(crate::run::evaluate(&arguments, Events::silent(), interrupt.clone()));
-        let report = tokio::time::timeout_at(deadline, evaluated).await;
-        return Ok(report.is_ok_and(|report| is_red(report.verdict == Verdict::Fail, is_missing(&report))));
-    }
-    let target = HookTarget { typed: before.clone(), is_named: true, flake: run.target.flake.clone() };
-    let baseline = Some("off".to_owned());
-    let old = HookRun { target, config: None, baseline, before: None, incomparable: None };
-    let old = test_one(arguments, &old, deadline, interrupt).await?;
-    let is_red = is_red(matches!(old.verdict, HookVerdict::Fail(_)), old.is_missing);
-    Ok(is_red && rank(old.stage).is_some_and(|stage| stage <= now))
+        match tokio::time::timeout_at(deadline, evaluated).await {
+            Ok(report) => is_red(report.verdict == Verdict::Fail, is_missing(&report)),
+            Err(_) => return Ok(undecided(outcome)),
+        }
+    } else {
+        let target = HookTarget { typed: before.clone(), is_named: true, flake: run.target.flake.clone() };
+        let baseline = Some("off".to_owned());
+        let old = HookRun { target, config: None, baseline, before: None, incomparable: None };
+        let old = test_one(arguments, &old, deadline, interrupt).await?;
+        if matches!(old.verdict, HookVerdict::Pending(_)) {
+            return Ok(undecided(outcome));
+        }
+        is_red(matches!(old.verdict, HookVerdict::Fail(_)), old.is_missing)
+            && rank(old.stage).is_some_and(|stage| stage <= now)
+    };
+    Ok(if was_red { as_before(outcome) } else { outcome })
+}
+
+/// The first line of a failure's message.
+fn headline(outcome: &HookOutcome) -> &str {
+    let HookVerdict::Fail(text) = &outcome.verdict else { return "" };
+    text.lines().next().unwrap_or_default()
 }
 
 /// A failure that was there before the change: one line.
-fn before(outcome: HookOutcome) -> HookOutcome {
-    let HookVerdict::Fail(text) = &outcome.verdict else { return outcome };
-    let first = text.lines().next().unwrap_or_default();
-    let said = format!("{first}, as before this change: nothing is blocked\n");
+fn as_before(outcome: HookOutcome) -> HookOutcome {
+    let said = format!("{}, as before this change: nothing is blocked\n", headline(&outcome));
     HookOutcome { verdict: HookVerdict::Before(said), ..outcome }
+}
+
+/// A failure of which there was no time to find out whether it was there before: it is asked for again.
+fn undecided(outcome: HookOutcome) -> HookOutcome {
+    let said =
+        format!("{}; whether it did before this change is not known yet: nothing is blocked\n", headline(&outcome));
+    HookOutcome { verdict: HookVerdict::Pending(said), ..outcome }
 }
 
 async fn test_one(
@@ -128,8 +144,7 @@ async fn test_one(
         }
     };
     let Ok((report, stderr, status)) = finished else {
-        if row(arguments.agent).is_daemon {
-            // Nothing would tell it of its session's end.
+        if row(arguments.agent).ends_runs {
             end(&mut child).await;
             return Ok(HookVerdict::Pending(format!(
                 "nixbox: no verdict on {typed} within {} s, so the run was ended: run `nixbox try` yourself\n",
@@ -143,7 +158,7 @@ async fn test_one(
             drop(hold.write_all(b".").await);
         }
         return Ok(HookVerdict::Pending(format!(
-            "nixbox: no verdict on {typed} yet; the run continues: end the turn again to get its verdict\n"
+            "nixbox: no verdict on {typed} yet; the run continues, and the next call of this hook tells its verdict\n"
         ))
         .into());
     };
@@ -191,10 +206,6 @@ fn start(arguments: &HookArgs, run: &HookRun) -> Result<Child> {
     }
     command.args(arguments.nix.words(&std::env::current_dir().unwrap_or_default()));
     command.arg("--").arg(&run.target.typed);
-    // git's variables are about the hook's repository, and nix runs git in others.
-    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY"] {
-        command.env_remove(name);
-    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command.spawn().map_err(|error| Failure::host("nixbox cannot be started").because(error))
 }
@@ -256,6 +267,14 @@ pub(super) fn outcome_of(report: &Report, target: &HookTarget, incomparable: Opt
         return Ok(HookVerdict::NotApplicable.into());
     }
     let nonce = nonce().map_err(|error| Failure::host("no random numbers on this host").because(error))?;
+    let chosen;
+    let is_unchosen = !target.is_named && report.exit == Exit::Usage.code() && report.target.resolved.is_empty();
+    let report = if is_unchosen {
+        chosen = told_where_to_choose(report);
+        &chosen
+    } else {
+        report
+    };
     let stage = report.stage;
     let root = target.flake.as_ref().and_then(|flake| flake.git_root.as_deref().or(flake.dir.as_deref()));
     let text = compared_message(report, &target.typed, root, incomparable, &nonce);
@@ -274,6 +293,13 @@ pub(super) fn outcome_of(report: &Report, target: &HookTarget, incomparable: Opt
     let cause = report.cause.as_deref().filter(|_| !is_typed).unwrap_or_default();
     let cause: String = cause.chars().filter(|c| !c.is_ascii_digit()).collect();
     Ok(HookOutcome { verdict, failure_key: format!("{} {facts:?} {cause}", target.typed), stage, is_missing })
+}
+
+/// Several machines, none of which is this host's: who asks by hand names one, a hook's are named in a file.
+fn told_where_to_choose(report: &Report) -> Report {
+    let choices = report.hint.as_deref().map_or_else(String::new, |hint| format!("; {hint}"));
+    let hint = format!("name what hooks test in nixbox.toml beside the flake: [hook] targets = [\".#NAME\"]{choices}");
+    Report { hint: Some(hint), ..report.clone() }
 }
 
 /// The worst of several verdicts, with the texts of all that are as bad, as far as there is room.
@@ -343,6 +369,35 @@ mod tests {
         assert!(outcome(&report).is_missing);
         let HookVerdict::Pass(text) = outcome(&examples::pass()).verdict else { panic!() };
         assert!(!text.contains("nothing to compare with"), "{text}");
+    }
+
+    #[test]
+    fn where_a_hook_s_machines_are_named_is_told() {
+        let mut report = Report::new(".", std::time::SystemTime::UNIX_EPOCH);
+        let several = Failure::usage("/x has several configurations, and none is this host's (h)");
+        several.hint("name one as /x#NAME: laptop, nas").decide(&mut report);
+        let said = |is_named| {
+            let target = HookTarget { typed: ".".to_owned(), is_named, flake: None };
+            match outcome_of(&report, &target, None).unwrap().verdict {
+                HookVerdict::Unknown(text) => text,
+                other => panic!("{other:?}"),
+            }
+        };
+        let told =
+            "hint: name what hooks test in nixbox.toml beside the flake: [hook] targets = [\".#NAME\"]; name one";
+        assert!(said(false).contains(told), "{}", said(false));
+        assert!(!said(true).contains("[hook]") && said(true).contains("hint: name one as /x#NAME: laptop, nas"));
+    }
+
+    #[test]
+    fn what_was_not_found_out_in_time_is_asked_again() {
+        let target = HookTarget { typed: ".#a".to_owned(), is_named: true, flake: None };
+        let broken = || outcome_of(&examples::build_fail(), &target, None).unwrap();
+        let first = "nixbox: fail: .#a does not build (exit 3)";
+        let HookVerdict::Before(text) = as_before(broken()).verdict else { panic!() };
+        assert_eq!(text, format!("{first}, as before this change: nothing is blocked\n"));
+        let HookVerdict::Pending(text) = undecided(broken()).verdict else { panic!() };
+        assert_eq!(text, format!("{first}; whether it did before this change is not known yet: nothing is blocked\n"));
     }
 
     #[test]

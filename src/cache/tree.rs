@@ -31,8 +31,7 @@ impl Tree {
         // TAG MODE OID STAGE\tPATH
         let listed = git::output(root, &["ls-files", "--stage", "-v", "-z"])?;
         for line in listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
-            // git does not check this file (assume-unchanged, skip-worktree), but nix reads it.
-            if line[0].is_ascii_lowercase() || line[0] == b'S' {
+            if git::is_unchecked(line[0]) {
                 return None;
             }
             let tab = line.iter().position(|byte| *byte == b'\t')?;
@@ -97,16 +96,7 @@ pub fn is_read(file: &Path, root: Option<&Path>, flake: &Path) -> bool {
 
 /// A file of the work tree as an entry of the index: mode, and a hash of its raw content.
 fn worktree_entry(path: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let data = path.symlink_metadata().ok()?;
-    let (mode, content) = if data.is_symlink() {
-        ("120000", std::fs::read_link(path).ok()?.into_os_string().as_bytes().to_vec())
-    } else if data.is_file() {
-        (if data.permissions().mode() & 0o100 != 0 { "100755" } else { "100644" }, std::fs::read(path).ok()?)
-    } else {
-        return None;
-    };
-    Some(format!("{mode} sha256:{}", digest(&content)))
+    git::file_of_work_tree(path).map(|(mode, content)| format!("{mode} sha256:{}", digest(&content)))
 }
 
 /// Whether all inputs of the flake are fixed: it has none, or a lock file without directories.

@@ -89,7 +89,7 @@ pub async fn list(arguments: &MatrixArgs, format: ListFormat) -> Result<String> 
     let systems = format == ListFormat::Json;
     let named = nix::names(&flake, &filter(arguments), systems, &nix, &Events::silent()).await?;
     if named.total == 0 {
-        return Err(no_hosts(arguments, &flake, &named.hosts));
+        return Err(no_hosts(arguments, &flake, &named.hosts, &nix, &Events::silent()).await);
     }
     Ok(list::render(&named.members, &flake, typed_flake(arguments), format))
 }
@@ -106,9 +106,10 @@ fn filter(arguments: &MatrixArgs) -> ConfigurationFilter {
     ConfigurationFilter { globs: arguments.filter.clone(), shard: arguments.shard.unwrap_or_default() }
 }
 
-fn no_hosts(arguments: &MatrixArgs, flake: &Flake, hosts: &[String]) -> Failure {
+async fn no_hosts(arguments: &MatrixArgs, flake: &Flake, hosts: &[String], nix: &Nix, events: &Events) -> Failure {
     if hosts.is_empty() {
-        return Failure::check(CheckId::BuildAttribute, format!("{} has no {CONFIGURATIONS}", flake.shown()));
+        let failure = Failure::check(CheckId::BuildAttribute, format!("{} has no {CONFIGURATIONS}", flake.shown()));
+        return Failure { hint: resolve::instead(flake, nix, events).await, ..failure };
     }
     let filter = arguments.filter.join(" ");
     Failure::usage(format!("no configuration of {} matches {filter}", flake.shown()))

@@ -75,7 +75,7 @@ pub(super) async fn evaluate(
     .await;
     let evaluations = evaluations?;
     if evaluations.total == 0 {
-        return Err(no_hosts(arguments, flake, &evaluations.hosts));
+        return Err(no_hosts(arguments, flake, &evaluations.hosts, &nix, events).await);
     }
     let shared = SharedInputs { nix, jail: jail?, reference };
     let mut accelerators = ProvenAccelerators::default();

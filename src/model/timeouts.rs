@@ -213,6 +213,8 @@ pub(crate) mod agent {
     pub(crate) const PROMPT_LIMIT: Duration = secs(10);
     /// How much earlier than the agent's time-out ours ends: a time-out of theirs counts as consent.
     pub(crate) const MARGIN: Duration = secs(15);
+    /// How long nothing may come on a hook's stdin until it counts as ended.
+    pub(crate) const STDIN_LIMIT: Duration = secs(5);
     /// How long a run may take to end after SIGTERM.
     pub(crate) const TERM_GRACE: Duration = secs(10);
     /// How often it is checked whether the agent is there: no event of the system's reports the end of a process that is

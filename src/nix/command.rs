@@ -310,6 +310,10 @@ impl Nix {
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).current_dir(&self.here).process_group(0);
         // Its messages are parsed: they must not be translated, and a pager or a prompt is answered by no user.
         command.env("LC_ALL", "C.UTF-8").env("GIT_TERMINAL_PROMPT", "0");
+        // nix runs git in other repositories than that of a git which has started us.
+        for name in crate::git::OF_A_CALLER {
+            command.env_remove(name);
+        }
         end_with_us(&mut command);
         self.write(&format!("$ {program} {}", printable(args)));
         command

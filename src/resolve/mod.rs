@@ -22,6 +22,7 @@ pub use self::baseline::BaselineChoice;
 pub(crate) use self::baseline::{BaselineTarget, baseline, switch_from};
 use self::choose::{RequestedName, Resolution, choose, full_path, unresolved};
 pub(crate) use self::reference::{at_commit, git_root};
+pub(crate) use self::shapes::instead;
 use crate::event::Events;
 use crate::failure::{Failure, Result};
 use crate::nix::{self, Flake, Nix, Store, Target, VmVariant, attribute_names, components, join, local_path};
@@ -279,11 +280,14 @@ fn not_there(path: &Path, named: &str) -> Failure {
         .take(1000)
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
+    let is_name = !named.contains('#') && reference::is_registry_name(named);
+    let is_in_flake = path.parent().is_some_and(|parent| reference::search_up(parent).is_some());
     match crate::text::nearest(&typed, siblings.iter().map(String::as_str)) {
         Some(near) => failure.hint(format!("did you mean {}?", path.with_file_name(near).display())),
-        None if !named.contains('#') && reference::is_registry_name(named) => {
-            failure.hint(format!("for a configuration of the flake here: .#{named}"))
-        }
+        None if is_name && is_in_flake => failure.hint(format!("for a configuration of the flake here: .#{named}")),
+        None if is_name => failure.hint(
+            "there is no flake.nix here either: name a flake (FLAKE#NAME), or make one: `nixbox init` lists what there is",
+        ),
         None => failure.hint("name a flake (FLAKE#NAME), a configuration.nix, or the result of building a VM"),
     }
 }

@@ -80,7 +80,7 @@ pub(super) async fn node(
 }
 
 /// What a flake that has no machine has instead, where it can be said.
-pub(super) async fn instead(flake: &Flake, nix: &Nix, events: &Events) -> Option<String> {
+pub(crate) async fn instead(flake: &Flake, nix: &Nix, events: &Events) -> Option<String> {
     let outputs = nix.outputs(&flake.portable(), events).await.filter(|outputs| !outputs.is_empty())?;
     let known = OTHERS.iter().find(|(output, _)| outputs.iter().any(|name| name == output));
     let has = format!("it has: {}", listed("", &outputs));

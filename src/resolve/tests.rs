@@ -170,6 +170,16 @@ fn what_is_not_there_is_usage() {
     assert!(near.hint.unwrap().contains("laptop"));
 }
 
+#[test]
+fn a_bare_name_is_no_configuration_where_there_is_no_flake() {
+    let top = tempfile::tempdir().unwrap();
+    std::fs::create_dir(top.path().join(".git")).unwrap();
+    let hint = || not_there(&top.path().join("gnome"), "gnome").hint.unwrap();
+    assert!(hint().contains("no flake.nix here either") && hint().contains("`nixbox init`"), "{}", hint());
+    std::fs::write(top.path().join("flake.nix"), "").unwrap();
+    assert_eq!(hint(), "for a configuration of the flake here: .#gnome");
+}
+
 /// All that can be said of a name that leads nowhere.
 #[test]
 fn errors() {

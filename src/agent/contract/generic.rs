@@ -1,7 +1,7 @@
 //! Anything that can start a program and read its exit code: our own contract.
 //!
 //! `nixbox hook generic` is a turn's end, `nixbox hook generic edit` an edit, for which stdin may name the files, one
-//! per line; otherwise stdin is ignored. The exit code is 1 where the configuration is broken, with the cause on stdout,
+//! per line; otherwise stdin is not read. The exit code is 1 where the configuration is broken, with the cause on stdout,
 //! and 0 otherwise; that there is no verdict is a message on stderr. For nixbox's own exit codes call `nixbox try`.
 
 use std::path::PathBuf;

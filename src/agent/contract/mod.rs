@@ -21,6 +21,15 @@ use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict};
 /// The reason where none is known: agents refuse a block without one.
 const DEFAULT_REASON: &str = "the configuration is broken; run `nixbox try` for the cause";
 
+/// Whether a call has a payload on stdin. Where it has none, stdin is its caller's, and may stay open.
+pub fn has_payload(agent: Agent, event: Option<&str>) -> bool {
+    match row(agent).family {
+        Family::Generic => event == Some("edit"),
+        Family::Git => event == Some("pre-push"),
+        _ => true,
+    }
+}
+
 /// Reads a hook's payload. `event` is the word after the agent's name on the command line, for agents whose payload does
 /// not name the event.
 ///

@@ -104,6 +104,13 @@ impl Payload {
         if PROMPTS.contains(&event) { HookEvent::Prompt } else { HookEvent::Other }
     }
 
+    /// Whether a hook has made the agent continue in this turn: a flag, or Cursor's count.
+    fn was_continued(&self) -> bool {
+        let flag = self.object.get("stop_hook_active").and_then(Value::as_bool);
+        let count = self.object.get("loop_count").and_then(Value::as_u64);
+        flag.unwrap_or(false) || count.is_some_and(|count| count > 0)
+    }
+
     fn caller(&self, row: &Row) -> Caller {
         let has = |name: &str| self.object.contains_key(name);
         if has("hookEventName") {
@@ -148,6 +155,7 @@ pub(super) fn read(
             .map(str::to_owned),
         transcript: payload.text(&["transcript_path", "transcriptPath"]).map(PathBuf::from),
         caller: payload.caller(row),
+        was_continued: payload.was_continued(),
         already_blocked: false,
         files,
         event,

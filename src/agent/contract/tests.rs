@@ -210,6 +210,30 @@ fn callers_are_known_by_what_they_send() {
     assert_eq!(read(Agent::ClaudeCode, None, &other).unwrap().event, HookEvent::Other);
 }
 
+#[test]
+fn who_was_made_to_continue_says_so() {
+    let said = |agent, stdin| read(agent, None, stdin).unwrap().was_continued;
+    assert!(said(Agent::ClaudeCode, payload!("claude-code-Stop-again.json")));
+    assert!(said(Agent::Codex, payload!("codex-Stop-again.json")));
+    assert!(said(Agent::Cursor, payload!("cursor-stop-again.json")));
+    assert!(!said(Agent::Cursor, payload!("cursor-stop.json")));
+    assert!(!said(Agent::Gemini, payload!("gemini-AfterAgent.json")));
+}
+
+#[test]
+fn a_call_without_a_payload_leaves_stdin_alone() {
+    for (agent, event, has) in [
+        (Agent::Generic, None, false),
+        (Agent::Generic, Some("edit"), true),
+        (Agent::Git, Some("pre-commit"), false),
+        (Agent::Git, Some("pre-push"), true),
+        (Agent::Codex, None, true),
+        (Agent::Copilot, Some("agentStop"), true),
+    ] {
+        assert_eq!(has_payload(agent, event), has, "{agent:?} {event:?}");
+    }
+}
+
 /// What the real programs sent.
 #[test]
 fn real_payloads() {
