@@ -45,6 +45,7 @@ const STORIES: &[Story] = &[
     ("the end of the agent ends the run", the_agent_ends),
     ("words of a guest's are no instructions", words_of_a_guest),
     ("a project that is no flake is left alone", no_flake),
+    ("a machine that is edited from elsewhere is tested", edited_from_elsewhere),
     ("what is no payload blocks nothing", no_payload),
     ("a stdin that stays open holds up nobody", stdin_stays_open),
     ("what cannot be remembered is shown and blocks nobody", nothing_is_remembered),
@@ -569,6 +570,27 @@ fn no_flake() {
     let answer = repository.hook("claude-code", &[], &payload);
     assert!(answer.output.status.success() && answer.blocks().is_none(), "{}", answer.all());
     assert!(answer.all().contains("no nixosConfigurations"), "{}", answer.all());
+}
+
+fn edited_from_elsewhere() {
+    let repository = Repository::new("minimal");
+    let home = tempfile::tempdir().unwrap();
+    let from_home = |event: &str| {
+        let mut payload: Value =
+            serde_json::from_str(&repository.payload("claude-code", event, "configuration.nix")).unwrap();
+        payload["cwd"] = home.path().to_str().into();
+        repository.hook("claude-code", &[], &payload.to_string())
+    };
+    fs::write(repository.file("configuration.nix"), "{").unwrap();
+    assert!(from_home("Stop").json().is_null(), "nothing was edited");
+    let told = from_home("PostToolUse");
+    assert!(told.tells().is_some_and(|text| text.contains("does not evaluate")), "{}", told.all());
+    let cause = from_home("Stop").blocks().expect("blocked");
+    let again = format!("run again: nixbox try {}", repository.path().display());
+    assert!(cause.contains(&again), "{again}: {cause}");
+    repository.choose("minimal");
+    let passed = from_home("Stop");
+    assert!(passed.blocks().is_none() && passed.all().contains("nixbox: pass"), "{}", passed.all());
 }
 
 fn no_payload() {

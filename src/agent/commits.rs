@@ -222,7 +222,7 @@ pub(super) fn at_commits(
             let incomparable = if parent.is_none() { incomparable(root, &commit) } else { None };
             let before = parent.as_deref().and_then(|parent| at_commit(target, parent));
             let Some(typed) = at_commit(target, &commit) else { continue };
-            let target = HookTarget { typed, ..target.clone() };
+            let target = HookTarget::of(typed, target.is_named, target.flake.clone());
             let baseline = Some(before.clone().unwrap_or_else(|| "off".to_owned()));
             runs.push(HookRun { target, config, baseline, before, incomparable });
         }
@@ -314,7 +314,7 @@ mod tests {
         let before = git.snapshot(&git.work_tree().unwrap()).unwrap();
         let head = git.commit("HEAD").unwrap();
         let flake = Some(Flake::local(root, Some(root.to_owned())));
-        let targets = [HookTarget { typed: ".#x".to_owned(), is_named: true, flake }];
+        let targets = [HookTarget::of(".#x".to_owned(), true, flake)];
         let run = |before: &str| in_work_tree(&targets, Some(before), &git).remove(0);
         assert!(run(&before).baseline.is_some_and(|baseline| baseline.contains(&before)));
         for gone in ["1234567890123456789012345678901234567890", head.as_str()] {
@@ -330,7 +330,7 @@ mod tests {
         let (origin, clone) = git::shallow_clone(place.path(), &["flake.nix"]);
         let runs = |root: &Path, commit: &str| {
             let flake = Some(Flake::local(root, Some(root.to_owned())));
-            let targets = [HookTarget { typed: ".#x".to_owned(), is_named: true, flake }];
+            let targets = [HookTarget::of(".#x".to_owned(), true, flake)];
             let git = Git { directory: root.to_owned() };
             let pushed = at_commits(&targets, &[git.commit(commit).unwrap()], &git, false).unwrap().remove(0);
             (pushed, in_work_tree(&targets, None, &git).remove(0))

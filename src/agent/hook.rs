@@ -3,7 +3,7 @@
 //! After an edit the configuration is evaluated, in this process. At a turn's end, and before a commit or a push,
 //! `nixbox try` runs as a process of its own ([`super::trial`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use super::memory::{Memory, is_remembered};
 use super::message::{LIMIT, report_message};
 use super::table::row;
 use super::targets::{HookTarget, has_target, targets};
-use super::trial::{HookOutcome, outcome_of, test_all, try_arguments, worst};
+use super::trial::{HookOutcome, outcome_of, test_all, try_arguments, worst, worst_verdict};
 use super::{Agent, HookEvent, HookRequest, HookResponse, HookVerdict, contract, parent_watch, stdin};
 use crate::cache::is_read;
 use crate::cli::HookArgs;
@@ -72,6 +72,61 @@ async fn answer(
         let failure = Failure::host(format!("cannot change to the directory {}", directory.display()));
         return HookVerdict::Unknown(failed(&failure.because(error)));
     }
+    let here = std::env::current_dir().unwrap_or_default();
+    request.directory = Some(here.clone());
+    let root = git_root(&here).unwrap_or(here);
+    // A flag names targets from where the agent works.
+    let is_anywhere = is_remembered(arguments.agent, &request.event) && arguments.target.is_empty();
+    let session = is_anywhere.then(|| Memory::of_session(arguments.agent, request, since)).flatten();
+    if request.event == HookEvent::Edit {
+        if let (Some(session), Some(place)) = (&session, edited_elsewhere(&request.files, &root)) {
+            if std::env::set_current_dir(&place).is_err() || !has_target(arguments) {
+                return HookVerdict::NotApplicable;
+            }
+            session.add_place(&place);
+        }
+        return answer_here(arguments, request, since, interrupt).await;
+    }
+    let mut verdict = answer_here(arguments, request, since, interrupt).await;
+    for place in session.iter().flat_map(Memory::places).filter(|place| *place != root) {
+        if std::env::set_current_dir(&place).is_err() {
+            // It was a checkout that is gone.
+            continue;
+        }
+        let mut there = request.clone();
+        let other = answer_here(arguments, &mut there, since, interrupt).await;
+        let blocks = |verdict: &HookVerdict, request: &HookRequest| {
+            matches!(verdict, HookVerdict::Fail(_)) && !request.already_blocked
+        };
+        (verdict, request.already_blocked) = match (blocks(&verdict, request), blocks(&other, &there)) {
+            (true, false) => (verdict, false),
+            (false, true) => (other, false),
+            (both, _) => (worst_verdict(vec![verdict, other]), !both),
+        };
+    }
+    verdict
+}
+
+/// The repository, or else the directory, in which all of the files lie that were edited; `None` where one of them is of
+/// the repository that the agent works in.
+fn edited_elsewhere(files: &[PathBuf], root: &Path) -> Option<PathBuf> {
+    let place = |file: &PathBuf| {
+        let directory = root.join(file).parent()?.to_owned();
+        directory.is_dir().then(|| git_root(&directory).unwrap_or(directory))
+    };
+    let mut places = files.iter().map(|file| place(file).filter(|place| place != root && !root.starts_with(place)));
+    let first = places.next()??;
+    let is_below = first.starts_with(root) && git_root(&first).as_deref() != Some(&first);
+    (!is_below && places.all(|other| other.as_ref() == Some(&first))).then_some(first)
+}
+
+/// Answers for the repository of the current directory.
+async fn answer_here(
+    arguments: &HookArgs,
+    request: &mut HookRequest,
+    since: SystemTime,
+    interrupt: &Interrupt,
+) -> HookVerdict {
     let here = std::env::current_dir().unwrap_or_default();
     let root = git_root(&here).unwrap_or(here);
     let is_remembered = is_remembered(arguments.agent, &request.event);
@@ -163,7 +218,7 @@ async fn test(
 ) -> Result<HookOutcome> {
     let nix = Nix::new(arguments.nix.clone());
     let git = Git { directory: nix.here().to_owned() };
-    let targets = targets(arguments, &nix)?;
+    let targets = targets(arguments, &nix, request.directory.as_deref().unwrap_or(nix.here()))?;
     match &request.event {
         HookEvent::Other | HookEvent::Prompt => Ok(HookVerdict::NotApplicable.into()),
         HookEvent::Edit => after_an_edit(arguments, &targets, request, &nix, interrupt).await,

@@ -18,6 +18,9 @@ use crate::paths::{replace_file, state_directory};
 /// How many different failures hold an agent up before the next pass. Not all agents have a limit of their own.
 const MOST_CAUSES: usize = 8;
 
+/// Most places beside its own directory that are tested at the end of a session's turns.
+const MOST_PLACES: usize = 4;
+
 /// A session's file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -32,6 +35,8 @@ struct Session {
     is_open: bool,
     /// The last turn's end had no verdict yet.
     is_pending: bool,
+    /// Other places in which it has edited files; of a session's own file only.
+    places: Vec<PathBuf>,
 }
 
 /// An answer.
@@ -98,6 +103,26 @@ impl Memory {
         let event = format!("{:?} {:?}", request.event, request.files);
         let (event, is_new) = (digest(event.as_bytes()), !file.exists());
         Some(Self { file, event, by: format!("{agent:?}"), since: milliseconds(since), is_new })
+    }
+
+    /// The memory of a session, wherever it works.
+    pub(super) fn of_session(agent: Agent, request: &HookRequest, since: SystemTime) -> Option<Self> {
+        Self::of(agent, request, Path::new(""), None, since)
+    }
+
+    /// The places beside its own directory in which the session has edited files.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        self.read().places
+    }
+
+    /// The session has edited a file in another place.
+    pub(super) fn add_place(&self, place: &Path) {
+        // What is not remembered is not tested at the turn's end.
+        let _written = self.change(|session| {
+            if !session.places.iter().any(|known| known == place) && session.places.len() < MOST_PLACES {
+                session.places.push(place.to_owned());
+            }
+        });
     }
 
     /// Waits for another hook of the same event, which holds this until it has answered.

@@ -27,6 +27,8 @@ const SAMPLES: [&str; 6] = ["example", "examples", "template", "templates", "tes
 pub(super) struct HookTarget {
     /// As an argument of `nixbox try`.
     pub(super) typed: String,
+    /// The same from where the agent works.
+    pub(super) shown: String,
     /// Whether a flag or `nixbox.toml` names it. The default target need not exist.
     pub(super) is_named: bool,
     /// The local flake that it is in.
@@ -34,8 +36,13 @@ pub(super) struct HookTarget {
 }
 
 impl HookTarget {
+    /// One that is called the same wherever it is named.
+    pub(super) fn of(typed: String, is_named: bool, flake: Option<Flake>) -> Self {
+        Self { shown: typed.clone(), typed, is_named, flake }
+    }
+
     fn new(typed: &str, is_named: bool, nix: &Nix) -> Self {
-        Self { typed: typed.to_owned(), is_named, flake: resolve::local_flake(typed, nix) }
+        Self::of(typed.to_owned(), is_named, resolve::local_flake(typed, nix))
     }
 }
 
@@ -52,8 +59,9 @@ pub(super) fn has_target(arguments: &HookArgs) -> bool {
     }
 }
 
-/// The targets. None where there is no flake here or in the repository, and none was named.
-pub(super) fn targets(arguments: &HookArgs, nix: &Nix) -> Result<Vec<HookTarget>> {
+/// The targets, for an agent that works in `agents`. None where there is no flake here or in the repository, and none was
+/// named.
+pub(super) fn targets(arguments: &HookArgs, nix: &Nix, agents: &Path) -> Result<Vec<HookTarget>> {
     if !arguments.target.is_empty() {
         return Ok(arguments.target.iter().map(|typed| HookTarget::new(typed, true, nix)).collect());
     }
@@ -66,7 +74,15 @@ pub(super) fn targets(arguments: &HookArgs, nix: &Nix) -> Result<Vec<HookTarget>
         })?;
         nix = Nix::new(arguments.nix.clone());
     }
-    Ok(found.names.iter().map(|(typed, is_named)| HookTarget::new(typed, *is_named, &nix)).collect())
+    let directory = nix.here();
+    let target = |(typed, is_named): &(String, bool)| {
+        let mut target = HookTarget::new(typed, *is_named, &nix);
+        if directory != agents {
+            target.shown = placed(typed, directory, &directory.to_string_lossy());
+        }
+        target
+    };
+    Ok(found.names.iter().map(target).collect())
 }
 
 /// What is to be tested, where no flag says it.

@@ -91,7 +91,7 @@ async fn held_against_before(
             Err(_) => return Ok(undecided(outcome)),
         }
     } else {
-        let target = HookTarget { typed: before.clone(), is_named: true, flake: run.target.flake.clone() };
+        let target = HookTarget::of(before.clone(), true, run.target.flake.clone());
         let baseline = Some("off".to_owned());
         let old = HookRun { target, config: None, baseline, before: None, incomparable: None };
         let old = test_one(arguments, &old, deadline, interrupt).await?;
@@ -277,7 +277,9 @@ pub(super) fn outcome_of(report: &Report, target: &HookTarget, incomparable: Opt
     };
     let stage = report.stage;
     let root = target.flake.as_ref().and_then(|flake| flake.git_root.as_deref().or(flake.dir.as_deref()));
-    let text = compared_message(report, &target.typed, root, incomparable, &nonce);
+    // Elsewhere a relative path leads nowhere.
+    let root = root.filter(|_| target.shown == target.typed);
+    let text = compared_message(report, &target.shown, root, incomparable, &nonce);
     let verdict = match report.verdict {
         Verdict::Pass => HookVerdict::Pass(text),
         // Either this edit removed its machines, or it is a library for them.
@@ -309,7 +311,7 @@ pub(super) fn worst(outcomes: Vec<HookOutcome>) -> HookOutcome {
     HookOutcome { verdict, failure_key, stage: None, is_missing: false }
 }
 
-fn worst_verdict(verdicts: Vec<HookVerdict>) -> HookVerdict {
+pub(super) fn worst_verdict(verdicts: Vec<HookVerdict>) -> HookVerdict {
     let rank = |verdict: &HookVerdict| match verdict {
         HookVerdict::Fail(_) => 5,
         HookVerdict::Pending(_) => 4,
@@ -359,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_told_from_what_is_broken() {
-        let target = HookTarget { typed: ".#a".to_owned(), is_named: true, flake: None };
+        let target = HookTarget::of(".#a".to_owned(), true, None);
         let outcome = |report: &Report| outcome_of(report, &target, Some("nothing to compare with: x")).unwrap();
         let mut report = examples::build_fail();
         let broken = outcome(&report);
@@ -377,7 +379,7 @@ mod tests {
         let several = Failure::usage("/x has several configurations, and none is this host's (h)");
         several.hint("name one as /x#NAME: laptop, nas").decide(&mut report);
         let said = |is_named| {
-            let target = HookTarget { typed: ".".to_owned(), is_named, flake: None };
+            let target = HookTarget::of(".".to_owned(), is_named, None);
             match outcome_of(&report, &target, None).unwrap().verdict {
                 HookVerdict::Unknown(text) => text,
                 other => panic!("{other:?}"),
@@ -391,7 +393,7 @@ mod tests {
 
     #[test]
     fn what_was_not_found_out_in_time_is_asked_again() {
-        let target = HookTarget { typed: ".#a".to_owned(), is_named: true, flake: None };
+        let target = HookTarget::of(".#a".to_owned(), true, None);
         let broken = || outcome_of(&examples::build_fail(), &target, None).unwrap();
         let first = "nixbox: fail: .#a does not build (exit 3)";
         let HookVerdict::Before(text) = as_before(broken()).verdict else { panic!() };
