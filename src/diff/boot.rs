@@ -7,6 +7,7 @@ use super::model::{Area, Change, Grade, Kind};
 use super::names::{name_of, nameless, split};
 use super::security::counted;
 use super::system::{Boot, SECRETS};
+use crate::nix::STORE_DIR;
 
 /// How a word begins in the names of the kernel's parameters that protect or stop to, or that decide what runs as root
 /// and who is asked for a password (kernel-parameters.txt, kernel-command-line(7), stage 1 of NixOS). Without `no`.
@@ -139,7 +140,7 @@ fn opened(lines: &[String]) -> Option<&'static str> {
 }
 
 fn shown(text: &str) -> String {
-    let text = if text.starts_with("/nix/store/") { name_of(text) } else { text };
+    let text = if text.starts_with(STORE_DIR) { name_of(text) } else { text };
     if text.is_empty() { "none".to_owned() } else { text.to_owned() }
 }
 

@@ -53,8 +53,10 @@ const RULES: [&str; 26] = [
 /// What is in force after the next boot only, or decides what is mounted.
 const BOOT: [&str; 6] = ["fstab", "crypttab", "modprobe.d/", "modules-load.d/", "initrd-release", "lvm/"];
 /// What says which version of NixOS or of a package it is.
-const LABELS: [&str; 8] =
-    ["os-release", "lsb-release", "issue", "nixos-version", "NIXOS", "set-environment", "fonts/", "man_db.conf"];
+const LABELS: [&str; 7] = ["os-release", "lsb-release", "issue", "nixos-version", "NIXOS", "fonts/", "man_db.conf"];
+
+/// Variables of ld.so(8) by which other code runs in every program, root's among them.
+const LINKER: [&str; 3] = ["LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH"];
 
 /// The parts of the names of kernel settings that protect (sysctl.d(5), the kernel's admin-guide/sysctl).
 const PROTECTING: [&str; 25] = [
@@ -228,8 +230,25 @@ fn file(context: &Context<'_>, name: &str, before: &Path, after: &Path) -> Vec<C
 
 /// The grade of a file's change: what its name says, and its signed lines.
 fn grade_of(name: &str, lines: &[String]) -> Grade {
-    let opens = area(name) == Area::Tmpfiles && lines.iter().any(|line| opens(line));
-    if opens { Grade::Security } else { grade(name) }
+    let is_dangerous: fn(&str) -> bool = match name {
+        _ if area(name) == Area::Tmpfiles => opens,
+        _ if name.starts_with("udev/rules.d/") => lends_device,
+        "set-environment" | "pam/environment" => |line| LINKER.iter().any(|variable| line.contains(variable)),
+        _ => |_| false,
+    };
+    let mut new = lines.iter().filter(|line| line.starts_with('+'));
+    if new.any(|line| is_dangerous(line)) { Grade::Security } else { grade(name) }
+}
+
+/// Whether a new line of udev(7) gives a device to anybody who writes to it.
+fn lends_device(line: &str) -> bool {
+    let mode = |text: &str| {
+        let text = text.strip_prefix(":=").or_else(|| text.strip_prefix('='))?.trim_start_matches('"');
+        let end = text.find(|c: char| !c.is_digit(8)).unwrap_or(text.len());
+        u32::from_str_radix(&text[..end], 8).ok()
+    };
+    let is_comment = line.trim_start_matches('+').trim_start().starts_with('#');
+    !is_comment && line.split("MODE").skip(1).filter_map(mode).any(|mode| mode & 0o002 != 0)
 }
 
 /// Whether a new line of tmpfiles.d(5) makes what anybody may write to, or a program that lends rights.

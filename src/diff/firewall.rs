@@ -36,6 +36,31 @@ impl fmt::Display for Opening {
     }
 }
 
+/// Options of iptables(8) that say where a rule stands, and which port of which interface it is about.
+const PLAIN: [&str; 19] = [
+    "-4",
+    "-6",
+    "-w",
+    "--wait",
+    "-A",
+    "--append",
+    "-I",
+    "--insert",
+    "-j",
+    "--jump",
+    "-i",
+    "--in-interface",
+    "-p",
+    "--protocol",
+    "-m",
+    "--match",
+    "--comment",
+    "--dport",
+    "--dports",
+];
+/// Its modules that ask for no more than that.
+const PLAIN_MATCHES: [&str; 6] = ["tcp", "udp", "sctp", "dccp", "multiport", "comment"];
+
 /// A firewall; without one everything is open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Firewall {
@@ -94,20 +119,10 @@ impl Firewall {
         if !is_input || !matches!(after(&["-j", "--jump"]), Some("nixos-fw-accept" | "ACCEPT")) {
             return false;
         }
-        let narrowed = [
-            "-s",
-            "--source",
-            "--src",
-            "-d",
-            "--destination",
-            "!",
-            "--ctstate",
-            "--state",
-            "--icmp-type",
-            "--icmpv6-type",
-            "--sport",
-        ];
-        if words.iter().any(|word| narrowed.contains(word)) {
+        // Whatever else is asked of a packet narrows the rule.
+        let is_option = |word: &str| word == "!" || word.starts_with('-') && !PLAIN.contains(&word);
+        let mut modules = words.windows(2).filter(|pair| matches!(pair[0], "-m" | "--match"));
+        if words.iter().any(|word| is_option(word)) || modules.any(|pair| !PLAIN_MATCHES.contains(&pair[1])) {
             return false;
         }
         let interface = after(&["-i", "--in-interface"]).map(str::to_owned);
@@ -209,11 +224,14 @@ mod tests {
             ip46tables -A nixos-fw -p tcp --dport 8000:8010 -j nixos-fw-accept -i eth1\n\
             iptables -A nixos-fw -p tcp -s 10.0.0.0/8 --dport 5432 -j nixos-fw-accept\n\
             iptables -I INPUT -p udp -m multiport --dports 53,67 -j ACCEPT\n\
-            iptables -w -A nixos-fw -p icmp --icmp-type echo-request -j nixos-fw-accept\n";
+            iptables -w -A nixos-fw -p icmp --icmp-type echo-request -j nixos-fw-accept\n\
+            iptables -A nixos-fw -p tcp --dport 5900 -m set --match-set friends src -j nixos-fw-accept\n\
+            iptables -A nixos-fw -p tcp --dport 5901 -m mac --mac-source 02:00:00:00:00:01 -j nixos-fw-accept\n\
+            iptables -A nixos-fw -m comment --comment \"web\" -p tcp --dport 80 -j nixos-fw-accept\n";
         let firewall = Firewall::of(&[script]);
-        assert_eq!(open(&firewall), ["22/tcp", "8000-8010/tcp on eth1", "53/udp", "67/udp"]);
+        assert_eq!(open(&firewall), ["22/tcp", "80/tcp", "8000-8010/tcp on eth1", "53/udp", "67/udp"]);
         assert_eq!(firewall.trusted, BTreeSet::from(["virbr0".to_owned()]));
-        assert_eq!(firewall.rules.len(), 3, "{:?}", firewall.rules);
+        assert_eq!(firewall.rules.len(), 5, "{:?}", firewall.rules);
     }
 
     #[test]

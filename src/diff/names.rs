@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-/// The store's directory, with its slash.
-const STORE: &str = "/nix/store/";
+use crate::nix::STORE_DIR;
+
 /// Characters of a store path's hash.
 const HASH: usize = 32;
 
@@ -13,11 +13,11 @@ pub(crate) fn store_paths(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(at) = text[from..].find(STORE).map(|at| from + at) {
-        let hash = at + STORE.len();
+    while let Some(at) = text[from..].find(STORE_DIR).map(|at| from + at) {
+        from = at + STORE_DIR.len();
+        let hash = from + 1;
         let is_hash = bytes.get(hash..hash + HASH).is_some_and(|hash| hash.iter().all(u8::is_ascii_alphanumeric));
-        from = hash;
-        if !is_hash || bytes.get(hash + HASH) != Some(&b'-') {
+        if bytes.get(from) != Some(&b'/') || !is_hash || bytes.get(hash + HASH) != Some(&b'-') {
             continue;
         }
         let name = hash + HASH + 1;
@@ -39,7 +39,7 @@ pub(crate) fn whole_path(text: &str) -> &str {
 
 /// The name of a store path, without directory and hash.
 pub(crate) fn name_of(path: &str) -> &str {
-    let name = path.strip_prefix(STORE).unwrap_or(path);
+    let name = path.strip_prefix(STORE_DIR).and_then(|path| path.strip_prefix('/')).unwrap_or(path);
     let name = name.split('/').next().unwrap_or(name);
     name.get(HASH + 1..).filter(|_| name.as_bytes().get(HASH) == Some(&b'-')).unwrap_or(name)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::context::Context;
 use super::model::{PackageChange, PackageChanges, SwitchPlan, UnitPlan};
-use super::mounts::{Fstab, mount_changes};
+use super::mounts::{Fstab, MountChanges, mount_changes};
 use super::names::name_of;
 use super::store_files::{Files, Found};
 use super::switch_rules::{UnitChanges, propagate, unit_changes};
@@ -20,8 +20,8 @@ pub(super) fn plan(
     active: Option<&BTreeSet<String>>,
 ) -> SwitchPlan {
     let (old, new) = (context.old, context.new);
-    let mut units = unit_plan(&old.units, &new.units, active);
     let mounts = mount_changes(&fstab(context.files, old), &fstab(context.files, new));
+    let mut units = unit_plan(&old.units, &new.units, &mounts, active);
     let add = |list: &mut Vec<String>, more: &BTreeSet<String>| {
         list.extend(more.iter().cloned());
         list.sort();
@@ -40,7 +40,7 @@ pub(super) fn plan(
     SwitchPlan {
         command: if is_boot { "boot" } else { "switch" }.to_owned(),
         units,
-        user_units: unit_plan(&old.user_units, &new.user_units, None),
+        user_units: unit_plan(&old.user_units, &new.user_units, &MountChanges::default(), None),
         swap_off: mounts.swap_off.into_iter().collect(),
         restarts_systemd: old.boot.systemd != new.boot.systemd
             || old.boot.manager_settings != new.boot.manager_settings,
@@ -55,9 +55,14 @@ fn fstab(files: &dyn Files, system: &System) -> Fstab {
 }
 
 /// What is done to units: to those that are active, where that is known, else to what the old targets want.
-fn unit_plan(old: &UnitSet, new: &UnitSet, active: Option<&BTreeSet<String>>) -> UnitPlan {
+fn unit_plan(old: &UnitSet, new: &UnitSet, mounts: &MountChanges, active: Option<&BTreeSet<String>>) -> UnitPlan {
     let wanted = active.cloned().unwrap_or_else(|| old.wanted());
-    let done = |active: &BTreeSet<String>| propagate(unit_changes(old, new, active), old, new, active);
+    let done = |active: &BTreeSet<String>| {
+        let mut changes = unit_changes(old, new, active);
+        changes.stop.extend(mounts.stop.iter().cloned());
+        changes.restart.extend(mounts.restart.iter().cloned());
+        propagate(changes, old, new, active)
+    };
     let changes = done(&wanted);
     let on_demand: BTreeSet<String> = match active {
         Some(_) => BTreeSet::new(),

@@ -1,6 +1,6 @@
 //! Whether a service's sandbox became weaker (systemd.exec(5)).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::unit_file::{EMPTY, UnitFile};
 
@@ -75,10 +75,16 @@ pub(crate) fn weaker(old: &UnitFile, new: &UnitFile) -> Vec<String> {
         all.push(format!("{key}: {} → {}", shown(from), shown(to)));
     };
     if !is_root(old) {
-        let were_roots = as_root(old);
-        let roots = if is_root(new) { BTreeSet::from(["User"]) } else { as_root(new) };
-        for key in roots.difference(&were_roots) {
-            tell(key, last(old, "User").or_else(|| Some("dynamic".to_owned())), Some("root".to_owned()));
+        let were_roots = elevated(old);
+        let roots = if is_root(new) { BTreeMap::from([("User", 1)]) } else { elevated(new) };
+        let commands =
+            |count: usize| Some(format!("{count} {} as root", if count == 1 { "command" } else { "commands" }));
+        for (key, count) in roots {
+            match were_roots.get(key) {
+                None => tell(key, last(old, "User").or_else(|| Some("dynamic".to_owned())), Some("root".to_owned())),
+                Some(before) if *before < count => tell(key, commands(*before), commands(count)),
+                Some(_) => {}
+            }
         }
     }
     for key in SWITCHES {
@@ -226,17 +232,23 @@ pub(crate) fn is_root(unit: &UnitFile) -> bool {
     matches!(user, "root" | "0") && !unit.bool("Service", "DynamicUser", false)
 }
 
-/// The keys of a service's commands that root runs whatever `User=` says: with `+`, `!` or `!!` before the program, or all
-/// but the main one (`PermissionsStartOnly=`).
-pub(crate) fn as_root(unit: &UnitFile) -> BTreeSet<&str> {
+/// The keys of a service's commands that root runs whatever `User=` says.
+pub(crate) fn as_root(unit: &UnitFile) -> Vec<&str> {
+    elevated(unit).into_keys().collect()
+}
+
+/// How many commands of which keys root runs whatever `User=` says: with `+`, `!` or `!!` before the program, or all but the
+/// main one (`PermissionsStartOnly=`).
+fn elevated(unit: &UnitFile) -> BTreeMap<&str, usize> {
     let is_start_only = unit.bool("Service", "PermissionsStartOnly", false);
     let is_elevated =
         |command: &String| command.chars().take_while(|c| PREFIXES.contains(*c)).any(|c| "+!".contains(c));
     let keys = unit.sections.get("Service").into_iter().flatten().filter(|(key, _)| key.starts_with("Exec"));
-    let elevated = keys.filter(|(key, commands)| {
-        is_start_only && !commands.is_empty() && EXECUTED.contains(&key.as_str()) || commands.iter().any(is_elevated)
+    let counted = keys.map(|(key, commands)| {
+        let is_all = is_start_only && EXECUTED.contains(&key.as_str());
+        (key.as_str(), commands.iter().filter(|command| is_all || is_elevated(command)).count())
     });
-    elevated.map(|(key, _)| key.as_str()).collect()
+    counted.filter(|(_, count)| *count > 0).collect()
 }
 
 #[cfg(test)]
@@ -296,6 +308,11 @@ mod tests {
             ("DynamicUser=yes", "", "User: dynamic → root"),
             ("User=a\nExecStartPre=/x", "User=a\nExecStartPre=-+/x", "ExecStartPre: a → root"),
             ("User=a\nExecStart=/x", "User=a\nExecStart=!!/x", "ExecStart: a → root"),
+            (
+                "User=a\nExecStartPre=+/x",
+                "User=a\nExecStartPre=+/x\nExecStartPre=/y\nExecStartPre=!/z",
+                "ExecStartPre: 1 command as root → 2 commands as root",
+            ),
             ("DynamicUser=yes", "DynamicUser=yes\nExecStopPost=@!/x x", "ExecStopPost: dynamic → root"),
             ("User=a\nExecStop=/x", "User=a\nExecStop=/x\nPermissionsStartOnly=true", "ExecStop: a → root"),
             ("CapabilityBoundingSet=A", "", "CapabilityBoundingSet: A → not set"),
@@ -338,6 +355,7 @@ mod tests {
             ("User=a\nExecStartPre=/x", "User=a\nExecStartPre=-@/x +y!"),
             ("User=a\nExecStart=/x", "User=a\nExecStart=/x\nPermissionsStartOnly=true"),
             ("ExecStartPre=/x", "ExecStartPre=+/x"),
+            ("User=a\nExecStartPre=+/x\nExecStartPre=+/y", "User=a\nExecStartPre=/z\nExecStartPre=+/x"),
             ("ExecStartPre=/x", "User=a\nExecStartPre=+/x"),
             ("CapabilityBoundingSet=A B", "CapabilityBoundingSet=A"),
             ("", "CapabilityBoundingSet=A"),

@@ -109,18 +109,12 @@ pub(crate) fn propagate(
 /// The active units that need one of these or are part of one, be it by way of others. Targets, which every switch starts
 /// again, are left out.
 fn dependents(set: &UnitSet, active: &BTreeSet<String>, of: &BTreeSet<String>) -> BTreeSet<String> {
-    let needed = |name: &String| {
-        let unit = set.unit(name).unwrap_or_default();
-        let names = ["Requires", "BindsTo", "PartOf"].into_iter().flat_map(|key| unit.words("Unit", key));
-        names.map(|name| set.aliases.get(name).map_or(name, String::as_str).to_owned()).collect::<Vec<_>>()
-    };
-    let needed: Vec<(&String, Vec<String>)> = active.iter().map(|name| (name, needed(name))).collect();
+    let needs: Vec<(&String, BTreeSet<String>)> = active.iter().map(|name| (name, set.needs(name))).collect();
     let mut all = of.clone();
     loop {
-        let is_dependent = |(name, needed): &&(&String, Vec<String>)| {
-            !all.contains(*name) && needed.iter().any(|other| all.contains(other))
-        };
-        let more: Vec<String> = needed.iter().filter(is_dependent).map(|(name, _)| (*name).clone()).collect();
+        let is_dependent =
+            |(name, needs): &&(&String, BTreeSet<String>)| !all.contains(*name) && !needs.is_disjoint(&all);
+        let more: Vec<String> = needs.iter().filter(is_dependent).map(|(name, _)| (*name).clone()).collect();
         if more.is_empty() {
             return all.difference(of).filter(|unit| !unit.ends_with(".target")).cloned().collect();
         }

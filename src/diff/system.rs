@@ -1,6 +1,6 @@
 //! What a toplevel holds, as data: read from the store, nothing of it executed or evaluated.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -114,7 +114,10 @@ pub(super) fn unit_set(files: &dyn Files, directory: &Path) -> UnitSet {
         let dependents = [".wants", ".requires", ".upholds"].iter().find_map(|end| entry.name.strip_suffix(end));
         if let Some(unit) = dependents {
             if let Found::Directory(path) = files.find(&path) {
-                let names = files.list(&path).into_iter().map(|entry| entry.name);
+                let names: BTreeSet<String> = files.list(&path).into_iter().map(|entry| entry.name).collect();
+                if entry.name.ends_with(".requires") {
+                    set.requires.insert(unit.to_owned(), names.clone());
+                }
                 set.wants.entry(unit.to_owned()).or_default().extend(names);
             }
         } else if let Some(unit) = entry.name.strip_suffix(".d") {

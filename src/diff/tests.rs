@@ -397,6 +397,26 @@ fn a_rule_that_lets_anybody_write() {
 }
 
 #[test]
+fn a_line_that_lends_a_device_or_loads_other_code() {
+    let store = MadeStore::new();
+    let (udev, environment) = ("udev/rules.d/99-local.rules", "set-environment");
+    for (name, line, grade) in [
+        (udev, "KERNEL==\"uinput\", MODE=\"0666\"", "security"),
+        (udev, "ENV{ID_MODEL}==\"x\", MODE:=\"666\"", "security"),
+        (udev, "KERNEL==\"uinput\", MODE=\"0660\", GROUP=\"input\"", "service"),
+        (udev, "# MODE=\"0666\"", "service"),
+        (environment, "export LD_PRELOAD=\"/srv/x.so\"", "security"),
+        (environment, "export EDITOR=\"vi\"", "service"),
+    ] {
+        let make = |more: &str| MadeSystem::new(&store).etc(name, &format!("# local\n{more}"));
+        let comparison = told(&store, make(""), make(&format!("{line}\n")));
+        assert_eq!(lines(&comparison), [format!("{grade} ~ /etc/{name}: 1 line added")], "{line}");
+        let gone = told(&store, make(&format!("{line}\n")), make(""));
+        assert_eq!(lines(&gone), [format!("service ~ /etc/{name}: 1 line removed")], "{line}");
+    }
+}
+
+#[test]
 fn a_directory_that_moved_hides_nothing() {
     let store = MadeStore::new();
     let make = |alias: &str, version: &str| {
@@ -570,10 +590,15 @@ fn what_needs_a_unit_is_in_the_plan() {
             .unit("a.service", &format!("[Service]\nExecStart=/bin/a {level}\n"))
             .unit("b.service", "[Unit]\nBindsTo=a.service\n[Service]\nExecStart=/bin/b\n")
             .unit("c.service", "[Service]\nExecStart=/bin/c\n")
+            .unit("d.service", "[Service]\nExecStart=/bin/d\n")
+            .unit("e.service", "[Unit]\nRequiresMountsFor=/data\n[Service]\nExecStart=/bin/e\n")
+            .unit_link("d.service.requires/a.service", "../a.service")
+            .etc("fstab", &format!("/dev/{level} /data ext4 defaults\n"))
     };
     let units = told(&store, make(1), make(2)).switch.units;
-    assert_eq!(units.stop, ["a.service", "b.service"]);
-    assert_eq!(units.start, ["a.service", "b.service"]);
+    assert_eq!(units.stop, ["a.service", "b.service", "d.service"]);
+    assert_eq!(units.start, ["a.service", "b.service", "d.service"]);
+    assert_eq!(units.restart, ["data.mount", "e.service"]);
 }
 
 /// A system with such users and groups, in JSON.

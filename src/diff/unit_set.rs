@@ -2,8 +2,10 @@
 //! what the configuration says alone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 
 use super::unit_file::UnitFile;
+use crate::text::escape_path;
 
 /// The units of one scope, by file name. However they were read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub(crate) struct UnitSet {
     pub(crate) instance_drop_ins: BTreeMap<String, UnitFile>,
     /// What a unit's `.wants`, `.requires` and `.upholds` directories name.
     pub(crate) wants: BTreeMap<String, BTreeSet<String>>,
+    /// Of these, what its `.requires` directory names.
+    pub(crate) requires: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Whether a unit has a file.
@@ -146,12 +150,28 @@ impl UnitSet {
 
     /// What is started with a unit: what its directory names, those of its other names, and its file.
     fn pulls(&self, name: &str, unit: &UnitFile) -> BTreeSet<String> {
-        let aliases = self.aliases.iter().filter(|(_, of)| of.as_str() == name).map(|(alias, _)| alias.as_str());
-        let directories = aliases.chain([name]).filter_map(|name| self.wants.get(name));
-        let mut all: BTreeSet<String> = directories.flatten().cloned().collect();
-        for key in ["Wants", "Requires", "BindsTo", "Upholds", "Requisite"] {
+        let mut all = self.in_directories(&self.wants, name);
+        for key in ["Wants", "Requires", "BindsTo", "Upholds"] {
             all.extend(unit.words("Unit", key).map(str::to_owned));
         }
+        all
+    }
+
+    /// What directories of a unit name, those of its other names among them.
+    fn in_directories(&self, all: &BTreeMap<String, BTreeSet<String>>, name: &str) -> BTreeSet<String> {
+        let aliases = self.aliases.iter().filter(|(_, of)| of.as_str() == name).map(|(alias, _)| alias.as_str());
+        aliases.chain([name]).filter_map(|name| all.get(name)).flatten().cloned().collect()
+    }
+
+    /// What a unit goes down with: what it needs or is part of, and where what it needs is mounted.
+    pub(crate) fn needs(&self, name: &str) -> BTreeSet<String> {
+        let unit = self.unit(name).unwrap_or_default();
+        let mut all = self.in_directories(&self.requires, name);
+        for key in ["Requires", "Requisite", "BindsTo", "PartOf", "StopPropagatedFrom"] {
+            all.extend(unit.words("Unit", key).map(str::to_owned));
+        }
+        all = all.into_iter().map(|name| self.aliases.get(&name).cloned().unwrap_or(name)).collect();
+        all.extend(mounts_for(&unit));
         all
     }
 
@@ -221,6 +241,24 @@ const WITH: &str = "with ";
 
 /// What a graphical session binds itself to (systemd.special(7)).
 const SESSION: &str = "graphical-session.target";
+
+/// Where a service's directories lie (systemd.exec(5)).
+const DIRECTORIES: [(&str, &str); 3] =
+    [("StateDirectory", "/var/lib"), ("CacheDirectory", "/var/cache"), ("LogsDirectory", "/var/log")];
+
+/// The mounts that a unit requires where there are such: those of the paths that it names, and of what these lie in
+/// (systemd.unit(5), `RequiresMountsFor=`; systemd.exec(5), "Implicit Dependencies").
+fn mounts_for(unit: &UnitFile) -> BTreeSet<String> {
+    let named = unit.words("Unit", "RequiresMountsFor").map(str::to_owned);
+    let run_in = ["WorkingDirectory", "RootDirectory"].iter().filter_map(|key| unit.last("Service", key));
+    let own = DIRECTORIES.iter().flat_map(|(key, base)| {
+        unit.words("Service", key).map(move |name| format!("{base}/{}", name.split(':').next().unwrap_or(name)))
+    });
+    let paths: Vec<String> = named.chain(run_in.map(str::to_owned)).chain(own).collect();
+    let absolute = paths.iter().filter(|path| path.starts_with('/')).flat_map(|path| Path::new(path).ancestors());
+    let below_root = absolute.filter_map(Path::to_str).filter(|path| *path != "/");
+    below_root.map(|path| format!("{}.mount", escape_path(path))).collect()
+}
 
 /// The unit that a socket, a timer or a path starts.
 fn triggered(name: &str, unit: &UnitFile) -> Option<String> {

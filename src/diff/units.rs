@@ -199,7 +199,7 @@ impl Scope<'_> {
             return (Grade::Security, "runs as root".to_owned());
         }
         let user = unit.last("Service", "User").unwrap_or("a user of its own");
-        let roots: Vec<&str> = as_root(unit).into_iter().collect();
+        let roots = as_root(unit);
         if roots.is_empty() {
             return (Grade::Service, format!("runs as {user}"));
         }

@@ -922,10 +922,10 @@ ResidueOwnership = "residue.ownership" {
     rank: 47,
     weight: Expected,
     applies: WithSwitch,
-    summary: "the data in /var/lib belong to the same users as before the switch",
-    tests: "Whether files and directories below /var/lib belong to someone else after the switch or after switching back: an\n\
-            id that went to another user, a user whose id moved away from the data, an owner or a mode by which a service\n\
-            (its User=) cannot read its own data any more.",
+    summary: "the data in /var/lib and /home belong to the same users as before the switch",
+    tests: "Whether files and directories below /var/lib, or homes in /home, belong to someone else after the switch or after\n\
+            switching back: an id that went to another user or group, a user whose id moved away from the data, an owner or\n\
+            a mode by which a service (its User=) cannot read its own data any more.",
     causes: "Newly declared ids, a removed user whose id was given to another one, a tmpfiles rule, a chown or chmod in a script.",
     remedy: "Keep users.users.NAME.uid as it was, or change the owner of what is there.",
 }

@@ -298,6 +298,12 @@ impl<'a> Run<'a> {
             return Ok(goes_on);
         }
         let switched = self.checked(rehearsing, rehearsing.target, running, MachinePhase::Switched, began_us).await?;
+        // What went away while it was checked is asked nothing more, nor switched again or back.
+        if switched.facts.is_none() {
+            (seen.switched, seen.records.taken[1]) = (Some(switched.judgement), Some(Err(GONE.to_owned())));
+            rehearsing.seen = seen;
+            return Ok(false);
+        }
         seen.rehearsal.sound_switched = heard(&switched.judgement);
         self.settled(rehearsing, running, seen.rehearsal.runs.last_mut()).await;
         (seen.rehearsal.sessions_switched, seen.records.taken[1]) =
@@ -311,13 +317,20 @@ impl<'a> Run<'a> {
         seen.switched = Some(switched.judgement);
         if is_done {
             let again = self.switch(rehearsing, running, MachinePhase::Switched, true).await?;
+            let goes_on = is_answering(&again.end);
             seen.rehearsal.runs.push(again);
+            if !goes_on {
+                rehearsing.seen = seen;
+                return Ok(false);
+            }
         }
         let back = self.switch(rehearsing, running, MachinePhase::Back, false).await?;
-        let (goes_on, began_us) = (is_answering(&back.end), back.began_us);
+        let (mut goes_on, was_made, began_us) = (is_answering(&back.end), back.was_made(), back.began_us);
         seen.rehearsal.runs.push(back);
-        if goes_on {
+        // Where it was refused, the machine is still the target's: nothing of FROM's is to be expected of it.
+        if goes_on && was_made {
             let back = self.checked(rehearsing, prepared, running, MachinePhase::Back, began_us).await?;
+            goes_on = back.facts.is_some();
             self.settled(rehearsing, running, seen.rehearsal.runs.last_mut()).await;
             (seen.rehearsal.sessions_back, seen.records.taken[2]) =
                 beside(&running.guest, &back, toplevels, patience).await;
@@ -412,6 +425,9 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Why there is no record of a machine that went away.
+const GONE: &str = "the machine was gone before it could be checked";
+
 /// The sessions and the record of a machine that was just probed, or why there is none.
 async fn beside(
     guest: &Guest,
@@ -427,7 +443,7 @@ async fn beside(
     let record = match (probed.facts.as_ref(), state) {
         (Some(facts), Ok(state)) => Ok(Record { facts: (**facts).clone(), state, seconds }),
         (_, Err(error)) => Err(error.to_string()),
-        (None, _) => Err("the machine was gone before it could be checked".to_owned()),
+        (None, _) => Err(GONE.to_owned()),
     };
     (sessions.ok(), Some(record))
 }

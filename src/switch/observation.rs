@@ -7,6 +7,8 @@ use crate::model::MachinePhase;
 
 /// Most lines of the switch program's output that are kept: a unit that fails brings ten of its own.
 pub(crate) const OUTPUT_LINES: usize = 400;
+/// How PID 1 says that the kernel ended some of it for want of memory (systemd.exec(5), `$SERVICE_RESULT`).
+pub(crate) const OOM_KILL: &str = "oom-kill";
 /// What it says before it first changes something.
 const BEGINS: [&str; 3] =
     ["stopping the following units: ", "stopping swap device: ", "activating the configuration..."];
@@ -71,6 +73,9 @@ pub(crate) struct SwitchRun {
     pub(crate) user_active: Vec<String>,
     /// The snippet of the activation in which it hung, as far as that can be told.
     pub(crate) hung_in: Option<String>,
+    /// Why the jobs and the journal are not known, or not all of them.
+    #[serde(default)]
+    pub(crate) unread: Option<String>,
 }
 
 impl SwitchRun {
@@ -93,6 +98,7 @@ impl SwitchRun {
             activating: Vec::new(),
             user_active: Vec::new(),
             hung_in: None,
+            unread: None,
         }
     }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::observation::{OUTPUT_LINES as LINES, SwitchEnd, SwitchRun, UnitJob, UserJob};
+use super::observation::{OOM_KILL, OUTPUT_LINES as LINES, SwitchEnd, SwitchRun, UnitJob, UserJob};
+use super::patience::{PROPERTIES, Waited, gives_up, jobs_left};
 use crate::event::Events;
-use crate::guest::shell::Script;
+use crate::guest::shell::{Output, Script};
 use crate::guest::{Error, Guest, journal};
 use crate::idle::IdleDetector;
-use crate::model::timeouts::switch::{IDLE_LIMIT, JOB_GRACE, POLL_INTERVAL, SILENT_LIMIT};
+use crate::model::timeouts::switch::{IDLE_LIMIT, POLL_INTERVAL, SILENT_LIMIT};
 use crate::model::{MachinePhase, UNIT_PREFIX};
 use crate::text::{bounded, quoted};
 
@@ -91,8 +92,9 @@ impl SwitchProgram<'_> {
         if run.end == SwitchEnd::Silent {
             return run;
         }
-        // What could not be read is not there.
-        drop(self.meanwhile(&cursor, &mut run).await);
+        if let Err(error) = self.meanwhile(&cursor, &mut run).await {
+            run.unread = Some(error.to_string());
+        }
         run
     }
 
@@ -128,13 +130,13 @@ impl SwitchProgram<'_> {
     /// Follows it until it has ended, or is given up: how it ended, and what it wrote.
     async fn follow(&self, began: Instant) -> (SwitchEnd, Vec<String>) {
         let mut idle = IdleDetector::probed();
-        let mut written: Vec<u8> = Vec::new();
+        let mut written = Written::default();
         let (mut answered, mut said) = (Instant::now(), began);
         // By when the jobs that run have come to an end, where that is known.
         let mut jobs_end = began;
         let most = Waited { idle: IDLE_LIMIT, quiet: self.limit, whole: self.longest };
         loop {
-            match self.poll(written.len()).await {
+            match self.poll(written.bytes).await {
                 Ok((end, more)) => {
                     answered = Instant::now();
                     if let Some(line) = lines(&more).last() {
@@ -142,13 +144,13 @@ impl SwitchProgram<'_> {
                         idle.reset();
                         said = answered;
                     }
-                    written.extend(more);
+                    written.add(&more);
                     if let Some(end) = end {
-                        return (end, lines(&written));
+                        return (end, lines(&written.last));
                     }
                 }
                 Err(_) if answered.elapsed() >= SILENT_LIMIT.max(self.patience) => {
-                    return (SwitchEnd::Silent, lines(&written));
+                    return (SwitchEnd::Silent, lines(&written.last));
                 }
                 Err(_) => self.events.doing("the guest does not answer while it switches: trying again"),
             }
@@ -159,7 +161,8 @@ impl SwitchProgram<'_> {
                 let left = self.jobs_left(waited.quiet).await;
                 if gives_up(waited, most, left) {
                     let waiting_for = self.give_up().await;
-                    return (SwitchEnd::Hung { waiting_for, seconds: began.elapsed().as_secs_f64() }, lines(&written));
+                    let seconds = began.elapsed().as_secs_f64();
+                    return (SwitchEnd::Hung { waiting_for, seconds }, lines(&written.last));
                 }
                 jobs_end = Instant::now() + left;
             }
@@ -167,7 +170,7 @@ impl SwitchProgram<'_> {
         }
     }
 
-    /// How it ended, if it has, and what it wrote since so many bytes.
+    /// How it ended, if it has and all that it wrote was read, and what it wrote since so many bytes.
     async fn poll(&self, known: usize) -> Result<(Option<SwitchEnd>, Vec<u8>), Error> {
         let text = format!(
             "if [ -e {DIRECTORY}/end ]; then read -r ended <{DIRECTORY}/end; echo \"$ended\"; else echo; fi\n\
@@ -177,29 +180,35 @@ impl SwitchProgram<'_> {
         let output = self.guest.shell().ask(&text, self.patience, OUTPUT).await?;
         let mut parts = output.stdout.splitn(2, |byte| *byte == b'\n');
         let state = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
-        Ok((end(&state), parts.next().unwrap_or_default().to_vec()))
+        let end = end(&state).filter(|_| output.cut == 0);
+        Ok((end, parts.next().unwrap_or_default().to_vec()))
     }
 
-    /// How long PID 1 may still wait for the jobs that run, by the limits of their units.
+    /// How long PID 1 and the users' managers may still wait for the jobs that run, by the limits of their units.
     async fn jobs_left(&self, quiet: Duration) -> Duration {
-        let text = format!(
-            "read -r u _ </proc/uptime; echo \"$u\"\n\
-             systemctl list-jobs --no-legend --plain --no-pager | while read -r _ unit _ state; do\n\
-             [ \"$state\" != running ] || systemctl show --no-pager -p {} -- \"$unit\"; echo\n\
-             done\n:",
-            PROPERTIES.join(",")
-        );
+        let jobs = |user: &str| {
+            format!(
+                "systemctl {user} list-jobs --no-legend --plain --no-pager | while read -r _ unit _ state; do\n\
+                 [ \"$state\" != running ] || systemctl {user} show --no-pager -p {} -- \"$unit\"; echo\n\
+                 done\n",
+                PROPERTIES.join(",")
+            )
+        };
+        let of_users = each_manager(&jobs("--user"));
+        let text = format!("read -r u _ </proc/uptime; echo \"$u\"\n{}{of_users}", jobs(""));
         let Ok(output) = self.guest.shell().ask(&text, self.patience, OUTPUT).await else { return Duration::ZERO };
         jobs_left(&String::from_utf8_lossy(&output.stdout), quiet).min(self.longest)
     }
 
     /// Ends it; returns what it was waiting for.
     async fn give_up(&self) -> Vec<String> {
+        // A user's manager may be what does not answer.
+        let of_users = each_manager("systemctl --user list-jobs --no-legend --plain --no-pager");
         let text = format!(
             "for pid in $(cat /sys/fs/cgroup/system.slice/{UNIT_PREFIX}{UNIT}/cgroup.procs 2>/dev/null); do \
              tr '\\0' ' ' </proc/$pid/cmdline; echo; done\n\
              systemctl list-jobs --no-legend --plain --no-pager\n\
-             systemctl kill --signal=KILL {UNIT_PREFIX}{UNIT}\n:"
+             systemctl kill --signal=KILL {UNIT_PREFIX}{UNIT}\n{of_users}"
         );
         let Ok(output) = self.guest.shell().ask(&text, self.patience, OUTPUT).await else { return Vec::new() };
         lines(&output.stdout).into_iter().filter(|line| !line.contains(UNIT_PREFIX)).collect()
@@ -208,10 +217,8 @@ impl SwitchProgram<'_> {
     /// Reads the units' states anew, now that the machine has come to rest.
     pub(crate) async fn settled(&self, run: &mut SwitchRun) {
         let list = "list-units --state=active,activating,reloading,failed --no-legend --plain --no-pager";
-        let text = format!(
-            "systemctl {list}; echo {USERS}\n\
-             for dir in /run/user/[0-9]*; do [ -S $dir/systemd/private ] && XDG_RUNTIME_DIR=$dir systemctl --user {list}; done 2>/dev/null\n:"
-        );
+        let of_users = each_manager(&format!("systemctl --user {list}"));
+        let text = format!("systemctl {list}; echo {USERS}\n{of_users}");
         if let Ok(output) = self.guest.shell().ask(&text, self.patience, OUTPUT).await {
             read_states(&String::from_utf8_lossy(&output.stdout), run);
         }
@@ -219,8 +226,10 @@ impl SwitchProgram<'_> {
 
     /// Reads the jobs and the journal since a cursor, and the units that are failed now.
     async fn meanwhile(&self, cursor: &str, run: &mut SwitchRun) -> Result<(), Error> {
+        // What journald was told and has not written yet is not in its files.
         let text = format!(
             "systemctl list-units --state=failed --no-legend --plain --no-pager; echo\n\
+             journalctl --sync >/dev/null 2>&1\n\
              journalctl -b -q --no-pager -o json --after-cursor={} \
              --output-fields=MESSAGE,PRIORITY,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER,_PID,_TRANSPORT,_COMM,USER_UNIT,\
              _SYSTEMD_USER_UNIT,JOB_TYPE,JOB_RESULT",
@@ -233,59 +242,40 @@ impl SwitchProgram<'_> {
         (run.jobs, run.user_jobs) = jobs(journal);
         run.journal = journal::parse(journal);
         run.failed = failed.collect();
-        Ok(())
+        match &output {
+            // Without a journal there was no place in it to begin at, and no job is known either.
+            _ if cursor.is_empty() => Err(Error::Lacks("journal".to_owned())),
+            Output { exit: 0, cut: 0, .. } => Ok(()),
+            Output { exit: 0, cut, .. } => Err(Error::Lacks(format!("journal in full: {cut} bytes were left out"))),
+            Output { stderr, .. } => Err(Error::Lacks(format!("journal: {}", String::from_utf8_lossy(stderr).trim()))),
+        }
     }
 }
 
-/// For how long a switch has been waited for, or may be at most.
-#[derive(Debug, Clone, Copy)]
-struct Waited {
-    /// While the guest did nothing.
-    idle: Duration,
-    /// Since it wrote its last line.
-    quiet: Duration,
-    /// In all.
-    whole: Duration,
+/// A command that is run for each user's manager that runs.
+fn each_manager(command: &str) -> String {
+    format!(
+        "for dir in /run/user/[0-9]*; do [ -S $dir/systemd/private ] || continue\n\
+         ( export XDG_RUNTIME_DIR=$dir; {command} )\n\
+         done 2>/dev/null\n:"
+    )
 }
 
-/// Whether a switch is not waited for any longer. A job that has a limit of its own comes to an end, and so does the switch
-/// then: it is waited for while something of such a limit is `left`.
-fn gives_up(waited: Waited, most: Waited, left: Duration) -> bool {
-    let is_long = waited.idle >= most.idle || waited.quiet >= most.quiet;
-    waited.whole >= most.whole || is_long && left.is_zero()
+/// What the switch program has written so far.
+#[derive(Default)]
+struct Written {
+    /// How many bytes, in all.
+    bytes: usize,
+    /// The last of them: an activation may write without end.
+    last: Vec<u8>,
 }
 
-/// What is asked of a unit whose job runs (org.freedesktop.systemd1(5)): services have two limits, mounts and sockets one,
-/// devices one for the job itself.
-const PROPERTIES: [&str; 6] = [
-    "ActiveState",
-    "StateChangeTimestampMonotonic",
-    "TimeoutStartUSec",
-    "TimeoutStopUSec",
-    "TimeoutUSec",
-    "JobRunningTimeoutUSec",
-];
-
-/// How much is left of the longest limit: of an uptime, and the properties of units whose jobs run. What neither comes nor
-/// goes, as a device, has been waited for since the switch program wrote its last line. Zero where no limit is known, or
-/// all are over.
-fn jobs_left(text: &str, quiet: Duration) -> Duration {
-    let (uptime, units) = text.split_once('\n').unwrap_or_default();
-    let now = uptime.trim().parse::<f64>().ok().and_then(|now| Duration::try_from_secs_f64(now).ok());
-    let since = |began: Duration| now.unwrap_or_default().saturating_sub(began);
-    let left = |unit: &str| {
-        let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        let limit = |name: &str| humantime::parse_duration(value(name)?).ok();
-        let changed = || value("StateChangeTimestampMonotonic")?.parse::<u64>().ok().map(Duration::from_micros);
-        let (own, waited) = match value("ActiveState")? {
-            "activating" | "reloading" => (limit("TimeoutStartUSec"), since(changed()?)),
-            "deactivating" => (limit("TimeoutStopUSec"), since(changed()?)),
-            _ => (limit("JobRunningTimeoutUSec"), quiet),
-        };
-        let own = own.or_else(|| limit("TimeoutUSec"))?;
-        own.saturating_add(JOB_GRACE).checked_sub(waited)
-    };
-    units.split("\n\n").filter_map(left).max().unwrap_or_default()
+impl Written {
+    fn add(&mut self, more: &[u8]) {
+        self.bytes += more.len();
+        self.last.extend_from_slice(more);
+        self.last.drain(..self.last.len().saturating_sub(OUTPUT));
+    }
 }
 
 /// Reads what is listed after each `--` line: units, and their state in the third column.
@@ -326,6 +316,8 @@ fn end(state: &str) -> Option<SwitchEnd> {
     let mut words = state.split_whitespace();
     let result = words.next()?;
     match (words.next(), words.next()) {
+        // PID 1 ends all of it, with a signal that says nothing of why.
+        _ if result == OOM_KILL => Some(SwitchEnd::Killed(OOM_KILL.to_owned())),
         (Some("exited"), Some(code)) => code.parse().ok().map(SwitchEnd::Exited),
         (Some(_), Some(signal)) => Some(SwitchEnd::Killed(bounded(signal, 64))),
         _ => Some(SwitchEnd::Killed(bounded(result, 64))),
@@ -368,7 +360,8 @@ mod tests {
         assert_eq!(end("success exited 0"), Some(SwitchEnd::Exited(0)));
         assert_eq!(end("exit-code exited 4"), Some(SwitchEnd::Exited(4)));
         assert_eq!(end("signal killed TERM"), Some(SwitchEnd::Killed("TERM".to_owned())));
-        assert_eq!(end("oom-kill"), Some(SwitchEnd::Killed("oom-kill".to_owned())));
+        assert_eq!(end("oom-kill killed TERM"), Some(SwitchEnd::Killed("oom-kill".to_owned())));
+        assert_eq!(end("timeout"), Some(SwitchEnd::Killed("timeout".to_owned())));
     }
 
     #[test]
@@ -398,38 +391,6 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_limit_of_its_own_is_waited_for() {
-        let seconds = Duration::from_secs;
-        let most = Waited { idle: seconds(150), quiet: seconds(180), whole: seconds(600) };
-        // At 1000 s: a state, since when, and these limits.
-        let job = |state: &str, since: u64, limits: &str| {
-            format!("1000.25\n\nActiveState={state}\nStateChangeTimestampMonotonic={since}000000\n{limits}\n\n")
-        };
-        let starts = |since, limit: &str| job("activating", since, &format!("TimeoutStartUSec={limit}"));
-        let table: &[(&str, String, [u64; 3], bool)] = &[
-            ("at work", String::new(), [0, 100, 300], false),
-            ("no job is known", String::new(), [160, 160, 200], true),
-            ("its limit is not over", starts(830, "3min"), [170, 170, 200], false),
-            ("not even while it works without a word", starts(830, "3min"), [0, 190, 200], false),
-            ("its limit is over", starts(830, "2min"), [170, 170, 200], true),
-            ("PID 1 has a moment to end it", starts(825, "2min 50s"), [175, 175, 200], false),
-            ("it has no limit", starts(830, "infinity"), [170, 170, 200], true),
-            ("it stops", job("deactivating", 830, "TimeoutStartUSec=1s\nTimeoutStopUSec=5min"), [170, 170, 200], false),
-            ("a mount", job("activating", 830, "TimeoutUSec=5min"), [170, 170, 200], false),
-            ("a device", job("inactive", 0, "JobRunningTimeoutUSec=4min"), [170, 170, 200], false),
-            ("one of two", starts(830, "infinity") + &starts(830, "5min"), [170, 170, 200], false),
-            ("for ever", starts(830, "1h"), [0, 50, 600], true),
-            ("no answer", "garbage".to_owned(), [170, 170, 200], true),
-        ];
-        for (what, text, [idle, quiet, whole], ends) in table {
-            let waited = Waited { idle: seconds(*idle), quiet: seconds(*quiet), whole: seconds(*whole) };
-            assert_eq!(gives_up(waited, most, jobs_left(text, waited.quiet)), *ends, "{what}");
-        }
-        let limit = jobs_left(&starts(890, "2min"), Duration::ZERO);
-        assert!(seconds(10) < limit && limit < seconds(10) + JOB_GRACE, "110 of 120 s are over: {limit:?}");
-    }
-
-    #[test]
     fn states_of_units() {
         let mut run = SwitchRun::without(MachinePhase::Switched, "/nix/store/x", SwitchEnd::Exited(4));
         run.failed = vec!["late.service".into()];
@@ -440,6 +401,24 @@ mod tests {
         read_states(text, &mut run);
         assert_eq!((run.active[0].as_str(), run.activating[0].as_str()), ("late.service", "b.service"));
         assert_eq!((run.failed[0].as_str(), run.user_active[0].as_str()), ("c.service", "d.service"));
+    }
+
+    #[test]
+    fn what_is_written_without_end_is_not_kept() {
+        let (mut written, chunk) = (Written::default(), vec![b'x'; OUTPUT]);
+        for _ in 0..3 {
+            written.add(&chunk);
+        }
+        written.add(b"\nthe last line\n");
+        assert_eq!((written.bytes, written.last.len()), (3 * OUTPUT + 15, OUTPUT));
+        assert_eq!(lines(&written.last).last().map(String::as_str), Some("the last line"));
+    }
+
+    #[test]
+    fn what_is_asked_of_each_manager_is_valid() {
+        let text = each_manager("systemctl --user list-jobs | while read -r _; do\n:\ndone\n");
+        let checked = std::process::Command::new("/bin/sh").args(["-n", "-c", &text]).status().unwrap();
+        assert!(checked.success(), "{text}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) struct MachineState {
     pub(crate) firewall: Ruleset,
     /// Users whose managers are started at boot.
     pub(crate) lingering: BTreeSet<String>,
-    /// Entries of `/var/lib`, two levels, and NixOS's wrappers, by path.
+    /// Entries of `/var/lib`, two levels, of `/home`, and NixOS's wrappers, by path.
     pub(crate) owners: BTreeMap<String, Owner>,
     /// Entries of `/etc` and `/run` themselves that are no links into the store, nor directories of `/etc` without a file.
     pub(crate) entries: BTreeSet<String>,
@@ -119,7 +119,7 @@ fn script(toplevels: [&str; 2]) -> String {
     format!(
         "( cd / || exit 1\n\
          echo; echo nixbox-firewall; ( PATH=$PATH{programs}\n{firewall} )\n\
-         echo; echo nixbox-owners; stat -c '%u %g %f %n' var/lib/* var/lib/*/* run/wrappers/bin/* 2>/dev/null\n\
+         echo; echo nixbox-owners; stat -c '%u %g %f %n' var/lib/* var/lib/*/* home/* run/wrappers/bin/* 2>/dev/null\n\
          echo nixbox-linger; ls -1 var/lib/systemd/linger 2>/dev/null\n\
          echo nixbox-entries; stat -c '%F %N' etc/* run/* 2>/dev/null\n\
          echo nixbox-filled; find etc -mindepth 2 ! -type d 2>/dev/null | cut -d/ -f1-2 | sort -u\n\
@@ -263,6 +263,7 @@ mod tests {
         let state = parse(&text);
         assert!(state.processes.len() > 1 && !state.mounts.is_empty(), "{state:?}");
         assert!(state.processes.values().any(|process| process.started > 0 && !process.executable.is_empty()));
-        assert!(state.owners.keys().all(|path| path.starts_with("/var/lib/") || path.starts_with("/run/")));
+        let places = ["/var/lib/", "/home/", "/run/"];
+        assert!(state.owners.keys().all(|path| places.iter().any(|place| path.starts_with(place))));
     }
 }

@@ -100,7 +100,7 @@ fn what_needs_a_unit_goes_with_it() {
     };
     let wants = |units: &str| format!("[Unit]\nWants={units}\n");
     let (both, one) = (wants("a.service b.service c.service"), wants("a.service"));
-    for key in ["Requires", "BindsTo", "PartOf"] {
+    for key in ["Requires", "Requisite", "BindsTo", "PartOf", "StopPropagatedFrom"] {
         let part = |more: &str| format!("[Unit]\n{key}=a.service\n[Service]\nExecStart=b\n{more}");
         let (b, of_b) = (part(""), format!("[Unit]\n{key}=x.target b.service\n"));
         let old = [("a.service", OLD), ("b.service", &b), ("c.service", &of_b), ("basic.target", &both)];
@@ -124,6 +124,32 @@ fn what_needs_a_unit_goes_with_it() {
     }
     let wanting = [("a.service", OLD), ("b.service", &*one)];
     assert_eq!(of(&wanting, &[("a.service", &changed("")), ("b.service", &one)]), "stop: a.service; start: a.service");
+}
+
+#[test]
+fn what_needs_a_unit_by_its_directory_or_a_mount_goes_with_it() {
+    let service = |more: &str| unit(&format!("[Service]\nExecStart=x\n{more}"));
+    let mut units = set(&[("a.service", OLD)]);
+    units.requires.insert("b.service".to_owned(), BTreeSet::from(["a.service".to_owned()]));
+    for (name, more) in [
+        ("b.service", ""),
+        ("named.service", "[Unit]\nRequiresMountsFor=/srv/data/x\n"),
+        ("works.service", "WorkingDirectory=/srv/data\n"),
+        ("keeps.service", "StateDirectory=keeps\n"),
+        ("other.service", "WorkingDirectory=-/srv/data\n"),
+    ] {
+        units.files.insert(name.to_owned(), service(more));
+    }
+    let active = units.files.keys().cloned().collect();
+    for (stopped, expected) in [
+        ("a.service", "a.service b.service"),
+        ("srv.mount", "named.service srv.mount works.service"),
+        ("srv-data.mount", "named.service srv-data.mount works.service"),
+        ("var-lib.mount", "keeps.service var-lib.mount"),
+    ] {
+        let changes = UnitChanges { stop: BTreeSet::from([stopped.to_owned()]), ..UnitChanges::default() };
+        assert_eq!(told(&propagate(changes, &units, &units, &active)), format!("stop: {expected}"));
+    }
 }
 
 #[test]

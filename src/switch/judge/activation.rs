@@ -1,7 +1,7 @@
 //! Snippets, files of /etc and tmpfiles rules that failed while the switch says that all went well: `switch.activation`.
 
 use super::{PhaseChecks, tail, words};
-use crate::judging::text::{clean, journal};
+use crate::judging::text::{clean, could_not_read, journal};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{SwitchEnd, SwitchRun};
 
@@ -16,7 +16,9 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
         return CheckResult::new(id, Status::Skip, "not applicable: the switch was refused before the activation");
     }
     match &there.end {
-        SwitchEnd::Exited(2) => return CheckResult::new(id, Status::Skip, "not judged: see switch.outcome"),
+        SwitchEnd::Exited(2) if words::read(&there.output).is_activation_failed => {
+            return CheckResult::new(id, Status::Skip, "not judged: see switch.outcome");
+        }
         SwitchEnd::Exited(_) | SwitchEnd::Killed(_) => {}
         SwitchEnd::Hung { .. }
         | SwitchEnd::Silent
@@ -78,6 +80,9 @@ pub(super) fn judge(there: &SwitchRun, again: Option<&SwitchRun>, checks: &Phase
             "system.activationScripts.{} runs at each switch and each boot: use ln -sfn, mkdir -p and their like",
             failed.name
         ));
+    }
+    if let Some(why) = &there.unread {
+        return CheckResult::new(id, Status::Unknown, format!("no snippet failed; {}", could_not_read("journal", why)));
     }
     let times = if again.is_some() { ", twice" } else { "" };
     CheckResult::new(id, Status::Pass, format!("no snippet and no tmpfiles rule failed{times}"))

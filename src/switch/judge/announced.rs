@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{units, words};
-use crate::judging::text::list;
+use crate::judging::text::{could_not_read, list};
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX, UnitActions};
 use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
 
@@ -98,6 +98,9 @@ pub(super) fn judge(run: &SwitchRun) -> CheckResult {
     let Some(announced) = run.dry_output.as_ref().map(|lines| words::read(lines)) else {
         return CheckResult::new(id, Status::Skip, "not judged: dry-activate did not finish");
     };
+    if let Some(why) = &run.unread {
+        return CheckResult::new(id, Status::Skip, format!("not judged: {}", could_not_read("journal", why)));
+    }
     let happened = happened(run);
     // What was to be stopped and is started again by its socket or a target is restarted; only who is touched counts.
     let is_named = |unit: &str| announced.actions.all().any(|known| known == unit);

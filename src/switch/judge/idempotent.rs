@@ -2,7 +2,7 @@
 
 use super::announced::{happened, restarted_of_users};
 use super::{Checked, last_word, outcome, tail, words};
-use crate::judging::text::{clean, list};
+use crate::judging::text::{clean, could_not_read, list};
 use crate::model::{CheckId, CheckResult, Status};
 use crate::switch::observation::{Rehearsal, SwitchEnd, SwitchRun};
 
@@ -46,6 +46,9 @@ pub(super) fn judge(again: &SwitchRun, rehearsal: &Rehearsal, after: Checked<'_>
                 .detail(tail(again));
         }
     }
+    if let Some(why) = &again.unread {
+        return CheckResult::new(id, Status::Unknown, could_not_read("journal", why));
+    }
     let happened = happened(again);
     let of_users = restarted_of_users(again);
     let of_users: Vec<String> = of_users.iter().map(|(uid, unit)| rehearsal.unit_of(*uid, unit)).collect();
@@ -61,7 +64,8 @@ pub(super) fn judge(again: &SwitchRun, rehearsal: &Rehearsal, after: Checked<'_>
     let hint = if touched.len() == of_users.len() {
         BY_HOME_MANAGER
     } else {
-        "an activation snippet asks for it each time, or the unit is bound to sysinit-reactivation.target"
+        "an activation snippet asks for it each time, or the unit is bound to sysinit-reactivation.target, or two targets \
+         want units that exclude each other (Conflicts=)"
     };
     CheckResult::new(
         id,

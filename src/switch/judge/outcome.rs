@@ -8,7 +8,7 @@ use crate::guest::facts::{JournalLine, SYSTEM_BUS};
 use crate::judging::text::{LINES, clean, journal, list, seconds};
 use crate::judging::unit::error_line;
 use crate::model::{CheckId, CheckResult, Status, UNIT_PREFIX};
-use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
+use crate::switch::observation::{OOM_KILL, SwitchEnd, SwitchRun, UnitJob};
 
 /// The exit code of a refusal by a pre-switch check, and of what cannot be read.
 const REFUSED: i32 = 1;
@@ -18,6 +18,8 @@ const ACTIVATION_FAILED: i32 = 2;
 const UNITS_FAILED: i32 = 4;
 /// That of a system whose init cannot be exchanged while it runs.
 const NEEDS_REBOOT: i32 = 100;
+/// How D-Bus says that an answer did not come in time.
+const NO_REPLY: &str = "Did not receive a reply";
 /// What applies a change that no running system can take.
 const BOOT_INSTEAD: &str = "apply it with `nixos-rebuild boot` and reboot";
 
@@ -43,7 +45,8 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: Checked<'_>, after: Checked<'_>) -
     match &run.end {
         SwitchEnd::Exited(0) => CheckResult::new(id, Status::Pass, went_well(run)),
         SwitchEnd::Exited(UNITS_FAILED) => units_failed(id, run, &words, fresh, after),
-        SwitchEnd::Exited(ACTIVATION_FAILED) => activation_failed(id, run, &words),
+        // It dies with whatever error it had last as its code, which may be this one.
+        SwitchEnd::Exited(ACTIVATION_FAILED) if words.is_activation_failed => activation_failed(id, run, &words),
         SwitchEnd::Exited(NEEDS_REBOOT) => fail(
             "the running system cannot switch: the new configuration's init is incompatible with the running one"
                 .to_owned(),
@@ -59,6 +62,11 @@ fn judge(id: CheckId, run: &SwitchRun, fresh: Checked<'_>, after: Checked<'_>) -
         .detail(tail(run)),
         SwitchEnd::Exited(code) => {
             fail(format!("switch-to-configuration exited with {code}: {}", last_word(run))).detail(tail(run))
+        }
+        SwitchEnd::Killed(why) if why == OOM_KILL => {
+            fail("the machine ran out of memory while it switched, and switch-to-configuration was killed".to_owned())
+                .detail(tail(run))
+                .hint("see in the journal what took the memory; --memory gives the VM more")
         }
         SwitchEnd::Killed(signal) => fail(format!("switch-to-configuration was killed ({signal}) before it finished"))
             .detail(tail(run))
@@ -201,7 +209,8 @@ fn units_failed(id: CheckId, run: &SwitchRun, words: &Words, fresh: Checked<'_>,
 /// Whether a unit that is said to have failed is shown to be up. That it is not in state `failed` shows nothing by itself: a
 /// job that was never queued, or a reload, leaves none there; nor is a user's unit seen among PID 1's.
 fn has_come_up(unit: &String, run: &SwitchRun, words: &Words) -> bool {
-    if words.not_queued.iter().any(|(of, _)| of == unit) {
+    // Without a reply it is not known whether there is a job: what became of the unit tells.
+    if words.not_queued.iter().any(|(of, why)| of == unit && !why.starts_with(NO_REPLY)) {
         return false;
     }
     if words.users_failed.contains(unit) {
@@ -252,7 +261,8 @@ fn first_line(line: &JournalLine) -> String {
 /// What a unit that failed said itself, or PID 1 of it.
 fn said_of(unit: &str, run: &SwitchRun, words: &Words) -> String {
     if let Some((_, why)) = words.not_queued.iter().find(|(of, _)| of == unit) {
-        return format!("{unit} failed: systemd did not accept a job for it: {why}");
+        let what = if why.starts_with(NO_REPLY) { "answer in time when asked for" } else { "accept" };
+        return format!("{unit} failed: systemd did not {what} a job for it: {why}");
     }
     let by_manager = || run.journal.iter().rev().find(|line| line.unit == unit && line.message.contains("Failed"));
     let said = error_line(&run.journal, unit).or_else(|| by_manager().map(first_line));

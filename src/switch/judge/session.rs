@@ -12,6 +12,9 @@ use crate::switch::observation::{ProcessSeen, Rehearsal, SessionSeen, Sessions, 
 /// Units whose restart ends sessions, beside the system bus.
 const OWNERS: [&str; 3] = ["display-manager.service", "greetd.service", "systemd-logind.service"];
 
+/// Units whose instances hold a terminal, and who is logged in there.
+const TERMINALS: [&str; 5] = ["getty@", "autovt@", "serial-getty@", "kmscon@", "kmsconvt@"];
+
 /// What becomes of sessions between two looks.
 struct Between<'a> {
     before: &'a Sessions,
@@ -133,9 +136,15 @@ fn judge(between: &Between<'_>) -> CheckResult {
     let users = users(before);
     let users_names: Vec<&str> = users.iter().map(|session| session.user.as_str()).collect();
     if let Some(lost) = users.iter().find(|session| !lives(session, before, after)) {
-        let owners = [&OWNERS[..], &SYSTEM_BUS].concat();
+        let manager = format!("user@{}.service", lost.uid);
+        let owns = |unit: &str| {
+            OWNERS.contains(&unit)
+                || SYSTEM_BUS.contains(&unit)
+                || unit == manager
+                || TERMINALS.iter().any(|kind| unit.starts_with(kind))
+        };
         let stops = |job: &&UnitJob| matches!(job.job.as_str(), "stop" | "restart");
-        let by = run.jobs.iter().find(|job| stops(job) && owners.contains(&job.unit.as_str()));
+        let by = run.jobs.iter().find(|job| stops(job) && owns(&job.unit));
         let by = by.map_or_else(String::new, |job| {
             format!(": {} was {}", job.unit, if job.job == "stop" { "stopped" } else { "restarted" })
         });

@@ -104,9 +104,17 @@ fn each_end_of_a_switch() {
             Status::Fail,
             "activation snippet 'keys' failed (1): no /srv/keys",
         ),
+        // It died with the last error's number.
+        (
+            Exited(2),
+            &[ACTIVATING, "Unable to list users with logind: x"],
+            Status::Fail,
+            "exited with 2: Unable to list",
+        ),
         (Exited(100), &[], Status::Fail, "init is incompatible"),
         (Exited(101), &[], Status::Fail, "exited with 101: it printed nothing"),
         (Killed("KILL".into()), &[ACTIVATING], Status::Fail, "was killed (KILL)"),
+        (Killed("oom-kill".into()), &[ACTIVATING], Status::Fail, "the machine ran out of memory while it switched"),
         (queued(9.0), &[ACTIVATING], Status::Fail, "the start job of slow.service does not end"),
         (
             Silent,
@@ -214,6 +222,16 @@ fn what_failed_has_to_be_shown_to_be_up() {
     assert_eq!(status, Status::Fail);
     assert!(
         said.contains("a.service failed: systemd did not accept a job for it: Unit a.service is masked."),
+        "{said}"
+    );
+    // Whether there was a job is not known without a reply; that it is up is.
+    let lost =
+        ["Failed to start a.target: Did not receive a reply. Possible causes include: the reply timeout expired"];
+    assert_eq!(outcome(active(four(&lost), "a.target")).0, Status::Pass);
+    let (status, said) = outcome(four(&lost));
+    assert_eq!(status, Status::Fail);
+    assert!(
+        said.starts_with("a.target failed: systemd did not answer in time when asked for a job for it: "),
         "{said}"
     );
     let alone = four(&[
@@ -324,6 +342,26 @@ fn nothing_was_switched() {
     let results = judge(&Rehearsal::default(), &NO_CHECKS);
     assert_eq!(results.len(), 6);
     assert!(results.iter().all(|result| result.status == Status::Unknown && result.phase.is_some()));
+}
+
+#[test]
+fn what_could_not_be_read_is_nothing_that_did_not_happen() {
+    let unread = |is_second| SwitchRun {
+        is_second,
+        dry_output: Some(Vec::new()),
+        unread: Some("no answer in time".to_owned()),
+        ..switched(SwitchEnd::Exited(0), &[ACTIVATING])
+    };
+    let table = [
+        (CheckId::SwitchActivation, Status::Unknown),
+        (CheckId::SwitchAnnounced, Status::Skip),
+        (CheckId::SwitchIdempotent, Status::Unknown),
+    ];
+    for (id, status) in table {
+        let told = one(vec![unread(false), unread(true)], id, MachinePhase::Switched);
+        assert_eq!(told.status, status, "{id}");
+        assert!(told.summary.ends_with("could not read the guest's journal: no answer in time"), "{}", told.summary);
+    }
 }
 
 #[test]
@@ -536,19 +574,23 @@ fn the_session_is_judged_on_the_way_back_too() {
     none.sessions.clear();
     assert!(session(seen(&[]), none.clone(), (None, None)).1.contains("the session of alice was ended by the switch"));
     let mut back = run(MachinePhase::Back, SwitchEnd::Exited(0), &[ACTIVATING]);
-    back.jobs = vec![job("greetd.service", "restart", "done")];
-    let rehearsal = Rehearsal {
-        runs: vec![switched(SwitchEnd::Exited(0), &[]), back],
-        sessions_before: Some(seen(&[])),
-        sessions_switched: Some(seen(&[])),
-        sessions_back: Some(none),
-        ..Rehearsal::default()
-    };
-    let results = judge(&rehearsal, &NO_CHECKS);
-    let told: Vec<_> = results.iter().filter(|result| result.id == CheckId::SwitchSession).collect();
-    assert_eq!((told[0].status, told[0].phase), (Status::Pass, Some(MachinePhase::Switched)));
-    assert_eq!((told[1].status, told[1].phase), (Status::Fail, Some(MachinePhase::Back)));
-    assert_eq!(told[1].summary, "the session of alice was ended by switching back: greetd.service was restarted");
+    let owners = ["greetd.service", "getty@tty1.service", "user@1000.service", "user@1001.service"];
+    for owner in owners {
+        back.jobs = vec![job(owner, "restart", "done")];
+        let rehearsal = Rehearsal {
+            runs: vec![switched(SwitchEnd::Exited(0), &[]), back.clone()],
+            sessions_before: Some(seen(&[])),
+            sessions_switched: Some(seen(&[])),
+            sessions_back: Some(none.clone()),
+            ..Rehearsal::default()
+        };
+        let results = judge(&rehearsal, &NO_CHECKS);
+        let told: Vec<_> = results.iter().filter(|result| result.id == CheckId::SwitchSession).collect();
+        assert_eq!((told[0].status, told[0].phase), (Status::Pass, Some(MachinePhase::Switched)));
+        assert_eq!((told[1].status, told[1].phase), (Status::Fail, Some(MachinePhase::Back)));
+        let by = if owner.ends_with("1001.service") { String::new() } else { format!(": {owner} was restarted") };
+        assert_eq!(told[1].summary, format!("the session of alice was ended by switching back{by}"));
+    }
 }
 
 proptest! {

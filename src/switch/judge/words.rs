@@ -81,6 +81,12 @@ const NOT_RESTARTED: [&str; 3] = [
     "would NOT stop the following changed units: ",
     "NOT restarting the following user units: ",
 ];
+/// What it says before it runs the activation.
+const ACTIVATING: &str = "activating the configuration...";
+/// What it may say after it, before it goes on to users and their units.
+const AFTER_ACTIVATION: [&str; 2] = ["Failed to run activate script", "restarting systemd..."];
+/// What it says after that each time, since NixOS 24.05.
+const REACTIVATES: &str = "restarting sysinit-reactivation.target";
 const FAILED: &str = "warning: the following units failed: ";
 const USER_FAILED: &str = "warning: the following user units failed: ";
 /// What stands before the changes that inhibit a switch (switchable-system.nix).
@@ -94,6 +100,9 @@ pub(super) fn read(lines: &[String]) -> Words {
     let mut said: Option<&str> = None;
     // What may be a change that inhibits, until it is known whose words these are.
     let (mut changes, mut is_inhibited, mut is_users) = (Vec::new(), false, false);
+    // What the activation calls speaks in the same words at times: of its jobs the switch program knows nothing.
+    let is_marked = lines.iter().any(|line| line.trim().starts_with(REACTIVATES));
+    let mut is_activating = false;
     for line in lines.iter().map(|line| line.trim()) {
         let after = |starts: &[&str]| starts.iter().find_map(|start| line.strip_prefix(start));
         if let Some(units) = after(&STOPPED) {
@@ -111,7 +120,7 @@ pub(super) fn read(lines: &[String]) -> Words {
         } else if let Some(units) = line.strip_prefix(USER_FAILED) {
             add(&mut words.failed, units);
             add(&mut words.users_failed, units);
-        } else if let Some(job) = failed_job(line) {
+        } else if let Some(job) = failed_job(line).filter(|_| !is_activating) {
             add(&mut words.failed, job.unit);
             if job.is_users || is_users {
                 add(&mut words.users_failed, job.unit);
@@ -122,10 +131,15 @@ pub(super) fn read(lines: &[String]) -> Words {
             if let Some(why) = job.why {
                 words.not_queued.push((job.unit.to_owned(), why.to_owned()));
             }
+        } else if line == ACTIVATING {
+            is_activating = is_marked;
+        } else if AFTER_ACTIVATION.contains(&line) {
+            is_activating = false;
+            words.is_activation_failed |= line == AFTER_ACTIVATION[0];
         } else if line.starts_with("reloading user units for ") {
-            is_users = true;
-        } else if line.starts_with("restarting sysinit-reactivation.target") {
-            is_users = false;
+            (is_users, is_activating) = (true, false);
+        } else if line.starts_with(REACTIVATES) {
+            (is_users, is_activating) = (false, false);
         } else if let Some(user) = user_activation(line) {
             add(&mut words.users, user);
             is_users = false;
@@ -144,8 +158,6 @@ pub(super) fn read(lines: &[String]) -> Words {
             words.is_refused = true;
         } else if line == "Could not acquire lock" {
             words.is_locked = true;
-        } else if line == "Failed to run activate script" {
-            words.is_activation_failed = true;
         } else if line.split_once(" : ").is_some_and(|(_, change)| change.contains(" -> ")) {
             changes.push(line.to_owned());
         }
@@ -219,7 +231,7 @@ pub(super) fn is_passed_check(line: &str) -> bool {
 /// `Activation script snippet 'users' failed (1)`, as NixOS's activation-script.nix has it.
 fn snippet(line: &str, said: Option<&str>) -> Option<FailedSnippet> {
     let (name, rest) = line.strip_prefix("Activation script snippet '")?.split_once("' failed (")?;
-    let said = said.filter(|said| *said != "activating the configuration..." && !said.is_empty());
+    let said = said.filter(|said| *said != ACTIVATING && !said.is_empty());
     Some(FailedSnippet {
         name: name.to_owned(),
         code: rest.trim_end_matches(')').to_owned(),
@@ -258,6 +270,27 @@ mod tests {
             words.snippets[0].said.as_deref(),
             Some("install: cannot stat '/srv/keys/host': No such file or directory")
         );
+    }
+
+    #[test]
+    fn jobs_of_the_activation_are_its_own() {
+        let lines = [
+            ACTIVATING,
+            "Failed to stop old.service: Unit old.service not loaded.",
+            "reloading user units for alice...",
+            "Failed to start tray.service",
+            "restarting sysinit-reactivation.target",
+            "Failed to start app.service: Unit app.service is masked.",
+        ];
+        let words = read(&lines.map(str::to_owned));
+        assert_eq!(words.failed, ["tray.service", "app.service"]);
+        assert_eq!((words.users_failed.len(), words.not_queued.len()), (1, 1));
+        // An older one says nothing between the activation and the jobs.
+        let old = read(
+            &[ACTIVATING, "restarting the following units: a.service", "Failed to restart a.service"]
+                .map(str::to_owned),
+        );
+        assert_eq!(old.failed, ["a.service"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Files, NixOS's wrappers, and mounts.
 
+use std::collections::BTreeSet;
+
 use super::Between;
 use crate::diff::unit_file::UnitFile;
 use crate::judging::Finding;
@@ -47,8 +49,17 @@ const KEPT: [&str; 3] = ["/var/lib/systemd", "/var/lib/nixos", "/var/lib/private
 /// Where NixOS's wrappers are.
 const WRAPPERS: &str = "/run/wrappers/bin/";
 /// What is mounted for a time: for a user who is logged in, for a service, for a container.
-const PASSING_MOUNTS: [&str; 6] =
-    ["/run/user/", "/run/credentials/", "/run/netns/", "/run/docker/", "/run/containerd/", "/run/wrappers."];
+const PASSING_MOUNTS: [&str; 8] = [
+    "/run/user/",
+    "/run/credentials/",
+    "/run/netns/",
+    "/run/docker/",
+    "/run/containerd/",
+    "/run/wrappers.",
+    // The kernel's interfaces, which come with its modules.
+    "/sys/",
+    "/proc/",
+];
 /// Where NixOS mounts an `/etc` that is an overlay (`system.etc.overlay`): each switch to another one by a name made up
 /// for it, behind a dot.
 const ETC_MOUNTS: [&str; 2] = ["/run/nixos-etc", "/run/nixos-etc-metadata"];
@@ -59,10 +70,11 @@ impl Between<'_> {
         let stays = |path: &String| self.left(path, format!("{path} is still there after switching back"));
         let is_gone = |path: &String| self.gone(path, format!("{path} is gone after switching back"));
         let is_passing = |path: &str| PASSING.contains(&path) || path.starts_with(OURS) || is_of_etc(path);
-        let entries =
-            back.entries.difference(&before.entries).filter(|path| !is_passing(path) && !self.is_kept_by_unit(path));
-        let gone =
-            before.entries.difference(&back.entries).filter(|path| !is_passing(path) && !self.is_kept_by_unit(path));
+        let only_in = |these: &BTreeSet<String>, those: &BTreeSet<String>| -> Vec<String> {
+            let new = these.difference(those).filter(|path| !is_passing(path) && !self.is_kept_by_unit(path));
+            new.filter(|path| !is_renumbered(path, these, those)).cloned().collect()
+        };
+        let (entries, gone) = (only_in(&back.entries, &before.entries), only_in(&before.entries, &back.entries));
         let linger = back.lingering.difference(&before.lingering).map(|user| {
             let path = format!("/var/lib/systemd/linger/{user}");
             let summary =
@@ -77,10 +89,10 @@ impl Between<'_> {
         });
         self.data(back, before)
             .map(stays)
-            .chain(entries.map(stays))
+            .chain(entries.iter().map(stays))
             .chain(linger)
             .chain(self.data(before, back).map(is_gone))
-            .chain(gone.map(is_gone))
+            .chain(gone.iter().map(is_gone))
             .chain(not_lingering)
             .chain(self.owners())
             .chain(self.wrappers())
@@ -101,7 +113,8 @@ impl Between<'_> {
         .filter(|path| !self.is_kept_by_unit(path))
     }
 
-    /// Whether a path is, or is in, a directory that a service of the configuration says is its own.
+    /// Whether a path is, or is in, a directory that a service of the configuration says is its own, or that bears the name
+    /// of one that runs when it is asked for: it may have been asked for the first time.
     fn is_kept_by_unit(&self, path: &str) -> bool {
         let keys: &[&str] = match path.split('/').nth(1) {
             Some("var") => &["StateDirectory"],
@@ -110,6 +123,10 @@ impl Between<'_> {
         };
         let base = if keys == ["StateDirectory"] { "/var/lib/" } else { "/run/" };
         let Some(name) = path.strip_prefix(base) else { return false };
+        let first = name.split('/').next();
+        if self.on_demand.iter().any(|unit| unit.strip_suffix(".service") == first) {
+            return true;
+        }
         self.from.system.files.values().any(|unit| {
             keys.iter().any(|key| directories(unit, key).any(|own| own == name || name.starts_with(&format!("{own}/"))))
         })
@@ -185,6 +202,16 @@ impl Between<'_> {
         });
         now.chain(gone).collect()
     }
+}
+
+/// Whether a path has a number in its name that is made anew each time, a process's for example: there are as many of its
+/// kind in both.
+fn is_renumbered(path: &str, these: &BTreeSet<String>, those: &BTreeSet<String>) -> bool {
+    let kind =
+        |path: &str| path.split(|c: char| c.is_ascii_digit()).filter(|part| !part.is_empty()).collect::<String>();
+    let own = kind(path);
+    let count = |all: &BTreeSet<String>| all.iter().filter(|other| kind(other) == own).count();
+    own != path && count(these) <= count(those)
 }
 
 /// Whether a path is one of [`ETC_MOUNTS`].

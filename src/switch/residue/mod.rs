@@ -61,6 +61,7 @@ pub(crate) fn judge(records: &Records, rehearsal: &Rehearsal, was_switched: bool
         from,
         by: only_in_between([before, switched, back], from),
         stopped: stopped(rehearsal),
+        on_demand: from.system.on_demand(),
     };
     let judged =
         ownership::judge(&ownership::Times { before, after: back, from, now: from, since: "after switching back" });
@@ -168,6 +169,8 @@ struct Between<'a> {
     /// The units that ran in between only.
     by: Vec<String>,
     stopped: BTreeSet<&'a str>,
+    /// The units that run when something of the configuration asks for them.
+    on_demand: BTreeSet<String>,
 }
 
 impl Between<'_> {

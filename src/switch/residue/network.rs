@@ -198,6 +198,6 @@ impl Between<'_> {
 }
 
 /// What is in one list and not in the other.
-fn without<'a>(these: &'a [String], those: &[String]) -> Vec<&'a String> {
+pub(super) fn without<'a>(these: &'a [String], those: &[String]) -> Vec<&'a String> {
     these.iter().filter(|one| !those.contains(one)).collect()
 }

@@ -1,4 +1,4 @@
-//! Whose the data in `/var/lib` are: ids that went to somebody else, or moved away from the data, and data that a service
+//! Whose the data in `/var/lib` and the homes in `/home` are: ids that went to somebody else, or moved away from the data, and data that a service
 //! can no longer read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,9 @@ use crate::switch::record::{Owner, Record};
 
 /// Where the data are.
 const DATA: &str = "/var/lib/";
+
+/// Where people's are.
+const HOMES: &str = "/home/";
 
 /// The machine before the switch and at a time after it.
 #[derive(Clone, Copy)]
@@ -34,15 +37,19 @@ pub(super) fn judge(times: &Times<'_>) -> CheckResult {
     }
     let mut findings: Vec<Finding> = Vec::new();
     let readers = readers(times);
-    for (path, owner) in times.after.state.owners.iter().filter(|(path, _)| path.starts_with(DATA)) {
+    let is_data = |path: &str| path.starts_with(DATA) || path.starts_with(HOMES);
+    for (path, owner) in times.after.state.owners.iter().filter(|(path, _)| is_data(path)) {
         let is_told = findings.iter().any(|known| path.starts_with(&format!("{}/", known.item)));
         // Only what was there before has changed hands.
         let Some(before) = times.before.state.owners.get(path).filter(|_| !is_told) else { continue };
         let finding = taken_over(times, path, *before, *owner)
+            .or_else(|| taken_by_group(times, path, *before, *owner))
             .or_else(|| readers.iter().find_map(|reader| reader.locked_out(times, path, *before, *owner)));
         findings.extend(finding);
     }
-    compared(id, Status::Fail, findings, || "the data in /var/lib belong to the same users as before".to_owned())
+    compared(id, Status::Fail, findings, || {
+        "the data in /var/lib and /home belong to the same users as before".to_owned()
+    })
 }
 
 /// A file that was left as it is while its owner's id went to somebody else, or its owner got another id.
@@ -66,6 +73,28 @@ fn taken_over(times: &Times<'_>, path: &str, before: Owner, now: Owner) -> Optio
             ),
         ),
     )
+}
+
+/// A file that a group may use whose id went to another group.
+fn taken_by_group(times: &Times<'_>, path: &str, before: Owner, now: Owner) -> Option<Finding> {
+    let (gid, since) = (now.gid, times.since);
+    if gid == 0 || before.gid != gid || now.permissions() & 0o070 == 0 || is_dynamic(before, now) {
+        return None;
+    }
+    let owner = group_of(times.before, gid)?;
+    let other = group_of(times.after, gid).filter(|other| *other != owner)?;
+    Some(
+        Finding::new(
+            path,
+            format!("the group {other} may use {path} {since}: its id {gid} was the group {owner}'s before"),
+        )
+        .hint(format!("give users.groups.{other} another gid, or move the data of {owner} away first")),
+    )
+}
+
+/// The group that has an id.
+fn group_of(record: &Record, gid: u32) -> Option<&str> {
+    record.facts.groups.iter().find(|(_, group)| group.gid == gid).map(|(name, _)| name.as_str())
 }
 
 /// The accounts' names by their ids.
@@ -169,12 +198,11 @@ impl Reader<'_> {
 /// `mail (390), group mail (390), mode 0700`.
 fn in_words(owner: Owner, record: &Record) -> String {
     let users = names(record);
-    let groups = record.facts.groups.iter().find(|(_, group)| group.gid == owner.gid).map(|(name, _)| name.as_str());
     let name = |name: Option<&str>, id: u32| name.map_or_else(|| id.to_string(), |name| format!("{name} ({id})"));
     format!(
         "of {}, group {}, mode {:04o}",
         name(users.get(&owner.uid).copied(), owner.uid),
-        name(groups, owner.gid),
+        name(group_of(record, owner.gid), owner.gid),
         owner.permissions()
     )
 }

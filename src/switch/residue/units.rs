@@ -1,5 +1,6 @@
 //! Units, accounts and groups.
 
+use super::network::without;
 use super::{Between, Differences, gap, is_active, is_by_design};
 use crate::guest::facts::{Account, Password, Unit};
 use crate::judging::Finding;
@@ -19,7 +20,8 @@ impl Between<'_> {
         };
         let left = units(&self.back.facts.units)
             .into_iter()
-            .filter(|unit| is_active(unit) && !before.contains(unit.name.as_str()) && !wanted.contains(&unit.name));
+            .filter(|unit| is_active(unit) && !before.contains(unit.name.as_str()) && !wanted.contains(&unit.name))
+            .filter(|unit| !self.is_on_demand(unit));
         let left = left.map(|unit| {
             let from = if unit.fragment_path.contains("/transient/") { ", made at run time," } else { "" };
             self.left(&unit.name, format!("{}{from} is active after switching back, and was not before", unit.name))
@@ -43,9 +45,13 @@ impl Between<'_> {
         let was_up = matches!(unit.active_state, ActiveState::Active | ActiveState::Reloading);
         let now = self.back.facts.unit(&unit.name);
         let is_down = now.is_none_or(|now| !is_active(now) && now.active_state != ActiveState::Failed);
+        was_up && is_down && !self.is_on_demand(unit) && self.stopped.contains(unit.name.as_str())
+    }
+
+    /// Whether a unit runs or does not, as somebody asked for it or nobody did.
+    fn is_on_demand(&self, unit: &Unit) -> bool {
         let is_of_bus = unit.service.as_ref().is_some_and(|service| service.kind == ServiceType::Dbus);
-        let is_on_demand = !unit.triggered_by.is_empty() || is_of_bus && unit.wanted_by.is_empty();
-        was_up && is_down && !is_on_demand && self.stopped.contains(unit.name.as_str())
+        !unit.triggered_by.is_empty() || is_of_bus && unit.wanted_by.is_empty() || self.on_demand.contains(&unit.name)
     }
 
     pub(super) fn users(&self) -> Differences {
@@ -71,7 +77,16 @@ impl Between<'_> {
                         group.gid, known.gid
                     ),
                 )),
-                Some(_) => {}
+                Some(known) => {
+                    let joined = without(&group.members, &known.members);
+                    findings.extend(joined.into_iter().map(|member| {
+                        self.left(name, format!("{member} is still in the group {name} after switching back"))
+                    }));
+                    let left = without(&known.members, &group.members);
+                    findings.extend(left.into_iter().map(|member| {
+                        self.gone(name, format!("{member} is no longer in the group {name} after switching back"))
+                    }));
+                }
             }
         }
         let accounts = before.accounts.iter().filter(|known| !back.accounts.iter().any(|now| now.name == known.name));
@@ -91,9 +106,13 @@ fn changed(known: &Account, now: &Account) -> Option<String> {
     let name = &now.name;
     if known.uid != now.uid {
         Some(format!("{name} has the id {} after switching back, and had {} before", now.uid, known.uid))
-    } else if known.password == Password::Set && now.password != Password::Set {
-        Some(format!("the password of {name} is gone after switching back: the account is locked"))
-    } else {
+    } else if known.password == now.password {
         None
+    } else if now.password == Password::Locked {
+        let is_lost = known.password == Password::Set;
+        is_lost.then(|| format!("the password of {name} is gone after switching back: the account is locked"))
+    } else {
+        let what = if now.password == Password::Empty { "no password is asked of" } else { "a password is set for" };
+        Some(format!("{what} {name} after switching back, which was not so before"))
     }
 }

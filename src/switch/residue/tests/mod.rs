@@ -9,6 +9,7 @@ use crate::switch::observation::{SwitchEnd, SwitchRun, UnitJob};
 use crate::switch::record::{Owner, Process};
 
 mod ownership;
+mod passing;
 mod stale;
 
 const SWITCHED: MachinePhase = MachinePhase::Switched;
@@ -166,27 +167,30 @@ fn a_machine_as_before_has_no_residue() {
 
 #[test]
 fn what_stays_is_told_with_who_left_it() {
-    let case = Case::new().switched(|record| record.facts.units.push(unit("lab.service"))).back(|record| {
-        let Record { facts, state, .. } = record;
-        facts.network.links.extend(["br-lab".to_owned(), "veth1a2b".to_owned()]);
-        facts.network.addresses.get_mut("ens3").unwrap().push("192.0.2.1/24".to_owned());
-        facts.network.routes.push("192.0.2.0/24 by 10.0.2.9".to_owned());
-        facts.network.routes.push("203.0.113.0/24 by br-lab".to_owned());
-        facts.network.nameservers.push("192.0.2.53".to_owned());
-        facts.listeners.push(listener(8080, "labd", "::"));
-        facts.listeners.push(listener(40_000, "mailer", "::"));
-        facts.units.push(unit("agent.service"));
-        facts.accounts.push(account("lab", 400));
-        facts.groups.insert("mail".to_owned(), group(391));
-        state.sysctl.insert("vm.swappiness".to_owned(), "7".to_owned());
-        state.firewall.rules.insert("table ip nat-lab chain post: masquerade".to_owned());
-        state.lingering.insert("carol".to_owned());
-        state.mounts.insert("/srv".to_owned(), "tmpfs (tmpfs)".to_owned());
-        state.entries.insert("/etc/lab.key".to_owned());
-        state.owners.insert("/var/lib/lab".to_owned(), owner(400, 0o755));
-        state.owners.insert("/var/lib/lab/data".to_owned(), owner(400, 0o755));
-        state.owners.insert("/run/wrappers/bin/lab".to_owned(), owner(0, 0o4511));
-    });
+    let docker = |record: &mut Record| record.facts.groups.insert("docker".to_owned(), group(131));
+    let case =
+        Case::new().before(docker).switched(|record| record.facts.units.push(unit("lab.service"))).back(|record| {
+            let Record { facts, state, .. } = record;
+            facts.network.links.extend(["br-lab".to_owned(), "veth1a2b".to_owned()]);
+            facts.network.addresses.get_mut("ens3").unwrap().push("192.0.2.1/24".to_owned());
+            facts.network.routes.push("192.0.2.0/24 by 10.0.2.9".to_owned());
+            facts.network.routes.push("203.0.113.0/24 by br-lab".to_owned());
+            facts.network.nameservers.push("192.0.2.53".to_owned());
+            facts.listeners.push(listener(8080, "labd", "::"));
+            facts.listeners.push(listener(40_000, "mailer", "::"));
+            facts.units.push(unit("agent.service"));
+            facts.accounts.push(account("lab", 400));
+            facts.groups.insert("mail".to_owned(), group(391));
+            facts.groups.insert("docker".to_owned(), Group { gid: 131, members: vec!["carol".to_owned()] });
+            state.sysctl.insert("vm.swappiness".to_owned(), "7".to_owned());
+            state.firewall.rules.insert("table ip nat-lab chain post: masquerade".to_owned());
+            state.lingering.insert("carol".to_owned());
+            state.mounts.insert("/srv".to_owned(), "tmpfs (tmpfs)".to_owned());
+            state.entries.insert("/etc/lab.key".to_owned());
+            state.owners.insert("/var/lib/lab".to_owned(), owner(400, 0o755));
+            state.owners.insert("/var/lib/lab/data".to_owned(), owner(400, 0o755));
+            state.owners.insert("/run/wrappers/bin/lab".to_owned(), owner(0, 0o4511));
+        });
     let expected = [
         (
             CheckId::ResidueNetwork,
@@ -205,6 +209,7 @@ fn what_stays_is_told_with_who_left_it() {
         (CheckId::ResidueMounts, "tmpfs (tmpfs) is still mounted at /srv"),
         (CheckId::ResidueUsers, "the account lab is still there"),
         (CheckId::ResidueUsers, "the group mail has the id 391 after switching back, and had 390 before"),
+        (CheckId::ResidueUsers, "carol is still in the group docker after switching back"),
     ];
     for (id, words) in expected {
         case.warns(id, words);
@@ -290,28 +295,12 @@ fn what_comes_and_goes_by_itself_is_no_residue() {
     }
     let is_residue = Case::new().back(|record| record.state.entries.insert("/run/app".to_owned()));
     is_residue.warns(CheckId::ResidueFiles, "/run/app is still there");
-    for place in ["/run/user/1000", "/run/credentials/a.service", "/var/lib/docker/overlay2/x/merged"] {
+    let fuse = "/sys/fs/fuse/connections";
+    for place in ["/run/user/1000", "/run/credentials/a.service", "/var/lib/docker/overlay2/x/merged", fuse] {
         let mount = |record: &mut Record| record.state.mounts.insert(place.to_owned(), "tmpfs (tmpfs)".to_owned());
         Case::new().back(mount).passes();
         Case::new().before(mount).passes();
     }
-    // Where `/etc` is an overlay, that of the boot is gone after the first switch, and each has another name.
-    let etc = |metadata: &'static str| {
-        move |record: &mut Record| {
-            for (place, what) in [(metadata, "/dev/loop1 (erofs)"), ("/run/nixos-etc.Zp3hYw9kQd", "tmpfs (tmpfs)")] {
-                record.state.mounts.insert(place.to_owned(), what.to_owned());
-                record.state.entries.insert(place.to_owned());
-            }
-        }
-    };
-    let boots = etc("/run/nixos-etc-metadata");
-    Case::new()
-        .before(boots)
-        .switched(etc("/run/nixos-etc-metadata.a1B2c3D4e5"))
-        .back(etc("/run/nixos-etc-metadata.x"))
-        .passes();
-    let own = |record: &mut Record| record.state.entries.insert("/run/nixos-etc-backup".to_owned());
-    Case::new().back(own).warns(CheckId::ResidueFiles, "/run/nixos-etc-backup is still there");
     let automount = |record: &mut Record| record.state.automounts.insert("/boot".to_owned());
     let boot = |record: &mut Record| record.state.mounts.insert("/boot".to_owned(), "/dev/vda1 (vfat)".to_owned());
     Case::new().before(automount).before(boot).back(automount).passes();

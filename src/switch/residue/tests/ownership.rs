@@ -17,6 +17,22 @@ fn data_of_another_user_are_a_failure() {
             && said.contains("mail has the id 391 since the switch, and /var/lib/mail is still owned by 390"),
         "{said}"
     );
+    // A home is somebody's data too.
+    let home = |record: &mut Record| record.state.owners.insert("/home/carol".to_owned(), owner(1001, 0o700));
+    let dave = accounts(vec![account("root", 0), account("mail", 390), account("dave", 1001)]);
+    let (status, said) =
+        Case::new().before(home).switched(home).switched(dave).told(CheckId::ResidueOwnership, SWITCHED);
+    assert!(status == Status::Fail && said.contains("/home/carol belongs to dave since the switch"), "{said}");
+    // By a group's id as well, where the group may do something.
+    for (permissions, expected) in [(0o770, Status::Fail), (0o700, Status::Pass)] {
+        let own = |record: &mut Record| record.state.owners.insert("/var/lib/mail".to_owned(), owner(390, permissions));
+        let groups = |record: &mut Record| record.facts.groups = [("backup".to_owned(), group(390))].into();
+        let case = Case::new().before(own).switched(own).switched(groups);
+        let (status, said) = case.told(CheckId::ResidueOwnership, SWITCHED);
+        assert_eq!(status, expected, "{said}");
+        let words = "the group backup may use /var/lib/mail since the switch: its id 390 was the group mail's before";
+        assert_eq!(said.contains(words), expected == Status::Fail, "{said}");
+    }
     // So it is where it stays so after switching back.
     let case = Case::new().back(reused());
     assert_eq!(case.told(CheckId::ResidueOwnership, SWITCHED).0, Status::Pass);
