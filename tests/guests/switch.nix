@@ -194,6 +194,15 @@ let
     # setup-etc.pl says so, and the switch says that all went well.
     (over byHand "switch-etc-in-the-way" (is 1 [ "switch.activation" ] [ "/etc/lab.conf" ] // { phase = "switched"; }) { environment.etc."lab.conf".text = "colour = blue"; })
   ];
+  # What is switched from lets nobody back once the new service has run.
+  gated = { name = "switch-gated"; config.system.preSwitchChecks.gate = "[ ! -e /run/gate-shut ] || { echo 'the data were upgraded: there is no way back'; false; }"; };
+  noWayBack = [
+    (from gated passes)
+    (over gated "switch-back-refused" (is 1 [ "switch.way-back" ] [ "gate" "the data were upgraded" ] // { phase = "back"; }) {
+      system.preSwitchChecks.gate = "true";
+      systemd.services.upgrade = oneshot "Upgrades the data" "touch /run/gate-shut";
+    })
+  ];
   # Bob's password was set by hand, where NixOS keeps it.
   person = {
     name = "switch-account";
@@ -304,4 +313,4 @@ let
     (on "trap-switch-reloads" passes (only "app" { reload = "true"; reloadTriggers = [ "colour = red" ]; }))
   ];
 in
-builtins.listToAttrs (healthy ++ outcomes ++ residue ++ inTheWay ++ firewalls ++ [ (from person passes) ] ++ users ++ mounts ++ before ++ traps)
+builtins.listToAttrs (healthy ++ outcomes ++ residue ++ inTheWay ++ noWayBack ++ firewalls ++ [ (from person passes) ] ++ users ++ mounts ++ before ++ traps)
