@@ -269,6 +269,7 @@ let
       wantIn = dir: t: unit: "mkdir -p $out/${dir}/${t}.wants\nln -sfn ../${unit} $out/${dir}/${t}.wants/${unit}\n";
       socketOf = dir: n: u: putIn dir "${n}.socket" u (unitSection u + section "Socket" ((if u ? listenStreams then { ListenStream = u.listenStreams; } else { }) // (u.socketConfig or { })));
       timerOf = dir: n: u: putIn dir "${n}.timer" u (unitSection u + section "Timer" (u.timerConfig or { }));
+      pathOf = dir: n: u: putIn dir "${n}.path" u (unitSection u + section "Path" (u.pathConfig or { }));
       targetOf = dir: n: u: putIn dir "${n}.target" u (unitSection u);
       escape = path: replaceStrings [ "-" "/" ] [ "\\x2d" "-" ] (builtins.substring 1 (-1) path);
     in
@@ -311,6 +312,7 @@ let
       + concatStringsSep "" (attrValuesWith service ((reactivation cfg).services // cfg.systemd.services))
       + concatStringsSep "" (attrValuesWith (socketOf "system") cfg.systemd.sockets)
       + concatStringsSep "" (attrValuesWith (timerOf "system") cfg.systemd.timers)
+      + concatStringsSep "" (attrValuesWith (pathOf "system") (cfg.systemd.paths or { }))
       + concatStringsSep "" (attrValuesWith (targetOf "system") ((reactivation cfg).targets // cfg.systemd.targets))
       + concatStringsSep "" (map (u: put "${escape u.where}.mount" u (unitSection u + section "Mount" ({ What = u.what; Where = u.where; } // (if u ? type then { Type = u.type; } else { }) // (u.mountConfig or { })))) cfg.systemd.mounts)
       + concatStringsSep "" (attrValuesWith (serviceOf "user") cfg.systemd.user.services)
