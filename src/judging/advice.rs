@@ -2,21 +2,68 @@
 
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
-use super::unit::{is_active, own_lines};
+use super::unit::{error_line, is_active, manager_line};
 use super::{JudgeContext, sandbox, text};
 use crate::guest::facts::Unit;
+use crate::guest::paths::paths_in;
+use crate::model::{STORE_DIR, UnitResult};
 
 /// What to do about a failed unit that is not excused.
 pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
-    port_in_use(cx, unit).or_else(|| sandbox::advice(cx, unit))
+    port_in_use(cx, unit)
+        .or_else(|| sandbox::advice(cx, unit))
+        .or_else(|| unheard(cx, unit))
+        .or_else(|| by_words(&error_line(&cx.now.journal, &unit.name)?))
+}
+
+/// Why systemd did not take the unit's word that it is ready.
+fn unheard(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+    let is_waited_for = matches!(unit.result, UnitResult::Timeout | UnitResult::Protocol);
+    let line = manager_line(cx.now, &unit.name, Meaning::NotHeard).filter(|_| is_waited_for)?;
+    let advice = if line.message.contains("PID file") {
+        "PIDFile= has to name the file that the program writes; without it systemd looks for the main process itself"
+    } else {
+        "start the program by `exec`, so that it is the main process, or set NotifyAccess=all"
+    };
+    Some(advice.to_owned())
+}
+
+/// What lifts a limit of systemd's or the kernel's that a line speaks of.
+fn by_words(line: &str) -> Option<String> {
+    if let Some(found) = Meaning::PortIsPrivileged.parts_of(line)
+        && found["port"].parse::<u16>().is_ok_and(|port| port < 1024)
+    {
+        return Some(
+            "a port below 1024 takes AmbientCapabilities = \"CAP_NET_BIND_SERVICE\" of whoever is not root".into(),
+        );
+    }
+    if Meaning::FamilyMissing.is_in(line) {
+        let advice =
+            "IPv6 is off here (networking.enableIPv6, ipv6.disable=1), or RestrictAddressFamilies= leaves it out";
+        return Some(advice.to_owned());
+    }
+    if !Meaning::IsReadOnly.is_in(line) {
+        return None;
+    }
+    let path = paths_in(line).into_iter().next();
+    Some(match path {
+        None if line.contains(STORE_DIR) => "nothing can be written to the store".to_owned(),
+        Some(path) if path.starts_with("/etc/") => {
+            format!("{} is made by the configuration, and cannot be written to", text::clean(&path))
+        }
+        Some(path) => format!(
+            "ProtectSystem=, ProtectHome= or ReadOnlyPaths= keep {} from it: StateDirectory= or ReadWritePaths= give it back",
+            text::clean(&path)
+        ),
+        None => return None,
+    })
 }
 
 /// Who holds the port that the unit could not bind.
 fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
-    let line = own_lines(&cx.now.journal, &unit.name)
-        .into_iter()
-        .rev()
-        .find_map(|line| Meaning::AddressInUse.parts_of(line.message.lines().next()?))?;
+    // Of a socket PID 1 says so.
+    let mut lines = cx.now.journal.iter().rev().filter(|line| line.unit == unit.name);
+    let line = lines.find_map(|line| Meaning::AddressInUse.parts_of(line.message.lines().next()?))?;
     let port: u16 = line.name("port").or(line.name("late"))?.as_str().parse().ok()?;
     let holder = cx.now.listeners.iter().find(|listener| listener.port == port && !listener.process.is_empty())?;
     let process = holder.process.as_str();

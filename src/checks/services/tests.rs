@@ -91,6 +91,89 @@ fn the_root_is_reported_and_its_consequences_under_it() {
 }
 
 #[test]
+fn of_several_failures_the_one_that_others_missed_leads() {
+    let db = Unit { state_change_us: 30_000_000, ..failed("db.service", 1) };
+    guest()
+        .expected(Unit { state_change_us: 20_000_000, ..failed("app.service", 1) })
+        .journal(line("app.service", "Error: connect ECONNREFUSED 127.0.0.1:5432"))
+        .expected(db)
+        .journal(line("db.service", "FATAL: unrecognized configuration parameter \"colour\""))
+        .breaks(CheckId::ServicesFailedUnits, "db.service failed: exit code 1: FATAL: unrecognized");
+}
+
+#[test]
+fn a_socket_fails_for_its_service() {
+    let service = Unit {
+        triggered_by: vec!["app.socket".into()],
+        broken_requirements: vec!["app.socket".into()],
+        ..failed("app.service", 1)
+    };
+    let socket = |result: &str| Unit { result: result.into(), ..failed("app.socket", 0) };
+    let app = |words: &str| {
+        let guest = guest().expected(service.clone()).expected(socket("service-start-limit-hit"));
+        guest.journal(line("app.service", words))
+    };
+    app("no such key: colour")
+        .breaks(CheckId::ServicesFailedUnits, "app.service failed: exit code 1: no such key: colour");
+    app("could not resolve host: idp.example.org")
+        .expect(&[], &["app.service: needs the outside", "app.socket: needs app.service"]);
+    guest()
+        .expected(socket("trigger-limit-hit"))
+        .breaks(CheckId::ServicesFailedUnits, "app.socket failed: what it starts was started too often");
+    // What PID 1 itself could not do; who holds the port.
+    let words = "app.socket: Failed to create listening socket ([::]:22): Address already in use";
+    let judgement = guest()
+        .expected(socket("resources"))
+        .journal(by_manager("app.socket", words))
+        .breaks(CheckId::ServicesFailedUnits, "Failed to create listening socket ([::]:22)");
+    let hint = result(&judgement, CheckId::ServicesFailedUnits).hint.clone();
+    assert!(hint.is_some_and(|hint| hint.starts_with("sshd listens on port 22 already")));
+    let words = "app.timer: Refusing to start, unit app.service to trigger not loaded.";
+    guest()
+        .expected(Unit { result: "resources".into(), ..failed("app.timer", 0) })
+        .journal(by_manager("app.timer", words))
+        .breaks(CheckId::ServicesFailedUnits, "Refusing to start, unit app.service to trigger not loaded");
+}
+
+#[test]
+fn a_command_beside_the_program_that_fails_is_told_as_such() {
+    let of = |kind: &str, exit_kind, exit_status, result: &str, lines: &[&str]| {
+        let mut unit = Unit { result: result.into(), ..failed("app.service", 0) };
+        unit.service = Some(Service { kind: kind.into(), exit_kind, exit_status, ..Service::default() });
+        let guest = guest().expected(unit);
+        let guest = lines.iter().fold(guest, |guest, words| guest.journal(by_manager("app.service", words)));
+        guest.journal(line("app.service", "psql: no such role"))
+    };
+    let begun = "Starting app.service - Application...";
+    let control = "app.service: Control process exited, code=exited, status=1/FAILURE";
+    let ended = "app.service: Main process exited, code=killed, status=15/TERM";
+    let fails = |guest: crate::checks::test_support::Guest, words: &str| {
+        guest.breaks(CheckId::ServicesFailedUnits, words);
+    };
+    // What PID 1 ended for it did not fail.
+    fails(
+        of("notify", 2, 15, "exit-code", &[begun, control, ended]),
+        "app.service failed: its ExecStartPost= failed with exit code 1: psql: no such role",
+    );
+    fails(of("simple", 0, 0, "exit-code", &[begun, control]), "its ExecStartPre= failed with exit code 1: psql");
+    fails(of("forking", 0, 0, "exit-code", &[begun, control]), "app.service failed: exit code 1: psql");
+    // Its ExecStopPost= after it, or a command of a start before.
+    let main = "app.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED";
+    fails(of("simple", 1, 3, "exit-code", &[begun, main, control]), "app.service failed: exit code 3: psql");
+    fails(of("simple", 1, 3, "exit-code", &[begun, control, begun, main]), "app.service failed: exit code 3: psql");
+    let late = |kind: &str, words: &[&str]| of(kind, 2, 15, "timeout", words);
+    let start = "app.service: start operation timed out. Terminating.";
+    fails(late("notify", &[start]), "timed out before it said that it is ready, as its Type=notify requires: psql");
+    fails(late("forking", &[start]), "timed out before it went to the background");
+    fails(late("oneshot", &[start]), "app.service failed: timed out: psql");
+    fails(late("simple", &["app.service: start-post operation timed out. Stopping."]), "its ExecStartPost= timed out");
+    let unheard = "app.service: Got notification message from PID 312, but reception only permitted for main PID 310";
+    fails(late("notify", &[unheard, start]), "requires: Got notification message from PID 312");
+    let file = "app.service: Can't open PID file /run/app.pid (yet?) after start: No such file or directory";
+    fails(late("forking", &[file, start]), "app.service failed: timed out: Can't open PID file /run/app.pid");
+}
+
+#[test]
 fn without_a_configuration_the_guest_itself_is_expected() {
     let bare = || guest().expecting(|expectations| *expectations = Expectations::default());
     let judgement = bare().expect(&[], &[]);

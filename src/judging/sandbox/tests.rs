@@ -101,6 +101,11 @@ fn secrets_that_only_the_real_machine_has() {
         .expected(failed("sops-install-secrets.service", 1))
         .journal(line("sops-install-secrets.service", "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"))
         .excludes("sops-install-secrets.service: the VM does not have the real machine's decryption key");
+    let words = "sops-install-secrets: manifest is not valid: failed to lookup user 'app': user: unknown user app";
+    guest()
+        .expected(failed("sops-install-secrets.service", 1))
+        .journal(line("sops-install-secrets.service", words))
+        .breaks(CheckId::ServicesFailedUnits, "unknown user app");
     guest()
         .expected(failed("app.service", 1))
         .journal(line("app.service", "cat: /run/secrets/app: No such file or directory"))
