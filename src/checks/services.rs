@@ -47,6 +47,25 @@ fn containers(cx: &JudgeContext<'_>, out: &mut Judgement) {
     }
 }
 
+/// What containers say on their consoles of units that failed inside. Why is in their own journals, so nothing shows whether
+/// that is for want of what no VM has.
+fn in_containers(cx: &JudgeContext<'_>) -> Vec<Finding> {
+    let containers = cx.now.units.iter().filter(|unit| unit.name.starts_with("container@") && unit::is_active(unit));
+    let found = containers.filter_map(|unit| {
+        let lines: Vec<String> =
+            unit::own_lines(&cx.now.journal, &unit.name).iter().map(|line| text::clean(&line.message)).collect();
+        let failed: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| Some(Meaning::FailedInContainer.parts_of(line)?.name("what")?.as_str()))
+            .collect();
+        let first = failed.first()?;
+        let more = if failed.len() > 1 { format!(" (and {} more)", failed.len() - 1) } else { String::new() };
+        let summary = format!("in {}, {first} failed to start{more}", unit.name);
+        Some(Finding::new(&unit.name, summary).hint("`journalctl -M NAME` in the guest says why (--keep)"))
+    });
+    found.collect()
+}
+
 type Assessments<'a> = BTreeMap<&'a str, UnitAssessment>;
 
 /// Every unit that the configuration, `nixbox.toml` or (without a configuration) the guest itself expects, assessed.
@@ -136,7 +155,7 @@ fn failed_units(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut 
             unknown.summary = format!("{}; {}", fails[0].summary, unknown.summary);
             unknown
         }
-        None => conclude(cx, id, fails, Vec::new(), || match excluded {
+        None => conclude(cx, id, fails, in_containers(cx), || match excluded {
             0 => "no unit failed".to_owned(),
             many => format!("no unit failed; {many} excluded (not testable in a VM)"),
         }),

@@ -52,10 +52,10 @@ fn by_words(line: &str) -> Option<String> {
             format!("{} is made by the configuration, and cannot be written to", text::clean(&path))
         }
         Some(path) => format!(
-            "ProtectSystem=, ProtectHome= or ReadOnlyPaths= keep {} from it: StateDirectory= or ReadWritePaths= give it back",
+            "{} is read-only by its ProtectSystem=, ProtectHome= or ReadOnlyPaths=: StateDirectory= or ReadWritePaths= opens it",
             text::clean(&path)
         ),
-        None => return None,
+        None => "what it writes to is read-only by its ProtectSystem=, ProtectHome= or ReadOnlyPaths=".to_owned(),
     })
 }
 
@@ -80,9 +80,35 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::by_words;
     use crate::checks::test_support::{active, failed, guest, line};
     use crate::guest::facts::{Listener, Service};
     use crate::model::{CheckId, Protocol};
+
+    #[test]
+    fn limits_that_lines_speak_of() {
+        for (line, advice) in [
+            ("[emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)", Some("CAP_NET_BIND_SERVICE")),
+            ("Error: listen tcp :443: bind: permission denied", Some("CAP_NET_BIND_SERVICE")),
+            ("listen tcp :8080: bind: permission denied", None),
+            ("[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)", Some("enableIPv6")),
+            ("mkdir: cannot create directory '/srv/app': Read-only file system", Some("ReadWritePaths= opens it")),
+            (
+                "sed: couldn't open temporary file /etc/app/sedX: Read-only file system",
+                Some("made by the configuration"),
+            ),
+            ("cannot write /nix/store/x-app/cache: Read-only file system", Some("written to the store")),
+            ("Error: Read-only file system (os error 30)", Some("ProtectSystem=")),
+            ("cat: /srv/app: Permission denied", None),
+        ] {
+            let found = by_words(line);
+            let is_right = match (&found, advice) {
+                (Some(found), Some(advice)) => found.contains(advice),
+                (found, advice) => found.is_none() && advice.is_none(),
+            };
+            assert!(is_right, "{line}: {found:?}");
+        }
+    }
 
     #[test]
     fn who_holds_a_port_is_named() {

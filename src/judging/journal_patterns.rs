@@ -90,6 +90,8 @@ pub(crate) enum Meaning {
     IsReadOnly,
     /// Memory was asked for, and refused.
     MemoryRefused,
+    /// It is bound to a processor, or to a memory node, that is not there.
+    ProcessorMissing,
     /// How much was asked for: `mib`, `bytes`, or `heap` with its `unit`.
     AsksForMemory,
     /// A kernel module could not be loaded.
@@ -141,6 +143,8 @@ pub(crate) enum Meaning {
     FailedWithResult,
     /// A unit ended well.
     Deactivated,
+    /// `what` a container's own PID 1 could not start, on its console.
+    FailedInContainer,
     /// A unit was not up in time: the `step` of its start.
     StartTimedOut,
     /// A device did not appear in time.
@@ -383,6 +387,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)read-only file ?system|\bEROFS\b";
     MemoryRefused "postgres": "FATAL:  could not map anonymous shared memory: Cannot allocate memory"
         => r"(?i)cannot allocate memory|insufficient memory|\bout of memory\b|not enough (space|memory)|could not (reserve|map) \S*( \S+){0,4} (memory|heap|heap space)";
+    ProcessorMissing "systemd": "app.service: Failed to set up CPU affinity: Invalid argument"
+        => r"Failed to set (?:up CPU affinity|NUMA memory policy): Invalid argument";
     AsksForMemory "java": "Native memory allocation (mmap) failed to map 2147483648 bytes." => r"\b(?P<bytes>\d{8,15}) bytes\b";
     AsksForMemory "java": "/nix/store/x-jdk/bin/java -Xmx2048M -jar server.jar" => r"-Xm[sx](?P<heap>\d{1,9})(?P<unit>[kKmMgG])\b";
     AsksForMemory "any": "could not reserve 4096 MiB" => r"\b(?P<mib>\d{3,9}) ?(?:MB|MiB)\b";
@@ -448,6 +454,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     Started "systemd" ("257"): "Started web.service - Web." => r"^(Start(ing|ed)|Finished|Listening on|Mount(ing|ed)) ";
     FailedWithResult "systemd" ("257"): "web.service: Failed with result 'exit-code'." => r": Failed with result '(?P<result>[\w-]+)'";
     Deactivated "systemd" ("257"): "poll.service: Deactivated successfully." => r": Deactivated successfully";
+    FailedInContainer "systemd" ("257"): "[FAILED] Failed to start nginx.service - Nginx Web Server."
+        => r"^\[ *FAILED *\] Failed to (?:start|mount|listen on|activate) (?P<what>.+?)\.?$";
     StartTimedOut "systemd" ("257"): "silent.service: start operation timed out. Terminating."
         => r": (?P<step>start(?:-pre|-post)?) operation timed out";
     DeviceTimedOut "systemd" ("257"): "Timed out waiting for device dev-ttyS0.device - /dev/ttyS0."

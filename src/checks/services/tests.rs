@@ -12,6 +12,19 @@ fn what_runs_in_a_container_is_not_looked_at() {
         .excludes("the units in container web: runs, but only the machine's own units are checked");
     assert!(!judgement.not_tested[0].is_open());
     guest().unit(inactive("container@web.service")).passes();
+    // What its console shows is told.
+    let judgement = guest()
+        .unit(active("container@web.service"))
+        .journal(line(
+            "container@web.service",
+            "[\u{1b}[0;1;31mFAILED\u{1b}[0m] Failed to start nginx.service - Nginx.",
+        ))
+        .excludes("the units in container web");
+    let failed = result(&judgement, CheckId::ServicesFailedUnits);
+    assert_eq!(
+        (failed.status, &*failed.summary),
+        (Status::Warn, "in container@web.service, nginx.service - Nginx failed to start")
+    );
 }
 
 #[test]

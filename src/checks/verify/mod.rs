@@ -11,7 +11,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::directives::{Ignored, ignored, is_active, section_meant};
+use self::directives::{Ignored, ignored, is_active, section_meant, slip};
 use self::targets::Wanted;
 use self::words::{Line, Words};
 use crate::guest::unit_files::{OwnUnits, UnitFiles};
@@ -154,7 +154,7 @@ impl Verifier<'_> {
         for line in lines {
             match &line.words {
                 Words::Program { program, why } => self.program(unit, program, why, &mut wrong, found),
-                words => wrong.extend(self.line(words, line)),
+                words => wrong.extend(self.line(unit, words, line)),
             }
         }
         if !self.is_reported(unit) {
@@ -241,7 +241,7 @@ impl Verifier<'_> {
     }
 
     /// What a line of systemd's means.
-    fn line(&self, words: &Words, line: &Line<'_>) -> Option<(Weight, String, Option<String>)> {
+    fn line(&self, unit: &str, words: &Words, line: &Line<'_>) -> Option<(Weight, String, Option<String>)> {
         let said = |weight| Some((weight, line.text.to_owned(), None));
         match words {
             Words::Key { section, key } => match ignored(section, key) {
@@ -272,9 +272,22 @@ impl Verifier<'_> {
             },
             Words::Value { key } if key.as_ref().is_none_or(|key| is_active(key)) => said(Weight::Fails),
             Words::Value { .. } => said(Weight::Warns),
-            Words::Refused => said(Weight::Fails),
+            Words::Refused if self.is_started(unit) => said(Weight::Fails),
+            // The settings of a service that goes by another name make a unit of their own.
+            Words::Refused => Some((Weight::Warns, line.text.to_owned(), self.meant(unit))),
             Words::Program { .. } => None,
         }
+    }
+
+    /// The unit that is up and was most likely meant.
+    fn meant(&self, unit: &str) -> Option<String> {
+        fn stem(name: &str) -> &str {
+            name.strip_suffix(".service").unwrap_or(name)
+        }
+        let up = self.cx.now.units.iter().filter(|other| !self.is_user && unit::is_active(other));
+        let near = up.filter_map(|other| Some((slip(stem(unit), stem(&other.name))?, other.name.as_str())));
+        let (_, near) = near.min_by_key(|(distance, _)| *distance).filter(|_| stem(unit).len() > 3)?;
+        Some(format!("did you mean {near}?"))
     }
 
     /// A program that is not there.

@@ -90,6 +90,17 @@ fn what_is_no_reason_to_fail() {
     job(&[&program("/nix/store/x/bin/y")], &[("User", "nosuch")])
         .unit(failed("job.service", 203))
         .breaks(CheckId::ServicesFailedUnits, "job.service failed");
+    // Nobody starts it, and it is none: its settings are of another.
+    let misspelt = guest().facts(|facts| {
+        let mut files = UnitFiles::default();
+        files.system.names = ["sshdd.service".to_owned()].into();
+        files.system.said =
+            vec!["sshdd.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.".into()];
+        facts.unit_files = Some(files);
+    });
+    let judgement = misspelt.passes();
+    assert_eq!(result(&judgement, ID).hint.as_deref(), Some("did you mean sshd.service?"));
+    warns(misspelt);
     // Nobody starts it.
     let by_hand = job(&[&program("/nix/store/x/bin/y")], &[]).facts(|facts| {
         facts.unit_files.iter_mut().for_each(|files| files.system.names.retain(|name| name != "job.timer"));

@@ -687,6 +687,22 @@ fn interfaces_by_pattern_and_those_made_of_a_missing_card() {
 }
 
 #[test]
+fn processors_and_ports_that_the_vm_does_not_have() {
+    let bound = || guest().expected(failed("app.service", 215));
+    bound()
+        .journal(line("app.service", "app.service: Failed to set up CPU affinity: Invalid argument"))
+        .excludes("app.service: is bound to processors that the VM does not have");
+    bound().breaks(CheckId::ServicesFailedUnits, "its CPU affinity could not be set");
+    let port = "/dev/virtio-ports/com.redhat.spice.0";
+    fails(
+        "spice-vdagentd.service",
+        &format!("could not open vdagent virtio channel {port}: No such file or directory"),
+    )
+    .facts(missing(&[(port, "/dev", &[], &[])]))
+    .excludes("spice-vdagentd.service: needs a device that the VM does not have");
+}
+
+#[test]
 fn more_memory_than_the_vm_has() {
     let minecraft = |lines: &[&str], mib| {
         let mut guest = guest().expected(failed("minecraft-server.service", 1));

@@ -5,7 +5,8 @@
 use super::excerpt::ErrorParts;
 use super::headline::short;
 use super::patterns::{
-    AVAILABLE, CONFLICT, INSECURE_ISSUES, MARKED, MODULE_ARGUMENT, REFUSED, REMOVED, SUGGESTED, UNFREE, find,
+    AVAILABLE, CONFLICT, INSECURE_ISSUES, MADE_TWICE, MARKED, MODULE_ARGUMENT, REFUSED, REMOVED, SUGGESTED, UNFREE,
+    find,
 };
 use super::source_tree::SourceTree;
 
@@ -155,8 +156,21 @@ pub(super) fn without_suggestion(why: &str) -> String {
     lines.join("\n").trim_end().to_owned()
 }
 
-/// The two packages that hold the same file, as buildEnv's builder says on two lines, and what to do.
+/// The two packages that hold the same file, as buildEnv's builder says on two lines, or the two sources of one in /etc, and
+/// what to do.
 pub(super) fn conflict(log: &str) -> Option<Refusal> {
+    if let Some(found) = find(&MADE_TWICE, log) {
+        let source = |path: &str| {
+            let path = path.strip_prefix("/nix/store/").and_then(|path| path.get(33..)).unwrap_or(path);
+            path.to_owned()
+        };
+        let (file, one, other) = (&found[1], source(&found[2]), source(&found[3]));
+        return Some(Refusal {
+            what: format!("/etc/{file} is made twice, of {one} and of {other}"),
+            hint: Some(format!("leave one of the two out: look for {file} in environment.etc and in what makes it")),
+            is_whole: false,
+        });
+    }
     let found = find(&CONFLICT, log)?;
     let name = |path: &str| path.rsplit_once("/nix/store/").map_or(path, |(_, path)| path).to_owned();
     let (one, other) = (name(&found[1]), name(&found[2]));
@@ -175,6 +189,15 @@ pub(super) fn conflict(log: &str) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_etc_that_is_made_twice() {
+        let store = |name: &str| format!("/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-{name}");
+        let (one, other) = (store("a.conf"), store("b.conf"));
+        let log = format!("duplicate entry pulse/client.conf -> {other}\nmismatched duplicate entry {one} <-> {other}");
+        let what = conflict(&log).map(|refusal| refusal.what);
+        assert_eq!(what.as_deref(), Some("/etc/pulse/client.conf is made twice, of a.conf and of b.conf"));
+    }
 
     #[test]
     fn names_without_versions() {
