@@ -50,6 +50,8 @@ pub(crate) enum Meaning {
     GatewayNotReached,
     /// There is no such network interface.
     InterfaceMissing,
+    /// An interface that the configuration declares, `name`, could not be made: `why`.
+    InterfaceNotMade,
 
     /// Binds to an address that no card here has.
     AddressNotHere,
@@ -88,6 +90,8 @@ pub(crate) enum Meaning {
     IsDenied,
     /// A file system cannot be written to.
     IsReadOnly,
+    /// A file system refuses to be mounted: what the kernel says of it.
+    MountRefused,
     /// Memory was asked for, and refused.
     MemoryRefused,
     /// It is bound to a processor, or to a memory node, that is not there.
@@ -201,7 +205,7 @@ pub(crate) enum Meaning {
 
 const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
-        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch";
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
@@ -220,6 +224,10 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)\binitiali[sz]ation failed[.!]*$|^\W*update failed[.!]*$|\bconfiguration of \w+ failed[.!]*$|: (could not|unable to) open (ports|logs)[.!]*$|\bstopping[.!]*$";
     FollowsFromError "SQLAlchemy, Keycloak, npm": "(Background on this error at: http://sqlalche.me/e/e3q8)"
         => r"(?i)background on this error at|for (more|further) (details|information)\b|complete log of this run";
+    FollowsFromError "mount" ("2.41"): "       dmesg(1) may have more information after failed mount system call."
+        => r"may have more information after";
+    FollowsFromError "PostgreSQL": "FATAL:  terminating connection due to administrator command"
+        => r"terminating .* due to administrator command";
     FollowsFromError "PostgreSQL, gunicorn": "LOG:  aborting startup due to startup process failure"
         => r"(^|[\s\[])(INFO|LOG|DEBUG|NOTICE)[\]:]";
     FollowsFromError "MariaDB": "[ERROR] Unknown/unsupported storage engine: InnoDB"
@@ -337,6 +345,9 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     InterfaceMissing "wpa_supplicant": "Could not read interface wlp2s0 flags: No such device"
         => r"(?i)could not (find|read) interface";
 
+    InterfaceNotMade "systemd-networkd": "wg0: netdev could not be created: Operation not supported"
+        => r"^(?P<name>[^\s:]+): netdev could not be created: (?P<why>.+)$";
+
     // --- hardware ---
 
     AddressNotHere "nginx": "bind() to 192.168.1.10:80 failed (99: Cannot assign requested address)"
@@ -385,6 +396,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)denied|not permitted|read-only";
     IsReadOnly "any": "mkdir: cannot create directory '/srv/app': Read-only file system"
         => r"(?i)read-only file ?system|\bEROFS\b";
+    MountRefused "kernel" ("6.12"): "tmpfs: Unknown parameter 'sizee'"
+        => r"^(?:tmpfs|ramfs|overlay(?:fs)?|EXT4-fs|XFS|BTRFS|F2FS-fs|(?:ex)?FAT-fs|9p\w*|fuse|CIFS|NFS\w*|nfs\d?|SQUASHFS|erofs|bcachefs|ntfs3)\b.*(?i:unknown|unrecogni[sz]ed|invalid|\bbad |error|can't|cannot|could not|fail|missing)";
     MemoryRefused "postgres": "FATAL:  could not map anonymous shared memory: Cannot allocate memory"
         => r"(?i)cannot allocate memory|insufficient memory|\bout of memory\b|not enough (space|memory)|could not (reserve|map) \S*( \S+){0,4} (memory|heap|heap space)";
     ProcessorMissing "systemd": "app.service: Failed to set up CPU affinity: Invalid argument"

@@ -4,7 +4,7 @@ use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::text;
 use super::unit::{error_line, is_managers, manager_line};
-use crate::guest::facts::{Facts, Service, Unit};
+use crate::guest::facts::{Facts, JournalLine, Service, Unit};
 use crate::model::{ServiceType, UnitResult};
 
 /// How a failed unit ended, in words: `exit code 1, 2.0 s after it became active, restarted 3 times: bind() failed`.
@@ -46,10 +46,23 @@ fn reason(facts: &Facts, unit: &Unit) -> Option<String> {
     let said = unheard.or_else(|| error_line(&facts.journal, &unit.name)).or_else(not_set_up)?;
     let said = said.trim();
     let said = said.strip_prefix(unit.name.as_str()).map_or(said, |rest| rest.trim_start_matches(": "));
+    if let Some(line) = by_kernel(facts, unit) {
+        return Some(format!("{said} ({line})"));
+    }
     Some(match unit.service.as_ref().map(|service| service.files.as_slice()) {
         Some(files @ [_, ..]) if Meaning::FileNotRead.is_in(said) => format!("{said} ({})", files.join(" or ")),
         _ => said.to_owned(),
     })
+}
+
+/// What the kernel says of a mount that it refuses: mount(8) knows no more than that it does.
+fn by_kernel<'a>(facts: &'a Facts, unit: &Unit) -> Option<&'a str> {
+    const NEAR_US: u64 = 2_000_000;
+    unit.mount_where.as_ref()?;
+    let is_near =
+        |line: &&JournalLine| line.transport == "kernel" && line.at_us.abs_diff(unit.state_change_us) < NEAR_US;
+    let mut words = facts.journal.iter().rev().filter(is_near).map(|line| line.message.as_str());
+    words.find(|line| Meaning::MountRefused.is_in(line))
 }
 
 /// The exit code of a command that PID 1 runs beside a unit's program, where it failed before the program ended: what PID 1

@@ -1,6 +1,6 @@
 //! Units that fail, that are expected, and that do not stay.
 
-use crate::checks::test_support::{active, by_manager, failed, guest, inactive, line, result, status};
+use crate::checks::test_support::{active, by_kernel, by_manager, failed, guest, inactive, line, result, status};
 use crate::guest::facts::{JournalLine, Service, Unit};
 use crate::model::{CheckId, Status};
 use crate::nix::expectations::Expectations;
@@ -146,6 +146,27 @@ fn a_socket_fails_for_its_service() {
         .expected(Unit { result: "resources".into(), ..failed("app.timer", 0) })
         .journal(by_manager("app.timer", words))
         .breaks(CheckId::ServicesFailedUnits, "Refusing to start, unit app.service to trigger not loaded");
+}
+
+#[test]
+fn a_mount_that_the_kernel_refuses_says_why() {
+    let mount = Unit {
+        mount_what: Some("tmpfs".into()),
+        mount_where: Some("/scratch".into()),
+        state_change_us: 11_500_000,
+        ..failed("scratch.mount", 32)
+    };
+    let kernel = |at_us, words: &str| JournalLine { at_us, ..by_kernel(words) };
+    guest()
+        .expected(mount)
+        .journal(kernel(3_000_000, "ata1: SError: unknown"))
+        .journal(kernel(11_400_000, "tmpfs: Unknown parameter 'sizee'"))
+        .journal(line("scratch.mount", "mount: /scratch: wrong fs type, bad option, bad superblock on tmpfs."))
+        .breaks(
+            CheckId::ServicesFailedUnits,
+            "tmpfs could not be mounted on /scratch: mount: /scratch: wrong fs type, bad option, bad superblock on tmpfs. \
+             (tmpfs: Unknown parameter 'sizee')",
+        );
 }
 
 #[test]
