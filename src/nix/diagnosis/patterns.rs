@@ -96,6 +96,9 @@ patterns! {
     INSECURE_ISSUES = r"Known issues:\s*\n\s*- ([^\n]+)";
     REMOVED = r"The option definition [`'‘]([^'’]+)['’]\s+(?:in [`'‘]([^'’]+)['’](?:, [`'‘][^'’]+['’]| and [`'‘][^'’]+['’])*\s+)?no longer has any effect; please remove it\.?";
     MODULE_ARGUMENT = r#"while evaluating the module argument [`']([^'`]+)['`] in "([^"]+)""#;
+    MISSING_ATTRIBUTE = r"^attribute '([^']+)' missing";
+    // What NixOS passes to every module, and flakes as a rule.
+    UNNAMED_ARGUMENT = r"^undefined variable '(pkgs|lib|config|options|modulesPath|inputs|self)'";
     SUGGESTED = r"Did you mean (.+?)\?";
     CONFLICT = r"(?:two given paths contain a conflicting subpath:\s*|collision between )`?([^'`\s]+)['`]? and\s+`?([^'`\s]+)";
     // make-etc.sh of nixpkgs.
