@@ -13,7 +13,31 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     port_in_use(cx, unit)
         .or_else(|| sandbox::advice(cx, unit))
         .or_else(|| unheard(cx, unit))
-        .or_else(|| by_words(&error_line(&cx.now.journal, &unit.name)?))
+        .or_else(|| elsewhere(unit))
+        .or_else(|| {
+            let line = error_line(&cx.now.journal, &unit.name)?;
+            not_in_path(unit, &line).or_else(|| by_words(&line))
+        })
+}
+
+/// A program where other distributions have theirs.
+fn elsewhere(unit: &Unit) -> Option<String> {
+    let service = unit.service.as_ref().filter(|service| service.exit_kind == 1 && service.exit_status == 203)?;
+    let program = service.exec_start.split_whitespace().next()?;
+    ["/usr/", "/bin/", "/sbin/"].iter().any(|place| program.starts_with(place)).then(|| {
+        let program = text::clean(program);
+        format!("NixOS has no {program}: ExecStart= has to name the package's own, ${{lib.getExe pkgs.NAME}}")
+    })
+}
+
+/// A command that a service of NixOS's finds only where its unit says so.
+fn not_in_path(unit: &Unit, line: &str) -> Option<String> {
+    let found = Meaning::CommandMissing.parts_of(line)?;
+    let name = unit.name.strip_suffix(".service")?;
+    Some(text::clean(&format!(
+        "add the package that has {} to the unit's own PATH: systemd.services.{name:?}.path = [ pkgs.NAME ];",
+        &found["command"]
+    )))
 }
 
 /// Why systemd did not take the unit's word that it is ready.
@@ -40,6 +64,11 @@ fn by_words(line: &str) -> Option<String> {
     if Meaning::FamilyMissing.is_in(line) {
         let advice =
             "IPv6 is off here (networking.enableIPv6, ipv6.disable=1), or RestrictAddressFamilies= leaves it out";
+        return Some(advice.to_owned());
+    }
+    if Meaning::InterpreterMissing.is_in(line) {
+        let advice =
+            "NixOS has no such interpreter: let its first line be #!/usr/bin/env NAME, or patch it (patchShebangs)";
         return Some(advice.to_owned());
     }
     if !Meaning::IsReadOnly.is_in(line) {
@@ -80,7 +109,7 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::by_words;
+    use super::{by_words, elsewhere, not_in_path};
     use crate::checks::test_support::{active, failed, guest, line};
     use crate::guest::facts::{Listener, Service};
     use crate::model::{CheckId, Protocol};
@@ -107,6 +136,35 @@ mod tests {
                 (found, advice) => found.is_none() && advice.is_none(),
             };
             assert!(is_right, "{line}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn programs_that_are_not_where_they_are_looked_for() {
+        let unit = |exec_start: &str| {
+            let mut unit = failed("app.service", 203);
+            unit.service.get_or_insert_default().exec_start = exec_start.to_owned();
+            unit
+        };
+        let of = |exec_start: &str| elsewhere(&unit(exec_start)).unwrap_or_default();
+        assert!(of("/usr/bin/sh -c true").starts_with("NixOS has no /usr/bin/sh: ExecStart= has to name"));
+        assert_eq!(of("/nix/store/x-app/bin/app"), "");
+        for line in [
+            "app-start: line 3: git: command not found",
+            "sh: line 1: git: not found",
+            "error: exec: \"git\": executable file not found in $PATH",
+            "env: ‘git’: No such file or directory",
+            "Error: spawn git ENOENT",
+            "FileNotFoundError: [Errno 2] No such file or directory: 'git'",
+        ] {
+            let advice = not_in_path(&unit(""), line).unwrap_or_default();
+            assert!(
+                advice.contains("has git to the unit's own PATH: systemd.services.\"app\".path"),
+                "{line}: {advice}"
+            );
+        }
+        for line in ["FileNotFoundError: [Errno 2] No such file or directory: '/etc/app'", "page not found"] {
+            assert_eq!(not_in_path(&unit(""), line), None);
         }
     }
 

@@ -18,6 +18,10 @@ pub(crate) enum Meaning {
     PortIsPrivileged,
     /// A kind of socket is not there for the program.
     FamilyMissing,
+    /// A `command` is in no directory of PATH.
+    CommandMissing,
+    /// A script's first line names an interpreter that is not there.
+    InterpreterMissing,
     /// What listens on this machine does not, or not yet.
     ConnectionRefused,
     /// It is about a connection to another machine.
@@ -243,6 +247,17 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)\b(?:bind|binding|listen|listening)\b.*:(?P<port>\d{1,4})\b.*permission denied";
     FamilyMissing "nginx": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
         => r"(?i)address family not supported|EAFNOSUPPORT";
+    CommandMissing "bash": "app-start: line 3: curl: command not found"
+        => r"line \d+: (?P<command>[\w.+-]+): (?:command )?not found";
+    CommandMissing "Go": "exec: \"git\": executable file not found in $PATH"
+        => r"exec: \x22?(?P<command>[\w.+-]+)\x22?: executable file not found in \$PATH";
+    CommandMissing "env": "/usr/bin/env: 'python3': No such file or directory"
+        => r"\benv: [‘'](?P<command>[\w.+-]+)[’']: No such file";
+    CommandMissing "Node.js": "Error: spawn ffmpeg ENOENT" => r"\bspawn (?P<command>[\w.+-]+) ENOENT";
+    CommandMissing "Python": "FileNotFoundError: [Errno 2] No such file or directory: 'git'"
+        => r"FileNotFoundError: .*: '(?P<command>[\w.+-]+)'$";
+    InterpreterMissing "bash": "/srv/hook.sh: /bin/bash: bad interpreter: No such file or directory"
+        => r"\bbad interpreter\b";
     ConnectionRefused "any": "dial tcp 127.0.0.1:5432: connect: connection refused"
         => r"(?i)connection refused|ECONNREFUSED|(?:connect|connection)\b.*\.(?:sock|socket|s\.PGSQL\.\d+)\b.*(?:no such file|failed|refused|\(2\))";
     SpeaksOfConnection "lpadmin": "lpadmin: Unable to connect to \"192.168.1.20:631\": Operation now in progress"
