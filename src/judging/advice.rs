@@ -61,6 +61,12 @@ fn by_words(line: &str) -> Option<String> {
             "a port below 1024 takes AmbientCapabilities = \"CAP_NET_BIND_SERVICE\" of whoever is not root".into(),
         );
     }
+    if let Some(found) = Meaning::BusNameMissing.parts_of(line) {
+        return Some(format!(
+            "nothing on D-Bus provides {}: enable its module (programs.*, services.*), or add its package to services.dbus.packages",
+            &found["name"]
+        ));
+    }
     if Meaning::FamilyMissing.is_in(line) {
         let advice =
             "IPv6 is off here (networking.enableIPv6, ipv6.disable=1), or RestrictAddressFamilies= leaves it out";
@@ -128,6 +134,10 @@ mod tests {
             ),
             ("cannot write /nix/store/x-app/cache: Read-only file system", Some("written to the store")),
             ("Error: Read-only file system (os error 30)", Some("ProtectSystem=")),
+            (
+                "error: GDBus.Error:x.ServiceUnknown: The name ca.desrt.dconf was not provided by any .service files",
+                Some("nothing on D-Bus provides ca.desrt.dconf"),
+            ),
             ("cat: /srv/app: Permission denied", None),
         ] {
             let found = by_words(line);

@@ -22,6 +22,8 @@ pub(crate) enum Meaning {
     CommandMissing,
     /// A script's first line names an interpreter that is not there.
     InterpreterMissing,
+    /// Nothing on D-Bus can be started for a `name`.
+    BusNameMissing,
     /// What listens on this machine does not, or not yet.
     ConnectionRefused,
     /// It is about a connection to another machine.
@@ -258,6 +260,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"FileNotFoundError: .*: '(?P<command>[\w.+-]+)'$";
     InterpreterMissing "bash": "/srv/hook.sh: /bin/bash: bad interpreter: No such file or directory"
         => r"\bbad interpreter\b";
+    BusNameMissing "dbus-daemon": "The name ca.desrt.dconf was not provided by any .service files"
+        => r"The name (?P<name>[\w.-]+) was not provided by any \.service files";
     ConnectionRefused "any": "dial tcp 127.0.0.1:5432: connect: connection refused"
         => r"(?i)connection refused|ECONNREFUSED|(?:connect|connection)\b.*\.(?:sock|socket|s\.PGSQL\.\d+)\b.*(?:no such file|failed|refused|\(2\))";
     SpeaksOfConnection "lpadmin": "lpadmin: Unable to connect to \"192.168.1.20:631\": Operation now in progress"
