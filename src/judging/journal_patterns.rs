@@ -467,7 +467,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     DroppedFromCycle "systemd" ("257"): "egg.service: Job hen.service/start deleted to break ordering cycle starting with egg.service/start"
         => r"(?i)\bjob (\S+)/start deleted to break ordering cycle";
     NotSetUp "systemd" ("257"): "app.service: Failed to load environment files: No such file or directory"
-        => r"(?i): failed to (?:load|set|open|create|prepare|determine)";
+        => r"(?i): failed to (?:load|set|open|create|prepare|determine|initiali[sz]e|allocate|acquire|listen|attach|fork)";
     NotSetUp "systemd": "backup.timer: Refusing to start, unit backup.service to trigger not loaded."
         => r": Refusing to start, unit \S+ to trigger not loaded";
     NotHeard "systemd": "app.service: Got notification message from PID 312, but reception only permitted for main PID 310"
