@@ -185,6 +185,10 @@ pub(crate) enum Meaning {
     InitMissing,
     /// PID 1 crashed.
     InitCrashed,
+    /// PID 1 gave up before it started anything: `why`.
+    InitGaveUp,
+    /// PID 1 cannot load the unit that it is to boot into, and goes to rescue mode.
+    FallsBack,
     /// A prompt of emergency or rescue mode.
     EmergencyPrompt,
     /// Something went wrong on the way to such a prompt.
@@ -533,6 +537,9 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)switch_root: [^:]*: (?:No such file|not found)";
     InitCrashed "systemd": "[    3.2] systemd[1]: Caught <SEGV>, dumped core as pid 80."
         => r"systemd\[1\]: (Freezing execution|Caught <\w+>)";
+    InitGaveUp "systemd" ("258"): "[!!!!!!] Refusing to run in unsupported environment where /usr/ is not populated."
+        => r"\[!!!!!!\] (?P<why>.+?)[.,]?\s*$";
+    FallsBack "systemd": "Falling back to rescue.target." => r"^Falling back to rescue\.target";
     EmergencyPrompt "stage 1 of NixOS": "An error occurred in stage 1 of the boot process, which must mount the"
         => r"(?i)An error occurred in stage 1";
     EmergencyPrompt "systemd" ("257"): "You are in emergency mode. After logging in, type \"journalctl -xb\" to view"

@@ -222,7 +222,7 @@ pub(crate) fn tail(facts: &Facts, unit: &str, most: usize) -> Vec<String> {
 
 /// Whether PID 1 wrote it. Until the journal runs, PID 1 writes to the kernel's log, which keeps no pid. Root could
 /// write there under the same name; a configuration has no reason to.
-pub(super) fn is_managers(line: &JournalLine) -> bool {
+pub(crate) fn is_managers(line: &JournalLine) -> bool {
     line.pid == 1 || (line.transport == "kernel" && line.identifier == "systemd")
 }
 
