@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::boot_health;
-use crate::guest::facts::{Facts, Job, Unit};
+use crate::guest::facts::{Facts, Job, JournalLine, Unit};
 use crate::judging::boot_state::{BootState, default_target};
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
@@ -88,6 +88,13 @@ fn culprit(facts: &Facts) -> Option<&str> {
         .or_else(|| facts.units.iter().find(|unit| unit::is_refused(unit)).map(|unit| unit.name.as_str()))
 }
 
+/// Why PID 1 cannot load the target that it is to boot into, where it went to rescue mode for that.
+fn not_loaded(facts: &Facts) -> Option<&str> {
+    let own: Vec<&JournalLine> = facts.journal.iter().filter(|line| unit::is_managers(line)).collect();
+    let at = own.iter().position(|line| Meaning::FallsBack.is_in(&line.message))?;
+    own[..at].iter().rev().find(|line| line.priority <= 3).map(|line| line.message.as_str())
+}
+
 fn emergency(plan: &Plan, facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
     let since = facts.unit(by).map_or(0, |unit| unit.active_enter_us);
     let since = if since > 0 { format!(", {} after the kernel's start", text::micros(since)) } else { String::new() };
@@ -120,7 +127,14 @@ fn emergency(plan: &Plan, facts: &Facts, by: &str, delay: &RunDelay) -> CheckRes
                 None => format!("{name} does not exist"),
             }
         }
-        None => timed_out.map_or_else(|| "the guest does not show why".to_owned(), |line| line.message.clone()),
+        None => match (timed_out, not_loaded(facts)) {
+            (Some(line), _) => line.message.clone(),
+            (None, Some(why)) => {
+                result = result.hint("the machine boots into what systemd.defaultUnit names");
+                format!("systemd cannot boot into its target: {why}")
+            }
+            (None, None) => "the guest does not show why".to_owned(),
+        },
     };
     result.summary = text::clean(&format!("{mode}{since}: {cause}"));
     let at = facts.unit(by).map_or(facts.now_us, |unit| unit.active_enter_us);

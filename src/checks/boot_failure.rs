@@ -184,12 +184,13 @@ fn no_init(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     }
     let prompts = lines[at..].iter().any(|line| Meaning::EmergencyPrompt.is_in(line));
     let id = if prompts { CheckId::BootEmergency } else { CheckId::BootTarget };
-    let what = if Meaning::InitCrashed.is_in(&lines[at]) {
-        "PID 1 crashed"
-    } else {
-        "the init is missing or cannot be executed"
+    let gave_up = lines[..at].iter().rev().find_map(|line| Meaning::InitGaveUp.parts_of(line));
+    let summary = match gave_up {
+        Some(found) => format!("PID 1 gave up: {}", &found["why"]),
+        None if Meaning::InitCrashed.is_in(&lines[at]) => format!("PID 1 crashed: {}", stamp_off(&lines[at])),
+        None => format!("the init is missing or cannot be executed: {}", stamp_off(&lines[at])),
     };
-    Some(fail(id, format!("{what}: {}", stamp_off(&lines[at])), around(lines, at)))
+    Some(fail(id, summary, around(lines, at)))
 }
 
 /// Without the kernel's time stamp.

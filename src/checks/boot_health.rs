@@ -128,7 +128,11 @@ fn activation(cx: &JudgeContext<'_>, out: &mut Judgement) {
             continue;
         }
         let before = &lines[index.saturating_sub(4)..index];
-        if sandbox::is_secret_snippet(&name) || before.last().is_some_and(|line| sandbox::misses_a_secret(line)) {
+        let others = before.iter().rposition(|line| Meaning::SnippetFailed.is_in(line)).map_or(0, |at| at + 1);
+        // An owner that does not exist, whatever key there is.
+        let is_wrong = before[others..].iter().any(|line| Meaning::AccountMissing.is_in(line));
+        let is_secrets = sandbox::is_secret_snippet(&name) && !is_wrong;
+        if is_secrets || before.last().is_some_and(|line| sandbox::misses_a_secret(line)) {
             let why = format!("the VM does not have the real machine's decryption key: \"{line}\"");
             out.exclude(&format!("secrets ({name})"), Excuse::new(Lack::Secret, Witness::line(*line), why));
             excluded.push(name);

@@ -43,6 +43,11 @@ fn address(cx: &JudgeContext<'_>, out: &mut Judgement) -> bool {
     }
     let network = &cx.now.network;
     let found = network.addresses.iter().find(|(_, list)| !list.is_empty());
+    let not_made = not_made(cx);
+    if !not_made.is_empty() {
+        out.results.push(conclude(cx, id, not_made, Vec::new(), String::new));
+        return found.is_some();
+    }
     if let Some((link, list)) = found {
         out.results.push(CheckResult::new(id, Status::Pass, format!("{} has {}", text::clean(link), text::list(list))));
         return true;
@@ -66,6 +71,21 @@ fn address(cx: &JudgeContext<'_>, out: &mut Judgement) -> bool {
     };
     out.results.push(result);
     false
+}
+
+/// Interfaces of the configuration's own (tunnels, bridges) that systemd-networkd could not make, which it only warns of.
+fn not_made(cx: &JudgeContext<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    for line in cx.now.journal.iter().filter(|line| line.unit == "systemd-networkd.service" && line.pid != 1) {
+        let Some(parts) = Meaning::InterfaceNotMade.parts_of(&line.message) else { continue };
+        let (name, why) = (&parts["name"], &parts["why"]);
+        let is_here = cx.now.network.links.iter().any(|link| link == name);
+        if !is_here && !found.iter().any(|finding| finding.item == name) {
+            let summary = format!("the interface {name} could not be made: {why}");
+            found.push(Finding::new(name, summary).detail([text::journal(line)]));
+        }
+    }
+    found
 }
 
 fn route(cx: &JudgeContext<'_>, has_address: bool, out: &mut Judgement) {

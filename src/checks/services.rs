@@ -47,6 +47,25 @@ fn containers(cx: &JudgeContext<'_>, out: &mut Judgement) {
     }
 }
 
+/// What containers say on their consoles of units that failed inside. Why is in their own journals, so nothing shows whether
+/// that is for want of what no VM has.
+fn in_containers(cx: &JudgeContext<'_>) -> Vec<Finding> {
+    let containers = cx.now.units.iter().filter(|unit| unit.name.starts_with("container@") && unit::is_active(unit));
+    let found = containers.filter_map(|unit| {
+        let lines: Vec<String> =
+            unit::own_lines(&cx.now.journal, &unit.name).iter().map(|line| text::clean(&line.message)).collect();
+        let failed: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| Some(Meaning::FailedInContainer.parts_of(line)?.name("what")?.as_str()))
+            .collect();
+        let first = failed.first()?;
+        let more = if failed.len() > 1 { format!(" (and {} more)", failed.len() - 1) } else { String::new() };
+        let summary = format!("in {}, {first} failed to start{more}", unit.name);
+        Some(Finding::new(&unit.name, summary).hint("`journalctl -M NAME` in the guest says why (--keep)"))
+    });
+    found.collect()
+}
+
 type Assessments<'a> = BTreeMap<&'a str, UnitAssessment>;
 
 /// Every unit that the configuration, `nixbox.toml` or (without a configuration) the guest itself expects, assessed.
@@ -66,14 +85,14 @@ fn assessments<'a>(cx: &JudgeContext<'a>) -> Assessments<'a> {
         if all.contains_key(unit.name.as_str()) {
             continue;
         }
-        // A unit that systemd refused to load, or dropped, is judged where something wants it; without a configuration,
-        // so is what is enabled.
-        let refused = is_refused(unit) || in_cycles.contains(unit.name.as_str());
+        // A unit that systemd refused to load is judged where something wants it; without a configuration, so is what is
+        // enabled. One that it dropped was asked for.
+        let dropped = in_cycles.contains(unit.name.as_str());
         let enabled = !cx.plan.expectations.known
             && matches!(unit.unit_file_state, UnitFileState::Enabled | UnitFileState::EnabledRuntime)
             && unit.load_state == LoadState::Loaded;
         let failed_since = unit::is_active(unit) && unit::failed_since(cx.now, unit).is_some();
-        if failed_since || (refused || enabled) && is_called_for(cx.now, &unit.wanted_by) {
+        if failed_since || dropped || (is_refused(unit) || enabled) && is_called_for(cx.now, &unit.wanted_by) {
             all.insert(unit.name.as_str(), assess(&unit.name));
         }
     }
@@ -110,10 +129,10 @@ fn failed_units(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut 
             _ => false,
         })
         .collect();
-    // What takes most others with it comes first, then what failed first.
-    roots.sort_by_key(|(unit, _)| {
+    // What takes most others with it comes first, then what failed first; last what only missed another service.
+    roots.sort_by_cached_key(|(unit, _)| {
         let others = dependents.get(unit.name.as_str()).map_or(0, BTreeSet::len);
-        (std::cmp::Reverse(others), unit.state_change_us)
+        (misses_another(cx, unit), std::cmp::Reverse(others), unit.state_change_us)
     });
     let fails: Vec<Finding> = roots
         .into_iter()
@@ -136,12 +155,17 @@ fn failed_units(cx: &JudgeContext<'_>, assessments: &Assessments<'_>, out: &mut 
             unknown.summary = format!("{}; {}", fails[0].summary, unknown.summary);
             unknown
         }
-        None => conclude(cx, id, fails, Vec::new(), || match excluded {
+        None => conclude(cx, id, fails, in_containers(cx), || match excluded {
             0 => "no unit failed".to_owned(),
             many => format!("no unit failed; {many} excluded (not testable in a VM)"),
         }),
     };
     out.results.push(result);
+}
+
+/// Whether a unit failed for want of a service that did not answer.
+fn misses_another(cx: &JudgeContext<'_>, unit: &Unit) -> bool {
+    unit::error_line(&cx.now.journal, &unit.name).is_some_and(|line| Meaning::ConnectionRefused.is_in(&line))
 }
 
 fn failed_unit(cx: &JudgeContext<'_>, unit: &Unit, cause: &FailureCause) -> Finding {

@@ -328,12 +328,12 @@ impl Guest {
     }
 
     /// Adds what units in trouble have said, why they failed is most often told at a low priority, and which of the paths
-    /// that they name are there.
+    /// that they name are there. What a container says is all that is known of its units.
     async fn add_words_of_troubled(&self, facts: &mut Facts, limits: &Limits) {
         let in_trouble = |unit: &&Unit| {
             let restarted = unit.service.as_ref().is_some_and(|service| service.restarts > 0);
             let changes = matches!(unit.active_state, ActiveState::Failed | ActiveState::Activating);
-            changes || restarted || !unit.result.is_success()
+            changes || restarted || !unit.result.is_success() || unit.name.starts_with("container@")
         };
         let troubled = facts.units.iter().filter(in_trouble).take(TROUBLED);
         let names: Vec<String> = troubled.map(|unit| unit.name.clone()).collect();

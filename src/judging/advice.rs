@@ -2,21 +2,103 @@
 
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
-use super::unit::{is_active, own_lines};
+use super::unit::{error_line, is_active, manager_line};
 use super::{JudgeContext, sandbox, text};
 use crate::guest::facts::Unit;
+use crate::guest::paths::paths_in;
+use crate::model::{STORE_DIR, UnitResult};
 
 /// What to do about a failed unit that is not excused.
 pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
-    port_in_use(cx, unit).or_else(|| sandbox::advice(cx, unit))
+    port_in_use(cx, unit)
+        .or_else(|| sandbox::advice(cx, unit))
+        .or_else(|| unheard(cx, unit))
+        .or_else(|| elsewhere(unit))
+        .or_else(|| {
+            let line = error_line(&cx.now.journal, &unit.name)?;
+            not_in_path(unit, &line).or_else(|| by_words(&line))
+        })
+}
+
+/// A program where other distributions have theirs.
+fn elsewhere(unit: &Unit) -> Option<String> {
+    let service = unit.service.as_ref().filter(|service| service.exit_kind == 1 && service.exit_status == 203)?;
+    let program = service.exec_start.split_whitespace().next()?;
+    ["/usr/", "/bin/", "/sbin/"].iter().any(|place| program.starts_with(place)).then(|| {
+        let program = text::clean(program);
+        format!("NixOS has no {program}: ExecStart= has to name the package's own, ${{lib.getExe pkgs.NAME}}")
+    })
+}
+
+/// A command that a service of NixOS's finds only where its unit says so.
+fn not_in_path(unit: &Unit, line: &str) -> Option<String> {
+    let found = Meaning::CommandMissing.parts_of(line)?;
+    let name = unit.name.strip_suffix(".service")?;
+    Some(text::clean(&format!(
+        "add the package that has {} to the unit's own PATH: systemd.services.{name:?}.path = [ pkgs.NAME ];",
+        &found["command"]
+    )))
+}
+
+/// Why systemd did not take the unit's word that it is ready.
+fn unheard(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+    let is_waited_for = matches!(unit.result, UnitResult::Timeout | UnitResult::Protocol);
+    let line = manager_line(cx.now, &unit.name, Meaning::NotHeard).filter(|_| is_waited_for)?;
+    let advice = if line.message.contains("PID file") {
+        "PIDFile= has to name the file that the program writes; without it systemd looks for the main process itself"
+    } else {
+        "start the program by `exec`, so that it is the main process, or set NotifyAccess=all"
+    };
+    Some(advice.to_owned())
+}
+
+/// What lifts a limit of systemd's or the kernel's that a line speaks of.
+fn by_words(line: &str) -> Option<String> {
+    if let Some(found) = Meaning::PortIsPrivileged.parts_of(line)
+        && found["port"].parse::<u16>().is_ok_and(|port| port < 1024)
+    {
+        return Some(
+            "a port below 1024 takes AmbientCapabilities = \"CAP_NET_BIND_SERVICE\" of whoever is not root".into(),
+        );
+    }
+    if let Some(found) = Meaning::BusNameMissing.parts_of(line) {
+        return Some(format!(
+            "nothing on D-Bus provides {}: enable its module (programs.*, services.*), or add its package to services.dbus.packages",
+            &found["name"]
+        ));
+    }
+    if Meaning::FamilyMissing.is_in(line) {
+        let advice =
+            "IPv6 is off here (networking.enableIPv6, ipv6.disable=1), or RestrictAddressFamilies= leaves it out";
+        return Some(advice.to_owned());
+    }
+    if Meaning::InterpreterMissing.is_in(line) {
+        let advice =
+            "NixOS has no such interpreter: let its first line be #!/usr/bin/env NAME, or patch it (patchShebangs)";
+        return Some(advice.to_owned());
+    }
+    if !Meaning::IsReadOnly.is_in(line) {
+        return None;
+    }
+    let path = paths_in(line).into_iter().next();
+    Some(match path {
+        None if line.contains(STORE_DIR) => "nothing can be written to the store".to_owned(),
+        Some(path) if path.starts_with("/etc/") => {
+            format!("{} is made by the configuration, and cannot be written to", text::clean(&path))
+        }
+        Some(path) => format!(
+            "{} is read-only by its ProtectSystem=, ProtectHome= or ReadOnlyPaths=: StateDirectory= or ReadWritePaths= opens it",
+            text::clean(&path)
+        ),
+        None => "what it writes to is read-only by its ProtectSystem=, ProtectHome= or ReadOnlyPaths=".to_owned(),
+    })
 }
 
 /// Who holds the port that the unit could not bind.
 fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
-    let line = own_lines(&cx.now.journal, &unit.name)
-        .into_iter()
-        .rev()
-        .find_map(|line| Meaning::AddressInUse.parts_of(line.message.lines().next()?))?;
+    // Of a socket PID 1 says so.
+    let mut lines = cx.now.journal.iter().rev().filter(|line| line.unit == unit.name);
+    let line = lines.find_map(|line| Meaning::AddressInUse.parts_of(line.message.lines().next()?))?;
     let port: u16 = line.name("port").or(line.name("late"))?.as_str().parse().ok()?;
     let holder = cx.now.listeners.iter().find(|listener| listener.port == port && !listener.process.is_empty())?;
     let process = holder.process.as_str();
@@ -33,9 +115,68 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::{by_words, elsewhere, not_in_path};
     use crate::checks::test_support::{active, failed, guest, line};
     use crate::guest::facts::{Listener, Service};
     use crate::model::{CheckId, Protocol};
+
+    #[test]
+    fn limits_that_lines_speak_of() {
+        for (line, advice) in [
+            ("[emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)", Some("CAP_NET_BIND_SERVICE")),
+            ("Error: listen tcp :443: bind: permission denied", Some("CAP_NET_BIND_SERVICE")),
+            ("listen tcp :8080: bind: permission denied", None),
+            ("[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)", Some("enableIPv6")),
+            ("mkdir: cannot create directory '/srv/app': Read-only file system", Some("ReadWritePaths= opens it")),
+            (
+                "sed: couldn't open temporary file /etc/app/sedX: Read-only file system",
+                Some("made by the configuration"),
+            ),
+            ("cannot write /nix/store/x-app/cache: Read-only file system", Some("written to the store")),
+            ("Error: Read-only file system (os error 30)", Some("ProtectSystem=")),
+            (
+                "error: GDBus.Error:x.ServiceUnknown: The name ca.desrt.dconf was not provided by any .service files",
+                Some("nothing on D-Bus provides ca.desrt.dconf"),
+            ),
+            ("cat: /srv/app: Permission denied", None),
+        ] {
+            let found = by_words(line);
+            let is_right = match (&found, advice) {
+                (Some(found), Some(advice)) => found.contains(advice),
+                (found, advice) => found.is_none() && advice.is_none(),
+            };
+            assert!(is_right, "{line}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn programs_that_are_not_where_they_are_looked_for() {
+        let unit = |exec_start: &str| {
+            let mut unit = failed("app.service", 203);
+            unit.service.get_or_insert_default().exec_start = exec_start.to_owned();
+            unit
+        };
+        let of = |exec_start: &str| elsewhere(&unit(exec_start)).unwrap_or_default();
+        assert!(of("/usr/bin/sh -c true").starts_with("NixOS has no /usr/bin/sh: ExecStart= has to name"));
+        assert_eq!(of("/nix/store/x-app/bin/app"), "");
+        for line in [
+            "app-start: line 3: git: command not found",
+            "sh: line 1: git: not found",
+            "error: exec: \"git\": executable file not found in $PATH",
+            "env: ‘git’: No such file or directory",
+            "Error: spawn git ENOENT",
+            "FileNotFoundError: [Errno 2] No such file or directory: 'git'",
+        ] {
+            let advice = not_in_path(&unit(""), line).unwrap_or_default();
+            assert!(
+                advice.contains("has git to the unit's own PATH: systemd.services.\"app\".path"),
+                "{line}: {advice}"
+            );
+        }
+        for line in ["FileNotFoundError: [Errno 2] No such file or directory: '/etc/app'", "page not found"] {
+            assert_eq!(not_in_path(&unit(""), line), None);
+        }
+    }
 
     #[test]
     fn who_holds_a_port_is_named() {

@@ -47,7 +47,7 @@ fn worse(one: SkipReason, other: SkipReason) -> SkipReason {
 /// What a condition means, and whether it is a triggering one.
 fn condition(written: &str) -> (SkipReason, bool) {
     let (name, value) = written.split_once('=').unwrap_or((written, ""));
-    let name = name.trim_start_matches("Condition");
+    let name = name.trim_start_matches("Condition").trim_start_matches("Assert");
     let triggering = value.starts_with('|');
     let value = value.trim_start_matches('|');
     let negated = value.starts_with('!');

@@ -45,7 +45,21 @@ pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> 
     let has_place = file_of(line).is_some();
     let line = own.iter().filter(|_| has_place).filter(tells).find(is_of_one_parse).unwrap_or(line);
     let at = own.iter().position(|other| std::ptr::eq(*other, *line))?;
-    Some(with_announced(line, &own[at + 1..]))
+    Some(chained(&own, at).unwrap_or_else(|| with_announced(line, &own[at + 1..])))
+}
+
+/// The whole of a chain of errors whose last this line is: what was tried, and below "Caused by:" a line for each cause.
+fn chained(own: &[&JournalLine], at: usize) -> Option<String> {
+    const LINKS: usize = 5;
+    let begin = own[..at].iter().rposition(|line| line.message.trim() == "Caused by:")?;
+    let outer = begin.checked_sub(1).filter(|_| at - begin <= LINKS)?;
+    let link = |line: &&JournalLine| {
+        let words = line.message.trim();
+        let (number, cause) = words.split_once(": ").unwrap_or(("", words));
+        if number.parse::<u8>().is_ok() { cause.to_owned() } else { words.to_owned() }
+    };
+    let links: Vec<String> = own[outer..=outer].iter().chain(&own[begin + 1..=at]).map(link).collect();
+    Some(bounded(&links.join(": "), LIMIT))
 }
 
 /// The first line of a message; with the lines after it, where it only announces them.
@@ -165,6 +179,11 @@ mod tests {
                 "/nix/store/x-kbd-2.6.4/bin/loadkeys failed with exit status 1.",
             ],
             ["Error: Cannot find module 'throng'", "error Command failed with exit code 1."],
+            [
+                "mount: /data: wrong fs type, bad option, bad superblock on tmpfs, missing codepage or helper program, or other error.",
+                "       dmesg(1) may have more information after failed mount system call.",
+            ],
+            ["dbpassFile /run/db does not exist or is not readable by nextcloud! Exiting...", "fatal error, exiting."],
         ] {
             assert_eq!(of_lines(&[cause, closing]).as_deref(), Some(cause));
             // Where it is all that was said, it is told.
@@ -216,6 +235,24 @@ mod tests {
         let earlier = JournalLine { at_us: 0, ..of_app(12, others[0]) };
         let later = JournalLine { at_us: 5_000_000, ..of_app(12, "/etc/a.conf:9: error: no such value") };
         assert_eq!(error_line(&[earlier, later.clone()], "app.service"), Some(later.message), "of another time");
+    }
+
+    #[test]
+    fn a_chain_of_causes_is_told_in_one() {
+        let chain = [
+            "starting",
+            "Error: cannot read the configuration",
+            "Caused by:",
+            "    0: cannot open /etc/app.toml",
+            "    1: No such file or directory (os error 2)",
+        ];
+        let whole =
+            "Error: cannot read the configuration: cannot open /etc/app.toml: No such file or directory (os error 2)";
+        assert_eq!(of_lines(&chain).as_deref(), Some(whole));
+        let one = ["Error: cannot bind", "Caused by:", "    Address already in use (os error 98)"];
+        assert_eq!(of_lines(&one).as_deref(), Some("Error: cannot bind: Address already in use (os error 98)"));
+        let none = ["Caused by:", "invalid key"];
+        assert_eq!(of_lines(&none).as_deref(), Some("invalid key"));
     }
 
     #[test]

@@ -14,6 +14,18 @@ pub(crate) enum Meaning {
     FollowsFromError,
     /// A port is another program's: `port`, or `late` where it stands at the end.
     AddressInUse,
+    /// A `port` below 1024 takes a privilege.
+    PortIsPrivileged,
+    /// A kind of socket is not there for the program.
+    FamilyMissing,
+    /// A `command` is in no directory of PATH.
+    CommandMissing,
+    /// A script's first line names an interpreter that is not there.
+    InterpreterMissing,
+    /// Nothing on D-Bus can be started for a `name`.
+    BusNameMissing,
+    /// What listens on this machine does not, or not yet.
+    ConnectionRefused,
     /// It is about a connection to another machine.
     SpeaksOfConnection,
     /// A limit of time of the program's own ran out.
@@ -44,6 +56,8 @@ pub(crate) enum Meaning {
     GatewayNotReached,
     /// There is no such network interface.
     InterfaceMissing,
+    /// An interface that the configuration declares, `name`, could not be made: `why`.
+    InterfaceNotMade,
 
     /// Binds to an address that no card here has.
     AddressNotHere,
@@ -80,8 +94,14 @@ pub(crate) enum Meaning {
     IsMissing,
     /// It is there, and access is denied, as it would be on the real machine.
     IsDenied,
+    /// A file system cannot be written to.
+    IsReadOnly,
+    /// A file system refuses to be mounted: what the kernel says of it.
+    MountRefused,
     /// Memory was asked for, and refused.
     MemoryRefused,
+    /// It is bound to a processor, or to a memory node, that is not there.
+    ProcessorMissing,
     /// How much was asked for: `mib`, `bytes`, or `heap` with its `unit`.
     AsksForMemory,
     /// A kernel module could not be loaded.
@@ -94,6 +114,8 @@ pub(crate) enum Meaning {
     NamesSecret,
     /// A key for secrets is not there.
     KeyMissing,
+    /// A user or group does not exist.
+    AccountMissing,
     /// systemd could not read a file that a unit needs. It does not say which.
     FileNotRead,
     /// It asks for another file system than the one that it is on.
@@ -105,13 +127,19 @@ pub(crate) enum Meaning {
 
     /// PID 1 dropped a job, which is captured, to break an ordering cycle.
     DroppedFromCycle,
+    /// A `unit` is part of an ordering cycle.
+    InCycle,
     /// PID 1 could not set a unit up.
     NotSetUp,
+    /// PID 1 does not take a service's word that it is ready.
+    NotHeard,
     /// PID 1 refused to load a unit, and says why.
     RefusedToLoad,
     /// An assertion of a unit did not hold.
     AssertionFailed,
-    /// A process of a unit's ended: `status`, an exit code or a signal's number.
+    /// A unit was not started, since one that it requires failed at that moment.
+    DependencyFailed,
+    /// A process of a unit's ended: `which`, how (`code`), `status`, an exit code or a signal's number.
     ProcessExited,
     /// A unit was reloaded, or could not be: `failed`.
     ReloadEnded,
@@ -127,7 +155,9 @@ pub(crate) enum Meaning {
     Deactivated,
     /// A unit has ended as it was told to.
     Stopped,
-    /// A unit was not up in time.
+    /// `what` a container's own PID 1 could not start, on its console.
+    FailedInContainer,
+    /// A unit was not up in time: the `step` of its start.
     StartTimedOut,
     /// A device did not appear in time.
     DeviceTimedOut,
@@ -157,6 +187,10 @@ pub(crate) enum Meaning {
     InitMissing,
     /// PID 1 crashed.
     InitCrashed,
+    /// PID 1 gave up before it started anything: `why`.
+    InitGaveUp,
+    /// PID 1 cannot load the unit that it is to boot into, and goes to rescue mode.
+    FallsBack,
     /// A prompt of emergency or rescue mode.
     EmergencyPrompt,
     /// Something went wrong on the way to such a prompt.
@@ -183,22 +217,29 @@ pub(crate) enum Meaning {
 
 const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
-        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect";
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
-        => r"Failed at step (?:NAMESPACE|CHDIR|MOUNT|USER|GROUP|CREDENTIALS|STATE_DIRECTORY|STDIN|STDOUT) spawning";
+        => r"Failed at step [A-DF-Z][A-Z_]+ spawning";
     FollowsFromError "GLib, by the journal's own fields": "GLib-GObject: g_object_set: assertion 'G_IS_OBJECT (object)' failed"
         => r": assertion '.*' failed$";
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
-        => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$|\b(exiting|aborting|giving up|terminating|shutting down)[.!]*$";
+        => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$";
+    // Behind more than three words it only ends a line that says why.
+    FollowsFromError "any": "fatal error, exiting."
+        => r"(?i)^(?:[^a-z]*[a-z]\S*\s+){0,3}\W*(?:exiting|aborting|giving up|terminating|shutting down)[.!…]*$";
     FollowsFromError "openvpn, tor, haproxy, wg-quick, named": "Options error: Please correct these errors."
         => r"(?i)please correct these errors|\b(exiting|aborting)\b.{0,3}due to .*error\)?[.!]*$|see (the )?(warnings?|errors?|messages?) above|errors?(\(s\))? found (in|at)\b|\bpars(e|ing) error[.!]*$";
     FollowsFromError "php-fpm, nextcloud, fail2ban, unbound, httpd": "ERROR: FPM initialization failed"
         => r"(?i)\binitiali[sz]ation failed[.!]*$|^\W*update failed[.!]*$|\bconfiguration of \w+ failed[.!]*$|: (could not|unable to) open (ports|logs)[.!]*$|\bstopping[.!]*$";
     FollowsFromError "SQLAlchemy, Keycloak, npm": "(Background on this error at: http://sqlalche.me/e/e3q8)"
         => r"(?i)background on this error at|for (more|further) (details|information)\b|complete log of this run";
+    FollowsFromError "mount" ("2.41"): "       dmesg(1) may have more information after failed mount system call."
+        => r"may have more information after";
+    FollowsFromError "PostgreSQL": "FATAL:  terminating connection due to administrator command"
+        => r"terminating .* due to administrator command";
     FollowsFromError "PostgreSQL, gunicorn": "LOG:  aborting startup due to startup process failure"
         => r"(^|[\s\[])(INFO|LOG|DEBUG|NOTICE)[\]:]";
     FollowsFromError "MariaDB": "[ERROR] Unknown/unsupported storage engine: InnoDB"
@@ -210,6 +251,25 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r#"^\s+(at \S.*(\)|:\d+|:line \d+)|at \S+|\d+: \S+::.*|File ".*", line \d+.*|--- End of .*|['\w]+: .*,)$"#;
     AddressInUse "nginx": "[emerg] 258#258: bind() to 0.0.0.0:80 failed (98: Address already in use)"
         => r"(?i)(?:.*[:\s](?P<port>[0-9]{2,5})\b)?.*(address already in use|address in use|EADDRINUSE)(?:.*[:\s](?P<late>[0-9]{2,5})\b)?";
+    PortIsPrivileged "nginx": "[emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)"
+        => r"(?i)\b(?:bind|binding|listen|listening)\b.*:(?P<port>\d{1,4})\b.*permission denied";
+    FamilyMissing "nginx": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
+        => r"(?i)address family not supported|EAFNOSUPPORT";
+    CommandMissing "bash": "app-start: line 3: curl: command not found"
+        => r"line \d+: (?P<command>[\w.+-]+): (?:command )?not found";
+    CommandMissing "Go": "exec: \"git\": executable file not found in $PATH"
+        => r"exec: \x22?(?P<command>[\w.+-]+)\x22?: executable file not found in \$PATH";
+    CommandMissing "env": "/usr/bin/env: 'python3': No such file or directory"
+        => r"\benv: [‘'](?P<command>[\w.+-]+)[’']: No such file";
+    CommandMissing "Node.js": "Error: spawn ffmpeg ENOENT" => r"\bspawn (?P<command>[\w.+-]+) ENOENT";
+    CommandMissing "Python": "FileNotFoundError: [Errno 2] No such file or directory: 'git'"
+        => r"FileNotFoundError: .*: '(?P<command>[\w.+-]+)'$";
+    InterpreterMissing "bash": "/srv/hook.sh: /bin/bash: bad interpreter: No such file or directory"
+        => r"\bbad interpreter\b";
+    BusNameMissing "dbus-daemon": "The name ca.desrt.dconf was not provided by any .service files"
+        => r"The name (?P<name>[\w.-]+) was not provided by any \.service files";
+    ConnectionRefused "any": "dial tcp 127.0.0.1:5432: connect: connection refused"
+        => r"(?i)connection refused|ECONNREFUSED|(?:connect|connection)\b.*\.(?:sock|socket|s\.PGSQL\.\d+)\b.*(?:no such file|failed|refused|\(2\))";
     SpeaksOfConnection "lpadmin": "lpadmin: Unable to connect to \"192.168.1.20:631\": Operation now in progress"
         => r"(?i)\b(connect\w*|reach\w*|fetch\w*|download\w*|upload\w*|request\w*|unreachable|timed? ?out|handshake|dial|sync\w*|GET|POST)\b";
     RanOutOfTime "any": "Error: timeout exceeded waiting for the database"
@@ -310,6 +370,9 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     InterfaceMissing "wpa_supplicant": "Could not read interface wlp2s0 flags: No such device"
         => r"(?i)could not (find|read) interface";
 
+    InterfaceNotMade "systemd-networkd": "wg0: netdev could not be created: Operation not supported"
+        => r"^(?P<name>[^\s:]+): netdev could not be created: (?P<why>.+)$";
+
     // --- hardware ---
 
     AddressNotHere "nginx": "bind() to 192.168.1.10:80 failed (99: Cannot assign requested address)"
@@ -356,8 +419,14 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)no such (file|device)|not found|does not exist|doesn't exist|(cannot|can't|could not|unable to|failed to) (open|find|access)|\berror (opening|reading|loading)\b|ENOENT|ENODEV|ENXIO|missing|(cannot|can't|could not|unable to|failed to) (read|stat|load|query)|\bno (\S+ ){1,4}(found|detected|available|present)\b";
     IsDenied "any": "cannot open /sys/class/power_supply/BAT0/status: Permission denied"
         => r"(?i)denied|not permitted|read-only";
+    IsReadOnly "any": "mkdir: cannot create directory '/srv/app': Read-only file system"
+        => r"(?i)read-only file ?system|\bEROFS\b";
+    MountRefused "kernel" ("6.12"): "tmpfs: Unknown parameter 'sizee'"
+        => r"^(?:tmpfs|ramfs|overlay(?:fs)?|EXT4-fs|XFS|BTRFS|F2FS-fs|(?:ex)?FAT-fs|9p\w*|fuse|CIFS|NFS\w*|nfs\d?|SQUASHFS|erofs|bcachefs|ntfs3)\b.*(?i:unknown|unrecogni[sz]ed|invalid|\bbad |error|can't|cannot|could not|fail|missing)";
     MemoryRefused "postgres": "FATAL:  could not map anonymous shared memory: Cannot allocate memory"
         => r"(?i)cannot allocate memory|insufficient memory|\bout of memory\b|not enough (space|memory)|could not (reserve|map) \S*( \S+){0,4} (memory|heap|heap space)";
+    ProcessorMissing "systemd": "app.service: Failed to set up CPU affinity: Invalid argument"
+        => r"Failed to set (?:up CPU affinity|NUMA memory policy): Invalid argument";
     AsksForMemory "java": "Native memory allocation (mmap) failed to map 2147483648 bytes." => r"\b(?P<bytes>\d{8,15}) bytes\b";
     AsksForMemory "java": "/nix/store/x-jdk/bin/java -Xmx2048M -jar server.jar" => r"-Xm[sx](?P<heap>\d{1,9})(?P<unit>[kKmMgG])\b";
     AsksForMemory "any": "could not reserve 4096 MiB" => r"\b(?P<mib>\d{3,9}) ?(?:MB|MiB)\b";
@@ -376,6 +445,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)(^|[^\w/.])/(root|home|var|srv|mnt|media|data|persist\w*|nix/persist\w*|etc/nixos)/[^\s'\x22]*(secret|passw|credential|token|private[._-]?key|api-?key|[._/-]keys?\b|\.pem\b|\.env\b|\bid_(rsa|ed25519|ecdsa)\b)";
     KeyMissing "sops-nix, agenix": "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"
         => r"(?i)decrypt|identit|ssh_host|\bage\b|\bgpg\b|private key|no key|key ?file|master key|data key|no such file|secret";
+    AccountMissing "sops-install-secrets": "manifest is not valid: failed to lookup user 'app': user: unknown user app"
+        => r"(?i)\b(?:unknown|invalid|no such|nonexistent) (?:user|group)\b|failed to (?:look ?up|resolve) (?:user|group)\b";
     FileNotRead "systemd" ("257"): "app.service: Failed to load environment files: No such file or directory"
         => r"(?i)failed to (load environment files|set up credentials)";
     FileNotRead "systemd": "mail.service: Failed at step CREDENTIALS spawning /bin/mail: No such file or directory"
@@ -395,15 +466,26 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
 
     // --- PID 1 on units ---
 
+    InCycle "systemd" ("257"): "egg.service: Found ordering cycle on hen.service/start"
+        => r"(?:ordering cycle|dependency) on (?P<unit>[^\s/]+)/start";
+    InCycle "systemd" ("258"): "a.target: Found ordering cycle: b.service/start after a.target/start - after b.service"
+        => r"(?:ordering cycle:|\bafter) (?P<unit>[^\s/]+)/start";
     DroppedFromCycle "systemd" ("257"): "egg.service: Job hen.service/start deleted to break ordering cycle starting with egg.service/start"
         => r"(?i)\bjob (\S+)/start deleted to break ordering cycle";
     NotSetUp "systemd" ("257"): "app.service: Failed to load environment files: No such file or directory"
-        => r"(?i): failed to (?:load|set|open|create|prepare|determine)";
+        => r"(?i): failed to (?:load|set|open|create|prepare|determine|initiali[sz]e|allocate|acquire|listen|attach|fork)";
+    NotSetUp "systemd": "backup.timer: Refusing to start, unit backup.service to trigger not loaded."
+        => r": Refusing to start, unit \S+ to trigger not loaded";
+    NotHeard "systemd": "app.service: Got notification message from PID 312, but reception only permitted for main PID 310"
+        => r": Got notification message from PID \d+, but reception only permitted for";
+    NotHeard "systemd": "app.service: Can't open PID file /run/app.pid (yet?) after start: No such file or directory"
+        => r": Can't open PID file \S+ \(yet\?\) after start";
     RefusedToLoad "systemd" ("257"): "/etc/systemd/system/relative.service:6: Neither a valid executable name nor an absolute path: bin/daemon"
         => r"(?i)not absolute|refusing|bad unit file|neither a valid|lacks|missing|invalid|unit configuration|unknown|executable";
     AssertionFailed "systemd": "app.service: Starting requested but asserts failed." => r"(?i)assert(ion)?s? failed";
     ProcessExited "systemd" ("257"): "hedgedoc.service: Control process exited, code=exited, status=226/NAMESPACE"
-        => r": (?:Main|Control) process exited, code=\w+, status=(?P<status>\d+)";
+        => r": (?P<which>Main|Control) process exited, code=(?P<code>\w+), status=(?P<status>\d+)";
+    DependencyFailed "systemd" ("257"): "Dependency failed for app.service - Application." => r"^Dependency failed for ";
     Restarts "systemd" ("257"): "web.service: Scheduled restart job, restart counter is at 1." => r": Scheduled restart job";
     ReloadEnded "systemd" ("257"): "Reload failed for Firewall." => r"^(?:(?P<failed>Reload failed) for|Reloaded) ";
     Starting "systemd" ("257"): "Starting silent.service - Silent..." => r"^Starting ";
@@ -411,8 +493,10 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     FailedWithResult "systemd" ("257"): "web.service: Failed with result 'exit-code'." => r": Failed with result '(?P<result>[\w-]+)'";
     Stopped "systemd" ("257"): "Stopped web.service - Web." => r"^Stopped ";
     Deactivated "systemd" ("257"): "poll.service: Deactivated successfully." => r": Deactivated successfully";
+    FailedInContainer "systemd" ("257"): "[FAILED] Failed to start nginx.service - Nginx Web Server."
+        => r"^\[ *FAILED *\] Failed to (?:start|mount|listen on|activate) (?P<what>.+?)\.?$";
     StartTimedOut "systemd" ("257"): "silent.service: start operation timed out. Terminating."
-        => r": start operation timed out";
+        => r": (?P<step>start(?:-pre|-post)?) operation timed out";
     DeviceTimedOut "systemd" ("257"): "Timed out waiting for device dev-ttyS0.device - /dev/ttyS0."
         => r"(?i)timed out waiting for device (\S+)";
     DeviceTimedOut "systemd" ("257"): "dev-ttyS0.device: Job dev-ttyS0.device/start timed out."
@@ -456,6 +540,9 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)switch_root: [^:]*: (?:No such file|not found)";
     InitCrashed "systemd": "[    3.2] systemd[1]: Caught <SEGV>, dumped core as pid 80."
         => r"systemd\[1\]: (Freezing execution|Caught <\w+>)";
+    InitGaveUp "systemd" ("258"): "[!!!!!!] Refusing to run in unsupported environment where /usr/ is not populated."
+        => r"\[!!!!!!\] (?P<why>.+?)[.,]?\s*$";
+    FallsBack "systemd": "Falling back to rescue.target." => r"^Falling back to rescue\.target";
     EmergencyPrompt "stage 1 of NixOS": "An error occurred in stage 1 of the boot process, which must mount the"
         => r"(?i)An error occurred in stage 1";
     EmergencyPrompt "systemd" ("257"): "You are in emergency mode. After logging in, type \"journalctl -xb\" to view"

@@ -27,8 +27,10 @@ const LAST: usize = 12;
 /// Why the failure of this unit is the sandbox's, with the line that shows it.
 pub(crate) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let name = unit.name.as_str();
-    let of_files =
-        hardware::missing_device(cx, name).or_else(|| secrets::excuse(cx, unit)).or_else(|| state::of_files(cx, unit));
+    let of_files = hardware::missing_device(cx, name)
+        .or_else(|| hardware::of_processors(cx, unit))
+        .or_else(|| secrets::excuse(cx, unit))
+        .or_else(|| state::of_files(cx, unit));
     if of_files.is_some() {
         return of_files;
     }
@@ -76,11 +78,11 @@ pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse
 
 /// Crashes, and what systemd itself could not do for the unit, have nothing to do with the sandbox.
 fn is_beyond_excuse(cx: &JudgeContext<'_>, unit: &Unit) -> bool {
-    // CLD_DUMPED (waitid(2)), or CLD_EXITED with a code of systemd's own, 200 to 243 (systemd.exec(5)).
+    // CLD_DUMPED (waitid(2)), or CLD_EXITED with a code of systemd's own, 200 to 245 (systemd.exec(5)).
     if matches!(unit.result, UnitResult::CoreDump | UnitResult::OomKill | UnitResult::Watchdog) {
         return true;
     }
-    let is_systemds = |status: i32| (200..=243).contains(&status);
+    let is_systemds = |status: i32| (200..=245).contains(&status);
     unit.service
         .as_ref()
         .is_some_and(|service| service.exit_kind == 3 || (service.exit_kind == 1 && is_systemds(service.exit_status)))

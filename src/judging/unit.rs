@@ -123,6 +123,16 @@ pub(crate) fn is_called_for<'a>(facts: &Facts, wanted_by: impl IntoIterator<Item
     })
 }
 
+/// The failed service that a socket or path started until it was told to stop, and failed for that itself.
+fn overrun_by<'a>(facts: &'a Facts, unit: &Unit) -> Option<&'a str> {
+    let is_overrun = matches!(
+        unit.result,
+        UnitResult::ServiceStartLimitHit | UnitResult::UnitStartLimitHit | UnitResult::TriggerLimitHit
+    );
+    let mut failed = facts.units.iter().filter(|other| is_overrun && is_failed(unit) && is_failed(other));
+    failed.find(|other| other.triggered_by.contains(&unit.name)).map(|other| other.name.as_str())
+}
+
 /// Follows broken requirements to the first cause: a unit that failed by itself, or one that is not there.
 pub(crate) fn root_cause<'a>(facts: &'a Facts, name: &'a str) -> &'a str {
     let mut visited = vec![name];
@@ -133,7 +143,10 @@ pub(crate) fn root_cause<'a>(facts: &'a Facts, name: &'a str) -> &'a str {
             .broken_requirements
             .iter()
             .map(String::as_str)
+            .chain(overrun_by(facts, unit))
             .filter(|next| !visited.contains(next))
+            // A service may require its socket, which failed for what the service did.
+            .filter(|next| facts.unit(next).and_then(|it| overrun_by(facts, it)) != Some(here))
             // A failed one explains more than one that is merely not there.
             .min_by_key(|next| match facts.unit(next) {
                 Some(unit) if is_failed(unit) => 0,
@@ -209,7 +222,7 @@ pub(crate) fn tail(facts: &Facts, unit: &str, most: usize) -> Vec<String> {
 
 /// Whether PID 1 wrote it. Until the journal runs, PID 1 writes to the kernel's log, which keeps no pid. Root could
 /// write there under the same name; a configuration has no reason to.
-fn is_managers(line: &JournalLine) -> bool {
+pub(crate) fn is_managers(line: &JournalLine) -> bool {
     line.pid == 1 || (line.transport == "kernel" && line.identifier == "systemd")
 }
 
@@ -218,6 +231,21 @@ pub(crate) fn manager_line<'a>(facts: &'a Facts, unit: &str, meaning: Meaning) -
     facts.journal.iter().rev().find(|line| {
         is_managers(line) && (line.unit == unit || line.message.contains(unit)) && meaning.is_in(&line.message)
     })
+}
+
+/// The units of the ordering cycle that PID 1 broke, as it names them before its line about the job that it dropped.
+pub(crate) fn cycle_of(facts: &Facts, dropped: &JournalLine) -> Vec<String> {
+    let lines: Vec<&JournalLine> = facts.journal.iter().filter(|line| is_managers(line)).collect();
+    let end = lines.iter().position(|line| std::ptr::eq(*line, dropped)).unwrap_or_default();
+    let is_apart = |line: &&JournalLine| !Meaning::InCycle.is_in(&line.message);
+    let begin = lines[..end].iter().rposition(is_apart).map_or(0, |at| at + 1);
+    let mut names: Vec<String> = Vec::new();
+    for name in lines[begin..end].iter().flat_map(|line| Meaning::InCycle.all_of(&line.message, "unit")) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// The units whose jobs PID 1 dropped to break an ordering cycle, with its line about each.

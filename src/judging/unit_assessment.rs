@@ -11,10 +11,13 @@ use super::unit::{
     is_refused, manager_line,
 };
 use super::{Finding, JudgeContext, sandbox, text};
-use crate::guest::facts::{Facts, Unit};
+use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::guest::user_units::UserManager;
 use crate::model::{Excuse, Lack, LoadState, ServiceType, UnitResult, Witness};
 use crate::nix::expectations::ExpectedUnit;
+
+/// How long after a unit failed PID 1 says at most that another one was not started for that.
+const LET_DOWN_US: u64 = 2_000_000;
 
 /// What an expected unit's state amounts to.
 #[derive(Debug, Clone)]
@@ -86,11 +89,12 @@ impl<'a> Judge<'a> {
     const SYSTEM: [Question<'a>; 13] = [
         Self::is_up,
         Self::has_failed,
+        // What PID 1 dropped, something asked for.
+        Self::was_dropped,
         Self::is_unwanted,
         Self::is_not_loaded,
         Self::is_masked,
         Self::is_still_starting,
-        Self::was_dropped,
         Self::lacks_requirement,
         Self::was_skipped,
         Self::is_triggered,
@@ -244,8 +248,11 @@ impl<'a> Judge<'a> {
     fn was_dropped(&self, unit: &Unit) -> Option<UnitAssessment> {
         let (_, line) =
             dropped_from_cycle(self.facts).find(|(dropped, _)| unit.is_untried() && *dropped == self.name)?;
-        let summary = format!("{} was not started: systemd dropped it to break an ordering cycle", self.name);
-        Some(UnitAssessment::NotActive(self.finding(summary).detail([text::journal(line)])))
+        let cycle = unit::cycle_of(self.facts, line).join(", ");
+        let named = if cycle.is_empty() { cycle } else { format!(" ({cycle})") };
+        let summary = format!("{} was not started: systemd dropped it to break an ordering cycle{named}", self.name);
+        let hint = "take one After= or Before= out of the cycle";
+        Some(UnitAssessment::NotActive(self.finding(summary).detail([text::journal(line)]).hint(hint)))
     }
 
     /// It was not started for want of a unit that it requires.
@@ -264,7 +271,14 @@ impl<'a> Judge<'a> {
             }
             _ if self.cx.unit(root).is_some_and(is_reported) => Some(UnitAssessment::RequiredUnit(root.to_owned())),
             _ => {
-                let state = if idle && !self.is_user() { "was not started either" } else { "is not there" };
+                let is_masked = self.cx.unit(root).is_some_and(|root| root.load_state == LoadState::Masked);
+                let state = if is_masked {
+                    "is masked (`enable = false`?)"
+                } else if idle && !self.is_user() {
+                    "was not started either"
+                } else {
+                    "is not there"
+                };
                 self.not_active(format!("{} was not started: it needs {root}, which {state}", self.subject()))
             }
         }
@@ -388,14 +402,41 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn has_failed_assertion(&self, _: &Unit) -> Option<UnitAssessment> {
+    fn has_failed_assertion(&self, unit: &Unit) -> Option<UnitAssessment> {
         let line = manager_line(self.facts, self.name, Meaning::AssertionFailed)?;
-        self.not_active(format!("{} was not started: {}", self.name, line.message))
+        let named = &unit.failed_conditions;
+        match skip_reason(named) {
+            SkipReason::MachineSpecific(condition) if !named.is_empty() && !self.expected.demanded => {
+                let why = format!("not started: {condition} was not met in the VM; the real machine may differ");
+                let lack = sandbox::lack_of(&condition);
+                Some(UnitAssessment::Excluded(Excuse::new(lack, Witness::Condition { condition }, why)))
+            }
+            _ if named.is_empty() => self.not_active(format!("{} was not started: {}", self.name, line.message)),
+            _ => self.not_active(format!("{} was not started: {} was not met", self.name, text::list(named))),
+        }
+    }
+
+    /// A unit that it requires failed when it was to be started, and is up by now: nothing tries again.
+    fn was_let_down(&self) -> Option<UnitAssessment> {
+        let lines = &self.facts.journal;
+        let is_it = |line: &JournalLine| line.unit == self.name && Meaning::DependencyFailed.is_in(&line.message);
+        let at = lines.iter().rposition(|line| line.pid == 1 && is_it(line))?;
+        let is_late = |line: &&JournalLine| line.at_us + LET_DOWN_US >= lines[at].at_us;
+        let is_failure = |line: &&JournalLine| line.pid == 1 && Meaning::FailedWithResult.is_in(&line.message);
+        let root = lines[..at].iter().rev().take_while(is_late).find(is_failure).map(|line| line.unit.as_str())?;
+        let now = if self.cx.is_active(root) { ", and is up only since" } else { "" };
+        let summary = format!("{} was not started: it needs {root}, which failed at that moment{now}", self.name);
+        let hint =
+            format!("systemd does not try again: wants instead of requires, or what makes {root} come up at once");
+        Some(UnitAssessment::NotActive(self.finding(summary).hint(hint)))
     }
 
     fn was_never_started(&self, unit: &Unit) -> Option<UnitAssessment> {
         if ended_with_success(unit) {
             return Some(UnitAssessment::AsExpected);
+        }
+        if let Some(let_down) = self.was_let_down().filter(|_| !self.is_user()) {
+            return Some(let_down);
         }
         let why = if self.is_user() {
             "was never started"

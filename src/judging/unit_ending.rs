@@ -3,8 +3,8 @@
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::text;
-use super::unit::{error_line, manager_line};
-use crate::guest::facts::{Facts, Unit};
+use super::unit::{error_line, is_managers, manager_line};
+use crate::guest::facts::{Facts, JournalLine, Service, Unit};
 use crate::model::{ServiceType, UnitResult};
 
 /// How a failed unit ended, in words: `exit code 1, 2.0 s after it became active, restarted 3 times: bind() failed`.
@@ -38,23 +38,76 @@ fn lifetime(unit: &Unit) -> Option<String> {
 
 /// The line that says why.
 fn reason(facts: &Facts, unit: &Unit) -> Option<String> {
+    let by_manager = |meaning| manager_line(facts, &unit.name, meaning).map(|line| line.message.clone());
+    let is_waited_for = matches!(unit.result, UnitResult::Timeout | UnitResult::Protocol);
+    let unheard = by_manager(Meaning::NotHeard).filter(|_| is_waited_for);
     // What systemd itself could not do, the unit has no words for.
-    let by_manager = || manager_line(facts, &unit.name, Meaning::NotSetUp).map(|line| line.message.clone());
-    let said = error_line(&facts.journal, &unit.name)
-        .or_else(|| by_manager().filter(|_| unit.result == UnitResult::Resources))?;
+    let not_set_up = || by_manager(Meaning::NotSetUp).filter(|_| unit.result == UnitResult::Resources);
+    let said = unheard.or_else(|| error_line(&facts.journal, &unit.name)).or_else(not_set_up)?;
     let said = said.trim();
     let said = said.strip_prefix(unit.name.as_str()).map_or(said, |rest| rest.trim_start_matches(": "));
+    if let Some(line) = by_kernel(facts, unit) {
+        return Some(format!("{said} ({line})"));
+    }
     Some(match unit.service.as_ref().map(|service| service.files.as_slice()) {
         Some(files @ [_, ..]) if Meaning::FileNotRead.is_in(said) => format!("{said} ({})", files.join(" or ")),
         _ => said.to_owned(),
     })
 }
 
-/// The exit code of a command that PID 1 runs before or after a unit's program, where the program never ran.
+/// What the kernel says of a mount that it refuses: mount(8) knows no more than that it does.
+fn by_kernel<'a>(facts: &'a Facts, unit: &Unit) -> Option<&'a str> {
+    const NEAR_US: u64 = 2_000_000;
+    unit.mount_where.as_ref()?;
+    let is_near =
+        |line: &&JournalLine| line.transport == "kernel" && line.at_us.abs_diff(unit.state_change_us) < NEAR_US;
+    let mut words = facts.journal.iter().rev().filter(is_near).map(|line| line.message.as_str());
+    words.find(|line| Meaning::MountRefused.is_in(line))
+}
+
+/// The exit code of a command that PID 1 runs beside a unit's program, where it failed before the program ended: what PID 1
+/// then ends did not fail by itself.
 pub(crate) fn control_exit(facts: &Facts, unit: &Unit) -> Option<i32> {
-    unit.service.as_ref().filter(|service| service.exit_kind == 0)?;
-    let line = manager_line(facts, &unit.name, Meaning::ProcessExited)?;
-    Meaning::ProcessExited.parts_of(&line.message)?["status"].parse().ok()
+    const TURNS: [Meaning; 3] = [Meaning::Started, Meaning::Restarts, Meaning::ReloadEnded];
+    let mut first = None;
+    for line in facts.journal.iter().rev().filter(|line| is_managers(line) && line.unit == unit.name) {
+        if let Some(parts) = Meaning::ProcessExited.parts_of(&line.message) {
+            first = Some(parts);
+        } else if first.is_some() && TURNS.iter().any(|turn| turn.is_in(&line.message)) {
+            break;
+        }
+    }
+    let first = first.filter(|parts| &parts["which"] == "Control" && &parts["code"] == "exited")?;
+    first["status"].parse().ok()
+}
+
+/// How a command beside its program ended a service. Where a program goes to the background, PID 1 starts it by one.
+fn by_control(facts: &Facts, unit: &Unit, service: &Service) -> Option<String> {
+    let status = control_exit(facts, unit).filter(|_| unit.result == UnitResult::ExitCode)?;
+    if service.kind == ServiceType::Forking && service.exit_kind == 0 {
+        return Some(exit_words(facts, unit, status, &service.exec_start));
+    }
+    let step = if service.exit_kind == 0 { "ExecStartPre=" } else { "ExecStartPost=" };
+    Some(format!("its {step} failed with {}", exit_words(facts, unit, status, "one of its commands")))
+}
+
+/// What ran out of time, by what the type of a service makes PID 1 wait for.
+fn timed_out(facts: &Facts, unit: &Unit, service: &Service) -> &'static str {
+    let line = manager_line(facts, &unit.name, Meaning::StartTimedOut);
+    let parts = line.and_then(|line| Meaning::StartTimedOut.parts_of(&line.message));
+    let is_heard = manager_line(facts, &unit.name, Meaning::NotHeard).is_none();
+    match (parts.as_ref().map(|parts| &parts["step"]), &service.kind) {
+        (Some("start-pre"), _) => "its ExecStartPre= timed out",
+        (Some("start-post"), _) => "its ExecStartPost= timed out",
+        (Some("start"), ServiceType::Notify | ServiceType::NotifyReload) => {
+            "timed out before it said that it is ready, as its Type=notify requires"
+        }
+        (Some("start"), ServiceType::Dbus) => "timed out before it had its name on the bus, as its Type=dbus requires",
+        (Some("start"), ServiceType::Forking) if is_heard => {
+            "timed out before it went to the background, as its Type=forking requires"
+        }
+        _ => "timed out",
+    }
 }
 
 /// How it ended; `None` where it is only known that it failed.
@@ -69,8 +122,11 @@ fn how(facts: &Facts, unit: &Unit) -> Option<String> {
         return Some(how.to_owned());
     }
     if let Some(service) = &unit.service {
+        if let Some(how) = by_control(facts, unit, service) {
+            return Some(how);
+        }
         let how = match (service.exit_kind, service.exit_status, &unit.result) {
-            (_, _, UnitResult::Timeout) => Some("timed out".to_owned()),
+            (_, _, UnitResult::Timeout) => Some(timed_out(facts, unit, service).to_owned()),
             (_, _, UnitResult::Watchdog) => Some("its watchdog timed out".to_owned()),
             (_, _, UnitResult::Protocol) => Some("did not report that it is ready, as its Type= requires".to_owned()),
             (_, _, UnitResult::Resources) => Some("systemd could not set it up".to_owned()),
@@ -84,13 +140,13 @@ fn how(facts: &Facts, unit: &Unit) -> Option<String> {
         if how.is_some() {
             return how;
         }
-        if let (UnitResult::ExitCode, Some(status)) = (&unit.result, control_exit(facts, unit)) {
-            return Some(exit_words(facts, unit, status, "a command beside its program"));
-        }
     }
     match &unit.result {
         result if result.is_success() => None,
         UnitResult::Dependency => Some("a unit that it needs did not start".to_owned()),
+        UnitResult::ServiceStartLimitHit | UnitResult::UnitStartLimitHit | UnitResult::TriggerLimitHit => {
+            Some("what it starts was started too often in a short time".to_owned())
+        }
         result => Some(format!("result {result}")),
     }
 }
@@ -114,11 +170,20 @@ fn exit_words(facts: &Facts, unit: &Unit, status: i32, exec: &str) -> String {
                 + " does not exist";
         }
         203 => return format!("exit code 203: {program} could not be executed"),
+        205 => "its resource limits could not be set",
+        208 | 209 | 222 => "its standard input or output could not be set up",
+        210 => "its root directory could not be entered",
+        214 => "its CPU scheduling could not be set",
+        215 => "its CPU affinity could not be set",
         216 => return format!("exit code 216: its group{} does not exist", set("Group")),
         217 => return format!("exit code 217: its user{} does not exist", set("User")),
         218 => "its capabilities could not be set",
+        219 => "its control group could not be set up",
+        224 => "its PAM session could not be opened",
+        225 => "its network namespace could not be set up",
         226 => "its mount namespace could not be set up",
         228 => "its system call filter could not be set",
+        231 => "its AppArmor profile could not be set",
         233 => "its runtime directory could not be created",
         238 => "its state directory could not be created",
         239 => "its cache directory could not be created",

@@ -195,6 +195,12 @@ words! {
         Protocol = "protocol",
         /// It was started too often.
         StartLimitHit = "start-limit-hit",
+        /// Of a socket: its service was started too often.
+        ServiceStartLimitHit = "service-start-limit-hit",
+        /// Of a path: its unit was started too often.
+        UnitStartLimitHit = "unit-start-limit-hit",
+        /// Of a socket or a path: it started what it starts too often.
+        TriggerLimitHit = "trigger-limit-hit",
         /// Killed when memory ran out.
         OomKill = "oom-kill",
         /// systemd could not set it up.

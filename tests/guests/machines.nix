@@ -666,6 +666,10 @@ let
         unitConfig.StartLimitIntervalSec = 0;
       }
     )))
+    # PID 1 ends it for what fails after its start: that it was killed is not why.
+    (guest "fails-after-its-start" { slow = true; exit = 1; fails = [ "services.failed-units" ]; cause = [ "app.service failed: its ExecStartPost= failed with exit code 1" ]; } (only "app" (
+      service "Fails in its ExecStartPost=" "exec sleep infinity" // { serviceConfig.ExecStartPost = "${sw}/bin/false"; }
+    )))
     # There is a job in PID 1's queue at all times: the target is never reached, and PID 1 never says that it is ready.
     (guest "restart-loops-hold-boot" { slow = true; exit = 4; fails = [ "boot.target" ]; cause = [ "it waits for flapping-" "fails and is restarted again and again" "no such configuration" ]; } {
       config.systemd.services = builtins.listToAttrs (map (number: {

@@ -2,7 +2,7 @@
 
 use crate::checks::test_support::{NOW, active, by_manager, failed, guest, inactive, line, result, status};
 use crate::checks::verdict;
-use crate::guest::facts::{Job, Service, Unit};
+use crate::guest::facts::{Job, JournalLine, Service, Unit};
 use crate::model::{CheckId, Exit, NetworkPolicy, Status};
 
 #[test]
@@ -35,6 +35,17 @@ fn emergency_mode_names_the_device_that_did_not_appear() {
         .unit(Unit { broken_requirements: vec![device.into()], ..inactive("persist.mount") })
         .unit(inactive(device))
         .breaks(CheckId::BootEmergency, "/dev/disk/by-label/persist, which persist.mount needs, did not appear");
+}
+
+#[test]
+fn rescue_mode_for_want_of_a_target() {
+    let not_found = JournalLine { priority: 3, ..by_manager("", "Unit default.target not found.") };
+    guest()
+        .unit(inactive("multi-user.target"))
+        .unit(active("rescue.target"))
+        .journal(not_found)
+        .journal(by_manager("", "Falling back to rescue.target."))
+        .breaks(CheckId::BootEmergency, "systemd cannot boot into its target: Unit default.target not found.");
 }
 
 #[test]

@@ -161,6 +161,10 @@ fn stage_1_that_gives_up() {
     let (result, _) = judged(BootEnd::Deadline, console, None, None, 100.0);
     assert_eq!(result.id, CheckId::BootTarget);
     assert!(result.summary.starts_with("PID 1 crashed"), "{}", result.summary);
+    let console = "[!!!!!!] Refusing to run in unsupported environment where /usr/ is not populated.\n[    3.3] systemd[1]: Freezing execution.";
+    let (result, _) = judged(BootEnd::Deadline, console, None, None, 100.0);
+    let told = "PID 1 gave up: Refusing to run in unsupported environment where /usr/ is not populated";
+    assert_eq!(result.summary, told);
     let console = "<<< NixOS Stage 1 >>>\n/init: line 4: can't create /dev/null: nonexistent directory";
     let (result, exit) = judged(BootEnd::Deadline, console, None, None, 100.0);
     assert_eq!((result.id, exit), (CheckId::BootTarget, Exit::Boot));

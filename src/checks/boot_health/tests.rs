@@ -55,6 +55,9 @@ fn what_fails_quietly() {
     guest()
         .console("cannot read ssh key '/etc/ssh/ssh_host_rsa_key'\nActivation script snippet 'setupSecrets' failed (1)")
         .excludes("secrets (setupSecrets): the VM does not have the real machine's decryption key");
+    guest()
+        .console("chown: invalid user: 'app:app'\nActivation script snippet 'agenixChown' failed (1)")
+        .breaks(CheckId::BootActivation, "\"agenixChown\" failed with exit code 1: chown: invalid user: 'app:app'");
     let tmpfiles = |priority, message: &str| JournalLine {
         identifier: "systemd-tmpfiles".into(),
         priority,

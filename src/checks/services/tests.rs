@@ -1,6 +1,6 @@
 //! Units that fail, that are expected, and that do not stay.
 
-use crate::checks::test_support::{active, by_manager, failed, guest, inactive, line, result, status};
+use crate::checks::test_support::{active, by_kernel, by_manager, failed, guest, inactive, line, result, status};
 use crate::guest::facts::{JournalLine, Service, Unit};
 use crate::model::{CheckId, Status};
 use crate::nix::expectations::Expectations;
@@ -12,6 +12,19 @@ fn what_runs_in_a_container_is_not_looked_at() {
         .excludes("the units in container web: runs, but only the machine's own units are checked");
     assert!(!judgement.not_tested[0].is_open());
     guest().unit(inactive("container@web.service")).passes();
+    // What its console shows is told.
+    let judgement = guest()
+        .unit(active("container@web.service"))
+        .journal(line(
+            "container@web.service",
+            "[\u{1b}[0;1;31mFAILED\u{1b}[0m] Failed to start nginx.service - Nginx.",
+        ))
+        .excludes("the units in container web");
+    let failed = result(&judgement, CheckId::ServicesFailedUnits);
+    assert_eq!(
+        (failed.status, &*failed.summary),
+        (Status::Warn, "in container@web.service, nginx.service - Nginx failed to start")
+    );
 }
 
 #[test]
@@ -88,6 +101,110 @@ fn the_root_is_reported_and_its_consequences_under_it() {
         .journal(line("vpn.service", "could not resolve vpn.example.org"))
         .expected(needs("app.service", "vpn.service"))
         .expect(&[], &["vpn.service: needs the outside", "app.service: needs vpn.service"]);
+}
+
+#[test]
+fn of_several_failures_the_one_that_others_missed_leads() {
+    let db = Unit { state_change_us: 30_000_000, ..failed("db.service", 1) };
+    guest()
+        .expected(Unit { state_change_us: 20_000_000, ..failed("app.service", 1) })
+        .journal(line("app.service", "Error: connect ECONNREFUSED 127.0.0.1:5432"))
+        .expected(db)
+        .journal(line("db.service", "FATAL: unrecognized configuration parameter \"colour\""))
+        .breaks(CheckId::ServicesFailedUnits, "db.service failed: exit code 1: FATAL: unrecognized");
+}
+
+#[test]
+fn a_socket_fails_for_its_service() {
+    let service = Unit {
+        triggered_by: vec!["app.socket".into()],
+        broken_requirements: vec!["app.socket".into()],
+        ..failed("app.service", 1)
+    };
+    let socket = |result: &str| Unit { result: result.into(), ..failed("app.socket", 0) };
+    let app = |words: &str| {
+        let guest = guest().expected(service.clone()).expected(socket("service-start-limit-hit"));
+        guest.journal(line("app.service", words))
+    };
+    app("no such key: colour")
+        .breaks(CheckId::ServicesFailedUnits, "app.service failed: exit code 1: no such key: colour");
+    app("could not resolve host: idp.example.org")
+        .expect(&[], &["app.service: needs the outside", "app.socket: needs app.service"]);
+    guest()
+        .expected(socket("trigger-limit-hit"))
+        .breaks(CheckId::ServicesFailedUnits, "app.socket failed: what it starts was started too often");
+    // What PID 1 itself could not do; who holds the port.
+    let words = "app.socket: Failed to create listening socket ([::]:22): Address already in use";
+    let judgement = guest()
+        .expected(socket("resources"))
+        .journal(by_manager("app.socket", words))
+        .breaks(CheckId::ServicesFailedUnits, "Failed to create listening socket ([::]:22)");
+    let hint = result(&judgement, CheckId::ServicesFailedUnits).hint.clone();
+    assert!(hint.is_some_and(|hint| hint.starts_with("sshd listens on port 22 already")));
+    let words = "app.timer: Refusing to start, unit app.service to trigger not loaded.";
+    guest()
+        .expected(Unit { result: "resources".into(), ..failed("app.timer", 0) })
+        .journal(by_manager("app.timer", words))
+        .breaks(CheckId::ServicesFailedUnits, "Refusing to start, unit app.service to trigger not loaded");
+}
+
+#[test]
+fn a_mount_that_the_kernel_refuses_says_why() {
+    let mount = Unit {
+        mount_what: Some("tmpfs".into()),
+        mount_where: Some("/scratch".into()),
+        state_change_us: 11_500_000,
+        ..failed("scratch.mount", 32)
+    };
+    let kernel = |at_us, words: &str| JournalLine { at_us, ..by_kernel(words) };
+    guest()
+        .expected(mount)
+        .journal(kernel(3_000_000, "ata1: SError: unknown"))
+        .journal(kernel(11_400_000, "tmpfs: Unknown parameter 'sizee'"))
+        .journal(line("scratch.mount", "mount: /scratch: wrong fs type, bad option, bad superblock on tmpfs."))
+        .breaks(
+            CheckId::ServicesFailedUnits,
+            "tmpfs could not be mounted on /scratch: mount: /scratch: wrong fs type, bad option, bad superblock on tmpfs. \
+             (tmpfs: Unknown parameter 'sizee')",
+        );
+}
+
+#[test]
+fn a_command_beside_the_program_that_fails_is_told_as_such() {
+    let of = |kind: &str, exit_kind, exit_status, result: &str, lines: &[&str]| {
+        let mut unit = Unit { result: result.into(), ..failed("app.service", 0) };
+        unit.service = Some(Service { kind: kind.into(), exit_kind, exit_status, ..Service::default() });
+        let guest = guest().expected(unit);
+        let guest = lines.iter().fold(guest, |guest, words| guest.journal(by_manager("app.service", words)));
+        guest.journal(line("app.service", "psql: no such role"))
+    };
+    let begun = "Starting app.service - Application...";
+    let control = "app.service: Control process exited, code=exited, status=1/FAILURE";
+    let ended = "app.service: Main process exited, code=killed, status=15/TERM";
+    let fails = |guest: crate::checks::test_support::Guest, words: &str| {
+        guest.breaks(CheckId::ServicesFailedUnits, words);
+    };
+    // What PID 1 ended for it did not fail.
+    fails(
+        of("notify", 2, 15, "exit-code", &[begun, control, ended]),
+        "app.service failed: its ExecStartPost= failed with exit code 1: psql: no such role",
+    );
+    fails(of("simple", 0, 0, "exit-code", &[begun, control]), "its ExecStartPre= failed with exit code 1: psql");
+    fails(of("forking", 0, 0, "exit-code", &[begun, control]), "app.service failed: exit code 1: psql");
+    // Its ExecStopPost= after it, or a command of a start before.
+    let main = "app.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED";
+    fails(of("simple", 1, 3, "exit-code", &[begun, main, control]), "app.service failed: exit code 3: psql");
+    fails(of("simple", 1, 3, "exit-code", &[begun, control, begun, main]), "app.service failed: exit code 3: psql");
+    let late = |kind: &str, words: &[&str]| of(kind, 2, 15, "timeout", words);
+    let start = "app.service: start operation timed out. Terminating.";
+    fails(late("notify", &[start]), "timed out before it said that it is ready, as its Type=notify requires: psql");
+    fails(late("forking", &[start]), "timed out before it went to the background");
+    fails(late("oneshot", &[start]), "app.service failed: timed out: psql");
+    fails(late("simple", &["app.service: start-post operation timed out. Stopping."]), "its ExecStartPost= timed out");
+    let unheard = "app.service: Got notification message from PID 312, but reception only permitted for main PID 310";
+    fails(late("notify", &[unheard, start]), "requires: Got notification message from PID 312");
+    let file = "app.service: Can't open PID file /run/app.pid (yet?) after start: No such file or directory";
+    fails(late("forking", &[file, start]), "app.service failed: timed out: Can't open PID file /run/app.pid");
 }
 
 #[test]

@@ -11,14 +11,14 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use self::directives::{Ignored, ignored, is_active, section_meant};
+use self::directives::{Ignored, ignored, is_active, section_meant, slip};
 use self::targets::Wanted;
 use self::words::{Line, Words};
 use crate::guest::unit_files::{OwnUnits, UnitFiles};
 use crate::guest::user_units::UserManager;
 use crate::judging::plan::service_of;
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, sandbox, text, unit};
-use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
+use crate::model::{CheckId, CheckResult, Excuse, Lack, LoadState, Status, Witness};
 use crate::nix::STORE_DIR;
 use crate::text::nearest;
 
@@ -27,6 +27,8 @@ const ID: CheckId = CheckId::ServicesVerify;
 /// What the configuration itself fills, store paths aside: what is not there now is not there on the real machine either.
 const FILLED: [&str; 8] =
     ["/etc/", "/run/current-system/", "/run/wrappers/", "/usr/", "/bin/", "/sbin/", "/lib/", "/nix/"];
+/// Keys that name other units.
+const REFERENCES: [&str; 8] = ["After", "Before", "Wants", "Requires", "Requisite", "BindsTo", "PartOf", "Upholds"];
 /// Where NixOS has nothing but `sh` and `env`.
 const ELSEWHERE: [&str; 3] = ["/usr/", "/bin/", "/sbin/"];
 
@@ -154,11 +156,12 @@ impl Verifier<'_> {
         for line in lines {
             match &line.words {
                 Words::Program { program, why } => self.program(unit, program, why, &mut wrong, found),
-                words => wrong.extend(self.line(words, line)),
+                words => wrong.extend(self.line(unit, words, line)),
             }
         }
         if !self.is_reported(unit) {
             self.accounts(unit, &mut wrong);
+            self.references(unit, &mut wrong);
             self.missing_files(unit, &mut wrong, found);
         }
         let Some(worst) = wrong.iter().map(|(weight, ..)| *weight).max() else { return };
@@ -241,7 +244,7 @@ impl Verifier<'_> {
     }
 
     /// What a line of systemd's means.
-    fn line(&self, words: &Words, line: &Line<'_>) -> Option<(Weight, String, Option<String>)> {
+    fn line(&self, unit: &str, words: &Words, line: &Line<'_>) -> Option<(Weight, String, Option<String>)> {
         let said = |weight| Some((weight, line.text.to_owned(), None));
         match words {
             Words::Key { section, key } => match ignored(section, key) {
@@ -272,8 +275,37 @@ impl Verifier<'_> {
             },
             Words::Value { key } if key.as_ref().is_none_or(|key| is_active(key)) => said(Weight::Fails),
             Words::Value { .. } => said(Weight::Warns),
-            Words::Refused => said(Weight::Fails),
+            Words::Refused if self.is_started(unit) => said(Weight::Fails),
+            // The settings of a service that goes by another name make a unit of their own.
+            Words::Refused => Some((Weight::Warns, line.text.to_owned(), self.meant(unit))),
             Words::Program { .. } => None,
+        }
+    }
+
+    /// The unit that is up and was most likely meant.
+    fn meant(&self, unit: &str) -> Option<String> {
+        let letters = |name: &str| name.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+        let (stem, kind) = unit.rsplit_once('.').filter(|(stem, _)| stem.len() > 3 && !self.is_user)?;
+        let up = self.cx.now.units.iter().filter(|other| unit::is_active(other)).map(|other| other.name.as_str());
+        let near = up.filter_map(|other| {
+            let (other_stem, other_kind) = other.rsplit_once('.')?;
+            // disk1 and disk2 are two things.
+            let is_other = letters(stem) != letters(other_stem) && kind == other_kind;
+            Some((slip(stem, other_stem).filter(|_| is_other)?, other))
+        });
+        Some(format!("did you mean {}?", near.min_by_key(|(distance, _)| *distance)?.1))
+    }
+
+    /// Units that it names and that are there by another name only: systemd says nothing of those that are not.
+    fn references(&self, unit: &str, wrong: &mut Vec<(Weight, String, Option<String>)>) {
+        let is_gone =
+            |name: &&str| self.cx.unit(name).is_some_and(|it| it.load_state == LoadState::NotFound) && !self.is_user;
+        for (key, value) in self.units.values(unit, &REFERENCES) {
+            for name in value.split_whitespace().filter(is_gone) {
+                if let Some(hint) = self.meant(name) {
+                    wrong.push((Weight::Warns, format!("{key}={name}, but there is no such unit"), Some(hint)));
+                }
+            }
         }
     }
 

@@ -90,6 +90,29 @@ fn what_is_no_reason_to_fail() {
     job(&[&program("/nix/store/x/bin/y")], &[("User", "nosuch")])
         .unit(failed("job.service", 203))
         .breaks(CheckId::ServicesFailedUnits, "job.service failed");
+    // A unit that is there by another name only.
+    let gone = |name: &str| Unit { load_state: "not-found".into(), wanted_by: Vec::new(), ..inactive(name) };
+    let after = |name: &str| job(&[], &[("After", &format!("network.target {name}"))]).unit(gone(name));
+    let judgement = after("sshdd.service").passes();
+    assert_eq!(
+        result(&judgement, ID).summary,
+        "job.service, which job.timer starts: After=sshdd.service, but there is no such unit"
+    );
+    assert_eq!(result(&judgement, ID).hint.as_deref(), Some("did you mean sshd.service?"));
+    warns(after("sshdd.service"));
+    passes(after("postgresql.service"));
+    passes(after("sshd.socket"));
+    // Nobody starts it, and it is none: its settings are of another.
+    let misspelt = guest().facts(|facts| {
+        let mut files = UnitFiles::default();
+        files.system.names = ["sshdd.service".to_owned()].into();
+        files.system.said =
+            vec!["sshdd.service: Service has no ExecStart=, ExecStop=, or SuccessAction=. Refusing.".into()];
+        facts.unit_files = Some(files);
+    });
+    let judgement = misspelt.passes();
+    assert_eq!(result(&judgement, ID).hint.as_deref(), Some("did you mean sshd.service?"));
+    warns(misspelt);
     // Nobody starts it.
     let by_hand = job(&[&program("/nix/store/x/bin/y")], &[]).facts(|facts| {
         facts.unit_files.iter_mut().for_each(|files| files.system.names.retain(|name| name != "job.timer"));

@@ -66,7 +66,7 @@ static NAMES: LazyLock<Vec<(&'static str, Lack, Regex)>> = LazyLock::new(|| {
 /// What the kernel has below /dev without any hardware, and a VM's own serial ports and disks.
 static SOFTWARE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r"^/dev/(?:shm|log|net|fuse|mqueue|hugepages|pts|ptmx|null|zero|full|u?random|tty\d*|ttyS\d+|hvc\d+|console|std(?:in|out|err)|fd|loop[-\w]*|zram\d*|nbd\d*|vhost[-\w]*|btrfs-control|autofs|cuse|initctl|core|kmsg|userfaultfd|binder\w*|vd[a-z]\d*|vport\w*|virtio-ports|vsock|mapper)(?:/|$)",
+        r"^/dev/(?:shm|log|net|fuse|mqueue|hugepages|pts|ptmx|null|zero|full|u?random|tty\d*|ttyS\d+|hvc\d+|console|std(?:in|out|err)|fd|loop[-\w]*|zram\d*|nbd\d*|vhost[-\w]*|btrfs-control|autofs|cuse|initctl|core|kmsg|userfaultfd|binder\w*|vd[a-z]\d*|vsock|mapper)(?:/|$)",
     )
 });
 
@@ -76,6 +76,14 @@ pub(super) fn by_paths(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     modules(cx, unit)
         .or_else(|| missed(&lines).into_iter().find_map(|(path, line)| of_path(cx, &path, line)))
         .or_else(|| of_properties(cx, unit, &lines))
+}
+
+/// Processors by their number, of which the VM has fewer.
+pub(super) fn of_processors(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
+    let lines = last_lines(cx, &unit.name);
+    let line = lines.iter().rev().find(|line| Meaning::ProcessorMissing.is_in(&line.message))?;
+    let why = "is bound to processors that the VM does not have ([machine] cores in nixbox.toml gives it more)";
+    Some(by_line(Lack::Hardware, why, line))
 }
 
 /// More memory than the VM has, asked for at once.

@@ -218,8 +218,10 @@ fn last_reach<'a>(cx: &JudgeContext<'a>, unit: &Unit) -> Option<(&'a JournalLine
     })
 }
 
+/// What a unit does, in its own words: a command line, or what it mounts.
 fn exec_of(unit: &Unit) -> &str {
-    unit.service.as_ref().map_or("", |service| service.exec_start.as_str())
+    let mounted = unit.mount_what.as_deref().unwrap_or_default();
+    unit.service.as_ref().map_or(mounted, |service| service.exec_start.as_str())
 }
 
 /// The witness of what a unit failed for.
@@ -242,14 +244,17 @@ pub(super) fn outside(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     Some(excuse(witness, "needs the outside network, which --network off blocks", line))
 }
 
-/// A script that tried to reach a host which it alone names, and ended without a word of why: `curl -s`.
+/// A script that tried to reach a host which it alone names, and ended without a word of why: `curl -s`. Or a mount of a
+/// share, which waits until PID 1 gives it up.
 fn in_silence(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let here = Outside::of(cx);
     let said = last_lines(cx, &unit.name);
     if said.iter().any(|line| line.pid != 1) {
         return None;
     }
-    let Tried { to, .. } = here.tried().into_iter().find(|tried| here.speaks_of(&unit.name, &tried.host))?;
+    let exec = exec_of(unit).to_ascii_lowercase();
+    let is_named = |tried: &Tried| here.speaks_of(&unit.name, &tried.host) || names(&exec, &tried.host);
+    let Tried { to, .. } = here.tried().into_iter().find(is_named)?;
     let why =
         format!("needs the outside network, which --network off blocks: it tried {to}, and failed without a word");
     Some(Excuse::new(Lack::Outside, Witness::Packet { to }, why))

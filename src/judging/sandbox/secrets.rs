@@ -60,7 +60,12 @@ pub(super) fn meant<'a>(cx: &JudgeContext<'a>, path: &str) -> Option<&'a str> {
 pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let lines = cx.now.journal_of(&unit.name, LAST);
     if SECRET_UNIT.is_match(&unit.name) {
-        let line = lines.iter().rev().find(|line| line.pid != 1 && Meaning::KeyMissing.is_in(&line.message))?;
+        let own = || lines.iter().rev().filter(|line| line.pid != 1);
+        // An owner that does not exist, whatever key there is.
+        if own().any(|line| Meaning::AccountMissing.is_in(&line.message)) {
+            return None;
+        }
+        let line = own().find(|line| Meaning::KeyMissing.is_in(&line.message))?;
         return Some(by_line(Lack::Secret, "the VM does not have the real machine's decryption key", line));
     }
     let named = ever_missed(&lines).into_iter().find_map(|(path, line)| of_path(cx, &path, line));

@@ -101,6 +101,11 @@ fn secrets_that_only_the_real_machine_has() {
         .expected(failed("sops-install-secrets.service", 1))
         .journal(line("sops-install-secrets.service", "cannot read keyfile '/etc/ssh/ssh_host_ed25519_key'"))
         .excludes("sops-install-secrets.service: the VM does not have the real machine's decryption key");
+    let words = "sops-install-secrets: manifest is not valid: failed to lookup user 'app': user: unknown user app";
+    guest()
+        .expected(failed("sops-install-secrets.service", 1))
+        .journal(line("sops-install-secrets.service", words))
+        .breaks(CheckId::ServicesFailedUnits, "unknown user app");
     guest()
         .expected(failed("app.service", 1))
         .journal(line("app.service", "cat: /run/secrets/app: No such file or directory"))
@@ -679,6 +684,22 @@ fn interfaces_by_pattern_and_those_made_of_a_missing_card() {
     router("sys-subsystem-net-devices-enp2s0.device").excludes("dnsmasq.service: br0 is not there: enp2s0 is a");
     router("gone.service").breaks(CheckId::ServicesFailedUnits, "unknown interface br0");
     fails("dnsmasq.service", "dnsmasq: unknown interface br0").breaks(CheckId::ServicesFailedUnits, "br0");
+}
+
+#[test]
+fn processors_and_ports_that_the_vm_does_not_have() {
+    let bound = || guest().expected(failed("app.service", 215));
+    bound()
+        .journal(line("app.service", "app.service: Failed to set up CPU affinity: Invalid argument"))
+        .excludes("app.service: is bound to processors that the VM does not have");
+    bound().breaks(CheckId::ServicesFailedUnits, "its CPU affinity could not be set");
+    let port = "/dev/virtio-ports/com.redhat.spice.0";
+    fails(
+        "spice-vdagentd.service",
+        &format!("could not open vdagent virtio channel {port}: No such file or directory"),
+    )
+    .facts(missing(&[(port, "/dev", &[], &[])]))
+    .excludes("spice-vdagentd.service: needs a device that the VM does not have");
 }
 
 #[test]

@@ -59,6 +59,14 @@ fn expected_units_that_are_not_there() {
         .unit(inactive("upstream.service"))
         .journal(early("upstream.service"))
         .breaks(CheckId::ServicesPromised, "upstream.service was not started: systemd dropped it");
+    // A socket's or target's wishes are not known where nothing is wrong with it. The cycle is named.
+    let found = |words: &str| JournalLine { message: words.into(), ..early("") };
+    guest()
+        .unit(Unit { wanted_by: Vec::new(), ..inactive("app.socket") })
+        .journal(found("a.target: Found ordering cycle on app.socket/start"))
+        .journal(found("a.target: Found dependency on a.target/start"))
+        .journal(early("app.socket"))
+        .breaks(CheckId::ServicesPromised, "to break an ordering cycle (app.socket, a.target)");
     guest().unit(inactive("app.service")).journal(early("xapp.service")).passes();
     guest().unit(active("upstream.service")).journal(early("upstream.service")).passes();
     guest()
@@ -68,6 +76,28 @@ fn expected_units_that_are_not_there() {
     absent(Unit { condition_us: 1, condition_result: true, ..inactive("asserts.service") })
         .journal(by_manager("asserts.service", "asserts.service: Starting requested but asserts failed."))
         .breaks(CheckId::ServicesPromised, "asserts failed");
+    let asserts = |assertion: &str| {
+        let unit = Unit { condition_us: 1, condition_result: true, ..inactive("asserts.service") };
+        absent(Unit { failed_conditions: vec![assertion.into()], ..unit })
+            .journal(by_manager("asserts.service", "asserts.service: Starting requested but asserts failed."))
+    };
+    asserts("AssertPathExists=/etc/app.conf").breaks(
+        CheckId::ServicesPromised,
+        "asserts.service was not started: AssertPathExists=/etc/app.conf was not met",
+    );
+    asserts("AssertPathExists=/var/lib/app/key").excludes("asserts.service: not started: AssertPathExists=");
+    // What it needs came up at its second try: nothing starts this one again.
+    absent(inactive("app.service"))
+        .unit(Unit { active_enter_us: 20_000_000, ..active("db.service") })
+        .journal(by_manager("db.service", "db.service: Failed with result 'exit-code'."))
+        .journal(by_manager("app.service", "Dependency failed for app.service - Application."))
+        .breaks(
+            CheckId::ServicesPromised,
+            "app.service was not started: it needs db.service, which failed at that moment",
+        );
+    absent(Unit { broken_requirements: vec!["db.service".into()], ..inactive("app.service") })
+        .unit(Unit { load_state: "masked".into(), ..inactive("db.service") })
+        .breaks(CheckId::ServicesPromised, "it needs db.service, which is masked");
     // What only an inactive target, or nobody, wants is not expected at boot. Neither is what is off.
     let unwanted = |target: &str| {
         guest().unit(Unit { wanted_by: vec![target.into()], ..inactive("bluetooth.service") }).expecting(

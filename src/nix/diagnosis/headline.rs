@@ -271,6 +271,18 @@ mod tests {
                 Some(0),
             ),
             ("unpacking\npatching file a.c\n1 out of 1 hunks FAILED -- saving rejects to file a.c.rej", Some(2)),
+            (
+                "patching file a.c\nReversed (or previously applied) patch detected!  Skipping patch.\n1 out of 1 hunk ignored -- saving rejects to file a.c.rej",
+                Some(1),
+            ),
+            (
+                "\nIn /nix/store/x-backup/bin/backup line 8:\nrm $target\n^-----^ SC2086 (info): Double quote to prevent globbing and word splitting.\n\nFor more information:\n  https://www.shellcheck.net/wiki/SC2086 -- Double quote to prevent globbing.",
+                Some(3),
+            ),
+            (
+                "/nix/store/x-sshd.conf: line 12: Bad configuration option: PermitRootLogn\n/nix/store/x-sshd.conf: terminating, 1 bad configuration options",
+                Some(0),
+            ),
             ("setting up\nthe key is missing\ncleaning up", Some(1)),
             (
                 "Verifying udev rules using udevadm verify...\n/nix/store/9j69iixcmzbar5zi2bzsgmhb343f00dd-udev-rules/49-brother-mfp-brscan5-1.0.2-2.rules:17 Invalid key 'SYSFS'.\n/nix/store/9j69iixcmzbar5zi2bzsgmhb343f00dd-udev-rules/49-brother-mfp-brscan5-1.0.2-2.rules: udev rules check failed.\n\n1 udev rules files have been checked.",

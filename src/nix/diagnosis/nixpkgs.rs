@@ -5,7 +5,8 @@
 use super::excerpt::ErrorParts;
 use super::headline::short;
 use super::patterns::{
-    AVAILABLE, CONFLICT, INSECURE_ISSUES, MARKED, MODULE_ARGUMENT, REFUSED, REMOVED, SUGGESTED, UNFREE, find,
+    AVAILABLE, CONFLICT, INSECURE_ISSUES, MADE_TWICE, MARKED, MISSING_ATTRIBUTE, MODULE_ARGUMENT, REFUSED, REMOVED,
+    SUGGESTED, UNFREE, UNNAMED_ARGUMENT, find,
 };
 use super::source_tree::SourceTree;
 
@@ -28,7 +29,10 @@ impl Refusal {
 /// What a message means, where it is one that is known.
 pub(super) fn refusal(parts: &ErrorParts, source: &SourceTree) -> Option<Refusal> {
     let text = parts.message.join("\n");
-    package(&text).or_else(|| removed_option(&text, source)).or_else(|| recursive_imports(parts, source))
+    package(&text)
+        .or_else(|| removed_option(&text, source))
+        .or_else(|| missing_argument(parts, source))
+        .or_else(|| recursive_imports(parts, source))
 }
 
 /// A package that nixpkgs does not evaluate: its license, known issues, that it is broken or for other systems.
@@ -101,6 +105,23 @@ fn removed_option(text: &str, source: &SourceTree) -> Option<Refusal> {
     Some(Refusal { what, hint, is_whole: failed == 1 })
 }
 
+/// An argument that a module asks for and nobody passes: the module system looks it up, and finds no such attribute.
+fn missing_argument(parts: &ErrorParts, source: &SourceTree) -> Option<Refusal> {
+    let found = find(&MISSING_ATTRIBUTE, parts.message.first()?)?;
+    let name = found.get(1)?.as_str();
+    parts.position.as_deref().filter(|place| place.contains("/lib/modules.nix:"))?;
+    let mut asking = parts.traces.iter().rev().filter_map(|(doing, _)| find(&MODULE_ARGUMENT, doing));
+    let file = asking.find(|asked| &asked[1] == name).map(|asked| short(asked[2].trim_end_matches(':'), source));
+    let module = file.filter(|file| file.contains(".nix")).unwrap_or_else(|| "a module".to_owned());
+    let hint =
+        format!("pass it: specialArgs = {{ inherit {name}; }}; (extraSpecialArgs for a module of home-manager's)");
+    Some(Refusal {
+        what: format!("{module} asks for the module argument `{name}`, which nobody passes"),
+        hint: Some(hint),
+        is_whole: false,
+    })
+}
+
 /// nixpkgs says in the trace what an infinite recursion most likely comes from: that advice, and its place.
 fn recursive_imports(parts: &ErrorParts, source: &SourceTree) -> Option<Refusal> {
     if !parts.message.first()?.contains("infinite recursion encountered") {
@@ -145,6 +166,9 @@ fn recursive_imports(parts: &ErrorParts, source: &SourceTree) -> Option<Refusal>
 /// What nix or the module system proposes in place of a name that is not there.
 pub(super) fn suggestion(parts: &ErrorParts) -> Option<String> {
     let text = parts.message.join(" ");
+    if let Some(found) = find(&UNNAMED_ARGUMENT, &text) {
+        return Some(format!("name it among the arguments at the head of the file: {{ {}, ... }}:", &found[1]));
+    }
     let found = find(&SUGGESTED, &text)?;
     Some(format!("did you mean {}?", found[1].trim().trim_start_matches("one of ")))
 }
@@ -155,8 +179,21 @@ pub(super) fn without_suggestion(why: &str) -> String {
     lines.join("\n").trim_end().to_owned()
 }
 
-/// The two packages that hold the same file, as buildEnv's builder says on two lines, and what to do.
+/// The two packages that hold the same file, as buildEnv's builder says on two lines, or the two sources of one in /etc, and
+/// what to do.
 pub(super) fn conflict(log: &str) -> Option<Refusal> {
+    if let Some(found) = find(&MADE_TWICE, log) {
+        let source = |path: &str| {
+            let path = path.strip_prefix("/nix/store/").and_then(|path| path.get(33..)).unwrap_or(path);
+            path.to_owned()
+        };
+        let (file, one, other) = (&found[1], source(&found[2]), source(&found[3]));
+        return Some(Refusal {
+            what: format!("/etc/{file} is made twice, of {one} and of {other}"),
+            hint: Some(format!("leave one of the two out: look for {file} in environment.etc and in what makes it")),
+            is_whole: false,
+        });
+    }
     let found = find(&CONFLICT, log)?;
     let name = |path: &str| path.rsplit_once("/nix/store/").map_or(path, |(_, path)| path).to_owned();
     let (one, other) = (name(&found[1]), name(&found[2]));
@@ -175,6 +212,34 @@ pub(super) fn conflict(log: &str) -> Option<Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_of_modules() {
+        let lookup = "error: attribute 'inputs' missing\n       at /nix/store/gc8zzi2jn8f3kwm1hcr3b1ryyj4d1dqn-source/lib/modules.nix:685:13:\n          684|             x\n             |             ^";
+        let what = |text: &str| refusal(&ErrorParts::of(text), &SourceTree::default()).map(|refusal| refusal.what);
+        let nobody =
+            |module: &str| Some(format!("{module} asks for the module argument `inputs`, which nobody passes"));
+        for (file, module) in [("hosts/web.nix", "hosts/web.nix"), (":anon-1974:anon-1", "a module")] {
+            let asked = format!(
+                "error:\n       … while evaluating the module argument `inputs' in \"{file}\":\n\n       … noting that argument `inputs` is not externally provided, so querying `_module.args` instead, requiring `config`\n\n       {lookup}"
+            );
+            assert_eq!(what(&asked), nobody(module));
+        }
+        assert_eq!(what(lookup), nobody("a module"));
+        assert_eq!(what("error: attribute 'inputs' missing\n       at /home/u/flake.nix:3:5:"), None);
+        let hint = |text: &str| suggestion(&ErrorParts::of(text));
+        assert!(hint("error: undefined variable 'pkgs'\n       at /home/u/a.nix:3:5:").is_some());
+        assert_eq!(hint("error: undefined variable 'firefox'"), None);
+    }
+
+    #[test]
+    fn a_file_of_etc_that_is_made_twice() {
+        let store = |name: &str| format!("/nix/store/110gkdg9m8445as1sl0gsb1ln44sjkgj-{name}");
+        let (one, other) = (store("a.conf"), store("b.conf"));
+        let log = format!("duplicate entry pulse/client.conf -> {other}\nmismatched duplicate entry {one} <-> {other}");
+        let what = conflict(&log).map(|refusal| refusal.what);
+        assert_eq!(what.as_deref(), Some("/etc/pulse/client.conf is made twice, of a.conf and of b.conf"));
+    }
 
     #[test]
     fn names_without_versions() {

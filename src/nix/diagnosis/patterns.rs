@@ -81,10 +81,10 @@ patterns! {
     // A program of the store that says something, from its name on.
     PROGRAM = r"^(?:/[^\s:]*)?/nix/store/[0-9a-z]{32}-[^\s:/]+/(?:s?bin|libexec)/(?:[^\s:/]+/)*([^\s:/]+: )";
     // How programs begin the line that says why they failed, first those that say nothing else by it.
-    LOG_ERROR = r"(?i:(?:^|[\s(:])(?:fatal |internal compiler )?error(?:\[\w+\])?: )|CMake Error|^(?i:fatal|panic): |^[\w.]*(?:Error|Exception): |\*\*\* |npm (?:ERR!|error) |: (?:command )?not found$|No such file or directory|Permission denied|undefined reference to|panicked at|\bsyntax error$|^FAILED |^E  +|hunks? FAILED";
-    LOG_TROUBLE = r"(?i)\b(?:cannot|can't|could ?n[o']t|unable to|failed|failure|missing|invalid|not found|no such|denied|unknown|unexpected|conflict|undefined|abort(?:ed|ing))\b";
+    LOG_ERROR = r"(?i:(?:^|[\s(:])(?:fatal |internal compiler )?error(?:\[\w+\])?: )|CMake Error|^(?i:fatal|panic): |^[\w.]*(?:Error|Exception): |\*\*\* |npm (?:ERR!|error) |: (?:command )?not found$|No such file or directory|Permission denied|undefined reference to|panicked at|\bsyntax error$|^FAILED |^E  +|hunks? FAILED|Reversed \(or previously applied\) patch detected|\^-+\^? SC\d+ \(\w+\): ";
+    LOG_TROUBLE = r"(?i)\b(?:cannot|can't|could ?n[o']t|unable to|failed|failure|missing|invalid|not found|no such|denied|unknown|unexpected|conflict|undefined|abort(?:ed|ing)|bad|unsupported|illegal|duplicate|mismatch(?:ed)?|unrecogni[sz]ed|malformed|not allowed|does(?:n't| not) exist)\b";
     // What says no more than that something before it failed.
-    LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status|cannot download .* from any mirror";
+    LOG_CONSEQUENCE = r"^g?make(?:\[\d+\])?: (?:\*\*\* \[.*\] Error \d+|\*\*\* Waiting for unfinished|Entering|Leaving|Target .* not remade)|^ninja: build stopped|^FAILED: |could not compile `|error: aborting due to|error: (?:build|test) failed|more information about this error|ld returned \d+ exit status|Configuring incomplete, errors occurred|keeping build directory|errors? generated\.$|A complete log of this run|non-zero exit status|cannot download .* from any mirror|: terminating, \d+ bad ";
     // A file and the line in it; no time, and no port.
     LOG_PLACE = r"(?:^|[\s'\x22(])[^\s:'\x22(]*[/.][^\s:'\x22]*[A-Za-z][^\s:'\x22]*:\d+\b|\bline \d+\b";
     LOG_WARNING = r"(?i)\bwarn(?:ing)?\b";
@@ -96,8 +96,13 @@ patterns! {
     INSECURE_ISSUES = r"Known issues:\s*\n\s*- ([^\n]+)";
     REMOVED = r"The option definition [`'‘]([^'’]+)['’]\s+(?:in [`'‘]([^'’]+)['’](?:, [`'‘][^'’]+['’]| and [`'‘][^'’]+['’])*\s+)?no longer has any effect; please remove it\.?";
     MODULE_ARGUMENT = r#"while evaluating the module argument [`']([^'`]+)['`] in "([^"]+)""#;
+    MISSING_ATTRIBUTE = r"^attribute '([^']+)' missing";
+    // What NixOS passes to every module, and flakes as a rule.
+    UNNAMED_ARGUMENT = r"^undefined variable '(pkgs|lib|config|options|modulesPath|inputs|self)'";
     SUGGESTED = r"Did you mean (.+?)\?";
     CONFLICT = r"(?:two given paths contain a conflicting subpath:\s*|collision between )`?([^'`\s]+)['`]? and\s+`?([^'`\s]+)";
+    // make-etc.sh of nixpkgs.
+    MADE_TWICE = r"duplicate entry (\S+) -> \S+\s+mismatched duplicate entry (\S+) <-> (\S+)";
     VARIANT = r"virtualisation\.vmVariant(?:WithBootLoader)?\.";
     COMPILER_ERROR = r"^(\S+?):\d+(?::\d+)?: (?:fatal )?error: ";
 }

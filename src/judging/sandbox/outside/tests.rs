@@ -41,6 +41,20 @@ fn a_share_of_another_machine_is_outside_by_its_short_name() {
 }
 
 #[test]
+fn a_share_that_never_answers_is_known_by_its_address() {
+    let share = Unit { mount_what: Some("192.168.1.5:/export".into()), ..failed("mnt-nas.mount", 0) };
+    let call = Call { address: "192.168.1.5".parse().unwrap(), port: 2049, protocol: Protocol::Tcp };
+    let mut silent = guest().expected(Unit { result: "timeout".into(), ..share.clone() });
+    silent.observations.traffic = Some(Traffic { calls: vec![call], is_whole: true, ..Traffic::default() });
+    let judgement = silent.excludes("mnt-nas.mount: needs the outside");
+    assert_eq!(judgement.not_tested[0].witness, Witness::Packet { to: "192.168.1.5:2049".into() });
+    guest()
+        .expected(share)
+        .journal(line("mnt-nas.mount", "mount.nfs: Connection timed out"))
+        .excludes("mnt-nas.mount: needs the outside");
+}
+
+#[test]
 fn a_name_without_a_dot_is_not_outside_whoever_says_it() {
     for words in [
         "curl: (6) Could not resolve host: databse",
