@@ -181,13 +181,17 @@ pub(crate) enum Meaning {
 
 const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
-        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect";
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|unbound variable|would be clobbered|in the way of '[^']*'$";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
         => r"Failed at step (?:NAMESPACE|CHDIR|MOUNT|USER|GROUP|CREDENTIALS|STATE_DIRECTORY|STDIN|STDOUT) spawning";
     FollowsFromError "GLib, by the journal's own fields": "GLib-GObject: g_object_set: assertion 'G_IS_OBJECT (object)' failed"
         => r": assertion '.*' failed$";
+    FollowsFromError "X server": "(EE) Server terminated with error (1). Closing log file."
+        => r"Server terminated with error|Please (also check the log file|consult the )";
+    FollowsFromError "SDDM, LightDM, GDM": "Could not start Display server on vt 2"
+        => r"(Could not start|starting the) Display server|read display number from pipe|Failed to start seat|Session never registered|display failures reached";
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$|\b(exiting|aborting|giving up|terminating|shutting down)[.!]*$";
