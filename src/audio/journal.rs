@@ -38,7 +38,7 @@ const ROWS: &[Row<AudioJournalMeaning>] = rows! { AudioJournalMeaning;
     PluginMissing "pipewire (its filter graph)": "spa.filter-graph: failed to load plugin 'librnnoise_ladspa' in '/usr/lib64/ladspa:/usr/lib': No such file or directory"
         => r"failed to load plugin '|can't load (?:lv2|ladspa|sofa) |missing filter\.graph property";
     // Jovian-Experiments/Jovian-NixOS#329
-    ConfigurationIgnored "wireplumber" ("0.5"): "Old configuration file detected: /etc/wireplumber/main.lua.d/60-alsa.lua"
+    ConfigurationIgnored "wireplumber": "Old configuration file detected: /etc/wireplumber/main.lua.d/60-alsa.lua"
         => r"Old configuration file detected|configuration files are NOT supported";
     CardRefused "pipewire, wireplumber (their plugin alsa)": "spa.alsa: hw:0p: Rate doesn't match (requested 192000, got 96000)"
         => r"(?i)\b(?:rate|channels|format) does(?:n't| not) match";

@@ -424,7 +424,7 @@ fn no_window_shows_while_the_screen_is_locked() {
     other.state().processes[1].uid = 1001;
     other.fails("picture", "no window of foot appears");
     let mut opened = locked("swaylock");
-    opened.seen.window.as_mut().unwrap().appeared = true;
+    opened.seen.window = Some(TestWindow { appeared: true, seconds: 2.0, ..opened.seen.window.clone().unwrap() });
     opened.is("picture", Status::Pass, "a window of foot opens");
 }
 
