@@ -14,6 +14,10 @@ pub(super) enum AudioJournalMeaning {
     AccessDenied,
     /// Why a server ends; its later lines are consequences.
     StartFailure,
+    /// A plugin that a filter is made of cannot be loaded: what fails then follows from it.
+    PluginMissing,
+    /// A part of its configuration is not read.
+    ConfigurationIgnored,
     /// A card did not take what was asked of it: the server makes no sink of it.
     CardRefused,
     /// The server gets no realtime scheduling from rtkit.
@@ -30,6 +34,12 @@ const ROWS: &[Row<AudioJournalMeaning>] = rows! { AudioJournalMeaning;
         => "could not load mandatory module";
     StartFailure "pulseaudio" ("17.0"): "Daemon startup without any loaded modules, refusing to work."
         => "startup without any loaded modules";
+    // nix-community/home-manager#9220, NixOS/nixpkgs#192662
+    PluginMissing "pipewire (its filter graph)": "spa.filter-graph: failed to load plugin 'librnnoise_ladspa' in '/usr/lib64/ladspa:/usr/lib': No such file or directory"
+        => r"failed to load plugin '|can't load (?:lv2|ladspa|sofa) |missing filter\.graph property";
+    // Jovian-Experiments/Jovian-NixOS#329
+    ConfigurationIgnored "wireplumber": "Old configuration file detected: /etc/wireplumber/main.lua.d/60-alsa.lua"
+        => r"Old configuration file detected|configuration files are NOT supported";
     CardRefused "pipewire, wireplumber (their plugin alsa)": "spa.alsa: hw:0p: Rate doesn't match (requested 192000, got 96000)"
         => r"(?i)\b(?:rate|channels|format) does(?:n't| not) match";
     CardRefused "pipewire, wireplumber (their plugin alsa)": "spa.alsa: 'front:0': playback open failed: Device or resource busy"

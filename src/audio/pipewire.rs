@@ -1,6 +1,6 @@
 //! PipeWire, with its session manager and its server for PulseAudio's clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -22,6 +22,8 @@ const PULSE_SERVICE: &str = "pipewire-pulse.service";
 const PULSE_SOCKET: &str = "pipewire-pulse.socket";
 /// PulseAudio's own service, which is not to run beside.
 const PULSEAUDIO: &str = "pulseaudio.service";
+/// The sink that the session manager makes where there is no other.
+const FALLBACK: &str = "auto_null";
 /// Settings of its clock, as its `context.properties` names them (pipewire.conf(5)).
 const CLOCK: &str = "default.clock.";
 
@@ -137,6 +139,7 @@ fn beside(judge: &AudioJudge<'_>) -> Option<Finding> {
 fn state(documents: &[Value]) -> ServerState {
     let mut state = ServerState { kind: SoundServerKind::Pipewire, ..ServerState::default() };
     let routes = routes(documents);
+    let feeding = feeding(documents);
     // Later documents hold changes of earlier ones; one is the rule.
     for object in documents.iter().filter_map(Value::as_array).flatten() {
         let kind = object["type"].as_str().unwrap_or_default();
@@ -150,7 +153,10 @@ fn state(documents: &[Value]) -> ServerState {
                 _ => continue,
             };
             if list.len() < MOST {
-                list.push(node(object, &routes));
+                let mut node = node(object, &routes);
+                // What is played into it goes on to another node: a loopback, a filter.
+                node.null &= node.name == FALLBACK || object["id"].as_u64().is_none_or(|id| !feeding.contains(&id));
+                list.push(node);
             }
         } else if kind.ends_with(":Device") && properties["media.class"] == "Audio/Device" && state.cards.len() < MOST {
             let profile = &param(object, "Profile")["name"];
@@ -160,6 +166,13 @@ fn state(documents: &[Value]) -> ServerState {
         }
     }
     state
+}
+
+/// The nodes from which a link leads to another one.
+fn feeding(documents: &[Value]) -> BTreeSet<u64> {
+    let objects = documents.iter().filter_map(Value::as_array).flatten().take(MOST * MOST);
+    let links = objects.filter(|object| object["type"].as_str().is_some_and(|kind| kind.ends_with(":Link")));
+    links.filter_map(|link| link["info"]["output-node-id"].as_u64()).collect()
 }
 
 /// The first value of a parameter.
@@ -206,7 +219,7 @@ fn node(object: &Value, routes: &Routes) -> AudioNode {
         }
     }
     let name = json_text(&properties["node.name"]);
-    let null = properties["factory.name"] == "support.null-audio-sink" || name == "auto_null";
+    let null = properties["factory.name"] == "support.null-audio-sink" || name == FALLBACK;
     AudioNode { name, null, muted, volumes }
 }
 
@@ -252,6 +265,23 @@ mod tests {
         assert!(state.sinks[0].muted && !state.sinks[0].null);
         assert_eq!(state.sinks[0].volumes, [0.064, 0.0]);
         assert_eq!(super::state(&[]), ServerState::default());
+    }
+
+    #[test]
+    fn a_null_sink_that_leads_on_throws_nothing_away() {
+        let null = |name: &str, link: Value| {
+            let dump = serde_json::json!([
+                {"id": 31, "type": "PipeWire:Interface:Node", "info": {"props": {"media.class": "Audio/Sink",
+                 "node.name": name, "factory.name": "support.null-audio-sink"}}},
+                {"id": 60, "type": "PipeWire:Interface:Link", "info": link}
+            ]);
+            state(&[dump]).sinks[0].null
+        };
+        let on = serde_json::json!({"output-node-id": 31, "input-node-id": 49});
+        assert!(!null("speakers", on.clone()));
+        // What others play into it stays there; nothing is behind the fallback, whoever listens.
+        assert!(null("speakers", serde_json::json!({"output-node-id": 49, "input-node-id": 31})));
+        assert!(null("speakers", Value::Null) && null("auto_null", on));
     }
 
     #[test]

@@ -166,6 +166,11 @@ impl DesktopProcess {
         self.serves.iter().find_map(|path| Some(format!(":{}", path.strip_prefix("/tmp/.X11-unix/X")?)))
     }
 
+    /// Whether it is an X server of its own: a Wayland compositor keeps one for X programs, or its sockets.
+    pub fn is_x_server(&self) -> bool {
+        self.x11_display().is_some() && self.wayland_display().is_none() && self.name != "Xwayland"
+    }
+
     /// Whether it was stopped (SIGSTOP).
     pub fn is_stopped(&self) -> bool {
         self.state == "T"

@@ -23,6 +23,8 @@ pub(crate) enum Meaning {
     /// A driver of Mesa's is there and cannot be loaded: it is of another build than what loads it. One that is not there
     /// is another matter: what looks for it goes on to the next.
     DriverNotLoaded,
+    /// Not even the driver that draws without a GPU is there: no driver is installed.
+    NoDriver,
     /// A graphics card that a compositor was told to take could not be opened: (path).
     CardNotOpened,
     /// None could: a compositor does not draw.
@@ -43,6 +45,8 @@ pub(crate) enum Meaning {
     TargetReached,
     /// A compositor rejects a part of its configuration, and goes on without it.
     ConfigurationError,
+    /// A program that a session starts is not installed.
+    ProgramMissing,
     /// The login screen is shown without its theme.
     ThemeFallback,
     /// A portal answers only after it waited in vain for one of its backends.
@@ -75,6 +79,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"MESA-LOADER: failed to open.*(version \S+ not found|undefined symbol)";
     DriverNotLoaded "Mesa": "libEGL fatal: DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')"
         => "DRI driver not from this Mesa build";
+    NoDriver "Mesa": "MESA-LOADER: failed to open dri: /run/opengl-driver/lib/gbm/dri_gbm.so: cannot open shared object file: No such file or directory (search paths /run/opengl-driver/lib/gbm, suffix _gbm)"
+        => r"MESA-LOADER: failed to open (dri|swrast|kms_swrast): \S+: cannot open shared object file";
     // swaywm/sway#7240
     CardNotOpened "wlroots": "00:00:00.013 [ERROR] [wlr] [backend/session/session.c:504] Unable to open /dev/dri/card1 as DRM device"
         => r"Unable to open (\S+) as DRM device";
@@ -105,6 +111,13 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     ConfigurationError "river": "usage: riverctl [options] <command>" => "^usage: riverctl";
     ConfigurationError "i3": "11/28/2026 10:01:24 PM - ERROR: CONFIG: Expected one of these tokens: <end>, '#', 'set ', 'bindsym'"
         => "ERROR: CONFIG: ";
+    // hyprwm/Hyprland#9, niri-wm/niri#1259
+    ConfigurationError "libxkbcommon, in a compositor": "xkbcommon: ERROR: [XKB-338] Couldn't find file \"symbols/usx\" in include paths"
+        => r#"xkbcommon: ERROR: .*(file "symbols/|failed to compile|unrecognized RMLVO)"#;
+    ProgramMissing "bash": "sh: line 1: waybar: command not found" => r"^\S*\bsh: line \d+: \S+: command not found$";
+    ProgramMissing "dash": "sh: 1: waybar: not found" => r"^\S*\bsh: \d+: \S+: not found$";
+    ProgramMissing "niri": "WARN niri::utils::spawning: error spawning \"waybar\": Os { code: 2, kind: NotFound, message: \"No such file or directory\" }"
+        => r"error spawning \S+: Os \{ code: 2,";
     OutOfMemory "Linux": "Out of memory: Killed process 801 (sway) total-vm:1kB, anon-rss:1kB, UID:1000 pgtables:1kB oom_score_adj:0"
         => "^(Memory cgroup )?out of memory: killed process";
     OutOfMemory "systemd": "session-1.scope: systemd-oomd killed 12 process(es) in this unit." => "systemd-oomd killed";
@@ -131,6 +144,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     Noise "any": "WARNING: Failed to parse 'auto'" => "WARNING: Failed to parse";
     Noise "pciutils, in a compositor that names the card": "pcilib: Error reading /sys/bus/pci/devices/0000:00:08.3/label: Operation not permitted"
         => "^pcilib: Error reading";
+    Noise "libseat, where logind gives the seat": "[libseat] [libseat/backend/seatd.c:64] Could not connect to socket /run/seatd.sock: No such file or directory"
+        => r"seatd\.sock: No such file|Backend 'seatd' failed to open seat";
     Noise "xrdb, by the wrapper of a Wayland session": "xrdb: Can't open display ''" => "^xrdb: Can't open display ''$";
     Noise "X server": "Errors from xkbcomp are not fatal to the X server" => "xkbcomp";
     Noise "any, without rtkit": "Failed to make thread realtime: Permission denied" => "realtime|rtkit";
@@ -161,7 +176,7 @@ fn compile(pattern: &str) -> Regex {
 /// Words of a line that reports an error, whoever writes it.
 static ERROR: LazyLock<Regex> = LazyLock::new(|| {
     compile(
-        r"without creating a session|failed|error|fatal|cannot|can't|could not|couldn't|unable|no such|not found|denied|invalid|crash|abort|does not exist|unknown user|no session|not installed|not from this Mesa build",
+        r"^\(EE\) \w|without creating a session|failed|error|fatal|cannot|can't|could not|couldn't|unable|no such|not found|denied|invalid|crash|abort|does not exist|unknown user|no session|not installed|not from this Mesa build",
     )
 });
 /// Of these, those of a line that names what is missing.
@@ -283,6 +298,13 @@ mod tests {
             file: No such file or directory (search paths /run/opengl-driver/lib/dri, suffix _dri)";
         let symbol = "MESA-LOADER: failed to open iris: /usr/lib/dri/iris_dri.so: undefined symbol: LLVMInitialize";
         assert!(!Meaning::DriverNotLoaded.is_in(absent) && Meaning::DriverNotLoaded.is_in(symbol));
+        assert!(!Meaning::NoDriver.is_in(absent));
+        assert!(reports_trouble("(EE) no screens found(EE) ") && !reports_trouble("(EE) "));
+        // Of a client that only composes no accents.
+        let compose = "xkbcommon: ERROR: couldn't find a Compose file for locale \"C\" (mapped to \"C\")";
+        assert!(!Meaning::ConfigurationError.is_in(compose));
+        let wrapper = "/nix/store/x-xsession-wrapper: line 11: niri-session: command not found";
+        assert!(!Meaning::ProgramMissing.is_in(wrapper));
         assert!(reports_trouble("DRI driver not from this Mesa build ('24.0.3' vs '23.3.5')"));
         assert!(lacks_display("cannot open display: :0") && !lacks_display("no monitors available"));
     }

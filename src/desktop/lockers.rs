@@ -1,6 +1,7 @@
 //! Programs that lock the screen, and the PAM services by which they let the user in again.
 
 use crate::desktop::DesktopFacts;
+use crate::desktop::facts::DesktopProcess;
 use crate::judging::{Finding, text};
 
 /// A program that locks the screen. Those that are let in another way are no rows: slock reads the password's hash
@@ -9,10 +10,16 @@ struct Locker {
     program: &'static str,
     /// The PAM services that it asks, one after the other; the first is its own.
     services: &'static [&'static str],
+    /// It runs while the screen is not locked, too.
+    waits: bool,
 }
 
 const fn locker(program: &'static str, services: &'static [&'static str]) -> Locker {
-    Locker { program, services }
+    Locker { program, services, waits: false }
+}
+
+const fn screensaver(program: &'static str, services: &'static [&'static str]) -> Locker {
+    Locker { waits: true, ..locker(program, services) }
 }
 
 const LOCKERS: &[Locker] = &[
@@ -26,10 +33,10 @@ const LOCKERS: &[Locker] = &[
     locker("i3lock", &["i3lock"]),
     locker("physlock", &["physlock"]),
     locker("xlock", &["xlock"]),
-    locker("xscreensaver", &["xscreensaver"]),
-    locker("xfce4-screensaver", &["xfce4-screensaver"]),
-    locker("mate-screensaver", &["mate-screensaver"]),
-    locker("cinnamon-screensaver", &["cinnamon-screensaver"]),
+    screensaver("xscreensaver", &["xscreensaver"]),
+    screensaver("xfce4-screensaver", &["xfce4-screensaver"]),
+    screensaver("mate-screensaver", &["mate-screensaver"]),
+    screensaver("cinnamon-screensaver", &["cinnamon-screensaver"]),
 ];
 
 /// Where programs of the system and of its users are (NixOS, home-manager).
@@ -52,6 +59,14 @@ pub(super) fn parse(output: &str) -> (Vec<String>, Vec<String>) {
     let (services, lockers): (Vec<&str>, Vec<&str>) = output.lines().partition(|line| line.starts_with("/etc/pam.d/"));
     let name = |path: &&str| path.rsplit('/').next().filter(|name| !name.is_empty() && *name != "*").map(str::to_owned);
     (lockers.into_iter().map(str::to_owned).collect(), services.iter().filter_map(name).collect())
+}
+
+/// The program that locks this user's screen now, if one does.
+pub(super) fn locking(processes: &[DesktopProcess], uid: u32) -> Option<&'static str> {
+    let runs = |locker: &&Locker| {
+        !locker.waits && processes.iter().any(|process| process.uid == uid && process.name == locker.program)
+    };
+    LOCKERS.iter().find(runs).map(|locker| locker.program)
 }
 
 /// The lockers that let nobody in: without a service of its own PAM takes `other`, by which NixOS denies everything.

@@ -62,10 +62,13 @@ fn by_words(line: &str) -> Option<String> {
         );
     }
     if let Some(found) = Meaning::BusNameMissing.parts_of(line) {
-        return Some(format!(
-            "nothing on D-Bus provides {}: enable its module (programs.*, services.*), or add its package to services.dbus.packages",
-            &found["name"]
-        ));
+        return Some(by_bus_name(found.name("name").map(|name| name.as_str())));
+    }
+    if let Some(found) = Meaning::FileInTheWay.parts_of(line) {
+        return Some(text::clean(&format!(
+            "home-manager.backupFileExtension = \"backup\"; moves {} aside, and `force = true` of the file overwrites it",
+            &found["path"]
+        )));
     }
     if Meaning::FamilyMissing.is_in(line) {
         let advice =
@@ -91,6 +94,40 @@ fn by_words(line: &str) -> Option<String> {
             text::clean(&path)
         ),
         None => "what it writes to is read-only by its ProtectSystem=, ProtectHome= or ReadOnlyPaths=".to_owned(),
+    })
+}
+
+/// Names on the bus, and NixOS's option for each.
+const BUS_SERVICES: [(&str, &str); 16] = [
+    ("ca.desrt.dconf", "programs.dconf.enable"),
+    ("org.a11y.Bus", "services.gnome.at-spi2-core.enable"),
+    ("org.bluez", "hardware.bluetooth.enable"),
+    ("org.freedesktop.Accounts", "services.accounts-daemon.enable"),
+    ("org.freedesktop.Avahi", "services.avahi.enable"),
+    ("org.freedesktop.ColorManager", "services.colord.enable"),
+    ("org.freedesktop.GeoClue2", "services.geoclue2.enable"),
+    ("org.freedesktop.ModemManager1", "networking.modemmanager.enable"),
+    ("org.freedesktop.NetworkManager", "networking.networkmanager.enable"),
+    ("org.freedesktop.PolicyKit1", "security.polkit.enable"),
+    ("org.freedesktop.RealtimeKit1", "security.rtkit.enable"),
+    ("org.freedesktop.UDisks2", "services.udisks2.enable"),
+    ("org.freedesktop.UPower", "services.upower.enable"),
+    ("org.freedesktop.portal.Desktop", "xdg.portal.enable"),
+    ("org.freedesktop.secrets", "services.gnome.gnome-keyring.enable"),
+    ("org.gtk.vfs.Daemon", "services.gvfs.enable"),
+];
+
+/// What provides a name on D-Bus that nothing provides here; not every program says which it asked for.
+fn by_bus_name(name: Option<&str>) -> String {
+    let Some(name) = name else {
+        return "what it calls on D-Bus is not there: enable the module that provides it (programs.dconf for dconf)"
+            .to_owned();
+    };
+    text::clean(&match BUS_SERVICES.iter().find(|(known, _)| *known == name) {
+        Some((_, option)) => format!("nothing provides {name} on D-Bus: {option} = true;"),
+        None => {
+            format!("nothing provides {name} on D-Bus: enable its module, or add its package to services.dbus.packages")
+        }
     })
 }
 
@@ -136,7 +173,7 @@ mod tests {
             ("Error: Read-only file system (os error 30)", Some("ProtectSystem=")),
             (
                 "error: GDBus.Error:x.ServiceUnknown: The name ca.desrt.dconf was not provided by any .service files",
-                Some("nothing on D-Bus provides ca.desrt.dconf"),
+                Some("programs.dconf.enable = true;"),
             ),
             ("cat: /srv/app: Permission denied", None),
         ] {
@@ -176,6 +213,24 @@ mod tests {
         for line in ["FileNotFoundError: [Errno 2] No such file or directory: '/etc/app'", "page not found"] {
             assert_eq!(not_in_path(&unit(""), line), None);
         }
+    }
+
+    #[test]
+    fn what_is_missed_on_the_bus_is_named_and_what_is_in_the_way() {
+        let hint = |line: &str| by_words(line).unwrap_or_default();
+        let error = "error: GDBus.Error:org.freedesktop.DBus.Error.ServiceUnknown: The name";
+        let dconf = "nothing provides ca.desrt.dconf on D-Bus: programs.dconf.enable = true;";
+        assert_eq!(hint(&format!("{error} ca.desrt.dconf was not provided by any .service files")), dconf);
+        assert!(hint(&format!("{error} is not activatable")).contains("programs.dconf"));
+        let other = hint(&format!("{error} org.example.Thing was not provided by any .service files"));
+        assert!(
+            other.starts_with("nothing provides org.example.Thing on D-Bus")
+                && other.contains("services.dbus.packages")
+        );
+        assert!(hint("Unit dbus-org.bluez.service not found.").contains("hardware.bluetooth.enable"));
+        let file = "Existing file '/home/alice/.bashrc' would be clobbered";
+        assert!(hint(file).contains("backupFileExtension") && hint(file).contains("/home/alice/.bashrc"));
+        assert_eq!(by_words("error: no such theme"), None);
     }
 
     #[test]

@@ -184,6 +184,10 @@ mod tests {
                 "       dmesg(1) may have more information after failed mount system call.",
             ],
             ["dbpassFile /run/db does not exist or is not readable by nextcloud! Exiting...", "fatal error, exiting."],
+            [
+                "(EE) Failed to load module \"nvidia\" (module does not exist, 0)",
+                "(EE) Server terminated with error (1).",
+            ],
         ] {
             assert_eq!(of_lines(&[cause, closing]).as_deref(), Some(cause));
             // Where it is all that was said, it is told.
@@ -207,6 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_the_way_is_the_cause_and_not_the_advice_after_it() {
+        let files = "/nix/store/x-home-manager-files/.config/app.conf";
+        let in_the_way = format!("Existing file '/home/alice/.config/app.conf' is in the way of '{files}'");
+        let moved = format!("{in_the_way}, will be moved to '/home/alice/.config/app.conf.backup'");
+        let advice = ["Please do one of the following:", "- Move or remove the above files and try again."];
+        assert_eq!(of_lines(&[in_the_way.as_str(), advice[0], advice[1]]), Some(in_the_way.clone()));
+        let clobbered = "Existing file '/home/alice/.config/app.conf' would be clobbered";
+        assert_eq!(of_lines(&[advice[0], advice[1], clobbered, "bye"]).as_deref(), Some(clobbered));
+        // One that is moved is none.
+        let unbound = "activate: line 382: HYPRLAND_INSTANCE_SIGNATURE: unbound variable";
+        assert_eq!(of_lines(&[moved.as_str(), unbound]).as_deref(), Some(unbound));
+        assert_eq!(of_lines(&[moved.as_str(), "bye"]).as_deref(), Some("bye"));
+    }
+
+    #[test]
     fn what_is_announced_is_told_with_it() {
         let panic = ["thread 'main' panicked at src/main.rs:18:10:", "called `Option::unwrap()` on a `None` value"];
         assert_eq!(of_lines(&panic), Some(panic.join(" ")));
@@ -217,6 +236,8 @@ mod tests {
             "Bad directive or wrong number of arguments",
         ];
         assert_eq!(of_lines(&redis), Some(redis.join(" ")));
+        let x = ["Fatal server error:", "(EE) no screens found(EE) ", "(EE) Server terminated with error (1)."];
+        assert_eq!(of_lines(&x).as_deref(), Some("Fatal server error: (EE) no screens found(EE)"));
         assert_eq!(of_lines(&["cannot open: gone", "bye"]).as_deref(), Some("cannot open: gone"));
         assert_eq!(of_lines(&["failed:\n  no such key\n  more"]).as_deref(), Some("failed: no such key"));
     }

@@ -22,8 +22,10 @@ pub(crate) enum Meaning {
     CommandMissing,
     /// A script's first line names an interpreter that is not there.
     InterpreterMissing,
-    /// Nothing on D-Bus can be started for a `name`.
+    /// Nothing on D-Bus can be started for a `name`, where it is said.
     BusNameMissing,
+    /// A file at `path` that a home's generation does not replace.
+    FileInTheWay,
     /// What listens on this machine does not, or not yet.
     ConnectionRefused,
     /// It is about a connection to another machine.
@@ -217,13 +219,17 @@ pub(crate) enum Meaning {
 
 const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
-        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists";
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists|unbound variable|would be clobbered|in the way of '[^']*'$";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
         => r"Failed at step [A-DF-Z][A-Z_]+ spawning";
     FollowsFromError "GLib, by the journal's own fields": "GLib-GObject: g_object_set: assertion 'G_IS_OBJECT (object)' failed"
         => r": assertion '.*' failed$";
+    FollowsFromError "X server": "(EE) Server terminated with error (1). Closing log file."
+        => r"Server terminated with error|Please (also check the log file|consult the )";
+    FollowsFromError "SDDM, LightDM, GDM": "Could not start Display server on vt 2"
+        => r"(Could not start|starting the) Display server|read display number from pipe|Failed to start seat|Session never registered|display failures reached";
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$";
@@ -268,6 +274,10 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"\bbad interpreter\b";
     BusNameMissing "dbus-daemon": "The name ca.desrt.dconf was not provided by any .service files"
         => r"The name (?P<name>[\w.-]+) was not provided by any \.service files";
+    BusNameMissing "dbus-broker": "The name is not activatable" => r"The name is not activatable";
+    BusNameMissing "systemd": "Unit dbus-org.bluez.service not found." => r"Unit dbus-(?P<name>[\w.-]+)\.service not found";
+    FileInTheWay "Home Manager": "Existing file '/home/alice/.bashrc' would be clobbered"
+        => r"Existing file '(?P<path>[^']+)' (?:would be clobbered|is in the way of)";
     ConnectionRefused "any": "dial tcp 127.0.0.1:5432: connect: connection refused"
         => r"(?i)connection refused|ECONNREFUSED|(?:connect|connection)\b.*\.(?:sock|socket|s\.PGSQL\.\d+)\b.*(?:no such file|failed|refused|\(2\))";
     SpeaksOfConnection "lpadmin": "lpadmin: Unable to connect to \"192.168.1.20:631\": Operation now in progress"

@@ -167,8 +167,9 @@ impl<'a> Judge<'a> {
         if !is_active(unit) {
             return None;
         }
-        Some(match unit::failed_since(self.facts, unit) {
-            Some(_) if !self.is_user() && unit::comes_again(self.cx, unit) => UnitAssessment::ReportedElsewhere,
+        // What a user's unit does while the desktop is used is told with the desktop.
+        Some(match unit::failed_since(self.facts, unit).filter(|_| !self.is_user()) {
+            Some(_) if unit::comes_again(self.cx, unit) => UnitAssessment::ReportedElsewhere,
             Some(line) => UnitAssessment::Stopped(self.failed_after_all(unit, &line.message)),
             None => UnitAssessment::AsExpected,
         })

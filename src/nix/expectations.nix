@@ -155,6 +155,8 @@ let
       {
         name = "sddm";
         enable = [ "services.displayManager.sddm.enable" "services.xserver.displayManager.sddm.enable" ];
+        greeterOnWayland =
+          [ "services.displayManager.sddm.wayland.enable" "services.xserver.displayManager.sddm.wayland.enable" ];
       }
       { name = "plasma-login-manager"; enable = [ "services.displayManager.plasma-login-manager.enable" ]; }
       { name = "cosmic-greeter"; enable = [ "services.displayManager.cosmic-greeter.enable" ]; }
@@ -180,6 +182,11 @@ let
     };
     defaultSession = [ "services.displayManager.defaultSession" "services.xserver.displayManager.defaultSession" ];
     sessions = [ "services.displayManager.sessionData" "services.xserver.displayManager.sessionData" ];
+    xserver = {
+      enable = [ "services.xserver.enable" ];
+      program = [ "services.xserver.displayManager.xserverBin" ];
+      arguments = [ "services.xserver.displayManager.xserverArgs" ];
+    };
 
     # `type` is that of the session, null where it has both or had in a release. `removed`: NixOS has the option for its
     # message only.
@@ -781,6 +788,14 @@ let
           wrapper = data: let found = data.wrapper or null; in text (if isAttrs found then found.outPath or null else found);
           wrapsWayland = elem displayManager [ "lightdm" "ly" ];
         in if wrapsWayland || any (kind: kind.type != "wayland") desktops then read wrapper names.sessions else null;
+      # The X server as a display manager starts it, where there is an X session. It is part of the system where one may.
+      x_server =
+        let program = read text names.xserver.program;
+        in if yes names.xserver.enable && program != null && any (kind: kind.type != "wayland") desktops
+        then builtins.concatStringsSep " " ([ program ] ++ orElse (read texts names.xserver.arguments) [ ]) else null;
+      greeter_on_wayland =
+        let manager = if displayManagers == [ ] then { } else head displayManagers;
+        in if manager ? greeterOnWayland then read bool manager.greeterOnWayland else null;
       inherit desktops;
       portal = yes names.portal;
       xwayland = read bool names.xwayland;

@@ -231,6 +231,10 @@ pub struct ExpectedDesktop {
     /// The store path of the script by which a display manager starts X sessions, and some Wayland sessions, too, before
     /// their own command.
     pub session_wrapper: Option<String>,
+    /// The command line by which a display manager starts an X server, without a display's number.
+    pub x_server: Option<String>,
+    /// Whether the login screen is to be drawn on Wayland, where the display manager has a choice.
+    pub greeter_on_wayland: Option<bool>,
     /// The desktops that are enabled.
     pub desktops: Vec<DesktopKind>,
     /// `xdg.portal.enable`.

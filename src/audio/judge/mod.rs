@@ -105,6 +105,14 @@ impl<'a> AudioJudge<'a> {
         if self.expected.system_wide { &self.view.now.journal } else { &self.facts.journal }
     }
 
+    /// `: LINE` with the line that tells why a unit ended, or nothing.
+    fn start_failure(&self, name: &str) -> String {
+        let meanings = [AudioJournalMeaning::PluginMissing, AudioJournalMeaning::StartFailure];
+        let cause = meanings.into_iter().find_map(|meaning| last(self.journal(), name, meaning)).map(str::to_owned);
+        let line = cause.or_else(|| unit::error_line(self.journal(), name));
+        line.map(|line| format!(": {}", line.trim())).unwrap_or_default()
+    }
+
     /// What is wrong with a unit that has to serve, if anything.
     pub(super) fn unit_trouble(&self, name: &str) -> Option<Finding> {
         let socket = name.strip_suffix(".service").and_then(|stem| self.unit(&format!("{stem}.socket")));
@@ -115,11 +123,11 @@ impl<'a> AudioJudge<'a> {
             Some(unit) if unit.load_state == LoadState::NotFound => "is not there".to_owned(),
             Some(unit) if unit.load_state != LoadState::Loaded => format!("could not be loaded ({})", unit.load_state),
             Some(unit) if unit.active_state == ActiveState::Failed => {
-                let cause = last(self.journal(), name, AudioJournalMeaning::StartFailure);
-                match cause.map(str::to_owned).or_else(|| unit::error_line(self.journal(), name)) {
-                    Some(line) => format!("has failed ({}): {}", unit.result, line.trim()),
-                    None => format!("has failed ({})", unit.result),
-                }
+                format!("has failed ({}){}", unit.result, self.start_failure(name))
+            }
+            // Its socket listens meanwhile, and nobody answers there.
+            Some(unit) if unit.is_auto_restart() => {
+                format!("has ended and is about to be restarted{}", self.start_failure(name))
             }
             Some(unit) if unit.active_state == ActiveState::Active || listens => return None,
             Some(unit) => {
@@ -138,6 +146,10 @@ impl<'a> AudioJudge<'a> {
         let mut finding = Finding::new(name, format!("{name} of {owner} {what}")).detail(self.last_lines(name));
         if let Some(unit) = self.unit(name).filter(|unit| unit.fragment_path.starts_with("/home/")) {
             finding = finding.detail([format!("its unit is {}", unit.fragment_path)]);
+        }
+        if last(self.journal(), name, AudioJournalMeaning::PluginMissing).is_some() {
+            finding =
+                finding.hint("services.pipewire.extraLadspaPackages and extraLv2Packages make plugins known to it");
         }
         // What is still starting, and what a time limit ended, comes up on a host that is less busy.
         let ran_out = |unit: &Unit| matches!(unit.result, UnitResult::Timeout | UnitResult::Watchdog);

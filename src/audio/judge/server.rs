@@ -2,7 +2,7 @@
 
 use super::AudioJudge;
 use crate::audio::facts::AudioSessionKind;
-use crate::audio::journal::AudioJournalMeaning;
+use crate::audio::journal::{AudioJournalMeaning, first};
 use crate::guest::Error;
 use crate::judging::journal::Means as _;
 use crate::judging::{Finding, conclude, text};
@@ -24,9 +24,25 @@ impl AudioJudge<'_> {
                 fails.push(self.no_answer(why));
             }
         }
-        conclude(self.view, id, fails, Vec::new(), || {
+        conclude(self.view, id, fails, self.left_out(), || {
             format!("{} answers {}{}", self.server.profile().name, self.facts.user, self.session())
         })
+    }
+
+    /// What a server that runs leaves out of its configuration, by its own words.
+    fn left_out(&self) -> Vec<Finding> {
+        let profile = self.server.profile();
+        let told = [
+            (AudioJournalMeaning::PluginMissing, "runs without a plugin that its configuration names"),
+            (AudioJournalMeaning::ConfigurationIgnored, "does not read a part of its configuration"),
+        ];
+        let line = |meaning| first(self.journal(), meaning);
+        let found = told.into_iter().filter_map(|(meaning, what)| Some((line(meaning)?, what)));
+        found
+            .map(|(line, what)| {
+                Finding::new(profile.service, format!("{} {what}: {}", profile.name, text::clean(line.trim())))
+            })
+            .collect()
     }
 
     /// A server that runs, and does not answer.

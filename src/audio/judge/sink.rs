@@ -77,6 +77,9 @@ impl AudioJudge<'_> {
             (format!("no sink: without a session manager ({manager}), cards get no sinks"), may_come)
         } else if let Some(line) = refused {
             is_final(format!("no sink: {line}"))
+        } else if let Some(manager) = self.server.profile().session_manager.filter(|_| state.cards.is_empty()) {
+            let why = "a rule disables them (device.disabled), or its monitor of ALSA is off";
+            (format!("no sink: {manager} uses none of the cards that the kernel has: {why}"), true)
         } else if name == "none" {
             ("no sink at all".to_owned(), true)
         } else {

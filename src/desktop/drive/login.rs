@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::DesktopDriver;
 use crate::desktop::display_managers::wraps_wayland;
-use crate::desktop::facts::{DesktopProcess, DesktopState, LoginMethod};
+use crate::desktop::facts::{DesktopState, LoginMethod};
 use crate::desktop::session_files::{self, SessionFile, SessionType};
 use crate::guest::facts::Account;
 use crate::guest::logind::{FIRST_VT, Session, free_terminal};
@@ -50,7 +50,8 @@ impl DesktopDriver<'_> {
         let command = match session.session_type {
             SessionType::X11 => {
                 let mut processes = greeter.into_iter().flat_map(|state| &state.processes);
-                let server = processes.find(|process| process.x11_display().is_some());
+                let running = processes.find(|process| process.is_x_server()).map(|process| process.command.as_str());
+                let server = running.or(self.desktop.x_server.as_deref());
                 x11_command(&session.exec, vt, server, self.desktop.session_wrapper.as_deref())
             }
             SessionType::Wayland => {
@@ -221,16 +222,20 @@ fn wayland_command(exec: &str, wrapper: Option<&str>) -> String {
     }
 }
 
-/// Starts an X server on this terminal and the session in it, as `startx` would: with the settings of the display
-/// manager's own server, where one was found, and by the wrapper that a display manager would start it by, which starts
-/// what belongs to a graphical session.
-fn x11_command(exec: &str, vt: u32, server: Option<&DesktopProcess>, wrapper: Option<&str>) -> String {
-    let words: Vec<&str> = server.map(|process| process.command.split_ascii_whitespace().collect()).unwrap_or_default();
+/// Starts an X server on this terminal and the session in it, as `startx` would: with the settings of `server`, the command
+/// line of the display manager's own (without them X may find no driver for the mouse), and by the wrapper that a display
+/// manager would start it by, which starts what belongs to a graphical session. What of `server` is no part of the system
+/// is left out.
+fn x11_command(exec: &str, vt: u32, server: Option<&str>, wrapper: Option<&str>) -> String {
+    let words: Vec<&str> = server.map(|command| command.split_ascii_whitespace().collect()).unwrap_or_default();
     let program = words.first().copied().filter(|word| word.starts_with('/')).unwrap_or("X");
     let mut arguments = String::new();
     for pair in words.windows(2) {
         if matches!(pair[0], "-config" | "-xkbdir" | "-configdir" | "-modulepath") {
-            arguments.push_str(&format!(" {} {}", pair[0], quoted(pair[1])));
+            let (option, path) = (pair[0], quoted(pair[1]));
+            let is_one = pair[1].starts_with('/') && !pair[1].contains(',');
+            let test = if is_one { format!("[ -e {path} ] && ") } else { String::new() };
+            arguments.push_str(&format!("{test}set -- \"$@\" {option} {path}\n"));
         }
     }
     let session = match wrapper.map(quoted) {
@@ -239,8 +244,9 @@ fn x11_command(exec: &str, vt: u32, server: Option<&DesktopProcess>, wrapper: Op
         None => exec.to_owned(),
     };
     format!(
-        "f=$XDG_RUNTIME_DIR/nixbox-display; rm -f \"$f\"; mkfifo \"$f\"\n\
-         {} -displayfd 3 vt{vt} -keeptty -noreset -nolisten tcp{arguments} 3>\"$f\" &\n\
+        "f=$XDG_RUNTIME_DIR/nixbox-display; rm -f \"$f\"; mkfifo \"$f\"\nset --\n{arguments}\
+         p={}; [ -x \"$p\" ] || p=X\n\
+         \"$p\" -displayfd 3 vt{vt} -keeptty -noreset -nolisten tcp \"$@\" 3>\"$f\" &\n\
          x=$!; read -r n <\"$f\"; rm -f \"$f\"; export DISPLAY=\":$n\"\n{session}\ns=$?; kill $x; exit $s",
         quoted(program)
     )
@@ -252,16 +258,11 @@ mod tests {
 
     #[test]
     fn an_x_session_takes_the_display_managers_settings() {
-        let server = DesktopProcess {
-            command: "/nix/store/x/bin/X :0 -config /etc/xserver.conf -auth /run/a vt7".to_owned(),
-            ..DesktopProcess::default()
-        };
-        let command = x11_command("xfce4-session", 8, Some(&server), None);
-        assert!(
-            command.contains("/nix/store/x/bin/X") && command.contains("-config '/etc/xserver.conf'")
-                || command.contains("-config /etc/xserver.conf"),
-            "{command}"
-        );
+        let server = "/nix/store/x/bin/X :0 -config /etc/xserver.conf -auth /run/a vt7";
+        let command = x11_command("xfce4-session", 8, Some(server), None);
+        let path = quoted("/etc/xserver.conf");
+        let taken = format!("[ -e {path} ] && set -- \"$@\" -config {path}\n");
+        assert!(command.contains("/nix/store/x/bin/X") && command.contains(&taken), "{command}");
         assert!(command.contains("vt8") && !command.contains("-auth"), "{command}");
         assert!(x11_command("twm", 9, None, None).contains("vt9"));
         let wrapped = x11_command("twm -q", 9, None, Some("/nix/store/x-xsession-wrapper"));

@@ -10,6 +10,12 @@ use crate::judging::journal::Means as _;
 use crate::judging::{Finding, text};
 
 const DRIVER_HINT: &str = "the compositor comes from another nixpkgs than the graphics drivers: inputs.NAME.inputs.nixpkgs.follows = \"nixpkgs\";";
+const NO_DRIVER_HINT: &str = "no graphics driver is installed: hardware.graphics.enable = true;";
+
+/// What to do about a driver that cannot be loaded, as this line says.
+fn driver_hint(line: &str) -> &'static str {
+    if Meaning::NoDriver.is_in(line) { NO_DRIVER_HINT } else { DRIVER_HINT }
+}
 
 impl DesktopView<'_> {
     pub(super) fn compositor(&self) -> Assessment {
@@ -55,7 +61,10 @@ impl DesktopView<'_> {
             .detail(std::iter::once(text::clean(&last.line)).chain(self.evidence()))
             .evidence("signal", last.how())
             .evidence("times", count);
-        Assessment::fail(if driver.is_some() { finding.hint(DRIVER_HINT) } else { finding })
+        Assessment::fail(match driver {
+            Some(line) => finding.hint(driver_hint(&line)),
+            None => finding,
+        })
     }
 
     /// There is no display: `process` may be what should serve it.
@@ -119,12 +128,17 @@ impl DesktopView<'_> {
         let pass = format!("{name} has been drawing on {display} for {lived}{earlier}");
         let driver = self.driver_fault().map(|line| {
             Finding::new("driver", format!("a graphics driver cannot be loaded while {name} runs: {line}"))
-                .hint(DRIVER_HINT)
+                .hint(driver_hint(&line))
         });
-        let configuration = self.configuration_error().map(|line| {
+        let configuration = self.own_line(Meaning::ConfigurationError).map(|line| {
             Finding::new(&server.name, format!("{name} rejects part of its configuration: {}", line.trim()))
         });
-        Assessment::Findings { fails: Vec::new(), warns: driver.into_iter().chain(configuration).collect(), pass }
+        let program = self.own_line(Meaning::ProgramMissing).map(|line| {
+            Finding::new("program", format!("the session starts a program that is not installed: {}", line.trim()))
+                .hint("name it by its path in the store, or install it for the user who starts it")
+        });
+        let warns = driver.into_iter().chain(configuration).chain(program).collect();
+        Assessment::Findings { fails: Vec::new(), warns, pass }
     }
 
     /// The kernel's driver of the graphics card.
@@ -134,10 +148,8 @@ impl DesktopView<'_> {
         initialized.next_back()?.split_ascii_whitespace().next()
     }
 
-    /// A line of the compositor about its own configuration, in the journal or on the session's terminal.
-    fn configuration_error(&self) -> Option<String> {
-        let journal = self.facts.journal.iter().filter(|line| line.transport != "kernel").map(first_line);
-        let terminals = self.facts.terminals.values().flatten().map(String::as_str);
-        journal.chain(terminals).find(|line| Meaning::ConfigurationError.is_in(line)).map(text::clean)
+    /// The first line that means this of the session's own, in the journal or on its terminal.
+    fn own_line(&self, meaning: Meaning) -> Option<String> {
+        self.own_lines().find(|line| meaning.is_in(line)).map(text::clean)
     }
 }

@@ -81,6 +81,16 @@ impl DesktopView<'_> {
         Some(self.greeter_fails(summary))
     }
 
+    /// A login screen on an X server, where Wayland is asked for.
+    fn greeter_on_x(&self, state: &DesktopState, unit: &str) -> Option<Finding> {
+        let server = state.processes.iter().find(|process| process.is_x_server())?;
+        (self.expected.greeter_on_wayland == Some(true)).then(|| {
+            let name = text::clean(&server.name);
+            Finding::new("greeter", format!("{unit} shows its login screen on an X server ({name}), expected: Wayland"))
+                .hint("other settings of the display manager, or files in /etc, have the last word")
+        })
+    }
+
     fn greeter_picture(&self, state: &DesktopState, greeters: &[&Session]) -> Assessment {
         let unit = self.display_manager_unit();
         let Some(picture) = &state.picture else {
@@ -122,6 +132,7 @@ impl DesktopView<'_> {
             Finding::new("theme", format!("{unit} shows a login screen without its theme: {}", text::clean(line)))
                 .hint("logging in works; the theme is not installed, or is for another version of Qt")
         });
-        Assessment::Findings { fails: Vec::new(), warns: warn.into_iter().collect(), pass }
+        let warns = self.greeter_on_x(state, &unit).into_iter().chain(warn).collect();
+        Assessment::Findings { fails: Vec::new(), warns, pass }
     }
 }

@@ -121,6 +121,10 @@ fn judge_desktop(desktop: &DesktopView<'_>, out: &mut Judgement) {
     if let Some(refusal) = &desktop.refusal {
         out.exclude(&format!("the session of {}", desktop.user), refusal.excuse("its compositor"));
     }
+    if let Some(locker) = desktop.locker() {
+        let why = format!("{locker} locks the screen: no window shows");
+        out.exclude("windows", Excuse::new(Lack::Choice, Witness::state(format!("{locker} runs")), why));
+    }
     let compositor = if no_session && !compositor_fails { unless_caused(compositor) } else { compositor };
     let picture = unless_caused(desktop.picture());
     // Units that fail after the compositor is gone fail because of that.

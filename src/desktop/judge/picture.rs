@@ -4,6 +4,7 @@ use super::Assessment;
 use super::view::{DesktopView, Subject};
 use crate::desktop::facts::{DesktopState, InputDevice, LoginMethod, TestWindow, WaitEnd};
 use crate::desktop::journal::{lacks_display, reports_error};
+use crate::desktop::lockers;
 use crate::judging::{Finding, text};
 use crate::signal::PictureAnalysis;
 
@@ -24,6 +25,9 @@ impl DesktopView<'_> {
         if self.drawing.is_none() || self.own_sessions.is_empty() {
             return no_session();
         }
+        if let Some(locker) = self.locker() {
+            return Assessment::Skip(format!("not tested: {locker} locks the screen"));
+        }
         if let Some(assessment) = self.broken_picture(state, picture) {
             return assessment;
         }
@@ -31,6 +35,12 @@ impl DesktopView<'_> {
             Ok(warns) => Assessment::Findings { fails: Vec::new(), warns, pass: self.picture_line(state, picture) },
             Err(summary) => self.picture_fails(picture, summary),
         }
+    }
+
+    /// The program that locks the screen, where no window shows for it.
+    pub(super) fn locker(&self) -> Option<&'static str> {
+        let state = self.state.filter(|_| self.open_window().is_none())?;
+        lockers::locking(&state.processes, self.uid())
     }
 
     fn picture_fails(&self, picture: &PictureAnalysis, summary: String) -> Assessment {

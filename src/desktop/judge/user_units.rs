@@ -1,15 +1,20 @@
 //! `desktop.units`: the units of the user's systemd, the session target, the portal.
 
+use std::collections::BTreeMap;
+
 use super::Assessment;
 use super::view::DesktopView;
 use crate::desktop::SESSION_TARGET;
 use crate::desktop::display_managers::wraps_wayland;
 use crate::desktop::facts::LoginMethod;
-use crate::guest::facts::{Facts, Manager, Unit};
+use crate::desktop::journal::{first_line, lacks_display};
+use crate::guest::facts::{Facts, JournalLine, Manager, Unit};
 use crate::guest::user_units::{PORTAL_UNIT, UserManager};
+use crate::judging::journal::Means as _;
+use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, exited_with_success, is_active, is_failed, keeps_ending};
 use crate::judging::unit_assessment::{Expectation, UnitAssessment, UnitManager, assess};
-use crate::judging::{Finding, JudgeContext, Judgement, sandbox, text};
+use crate::judging::{Finding, JudgeContext, Judgement, advice, sandbox, text};
 use crate::model::{Excuse, Lack, Witness};
 
 /// A target that became active so much earlier than the session, in µs, is an earlier session's.
@@ -26,7 +31,7 @@ impl DesktopView<'_> {
         // Judged as the machine's own units are, over the user's.
         let facts = Facts {
             units: manager.units.clone(),
-            journal: self.facts.journal.clone(),
+            journal: self.facts.journal.iter().cloned().map(as_of_pid_1).collect(),
             now_us: self.view.now.now_us,
             manager: Manager { default_target: "default.target".to_owned(), ..Manager::default() },
             ..Facts::default()
@@ -59,6 +64,8 @@ impl DesktopView<'_> {
         fails.extend(dead_portal);
         warns.extend(self.other_crashes());
         warns.extend(self.slow_portal());
+        let later = self.failed_later(&of_user, manager, &warns);
+        warns.extend(later);
         warns.extend(self.incomplete_portal(manager));
         warns.extend(self.missing_xwayland());
         Assessment::Findings { fails, warns, pass: self.units_line(good, has_target) }
@@ -117,9 +124,43 @@ impl DesktopView<'_> {
                 }
             };
             let finding = Finding::new(name, format!("{name} of {} {how}", self.user));
-            fails.push(finding.detail(unit::tail(facts, name, 8)).evidence("unit", text::clean(name)));
+            let finding = finding.detail(unit::tail(facts, name, 8)).evidence("unit", text::clean(name));
+            let hint = display_hint(facts, manager, name).or_else(|| advice::of(of_user, failed));
+            fails.push(match hint {
+                Some(hint) => finding.hint(hint),
+                None => finding,
+            });
         }
         (fails, warns)
+    }
+
+    /// Services that failed after the user's systemd was read, while the session was used: nixbox may be why, and what
+    /// failed before is told already, as is what one of `told` names.
+    fn failed_later(&self, of_user: &JudgeContext<'_>, manager: &UserManager, told: &[Finding]) -> Vec<Finding> {
+        let Some(state) = self.state else { return Vec::new() };
+        let ends = [Meaning::FailedWithResult, Meaning::Deactivated, Meaning::Started];
+        let is_later = |line: &&JournalLine| line.at_us > state.now_us && line.identifier == "systemd";
+        let mut last: BTreeMap<&str, &JournalLine> = BTreeMap::new();
+        // Not PID 1's, who speaks of other units.
+        for line in self.facts.journal.iter().filter(|line| line.pid != 1).filter(is_later) {
+            if ends.iter().any(|meaning| meaning.is_in(&line.message)) {
+                last.insert(&line.unit, line);
+            }
+        }
+        let is_told = |name: &str| {
+            let unit = manager.unit(name);
+            unit.is_some_and(|unit| is_failed(unit) || keeps_ending(unit) || sandbox::excuse(of_user, unit).is_some())
+                || told.iter().any(|finding| finding.item == name || finding.summary.contains(name))
+        };
+        let failed = last.into_iter().filter(|(_, line)| Meaning::FailedWithResult.is_in(&line.message));
+        let names = failed.map(|(name, _)| name).filter(|name| name.ends_with(".service") && !is_told(name));
+        let finding = |name: &str| {
+            let why = unit::error_line(&of_user.now.journal, name).map(|line| format!(": {}", line.trim()));
+            let why = why.unwrap_or_default();
+            let summary = format!("{name} of {} failed while the desktop was used{why}", self.user);
+            Finding::new(name, summary).detail(unit::tail(of_user.now, name, 6)).evidence("unit", text::clean(name))
+        };
+        names.map(finding).collect()
     }
 
     /// The session target is not active, and these units wait for it.
@@ -191,4 +232,25 @@ impl DesktopView<'_> {
                 .hint(format!("run systemctl --user stop {} when the compositor exits", stale.name)),
         )
     }
+}
+
+/// A user's systemd is to that user's units what PID 1 is to the system's.
+fn as_of_pid_1(line: JournalLine) -> JournalLine {
+    if line.identifier == "systemd" { JournalLine { pid: 1, ..line } } else { line }
+}
+
+/// What to do about a unit that found no display.
+fn display_hint(facts: &Facts, manager: &UserManager, name: &str) -> Option<String> {
+    let is_without = |line: &str| lacks_display(line) && !line.to_ascii_lowercase().contains("broken pipe");
+    let lacks = unit::own_lines(&facts.journal, name).into_iter().any(|line| is_without(first_line(line)));
+    let mut variables = ["WAYLAND_DISPLAY", "DISPLAY"].into_iter();
+    let display = variables.find(|variable| manager.variable(variable).is_some());
+    lacks.then(|| match display {
+        Some(variable) => format!(
+            "{variable} is there by now: a unit that needs it is wanted by {SESSION_TARGET}, and has After={SESSION_TARGET}"
+        ),
+        None => "the user's systemd has neither WAYLAND_DISPLAY nor DISPLAY: the compositor hands them over when it has \
+                 started (dbus-update-activation-environment --systemd WAYLAND_DISPLAY DISPLAY XDG_CURRENT_DESKTOP)"
+            .to_owned(),
+    })
 }

@@ -90,6 +90,11 @@ fn names_card(path: &str) -> bool {
     })
 }
 
+/// Whether a line says that a graphics driver cannot be loaded, which no GPU would mend.
+fn is_driver_fault(line: &str) -> bool {
+    Meaning::DriverNotLoaded.is_in(line) || Meaning::NoDriver.is_in(line)
+}
+
 /// The first of these lines that says that a compositor does not draw without a GPU.
 fn refusal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Refusal> {
     lines.find(|line| Meaning::NeedsGpu.is_in(line)).map(Refusal::needs_gpu)
@@ -98,7 +103,7 @@ fn refusal<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Refusal> {
 /// The same, unless one of these lines says that a driver cannot be loaded: a GPU would not mend that.
 fn refusal_of_sound_driver<'a>(lines: impl Iterator<Item = &'a str>) -> Option<Refusal> {
     let lines: Vec<&str> = lines.collect();
-    let is_faulty = lines.iter().any(|line| Meaning::DriverNotLoaded.is_in(line));
+    let is_faulty = lines.iter().any(|line| is_driver_fault(line));
     refusal(lines.into_iter()).filter(|_| !is_faulty)
 }
 
@@ -185,7 +190,7 @@ impl<'a> DesktopView<'a> {
     }
 
     /// The same and what is on the terminals, without what is the login screen's.
-    fn own_lines(&self) -> impl Iterator<Item = &'a str> {
+    pub(super) fn own_lines(&self) -> impl Iterator<Item = &'a str> {
         let journal = self.journal_about(Subject::Session).filter(|line| is_of_session(line)).map(first_line);
         let terminals = self.facts.terminals.iter().filter(|(vt, _)| !self.is_greeters(**vt));
         let shown = terminals.flat_map(|(_, lines)| lines).chain(&self.facts.rerun_output).map(String::as_str);
@@ -194,7 +199,7 @@ impl<'a> DesktopView<'a> {
 
     /// The line by which a graphics driver of the session says that it cannot be loaded. It could not with a GPU either.
     pub(super) fn driver_fault(&self) -> Option<String> {
-        self.own_lines().find(|line| Meaning::DriverNotLoaded.is_in(line)).map(text::clean)
+        self.own_lines().find(|line| is_driver_fault(line)).map(text::clean)
     }
 
     /// Why what wrote these lines does not draw, where the guest has none of the cards that it was told to take, and

@@ -362,3 +362,85 @@ fn a_configuration_with_a_slip_is_told() {
     other.seen.journal.push(line("foot.service", 21_000_000, "config loaded with a warning on line 3"));
     assert_eq!(other.judged()["compositor"].0, Status::Pass);
 }
+
+#[test]
+fn what_a_session_starts_in_vain_is_told() {
+    let said = |unit: &str, words: &str| {
+        let mut guest = guest();
+        guest.seen.journal.push(line(unit, 21_000_000, words));
+        guest
+    };
+    for words in [
+        "sh: line 1: waybar: command not found",
+        "/bin/sh: 1: waybar: not found",
+        "WARN niri::utils::spawning: error spawning \"waybar\": Os { code: 2, kind: NotFound, message: \"No such file or directory\" }",
+    ] {
+        let summary = format!("the session starts a program that is not installed: {words}");
+        said("session-1.scope", words).is("compositor", Status::Warn, &summary);
+        // A unit's own script is the unit's affair.
+        said("backup.service", words).is("compositor", Status::Pass, "");
+    }
+    let layout = "xkbcommon: ERROR: [XKB-338] Couldn't find file \"symbols/usx\" in include paths";
+    said("session-1.scope", layout).is("compositor", Status::Warn, "sway rejects part of its configuration: xkbcommon");
+}
+
+#[test]
+fn without_any_driver_a_gpu_is_no_help() {
+    // hardware.graphics.enable = false;
+    let words = "MESA-LOADER: failed to open dri: /run/opengl-driver/lib/gbm/dri_gbm.so: cannot open shared object file: \
+        No such file or directory (search paths /run/opengl-driver/lib/gbm, suffix _gbm)";
+    let mut draws = guest();
+    draws.seen.journal.push(line("session-1.scope", 22_000_000, words));
+    draws.is("compositor", Status::Warn, "a graphics driver cannot be loaded while sway runs: MESA-LOADER");
+    let mut aborts = guest();
+    aborts.state().sessions.clear();
+    aborts.state().processes.clear();
+    aborts.state().end = WaitEnd::Idle;
+    aborts.seen.manager = None;
+    aborts.seen.journal.push(line("session-1.scope", 22_000_000, words));
+    aborts.seen.journal.push(line("session-1.scope", 22_000_001, "CRIT ]: CBackend::create() failed!"));
+    aborts.seen.journal.push(line("", 22_000_002, "Process 801 (Hyprland) of user 1000 dumped core. (SIGABRT)"));
+    aborts.fails("compositor", "Hyprland crashed once (SIGABRT): MESA-LOADER: failed to open dri");
+}
+
+#[test]
+fn no_window_shows_while_the_screen_is_locked() {
+    // exec swaylock, after an automatic login.
+    let locked = |program: &str| {
+        let mut guest = guest();
+        guest.seen.reactions = vec![InputReaction { input: InputDevice::Pointer, ..InputReaction::default() }];
+        guest.seen.window = Some(TestWindow { program: "foot".into(), seconds: 50.0, ..TestWindow::default() });
+        let locker = DesktopProcess { pid: 900, name: program.into(), uid: 1000, ..DesktopProcess::default() };
+        guest.state().processes.push(locker);
+        guest
+    };
+    locked("swaylock").is("picture", Status::Skip, "not tested: swaylock locks the screen");
+    let mut white = locked("swaylock");
+    white.state().picture = Some(picture(|_, _| [255, 255, 255]));
+    white.is("picture", Status::Skip, "swaylock");
+    // It is there all the time, locked or not; another user's locks nothing.
+    locked("xscreensaver").fails("picture", "no window of foot appears");
+    let mut other = locked("swaylock");
+    other.state().processes[1].uid = 1001;
+    other.fails("picture", "no window of foot appears");
+    let mut opened = locked("swaylock");
+    opened.seen.window = Some(TestWindow { appeared: true, seconds: 2.0, ..opened.seen.window.clone().unwrap() });
+    opened.is("picture", Status::Pass, "a window of foot opens");
+}
+
+#[test]
+fn where_no_seatd_runs_is_no_reason() {
+    let seatd =
+        "[libseat] [libseat/backend/seatd.c:64] Could not connect to socket /run/seatd.sock: No such file or directory";
+    let cause = "[ERROR] [sway/main.c:300] XDG_RUNTIME_DIR is not set in the environment: unable to start. Aborting.";
+    let mut ended = guest();
+    ended.state().sessions.clear();
+    ended.state().processes.clear();
+    ended.state().end = WaitEnd::Idle;
+    ended.seen.manager = None;
+    for (n, words) in [(0, seatd), (1, cause)] {
+        ended.seen.journal.push(line("session-1.scope", 22_000_000 + n, words));
+    }
+    ended.seen.journal.push(line("systemd-logind.service", 22_100_000, "Removed session 1."));
+    ended.fails("session", "XDG_RUNTIME_DIR is not set in the environment");
+}

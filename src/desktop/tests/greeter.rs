@@ -114,6 +114,24 @@ fn greeters() {
 }
 
 #[test]
+fn a_login_screen_on_another_display_server() {
+    let on = |process: DesktopProcess, wayland: Option<bool>| {
+        let mut guest = guest().at_greeter();
+        guest.expected().greeter_on_wayland = wayland;
+        guest.greeter().processes = vec![DesktopProcess { uid: 990, ..process }];
+        guest
+    };
+    let x = || DesktopProcess { name: "X".into(), serves: vec!["/tmp/.X11-unix/X0".into()], ..sway() };
+    on(x(), Some(true)).is("greeter", Status::Warn, "shows its login screen on an X server (X), expected: Wayland");
+    for healthy in [on(x(), None), on(x(), Some(false)), on(sway(), Some(true))] {
+        healthy.is("greeter", Status::Pass, "shows a login screen");
+    }
+    // Neither what serves X programs beside a Wayland display, nor what it starts for them.
+    assert!(x().is_x_server() && !sway().is_x_server());
+    assert!(!DesktopProcess { name: "Xwayland".into(), ..x() }.is_x_server());
+}
+
+#[test]
 fn what_follows_from_an_error_is_no_cause() {
     // NixOS/nixpkgs#463561
     let follows = "GLib-GObject: g_object_set: assertion 'G_IS_OBJECT (object)' failed";

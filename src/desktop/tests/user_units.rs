@@ -241,3 +241,63 @@ fn units_of_who_lingers_without_a_desktop() {
     assert_eq!(units(&nobody), None);
     assert!(nobody.not_tested.iter().any(|entry| entry.what == "the user units of alice"), "{:?}", nobody.not_tested);
 }
+
+/// As a user's systemd writes about a unit.
+fn of_manager(unit: &str, at: u64, message: &str) -> JournalLine {
+    JournalLine { pid: 700, identifier: "systemd".into(), ..line(unit, at, message) }
+}
+
+#[test]
+fn a_unit_that_fails_while_the_desktop_is_used_is_a_warning() {
+    let failed = "share.service: Failed with result 'exit-code'.";
+    let of = |at: u64, lines: &[&str]| {
+        let mut guest = guest();
+        guest.seen.journal.push(line("share.service", at, "error: couldn't connect to PipeWire"));
+        let lines = lines.iter().zip(1..).map(|(words, n)| of_manager("share.service", at + n, words));
+        guest.seen.journal.extend(lines);
+        guest
+    };
+    let words = "share.service of alice failed while the desktop was used: error: couldn't connect to PipeWire";
+    of(NOW + 1, &[failed]).is("units", Status::Warn, words);
+    // It was started once more; it is an expected unit that was active when it was read; another's units are not the user's.
+    of(NOW + 1, &[failed, "Started share.service - Share."]).is("units", Status::Pass, "");
+    let mut expected = guest();
+    let bar = "bar.service: Failed with result 'signal'.";
+    expected.seen.journal.push(of_manager("bar.service", NOW + 1, bar));
+    expected.is("units", Status::Warn, "bar.service of alice failed while the desktop was used");
+    let mut system = guest();
+    system.seen.journal.push(JournalLine { pid: 1, ..of_manager("greetd.service", NOW + 1, failed) });
+    system.is("units", Status::Pass, "");
+    // What had failed before is told by its state.
+    of(NOW - 1, &[failed]).is("units", Status::Pass, "");
+    let mut known = of(NOW + 1, &[failed]);
+    known.seen.manager.as_mut().unwrap().units.push(Unit {
+        active_state: "failed".into(),
+        result: "exit-code".into(),
+        ..active("share.service")
+    });
+    known.fails("units", "share.service of alice failed: ");
+    assert!(!known.judged()["units"].1.contains("more)"));
+}
+
+#[test]
+fn a_unit_that_finds_no_display_is_told_who_hands_it_over() {
+    let hint = |environment: &[&str]| {
+        let mut guest = guest();
+        guest.seen.journal.push(line("portal-gtk.service", 30_000_000, "cannot open display: "));
+        let manager = guest.seen.manager.as_mut().unwrap();
+        manager.environment = environment.iter().map(|text| (*text).to_owned()).collect();
+        manager.units.push(Unit {
+            active_state: "failed".into(),
+            result: "exit-code".into(),
+            ..active("portal-gtk.service")
+        });
+        guest.fails("units", "portal-gtk.service of alice failed: result exit-code: cannot open display:");
+        let plan = judging::plan(&guest.expectations, &Settings::default(), &Selection::default());
+        let observations = Observations { first: guest.facts, desktop: Some(guest.seen), ..Observations::default() };
+        let results = checks::judge(&plan, &observations, &Context::default()).results;
+        results.into_iter().find(|result| result.id == CheckId::DesktopUnits).and_then(|result| result.hint).unwrap()
+    };
+    assert!(hint(&[]).starts_with("the user's systemd has neither WAYLAND_DISPLAY nor DISPLAY"));
+    assert!(hint(&["WAYLAND_DISPLAY=wayland-1"]).starts_with("WAYLAND_DISPLAY is there by now"));
+}

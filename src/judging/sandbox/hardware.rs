@@ -70,12 +70,26 @@ static SOFTWARE: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// `hw:USB,0`, `plughw:CARD=Generic`.
+static SOUND_CARD: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(?:plug)?hw:(?:CARD=)?\w+"));
+
 /// By a module that did not load, a path or a device that is not there.
 pub(super) fn by_paths(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let lines = last_lines(cx, &unit.name);
     modules(cx, unit)
         .or_else(|| missed(&lines).into_iter().find_map(|(path, line)| of_path(cx, &path, line)))
         .or_else(|| of_properties(cx, unit, &lines))
+        .or_else(|| sound_card(&lines))
+}
+
+/// A sound card that the unit misses, by ALSA's name for it.
+fn sound_card(lines: &[&JournalLine]) -> Option<Excuse> {
+    let is_missing =
+        |text: &str| Meaning::HardwareGone.is_in(text) || text.to_ascii_lowercase().contains("no such file");
+    let misses = |line: &&&JournalLine| is_missing(&line.message) && SOUND_CARD.is_match(&line.message);
+    let line = lines.iter().rev().find(misses)?;
+    let card = SOUND_CARD.find(&line.message)?.as_str();
+    Some(by_line(Lack::Hardware, format_args!("needs a sound card that the VM does not have, {card}"), line))
 }
 
 /// Processors by their number, of which the VM has fewer.

@@ -60,6 +60,10 @@ fn hardware_excuses_by_kind_and_words() {
         .expected(failed("batsignal.service", 1))
         .journal(line("batsignal.service", "no batteries detected"))
         .excludes("batteries and power management");
+    let jack = |words: &str| guest().expected(failed("jack.service", 1)).journal(line("jack.service", words));
+    jack("control open \"hw:USB\" (No such device)").excludes("jack.service: needs a sound card that the VM does not");
+    jack("cannot open audio device plughw:CARD=DAC: No such file or directory").excludes("plughw:CARD=DAC");
+    jack("cannot open hw:0: Device or resource busy").breaks(CheckId::ServicesFailedUnits, "resource busy");
     let modules = |words: &[&str]| {
         let guest = guest().unit(failed("systemd-modules-load.service", 1));
         words.iter().fold(guest, |guest, words| guest.journal(line("systemd-modules-load.service", words)))

@@ -84,6 +84,44 @@ fn servers_that_do_not_serve_fail_with_their_unit() {
 }
 
 #[test]
+fn a_socket_is_no_service() {
+    // Each start takes so long that systemd never gives up.
+    let mut loops = guest();
+    loops.unit("pipewire-pulse.service").active_state = "activating".into();
+    loops.unit("pipewire-pulse.service").sub_state = "auto-restart".into();
+    let said = |message: &str, unit: &str| JournalLine {
+        unit: unit.into(),
+        message: message.into(),
+        ..JournalLine::default()
+    };
+    loops.sound().journal = vec![said("spa.json: error: syntax error in pulse.conf", "pipewire-pulse.service")];
+    let words = "pipewire-pulse.service of alice has ended and is about to be restarted: spa.json: error: syntax error";
+    loops.fails(&["server"], words);
+    // One that its first client starts has not ended.
+    let mut waits = guest();
+    waits.unit("pipewire-pulse.service").active_state = "inactive".into();
+    waits.is("server", Status::Pass, "");
+
+    let plugin = "spa.filter-graph: failed to load plugin 'librnnoise' in '/usr/lib': No such file or directory";
+    let module =
+        "pw.conf: could not load mandatory module \"libpipewire-module-filter-chain\": No such file or directory";
+    let mut filter = guest();
+    filter.sound().journal = vec![said(plugin, "pipewire.service"), said(module, "pipewire.service")];
+    filter.is("server", Status::Warn, "PipeWire runs without a plugin that its configuration names: spa.filter-graph");
+    *filter.unit("pipewire.service") = Unit { result: "exit-code".into(), ..unit("pipewire.service", "failed") };
+    filter.sound().server = None;
+    filter.fails(
+        &["server"],
+        "pipewire.service of alice has failed (exit-code): spa.filter-graph: failed to load plugin",
+    );
+
+    let mut lua = guest();
+    let old = "Old configuration file detected: /etc/wireplumber/main.lua.d/60-alsa.lua";
+    lua.sound().journal = vec![said(old, "wireplumber.service")];
+    lua.is("server", Status::Warn, "PipeWire does not read a part of its configuration: Old configuration file");
+}
+
+#[test]
 fn a_missing_tool_is_ours_and_not_the_servers() {
     let mut guest = guest();
     guest.sound().server = None;
@@ -150,6 +188,11 @@ fn no_sink_has_a_cause() {
     let process = ServerProcess { name: "pipewire".into(), uid: 1001, has_card: true, ..ServerProcess::default() };
     taken.sound().processes.push(process);
     taken.fails(&["sink"], "pipewire of bob has the card");
+
+    let mut disabled = guest().only("auto_null");
+    disabled.server().cards.clear();
+    disabled
+        .fails(&["sink"], "no sink: wireplumber.service uses none of the cards that the kernel has: a rule disables");
 
     guest().only("speakers").fails(&["sink"], "the default sink speakers is not connected to a card");
 }
