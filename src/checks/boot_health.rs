@@ -75,14 +75,16 @@ fn killed(cx: &JudgeContext<'_>, line: &JournalLine) -> Option<Finding> {
         let unit = unit.unwrap_or_default();
         let of = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
         let held = mib.map_or_else(String::new, |mib| format!(", holding {mib} MiB"));
-        let limit = if parts["scope"].starts_with("Memory") { " at the memory limit of its unit" } else { "" };
+        let is_of_unit = parts["scope"].starts_with("Memory");
+        let limit = if is_of_unit { " at the memory limit of its unit" } else { "" };
         let item = if unit.is_empty() { process } else { &unit };
         let finding = Finding::new(item, format!("{process}{of} was killed by the OOM killer{limit}{held}"))
             .detail([text::journal(line)])
             .evidence("process", text::clean(process))
             .evidence("unit", text::clean(&unit))
             .evidence("mib", mib);
-        return Some(finding.hint(memory_hint(cx)));
+        let hint = if is_of_unit { "raise MemoryMax= of its unit or slice".to_owned() } else { memory_hint(cx) };
+        return Some(finding.hint(hint));
     }
     let parts = Meaning::KilledByOomd.parts_of(&line.message).filter(|_| line.identifier == "systemd-oomd")?;
     let unit = unit_of(&parts["cgroup"]);

@@ -371,6 +371,8 @@ impl Bus {
             requires,
             requisite,
             binds_to,
+            conflicts,
+            conflicted_by,
         ) = tokio::try_join!(
             properties!(self, unit => Unit {
                 active_state, sub_state, state_change_us, fragment_path, active_enter_us, active_exit_us,
@@ -386,6 +388,8 @@ impl Bus {
             self.get_if(inactive, unit.requires()),
             self.get_if(inactive, unit.requisite()),
             self.get_if(inactive, unit.binds_to()),
+            self.get_if(inactive && wanted, unit.conflicts()),
+            self.get_if(inactive && wanted, unit.conflicted_by()),
         )?;
         Ok(Unit {
             name: known.name.clone(),
@@ -396,6 +400,7 @@ impl Bus {
             failed_conditions: [failed(&conditions), failed(&asserts)].concat(),
             wanted_by: merged([wanted_by, required_by]),
             broken_requirements: merged([requires, requisite, binds_to]),
+            conflicts: merged([conflicts, conflicted_by]),
             service: own.service,
             mount_where: own.mount_where,
             mount_what: own.mount_what,

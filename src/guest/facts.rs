@@ -135,6 +135,9 @@ pub struct Unit {
     /// Units of `Requires=`, `Requisite=`, `BindsTo=` that are not there or failed; where this one was never
     /// tried, also those that were never tried: a job that fails with what it needs leaves no other trace.
     pub broken_requirements: Vec<String>,
+    /// `Conflicts` and `ConflictedBy`, of a unit that is asked for and not active.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<String>,
     /// What only services have.
     pub service: Option<Service>,
     /// `Where` of a mount.

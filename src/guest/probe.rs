@@ -330,10 +330,16 @@ impl Guest {
     /// Adds what units in trouble have said, why they failed is most often told at a low priority, and which of the paths
     /// that they name are there. What a container says is all that is known of its units.
     async fn add_words_of_troubled(&self, facts: &mut Facts, limits: &Limits) {
+        // Such a unit stays active, with success for its result.
+        let is_not_reloaded = |unit: &Unit| {
+            let words = facts.journal.iter().filter(|line| line.pid == 1 && line.unit == unit.name);
+            words.map(|line| &line.message).any(|message| message.starts_with("Reload failed for "))
+        };
         let in_trouble = |unit: &&Unit| {
             let restarted = unit.service.as_ref().is_some_and(|service| service.restarts > 0);
             let changes = matches!(unit.active_state, ActiveState::Failed | ActiveState::Activating);
-            changes || restarted || !unit.result.is_success() || unit.name.starts_with("container@")
+            let has_failed = !unit.result.is_success() || is_not_reloaded(unit);
+            changes || restarted || has_failed || unit.name.starts_with("container@")
         };
         let troubled = facts.units.iter().filter(in_trouble).take(TROUBLED);
         let names: Vec<String> = troubled.map(|unit| unit.name.clone()).collect();

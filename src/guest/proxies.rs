@@ -71,6 +71,8 @@ pub(super) trait Unit {
     #[zbus(property)] fn requires(&self) -> Result<Vec<String>>;
     #[zbus(property)] fn requisite(&self) -> Result<Vec<String>>;
     #[zbus(property)] fn binds_to(&self) -> Result<Vec<String>>;
+    #[zbus(property)] fn conflicts(&self) -> Result<Vec<String>>;
+    #[zbus(property)] fn conflicted_by(&self) -> Result<Vec<String>>;
 }
 
 /// What units of a kind have besides; the interface is the kind's.

@@ -70,6 +70,9 @@ fn by_words(line: &str) -> Option<String> {
             &found["path"]
         )));
     }
+    if Meaning::ProcessesLimited.is_in(line) {
+        return Some("TasksMax= or LimitNPROC= of its unit limits how many processes it may have".to_owned());
+    }
     if Meaning::FamilyMissing.is_in(line) {
         let advice =
             "IPv6 is off here (networking.enableIPv6, ipv6.disable=1), or RestrictAddressFamilies= leaves it out";
@@ -143,8 +146,20 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
         let exec = other.service.as_ref().map_or("", |service| service.exec_start.as_str());
         let program = exec.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
         // The kernel cuts a process's name at 15 bytes.
-        !process.is_empty() && program.starts_with(process)
+        program == process || process.len() >= 15 && program.starts_with(process)
     };
+    // PID 1 holds the ports of all sockets, and nothing says which is whose.
+    let sockets = || {
+        let active = cx.now.units.iter().filter(|other| other.name.ends_with(".socket") && is_active(other));
+        active.map(|other| other.name.clone()).filter(|name| cx.plan.is_own(name)).collect::<Vec<_>>()
+    };
+    if process == "systemd" {
+        let named = Some(sockets()).filter(|names| (1..=3).contains(&names.len()));
+        let named = named.map_or_else(String::new, |names| format!(" ({})", names.join(" or ")));
+        return Some(text::clean(&format!(
+            "a socket unit{named} listens on port {port} already: give one of them another port"
+        )));
+    }
     let mut units = cx.now.units.iter().filter(|other| other.name != unit.name && is_active(other)).filter(runs);
     let by = units.next().map_or_else(String::new, |other| format!(" of {}", other.name));
     Some(text::clean(&format!("{process}{by} listens on port {port} already: give one of them another port")))
@@ -154,7 +169,7 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 mod tests {
     use super::{by_words, elsewhere, not_in_path};
     use crate::checks::test_support::{active, failed, guest, line};
-    use crate::guest::facts::{Listener, Service};
+    use crate::guest::facts::{Listener, Service, Unit};
     use crate::model::{CheckId, Protocol};
 
     #[test]
@@ -235,32 +250,36 @@ mod tests {
 
     #[test]
     fn who_holds_a_port_is_named() {
+        let hint = |process: &str, words: &str| {
+            let (address, process) = ("0.0.0.0".to_owned(), process.to_owned());
+            let holder = Listener { protocol: Protocol::Tcp, address, port: 80, process };
+            let runs = |name: &str, program: &str| {
+                let exec_start = format!("/nix/store/x/bin/{program} run");
+                Unit { service: Some(Service { exec_start, ..Service::default() }), ..active(name) }
+            };
+            let judged = guest()
+                .expected(failed("nginx.service", 1))
+                .expected(active("web.socket"))
+                .expected(runs("caddy.service", "caddy"))
+                .unit(runs("tmpfiles.service", "systemd-tmpfiles"))
+                .facts(|facts| facts.listeners = vec![holder])
+                .journal(line("nginx.service", words))
+                .judge();
+            let result = judged.results.iter().find(|result| result.id == CheckId::ServicesFailedUnits).unwrap();
+            result.hint.clone().unwrap_or_default()
+        };
+        let nginx = "[emerg] 258#258: bind() to 0.0.0.0:80 failed (98: Address already in use)";
         for words in [
-            "[emerg] 258#258: bind() to 0.0.0.0:80 failed (98: Address already in use)",
+            nginx,
             "Error: listen tcp :80: bind: address already in use",
             "OSError: [Errno 98] error while attempting to bind on address ('0.0.0.0', 80): address already in use",
             "Error: listen EADDRINUSE: address already in use :::80",
         ] {
-            let holder = Listener {
-                protocol: Protocol::Tcp,
-                address: "0.0.0.0".to_owned(),
-                port: 80,
-                process: "caddy".to_owned(),
-            };
-            let exec_start = "/nix/store/x-caddy/bin/caddy run".to_owned();
-            let caddy = crate::guest::facts::Unit {
-                service: Some(Service { exec_start, ..Service::default() }),
-                ..active("caddy.service")
-            };
-            let judged = guest()
-                .expected(failed("nginx.service", 1))
-                .expected(caddy)
-                .facts(|facts| facts.listeners = vec![holder.clone()])
-                .journal(line("nginx.service", words))
-                .judge();
-            let result = judged.results.iter().find(|result| result.id == CheckId::ServicesFailedUnits).unwrap();
-            let hint = result.hint.as_deref().unwrap_or_default();
-            assert!(hint.starts_with("caddy of caddy.service listens on port 80 already"), "{words}: {hint}");
+            let said = hint("caddy", words);
+            assert!(said.starts_with("caddy of caddy.service listens on port 80 already"), "{words}: {said}");
         }
+        // PID 1 is not whoever begins with its name.
+        let said = hint("systemd", nginx);
+        assert!(said.starts_with("a socket unit (web.socket) listens on port 80 already"), "{said}");
     }
 }

@@ -37,6 +37,13 @@ pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> 
         .or_else(|| own.iter().rev().find(tells))
         .or_else(|| own.iter().find(speaks))
         .or(own.last())?;
+    // The program's own summary of what the kernel said just before.
+    let is_summary = Meaning::EndsForError.is_in(&line.message) && !Meaning::HasErrno.is_in(&line.message);
+    let before = own.iter().take_while(|other| !std::ptr::eq(**other, *line)).filter(|other| other.pid == line.pid);
+    let line = match before.last() {
+        Some(before) if is_summary && tells(&before) && Meaning::HasErrno.is_in(&before.message) => before,
+        _ => line,
+    };
     // A parser goes on after what it did not understand, and then understands the rest no better.
     let file_of = |line: &JournalLine| PLACE.captures(&line.message).map(|place| place["file"].to_owned());
     let is_of_one_parse = |other: &&&JournalLine| {
@@ -256,6 +263,18 @@ mod tests {
         let earlier = JournalLine { at_us: 0, ..of_app(12, others[0]) };
         let later = JournalLine { at_us: 5_000_000, ..of_app(12, "/etc/a.conf:9: error: no such value") };
         assert_eq!(error_line(&[earlier, later.clone()], "app.service"), Some(later.message), "of another time");
+    }
+
+    #[test]
+    fn the_kernel_s_words_outrank_their_summary() {
+        let redis = [
+            "# Warning: Could not create server TCP listening socket *:80: bind: Permission denied",
+            "# Failed listening on port 80 (tcp), aborting.",
+        ];
+        assert_eq!(of_lines(&redis).as_deref(), Some(redis[0]));
+        let nextcloud =
+            ["sh: warning: cannot set locale", "dbpassFile /run/db is not readable by nextcloud! Exiting..."];
+        assert_eq!(of_lines(&nextcloud).as_deref(), Some(nextcloud[1]));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) enum Meaning {
     PortIsPrivileged,
     /// A kind of socket is not there for the program.
     FamilyMissing,
+    /// No further process or thread could be made.
+    ProcessesLimited,
     /// A `command` is in no directory of PATH.
     CommandMissing,
     /// A script's first line names an interpreter that is not there.
@@ -26,6 +28,10 @@ pub(crate) enum Meaning {
     BusNameMissing,
     /// A file at `path` that a home's generation does not replace.
     FileInTheWay,
+    /// It ends with what the program does about it.
+    EndsForError,
+    /// It has the kernel's own words.
+    HasErrno,
     /// What listens on this machine does not, or not yet.
     ConnectionRefused,
     /// It is about a connection to another machine.
@@ -137,6 +143,10 @@ pub(crate) enum Meaning {
     NotHeard,
     /// PID 1 refused to load a unit, and says why.
     RefusedToLoad,
+    /// PID 1 refused to start a unit: `why`.
+    RefusedToStart,
+    /// PID 1 ended a unit that ran for as long as it may.
+    RuntimeLimitReached,
     /// An assertion of a unit did not hold.
     AssertionFailed,
     /// A unit was not started, since one that it requires failed at that moment.
@@ -234,6 +244,9 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$";
     // Behind more than three words it only ends a line that says why.
+    HasErrno "any": "bind: Permission denied"
+        => r"(?i)permission denied|no such file or directory|address already in use|cannot assign requested address|connection refused|read-only file system|operation not permitted|no space left on device|not a directory|is a directory|\berrno[: ]+\d+";
+    EndsForError "any": "Failed listening on port 80 (tcp), aborting." => r"(?i)\b(?:exiting|aborting|giving up|terminating|shutting down)[.!…]*$";
     FollowsFromError "any": "fatal error, exiting."
         => r"(?i)^(?:[^a-z]*[a-z]\S*\s+){0,3}\W*(?:exiting|aborting|giving up|terminating|shutting down)[.!…]*$";
     FollowsFromError "openvpn, tor, haproxy, wg-quick, named": "Options error: Please correct these errors."
@@ -261,6 +274,10 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)\b(?:bind|binding|listen|listening)\b.*:(?P<port>\d{1,4})\b.*permission denied";
     FamilyMissing "nginx": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
         => r"(?i)address family not supported|EAFNOSUPPORT";
+    FamilyMissing "Redis": "Warning: Could not create server TCP listening socket 127.0.0.1:6379: unable to bind socket, errno: 97"
+        => r"\berrno: 97$";
+    ProcessesLimited "bash": "app-start: fork: Resource temporarily unavailable"
+        => r"(?i)(?:fork|clone|pthread_create|thread)\b.*resource temporarily unavailable|pthread_create failed";
     CommandMissing "bash": "app-start: line 3: curl: command not found"
         => r"line \d+: (?P<command>[\w.+-]+): (?:command )?not found";
     CommandMissing "Go": "exec: \"git\": executable file not found in $PATH"
@@ -492,6 +509,10 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r": Can't open PID file \S+ \(yet\?\) after start";
     RefusedToLoad "systemd" ("257"): "/etc/systemd/system/relative.service:6: Neither a valid executable name nor an absolute path: bin/daemon"
         => r"(?i)not absolute|refusing|bad unit file|neither a valid|lacks|missing|invalid|unit configuration|unknown|executable";
+    RefusedToStart "systemd" ("257"): "gone.timer: Refusing to start, unit gone.service to trigger not loaded."
+        => r": Refusing to start, (?P<why>.+?)\.?$";
+    RuntimeLimitReached "systemd" ("257"): "job.service: Service reached runtime time limit. Stopping."
+        => r"reached runtime time limit";
     AssertionFailed "systemd": "app.service: Starting requested but asserts failed." => r"(?i)assert(ion)?s? failed";
     ProcessExited "systemd" ("257"): "hedgedoc.service: Control process exited, code=exited, status=226/NAMESPACE"
         => r": (?P<which>Main|Control) process exited, code=(?P<code>\w+), status=(?P<status>\d+)";

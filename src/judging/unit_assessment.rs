@@ -203,8 +203,9 @@ impl<'a> Judge<'a> {
         if !is_refused(unit) {
             return None;
         }
-        let line = manager_line(self.facts, self.name, Meaning::RefusedToLoad).map(|line| line.message.clone());
+        let line = self.refusing_line().map(|line| line.message.clone());
         let why = match (&unit.load_error, line) {
+            (_, Some(line)) if is_at_place(&line) => line,
             (Some(error), Some(line)) => format!("{error} ({line})"),
             (Some(error), None) => error.clone(),
             (None, Some(line)) => line,
@@ -213,6 +214,15 @@ impl<'a> Judge<'a> {
         let finding = self.finding(format!("systemd refused to load {}: {why}", self.subject()));
         let hint = "a unit that is refused never shows as failed: systemd-analyze verify names the line";
         Some(UnitAssessment::NotActive(finding.hint(hint)))
+    }
+
+    /// PID 1's line about why it refuses the unit: one that names the place, if it has such.
+    fn refusing_line(&self) -> Option<&JournalLine> {
+        let lines =
+            self.facts.journal.iter().filter(|line| unit::is_managers(line) && line.message.contains(self.name));
+        let mut lines = lines.filter(|line| Meaning::RefusedToLoad.is_in(&line.message)).rev();
+        let last = lines.next()?;
+        Some(std::iter::once(last).chain(lines).find(|line| is_at_place(&line.message)).unwrap_or(last))
     }
 
     fn is_masked(&self, unit: &Unit) -> Option<UnitAssessment> {
@@ -439,6 +449,15 @@ impl<'a> Judge<'a> {
         if let Some(let_down) = self.was_let_down().filter(|_| !self.is_user()) {
             return Some(let_down);
         }
+        if let Some(refused) = manager_line(self.facts, self.name, Meaning::RefusedToStart) {
+            let parts = Meaning::RefusedToStart.parts_of(&refused.message)?;
+            return self.not_active(format!("{} was not started: {}", self.name, text::clean(&parts["why"])));
+        }
+        if let Some(other) = unit.conflicts.iter().find(|other| self.cx.is_active(other)).filter(|_| !self.is_user()) {
+            let summary = format!("{} was not started: it conflicts with {other}, which is up", self.name);
+            let hint = "only one of two units that have Conflicts= between them can be wanted";
+            return Some(UnitAssessment::NotActive(self.finding(summary).hint(hint)));
+        }
         let why = if self.is_user() {
             "was never started"
         } else if unit.condition_us > 0 {
@@ -450,6 +469,12 @@ impl<'a> Judge<'a> {
         };
         self.not_active(format!("{} and {why}", self.is_expected()))
     }
+}
+
+/// Whether a line names a place in a unit's file that makes systemd refuse it: `/etc/systemd/system/app.service:6: …`.
+fn is_at_place(line: &str) -> bool {
+    let number = line.split_once(": ").and_then(|(place, _)| place.rsplit_once(':')).map(|(_, number)| number);
+    line.starts_with('/') && number.is_some_and(|number| number.parse::<u32>().is_ok()) && !line.contains("ignoring")
 }
 
 /// What has become of the variable that a user's unit was skipped for want of.

@@ -96,6 +96,9 @@ fn timed_out(facts: &Facts, unit: &Unit, service: &Service) -> &'static str {
     let line = manager_line(facts, &unit.name, Meaning::StartTimedOut);
     let parts = line.and_then(|line| Meaning::StartTimedOut.parts_of(&line.message));
     let is_heard = manager_line(facts, &unit.name, Meaning::NotHeard).is_none();
+    if manager_line(facts, &unit.name, Meaning::RuntimeLimitReached).is_some() {
+        return "ran for longer than its RuntimeMaxSec= allows";
+    }
     match (parts.as_ref().map(|parts| &parts["step"]), &service.kind) {
         (Some("start-pre"), _) => "its ExecStartPre= timed out",
         (Some("start-post"), _) => "its ExecStartPost= timed out",
@@ -134,6 +137,10 @@ fn how(facts: &Facts, unit: &Unit) -> Option<String> {
             (1, status, _) if status != 0 => Some(exit_words(facts, unit, status, &service.exec_start)),
             (2, signal, _) => Some(format!("killed by {}", signal_name(signal))),
             (3, signal, _) => Some(format!("dumped core on {}", signal_name(signal))),
+            (kind, 0, UnitResult::StartLimitHit) if kind <= 1 && !unit.triggered_by.is_empty() => {
+                let by = text::list(&unit.triggered_by);
+                Some(format!("it ends well, and {by} starts it again, too often in a short time"))
+            }
             (_, _, UnitResult::StartLimitHit) => Some("started too often in a short time".to_owned()),
             _ => None,
         };

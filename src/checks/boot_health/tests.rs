@@ -20,6 +20,8 @@ fn oom_kills() {
     eater(4096, "Out of memory").breaks(CheckId::BootOom, killed);
     let limit = "eater of eater.service was killed by the OOM killer at the memory limit of its unit";
     eater(1024, "Memory cgroup out of memory").breaks(CheckId::BootOom, limit);
+    let hint = result(&eater(1024, "Memory cgroup out of memory").judge(), CheckId::BootOom).hint.clone();
+    assert!(hint.as_deref().is_some_and(|hint| hint.contains("MemoryMax=")), "{hint:?}");
     // Nobody chose how much the VM has.
     let unchosen = eater(1024, "Out of memory").judge();
     let result = result(&unchosen, CheckId::BootOom);

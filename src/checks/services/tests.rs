@@ -205,6 +205,16 @@ fn a_command_beside_the_program_that_fails_is_told_as_such() {
     fails(late("notify", &[unheard, start]), "requires: Got notification message from PID 312");
     let file = "app.service: Can't open PID file /run/app.pid (yet?) after start: No such file or directory";
     fails(late("forking", &[file, start]), "app.service failed: timed out: Can't open PID file /run/app.pid");
+    let runtime = "app.service: Service reached runtime time limit. Stopping.";
+    fails(late("simple", &[runtime]), "app.service failed: ran for longer than its RuntimeMaxSec= allows");
+    let mut begun_again = failed("app.service", 0);
+    begun_again.triggered_by = vec!["app.path".into()];
+    begun_again.result = "start-limit-hit".into();
+    begun_again.service.get_or_insert_default().exit_kind = 1;
+    guest().expected(begun_again).breaks(
+        CheckId::ServicesFailedUnits,
+        "app.service failed: it ends well, and app.path starts it again, too often in a short time",
+    );
 }
 
 #[test]

@@ -147,7 +147,9 @@ fn address(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let declared = missing
         .flat_map(|(name, addresses)| addresses.iter().map(move |address| (name, address)))
         .find(|(_, address)| named(&line.message, address) || named(exec, address));
-    let Some((card, address)) = declared else { return of_tailscale(cx, line) };
+    let Some((card, address)) = declared else {
+        return of_tailscale(cx, line).or_else(|| of_lease(cx, line));
+    };
     let why = format!("binds to {address}, the address of {card}, which the VM does not have: \"{}\"", quoted(line));
     Some(Excuse::new(Lack::Hardware, Witness::Card { name: card.clone() }, why))
 }
@@ -162,6 +164,16 @@ fn of_tailscale(cx: &JudgeContext<'_>, line: &JournalLine) -> Option<Excuse> {
     let mut words = line.message.split(|c: char| !c.is_ascii_digit() && c != '.');
     let address = words.find(|word| is_on && is_shared(word.trim_end_matches('.')))?;
     let why = format!("binds to {address}, which Tailscale gives the real machine: \"{}\"", quoted(line));
+    Some(Excuse::new(Lack::Outside, Witness::line(quoted(line)), why))
+}
+
+/// Where the configuration gives no interface an address, the network of the real machine does, by DHCP.
+fn of_lease(cx: &JudgeContext<'_>, line: &JournalLine) -> Option<Excuse> {
+    let is_leased = cx.plan.expectations.known && cx.plan.expectations.addresses.is_empty();
+    let words = line.message.split(|c: char| !c.is_ascii_digit() && c != '.');
+    let mut addresses = words.filter_map(|word| word.trim_end_matches('.').parse::<Ipv4Addr>().ok());
+    let address = addresses.find(|address| is_leased && !address.is_loopback() && !address.is_unspecified())?;
+    let why = format!("binds to {address}, which the real machine may have by DHCP: \"{}\"", quoted(line));
     Some(Excuse::new(Lack::Outside, Witness::line(quoted(line)), why))
 }
 

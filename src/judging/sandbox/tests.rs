@@ -665,6 +665,10 @@ fn an_address_of_a_card_that_is_not_here() {
     logged_in("100.101.102.103").excludes("web.service: binds to 100.101.102.103, which Tailscale gives");
     logged_in("100.1.2.3").breaks(CheckId::ServicesFailedUnits, "100.1.2.3");
     web("100.101.102.103").breaks(CheckId::ServicesFailedUnits, "100.101.102.103");
+    // Whatever the network gives it.
+    let leased = |address: &str| web(address).expecting(|expectations| expectations.addresses.clear());
+    leased("192.168.1.10").excludes("web.service: binds to 192.168.1.10, which the real machine may have by DHCP");
+    leased("127.0.0.53").breaks(CheckId::ServicesFailedUnits, "127.0.0.53");
 }
 
 #[test]

@@ -35,6 +35,33 @@ fn expected_units_that_are_not_there() {
         "/etc/systemd/system/bad.service:3: Neither a valid executable name nor an absolute path: true",
     ))
     .breaks(CheckId::ServicesPromised, "Neither a valid executable name");
+    // The place leads, whatever else PID 1 says of it.
+    absent(Unit {
+        load_state: "bad-setting".into(),
+        load_error: Some("Unit stamp.service has a bad unit file setting.".into()),
+        ..inactive("stamp.service")
+    })
+    .journal(by_manager("", "/etc/systemd/system/stamp.service:5: Unknown key 'Usr' in section [Service], ignoring."))
+    .journal(by_manager(
+        "",
+        "/etc/systemd/system/stamp.service:6: Failed to resolve unit specifiers in '+%Q': Invalid slot",
+    ))
+    .journal(by_manager(
+        "stamp.service",
+        "stamp.service: Unit configuration has fatal error, unit will not be started.",
+    ))
+    .breaks(
+        CheckId::ServicesPromised,
+        "refused to load stamp.service: /etc/systemd/system/stamp.service:6: Failed to resolve unit specifiers",
+    );
+    absent(Unit { condition_us: 1, condition_result: true, ..inactive("gone.timer") })
+        .journal(by_manager("gone.timer", "gone.timer: Refusing to start, unit gone.service to trigger not loaded."))
+        .breaks(CheckId::ServicesPromised, "gone.timer was not started: unit gone.service to trigger not loaded");
+    let night = || Unit { conflicts: vec!["day.service".into()], ..inactive("night.service") };
+    absent(night())
+        .unit(active("day.service"))
+        .breaks(CheckId::ServicesPromised, "night.service was not started: it conflicts with day.service, which is up");
+    absent(night()).breaks(CheckId::ServicesPromised, "was never started");
     // The same when nobody expected it but a target wants it.
     guest()
         .unit(Unit { load_state: "bad-setting".into(), ..inactive("bad.service") })
