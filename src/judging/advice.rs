@@ -15,7 +15,7 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
         .or_else(|| unheard(cx, unit))
         .or_else(|| elsewhere(unit))
         .or_else(|| {
-            let line = error_line(&cx.now.journal, &unit.name)?;
+            let line = error_line(&cx.now.journal, &unit.name).filter(|line| !Meaning::FollowsFromError.is_in(line))?;
             not_in_path(unit, &line).or_else(|| by_words(&line))
         })
 }

@@ -19,6 +19,12 @@ const LIMIT: usize = 400;
 /// How long a parser takes at most to tell all that it did not understand, in µs.
 const PARSING_US: u64 = 1_000_000;
 
+/// When a line was written, and by which process, as programs put it before what they say. The journal knows both.
+static STAMP: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r#"^(?:\d+:[A-Z] |\[\d+\]:? |\d+: )?(?:time=")?\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|\d{1,2} [A-Z][a-z]{2} \d{4} |[A-Z][a-z]{2} +\d{1,2} )\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d| UTC)?"?\]?:?\s+(?:[#*.-] )?"#,
+    )
+});
 /// A place in a file: `/etc/nftables.conf:12:3`.
 static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?<file>/[^\s:\[\]()]+):\d+"));
 
@@ -69,9 +75,13 @@ fn chained(own: &[&JournalLine], at: usize) -> Option<String> {
     Some(bounded(&links.join(": "), LIMIT))
 }
 
+fn without_stamp(line: &str) -> &str {
+    STAMP.find(line).map(|stamp| &line[stamp.end()..]).filter(|rest| !rest.is_empty()).unwrap_or(line)
+}
+
 /// The first line of a message; with the lines after it, where it only announces them.
 fn with_announced(line: &JournalLine, later: &[&JournalLine]) -> String {
-    let first = line.message.lines().next().unwrap_or_default().trim_end();
+    let first = without_stamp(line.message.lines().next().unwrap_or_default().trim_end());
     let is_block = first.trim().starts_with("***") && first.ends_with("***");
     let most = if is_block { MOST } else { usize::from(first.ends_with(':')) };
     let beyond = line.message.lines().skip(1).chain(later.iter().filter_map(|line| line.message.lines().next()));
@@ -173,10 +183,7 @@ mod tests {
                 "FATAL:  could not open file \"/nix/store/x-postgresql.conf\": Permission denied",
                 "LOG:  aborting startup due to startup process failure",
             ],
-            [
-                "ModuleNotFoundError: No module named 'vikreya'",
-                "[2019-12-29 02:17:45 +0000] [12929] [INFO] Reason: Worker failed to boot.",
-            ],
+            ["ModuleNotFoundError: No module named 'vikreya'", "[12929] [INFO] Reason: Worker failed to boot."],
             [
                 "[ERROR] InnoDB: Upgrade after a crash is not supported. The redo log was created with MariaDB 10.3.27.",
                 "[ERROR] Unknown/unsupported storage engine: InnoDB",
@@ -263,6 +270,26 @@ mod tests {
         let earlier = JournalLine { at_us: 0, ..of_app(12, others[0]) };
         let later = JournalLine { at_us: 5_000_000, ..of_app(12, "/etc/a.conf:9: error: no such value") };
         assert_eq!(error_line(&[earlier, later.clone()], "app.service"), Some(later.message), "of another time");
+    }
+
+    #[test]
+    fn when_it_was_written_is_not_told() {
+        for stamp in [
+            "238:M 30 Nov 2026 12:20:40.897 # ",
+            "2026/11/30 12:20:40 ",
+            "[2019-12-29 02:17:45 +0000] ",
+            "2026-11-30T12:20:40.897Z ",
+            "2026-11-30 12:20:40,897 ",
+            "Nov 30 12:20:40 ",
+            "time=\"2026-11-30T12:20:40Z\" ",
+            "[12]: 2026-11-30 12:20:40.897 UTC ",
+        ] {
+            let said = of_lines(&[&format!("{stamp}Error: no such key")]);
+            assert_eq!(said.as_deref(), Some("Error: no such key"), "{stamp}");
+        }
+        for line in ["30 errors found", "2026-11-30 is not a time: error", "12: error"] {
+            assert_eq!(of_lines(&[line]).as_deref(), Some(line));
+        }
     }
 
     #[test]

@@ -240,6 +240,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"Server terminated with error|Please (also check the log file|consult the )";
     FollowsFromError "SDDM, LightDM, GDM": "Could not start Display server on vt 2"
         => r"(Could not start|starting the) Display server|read display number from pipe|Failed to start seat|Session never registered|display failures reached";
+    FollowsFromError "LightDM, which reads the accounts from the file then": "Error getting user list from org.freedesktop.Accounts: GDBus.Error"
+        => r"Error getting user list from org\.freedesktop\.Accounts";
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$";
