@@ -586,8 +586,8 @@ fn edited_from_elsewhere() {
     let told = from_home("PostToolUse");
     assert!(told.tells().is_some_and(|text| text.contains("does not evaluate")), "{}", told.all());
     let cause = from_home("Stop").blocks().expect("blocked");
-    let again = format!("run again: nixbox try {}", repository.path().display());
-    assert!(cause.contains(&again), "{again}: {cause}");
+    let evidence = format!("evidence: {}/.nixbox/", repository.path().display());
+    assert!(cause.contains(&evidence), "{evidence}: {cause}");
     repository.choose("minimal");
     let passed = from_home("Stop");
     assert!(passed.blocks().is_none() && passed.all().contains("nixbox: pass"), "{}", passed.all());

@@ -263,6 +263,9 @@ impl Guest {
         facts.manager = bus.0.unwrap_or_default();
         facts.units = bus.1.unwrap_or_default();
         facts.jobs = dated(bus.2.unwrap_or_default(), facts.now_us);
+        // A file that journald is about to make is "truncated", and there is no line at all.
+        let is_empty = journal.as_ref().is_ok_and(|output| output.stdout.trim_ascii().is_empty());
+        let journal = if is_empty { self.shell().ask(&lines, limits.patience, ANSWER).await } else { journal };
         match journal {
             Ok(output) => {
                 facts.journal = journal::parse(&String::from_utf8_lossy(&output.stdout));

@@ -1,16 +1,26 @@
 //! `desktop.session`: the user's graphical session.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use super::view::{DesktopView, Subject};
 use super::{Assessment, NO_USER_HINT};
 use crate::desktop::compositors::{self, COMPOSITORS};
 use crate::desktop::expected::autologin_user;
 use crate::desktop::facts::{DesktopState, LoginMethod, WaitEnd};
+use crate::desktop::journal::Meaning;
 use crate::desktop::session_files::{SessionType, is_missing_session};
+use crate::guest::facts::JournalLine;
 use crate::guest::logind::Session;
+use crate::judging::journal::Means as _;
 use crate::judging::{Finding, text};
 use crate::model::CheckId;
+
+/// PAM opened a session, whoever else knows of it: service, user.
+static PAM_OPENED: LazyLock<Regex> =
+    LazyLock::new(|| text::pattern(r"^pam_unix\(([\w-]+):session\): session opened for user ([\w.-]+)"));
 
 impl DesktopView<'_> {
     pub(super) fn session(&self, compositor_fails: bool) -> Assessment {
@@ -83,7 +93,32 @@ impl DesktopView<'_> {
             let waited = text::seconds(state.waited);
             return Assessment::Unknown(format!("no session of {user} after {waited}, and the guest is still busy"));
         }
+        if let Some(service) = self.opened_without_logind() {
+            let summary = format!(
+                "systemd-logind was not told of the session of {user}: the PAM service {service} lacks pam_systemd"
+            );
+            let finding = Finding::new(self.user, summary).detail(self.evidence());
+            return Assessment::fail(finding.hint(format!("security.pam.services.{service}.startSession = true;")));
+        }
         self.session_fails(format!("there is no session of {user}{}", self.why(Subject::Session)))
+    }
+
+    /// The display manager's PAM service that opened a session of the user's of which logind told nothing.
+    fn opened_without_logind(&self) -> Option<String> {
+        // Those that are no graphical login; that by which nixbox gets in is among them.
+        const OTHERS: [&str; 7] = ["login", "systemd-user", "su", "su-l", "sudo", "sshd", "crond"];
+        let mut lines = self.facts.journal.iter();
+        let service = lines.find_map(|line| {
+            let parts = PAM_OPENED.captures(&line.message)?;
+            (&parts[2] == self.user && !OTHERS.contains(&&parts[1])).then(|| text::clean(&parts[1]))
+        })?;
+        let is_end =
+            |line: &JournalLine| line.message.starts_with(&format!("pam_unix({service}:session): session closed"));
+        let mut told = lines.take_while(|line| !is_end(line));
+        let is_began = |line: &JournalLine| {
+            Meaning::SessionBegan.parts_of(&line.message).is_some_and(|parts| &parts[2] == self.user)
+        };
+        (!told.any(is_began)).then_some(service)
     }
 
     /// Whether an active session is of the expected desktop and type.

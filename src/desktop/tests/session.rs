@@ -120,6 +120,24 @@ fn sessions_that_are_not_as_promised() {
     );
     missing.is("greeter", Status::Skip, "greetd.service failed");
 
+    // The greeter's PAM service tells logind nothing; nixbox comes in by another one.
+    let mut unknown = guest();
+    unknown.state().sessions.clear();
+    unknown.state().processes.clear();
+    unknown.state().end = WaitEnd::Idle;
+    unknown.seen.manager = None;
+    let opened = "pam_unix(greetd:session): session opened for user alice(uid=1000) by (uid=0)";
+    unknown.seen.journal.insert(0, line("greetd.service", 10_000_000, opened));
+    unknown
+        .seen
+        .journal
+        .insert(1, line("greetd.service", 11_000_000, "pam_unix(greetd:session): session closed for user alice"));
+    unknown.seen.journal.retain(|line| line.unit == "greetd.service");
+    unknown.fails(
+        "session",
+        "systemd-logind was not told of the session of alice: the PAM service greetd lacks pam_systemd",
+    );
+
     let mut short = guest();
     short.state().sessions.clear();
     short.state().processes.clear();
