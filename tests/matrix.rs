@@ -174,8 +174,8 @@ fn twelve() {
     let peak = peak.join().unwrap();
     eprintln!("    nixbox itself took {peak} KiB, {} machines at once", report["at_once"]);
     // A debug build's: in one run 35 MiB of it are pages of the binary (32 MiB before it could compare and switch), 7 MiB
-    // its own memory (6.8 MiB before).
-    assert!(peak < 64 << 10, "nixbox itself took {peak} KiB");
+    // its own memory (6.8 MiB before). 63.1 MiB in all with 650 patterns in its tables.
+    assert!(peak < 68 << 10, "nixbox itself took {peak} KiB");
 
     // Nothing has changed: only what could not be told is asked again, and what is not built.
     let again = matrix(&TWELVE, cache.path()).run();
