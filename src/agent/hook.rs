@@ -114,10 +114,12 @@ fn edited_elsewhere(files: &[PathBuf], root: &Path) -> Option<PathBuf> {
         let directory = root.join(file).parent()?.to_owned();
         directory.is_dir().then(|| git_root(&directory).unwrap_or(directory))
     };
-    let mut places = files.iter().map(|file| place(file).filter(|place| place != root && !root.starts_with(place)));
+    // Below its own directory only a repository is another place.
+    let is_elsewhere =
+        |place: &PathBuf| !root.starts_with(place) && (!place.starts_with(root) || place.join(".git").exists());
+    let mut places = files.iter().map(|file| place(file).filter(is_elsewhere));
     let first = places.next()??;
-    let is_below = first.starts_with(root) && git_root(&first).as_deref() != Some(&first);
-    (!is_below && places.all(|other| other.as_ref() == Some(&first))).then_some(first)
+    places.all(|other| other.as_ref() == Some(&first)).then_some(first)
 }
 
 /// Answers for the repository of the current directory.

@@ -9,7 +9,7 @@ use futures_util::future::{OptionFuture, join_all};
 use tokio::time::{Instant, sleep};
 
 use super::bus::Which;
-use super::facts::{Facts, HttpAnswer, Job, Listener, Manager, Network, ScriptOutcome, Unit};
+use super::facts::{Facts, HttpAnswer, Job, JournalLine, Listener, Manager, Network, ScriptOutcome, Unit};
 use super::http::{self, HttpRequest};
 use super::proc_net::Tables;
 use super::shell::{Output, Script};
@@ -334,14 +334,13 @@ impl Guest {
     /// that they name are there. What a container says is all that is known of its units.
     async fn add_words_of_troubled(&self, facts: &mut Facts, limits: &Limits) {
         // Such a unit stays active, with success for its result.
-        let is_not_reloaded = |unit: &Unit| {
-            let words = facts.journal.iter().filter(|line| line.pid == 1 && line.unit == unit.name);
-            words.map(|line| &line.message).any(|message| message.starts_with("Reload failed for "))
-        };
+        let is_failed_reload = |line: &&JournalLine| line.pid == 1 && line.message.starts_with("Reload failed for ");
+        let not_reloaded: BTreeSet<&str> =
+            facts.journal.iter().filter(is_failed_reload).map(|line| line.unit.as_str()).collect();
         let in_trouble = |unit: &&Unit| {
             let restarted = unit.service.as_ref().is_some_and(|service| service.restarts > 0);
             let changes = matches!(unit.active_state, ActiveState::Failed | ActiveState::Activating);
-            let has_failed = !unit.result.is_success() || is_not_reloaded(unit);
+            let has_failed = !unit.result.is_success() || not_reloaded.contains(unit.name.as_str());
             changes || restarted || has_failed || unit.name.starts_with("container@")
         };
         let troubled = facts.units.iter().filter(in_trouble).take(TROUBLED);
