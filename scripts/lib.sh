@@ -442,9 +442,10 @@ enter_env() {
 # build_nixbox: target/release/nixbox, its path in NIXBOX_BIN.
 build_nixbox() {
     need_rust
+    NIXBOX_BIN=${CARGO_TARGET_DIR:-$NIXBOX_ROOT/target}/release/nixbox
+    [ -x "$NIXBOX_BIN" ] || say "building nixbox (five to ten minutes, the first time) …"
     # Quick when nothing changed; cargo's own lock makes two runs at once wait for each other.
     (cd "$NIXBOX_ROOT" && cargo build --locked --release --quiet >&2)
-    NIXBOX_BIN=${CARGO_TARGET_DIR:-$NIXBOX_ROOT/target}/release/nixbox
 }
 
 make_cargo_tool() {

@@ -95,6 +95,12 @@ fn not_loaded(facts: &Facts) -> Option<&str> {
     own[..at].iter().rev().find(|line| line.priority <= 3).map(|line| line.message.as_str())
 }
 
+/// The word of the kernel's command line that has systemd go to rescue or emergency mode.
+fn asked_for(facts: &Facts) -> Option<String> {
+    let mut lines = facts.journal.iter().filter(|line| line.transport == "kernel");
+    lines.find_map(|line| Some(Meaning::AsksForRescue.parts_of(&line.message)?["word"].to_owned()))
+}
+
 fn emergency(plan: &Plan, facts: &Facts, by: &str, delay: &RunDelay) -> CheckResult {
     let since = facts.unit(by).map_or(0, |unit| unit.active_enter_us);
     let since = if since > 0 { format!(", {} after the kernel's start", text::micros(since)) } else { String::new() };
@@ -127,13 +133,18 @@ fn emergency(plan: &Plan, facts: &Facts, by: &str, delay: &RunDelay) -> CheckRes
                 None => format!("{name} does not exist"),
             }
         }
-        None => match (timed_out, not_loaded(facts)) {
-            (Some(line), _) => line.message.clone(),
-            (None, Some(why)) => {
+        None => match (timed_out, asked_for(facts), not_loaded(facts)) {
+            (Some(line), ..) => line.message.clone(),
+            (None, Some(word), _) => {
+                result =
+                    result.hint("is it in boot.kernelParams? without it the machine boots into systemd.defaultUnit");
+                format!("the kernel's command line asks for it: {word}")
+            }
+            (None, None, Some(why)) => {
                 result = result.hint("the machine boots into what systemd.defaultUnit names");
                 format!("systemd cannot boot into its target: {why}")
             }
-            (None, None) => "the guest does not show why".to_owned(),
+            (None, None, None) => "the guest does not show why".to_owned(),
         },
     };
     result.summary = text::clean(&format!("{mode}{since}: {cause}"));

@@ -12,7 +12,7 @@ use crate::guest::facts::Facts;
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::sandbox::disks;
-use crate::judging::{BootState, Judgement, Plan, boot_state, contention, sandbox, text};
+use crate::judging::{BootState, Judgement, Plan, boot_state, contention, last_failure, sandbox, text};
 use crate::machine::RunDelay;
 use crate::model::{Accel, CheckId, CheckResult, Status};
 use crate::traffic::Traffic;
@@ -140,7 +140,9 @@ fn panic(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
             let init = lines[..at].iter().rev().find(|line| Meaning::InitMissing.is_in(line));
             let lower = words.to_ascii_lowercase();
             let cause = if lower.contains("unable to mount root") {
-                "the root file system could not be mounted".to_owned()
+                let root = lines[..at].iter().rev().find(|line| Meaning::RootMissing.is_in(line));
+                let root = root.map_or_else(String::new, |line| format!(": {}", stamp_off(line)));
+                format!("the root file system could not be mounted{root}")
             } else if lower.contains("no working init") || lower.contains("requested init") {
                 match init {
                     Some(line) => format!("the init is missing or cannot be executed: {}", stamp_off(line)),
@@ -300,8 +302,19 @@ fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckR
     if contention::why_lately(&evidence.delay, evidence.seconds / 4.0).is_some() {
         return None;
     }
-    // Before PID 1 is systemd, the last line says what is being done.
+    // Before PID 1 is systemd, the last line says what is being done, or what could not be.
     let last = lines.last()?;
+    if let Some(failure) = last_failure(lines).filter(|failure| failure.end() + 1 == lines.len()) {
+        let cause = &lines[*failure.start()];
+        let said = stamp_off(cause).trim_end_matches('.');
+        let summary =
+            format!("the boot does not go on: {said}; {} said nothing since, after {}", stage(cause), after(evidence));
+        let result = fail(CheckId::BootTarget, summary, lines);
+        return Some(match disks::line_holds_up(plan, cause) {
+            Some(excuse) => boot::lacks_disk(plan, result, &excuse),
+            None => result,
+        });
+    }
     let step = Meaning::BootStep.words_of(last)?;
     let module = missing_module(lines, &format!("timed out: {last}")).map(stamp_off);
     let said = format!("{} said {:?} and nothing since, after {}", stage(last), step.as_str().trim(), after(evidence));
@@ -337,8 +350,16 @@ fn span(text: &str) -> Option<f64> {
 }
 
 fn cannot_tell(lines: &[String], evidence: &BootFailure) -> CheckResult {
+    let said = last_failure(lines).filter(|_| evidence.end == BootEnd::Deadline);
+    let said = said.map(|failure| stamp_off(&lines[*failure.start()]));
     let why = match &evidence.end {
-        BootEnd::Deadline => format!("the guest was not up after {}, and nothing shows why", after(evidence)),
+        BootEnd::Deadline => {
+            let why = said.map_or_else(
+                || ", and nothing shows why".to_owned(),
+                |line| format!("; the last error on its console: {line}"),
+            );
+            format!("the guest was not up after {}{why}", after(evidence))
+        }
         BootEnd::QemuDied(how) => format!("QEMU ended after {}: {how}", after(evidence)),
         BootEnd::Reset => format!("the machine was reset after {} without any output of the guest", after(evidence)),
         BootEnd::Panicked | BootEnd::PoweredOff => format!("the guest ended after {}", after(evidence)),

@@ -66,7 +66,9 @@ fn address(cx: &JudgeContext<'_>, out: &mut Judgement) -> bool {
             .and_then(|name| cx.unit(name))
             .map_or_else(String::new, |unit| format!("; {} is {}", unit.name, unit.active_state));
         let lines = manager.map(|name| unit::tail(cx.now, name, 6)).unwrap_or_default();
-        let finding = Finding::new("network", format!("{} has no address{state}", text::list(&network.links)));
+        let ignored = manager.and_then(|name| unit::ignored_setting(cx.now, name));
+        let ignored = ignored.map_or_else(String::new, |line| format!(": {}", line.message));
+        let finding = Finding::new("network", format!("{} has no address{state}{ignored}", text::list(&network.links)));
         conclude(cx, id, vec![finding.detail(lines)], Vec::new(), String::new)
     };
     out.results.push(result);

@@ -27,6 +27,11 @@ pub(super) fn command_of(units: &[&str], most: usize) -> String {
     json_command(most, &of_units(units))
 }
 
+/// The same for each by itself, its last `most` lines.
+pub(super) fn command_of_each(units: &[&str], most: usize) -> String {
+    units.iter().map(|unit| command_of(&[unit], most)).collect::<Vec<_>>().join("\n")
+}
+
 /// What matches the lines of these units.
 fn of_units(units: &[&str]) -> String {
     let matches: Vec<_> = units.iter().map(|unit| quoted(&format!("_SYSTEMD_UNIT={unit}"))).collect();

@@ -116,6 +116,8 @@ const FILES: [&str; 13] = [
 ];
 /// Of how many units in trouble all words are read.
 const TROUBLED: usize = 40;
+/// How many of its last lines are read of each, where all that they said is too much.
+const LAST_WORDS: usize = 200;
 /// Units that may fail without being in state `failed`, as tmpfiles do: their words are always read.
 const QUIET: [&str; 2] = ["systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service"];
 /// Most bytes of each of them.
@@ -357,7 +359,15 @@ impl Guest {
     async fn add_words(&self, facts: &mut Facts, names: &[&str], limits: &Limits) {
         let command = journal::command_of(names, limits.journal_lines);
         // Without them there is still what PID 1 said.
-        let Ok(output) = self.shell().ask(&command, limits.patience, ANSWER).await else { return };
+        let Ok(mut output) = self.shell().ask(&command, limits.patience, ANSWER).await else { return };
+        let count = output.stdout.iter().filter(|byte| **byte == b'\n').count();
+        if count >= limits.journal_lines || output.cut > 0 {
+            // One of them says so much that nothing of the others is left.
+            let each = journal::command_of_each(names, LAST_WORDS);
+            if let Ok(words) = self.shell().ask(&each, limits.patience, ANSWER).await {
+                output = words;
+            }
+        }
         let known: BTreeSet<(u64, u32, String)> =
             facts.journal.iter().map(|line| (line.at_us, line.pid, line.message.clone())).collect();
         let lines = journal::parse(&String::from_utf8_lossy(&output.stdout));

@@ -8,15 +8,19 @@ use crate::guest::facts::Unit;
 use crate::guest::paths::paths_in;
 use crate::model::{STORE_DIR, UnitResult};
 
+/// What makes a path read-only for a unit.
+const SANDBOX: [&str; 5] = ["ProtectSystem", "ProtectHome", "ReadOnlyPaths", "DynamicUser", "BindReadOnlyPaths"];
+
 /// What to do about a failed unit that is not excused.
 pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     port_in_use(cx, unit)
         .or_else(|| sandbox::advice(cx, unit))
         .or_else(|| unheard(cx, unit))
         .or_else(|| elsewhere(unit))
+        .or_else(|| no_shell(unit))
         .or_else(|| {
             let line = error_line(&cx.now.journal, &unit.name).filter(|line| !Meaning::FollowsFromError.is_in(line))?;
-            not_in_path(unit, &line).or_else(|| by_words(&line))
+            not_in_path(unit, &line).or_else(|| read_only(cx, unit, &line)).or_else(|| by_words(&line))
         })
 }
 
@@ -28,6 +32,17 @@ fn elsewhere(unit: &Unit) -> Option<String> {
         let program = text::clean(program);
         format!("NixOS has no {program}: ExecStart= has to name the package's own, ${{lib.getExe pkgs.NAME}}")
     })
+}
+
+/// A command line that was meant for a shell.
+fn no_shell(unit: &Unit) -> Option<String> {
+    const MARKS: [&str; 8] = ["|", "||", "&&", ">", ">>", "<", "2>&1", "&"];
+    let exec = &unit.service.as_ref().filter(|service| service.exit_kind != 0)?.exec_start;
+    let has_shell = exec.split_whitespace().any(|word| word.starts_with('-') && word.ends_with('c'));
+    let mark = exec.split_whitespace().find(|word| MARKS.contains(word)).filter(|_| !has_shell)?;
+    Some(format!(
+        "no shell reads ExecStart=: the program was given {mark} as an argument; write it as systemd.services.NAME.script"
+    ))
 }
 
 /// A command that a service of NixOS's finds only where its unit says so.
@@ -78,19 +93,38 @@ fn by_words(line: &str) -> Option<String> {
             "IPv6 is off here (networking.enableIPv6, ipv6.disable=1), or RestrictAddressFamilies= leaves it out";
         return Some(advice.to_owned());
     }
+    if Meaning::ModulesLocked.is_in(line) {
+        let advice = "is loading closed by then (security.lockKernelModules, kernel.modules_disabled)? \
+                      boot.kernelModules loads a module before";
+        return Some(advice.to_owned());
+    }
     if Meaning::InterpreterMissing.is_in(line) {
         let advice =
             "NixOS has no such interpreter: let its first line be #!/usr/bin/env NAME, or patch it (patchShebangs)";
         return Some(advice.to_owned());
     }
+    None
+}
+
+/// Why nothing can be written.
+fn read_only(cx: &JudgeContext<'_>, unit: &Unit, line: &str) -> Option<String> {
     if !Meaning::IsReadOnly.is_in(line) {
         return None;
     }
     let path = paths_in(line).into_iter().next();
+    // Of systemd's own units the files are not read.
+    let files = cx.now.unit_files.as_ref().filter(|files| files.system.names.contains(&unit.name));
+    let is_contained = files.is_none_or(|files| {
+        let mut lines = files.system.lines.get(&unit.name).into_iter().flatten();
+        lines.any(|(key, _)| SANDBOX.contains(&key.as_str()))
+    });
     Some(match path {
         None if line.contains(STORE_DIR) => "nothing can be written to the store".to_owned(),
         Some(path) if path.starts_with("/etc/") => {
             format!("{} is made by the configuration, and cannot be written to", text::clean(&path))
+        }
+        Some(path) if !is_contained => {
+            format!("nothing of its unit makes {} read-only: is its file system mounted so?", text::clean(&path))
         }
         Some(path) => format!(
             "{} is read-only by its ProtectSystem=, ProtectHome= or ReadOnlyPaths=: StateDirectory= or ReadWritePaths= opens it",
@@ -167,8 +201,8 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{by_words, elsewhere, not_in_path};
-    use crate::checks::test_support::{active, failed, guest, line};
+    use super::{by_words, elsewhere, no_shell, not_in_path};
+    use crate::checks::test_support::{active, failed, guest, line, result};
     use crate::guest::facts::{Listener, Service, Unit};
     use crate::model::{CheckId, Protocol};
 
@@ -179,13 +213,6 @@ mod tests {
             ("Error: listen tcp :443: bind: permission denied", Some("CAP_NET_BIND_SERVICE")),
             ("listen tcp :8080: bind: permission denied", None),
             ("[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)", Some("enableIPv6")),
-            ("mkdir: cannot create directory '/srv/app': Read-only file system", Some("ReadWritePaths= opens it")),
-            (
-                "sed: couldn't open temporary file /etc/app/sedX: Read-only file system",
-                Some("made by the configuration"),
-            ),
-            ("cannot write /nix/store/x-app/cache: Read-only file system", Some("written to the store")),
-            ("Error: Read-only file system (os error 30)", Some("ProtectSystem=")),
             (
                 "error: GDBus.Error:x.ServiceUnknown: The name ca.desrt.dconf was not provided by any .service files",
                 Some("programs.dconf.enable = true;"),
@@ -199,6 +226,42 @@ mod tests {
             };
             assert!(is_right, "{line}: {found:?}");
         }
+    }
+
+    #[test]
+    fn what_is_read_only() {
+        let advice_on = |words: &str, key: Option<&str>| {
+            let unit = failed("app.service", 1);
+            let mut guest = guest().expected(unit).journal(line("app.service", words));
+            let own = &mut guest.observations.first.unit_files.get_or_insert_default().system;
+            own.names.insert("app.service".to_owned());
+            own.lines.extend(key.map(|key| ("app.service".to_owned(), vec![(key.to_owned(), "strict".to_owned())])));
+            let judgement = guest.judge();
+            result(&judgement, CheckId::ServicesFailedUnits).hint.clone().unwrap_or_default()
+        };
+        for (words, advice) in [
+            ("mkdir: cannot create directory '/srv/app': Read-only file system", "ReadWritePaths= opens it"),
+            ("sed: couldn't open temporary file /etc/app/sedX: Read-only file system", "made by the configuration"),
+            ("cannot write /nix/store/x-app/cache: Read-only file system", "written to the store"),
+            ("Error: Read-only file system (os error 30)", "ProtectSystem="),
+        ] {
+            assert!(advice_on(words, Some("ProtectSystem")).contains(advice), "{words}");
+        }
+        let by_mount = advice_on("mkdir: cannot create directory '/srv/app': Read-only file system", None);
+        assert!(by_mount.contains("is its file system mounted so?"), "{by_mount}");
+    }
+
+    #[test]
+    fn a_command_line_for_a_shell() {
+        let advice = |exec_start: &str| {
+            let mut unit = failed("app.service", 1);
+            unit.service.get_or_insert_default().exec_start = exec_start.to_owned();
+            no_shell(&unit)
+        };
+        assert!(advice("/bin/cat /etc/hosts | /bin/grep x").is_some_and(|advice| advice.contains("given | as")));
+        assert!(advice("/bin/app > /var/log/app").is_some());
+        assert_eq!(advice("/bin/sh -c cat /etc/hosts | grep x"), None);
+        assert_eq!(advice("/bin/app --filter a|b"), None);
     }
 
     #[test]

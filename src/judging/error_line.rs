@@ -1,6 +1,7 @@
 //! Which of a unit's own lines says why it failed.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -16,6 +17,13 @@ use crate::text::bounded;
 const MOST: usize = 3;
 /// Most characters of the whole.
 const LIMIT: usize = 400;
+/// How many lines before the last of a failure its cause may stand, and how long before it, in µs.
+const REACH: usize = 30;
+const RUN_US: u64 = 10_000_000;
+/// How many lines of others may stand between two of one failure.
+const GAP: usize = 4;
+/// How many words a line has at most that is no more than a heading.
+const HEADING: usize = 6;
 /// How long a parser takes at most to tell all that it did not understand, in µs.
 const PARSING_US: u64 = 1_000_000;
 
@@ -25,40 +33,140 @@ static STAMP: LazyLock<Regex> = LazyLock::new(|| {
         r#"^(?:\d+:[A-Z] |\[\d+\]:? |\d+: )?(?:time=")?\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|\d{1,2} [A-Z][a-z]{2} \d{4} |[A-Z][a-z]{2} +\d{1,2} )\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d| UTC)?"?\]?:?\s+(?:[#*.-] )?"#,
     )
 });
-/// A place in a file: `/etc/nftables.conf:12:3`.
-static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?<file>/[^\s:\[\]()]+):\d+"));
+/// A place in a file, or what else a parser names before each thing that it found: `/etc/nftables.conf:12:3`.
+static PLACE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"(?<file>/[^\s:\[\]()]+):\d+|msg="(?<config>Configuration): "#));
 
-/// The line of the unit's own that says most: the last that speaks of an error, does not follow from another, and is not
-/// of the commands that clean up behind the program; else the last.
+/// The line of the unit's own that names the cause, with what it announces.
+///
+/// It is found from the end: the last line that speaks of an error, does not follow from another, and is not of the commands
+/// that clean up behind the program. Where that one only says that something failed, the lines that led to it are asked.
 pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> {
     let own = own_lines(journal, unit);
     let cleaning = of_cleaning(journal, unit);
-    let speaks = |line: &&&JournalLine| Meaning::SpeaksOfError.is_in(&line.message);
-    let tells = |line: &&&JournalLine| speaks(line) && !Meaning::FollowsFromError.is_in(&line.message);
-    let is_programs = |line: &&&JournalLine| !cleaning.contains(&std::ptr::from_ref(**line));
-    let line = own
-        .iter()
-        .rev()
-        .find(|line| tells(line) && is_programs(line))
-        .or_else(|| own.iter().rev().find(tells))
-        .or_else(|| own.iter().find(speaks))
-        .or(own.last())?;
-    // The program's own summary of what the kernel said just before.
-    let is_summary = Meaning::EndsForError.is_in(&line.message) && !Meaning::HasErrno.is_in(&line.message);
-    let before = own.iter().take_while(|other| !std::ptr::eq(**other, *line)).filter(|other| other.pid == line.pid);
-    let line = match before.last() {
-        Some(before) if is_summary && tells(&before) && Meaning::HasErrno.is_in(&before.message) => before,
-        _ => line,
+    let telling: Vec<usize> = (0..own.len()).filter(|at| tells(&own, *at)).collect();
+    let is_programs = |at: &&usize| !cleaning.contains(&std::ptr::from_ref(own[**at]));
+    let Some(last) = telling.iter().rev().find(is_programs).or(telling.last()) else {
+        let speaks = |line: &&&JournalLine| Meaning::SpeaksOfError.is_in(&line.message);
+        let is_own = |line: &&&JournalLine| !Meaning::FollowsFromError.is_in(&line.message);
+        let line = own.iter().find(speaks).or_else(|| own.iter().rev().find(is_own)).or(own.last())?;
+        return Some(with_announced(line, &[]));
     };
-    // A parser goes on after what it did not understand, and then understands the rest no better.
-    let file_of = |line: &JournalLine| PLACE.captures(&line.message).map(|place| place["file"].to_owned());
-    let is_of_one_parse = |other: &&&JournalLine| {
-        other.pid == line.pid && other.at_us + PARSING_US >= line.at_us && file_of(other) == file_of(line)
+    if let Some(chain) = chained(&own, *last) {
+        return Some(chain);
+    }
+    let at = first_of_parse(&own, &telling, cause_of(&own, &telling, *last));
+    Some(with_head(&own, at).unwrap_or_else(|| with_announced(own[at], &own[at + 1..])))
+}
+
+/// The lines of a console that are of the last failure it shows, the first by its place: what came after it failed for want
+/// of it.
+pub(crate) fn last_failure(console: &[String]) -> Option<RangeInclusive<usize>> {
+    let lines: Vec<JournalLine> =
+        console.iter().map(|line| JournalLine { message: line.clone(), ..JournalLine::default() }).collect();
+    let lines: Vec<&JournalLine> = lines.iter().collect();
+    let telling: Vec<usize> = (0..lines.len()).filter(|at| tells(&lines, *at)).collect();
+    let last = *telling.last()?;
+    let mut first = last;
+    for at in telling.iter().rev().take_while(|at| last - **at <= REACH) {
+        if first - at > GAP {
+            break;
+        }
+        first = *at;
+    }
+    Some(first..=last)
+}
+
+/// Whether a line says why something went wrong, and not only that it did.
+fn tells(own: &[&JournalLine], at: usize) -> bool {
+    let words = &own[at].message;
+    let speaks =
+        Meaning::SpeaksOfError.is_in(words) || Meaning::HasErrno.is_in(words) || Meaning::OfErrorLevel.is_in(words);
+    // What is announced may not have come; and a frame of Python's has its line of the program below it.
+    let is_heading = |words: &str| announces(words) && words.split_whitespace().count() <= HEADING;
+    let is_whole = at + 1 < own.len() || !is_heading(without_stamp(first_line(own[at])));
+    let is_source = at.checked_sub(1).is_some_and(|before| own[before].message.trim_start().starts_with("File \""));
+    speaks && is_whole && !is_source && !Meaning::FollowsFromError.is_in(words) && !Meaning::SaysNothing.is_in(words)
+}
+
+/// The line that names the cause, of those up to the last that tells. Programs that fail say so at each level on the way
+/// out, the innermost first.
+fn cause_of(own: &[&JournalLine], telling: &[usize], last: usize) -> usize {
+    let words = |at: usize| own[at].message.as_str();
+    if names_cause(words(last)) {
+        return last;
+    }
+    let is_warning = |at: &usize| Meaning::IsWarning.is_in(words(*at)) && !Meaning::HasErrno.is_in(words(*at));
+    let before = telling.iter().rev().copied().skip_while(|at| *at >= last);
+    let before: Vec<usize> = before
+        .take_while(|at| last - at <= REACH && own[*at].at_us + RUN_US >= own[last].at_us)
+        .filter(|at| own[*at].pid == own[last].pid && !is_warning(at))
+        .collect();
+    // Without a gap between them: they are of one failure.
+    let mut run = vec![last];
+    for at in &before {
+        if run.last().is_some_and(|later| later - at > GAP) {
+            break;
+        }
+        if !announces(first_line(own[*at])) {
+            run.push(*at);
+        }
+    }
+    // The kernel's words are handed on.
+    let errno = |at: usize| Meaning::HasErrno.words_of(words(at)).map(|found| found.as_str().to_ascii_lowercase());
+    let same = run.iter().rev().find(|at| errno(last).is_some() && errno(**at) == errno(last));
+    if let Some(first) = same.filter(|at| **at != last) {
+        return *first;
+    }
+    let of_run: &[usize] = if run.len() > 1 { &run } else { &before };
+    let naming = of_run.iter().find(|at| **at != last && names_cause(words(**at)));
+    naming.or(run.last()).copied().unwrap_or(last)
+}
+
+/// Whether a line says what is wrong with what.
+fn names_cause(words: &str) -> bool {
+    let has_errno = Meaning::HasErrno.is_in(words);
+    let is_cause = |words: &str| Meaning::NamesCause.is_in(words);
+    if has_errno {
+        Meaning::NamesObject.is_in(words) || is_cause(&Meaning::HasErrno.removed_from(words))
+    } else {
+        is_cause(words)
+    }
+}
+
+/// Of what a parser says of one file the first: it goes on after what it did not understand, and then understands the rest no
+/// better.
+fn first_of_parse(own: &[&JournalLine], telling: &[usize], at: usize) -> usize {
+    let file_of = |at: usize| {
+        let place = PLACE.captures(&own[at].message)?;
+        place.name("file").or(place.name("config")).map(|file| file.as_str().to_owned())
     };
-    let has_place = file_of(line).is_some();
-    let line = own.iter().filter(|_| has_place).filter(tells).find(is_of_one_parse).unwrap_or(line);
-    let at = own.iter().position(|other| std::ptr::eq(*other, *line))?;
-    Some(chained(&own, at).unwrap_or_else(|| with_announced(line, &own[at + 1..])))
+    let Some(file) = file_of(at) else { return at };
+    let is_of_it = |other: &usize| {
+        let (other, line) = (own[*other], own[at]);
+        other.pid == line.pid && other.at_us + PARSING_US >= line.at_us && other.at_us <= line.at_us + PARSING_US
+    };
+    let mut parsed = telling.iter().copied().filter(is_of_it);
+    parsed.find(|other| file_of(*other).as_ref() == Some(&file)).unwrap_or(at)
+}
+
+fn first_line(line: &JournalLine) -> &str {
+    line.message.lines().next().unwrap_or_default().trim_end()
+}
+
+/// Whether what it is about stands in the next line. The bare name of an exception does not.
+fn announces(words: &str) -> bool {
+    let words = words.trim();
+    let is_class = !words.contains(' ') && (words.contains("::") || words.contains('.'));
+    words.ends_with(':') && !is_class || words.ends_with(" aborted!")
+}
+
+/// A line that continues the one before it, or is announced by it, with that.
+fn with_head(own: &[&JournalLine], at: usize) -> Option<String> {
+    let before = at.checked_sub(1)?;
+    let is_continuation = own[at].message.starts_with([' ', '\t']) || announces(first_line(own[before]));
+    let head = own.get(before).filter(|_| is_continuation && tells(own, before))?;
+    Some(bounded(&format!("{} {}", without_stamp(first_line(head)), first_line(own[at]).trim()), LIMIT))
 }
 
 /// The whole of a chain of errors whose last this line is: what was tried, and below "Caused by:" a line for each cause.
@@ -81,12 +189,17 @@ fn without_stamp(line: &str) -> &str {
 
 /// The first line of a message; with the lines after it, where it only announces them.
 fn with_announced(line: &JournalLine, later: &[&JournalLine]) -> String {
-    let first = without_stamp(line.message.lines().next().unwrap_or_default().trim_end());
+    let first = without_stamp(first_line(line));
     let is_block = first.trim().starts_with("***") && first.ends_with("***");
-    let most = if is_block { MOST } else { usize::from(first.ends_with(':')) };
-    let beyond = line.message.lines().skip(1).chain(later.iter().filter_map(|line| line.message.lines().next()));
-    let said = beyond.map(str::trim).filter(|line| !line.is_empty() && !Meaning::FollowsFromError.is_in(line));
-    said.take(most).fold(first.to_owned(), |all, line| bounded(&format!("{all} {line}"), LIMIT.max(first.len())))
+    let beyond = line.message.lines().skip(1).chain(later.iter().map(|line| first_line(line)));
+    let mut said = beyond.map(|line| without_stamp(line.trim())).filter(|line| !Meaning::FollowsFromError.is_in(line));
+    let mut whole = first.to_owned();
+    let (mut left, mut goes_on) = (MOST, is_block || announces(first));
+    while let Some(line) = said.find(|line| !line.is_empty()).filter(|_| goes_on && left > 0) {
+        whole = bounded(&format!("{whole} {line}"), LIMIT.max(first.len()));
+        (left, goes_on) = (left - 1, is_block || announces(line));
+    }
+    whole
 }
 
 /// The unit's own lines that came after PID 1 saw its program end, by processes that had said nothing before: what
@@ -337,5 +450,70 @@ mod tests {
         let again = of_app(1, "app.service: Scheduled restart job, restart counter is at 1.");
         let next = [of_app(12, "Error: busy"), ended, again, of_app(30, "Error: gone")];
         assert_eq!(error_line(&next, "app.service").as_deref(), Some("Error: gone"));
+    }
+
+    #[test]
+    fn the_innermost_error_of_a_failure_is_the_cause() {
+        for lines in [
+            ["cannot set period size to 512 frames", "ERROR: Cannot initialize driver", "ERROR: Failed to open server"]
+                .as_slice(),
+            &["[error] Only one log file found", "[error] Failed to initialize the engine", "[error] Aborting"],
+            &[
+                "open '/var/log/query.log' failed: permission denied",
+                "configuring logging: permission denied",
+                "loading configuration: permission denied",
+            ],
+            &[
+                "/etc/raddb/default[164]: Invalid location for 'if'",
+                "Errors reading or parsing /etc/raddb/radiusd.conf",
+            ],
+            &["Setup of recorder failed: No module named 'sqlalchemy'", "Error during setup of component http"],
+            &["Can't locate Mojo/Base.pm in @INC", "BEGIN failed--compilation aborted at app.pl line 3."],
+            &["Base class package \"DBIx::Class\" is empty.", "    (Perhaps you need to 'use' the module first)"],
+            &["NoMethodError: undefined method `mysql?'", "/srv/gems/app/database.rb:37:in `connect'"],
+        ] {
+            assert_eq!(of_lines(lines).as_deref(), Some(lines[0]));
+        }
+        // A warning before it is of something else.
+        let warned = ["warning: no private IP found", "error: cannot start the mesh"];
+        assert_eq!(of_lines(&warned).as_deref(), Some(warned[1]));
+        // So is another process's error.
+        let journal = [of_app(12, "rm: cannot remove '/opt/bin': No such file"), of_app(13, "error: failed")];
+        assert_eq!(error_line(&journal, "app.service").as_deref(), Some("error: failed"));
+    }
+
+    #[test]
+    fn a_line_that_continues_another_is_told_with_it() {
+        let json = ["[error] Error parsing JSON: * Line 27, Column 2", "  Missing ',' or '}' in object declaration"];
+        let whole = "[error] Error parsing JSON: * Line 27, Column 2 Missing ',' or '}' in object declaration";
+        assert_eq!(of_lines(&json).as_deref(), Some(whole));
+        let heading = ["System check identified some issues:", "ERRORS:", "(4_0.E001) must start with a scheme"];
+        assert_eq!(of_lines(&heading), Some(heading[1..].join(" ")));
+        let python = [
+            "  File \"/srv/app.py\", line 3, in connect",
+            "    raise Failed('cannot connect')",
+            "Failed: no agent found",
+        ];
+        assert_eq!(of_lines(&python).as_deref(), Some(python[2]));
+    }
+
+    #[test]
+    fn a_level_alone_says_nothing() {
+        let rabbit = ["[error] <0.271.0> error:notsup", "[error] <0.271.0>", "(EE)"];
+        assert_eq!(of_lines(&rabbit).as_deref(), Some(rabbit[0]));
+    }
+
+    #[test]
+    fn the_last_failure_of_a_console() {
+        let of = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            last_failure(&lines).map(RangeInclusive::into_inner)
+        };
+        assert_eq!(
+            of(&["loading module zfs...", "cannot import 'tank'", "mounting tank on /...", "mount: failed"]),
+            Some((1, 3))
+        );
+        assert_eq!(of(&["cannot load it", "1", "2", "3", "4", "5", "mount: failed", "ok"]), Some((6, 6)));
+        assert_eq!(of(&["starting systemd..."]), None);
     }
 }

@@ -28,10 +28,18 @@ pub(crate) enum Meaning {
     BusNameMissing,
     /// A file at `path` that a home's generation does not replace.
     FileInTheWay,
-    /// It ends with what the program does about it.
-    EndsForError,
     /// It has the kernel's own words.
     HasErrno,
+    /// What is wrong is said, not only that something is.
+    NamesCause,
+    /// A file, a port, or something in quotes is named.
+    NamesObject,
+    /// The program says itself that it is an error.
+    OfErrorLevel,
+    /// The program says itself that it is no error.
+    IsWarning,
+    /// A level, and nothing behind it.
+    SaysNothing,
     /// What listens on this machine does not, or not yet.
     ConnectionRefused,
     /// It is about a connection to another machine.
@@ -143,6 +151,16 @@ pub(crate) enum Meaning {
     NotHeard,
     /// PID 1 refused to load a unit, and says why.
     RefusedToLoad,
+    /// The kernel finds no device for its root.
+    RootMissing,
+    /// The kernel takes no module any more.
+    ModulesLocked,
+    /// The kernel's command line has PID 1 go to rescue or emergency mode: `word`.
+    AsksForRescue,
+    /// PID 1 does not do what a job asks for, since the unit was refused: why was said when it was loaded.
+    JobIgnored,
+    /// A setting of `file`, or the sysctl `key`, has no effect.
+    SettingIgnored,
     /// PID 1 refused to start a unit: `why`.
     RefusedToStart,
     /// PID 1 ended a unit that ran for as long as it may.
@@ -229,7 +247,7 @@ pub(crate) enum Meaning {
 
 const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
-        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists|unbound variable|would be clobbered|in the way of '[^']*'$";
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists|unbound variable|would be clobbered|in the way of '[^']*'$|\bno [\w ]+ (?:found|detected|provided|configured|given|specified|available|supplied)|has no\b|not possible|\bno (?:suitable|valid|usable|matching)\b|wasn't|\bexpected\b|already running|was null|(?:received|by) signal \d";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
@@ -245,12 +263,24 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$";
-    // Behind more than three words it only ends a line that says why.
     HasErrno "any": "bind: Permission denied"
-        => r"(?i)permission denied|no such file or directory|address already in use|cannot assign requested address|connection refused|read-only file system|operation not permitted|no space left on device|not a directory|is a directory|\berrno[: ]+\d+";
-    EndsForError "any": "Failed listening on port 80 (tcp), aborting." => r"(?i)\b(?:exiting|aborting|giving up|terminating|shutting down)[.!…]*$";
+        => r"(?i)permission denied|access denied|no such (?:file or directory|device)|address already in use|can(?:not|'t) assign requested address|connection refused|read-only file system|(?:operation|protocol) not (?:permitted|supported)|no space left on device|not a directory|is a directory|invalid argument|\berrno[: ]+\d+|\b(?-i:E(?:ADDRINUSE|ACCES|NOENT|PERM|CONNREFUSED|ADDRNOTAVAIL|ROFS|NOSPC))\b";
+    NamesCause "any, of names of hosts": "curl: (6) Could not resolve host: databse"
+        => r"(?i)(?:not|n't|failed to|unable to) resolve|name or service not known|name resolution|unknown .{0,20}host|bad address";
+    NamesCause "any": "Can't locate Mojo/Base.pm in @INC"
+        => r#"(?i)already in use|already (?:running|exists)|in use by|timed out|no route to host|not found|(?:does|did)(?:n't| not) (?:exist|find|match|support)|no module named|(?:can(?:no|')t|failed to) (?:locate|find)|\bno [\w ]+ (?:provided|configured|given|specified|available|supplied)|\bno (?:suitable|such|valid|usable|matching|\w+ (?:drivers?|devices?))\b|is (?:required|deprecated)|\bmissing\b|\bunknown\b|\bunrecogni[sz]ed|\bunsupported|not supported|wasn't|\bexpected\b|unexpected (?:token|argument|char|end|string|identifier|node|key|eof|symbol|indent|element|field|value|['"`])|\binvalid\b|\bmalformed|\bcorrupt|mismatch|incompatible|undefined|not allowed|has no\b|not (?:been )?provided|not (?:readable|writable)|syntax error|misspel|(?-i:[A-Z]\w*(?:Error|Exception)): \S"#;
+    NamesObject "any": "cannot open /etc/app.conf"
+        => r#"/[\w.-]+|["'‘“`][^"'’”`]+["'’”`]|(?:[\d\]*]|localhost):\d{2,5}\b"#;
+    OfErrorLevel "MySQL, X server, wlroots": "[ERROR] [MY-012961] [InnoDB] Only one log file is there"
+        => r"^\W*(?:[\w.:,/-]+\W+){0,6}?(?:(?i:\[(?:error|err|fatal|critical|crit|alert|emerg)\])|\(EE\)|(?:ERROR|FATAL|CRITICAL|ERRO|EE|E)\b)";
+    IsWarning "any": "level=warn msg=\"no private IP found\"" => r"(?i)\bwarn(?:ing)?\b|\[W\]|\(WW\)";
+    SaysNothing "RabbitMQ, X server": "2021-11-23 04:37:54.238 [error] <0.271.0>"
+        => r"(?i)^(?:\S*[\d:.,-]+\S* )*\W*(?:error|fatal|critical|ee)\W*(?:<[\d.]+>)?\W*$";
+    // Behind more than three words it only ends a line that says why.
     FollowsFromError "any": "fatal error, exiting."
         => r"(?i)^(?:[^a-z]*[a-z]\S*\s+){0,3}\W*(?:exiting|aborting|giving up|terminating|shutting down)[.!…]*$";
+    FollowsFromError "systemd" ("257"): "panic-on-fail.service was skipped because no trigger condition checks were met."
+        => r"was skipped because";
     FollowsFromError "openvpn, tor, haproxy, wg-quick, named": "Options error: Please correct these errors."
         => r"(?i)please correct these errors|\b(exiting|aborting)\b.{0,3}due to .*error\)?[.!]*$|see (the )?(warnings?|errors?|messages?) above|errors?(\(s\))? found (in|at)\b|\bpars(e|ing) error[.!]*$";
     FollowsFromError "php-fpm, nextcloud, fail2ban, unbound, httpd": "ERROR: FPM initialization failed"
@@ -270,6 +300,20 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     // Frames of a stack, marks in it, and fields of an object that is printed.
     FollowsFromError "Node.js, .NET, Rust, Python": "    at emitErrorNT (node:net:1844:8)"
         => r#"^\s+(at \S.*(\)|:\d+|:line \d+)|at \S+|\d+: \S+::.*|File ".*", line \d+.*|--- End of .*|['\w]+: .*,)$"#;
+    FollowsFromError "Ruby, miette, GHC": "/srv/gems/activerecord/connection.rb:37:in `connect'"
+        => r"^\s*(?:from )?\S+\.(?:rb|rake):\d+:in |^\s*(?:[·│╰╭├]|\d+ │)|^\s*\d+: <unknown>|called at \S+:\d+:\d+ in |^\s*throw \w+;|Unhandled 'error' event";
+    FollowsFromError "Perl": "BEGIN failed--compilation aborted at /srv/app.pl line 3."
+        => r"BEGIN failed--compilation aborted|Compilation failed in require|^\s*\((?i:perhaps|maybe|did you|hint)";
+    FollowsFromError "MySQL": "[ERROR] InnoDB: Plugin initialization aborted with error Generic error"
+        => r"(?i)plugin initialization aborted|failed to initialize DD storage|data dictionary initialization failed|operating system error numbers are described";
+    FollowsFromError "Erlang": "Kernel pid terminated (application_controller)"
+        => r"Kernel pid terminated|CRASH REPORT|\bSupervisor \S+ had child|BOOT FAILED";
+    FollowsFromError "authelia, npm, gcc, Qt": "Can't continue due to the errors loading the configuration"
+        => r"(?i)\bdue to the errors?\b|^npm ERR! (?:errno|code)|compilation terminated|reinstalling the application may fix|^usage:|\bunexpected error when starting";
+    FollowsFromError "wg-quick, awesome, Mesa, SDDM, Xorg": "Unable to access interface: Protocol not supported"
+        => r"Unable to access interface: Protocol not supported|couldn't find any rc file|libGL: Can't open configuration|Failed to write xauth file|xf86CloseConsole|systemd-homed is not available";
+    FollowsFromError "Rust's tracing": "2025-12-08T09:16:11.694125Z  INFO niri: starting version 25.11"
+        => r"^\S+ +INFO ";
     AddressInUse "nginx": "[emerg] 258#258: bind() to 0.0.0.0:80 failed (98: Address already in use)"
         => r"(?i)(?:.*[:\s](?P<port>[0-9]{2,5})\b)?.*(address already in use|address in use|EADDRINUSE)(?:.*[:\s](?P<late>[0-9]{2,5})\b)?";
     PortIsPrivileged "nginx": "[emerg] bind() to 0.0.0.0:80 failed (13: Permission denied)"
@@ -511,6 +555,16 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r": Can't open PID file \S+ \(yet\?\) after start";
     RefusedToLoad "systemd" ("257"): "/etc/systemd/system/relative.service:6: Neither a valid executable name nor an absolute path: bin/daemon"
         => r"(?i)not absolute|refusing|bad unit file|neither a valid|lacks|missing|invalid|unit configuration|unknown|executable";
+    ModulesLocked "kmod" ("34"): "modprobe: ERROR: could not insert 'wireguard': Operation not permitted"
+        => r"could not insert '[^']+': Operation not permitted";
+    AsksForRescue "kernel": "Command line: console=ttyS0 systemd.unit=rescue.target quiet"
+        => r"^(?:Kernel c|C)ommand line: (?:.* )?(?P<word>systemd\.unit=(?:rescue|emergency)\.target|emergency|rescue|single)(?: |$)";
+    JobIgnored "systemd" ("257"): "app.service: Cannot add dependency job, ignoring: Unit app.service has a bad unit file setting."
+        => r": Cannot add dependency job, ignoring: ";
+    SettingIgnored "systemd-networkd" ("257"): "/etc/systemd/network/10-lan.network:7: Unknown key 'Adress' in section [Network], ignoring."
+        => r"^(?P<file>/etc/\S+):\d+:? .*[Ii]gnoring\b";
+    SettingIgnored "systemd-sysctl" ("257"): "Couldn't write '1' to 'net/ipv4/ip_foward', ignoring: No such file or directory"
+        => r"^Couldn't write '.*' to '(?P<key>[^']+)', ignoring: No such file";
     RefusedToStart "systemd" ("257"): "gone.timer: Refusing to start, unit gone.service to trigger not loaded."
         => r": Refusing to start, (?P<why>.+?)\.?$";
     RuntimeLimitReached "systemd" ("257"): "job.service: Service reached runtime time limit. Stopping."
@@ -573,6 +627,11 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)switch_root: [^:]*: (?:No such file|not found)";
     InitCrashed "systemd": "[    3.2] systemd[1]: Caught <SEGV>, dumped core as pid 80."
         => r"systemd\[1\]: (Freezing execution|Caught <\w+>)";
+    RootMissing "kernel": "VFS: Cannot open root device \"UUID=9699\" or unknown-block(0,0): error -6"
+        => r"VFS: Cannot open root device ";
+    InitMissing "systemd": "[!!!!] Switch root target contains no usable init." => r"contains no usable init";
+    InitGaveUp "systemd": "Refusing to run in unsupported environment where /usr/ is not populated"
+        => r"(?P<why>Refusing to run in unsupported environment .+?)[.,]?\s*$";
     InitGaveUp "systemd" ("258"): "[!!!!!!] Refusing to run in unsupported environment where /usr/ is not populated."
         => r"\[!!!!!!\] (?P<why>.+?)[.,]?\s*$";
     FallsBack "systemd": "Falling back to rescue.target." => r"^Falling back to rescue\.target";

@@ -35,6 +35,7 @@ mod unit_ending;
 pub(crate) use boot_state::BootState;
 pub use context::{Context, Judgement};
 pub(crate) use context::{JudgeContext, MachineSeen};
+pub(crate) use error_line::last_failure;
 pub(crate) use finding::{Finding, compared, conclude};
 pub use plan::{ExpectedPort, Plan, plan};
 pub use selection::Selection;

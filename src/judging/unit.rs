@@ -233,6 +233,11 @@ pub(crate) fn manager_line<'a>(facts: &'a Facts, unit: &str, meaning: Meaning) -
     })
 }
 
+/// The first line of a unit's own about a setting that has no effect.
+pub(crate) fn ignored_setting<'a>(facts: &'a Facts, unit: &str) -> Option<&'a JournalLine> {
+    facts.journal.iter().find(|line| line.unit == unit && Meaning::SettingIgnored.is_in(&line.message))
+}
+
 /// The units of the ordering cycle that PID 1 broke, as it names them before its line about the job that it dropped.
 pub(crate) fn cycle_of(facts: &Facts, dropped: &JournalLine) -> Vec<String> {
     let lines: Vec<&JournalLine> = facts.journal.iter().filter(|line| is_managers(line)).collect();

@@ -206,23 +206,34 @@ impl<'a> Judge<'a> {
         let line = self.refusing_line().map(|line| line.message.clone());
         let why = match (&unit.load_error, line) {
             (_, Some(line)) if is_at_place(&line) => line,
+            (_, Some(line)) if line.ends_with("Refusing.") => {
+                let words = line.strip_prefix(self.name).map_or(line.as_str(), |words| words.trim_start_matches(": "));
+                words.trim_end_matches(" Refusing.").trim_end_matches('.').to_owned()
+            }
             (Some(error), Some(line)) => format!("{error} ({line})"),
             (Some(error), None) => error.clone(),
             (None, Some(line)) => line,
             (None, None) => format!("load state {}", unit.load_state),
         };
         let finding = self.finding(format!("systemd refused to load {}: {why}", self.subject()));
-        let hint = "a unit that is refused never shows as failed: systemd-analyze verify names the line";
+        let hint = if why.contains("more than one ExecStart=") {
+            "what a module sets is replaced by lib.mkForce, or by a list that begins with an empty text: [ \"\" \"…\" ]"
+        } else {
+            "a unit that is refused never shows as failed: systemd-analyze verify names the line"
+        };
         Some(UnitAssessment::NotActive(finding.hint(hint)))
     }
 
-    /// PID 1's line about why it refuses the unit: one that names the place, if it has such.
+    /// PID 1's line about why it refuses the unit: one that names the place, if it has such, or the one that it ends with.
     fn refusing_line(&self) -> Option<&JournalLine> {
         let lines =
             self.facts.journal.iter().filter(|line| unit::is_managers(line) && line.message.contains(self.name));
-        let mut lines = lines.filter(|line| Meaning::RefusedToLoad.is_in(&line.message)).rev();
-        let last = lines.next()?;
-        Some(std::iter::once(last).chain(lines).find(|line| is_at_place(&line.message)).unwrap_or(last))
+        let lines: Vec<_> = lines.filter(|line| Meaning::RefusedToLoad.is_in(&line.message)).rev().collect();
+        let last = |is: &dyn Fn(&str) -> bool| lines.iter().find(|line| is(&line.message)).copied();
+        last(&is_at_place)
+            .or_else(|| last(&|words| words.ends_with("Refusing.")))
+            .or_else(|| last(&|words| !Meaning::JobIgnored.is_in(words)))
+            .or(lines.first().copied())
     }
 
     fn is_masked(&self, unit: &Unit) -> Option<UnitAssessment> {

@@ -113,6 +113,27 @@ fn timed_out(facts: &Facts, unit: &Unit, service: &Service) -> &'static str {
     }
 }
 
+/// Why it failed; where it is up again, why it did the last time.
+fn result_of(facts: &Facts, unit: &Unit) -> UnitResult {
+    let failed = manager_line(facts, &unit.name, Meaning::FailedWithResult);
+    let failed = failed.filter(|line| unit.result.is_success() && line.unit == unit.name);
+    let parts = failed.and_then(|line| Meaning::FailedWithResult.parts_of(&line.message));
+    parts.map_or_else(|| unit.result.clone(), |parts| UnitResult::from(&parts["result"]))
+}
+
+/// How its program ended the last time, as a [`Service`] has it: kind and status.
+fn last_exit(facts: &Facts, unit: &Unit) -> Option<(i32, i32)> {
+    let line = manager_line(facts, &unit.name, Meaning::ProcessExited)?;
+    let parts = Meaning::ProcessExited.parts_of(&line.message).filter(|parts| &parts["which"] == "Main")?;
+    let kind = match &parts["code"] {
+        "exited" => 1,
+        "killed" => 2,
+        "dumped" => 3,
+        _ => return None,
+    };
+    Some((kind, parts["status"].parse().ok()?))
+}
+
 /// How it ended; `None` where it is only known that it failed.
 fn how(facts: &Facts, unit: &Unit) -> Option<String> {
     if unit.mount_where.is_some() || unit.name.ends_with(".mount") {
@@ -124,11 +145,15 @@ fn how(facts: &Facts, unit: &Unit) -> Option<String> {
         let how = if unit.name.ends_with(".device") { "did not appear" } else { "was never started" };
         return Some(how.to_owned());
     }
+    let result = &result_of(facts, unit);
     if let Some(service) = &unit.service {
         if let Some(how) = by_control(facts, unit, service) {
             return Some(how);
         }
-        let how = match (service.exit_kind, service.exit_status, &unit.result) {
+        // A run that goes on has no end yet, and where it is known that one failed, it was the one before.
+        let before = if service.exit_kind == 0 && unit.result != *result { last_exit(facts, unit) } else { None };
+        let (exit_kind, exit_status) = before.unwrap_or((service.exit_kind, service.exit_status));
+        let how = match (exit_kind, exit_status, result) {
             (_, _, UnitResult::Timeout) => Some(timed_out(facts, unit, service).to_owned()),
             (_, _, UnitResult::Watchdog) => Some("its watchdog timed out".to_owned()),
             (_, _, UnitResult::Protocol) => Some("did not report that it is ready, as its Type= requires".to_owned()),
@@ -148,7 +173,7 @@ fn how(facts: &Facts, unit: &Unit) -> Option<String> {
             return how;
         }
     }
-    match &unit.result {
+    match result {
         result if result.is_success() => None,
         UnitResult::Dependency => Some("a unit that it needs did not start".to_owned()),
         UnitResult::ServiceStartLimitHit | UnitResult::UnitStartLimitHit | UnitResult::TriggerLimitHit => {

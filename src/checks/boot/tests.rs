@@ -49,6 +49,16 @@ fn rescue_mode_for_want_of_a_target() {
 }
 
 #[test]
+fn rescue_mode_that_the_kernel_s_command_line_asks_for() {
+    let words = "Command line: console=ttyS0 systemd.unit=rescue.target loglevel=4";
+    guest()
+        .unit(inactive("multi-user.target"))
+        .unit(active("rescue.target"))
+        .journal(JournalLine { transport: "kernel".into(), ..line("", words) })
+        .breaks(CheckId::BootEmergency, "the kernel's command line asks for it: systemd.unit=rescue.target");
+}
+
+#[test]
 fn a_stuck_job_and_a_target_that_is_not_reached() {
     let job = |unit: &str, state: &str, seconds| Job {
         unit: unit.into(),

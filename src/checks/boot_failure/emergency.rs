@@ -12,7 +12,7 @@ use super::{ADD_MODULE, BootFailure, after, fail, missing_module, stamp_off};
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::sandbox::disks;
-use crate::judging::{Plan, contention, text};
+use crate::judging::{Plan, contention, last_failure, text};
 use crate::model::{CheckId, CheckResult};
 
 /// How many lines are shown, up to the prompt.
@@ -29,8 +29,9 @@ static FAILED: LazyLock<Regex> = LazyLock::new(|| {
 
 pub(super) fn judge(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
     let at = lines.iter().position(|line| Meaning::EmergencyPrompt.is_in(line))?;
-    let stage = if lines[at].contains("stage 1") { "stage 1 of the boot failed" } else { "emergency mode" };
-    let trouble = trouble(&lines[..at]);
+    let is_script = lines[at].contains("stage 1");
+    let stage = if is_script { "stage 1 of the boot failed" } else { "emergency mode" };
+    let trouble = trouble(&lines[..at], is_script);
     let mut shown = lines[at.saturating_sub(SHOWN - 4)..(at + 4).min(lines.len())].to_vec();
     let cause = trouble.map_or(&lines[at], |at| &lines[at]);
     // systemd starts emergency mode in the same moment, and its journal comes after.
@@ -74,8 +75,8 @@ fn unit_name(what: &str) -> &str {
     what.split_once(" - ").filter(|(name, _)| !name.contains(' ')).map_or(what, |(name, _)| name)
 }
 
-/// The line that is about the cause: the first on a mount, else the last.
-fn trouble(before: &[String]) -> Option<usize> {
+/// The line that is about the cause: of a script's failure the first, else the first on a mount, else the last.
+fn trouble(before: &[String], is_script: bool) -> Option<usize> {
     let is_trouble = |line: &String| {
         Meaning::BootTrouble.is_in(line) && !Meaning::BootNoise.is_in(line) && !Meaning::EmergencyPrompt.is_in(line)
     };
@@ -83,6 +84,7 @@ fn trouble(before: &[String]) -> Option<usize> {
     let first = |is: &dyn Fn(&String) -> bool| before.iter().position(is);
     // Of a chain the first is the cause: what comes later failed for want of it.
     first(&|line| is_status(line) && !Meaning::BootNoise.is_in(line))
+        .or_else(|| Some(*last_failure(before)?.start()).filter(|_| is_script))
         .or_else(|| first(&|line| is_trouble(line) && line.to_ascii_lowercase().contains("mount")))
         .or_else(|| before.iter().rposition(is_trouble))
 }

@@ -363,3 +363,30 @@ fn a_disk_of_the_real_machine_is_no_failure() {
     assert!(hint.contains("luks"), "{hint}");
     assert_eq!(judged("[FAILED] Failed to mount /var/lib/lxcfs.", false).0, Status::Fail);
 }
+
+#[test]
+fn a_console_whose_last_word_is_an_error() {
+    let zfs = "<<< NixOS Stage 1 >>>\nimporting root ZFS pool \"tank\"...\ncannot import 'tank': no such pool available\nmounting tank/root on /...\n\
+               mount: mounting tank/root on /mnt-root/ failed: No such file or directory\n";
+    let prompt =
+        "An error occurred in stage 1 of the boot process, which must mount the\nroot filesystem on `/mnt-root'";
+    let (result, exit) = judged(BootEnd::Deadline, &format!("{zfs}{prompt}"), None, None, 300.0);
+    assert_eq!((result.id, exit), (CheckId::BootEmergency, Exit::Boot));
+    assert!(result.summary.ends_with("cannot import 'tank': no such pool available"), "{}", result.summary);
+    let (result, exit) = judged(BootEnd::Deadline, zfs, None, None, 300.0);
+    assert_eq!((result.id, exit), (CheckId::BootTarget, Exit::Boot));
+    let said = "the boot does not go on: cannot import 'tank': no such pool available; the console said nothing since, after 5 min 0 s";
+    assert_eq!(result.summary, said);
+    // Something went on after it.
+    let (result, exit) = judged(BootEnd::Deadline, &format!("{zfs}\nstarting systemd...\n"), None, None, 300.0);
+    assert_eq!((result.status, exit), (Status::Unknown, Exit::Unknown));
+    assert!(result.summary.contains("the last error on its console: cannot import 'tank'"), "{}", result.summary);
+}
+
+#[test]
+fn a_root_that_the_kernel_does_not_find_is_named() {
+    let console = "VFS: Cannot open root device \"UUID=96991ead\" or unknown-block(0,0): error -6\n\
+                   Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)\n";
+    let (result, _) = judged(BootEnd::Panicked, console, None, None, 3.0);
+    assert!(result.summary.contains("Cannot open root device \"UUID=96991ead\""), "{}", result.summary);
+}

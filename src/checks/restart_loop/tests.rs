@@ -37,6 +37,25 @@ fn restart_loops() {
         "exits successfully and is restarted again and again (8 times, 5 of them in the last 5.0 s)",
     );
     grow(1, "exit-code").breaks(CheckId::ServicesRestartLoop, "fails and is restarted again and again");
+    // How it ended the last time, PID 1 has said.
+    let running = |restarts| {
+        let unit = looping(restarts, "running", 0, "success");
+        Unit { service: unit.service.map(|service| Service { exit_kind: 0, ..service }), ..unit }
+    };
+    for (ended, result, words) in [
+        ("killed, status=6/ABRT", "watchdog", "its watchdog timed out"),
+        ("exited, status=3/NOTIMPLEMENTED", "exit-code", "exit code 3"),
+    ] {
+        guest()
+            .expected(running(3))
+            .journal(by_manager("loop.service", &format!("loop.service: Main process exited, code={ended}")))
+            .journal(by_manager("loop.service", &format!("loop.service: Failed with result '{result}'.")))
+            .later(move |facts| {
+                facts.units.retain(|unit| unit.name != "loop.service");
+                facts.units.push(running(8));
+            })
+            .breaks(CheckId::ServicesRestartLoop, words);
+    }
     // Read in a moment when it was up, and failed again before the journal was read: told once.
     let again = JournalLine {
         at_us: NOW + 4_700_000,

@@ -258,6 +258,14 @@ fn errors_in_the_journal_only_warn() {
     let judgement = guest().journal(error).passes();
     assert_eq!(status(&judgement, CheckId::ServicesJournal), Status::Warn);
     assert!(result(&judgement, CheckId::ServicesJournal).summary.contains("app.service: something is wrong"));
+    for words in [
+        "/etc/systemd/network/10-lan.network:7: Unknown key 'Adress' in section [Network], ignoring.",
+        "Couldn't write '1' to 'net/ipv4/ip_foward', ignoring: No such file or directory",
+    ] {
+        let ignored = JournalLine { priority: 4, ..line("systemd-networkd.service", words) };
+        let judgement = guest().journal(ignored).passes();
+        assert!(result(&judgement, CheckId::ServicesJournal).summary.ends_with(words), "{judgement:?}");
+    }
     let stray =
         JournalLine { priority: 3, identifier: "plymouthd".into(), ..line("", "ply-device-manager: no renderer") };
     assert_eq!(status(&guest().journal(stray).passes(), CheckId::ServicesJournal), Status::Pass);

@@ -54,6 +54,23 @@ fn expected_units_that_are_not_there() {
         CheckId::ServicesPromised,
         "refused to load stamp.service: /etc/systemd/system/stamp.service:6: Failed to resolve unit specifiers",
     );
+    absent(Unit {
+        load_state: "bad-setting".into(),
+        load_error: Some("Unit twice.service has a bad unit file setting.".into()),
+        ..inactive("twice.service")
+    })
+    .journal(by_manager(
+        "twice.service",
+        "twice.service: Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services. Refusing.",
+    ))
+    .journal(by_manager(
+        "",
+        "twice.service: Cannot add dependency job, ignoring: Unit twice.service has a bad unit file setting.",
+    ))
+    .breaks(
+        CheckId::ServicesPromised,
+        "refused to load twice.service: Service has more than one ExecStart= setting, which is only allowed for Type=oneshot services",
+    );
     absent(Unit { condition_us: 1, condition_result: true, ..inactive("gone.timer") })
         .journal(by_manager("gone.timer", "gone.timer: Refusing to start, unit gone.service to trigger not loaded."))
         .breaks(CheckId::ServicesPromised, "gone.timer was not started: unit gone.service to trigger not loaded");

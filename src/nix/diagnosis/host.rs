@@ -1,7 +1,7 @@
 //! What this host cannot do: never a reason to blame the configuration.
 
 use super::excerpt::ErrorParts;
-use super::fetch::unfetched;
+use super::fetch::{answer, unfetched};
 use super::headline::{LENGTH, headline};
 use super::patterns::{
     DAEMON, DATABASE, DISK, DOWNLOAD, FILES, GIT_ENDED, INTERRUPTED, LANGUAGE, MEMORY, NETWORK, OWNER, PERMISSION,
@@ -65,6 +65,9 @@ pub(super) fn host_problem(error: &str, said: &str) -> Option<Failure> {
         return Some(failure.hint("install git"));
     }
     if is(&GIT_ENDED, first) {
+        if said.lines().any(|line| answer(line).is_some()) {
+            return Some(unfetched(&parts, said));
+        }
         let cause = said.lines().rev().find(|line| line.starts_with("fatal:")).unwrap_or(first);
         return Some(Failure::host(headline("git", cause, None)));
     }

@@ -47,7 +47,7 @@ patterns! {
     HTTP_STATUS = r"(?:HTTP error|returned error:) (\d{3})\b";
     // A server's word that it has no such thing, where that is no number of HTTP's; and curl's that it is no URL.
     ABSENT = r"couldn't find remote ref|Remote branch \S+ not found in upstream|\bnot our ref [0-9a-f]|repository '[^']*' not found|unable to download '[^']*': [^\n(]*\((?:1|3|78)\)|curl: \((?:1|3|78)\) ";
-    DENIED = r"Authentication failed for '|could not read (?:Username|Password) for '|Permission denied \(publickey";
+    DENIED = r"Authentication failed for '|could not read (?:Username|Password) for '|Permission denied \(publickey|Host key verification failed";
     CERTIFICATES = r"\((?:60|77)\)|SSL CA cert";
     GIT_ENDED = r"program ['\x22]git['\x22] failed";
     GIT_FETCH = r"Failed to fetch git repository";

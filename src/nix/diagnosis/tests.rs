@@ -172,7 +172,7 @@ fn what_the_host_cannot_do() {
 }
 
 /// (what git said past the protocol, nix's message, exit, what is said first, a word of the advice)
-const FETCHES: [(&str, &str, Exit, &str, &str); 14] = [
+const FETCHES: [(&str, &str, Exit, &str, &str); 15] = [
     (
         "",
         "error:\n       … while fetching the input 'github:NixOS/nixpkgs/nixpkgs-unstable'\n\n       error: unable to download 'https://api.github.com/repos/NixOS/nixpkgs/commits/nixpkgs-unstable': HTTP error 401\n\n       response body:\n\n       {\n         \"message\": \"Bad credentials\",\n         \"status\": \"401\"\n       }",
@@ -263,6 +263,13 @@ const FETCHES: [(&str, &str, Exit, &str, &str); 14] = [
         Exit::Unknown,
         "could not fetch git+https://github.com/a/b: could not read Username for 'https://github.com': terminal prompts disabled",
         "token",
+    ),
+    (
+        "Host key verification failed.\nfatal: Could not read from remote repository.",
+        "error: program 'git' failed with exit code 128",
+        Exit::Unknown,
+        "Host key verification failed.",
+        "once by hand",
     ),
     (
         "fatal: unable to write new index file",
