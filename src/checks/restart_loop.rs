@@ -188,7 +188,9 @@ impl<'a> Restarts<'a> {
         } else {
             "fails"
         };
-        let ending = if self.clean { None } else { unit::describe_ending(cx.now, unit) };
+        // That it timed out is said already.
+        let is_news = |ending: &String| self.late.is_none() || !ending.starts_with("timed out");
+        let ending = unit::describe_ending(cx.now, unit).filter(|ending| !self.clean && is_news(ending));
         let ending = ending.map_or_else(String::new, |ending| format!(": {ending}"));
         // The last try is all that is known of how much it works.
         let emulated = self.late.and_then(|_| contention::kept_busy(cx, unit, (unit.condition_us, cx.now.now_us)));
