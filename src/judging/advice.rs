@@ -3,7 +3,7 @@
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::unit::{error_line, is_active, manager_line};
-use super::{JudgeContext, sandbox, text};
+use super::{JudgeContext, sandbox, text, unit_ending};
 use crate::guest::facts::Unit;
 use crate::guest::paths::paths_in;
 use crate::model::{STORE_DIR, UnitResult};
@@ -18,9 +18,13 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
         .or_else(|| unheard(cx, unit))
         .or_else(|| elsewhere(unit))
         .or_else(|| no_shell(unit))
+        .or_else(|| silent(cx, unit))
         .or_else(|| {
             let line = error_line(&cx.now.journal, &unit.name).filter(|line| !Meaning::FollowsFromError.is_in(line))?;
-            not_in_path(unit, &line).or_else(|| read_only(cx, unit, &line)).or_else(|| by_words(&line))
+            hidden_home(cx, unit, &line)
+                .or_else(|| not_in_path(unit, &line))
+                .or_else(|| read_only(cx, unit, &line))
+                .or_else(|| by_words(&line))
         })
 }
 
@@ -28,10 +32,24 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 fn elsewhere(unit: &Unit) -> Option<String> {
     let service = unit.service.as_ref().filter(|service| service.exit_kind == 1 && service.exit_status == 203)?;
     let program = service.exec_start.split_whitespace().next()?;
+    if !program.contains('/') {
+        let program = text::clean(program);
+        return Some(format!(
+            "systemd looks in no PATH of yours: ExecStart= has to name the program's own path, ${{pkgs.NAME}}/bin/{program}"
+        ));
+    }
     ["/usr/", "/bin/", "/sbin/"].iter().any(|place| program.starts_with(place)).then(|| {
         let program = text::clean(program);
         format!("NixOS has no {program}: ExecStart= has to name the package's own, ${{lib.getExe pkgs.NAME}}")
     })
+}
+
+/// A script that ended without a word, as `set -e` has it, which NixOS's scripts begin with.
+fn silent(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+    let exec = &unit.service.as_ref()?.exec_start;
+    let is_script = exec.contains("-unit-script-") && unit_ending::ended_in_silence(cx.now, unit);
+    is_script
+        .then(|| "NixOS's scripts end at the first command that fails (set -e): `set -x` in it shows which".to_owned())
 }
 
 /// A command line that was meant for a shell.
@@ -93,6 +111,12 @@ fn by_words(line: &str) -> Option<String> {
             "IPv6 is off here (networking.enableIPv6, ipv6.disable=1), or RestrictAddressFamilies= leaves it out";
         return Some(advice.to_owned());
     }
+    if let Some(found) = Meaning::WrapperMissing.parts_of(line) {
+        return Some(text::clean(&format!(
+            "{0} is made by an option: security.{0}.enable, programs.{0}.enable or security.wrappers.{0}",
+            &found["name"]
+        )));
+    }
     if Meaning::ModulesLocked.is_in(line) {
         let advice = "is loading closed by then (security.lockKernelModules, kernel.modules_disabled)? \
                       boot.kernelModules loads a module before";
@@ -104,6 +128,12 @@ fn by_words(line: &str) -> Option<String> {
         return Some(advice.to_owned());
     }
     None
+}
+
+/// A path that its unit hides from it.
+fn hidden_home(cx: &JudgeContext<'_>, unit: &Unit, line: &str) -> Option<String> {
+    let path = paths_in(line).into_iter().find(|path| sandbox::is_hidden(cx, unit, path))?;
+    Some(format!("its ProtectHome= hides {} from it: \"read-only\" shows it", text::clean(&path)))
 }
 
 /// Why nothing can be written.
@@ -203,7 +233,7 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 mod tests {
     use super::{by_words, elsewhere, no_shell, not_in_path};
     use crate::checks::test_support::{active, failed, guest, line, result};
-    use crate::guest::facts::{Listener, Service, Unit};
+    use crate::guest::facts::{Listener, PathFact, Service, Unit};
     use crate::model::{CheckId, Protocol};
 
     #[test]
@@ -217,6 +247,8 @@ mod tests {
                 "error: GDBus.Error:x.ServiceUnknown: The name ca.desrt.dconf was not provided by any .service files",
                 Some("programs.dconf.enable = true;"),
             ),
+            ("app-start: line 3: /run/wrappers/bin/sudo: No such file or directory", Some("security.sudo.enable")),
+            ("modprobe: ERROR: could not insert 'wireguard': Operation not permitted", Some("lockKernelModules")),
             ("cat: /srv/app: Permission denied", None),
         ] {
             let found = by_words(line);
@@ -249,6 +281,36 @@ mod tests {
         }
         let by_mount = advice_on("mkdir: cannot create directory '/srv/app': Read-only file system", None);
         assert!(by_mount.contains("is its file system mounted so?"), "{by_mount}");
+    }
+
+    #[test]
+    fn a_home_that_its_unit_hides() {
+        let missing = "cat: /home/alice/Music/index: No such file or directory";
+        let with = |value: &str| {
+            let mut guest = guest().expected(failed("music.service", 1)).journal(line("music.service", missing));
+            let facts = &mut guest.observations.first;
+            facts
+                .paths
+                .insert("/home/alice/Music/index".into(), PathFact { parent: "/home".into(), ..PathFact::default() });
+            let lines = [("music.service".to_owned(), vec![("ProtectHome".to_owned(), value.to_owned())])];
+            facts.unit_files.get_or_insert_default().system.lines.extend(lines);
+            guest
+        };
+        let judgement = with("true").breaks(CheckId::ServicesFailedUnits, "/home/alice/Music/index");
+        let hint = result(&judgement, CheckId::ServicesFailedUnits).hint.clone().unwrap_or_default();
+        assert!(hint.contains("its ProtectHome= hides /home/alice/Music/index"), "{hint}");
+        with("read-only").excludes("music.service: needs /home/alice/Music/index");
+    }
+
+    #[test]
+    fn a_script_that_said_nothing() {
+        let mut unit = failed("app.service", 1);
+        unit.service.get_or_insert_default().exec_start = "/nix/store/x-unit-script-app-start/bin/app-start".into();
+        let other = line("other.service", "up");
+        let judgement =
+            guest().expected(unit).journal(other).breaks(CheckId::ServicesFailedUnits, "exit code 1, and said nothing");
+        let hint = result(&judgement, CheckId::ServicesFailedUnits).hint.clone().unwrap_or_default();
+        assert!(hint.contains("set -x"), "{hint}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
-use super::unit::own_lines;
+use super::unit::{is_refused, own_lines};
 use super::{JudgeContext, Judgement};
 use crate::guest::facts::{Facts, Unit};
 use crate::machine::RunDelay;
@@ -107,8 +107,12 @@ pub(crate) fn excuse_consequences(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let Some((unit, why, hint)) = ran_out else { return };
     let why = format!("this may be a consequence of {unit}, which timed out: {why}");
     let is_cause = |id: CheckId| id.kind() == CheckKind::Boot || id == CheckId::ServicesFailedUnits;
+    // What systemd cannot read has waited for nothing.
+    let is_refusal = |result: &CheckResult| {
+        cx.now.units.iter().any(|unit| is_refused(unit) && result.summary.contains(&unit.name))
+    };
     let excused = |result: CheckResult| match result.status {
-        Status::Fail if !is_cause(result.id) => inconclusive(result, &why, hint),
+        Status::Fail if !is_cause(result.id) && !is_refusal(&result) => inconclusive(result, &why, hint),
         _ => result,
     };
     out.results = std::mem::take(&mut out.results).into_iter().map(excused).collect();

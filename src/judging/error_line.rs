@@ -33,6 +33,9 @@ static STAMP: LazyLock<Regex> = LazyLock::new(|| {
         r#"^(?:\d+:[A-Z] |\[\d+\]:? |\d+: )?(?:time=")?\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|\d{1,2} [A-Z][a-z]{2} \d{4} |[A-Z][a-z]{2} +\d{1,2} )\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d| UTC)?"?\]?:?\s+(?:[#*.-] )?"#,
     )
 });
+/// Where a program of the store lies that begins the line with its name.
+static IN_STORE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^/nix/store/[0-9a-z]{32}-[^\s:/]+/(?:s?bin|libexec)/(?:[^\s:/]+/)*"));
 /// A place in a file, or what else a parser names before each thing that it found: `/etc/nftables.conf:12:3`.
 static PLACE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r#"(?<file>/[^\s:\[\]()]+):\d+|msg="(?<config>Configuration): "#));
@@ -84,7 +87,7 @@ fn tells(own: &[&JournalLine], at: usize) -> bool {
         Meaning::SpeaksOfError.is_in(words) || Meaning::HasErrno.is_in(words) || Meaning::OfErrorLevel.is_in(words);
     // What is announced may not have come; and a frame of Python's has its line of the program below it.
     let is_heading = |words: &str| announces(words) && words.split_whitespace().count() <= HEADING;
-    let is_whole = at + 1 < own.len() || !is_heading(without_stamp(first_line(own[at])));
+    let is_whole = at + 1 < own.len() || !is_heading(shortened(first_line(own[at])));
     let is_source = at.checked_sub(1).is_some_and(|before| own[before].message.trim_start().starts_with("File \""));
     speaks && is_whole && !is_source && !Meaning::FollowsFromError.is_in(words) && !Meaning::SaysNothing.is_in(words)
 }
@@ -166,7 +169,7 @@ fn with_head(own: &[&JournalLine], at: usize) -> Option<String> {
     let before = at.checked_sub(1)?;
     let is_continuation = own[at].message.starts_with([' ', '\t']) || announces(first_line(own[before]));
     let head = own.get(before).filter(|_| is_continuation && tells(own, before))?;
-    Some(bounded(&format!("{} {}", without_stamp(first_line(head)), first_line(own[at]).trim()), LIMIT))
+    Some(bounded(&format!("{} {}", shortened(first_line(head)), first_line(own[at]).trim()), LIMIT))
 }
 
 /// The whole of a chain of errors whose last this line is: what was tried, and below "Caused by:" a line for each cause.
@@ -183,16 +186,19 @@ fn chained(own: &[&JournalLine], at: usize) -> Option<String> {
     Some(bounded(&links.join(": "), LIMIT))
 }
 
-fn without_stamp(line: &str) -> &str {
-    STAMP.find(line).map(|stamp| &line[stamp.end()..]).filter(|rest| !rest.is_empty()).unwrap_or(line)
+/// A line without when it was written, and without where in the store the program lies that says it.
+fn shortened(line: &str) -> &str {
+    let rest = |pattern: &Regex, line| pattern.find(line).map_or(line, |found| &line[found.end()..]);
+    let short = rest(&IN_STORE, rest(&STAMP, line));
+    if short.is_empty() { line } else { short }
 }
 
 /// The first line of a message; with the lines after it, where it only announces them.
 fn with_announced(line: &JournalLine, later: &[&JournalLine]) -> String {
-    let first = without_stamp(first_line(line));
+    let first = shortened(first_line(line));
     let is_block = first.trim().starts_with("***") && first.ends_with("***");
     let beyond = line.message.lines().skip(1).chain(later.iter().map(|line| first_line(line)));
-    let mut said = beyond.map(|line| without_stamp(line.trim())).filter(|line| !Meaning::FollowsFromError.is_in(line));
+    let mut said = beyond.map(|line| shortened(line.trim())).filter(|line| !Meaning::FollowsFromError.is_in(line));
     let mut whole = first.to_owned();
     let (mut left, mut goes_on) = (MOST, is_block || announces(first));
     while let Some(line) = said.find(|line| !line.is_empty()).filter(|_| goes_on && left > 0) {
@@ -400,6 +406,9 @@ mod tests {
             let said = of_lines(&[&format!("{stamp}Error: no such key")]);
             assert_eq!(said.as_deref(), Some("Error: no such key"), "{stamp}");
         }
+        let script =
+            "/nix/store/8n93a64mqmf4bdlpafvz6yz9bl5vb061-unit-script-app-start/bin/app-start: line 3: git: not found";
+        assert_eq!(of_lines(&[script]).as_deref(), Some("app-start: line 3: git: not found"));
         for line in ["30 errors found", "2026-11-30 is not a time: error", "12: error"] {
             assert_eq!(of_lines(&[line]).as_deref(), Some(line));
         }

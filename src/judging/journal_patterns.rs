@@ -153,6 +153,8 @@ pub(crate) enum Meaning {
     RefusedToLoad,
     /// The kernel finds no device for its root.
     RootMissing,
+    /// A program that takes root's rights, of this `name`, has no wrapper.
+    WrapperMissing,
     /// The kernel takes no module any more.
     ModulesLocked,
     /// The kernel's command line has PID 1 go to rescue or emergency mode: `word`.
@@ -555,6 +557,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r": Can't open PID file \S+ \(yet\?\) after start";
     RefusedToLoad "systemd" ("257"): "/etc/systemd/system/relative.service:6: Neither a valid executable name nor an absolute path: bin/daemon"
         => r"(?i)not absolute|refusing|bad unit file|neither a valid|lacks|missing|invalid|unit configuration|unknown|executable";
+    WrapperMissing "bash": "app-start: line 3: /run/wrappers/bin/sudo: No such file or directory"
+        => r"/run/wrappers/bin/(?P<name>[\w-]+)\b.*(?:No such file|not found)";
     ModulesLocked "kmod" ("34"): "modprobe: ERROR: could not insert 'wireguard': Operation not permitted"
         => r"could not insert '[^']+': Operation not permitted";
     AsksForRescue "kernel": "Command line: console=ttyS0 systemd.unit=rescue.target quiet"
@@ -589,6 +593,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     DeviceTimedOut "systemd" ("257"): "dev-ttyS0.device: Job dev-ttyS0.device/start timed out."
         => r"(?i)(\S+\.device): job .* timed out";
     HarmlessError "plymouthd": "plymouthd: could not open /dev/fb0" => r"(?i)plymouth";
+    HarmlessError "systemd-udevd, of a package's rules": "/etc/udev/rules.d/90-alsa-restore.rules:18 GOTO=\"alsa_restore_std\" has no matching label, ignoring."
+        => r#"GOTO="[^"]*" has no matching label"#;
     HarmlessError "udevadm": "systemd-udev-settle.service is deprecated." => r"(?i)udev-settle";
 
     // --- memory, the kernel, what fails quietly ---

@@ -15,8 +15,9 @@ pub(crate) use self::cards::{missing_interfaces, two_managers};
 pub(crate) use self::outside::hosts;
 pub(crate) use self::outside::{attempts, shows_no_outside, waits_for_outside};
 pub(crate) use self::secrets::{is_secret, is_secret_snippet, misses_a_secret};
+pub(crate) use self::state::is_hidden;
 use super::unit::own_lines;
-use super::unit_ending::control_exit;
+use super::unit_ending::{SET_UP, control_exit};
 use super::{JudgeContext, text};
 use crate::guest::facts::{JournalLine, Unit};
 use crate::model::{Excuse, Lack, LoadState, UnitResult, Witness};
@@ -78,11 +79,11 @@ pub(crate) fn excuse_of_root(cx: &JudgeContext<'_>, name: &str) -> Option<Excuse
 
 /// Crashes, and what systemd itself could not do for the unit, have nothing to do with the sandbox.
 fn is_beyond_excuse(cx: &JudgeContext<'_>, unit: &Unit) -> bool {
-    // CLD_DUMPED (waitid(2)), or CLD_EXITED with a code of systemd's own, 200 to 245 (systemd.exec(5)).
+    // CLD_DUMPED (waitid(2)), or CLD_EXITED with a code of systemd's own.
     if matches!(unit.result, UnitResult::CoreDump | UnitResult::OomKill | UnitResult::Watchdog) {
         return true;
     }
-    let is_systemds = |status: i32| (200..=245).contains(&status);
+    let is_systemds = |status: i32| SET_UP.contains(&status);
     unit.service
         .as_ref()
         .is_some_and(|service| service.exit_kind == 3 || (service.exit_kind == 1 && is_systemds(service.exit_status)))

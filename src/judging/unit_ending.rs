@@ -1,11 +1,16 @@
 //! How a failed unit ended, in words.
 
+use std::ops::RangeInclusive;
+
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::text;
-use super::unit::{error_line, is_managers, manager_line};
+use super::unit::{error_line, is_managers, manager_line, own_lines};
 use crate::guest::facts::{Facts, JournalLine, Service, Unit};
 use crate::model::{ServiceType, UnitResult};
+
+/// The exit codes of systemd itself, before it starts the program (systemd.exec(5), "Process exit codes").
+pub(super) const SET_UP: RangeInclusive<i32> = 200..=245;
 
 /// How a failed unit ended, in words: `exit code 1, 2.0 s after it became active, restarted 3 times: bind() failed`.
 pub(crate) fn describe_failure(facts: &Facts, unit: &Unit) -> String {
@@ -16,8 +21,18 @@ pub(crate) fn describe_failure(facts: &Facts, unit: &Unit) -> String {
     let words = words.join(", ");
     match reason(facts, unit) {
         Some(reason) => format!("{words}: {reason}"),
+        None if ended_in_silence(facts, unit) => format!("{words}, and said nothing"),
         None => words,
     }
+}
+
+/// Whether it ran, failed, and wrote nothing at all.
+pub(super) fn ended_in_silence(facts: &Facts, unit: &Unit) -> bool {
+    let is_exit = |service: &Service| service.exit_kind == 1 && !SET_UP.contains(&service.exit_status);
+    unit.result == UnitResult::ExitCode
+        && unit.service.as_ref().is_some_and(is_exit)
+        && !facts.journal.is_empty()
+        && own_lines(&facts.journal, &unit.name).is_empty()
 }
 
 /// The same where it is said already that it fails and is restarted; `None` where no more than that is known.
@@ -32,7 +47,9 @@ pub(crate) fn describe_ending(facts: &Facts, unit: &Unit) -> Option<String> {
 fn lifetime(unit: &Unit) -> Option<String> {
     let service = unit.service.as_ref()?;
     let lived = unit.active_exit_us.saturating_sub(unit.active_enter_us);
-    let is_told = service.kind != ServiceType::Oneshot && unit.active_enter_us > 0 && lived >= 500_000;
+    // What systemd prepares for the program in its own process has no life.
+    let is_program = !(service.exit_kind == 1 && SET_UP.contains(&service.exit_status));
+    let is_told = is_program && service.kind != ServiceType::Oneshot && unit.active_enter_us > 0 && lived >= 500_000;
     is_told.then(|| format!("{} after it became active", text::micros(lived)))
 }
 

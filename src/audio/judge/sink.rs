@@ -55,6 +55,12 @@ impl AudioJudge<'_> {
         conclude(self.view, id, vec![finding], Vec::new(), String::new)
     }
 
+    /// Whether it was started again more than once, though it may have been up when it was read.
+    fn ends_again(&self, name: &str) -> bool {
+        let service = self.unit(name).and_then(|unit| unit.service.as_ref());
+        service.is_some_and(|service| service.restarts > 1)
+    }
+
     /// Why there is no sink, and whether that may only be so until now: the session manager finds the card, chooses its
     /// profile and makes the sink one after the other, while it is waited for.
     fn why_no_sink(&self, state: &ServerState, name: &str) -> (String, bool) {
@@ -75,6 +81,9 @@ impl AudioJudge<'_> {
         } else if let Some(manager) = manager.filter(|_| state.cards.is_empty()) {
             let may_come = self.unit(manager).is_some_and(|unit| unit.is_coming_up());
             (format!("no sink: without a session manager ({manager}), cards get no sinks"), may_come)
+        } else if let Some(manager) = self.server.profile().session_manager.filter(|name| self.ends_again(name)) {
+            let why = self.start_failure(manager);
+            is_final(format!("no sink: {manager} fails and is restarted again and again{why}"))
         } else if let Some(line) = refused {
             is_final(format!("no sink: {line}"))
         } else if let Some(manager) = self.server.profile().session_manager.filter(|_| state.cards.is_empty()) {

@@ -14,7 +14,7 @@ use crate::guest::facts::{Account, JournalLine};
 use crate::guest::logind::Session;
 use crate::judging::journal::Means as _;
 use crate::judging::unit::is_active;
-use crate::judging::{JudgeContext, text};
+use crate::judging::{JudgeContext, last_failure, text};
 use crate::model::{Excuse, Lack, Witness};
 use crate::nix::expectations::ExpectedDesktop;
 
@@ -296,8 +296,16 @@ impl<'a> DesktopView<'a> {
         let lines: Vec<&str> = shown.chain(journal).filter(counts).collect();
         let causes: Vec<&str> = lines.iter().copied().filter(|line| !follows_from_error(line)).collect();
         let lines = if causes.is_empty() { lines } else { causes };
-        let missing = lines.iter().rev().find(|line| names_missing(line));
-        missing.or(lines.last()).map(|line| format!(": {}", text::clean(line))).unwrap_or_default()
+        let missing = lines.iter().rev().find(|line| names_missing(line)).copied();
+        // What was started once more ended with its own words, the innermost first.
+        let own = if subject == Subject::Session { self.facts.rerun_output.as_slice() } else { &[] };
+        let innermost = last_failure(own).map_or(&[][..], |failure| &own[failure]);
+        let innermost = innermost.iter().map(String::as_str).find(|line| lines.contains(line));
+        missing
+            .or(innermost)
+            .or(lines.last().copied())
+            .map(|line| format!(": {}", text::clean(line)))
+            .unwrap_or_default()
     }
 
     /// The last lines of the journal that show a cause.

@@ -36,7 +36,7 @@ pub(super) fn of_files(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
 /// A path that the unit itself misses.
 pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     let lines = last_lines(cx, &unit.name);
-    let named = missed(&lines).into_iter().find_map(|(path, line)| {
+    let named = missed(&lines).into_iter().filter(|(path, _)| !is_hidden(cx, unit, path)).find_map(|(path, line)| {
         let Presence::Missing(fact) = presence(cx, &path) else { return None };
         of_path(cx, &path, fact, line, Meaning::NamesSecret.is_in(&path))
     });
@@ -49,6 +49,14 @@ pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
         let (path, lack) = excuses.into_iter().next()?;
         Some(by_line(lack, format_args!("needs {path}, it seems, which only the real machine has"), line))
     })
+}
+
+/// Whether the unit would not see it on any machine.
+pub(crate) fn is_hidden(cx: &JudgeContext<'_>, unit: &Unit, path: &str) -> bool {
+    let is_home = ["/home/", "/root/", "/run/user/"].iter().any(|homes| path.starts_with(homes));
+    let lines = cx.now.unit_files.as_ref().and_then(|files| files.system.lines.get(&unit.name));
+    let set = lines.into_iter().flatten().rev().find(|(key, _)| key == "ProtectHome");
+    is_home && set.is_some_and(|(_, value)| ["true", "yes", "on", "1", "tmpfs"].contains(&value.as_str()))
 }
 
 /// Why a missing path is the real machine's, if it is. `is_given`: a user puts it there, whatever makes the directory.

@@ -189,6 +189,21 @@ fn no_sink_has_a_cause() {
     taken.sound().processes.push(process);
     taken.fails(&["sink"], "pipewire of bob has the card");
 
+    let mut ends = guest().only("auto_null");
+    ends.server().cards.clear();
+    for unit in ends.sound().units.iter_mut().filter(|unit| unit.name == "wireplumber.service") {
+        unit.service.get_or_insert_default().restarts = 3;
+    }
+    ends.sound().journal = vec![JournalLine {
+        message: "failed to load components: profile 'nosuch' not found in the configuration".into(),
+        unit: "wireplumber.service".into(),
+        ..JournalLine::default()
+    }];
+    ends.fails(
+        &["sink"],
+        "wireplumber.service fails and is restarted again and again: failed to load components: profile 'nosuch'",
+    );
+
     let mut disabled = guest().only("auto_null");
     disabled.server().cards.clear();
     disabled
