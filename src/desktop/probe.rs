@@ -50,7 +50,10 @@ pub(super) async fn journal(
     patience: Duration,
 ) -> Result<Vec<JournalLine>, Error> {
     let units: Vec<&str> = display_managers::units().collect();
-    read_journal(guest, &units, uids, patience).await
+    let mut lines = read_journal(guest, &units, uids, patience).await?;
+    let last_us = lines.last().map_or(0, |line| line.at_us);
+    lines.extend(guest.log_files(&units, last_us, patience).await);
+    Ok(lines)
 }
 
 /// Reads the journal of one user's processes, oldest line first.

@@ -14,6 +14,7 @@ mod frames;
 mod greeting;
 mod http;
 pub(crate) mod journal;
+mod log_files;
 pub mod logind;
 mod naming;
 pub mod notify;

@@ -108,9 +108,8 @@ pub(crate) fn excuse_consequences(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let why = format!("this may be a consequence of {unit}, which timed out: {why}");
     let is_cause = |id: CheckId| id.kind() == CheckKind::Boot || id == CheckId::ServicesFailedUnits;
     // What systemd cannot read has waited for nothing.
-    let is_refusal = |result: &CheckResult| {
-        cx.now.units.iter().any(|unit| is_refused(unit) && result.summary.contains(&unit.name))
-    };
+    let is_refusal =
+        |result: &CheckResult| cx.now.units.iter().any(|unit| is_refused(unit) && result.summary.contains(&unit.name));
     let excused = |result: CheckResult| match result.status {
         Status::Fail if !is_cause(result.id) && !is_refusal(&result) => inconclusive(result, &why, hint),
         _ => result,

@@ -30,7 +30,7 @@ const PARSING_US: u64 = 1_000_000;
 /// When a line was written, and by which process, as programs put it before what they say. The journal knows both.
 static STAMP: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
-        r#"^(?:\d+:[A-Z] |\[\d+\]:? |\d+: )?(?:time=")?\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|\d{1,2} [A-Z][a-z]{2} \d{4} |[A-Z][a-z]{2} +\d{1,2} )\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d| UTC)?"?\]?:?\s+(?:[#*.-] )?"#,
+        r#"^\[(?:\+| *)\d+\.\d+s?\] |^(?:\d+:[A-Z] |\[\d+\]:? |\d+: )?(?:time=")?\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|\d{1,2} [A-Z][a-z]{2} \d{4} |[A-Z][a-z]{2} +\d{1,2} )\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d| UTC)?"?\]?:?\s+(?:[#*.-] )?"#,
     )
 });
 /// Where a program of the store lies that begins the line with its name.
@@ -402,6 +402,8 @@ mod tests {
             "Nov 30 12:20:40 ",
             "time=\"2026-11-30T12:20:40Z\" ",
             "[12]: 2026-11-30 12:20:40.897 UTC ",
+            "[+1.35s] ",
+            "[    44.375] ",
         ] {
             let said = of_lines(&[&format!("{stamp}Error: no such key")]);
             assert_eq!(said.as_deref(), Some("Error: no such key"), "{stamp}");

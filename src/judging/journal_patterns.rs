@@ -257,7 +257,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     FollowsFromError "GLib, by the journal's own fields": "GLib-GObject: g_object_set: assertion 'G_IS_OBJECT (object)' failed"
         => r": assertion '.*' failed$";
     FollowsFromError "X server": "(EE) Server terminated with error (1). Closing log file."
-        => r"Server terminated with error|Please (also check the log file|consult the )";
+        => r"Server terminated with error|Please (also check the log file|consult the )|\(EE\) No drivers available";
     FollowsFromError "SDDM, LightDM, GDM": "Could not start Display server on vt 2"
         => r"(Could not start|starting the) Display server|read display number from pipe|Failed to start seat|Session never registered|display failures reached";
     FollowsFromError "LightDM, which reads the accounts from the file then": "Error getting user list from org.freedesktop.Accounts: GDBus.Error"

@@ -256,7 +256,10 @@ impl<'a> DesktopView<'a> {
             let record = self.records.iter().find(|record| record.scope == unit);
             record.is_some_and(|record| record.is_greeter() != (subject == Subject::Greeter))
         };
-        self.facts.journal.iter().filter(move |line| line.at_us <= until && !is_of_other(&line.unit))
+        let is_greeters_log =
+            move |line: &JournalLine| subject == Subject::Session && line.identifier.ends_with("-greeter.log");
+        let journal = self.facts.journal.iter();
+        journal.filter(move |line| line.at_us <= until && !is_of_other(&line.unit) && !is_greeters_log(line))
     }
 
     /// The lines on the terminals that may be about it.

@@ -1,0 +1,94 @@
+//! Logs that services keep in files of their own: what they say there is in no journal.
+
+use std::time::Duration;
+
+use super::Guest;
+use super::facts::JournalLine;
+use crate::text::bounded;
+
+/// Units and the files that they write to, patterns of the shell's, in the order in which they are read: the last has the
+/// last word.
+const FILES: [(&str, &str); 2] = [
+    // LightDM's own, and those of the X servers and greeters that it starts.
+    (
+        "display-manager.service",
+        "/var/log/X*.[0-9].log /var/log/lightdm/x-*.log /var/log/lightdm/seat*-greeter.log /var/log/lightdm/lightdm.log",
+    ),
+    ("httpd.service", "/var/log/httpd/error*.log"),
+];
+/// How many of a file's last lines are read, and how much of one.
+const LINES: usize = 60;
+const MESSAGE: usize = 400;
+/// Most bytes of the answer.
+const ANSWER: usize = 1 << 17;
+
+/// What prints the files of these units, each after a line with the unit's name and its own; `None` where they keep none.
+fn script(units: &[&str]) -> Option<String> {
+    let known = FILES.iter().filter(|(unit, _)| units.contains(unit));
+    let shown: Vec<String> = known
+        .map(|(unit, files)| {
+            format!("for F in {files}; do [ -s \"$F\" ] && {{ echo \"nixbox-log {unit} $F\"; tail -n {LINES} \"$F\"; }}; done")
+        })
+        .collect();
+    (!shown.is_empty()).then(|| format!("( {}\n: ) 2>/dev/null", shown.join("\n")))
+}
+
+/// The lines as the journal would have them, of this time in µs of the guest's clock: when they were written only they know.
+fn parse(text: &str, at_us: u64) -> Vec<JournalLine> {
+    let (mut unit, mut identifier) = ("", "");
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix("nixbox-log ").and_then(|header| header.split_once(' ')) {
+            Some((of, file)) if FILES.iter().any(|(known, _)| *known == of) => {
+                unit = of;
+                identifier = file.rsplit('/').next().unwrap_or(file);
+            }
+            _ if unit.is_empty() => {}
+            _ => lines.push(JournalLine {
+                at_us,
+                priority: 6,
+                unit: unit.to_owned(),
+                identifier: bounded(identifier, 128),
+                transport: "file".to_owned(),
+                message: bounded(line, MESSAGE),
+                ..JournalLine::default()
+            }),
+        }
+    }
+    lines
+}
+
+impl Guest {
+    /// The last lines of the files that these units keep, as if they were the journal's of this time. Nothing where a guest
+    /// does not answer: the journal is there too.
+    pub(crate) async fn log_files(&self, units: &[&str], at_us: u64, patience: Duration) -> Vec<JournalLine> {
+        let Some(script) = script(units) else { return Vec::new() };
+        let output = self.shell().ask(&script, patience, ANSWER).await;
+        output.map(|output| parse(&String::from_utf8_lossy(&output.stdout), at_us)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_units_that_keep_some() {
+        assert_eq!(script(&["sshd.service"]), None);
+        let script = script(&["httpd.service", "sshd.service"]).unwrap_or_default();
+        assert!(script.contains("/var/log/httpd/error*.log") && !script.contains("lightdm"), "{script}");
+        let text = "stray\nnixbox-log display-manager.service /var/log/lightdm/x-0.log\n(EE) no screens found\n\
+                    nixbox-log other.service /etc/shadow\n";
+        let lines = parse(text, 7);
+        let told: Vec<_> =
+            lines.iter().map(|line| (&*line.unit, &*line.identifier, &*line.message, line.at_us)).collect();
+        let unit = "display-manager.service";
+        assert_eq!(
+            told,
+            [
+                (unit, "x-0.log", "(EE) no screens found", 7),
+                (unit, "x-0.log", "nixbox-log other.service /etc/shadow", 7),
+            ]
+        );
+    }
+}
