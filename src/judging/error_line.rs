@@ -13,6 +13,8 @@ use super::unit::own_lines;
 use crate::guest::facts::JournalLine;
 use crate::text::bounded;
 
+/// How many of a unit's last lines are asked.
+const LINES: usize = 400;
 /// Most lines that are added to one which only announces them.
 const MOST: usize = 3;
 /// Most characters of the whole.
@@ -46,20 +48,23 @@ static PLACE: LazyLock<Regex> =
 /// that clean up behind the program. Where that one only says that something failed, the lines that led to it are asked.
 pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> {
     let own = own_lines(journal, unit);
+    let own = &own[own.len().saturating_sub(LINES)..];
     let cleaning = of_cleaning(journal, unit);
-    let telling: Vec<usize> = (0..own.len()).filter(|at| tells(&own, *at)).collect();
+    let telling: Vec<usize> = (0..own.len()).filter(|at| tells(own, *at)).collect();
     let is_programs = |at: &&usize| !cleaning.contains(&std::ptr::from_ref(own[**at]));
-    let Some(last) = telling.iter().rev().find(is_programs).or(telling.last()) else {
+    let is_error = |at: &&usize| is_programs(at) && !is_warning(own[**at]);
+    let last = telling.iter().rev().find(is_error).or_else(|| telling.iter().rev().find(is_programs));
+    let Some(last) = last.or(telling.last()) else {
         let speaks = |line: &&&JournalLine| Meaning::SpeaksOfError.is_in(&line.message);
         let is_own = |line: &&&JournalLine| !Meaning::FollowsFromError.is_in(&line.message);
         let line = own.iter().find(speaks).or_else(|| own.iter().rev().find(is_own)).or(own.last())?;
         return Some(with_announced(line, &[]));
     };
-    if let Some(chain) = chained(&own, *last) {
+    if let Some(chain) = chained(own, *last) {
         return Some(chain);
     }
-    let at = first_of_parse(&own, &telling, cause_of(&own, &telling, *last));
-    Some(with_head(&own, at).unwrap_or_else(|| with_announced(own[at], &own[at + 1..])))
+    let at = first_of_parse(own, &telling, cause_of(own, &telling, *last));
+    Some(with_head(own, at).unwrap_or_else(|| with_announced(own[at], &own[at + 1..])))
 }
 
 /// The lines of a console that are of the last failure it shows, the first by its place: what came after it failed for want
@@ -68,16 +73,23 @@ pub(crate) fn last_failure(console: &[String]) -> Option<RangeInclusive<usize>> 
     let lines: Vec<JournalLine> =
         console.iter().map(|line| JournalLine { message: line.clone(), ..JournalLine::default() }).collect();
     let lines: Vec<&JournalLine> = lines.iter().collect();
-    let telling: Vec<usize> = (0..lines.len()).filter(|at| tells(&lines, *at)).collect();
+    let from = lines.len().saturating_sub(LINES);
+    let telling: Vec<usize> = (from..lines.len()).filter(|at| tells(&lines, *at)).collect();
     let last = *telling.last()?;
-    let mut first = last;
-    for at in telling.iter().rev().take_while(|at| last - **at <= REACH) {
-        if first - at > GAP {
+    let first = run(last, telling.iter().rev().copied().take_while(|at| last - at <= REACH)).last().copied()?;
+    Some(first..=last)
+}
+
+/// The places of lines that are of one failure, from the last on: with few others between each and the next.
+fn run(last: usize, before: impl IntoIterator<Item = usize>) -> Vec<usize> {
+    let mut run = vec![last];
+    for at in before.into_iter().filter(|at| *at < last) {
+        if run.last().is_some_and(|later| later - at > GAP) {
             break;
         }
-        first = *at;
+        run.push(at);
     }
-    Some(first..=last)
+    run
 }
 
 /// Whether a line says why something went wrong, and not only that it did.
@@ -99,22 +111,12 @@ fn cause_of(own: &[&JournalLine], telling: &[usize], last: usize) -> usize {
     if names_cause(words(last)) {
         return last;
     }
-    let is_warning = |at: &usize| Meaning::IsWarning.is_in(words(*at)) && !Meaning::HasErrno.is_in(words(*at));
     let before = telling.iter().rev().copied().skip_while(|at| *at >= last);
     let before: Vec<usize> = before
         .take_while(|at| last - at <= REACH && own[*at].at_us + RUN_US >= own[last].at_us)
-        .filter(|at| own[*at].pid == own[last].pid && !is_warning(at))
+        .filter(|at| own[*at].pid == own[last].pid && !is_warning(own[*at]))
         .collect();
-    // Without a gap between them: they are of one failure.
-    let mut run = vec![last];
-    for at in &before {
-        if run.last().is_some_and(|later| later - at > GAP) {
-            break;
-        }
-        if !announces(first_line(own[*at])) {
-            run.push(*at);
-        }
-    }
+    let run = run(last, before.iter().copied().filter(|at| !announces(first_line(own[*at]))));
     // The kernel's words are handed on.
     let errno = |at: usize| Meaning::HasErrno.words_of(words(at)).map(|found| found.as_str().to_ascii_lowercase());
     let same = run.iter().rev().find(|at| errno(last).is_some() && errno(**at) == errno(last));
@@ -124,6 +126,11 @@ fn cause_of(own: &[&JournalLine], telling: &[usize], last: usize) -> usize {
     let of_run: &[usize] = if run.len() > 1 { &run } else { &before };
     let naming = of_run.iter().find(|at| **at != last && names_cause(words(**at)));
     naming.or(run.last()).copied().unwrap_or(last)
+}
+
+/// Whether the program says itself that it is no error, and does not hand on the kernel's.
+fn is_warning(line: &JournalLine) -> bool {
+    Meaning::IsWarning.is_in(&line.message) && !Meaning::HasErrno.is_in(&line.message)
 }
 
 /// Whether a line says what is wrong with what.

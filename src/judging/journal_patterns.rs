@@ -249,7 +249,7 @@ pub(crate) enum Meaning {
 
 const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
-        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists|unbound variable|would be clobbered|in the way of '[^']*'$|\bno [\w ]+ (?:found|detected|provided|configured|given|specified|available|supplied)|has no\b|not possible|\bno (?:suitable|valid|usable|matching)\b|wasn't|\bexpected\b|already running|was null|(?:received|by) signal \d";
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists|unbound variable|would be clobbered|in the way of '[^']*'$|\bno [\w ]+ (?:found|detected|provided|configured|given|specified|available|supplied)|has no\b|not possible|\bno (?:suitable|valid|usable|matching)\b|wasn't built|\bexpected\b|already running|was null|(?:received|by) signal \d";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
@@ -270,11 +270,11 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     NamesCause "any, of names of hosts": "curl: (6) Could not resolve host: databse"
         => r"(?i)(?:not|n't|failed to|unable to) resolve|name or service not known|name resolution|unknown .{0,20}host|bad address";
     NamesCause "any": "Can't locate Mojo/Base.pm in @INC"
-        => r#"(?i)already in use|already (?:running|exists)|in use by|timed out|no route to host|not found|(?:does|did)(?:n't| not) (?:exist|find|match|support)|no module named|(?:can(?:no|')t|failed to) (?:locate|find)|\bno [\w ]+ (?:provided|configured|given|specified|available|supplied)|\bno (?:suitable|such|valid|usable|matching|\w+ (?:drivers?|devices?))\b|is (?:required|deprecated)|\bmissing\b|\bunknown\b|\bunrecogni[sz]ed|\bunsupported|not supported|wasn't|\bexpected\b|unexpected (?:token|argument|char|end|string|identifier|node|key|eof|symbol|indent|element|field|value|['"`])|\binvalid\b|\bmalformed|\bcorrupt|mismatch|incompatible|undefined|not allowed|has no\b|not (?:been )?provided|not (?:readable|writable)|syntax error|misspel|(?-i:[A-Z]\w*(?:Error|Exception)): \S"#;
+        => r#"(?i)already in use|already (?:running|exists)|in use by|timed out|no route to host|not found|(?:does|did)(?:n't| not) (?:exist|find|match|support)|no module named|(?:can(?:no|')t|failed to) (?:locate|find)|\bno [\w ]+ (?:provided|configured|given|specified|available|supplied)|\bno (?:suitable|such|valid|usable|matching|\w+ (?:drivers?|devices?))\b|is (?:required|deprecated)|\bmissing\b|\bunknown\b|\bunrecogni[sz]ed|\bunsupported|not supported|wasn't built|\bexpected\b|unexpected (?:token|argument|char|end|string|identifier|node|key|eof|symbol|indent|element|field|value|['"`])|\binvalid\b|\bmalformed|\bcorrupt|mismatch|incompatible|undefined|not allowed|has no\b|not (?:been )?provided|not (?:readable|writable)|syntax error|misspel|(?-i:[A-Z]\w*(?:Error|Exception)): \S"#;
     NamesObject "any": "cannot open /etc/app.conf"
         => r#"/[\w.-]+|["'‘“`][^"'’”`]+["'’”`]|(?:[\d\]*]|localhost):\d{2,5}\b"#;
     OfErrorLevel "MySQL, X server, wlroots": "[ERROR] [MY-012961] [InnoDB] Only one log file is there"
-        => r"^\W*(?:[\w.:,/-]+\W+){0,6}?(?:(?i:\[(?:error|err|fatal|critical|crit|alert|emerg)\])|\(EE\)|(?:ERROR|FATAL|CRITICAL|ERRO|EE|E)\b)";
+        => r"(?i:\[(?:err|crit(?:ical)?|alert|emerg|error)\])|\bCRITICAL\b|\(EE\)|^\W*EE?\b";
     IsWarning "any": "level=warn msg=\"no private IP found\"" => r"(?i)\bwarn(?:ing)?\b|\[W\]|\(WW\)";
     SaysNothing "RabbitMQ, X server": "2021-11-23 04:37:54.238 [error] <0.271.0>"
         => r"(?i)^(?:\S*[\d:.,-]+\S* )*\W*(?:error|fatal|critical|ee)\W*(?:<[\d.]+>)?\W*$";
@@ -314,6 +314,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)\bdue to the errors?\b|^npm ERR! (?:errno|code)|compilation terminated|reinstalling the application may fix|^usage:|\bunexpected error when starting";
     FollowsFromError "wg-quick, awesome, Mesa, SDDM, Xorg": "Unable to access interface: Protocol not supported"
         => r"Unable to access interface: Protocol not supported|couldn't find any rc file|libGL: Can't open configuration|Failed to write xauth file|xf86CloseConsole|systemd-homed is not available";
+    FollowsFromError "mako, influxd": "Is a notification daemon already running?"
+        => r"(?i)^\W*(?:is|are|was|did|do|does|have|has) .*\?$|^\s+--?[a-z][\w-]+ ";
     FollowsFromError "Rust's tracing": "2025-12-08T09:16:11.694125Z  INFO niri: starting version 25.11"
         => r"^\S+ +INFO ";
     AddressInUse "nginx": "[emerg] 258#258: bind() to 0.0.0.0:80 failed (98: Address already in use)"

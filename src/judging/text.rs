@@ -41,6 +41,7 @@ fn in_ascii(pattern: &str) -> String {
         match escaped {
             Some('d') => written.push_str("[0-9]"),
             Some('w') => written.push_str("[0-9A-Za-z_]"),
+            Some('W') => written.push_str("[^0-9A-Za-z_]"),
             escaped => {
                 written.push(character);
                 written.extend(escaped);

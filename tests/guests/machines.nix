@@ -701,6 +701,50 @@ let
         timers.gone = { wantedBy = [ "timers.target" ]; timerConfig.OnBootSec = "1h"; };
       };
     })
+    # Slips that NixOS builds without a word. One of them says so much that the journal has no room for the others.
+    (guest "slips" {
+      exit = 1;
+      fails = [ "services.failed-units" "services.promised" "services.restart-loop" ];
+      warns = [ "services.journal" ];
+      cause = [
+        "silent.service failed: exit code 1, and said nothing"
+        "no shell reads ExecStart=: the program was given | as an argument"
+        "its ProtectHome= hides /home/alice/Music from it"
+        "security.sudo.enable"
+        "ExecStart= has to name the program's own path"
+        "ModuleNotFoundError: No module named 'requests'"
+        "systemd refused to load twice.service: Service has more than one ExecStart= setting"
+        "watched.service fails and is restarted again and again"
+        "its watchdog timed out"
+        "net/ipv4/ip_foward"
+      ];
+    } {
+      config = {
+        environment.etc."sysctl.d/70-mine.conf".text = "net.ipv4.ip_foward=1";
+        users.users.alice = { isNormalUser = true; uid = 1000; initialPassword = "alice"; };
+        systemd.services = {
+          floods = oneshot "Says too much" "seq 11000";
+          silent = service "Says nothing" "grep -q needle /etc/hosts\nexec sleep infinity";
+          piped = { description = "Meant for a shell"; wantedBy = [ "multi-user.target" ]; serviceConfig.ExecStart = "${sw}/bin/cat /etc/hosts | ${sw}/bin/grep localhost"; };
+          music = service "Reads a home" "ls /home/alice/Music" // { serviceConfig.ProtectHome = true; };
+          as-alice = service "Becomes somebody else" "/run/wrappers/bin/sudo -u alice true";
+          bare = { description = "Named without its path"; wantedBy = [ "multi-user.target" ]; serviceConfig.ExecStart = "server --port 80"; };
+          traceback = service "Misses a module" ''
+            cat >&2 <<'LINES'
+            Traceback (most recent call last):
+              File "/srv/app/main.py", line 3, in <module>
+                raise SystemError('cannot start')
+            ModuleNotFoundError: No module named 'requests'
+            LINES
+            exit 1'';
+          twice = { description = "Overridden"; wantedBy = [ "multi-user.target" ]; serviceConfig.ExecStart = [ "${sw}/bin/sleep infinity" "${sw}/bin/sleep 1000" ]; };
+          watched = service "Is watched" "systemd-notify --ready\nexec sleep infinity" // {
+            serviceConfig = { Type = "notify"; NotifyAccess = "all"; WatchdogSec = 3; Restart = "always"; };
+            unitConfig.StartLimitIntervalSec = 0;
+          };
+        };
+      };
+    })
     # There is a job in PID 1's queue at all times: the target is never reached, and PID 1 never says that it is ready.
     (guest "restart-loops-hold-boot" { slow = true; exit = 4; fails = [ "boot.target" ]; cause = [ "it waits for flapping-" "fails and is restarted again and again" "no such configuration" ]; } {
       config.systemd.services = builtins.listToAttrs (map (number: {
@@ -925,6 +969,9 @@ let
       }
     )))
     # boot-lxcfs-mount-emergency, trap-plymouth-red-herring: the mount is to blame, not plymouth in emergency.service.
+    (guest "rescue" { slow = true; exit = 4; fails = [ "boot.emergency" ]; cause = "the kernel's command line asks for it: systemd.unit=rescue.target"; } {
+      config.boot.kernelParams = [ "systemd.unit=rescue.target" ];
+    })
     (guest "emergency" { exit = 4; fails = [ "boot.emergency" ]; cause = "var-lib-lxcfs.mount"; } {
       vm.virtualisation.fileSystems."/var/lib/lxcfs" = { device = "lxcfs"; fsType = "fuse.lxcfs"; options = [ "defaults" ]; };
     })
