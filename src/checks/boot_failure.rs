@@ -304,7 +304,10 @@ fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckR
     }
     // Before PID 1 is systemd, the last line says what is being done, or what could not be.
     let last = lines.last()?;
-    if let Some(failure) = last_failure(lines).filter(|failure| failure.end() + 1 == lines.len()) {
+    let rests = evidence.idle_s.is_none_or(|idle| idle >= evidence.seconds / 4.0);
+    let is_before_systemd = evidence.status.is_none() && evidence.facts.is_none();
+    let failure = last_failure(lines).filter(|failure| failure.end() + 1 == lines.len());
+    if let Some(failure) = failure.filter(|_| rests && is_before_systemd && !Meaning::BootNoise.is_in(last)) {
         let cause = &lines[*failure.start()];
         let said = stamp_off(cause).trim_end_matches('.');
         let summary =

@@ -279,6 +279,7 @@ fn journal(cx: &JudgeContext<'_>, out: &mut Judgement) {
         .journal
         .iter()
         .filter(|line| line.priority <= 3 || Meaning::SettingIgnored.is_in(&line.message))
+        .filter(|line| !Meaning::SettingOfOthers.is_in(&line.message))
         .filter(|line| line.transport != "kernel" && line.pid != 1)
         .filter(|line| !is_harmless(line) && !known(&line.unit))
         .collect();

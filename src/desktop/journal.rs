@@ -9,7 +9,7 @@ use regex::Regex;
 
 use super::compositors::{self, COMPOSITORS, Compositor};
 use super::display_managers;
-use crate::guest::facts::JournalLine;
+use crate::guest::facts::{FROM_FILE, JournalLine};
 use crate::judging::journal::{Case, Means, Row, Table, rows};
 use crate::judging::{journal_patterns, text};
 
@@ -232,7 +232,8 @@ pub(crate) fn explains_desktop(line: &JournalLine) -> bool {
 pub(crate) fn explains_missing_session(journal: &[JournalLine]) -> bool {
     let crashes = [Meaning::CoreDump, Meaning::KernelFault, Meaning::KernelCoreDump];
     let crashed = |line: &JournalLine| crashes.iter().any(|meaning| meaning.is_in(&line.message));
-    let tells = |line: &JournalLine| explains_desktop(line) || crashed(line);
+    // What stands in files of their own is no word on how it ended.
+    let tells = |line: &JournalLine| line.transport != FROM_FILE && (explains_desktop(line) || crashed(line));
     journal.iter().any(|line| !is_abort_without_gpu(line) && tells(line))
 }
 

@@ -3,7 +3,7 @@
 //! Everything here comes from an untrusted guest: strings are bounded in length where they are gathered, and escaped
 //! where they are shown. Times called `_us` are microseconds on the guest's `CLOCK_MONOTONIC` (org.freedesktop.systemd1(5)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,9 @@ pub struct Facts {
     /// Paths that units in trouble name, and whether they are there. A path that is missing here was not asked about.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub paths: BTreeMap<String, PathFact>,
+    /// Units all of whose last words are in the journal here; of others there are warnings and errors only.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub heard: BTreeSet<String>,
     /// What could not be gathered, and why. A check that needs it says `unknown`, never `pass`.
     pub gaps: BTreeMap<String, String>,
     /// `CLOCK_MONOTONIC` in the guest when this observation began.
@@ -200,6 +203,9 @@ pub struct PathFact {
     /// Lines of the configuration that name it: `tmpfiles:` and a rule about it or its directory, or a script and its line.
     pub made: Vec<String>,
 }
+
+/// The transport of a line that stands in a file of a service's own, and not in the journal.
+pub(crate) const FROM_FILE: &str = "file";
 
 /// A journal line.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Guest;
-use super::facts::JournalLine;
+use super::facts::{FROM_FILE, JournalLine};
 use crate::text::bounded;
 
 /// Units and the files that they write to, patterns of the shell's, in the order in which they are read: the last has the
@@ -33,6 +33,12 @@ fn script(units: &[&str]) -> Option<String> {
     (!shown.is_empty()).then(|| format!("( {}\n: ) 2>/dev/null", shown.join("\n")))
 }
 
+/// Whether an X server tells how it goes on: only its errors are marked, and a legend explains the marks.
+fn is_chatter(file: &str, line: &str) -> bool {
+    let is_error = line.contains("(EE)") && !line.contains("(WW)") || line.starts_with("Fatal server error");
+    file.starts_with(['X', 'x']) && !is_error
+}
+
 /// The lines as the journal would have them, of this time in µs of the guest's clock: when they were written only they know.
 fn parse(text: &str, at_us: u64) -> Vec<JournalLine> {
     let (mut unit, mut identifier) = ("", "");
@@ -43,13 +49,13 @@ fn parse(text: &str, at_us: u64) -> Vec<JournalLine> {
                 unit = of;
                 identifier = file.rsplit('/').next().unwrap_or(file);
             }
-            _ if unit.is_empty() => {}
+            _ if unit.is_empty() || is_chatter(identifier, line) => {}
             _ => lines.push(JournalLine {
                 at_us,
                 priority: 6,
                 unit: unit.to_owned(),
                 identifier: bounded(identifier, 128),
-                transport: "file".to_owned(),
+                transport: FROM_FILE.to_owned(),
                 message: bounded(line, MESSAGE),
                 ..JournalLine::default()
             }),
@@ -77,8 +83,9 @@ mod tests {
         assert_eq!(script(&["sshd.service"]), None);
         let script = script(&["httpd.service", "sshd.service"]).unwrap_or_default();
         assert!(script.contains("/var/log/httpd/error*.log") && !script.contains("lightdm"), "{script}");
-        let text = "stray\nnixbox-log display-manager.service /var/log/lightdm/x-0.log\n(EE) no screens found\n\
-                    nixbox-log other.service /etc/shadow\n";
+        let text = "stray\nnixbox-log display-manager.service /var/log/lightdm/x-0.log\n(WW) warning, (EE) error\n\
+                    > Warning: Could not resolve keysym\n(EE) no screens found\n\
+                    nixbox-log httpd.service /var/log/httpd/error.log\nnixbox-log other.service /etc/shadow\n";
         let lines = parse(text, 7);
         let told: Vec<_> =
             lines.iter().map(|line| (&*line.unit, &*line.identifier, &*line.message, line.at_us)).collect();
@@ -87,7 +94,7 @@ mod tests {
             told,
             [
                 (unit, "x-0.log", "(EE) no screens found", 7),
-                (unit, "x-0.log", "nixbox-log other.service /etc/shadow", 7),
+                ("httpd.service", "error.log", "nixbox-log other.service /etc/shadow", 7),
             ]
         );
     }

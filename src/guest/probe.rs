@@ -373,6 +373,7 @@ impl Guest {
         let lines = journal::parse(&String::from_utf8_lossy(&output.stdout));
         let new = lines.into_iter().filter(|line| !known.contains(&(line.at_us, line.pid, line.message.clone())));
         facts.journal.extend(new);
+        facts.heard.extend(names.iter().map(|name| (*name).to_owned()));
         facts.journal.extend(self.log_files(names, facts.now_us, limits.patience).await);
         facts.journal.sort_by_key(|line| line.at_us);
     }

@@ -20,7 +20,7 @@ const ANSWER: usize = 2 << 20;
 /// program.
 const KEYS: &str = "User|Group|SupplementaryGroups|DynamicUser|SocketUser|SocketGroup|EnvironmentFile\
                     |LoadCredential|LoadCredentialEncrypted|RootDirectory|RootImage|ExecSearchPath\
-                    |ProtectSystem|ProtectHome|ReadOnlyPaths|BindReadOnlyPaths\
+                    |ProtectSystem|ProtectHome|ReadOnlyPaths|BindReadOnlyPaths|ProtectKernelTunables|ProtectControlGroups|TemporaryFileSystem\
                     |Condition[A-Za-z]*|Assert[A-Za-z]*|Unit|Service\
                     |After|Before|Wants|Requires|Requisite|BindsTo|PartOf|Upholds";
 

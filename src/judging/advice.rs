@@ -6,18 +6,28 @@ use super::unit::{error_line, is_active, manager_line};
 use super::{JudgeContext, sandbox, text, unit_ending};
 use crate::guest::facts::Unit;
 use crate::guest::paths::paths_in;
+use crate::guest::unit_files::UnitFiles;
 use crate::model::{STORE_DIR, UnitResult};
 
 /// What makes a path read-only for a unit.
-const SANDBOX: [&str; 5] = ["ProtectSystem", "ProtectHome", "ReadOnlyPaths", "DynamicUser", "BindReadOnlyPaths"];
+const SANDBOX: [&str; 9] = [
+    "ProtectSystem",
+    "ProtectHome",
+    "ReadOnlyPaths",
+    "DynamicUser",
+    "BindReadOnlyPaths",
+    "ProtectKernelTunables",
+    "ProtectControlGroups",
+    "RootDirectory",
+    "TemporaryFileSystem",
+];
 
 /// What to do about a failed unit that is not excused.
 pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     port_in_use(cx, unit)
         .or_else(|| sandbox::advice(cx, unit))
         .or_else(|| unheard(cx, unit))
-        .or_else(|| elsewhere(unit))
-        .or_else(|| no_shell(unit))
+        .or_else(|| elsewhere(cx.now.unit_files.as_ref(), unit))
         .or_else(|| silent(cx, unit))
         .or_else(|| {
             let line = error_line(&cx.now.journal, &unit.name).filter(|line| !Meaning::FollowsFromError.is_in(line))?;
@@ -26,13 +36,16 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
                 .or_else(|| read_only(cx, unit, &line))
                 .or_else(|| by_words(&line))
         })
+        .or_else(|| no_shell(unit))
 }
 
 /// A program where other distributions have theirs.
-fn elsewhere(unit: &Unit) -> Option<String> {
+fn elsewhere(files: Option<&UnitFiles>, unit: &Unit) -> Option<String> {
     let service = unit.service.as_ref().filter(|service| service.exit_kind == 1 && service.exit_status == 203)?;
     let program = service.exec_start.split_whitespace().next()?;
-    if !program.contains('/') {
+    let lines = files.and_then(|files| files.system.lines.get(&unit.name));
+    let searches = lines.into_iter().flatten().any(|(key, _)| key == "ExecSearchPath");
+    if !program.contains('/') && !searches {
         let program = text::clean(program);
         return Some(format!(
             "systemd looks in no PATH of yours: ExecStart= has to name the program's own path, ${{pkgs.NAME}}/bin/{program}"
@@ -57,7 +70,9 @@ fn no_shell(unit: &Unit) -> Option<String> {
     const MARKS: [&str; 8] = ["|", "||", "&&", ">", ">>", "<", "2>&1", "&"];
     let exec = &unit.service.as_ref().filter(|service| service.exit_kind != 0)?.exec_start;
     let has_shell = exec.split_whitespace().any(|word| word.starts_with('-') && word.ends_with('c'));
-    let mark = exec.split_whitespace().find(|word| MARKS.contains(word)).filter(|_| !has_shell)?;
+    let words: Vec<&str> = exec.split_whitespace().collect();
+    let is_shells = |pair: &&[&str]| MARKS.contains(&pair[0]) && pair[1].starts_with('/');
+    let mark = words.windows(2).find(is_shells).map(|pair| pair[0]).filter(|_| !has_shell)?;
     Some(format!(
         "no shell reads ExecStart=: the program was given {mark} as an argument; write it as systemd.services.NAME.script"
     ))
@@ -113,12 +128,12 @@ fn by_words(line: &str) -> Option<String> {
     }
     if let Some(found) = Meaning::WrapperMissing.parts_of(line) {
         return Some(text::clean(&format!(
-            "{0} is made by an option: security.{0}.enable, programs.{0}.enable or security.wrappers.{0}",
+            "security.wrappers.{0} makes it, or the option that stands for it (security.{0}.enable, programs.{0}.enable)",
             &found["name"]
         )));
     }
     if Meaning::ModulesLocked.is_in(line) {
-        let advice = "is loading closed by then (security.lockKernelModules, kernel.modules_disabled)? \
+        let advice = "is loading closed by then (security.lockKernelModules), or for this unit (ProtectKernelModules=)? \
                       boot.kernelModules loads a module before";
         return Some(advice.to_owned());
     }
@@ -132,6 +147,9 @@ fn by_words(line: &str) -> Option<String> {
 
 /// A path that its unit hides from it.
 fn hidden_home(cx: &JudgeContext<'_>, unit: &Unit, line: &str) -> Option<String> {
+    if ![Meaning::IsMissing, Meaning::IsDenied].iter().any(|meaning| meaning.is_in(line)) {
+        return None;
+    }
     let path = paths_in(line).into_iter().find(|path| sandbox::is_hidden(cx, unit, path))?;
     Some(format!("its ProtectHome= hides {} from it: \"read-only\" shows it", text::clean(&path)))
 }
@@ -306,9 +324,10 @@ mod tests {
     fn a_script_that_said_nothing() {
         let mut unit = failed("app.service", 1);
         unit.service.get_or_insert_default().exec_start = "/nix/store/x-unit-script-app-start/bin/app-start".into();
-        let other = line("other.service", "up");
-        let judgement =
-            guest().expected(unit).journal(other).breaks(CheckId::ServicesFailedUnits, "exit code 1, and said nothing");
+        let mut guest = guest().expected(unit);
+        guest.breaks(CheckId::ServicesFailedUnits, "app.service failed: exit code 1");
+        guest.observations.first.heard.insert("app.service".to_owned());
+        let judgement = guest.breaks(CheckId::ServicesFailedUnits, "exit code 1, without a word in the journal");
         let hint = result(&judgement, CheckId::ServicesFailedUnits).hint.clone().unwrap_or_default();
         assert!(hint.contains("set -x"), "{hint}");
     }
@@ -333,7 +352,7 @@ mod tests {
             unit.service.get_or_insert_default().exec_start = exec_start.to_owned();
             unit
         };
-        let of = |exec_start: &str| elsewhere(&unit(exec_start)).unwrap_or_default();
+        let of = |exec_start: &str| elsewhere(None, &unit(exec_start)).unwrap_or_default();
         assert!(of("/usr/bin/sh -c true").starts_with("NixOS has no /usr/bin/sh: ExecStart= has to name"));
         assert_eq!(of("/nix/store/x-app/bin/app"), "");
         for line in [

@@ -108,8 +108,9 @@ pub(crate) fn excuse_consequences(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let why = format!("this may be a consequence of {unit}, which timed out: {why}");
     let is_cause = |id: CheckId| id.kind() == CheckKind::Boot || id == CheckId::ServicesFailedUnits;
     // What systemd cannot read has waited for nothing.
-    let is_refusal =
-        |result: &CheckResult| cx.now.units.iter().any(|unit| is_refused(unit) && result.summary.contains(&unit.name));
+    let refused: Vec<&str> =
+        cx.now.units.iter().filter(|unit| is_refused(unit)).map(|unit| unit.name.as_str()).collect();
+    let is_refusal = |result: &CheckResult| result.summary.split([' ', ':']).any(|word| refused.contains(&word));
     let excused = |result: CheckResult| match result.status {
         Status::Fail if !is_cause(result.id) && !is_refusal(&result) => inconclusive(result, &why, hint),
         _ => result,

@@ -9,7 +9,7 @@ use regex::Regex;
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::text::pattern;
-use super::unit::own_lines;
+use super::unit::{file_lines, own_lines};
 use crate::guest::facts::JournalLine;
 use crate::text::bounded;
 
@@ -35,6 +35,8 @@ static STAMP: LazyLock<Regex> = LazyLock::new(|| {
         r#"^\[(?:\+| *)\d+\.\d+s?\] |^(?:\d+:[A-Z] |\[\d+\]:? |\d+: )?(?:time=")?\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|\d{1,2} [A-Z][a-z]{2} \d{4} |[A-Z][a-z]{2} +\d{1,2} )\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d| UTC)?"?\]?:?\s+(?:[#*.-] )?"#,
     )
 });
+/// How the kernel begins a line on the console.
+static KERNEL: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*\[ *\d+\.\d+\] "));
 /// Where a program of the store lies that begins the line with its name.
 static IN_STORE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^/nix/store/[0-9a-z]{32}-[^\s:/]+/(?:s?bin|libexec)/(?:[^\s:/]+/)*"));
@@ -48,23 +50,33 @@ static PLACE: LazyLock<Regex> =
 /// that clean up behind the program. Where that one only says that something failed, the lines that led to it are asked.
 pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> {
     let own = own_lines(journal, unit);
-    let own = &own[own.len().saturating_sub(LINES)..];
     let cleaning = of_cleaning(journal, unit);
+    let files = || cause_among(&file_lines(journal, unit), &BTreeSet::new());
+    cause_among(&own, &cleaning)
+        .filter(|(_, tells)| *tells)
+        .or_else(files)
+        .or_else(|| cause_among(&own, &cleaning))
+        .map(|(line, _)| line)
+}
+
+/// The line that names the cause, and whether it tells of one: where none does, the last is all that there is.
+fn cause_among(own: &[&JournalLine], cleaning: &BTreeSet<*const JournalLine>) -> Option<(String, bool)> {
+    let own = &own[own.len().saturating_sub(LINES)..];
     let telling: Vec<usize> = (0..own.len()).filter(|at| tells(own, *at)).collect();
     let is_programs = |at: &&usize| !cleaning.contains(&std::ptr::from_ref(own[**at]));
-    let is_error = |at: &&usize| is_programs(at) && !is_warning(own[**at]);
+    let is_error = |at: &&usize| is_programs(at) && is_error(own[**at]);
     let last = telling.iter().rev().find(is_error).or_else(|| telling.iter().rev().find(is_programs));
     let Some(last) = last.or(telling.last()) else {
         let speaks = |line: &&&JournalLine| Meaning::SpeaksOfError.is_in(&line.message);
         let is_own = |line: &&&JournalLine| !Meaning::FollowsFromError.is_in(&line.message);
         let line = own.iter().find(speaks).or_else(|| own.iter().rev().find(is_own)).or(own.last())?;
-        return Some(with_announced(line, &[]));
+        return Some((with_announced(line, &[]), false));
     };
-    if let Some(chain) = chained(own, *last) {
-        return Some(chain);
-    }
-    let at = first_of_parse(own, &telling, cause_of(own, &telling, *last));
-    Some(with_head(own, at).unwrap_or_else(|| with_announced(own[at], &own[at + 1..])))
+    let whole = || {
+        let at = first_of_parse(own, &telling, cause_of(own, &telling, *last));
+        with_head(own, at).unwrap_or_else(|| with_announced(own[at], &own[at + 1..]))
+    };
+    Some((chained(own, *last).unwrap_or_else(whole), true))
 }
 
 /// The lines of a console that are of the last failure it shows, the first by its place: what came after it failed for want
@@ -74,9 +86,13 @@ pub(crate) fn last_failure(console: &[String]) -> Option<RangeInclusive<usize>> 
         console.iter().map(|line| JournalLine { message: line.clone(), ..JournalLine::default() }).collect();
     let lines: Vec<&JournalLine> = lines.iter().collect();
     let from = lines.len().saturating_sub(LINES);
+    // The kernel writes between the lines, of other things too.
+    let is_kernels =
+        |line: &str| KERNEL.find(line).is_some_and(|stamp| !Meaning::MountRefused.is_in(&line[stamp.end()..]));
     let telling: Vec<usize> = (from..lines.len()).filter(|at| tells(&lines, *at)).collect();
-    let last = *telling.last()?;
-    let first = run(last, telling.iter().rev().copied().take_while(|at| last - at <= REACH)).last().copied()?;
+    let last = telling.iter().copied().rfind(|at| !is_kernels(&console[*at])).or(telling.last().copied())?;
+    let before = telling.iter().rev().copied().filter(|at| !is_kernels(&console[*at]));
+    let first = run(last, before.skip_while(|at| *at >= last).take_while(|at| last - at <= REACH)).last().copied()?;
     Some(first..=last)
 }
 
@@ -95,13 +111,17 @@ fn run(last: usize, before: impl IntoIterator<Item = usize>) -> Vec<usize> {
 /// Whether a line says why something went wrong, and not only that it did.
 fn tells(own: &[&JournalLine], at: usize) -> bool {
     let words = &own[at].message;
-    let speaks =
-        Meaning::SpeaksOfError.is_in(words) || Meaning::HasErrno.is_in(words) || Meaning::OfErrorLevel.is_in(words);
+    let speaks = speaks_of_error(words) || Meaning::MayTell.is_in(words);
     // What is announced may not have come; and a frame of Python's has its line of the program below it.
     let is_heading = |words: &str| announces(words) && words.split_whitespace().count() <= HEADING;
     let is_whole = at + 1 < own.len() || !is_heading(shortened(first_line(own[at])));
-    let is_source = at.checked_sub(1).is_some_and(|before| own[before].message.trim_start().starts_with("File \""));
+    let is_source = words.starts_with([' ', '\t'])
+        && at.checked_sub(1).is_some_and(|before| own[before].message.trim_start().starts_with("File \""));
     speaks && is_whole && !is_source && !Meaning::FollowsFromError.is_in(words) && !Meaning::SaysNothing.is_in(words)
+}
+
+fn speaks_of_error(words: &str) -> bool {
+    [Meaning::SpeaksOfError, Meaning::HasErrno, Meaning::OfErrorLevel].iter().any(|meaning| meaning.is_in(words))
 }
 
 /// The line that names the cause, of those up to the last that tells. Programs that fail say so at each level on the way
@@ -126,6 +146,11 @@ fn cause_of(own: &[&JournalLine], telling: &[usize], last: usize) -> usize {
     let of_run: &[usize] = if run.len() > 1 { &run } else { &before };
     let naming = of_run.iter().find(|at| **at != last && names_cause(words(**at)));
     naming.or(run.last()).copied().unwrap_or(last)
+}
+
+/// Whether its words are those of an error, and the program calls it nothing less.
+fn is_error(line: &JournalLine) -> bool {
+    speaks_of_error(&line.message) && !is_warning(line)
 }
 
 /// Whether the program says itself that it is no error, and does not hand on the kernel's.
@@ -239,6 +264,7 @@ fn of_cleaning(journal: &[JournalLine], unit: &str) -> BTreeSet<*const JournalLi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::facts::FROM_FILE;
 
     fn of_app(pid: u32, message: &str) -> JournalLine {
         JournalLine { message: message.into(), unit: "app.service".into(), pid, ..JournalLine::default() }
@@ -495,6 +521,19 @@ mod tests {
         // A warning before it is of something else.
         let warned = ["warning: no private IP found", "error: cannot start the mesh"];
         assert_eq!(of_lines(&warned).as_deref(), Some(warned[1]));
+        assert_eq!(of_lines(&["error: cannot start the mesh", warned[0]]).as_deref(), Some(warned[1]));
+        // What may tell does so where nothing speaks of an error.
+        let may = ["No suitable virtual machine could be found", "bye"];
+        assert_eq!(of_lines(&may).as_deref(), Some(may[0]));
+        assert_eq!(
+            of_lines(&["error: locked", "the database has no pending migrations"]).as_deref(),
+            Some("error: locked")
+        );
+        // What stands in a file of its own is asked where the journal does not tell.
+        let of_file = JournalLine { transport: FROM_FILE.into(), ..of_app(0, "(EE) no screens found") };
+        let with_file = |line: &str| error_line(&[of_app(12, line), of_file.clone()], "app.service");
+        assert_eq!(with_file("starting").as_deref(), Some("(EE) no screens found"));
+        assert_eq!(with_file("cannot open: gone").as_deref(), Some("cannot open: gone"));
         // So is another process's error.
         let journal = [of_app(12, "rm: cannot remove '/opt/bin': No such file"), of_app(13, "error: failed")];
         assert_eq!(error_line(&journal, "app.service").as_deref(), Some("error: failed"));
@@ -513,6 +552,12 @@ mod tests {
             "Failed: no agent found",
         ];
         assert_eq!(of_lines(&python).as_deref(), Some(python[2]));
+        let frozen = [
+            "    reload_last_exception()",
+            "  File \"<frozen importlib>\", line 1324, in _find",
+            "ModuleNotFoundError: No module named 'x'",
+        ];
+        assert_eq!(of_lines(&frozen).as_deref(), Some(frozen[2]));
     }
 
     #[test]
@@ -533,5 +578,8 @@ mod tests {
         );
         assert_eq!(of(&["cannot load it", "1", "2", "3", "4", "5", "mount: failed", "ok"]), Some((6, 6)));
         assert_eq!(of(&["starting systemd..."]), None);
+        // The kernel's are of other things, but for those about a mount.
+        assert_eq!(of(&["[    2.3] i8042: Can't read CTR", "mount: failed"]), Some((1, 1)));
+        assert_eq!(of(&["[    2.3] tmpfs: Unknown parameter 'sizee'", "mount: failed"]), Some((0, 1)));
     }
 }

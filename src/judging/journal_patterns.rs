@@ -34,6 +34,8 @@ pub(crate) enum Meaning {
     NamesCause,
     /// A file, a port, or something in quotes is named.
     NamesObject,
+    /// It may say what is wrong, where nothing speaks of an error.
+    MayTell,
     /// The program says itself that it is an error.
     OfErrorLevel,
     /// The program says itself that it is no error.
@@ -163,6 +165,8 @@ pub(crate) enum Meaning {
     JobIgnored,
     /// A setting of `file`, or the sysctl `key`, has no effect.
     SettingIgnored,
+    /// The same, since what it is for is not in this machine, or of a package that knows other distributions.
+    SettingOfOthers,
     /// PID 1 refused to start a unit: `why`.
     RefusedToStart,
     /// PID 1 ended a unit that ran for as long as it may.
@@ -249,7 +253,9 @@ pub(crate) enum Meaning {
 
 const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
-        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists|unbound variable|would be clobbered|in the way of '[^']*'$|\bno [\w ]+ (?:found|detected|provided|configured|given|specified|available|supplied)|has no\b|not possible|\bno (?:suitable|valid|usable|matching)\b|wasn't built|\bexpected\b|already running|was null|(?:received|by) signal \d";
+        => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists|unbound variable|would be clobbered|in the way of '[^']*'$";
+    MayTell "any": "No suitable Java Virtual Machine could be found on your system."
+        => r"(?i)\bno [\w ]+ (?:found|detected|provided|configured|given|specified|available|supplied)\b|has no\b|not possible|\bno (?:suitable|valid|usable|matching)\b|wasn't built|\bexpected\b|already running|was null|received signal (?:[4-9]|1[01])\b|terminated by signal \d";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
@@ -274,7 +280,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     NamesObject "any": "cannot open /etc/app.conf"
         => r#"/[\w.-]+|["'‘“`][^"'’”`]+["'’”`]|(?:[\d\]*]|localhost):\d{2,5}\b"#;
     OfErrorLevel "MySQL, X server, wlroots": "[ERROR] [MY-012961] [InnoDB] Only one log file is there"
-        => r"(?i:\[(?:err|crit(?:ical)?|alert|emerg|error)\])|\bCRITICAL\b|\(EE\)|^\W*EE?\b";
+        => r"(?i:\[(?:err|crit(?:ical)?|alert|emerg|error)\])|\bCRITICAL\b|\(EE\)|^\W*(?:E[:\]]|EE )";
     IsWarning "any": "level=warn msg=\"no private IP found\"" => r"(?i)\bwarn(?:ing)?\b|\[W\]|\(WW\)";
     SaysNothing "RabbitMQ, X server": "2021-11-23 04:37:54.238 [error] <0.271.0>"
         => r"(?i)^(?:\S*[\d:.,-]+\S* )*\W*(?:error|fatal|critical|ee)\W*(?:<[\d.]+>)?\W*$";
@@ -499,7 +505,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     IsReadOnly "any": "mkdir: cannot create directory '/srv/app': Read-only file system"
         => r"(?i)read-only file ?system|\bEROFS\b";
     MountRefused "kernel" ("6.12"): "tmpfs: Unknown parameter 'sizee'"
-        => r"^(?:tmpfs|ramfs|overlay(?:fs)?|EXT4-fs|XFS|BTRFS|F2FS-fs|(?:ex)?FAT-fs|9p\w*|fuse|CIFS|NFS\w*|nfs\d?|SQUASHFS|erofs|bcachefs|ntfs3)\b.*(?i:unknown|unrecogni[sz]ed|invalid|\bbad |error|can't|cannot|could not|fail|missing)";
+        => r"^(?:tmpfs|ramfs|overlay(?:fs)?|EXT4-fs|XFS|BTRFS|F2FS-fs|(?:ex)?FAT-fs|9p\w*|fuse|CIFS|NFS\w*|nfs\d?|SQUASHFS|erofs|bcachefs|ntfs3)\b.*(?i:unknown|unrecogni[sz]ed|invalid|\bbad |error|can't|cannot|could not|fail|missing|not found)";
     MemoryRefused "postgres": "FATAL:  could not map anonymous shared memory: Cannot allocate memory"
         => r"(?i)cannot allocate memory|insufficient memory|\bout of memory\b|not enough (space|memory)|could not (reserve|map) \S*( \S+){0,4} (memory|heap|heap space)";
     ProcessorMissing "systemd": "app.service: Failed to set up CPU affinity: Invalid argument"
@@ -571,6 +577,10 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"^(?P<file>/etc/\S+):\d+:? .*[Ii]gnoring\b";
     SettingIgnored "systemd-sysctl" ("257"): "Couldn't write '1' to 'net/ipv4/ip_foward', ignoring: No such file or directory"
         => r"^Couldn't write '.*' to '(?P<key>[^']+)', ignoring: No such file";
+    SettingOfOthers "systemd-sysctl" ("257"): "Couldn't write '2' to 'net/ipv6/conf/enp3s0/accept_ra', ignoring: No such file or directory"
+        => r"'net/(?:ipv[46]/(?:conf|neigh)/|bridge/|netfilter/)";
+    SettingOfOthers "systemd-udevd": "/etc/udev/rules.d/60-openocd.rules:10 Unknown group 'plugdev', ignoring."
+        => r"Unknown (?:user|group) '|Failed to resolve (?:user|group)|has no matching label";
     RefusedToStart "systemd" ("257"): "gone.timer: Refusing to start, unit gone.service to trigger not loaded."
         => r": Refusing to start, (?P<why>.+?)\.?$";
     RuntimeLimitReached "systemd" ("257"): "job.service: Service reached runtime time limit. Stopping."
@@ -595,8 +605,6 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     DeviceTimedOut "systemd" ("257"): "dev-ttyS0.device: Job dev-ttyS0.device/start timed out."
         => r"(?i)(\S+\.device): job .* timed out";
     HarmlessError "plymouthd": "plymouthd: could not open /dev/fb0" => r"(?i)plymouth";
-    HarmlessError "systemd-udevd, of a package's rules": "/etc/udev/rules.d/90-alsa-restore.rules:18 GOTO=\"alsa_restore_std\" has no matching label, ignoring."
-        => r#"GOTO="[^"]*" has no matching label"#;
     HarmlessError "udevadm": "systemd-udev-settle.service is deprecated." => r"(?i)udev-settle";
 
     // --- memory, the kernel, what fails quietly ---

@@ -5,7 +5,7 @@ use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 pub(crate) use super::unit_ending::{describe_ending, describe_failure, signal_name};
 use super::{JudgeContext, plan, sandbox, text};
-use crate::guest::facts::{Facts, JournalLine, Unit};
+use crate::guest::facts::{FROM_FILE, Facts, JournalLine, Unit};
 use crate::model::timeouts::Timeouts;
 use crate::model::{ActiveState, CheckId, Excuse, LoadState, UnitResult};
 
@@ -206,13 +206,19 @@ pub(crate) fn is_firewall(name: &str) -> bool {
     )
 }
 
-/// What the unit itself wrote, without its manager's words about it.
+/// What the unit itself wrote to the journal, without its manager's words about it.
 pub(crate) fn own_lines<'a>(journal: &'a [JournalLine], unit: &str) -> Vec<&'a JournalLine> {
-    journal
-        .iter()
-        .filter(|line| line.unit == unit && line.pid != 1 && line.identifier != "systemd")
-        .filter(|line| !line.message.trim().is_empty())
-        .collect()
+    lines_of(journal, unit).filter(|line| line.transport != FROM_FILE).collect()
+}
+
+/// What it wrote to files of its own.
+pub(crate) fn file_lines<'a>(journal: &'a [JournalLine], unit: &str) -> Vec<&'a JournalLine> {
+    lines_of(journal, unit).filter(|line| line.transport == FROM_FILE).collect()
+}
+
+fn lines_of<'a>(journal: &'a [JournalLine], unit: &str) -> impl Iterator<Item = &'a JournalLine> {
+    let own = journal.iter().filter(move |line| line.unit == unit && line.pid != 1 && line.identifier != "systemd");
+    own.filter(|line| !line.message.trim().is_empty())
 }
 
 /// The unit's last lines, PID 1's about it among them, fit to be shown.
@@ -233,9 +239,12 @@ pub(crate) fn manager_line<'a>(facts: &'a Facts, unit: &str, meaning: Meaning) -
     })
 }
 
-/// The first line of a unit's own about a setting that has no effect.
+/// The first line of a network manager's about a setting of a network that has no effect.
 pub(crate) fn ignored_setting<'a>(facts: &'a Facts, unit: &str) -> Option<&'a JournalLine> {
-    facts.journal.iter().find(|line| line.unit == unit && Meaning::SettingIgnored.is_in(&line.message))
+    facts.journal.iter().find(|line| {
+        let of_network = line.unit == unit && line.message.contains(".network:");
+        of_network && Meaning::SettingIgnored.is_in(&line.message)
+    })
 }
 
 /// The units of the ordering cycle that PID 1 broke, as it names them before its line about the job that it dropped.

@@ -21,7 +21,7 @@ pub(crate) fn describe_failure(facts: &Facts, unit: &Unit) -> String {
     let words = words.join(", ");
     match reason(facts, unit) {
         Some(reason) => format!("{words}: {reason}"),
-        None if ended_in_silence(facts, unit) => format!("{words}, and said nothing"),
+        None if ended_in_silence(facts, unit) => format!("{words}, without a word in the journal"),
         None => words,
     }
 }
@@ -31,7 +31,7 @@ pub(super) fn ended_in_silence(facts: &Facts, unit: &Unit) -> bool {
     let is_exit = |service: &Service| service.exit_kind == 1 && !SET_UP.contains(&service.exit_status);
     unit.result == UnitResult::ExitCode
         && unit.service.as_ref().is_some_and(is_exit)
-        && !facts.journal.is_empty()
+        && facts.heard.contains(&unit.name)
         && own_lines(&facts.journal, &unit.name).is_empty()
 }
 
@@ -132,15 +132,20 @@ fn timed_out(facts: &Facts, unit: &Unit, service: &Service) -> &'static str {
 
 /// Why it failed; where it is up again, why it did the last time.
 fn result_of(facts: &Facts, unit: &Unit) -> UnitResult {
-    let failed = manager_line(facts, &unit.name, Meaning::FailedWithResult);
-    let failed = failed.filter(|line| unit.result.is_success() && line.unit == unit.name);
+    let failed = last_word(facts, unit, Meaning::FailedWithResult).filter(|_| unit.result.is_success());
     let parts = failed.and_then(|line| Meaning::FailedWithResult.parts_of(&line.message));
     parts.map_or_else(|| unit.result.clone(), |parts| UnitResult::from(&parts["result"]))
 }
 
+/// PID 1's last line of this meaning about the unit and no other.
+fn last_word<'a>(facts: &'a Facts, unit: &Unit, meaning: Meaning) -> Option<&'a JournalLine> {
+    let is_its = |line: &&JournalLine| is_managers(line) && line.unit == unit.name && meaning.is_in(&line.message);
+    facts.journal.iter().rev().find(is_its)
+}
+
 /// How its program ended the last time, as a [`Service`] has it: kind and status.
 fn last_exit(facts: &Facts, unit: &Unit) -> Option<(i32, i32)> {
-    let line = manager_line(facts, &unit.name, Meaning::ProcessExited)?;
+    let line = last_word(facts, unit, Meaning::ProcessExited)?;
     let parts = Meaning::ProcessExited.parts_of(&line.message).filter(|parts| &parts["which"] == "Main")?;
     let kind = match &parts["code"] {
         "exited" => 1,

@@ -622,7 +622,7 @@ ServicesJournal = "services.journal" {
     applies: Always,
     summary: "no errors in the journal (a warning at most)",
     tests: "Lines of priority err and above, except the kernel's, PID 1's and what other checks already reported; and settings\n\
-                 in /etc that networkd, udev or sysctl ignore (a misspelt key).",
+                 in /etc, and sysctls, that the program which reads them ignores (a misspelt key).",
     causes: "Programs that complain about hardware or files that they can do without.",
     remedy: "It is a warning at most. Worth a look when something works only partly.",
 }

@@ -707,7 +707,7 @@ let
       fails = [ "services.failed-units" "services.promised" "services.restart-loop" ];
       warns = [ "services.journal" ];
       cause = [
-        "and said nothing"
+        "without a word in the journal"
         "no shell reads ExecStart=: the program was given | as an argument"
         "its ProtectHome= hides /home/alice/Music from it"
         "security.sudo.enable"
@@ -969,11 +969,12 @@ let
       }
     )))
     # boot-lxcfs-mount-emergency, trap-plymouth-red-herring: the mount is to blame, not plymouth in emergency.service.
-    (guest "rescue" { slow = true; exit = 4; fails = [ "boot.emergency" ]; cause = "the kernel's command line asks for it: systemd.unit=rescue.target"; } {
-      config.boot.kernelParams = [ "systemd.unit=rescue.target" ];
-    })
     (guest "emergency" { exit = 4; fails = [ "boot.emergency" ]; cause = "var-lib-lxcfs.mount"; } {
       vm.virtualisation.fileSystems."/var/lib/lxcfs" = { device = "lxcfs"; fsType = "fuse.lxcfs"; options = [ "defaults" ]; };
+    })
+    # The kernel's command line has it.
+    (guest "rescue" { slow = true; exit = 4; fails = [ "boot.emergency" ]; cause = "the kernel's command line asks for it: systemd.unit=rescue.target"; } {
+      config.boot.kernelParams = [ "systemd.unit=rescue.target" ];
     })
     # boot-impermanence-device-wait: a device unit that cannot exist.
     (guest "emergency-device" { slow = true; exit = 4; fails = [ "boot.emergency" ]; cause = "persist"; } {

@@ -55,10 +55,14 @@ impl AudioJudge<'_> {
         conclude(self.view, id, vec![finding], Vec::new(), String::new)
     }
 
-    /// Whether it was started again more than once, though it may have been up when it was read.
+    /// Whether it was started again more than once and lately, though it may have been up when it was read.
     fn ends_again(&self, name: &str) -> bool {
-        let service = self.unit(name).and_then(|unit| unit.service.as_ref());
-        service.is_some_and(|service| service.restarts > 1)
+        const LATELY_US: u64 = 5_000_000;
+        let last_us = self.journal().last().map_or(0, |line| line.at_us);
+        self.unit(name).is_some_and(|unit| {
+            let restarts = unit.service.as_ref().map_or(0, |service| service.restarts);
+            restarts > 1 && last_us < unit.active_enter_us.saturating_add(LATELY_US)
+        })
     }
 
     /// Why there is no sink, and whether that may only be so until now: the session manager finds the card, chooses its
@@ -81,11 +85,13 @@ impl AudioJudge<'_> {
         } else if let Some(manager) = manager.filter(|_| state.cards.is_empty()) {
             let may_come = self.unit(manager).is_some_and(|unit| unit.is_coming_up());
             (format!("no sink: without a session manager ({manager}), cards get no sinks"), may_come)
-        } else if let Some(manager) = self.server.profile().session_manager.filter(|name| self.ends_again(name)) {
-            let why = self.start_failure(manager);
-            is_final(format!("no sink: {manager} fails and is restarted again and again{why}"))
         } else if let Some(line) = refused {
             is_final(format!("no sink: {line}"))
+        } else if let Some(manager) =
+            self.server.profile().session_manager.filter(|name| state.cards.is_empty() && self.ends_again(name))
+        {
+            let why = self.start_failure(manager);
+            (format!("no sink: {manager} fails and is restarted again and again{why}"), true)
         } else if let Some(manager) = self.server.profile().session_manager.filter(|_| state.cards.is_empty()) {
             let why = "a rule disables them (device.disabled), or its monitor of ALSA is off";
             (format!("no sink: {manager} uses none of the cards that the kernel has: {why}"), true)

@@ -56,7 +56,7 @@ pub(crate) fn is_hidden(cx: &JudgeContext<'_>, unit: &Unit, path: &str) -> bool 
     let is_home = ["/home/", "/root/", "/run/user/"].iter().any(|homes| path.starts_with(homes));
     let lines = cx.now.unit_files.as_ref().and_then(|files| files.system.lines.get(&unit.name));
     let set = lines.into_iter().flatten().rev().find(|(key, _)| key == "ProtectHome");
-    is_home && set.is_some_and(|(_, value)| ["true", "yes", "on", "1", "tmpfs"].contains(&value.as_str()))
+    is_home && set.is_some_and(|(_, value)| ["true", "yes", "on", "1"].contains(&value.as_str()))
 }
 
 /// Why a missing path is the real machine's, if it is. `is_given`: a user puts it there, whatever makes the directory.

@@ -105,7 +105,7 @@ pub(super) fn hint(answer: Answer, line: &str) -> Option<&'static str> {
     if line.contains("(publickey") {
         Some("ssh has no key that the server accepts: is it loaded (`ssh-add -l`)?")
     } else if line.contains("Host key") {
-        Some("ssh does not know that host's key: connect to it once by hand, as the user who runs nix")
+        Some("ssh does not trust that host's key: connect to it by hand, as the user who runs nix, to see why")
     } else if answer == Answer::Denied {
         Some("a token or password is missing or has expired: see `access-tokens` and `netrc-file` in nix.conf(5)")
     } else if is(&CERTIFICATES, line) {

@@ -269,7 +269,7 @@ const FETCHES: [(&str, &str, Exit, &str, &str); 15] = [
         "error: program 'git' failed with exit code 128",
         Exit::Unknown,
         "Host key verification failed.",
-        "once by hand",
+        "by hand",
     ),
     (
         "fatal: unable to write new index file",
