@@ -691,7 +691,8 @@ let
           sorter = service "Sorts in memory" "head -c 200m /dev/zero | tail > /dev/null" // { serviceConfig = { MemoryMax = "16M"; MemorySwapMax = 0; }; };
           watcher = { description = "Reads what is there"; script = "true"; serviceConfig.Type = "oneshot"; };
           hourly = service "Runs for a while" "exec sleep infinity" // { serviceConfig.RuntimeMaxSec = "2s"; };
-          spawner = service "Starts others" "true | true\nexec sleep infinity" // { serviceConfig.TasksMax = 1; };
+          # bash would try again for a quarter of a minute.
+          spawner = service "Starts others" "exec timeout 1h sleep infinity" // { serviceConfig.TasksMax = 1; };
           web = { description = "Listens on a port of root's"; wantedBy = [ "multi-user.target" ]; serviceConfig = { ExecStart = "${sw}/bin/redis-server --port 80 --save ''"; User = "nobody"; }; };
           stamp = { description = "Says when"; wantedBy = [ "multi-user.target" ]; serviceConfig = { Type = "oneshot"; ExecStart = "${sw}/bin/date +%Q"; }; };
           day = service "Day" "exec sleep infinity" // { unitConfig.Conflicts = "night.service"; };
