@@ -197,11 +197,7 @@ fn no_init(lines: &[String], evidence: &BootFailure) -> Option<CheckResult> {
 
 /// Without the kernel's time stamp.
 fn stamp_off(line: &str) -> &str {
-    let rest = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    match rest {
-        Some((stamp, rest)) if stamp.trim().parse::<f64>().is_ok() => rest.trim(),
-        _ => line.trim(),
-    }
+    text::of_kernel(line).unwrap_or(line.trim())
 }
 
 fn from_facts(plan: &Plan, evidence: &BootFailure, out: &mut Judgement) -> Option<CheckResult> {
@@ -294,10 +290,7 @@ fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckR
         );
         let result = fail(CheckId::BootTarget, summary, lines);
         let result = result.evidence("job", text::clean(unit)).evidence("running_s", seconds);
-        return Some(match disks::line_holds_up(plan, unit) {
-            Some(excuse) => boot::lacks_disk(plan, result, &excuse),
-            None => result,
-        });
+        return Some(unless_disk(plan, unit, result));
     }
     if contention::why_lately(&evidence.delay, evidence.seconds / 4.0).is_some() {
         return None;
@@ -312,11 +305,7 @@ fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckR
         let said = stamp_off(cause).trim_end_matches('.');
         let summary =
             format!("the boot does not go on: {said}; {} said nothing since, after {}", stage(cause), after(evidence));
-        let result = fail(CheckId::BootTarget, summary, lines);
-        return Some(match disks::line_holds_up(plan, cause) {
-            Some(excuse) => boot::lacks_disk(plan, result, &excuse),
-            None => result,
-        });
+        return Some(unless_disk(plan, cause, fail(CheckId::BootTarget, summary, lines)));
     }
     let step = Meaning::BootStep.words_of(last)?;
     let module = missing_module(lines, &format!("timed out: {last}")).map(stamp_off);
@@ -326,11 +315,15 @@ fn stuck(plan: &Plan, lines: &[String], evidence: &BootFailure) -> Option<CheckR
         None => format!("the boot hangs: {said}"),
     };
     let result = fail(CheckId::BootTarget, summary, lines).evidence("step", step.as_str());
-    Some(match disks::line_holds_up(plan, last).filter(|_| module.is_none()) {
-        Some(excuse) => boot::lacks_disk(plan, result, &excuse),
-        None if module.is_some() => result.hint(ADD_MODULE),
-        None => result,
-    })
+    Some(if module.is_some() { result.hint(ADD_MODULE) } else { unless_disk(plan, last, result) })
+}
+
+/// The failure, or that it could not be told where this line is about a disk of the real machine's.
+fn unless_disk(plan: &Plan, line: &str, failure: CheckResult) -> CheckResult {
+    match disks::line_holds_up(plan, line) {
+        Some(excuse) => boot::lacks_disk(plan, failure, &excuse),
+        None => failure,
+    }
 }
 
 fn stage(line: &str) -> &'static str {

@@ -278,9 +278,8 @@ fn journal(cx: &JudgeContext<'_>, out: &mut Judgement) {
         .now
         .journal
         .iter()
-        .filter(|line| line.priority <= 3 || Meaning::SettingIgnored.is_in(&line.message))
-        .filter(|line| !Meaning::SettingOfOthers.is_in(&line.message))
         .filter(|line| line.transport != "kernel" && line.pid != 1)
+        .filter(|line| line.priority <= 3 || Meaning::SettingIgnored.is_in(&line.message))
         .filter(|line| !is_harmless(line) && !known(&line.unit))
         .collect();
     lines.dedup_by(|one, other| one.message == other.message && one.unit == other.unit);

@@ -50,9 +50,10 @@ pub(super) async fn journal(
     patience: Duration,
 ) -> Result<Vec<JournalLine>, Error> {
     let units: Vec<&str> = display_managers::units().collect();
-    let mut lines = read_journal(guest, &units, uids, patience).await?;
+    let (lines, files) = tokio::join!(read_journal(guest, &units, uids, patience), guest.log_files(&units, patience));
+    let mut lines = lines?;
     let last_us = lines.last().map_or(0, |line| line.at_us);
-    lines.extend(guest.log_files(&units, last_us, patience).await);
+    lines.extend(files.into_iter().map(|line| JournalLine { at_us: last_us, ..line }));
     Ok(lines)
 }
 

@@ -367,6 +367,15 @@ impl Facts {
         self.units.is_empty() || self.gaps.contains_key("units") || SYSTEM_BUS.iter().any(is_up)
     }
 
+    /// What these keys are set to in the files of one of the configuration's own units of PID 1's, in order.
+    pub(crate) fn set_in_files<'a>(
+        &'a self,
+        unit: &'a str,
+        keys: &'a [&str],
+    ) -> impl DoubleEndedIterator<Item = (&'a str, &'a str)> {
+        self.unit_files.iter().flat_map(move |files| files.system.values(unit, keys))
+    }
+
     /// The unit with this name.
     pub fn unit(&self, name: &str) -> Option<&Unit> {
         self.units.iter().find(|unit| unit.name == name)

@@ -39,8 +39,8 @@ fn is_chatter(file: &str, line: &str) -> bool {
     file.starts_with(['X', 'x']) && !is_error
 }
 
-/// The lines as the journal would have them, of this time in µs of the guest's clock: when they were written only they know.
-fn parse(text: &str, at_us: u64) -> Vec<JournalLine> {
+/// The lines as the journal would have them, without a time: when they were written only they know.
+fn parse(text: &str) -> Vec<JournalLine> {
     let (mut unit, mut identifier) = ("", "");
     let mut lines = Vec::new();
     for line in text.lines() {
@@ -51,7 +51,6 @@ fn parse(text: &str, at_us: u64) -> Vec<JournalLine> {
             }
             _ if unit.is_empty() || is_chatter(identifier, line) => {}
             _ => lines.push(JournalLine {
-                at_us,
                 priority: 6,
                 unit: unit.to_owned(),
                 identifier: bounded(identifier, 128),
@@ -65,12 +64,12 @@ fn parse(text: &str, at_us: u64) -> Vec<JournalLine> {
 }
 
 impl Guest {
-    /// The last lines of the files that these units keep, as if they were the journal's of this time. Nothing where a guest
-    /// does not answer: the journal is there too.
-    pub(crate) async fn log_files(&self, units: &[&str], at_us: u64, patience: Duration) -> Vec<JournalLine> {
+    /// The last lines of the files that these units keep, as if they were the journal's, of no time. Nothing where a guest does
+    /// not answer: the journal is there too.
+    pub(crate) async fn log_files(&self, units: &[&str], patience: Duration) -> Vec<JournalLine> {
         let Some(script) = script(units) else { return Vec::new() };
         let output = self.shell().ask(&script, patience, ANSWER).await;
-        output.map(|output| parse(&String::from_utf8_lossy(&output.stdout), at_us)).unwrap_or_default()
+        output.map(|output| parse(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default()
     }
 }
 
@@ -86,15 +85,14 @@ mod tests {
         let text = "stray\nnixbox-log display-manager.service /var/log/lightdm/x-0.log\n(WW) warning, (EE) error\n\
                     > Warning: Could not resolve keysym\n(EE) no screens found\n\
                     nixbox-log httpd.service /var/log/httpd/error.log\nnixbox-log other.service /etc/shadow\n";
-        let lines = parse(text, 7);
-        let told: Vec<_> =
-            lines.iter().map(|line| (&*line.unit, &*line.identifier, &*line.message, line.at_us)).collect();
+        let lines = parse(text);
+        let told: Vec<_> = lines.iter().map(|line| (&*line.unit, &*line.identifier, &*line.message)).collect();
         let unit = "display-manager.service";
         assert_eq!(
             told,
             [
-                (unit, "x-0.log", "(EE) no screens found", 7),
-                ("httpd.service", "error.log", "nixbox-log other.service /etc/shadow", 7),
+                (unit, "x-0.log", "(EE) no screens found"),
+                ("httpd.service", "error.log", "nixbox-log other.service /etc/shadow"),
             ]
         );
     }

@@ -374,7 +374,8 @@ impl Guest {
         let new = lines.into_iter().filter(|line| !known.contains(&(line.at_us, line.pid, line.message.clone())));
         facts.journal.extend(new);
         facts.heard.extend(names.iter().map(|name| (*name).to_owned()));
-        facts.journal.extend(self.log_files(names, facts.now_us, limits.patience).await);
+        let files = self.log_files(names, limits.patience).await;
+        facts.journal.extend(files.into_iter().map(|line| JournalLine { at_us: facts.now_us, ..line }));
         facts.journal.sort_by_key(|line| line.at_us);
     }
 

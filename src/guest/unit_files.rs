@@ -97,6 +97,23 @@ grep -s '^passwd:' /etc/nsswitch.conf
     )
 }
 
+impl OwnUnits {
+    /// What these keys are set to in a unit's files, in order: the last counts, as a rule.
+    pub(crate) fn values<'a>(
+        &'a self,
+        unit: &str,
+        keys: &'a [&str],
+    ) -> impl DoubleEndedIterator<Item = (&'a str, &'a str)> {
+        let lines = self.lines.get(unit).into_iter().flatten();
+        lines.filter(|(key, _)| keys.contains(&key.as_str())).map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+/// Whether systemd takes a value for yes (systemd.syntax(7)).
+pub(crate) fn is_yes(value: &str) -> bool {
+    ["1", "yes", "y", "true", "t", "on"].contains(&value)
+}
+
 impl Guest {
     /// Has the guest's systemd verify the configuration's own unit files.
     ///

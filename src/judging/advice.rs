@@ -4,9 +4,8 @@ use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::unit::{error_line, is_active, manager_line};
 use super::{JudgeContext, sandbox, text, unit_ending};
-use crate::guest::facts::Unit;
+use crate::guest::facts::{Facts, Unit};
 use crate::guest::paths::paths_in;
-use crate::guest::unit_files::UnitFiles;
 use crate::model::{STORE_DIR, UnitResult};
 
 /// What makes a path read-only for a unit.
@@ -27,7 +26,7 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     port_in_use(cx, unit)
         .or_else(|| sandbox::advice(cx, unit))
         .or_else(|| unheard(cx, unit))
-        .or_else(|| elsewhere(cx.now.unit_files.as_ref(), unit))
+        .or_else(|| elsewhere(cx.now, unit))
         .or_else(|| silent(cx, unit))
         .or_else(|| {
             let line = error_line(&cx.now.journal, &unit.name).filter(|line| !Meaning::FollowsFromError.is_in(line))?;
@@ -40,12 +39,10 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 }
 
 /// A program where other distributions have theirs.
-fn elsewhere(files: Option<&UnitFiles>, unit: &Unit) -> Option<String> {
+fn elsewhere(facts: &Facts, unit: &Unit) -> Option<String> {
     let service = unit.service.as_ref().filter(|service| service.exit_kind == 1 && service.exit_status == 203)?;
     let program = service.exec_start.split_whitespace().next()?;
-    let lines = files.and_then(|files| files.system.lines.get(&unit.name));
-    let searches = lines.into_iter().flatten().any(|(key, _)| key == "ExecSearchPath");
-    if !program.contains('/') && !searches {
+    if !program.contains('/') && facts.set_in_files(&unit.name, &["ExecSearchPath"]).next().is_none() {
         let program = text::clean(program);
         return Some(format!(
             "systemd looks in no PATH of yours: ExecStart= has to name the program's own path, ${{pkgs.NAME}}/bin/{program}"
@@ -161,11 +158,8 @@ fn read_only(cx: &JudgeContext<'_>, unit: &Unit, line: &str) -> Option<String> {
     }
     let path = paths_in(line).into_iter().next();
     // Of systemd's own units the files are not read.
-    let files = cx.now.unit_files.as_ref().filter(|files| files.system.names.contains(&unit.name));
-    let is_contained = files.is_none_or(|files| {
-        let mut lines = files.system.lines.get(&unit.name).into_iter().flatten();
-        lines.any(|(key, _)| SANDBOX.contains(&key.as_str()))
-    });
+    let is_own = cx.now.unit_files.as_ref().is_some_and(|files| files.system.names.contains(&unit.name));
+    let is_contained = !is_own || cx.now.set_in_files(&unit.name, &SANDBOX).next().is_some();
     Some(match path {
         None if line.contains(STORE_DIR) => "nothing can be written to the store".to_owned(),
         Some(path) if path.starts_with("/etc/") => {
@@ -251,7 +245,7 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 mod tests {
     use super::{by_words, elsewhere, no_shell, not_in_path};
     use crate::checks::test_support::{active, failed, guest, line, result};
-    use crate::guest::facts::{Listener, PathFact, Service, Unit};
+    use crate::guest::facts::{Facts, Listener, PathFact, Service, Unit};
     use crate::model::{CheckId, Protocol};
 
     #[test]
@@ -352,7 +346,7 @@ mod tests {
             unit.service.get_or_insert_default().exec_start = exec_start.to_owned();
             unit
         };
-        let of = |exec_start: &str| elsewhere(None, &unit(exec_start)).unwrap_or_default();
+        let of = |exec_start: &str| elsewhere(&Facts::default(), &unit(exec_start)).unwrap_or_default();
         assert!(of("/usr/bin/sh -c true").starts_with("NixOS has no /usr/bin/sh: ExecStart= has to name"));
         assert_eq!(of("/nix/store/x-app/bin/app"), "");
         for line in [

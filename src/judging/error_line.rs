@@ -8,7 +8,7 @@ use regex::Regex;
 
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
-use super::text::pattern;
+use super::text::{self, pattern};
 use super::unit::{file_lines, own_lines};
 use crate::guest::facts::JournalLine;
 use crate::text::bounded;
@@ -35,8 +35,6 @@ static STAMP: LazyLock<Regex> = LazyLock::new(|| {
         r#"^\[(?:\+| *)\d+\.\d+s?\] |^(?:\d+:[A-Z] |\[\d+\]:? |\d+: )?(?:time=")?\[?(?:\d{4}[-/]\d\d[-/]\d\d[T ]|\d{1,2} [A-Z][a-z]{2} \d{4} |[A-Z][a-z]{2} +\d{1,2} )\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d| UTC)?"?\]?:?\s+(?:[#*.-] )?"#,
     )
 });
-/// How the kernel begins a line on the console.
-static KERNEL: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*\[ *\d+\.\d+\] "));
 /// Where a program of the store lies that begins the line with its name.
 static IN_STORE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^/nix/store/[0-9a-z]{32}-[^\s:/]+/(?:s?bin|libexec)/(?:[^\s:/]+/)*"));
@@ -51,18 +49,19 @@ static PLACE: LazyLock<Regex> =
 pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> {
     let own = own_lines(journal, unit);
     let cleaning = of_cleaning(journal, unit);
-    let files = || cause_among(&file_lines(journal, unit), &BTreeSet::new());
-    cause_among(&own, &cleaning)
-        .filter(|(_, tells)| *tells)
-        .or_else(files)
-        .or_else(|| cause_among(&own, &cleaning))
-        .map(|(line, _)| line)
+    let of_journal = cause_among(&own, &cleaning);
+    let of_files = || cause_among(&file_lines(journal, unit), &BTreeSet::new());
+    let told = match of_journal {
+        Some((_, true)) => of_journal,
+        _ => of_files().or(of_journal),
+    };
+    told.map(|(line, _)| line)
 }
 
 /// The line that names the cause, and whether it tells of one: where none does, the last is all that there is.
 fn cause_among(own: &[&JournalLine], cleaning: &BTreeSet<*const JournalLine>) -> Option<(String, bool)> {
     let own = &own[own.len().saturating_sub(LINES)..];
-    let telling: Vec<usize> = (0..own.len()).filter(|at| tells(own, *at)).collect();
+    let telling = telling(&own.iter().map(|line| line.message.as_str()).collect::<Vec<_>>());
     let is_programs = |at: &&usize| !cleaning.contains(&std::ptr::from_ref(own[**at]));
     let is_error = |at: &&usize| is_programs(at) && is_error(own[**at]);
     let last = telling.iter().rev().find(is_error).or_else(|| telling.iter().rev().find(is_programs));
@@ -74,7 +73,7 @@ fn cause_among(own: &[&JournalLine], cleaning: &BTreeSet<*const JournalLine>) ->
     };
     let whole = || {
         let at = first_of_parse(own, &telling, cause_of(own, &telling, *last));
-        with_head(own, at).unwrap_or_else(|| with_announced(own[at], &own[at + 1..]))
+        with_head(own, &telling, at).unwrap_or_else(|| with_announced(own[at], &own[at + 1..]))
     };
     Some((chained(own, *last).unwrap_or_else(whole), true))
 }
@@ -82,24 +81,27 @@ fn cause_among(own: &[&JournalLine], cleaning: &BTreeSet<*const JournalLine>) ->
 /// The lines of a console that are of the last failure it shows, the first by its place: what came after it failed for want
 /// of it.
 pub(crate) fn last_failure(console: &[String]) -> Option<RangeInclusive<usize>> {
-    let lines: Vec<JournalLine> =
-        console.iter().map(|line| JournalLine { message: line.clone(), ..JournalLine::default() }).collect();
-    let lines: Vec<&JournalLine> = lines.iter().collect();
-    let from = lines.len().saturating_sub(LINES);
+    let from = console.len().saturating_sub(LINES);
+    let lines: Vec<&str> = console[from..].iter().map(String::as_str).collect();
     // The kernel writes between the lines, of other things too.
-    let is_kernels =
-        |line: &str| KERNEL.find(line).is_some_and(|stamp| !Meaning::MountRefused.is_in(&line[stamp.end()..]));
-    let telling: Vec<usize> = (from..lines.len()).filter(|at| tells(&lines, *at)).collect();
-    let last = telling.iter().copied().rfind(|at| !is_kernels(&console[*at])).or(telling.last().copied())?;
-    let before = telling.iter().rev().copied().filter(|at| !is_kernels(&console[*at]));
-    let first = run(last, before.skip_while(|at| *at >= last).take_while(|at| last - at <= REACH)).last().copied()?;
-    Some(first..=last)
+    let is_kernels = |line: &str| text::of_kernel(line).is_some_and(|said| !Meaning::MountRefused.is_in(said));
+    let (of_kernel, others): (Vec<usize>, Vec<usize>) =
+        telling(&lines).into_iter().partition(|at| is_kernels(lines[*at]));
+    let last = others.last().or(of_kernel.last()).copied()?;
+    let before = others.into_iter().rev().skip_while(|at| *at >= last);
+    let first = run(last, before.take_while(|at| last - at <= REACH)).last().copied()?;
+    Some(from + first..=from + last)
+}
+
+/// The places of the lines that tell.
+fn telling(lines: &[&str]) -> Vec<usize> {
+    (0..lines.len()).filter(|at| tells(lines, *at)).collect()
 }
 
 /// The places of lines that are of one failure, from the last on: with few others between each and the next.
 fn run(last: usize, before: impl IntoIterator<Item = usize>) -> Vec<usize> {
     let mut run = vec![last];
-    for at in before.into_iter().filter(|at| *at < last) {
+    for at in before {
         if run.last().is_some_and(|later| later - at > GAP) {
             break;
         }
@@ -109,14 +111,14 @@ fn run(last: usize, before: impl IntoIterator<Item = usize>) -> Vec<usize> {
 }
 
 /// Whether a line says why something went wrong, and not only that it did.
-fn tells(own: &[&JournalLine], at: usize) -> bool {
-    let words = &own[at].message;
+fn tells(lines: &[&str], at: usize) -> bool {
+    let words = lines[at];
     let speaks = speaks_of_error(words) || Meaning::MayTell.is_in(words);
     // What is announced may not have come; and a frame of Python's has its line of the program below it.
     let is_heading = |words: &str| announces(words) && words.split_whitespace().count() <= HEADING;
-    let is_whole = at + 1 < own.len() || !is_heading(shortened(first_line(own[at])));
+    let is_whole = at + 1 < lines.len() || !is_heading(shortened(first_of(words)));
     let is_source = words.starts_with([' ', '\t'])
-        && at.checked_sub(1).is_some_and(|before| own[before].message.trim_start().starts_with("File \""));
+        && at.checked_sub(1).is_some_and(|before| lines[before].trim_start().starts_with("File \""));
     speaks && is_whole && !is_source && !Meaning::FollowsFromError.is_in(words) && !Meaning::SaysNothing.is_in(words)
 }
 
@@ -139,8 +141,9 @@ fn cause_of(own: &[&JournalLine], telling: &[usize], last: usize) -> usize {
     let run = run(last, before.iter().copied().filter(|at| !announces(first_line(own[*at]))));
     // The kernel's words are handed on.
     let errno = |at: usize| Meaning::HasErrno.words_of(words(at)).map(|found| found.as_str().to_ascii_lowercase());
-    let same = run.iter().rev().find(|at| errno(last).is_some() && errno(**at) == errno(last));
-    if let Some(first) = same.filter(|at| **at != last) {
+    if let Some(of_last) = errno(last)
+        && let Some(first) = run.iter().rev().find(|at| **at != last && errno(**at).as_ref() == Some(&of_last))
+    {
         return *first;
     }
     let of_run: &[usize] = if run.len() > 1 { &run } else { &before };
@@ -160,13 +163,9 @@ fn is_warning(line: &JournalLine) -> bool {
 
 /// Whether a line says what is wrong with what.
 fn names_cause(words: &str) -> bool {
-    let has_errno = Meaning::HasErrno.is_in(words);
-    let is_cause = |words: &str| Meaning::NamesCause.is_in(words);
-    if has_errno {
-        Meaning::NamesObject.is_in(words) || is_cause(&Meaning::HasErrno.removed_from(words))
-    } else {
-        is_cause(words)
-    }
+    // The kernel's words alone do not: of many things the same is wrong.
+    Meaning::NamesCause.is_in(&Meaning::HasErrno.removed_from(words))
+        || Meaning::HasErrno.is_in(words) && Meaning::NamesObject.is_in(words)
 }
 
 /// Of what a parser says of one file the first: it goes on after what it did not understand, and then understands the rest no
@@ -186,7 +185,11 @@ fn first_of_parse(own: &[&JournalLine], telling: &[usize], at: usize) -> usize {
 }
 
 fn first_line(line: &JournalLine) -> &str {
-    line.message.lines().next().unwrap_or_default().trim_end()
+    first_of(&line.message)
+}
+
+fn first_of(message: &str) -> &str {
+    message.lines().next().unwrap_or_default().trim_end()
 }
 
 /// Whether what it is about stands in the next line. The bare name of an exception does not.
@@ -197,10 +200,10 @@ fn announces(words: &str) -> bool {
 }
 
 /// A line that continues the one before it, or is announced by it, with that.
-fn with_head(own: &[&JournalLine], at: usize) -> Option<String> {
+fn with_head(own: &[&JournalLine], telling: &[usize], at: usize) -> Option<String> {
     let before = at.checked_sub(1)?;
     let is_continuation = own[at].message.starts_with([' ', '\t']) || announces(first_line(own[before]));
-    let head = own.get(before).filter(|_| is_continuation && tells(own, before))?;
+    let head = own.get(before).filter(|_| is_continuation && telling.contains(&before))?;
     Some(bounded(&format!("{} {}", shortened(first_line(head)), first_line(own[at]).trim()), LIMIT))
 }
 

@@ -163,10 +163,8 @@ pub(crate) enum Meaning {
     AsksForRescue,
     /// PID 1 does not do what a job asks for, since the unit was refused: why was said when it was loaded.
     JobIgnored,
-    /// A setting of `file`, or the sysctl `key`, has no effect.
+    /// A setting, of a `file` or a sysctl, has no effect.
     SettingIgnored,
-    /// The same, since what it is for is not in this machine, or of a package that knows other distributions.
-    SettingOfOthers,
     /// PID 1 refused to start a unit: `why`.
     RefusedToStart,
     /// PID 1 ended a unit that ran for as long as it may.
@@ -576,11 +574,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SettingIgnored "systemd-networkd" ("257"): "/etc/systemd/network/10-lan.network:7: Unknown key 'Adress' in section [Network], ignoring."
         => r"^(?P<file>/etc/\S+):\d+:? .*[Ii]gnoring\b";
     SettingIgnored "systemd-sysctl" ("257"): "Couldn't write '1' to 'net/ipv4/ip_foward', ignoring: No such file or directory"
-        => r"^Couldn't write '.*' to '(?P<key>[^']+)', ignoring: No such file";
-    SettingOfOthers "systemd-sysctl" ("257"): "Couldn't write '2' to 'net/ipv6/conf/enp3s0/accept_ra', ignoring: No such file or directory"
-        => r"'net/(?:ipv[46]/(?:conf|neigh)/|bridge/|netfilter/)";
-    SettingOfOthers "systemd-udevd": "/etc/udev/rules.d/60-openocd.rules:10 Unknown group 'plugdev', ignoring."
-        => r"Unknown (?:user|group) '|Failed to resolve (?:user|group)|has no matching label";
+        => r"^Couldn't write '.*' to '[^']+', ignoring: No such file";
     RefusedToStart "systemd" ("257"): "gone.timer: Refusing to start, unit gone.service to trigger not loaded."
         => r": Refusing to start, (?P<why>.+?)\.?$";
     RuntimeLimitReached "systemd" ("257"): "job.service: Service reached runtime time limit. Stopping."
@@ -605,6 +599,10 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     DeviceTimedOut "systemd" ("257"): "dev-ttyS0.device: Job dev-ttyS0.device/start timed out."
         => r"(?i)(\S+\.device): job .* timed out";
     HarmlessError "plymouthd": "plymouthd: could not open /dev/fb0" => r"(?i)plymouth";
+    HarmlessError "systemd-sysctl, of cards and modules that are not here" ("257"): "Couldn't write '2' to 'net/ipv6/conf/enp3s0/accept_ra', ignoring: No such file or directory"
+        => r"'net/(?:ipv[46]/(?:conf|neigh)/|bridge/|netfilter/)";
+    HarmlessError "systemd-udevd, of packages that know other distributions": "/etc/udev/rules.d/60-openocd.rules:10 Unknown group 'plugdev', ignoring."
+        => r"Unknown (?:user|group) '|Failed to resolve (?:user|group)|has no matching label";
     HarmlessError "udevadm": "systemd-udev-settle.service is deprecated." => r"(?i)udev-settle";
 
     // --- memory, the kernel, what fails quietly ---

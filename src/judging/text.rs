@@ -60,6 +60,12 @@ pub(crate) fn pattern(pattern: &str) -> Regex {
     RegexBuilder::new(&pattern).dfa_size_limit(PATTERN_CACHE).build().expect("a constant pattern")
 }
 
+/// What the kernel says in a line of the console: without the time that it begins with.
+pub(crate) fn of_kernel(line: &str) -> Option<&str> {
+    let (stamp, rest) = line.trim_start().strip_prefix('[')?.split_once(']')?;
+    stamp.trim().parse::<f64>().is_ok().then(|| rest.trim())
+}
+
 /// A journal line as people know it: `[   12.345] sshd: message`.
 pub(crate) fn journal(line: &JournalLine) -> String {
     let seconds = line.at_us as f64 / 1e6;

@@ -70,11 +70,16 @@ pub(crate) fn failed_since<'a>(facts: &'a Facts, unit: &Unit) -> Option<&'a Jour
 
 /// PID 1's last line about a unit that means one of these. Its lines keep their order; the time of each is when the
 /// journal got it, which may be later than the unit's own times.
-fn last_word<'a>(facts: &'a Facts, unit: &Unit, meanings: &[Meaning]) -> Option<&'a JournalLine> {
+pub(super) fn last_word<'a>(facts: &'a Facts, unit: &Unit, meanings: &[Meaning]) -> Option<&'a JournalLine> {
     let is_about =
         |line: &JournalLine| line.unit == unit.name || line.unit.is_empty() && names(&line.message, &unit.name);
     let mut lines = facts.journal.iter().rev().filter(|line| is_managers(line) && is_about(line));
     lines.find(|line| meanings.iter().any(|meaning| meaning.is_in(&line.message)))
+}
+
+/// A line about a unit without its name before it.
+pub(super) fn without_name<'a>(line: &'a str, name: &str) -> &'a str {
+    line.strip_prefix(name).map_or(line, |rest| rest.trim_start_matches(": "))
 }
 
 /// Whether a word of it is this name.
@@ -241,10 +246,11 @@ pub(crate) fn manager_line<'a>(facts: &'a Facts, unit: &str, meaning: Meaning) -
 
 /// The first line of a network manager's about a setting of a network that has no effect.
 pub(crate) fn ignored_setting<'a>(facts: &'a Facts, unit: &str) -> Option<&'a JournalLine> {
-    facts.journal.iter().find(|line| {
-        let of_network = line.unit == unit && line.message.contains(".network:");
-        of_network && Meaning::SettingIgnored.is_in(&line.message)
-    })
+    let is_of_network = |line: &JournalLine| {
+        let file = Meaning::SettingIgnored.parts_of(&line.message).and_then(|parts| parts.name("file"));
+        file.is_some_and(|file| file.as_str().ends_with(".network"))
+    };
+    facts.journal.iter().find(|line| line.unit == unit && is_of_network(line))
 }
 
 /// The units of the ordering cycle that PID 1 broke, as it names them before its line about the job that it dropped.

@@ -207,8 +207,7 @@ impl<'a> Judge<'a> {
         let why = match (&unit.load_error, line) {
             (_, Some(line)) if is_at_place(&line) => line,
             (_, Some(line)) if line.ends_with("Refusing.") => {
-                let words = line.strip_prefix(self.name).map_or(line.as_str(), |words| words.trim_start_matches(": "));
-                words.trim_end_matches(" Refusing.").trim_end_matches('.').to_owned()
+                unit::without_name(&line, self.name).trim_end_matches(" Refusing.").trim_end_matches('.').to_owned()
             }
             (Some(error), Some(line)) => format!("{error} ({line})"),
             (Some(error), None) => error.clone(),

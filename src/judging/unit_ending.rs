@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::text;
-use super::unit::{error_line, is_managers, manager_line, own_lines};
+use super::unit::{error_line, is_managers, last_word, manager_line, own_lines, without_name};
 use crate::guest::facts::{Facts, JournalLine, Service, Unit};
 use crate::model::{ServiceType, UnitResult};
 
@@ -61,8 +61,7 @@ fn reason(facts: &Facts, unit: &Unit) -> Option<String> {
     // What systemd itself could not do, the unit has no words for.
     let not_set_up = || by_manager(Meaning::NotSetUp).filter(|_| unit.result == UnitResult::Resources);
     let said = unheard.or_else(|| error_line(&facts.journal, &unit.name)).or_else(not_set_up)?;
-    let said = said.trim();
-    let said = said.strip_prefix(unit.name.as_str()).map_or(said, |rest| rest.trim_start_matches(": "));
+    let said = without_name(said.trim(), &unit.name);
     if let Some(line) = by_kernel(facts, unit) {
         return Some(format!("{said} ({line})"));
     }
@@ -132,20 +131,14 @@ fn timed_out(facts: &Facts, unit: &Unit, service: &Service) -> &'static str {
 
 /// Why it failed; where it is up again, why it did the last time.
 fn result_of(facts: &Facts, unit: &Unit) -> UnitResult {
-    let failed = last_word(facts, unit, Meaning::FailedWithResult).filter(|_| unit.result.is_success());
+    let failed = last_word(facts, unit, &[Meaning::FailedWithResult]).filter(|_| unit.result.is_success());
     let parts = failed.and_then(|line| Meaning::FailedWithResult.parts_of(&line.message));
     parts.map_or_else(|| unit.result.clone(), |parts| UnitResult::from(&parts["result"]))
 }
 
-/// PID 1's last line of this meaning about the unit and no other.
-fn last_word<'a>(facts: &'a Facts, unit: &Unit, meaning: Meaning) -> Option<&'a JournalLine> {
-    let is_its = |line: &&JournalLine| is_managers(line) && line.unit == unit.name && meaning.is_in(&line.message);
-    facts.journal.iter().rev().find(is_its)
-}
-
 /// How its program ended the last time, as a [`Service`] has it: kind and status.
 fn last_exit(facts: &Facts, unit: &Unit) -> Option<(i32, i32)> {
-    let line = last_word(facts, unit, Meaning::ProcessExited)?;
+    let line = last_word(facts, unit, &[Meaning::ProcessExited])?;
     let parts = Meaning::ProcessExited.parts_of(&line.message).filter(|parts| &parts["which"] == "Main")?;
     let kind = match &parts["code"] {
         "exited" => 1,
@@ -209,12 +202,11 @@ fn how(facts: &Facts, unit: &Unit) -> Option<String> {
 fn exit_words(facts: &Facts, unit: &Unit, status: i32, exec: &str) -> String {
     let program = if exec.starts_with('/') { exec.split_whitespace().next().unwrap_or_default() } else { exec };
     let program = if program.is_empty() { "its program" } else { program };
-    let lines = facts.unit_files.as_ref().and_then(|files| files.system.lines.get(&unit.name));
     let set = |key: &str| {
-        let line = lines?.iter().rev().find(|(known, _)| known == key)?;
-        Some(format!(" {}", line.1)).filter(|value| value.len() > 1)
+        let keys = [key];
+        let value = facts.set_in_files(&unit.name, &keys).last().map(|(_, value)| value);
+        value.filter(|value| !value.is_empty()).map_or_else(String::new, |value| format!(" {value}"))
     };
-    let set = |key: &str| set(key).unwrap_or_default();
     let meaning = match status {
         126 => "a command could not be executed",
         127 => "a command was not found",

@@ -87,14 +87,15 @@ impl AudioJudge<'_> {
             (format!("no sink: without a session manager ({manager}), cards get no sinks"), may_come)
         } else if let Some(line) = refused {
             is_final(format!("no sink: {line}"))
-        } else if let Some(manager) =
-            self.server.profile().session_manager.filter(|name| state.cards.is_empty() && self.ends_again(name))
-        {
-            let why = self.start_failure(manager);
-            (format!("no sink: {manager} fails and is restarted again and again{why}"), true)
         } else if let Some(manager) = self.server.profile().session_manager.filter(|_| state.cards.is_empty()) {
-            let why = "a rule disables them (device.disabled), or its monitor of ALSA is off";
-            (format!("no sink: {manager} uses none of the cards that the kernel has: {why}"), true)
+            let why = if self.ends_again(manager) {
+                format!("fails and is restarted again and again{}", self.start_failure(manager))
+            } else {
+                "uses none of the cards that the kernel has: a rule disables them (device.disabled), or its monitor of \
+                 ALSA is off"
+                    .to_owned()
+            };
+            (format!("no sink: {manager} {why}"), true)
         } else if name == "none" {
             ("no sink at all".to_owned(), true)
         } else {

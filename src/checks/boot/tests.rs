@@ -1,6 +1,6 @@
 //! How far a machine came.
 
-use crate::checks::test_support::{NOW, active, by_manager, failed, guest, inactive, line, result, status};
+use crate::checks::test_support::{Guest, NOW, active, by_manager, failed, guest, inactive, line, result, status};
 use crate::checks::verdict;
 use crate::guest::facts::{Job, JournalLine, Service, Unit};
 use crate::model::{CheckId, Exit, NetworkPolicy, Status};
@@ -37,12 +37,14 @@ fn emergency_mode_names_the_device_that_did_not_appear() {
         .breaks(CheckId::BootEmergency, "/dev/disk/by-label/persist, which persist.mount needs, did not appear");
 }
 
+fn rescued() -> Guest {
+    guest().unit(inactive("multi-user.target")).unit(active("rescue.target"))
+}
+
 #[test]
 fn rescue_mode_for_want_of_a_target() {
     let not_found = JournalLine { priority: 3, ..by_manager("", "Unit default.target not found.") };
-    guest()
-        .unit(inactive("multi-user.target"))
-        .unit(active("rescue.target"))
+    rescued()
         .journal(not_found)
         .journal(by_manager("", "Falling back to rescue.target."))
         .breaks(CheckId::BootEmergency, "systemd cannot boot into its target: Unit default.target not found.");
@@ -51,9 +53,7 @@ fn rescue_mode_for_want_of_a_target() {
 #[test]
 fn rescue_mode_that_the_kernel_s_command_line_asks_for() {
     let words = "Command line: console=ttyS0 systemd.unit=rescue.target loglevel=4";
-    guest()
-        .unit(inactive("multi-user.target"))
-        .unit(active("rescue.target"))
+    rescued()
         .journal(JournalLine { transport: "kernel".into(), ..line("", words) })
         .breaks(CheckId::BootEmergency, "the kernel's command line asks for it: systemd.unit=rescue.target");
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::directives::{Ignored, ignored, is_active, section_meant, slip};
 use self::targets::Wanted;
 use self::words::{Line, Words};
-use crate::guest::unit_files::{OwnUnits, UnitFiles};
+use crate::guest::unit_files::{OwnUnits, UnitFiles, is_yes};
 use crate::guest::user_units::UserManager;
 use crate::judging::plan::service_of;
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, sandbox, text, unit};
@@ -109,11 +109,6 @@ impl OwnUnits {
     /// How many units are its own, drop-ins left out.
     fn units(&self) -> usize {
         self.names.iter().filter(|name| !name.contains('/')).count()
-    }
-
-    fn values<'a>(&'a self, unit: &str, keys: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let lines = self.lines.get(unit).into_iter().flatten();
-        lines.filter(|(key, _)| keys.contains(&key.as_str())).map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -355,11 +350,7 @@ impl Verifier<'_> {
         let facts = self.cx.now;
         let local = ["files", "systemd", "compat", "db", "mymachines"];
         let sources = self.files.accounts_from.split_whitespace().filter(|word| !word.starts_with('['));
-        let is_dynamic = self
-            .units
-            .values(unit, &["DynamicUser"])
-            .last()
-            .is_some_and(|(_, value)| ["1", "yes", "y", "true", "t", "on"].contains(&value));
+        let is_dynamic = self.units.values(unit, &["DynamicUser"]).last().is_some_and(|(_, value)| is_yes(value));
         if self.is_user || is_dynamic || facts.accounts.is_empty() || sources.clone().any(|it| !local.contains(&it)) {
             return;
         }

@@ -7,6 +7,7 @@ use regex::Regex;
 use super::paths::{Presence, is_state, maker, meant, missed, presence, unnamed};
 use super::{by_line, disks, last_lines, quoted, secrets};
 use crate::guest::facts::{JournalLine, PathFact, Unit};
+use crate::guest::unit_files::is_yes;
 use crate::judging::JudgeContext;
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
@@ -54,9 +55,7 @@ pub(super) fn excuse(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
 /// Whether the unit would not see it on any machine.
 pub(crate) fn is_hidden(cx: &JudgeContext<'_>, unit: &Unit, path: &str) -> bool {
     let is_home = ["/home/", "/root/", "/run/user/"].iter().any(|homes| path.starts_with(homes));
-    let lines = cx.now.unit_files.as_ref().and_then(|files| files.system.lines.get(&unit.name));
-    let set = lines.into_iter().flatten().rev().find(|(key, _)| key == "ProtectHome");
-    is_home && set.is_some_and(|(_, value)| ["true", "yes", "on", "1"].contains(&value.as_str()))
+    is_home && cx.now.set_in_files(&unit.name, &["ProtectHome"]).last().is_some_and(|(_, value)| is_yes(value))
 }
 
 /// Why a missing path is the real machine's, if it is. `is_given`: a user puts it there, whatever makes the directory.
