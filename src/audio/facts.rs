@@ -33,6 +33,9 @@ pub struct AudioFacts {
     /// Why it does not answer.
     #[serde(rename = "silent")]
     pub no_answer: Option<String>,
+    /// The socket to which PULSE_SERVER sends programs, where that is not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_socket: Option<String>,
     /// The guest had nothing left to do, and there was no sink: none comes any more.
     pub rested: bool,
     /// What the servers wrote into the journal.

@@ -25,6 +25,12 @@ const LINES: usize = 400;
 /// Most lines of programs that were refused.
 const REFUSED: usize = 32;
 
+/// Prints the sockets to which a login's environment, as NixOS writes it, sends the clients of PulseAudio, and that are not
+/// there.
+const PULSE_SERVER: &str = r#"for F in /etc/pam/environment /etc/set-environment; do
+ [ -r "$F" ] && sed -n 's/^ *\(export \)\{0,1\}PULSE_SERVER[ =].*unix:\(\/[^"@$ ]*\).*/\2/p' "$F"
+done | while read -r S; do [ -S "$S" ] || echo "$S"; done"#;
+
 /// Observes sound in this session. `scale`: how much slower than hardware virtualisation the guest is.
 pub(super) async fn observe(
     guest: &Guest,
@@ -58,11 +64,14 @@ pub(super) async fn observe(
     }
     let units: BTreeSet<String> = server::units().map(str::to_owned).collect();
     let lines = journal::desktop_command(&[], &[session.uid], LINES);
-    let (manager, processes, journal) = tokio::join!(
+    let (manager, processes, journal, no_socket) = tokio::join!(
         guest.user_manager((session.uid, session.gid), &units, answer),
         processes(guest, answer),
         guest.shell().ask(&lines, answer, JOURNAL),
+        session.run(guest, PULSE_SERVER, answer),
     );
+    // Without an answer nothing is said of it.
+    facts.no_socket = no_socket.ok().and_then(|output| no_socket_in(&String::from_utf8_lossy(&output.stdout)));
     match manager {
         Ok(manager) => facts.units = manager.units.into_iter().filter(|unit| units.contains(&unit.name)).collect(),
         Err(error) => gap(&mut facts, "units", &error),
@@ -82,6 +91,10 @@ pub(super) async fn observe(
         Err(error) => gap(&mut facts, "journal", &error),
     }
     facts
+}
+
+fn no_socket_in(printed: &str) -> Option<String> {
+    printed.lines().next().filter(|path| path.starts_with('/')).map(|path| bounded(path, 200))
 }
 
 fn gap(facts: &mut AudioFacts, what: &str, error: &Error) {
@@ -197,6 +210,9 @@ fn decide(observation: &SinkObservation) -> SinkStep {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -215,6 +231,31 @@ mod tests {
         for ((answers, has_sink, has_card, timed_out), step) in table {
             let observation = SinkObservation { answers, has_sink, has_card, timed_out };
             assert_eq!(decide(&observation), *step, "{answers} {has_sink} {has_card} {timed_out}");
+        }
+    }
+
+    #[test]
+    fn where_clients_of_pulseaudio_are_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().join("native");
+        let _listener = UnixListener::bind(&here).unwrap();
+        let asked = |line: &str| {
+            let file = dir.path().join("environment");
+            std::fs::write(&file, format!("PATH DEFAULT=\"/bin\"\n{line}\n")).unwrap();
+            let script = PULSE_SERVER.replace("/etc/pam/environment", &file.display().to_string());
+            let output = Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+            no_socket_in(&String::from_utf8(output.stdout).unwrap())
+        };
+        let gone = "/run/user/999999/pulse/native";
+        assert_eq!(asked(&format!("PULSE_SERVER   DEFAULT=\"unix:{gone}\"")).as_deref(), Some(gone));
+        assert_eq!(asked(&format!("export PULSE_SERVER=\"unix:{gone}\"")).as_deref(), Some(gone));
+        for fine in [
+            format!("PULSE_SERVER DEFAULT=\"unix:{}\"", here.display()),
+            "PULSE_SERVER DEFAULT=\"unix:@{XDG_RUNTIME_DIR}/pulse/native\"".into(),
+            "export PULSE_SERVER=\"tcp:192.0.2.1:4713\"".into(),
+            "MY_PULSE_SERVER DEFAULT=\"unix:/gone\"".into(),
+        ] {
+            assert_eq!(asked(&fine), None, "{fine}");
         }
     }
 }

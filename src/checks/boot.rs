@@ -11,7 +11,7 @@ use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::sandbox::disks;
 use crate::judging::unit::{self, dropped_from_cycle, is_activating, is_active, is_failed};
-use crate::judging::{JudgeContext, Judgement, Plan, contention, sandbox, text};
+use crate::judging::{JudgeContext, Judgement, Plan, advice, contention, sandbox, text};
 use crate::machine::RunDelay;
 use crate::model::{CheckId, CheckResult, Excuse, JobState, ServiceType, Status};
 use crate::traffic::Traffic;
@@ -222,10 +222,11 @@ fn held_by_loop(facts: &Facts, target: &str, unit: &Unit) -> CheckResult {
         .evidence("unit", text::clean(name))
         .evidence("restarts", unit.service.as_ref().map(|service| service.restarts))
         .detail(unit::tail(facts, name, 8))
-        .hint(
+        .hint(advice::by_own_words(facts, unit).unwrap_or_else(|| {
             "StartLimitBurst= and StartLimitIntervalSec= make systemd give up after some tries; a longer RestartSec= lets \
-             other units start",
-        )
+             other units start"
+                .to_owned()
+        }))
 }
 
 pub(super) fn stuck(plan: &Plan, seen: Seen<'_>, target: &str) -> CheckResult {

@@ -16,6 +16,10 @@ use crate::model::{ActiveState, CheckId, CheckResult, LoadState, NetworkPolicy, 
 pub(super) const MANAGERS: [&str; 4] =
     ["systemd-networkd.service", "NetworkManager.service", "dhcpcd.service", "networking.service"];
 
+/// How names of interfaces begin that NixOS tells dhcpcd to deny (nixos/modules/services/networking/dhcpcd.nix), but for
+/// those of tunnels and of `lo`, which nobody expects to get an address so.
+const DHCPCD_DENIES: [&str; 6] = ["peth", "vif", "tap", "virbr", "vnet", "vboxnet"];
+
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     for (interface, why) in sandbox::missing_interfaces(cx) {
         out.exclude(&format!("interface {interface}"), why);
@@ -68,8 +72,23 @@ fn address(cx: &JudgeContext<'_>, out: &mut Judgement) -> bool {
         let lines = manager.map(|name| unit::tail(cx.now, name, 6)).unwrap_or_default();
         let ignored = manager.and_then(|name| unit::ignored_setting(cx.now, name));
         let ignored = ignored.map_or_else(String::new, |line| format!(": {}", line.message));
-        let finding = Finding::new("network", format!("{} has no address{state}{ignored}", text::list(&network.links)));
-        conclude(cx, id, vec![finding.detail(lines)], Vec::new(), String::new)
+        let have = if network.links.len() == 1 { "has" } else { "have" };
+        let summary = format!("{} {have} no address{state}{ignored}", text::list(&network.links));
+        let finding = Finding::new("network", summary).detail(lines);
+        let is_by_dhcpcd = manager.is_some_and(|name| *name == "dhcpcd.service");
+        let left_alone =
+            network.links.iter().find(|link| is_by_dhcpcd && DHCPCD_DENIES.iter().any(|start| link.starts_with(start)));
+        let finding = match left_alone {
+            Some(link) => finding.hint(text::clean(&format!(
+                "dhcpcd leaves {link} alone for its name: NixOS has it deny {} and the like; another name gets an address",
+                DHCPCD_DENIES.join("*, ") + "*"
+            ))),
+            None => match manager.and_then(|name| cx.unit(name)).and_then(|unit| cx.not_restarted(unit)) {
+                Some(hint) => finding.hint(hint),
+                None => finding,
+            },
+        };
+        conclude(cx, id, vec![finding], Vec::new(), String::new)
     };
     out.results.push(result);
     false
@@ -108,8 +127,15 @@ fn route(cx: &JudgeContext<'_>, has_address: bool, out: &mut Judgement) {
         None => match sandbox::missing_interfaces(cx).first() {
             Some((_, why)) => CheckResult::new(id, Status::Skip, text::clean(&format!("not applicable: {why}"))),
             None => {
-                let finding = Finding::new("route", "there is an address, but no default route")
-                    .hint("the VM's network offers one by DHCP; a static setup needs networking.defaultGateway");
+                let not_set = cx.now.journal.iter().rev().find(|line| Meaning::RouteNotSet.is_in(&line.message));
+                let said = not_set.map_or_else(String::new, |line| format!(": {}", line.message));
+                let hint = if not_set.is_some() {
+                    "a gateway has to lie in the network of one of the card's addresses"
+                } else {
+                    "the VM's network offers one by DHCP; a static setup needs networking.defaultGateway"
+                };
+                let finding =
+                    Finding::new("route", format!("there is an address, but no default route{said}")).hint(hint);
                 conclude(cx, id, vec![finding], Vec::new(), String::new)
             }
         },

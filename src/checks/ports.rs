@@ -1,6 +1,8 @@
 //! `services.ports`: whether something listens on each expected port.
 
-use crate::guest::facts::Listener;
+use std::collections::BTreeSet;
+
+use crate::guest::facts::{Listener, Unit};
 use crate::judging::plan::BY_SETTINGS;
 use crate::judging::unit::{self, FailureCause, is_active, is_auto_restart};
 use crate::judging::{ExpectedPort, Finding, JudgeContext, Judgement, conclude, sandbox, text};
@@ -139,15 +141,29 @@ fn silent(cx: &JudgeContext<'_>, port: &ExpectedPort, unit_name: &str, not_teste
             return Silent::UnitFailed;
         }
     }
-    let state =
-        unit.map_or_else(String::new, |unit| format!("; {} is {} ({})", unit.name, unit.active_state, unit.sub_state));
-    Silent::Wrong(
-        Finding::new(port.to_string(), format!("nothing is listening on {port} (expected by {}){state}", port.by))
-            .evidence("port", port.port)
-            .evidence("protocol", port.protocol.name())
-            .time_limit(cx.since_boot())
-            .detail(unit::tail(cx.now, unit_name, 4)),
-    )
+    let state = unit.map_or_else(String::new, |unit| {
+        let instead = listens_instead(cx, unit).map_or_else(String::new, |ports| format!(", listening on {ports}"));
+        format!("; {} is {} ({}){instead}", unit.name, unit.active_state, unit.sub_state)
+    });
+    let summary = format!("nothing is listening on {port} (expected by {}){state}", port.by);
+    let finding = Finding::new(port.to_string(), summary)
+        .evidence("port", port.port)
+        .evidence("protocol", port.protocol.name())
+        .time_limit(cx.since_boot())
+        .detail(unit::tail(cx.now, unit_name, 4));
+    Silent::Wrong(match unit.and_then(|unit| cx.not_restarted(unit)) {
+        Some(hint) => finding.hint(hint),
+        None => finding,
+    })
+}
+
+/// The ports on which a unit's program listens, where it is called as the unit is.
+fn listens_instead(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
+    let stem = unit.name.strip_suffix(".service").filter(|_| is_active(unit))?;
+    let own = cx.now.listeners.iter().filter(|listener| listener.process == stem);
+    let ports: BTreeSet<String> = own.map(|listener| format!("{}/{}", listener.port, listener.protocol)).collect();
+    let ports: Vec<String> = ports.into_iter().collect();
+    (!ports.is_empty()).then(|| text::list(&ports))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the guest was asked to run: `script.*`, `services.http`, `services.timers`.
 
 use crate::config::{self, HttpSettings, ScriptSettings};
-use crate::guest::facts::{HttpAnswer, JournalLine, ScriptOutcome};
+use crate::guest::facts::{HttpAnswer, JournalLine, ScriptOutcome, Unit};
 use crate::judging::unit::{self, is_failed};
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, contention, plan, sandbox, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, NetworkPolicy, Status, Witness};
@@ -177,13 +177,28 @@ fn wrong_answer(
     } else {
         wrong_content(request, answer)?
     };
-    Some(
-        Finding::new(name, format!("{name}: {} {url}: {wrong}", request.method.0))
-            .detail(text::clean_all(answer.body.lines().take(6)))
-            .evidence("status", answer.status)
-            .evidence("url", url)
-            .time_limit(answer.error.as_deref().is_some_and(is_late).then(|| cx.since_boot())),
-    )
+    let finding = Finding::new(name, format!("{name}: {} {url}: {wrong}", request.method.0))
+        .detail(text::clean_all(answer.body.lines().take(6)))
+        .evidence("status", answer.status)
+        .evidence("url", url)
+        .time_limit(answer.error.as_deref().is_some_and(is_late).then(|| cx.since_boot()));
+    let Some(unit) = served_by(cx, url) else { return Some(finding) };
+    let said = unit::error_line(&cx.now.journal, &unit.name).map(|line| text::clean(&format!("{}: {line}", unit.name)));
+    let finding = finding.detail(said);
+    Some(match cx.not_restarted(unit) {
+        Some(hint) => finding.hint(hint),
+        None => finding,
+    })
+}
+
+/// The unit whose program listens on the port of a URL of this machine's.
+fn served_by<'a>(cx: &JudgeContext<'a>, url: &str) -> Option<&'a Unit> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    let named = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    let port: u16 = named.unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let listener = cx.now.listeners.iter().find(|listener| listener.port == port && !listener.process.is_empty())?;
+    unit::running(cx.now, &listener.process).next()
 }
 
 fn timers(cx: &JudgeContext<'_>, out: &mut Judgement) {

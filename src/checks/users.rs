@@ -1,10 +1,12 @@
 //! `users.*`: who can log in, and whether the declared users and groups exist.
 
 use crate::desktop::{DesktopFacts, lockers};
-use crate::guest::facts::{Account, MissingModule, Password};
+use crate::guest::facts::{Account, Barrier, MissingModule, Password};
 use crate::judging::unit::is_active;
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
+
+const HASH_HINT: &str = "hashedPassword takes the output of mkpasswd; a plain-text password goes into initialPassword";
 
 pub(super) fn judge(cx: &JudgeContext<'_>, desktop: Option<&DesktopFacts>, out: &mut Judgement) {
     for (id, judge) in [
@@ -120,7 +122,7 @@ fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
             format!("nobody can log in: the configuration sets a password for {name}, which is not a valid hash"),
         )
         .evidence("locked", vec![name])
-        .hint("hashedPassword takes the output of mkpasswd; a plain-text password goes into initialPassword");
+        .hint(HASH_HINT);
         return conclude(cx, id, vec![finding], Vec::new(), String::new);
     }
     if expectations.mutable_users != Some(false) {
@@ -161,7 +163,9 @@ fn declared(cx: &JudgeContext<'_>, _: Option<&DesktopFacts>, _: &mut Judgement) 
             && expectations.mutable_users == Some(false)
             && account.password == Password::Locked
         {
-            fails.push(Finding::new(name, format!("user {name} has a declared password, but is locked in the guest")));
+            let summary =
+                format!("the password that the configuration sets for {name} is not a valid hash: it matches none");
+            fails.push(Finding::new(name, summary).hint(HASH_HINT));
         }
         if groups_known {
             for group in &expected.extra_groups {
@@ -187,6 +191,19 @@ fn declared(cx: &JudgeContext<'_>, _: Option<&DesktopFacts>, _: &mut Judgement) 
                 }
                 None => fails.push(Finding::new(name, format!("home directory {home} of {name} does not exist"))),
             }
+        }
+        if expected.normal
+            && let Some(barrier) = &account.barrier
+        {
+            let Barrier { directory, mode, owner } = barrier;
+            let owner = owner.map_or_else(|| "somebody else".to_owned(), |uid| owner_name(cx, uid));
+            let summary = format!(
+                "{name} cannot enter the home directory {}: {directory} above it is {owner}'s, with mode {mode}",
+                account.home
+            );
+            let hint =
+                format!("{name} needs to be let through {directory}: a rule of systemd.tmpfiles with mode 0755, say");
+            fails.push(Finding::new(name, summary).evidence("directory", text::clean(directory)).hint(hint));
         }
         let is_nologin = |shell: &str| shell.is_empty() || shell.ends_with("nologin") || shell.ends_with("/false");
         if expected.normal && !account.shell_works && !is_nologin(&account.shell) {
@@ -218,6 +235,12 @@ fn declared(cx: &JudgeContext<'_>, _: Option<&DesktopFacts>, _: &mut Judgement) 
     conclude(cx, id, fails, warns, || {
         format!("all {count} declared users and {} groups exist", expectations.groups.len())
     })
+}
+
+/// The name of the account with this number.
+fn owner_name(cx: &JudgeContext<'_>, uid: u32) -> String {
+    let account = cx.now.accounts.iter().find(|account| account.uid == uid);
+    account.map_or_else(|| format!("uid {uid}"), |account| account.name.clone())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::judging::text;
-use crate::model::{CheckId, CheckResult, Exit, NotTested, Report, Stage, Status, Verdict};
+use crate::model::{CheckId, CheckResult, Exit, MachinePhase, NotTested, Report, Stage, Status, Verdict};
 
 /// A run's answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +43,9 @@ impl Conclusion {
 /// A failure that is not accepted makes the run fail: the one that lies earliest in a chain of causes is reported. Without
 /// one, an expected check that could not be judged makes it unknown, and so does having tested nothing at all.
 pub fn verdict(results: &[CheckResult]) -> Conclusion {
-    // Of the same in several phases of a switch, the first is the cause.
-    let rank = |result: &&CheckResult| (result.id.row().rank, result.phase);
+    // Of the same in several phases of a switch, the first is the cause; what the way back broke is not why one goes back.
+    let is_back = |result: &CheckResult| result.phase == Some(MachinePhase::Back);
+    let rank = |result: &&CheckResult| (is_back(result), result.id.row().rank, result.phase);
     let failed = results.iter().filter(|result| result.is_failure()).min_by_key(rank);
     if let Some(lead) = failed {
         let lead = rule_behind(lead, results).unwrap_or(lead);

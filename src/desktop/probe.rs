@@ -50,7 +50,9 @@ pub(super) async fn journal(
     patience: Duration,
 ) -> Result<Vec<JournalLine>, Error> {
     let units: Vec<&str> = display_managers::units().collect();
-    let (lines, files) = tokio::join!(read_journal(guest, &units, uids, patience), guest.log_files(&units, patience));
+    // The terminals are read by themselves.
+    let logging: Vec<&str> = units.iter().copied().filter(|unit| *unit != "greetd.service").collect();
+    let (lines, files) = tokio::join!(read_journal(guest, &units, uids, patience), guest.log_files(&logging, patience));
     let mut lines = lines?;
     let last_us = lines.last().map_or(0, |line| line.at_us);
     lines.extend(files.into_iter().map(|line| JournalLine { at_us: last_us, ..line }));

@@ -1,14 +1,16 @@
 //! Accounts and groups: passwd(5), shadow(5), group(5). The guest's shell looks at each password field itself and says
-//! in one letter what is in it, so that no hash leaves the guest. And pam.d(5), as far as its modules are not there.
+//! in one letter what is in it, so that no hash leaves the guest. Directories on the way to a home that its owner cannot
+//! enter. And pam.d(5), as far as its modules are not there.
 
 use std::collections::BTreeMap;
 
-use super::facts::{Account, Group, MissingModule, Password};
+use super::facts::{Account, Barrier, Group, MissingModule, Password};
 use crate::text::bounded;
 
 /// Prints `a NAME PASSWORD UID GID HOME SHELL EXECUTABLE KEY` for each line of passwd, `s NAME PASSWORD` for each of
-/// shadow, `h UID HOME` for each home that is there, `m SERVICE CONTROL MODULE` for each PAM module that a
-/// service names by its path and that is not there, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no
+/// shadow, `h UID HOME` for each home that is there, `b NAME MODE OWNER DIRECTORY` for each directory above a user's home
+/// that the user cannot enter, the outermost last, `m SERVICE CONTROL MODULE` for each PAM module that a service names by
+/// its path and that is not there, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no
 /// password matches, `x` see shadow. To be run in a subshell.
 pub(super) const SCRIPT: &str = r#"
 p() {
@@ -33,6 +35,20 @@ done </etc/passwd
  p "$B"
  printf 's\t%s\t%s\n' "$A" "$P"
 done </etc/shadow
+command -v setpriv >/dev/null && while IFS=: read -r A B C D E F J; do
+ case $C in ''|*[!0-9]*) continue;; esac
+ [ "$C" -ge 1000 ] && [ "$C" -lt 60000 ] && [ -d "$F" ] || continue
+ X=${F%/*}
+ while [ "$X" ]; do
+  Y=$(stat -L -c '%a	%u' -- "$X")
+  case ${Y%	*} in
+   *[02468])
+    setpriv --reuid "$C" --regid "$D" --init-groups sh -c '[ -x "$0" ] || exit 9' "$X" </dev/null >/dev/null 2>&1
+    [ $? = 9 ] && printf 'b\t%s\t%s\t%s\n' "$A" "$Y" "$X";;
+  esac
+  X=${X%/*}
+ done
+done </etc/passwd
 for X in /etc/pam.d/*; do
  [ -r "$X" ] && while read -r A B C; do
   case $A in ''|'#'*|-*|password) continue;; esac
@@ -56,6 +72,7 @@ pub(super) fn accounts(lines: &str) -> Vec<Account> {
     let mut shadow: BTreeMap<&str, &str> = BTreeMap::new();
     let mut owners: BTreeMap<&str, u32> = BTreeMap::new();
     let mut own: BTreeMap<String, &str> = BTreeMap::new();
+    let mut barriers: BTreeMap<&str, Barrier> = BTreeMap::new();
     for line in lines.lines() {
         let words: Vec<&str> = line.split('\t').collect();
         match words[..] {
@@ -83,10 +100,16 @@ pub(super) fn accounts(lines: &str) -> Vec<Account> {
                     owners.insert(home, uid);
                 }
             }
+            ["b", name, mode, owner, directory] => {
+                let barrier =
+                    Barrier { directory: bounded(directory, 1024), mode: bounded(mode, 8), owner: owner.parse().ok() };
+                barriers.insert(name, barrier);
+            }
             _ => {}
         }
     }
     for account in &mut accounts {
+        account.barrier = barriers.remove(account.name.as_str());
         let field = match own.get(&account.name) {
             Some(&"x") => shadow.get(account.name.as_str()).copied().unwrap_or("l"),
             Some(field) => field,
@@ -128,6 +151,7 @@ pub(super) fn groups(text: &str) -> BTreeMap<String, Group> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
     use super::*;
@@ -145,6 +169,31 @@ mod tests {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(!text.contains("HASH"), "{text}");
         accounts(&text)
+    }
+
+    #[test]
+    fn homes_that_their_owners_cannot_enter() {
+        // Only root can ask as somebody else.
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        for (name, mode) in
+            [("shut", 0o700), ("shut/in", 0o700), ("shut/in/me", 0o755), ("open", 0o755), ("open/me", 0o700)]
+        {
+            std::fs::create_dir(at(name)).unwrap();
+            std::fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let passwd = format!(
+            "a:x:1000:1000::{}:/bin/sh\nb:x:1001:1001::{}:/bin/sh\nc:x:999:999::{}:/bin/sh\n",
+            at("shut/in/me"),
+            at("open/me"),
+            at("shut/in/me")
+        );
+        let barriers: Vec<Option<Barrier>> = look(&passwd, "").into_iter().map(|account| account.barrier).collect();
+        let shut = Barrier { directory: at("shut"), mode: "700".into(), owner: Some(0) };
+        assert_eq!(barriers, [Some(shut), None, None]);
     }
 
     #[test]

@@ -296,6 +296,21 @@ pub struct Account {
     pub has_key: bool,
     /// The owner's uid of the home directory; `None` when it is not there.
     pub home_owner: Option<u32>,
+    /// The outermost directory above the home directory that the user cannot enter. Asked only of users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub barrier: Option<Barrier>,
+}
+
+/// A directory that somebody cannot enter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Barrier {
+    /// Its path.
+    pub directory: String,
+    /// Its mode, in octal digits: `700`.
+    pub mode: String,
+    /// Its owner's uid.
+    pub owner: Option<u32>,
 }
 
 /// A group.

@@ -8,7 +8,9 @@ use crate::text::bounded;
 
 /// Units and the files that they write to, patterns of the shell's, in the order in which they are read: the last has the
 /// last word.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
+    // Its greeter writes to its terminal.
+    ("greetd.service", "/dev/vcs1"),
     // LightDM's own, and those of the X servers and greeters that it starts.
     (
         "display-manager.service",
@@ -16,9 +18,15 @@ const FILES: [(&str, &str); 2] = [
     ),
     ("httpd.service", "/var/log/httpd/error*.log"),
 ];
-/// How many of a file's last lines are read, and how much of one.
-const LINES: usize = 60;
+/// How much of a line is read.
 const MESSAGE: usize = 400;
+/// A function of the shell that prints the last lines of a file; a terminal's text has no ends of lines (vcs(4)).
+const PRINT: &str = r#"p() {
+ case $1 in
+  /dev/vcs*) C=$(stty -F "/dev/tty${1#/dev/vcs}" size) && fold -b -w "${C#* }" "$1" | sed 's/ *$//; /^$/d';;
+  *) cat "$1";;
+ esac | tail -n 60
+}"#;
 /// Most bytes of the answer.
 const ANSWER: usize = 1 << 17;
 
@@ -27,10 +35,10 @@ fn script(units: &[&str]) -> Option<String> {
     let known = FILES.iter().filter(|(unit, _)| units.contains(unit));
     let shown: Vec<String> = known
         .map(|(unit, files)| {
-            format!("for F in {files}; do [ -s \"$F\" ] && {{ echo \"nixbox-log {unit} $F\"; tail -n {LINES} \"$F\"; }}; done")
+            format!("for F in {files}; do [ -r \"$F\" ] && {{ echo \"nixbox-log {unit} $F\"; p \"$F\"; }}; done")
         })
         .collect();
-    (!shown.is_empty()).then(|| format!("( {}\n: ) 2>/dev/null", shown.join("\n")))
+    (!shown.is_empty()).then(|| format!("( {PRINT}\n{}\n: ) 2>/dev/null", shown.join("\n")))
 }
 
 /// Whether an X server tells how it goes on: only its errors are marked, and a legend explains the marks.

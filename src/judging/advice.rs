@@ -2,9 +2,9 @@
 
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
-use super::unit::{error_line, is_active, manager_line};
+use super::unit::{error_line, is_active, manager_line, running};
 use super::{JudgeContext, sandbox, text, unit_ending};
-use crate::guest::facts::{Facts, Unit};
+use crate::guest::facts::{Facts, JournalLine, Unit};
 use crate::guest::paths::paths_in;
 use crate::model::{STORE_DIR, UnitResult};
 
@@ -21,13 +21,18 @@ const SANDBOX: [&str; 9] = [
     "TemporaryFileSystem",
 ];
 
+/// How many of a unit's last lines are asked.
+const LINES: usize = 50;
+
 /// What to do about a failed unit that is not excused.
 pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
-    port_in_use(cx, unit)
+    bound_twice(cx.now, unit)
+        .or_else(|| port_in_use(cx, unit))
         .or_else(|| sandbox::advice(cx, unit))
         .or_else(|| unheard(cx, unit))
         .or_else(|| elsewhere(cx.now, unit))
         .or_else(|| silent(cx, unit))
+        .or_else(|| mounted_state(cx.now, unit))
         .or_else(|| {
             let line = error_line(&cx.now.journal, &unit.name).filter(|line| !Meaning::FollowsFromError.is_in(line))?;
             hidden_home(cx, unit, &line)
@@ -36,6 +41,11 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
                 .or_else(|| by_words(&line))
         })
         .or_else(|| no_shell(unit))
+}
+
+/// The same by the unit's own words alone.
+pub(crate) fn by_own_words(facts: &Facts, unit: &Unit) -> Option<String> {
+    by_words(&error_line(&facts.journal, &unit.name)?)
 }
 
 /// A program where other distributions have theirs.
@@ -52,6 +62,19 @@ fn elsewhere(facts: &Facts, unit: &Unit) -> Option<String> {
         let program = text::clean(program);
         format!("NixOS has no {program}: ExecStart= has to name the package's own, ${{lib.getExe pkgs.NAME}}")
     })
+}
+
+/// A directory of its state that systemd cannot move, since it is a mount, as persistent ones are.
+fn mounted_state(facts: &Facts, unit: &Unit) -> Option<String> {
+    let is_busy = |line: &&JournalLine| Meaning::DirectoryNotMoved.is_in(&line.message);
+    let lines = facts.journal_of(&unit.name, LINES);
+    let last = lines.iter().rev().position(|line| is_busy(line))?;
+    let moved = lines.iter().rev().skip(last).find_map(|line| Meaning::StateMoved.parts_of(&line.message))?;
+    Some(text::clean(&format!(
+        "{} is a mount, which systemd cannot move: with DynamicUser= the {} is {}, and that is what has to be mounted \
+         (persisted)",
+        &moved["from"], &moved["setting"], &moved["to"]
+    )))
 }
 
 /// A script that ended without a word, as `set -e` has it, which NixOS's scripts begin with.
@@ -122,6 +145,11 @@ fn by_words(line: &str) -> Option<String> {
         let advice =
             "IPv6 is off here (networking.enableIPv6, ipv6.disable=1), or RestrictAddressFamilies= leaves it out";
         return Some(advice.to_owned());
+    }
+    if Meaning::NotifyRefused.is_in(line) {
+        return Some(
+            "its RestrictAddressFamilies= leaves out AF_UNIX, by which it tells systemd that it is ready".to_owned(),
+        );
     }
     if let Some(found) = Meaning::WrapperMissing.parts_of(line) {
         return Some(text::clean(&format!(
@@ -210,6 +238,22 @@ fn by_bus_name(name: Option<&str>) -> String {
     })
 }
 
+/// A port that a socket unit asks for twice: an address of IPv6 that is all of them is all of IPv4's too.
+fn bound_twice(facts: &Facts, unit: &Unit) -> Option<String> {
+    let not_made =
+        unit_ending::socket_not_made(facts, unit).filter(|parts| Meaning::AddressInUse.is_in(&parts["why"]))?;
+    let port = |address: &str| address.rsplit(':').next().unwrap_or_default().to_owned();
+    let refused = port(&not_made["address"]);
+    let listens = facts.set_in_files(&unit.name, &["ListenStream", "ListenDatagram"]);
+    let places: Vec<&str> = listens.map(|(_, value)| value).filter(|value| port(value) == refused).collect();
+    (places.len() > 1).then(|| {
+        text::clean(&format!(
+            "its own addresses overlap ({}): [::] and a port alone mean all of IPv4's too, so leave one of them out",
+            places.join(", ")
+        ))
+    })
+}
+
 /// Who holds the port that the unit could not bind.
 fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     // Of a socket PID 1 says so.
@@ -218,12 +262,6 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
     let port: u16 = line.name("port").or(line.name("late"))?.as_str().parse().ok()?;
     let holder = cx.now.listeners.iter().find(|listener| listener.port == port && !listener.process.is_empty())?;
     let process = holder.process.as_str();
-    let runs = |other: &&Unit| {
-        let exec = other.service.as_ref().map_or("", |service| service.exec_start.as_str());
-        let program = exec.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-        // The kernel cuts a process's name at 15 bytes.
-        program == process || process.len() >= 15 && program.starts_with(process)
-    };
     // PID 1 holds the ports of all sockets, and nothing says which is whose.
     let sockets = || {
         let active = cx.now.units.iter().filter(|other| other.name.ends_with(".socket") && is_active(other));
@@ -236,8 +274,8 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
             "a socket unit{named} listens on port {port} already: give one of them another port"
         )));
     }
-    let mut units = cx.now.units.iter().filter(|other| other.name != unit.name && is_active(other)).filter(runs);
-    let by = units.next().map_or_else(String::new, |other| format!(" of {}", other.name));
+    let by = running(cx.now, process).find(|other| other.name != unit.name);
+    let by = by.map_or_else(String::new, |other| format!(" of {}", other.name));
     Some(text::clean(&format!("{process}{by} listens on port {port} already: give one of them another port")))
 }
 

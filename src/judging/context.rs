@@ -132,6 +132,19 @@ impl<'a> JudgeContext<'a> {
         }
     }
 
+    /// What to do about a service that runs on as it was before the machine was switched; `None` for any other.
+    pub(crate) fn not_restarted(&self, unit: &Unit) -> Option<String> {
+        let switched_us = self.context.switched_us?;
+        (unit::is_active(unit) && (1..switched_us).contains(&unit.active_enter_us)).then(|| {
+            let name = text::clean(&unit.name);
+            let stem = name.strip_suffix(".service").unwrap_or(&name);
+            format!(
+                "the switch did not restart {name}, which runs with what it read before: name its files in \
+                 systemd.services.{stem}.restartTriggers, or restart it"
+            )
+        })
+    }
+
     /// Whether the boot came to its end, as far as is known.
     pub(crate) fn booted(&self) -> bool {
         matches!(self.boot, BootState::Up | BootState::Unknown(_))

@@ -161,6 +161,16 @@ pub(crate) enum Meaning {
     ModulesLocked,
     /// The kernel's command line has PID 1 go to rescue or emergency mode: `word`.
     AsksForRescue,
+    /// A route leads by a gateway that no address of this machine reaches.
+    RouteNotSet,
+    /// A program could not tell systemd that it is ready: its unit leaves out the family of sockets that it takes.
+    NotifyRefused,
+    /// PID 1 could not listen on an `address` of a `unit`: `why`.
+    SocketNotMade,
+    /// PID 1 could not move a directory of a unit's.
+    DirectoryNotMoved,
+    /// PID 1 moves a directory, `from`, of a unit whose user is now made up, `to` where only that one can enter.
+    StateMoved,
     /// PID 1 does not do what a job asks for, since the unit was refused: why was said when it was loaded.
     JobIgnored,
     /// A setting, of a `file` or a sysctl, has no effect.
@@ -253,7 +263,12 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     SpeaksOfError "any": "[emerg] socket() [::]:80 failed (97: Address family not supported by protocol)"
         => r"(?i)error|fail|fatal|panic|cannot|can't|could not|couldn't|unable|denied|no such|not found|invalid|unknown|refused|unsupported|not supported|missing|must |exception|unrecogni[sz]ed|incorrect|does(?:n't| not) exist|not (?:allowed|permitted|readable|writable)|unexpected|illegal|malformed|mismatch|(?:already|file) exists|unbound variable|would be clobbered|in the way of '[^']*'$";
     MayTell "any": "No suitable Java Virtual Machine could be found on your system."
-        => r"(?i)\bno [\w ]+ (?:found|detected|provided|configured|given|specified|available|supplied)\b|has no\b|not possible|\bno (?:suitable|valid|usable|matching)\b|wasn't built|\bexpected\b|already running|was null|received signal (?:[4-9]|1[01])\b|terminated by signal \d";
+        => r"(?i)\bno [\w ]+ (?:found|detected|provided|configured|given|specified|available|supplied)\b|has no\b|not possible|\bno (?:suitable|valid|usable|matching)\b|wasn't built|\bexpected\b|already running|was null|received signal (?:[4-9]|1[01])\b|terminated by signal \d|\bnot owned by\b";
+    FollowsFromError "any": "(https://nixos.org/manual/nixos/stable/#module-services-nextcloud)"
+        => r"(?i)^\W*https?://\S+$|^\W*please check (?:the|your) |^and make sure ";
+    FollowsFromError "cpupower, which lists what it may have been": "  - Trying to set an invalid policy?"
+        => r"^\s*- [A-Z].*\?$";
+    FollowsFromError "ip, after modprobe": "Error: Unknown device type." => r"^Error: Unknown device type\.$";
     FollowsFromError "GLib": "(app:123): GLib-GIO-CRITICAL **: 12:00:00.000: g_dbus_proxy_call: assertion 'G_IS_DBUS_PROXY (proxy)' failed"
         => r"-(?:CRITICAL|WARNING) \*\*.*: assertion '.*' failed|unhandled exception caught|GLib-GObject-(?:CRITICAL|WARNING) \*\*";
     FollowsFromError "systemd" ("257"): "app.service: Failed at step NAMESPACE spawning /nix/store/x-app/bin/app: No such file or directory"
@@ -266,6 +281,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(Could not start|starting the) Display server|read display number from pipe|Failed to start seat|Session never registered|display failures reached";
     FollowsFromError "LightDM, which reads the accounts from the file then": "Error getting user list from org.freedesktop.Accounts: GDBus.Error"
         => r"Error getting user list from org\.freedesktop\.Accounts";
+    FollowsFromError "greetd": "error: check_children: greeter exited without creating a session"
+        => r"greeter exited without creating a session";
     FollowsFromError "nginx": "[emerg] 258#258: still could not bind()" => r"still could not bind";
     FollowsFromError "any": "Configuration test failed, aborting due to previous error"
         => r"(?i)due to (the )?(previous|above) errors?|see (the )?(errors?|messages?|logs?)( output)? (above|for details)|(configuration|config)( file)?( \S+)? (test|check) (is )?failed|start-?up (was |has )?(failed|aborted)|failed to start( up)?[.!]*$";
@@ -330,6 +347,12 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)address family not supported|EAFNOSUPPORT";
     FamilyMissing "Redis": "Warning: Could not create server TCP listening socket 127.0.0.1:6379: unable to bind socket, errno: 97"
         => r"\berrno: 97$";
+    RouteNotSet "systemd-networkd, ip": "ens3: Could not set route: Nexthop has invalid gateway. Network is unreachable"
+        => r"\bNexthop has invalid gateway\b";
+    NotifyRefused "libsystemd": "systemd supervision error: sd_notify: -97"
+        => r"(?i)(?:sd_notify|notify init system)\b.*(?:-97\b|address family not supported)";
+    SocketNotMade "systemd" ("257"): "mpd.socket: Failed to create listening socket (127.0.0.1:6600): Address already in use"
+        => r"^(?P<unit>\S+\.socket): Failed to create listening socket \((?P<address>.+)\): (?P<why>.+)$";
     ProcessesLimited "bash": "app-start: fork: Resource temporarily unavailable"
         => r"(?i)(?:fork|clone|pthread_create|thread)\b.*resource temporarily unavailable|pthread_create failed";
     CommandMissing "bash": "app-start: line 3: curl: command not found"
@@ -563,6 +586,13 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r": Can't open PID file \S+ \(yet\?\) after start";
     RefusedToLoad "systemd" ("257"): "/etc/systemd/system/relative.service:6: Neither a valid executable name nor an absolute path: bin/daemon"
         => r"(?i)not absolute|refusing|bad unit file|neither a valid|lacks|missing|invalid|unit configuration|unknown|executable";
+    // A timer that is left without any other is refused for this.
+    RefusedToLoad "systemd" ("257"): "/etc/systemd/system/dns.timer:5: Failed to parse calendar specification, ignoring: 5 minutes"
+        => r"Failed to parse (?:calendar specification|timer value), ignoring";
+    DirectoryNotMoved "systemd" ("257"): "app.service: Failed to set up special execution directory in /var/lib: Device or resource busy"
+        => r"Failed to set up special execution directory in \S+: Device or resource busy";
+    StateMoved "systemd" ("257"): "AdGuardHome.service: Found pre-existing public StateDirectory= directory /var/lib/AdGuardHome, migrating to /var/lib/private/AdGuardHome."
+        => r"Found pre-existing public (?P<setting>\w+)= directory (?P<from>\S+), migrating to (?P<to>\S+?)\.?$";
     WrapperMissing "bash": "app-start: line 3: /run/wrappers/bin/sudo: No such file or directory"
         => r"/run/wrappers/bin/(?P<name>[\w-]+)\b.*(?:No such file|not found)";
     ModulesLocked "kmod" ("34"): "modprobe: ERROR: could not insert 'wireguard': Operation not permitted"

@@ -231,6 +231,16 @@ pub(crate) fn tail(facts: &Facts, unit: &str, most: usize) -> Vec<String> {
     facts.journal_of(unit, most).into_iter().map(text::journal).collect()
 }
 
+/// Active units whose program is called so, as the kernel names a process.
+pub(crate) fn running<'a>(facts: &'a Facts, process: &'a str) -> impl Iterator<Item = &'a Unit> {
+    facts.units.iter().filter(|unit| is_active(unit)).filter(move |unit| {
+        let exec = unit.service.as_ref().map_or("", |service| service.exec_start.as_str());
+        let program = exec.split_whitespace().next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+        // The kernel cuts a process's name at 15 bytes.
+        program == process || process.len() >= 15 && program.starts_with(process)
+    })
+}
+
 /// Whether PID 1 wrote it. Until the journal runs, PID 1 writes to the kernel's log, which keeps no pid. Root could
 /// write there under the same name; a configuration has no reason to.
 pub(crate) fn is_managers(line: &JournalLine) -> bool {

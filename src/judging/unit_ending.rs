@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use regex::Captures;
+
 use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::text;
@@ -60,6 +62,9 @@ fn reason(facts: &Facts, unit: &Unit) -> Option<String> {
     let unheard = by_manager(Meaning::NotHeard).filter(|_| is_waited_for);
     // What systemd itself could not do, the unit has no words for.
     let not_set_up = || by_manager(Meaning::NotSetUp).filter(|_| unit.result == UnitResult::Resources);
+    if let Some(parts) = socket_not_made(facts, unit) {
+        return Some(format!("it cannot listen on {}: {}", &parts["address"], &parts["why"]));
+    }
     let said = unheard.or_else(|| error_line(&facts.journal, &unit.name)).or_else(not_set_up)?;
     let said = without_name(said.trim(), &unit.name);
     if let Some(line) = by_kernel(facts, unit) {
@@ -69,6 +74,13 @@ fn reason(facts: &Facts, unit: &Unit) -> Option<String> {
         Some(files @ [_, ..]) if Meaning::FileNotRead.is_in(said) => format!("{said} ({})", files.join(" or ")),
         _ => said.to_owned(),
     })
+}
+
+/// On which of its addresses PID 1 could not listen for a socket unit, and why: it asks a process of its own.
+pub(super) fn socket_not_made<'a>(facts: &'a Facts, unit: &Unit) -> Option<Captures<'a>> {
+    let lines = facts.journal.iter().rev().filter(|line| line.message.starts_with(&unit.name));
+    let mut not_made = lines.filter_map(|line| Meaning::SocketNotMade.parts_of(&line.message));
+    not_made.find(|parts| parts["unit"] == unit.name)
 }
 
 /// What the kernel says of a mount that it refuses: mount(8) knows no more than that it does.

@@ -746,6 +746,56 @@ let
         };
       };
     })
+    # What a service asks systemd for, and cannot have.
+    (guest "slips-of-settings" {
+      exit = 1;
+      fails = [ "services.failed-units" "services.promised" "services.verify" "users.declared" ];
+      cause = [
+        "/var/lib/persisted is a mount, which systemd cannot move"
+        "and that is what has to be mounted (persisted)"
+        "twice.socket failed: result resources: it cannot listen on 127.0.0.1:6600: Address already in use"
+        "its own addresses overlap ([::]:6600, 127.0.0.1:6600)"
+        "systemd refused to load hourly.timer: /etc/systemd/system/hourly.timer:"
+        "Failed to parse calendar specification, ignoring: 5 minutes"
+        "leaves out AF_UNIX, by which it tells systemd that it is ready"
+        "/srv/cloud/config is not owned by user 'cloud'!"
+        "alice cannot enter the home directory /home/family/alice: /home/family above it is root's, with mode 700"
+        "the password that the configuration sets for bob is not a valid hash"
+      ];
+    } {
+      config = {
+        users.mutableUsers = false;
+        users.users = {
+          alice = { isNormalUser = true; uid = 1000; home = "/home/family/alice"; password = "alice"; };
+          bob = { isNormalUser = true; uid = 1001; hashedPassword = "correct-horse-battery-staple"; };
+        };
+        system.activationScripts = {
+          family = "chmod 0700 /home/family";
+          persisted = "mkdir -p /persist/persisted /var/lib/persisted";
+        };
+        systemd = {
+          mounts = [
+            { what = "/persist/persisted"; where = "/var/lib/persisted"; type = "none"; mountConfig.Options = "bind"; wantedBy = [ "local-fs.target" ]; before = [ "local-fs.target" ]; }
+          ];
+          sockets.twice = { wantedBy = [ "sockets.target" ]; listenStreams = [ "[::]:6600" "127.0.0.1:6600" ]; };
+          timers.hourly = { wantedBy = [ "timers.target" ]; timerConfig.OnCalendar = "5 minutes"; };
+          services = {
+            persisted = service "Keeps its state on a mount" "exec sleep infinity" // { serviceConfig = { DynamicUser = true; StateDirectory = "persisted"; }; };
+            twice = { description = "Starts with its socket"; script = "exec sleep infinity"; };
+            hourly = { description = "Runs by its timer"; script = "true"; };
+            unheard = service "Cannot tell that it is ready" "systemd-notify --ready\nexec sleep infinity" // {
+              serviceConfig = { Type = "notify"; NotifyAccess = "all"; RestrictAddressFamilies = "AF_INET AF_INET6"; TimeoutStartSec = 5; };
+            };
+            cloud = oneshot "Finds its data to be somebody else's" ''
+              echo "/srv/cloud/config is not owned by user 'cloud'!"
+              echo "Please check the logs via 'journalctl -u systemd-tmpfiles-setup'"
+              echo "and make sure there are no unsafe path transitions."
+              echo "(https://nixos.org/manual/nixos/stable/#module-services-nextcloud-pitfalls-during-upgrade)"
+              exit 1'';
+          };
+        };
+      };
+    })
     # There is a job in PID 1's queue at all times: the target is never reached, and PID 1 never says that it is ready.
     (guest "restart-loops-hold-boot" { slow = true; exit = 4; fails = [ "boot.target" ]; cause = [ "it waits for flapping-" "fails and is restarted again and again" "no such configuration" ]; } {
       config.systemd.services = builtins.listToAttrs (map (number: {
@@ -903,6 +953,9 @@ let
     })
     (guest "no-route" { exit = 1; fails = [ "network.route" ]; cause = "no default route"; } {
       config.environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\n\n[Network]\nAddress=10.0.2.15/24\nLinkLocalAddressing=no";
+    })
+    (guest "gateway-elsewhere" { exit = 1; fails = [ "network.route" ]; cause = "no default route: ens3: Could not set route: Nexthop has invalid gateway"; } {
+      config.environment.etc."systemd/network/99-ethernet-default-dhcp.network".text = "[Match]\nType=ether\n\n[Network]\nAddress=10.0.2.15/24\nGateway=192.168.77.1\nLinkLocalAddressing=no";
     })
     (guest "no-dns" { exit = 1; fails = [ "network.dns" ]; cause = "resolv.conf"; } { config.networking.nameservers = [ ]; })
     # net-invalid-ruleset-means-no-firewall

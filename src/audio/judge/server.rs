@@ -24,6 +24,12 @@ impl AudioJudge<'_> {
                 fails.push(self.no_answer(why));
             }
         }
+        if let Some(path) = &self.facts.no_socket {
+            let summary =
+                format!("PULSE_SERVER sends programs to unix:{path}, where there is no socket: they play nothing");
+            let hint = "leave the variable out: they find the server of their own session by themselves";
+            fails.push(Finding::new("PULSE_SERVER", summary).evidence("path", text::clean(path)).hint(hint));
+        }
         conclude(self.view, id, fails, self.left_out(), || {
             format!("{} answers {}{}", self.server.profile().name, self.facts.user, self.session())
         })

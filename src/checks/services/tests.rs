@@ -134,11 +134,11 @@ fn a_socket_fails_for_its_service() {
         .expected(socket("trigger-limit-hit"))
         .breaks(CheckId::ServicesFailedUnits, "app.socket failed: what it starts was started too often");
     // What PID 1 itself could not do; who holds the port.
-    let words = "app.socket: Failed to create listening socket ([::]:22): Address already in use";
+    let words = "app.socket: it cannot listen on [::]:22: Address already in use";
     let judgement = guest()
         .expected(socket("resources"))
         .journal(by_manager("app.socket", words))
-        .breaks(CheckId::ServicesFailedUnits, "Failed to create listening socket ([::]:22)");
+        .breaks(CheckId::ServicesFailedUnits, "it cannot listen on [::]:22");
     let hint = result(&judgement, CheckId::ServicesFailedUnits).hint.clone();
     assert!(hint.is_some_and(|hint| hint.starts_with("sshd listens on port 22 already")));
     let words = "app.timer: Refusing to start, unit app.service to trigger not loaded.";

@@ -1,7 +1,7 @@
 //! Logins, users and groups.
 
 use crate::checks::test_support::{guest, inactive, status};
-use crate::guest::facts::{Account, MissingModule, Password};
+use crate::guest::facts::{Account, Barrier, MissingModule, Password};
 use crate::model::{CheckId, Status};
 use crate::nix::expectations::ExpectedUser;
 
@@ -75,6 +75,11 @@ fn declared_users_are_there() {
         .breaks(CheckId::UsersDeclared, "declared group media does not exist");
     alice(|account| account.home_owner = None)
         .breaks(CheckId::UsersDeclared, "home directory /home/alice of alice does not exist");
+    let shut = |account: &mut Account| {
+        account.barrier = Some(Barrier { directory: "/home/family".into(), mode: "700".into(), owner: Some(0) });
+    };
+    let words = "alice cannot enter the home directory /home/alice: /home/family above it is root's, with mode 700";
+    alice(shut).breaks(CheckId::UsersDeclared, words);
     alice(|account| account.home_owner = Some(0))
         .breaks(CheckId::UsersDeclared, "home directory /home/alice of alice is owned by uid 0");
     alice(|account| {

@@ -245,7 +245,12 @@ fn display_hint(facts: &Facts, manager: &UserManager, name: &str) -> Option<Stri
     let lacks = unit::own_lines(&facts.journal, name).into_iter().any(|line| is_without(first_line(line)));
     let mut variables = ["WAYLAND_DISPLAY", "DISPLAY"].into_iter();
     let display = variables.find(|variable| manager.variable(variable).is_some());
+    // Qt says which of its plug-ins it was.
+    let asks_for_x = unit::own_lines(&facts.journal, name).into_iter().any(|line| line.message.contains("qt.qpa.xcb"));
     lacks.then(|| match display {
+        Some(_) if asks_for_x && manager.variable("DISPLAY").is_none() => {
+            "it asks for an X server (QT_QPA_PLATFORM=xcb), and there is none: leave that out, or enable XWayland".to_owned()
+        }
         Some(variable) => format!(
             "{variable} is there by now: a unit that needs it is wanted by {SESSION_TARGET}, and has After={SESSION_TARGET}"
         ),

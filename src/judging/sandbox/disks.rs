@@ -123,6 +123,10 @@ pub(crate) fn holds_up(plan: &Plan, path: &str) -> Option<Excuse> {
     if let Some(excuse) = of_device(plan, path) {
         return Some(excuse);
     }
+    // Below where stage 1 mounts the root.
+    if let Some(path) = ["/mnt-root", "/sysroot"].iter().find_map(|root| path.strip_prefix(root)) {
+        return lies_on(plan, path);
+    }
     let path = as_path(path);
     let is_own = plan.expectations.disks.own.values().any(|what| as_path(what) == path);
     // Every VM has a root: without any, they could not be read.
@@ -169,6 +173,9 @@ pub(crate) fn hint(plan: &Plan, excuse: &Excuse) -> String {
         }
         Witness::Option { option } if option.starts_with("boot.zfs") => {
             Some("boot.zfs.extraPools = lib.mkForce [ ];".to_owned())
+        }
+        Witness::Option { option } if option.starts_with("environment.persistence") => {
+            Some("environment.persistence = lib.mkForce { };".to_owned())
         }
         Witness::Option { option } => option.strip_prefix("fileSystems.").map(|place| {
             format!("virtualisation.fileSystems.{place} = {{ device = \"tmpfs\"; fsType = \"tmpfs\"; }};")

@@ -78,6 +78,13 @@ fn servers_that_do_not_serve_fail_with_their_unit() {
         Unit { fragment_path: "/home/alice/.config/x".into(), ..unit("pipewire-pulse.service", "failed") };
     home.fails(&["server"], "/home/alice/.config/x");
 
+    let mut lost = guest();
+    lost.sound().no_socket = Some("/run/user/1000/pulse/native".into());
+    lost.fails(
+        &["server"],
+        "PULSE_SERVER sends programs to unix:/run/user/1000/pulse/native, where there is no socket",
+    );
+
     let mut dead = pulse(true);
     dead.sound().units.clear();
     dead.fails(&["server"], "pulseaudio.service of alice is not there");
