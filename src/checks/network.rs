@@ -128,14 +128,20 @@ fn route(cx: &JudgeContext<'_>, has_address: bool, out: &mut Judgement) {
             Some((_, why)) => CheckResult::new(id, Status::Skip, text::clean(&format!("not applicable: {why}"))),
             None => {
                 let not_set = cx.now.journal.iter().rev().find(|line| Meaning::RouteNotSet.is_in(&line.message));
-                let said = not_set.map_or_else(String::new, |line| format!(": {}", line.message));
-                let hint = if not_set.is_some() {
-                    "a gateway has to lie in the network of one of the card's addresses"
-                } else {
+                // networkd waits for ever, and in silence, for a gateway that no address reaches.
+                let waits = cx.now.network.configuring.first();
+                let why = match (not_set, waits) {
+                    (Some(line), _) => format!(": {}", line.message),
+                    (None, Some(file)) => format!(": systemd-networkd has not finished what {file} asks for"),
+                    (None, None) => String::new(),
+                };
+                let hint = if why.is_empty() {
                     "the VM's network offers one by DHCP; a static setup needs networking.defaultGateway"
+                } else {
+                    "a gateway has to lie in the network of one of the interface's addresses"
                 };
                 let finding =
-                    Finding::new("route", format!("there is an address, but no default route{said}")).hint(hint);
+                    Finding::new("route", format!("there is an address, but no default route{why}")).hint(hint);
                 conclude(cx, id, vec![finding], Vec::new(), String::new)
             }
         },

@@ -115,6 +115,7 @@ pub(crate) fn guest() -> Guest {
             process: "sshd".into(),
         }],
         network: Network {
+            configuring: Vec::new(),
             links: vec!["eth0".into()],
             addresses: [("eth0".to_owned(), vec!["10.0.2.15/24".to_owned()])].into(),
             default_routes: vec!["10.0.2.2".into()],

@@ -137,6 +137,8 @@ fn files_script() -> String {
          for P in /proc/[0-9]*; do read -r C <\"$P/comm\" && echo \"${{P#/proc/}} $C\"; done 2>/dev/null\n\
          echo nixbox-links\n\
          stat -c %N /proc/[0-9]*/fd/* 2>/dev/null\n\
+         echo nixbox-configuring\n\
+         grep -ls '^ADMIN_STATE=configuring' /run/systemd/netif/links/* | while read -r X; do sed -n 's/^NETWORK_FILE=//p' \"$X\"; done\n\
          : )",
         accounts = accounts::SCRIPT,
     )
@@ -166,6 +168,7 @@ fn split_files(text: &str) -> BTreeMap<&'static str, &str> {
 
 /// Reads what [`files_script`] printed into the facts.
 fn read_files(text: &str, facts: &mut Facts) {
+    let (text, configuring) = text.rsplit_once("\nnixbox-configuring\n").unwrap_or((text, ""));
     let (text, links) = text.rsplit_once("\nnixbox-links\n").unwrap_or((text, ""));
     let (text, names) = text.rsplit_once("\nnixbox-names\n").unwrap_or((text, ""));
     let (text, lines) = text.rsplit_once("\nnixbox-accounts\n").unwrap_or((text, ""));
@@ -180,6 +183,7 @@ fn read_files(text: &str, facts: &mut Facts) {
     facts.taint = file("/proc/sys/kernel/tainted").trim().parse().ok();
     facts.listeners = listeners_of(&files, &proc_net::holders(links, &names));
     facts.network = Network { resolves: facts.network.resolves, ..network_of(&files) };
+    facts.network.configuring = configuring.lines().take(16).map(|file| bounded(file, 256)).collect();
     facts.accounts = accounts::accounts(lines);
     facts.pam_missing = accounts::missing_modules(lines);
     facts.groups = accounts::groups(file("/etc/group"));

@@ -16,12 +16,12 @@ const LINES: usize = 500;
 const LINE: usize = 400;
 /// Most bytes of the answer.
 const ANSWER: usize = 2 << 20;
-/// Keys whose lines are read: who runs it, which files and units it needs, and what says that it looks elsewhere for its
-/// program.
+/// Keys whose lines are read: who runs it, which files and units it needs, what says that it looks elsewhere for its
+/// program, and where its sockets are.
 const KEYS: &str = "User|Group|SupplementaryGroups|DynamicUser|SocketUser|SocketGroup|EnvironmentFile\
                     |LoadCredential|LoadCredentialEncrypted|RootDirectory|RootImage|ExecSearchPath\
                     |ProtectSystem|ProtectHome|ReadOnlyPaths|BindReadOnlyPaths|ProtectKernelTunables|ProtectControlGroups|TemporaryFileSystem\
-                    |Condition[A-Za-z]*|Assert[A-Za-z]*|Unit|Service\
+                    |Condition[A-Za-z]*|Assert[A-Za-z]*|Unit|Service|ListenStream|ListenDatagram\
                     |After|Before|Wants|Requires|Requisite|BindsTo|PartOf|Upholds";
 
 /// The configuration's own unit files, of the system's manager and of users'.

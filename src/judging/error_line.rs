@@ -53,7 +53,7 @@ pub(crate) fn error_line(journal: &[JournalLine], unit: &str) -> Option<String> 
     let of_files = || cause_among(&file_lines(journal, unit), &BTreeSet::new());
     let told = match of_journal {
         Some((_, true)) => of_journal,
-        _ => of_files().or(of_journal),
+        _ => of_files().filter(|(_, tells)| *tells || of_journal.is_none()).or(of_journal),
     };
     told.map(|(line, _)| line)
 }

@@ -484,7 +484,9 @@ impl<'a> Judge<'a> {
 /// Whether a line names a place in a unit's file that makes systemd refuse it: `/etc/systemd/system/app.service:6: …`.
 fn is_at_place(line: &str) -> bool {
     let number = line.split_once(": ").and_then(|(place, _)| place.rsplit_once(':')).map(|(_, number)| number);
-    line.starts_with('/') && number.is_some_and(|number| number.parse::<u32>().is_ok()) && !line.contains("ignoring")
+    // A timer that has no other is refused for the one that is ignored.
+    let is_meant = !line.contains("ignoring") || line.contains(".timer:") && Meaning::RefusedToLoad.is_in(line);
+    line.starts_with('/') && number.is_some_and(|number| number.parse::<u32>().is_ok()) && is_meant
 }
 
 /// What has become of the variable that a user's unit was skipped for want of.

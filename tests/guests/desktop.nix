@@ -3,7 +3,7 @@
 let
   inherit (packages) dist sw run;
   inherit (import ./guest.nix packages) recursiveUpdate;
-  inherit (import ./seat.nix { inherit mkGuest packages; }) guest seated swayOn on;
+  inherit (import ./seat.nix { inherit mkGuest packages; }) guest screen seated swayOn on;
 
   alices = command: { inherit command; user = "alice"; };
   agreety = { command = "${sw}/bin/agreety --cmd sway"; };
@@ -44,6 +44,23 @@ let
     (guest "sway-config-error" { exit = 0; slow = true; warns = [ "desktop.compositor" ]; cause = "bindsymm"; } (on quietSway (
       swayWith "typo" "bindsymm Mod4+x exec foot"
     )))
+    # Nobody is greeted: alice is logged in on a console, and the login shell starts sway there.
+    (guest "tty-sway" { exit = 0; slow = true; } (on (silent screen) {
+      programs.sway.enable = true;
+      services.getty.autologinUser = "alice";
+      environment.etc.profile.text = "export PATH=/run/wrappers/bin:/run/current-system/sw/bin LANG=C.UTF-8 XDG_DATA_DIRS=/run/current-system/sw/share\n[ \"$(tty)\" = /dev/tty1 ] && exec sway";
+    }))
+    # Who logs in on a console starts X by hand; and keys of a backlight that no VM has.
+    (guest "startx" { exit = 0; slow = true; notTested = [ "illum.service" ]; } (on (silent screen) {
+      services.xserver = { enable = true; displayManager.startx.enable = true; windowManager.dwm.enable = true; };
+      services.displayManager.enable = false;
+      systemd.services.illum = {
+        description = "Backlight Adjustment Service";
+        wantedBy = [ "multi-user.target" ];
+        serviceConfig.Restart = "on-failure";
+        script = "echo \"no backlight entries found in '/sys/class/backlight'\" >&2\nexit 2";
+      };
+    }))
     # A locker that is let in by a service of its own.
     (guest "sway-locks" { exit = 0; slow = true; } (on quietSway (recursiveUpdate locker { environment.etc."pam.d/swaylock".text = "auth include login"; })))
     # It says that it draws only with a graphics card's help, as Hyprland does.

@@ -82,6 +82,11 @@ let
     }))
     # greetd waits until its terminal is shown, and nothing shows it.
     (guest "greeter-waits" (greeterFails "greetd.service is active, but there is no login screen") (broken text { services.greetd.settings.terminal = { vt = 2; switch = false; }; }))
+    # Its PAM service opens no session with systemd: the greeter's compositor has no XDG_RUNTIME_DIR, and says so on its terminal.
+    (guest "greeter-no-runtime-dir" { exit = 1; slow = true; fails = [ "services.failed-units" ]; cause = [ "greetd.service failed" "XDG_RUNTIME_DIR is not set in the environment" ]; } (broken text {
+      services.greetd.settings.default_session.command = inSway [ "exec true" ];
+      environment.etc."pam.d/greetd".text = "account required pam_unix.so\nauth sufficient pam_unix.so nullok\nauth required pam_deny.so\nsession required pam_unix.so";
+    }))
     # desk-greeter-clean-exit-loop: told as the loop that it is, and by what it means to who sits there.
     (guest "greeter-loop" { exit = 1; slow = true; fails = [ "desktop.greeter" "services.restart-loop" ]; cause = "greeter exited without creating a session"; } (
       # Slowly, so that systemd's own limit (five in ten seconds) is not reached on any host.

@@ -59,9 +59,16 @@ let
           serviceConfig = { User = "mail"; Group = "mail"; StateDirectory = "mail"; StateDirectoryMode = "0700"; ExecStartPre = "${sw}/bin/touch /var/lib/mail/letters"; };
         };
         report = { description = "Report"; script = "true"; serviceConfig.Type = "oneshot"; };
+        # It reads its settings once, and its unit does not name them.
+        sshd = service "SSH Daemon" ''
+          port=$(sed -n 's/^Port //p' /etc/ssh/sshd_config)
+          exec systemd-socket-activate --listen "0.0.0.0:$port" --accept --inetd ${sw}/bin/bash -c 'printf "SSH-2.0-nixbox\r\n"'
+        '';
       };
       systemd.timers.report = { wantedBy = [ "timers.target" ]; timerConfig = { OnCalendar = "monthly"; }; };
       environment.etc."app.conf".text = "colour = blue";
+      services.openssh = { enable = true; ports = [ 22 ]; };
+      environment.etc."ssh/sshd_config".text = "Port 22";
       users.users.mail = { isSystemUser = true; uid = 390; group = "mail"; };
       users.groups.mail.gid = 390;
       system.switch.inhibitors.dbus-implementation = "dbus";
@@ -87,6 +94,11 @@ let
     (on "switch-restart-fails" (is 1 [ "switch.outcome" "services.failed-units" ] [ "app.service" "/etc/app.key" ] // { phase = "switched"; slow = false; }) (only "app" (
       service "Application" "cat /etc/app.key > /dev/null\n${waits}"
     )))
+    # 43341: what it reads has changed, and nothing starts it again.
+    (on "switch-port-not-taken" (is 1 [ "services.ports" ] [ "after the switch: nothing is listening on 2222/tcp" "the switch did not restart sshd.service" ] // { phase = "switched"; slow = false; }) {
+      services.openssh.ports = [ 2222 ];
+      environment.etc."ssh/sshd_config".text = "Port 2222";
+    })
     # It comes up on a new machine; here what the old one started has not let go, and lets nobody back either.
     (on "switch-works-when-fresh" (is 1 [ "switch.outcome" "services.failed-units" "switch.way-back" ] [ "queue.service" "/run/queue.lock" ] // { phase = "switched"; }) {
       systemd.services.queue.environment.LENGTH = "20";

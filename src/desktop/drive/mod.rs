@@ -13,7 +13,7 @@ mod window;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use recorder::ScreenRecorder;
 pub(crate) use user_manager::probe_lingering;
@@ -27,10 +27,13 @@ use crate::artifacts::Artifacts;
 use crate::event::Events;
 use crate::guest::Guest;
 use crate::guest::facts::{Account, Facts};
+use crate::idle::IdleDetector;
 use crate::judging::journal::Means as _;
 use crate::machine::Screen;
 use crate::model::artifact;
-use crate::model::timeouts::desktop::{FAST_INTERVAL, PORTAL_LIMIT, SLOW_INTERVAL};
+use crate::model::timeouts::desktop::{
+    FAST_INTERVAL, PORTAL_LIMIT, QUIET, SESSION_LIMIT, SESSIONS_INTERVAL, SLOW_INTERVAL,
+};
 use crate::nix::expectations::{Expectations, ExpectedDesktop};
 use waiting::WaitGoal;
 
@@ -137,6 +140,13 @@ impl DesktopDriver<'_> {
             facts.login = not_logged_in("the login screen keeps restarting");
             return;
         }
+        if let Some(account) = self.starts_by_itself().await {
+            facts.login = LoginMethod::Autologin;
+            facts.user = Some(account.name.clone());
+            self.events.doing(format!("waiting for the session of {}", account.name));
+            facts.session = Some(self.wait(WaitGoal::Session(account), &mut facts.gaps).await);
+            return;
+        }
         let Some(account) = self.user_to_log_in() else {
             facts.login = not_logged_in("no user of the configuration could be logged in");
             return;
@@ -155,6 +165,31 @@ impl DesktopDriver<'_> {
                 facts.session = Some(self.wait(WaitGoal::Session(account), &mut facts.gaps).await);
             }
         }
+    }
+
+    /// The user whom the configuration logs in on a console, where the login shell starts the desktop there: a second one
+    /// would take the seat from it. Known as soon as there is a display, or the guest is idle.
+    async fn starts_by_itself(&self) -> Option<&Account> {
+        let is_meant = self.desktop.display_manager.is_none() && !self.attended;
+        let account = self.account(self.expectations.autologin_user.as_deref().filter(|_| is_meant)?)?;
+        self.events.doing(format!("waiting for what the login shell of {} starts", account.name));
+        let deadline = Instant::now() + self.scaled(SESSION_LIMIT);
+        let mut frames = self.recorder.frames();
+        let mut idle = IdleDetector::probed();
+        while Instant::now() < deadline {
+            let idle_for = idle.observe(self.guest.cpu_time(self.patience).await.ok());
+            let processes = probe::processes(self.guest, self.patience).await;
+            if processes.is_ok_and(|read| display_server(&read.processes, account.uid).is_some()) {
+                return Some(account);
+            }
+            if idle_for >= QUIET {
+                return None;
+            }
+            // Our own question is not the guest's work.
+            idle.skip(self.guest.cpu_time(self.patience).await.ok());
+            let _paced = timeout(SESSIONS_INTERVAL, frames.changed()).await;
+        }
+        None
     }
 
     /// The user who is logged in where the configuration logs in nobody: the first normal one with a shell.

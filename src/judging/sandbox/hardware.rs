@@ -8,7 +8,7 @@ use regex::Regex;
 use super::paths::{Presence, meant, missed, presence};
 use super::{by_line, cards, disks, last_lines, quoted};
 use crate::guest::facts::{JournalLine, Unit};
-use crate::guest::paths::paths_of;
+use crate::guest::paths::{paths_in, paths_of};
 use crate::judging::JudgeContext;
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
@@ -79,7 +79,18 @@ pub(super) fn by_paths(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
     modules(cx, unit)
         .or_else(|| missed(&lines).into_iter().find_map(|(path, line)| of_path(cx, &path, line)))
         .or_else(|| of_properties(cx, unit, &lines))
+        .or_else(|| of_class(&lines))
         .or_else(|| sound_card(&lines))
+}
+
+/// A directory in which the kernel shows hardware of one kind, and in which a line says that there is none.
+fn of_class(lines: &[&JournalLine]) -> Option<Excuse> {
+    lines.iter().rev().filter(|line| Meaning::HardwareMissing.is_in(&line.message)).find_map(|line| {
+        let is_class = |path: &String| Meaning::NamesHardwareKnob.is_in(&format!("{path}/"));
+        let path = paths_in(&line.message).into_iter().find(is_class)?;
+        let why = format!("needs a device that the VM does not have, in {path}: \"{}\"", quoted(line));
+        Some(Excuse::new(Lack::Hardware, Witness::Device { path }, why))
+    })
 }
 
 /// A sound card that the unit misses, by ALSA's name for it.
