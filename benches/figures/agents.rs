@@ -32,9 +32,17 @@ impl Repository {
 
     /// A flake whose machine is this guest.
     fn of(guest: &str) -> Self {
+        Self::weighing(guest, 0)
+    }
+
+    /// The same, with so many thousand additions to be evaluated before: the guest takes a tenth of a second, and a NixOS
+    /// system ten or twenty.
+    fn weighing(guest: &str, thousands: u32) -> Self {
         let repository = Self::new();
+        let add = "builtins.foldl' (sum: _: builtins.foldl' (a: b: a + b) sum (builtins.genList (n: n) 1000)) 0";
         let flake = format!(
-            "{{ outputs = _: {{ nixosConfigurations.laptop = (builtins.getFlake \"path:{}\").nixosConfigurations.{guest}; }}; }}",
+            "{{ outputs = _: {{ nixosConfigurations.laptop = builtins.seq ({add} (builtins.genList (n: n) {thousands})) \
+             (builtins.getFlake \"path:{}\").nixosConfigurations.{guest}; }}; }}",
             harness::guests().display().to_string().replace(' ', "%20")
         );
         fs::write(repository.root().join("flake.nix"), flake).expect("a file");
@@ -101,9 +109,12 @@ pub(crate) fn irrelevant(runs: usize) -> Vec<f64> {
     (0..runs).map(|_| repository.edit_hook(&[], "notes")).collect()
 }
 
+/// Thousands of additions: some four seconds of nix.
+const WEIGHT: u32 = 40_000;
+
 /// The hook after an edit by the bare evaluation of the same: the runner's and the host's own derivation.
 pub(crate) fn evaluation(runs: usize) -> Vec<f64> {
-    let repository = Repository::of("minimal");
+    let repository = Repository::weighing("minimal", WEIGHT);
     let system = |path: &str| format!("m.config.system.build.{path}.drvPath");
     let apply = format!("m: [ {} {} ]", system("vm"), system("toplevel"));
     let installable = format!("{}#nixosConfigurations.laptop", repository.root().display());

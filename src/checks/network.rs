@@ -129,10 +129,10 @@ fn route(cx: &JudgeContext<'_>, has_address: bool, out: &mut Judgement) {
             None => {
                 let not_set = cx.now.journal.iter().rev().find(|line| Meaning::RouteNotSet.is_in(&line.message));
                 // networkd waits for ever, and in silence, for a gateway that no address reaches.
-                let waits = cx.now.network.configuring.first();
-                let why = match (not_set, waits) {
+                let unfinished = cx.now.network.configuring.first();
+                let why = match (not_set, unfinished) {
                     (Some(line), _) => format!(": {}", line.message),
-                    (None, Some(file)) => format!(": systemd-networkd has not finished what {file} asks for"),
+                    (None, Some(link)) => format!(": systemd-networkd has not done with {link}"),
                     (None, None) => String::new(),
                 };
                 let hint = if why.is_empty() {

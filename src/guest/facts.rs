@@ -255,7 +255,7 @@ pub struct Network {
     /// `198.51.100.0/24 by wg0`, `203.0.113.0/24 to nowhere`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
-    /// Files of systemd-networkd with which an interface is not configured yet (networkctl(1): `configuring`).
+    /// Interfaces that systemd-networkd has not done with (networkctl(1): `configuring`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub configuring: Vec<String>,
     /// `nameserver` lines of /etc/resolv.conf.

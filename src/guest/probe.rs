@@ -120,10 +120,18 @@ const TROUBLED: usize = 40;
 const LAST_WORDS: usize = 200;
 /// Units that may fail without being in state `failed`, as tmpfiles do: their words are always read.
 const QUIET: [&str; 2] = ["systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service"];
+/// Most interfaces that systemd-networkd has not done with.
+const LINKS: usize = 16;
 /// Most bytes of each of them.
 const FILE: usize = 512 << 10;
 /// Most bytes of one answer of the guest's shell.
 const ANSWER: usize = 16 << 20;
+
+/// Prints the interfaces that systemd-networkd has not done with, after a marker; its files name them by number.
+const CONFIGURING: &str = r#"echo nixbox-configuring
+grep -ls '^ADMIN_STATE=configuring' /run/systemd/netif/links/* | while read -r X; do
+ for N in /sys/class/net/*; do read -r I <"$N/ifindex" && [ "$I" = "${X##*/}" ] && echo "${N##*/}"; done
+done"#;
 
 /// What an observation gathers one after the other in the guest's shell.
 fn files_script() -> String {
@@ -137,8 +145,7 @@ fn files_script() -> String {
          for P in /proc/[0-9]*; do read -r C <\"$P/comm\" && echo \"${{P#/proc/}} $C\"; done 2>/dev/null\n\
          echo nixbox-links\n\
          stat -c %N /proc/[0-9]*/fd/* 2>/dev/null\n\
-         echo nixbox-configuring\n\
-         grep -ls '^ADMIN_STATE=configuring' /run/systemd/netif/links/* | while read -r X; do sed -n 's/^NETWORK_FILE=//p' \"$X\"; done\n\
+         {CONFIGURING}\n\
          : )",
         accounts = accounts::SCRIPT,
     )
@@ -168,7 +175,7 @@ fn split_files(text: &str) -> BTreeMap<&'static str, &str> {
 
 /// Reads what [`files_script`] printed into the facts.
 fn read_files(text: &str, facts: &mut Facts) {
-    let (text, configuring) = text.rsplit_once("\nnixbox-configuring\n").unwrap_or((text, ""));
+    let (text, configuring) = split_configuring(text);
     let (text, links) = text.rsplit_once("\nnixbox-links\n").unwrap_or((text, ""));
     let (text, names) = text.rsplit_once("\nnixbox-names\n").unwrap_or((text, ""));
     let (text, lines) = text.rsplit_once("\nnixbox-accounts\n").unwrap_or((text, ""));
@@ -182,8 +189,7 @@ fn read_files(text: &str, facts: &mut Facts) {
     facts.now_us = microseconds(file("/proc/uptime")).unwrap_or(0);
     facts.taint = file("/proc/sys/kernel/tainted").trim().parse().ok();
     facts.listeners = listeners_of(&files, &proc_net::holders(links, &names));
-    facts.network = Network { resolves: facts.network.resolves, ..network_of(&files) };
-    facts.network.configuring = configuring.lines().take(16).map(|file| bounded(file, 256)).collect();
+    facts.network = Network { resolves: facts.network.resolves, ..network_of(&files, configuring) };
     facts.accounts = accounts::accounts(lines);
     facts.pam_missing = accounts::missing_modules(lines);
     facts.groups = accounts::groups(file("/etc/group"));
@@ -212,17 +218,24 @@ fn listeners_of(files: &BTreeMap<&'static str, &str>, holders: &BTreeMap<u64, St
     proc_net::listeners(&sockets.concat(), holders)
 }
 
-/// The network, of files that [`split_files`] found.
-fn network_of(files: &BTreeMap<&'static str, &str>) -> Network {
+/// What [`files_script`] printed, and of that the last part: the interfaces that systemd-networkd has not
+/// done with.
+fn split_configuring(text: &str) -> (&str, &str) {
+    text.rsplit_once("\nnixbox-configuring\n").unwrap_or((text, ""))
+}
+
+/// The network, of files that [`split_files`] found, and the interfaces that systemd-networkd has not done with.
+fn network_of(files: &BTreeMap<&'static str, &str>, configuring: &str) -> Network {
     let file = |path: &str| files.get(path).copied().unwrap_or_default();
-    proc_net::network(Tables {
+    let network = proc_net::network(Tables {
         dev: file("/proc/net/dev"),
         route: file("/proc/net/route"),
         ipv6_route: file("/proc/net/ipv6_route"),
         if_inet6: file("/proc/net/if_inet6"),
         fib_trie: file("/proc/net/fib_trie"),
         resolv_conf: file("/etc/resolv.conf"),
-    })
+    });
+    Network { configuring: configuring.lines().take(LINKS).map(|name| bounded(name, 64)).collect(), ..network }
 }
 
 /// The first number of `/proc/uptime`, seconds with two decimals. (It counts suspended time too, which a VM lacks.)
@@ -308,11 +321,12 @@ impl Guest {
     /// The guest could not be asked, or did not tell.
     pub async fn network(&self, limits: &Limits) -> Result<Network, Error> {
         let text = self.files(limits).await?;
-        let files = split_files(&text);
+        let (text, configuring) = split_configuring(&text);
+        let files = split_files(text);
         if !files.contains_key("/proc/net/dev") {
             return Err(Error::Lacks("/proc/net/dev".to_owned()));
         }
-        Ok(network_of(&files))
+        Ok(network_of(&files, configuring))
     }
 
     /// Who listens, without their names, and the units with what PID 1's list of them tells.
@@ -331,7 +345,7 @@ impl Guest {
 
     /// What the kernel writes into [`FILES`].
     async fn files(&self, limits: &Limits) -> Result<String, Error> {
-        let script = format!("head -v -c {FILE} {} 2>/dev/null", FILES.join(" "));
+        let script = format!("( head -v -c {FILE} {} 2>/dev/null; echo; {CONFIGURING}\n: )", FILES.join(" "));
         let output = self.shell().ask(&script, limits.patience, ANSWER).await?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
