@@ -68,7 +68,7 @@ fn elsewhere(facts: &Facts, unit: &Unit) -> Option<String> {
 fn mounted_state(facts: &Facts, unit: &Unit) -> Option<String> {
     let is_busy = |line: &&JournalLine| Meaning::DirectoryNotMoved.is_in(&line.message);
     let lines = facts.journal_of(&unit.name, LINES);
-    let last = lines.iter().rev().position(|line| is_busy(line))?;
+    let last = lines.iter().rev().position(is_busy)?;
     let moved = lines.iter().rev().skip(last).find_map(|line| Meaning::StateMoved.parts_of(&line.message))?;
     Some(text::clean(&format!(
         "{} is a mount, which systemd cannot move: with DynamicUser= the {} is {}, and that is what has to be mounted \

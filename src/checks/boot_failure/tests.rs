@@ -362,6 +362,12 @@ fn a_disk_of_the_real_machine_is_no_failure() {
     assert_eq!(status, Status::Unknown);
     assert!(hint.contains("luks"), "{hint}");
     assert_eq!(judged("[FAILED] Failed to mount /var/lib/lxcfs.", false).0, Status::Fail);
+    // What lies on such a disk is not there either.
+    let bound = "Timed out waiting for device /mnt-root/persist/var/lib/nixos, trying to mount anyway.";
+    let (status, hint) = judged(bound, false);
+    assert_eq!(status, Status::Unknown);
+    assert!(hint.contains("virtualisation.fileSystems.\"/persist\""), "{hint}");
+    assert_eq!(judged("Timed out waiting for device /mnt-root/srv/x, trying to mount anyway.", false).0, Status::Fail);
 }
 
 #[test]

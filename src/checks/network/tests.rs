@@ -14,6 +14,22 @@ fn addresses_and_routes() {
         })
     };
     cut(guest()).breaks(CheckId::NetworkAddress, "eth0 has no address; systemd-networkd.service is active");
+    let judgement = cut(guest())
+        .unit(active("dhcpcd.service"))
+        .unit(inactive("systemd-networkd.service"))
+        .facts(|facts| facts.network.links.push("virbr0".into()))
+        .breaks(CheckId::NetworkAddress, "eth0 and virbr0 have no address; dhcpcd.service is active");
+    let hint = result(&judgement, CheckId::NetworkAddress).hint.clone().unwrap_or_default();
+    assert!(hint.starts_with("dhcpcd leaves virbr0 alone for its name"), "{hint}");
+    let unrouted = |configuring: &[&str]| {
+        let configuring: Vec<String> = configuring.iter().map(|name| (*name).to_owned()).collect();
+        guest().facts(|facts| {
+            facts.network.default_routes.clear();
+            facts.network.configuring = configuring;
+        })
+    };
+    unrouted(&[]).breaks(CheckId::NetworkRoute, "there is an address, but no default route");
+    unrouted(&["eth0"]).breaks(CheckId::NetworkRoute, "no default route: systemd-networkd has not done with eth0");
     // networkd only warns, whatever else has an address.
     let words = "wg0: netdev could not be created: Operation not supported";
     let tunnel = || guest().journal(line("systemd-networkd.service", words));

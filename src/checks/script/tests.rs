@@ -2,7 +2,7 @@
 
 use crate::checks::test_support::{active, failed, guest, inactive, line, result, status};
 use crate::checks::verdict;
-use crate::guest::facts::{HttpAnswer, ScriptOutcome, Service, Unit};
+use crate::guest::facts::{HttpAnswer, Listener, ScriptOutcome, Service, Unit};
 use crate::model::{CheckId, Exit, Status};
 
 #[test]
@@ -21,6 +21,25 @@ fn requests_and_their_answers() {
     ask("", answer(302, "", None)).passes();
     ask("", answer(500, "oops", None))
         .breaks(CheckId::ServicesHttp, "front: GET http://localhost/: status 500, expected 200 to 399");
+    // Who serves it, what that says, and that a switch has left it running.
+    let nginx = || {
+        let service =
+            Service { exec_start: "/nix/store/x-nginx/bin/nginx -c /etc/nginx.conf".into(), ..Service::default() };
+        let unit = Unit { active_enter_us: 5, service: Some(service), ..active("nginx.service") };
+        let listener = Listener { port: 80, process: "nginx".into(), ..Listener::default() };
+        let said = "open() \"/srv/www/index.html\" failed (13: Permission denied)";
+        ask("", answer(403, "", None))
+            .unit(unit)
+            .journal(line("nginx.service", said))
+            .facts(|facts| facts.listeners.push(listener))
+    };
+    let judgement = nginx().breaks(CheckId::ServicesHttp, "status 403, expected 200 to 399");
+    let told = result(&judgement, CheckId::ServicesHttp);
+    assert!(told.detail.iter().any(|line| line.contains("nginx.service: open() \"/srv/www/index.html\" failed")));
+    assert_eq!(told.hint, None);
+    let judgement = nginx().context(|context| context.switched_us = Some(10)).judge();
+    let hint = result(&judgement, CheckId::ServicesHttp).hint.clone().unwrap_or_default();
+    assert!(hint.starts_with("the switch did not restart nginx.service"), "{hint}");
     ask("status = 404", answer(200, "", None)).breaks(CheckId::ServicesHttp, "status 200, expected 404");
     ask("contains = \"hello\"", answer(200, "bye", None))
         .breaks(CheckId::ServicesHttp, "the body does not contain \"hello\": it is \"bye\"");

@@ -134,7 +134,7 @@ fn a_socket_fails_for_its_service() {
         .expected(socket("trigger-limit-hit"))
         .breaks(CheckId::ServicesFailedUnits, "app.socket failed: what it starts was started too often");
     // What PID 1 itself could not do; who holds the port.
-    let words = "app.socket: it cannot listen on [::]:22: Address already in use";
+    let words = "app.socket: Failed to create listening socket ([::]:22): Address already in use";
     let judgement = guest()
         .expected(socket("resources"))
         .journal(by_manager("app.socket", words))

@@ -86,7 +86,10 @@ pub(super) fn by_paths(cx: &JudgeContext<'_>, unit: &Unit) -> Option<Excuse> {
 /// A directory in which the kernel shows hardware of one kind, and in which a line says that there is none.
 fn of_class(lines: &[&JournalLine]) -> Option<Excuse> {
     lines.iter().rev().filter(|line| Meaning::HardwareMissing.is_in(&line.message)).find_map(|line| {
-        let is_class = |path: &String| Meaning::NamesHardwareKnob.is_in(&format!("{path}/"));
+        let is_class = |path: &String| {
+            path.strip_prefix("/sys/class/").is_some_and(|rest| !rest.contains('/'))
+                && Meaning::NamesHardwareKnob.is_in(&format!("{path}/"))
+        };
         let path = paths_in(&line.message).into_iter().find(is_class)?;
         let why = format!("needs a device that the VM does not have, in {path}: \"{}\"", quoted(line));
         Some(Excuse::new(Lack::Hardware, Witness::Device { path }, why))

@@ -53,6 +53,7 @@ fn hardware_excuses_by_kind_and_words() {
     let knob = "/sys/class/power_supply/BAT0/charge_control_end_threshold";
     writes(&format!("{knob}: No such file or directory")).excludes("charge.service: needs a device");
     writes("/proc/acpi/bbswitch: No such file or directory").excludes("charge.service: needs a device");
+    writes("no backlight entries found in '/sys/class/backlight'").excludes("charge.service: needs a device");
     // One that is there is the configuration's business, and so is what is no hardware's.
     writes(&format!("cannot open {knob}: Permission denied")).breaks(CheckId::ServicesFailedUnits, "Permission denied");
     writes("/sys/kernel/mm/hugepages/x: No such file or directory").breaks(CheckId::ServicesFailedUnits, "hugepages");
