@@ -187,7 +187,12 @@ fn tmpfiles(cx: &JudgeContext<'_>, out: &mut Judgement) {
     let mut fails: Vec<Finding> = Vec::new();
     for line in cx.now.journal.iter().filter(|line| is_tmpfiles_line(line)) {
         let trouble = line.priority <= 3 || (line.priority <= 4 && Meaning::RuleFailed.is_in(&line.message));
-        if !trouble || fails.iter().any(|finding| finding.item == line.message) {
+        let unsafe_path = Meaning::UnsafePath.parts_of(&line.message);
+        // Every rule below such a path says the same.
+        let item = unsafe_path
+            .as_ref()
+            .map_or_else(|| line.message.clone(), |path| format!("{} {}", &path["from"], &path["to"]));
+        if !trouble || fails.iter().any(|finding| finding.item == item) {
             continue;
         }
         if Meaning::RuleNotForVm.is_in(&line.message) || sandbox::misses_a_secret(&line.message) {
@@ -196,9 +201,14 @@ fn tmpfiles(cx: &JudgeContext<'_>, out: &mut Judgement) {
             out.exclude("a rule of systemd-tmpfiles", Excuse::new(Lack::Disk, Witness::line(words), why));
             continue;
         }
-        fails.push(
-            Finding::new(&line.message, format!("systemd-tmpfiles: {}", line.message)).detail([text::journal(line)]),
-        );
+        let finding = Finding::new(&item, format!("systemd-tmpfiles: {}", line.message)).detail([text::journal(line)]);
+        fails.push(match unsafe_path {
+            Some(path) => finding.hint(text::clean(&format!(
+                "it follows no path by which {} could lead it astray: give {} the owner of {}, or root to both",
+                &path["owner"], &path["to"], &path["from"]
+            ))),
+            None => finding,
+        });
     }
     let failed = cx.now.units.iter().filter(|unit| unit::is_tmpfiles(&unit.name) && is_failed(unit));
     for unit in failed {

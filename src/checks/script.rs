@@ -2,6 +2,8 @@
 
 use crate::config::{self, HttpSettings, ScriptSettings};
 use crate::guest::facts::{HttpAnswer, JournalLine, ScriptOutcome, Unit};
+use crate::judging::journal::Means as _;
+use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, is_failed};
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, contention, plan, sandbox, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, NetworkPolicy, Status, Witness};
@@ -183,8 +185,8 @@ fn wrong_answer(
         .evidence("url", url)
         .time_limit(answer.error.as_deref().is_some_and(is_late).then(|| cx.since_boot()));
     let Some(unit) = served_by(cx, url) else { return Some(finding) };
-    let said = unit::error_line(&cx.now.journal, &unit.name).map(|line| text::clean(&format!("{}: {line}", unit.name)));
-    let finding = finding.detail(said);
+    let said = unit::error_line(&cx.now.journal, &unit.name).filter(|line| Meaning::SpeaksOfError.is_in(line));
+    let finding = finding.detail(said.map(|line| text::clean(&format!("{}: {line}", unit.name))));
     Some(match cx.not_restarted(unit) {
         Some(hint) => finding.hint(hint),
         None => finding,

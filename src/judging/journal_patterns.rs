@@ -220,6 +220,8 @@ pub(crate) enum Meaning {
     SnippetFailed,
     /// systemd-tmpfiles could not apply a rule.
     RuleFailed,
+    /// The same, since `from`, a directory of `owner`'s, holds `to` of somebody else's.
+    UnsafePath,
     /// The same, since a VM's file systems and hardware are others.
     RuleNotForVm,
 
@@ -265,7 +267,7 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
     MayTell "any": "No suitable Java Virtual Machine could be found on your system."
         => r"(?i)\bno [\w ]+ (?:found|detected|provided|configured|given|specified|available|supplied)\b|has no\b|not possible|\bno (?:suitable|valid|usable|matching)\b|wasn't built|\bexpected\b|already running|was null|received signal (?:[4-9]|1[01])\b|terminated by signal \d|\bnot owned by\b";
     FollowsFromError "any": "(https://nixos.org/manual/nixos/stable/#module-services-nextcloud)"
-        => r"(?i)^\W*https?://\S+$|^\W*please check (?:the|your) |^and make sure ";
+        => r"(?i)^\W*https?://\S+$|^\W*please check (?:the|your) (?:\w+ )?(?:logs?|journal)\b|^and make sure ";
     FollowsFromError "cpupower, which lists what it may have been": "  - Trying to set an invalid policy?"
         => r"^\s*- [A-Z].*\?$";
     FollowsFromError "ip, after modprobe": "Error: Unknown device type." => r"^Error: Unknown device type\.$";
@@ -648,6 +650,8 @@ const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"Activation script snippet '(?P<name>[^']*)' failed(?: \((?P<code>\d+)\))?";
     RuleFailed "systemd-tmpfiles" ("257"): "/etc/tmpfiles.d/app.conf:1: Failed to resolve user 'nope': No such process"
         => r"(?i)^(failed|unable|cannot|could not)|: failed to |unknown (user|group|modifier|command)|unsafe path transition|invalid|bad ";
+    UnsafePath "systemd-tmpfiles" ("257"): "Detected unsafe path transition /export (owned by nobody) → /export/1tb (owned by alice) during canonicalization of export/1tb/x."
+        => r"Detected unsafe path transition (?P<from>\S+) \(owned by (?P<owner>[^)]+)\) (?:→|->) (?P<to>\S+) \(owned by ";
     RuleNotForVm "systemd-tmpfiles": "Failed to write file \"/sys/module/x/parameters/y\": No such file or directory"
         => r"(?i)operation not supported|not supported|inappropriate ioctl|(/sys/|/proc/|/dev/)\S*.*(no such file|not permitted|no such device|read-only|input/output)";
 

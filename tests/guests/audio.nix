@@ -85,12 +85,6 @@ let
 
   healthy = [
     # PipeWire, and nobody logs in.
-    # The variable names another user's number than alice has.
-    (guest "audio-pulse-server" { exit = 1; fails = [ "audio.server" ]; cause = "PULSE_SERVER sends programs to unix:/run/user/1000/pulse/native, where there is no socket"; } (pipewire {
-      users.users.alice.uid = 1001;
-      environment.sessionVariables.PULSE_SERVER = "unix:/run/user/1000/pulse/native";
-      environment.etc."pam/environment".text = "PULSE_SERVER DEFAULT=\"unix:/run/user/1000/pulse/native\"";
-    }))
     (guest "audio" { exit = 0; } (pipewire { }))
     # The user of the test is there already.
     (guest "audio-autologin" { exit = 0; } (pipewire autologin))
@@ -167,6 +161,12 @@ let
 
   # Nothing that plays.
   servers = [
+    # The variable names another user's number than alice has.
+    (guest "audio-pulse-server" { exit = 1; fails = [ "audio.server" ]; cause = "PULSE_SERVER sends programs to unix:/run/user/1000/pulse/native, where there is no socket"; } (pipewire {
+      users.users.alice.uid = 1001;
+      environment.sessionVariables.PULSE_SERVER = "unix:/run/user/1000/pulse/native";
+      environment.etc."pam/environment".text = "PULSE_SERVER DEFAULT=\"unix:/run/user/1000/pulse/native\"";
+    }))
     # NixOS/nixpkgs#115492: a file of the configuration asks for what this version does not have.
     (guest "audio-config-loop" { exit = 1; fails = [ "audio.server" ]; cause = [ "pipewire.service" "libpipewire-module-media-session" ]; } (pipewire {
       services.pipewire.extraConfig.pipewire."10-session"."context.modules" = [ { name = "libpipewire-module-media-session"; } ];

@@ -327,6 +327,7 @@ fn a_disk_of_the_real_machine_is_no_failure() {
         let mut expectations = Expectations { known: true, ..Expectations::default() };
         let (place, what) = ("/persist".to_owned(), "/dev/disk/by-label/persist".to_owned());
         expectations.disks.own.insert("/".into(), "/dev/vda".into());
+        expectations.disks.own.insert("/persist/own".into(), "tmpfs".into());
         expectations.disks.luks = vec!["crypt".into()];
         if own {
             expectations.disks.own.insert(place, what);
@@ -367,7 +368,10 @@ fn a_disk_of_the_real_machine_is_no_failure() {
     let (status, hint) = judged(bound, false);
     assert_eq!(status, Status::Unknown);
     assert!(hint.contains("virtualisation.fileSystems.\"/persist\""), "{hint}");
-    assert_eq!(judged("Timed out waiting for device /mnt-root/srv/x, trying to mount anyway.", false).0, Status::Fail);
+    for fine in ["/mnt-root/srv/x", "/mnt-root/persist/own/x"] {
+        let line = format!("Timed out waiting for device {fine}, trying to mount anyway.");
+        assert_eq!(judged(&line, false).0, Status::Fail, "{fine}");
+    }
 }
 
 #[test]

@@ -71,6 +71,18 @@ fn what_fails_quietly() {
     guest()
         .journal(tmpfiles(4, "Detected unsafe path transition /var/a → /var/a/b during canonicalization"))
         .breaks(CheckId::BootTmpfiles, "unsafe path transition");
+    let unsafe_path = |below: &str| {
+        let what = "Detected unsafe path transition /export (owned by nobody) → /export/1tb (owned by alice)";
+        tmpfiles(4, &format!("{what} during canonicalization of {below}."))
+    };
+    let judgement = guest().journal(unsafe_path("export/1tb/a")).journal(unsafe_path("export/1tb/b")).breaks(
+        CheckId::BootTmpfiles,
+        "unsafe path transition /export (owned by nobody) → /export/1tb (owned by alice)",
+    );
+    let told = result(&judgement, CheckId::BootTmpfiles);
+    assert!(!told.summary.contains("more"), "{}", told.summary);
+    let hint = told.hint.as_deref().unwrap_or_default();
+    assert!(hint.ends_with("give /export/1tb the owner of /export, or root to both"), "{hint}");
     guest().unit(failed("systemd-tmpfiles-setup.service", 1)).breaks(CheckId::BootTmpfiles, "exit code 1");
     guest().journal(tmpfiles(4, "Duplicate line for path \"/tmp/x\", ignoring.")).passes();
     guest()

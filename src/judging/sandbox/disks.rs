@@ -44,7 +44,10 @@ fn left_out(plan: &Plan) -> impl Iterator<Item = &String> {
 pub(super) fn lies_on(plan: &Plan, path: &str) -> Option<Excuse> {
     let disks = &plan.expectations.disks;
     let is_on = |place: &&String| place.len() > 1 && (path == *place || path.starts_with(&format!("{place}/")));
-    if let Some(place) = left_out(plan).filter(is_on).max_by_key(|place| place.len()) {
+    // What the VM has of its own there is not on it.
+    let own = disks.own.keys().filter(is_on).map(String::len).max().unwrap_or_default();
+    if let Some(place) = left_out(plan).filter(is_on).filter(|place| place.len() > own).max_by_key(|place| place.len())
+    {
         let option = format!("fileSystems.{place:?}");
         let why =
             format!("lies on {place}, a file system of the real machine ({option}) that the VM variant does not have");
