@@ -7,12 +7,14 @@ mod harness;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::process::{ExitCode, Stdio};
+use std::process::{Child, ExitCode, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use harness::repository::Repository;
 use harness::{Story, cannot_run, processes_under};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 const STORIES: &[Story] = &[
@@ -20,6 +22,7 @@ const STORIES: &[Story] = &[
     ("where nothing differs, nothing is booted", the_same),
     ("what cannot be is a usage error", usage),
     ("killed on its way, nothing is left", killed),
+    ("QEMU ends while the switched machine is checked: what the switch said is kept", without_qemu),
 ];
 
 fn main() -> ExitCode {
@@ -90,18 +93,46 @@ fn usage() {
     }
 }
 
-fn killed() {
-    let repository = at("switch-base");
+/// Begins a rehearsal, and comes back when the program begins each of these phases, one after the other. The rest of its
+/// progress is to be read by the caller.
+fn until(repository: &Repository, phases: &[&str]) -> (Child, impl Iterator<Item = String>) {
     repository.choose("switch-clean");
     let mut child = repository
-        .nixbox(&["try", ".#laptop", "--switch"])
-        .stdout(Stdio::null())
+        .nixbox(&["try", ".#laptop", "--switch", "--format", "json"])
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let seen = lines.filter(|line| line.starts_with("nixbox: ")).find(|line| line.contains("switch …"));
-    assert!(seen.is_some(), "it ended before it switched");
+    let mut lines = lines.filter(|line| line.starts_with("nixbox: "));
+    for phase in phases {
+        let seen = lines.find(|line| line.contains(&format!("{phase} …")));
+        assert!(seen.is_some(), "it ended before {phase}");
+    }
+    (child, lines)
+}
+
+fn without_qemu() {
+    let repository = at("switch-base");
+    let (child, lines) = until(&repository, &["switch", "check"]);
+    let machines = processes_under(repository.state.path());
+    let qemu = machines.iter().find(|process| process.contains("qemu-system")).expect("a machine that runs");
+    let pid = qemu.split(':').next().and_then(|pid| pid.parse().ok()).expect("its number");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    let progress: Vec<String> = lines.collect();
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["verdict"]), (Some(5), &"unknown".into()), "{report:#}\n{progress:#?}");
+    let unseen = check(&report, "boot.target", "switched");
+    assert_eq!(unseen["status"], "unknown", "{report:#}");
+    assert_eq!(report["switch"]["runs"].as_array().map(Vec::len), Some(1), "{report:#}");
+    assert_eq!(check(&report, "services.failed-units", "fresh")["status"], "pass", "{report:#}");
+    assert!(processes_under(repository.state.path()).is_empty());
+}
+
+fn killed() {
+    let repository = at("switch-base");
+    let (mut child, _) = until(&repository, &["switch"]);
     child.kill().unwrap();
     child.wait().unwrap();
     let patience = Instant::now() + Duration::from_secs(10);

@@ -38,7 +38,7 @@ pub struct AudioFacts {
     pub no_socket: Option<String>,
     /// The guest had nothing left to do, and there was no sink: none comes any more.
     pub rested: bool,
-    /// What the servers wrote into the journal.
+    /// What the servers wrote into the journal, and who refused them realtime scheduling.
     pub journal: Vec<JournalLine>,
     /// Journal lines of the user's other programs that speak of a refusal.
     pub refused: Vec<JournalLine>,

@@ -46,6 +46,9 @@ const ROWS: &[Row<AudioJournalMeaning>] = rows! { AudioJournalMeaning;
         => r"(?i)\balsa.*(?:open failed|set_hw_params|Device or resource busy)";
     NoRealtime "pipewire, wireplumber, pipewire-pulse (their module rt, of rtkit-daemon)" ("1.4.2"): "mod.rt: RTKit error: org.freedesktop.systemd1.UnitMasked"
         => "RTKit error: ";
+    // Where a portal answers, PipeWire asks for it there.
+    NoRealtime "xdg-desktop-portal" ("1.20.3"): "Realtime error: Could not get pidns for pid 495: Could not fstatat ns/pid: Not a directory"
+        => "^Realtime error: ";
 };
 
 static TABLE: LazyLock<Table<AudioJournalMeaning>> = LazyLock::new(|| Table::new(Case::Counts, ROWS));

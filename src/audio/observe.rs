@@ -8,12 +8,13 @@ use tokio::time::{Instant, sleep};
 
 use super::card::{card, processes};
 use super::facts::{AudioFacts, ServerState};
-use super::journal::mentions_refusal;
+use super::journal::{AudioJournalMeaning, mentions_refusal};
 use super::server::{self, SoundServer};
 use super::session::AudioSession;
 use crate::guest::facts::JournalLine;
 use crate::guest::{Error, Guest, journal};
 use crate::idle::IdleDetector;
+use crate::judging::journal::Means as _;
 use crate::model::timeouts::audio::{ANSWER_LIMIT, REST, REST_INTERVAL, REST_LIMIT, SINK_INTERVAL, SINK_LIMIT};
 use crate::nix::expectations::ExpectedAudio;
 use crate::text::bounded;
@@ -83,7 +84,9 @@ pub(super) async fn observe(
     match journal {
         Ok(output) => {
             let all = journal::parse(&String::from_utf8_lossy(&output.stdout));
-            let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|line| units.contains(&line.unit));
+            let is_own =
+                |line: &JournalLine| units.contains(&line.unit) || AudioJournalMeaning::NoRealtime.is_in(&line.message);
+            let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(is_own);
             facts.journal = own;
             let refused = |line: &JournalLine| !line.unit.is_empty() && mentions_refusal(&line.message);
             facts.refused = others.into_iter().filter(refused).take(REFUSED).collect();

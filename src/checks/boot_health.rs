@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::guest::facts::JournalLine;
+use crate::guest::facts::{DanglingLink, JournalLine};
 use crate::judging::journal::Means as _;
 use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, is_failed};
@@ -14,6 +14,7 @@ pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     out.results.push(oom(cx));
     activation(cx, out);
     tmpfiles(cx, out);
+    out.results.push(etc(cx));
     out.results.push(taint(cx));
     out.results.push(time(cx));
 }
@@ -251,6 +252,28 @@ const TAINTS: [(&str, bool); 20] = [
     ("a test of the kernel's own ran", false),
     ("a debugging mark", true),
 ];
+
+fn etc(cx: &JudgeContext<'_>) -> CheckResult {
+    let id = CheckId::BootEtc;
+    if let Some(unknown) = cx.unknown(id, &["etc-links"]) {
+        return unknown;
+    }
+    let (mut fails, mut warns) = (Vec::new(), Vec::new());
+    for DanglingLink { path, target } in &cx.now.etc_links {
+        if path == "/etc/localtime" {
+            let zone = target.rsplit_once("/zoneinfo/").map_or(target.as_str(), |(_, zone)| zone);
+            let summary = format!("the time zone {zone} does not exist: this machine's clock shows UTC");
+            let hint = "time.timeZone takes a name that timedatectl list-timezones lists, such as Europe/Berlin";
+            fails.push(Finding::new(path, text::clean(&summary)).evidence("time_zone", text::clean(zone)).hint(hint));
+        } else if target.starts_with("/nix/store/") {
+            let name = path.strip_prefix("/etc/").unwrap_or(path);
+            let summary = text::clean(&format!("{path} links to {target}, which does not exist"));
+            let hint = text::clean(&format!("environment.etc.{name:?}.source names it: is it in the package?"));
+            warns.push(Finding::new(path, summary).hint(hint));
+        }
+    }
+    conclude(cx, id, fails, warns, || "everything that /etc links to exists".to_owned())
+}
 
 fn taint(cx: &JudgeContext<'_>) -> CheckResult {
     let id = CheckId::BootTaint;

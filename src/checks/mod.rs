@@ -30,6 +30,7 @@ mod ports;
 mod restart_loop;
 mod script;
 mod services;
+mod sites;
 #[cfg(test)]
 pub(crate) mod test_support;
 mod users;
@@ -44,6 +45,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use boot::LOOP_RESTARTS;
 pub use boot_failure::{BootEnd, BootFailure, has_come_up, has_given_up, judge_boot_failure, lost_processor};
 pub use script::{is_answered, is_as_expected};
+pub use sites::NGINX;
 pub use verdict::{Conclusion, be_strict, untestable, untestable_count, untestable_names, verdict};
 pub use waiting::{is_outdated, lease_awaited, lease_needed, may_recover, port_awaited, settle_needed};
 
@@ -108,6 +110,7 @@ pub fn judge(plan: &Plan, observations: &Observations, context: &Context) -> Jud
         desktop::judge(&cx, desktop, &observations.lingering, &mut out);
         audio::judge::judge(&cx, observations.sound.as_ref(), &mut out);
         script::judge(&cx, &mut out);
+        sites::judge(&cx, &mut out);
         contention::excuse_consequences(&cx, &mut out);
     } else {
         skip_the_rest(plan, &mut out, "not applicable: the boot did not finish");

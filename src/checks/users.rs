@@ -1,7 +1,9 @@
 //! `users.*`: who can log in, and whether the declared users and groups exist.
 
 use crate::desktop::{DesktopFacts, lockers};
-use crate::guest::facts::{Account, Barrier, MissingModule, Password};
+use crate::guest::facts::{Account, Barrier, ClosedService, JournalLine, MissingModule, Password};
+use crate::judging::journal::Means as _;
+use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::is_active;
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
@@ -61,7 +63,10 @@ fn login_and_unlock(cx: &JudgeContext<'_>, desktop: Option<&DesktopFacts>, out: 
     }
 }
 
-/// PAM's services that let nobody in, since a module without which they do not is not there: one finding each.
+/// PAM's services by which somebody at the machine gets in.
+const DOORS: [&str; 7] = ["login", "greetd", "sddm", "gdm-password", "lightdm", "ly", "lemurs"];
+
+/// PAM's services that let nobody in, for a module that is not there or for the order of their rules: one finding each.
 fn broken_services(cx: &JudgeContext<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     for MissingModule { service, control, module } in &cx.now.pam_missing {
@@ -76,7 +81,37 @@ fn broken_services(cx: &JudgeContext<'_>) -> Vec<Finding> {
             found.push(Finding::new(&service, summary).evidence("module", module).hint(hint));
         }
     }
+    // Other services may be meant to: sshd, where only keys are to let anybody in.
+    let is_for_login = |closed: &&ClosedService| DOORS.contains(&closed.service.as_str()) && closed.kind != "session";
+    for ClosedService { service, kind } in cx.now.pam_closed.iter().filter(is_for_login) {
+        if found.iter().any(|finding| finding.item == *service) {
+            continue;
+        }
+        let summary = format!(
+            "the PAM service {service} lets nobody in: its {kind} rules come to pam_deny.so before any that could succeed"
+        );
+        let hint = format!("see security.pam.services.{service}: the order of its rules, or its text");
+        found.push(Finding::new(service, summary).hint(hint));
+    }
+    found.extend(cx.now.accounts.iter().filter_map(|account| refused(cx, account)));
     found
+}
+
+/// A user for whom PAM opens no session.
+fn refused(cx: &JudgeContext<'_>, account: &Account) -> Option<Finding> {
+    let line = account.refused.as_deref().filter(|_| is_interactive(cx, account))?;
+    // A module says why, su only that.
+    let is_modules = |line: &&JournalLine| {
+        line.identifier == "su" && line.message.starts_with("pam_") && Meaning::SpeaksOfError.is_in(&line.message)
+    };
+    let why = cx.now.journal.iter().rev().find(is_modules).map_or(line, |line| line.message.as_str());
+    let summary = text::clean(&format!("PAM opens no session for {}: {why}", account.name));
+    let finding = Finding::new(&account.name, summary).detail([text::clean(line)]);
+    Some(if why.starts_with("pam_limits") {
+        finding.hint("security.pam.loginLimits asks for more than the kernel allows: for nofile, /proc/sys/fs/nr_open")
+    } else {
+        finding
+    })
 }
 
 fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {

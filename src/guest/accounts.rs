@@ -1,16 +1,18 @@
 //! Accounts and groups: passwd(5), shadow(5), group(5). The guest's shell looks at each password field itself and says
 //! in one letter what is in it, so that no hash leaves the guest. Directories on the way to a home that its owner cannot
-//! enter. And pam.d(5), as far as its modules are not there.
+//! enter. And pam.d(5), as far as its modules are not there, or it refuses everybody.
 
 use std::collections::BTreeMap;
 
-use super::facts::{Account, Barrier, Group, MissingModule, Password};
+use super::facts::{Account, Barrier, ClosedService, Group, MissingModule, Password};
 use crate::text::bounded;
 
 /// Prints `a NAME PASSWORD UID GID HOME SHELL EXECUTABLE KEY` for each line of passwd, `s NAME PASSWORD` for each of
 /// shadow, `h UID HOME` for each home that is there, `b NAME MODE OWNER DIRECTORY` for each directory above a user's home
-/// that the user cannot enter, the outermost last, `m SERVICE CONTROL MODULE` for each PAM module that a service names by
-/// its path and that is not there, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no
+/// that the user cannot enter, the outermost last, `u NAME LINE` for each of four users whom su(1) refuses a session, with
+/// its last line, where none of logind's would come of asking, `m SERVICE CONTROL MODULE` for each PAM module that a service names by
+/// its path and that is not there, `d SERVICE TYPE` where its rules of a type come to pam_deny.so and none before it may
+/// end them or jump, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no
 /// password matches, `x` see shadow. To be run in a subshell.
 pub(super) const SCRIPT: &str = r#"
 p() {
@@ -22,7 +24,7 @@ p() {
 set --
 while IFS=: read -r A B C D E F J; do
  p "$B"; Y=0; K=0
- [ -x "${J:-/bin/sh}" ] && Y=1
+ [ -f "${J:-/bin/sh}" ] && [ -x "${J:-/bin/sh}" ] && Y=1
  for X in "$F/.ssh/authorized_keys" "/etc/ssh/authorized_keys.d/$A"; do
   [ -r "$X" ] && while read -r V || [ "$V" ]; do
    case $V in ''|'#'*) ;; *) K=1; break;; esac
@@ -49,12 +51,30 @@ command -v setpriv >/dev/null && while IFS=: read -r A B C D E F J; do
   X=${X%/*}
  done
 done </etc/passwd
+N=0
+[ -e /run/nologin ] || ! command -v su >/dev/null || case $(cat /etc/pam.d/su) in ''|*pam_systemd*|*include*) ;; *)
+ while IFS=: read -r A B C D E F J; do
+  case $C in ''|*[!0-9]*) continue;; esac
+  [ "$C" -ge 1000 ] && [ "$C" -lt 60000 ] && [ -f "$J" ] && [ -x "$J" ] && [ "$N" -lt 4 ] || continue
+  N=$((N + 1))
+  X=$(timeout 20 su -c 'exit 42' "$A" </dev/null 2>&1)
+  [ $? = 42 ] || case ${X##*
+} in 'su: '*) printf 'u\t%s\t%s\n' "$A" "${X##*
+}";; esac
+ done </etc/passwd;;
+esac
 for X in /etc/pam.d/*; do
+ O=
  [ -r "$X" ] && while read -r A B C; do
-  case $A in ''|'#'*|-*|password) continue;; esac
+  case $A in -*|@*) O="$O auth account session"; continue;; ''|'#'*|password) continue;; esac
   case $B in '['*) while :; do case $B in *]*) break;; esac; [ "$C" ] || break; V=${C%% *}; case $C in *' '*) C=${C#* };; *) C=;; esac; B="$B $V"; done;; esac
   V=${C%% *}
   case $V in /*) [ -e "$V" ] || printf 'm\t%s\t%s\t%s\n' "${X##*/}" "$B" "$V";; esac
+  case $B:$V in
+   required:*pam_deny.so|requisite:*pam_deny.so) case "$O " in *" $A "*) ;; *) printf 'd\t%s\t%s\n' "${X##*/}" "$A";; esac;;
+   required:*|requisite:*|optional:*) ;;
+   *) O="$O $A";;
+  esac
  done <"$X"
 done
 [ $# = 0 ] || stat -L -c 'h	%u	%n' -- "$@"
@@ -73,6 +93,7 @@ pub(super) fn accounts(lines: &str) -> Vec<Account> {
     let mut owners: BTreeMap<&str, u32> = BTreeMap::new();
     let mut own: BTreeMap<String, &str> = BTreeMap::new();
     let mut barriers: BTreeMap<&str, Barrier> = BTreeMap::new();
+    let mut refused: BTreeMap<&str, String> = BTreeMap::new();
     for line in lines.lines() {
         let words: Vec<&str> = line.split('\t').collect();
         match words[..] {
@@ -105,11 +126,13 @@ pub(super) fn accounts(lines: &str) -> Vec<Account> {
                     Barrier { directory: bounded(directory, 1024), mode: bounded(mode, 8), owner: owner.parse().ok() };
                 barriers.insert(name, barrier);
             }
+            ["u", name, line] => drop(refused.insert(name, bounded(line, 256))),
             _ => {}
         }
     }
     for account in &mut accounts {
         account.barrier = barriers.remove(account.name.as_str());
+        account.refused = refused.remove(account.name.as_str());
         let field = match own.get(&account.name) {
             Some(&"x") => shadow.get(account.name.as_str()).copied().unwrap_or("l"),
             Some(field) => field,
@@ -136,6 +159,15 @@ pub(super) fn missing_modules(lines: &str) -> Vec<MissingModule> {
         _ => None,
     });
     modules.take(MOST_MODULES).collect()
+}
+
+/// Reads PAM's services that refuse everybody, of what [`SCRIPT`] printed.
+pub(super) fn closed_services(lines: &str) -> Vec<ClosedService> {
+    let services = lines.lines().filter_map(|line| match line.split('\t').collect::<Vec<_>>()[..] {
+        ["d", service, kind] => Some(ClosedService { service: bounded(service, 256), kind: bounded(kind, 16) }),
+        _ => None,
+    });
+    services.take(MOST_MODULES).collect()
 }
 
 /// Reads group(5).
@@ -220,6 +252,66 @@ mod tests {
                 ("sudo", "[success=1 default=ignore]", "/nix/store/x/pam_gone.so"),
             ]
         );
+    }
+
+    #[test]
+    fn services_that_refuse_everybody() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("pam.d")).unwrap();
+        for (service, text) in [
+            (
+                "login",
+                "account required pam_unix.so\nauth required pam_faillock.so\nauth required pam_deny.so # first\n\
+                       auth sufficient pam_unix.so\n",
+            ),
+            ("usual", "auth sufficient pam_unix.so\nauth required pam_deny.so\n"),
+            (
+                "jumps",
+                "auth [success=1 default=ignore] pam_unix.so\nauth requisite pam_deny.so\nauth required pam_permit.so\n",
+            ),
+            ("included", "auth include login\nauth required pam_deny.so\n"),
+            ("debian", "@include common-auth\nauth required pam_deny.so\n"),
+            ("silent", "-auth sufficient pam_gnome_keyring.so\nauth required pam_deny.so\n"),
+            ("expired", "auth sufficient pam_unix.so\naccount requisite /nix/store/x/pam_deny.so\n"),
+            ("passwords", "password required pam_deny.so\n"),
+        ] {
+            std::fs::write(dir.path().join("pam.d").join(service), text).unwrap();
+        }
+        let script = SCRIPT.replace("/etc/pam.d", &dir.path().join("pam.d").display().to_string());
+        let output = Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+        let found = closed_services(&String::from_utf8(output.stdout).unwrap());
+        let told: Vec<_> = found.iter().map(|it| (&*it.service, &*it.kind)).collect();
+        assert_eq!(told, [("expired", "account"), ("login", "auth")]);
+    }
+
+    #[test]
+    fn sessions_that_su_refuses() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            std::fs::set_permissions(dir.path().join(name), PermissionsExt::from_mode(0o755)).unwrap();
+        };
+        std::fs::create_dir(dir.path().join("pam.d")).unwrap();
+        write(
+            "passwd",
+            "alice:x:1000:100::/:/bin/sh\nbob:x:1001:100::/:/bin/sh\ngit:x:1002:100::/:/bin/sh\nroot:x:0:0::/:/bin/sh\n",
+        );
+        let su = "#!/bin/sh\ncase $3 in alice) echo noise; echo 'su: cannot open session: Permission denied'; exit 1;;\n\
+                  bob) exit 42;; git) echo 'unknown command' >&2; exit 128;; *) exit 9;; esac";
+        write("su", su);
+        let ask = |pam: &str| {
+            write("pam.d/su", pam);
+            let at = |name: &str| dir.path().join(name).display().to_string();
+            let script = SCRIPT.replace("/etc/passwd", &at("passwd")).replace("/etc/pam.d", &at("pam.d"));
+            let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
+            let output = Command::new("/bin/sh").args(["-c", &script]).env("PATH", path).output().unwrap();
+            accounts(&String::from_utf8(output.stdout).unwrap())
+        };
+        let refused: Vec<_> = ask("session required pam_limits.so\n").into_iter().map(|it| it.refused).collect();
+        assert_eq!(refused, [Some("su: cannot open session: Permission denied".to_owned()), None, None, None]);
+        // logind would begin a session, and the user's manager with it.
+        let pam = "session required pam_limits.so\nsession optional /nix/store/x/pam_systemd.so\n";
+        assert!(ask(pam).into_iter().all(|account| account.refused.is_none()));
     }
 
     #[test]

@@ -35,6 +35,12 @@ pub struct Facts {
     /// Modules that PAM's services name and that are not there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pam_missing: Vec<MissingModule>,
+    /// PAM's services that refuse everybody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pam_closed: Vec<ClosedService>,
+    /// Links in /etc that lead nowhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub etc_links: Vec<DanglingLink>,
     /// Answers to the HTTP requests that were asked for, by id.
     pub http: BTreeMap<String, HttpAnswer>,
     /// Outcomes of the scripts that were asked for, by id.
@@ -81,6 +87,27 @@ pub struct MissingModule {
     pub control: String,
     /// Its path.
     pub module: String,
+}
+
+/// A service of PAM's whose rules of one type refuse everybody: they come to pam_deny.so, and nothing before it lets
+/// anybody past.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClosedService {
+    /// The service: `login`.
+    pub service: String,
+    /// The type of its rules: `auth`, `account` or `session`.
+    pub kind: String,
+}
+
+/// A link that leads nowhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DanglingLink {
+    /// Where it is.
+    pub path: String,
+    /// Where it would lead in the end.
+    pub target: String,
 }
 
 /// A job in PID 1's queue.
@@ -202,6 +229,26 @@ pub struct PathFact {
     pub beside: Vec<String>,
     /// Lines of the configuration that name it: `tmpfiles:` and a rule about it or its directory, or a script and its line.
     pub made: Vec<String>,
+    /// Whose it is, or else the deepest directory above it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// Whose the outermost directory on the way to it is that not everybody may enter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Owner>,
+}
+
+/// Whose a file or directory is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Owner {
+    /// Its path.
+    pub path: String,
+    /// The user, by name; `UNKNOWN` where its number has none.
+    pub user: String,
+    /// The group, by name.
+    pub group: String,
+    /// The permissions, in octal: `750`.
+    pub mode: String,
 }
 
 /// The transport of a line that stands in a file of a service's own, and not in the journal.
@@ -302,6 +349,9 @@ pub struct Account {
     /// The outermost directory above the home directory that the user cannot enter. Asked only of users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub barrier: Option<Barrier>,
+    /// What su(1) said when it refused the user a session. Asked of four users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// A directory that somebody cannot enter.

@@ -21,14 +21,20 @@ pub struct HttpRequest {
     pub deadline: Duration,
     /// How many bytes of the body are kept.
     pub body_limit: usize,
+    /// Whether the machine itself is asked, wherever the name leads and whoever signed its certificate.
+    pub here: bool,
 }
 
 impl HttpRequest {
     /// A plain GET within 10 s of which 64 KiB are kept.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), method: "GET".to_owned(), deadline: Duration::from_secs(10), body_limit: 64 << 10 }
+        let (url, method) = (url.into(), "GET".to_owned());
+        Self { url, method, deadline: Duration::from_secs(10), body_limit: 64 << 10, here: false }
     }
 }
+
+/// The machine itself.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// Before the status that the guest's script tells on stderr.
 const MARK: &str = "nixbox-http ";
@@ -44,8 +50,9 @@ pub(super) fn script(request: &HttpRequest) -> Result<Script, Error> {
     }
     let seconds = request.deadline.as_secs().max(1);
     let method_option = if method == "HEAD" { "--head".to_owned() } else { format!("-X {method}") };
+    let place = if request.here { format!("--noproxy '*' -k --connect-to ::{LOOPBACK}: ") } else { String::new() };
     let mut text = format!(
-        "if command -v curl >/dev/null; then\n exec curl -q -sS --max-time {seconds} {method_option} \
+        "if command -v curl >/dev/null; then\n exec curl -q -sS {place}--max-time {seconds} {method_option} \
          -w '%{{stderr}}\\n{MARK}%{{http_code}}\\n' -- {}\nfi\n",
         quoted(url)
     );
@@ -58,7 +65,7 @@ pub(super) fn script(request: &HttpRequest) -> Result<Script, Error> {
                  if command -v bash >/dev/null; then\n \
                  exec bash -c 'exec 3<>\"/dev/tcp/$0/$1\" || exit 7; trap : PIPE; printf %s \"$2\" >&3; echo {MARK}raw >&2; cat <&3' \
                  \"$host\" \"$port\" \"$request\"\nfi\n",
-                quoted(&plain.host),
+                quoted(if request.here { LOOPBACK } else { &plain.host }),
                 plain.port,
                 quoted(&bytes),
             ));

@@ -41,31 +41,49 @@ fn script(units: &[&str]) -> Option<String> {
     (!shown.is_empty()).then(|| format!("( {PRINT}\n{}\n: ) 2>/dev/null", shown.join("\n")))
 }
 
-/// Whether an X server tells how it goes on: only its errors are marked, and a legend explains the marks.
-fn is_chatter(file: &str, line: &str) -> bool {
-    let is_error = line.contains("(EE)") && !line.contains("(WW)") || line.starts_with("Fatal server error");
-    file.starts_with(['X', 'x']) && !is_error
+/// What an X server writes before an error in its configuration, whose words stand in the next line.
+const PARSE_ERROR: &str = "Parse error on line ";
+
+/// The words of a line that do not only tell how an X server or LightDM goes on. The one marks its errors, and a legend
+/// explains the marks; of the other, what fails is of level DEBUG as all else is.
+fn words_of<'a>(file: &str, line: &'a str) -> Option<&'a str> {
+    if file.starts_with(['X', 'x']) {
+        let is_error = line.contains("(EE)") && !line.contains("(WW)");
+        return (is_error || line.starts_with("Fatal server error") || line.starts_with(PARSE_ERROR)).then_some(line);
+    }
+    match line.split_once("] DEBUG: ").filter(|_| file.starts_with("lightdm")) {
+        Some((_, words)) => (words.contains("failed") && !words.contains("plymouth")).then_some(words),
+        None => Some(line),
+    }
 }
 
 /// The lines as the journal would have them, without a time: when they were written only they know.
 fn parse(text: &str) -> Vec<JournalLine> {
     let (mut unit, mut identifier) = ("", "");
-    let mut lines = Vec::new();
+    let mut lines: Vec<JournalLine> = Vec::new();
     for line in text.lines() {
         match line.strip_prefix("nixbox-log ").and_then(|header| header.split_once(' ')) {
             Some((of, file)) if FILES.iter().any(|(known, _)| *known == of) => {
                 unit = of;
                 identifier = file.rsplit('/').next().unwrap_or(file);
             }
-            _ if unit.is_empty() || is_chatter(identifier, line) => {}
-            _ => lines.push(JournalLine {
-                priority: 6,
-                unit: unit.to_owned(),
-                identifier: bounded(identifier, 128),
-                transport: FROM_FILE.to_owned(),
-                message: bounded(line, MESSAGE),
-                ..JournalLine::default()
-            }),
+            _ if unit.is_empty() => {}
+            _ => {
+                let is_bare = |message: &str| message.starts_with(PARSE_ERROR) && !message.contains(": ");
+                let parse_error = lines.last_mut().filter(|last| is_bare(&last.message));
+                if let Some((last, words)) = parse_error.zip(line.strip_prefix('\t')) {
+                    last.message = bounded(&format!("{}: {words}", last.message), MESSAGE);
+                } else if let Some(words) = words_of(identifier, line) {
+                    lines.push(JournalLine {
+                        priority: 6,
+                        unit: unit.to_owned(),
+                        identifier: bounded(identifier, 128),
+                        transport: FROM_FILE.to_owned(),
+                        message: bounded(words, MESSAGE),
+                        ..JournalLine::default()
+                    });
+                }
+            }
         }
     }
     lines
@@ -92,6 +110,13 @@ mod tests {
         assert!(script.contains("/var/log/httpd/error*.log") && !script.contains("lightdm"), "{script}");
         let text = "stray\nnixbox-log display-manager.service /var/log/lightdm/x-0.log\n(WW) warning, (EE) error\n\
                     > Warning: Could not resolve keysym\n(EE) no screens found\n\
+                    Parse error on line 4 of section InputClass in file /etc/X11/xorg.conf.d/00-keyboard.conf\n\
+                    \t\"Section\" is not a valid keyword in this section.\n\tlegend\n\
+                    nixbox-log display-manager.service /var/log/lightdm/lightdm.log\n\
+                    [+0.39s] DEBUG: Could not run plymouth --ping: Failed to execute child process\n\
+                    [+4.38s] DEBUG: Launching process 401: /nix/store/x-setup\n\
+                    [+4.66s] DEBUG: Seat seat0: Stopping display server due to failed setup script\n\
+                    [+4.70s] WARNING: Error getting user list\n\
                     nixbox-log httpd.service /var/log/httpd/error.log\nnixbox-log other.service /etc/shadow\n";
         let lines = parse(text);
         let told: Vec<_> = lines.iter().map(|line| (&*line.unit, &*line.identifier, &*line.message)).collect();
@@ -100,6 +125,14 @@ mod tests {
             told,
             [
                 (unit, "x-0.log", "(EE) no screens found"),
+                (
+                    unit,
+                    "x-0.log",
+                    "Parse error on line 4 of section InputClass in file /etc/X11/xorg.conf.d/00-keyboard.conf: \
+                     \"Section\" is not a valid keyword in this section."
+                ),
+                (unit, "lightdm.log", "Seat seat0: Stopping display server due to failed setup script"),
+                (unit, "lightdm.log", "[+4.70s] WARNING: Error getting user list"),
                 ("httpd.service", "error.log", "nixbox-log other.service /etc/shadow"),
             ]
         );

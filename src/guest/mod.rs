@@ -9,6 +9,7 @@ pub mod bus;
 pub(crate) mod cpu_time;
 pub mod credentials;
 mod error;
+mod etc_links;
 pub mod facts;
 mod frames;
 mod greeting;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::facts::{Facts, PathFact, Unit};
+use super::facts::{Facts, Owner, PathFact, Unit};
 use super::{Guest, Limits};
 use crate::model::STORE_DIR;
 use crate::text::{bounded, quoted};
@@ -77,7 +77,8 @@ fn candidates(facts: &Facts, troubled: &[&str]) -> BTreeSet<String> {
 }
 
 /// Asks of each path whether it is there (a pattern: whether anything matches), else how far it is, and what there is
-/// beside it that differs in the first missing part only; and which line of the configuration names it.
+/// beside it that differs in the first missing part only; whose it is, and each directory above it; and which line of the
+/// configuration names it.
 fn script(paths: &BTreeSet<String>) -> String {
     let mut script = String::from(
         "( p() { O=$IFS; IFS=; for X in $2; do [ -e \"$X\" ] && { IFS=$O; echo \"$1 +\"; return; }; done; IFS=$O\n\
@@ -87,6 +88,11 @@ fn script(paths: &BTreeSet<String>) -> String {
     script.push_str(&format!(
         "for S in \"$D\"/*; do [ -e \"$S$R\" ] && echo \"$1 =$S$R\"; done | head -n {BESIDE}; }}\n"
     ));
+    let owned: BTreeSet<&str> = paths.iter().filter(|path| !path.contains('*')).flat_map(|path| way_to(path)).collect();
+    let owned: Vec<String> = owned.into_iter().map(quoted).collect();
+    if !owned.is_empty() {
+        script.push_str(&format!("stat -L -c 'owner %U %G %a %n' -- {} 2>/dev/null\n", owned.join(" ")));
+    }
     let mut patterns = String::new();
     for (index, path) in paths.iter().enumerate() {
         script.push_str(&format!("p {index} {}\n", quoted(path)));
@@ -106,6 +112,12 @@ fn script(paths: &BTreeSet<String>) -> String {
     script
 }
 
+/// A path, and each directory above it but the root, the innermost first.
+fn way_to(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rsplit_once('/').map(|(parent, _)| parent))
+        .filter(|path| !path.is_empty())
+}
+
 /// Whether a path is one that a machine's own disk may keep.
 fn is_kept(path: &str) -> bool {
     !["/dev/", "/sys/", "/proc/", "/etc/"].iter().any(|start| path.starts_with(start))
@@ -115,7 +127,15 @@ fn is_kept(path: &str) -> bool {
 fn parse(output: &str, paths: &BTreeSet<String>) -> BTreeMap<String, PathFact> {
     let names: Vec<&String> = paths.iter().collect();
     let mut facts: BTreeMap<String, PathFact> = BTreeMap::new();
+    let mut owners: BTreeMap<&str, Owner> = BTreeMap::new();
     for line in output.lines() {
+        if let Some(owned) = line.strip_prefix("owner ") {
+            if let [user, group, mode, path] = owned.splitn(4, ' ').collect::<Vec<_>>()[..] {
+                let [user, group, mode] = [user, group, mode].map(|word| bounded(word, 64));
+                owners.insert(path, Owner { path: path.to_owned(), user, group, mode });
+            }
+            continue;
+        }
         if let Some(made) = line.strip_prefix("made ") {
             for path in paths {
                 let concerns = if made.starts_with("tmpfiles:") {
@@ -141,6 +161,11 @@ fn parse(output: &str, paths: &BTreeSet<String>) -> BTreeMap<String, PathFact> {
         } else if let Some(beside) = rest.strip_prefix('=') {
             fact.beside.push(bounded(beside, 512));
         }
+    }
+    for (path, fact) in facts.iter_mut().filter(|(path, _)| !path.contains('*')) {
+        fact.owner = way_to(path).find_map(|path| owners.get(path)).cloned();
+        let directories = way_to(path).skip(1).filter_map(|path| owners.get(path));
+        fact.closed = directories.filter(|owner| !owner.mode.ends_with(['1', '3', '5', '7'])).last().cloned();
     }
     facts
 }
@@ -256,6 +281,29 @@ mod tests {
         assert_eq!(facts[&at("app/conf ig.json")].beside, [at("app/config.json")]);
         assert!(!facts[&at("it's/b")].exists && facts[&at("it's/b")].beside.is_empty());
         assert!(!facts[&at("x*")].exists);
+    }
+
+    #[test]
+    fn whose_a_path_is() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::Builder::new().permissions(PermissionsExt::from_mode(0o755)).tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::create_dir_all(at("a/b/c d")).unwrap();
+        std::fs::write(at("a/b/c d/file"), "").unwrap();
+        for (name, mode) in [("a", 0o755), ("a/b", 0o750), ("a/b/c d", 0o700), ("a/b/c d/file", 0o640)] {
+            std::fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let paths: BTreeSet<String> = [at("a/b/c d/file"), at("a/gone/file"), at("a/b/*")].into();
+        let output = Command::new("sh").arg("-c").arg(script(&paths)).output().unwrap();
+        let facts = parse(&String::from_utf8_lossy(&output.stdout), &paths);
+        let told = |path: &str| {
+            let fact = &facts[&at(path)];
+            [&fact.owner, &fact.closed].map(|owner| owner.as_ref().map(|it| (it.path.clone(), it.mode.clone())))
+        };
+        assert_eq!(told("a/b/c d/file"), [Some((at("a/b/c d/file"), "640".into())), Some((at("a/b"), "750".into()))]);
+        assert_eq!(told("a/gone/file"), [Some((at("a"), "755".into())), None]);
+        assert_eq!(told("a/b/*"), [None, None]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::facts::{Facts, HttpAnswer, Job, JournalLine, Listener, Manager, Netwo
 use super::http::{self, HttpRequest};
 use super::proc_net::Tables;
 use super::shell::{Output, Script};
-use super::{Error, Guest, accounts, journal, proc_net};
+use super::{Error, Guest, accounts, etc_links, journal, proc_net};
 use crate::model::timeouts::Timeouts;
 use crate::model::{Accel, ActiveState, Protocol, TransportKind};
 use crate::text::{bounded, quoted};
@@ -28,6 +28,8 @@ pub struct ProbeRequest {
     pub units: BTreeSet<String>,
     /// HTTP requests, by id.
     pub http: BTreeMap<String, Attempts<HttpRequest, HttpAnswer>>,
+    /// Units all of whose words are read, in trouble or not.
+    pub words_of: Vec<&'static str>,
     /// Scripts, by id.
     pub scripts: BTreeMap<String, Attempts<Script, ScriptOutcome>>,
     /// Timers whose services are to be run once.
@@ -141,13 +143,15 @@ fn files_script() -> String {
     format!(
         "( head -v -c {FILE} {files} 2>/dev/null\n\
          echo; echo nixbox-accounts\n{accounts}\n\
-         echo nixbox-names\n\
+         echo nixbox-etc\n{etc}\n\
+         echo; echo nixbox-names\n\
          for P in /proc/[0-9]*; do read -r C <\"$P/comm\" && echo \"${{P#/proc/}} $C\"; done 2>/dev/null\n\
          echo nixbox-links\n\
          stat -c %N /proc/[0-9]*/fd/* 2>/dev/null\n\
          {CONFIGURING}\n\
          : )",
         accounts = accounts::SCRIPT,
+        etc = etc_links::SCRIPT,
     )
 }
 
@@ -178,6 +182,7 @@ fn read_files(text: &str, facts: &mut Facts) {
     let (text, configuring) = split_configuring(text);
     let (text, links) = text.rsplit_once("\nnixbox-links\n").unwrap_or((text, ""));
     let (text, names) = text.rsplit_once("\nnixbox-names\n").unwrap_or((text, ""));
+    let (text, etc) = text.rsplit_once("\nnixbox-etc\n").map_or((text, None), |(text, etc)| (text, Some(etc)));
     let (text, lines) = text.rsplit_once("\nnixbox-accounts\n").unwrap_or((text, ""));
     let files = split_files(text);
     let file = |path: &str| files.get(path).copied().unwrap_or_default();
@@ -192,6 +197,8 @@ fn read_files(text: &str, facts: &mut Facts) {
     facts.network = Network { resolves: facts.network.resolves, ..network_of(&files, configuring) };
     facts.accounts = accounts::accounts(lines);
     facts.pam_missing = accounts::missing_modules(lines);
+    facts.pam_closed = accounts::closed_services(lines);
+    facts.etc_links = etc_links::links(etc.unwrap_or_default());
     facts.groups = accounts::groups(file("/etc/group"));
     let mut lacks = |name: &str, missing: bool| {
         if missing {
@@ -201,6 +208,7 @@ fn read_files(text: &str, facts: &mut Facts) {
     lacks("listeners", !files.contains_key("/proc/net/tcp"));
     lacks("network", !files.contains_key("/proc/net/dev"));
     lacks("accounts", lines.is_empty());
+    lacks("etc-links", etc.is_none());
     lacks("groups", !files.contains_key("/etc/group"));
     lacks("taint", !files.contains_key("/proc/sys/kernel/tainted"));
 }
@@ -248,9 +256,10 @@ impl Guest {
     /// Gathers everything at once. Nothing fails: what could not be gathered is in [`Facts::gaps`].
     ///
     /// Gaps go by the name of the field: `units`, `manager`, `jobs`, `journal`, `listeners`, `network`, `accounts`,
-    /// `groups`, `taint`, `resolves`, `unit-files`, and `system-bus`, `http.ID`, `scripts.ID`, `timers.NAME`.
+    /// `etc-links`, `groups`, `taint`, `resolves`, `unit-files`, and `system-bus`, `http.ID`, `scripts.ID`, `timers.NAME`.
     pub async fn observe(&self, wanted: &ProbeRequest, limits: &Limits) -> Facts {
-        let (files, lines) = (files_script(), journal::command(&QUIET, limits.journal_lines));
+        let heard = [&QUIET, wanted.words_of.as_slice()].concat();
+        let (files, lines) = (files_script(), journal::command(&heard, limits.journal_lines));
         let (shell, bus, journal, resolves, system_bus, unit_files, http, scripts, timers) = tokio::join!(
             self.shell().ask(&files, limits.patience, ANSWER),
             self.observe_units(&wanted.units, limits),
@@ -572,6 +581,13 @@ mod tests {
         assert_eq!(files["/proc/net/tcp"], "head");
         assert!(files["/etc/group"].starts_with("root"));
         assert_eq!(microseconds(files["/proc/uptime"]), Some(12_340_000));
+    }
+
+    #[test]
+    fn a_part_may_be_empty() {
+        let mut facts = Facts::default();
+        read_files("\nnixbox-accounts\nnixbox-etc\n\nnixbox-names\nnixbox-links\nnixbox-configuring\n", &mut facts);
+        assert!(!facts.gaps.contains_key("etc-links"), "{facts:?}");
     }
 
     #[test]

@@ -4,8 +4,9 @@ use super::journal::Means as _;
 use super::journal_patterns::Meaning;
 use super::unit::{error_line, is_active, manager_line, running};
 use super::{JudgeContext, sandbox, text, unit_ending};
-use crate::guest::facts::{Facts, JournalLine, Unit};
+use crate::guest::facts::{Facts, JournalLine, Owner, Unit};
 use crate::guest::paths::paths_in;
+use crate::guest::unit_files::is_yes;
 use crate::model::{STORE_DIR, UnitResult};
 
 /// What makes a path read-only for a unit.
@@ -38,6 +39,7 @@ pub(crate) fn of(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
             hidden_home(cx, unit, &line)
                 .or_else(|| not_in_path(unit, &line))
                 .or_else(|| read_only(cx, unit, &line))
+                .or_else(|| denied(cx.now, unit, &line))
                 .or_else(|| by_words(&line))
         })
         .or_else(|| no_shell(unit))
@@ -99,11 +101,12 @@ fn no_shell(unit: &Unit) -> Option<String> {
 }
 
 /// A command that a service of NixOS's finds only where its unit says so.
-fn not_in_path(unit: &Unit, line: &str) -> Option<String> {
+pub(crate) fn not_in_path(unit: &Unit, line: &str) -> Option<String> {
     let found = Meaning::CommandMissing.parts_of(line)?;
     let name = unit.name.strip_suffix(".service")?;
+    let of_user = if unit.fragment_path.contains("/user/") { "user." } else { "" };
     Some(text::clean(&format!(
-        "add the package that has {} to the unit's own PATH: systemd.services.{name:?}.path = [ pkgs.NAME ];",
+        "add the package that has {} to the unit's own PATH: systemd.{of_user}services.{name:?}.path = [ pkgs.NAME ];",
         &found["command"]
     )))
 }
@@ -137,6 +140,22 @@ fn by_words(line: &str) -> Option<String> {
             "home-manager.backupFileExtension = \"backup\"; moves {} aside, and `force = true` of the file overwrites it",
             &found["path"]
         )));
+    }
+    if Meaning::BusNameTaken.is_in(line) {
+        return Some(
+            "another program of its kind runs already, and has the name on D-Bus: keep one of them".to_owned(),
+        );
+    }
+    if Meaning::NetlinkMissing.is_in(line) {
+        return Some("its RestrictAddressFamilies= leaves out AF_NETLINK, by which it asks for interfaces".to_owned());
+    }
+    if Meaning::SoundCardMissing.is_in(line) {
+        let advice = "the sound card is for whoever sits at the screen, and for the group audio (extraGroups, SupplementaryGroups=)";
+        return Some(advice.to_owned());
+    }
+    if Meaning::SetupScriptFailed.is_in(line) {
+        let advice = "the last command of services.xserver.displayManager.setupCommands has to succeed: || true";
+        return Some(advice.to_owned());
     }
     if Meaning::ProcessesLimited.is_in(line) {
         return Some("TasksMax= or LimitNPROC= of its unit limits how many processes it may have".to_owned());
@@ -177,6 +196,35 @@ fn hidden_home(cx: &JudgeContext<'_>, unit: &Unit, line: &str) -> Option<String>
     }
     let path = paths_in(line).into_iter().find(|path| sandbox::is_hidden(cx, unit, path))?;
     Some(format!("its ProtectHome= hides {} from it: \"read-only\" shows it", text::clean(&path)))
+}
+
+/// Whose a path is that a service which is not root's may not read, write or enter.
+fn denied(facts: &Facts, unit: &Unit, line: &str) -> Option<String> {
+    if !Meaning::PermissionDenied.is_in(line) {
+        return None;
+    }
+    let is_dynamic = facts.set_in_files(&unit.name, &["DynamicUser"]).next_back().is_some_and(|(_, set)| is_yes(set));
+    let named = facts.set_in_files(&unit.name, &["User"]).next_back().map(|(_, user)| user);
+    let user = match named {
+        Some(user) => Some(user).filter(|user| !matches!(*user, "" | "root" | "0"))?,
+        None => is_dynamic.then_some("a user that DynamicUser= makes up")?,
+    };
+    let fact = paths_in(line).into_iter().find_map(|path| facts.paths.get(&path))?;
+    let is_others = |owner: &&Owner| owner.user != user;
+    let Some(Owner { path, user: owner, group, mode }) =
+        fact.closed.as_ref().filter(is_others).or_else(|| fact.owner.as_ref().filter(is_others))
+    else {
+        return None;
+    };
+    let way = if path.starts_with("/dev/") {
+        format!("SupplementaryGroups=, or extraGroups of its user, lets it into {group}")
+    } else if path.starts_with("/home/") || path.starts_with("/root") {
+        "its files are better off in a place of its own, StateDirectory= or LoadCredential=".to_owned()
+    } else {
+        "a rule of systemd.tmpfiles sets the owner, StateDirectory= makes a directory that is its own".to_owned()
+    };
+    let whose = format!("{path} is {owner}'s, of group {group}, with mode {mode}");
+    Some(text::clean(&format!("{whose}, and {} runs as {user}: {way}", unit.name)))
 }
 
 /// Why nothing can be written.
@@ -283,7 +331,7 @@ fn port_in_use(cx: &JudgeContext<'_>, unit: &Unit) -> Option<String> {
 mod tests {
     use super::{by_words, elsewhere, no_shell, not_in_path};
     use crate::checks::test_support::{active, failed, guest, line, result};
-    use crate::guest::facts::{Facts, Listener, PathFact, Service, Unit};
+    use crate::guest::facts::{Facts, Listener, Owner, PathFact, Service, Unit};
     use crate::model::{CheckId, Protocol};
 
     #[test]
@@ -331,6 +379,39 @@ mod tests {
         }
         let by_mount = advice_on("mkdir: cannot create directory '/srv/app': Read-only file system", None);
         assert!(by_mount.contains("is its file system mounted so?"), "{by_mount}");
+    }
+
+    #[test]
+    fn files_of_somebody_else() {
+        let owner = |path: &str, user: &str, mode: &str| {
+            Some(Owner { path: path.into(), user: user.into(), group: "wheel".into(), mode: mode.into() })
+        };
+        let advice = |path: &str, set: &[(&str, &str)], fact: PathFact| {
+            let words = format!("open {path}: Permission denied");
+            let mut guest = guest().expected(failed("app.service", 1)).journal(line("app.service", &words));
+            let facts = &mut guest.observations.first;
+            facts.paths.insert(path.to_owned(), fact);
+            let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            facts.unit_files.get_or_insert_default().system.lines.extend([("app.service".to_owned(), set)]);
+            let judgement = guest.breaks(CheckId::ServicesFailedUnits, "Permission denied");
+            result(&judgement, CheckId::ServicesFailedUnits).hint.clone().unwrap_or_default()
+        };
+        let key = || PathFact { exists: true, owner: owner("/srv/key", "root", "600"), ..PathFact::default() };
+        let hint = advice("/srv/key", &[("User", "app")], key());
+        assert!(
+            hint.contains("/srv/key is root's, of group wheel, with mode 600, and app.service runs as app"),
+            "{hint}"
+        );
+        assert!(advice("/srv/key", &[("DynamicUser", "yes")], key()).contains("a user that DynamicUser= makes up"));
+        for own in [&[("User", "root")][..], &[]] {
+            assert_eq!(advice("/srv/key", own, key()), "", "a service of root's");
+        }
+        assert_eq!(advice("/srv/key", &[("User", "root"), ("User", "app")], PathFact::default()), "");
+        let at_home = PathFact { closed: owner("/home/alice", "alice", "700"), ..key() };
+        let hint = advice("/home/alice/key", &[("User", "app")], at_home);
+        assert!(hint.contains("/home/alice is alice's") && hint.contains("LoadCredential="), "{hint}");
+        let device = PathFact { owner: owner("/dev/ttyUSB0", "root", "660"), ..key() };
+        assert!(advice("/dev/ttyUSB0", &[("User", "app")], device).contains("lets it into wheel"));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) fn skip_reason(conditions: &[String]) -> SkipReason {
     let (triggering, plain): (Vec<_>, Vec<_>) =
         conditions.iter().map(|written| condition(written)).partition(|(_, triggering)| *triggering);
     if conditions.is_empty() {
-        return SkipReason::MachineSpecific("a condition was not met".to_owned());
+        return SkipReason::MachineSpecific("a condition".to_owned());
     }
     let is_contradiction = |(reason, _): &&(SkipReason, bool)| matches!(reason, SkipReason::Contradiction(_));
     let trigger = triggering.iter().find(|reason| !is_contradiction(reason)).or(triggering.first()).cloned();

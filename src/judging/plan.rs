@@ -7,7 +7,7 @@ use super::selection::Selection;
 use super::targets;
 use crate::config::{HttpSettings, ScriptSettings, Settings};
 use crate::model::{Applies, CheckId, CheckKind, NetworkPolicy, Protocol};
-use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, InferredPort};
+use crate::nix::expectations::{Expectations, ExpectedAudio, ExpectedDesktop, InferredPort, Site};
 
 /// What is to be checked. The fields under "the guest is asked" say what must be gathered; judging takes the rest.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,8 @@ pub struct Plan {
     pub units: Vec<String>,
     /// The guest is asked: to make these requests, by id.
     pub http: BTreeMap<String, HttpSettings>,
+    /// The guest is asked: for these web sites.
+    pub sites: Vec<Site>,
     /// The guest is asked: to run these scripts, by id.
     pub scripts: BTreeMap<String, ScriptSettings>,
     /// The guest is asked: to start the services of these timers once.
@@ -53,6 +55,9 @@ impl fmt::Display for ExpectedPort {
     }
 }
 
+/// Most web sites that are asked for: a process each.
+const SITES: usize = 16;
+
 /// What `ExpectedPort::by` says of ports from `nixbox.toml`.
 pub(crate) const BY_SETTINGS: &str = crate::model::CONFIG_FILE;
 
@@ -88,6 +93,7 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
         Applies::Always => true,
         Applies::WithPorts => !ports.is_empty() || !inferred_ports.is_empty() || !expectations.open_tcp.is_empty(),
         Applies::WithHttp => !settings.http.is_empty(),
+        Applies::WithSites => !expectations.sites.is_empty(),
         Applies::WithTimers => !settings.timers.is_empty(),
         Applies::WithConfiguration => expectations.known,
         Applies::WithDisplayManager => desktop.is_some_and(|desktop| desktop.display_manager.is_some()),
@@ -102,6 +108,11 @@ pub fn plan(expectations: &Expectations, settings: &Settings, selection: &Select
     Plan {
         units: units.into_iter().collect(),
         http: if asked(CheckId::ServicesHttp) { settings.http.clone() } else { BTreeMap::new() },
+        sites: if asked(CheckId::ServicesSites) {
+            expectations.sites.iter().take(SITES).cloned().collect()
+        } else {
+            Vec::new()
+        },
         scripts: settings
             .scripts
             .iter()

@@ -83,6 +83,8 @@ pub enum Applies {
     WithPorts,
     /// Where `nixbox.toml` lists HTTP requests.
     WithHttp,
+    /// Where the configuration has web sites.
+    WithSites,
     /// Where `nixbox.toml` names timers.
     WithTimers,
     /// Where there is a configuration to read: not for a runner that was built elsewhere.
@@ -471,6 +473,19 @@ BootTmpfiles = "boot.tmpfiles" {
                  another user owns (unsafe path transition).",
     remedy: "Correct the rule in systemd.tmpfiles.rules or .settings; the message names it.",
 }
+BootEtc = "boot.etc" {
+    kind: Boot,
+    stage: Check,
+    rank: 72,
+    weight: Expected,
+    applies: Always,
+    summary: "what /etc links to exists",
+    tests: "Links in /etc that lead nowhere: a time zone that does not exist fails, a file that the package does not\n\
+                 contain is a warning. What leads out of the nix store is the real machine's, and is not looked at.",
+    causes: "A misspelt time.timeZone; environment.etc.NAME.source with a path that is not in its package: nix builds /etc\n\
+                 without looking.",
+    remedy: "Correct the name: timedatectl list-timezones lists time zones, ls shows what a package contains.",
+}
 BootTaint = "boot.taint" {
     kind: Boot,
     stage: Check,
@@ -585,6 +600,21 @@ ServicesHttp = "services.http" {
     causes: "A service that is not up yet, another virtual host that answers, a redirect to https, an address outside\n\
                  (which --network off blocks, and which is excluded).",
     remedy: "The body's first lines are shown. Give slow starters `retries` and `deadline`; ask for localhost.",
+}
+ServicesSites = "services.sites" {
+    kind: Services,
+    stage: Check,
+    rank: 73,
+    weight: Expected,
+    applies: WithSites,
+    summary: "each virtual host of nginx answers with something of its own",
+    tests: "A request for / of each virtual host, made inside the machine. An answer of 500 or above is a warning: what is\n\
+                 behind it may take its time, or need what a VM does not have. One that nginx gives for a file, directory or\n\
+                 socket that it may not open is a failure, and so is 403 for that reason. What else is answered is well.",
+    causes: "A directory that nginx may not enter (mode 0700, ProtectHome=), a socket of a group that nginx is not in,\n\
+                 a port behind proxyPass that nothing listens on.",
+    remedy: "nginx's own line says what it could not open. Let it in by mode or group: RuntimeDirectoryMode, users.users.nginx.\n\
+                 extraGroups.",
 }
 ServicesTimers = "services.timers" {
     kind: Services,

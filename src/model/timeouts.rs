@@ -174,6 +174,9 @@ pub(crate) mod run {
     pub(crate) const LISTENING_INTERVAL: Duration = millis(250);
     /// How long a machine may take to power off before its second boot: systemd gives what stops 90 s.
     pub(crate) const POWER_OFF_LIMIT: Duration = secs(120);
+    /// How long a web site may take for one answer, and how often more it is asked: what is behind it may still be starting.
+    pub(crate) const SITE_LIMIT: Duration = secs(5);
+    pub(crate) const SITE_RETRIES: u32 = 3;
     /// Between two attempts of a request or a script.
     pub(crate) const RETRY_PAUSE: Duration = secs(1);
     /// How long a demo's guest may take to set a password, or to write its caches to the disk.

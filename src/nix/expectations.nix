@@ -543,9 +543,34 @@ let
         else if general != [ ] then by (lines general)
         else if addresses != [ ] then by (map (_: { }) (filter (address: !(isSocket address)) addresses))
         else by [ { } ];
-      isEmpty = option: elem (read text option) [ null "" ];
-      usesHosts = isEmpty names.nginx.own && isEmpty names.nginx.ownHttp;
-    in if usesHosts then concatMap portsOf (hostsOf names.nginx.hosts) else [ ];
+    in if nginxUsesHosts then concatMap portsOf (hostsOf names.nginx.hosts) else [ ];
+  nginxUsesHosts = all (option: elem (read text option) [ null "" ]) [ names.nginx.own names.nginx.ownHttp ];
+
+  # Where each virtual host of nginx's can be asked on this machine itself: by its own name, at its first line or at the
+  # usual port; by TLS where a request without is only sent there. One that sends all elsewhere says nothing of itself.
+  nginxSites =
+    let
+      isHere = address: elem address [ null "0.0.0.0" "127.0.0.1" "*" ];
+      usual = list (valueOf names.nginx.addresses);
+      siteOf = { name, host }:
+        let
+          own = list (host.listen or null);
+          named = list (host.listenAddresses or null);
+          addresses = if named != [ ] then named else usual;
+          tls = any (isOn host) [ "forceSSL" "onlySSL" ];
+          found = host.serverName or null;
+          site = { host = if isString found then found else name; inherit (place) port tls; };
+          place =
+            if own != [ ] then { port = (head own).port or null; tls = isOn (head own) "ssl"; }
+            else if tls then { port = orElse (read int names.nginx.https) 443; inherit tls; }
+            else { port = orElse (read int names.nginx.http) 80; inherit tls; };
+          reaches = if own != [ ] then isHere ((head own).addr or null) else addresses == [ ] || any isHere addresses;
+          isAsked = reaches && isPort site.port && host.globalRedirect or null == null
+            && match "[A-Za-z0-9][A-Za-z0-9.-]*" site.host != null;
+        in if isAsked then [ site ] else [ ];
+    in
+    if yes names.nginx.enable && nginxUsesHosts && list (valueOf names.nginx.listen) == [ ]
+    then concatMap siteOf (hostsOf names.nginx.hosts) else [ ];
 
   # The addresses of Caddy's sites say where it listens; settings as JSON stand for all of them.
   caddyPorts =
@@ -879,6 +904,7 @@ in
   open_tcp_ranges = openRanges "allowedTCPPortRanges" names.openTcpRanges;
   open_udp_ranges = openRanges "allowedUDPPortRanges" names.openUdpRanges;
   service_ports = unique servicePorts;
+  sites = attempt [ ] nginxSites;
   inferred_ports = inferredPorts;
   mutable_users = read bool names.mutableUsers;
   allow_no_password_login = read bool names.allowNoPasswordLogin;

@@ -39,6 +39,9 @@ pub struct Expectations {
     pub open_udp: Vec<u16>,
     /// Ports that an enabled service says it listens on: (`sshd`, 22).
     pub service_ports: Vec<ServicePort>,
+    /// Web sites that an enabled server is to serve.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<Site>,
     /// `networking.firewall.allowedTCPPortRanges`, first and last.
     pub open_tcp_ranges: Vec<(u16, u16)>,
     /// `networking.firewall.allowedUDPPortRanges`.
@@ -109,6 +112,27 @@ pub struct ServicePort {
     pub protocol: Protocol,
     /// The port.
     pub port: u16,
+}
+
+/// A web site that nginx is to serve, and where it can be asked on the machine itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Site {
+    /// Its name: `example.org`.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Whether it speaks TLS there.
+    pub tls: bool,
+}
+
+impl Site {
+    /// Its address, by which its answer is known too.
+    pub fn url(&self) -> String {
+        let (scheme, usual) = if self.tls { ("https", 443) } else { ("http", 80) };
+        let port = if self.port == usual { String::new() } else { format!(":{}", self.port) };
+        format!("{scheme}://{}{port}/", self.host)
+    }
 }
 
 /// What an enabled service calls its port, by its name only: it may mean another one.

@@ -14,14 +14,15 @@ use crate::desktop::drive::{DesktopDriver, ScreenRecorder, probe_lingering};
 use crate::desktop::expected::failed_display_manager;
 use crate::event::Events;
 use crate::failure::Result;
-use crate::guest::facts::{Facts, Network};
+use crate::guest::facts::{Facts, HttpAnswer, Network};
 use crate::guest::shell::Script;
 use crate::guest::{Accepts, Attempts, Guest, HttpRequest, Limits, ProbeRequest};
 use crate::idle::IdleDetector;
 use crate::judging::{Context, Judgement, Plan, contention, sandbox};
 use crate::machine::{AudioCapture, Machine, PacketDump, Screen};
 use crate::model::timeouts::run::{
-    IDLE_LIMIT, JOURNAL_TEXT_LIMIT, LAST_PROBE_LIMIT, LEASE_INTERVAL, LISTENING_INTERVAL, RETRY_PAUSE,
+    IDLE_LIMIT, JOURNAL_TEXT_LIMIT, LAST_PROBE_LIMIT, LEASE_INTERVAL, LISTENING_INTERVAL, RETRY_PAUSE, SITE_LIMIT,
+    SITE_RETRIES,
 };
 use crate::model::timeouts::{Timeouts, config};
 use crate::model::{Accel, CheckId, artifact};
@@ -353,7 +354,7 @@ impl Probe<'_> {
     async fn observe_again(&self, observer: &Observer<'_>, first: &Facts) -> Facts {
         // What was asked for once (requests, scripts, timers) is not done again.
         let units = self.plan.units.iter().cloned().collect();
-        let again = ProbeRequest { units, system_bus: true, ..ProbeRequest::default() };
+        let again = ProbeRequest { units, words_of: self.words_of(), system_bus: true, ..ProbeRequest::default() };
         let later = observer.observe(&again).await;
         let network = Network { resolves: first.network.resolves, ..later.network };
         let (http, scripts, timers) = (first.http.clone(), first.scripts.clone(), first.timers.clone());
@@ -372,8 +373,8 @@ impl Probe<'_> {
             return;
         }
         self.ports(observer.guest).await;
-        let again =
-            ProbeRequest { http, scripts, units: wanted.units.clone(), system_bus: true, ..ProbeRequest::default() };
+        let (units, words_of) = (wanted.units.clone(), wanted.words_of.clone());
+        let again = ProbeRequest { http, scripts, units, words_of, system_bus: true, ..ProbeRequest::default() };
         let mut later = observer.observe(&again).await;
         for (id, answer) in &facts.http {
             later.http.entry(id.clone()).or_insert_with(|| answer.clone());
@@ -478,6 +479,11 @@ impl Probe<'_> {
         Timeouts::of(self.accel)
     }
 
+    /// Units all of whose words are read: what nginx says of a request is of no priority.
+    fn words_of(&self) -> Vec<&'static str> {
+        if self.plan.sites.is_empty() { Vec::new() } else { vec![checks::NGINX] }
+    }
+
     /// What the plan needs to know.
     fn wanted(&self) -> ProbeRequest {
         let plan = self.plan;
@@ -491,6 +497,12 @@ impl Probe<'_> {
             let good: Accepts<_> = Arc::new(move |answer: &_| checks::is_answered(&request, answer));
             (id.clone(), Attempts { what, retries, pause: RETRY_PAUSE, good: Some(good) })
         });
+        let sites = plan.sites.iter().map(|site| {
+            let deadline = self.timeouts().scaled(SITE_LIMIT);
+            let what = HttpRequest { deadline, here: true, ..HttpRequest::new(site.url()) };
+            let good: Accepts<_> = Arc::new(|answer: &HttpAnswer| (1..500).contains(&answer.status));
+            (site.url(), Attempts { what, retries: SITE_RETRIES, pause: RETRY_PAUSE, good: Some(good) })
+        });
         let scripts = plan.scripts.iter().map(|(id, script)| {
             let what = Script {
                 user: script.user.as_ref().map(|user| user.0.clone()),
@@ -503,7 +515,8 @@ impl Probe<'_> {
         });
         ProbeRequest {
             units: plan.units.iter().cloned().collect(),
-            http: http.collect(),
+            http: http.chain(sites).collect(),
+            words_of: self.words_of(),
             scripts: scripts.collect(),
             timers: plan.timers.clone(),
             timer_deadline: self.timeouts().scaled(config::SCRIPT_DEADLINE),

@@ -144,7 +144,7 @@ impl<'a> Run<'a> {
         }
         let rebooted = match (run.second_boot.take(), run.not_powered_off.take()) {
             (Some(disk), _) => Some(self.rebooted(&prepared, disk, directory.as_deref(), kind).await?),
-            (None, Some(why)) => Some(not_booted(&why.what)),
+            (None, Some(why)) => Some(not_checked(MachinePhase::Rebooted, &why.what)),
             (None, None) => None,
         };
         (told.sent_paths, told.sent_bytes) = (seen.sent.map(|sent| sent.paths), seen.sent.map(|sent| sent.bytes));
@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
                 Ok(Attempt::Probed(probed)) => break Ok(probed.judgement),
                 Err(failure) if failure.is_interruption() => break Err(failure),
                 Err(failure) | Ok(Attempt::Crashed(failure) | Attempt::Silent(_, failure)) => {
-                    break Ok(not_booted(&failure.what));
+                    break Ok(not_checked(MachinePhase::Rebooted, &failure.what));
                 }
             }
             // Another start has files of its own; what crashed so early has not written to the disk.
@@ -410,7 +410,8 @@ impl<'a> Run<'a> {
         phase(&self.events, name, switched).await
     }
 
-    /// The checks of a configuration on the machine as it is now.
+    /// The checks of a configuration on the machine as it is now. Where this host or QEMU kept them from being made, that
+    /// is what they say: what was seen of the switch until then is not lost for it.
     async fn checked(
         &self,
         rehearsing: &Rehearsing<'_>,
@@ -421,12 +422,18 @@ impl<'a> Run<'a> {
     ) -> Result<Probed> {
         let artifacts = rehearsing.evidence(at, &self.events);
         let probed = self.probe(of, running, artifacts.as_ref(), ComeUp::Up, Some(since_us));
-        phase(&self.events, Phase::Check, probed).await
+        match phase(&self.events, Phase::Check, probed).await {
+            Err(failure) if !failure.is_interruption() => {
+                let judgement = not_checked(at, &failure.what);
+                Ok(Probed { judgement, systemd: None, painted: None, facts: None })
+            }
+            probed => probed,
+        }
     }
 }
 
-/// Why there is no record of a machine that went away.
-const GONE: &str = "the machine was gone before it could be checked";
+/// Why there is no record of a machine that went away, or could not be asked.
+const GONE: &str = "the machine was not checked to the end";
 
 /// The sessions and the record of a machine that was just probed, or why there is none.
 async fn beside(
@@ -448,9 +455,10 @@ async fn beside(
     (sessions.ok(), Some(record))
 }
 
-/// What is known of the target's boot from the disk where this host or QEMU kept it from being seen: nothing.
-fn not_booted(why: &str) -> Judgement {
-    let unknown = CheckResult::new(CheckId::BootTarget, Status::Unknown, format!("not checked after a reboot: {why}"));
+/// What is known of a machine that this host or QEMU kept from being checked: nothing.
+fn not_checked(phase: MachinePhase, why: &str) -> Judgement {
+    let unknown =
+        CheckResult::new(CheckId::BootTarget, Status::Unknown, format!("not checked {}: {why}", phase.when()));
     Judgement { results: vec![unknown], ..Judgement::default() }
 }
 

@@ -81,7 +81,7 @@ let
   '');
 
   # Those of the short run: one that works of each server, and one that breaks of each check.
-  core = [ "audio" "pulse" "audio-no-session-manager" "audio-left-only" "audio-no-source" "audio-no-rtkit" ];
+  core = [ "audio" "pulse" "audio-left-only" ];
 
   healthy = [
     # PipeWire, and nobody logs in.

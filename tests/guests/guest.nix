@@ -322,7 +322,9 @@ let
     );
 
   # --- /etc ---------------------------------------------------------------------------------------------------------
-  pam = extra: ''
+  pam = extra: pamOfSu + "session required pam_loginuid.so\n${extra}session optional pam_systemd.so\n";
+  # Without a session of logind's, as NixOS has it for su.
+  pamOfSu = ''
     account required pam_unix.so
     auth sufficient pam_rootok.so
     auth sufficient pam_unix.so likeauth try_first_pass
@@ -330,9 +332,7 @@ let
     password sufficient pam_unix.so yescrypt
     session required pam_env.so conffile=/etc/pam/environment readenv=0
     session required pam_unix.so
-    session required pam_loginuid.so
     session required pam_limits.so conf=/etc/security/limits.conf
-    ${extra}session optional pam_systemd.so
   '';
 
   etcFiles =
@@ -359,7 +359,7 @@ let
       "security/pam_env.conf".text = "";
       "resolv.conf".text = concatStringsSep "\n" (map (n: "nameserver ${n}") cfg.networking.nameservers);
       "pam.d/login".text = pam "";
-      "pam.d/su".text = pam "";
+      "pam.d/su".text = pamOfSu;
       "pam.d/runuser".text = pam "";
       "pam.d/systemd-user".text = pam "";
       "pam.d/passwd".text = pam "";

@@ -85,7 +85,7 @@ let
       systemd.services.metrics = service "Metrics" waits;
       environment.etc."app.conf".text = "colour = green";
     })
-    (overWithout base { systemd.services.worker = true; } "switch-service-removed" { exit = 0; slow = false; } { })
+    (overWithout base { systemd.services.worker = true; } "switch-service-removed" { exit = 0; } { })
     # The first of its units that reads the data upgrades them; the second, of a fresh disk, finds none to read.
     (on "switch-needs-old-data" passes (only "reader" (oneshot "Reads the letters" "cat /var/lib/mail/letters" // { after = [ "mail.service" ]; })))
   ];
@@ -95,7 +95,7 @@ let
       service "Application" "cat /etc/app.key > /dev/null\n${waits}"
     )))
     # 43341: what it reads has changed, and nothing starts it again.
-    (on "switch-port-not-taken" (is 1 [ "services.ports" ] [ "after the switch: nothing is listening on 2222/tcp" "the switch did not restart sshd.service" ] // { phase = "switched"; slow = false; }) {
+    (on "switch-port-not-taken" (is 1 [ "services.ports" ] [ "after the switch: nothing is listening on 2222/tcp" "the switch did not restart sshd.service" ] // { phase = "switched"; }) {
       services.openssh.ports = [ 2222 ];
       environment.etc."ssh/sshd_config".text = "Port 2222";
     })

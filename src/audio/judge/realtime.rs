@@ -7,7 +7,9 @@ use regex::Regex;
 use super::AudioJudge;
 use crate::audio::facts::AudioSessionKind;
 use crate::audio::journal::{AudioJournalMeaning, last};
-use crate::judging::text::pattern;
+use crate::guest::facts::JournalLine;
+use crate::judging::journal::Means as _;
+use crate::judging::text::{self, pattern};
 use crate::judging::{Finding, Judgement, conclude};
 use crate::model::{CheckId, CheckResult, Lack, LoadState};
 
@@ -73,9 +75,14 @@ impl AudioJudge<'_> {
             Some(unit) if unit.load_state != LoadState::Loaded => format!("{RTKIT} is {}", unit.load_state),
             Some(unit) => format!("{RTKIT} is {}", unit.active_state),
         };
+        let process = self.server.profile().process;
         let line = last(self.journal(), self.server.profile().service, AudioJournalMeaning::NoRealtime);
-        let what =
-            format!("{} has no realtime thread, though rtkit is expected: {state}", self.server.profile().process);
+        let refused = |line: &&JournalLine| AudioJournalMeaning::NoRealtime.is_in(&line.message);
+        let state = match self.journal().iter().find(refused).filter(|_| line.is_none()) {
+            Some(JournalLine { unit, message, .. }) => format!("{unit}, which it asks for it, says: {message}"),
+            None => state,
+        };
+        let what = text::clean(&format!("{process} has no realtime thread, though rtkit is expected: {state}"));
         Finding::new(RTKIT, what).detail(line.map(str::to_owned))
     }
 }

@@ -1,7 +1,7 @@
 //! What is wrong with a machine that came up.
 
 use crate::checks::test_support::{by_kernel, failed, guest, line, result, status};
-use crate::guest::facts::{JournalLine, Unit};
+use crate::guest::facts::{DanglingLink, JournalLine, Unit};
 use crate::model::{Accel, CheckId, Status};
 
 #[test]
@@ -83,6 +83,16 @@ fn what_fails_quietly() {
     assert!(!told.summary.contains("more"), "{}", told.summary);
     let hint = told.hint.as_deref().unwrap_or_default();
     assert!(hint.ends_with("give /export/1tb the owner of /export, or root to both"), "{hint}");
+    let dangling = |path: &str, target: &str| {
+        guest().facts(|facts| facts.etc_links.push(DanglingLink { path: path.into(), target: target.into() }))
+    };
+    dangling("/etc/localtime", "/nix/store/x-tzdata/share/zoneinfo/Europe/Berln")
+        .breaks(CheckId::BootEtc, "the time zone Europe/Berln does not exist");
+    let judgement = dangling("/etc/app.conf", "/nix/store/x-app/etc/app.cnf").passes();
+    let told = result(&judgement, CheckId::BootEtc);
+    let words = "/etc/app.conf links to /nix/store/x-app/etc/app.cnf, which does not exist";
+    assert_eq!((told.status, told.summary.as_str()), (Status::Warn, words));
+    dangling("/etc/machine-id", "/persist/etc/machine-id").passes();
     guest().unit(failed("systemd-tmpfiles-setup.service", 1)).breaks(CheckId::BootTmpfiles, "exit code 1");
     guest().journal(tmpfiles(4, "Duplicate line for path \"/tmp/x\", ignoring.")).passes();
     guest()

@@ -1,7 +1,7 @@
 //! Logins, users and groups.
 
-use crate::checks::test_support::{guest, inactive, status};
-use crate::guest::facts::{Account, Barrier, MissingModule, Password};
+use crate::checks::test_support::{guest, inactive, result, status};
+use crate::guest::facts::{Account, Barrier, ClosedService, JournalLine, MissingModule, Password};
 use crate::model::{CheckId, Status};
 use crate::nix::expectations::ExpectedUser;
 
@@ -19,6 +19,36 @@ fn a_module_of_pam_that_is_not_there() {
     for control in ["sufficient", "optional", "[success=1 default=ignore]"] {
         sudo(control).passes();
     }
+}
+
+#[test]
+fn a_service_of_pam_that_refuses_everybody() {
+    let closed = |service: &str, kind: &str| {
+        guest().facts(|facts| {
+            facts.pam_closed = vec![ClosedService { service: service.into(), kind: kind.into() }];
+        })
+    };
+    let words =
+        "the PAM service login lets nobody in: its auth rules come to pam_deny.so before any that could succeed";
+    closed("login", "auth").breaks(CheckId::UsersLogin, words);
+    closed("greetd", "account").breaks(CheckId::UsersLogin, "its account rules");
+    for (service, kind) in [("sshd", "auth"), ("other", "auth"), ("login", "session")] {
+        closed(service, kind).passes();
+    }
+}
+
+#[test]
+fn a_user_for_whom_pam_opens_no_session() {
+    let refused =
+        || guest().facts(|facts| facts.accounts[1].refused = Some("su: cannot open session: Permission denied".into()));
+    let words = "PAM opens no session for alice: su: cannot open session";
+    refused().breaks(CheckId::UsersLogin, words);
+    let limits = "pam_limits(su:session): Could not set limit for 'nofile': Operation not permitted";
+    let judgement = refused()
+        .journal(JournalLine { identifier: "su".into(), message: limits.into(), ..JournalLine::default() })
+        .breaks(CheckId::UsersLogin, &format!("PAM opens no session for alice: {limits}"));
+    let hint = result(&judgement, CheckId::UsersLogin).hint.clone().unwrap_or_default();
+    assert!(hint.contains("security.pam.loginLimits"), "{hint}");
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub(super) fn of_system(cx: &JudgeContext<'_>, name: &str, declared: &ExpectedUn
     Some(wanted(finding(name, missing, summary, hint), all && !started && is_slip))
 }
 
-/// A unit of users' managers: only a slip counts, since desktops bring targets of their own.
+/// A unit of users' managers: only a slip counts, or a target of PID 1's, since desktops bring targets of their own.
 pub(super) fn of_user<'a>(
     name: &str,
     declared: &ExpectedUnit,
@@ -78,12 +78,12 @@ pub(super) fn of_user<'a>(
 ) -> Option<Wanted> {
     let known = || USER.into_iter().chain(known.clone().filter_map(stem));
     let is_known = |target: &str| stem(target).is_none_or(|name| known().any(|known| known == name));
-    let (missing, near) = declared
-        .wanted_by
-        .iter()
-        .filter(|target| !is_known(target))
-        .find_map(|target| Some((target, meant(target, known())?)))?;
-    let summary = format!("{name} of users is never started: it is wanted by {missing}, which does not exist");
+    let (missing, near) = declared.wanted_by.iter().filter(|target| !is_known(target)).find_map(|target| {
+        let of_system = stem(target).filter(|name| SYSTEM.contains(name) && *name != "exit").map(|_| "default");
+        Some((target, of_system.or_else(|| meant(target, known()))?))
+    })?;
+    let why = if near == "default" { "which users' managers do not have" } else { "which does not exist" };
+    let summary = format!("{name} of users is never started: it is wanted by {missing}, {why}");
     let alone = declared.wanted_by.len() == 1;
     Some(wanted(finding(name, missing, summary, Some(format!("did you mean {near}.target?"))), alone))
 }

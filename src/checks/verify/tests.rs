@@ -157,6 +157,7 @@ fn targets_that_do_not_exist() {
         guest().expecting(|expectations| drop(expectations.user_units.insert("bar.service".into(), unit)))
     };
     of_user("graphical-sesion.target").breaks(ID, "wanted by graphical-sesion.target");
+    of_user("multi-user.target").breaks(ID, "wanted by multi-user.target, which users' managers do not have");
     of_user("niri-session.target").passes();
     of_user("i3-session.target").passes();
 }

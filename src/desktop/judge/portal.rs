@@ -104,7 +104,9 @@ impl DesktopView<'_> {
         if state.processes.iter().any(|process| process.x11_display().is_some() && process.uid == server.uid) {
             return None;
         }
-        let line = self.facts.lines().find(|line| line.contains("Xwayland") && reports_error(line));
+        // The first of a chain says why: "[xwayland/sockets.c:100] /tmp/.X11-unix not owned by root or us".
+        let is_about_it = |line: &&str| line.to_ascii_lowercase().contains("xwayland") && reports_error(line);
+        let line = self.facts.lines().find(is_about_it);
         let line = line.map(|line| format!(": {}", text::clean(line))).unwrap_or_default();
         Some(Finding::new("xwayland", format!("programs.xwayland is enabled, but there is no X display{line}")))
     }

@@ -66,6 +66,7 @@ impl DesktopView<'_> {
         warns.extend(self.slow_portal());
         let later = self.failed_later(&of_user, manager, &warns);
         warns.extend(later);
+        warns.extend(self.without_programs(&facts));
         warns.extend(self.incomplete_portal(manager));
         warns.extend(self.missing_xwayland());
         Assessment::Findings { fails, warns, pass: self.units_line(good, has_target) }
@@ -161,6 +162,22 @@ impl DesktopView<'_> {
             Finding::new(name, summary).detail(unit::tail(of_user.now, name, 6)).evidence("unit", text::clean(name))
         };
         names.map(finding).collect()
+    }
+
+    /// Services that run on without a program that they start: a unit's PATH has little, and not the user's own.
+    fn without_programs(&self, facts: &Facts) -> Vec<Finding> {
+        let running = facts.units.iter().filter(|unit| is_active(unit) && unit.name.ends_with(".service"));
+        let finding = |unit: &Unit| {
+            let lines = unit::own_lines(&facts.journal, &unit.name);
+            let line = lines.into_iter().map(first_line).find(|line| Meaning::CommandMissing.is_in(line))?;
+            let summary = format!("{} of {} does not find a program that it starts: {line}", unit.name, self.user);
+            let finding = Finding::new(&unit.name, text::clean(&summary)).evidence("unit", text::clean(&unit.name));
+            Some(match advice::not_in_path(unit, line) {
+                Some(hint) => finding.hint(hint),
+                None => finding,
+            })
+        };
+        running.filter_map(finding).collect()
     }
 
     /// The session target is not active, and these units wait for it.

@@ -242,6 +242,21 @@ fn units_of_who_lingers_without_a_desktop() {
     assert!(nobody.not_tested.iter().any(|entry| entry.what == "the user units of alice"), "{:?}", nobody.not_tested);
 }
 
+#[test]
+fn a_service_that_runs_without_a_program_that_it_starts_is_a_warning() {
+    let words = "sh: line 1: swaylock: command not found";
+    let mut guest = guest();
+    guest.seen.journal.push(line("bar.service", NOW, words));
+    guest.is(
+        "units",
+        Status::Warn,
+        "bar.service of alice does not find a program that it starts: sh: line 1: swaylock",
+    );
+    // Another's, and one that does not run.
+    guest.seen.journal = vec![line("gone.service", NOW, words)];
+    guest.is("units", Status::Pass, "");
+}
+
 /// As a user's systemd writes about a unit.
 fn of_manager(unit: &str, at: u64, message: &str) -> JournalLine {
     JournalLine { pid: 700, identifier: "systemd".into(), ..line(unit, at, message) }

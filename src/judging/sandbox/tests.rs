@@ -327,7 +327,13 @@ fn missing(
     move |facts| {
         for (path, parent, beside, made) in paths {
             let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-            let fact = PathFact { exists: false, parent: (*parent).into(), beside: texts(beside), made: texts(made) };
+            let fact = PathFact {
+                exists: false,
+                parent: (*parent).into(),
+                beside: texts(beside),
+                made: texts(made),
+                ..PathFact::default()
+            };
             facts.paths.insert((*path).to_owned(), fact);
         }
     }

@@ -428,6 +428,14 @@ fn scheduling_and_settings_are_compared_with_what_is_expected() {
     slow.sound().processes[0].realtime = false;
     slow.facts.units[0].active_state = "inactive".into();
     slow.fails(&["realtime"], "rtkit-daemon.service is inactive");
+    let mut by_portal = guest();
+    by_portal.sound().processes[0].realtime = false;
+    let words = "Realtime error: Could not get pidns for pid 495: Could not fstatat ns/pid: Not a directory";
+    let line =
+        JournalLine { unit: "xdg-desktop-portal.service".into(), message: words.into(), ..JournalLine::default() };
+    by_portal.sound().journal.push(line);
+    let words = format!("rtkit is expected: xdg-desktop-portal.service, which it asks for it, says: {words}");
+    by_portal.fails(&["realtime"], &words);
     // Who was logged in on the VM's serial console first; any other terminal is the configuration's own.
     slow.sound().off_seat = Some("ttyS0".into());
     slow.is_excluded("realtime", "logged in on the VM's serial console (ttyS0) first");
