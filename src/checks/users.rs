@@ -105,13 +105,8 @@ fn refused(cx: &JudgeContext<'_>, account: &Account) -> Option<Finding> {
         line.identifier == "su" && line.message.starts_with("pam_") && Meaning::SpeaksOfError.is_in(&line.message)
     };
     let why = cx.now.journal.iter().rev().find(is_modules).map_or(line, |line| line.message.as_str());
-    let summary = text::clean(&format!("PAM opens no session for {}: {why}", account.name));
-    let finding = Finding::new(&account.name, summary).detail([text::clean(line)]);
-    Some(if why.starts_with("pam_limits") {
-        finding.hint("security.pam.loginLimits asks for more than the kernel allows: for nofile, /proc/sys/fs/nr_open")
-    } else {
-        finding
-    })
+    let summary = text::clean(&format!("PAM's service su opens no session for {}: {why}", account.name));
+    Some(Finding::new(&account.name, summary).detail([text::clean(line)]))
 }
 
 fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {
