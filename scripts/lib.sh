@@ -328,11 +328,12 @@ add_to_store() {
 
 # The agents that tests/agents runs, pinned: a directory, and the package in npm's registry.
 AGENT_PACKAGES="claude-code=@anthropic-ai/claude-code@2.1.332 codex=@openai/codex@0.171.0
-    gemini=@google/gemini-cli@0.61.0 opencode=opencode-ai@1.18.33 copilot=@github/copilot@1.0.102"
+    gemini=@google/gemini-cli@0.61.0 opencode=opencode-ai@1.18.33 copilot=@github/copilot@1.0.102
+    qwen=@qwen-code/qwen-code@0.24.4 droid=droid@0.215.0 kilo=@kilocode/cli@7.7.7"
 # What some of them run with.
 NODE_LEAST=20
 
-# make_agents DIR: each agent in a directory of its own, with what npm says that it needs. 1.5 GB.
+# make_agents DIR: each agent in a directory of its own, with what npm says that it needs. 2.2 GB.
 make_agents() {
     local dir=$1 package
     for package in $AGENT_PACKAGES; do

@@ -218,7 +218,7 @@ impl Scene {
         Running { child: Some(script.spawn().expect("script")), scene: self }
     }
 
-    /// Asks a server of opencode's in a new session.
+    /// Asks a server of opencode's, or Kilo's, in a new session.
     fn ask(&self) {
         let clock = Instant::now();
         let port = loop {

@@ -268,10 +268,9 @@ const COPILOT: Row = Row {
 };
 
 /// "Hooks", <https://qwenlm.github.io/qwen-code-docs/en/users/features/hooks/>. Time-outs of 1000 and more are milliseconds,
-/// whatever the version.
+/// whatever the version. `UserPromptSubmit` is called with each tool's result too, and with what a hook has it continue with.
 const QWEN: Row = Row {
     agent: Agent::Qwen,
-    prompt: None,
     tools: &["write_file", "edit"],
     settings: Some(Settings {
         variable: None,
@@ -281,12 +280,13 @@ const QWEN: Row = Row {
         shape: grouped(Unit::Milliseconds, &[("name", "nixbox"), ("statusMessage", STATUS)]),
     }),
     project: Some("QWEN_PROJECT_DIR"),
-    seen: "its documentation only",
-    needs: "Qwen Code runs a project's hooks only in a folder that you have trusted.",
+    seen: "0.24.4",
+    needs: "Where its folder trust is on, Qwen Code runs a project's hooks only in a folder that you have trusted.",
     ..CLAUDE_CODE
 };
 
 /// "Hooks", <https://docs.factory.ai/harness/hooks>. Once there is a `hooks.json`, hooks in `settings.json` are not read.
+/// At `Stop` exit code 2 blocks and 3 ends the agent. `UserPromptSubmit` is not called by `droid exec`.
 const DROID: Row = Row {
     agent: Agent::Droid,
     prompt: None,
@@ -299,7 +299,7 @@ const DROID: Row = Row {
         shape: Shape::Grouped { unit: Unit::Seconds, bare: true, extras: &[] },
     }),
     project: Some("FACTORY_PROJECT_DIR"),
-    seen: "its documentation only",
+    seen: "`droid exec` 0.215.0; its screen: its documentation only",
     needs: "Droid reads hooks when it starts, and asks you to review changed ones: /hooks. Hooks in a settings.json beside\n\
             this file are not read any more.",
     ..CLAUDE_CODE
@@ -358,8 +358,8 @@ const KILO: Row = Row {
         in_project: ".kilo/plugin/nixbox.js",
         shape: Shape::Plugin,
     }),
-    seen: "its documentation only",
-    needs: "Kilo loads plugins when it starts.",
+    seen: "7.7.7; `kilo run` ends before the verdict at a turn's end",
+    needs: "Kilo loads plugins when it starts. `kilo run` ends with the turn, so only its edits are answered there.",
     ..OPENCODE
 };
 

@@ -1,4 +1,4 @@
-//! The five agents: how each is set up, started without a screen, and edits a file.
+//! The agents: how each is set up, started without a screen, and edits a file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(crate) struct Driver {
     pub(crate) answer: &'static str,
     /// Why Esc ends no hook there.
     pub(crate) no_escape: Option<&'static str>,
-    /// The same on a terminal, where it goes on after the turn.
+    /// The same on a terminal, where it goes on after the turn; Droid, which wants an account for that, ends.
     pub(crate) on_a_terminal: fn(&Place, &str) -> Command,
 }
 
@@ -67,7 +67,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
 }
 
-pub(crate) const DRIVERS: [Driver; 5] = [CLAUDE_CODE, CODEX, GEMINI, OPENCODE, COPILOT];
+pub(crate) const DRIVERS: [Driver; 8] = [CLAUDE_CODE, CODEX, GEMINI, OPENCODE, COPILOT, QWEN, DROID, KILO];
 
 const CLAUDE_CODE: Driver = Driver {
     name: "claude-code",
@@ -180,6 +180,19 @@ const GEMINI: Driver = Driver {
     },
 };
 
+/// What opencode and Kilo, which is made of it, are told of the model.
+fn opencodes_settings(place: &Place) -> Value {
+    let provider = json!({
+        "npm": "@ai-sdk/openai-compatible", "name": "scripted",
+        "options": { "baseURL": place.url("/v1"), "apiKey": "dummy" },
+        "models": { "scripted": { "name": "scripted", "tool_call": true } },
+    });
+    json!({
+        "provider": { "scripted": provider }, "model": "scripted/scripted", "small_model": "scripted/scripted",
+        "autoupdate": false, "share": "disabled", "permission": "allow",
+    })
+}
+
 const OPENCODE: Driver = Driver {
     name: "opencode",
     program: "opencode/node_modules/.bin/opencode",
@@ -188,18 +201,7 @@ const OPENCODE: Driver = Driver {
     serves: true,
     answer: "\r",
     no_escape: Some("opencode's turn has ended when it is tested: Esc ends nothing, the next message does"),
-    set_up: |place| {
-        let provider = json!({
-            "npm": "@ai-sdk/openai-compatible", "name": "scripted",
-            "options": { "baseURL": place.url("/v1"), "apiKey": "dummy" },
-            "models": { "scripted": { "name": "scripted", "tool_call": true } },
-        });
-        let config = json!({
-            "provider": { "scripted": provider }, "model": "scripted/scripted", "small_model": "scripted/scripted",
-            "autoupdate": false, "share": "disabled", "permission": "allow",
-        });
-        place.write_json(".config/opencode/opencode.json", &config);
-    },
+    set_up: |place| place.write_json(".config/opencode/opencode.json", &opencodes_settings(place)),
     edit: |file, old, new| {
         vec![
             Step::Call("read", json!({ "filePath": file })),
@@ -247,3 +249,93 @@ const COPILOT: Driver = Driver {
         command
     },
 };
+
+const QWEN: Driver = Driver {
+    name: "qwen",
+    program: "qwen/node_modules/.bin/qwen",
+    tool: "edit",
+    edited: "has been updated",
+    serves: false,
+    answer: "\r",
+    no_escape: None,
+    set_up: |place| {
+        let settings = json!({
+            "security": { "auth": { "selectedType": "openai" }, "folderTrust": { "enabled": true } },
+            "privacy": { "usageStatisticsEnabled": false },
+            "general": { "enableAutoUpdate": false },
+        });
+        place.write_json(".qwen/settings.json", &settings);
+        place.write_json(".qwen/trustedFolders.json", &json!({ text(&place.project): "TRUST_FOLDER" }));
+    },
+    edit: |file, old, new| {
+        vec![
+            Step::Call("read_file", json!({ "file_path": file })),
+            Step::Call("edit", json!({ "file_path": file, "old_string": old, "new_string": new })),
+        ]
+    },
+    look: |file| Step::Call("read_file", json!({ "file_path": file })),
+    start: |place, prompt| {
+        let mut command = place.command("qwen/node_modules/.bin/qwen");
+        command.args([prompt, "--approval-mode", "auto-edit"]).env("OPENAI_MODEL", "scripted");
+        command.env("OPENAI_API_KEY", "dummy").env("OPENAI_BASE_URL", place.url("/v1"));
+        command
+    },
+    on_a_terminal: |place, prompt| {
+        let mut command = place.command("qwen/node_modules/.bin/qwen");
+        command.args(["-i", prompt, "--approval-mode", "auto-edit"]).env("OPENAI_MODEL", "scripted");
+        command.env("OPENAI_API_KEY", "dummy").env("OPENAI_BASE_URL", place.url("/v1"));
+        command
+    },
+};
+
+const DROID: Driver = Driver {
+    name: "droid",
+    program: "droid/node_modules/.bin/droid",
+    tool: "Edit",
+    edited: "has been updated successfully",
+    serves: false,
+    answer: "\r",
+    no_escape: Some("Droid's screen wants an account, and `droid exec` has no Esc"),
+    set_up: |place| {
+        // A model of one's own needs no account.
+        let model = json!({
+            "id": "custom:scripted", "model": "scripted", "displayName": "scripted", "index": 0,
+            "provider": "generic-chat-completion-api", "baseUrl": place.url("/v1"), "apiKey": "dummy",
+            "maxOutputTokens": 4096,
+        });
+        place.write_json(".factory/settings.json", &json!({ "customModels": [model], "cloudSessionSync": false }));
+    },
+    edit: |file, old, new| {
+        vec![
+            Step::Call("Read", json!({ "file_path": file })),
+            Step::Call("Edit", json!({ "file_path": file, "old_str": old, "new_str": new })),
+        ]
+    },
+    look: |file| Step::Call("Read", json!({ "file_path": file })),
+    start: droid_exec,
+    on_a_terminal: droid_exec,
+};
+
+fn droid_exec(place: &Place, prompt: &str) -> Command {
+    let mut command = place.command("droid/node_modules/.bin/droid");
+    command.args(["exec", "--auto", "low", "--model", "custom:scripted", prompt]);
+    command.env("FACTORY_DROID_AUTO_UPDATE_ENABLED", "false").env("FACTORY_OTEL_ENABLED", "false");
+    command
+}
+
+const KILO: Driver = Driver {
+    name: "kilo",
+    program: "kilo/node_modules/.bin/kilo",
+    no_escape: Some("Kilo's turn has ended when it is tested: Esc ends nothing, the next message does"),
+    set_up: |place| place.write_json(".config/kilo/kilo.json", &opencodes_settings(place)),
+    start: |place, _| kilo(place, &["serve", "--hostname", "127.0.0.1", "--port", "0"]),
+    on_a_terminal: |place, prompt| kilo(place, &["--prompt", prompt]),
+    ..OPENCODE
+};
+
+fn kilo(place: &Place, words: &[&str]) -> Command {
+    let mut command = place.command("kilo/node_modules/.bin/kilo");
+    command.args(words).env("KILO_DISABLE_MODELS_FETCH", "1").env("KILO_TELEMETRY_LEVEL", "off");
+    command.env("KILO_DISABLE_SESSION_INGEST", "1").env("KILO_DISABLE_AUTOUPDATE", "1");
+    command
+}

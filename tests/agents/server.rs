@@ -2,7 +2,7 @@
 //! Gemini. What it was sent is kept, so that a story can say what the model has read.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -92,37 +92,10 @@ impl Server {
     }
 
     fn answer(&self, mut stream: TcpStream, tool: &str) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
-        let mut line = String::new();
-        reader.read_line(&mut line)?;
+        let (line, body) = read_message(&mut BufReader::new(stream.try_clone()?), || {
+            (&stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        })?;
         let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
-        let (mut length, mut is_chunked) = (0, false);
-        loop {
-            let mut header = String::new();
-            if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
-                break;
-            }
-            let header = header.to_ascii_lowercase();
-            if let Some(value) = header.strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
-            is_chunked |= header.starts_with("transfer-encoding:") && header.contains("chunked");
-            if header.starts_with("expect:") {
-                stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        while is_chunked {
-            let mut size = String::new();
-            reader.read_line(&mut size)?;
-            let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-            let mut chunk = vec![0; size + 2];
-            reader.read_exact(&mut chunk)?;
-            body.extend_from_slice(&chunk[..size]);
-            is_chunked = size > 0;
-        }
-        let body = String::from_utf8_lossy(&body).into_owned();
         let request: Value = serde_json::from_str(&body).unwrap_or_default();
         let is_conversation = offers(&request, tool);
         self.state.lock().expect("a lock").log.push(format!("{} {is_conversation} {}", line.trim(), body.len()));
@@ -150,6 +123,42 @@ impl Server {
             text.len()
         )
     }
+}
+
+/// The first line of a request or an answer, and its body. Where no header says how long that is, there is none.
+fn read_message(
+    reader: &mut impl BufRead,
+    go_on: impl Fn() -> std::io::Result<()>,
+) -> std::io::Result<(String, String)> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let (mut length, mut is_chunked) = (0, false);
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
+            break;
+        }
+        let header = header.to_ascii_lowercase();
+        if let Some(value) = header.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        is_chunked |= header.starts_with("transfer-encoding:") && header.contains("chunked");
+        if header.starts_with("expect:") {
+            go_on()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    while is_chunked {
+        let mut size = String::new();
+        reader.read_line(&mut size)?;
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        let mut chunk = vec![0; size + 2];
+        reader.read_exact(&mut chunk)?;
+        body.extend_from_slice(&chunk[..size]);
+        is_chunked = size > 0;
+    }
+    Ok((line, String::from_utf8_lossy(&body).into_owned()))
 }
 
 /// Whether a request offers a tool.
@@ -282,7 +291,7 @@ fn gemini(step: &Step, is_stream: bool) -> (&'static str, String) {
     if is_stream { (STREAM, format!("data: {said}\n\n")) } else { ("application/json", said.to_string()) }
 }
 
-/// Posts JSON to a server on loopback, and reads its answer.
+/// Posts JSON to a server on loopback, and reads its answer: by its length, since Kilo may leave the connection open.
 pub(crate) fn post(port: u16, path: &str, body: &Value) -> Value {
     let body = body.to_string();
     let exchange = || -> std::io::Result<String> {
@@ -293,13 +302,7 @@ pub(crate) fn post(port: u16, path: &str, body: &Value) -> Value {
              Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        Ok(read_message(&mut BufReader::new(stream), || Ok(()))?.1)
     };
-    let answer = exchange().unwrap_or_default();
-    let text = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    // Chunks have their sizes on lines of their own.
-    let json = text.find('{').zip(text.rfind('}')).map_or("null", |(from, to)| &text[from..=to]);
-    serde_json::from_str(json).unwrap_or_default()
+    serde_json::from_str(&exchange().unwrap_or_default()).unwrap_or_default()
 }

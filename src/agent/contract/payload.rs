@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::{Map, Value};
 
 use crate::agent::table::{Family, Row};
-use crate::agent::{Caller, HookEvent, HookRequest};
+use crate::agent::{Agent, Caller, HookEvent, HookRequest};
 
 const EVENT_NAMES: [&str; 3] = ["hook_event_name", "hookEventName", "event"];
 const TURN_ENDS: [&str; 5] = ["Stop", "stop", "AfterAgent", "agentStop", "session.idle"];
@@ -17,6 +17,12 @@ const PROMPTS: [&str; 5] =
 
 /// The types of Claude Code's background tasks that may never end. The others are agents' work: `subagent`, `workflow`.
 const ENDLESS_TASKS: [&str; 2] = ["shell", "monitor"];
+
+/// The modes in which an agent only plans; `spec` is Droid's.
+const PLANNING: [&str; 2] = ["plan", "spec"];
+
+/// What a background task is that works no more. Qwen Code lists such a task to its session's end, and no task's type.
+const OVER: [&str; 4] = ["completed", "failed", "cancelled", "paused"];
 
 /// The tools that edit files, whoever has them: VS Code ignores matchers and calls for each.
 pub(super) const TOOLS: [&str; 22] = [
@@ -85,13 +91,13 @@ impl Payload {
     /// The turn is not over: it is paused, was stopped by its user, or only planned.
     fn is_no_end(&self) -> bool {
         let mut tasks = self.object.get("background_tasks").and_then(Value::as_array).into_iter().flatten();
-        self.text(&["permission_mode", "permissionMode"]) == Some("plan")
-            || tasks.any(|task| !is_endless(task))
+        self.text(&["permission_mode", "permissionMode"]).is_some_and(|mode| PLANNING.contains(&mode))
+            || tasks.any(|task| !is_endless(task) && !is_over(task))
             || self.object.get("fullyIdle") == Some(&Value::Bool(false))
             || self.text(&["status"]).is_some_and(|status| status != "completed")
     }
 
-    fn event(&self) -> HookEvent {
+    fn event(&self, row: &Row) -> HookEvent {
         let event = self.event.as_str();
         let tool = self.text(&["tool_name", "toolName"]);
         if TURN_ENDS.contains(&event) {
@@ -101,7 +107,9 @@ impl Payload {
         if EDITS.contains(&event) && tool.is_none_or(|tool| TOOLS.contains(&tool)) {
             return HookEvent::Edit;
         }
-        if PROMPTS.contains(&event) { HookEvent::Prompt } else { HookEvent::Other }
+        // Qwen Code calls with each tool's result too, as an empty prompt: the turn goes on.
+        let goes_on = row.agent == Agent::Qwen && self.object.get("prompt").is_some_and(|prompt| prompt == "");
+        if PROMPTS.contains(&event) && !goes_on { HookEvent::Prompt } else { HookEvent::Other }
     }
 
     /// Whether a hook has made the agent continue in this turn: a flag, or Cursor's count.
@@ -117,7 +125,7 @@ impl Payload {
             Caller::VsCode
         } else if has("tool_result") || has("stop_reason") {
             Caller::Copilot
-        } else if row.agent == crate::agent::Agent::ClaudeCode && has("background_tasks") {
+        } else if row.agent == Agent::ClaudeCode && has("background_tasks") {
             Caller::OwnWithFeedback
         } else {
             Caller::Own
@@ -131,6 +139,11 @@ fn is_endless(task: &Value) -> bool {
     task.get("type").and_then(Value::as_str).is_some_and(|kind| ENDLESS_TASKS.contains(&kind))
 }
 
+/// Whether a background task has come to an end, or waits for its user.
+fn is_over(task: &Value) -> bool {
+    task.get("status").and_then(Value::as_str).is_some_and(|status| OVER.contains(&status))
+}
+
 /// Reads the payload of an agent that sends JSON. `variable` reads the environment, for payloads without a directory.
 pub(super) fn read(
     row: &Row,
@@ -140,7 +153,7 @@ pub(super) fn read(
 ) -> anyhow::Result<HookRequest> {
     debug_assert!(!matches!(row.family, Family::Generic | Family::Git), "they send no JSON");
     let payload = Payload::read(event, stdin)?;
-    let event = payload.event();
+    let event = payload.event(row);
     let arguments = ["tool_input", "toolInput", "toolArgs"].iter().find_map(|name| payload.object.get(*name));
     let files = match (&event, arguments) {
         (HookEvent::Edit, Some(arguments)) => edited(arguments),

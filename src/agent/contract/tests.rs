@@ -250,6 +250,12 @@ fn real_payloads() {
         (Agent::Copilot, Some("postToolUse"), payload!("copilot-real-postToolUse.json"), HookEvent::Edit, &[file]),
         (Agent::Copilot, Some("postToolUse"), payload!("copilot-real-apply_patch.json"), HookEvent::Edit, &[file]),
         (Agent::Copilot, Some("agentStop"), payload!("copilot-real-agentStop.json"), HookEvent::TurnEnd, &[]),
+        (Agent::Qwen, None, payload!("qwen-real-UserPromptSubmit.json"), HookEvent::Prompt, &[]),
+        (Agent::Qwen, None, payload!("qwen-real-UserPromptSubmit-tool.json"), HookEvent::Other, &[]),
+        (Agent::Qwen, None, payload!("qwen-real-PostToolUse.json"), HookEvent::Edit, &[file]),
+        (Agent::Qwen, None, payload!("qwen-real-Stop.json"), HookEvent::TurnEnd, &[]),
+        (Agent::Droid, None, payload!("droid-real-PostToolUse.json"), HookEvent::Edit, &[file]),
+        (Agent::Droid, None, payload!("droid-real-Stop.json"), HookEvent::TurnEnd, &[]),
     ] {
         let request = read(agent, word, stdin).unwrap();
         assert_eq!((&request.event, request.directory.as_deref()), (&event, Some(Path::new("/home/alice/machines"))));
@@ -262,8 +268,10 @@ fn real_payloads() {
 fn what_is_no_end_of_a_turn_is_not_tested() {
     for more in [
         r#""permission_mode":"plan""#,
+        r#""permission_mode":"spec""#,
         r#""background_tasks":[{"id":"b1"}]"#,
         r#""background_tasks":[{"id":"a1","type":"subagent"}]"#,
+        r#""background_tasks":[{"id":"a1","status":"completed"},{"id":"a2","status":"running"}]"#,
         r#""background_tasks":[{"id":"b1","type":"shell"},{"id":"w1","type":"workflow"}]"#,
         r#""status":"aborted""#,
         r#""fullyIdle":false"#,
@@ -279,6 +287,8 @@ fn what_may_never_end_holds_back_no_end_of_a_turn() {
         "[]",
         r#"[{"id":"b1","type":"shell","status":"running","command":"npm run dev"}]"#,
         r#"[{"id":"b1","type":"shell"},{"id":"m1","type":"monitor"}]"#,
+        // Qwen Code's.
+        r#"[{"id":"a1","status":"completed","agent_type":"general-purpose"},{"id":"a2","status":"cancelled"}]"#,
     ] {
         let stdin = format!(r#"{{"hook_event_name":"Stop","cwd":"/","background_tasks":{tasks}}}"#);
         assert_eq!(read(Agent::ClaudeCode, None, &stdin).unwrap().event, HookEvent::TurnEnd, "{tasks}");
