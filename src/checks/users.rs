@@ -1,9 +1,7 @@
 //! `users.*`: who can log in, and whether the declared users and groups exist.
 
 use crate::desktop::{DesktopFacts, lockers};
-use crate::guest::facts::{Account, Barrier, ClosedService, JournalLine, MissingModule, Password};
-use crate::judging::journal::Means as _;
-use crate::judging::journal_patterns::Meaning;
+use crate::guest::facts::{Account, Barrier, ClosedService, MissingModule, Password};
 use crate::judging::unit::is_active;
 use crate::judging::{Finding, JudgeContext, Judgement, conclude, text};
 use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, Witness};
@@ -100,13 +98,8 @@ fn broken_services(cx: &JudgeContext<'_>) -> Vec<Finding> {
 /// A user for whom PAM opens no session.
 fn refused(cx: &JudgeContext<'_>, account: &Account) -> Option<Finding> {
     let line = account.refused.as_deref().filter(|_| is_interactive(cx, account))?;
-    // A module says why, su only that.
-    let is_modules = |line: &&JournalLine| {
-        line.identifier == "su" && line.message.starts_with("pam_") && Meaning::SpeaksOfError.is_in(&line.message)
-    };
-    let why = cx.now.journal.iter().rev().find(is_modules).map_or(line, |line| line.message.as_str());
-    let summary = text::clean(&format!("PAM's service su opens no session for {}: {why}", account.name));
-    Some(Finding::new(&account.name, summary).detail([text::clean(line)]))
+    let summary = text::clean(&format!("PAM's service su opens no session for {}: {line}", account.name));
+    Some(Finding::new(&account.name, summary))
 }
 
 fn login(cx: &JudgeContext<'_>, out: &mut Judgement) -> CheckResult {

@@ -10,7 +10,7 @@ use crate::text::bounded;
 /// Prints `a NAME PASSWORD UID GID HOME SHELL EXECUTABLE KEY` for each line of passwd, `s NAME PASSWORD` for each of
 /// shadow, `h UID HOME` for each home that is there, `b NAME MODE OWNER DIRECTORY` for each directory above a user's home
 /// that the user cannot enter, the outermost last, `u NAME LINE` for each of four users whom su(1) refuses a session, with
-/// its last line, where none of logind's would come of asking, `m SERVICE CONTROL MODULE` for each PAM module that a service names by
+/// what a module of PAM's or else su said last, where none of logind's would come of asking, `m SERVICE CONTROL MODULE` for each PAM module that a service names by
 /// its path and that is not there, `d SERVICE TYPE` where its rules of a type come to pam_deny.so and none before it may
 /// end them or jump, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no
 /// password matches, `x` see shadow. To be run in a subshell.
@@ -59,8 +59,12 @@ N=0
   N=$((N + 1))
   X=$(timeout 20 su -c 'exit 42' "$A" </dev/null 2>&1)
   [ $? = 42 ] || case ${X##*
-} in 'su: '*) printf 'u\t%s\t%s\n' "$A" "${X##*
-}";; esac
+} in 'su: '*)
+   V=$(journalctl -b -q --no-pager -o cat -t su -p err -n 1)
+   case $V in pam_*) X=$V;; esac
+   printf 'u\t%s\t%s\n' "$A" "${X##*
+}";;
+  esac
  done </etc/passwd;;
 esac
 for X in /etc/pam.d/*; do

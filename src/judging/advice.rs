@@ -211,11 +211,8 @@ fn denied(facts: &Facts, unit: &Unit, line: &str) -> Option<String> {
     };
     let fact = paths_in(line).into_iter().find_map(|path| facts.paths.get(&path))?;
     let is_others = |owner: &&Owner| owner.user != user;
-    let Some(Owner { path, user: owner, group, mode }) =
-        fact.closed.as_ref().filter(is_others).or_else(|| fact.owner.as_ref().filter(is_others))
-    else {
-        return None;
-    };
+    let others = fact.closed.as_ref().filter(is_others).or_else(|| fact.owner.as_ref().filter(is_others))?;
+    let Owner { path, user: owner, group, mode } = others;
     let way = if path.starts_with("/dev/") {
         format!("SupplementaryGroups=, or extraGroups of its user, lets it into {group}")
     } else if path.starts_with("/home/") || path.starts_with("/root") {
