@@ -1105,6 +1105,45 @@ async fn names_of_today_and_of_yesterday() {
 }
 
 #[tokio::test]
+async fn sites_that_nginx_serves() {
+    if !has_nix() {
+        return;
+    }
+    let outputs = r#"{ nixosConfigurations =
+        let of = nginx: { config = { system.build = { inherit vm toplevel; }; virtualisation.vmVariant = { services = { inherit nginx; }; networking = { }; }; }; };
+        in {
+            usual = of {
+                enable = true;
+                defaultListenAddresses = [ "0.0.0.0" "[::0]" ];
+                virtualHosts = {
+                    "a.test" = { serverName = null; listen = [ ]; listenAddresses = [ ]; globalRedirect = null; addSSL = true; };
+                    b = { serverName = "b.test"; forceSSL = true; };
+                    "c.test".listen = [ { addr = "127.0.0.1"; port = 8443; ssl = true; } ];
+                    # None can be asked on this machine by its name.
+                    "*.d.test" = { };
+                    "e.test".globalRedirect = "f.test";
+                    "g.test".listen = [ { addr = "192.168.1.5"; port = 80; } ];
+                    "h.test".listenAddresses = [ "192.168.1.5" ];
+                    "i.test".listen = [ { addr = "unix:/run/i"; port = 0; } ];
+                };
+            };
+            off = of { enable = false; virtualHosts.a = { }; };
+            own = of { enable = true; httpConfig = "server { listen 81; }"; virtualHosts.a = { }; };
+            broken = of { enable = true; virtualHosts = { "a.test" = { }; "b.test" = throw "not today"; }; };
+        };
+    }"#;
+    let flake = Flake::new("x", true, outputs);
+    let sites = async |name: &str| {
+        let expectations = flake.run(name).await.built().1.expectations;
+        expectations.sites.iter().map(nixbox::nix::expectations::Site::url).collect::<Vec<_>>()
+    };
+    assert_eq!(sites("usual").await, ["http://a.test/", "https://b.test/", "https://c.test:8443/"]);
+    for name in ["off", "own", "broken"] {
+        assert_eq!(sites(name).await, [""; 0], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn ports_that_services_say() {
     if !has_nix() {
         return;
