@@ -9,7 +9,7 @@ use crate::text::bounded;
 
 /// Prints `a NAME PASSWORD UID GID HOME SHELL EXECUTABLE KEY` for each line of passwd, `s NAME PASSWORD` for each of
 /// shadow, `h UID HOME` for each home that is there, `b NAME MODE OWNER DIRECTORY` for each directory above a user's home
-/// that the user cannot enter, the outermost last, `u NAME LINE` for each of four users whom su(1) refuses a session, with
+/// that the user cannot enter, the outermost last, `u NAME LINE` for each of three users whom su(1) refuses a session, with
 /// what a module of PAM's or else su said last, where none of logind's would come of asking, `m SERVICE CONTROL MODULE` for each PAM module that a service names by
 /// its path and that is not there, `d SERVICE TYPE` where its rules of a type come to pam_deny.so and none before it may
 /// end them or jump, with tabs between. PASSWORD: `e` nothing, `s` a hash, `l` what no
@@ -55,9 +55,9 @@ N=0
 [ -e /run/nologin ] || ! command -v su >/dev/null || case $(cat /etc/pam.d/su) in ''|*pam_systemd*|*include*) ;; *)
  while IFS=: read -r A B C D E F J; do
   case $C in ''|*[!0-9]*) continue;; esac
-  [ "$C" -ge 1000 ] && [ "$C" -lt 60000 ] && [ -f "$J" ] && [ -x "$J" ] && [ "$N" -lt 4 ] || continue
+  [ "$C" -ge 1000 ] && [ "$C" -lt 60000 ] && [ -f "$J" ] && [ -x "$J" ] && [ "$N" -lt 3 ] || continue
   N=$((N + 1))
-  X=$(timeout 20 su -c 'exit 42' "$A" </dev/null 2>&1)
+  X=$(timeout 4 su -c 'exit 42' "$A" </dev/null 2>&1)
   [ $? = 42 ] || case ${X##*
 } in 'su: '*)
    V=$(journalctl -b -q --no-pager -o cat -t su -p err -n 1)

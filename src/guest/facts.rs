@@ -349,7 +349,7 @@ pub struct Account {
     /// The outermost directory above the home directory that the user cannot enter. Asked only of users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub barrier: Option<Barrier>,
-    /// What PAM's module, or su(1), said when it refused the user a session. Asked of four users.
+    /// What PAM's module, or su(1), said when it refused the user a session. Asked of three users.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
