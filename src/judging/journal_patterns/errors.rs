@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Row<Meaning>] = rows! { Meaning;
         => r"(?i)failed with exit (status|code) \d+|returned non-zero exit status";
     // Frames of a stack, marks in it, and fields of an object that is printed.
     FollowsFromError "Node.js, .NET, Rust, Python": "    at emitErrorNT (node:net:1844:8)"
-        => r#"^\s+(at \S.*(\)|:\d+|:line \d+)|at \S+|\d+: \S+::.*|File ".*", line \d+.*|--- End of .*|['\w]+: .*,|Exception data:|(?:Severity|SqlState|MessageText): .*)$"#;
+        => r#"^\s+(at \S.*(\)|:\d+|:line \d+)|at \S+|\d+: \S+::.*|File ".*", line \d+.*|--- End of .*|['\w]+: .*,|Exception data:|(?:Severity|SqlState|MessageText|Routine): .*)$"#;
     FollowsFromError "Ruby, miette, GHC": "/srv/gems/activerecord/connection.rb:37:in `connect'"
         => r"^\s*(?:from )?\S+\.(?:rb|rake):\d+:in |^\s*(?:[·│╰╭├]|\d+ │)|^\s*\d+: <unknown>|called at \S+:\d+:\d+ in |^\s*throw \w+;|Unhandled 'error' event";
     FollowsFromError "Perl": "BEGIN failed--compilation aborted at /srv/app.pl line 3."
