@@ -8,7 +8,7 @@ use crate::judging::journal_patterns::Meaning;
 use crate::judging::unit::{self, is_failed};
 use crate::judging::{Finding, JudgeContext, Judgement, boot_state, conclude, sandbox, text};
 use crate::machine::spec::DEFAULT_MEMORY_MIB;
-use crate::model::{CheckId, CheckResult, Excuse, Lack, Status, UnitResult, Witness};
+use crate::model::{CheckId, CheckResult, Excuse, Lack, STORE_DIR, Status, UnitResult, Witness};
 
 pub(super) fn judge(cx: &JudgeContext<'_>, out: &mut Judgement) {
     out.results.push(oom(cx));
@@ -265,7 +265,7 @@ fn etc(cx: &JudgeContext<'_>) -> CheckResult {
             let summary = format!("the time zone {zone} does not exist: this machine's clock shows UTC");
             let hint = "time.timeZone takes a name that timedatectl list-timezones lists, such as Europe/Berlin";
             fails.push(Finding::new(path, text::clean(&summary)).evidence("time_zone", text::clean(zone)).hint(hint));
-        } else if target.starts_with("/nix/store/") {
+        } else if target.starts_with(STORE_DIR) {
             let name = path.strip_prefix("/etc/").unwrap_or(path);
             let summary = text::clean(&format!("{path} links to {target}, which does not exist"));
             let hint = text::clean(&format!("environment.etc.{name:?}.source names it: is it in the package?"));

@@ -613,8 +613,8 @@ ServicesSites = "services.sites" {
                  socket that it may not open is a failure, and so is 403 for that reason. What else is answered is well.",
     causes: "A directory that nginx may not enter (mode 0700, ProtectHome=), a socket of a group that nginx is not in,\n\
                  a port behind proxyPass that nothing listens on.",
-    remedy: "nginx's own line says what it could not open. Let it in by mode or group: RuntimeDirectoryMode, users.users.nginx.\n\
-                 extraGroups.",
+    remedy: "nginx's own line says what it could not open. Let it in by mode or group: RuntimeDirectoryMode=,\n\
+                 users.users.nginx.extraGroups.",
 }
 ServicesTimers = "services.timers" {
     kind: Services,
